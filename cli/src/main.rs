@@ -1,0 +1,3 @@
+//! The program `strongroom`.
+
+fn main() {}

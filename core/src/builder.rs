@@ -1,0 +1,151 @@
+//! Opening a store with choices.
+
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::Strongroom;
+use crate::error::Error;
+#[cfg(feature = "sqlite")]
+use crate::index_key_file;
+use crate::key::IndexKey;
+use crate::locator;
+use crate::storage::Storage;
+#[cfg(feature = "sqlite")]
+use crate::storage::{Durability, SqliteStorage};
+
+/// Opens a store with an index key, a durability or a storage of your choice.
+///
+/// ```
+/// use std::sync::Arc;
+/// use strongroom::storage::MemoryStorage;
+/// use strongroom::{IndexKey, Strongroom};
+///
+/// let index_key = IndexKey::generate()?; // in production: from your secret manager
+/// let store = Strongroom::builder()
+///     .storage(Arc::new(MemoryStorage::new()))
+///     .index_key(index_key)
+///     .open()?;
+/// let key = store.store("id", b"data")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Default)]
+#[must_use = "a builder does nothing until it opens"]
+pub struct Builder {
+    storage: Option<Arc<dyn Storage>>,
+    index_key: Option<IndexKey>,
+    #[cfg(feature = "sqlite")]
+    path: Option<PathBuf>,
+    #[cfg(feature = "sqlite")]
+    index_key_file: Option<PathBuf>,
+    #[cfg(feature = "sqlite")]
+    durability: Option<Durability>,
+}
+
+impl Builder {
+    /// Uses this storage. It needs an [`index_key`](Self::index_key).
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Uses the SQLite database at this path, and makes it where there is none.
+    #[cfg(feature = "sqlite")]
+    pub fn path(mut self, path: impl AsRef<Path>) -> Self {
+        self.path = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Hides ids under this key, kept apart from the database: the right choice for production. No file is made
+    /// beside the database then.
+    pub fn index_key(mut self, index_key: IndexKey) -> Self {
+        self.index_key = Some(index_key);
+        self
+    }
+
+    /// Reads the index key from this file, which must be there: the text `srx1...` on a line.
+    #[cfg(feature = "sqlite")]
+    pub fn index_key_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.index_key_file = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// How durable writes are: [`Durability::Full`] unless said otherwise.
+    #[cfg(feature = "sqlite")]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`Strongroom::open`]; [`Error::InvalidArgument`] where the choices contradict each other or something is
+    /// missing.
+    #[cfg(feature = "sqlite")]
+    pub fn open(self) -> Result<Strongroom, Error> {
+        let given = match (self.index_key, self.index_key_file) {
+            (Some(_), Some(_)) => {
+                return Err(Error::InvalidArgument("give an index key or its file, not both".into()));
+            }
+            (None, Some(path)) => Some(index_key_file::read(&path)?),
+            (key, None) => key,
+        };
+        match (self.path, self.storage) {
+            (Some(path), None) => {
+                let storage = SqliteStorage::open(path, self.durability.unwrap_or_default())?;
+                let beside = index_key_file::beside(storage.path());
+                let index_key = match given {
+                    Some(key) => key,
+                    // Where a check value is, there may be records: the key they need is never made anew.
+                    None if storage.check_value()?.is_some() => index_key_file::read(&beside)?,
+                    None => index_key_file::read_or_create(&beside)?,
+                };
+                open(Arc::new(storage), &index_key)
+            }
+            (None, Some(_)) if self.durability.is_some() => {
+                Err(Error::InvalidArgument("durability is for a store at a path; a storage has its own".into()))
+            }
+            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
+            _ => Err(Error::InvalidArgument("give either a path or a storage".into())),
+        }
+    }
+
+    /// Opens the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IndexKeyMismatch`] where the storage was made with another index key, [`Error::InvalidArgument`] where
+    /// the storage or the index key is missing, and those of the storage.
+    #[cfg(not(feature = "sqlite"))]
+    pub fn open(self) -> Result<Strongroom, Error> {
+        let storage = self.storage.ok_or(Error::InvalidArgument("give a storage".into()))?;
+        open(storage, &self.index_key.ok_or_else(needs_index_key)?)
+    }
+}
+
+fn needs_index_key() -> Error {
+    Error::InvalidArgument("a storage of your own needs an index key".into())
+}
+
+/// Opens the store over `storage`, if the index key is its own.
+fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, Error> {
+    let expected = locator::check_value(index_key);
+    let stored = match storage.check_value()? {
+        Some(stored) => stored,
+        None => storage.init_check_value(&expected)?,
+    };
+    if stored == expected { Ok(Strongroom::new(storage, index_key)) } else { Err(Error::IndexKeyMismatch) }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = f.debug_struct("Builder");
+        f.field("storage", &self.storage).field("index_key", &self.index_key);
+        #[cfg(feature = "sqlite")]
+        f.field("path", &self.path).field("index_key_file", &self.index_key_file).field("durability", &self.durability);
+        f.finish()
+    }
+}

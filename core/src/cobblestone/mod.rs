@@ -1,0 +1,92 @@
+//! Cobblestone-256: authenticated encryption of messages of any size, in chunks.
+//!
+//! The public standard [c2sp.org/chunked-encryption] with AES-256-GCM and SHA-512. Other implementations of it
+//! (pyca/cryptography, Go, TypeScript) read what this one writes, and the other way round.
+//!
+//! ```text
+//! message = salt(24) || commitment(32) || chunk 0 || chunk 1 || ... || final chunk
+//! chunk   = AES-256-GCM(16,384 bytes of plaintext) || tag(16)       the final one holds 0 to 16,383 bytes
+//! ```
+//!
+//! # What it gives
+//!
+//! - Each message has a key of its own, derived from the input key and a random salt: there is no nonce to manage,
+//!   and an input key may seal many messages.
+//! - The commitment binds a message to one key and one context: no message opens under two, and a wrong key is known
+//!   before the first chunk is read.
+//! - A chunk has one place: cut, lengthened, reordered or exchanged chunks do not open.
+//! - Each chunk opens by itself, so streams and ranges need no more memory than one chunk.
+//!
+//! # Security
+//!
+//! These are the record format's parts, made public (feature `hazmat`) for those who write tools for it.
+//! [`Strongroom`](crate::Strongroom) uses them rightly for you. Who uses them directly has to see to it that
+//!
+//! - the input key is 32 uniformly random bytes, never a password;
+//! - the context says what the message is, so that one cannot pass for another;
+//! - what an [`Opener`] gives out is the true beginning of the message, but only the success of
+//!   [`Opener::finish`] says that nothing is missing.
+//!
+//! ```
+//! # #[cfg(feature = "hazmat")] {
+//! use strongroom::cobblestone::{open, seal};
+//!
+//! let key = [7; 32];
+//! let message = seal(&key, b"example v1", b"attack at dawn")?;
+//! assert_eq!(open(&key, b"example v1", &message)?, b"attack at dawn");
+//! assert!(open(&key, b"example v2", &message).is_err());
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [c2sp.org/chunked-encryption]: https://c2sp.org/chunked-encryption
+
+mod message_key;
+mod open;
+mod range;
+mod seal;
+mod size;
+
+pub use open::{Opener, open, open_in_place, open_into, verify_key};
+pub use range::{RangeOpener, open_range};
+pub use seal::{Sealer, seal, seal_in_place, seal_into};
+pub use size::{MAX_MESSAGE_LEN, MAX_PLAINTEXT_LEN, chunk_count, chunk_offset, message_len, plaintext_len};
+
+use crate::random::RandomError;
+
+/// Bytes of an input key.
+pub const KEY_LEN: usize = 32;
+/// Bytes of the random salt at the start of a message.
+pub const SALT_LEN: usize = 24;
+/// Bytes of the key commitment behind the salt.
+pub const COMMITMENT_LEN: usize = 32;
+/// Bytes in front of the first chunk: salt and commitment.
+pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
+/// Plaintext bytes of every chunk but the final one, which is always shorter.
+pub const CHUNK_LEN: usize = 16_384;
+/// Bytes of a chunk's authentication tag.
+pub const TAG_LEN: usize = 16;
+/// Bytes of a sealed chunk, but of the final one.
+pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+
+/// Why a message was not sealed or not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The message was sealed under another key or context, or its first 56 bytes were altered. These cannot be
+    /// told apart.
+    #[error("the key or the context is not the one that the message was sealed with")]
+    WrongKey,
+    /// The message was altered, cut or lengthened behind its first 56 bytes.
+    #[error("the message was altered, or is not complete")]
+    Corrupt,
+    /// More plaintext than a message may hold, 4 PiB less one byte, or than fits in memory.
+    #[error("the message is too large")]
+    TooLarge,
+    /// A buffer is not of the size that the size functions give.
+    #[error("a buffer has the wrong size")]
+    BufferSize,
+    /// No random salt could be had.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+}

@@ -1,0 +1,202 @@
+//! Opening: a message at once, into a buffer or in place, and piece by piece.
+
+use std::fmt;
+use std::iter::once;
+
+use zeroize::Zeroize;
+
+use super::message_key::MessageKey;
+use super::size::plaintext_len_usize;
+use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+
+/// Opens `message` into a new plaintext, [`plaintext_len`](super::plaintext_len) bytes long.
+///
+/// # Errors
+///
+/// [`Error::WrongKey`] or [`Error::Corrupt`]. No plaintext is given out then.
+pub fn open(key: &[u8; KEY_LEN], context: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
+    let (message_key, sealed) = start(key, context, message)?;
+    let mut plaintext = vec![0; plaintext_len_usize(message.len())?];
+    open_chunks(&message_key, sealed, &mut plaintext)?;
+    Ok(plaintext)
+}
+
+/// Opens `message` into `plaintext`, which is exactly [`plaintext_len`](super::plaintext_len) bytes long.
+///
+/// # Errors
+///
+/// [`Error::BufferSize`] for a `plaintext` of another length, [`Error::WrongKey`]: `plaintext` is as it was.
+/// [`Error::Corrupt`]: `plaintext` is all zeros, or as it was.
+pub fn open_into(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
+    let (message_key, sealed) = start(key, context, message)?;
+    if plaintext.len() != plaintext_len_usize(message.len())? {
+        return Err(Error::BufferSize);
+    }
+    open_chunks(&message_key, sealed, plaintext)
+}
+
+/// Opens in place: the plaintext is the start of `buffer`, and what it returns; the rest of `buffer` is wiped. No
+/// second buffer is used.
+///
+/// # Errors
+///
+/// [`Error::WrongKey`]: `buffer` is as it was. [`Error::Corrupt`]: `buffer` is all zeros, or as it was.
+pub fn open_in_place<'b>(key: &[u8; KEY_LEN], context: &[u8], buffer: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
+    let (message_key, _) = start(key, context, buffer)?;
+    let plaintext_len = plaintext_len_usize(buffer.len())?;
+    if let Err(error) = open_and_move(&message_key, plaintext_len, buffer) {
+        buffer.zeroize();
+        return Err(error);
+    }
+    let (plaintext, rest) = buffer.split_at_mut_checked(plaintext_len).ok_or(Error::BufferSize)?;
+    rest.zeroize();
+    Ok(plaintext)
+}
+
+/// Tells whether `key` and `context` are those of the message that starts with `prefix`.
+///
+/// # Errors
+///
+/// [`Error::WrongKey`] where they are not.
+pub fn verify_key(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<(), Error> {
+    MessageKey::recover(key, context, prefix).map(drop)
+}
+
+/// The key of `message`, once its commitment is checked, and its sealed chunks.
+fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(MessageKey, &'m [u8]), Error> {
+    let (prefix, sealed) = message.split_first_chunk::<PREFIX_LEN>().ok_or(Error::Corrupt)?;
+    Ok((MessageKey::recover(key, context, prefix)?, sealed))
+}
+
+fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
+    // Behind whole chunks stands an empty one.
+    let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
+    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks)) {
+        if let Err(error) = key.open_chunk(index, sealed, chunk) {
+            plaintext.zeroize();
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the first chunk first: its place in the plaintext lies before all chunks still to be opened.
+fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
+    for index in 0..=plaintext_len / CHUNK_LEN {
+        let to = index * CHUNK_LEN;
+        let len = CHUNK_LEN.min(plaintext_len - to);
+        let from = PREFIX_LEN + index * SEALED_CHUNK_LEN;
+        let chunk = buffer.get_mut(from..from + len + TAG_LEN).ok_or(Error::Corrupt)?;
+        key.open_chunk_in_place(u64::try_from(index).map_err(|_| Error::Corrupt)?, chunk)?;
+        buffer.copy_within(from..from + len, to);
+    }
+    Ok(())
+}
+
+/// Opens a message piece by piece, in pieces of any size; it holds at most one sealed chunk.
+///
+/// What it gives out is the true beginning of the message. That nothing is missing is known when
+/// [`Opener::finish`] succeeds, not before.
+///
+/// ```
+/// # #[cfg(feature = "hazmat")] {
+/// use strongroom::cobblestone::{Opener, seal};
+///
+/// let message = seal(&[7; 32], b"example v1", b"attack at dawn")?;
+/// let (prefix, chunks) = message.split_first_chunk().unwrap();
+/// let mut plaintext = Vec::new();
+/// let mut opener = Opener::new(&[7; 32], b"example v1", prefix)?;
+/// for piece in chunks.chunks(5) {
+///     opener.update(piece, &mut plaintext)?;
+/// }
+/// opener.finish(&mut plaintext)?;
+/// assert_eq!(plaintext, b"attack at dawn");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Opener {
+    key: MessageKey,
+    next: u64,
+    /// A sealed chunk that is not complete yet.
+    buffer: Vec<u8>,
+    failed: bool,
+}
+
+impl Opener {
+    /// Starts to open the message whose first 56 bytes are `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKey`].
+    pub fn new(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<Self, Error> {
+        let key = MessageKey::recover(key, context, prefix)?;
+        Ok(Self { key, next: 0, buffer: Vec::new(), failed: false })
+    }
+
+    /// Takes more of the message, and writes the plaintext of the chunks that are complete to the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], and again at each later call: only the chunks before the altered one come out.
+    pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::Corrupt);
+        }
+        if !self.buffer.is_empty() {
+            let missing = SEALED_CHUNK_LEN - self.buffer.len();
+            let (piece, rest) = sealed.split_at_checked(missing).unwrap_or((sealed, &[]));
+            self.buffer.extend_from_slice(piece);
+            sealed = rest;
+            if self.buffer.len() < SEALED_CHUNK_LEN {
+                return Ok(());
+            }
+            let chunk = std::mem::take(&mut self.buffer);
+            self.append_opened(&chunk, out)?;
+        }
+        // The final chunk is shorter, so that a whole one never waits for what follows it.
+        let (chunks, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
+        out.reserve(chunks.len().saturating_mul(CHUNK_LEN));
+        for chunk in chunks {
+            self.append_opened(chunk, out)?;
+        }
+        self.buffer.reserve_exact(SEALED_CHUNK_LEN);
+        self.buffer.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Ends the message: writes the plaintext of the final chunk to the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where the message is altered or not complete.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::Corrupt);
+        }
+        let chunk = std::mem::take(&mut self.buffer);
+        self.append_opened(&chunk, out)
+    }
+
+    fn append_opened(&mut self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        let start = out.len();
+        let outcome = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Corrupt).and_then(|len| {
+            out.resize(start + len, 0);
+            let plaintext = out.get_mut(start..).ok_or(Error::BufferSize)?;
+            self.key.open_chunk(self.next, sealed, plaintext)
+        });
+        match outcome {
+            Ok(()) => self.next += 1,
+            Err(_) => {
+                out.truncate(start);
+                self.failed = true;
+            }
+        }
+        outcome
+    }
+}
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("chunks", &self.next).field("failed", &self.failed).finish_non_exhaustive()
+    }
+}

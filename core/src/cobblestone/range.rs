@@ -1,0 +1,126 @@
+//! Opening a part of a message, wherever the message lies.
+
+use std::fmt;
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+use super::message_key::MessageKey;
+use super::size::{chunk_count, chunk_offset, plaintext_len};
+use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN};
+
+const CHUNK: u64 = CHUNK_LEN as u64;
+
+/// Opens the bytes `range` of the plaintext of `message`; what of `range` lies behind the end is left out.
+///
+/// Only the final chunk, which proves the length, and the chunks that `range` touches are opened.
+///
+/// # Errors
+///
+/// [`Error::WrongKey`] or [`Error::Corrupt`]; [`Error::TooLarge`] where the range does not fit in memory. Chunks
+/// outside the range may be corrupt without notice.
+///
+/// ```
+/// # #[cfg(feature = "hazmat")] {
+/// use strongroom::cobblestone::{open_range, seal};
+///
+/// let message = seal(&[7; 32], b"example v1", b"attack at dawn")?;
+/// assert_eq!(open_range(&[7; 32], b"example v1", &message, 10..14)?, b"dawn");
+/// assert_eq!(open_range(&[7; 32], b"example v1", &message, 10..99)?, b"dawn");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn open_range(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], range: Range<u64>) -> Result<Vec<u8>, Error> {
+    let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
+    let message_len = u64::try_from(message.len()).map_err(|_| Error::TooLarge)?;
+    RangeOpener::new(key, context, prefix, message_len)?.read(range, |offset, sealed| {
+        let start = usize::try_from(offset).map_err(|_| Error::Corrupt)?;
+        let part = message.get(start..).and_then(|rest| rest.get(..sealed.len()));
+        sealed.copy_from_slice(part.ok_or(Error::Corrupt)?);
+        Ok(())
+    })
+}
+
+/// Opens parts of one message through a function that reads the message at an offset.
+pub struct RangeOpener {
+    key: MessageKey,
+    plaintext_len: u64,
+    /// The final chunk has been opened: the length is true.
+    length_proved: bool,
+}
+
+impl RangeOpener {
+    /// Starts to open the message whose first 56 bytes are `prefix`, and which is `message_len` bytes long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongKey`]; [`Error::Corrupt`] where no message has this length.
+    pub fn new(
+        key: &[u8; KEY_LEN],
+        context: &[u8],
+        prefix: &[u8; PREFIX_LEN],
+        message_len: u64,
+    ) -> Result<Self, Error> {
+        let key = MessageKey::recover(key, context, prefix)?;
+        Ok(Self { key, plaintext_len: plaintext_len(message_len)?, length_proved: false })
+    }
+
+    /// Opens the bytes `range` of the plaintext; what of `range` lies behind the end is left out.
+    ///
+    /// `read(offset, buffer)` fills `buffer` with the message's bytes from `offset` on. The first call opens the
+    /// final chunk, which proves the length.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`], [`Error::TooLarge`] where the range does not fit in memory, and what `read` returns.
+    pub fn read<E: From<Error>>(
+        &mut self,
+        range: Range<u64>,
+        mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Vec<u8>, E> {
+        let end = range.end.min(self.plaintext_len);
+        let start = range.start.min(end);
+        let final_index = chunk_count(self.plaintext_len) - 1;
+        let mut sealed = vec![0; SEALED_CHUNK_LEN];
+        let mut chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
+        let mut open_chunk = |index: u64, chunk: &mut [u8]| -> Result<(), E> {
+            let sealed = sealed.get_mut(..chunk.len() + super::TAG_LEN).ok_or(Error::BufferSize)?;
+            read(chunk_offset(index).ok_or(Error::Corrupt)?, sealed)?;
+            Ok(self.key.open_chunk(index, sealed, chunk)?)
+        };
+
+        if !self.length_proved {
+            open_chunk(final_index, part(&mut chunk, self.plaintext_len % CHUNK)?)?;
+            self.length_proved = true;
+        }
+        let len = usize::try_from(end - start).map_err(|_| Error::TooLarge)?;
+        let mut plaintext = Zeroizing::new(Vec::new());
+        plaintext.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+        if len > 0 {
+            for index in start / CHUNK..=(end - 1) / CHUNK {
+                let first = index * CHUNK;
+                let chunk_len = CHUNK.min(self.plaintext_len - first);
+                let chunk = part(&mut chunk, chunk_len)?;
+                open_chunk(index, chunk)?;
+                let from = usize::try_from(start.saturating_sub(first)).map_err(|_| Error::TooLarge)?;
+                let wanted = part(chunk, chunk_len.min(end - first))?;
+                plaintext.extend_from_slice(wanted.get(from..).ok_or(Error::Corrupt)?);
+            }
+        }
+        Ok(std::mem::take(&mut *plaintext))
+    }
+}
+
+/// The first `len` bytes of `buffer`.
+fn part(buffer: &mut [u8], len: u64) -> Result<&mut [u8], Error> {
+    usize::try_from(len).ok().and_then(|len| buffer.get_mut(..len)).ok_or(Error::BufferSize)
+}
+
+impl fmt::Debug for RangeOpener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeOpener")
+            .field("plaintext_len", &self.plaintext_len)
+            .field("length_proved", &self.length_proved)
+            .finish_non_exhaustive()
+    }
+}

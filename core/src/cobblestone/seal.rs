@@ -1,0 +1,182 @@
+//! Sealing: a message at once, into a buffer or in place, and piece by piece.
+
+use std::fmt;
+use std::iter::once;
+
+use zeroize::{Zeroize, Zeroizing};
+
+use super::message_key::MessageKey;
+use super::size::{message_len_usize, plaintext_len_usize};
+use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+
+/// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.
+///
+/// # Errors
+///
+/// [`Error::TooLarge`] where the message would be too long, [`Error::Random`] where the system has no random bytes.
+pub fn seal(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut message = vec![0; message_len_usize(plaintext.len())?];
+    seal_into(key, context, plaintext, &mut message)?;
+    Ok(message)
+}
+
+/// Seals `plaintext` into `message`, which is exactly [`message_len`](super::message_len) bytes long. Each byte is
+/// read once and written once.
+///
+/// # Errors
+///
+/// [`Error::BufferSize`] for a `message` of another length, [`Error::TooLarge`], [`Error::Random`].
+pub fn seal_into(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8], message: &mut [u8]) -> Result<(), Error> {
+    if message.len() != message_len_usize(plaintext.len())? {
+        return Err(Error::BufferSize);
+    }
+    let (message_key, prefix) = MessageKey::generate(key, context)?;
+    seal_chunks(&message_key, &prefix, plaintext, message)
+}
+
+/// Everything of [`seal_into`] behind the choice of the salt.
+pub(super) fn seal_chunks(
+    message_key: &MessageKey,
+    prefix: &[u8; PREFIX_LEN],
+    plaintext: &[u8],
+    message: &mut [u8],
+) -> Result<(), Error> {
+    let (prefix_out, sealed) = message.split_first_chunk_mut::<PREFIX_LEN>().ok_or(Error::BufferSize)?;
+    prefix_out.copy_from_slice(prefix);
+    // Behind whole chunks stands an empty one.
+    let chunks = plaintext.chunks(CHUNK_LEN).chain(once(&[][..]));
+    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks)) {
+        message_key.seal_chunk(index, chunk, sealed)?;
+    }
+    Ok(())
+}
+
+/// Seals in place: `buffer` is as long as the message and starts with the plaintext; what lies behind the plaintext
+/// is overwritten. No second buffer is used.
+///
+/// # Errors
+///
+/// [`Error::BufferSize`] where no message has the length of `buffer`, [`Error::Random`]. The buffer is as it was.
+///
+/// ```
+/// # #[cfg(feature = "hazmat")] {
+/// use strongroom::cobblestone::{message_len, open, seal_in_place};
+///
+/// let mut buffer = b"attack at dawn".to_vec();
+/// buffer.resize(usize::try_from(message_len(14).unwrap())?, 0);
+/// seal_in_place(&[7; 32], b"example v1", &mut buffer)?;
+/// assert_eq!(open(&[7; 32], b"example v1", &buffer)?, b"attack at dawn");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn seal_in_place(key: &[u8; KEY_LEN], context: &[u8], buffer: &mut [u8]) -> Result<(), Error> {
+    let plaintext_len = plaintext_len_usize(buffer.len()).map_err(|_| Error::BufferSize)?;
+    let (message_key, prefix) = MessageKey::generate(key, context)?;
+    let outcome = move_and_seal(&message_key, plaintext_len, buffer);
+    match buffer.first_chunk_mut::<PREFIX_LEN>() {
+        Some(start) if outcome.is_ok() => start.copy_from_slice(&prefix),
+        _ => buffer.zeroize(), // half sealed: neither plaintext nor message
+    }
+    outcome
+}
+
+/// Takes the last chunk first: its place in the message lies behind all plaintext still to be moved.
+fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
+    for index in (0..=plaintext_len / CHUNK_LEN).rev() {
+        let from = index * CHUNK_LEN;
+        let len = CHUNK_LEN.min(plaintext_len - from);
+        let to = PREFIX_LEN + index * SEALED_CHUNK_LEN;
+        buffer.copy_within(from..from + len, to);
+        let chunk = buffer.get_mut(to..to + len + TAG_LEN).ok_or(Error::BufferSize)?;
+        key.seal_chunk_in_place(u64::try_from(index).map_err(|_| Error::TooLarge)?, chunk)?;
+    }
+    Ok(())
+}
+
+/// Seals a message piece by piece, in pieces of any size; it holds at most one chunk of plaintext.
+///
+/// ```
+/// # #[cfg(feature = "hazmat")] {
+/// use strongroom::cobblestone::{Sealer, open};
+///
+/// let mut message = Vec::new();
+/// let mut sealer = Sealer::new(&[7; 32], b"example v1", &mut message)?;
+/// sealer.update(b"attack ", &mut message)?;
+/// sealer.update(b"at dawn", &mut message)?;
+/// sealer.finish(&mut message)?;
+/// assert_eq!(open(&[7; 32], b"example v1", &message)?, b"attack at dawn");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Sealer {
+    key: MessageKey,
+    next: u64,
+    /// Plaintext that does not fill a chunk yet. Its capacity is a chunk, so no copy is left behind by growth.
+    buffer: Zeroizing<Vec<u8>>,
+}
+
+impl Sealer {
+    /// Starts a message: writes its first 56 bytes, salt and commitment, to the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Random`].
+    pub fn new(key: &[u8; KEY_LEN], context: &[u8], out: &mut Vec<u8>) -> Result<Self, Error> {
+        let (key, prefix) = MessageKey::generate(key, context)?;
+        out.extend_from_slice(&prefix);
+        Ok(Self { key, next: 0, buffer: Zeroizing::new(Vec::with_capacity(CHUNK_LEN)) })
+    }
+
+    /// Takes more plaintext, and writes the chunks that are full to the end of `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] from 4 PiB on.
+    pub fn update(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        if !self.buffer.is_empty() {
+            let missing = CHUNK_LEN - self.buffer.len();
+            let (piece, rest) = plaintext.split_at_checked(missing).unwrap_or((plaintext, &[]));
+            self.buffer.extend_from_slice(piece);
+            plaintext = rest;
+            if self.buffer.len() < CHUNK_LEN {
+                return Ok(());
+            }
+            append_sealed(&self.key, &mut self.next, &self.buffer, out)?;
+            self.buffer.clear();
+        }
+        let (chunks, rest) = plaintext.as_chunks::<CHUNK_LEN>();
+        out.reserve(chunks.len().saturating_mul(SEALED_CHUNK_LEN));
+        for chunk in chunks {
+            append_sealed(&self.key, &mut self.next, chunk, out)?;
+        }
+        self.buffer.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Ends the message: writes the final chunk to the end of `out`. Without it the message does not open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] from 4 PiB on.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        append_sealed(&self.key, &mut self.next, &self.buffer, out)
+    }
+}
+
+fn append_sealed(key: &MessageKey, next: &mut u64, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let start = out.len();
+    out.resize(start + chunk.len() + TAG_LEN, 0);
+    let outcome = out.get_mut(start..).ok_or(Error::BufferSize);
+    let outcome = outcome.and_then(|sealed| key.seal_chunk(*next, chunk, sealed));
+    match outcome {
+        Ok(()) => *next += 1,
+        Err(_) => out.truncate(start),
+    }
+    outcome
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("chunks", &self.next).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,174 @@
+//! The one set of errors: the same names and numbers in every language and on the wire.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use crate::key::InvalidKey;
+use crate::random::RandomError;
+use crate::record::UnsupportedHeader;
+use crate::{cobblestone, storage};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an operation failed. No variant shows an id, a key or data.
+///
+/// [`code`](Self::code) is the number and [`name`](Self::name) the word that every interface uses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No record has this id. To the holder of a key, it is a sign of an erased record.
+    #[error("there is no record under this id")]
+    NotFound,
+    /// A record has this id.
+    #[error("there is a record under this id already: replace it, or choose another id")]
+    AlreadyExists,
+    /// The key is not the one that the record was sealed with, or the record's first 68 bytes were altered: without
+    /// the key, these cannot be told apart.
+    #[error("the key does not open this record")]
+    WrongKey,
+    /// The record, or the database that holds it, was altered or damaged.
+    #[error("the record was altered or damaged: restore it from a backup")]
+    Corrupt,
+    /// Bytes or a text are no key.
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    /// An id has 1 to 4,096 bytes.
+    #[error("an id has 1 to 4096 bytes")]
+    InvalidId,
+    /// Something of a newer version, or something that the storage cannot do.
+    #[error("{0}")]
+    Unsupported(Cow<'static, str>),
+    /// More data than a record or this storage may hold.
+    #[error("the data is too large for a record of this storage")]
+    TooLarge,
+    /// The store was made with another index key.
+    #[error("the index key is not the one that this store was made with")]
+    IndexKeyMismatch,
+    /// The file with the store's index key is not there.
+    #[error(
+        "the index key is missing: there is no file {}. Without it no record of this store can be found again: put \
+         the file back from where it was kept, or give the index key itself",
+        path.display()
+    )]
+    IndexKeyMissing {
+        /// Where the index key was looked for.
+        path: PathBuf,
+    },
+    /// Somebody else replaced or removed the record meanwhile.
+    #[error("the record was changed by someone else meanwhile: retrieve it and try again")]
+    Conflict,
+    /// A lock or a deadline.
+    #[error("the storage is busy: try again")]
+    Busy,
+    /// No room. What was stored before is as it was.
+    #[error("the storage is full: make room and try again")]
+    StorageFull,
+    /// The storage failed; the source tells how. Nothing was changed.
+    #[error("the storage failed")]
+    Storage(#[source] Source),
+    /// A commit failed, so whether the write took place is not known. Open the store anew and look.
+    #[error("it is not known whether the write took place: open the store again and look")]
+    Indeterminate(#[source] Source),
+    /// An earlier commit failed, so this handle is not to be trusted.
+    #[error("an earlier write failed half way: open the store again")]
+    Poisoned,
+    /// The handle was opened by the parent of this process.
+    #[error("the store was opened before this process was forked: open it again in the child")]
+    Forked,
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// An argument, or a combination of them, cannot be.
+    #[error("{0}")]
+    InvalidArgument(Cow<'static, str>),
+    /// The record is past its time.
+    #[error("the record has expired")]
+    Expired,
+    /// A fault that is not the caller's.
+    #[error("an internal fault: please report it")]
+    Internal(#[source] Source),
+}
+
+impl Error {
+    /// The error's number: an exit status, a C status, a field on the wire. 0 is success and never an error.
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        self.code_and_name().0
+    }
+
+    /// The error's name, such as `NotFound`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.code_and_name().1
+    }
+
+    const fn code_and_name(&self) -> (u8, &'static str) {
+        match self {
+            Self::NotFound => (1, "NotFound"),
+            Self::AlreadyExists => (2, "AlreadyExists"),
+            Self::WrongKey => (3, "WrongKey"),
+            Self::Corrupt => (4, "Corrupt"),
+            Self::InvalidKey(_) => (5, "InvalidKey"),
+            Self::InvalidId => (6, "InvalidId"),
+            Self::Unsupported(_) => (7, "Unsupported"),
+            Self::TooLarge => (8, "TooLarge"),
+            Self::IndexKeyMismatch => (9, "IndexKeyMismatch"),
+            Self::IndexKeyMissing { .. } => (10, "IndexKeyMissing"),
+            Self::Conflict => (11, "Conflict"),
+            Self::Busy => (12, "Busy"),
+            Self::StorageFull => (13, "StorageFull"),
+            Self::Storage(_) => (14, "Storage"),
+            Self::Indeterminate(_) => (15, "Indeterminate"),
+            Self::Poisoned => (16, "Poisoned"),
+            Self::Forked => (17, "Forked"),
+            Self::Closed => (18, "Closed"),
+            Self::InvalidArgument(_) => (19, "InvalidArgument"),
+            Self::Expired => (20, "Expired"),
+            Self::Internal(_) => (99, "Internal"),
+        }
+    }
+}
+
+impl From<storage::Error> for Error {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::AlreadyExists => Self::AlreadyExists,
+            storage::Error::Conflict => Self::Conflict,
+            storage::Error::Corrupt => Self::Corrupt,
+            storage::Error::Busy => Self::Busy,
+            storage::Error::Full => Self::StorageFull,
+            storage::Error::TooLarge => Self::TooLarge,
+            storage::Error::Unsupported(what) => Self::Unsupported(what),
+            storage::Error::InvalidArgument(what) => Self::InvalidArgument(what),
+            storage::Error::Backend(source) => Self::Storage(source),
+            storage::Error::Indeterminate(source) => Self::Indeterminate(source),
+            storage::Error::Poisoned => Self::Poisoned,
+            storage::Error::Forked => Self::Forked,
+            storage::Error::Closed => Self::Closed,
+        }
+    }
+}
+
+impl From<cobblestone::Error> for Error {
+    fn from(error: cobblestone::Error) -> Self {
+        match error {
+            cobblestone::Error::WrongKey => Self::WrongKey,
+            cobblestone::Error::Corrupt => Self::Corrupt,
+            cobblestone::Error::TooLarge => Self::TooLarge,
+            cobblestone::Error::Random(source) => source.into(),
+            other @ cobblestone::Error::BufferSize => Self::Internal(other.into()),
+        }
+    }
+}
+
+impl From<RandomError> for Error {
+    fn from(error: RandomError) -> Self {
+        Self::Internal(error.into())
+    }
+}
+
+impl From<UnsupportedHeader> for Error {
+    fn from(error: UnsupportedHeader) -> Self {
+        Self::Unsupported(error.to_string().into())
+    }
+}

@@ -1,0 +1,70 @@
+//! The index key in a file: the text `srx1...` on a line, readable by its owner alone.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::error::Error;
+use crate::key::IndexKey;
+
+/// More than a key's text is no key, and need not be read.
+const MAX_LEN: usize = 256;
+
+/// Where the index key of the database at `path` lies by default: `<path>.index-key`.
+pub(crate) fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(".index-key");
+    name.into()
+}
+
+/// Reads the index key from `path`.
+pub(crate) fn read(path: &Path) -> Result<IndexKey, Error> {
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN));
+    let file = File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::IndexKeyMissing { path: path.to_path_buf() },
+        _ => failed(path, error),
+    })?;
+    file.take(MAX_LEN as u64).read_to_string(&mut text).map_err(|error| failed(path, error))?;
+    Ok(IndexKey::from_text(text.trim())?)
+}
+
+/// Reads the index key from `path`, or makes a new one there. It is on the disk when this returns. Of several processes
+/// at once, one makes it and all get the same.
+pub(crate) fn read_or_create(path: &Path) -> Result<IndexKey, Error> {
+    match read(path) {
+        Err(Error::IndexKeyMissing { .. }) => {}
+        outcome => return outcome,
+    }
+    let key = IndexKey::generate()?;
+    match create(path, &key) {
+        Ok(()) => Ok(key),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path),
+        Err(error) => Err(failed(path, error)),
+    }
+}
+
+/// Under a temporary name first: a file by the real name is whole, and none is ever overwritten.
+fn create(path: &Path, key: &IndexKey) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".index-key-").tempfile_in(folder)?; // mode 0600
+    file.write_all(key.to_text().as_bytes())?;
+    file.write_all(b"\n")?;
+    file.as_file().sync_all()?;
+    file.persist_noclobber(path).map_err(|error| error.error)?;
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, source: io::Error) -> Error {
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot use the index key's file {}", path.display())]
+    struct CannotUse {
+        path: PathBuf,
+        source: io::Error,
+    }
+    Error::Storage(Box::new(CannotUse { path: path.to_path_buf(), source }))
+}

@@ -1,0 +1,274 @@
+//! The two kinds of keys: 32 random bytes each, wiped on drop, never printed, never copied by accident.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
+use bech32::{Bech32m, Hrp};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::random::{self, RandomError};
+
+/// Bytes of a key.
+const KEY_LEN: usize = 32;
+
+/// Why bytes or a text are no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidKey {
+    /// Not exactly 32 bytes.
+    #[error("the key is not 32 bytes long")]
+    Length,
+    /// All bytes are zero: a buffer that nobody filled.
+    #[error("the key is all zeros")]
+    AllZero,
+    /// The text is a key of another kind, or of another program.
+    #[error("the text is not a {expected}: a {expected} starts with \"{prefix}\"")]
+    Kind {
+        /// The kind of key that was asked for.
+        expected: &'static str,
+        /// What the text of such a key starts with.
+        prefix: &'static str,
+    },
+    /// The text's checksum does not fit.
+    #[error("the key's text has a typo: its checksum does not match")]
+    Checksum,
+    /// The text cannot be a key at all.
+    #[error("the text is not a key: it is cut short, or has a character that no key has")]
+    Text,
+}
+
+/// A key kind: the type, its name in messages, and the first part of its text.
+macro_rules! key_type {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $hrp:literal) => {
+        $(#[$doc])*
+        ///
+        /// It has no `Clone`, `Display` or `PartialEq`: a copy, a text and a comparison are asked for by name.
+        pub struct $name(Box<Zeroizing<[u8; KEY_LEN]>>);
+
+        impl $name {
+            /// A new key from the operating system's random numbers.
+            ///
+            /// # Errors
+            ///
+            /// [`RandomError`] where the system has none.
+            pub fn generate() -> Result<Self, RandomError> {
+                // Filled in the box: moving the key moves no secret byte.
+                let mut key = Self(Box::default());
+                random::fill(&mut **key.0)?;
+                Ok(key)
+            }
+
+            #[doc = concat!("The ", $kind, " with these 32 bytes.")]
+            ///
+            /// # Errors
+            ///
+            /// [`InvalidKey::Length`], [`InvalidKey::AllZero`].
+            pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
+                let mut key = Self(Box::default());
+                if bytes.len() != KEY_LEN {
+                    return Err(InvalidKey::Length);
+                }
+                key.0.copy_from_slice(bytes);
+                if bool::from(key.0.ct_eq(&[0; KEY_LEN])) {
+                    return Err(InvalidKey::AllZero);
+                }
+                Ok(key)
+            }
+
+            #[doc = concat!("The key in its text form, `", $hrp, "1` and 58 more characters (Bech32m, BIP 350).")]
+            ///
+            /// # Errors
+            ///
+            #[doc = concat!("[`InvalidKey`] says whether the text has a typo or is no ", $kind, " at all.")]
+            pub fn from_text(text: &str) -> Result<Self, InvalidKey> {
+                let mut bytes = Zeroizing::new([0; KEY_LEN]);
+                parse_text(text, $hrp, &mut bytes).map_err(|error| match error {
+                    InvalidKey::Kind { .. } => {
+                        InvalidKey::Kind { expected: $kind, prefix: concat!($hrp, "1") }
+                    }
+                    other => other,
+                })?;
+                Self::from_bytes(&*bytes)
+            }
+
+            /// The text form, which [`from_text`](Self::from_text) reads.
+            #[must_use]
+            pub fn to_text(&self) -> Zeroizing<String> {
+                to_text($hrp, &self.0)
+            }
+
+            /// The secret bytes.
+            #[must_use]
+            pub fn expose_bytes(&self) -> &[u8; KEY_LEN] {
+                &self.0
+            }
+
+            /// Compares in constant time.
+            #[must_use]
+            pub fn ct_eq(&self, other: &Self) -> bool {
+                bool::from(self.0.ct_eq(&**other.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidKey;
+
+            fn from_str(text: &str) -> Result<Self, InvalidKey> {
+                Self::from_text(text)
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.to_text())
+            }
+        }
+
+        #[cfg(feature = "serde")]
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl serde::de::Visitor<'_> for Visitor {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("the text of a ", $kind, " (", $hrp, "1...)"))
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::from_text(text).map_err(E::custom)
+                    }
+                }
+                deserializer.deserialize_str(Visitor)
+            }
+        }
+    };
+}
+
+key_type! {
+    /// The only key that opens one record: the AES-256 input key. It belongs to the caller; no storage keeps it.
+    ///
+    /// ```
+    /// let key = strongroom::RecordKey::generate()?;
+    /// let text = key.to_text(); // "srk1...", to be kept where only the data's owner reads
+    /// assert!(strongroom::RecordKey::from_text(&text)?.ct_eq(&key));
+    /// assert_eq!(format!("{key:?}"), "RecordKey(..)");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    RecordKey, "record key", "srk"
+}
+
+key_type! {
+    /// What hides the ids of a store: it turns an id into a locator. It belongs to the operator, and is never stored
+    /// in the database. Without it, no record is found again.
+    IndexKey, "index key", "srx"
+}
+
+fn parse_text(text: &str, hrp: &str, out: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
+    let kind = InvalidKey::Kind { expected: "", prefix: "" };
+    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|error| {
+        match (text.rsplit_once('1'), error) {
+            // Say that the kind is wrong rather than that the checksum is.
+            (Some((start, _)), _) if !start.eq_ignore_ascii_case(hrp) => kind,
+            (_, CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_))) => InvalidKey::Checksum,
+            _ => InvalidKey::Text,
+        }
+    })?;
+    if !parsed.hrp().as_str().eq_ignore_ascii_case(hrp) {
+        return Err(kind);
+    }
+    parsed.validate_segwit_padding().map_err(|_| InvalidKey::Text)?;
+    let bytes = parsed.byte_iter();
+    if bytes.len() != KEY_LEN {
+        return Err(InvalidKey::Length);
+    }
+    out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    Ok(())
+}
+
+fn to_text(hrp: &str, bytes: &[u8; KEY_LEN]) -> Zeroizing<String> {
+    // Room for the whole text at once, so that no copy is left behind by growth.
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    // Neither the prefix nor the length can be wrong: both are constants.
+    if let Ok(hrp) = Hrp::parse(hrp) {
+        let _ = bech32::encode_lower_to_fmt::<Bech32m, String>(&mut text, hrp, bytes);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_round_trip() {
+        let key = RecordKey::generate().unwrap();
+        let text = key.to_text();
+        assert_eq!(text.len(), 62);
+        assert!(text.capacity() <= 64, "the text grew, and left a copy behind");
+        assert!(RecordKey::from_text(&text).unwrap().ct_eq(&key));
+        assert!(RecordKey::from_text(&text.to_uppercase()).unwrap().ct_eq(&key));
+        assert!(!RecordKey::generate().unwrap().ct_eq(&key));
+    }
+
+    #[test]
+    fn every_wrong_character_is_a_typo() {
+        let text = RecordKey::from_bytes(&[7; 32]).unwrap().to_text();
+        for position in 4..text.len() {
+            let mut typo = text.clone().into_bytes();
+            typo[position] = if typo[position] == b'q' { b'p' } else { b'q' };
+            let typo = String::from_utf8(typo).unwrap();
+            assert_eq!(RecordKey::from_text(&typo).unwrap_err(), InvalidKey::Checksum);
+        }
+    }
+
+    #[test]
+    fn other_texts_are_told_apart() {
+        let index_text = IndexKey::from_bytes(&[7; 32]).unwrap().to_text();
+        let kind = InvalidKey::Kind { expected: "record key", prefix: "srk1" };
+        assert_eq!(RecordKey::from_text(&index_text).unwrap_err(), kind);
+        assert_eq!(RecordKey::from_text("srx1qqqqq").unwrap_err(), kind);
+        let text = RecordKey::from_bytes(&[7; 32]).unwrap().to_text();
+        for text in ["", "srk", "srk1", &text[..61], &text.replace('1', " "), "srk1 ä"] {
+            assert!(RecordKey::from_text(text).is_err(), "{text}");
+        }
+        let hrp = Hrp::parse("srk").unwrap();
+        for (len, expected) in [(31, InvalidKey::Length), (33, InvalidKey::Length), (0, InvalidKey::Length)] {
+            let text = bech32::encode::<Bech32m>(hrp, &vec![1; len]).unwrap();
+            assert_eq!(RecordKey::from_text(&text).unwrap_err(), expected);
+        }
+        let zeros = bech32::encode::<Bech32m>(hrp, &[0; 32]).unwrap();
+        assert_eq!(RecordKey::from_text(&zeros).unwrap_err(), InvalidKey::AllZero);
+        let bech32 = bech32::encode::<bech32::Bech32>(hrp, &[1; 32]).unwrap();
+        assert_eq!(RecordKey::from_text(&bech32).unwrap_err(), InvalidKey::Checksum);
+    }
+
+    #[test]
+    fn bytes_are_checked() {
+        assert_eq!(RecordKey::from_bytes(&[1; 31]).unwrap_err(), InvalidKey::Length);
+        assert_eq!(RecordKey::from_bytes(&[1; 33]).unwrap_err(), InvalidKey::Length);
+        assert_eq!(RecordKey::from_bytes(&[]).unwrap_err(), InvalidKey::Length);
+        assert_eq!(RecordKey::from_bytes(&[0; 32]).unwrap_err(), InvalidKey::AllZero);
+    }
+
+    #[cfg(feature = "serde")]
+    #[test]
+    fn serde_is_the_text_form() {
+        let key = IndexKey::generate().unwrap();
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(json, format!("\"{}\"", *key.to_text()));
+        assert!(serde_json::from_str::<IndexKey>(&json).unwrap().ct_eq(&key));
+        let error = serde_json::from_str::<RecordKey>(&json).unwrap_err().to_string();
+        assert!(error.starts_with("the text is not a record key"), "{error}");
+        assert!(!error.contains(&**key.to_text()));
+    }
+}

@@ -1,0 +1,61 @@
+//! Strongroom keeps data under an id, encrypted, and hands back the only key that opens it.
+//!
+//! ```
+//! use strongroom::Strongroom;
+//!
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("records.db");
+//! let store = Strongroom::open(path)?;
+//! let key = store.store("user:42:passport", b"scanned pages")?;
+//! assert_eq!(store.retrieve("user:42:passport", &key)?, b"scanned pages");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The database holds neither ids nor data in the clear, and no key: [`Strongroom`] tells what it does, `docs/FORMAT.md`
+//! how each byte is made, and `docs/THREATS.md` what this protects from and what not.
+//!
+//! # Features
+//!
+//! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
+//! - `serde`: keys as text in documents of your own.
+//! - `hazmat`: the parts of the record format, for those who write tools for it.
+//! - `conformance`: the test suite for storages.
+
+mod strongroom;
+
+mod builder;
+mod error;
+#[cfg(feature = "sqlite")]
+mod index_key_file;
+
+#[cfg(feature = "hazmat")]
+pub mod record;
+#[cfg(not(feature = "hazmat"))]
+#[expect(unreachable_pub, reason = "public with the feature `hazmat`")]
+mod record;
+
+mod key;
+mod locator;
+
+#[cfg(feature = "hazmat")]
+pub mod cobblestone;
+#[cfg(not(feature = "hazmat"))]
+#[expect(dead_code, unreachable_pub, unused_imports, reason = "public with the feature `hazmat`")]
+mod cobblestone;
+
+mod random;
+pub mod storage;
+
+pub use crate::strongroom::Strongroom;
+pub use builder::Builder;
+pub use error::Error;
+pub use key::{IndexKey, InvalidKey, RecordKey};
+pub use random::RandomError;
+#[cfg(feature = "sqlite")]
+pub use storage::Durability;
+pub use storage::Stats;
+
+// The README's Rust is compiled and run with the tests.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

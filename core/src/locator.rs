@@ -1,0 +1,79 @@
+//! From an id to the name under which a storage holds its record.
+
+use std::fmt;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::key::IndexKey;
+
+const LOCATOR_CONTEXT: &str = "strongroom 2026-11-23 v1 locator";
+const CHECK_CONTEXT: &str = "strongroom 2026-11-23 v1 index key check";
+
+/// Bytes of a locator.
+pub const LOCATOR_LEN: usize = 32;
+
+/// The name of a record in a storage: keyed BLAKE3 of its id under the index key.
+///
+/// Its order is that of its bytes. `Debug` shows four of them, enough to tell two apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Locator([u8; LOCATOR_LEN]);
+
+impl Locator {
+    /// The locator with these bytes, as a storage lists them.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; LOCATOR_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, as a storage writes them.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; LOCATOR_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Locator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, ..] = self.0;
+        write!(f, "Locator({a:02x}{b:02x}{c:02x}{d:02x}..)")
+    }
+}
+
+/// What makes locators: derived from the index key, which need not be kept for it.
+pub(crate) struct LocatorKey([u8; 32]);
+
+impl LocatorKey {
+    /// `blake3::derive_key(LOCATOR_CONTEXT, index key)`
+    pub(crate) fn new(index_key: &IndexKey) -> Self {
+        Self(blake3::derive_key(LOCATOR_CONTEXT, index_key.expose_bytes()))
+    }
+
+    /// `blake3::keyed_hash(locator key, LE64(len(namespace)) || namespace || LE64(len(id)) || id)`
+    pub(crate) fn locator(&self, namespace: &[u8], id: &[u8]) -> Locator {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        for field in [namespace, id] {
+            hasher.update(&(field.len() as u64).to_le_bytes());
+            hasher.update(field);
+        }
+        let locator = Locator(hasher.finalize().into());
+        hasher.zeroize(); // it holds the key
+        locator
+    }
+}
+
+impl Drop for LocatorKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for LocatorKey {}
+
+/// What a storage keeps to know its index key again: the first 16 bytes of
+/// `blake3::derive_key(CHECK_CONTEXT, index key)`.
+pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
+    let hash = blake3::derive_key(CHECK_CONTEXT, index_key.expose_bytes());
+    let mut check_value = [0; 16];
+    check_value.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
+    check_value
+}

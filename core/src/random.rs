@@ -1,0 +1,16 @@
+//! Random bytes from the operating system, and from nowhere else.
+//!
+//! No generator state is kept: a forked child or a resumed machine image repeats nothing.
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+/// The operating system gave no random bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("the operating system gave no random bytes")]
+pub struct RandomError(#[source] rand::rngs::SysError);
+
+/// Fills `bytes` with random bytes.
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), RandomError> {
+    SysRng.try_fill_bytes(bytes).map_err(RandomError)
+}

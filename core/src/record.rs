@@ -1,0 +1,63 @@
+//! A record's header, and the context that binds a record to its id.
+//!
+//! ```text
+//! record  = header || message
+//! header  = version(1) = 1 || suite(1) = 1 || flags(2, LE) = 0 || expires_at(8, LE, Unix seconds, 0 = never)
+//! message = Cobblestone-256(record key, context, plaintext)
+//! context = "strongroom/v1" || 0 || header || LE64(len(namespace)) || namespace || LE64(len(id)) || id
+//! ```
+
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 12;
+
+const VERSION: u8 = 1;
+const SUITE: u8 = 1;
+const LABEL: &[u8] = b"strongroom/v1\0";
+
+/// The record is of a version, a suite or with flags that this program does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record's version, suite or flags are not known here; a newer Strongroom may have written it")]
+pub struct UnsupportedHeader;
+
+/// What stands in front of a record's message, readable by all and bound by the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// When the record stops being readable: Unix time in seconds, 0 for never.
+    pub expires_at: u64,
+}
+
+impl Header {
+    /// The header's bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; HEADER_LEN] {
+        let [a, b, c, d, e, f, g, h] = self.expires_at.to_le_bytes();
+        [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h]
+    }
+
+    /// The header with these bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`UnsupportedHeader`] for all that version 1 does not know: never a guess.
+    pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, UnsupportedHeader> {
+        match *bytes {
+            [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h] => {
+                Ok(Self { expires_at: u64::from_le_bytes([a, b, c, d, e, f, g, h]) })
+            }
+            _ => Err(UnsupportedHeader),
+        }
+    }
+
+    /// The context under which the record of `id` with this header is sealed.
+    #[must_use]
+    pub fn context(&self, namespace: &[u8], id: &[u8]) -> Vec<u8> {
+        let mut context = Vec::with_capacity(LABEL.len() + HEADER_LEN + 16 + namespace.len() + id.len());
+        context.extend_from_slice(LABEL);
+        context.extend_from_slice(&self.encode());
+        for field in [namespace, id] {
+            context.extend_from_slice(&(field.len() as u64).to_le_bytes());
+            context.extend_from_slice(field);
+        }
+        context
+    }
+}

@@ -1,0 +1,50 @@
+//! The errors of a storage, for those who write one.
+
+use std::borrow::Cow;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a storage failed. Those who use [`Strongroom`](crate::Strongroom) see [`crate::Error`] in its place.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A record is there already.
+    #[error("there is a record under this locator already")]
+    AlreadyExists,
+    /// The record is not the one that the caller expected, or is gone.
+    #[error("the record was changed or removed meanwhile")]
+    Conflict,
+    /// The storage knows that what it holds is damaged.
+    #[error("the stored data is damaged")]
+    Corrupt,
+    /// A lock was not to be had, or a deadline passed. Nothing was changed.
+    #[error("the storage is busy")]
+    Busy,
+    /// No room. Nothing was changed.
+    #[error("the storage is full")]
+    Full,
+    /// The record is larger than the storage allows.
+    #[error("the record is too large")]
+    TooLarge,
+    /// The storage cannot do this, or holds something of a newer version.
+    #[error("{0}")]
+    Unsupported(Cow<'static, str>),
+    /// An argument that cannot be, such as a path that is a folder.
+    #[error("{0}")]
+    InvalidArgument(Cow<'static, str>),
+    /// Input, output or the backend itself failed. Nothing was changed.
+    #[error("the storage's backend failed")]
+    Backend(#[source] Source),
+    /// A commit failed, and whether it took place is not known.
+    #[error("the outcome of a commit is not known")]
+    Indeterminate(#[source] Source),
+    /// An earlier commit failed, and the handle is not to be trusted.
+    #[error("an earlier commit failed")]
+    Poisoned,
+    /// The handle is used in a forked child.
+    #[error("the handle was opened before a fork")]
+    Forked,
+    /// The storage is closed.
+    #[error("the storage is closed")]
+    Closed,
+}

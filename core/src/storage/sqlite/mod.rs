@@ -1,0 +1,247 @@
+//! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
+
+mod error;
+mod open;
+mod rows;
+mod upload;
+
+use std::fmt;
+use std::mem::{ManuallyDrop, take};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use error::is_io_error;
+use upload::SqliteUpload;
+
+/// How much of the machine may fail without losing a write that has returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A write survives a power cut (SQLite's `synchronous=FULL`).
+    #[default]
+    Full,
+    /// A write survives the end of the process; a power cut may undo the last ones, none by half
+    /// (`synchronous=NORMAL`).
+    Relaxed,
+}
+
+/// Connections for reading that are kept when nobody reads.
+const IDLE_READERS: usize = 8;
+
+const OPEN: u8 = 0;
+const POISONED: u8 = 1;
+const CLOSED: u8 = 2;
+
+/// Records in an SQLite database.
+///
+/// Several threads and processes may use one database at once. It lies on a local disk: a write-ahead log does not work
+/// over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`].
+pub struct SqliteStorage {
+    path: PathBuf,
+    durability: Durability,
+    /// One writer at a time, as SQLite has it; `None` once closed.
+    writer: Mutex<Option<Connection>>,
+    /// Connections that no reader uses at the moment.
+    readers: Mutex<Vec<Connection>>,
+    state: AtomicU8,
+    process: u32,
+}
+
+impl SqliteStorage {
+    /// Opens the database at `path`, and makes it where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] where the path is a folder, or the file not a Strongroom database;
+    /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] where it cannot be read and written. The
+    /// file is as it was then.
+    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        let path = open::resolve(path.as_ref())?;
+        let writer = open::open_database(&path, durability)?;
+        let storage = Self {
+            path,
+            durability,
+            writer: Mutex::new(Some(writer)),
+            readers: Mutex::default(),
+            state: AtomicU8::new(OPEN),
+            process: std::process::id(),
+        };
+        let dead = storage.read(|connection| upload::dead(connection))?;
+        if !dead.is_empty() {
+            storage.write(|connection| upload::sweep(connection, &dead))?;
+        }
+        Ok(storage)
+    }
+
+    /// The database's path, absolute.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn check_usable(&self) -> Result<(), Error> {
+        if std::process::id() != self.process {
+            return Err(Error::Forked);
+        }
+        match self.state.load(Ordering::Acquire) {
+            OPEN => Ok(()),
+            POISONED => Err(Error::Poisoned),
+            _ => Err(Error::Closed),
+        }
+    }
+
+    /// Runs `work` on a connection for reading. A statement sees one moment of the database; what needs several uses
+    /// [`snapshot`](Self::snapshot).
+    fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.check_usable()?;
+        let idle = lock(&self.readers).pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => open::open_reader(&self.path, self.durability)?,
+        };
+        let outcome = work(&mut connection);
+        let mut readers = lock(&self.readers);
+        if readers.len() < IDLE_READERS && self.check_usable().is_ok() {
+            readers.push(connection);
+        }
+        outcome
+    }
+
+    /// Runs `work` in a transaction that sees one moment of the database.
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.read(|connection| {
+            let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
+            work(&transaction)
+        })
+    }
+
+    /// Runs `work` in a transaction that excludes other writers, and commits it durably if it succeeds.
+    fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.check_usable()?;
+        let mut writer = lock(&self.writer);
+        self.check_usable()?; // the wait may have been long
+        let connection = writer.as_mut().ok_or(Error::Closed)?;
+        let outcome =
+            Transaction::new(connection, TransactionBehavior::Immediate).map_err(Error::from).and_then(|transaction| {
+                let value = work(&transaction)?;
+                transaction.commit().map_err(|error| match Error::from(error) {
+                    Error::Backend(source) => Error::Indeterminate(source),
+                    known => known,
+                })?;
+                Ok(value)
+            });
+        if let Err(error) = &outcome
+            && (matches!(error, Error::Indeterminate(_)) || is_io_error(error))
+        {
+            // A failed fsync must not be tried again: the system may have dropped what it could not write.
+            self.state.store(POISONED, Ordering::Release);
+        }
+        outcome
+    }
+}
+
+/// Nothing panics between two steps that belong together, and SQLite rolls back what is not committed: a poisoned lock
+/// guards a good connection.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Storage for SqliteStorage {
+    fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+        Head::require(record)?;
+        self.write(|connection| rows::put(connection, locator, record, mode))
+    }
+
+    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+        for (_, record) in records {
+            Head::require(record)?;
+        }
+        self.write(|connection| {
+            records.iter().try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create))
+        })
+    }
+
+    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+        self.read(|connection| rows::get(connection, locator))
+    }
+
+    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.snapshot(|connection| locators.iter().map(|locator| rows::get(connection, locator)).collect())
+    }
+
+    fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
+        self.read(|connection| Ok(rows::find(connection, locator)?.map(|row| row.info)))
+    }
+
+    fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        self.snapshot(|connection| rows::read_at(connection, locator, head, offset, buffer))
+    }
+
+    fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
+        self.read(|connection| rows::check(connection, locator, mode).map(drop))?;
+        Ok(Box::new(SqliteUpload::new(self, *locator, mode)?))
+    }
+
+    fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+        self.write(|connection| rows::delete(connection, locator, expected))
+    }
+
+    fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.read(|connection| rows::list(connection, after, limit))
+    }
+
+    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
+        self.read(|connection| rows::check_value(connection))
+    }
+
+    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
+        self.write(|connection| rows::init_check_value(connection, value))
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.read(|connection| rows::stats(connection))
+    }
+
+    /// Waits for the write under way, moves the log into the database file, and closes all connections but those of
+    /// reads under way, which close when they are done.
+    fn close(&self) -> Result<(), Error> {
+        match self.check_usable() {
+            Err(Error::Forked) => return Err(Error::Forked),
+            Err(Error::Closed) => return Ok(()),
+            _ => {}
+        }
+        let writer = lock(&self.writer).take();
+        self.state.store(CLOSED, Ordering::Release);
+        lock(&self.readers).clear();
+        let Some(writer) = writer else { return Ok(()) };
+        // Best effort: with other users of the database still there, the log stays and nothing is lost.
+        let _ = writer.busy_timeout(std::time::Duration::ZERO);
+        let _ = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        writer.close().map_err(|(_, error)| error.into())
+    }
+}
+
+impl Drop for SqliteStorage {
+    fn drop(&mut self) {
+        if std::process::id() == self.process {
+            let _ = self.close();
+        } else {
+            // The connections are the parent's: closing them here would drop its locks and could damage the database.
+            let _ = ManuallyDrop::new(lock(&self.writer).take());
+            let _ = ManuallyDrop::new(take(&mut *lock(&self.readers)));
+        }
+    }
+}
+
+impl fmt::Debug for SqliteStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStorage")
+            .field("path", &self.path)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}

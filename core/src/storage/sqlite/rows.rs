@@ -1,0 +1,243 @@
+//! The tables' rows: every statement on records, each run inside a transaction of the caller's.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::random;
+use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
+
+/// The most bytes of a record that one row holds; with its other columns, a row stays below 1 MiB.
+pub(super) const SEGMENT_LEN: usize = (1 << 20) - 1024;
+
+/// A record's row, without its data.
+pub(super) struct RecordRow {
+    id: i64,
+    object: Option<i64>,
+    pub(super) info: Info,
+}
+
+/// Where a record lies.
+pub(super) fn find(connection: &Connection, locator: &Locator) -> Result<Option<RecordRow>, Error> {
+    let sql = "SELECT id, len, object, substr(data, 1, 68) FROM record WHERE prefix = ?1 AND locator = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let head = Head::of(blob(row, 3)?).ok_or(Error::Corrupt)?;
+    let info = Info { head, len: unsigned(row.get(1)?)? };
+    Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, info }))
+}
+
+/// The record that is there, if `mode` allows a write.
+pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Result<Option<RecordRow>, Error> {
+    let found = find(connection, locator)?;
+    let head = found.as_ref().map(|row| row.info.head);
+    match mode {
+        PutMode::Create if head.is_some() => Err(Error::AlreadyExists),
+        PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict),
+        _ => Ok(found),
+    }
+}
+
+/// Writes a record that is in memory.
+pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+    let (data, rest) = record.split_at_checked(SEGMENT_LEN).unwrap_or((record, &[]));
+    let object = if rest.is_empty() { None } else { Some(new_object()?) };
+    for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
+        put_segment(connection, object, n, segment)?;
+    }
+    put_record(connection, locator, mode, data, object, record.len() as u64)
+}
+
+/// Writes a record's row; its segments, if any, are there.
+pub(super) fn put_record(
+    connection: &Connection,
+    locator: &Locator,
+    mode: PutMode,
+    data: &[u8],
+    object: Option<i64>,
+    len: u64,
+) -> Result<(), Error> {
+    let len = i64::try_from(len).map_err(|_| Error::TooLarge)?;
+    match check(connection, locator, mode)? {
+        None => {
+            let sql = "INSERT INTO record (prefix, len, object, locator, data) VALUES (?1, ?2, ?3, ?4, ?5)";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.execute(params![prefix(locator), len, object, locator.as_bytes(), data])?;
+        }
+        Some(old) => {
+            delete_segments(connection, old.object)?;
+            let sql = "UPDATE record SET len = ?2, object = ?3, data = ?4 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute(params![old.id, len, object, data])?;
+        }
+    }
+    Ok(())
+}
+
+/// A name for segments: random, so that none is ever used twice.
+pub(super) fn new_object() -> Result<i64, Error> {
+    let mut bytes = [0; 8];
+    random::fill(&mut bytes).map_err(|error| Error::Backend(error.into()))?;
+    Ok(i64::from_le_bytes(bytes))
+}
+
+pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, data: &[u8]) -> Result<(), Error> {
+    let sql = "INSERT INTO segment (object, n, data) VALUES (?1, ?2, ?3)";
+    connection.prepare_cached(sql)?.execute(params![object, n, data])?;
+    Ok(())
+}
+
+pub(super) fn delete_segments(connection: &Connection, object: Option<i64>) -> Result<(), Error> {
+    if let Some(object) = object {
+        connection.prepare_cached("DELETE FROM segment WHERE object = ?1")?.execute([object])?;
+    }
+    Ok(())
+}
+
+/// The whole record, of one moment: the first statement stays open while the segments are read.
+pub(super) fn get(connection: &Connection, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+    let sql = "SELECT len, object, data FROM record WHERE prefix = ?1 AND locator = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let len = usize::try_from(row.get::<_, i64>(0)?).map_err(|_| Error::Corrupt)?;
+    let object: Option<i64> = row.get(1)?;
+    let data = blob(row, 2)?;
+    // The lengths are the file's claim: believed only where the rows add up to it.
+    if object.map_or(Ok(0), |object| segment_bytes(connection, object))? != len.saturating_sub(data.len())
+        || data.len() > len
+    {
+        return Err(Error::Corrupt);
+    }
+    let mut record = Vec::new();
+    record.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+    record.extend_from_slice(data);
+    if let Some(object) = object {
+        let sql = "SELECT data FROM segment WHERE object = ?1 ORDER BY n";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([object])?;
+        while let Some(row) = rows.next()? {
+            record.extend_from_slice(blob(row, 0)?);
+        }
+    }
+    if record.len() == len { Ok(Some(record)) } else { Err(Error::Corrupt) }
+}
+
+fn segment_bytes(connection: &Connection, object: i64) -> Result<usize, Error> {
+    let sql = "SELECT coalesce(sum(length(data)), 0) FROM segment WHERE object = ?1";
+    let bytes: i64 = connection.prepare_cached(sql)?.query_row([object], |row| row.get(0))?;
+    usize::try_from(bytes).map_err(|_| Error::Corrupt)
+}
+
+/// Fills `buffer` with the record's bytes from `offset` on.
+pub(super) fn read_at(
+    connection: &Connection,
+    locator: &Locator,
+    head: &Head,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), Error> {
+    let row = find(connection, locator)?.filter(|row| row.info.head == *head);
+    let row = row.ok_or(Error::Conflict)?;
+    let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= row.info.len);
+    if end.is_none() {
+        return Err(Error::InvalidArgument("the record ends before this range".into()));
+    }
+    let mut offset = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
+    let mut buffer = buffer;
+    while !buffer.is_empty() {
+        let (n, start) = (offset / SEGMENT_LEN, offset % SEGMENT_LEN);
+        let take = buffer.len().min(SEGMENT_LEN - start);
+        let (part, rest) = buffer.split_at_mut_checked(take).ok_or(Error::Corrupt)?;
+        read_segment(connection, &row, n, start, part)?;
+        offset += take;
+        buffer = rest;
+    }
+    Ok(())
+}
+
+/// Fills `part` from the `n`th piece of the record: the row's own data is piece 0, segment 0 is piece 1.
+fn read_segment(
+    connection: &Connection,
+    row: &RecordRow,
+    n: usize,
+    start: usize,
+    part: &mut [u8],
+) -> Result<(), Error> {
+    let (table, column, id) = match (n.checked_sub(1), row.object) {
+        (None, _) => ("record", "data", row.id),
+        (Some(n), Some(object)) => {
+            let n = i64::try_from(n).map_err(|_| Error::Corrupt)?;
+            let sql = "SELECT id FROM segment WHERE object = ?1 AND n = ?2";
+            let id = connection.prepare_cached(sql)?.query_row((object, n), |row| row.get(0));
+            ("segment", "data", id.optional()?.ok_or(Error::Corrupt)?)
+        }
+        (Some(_), None) => return Err(Error::Corrupt),
+    };
+    // Incremental input: only the pages of this part are read.
+    let blob = connection.blob_open(rusqlite::MAIN_DB, table, column, id, true)?;
+    blob.read_at_exact(part, start).map_err(|error| match error {
+        rusqlite::Error::BlobSizeError => Error::Corrupt,
+        other => other.into(),
+    })
+}
+
+/// Removes a record and its segments.
+pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+    let Some(row) = find(connection, locator)? else { return Ok(false) };
+    if expected.is_some_and(|expected| *expected != row.info.head) {
+        return Err(Error::Conflict);
+    }
+    delete_segments(connection, row.object)?;
+    connection.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([row.id])?;
+    Ok(true)
+}
+
+pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+    let sql = "SELECT locator, len FROM record
+        WHERE ?1 IS NULL OR (prefix >= ?1 AND (prefix, locator) > (?1, ?2)) ORDER BY prefix, locator LIMIT ?3";
+    let mut statement = connection.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![after.map(prefix), after.map(Locator::as_bytes), limit])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let locator = <[u8; LOCATOR_LEN]>::try_from(blob(row, 0)?).map_err(|_| Error::Corrupt)?;
+        entries.push(Entry { locator: Locator::from_bytes(locator), len: unsigned(row.get(1)?)? });
+    }
+    Ok(entries)
+}
+
+pub(super) fn check_value(connection: &Connection) -> Result<Option<[u8; 16]>, Error> {
+    let sql = "SELECT value FROM meta WHERE name = 'index key check'";
+    let mut statement = connection.prepare_cached(sql)?;
+    let value: Option<Vec<u8>> = statement.query_row((), |row| row.get(0)).optional()?;
+    value.map(|value| <[u8; 16]>::try_from(value).map_err(|_| Error::Corrupt)).transpose()
+}
+
+pub(super) fn init_check_value(connection: &Connection, value: &[u8; 16]) -> Result<[u8; 16], Error> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('index key check', ?1) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute([value])?;
+    check_value(connection)?.ok_or(Error::Corrupt)
+}
+
+pub(super) fn stats(connection: &Connection) -> Result<Stats, Error> {
+    let sql = "SELECT count(*), coalesce(sum(len), 0) FROM record";
+    let (records, bytes) = connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Stats { records: unsigned(records)?, bytes: unsigned(bytes)? })
+}
+
+/// The locator's first 8 bytes as an integer of the same order: big-endian, with the sign bit flipped.
+fn prefix(locator: &Locator) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = *locator.as_bytes();
+    i64::from_be_bytes([a ^ 0x80, b, c, d, e, f, g, h])
+}
+
+/// A column that must be a blob.
+fn blob<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r [u8], Error> {
+    row.get_ref(column)?.as_blob().map_err(|_| Error::Corrupt)
+}
+
+fn unsigned(value: i64) -> Result<u64, Error> {
+    u64::try_from(value).map_err(|_| Error::Corrupt)
+}
+
+// The head is read by SQL, which knows its length as a number.
+const _: () = assert!(HEAD_LEN == 68);

@@ -1,0 +1,298 @@
+//! The service: the only place that sees both encryption and storage.
+
+use std::fmt;
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use zeroize::Zeroizing;
+
+use crate::builder::Builder;
+use crate::cobblestone;
+use crate::error::Error;
+use crate::key::{IndexKey, RecordKey};
+use crate::locator::{Locator, LocatorKey};
+use crate::record::{HEADER_LEN, Header};
+use crate::storage::{self, Head, PutMode, Stats, Storage};
+
+/// The most bytes of an id.
+const MAX_ID_LEN: usize = 4096;
+/// The only namespace there is so far.
+const NAMESPACE: &[u8] = b"";
+
+/// A store of encrypted records.
+///
+/// Each record is sealed under a key of its own, made for it and handed to the caller alone; the store keeps no key.
+/// An id is any 1 to 4,096 bytes, and is compared byte by byte: `é` written in two ways is two ids. The storage sees a
+/// keyed hash of it, never the id.
+///
+/// Every write is durable when it returns, and whole or not at all. A handle may be used from many threads at once,
+/// best in an [`Arc`]; it ends with [`close`](Self::close) or when it is dropped.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("records.db");
+/// use strongroom::{Error, Strongroom};
+///
+/// let store = Strongroom::open(path)?;
+/// let old_key = store.store("contract", b"first draft")?;
+/// let new_key = store.replace("contract", &old_key, b"signed")?;
+/// assert!(matches!(store.retrieve("contract", &old_key), Err(Error::WrongKey)));
+/// assert_eq!(store.retrieve("contract", &new_key)?, b"signed");
+/// store.delete("contract", &new_key)?;
+/// assert!(matches!(store.retrieve("contract", &new_key), Err(Error::NotFound)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Strongroom {
+    storage: Arc<dyn Storage>,
+    locator_key: LocatorKey,
+}
+
+impl Strongroom {
+    /// Opens the SQLite database at `path`, and makes it where there is none.
+    ///
+    /// The index key, which hides the ids, is in the file `<path>.index-key`, made together with the database. Back it
+    /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can
+    /// try out ids. In production, better give it yourself: [`Builder::index_key`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IndexKeyMissing`] where a database has lost its index key's file, [`Error::IndexKeyMismatch`] where the
+    /// file is another's; [`Error::InvalidArgument`] where `path` is no place for a store, [`Error::Unsupported`] for
+    /// one of a newer version, [`Error::Storage`] where it cannot be read and written.
+    #[cfg(feature = "sqlite")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().path(path).open()
+    }
+
+    /// Opens a store with an index key, a durability or a storage of your choice.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The store over `storage`, once the index key is known to be its own.
+    pub(crate) fn new(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Self {
+        Self { storage, locator_key: LocatorKey::new(index_key) }
+    }
+
+    /// Stores `data` under a new id, and returns the only key that opens it.
+    ///
+    /// If the process ends before the key is written down, the record is there and nobody can open it: see
+    /// [`store_with_key`](Self::store_with_key) to write the key down first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] where a record has the id, [`Error::InvalidId`], [`Error::TooLarge`], and those of the
+    /// storage.
+    pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        let key = RecordKey::generate()?;
+        let record = self.record(id.as_ref())?;
+        self.storage.put(&record.locator, &record.seal(&key, data.as_ref())?, PutMode::Create)?;
+        Ok(key)
+    }
+
+    /// Stores `data` under a new id and a key that the caller made, with [`RecordKey::generate`], and wrote down.
+    ///
+    /// It may be said again after a lost answer: where a record is there that opens under this key to the same bytes,
+    /// it succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store): [`Error::AlreadyExists`] where the record there is another.
+    pub fn store_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, data: impl AsRef<[u8]>) -> Result<(), Error> {
+        let data = data.as_ref();
+        let record = self.record(id.as_ref())?;
+        match self.storage.put(&record.locator, &record.seal(key, data)?, PutMode::Create) {
+            Err(storage::Error::AlreadyExists) => {
+                let there = self.storage.get(&record.locator)?.ok_or(Error::Conflict)?;
+                match record.open(key, &there).map(Zeroizing::new) {
+                    Ok(found) if *found == data => Ok(()),
+                    _ => Err(Error::AlreadyExists),
+                }
+            }
+            outcome => Ok(outcome?),
+        }
+    }
+
+    /// The data stored under `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::WrongKey`], also where the record's first 68 bytes were altered;
+    /// [`Error::Corrupt`] where anything else of it was; [`Error::Expired`], [`Error::Unsupported`],
+    /// [`Error::InvalidId`], and those of the storage.
+    pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
+        let record = self.record(id.as_ref())?;
+        let sealed = self.storage.get(&record.locator)?.ok_or(Error::NotFound)?;
+        record.open(key, &sealed)
+    }
+
+    /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key opens
+    /// nothing any more, and no older version opens under the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] where somebody else replaced or removed the record
+    /// meanwhile; [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is as it was.
+    pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        let record = self.record(id.as_ref())?;
+        let head = self.prove(&record, old)?;
+        let key = RecordKey::generate()?;
+        let sealed = record.seal(&key, data.as_ref())?;
+        self.storage.put(&record.locator, &sealed, PutMode::ReplaceIf(head))?;
+        Ok(key)
+    }
+
+    /// Removes the record that `key` opens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] where somebody else replaced or removed the record
+    /// meanwhile; [`Error::InvalidId`], and those of the storage.
+    pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
+        let record = self.record(id.as_ref())?;
+        let head = self.prove(&record, key)?;
+        if self.storage.delete(&record.locator, Some(&head))? { Ok(()) } else { Err(Error::Conflict) }
+    }
+
+    /// Removes the record of `id` without its key: the operator's means to fulfil a right to erasure. Returns whether
+    /// there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`], and those of the storage.
+    pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
+        Ok(self.storage.delete(&self.record(id.as_ref())?.locator, None)?)
+    }
+
+    /// Whether a record has this id.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`], and those of the storage.
+    pub fn contains(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
+        Ok(self.storage.info(&self.record(id.as_ref())?.locator)?.is_some())
+    }
+
+    /// Stores many pairs of id and data in one transaction, all or none, and returns their keys in the same order.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also where an id is named twice;
+    /// [`Error::Unsupported`] from a storage without transactions.
+    pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
+        let mut keys = Vec::with_capacity(items.len());
+        let mut sealed = Vec::with_capacity(items.len());
+        for (id, data) in items {
+            let key = RecordKey::generate()?;
+            let record = self.record(id.as_ref())?;
+            sealed.push((record.locator, record.seal(&key, data.as_ref())?));
+            keys.push(key);
+        }
+        self.storage.create_many(&sealed)?;
+        Ok(keys)
+    }
+
+    /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them all
+    /// from one moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`] for any of them, and those of the storage. Inside, those of [`retrieve`](Self::retrieve).
+    pub fn retrieve_many<I: AsRef<[u8]>>(
+        &self,
+        items: &[(I, &RecordKey)],
+    ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+        let records = items.iter().map(|(id, _)| self.record(id.as_ref()));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        let locators: Vec<_> = records.iter().map(|record| record.locator).collect();
+        let found = self.storage.get_many(&locators)?;
+        let outcomes = records.iter().zip(items).zip(found);
+        Ok(outcomes.map(|((record, (_, key)), sealed)| record.open(key, &sealed.ok_or(Error::NotFound)?)).collect())
+    }
+
+    /// How many records there are, and the bytes of their ciphertexts. Takes time in proportion to their number.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        Ok(self.storage.stats()?)
+    }
+
+    /// Closes the store for all who share it; every later call is [`Error::Closed`]. Dropping it does the same, and
+    /// tells no errors.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. The store is closed all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        Ok(self.storage.close()?)
+    }
+
+    /// The record of a valid id.
+    fn record<'i>(&self, id: &'i [u8]) -> Result<Record<'i>, Error> {
+        if id.is_empty() || id.len() > MAX_ID_LEN {
+            return Err(Error::InvalidId);
+        }
+        Ok(Record { id, locator: self.locator_key.locator(NAMESPACE, id) })
+    }
+
+    /// The head of the stored record, once `key` is known to be its key.
+    fn prove(&self, record: &Record<'_>, key: &RecordKey) -> Result<Head, Error> {
+        let head = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?.head;
+        let (header, prefix) = head.as_bytes().split_first_chunk().ok_or(Error::Corrupt)?;
+        let context = Header::decode(header)?.context(NAMESPACE, record.id);
+        let prefix = prefix.try_into().map_err(|_| Error::Corrupt)?;
+        cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+        Ok(head)
+    }
+}
+
+/// Shows neither ids nor keys.
+impl fmt::Debug for Strongroom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Strongroom").field("storage", &self.storage).finish_non_exhaustive()
+    }
+}
+
+/// An id and where its record lies.
+struct Record<'i> {
+    id: &'i [u8],
+    locator: Locator,
+}
+
+impl Record<'_> {
+    /// `header || message`, in one buffer of the exact size.
+    fn seal(&self, key: &RecordKey, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let header = Header::default();
+        let message_len = cobblestone::message_len(data.len() as u64).ok_or(Error::TooLarge)?;
+        let message_len = usize::try_from(message_len).map_err(|_| Error::TooLarge)?;
+        let mut sealed = vec![0; HEADER_LEN + message_len];
+        let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
+        *start = header.encode();
+        let context = header.context(NAMESPACE, self.id);
+        cobblestone::seal_into(key.expose_bytes(), &context, data, message)?;
+        Ok(sealed)
+    }
+
+    fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
+        let header = Header::decode(header)?;
+        let context = header.context(NAMESPACE, self.id);
+        if has_passed(header.expires_at) {
+            // Believed only from the key's holder.
+            let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
+            cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+            return Err(Error::Expired);
+        }
+        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
+    }
+}
+
+/// Whether a Unix time in seconds lies in the past; 0 never does.
+fn has_passed(time: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    time != 0 && time <= now.as_secs()
+}
