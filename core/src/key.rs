@@ -224,7 +224,7 @@ mod tests {
     fn every_wrong_character_is_a_typo() {
         let text = RecordKey::from_bytes(&[7; 32]).unwrap().to_text();
         for position in 4..text.len() {
-            let mut typo = text.clone().into_bytes();
+            let mut typo = text.as_bytes().to_vec();
             typo[position] = if typo[position] == b'q' { b'p' } else { b'q' };
             let typo = String::from_utf8(typo).unwrap();
             assert_eq!(RecordKey::from_text(&typo).unwrap_err(), InvalidKey::Checksum);

@@ -5,7 +5,7 @@
 //!
 //! To bring your own, implement [`Storage`] and run the suite of `storage_conformance!` (feature `conformance`) on it.
 
-#[cfg(any())]
+#[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod memory;

@@ -24,8 +24,8 @@ const MAX_ROW_LEN: i32 = 1 << 20;
 
 /// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `data` is
 ///   the record, or its beginning where `object` names the segments that continue it.
-/// - `segment`: what follows, in order of `n`.
-/// - `upload`: objects that belong to no record yet, and when (Unix seconds) something was last added.
+/// - `segment`: what follows, in order of `n` from 0. All but the last are as long as the record's `data`.
+/// - `pending`: objects that belong to no record yet, and when (Unix seconds) something was last added.
 /// - `meta`: the check value of the index key.
 const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
@@ -45,7 +45,7 @@ const SCHEMA: &str = "
         data BLOB NOT NULL,
         UNIQUE (object, n)
     ) STRICT;
-    CREATE TABLE upload (object INTEGER PRIMARY KEY, touched INTEGER NOT NULL) STRICT;
+    CREATE TABLE pending (object INTEGER PRIMARY KEY, touched INTEGER NOT NULL) STRICT;
 ";
 
 /// The path of the database, fit for SQLite: absolute, so that no name means something else to it (`:memory:`, `file:`),

@@ -12,18 +12,22 @@ pub(super) const SEGMENT_LEN: usize = (1 << 20) - 1024;
 pub(super) struct RecordRow {
     id: i64,
     object: Option<i64>,
+    /// The length of the row's own data, and of each segment but the last.
+    segment_len: usize,
     pub(super) info: Info,
 }
 
 /// Where a record lies.
 pub(super) fn find(connection: &Connection, locator: &Locator) -> Result<Option<RecordRow>, Error> {
-    let sql = "SELECT id, len, object, substr(data, 1, 68) FROM record WHERE prefix = ?1 AND locator = ?2";
+    let sql =
+        "SELECT id, len, object, length(data), substr(data, 1, 68) FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let head = Head::of(blob(row, 3)?).ok_or(Error::Corrupt)?;
+    let head = Head::of(blob(row, 4)?).ok_or(Error::Corrupt)?;
     let info = Info { head, len: unsigned(row.get(1)?)? };
-    Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, info }))
+    let segment_len = usize::try_from(row.get::<_, i64>(3)?).map_err(|_| Error::Corrupt)?;
+    Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info }))
 }
 
 /// The record that is there, if `mode` allows a write.
@@ -144,8 +148,9 @@ pub(super) fn read_at(
     let mut offset = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     let mut buffer = buffer;
     while !buffer.is_empty() {
-        let (n, start) = (offset / SEGMENT_LEN, offset % SEGMENT_LEN);
-        let take = buffer.len().min(SEGMENT_LEN - start);
+        // At least the head lies in the row itself: no division by zero.
+        let (n, start) = (offset / row.segment_len, offset % row.segment_len);
+        let take = buffer.len().min(row.segment_len - start);
         let (part, rest) = buffer.split_at_mut_checked(take).ok_or(Error::Corrupt)?;
         read_segment(connection, &row, n, start, part)?;
         offset += take;

@@ -1,7 +1,7 @@
 //! Records that arrive piece by piece.
 //!
 //! Each segment is written in a transaction of its own, so that other writers wait for a segment at most, never for an
-//! upload. The row in `upload` says that they belong to no record yet; the last transaction removes it and writes the
+//! upload. The row in `pending` says that they belong to no record yet; the last transaction removes it and writes the
 //! record's row, which makes the whole record visible at once.
 
 use std::fmt;
@@ -82,7 +82,7 @@ impl Upload for SqliteUpload {
                 write_segment(connection, this.object, this.segments, &this.buffer)?;
             }
             if object.is_some() {
-                let sql = "DELETE FROM upload WHERE object = ?1";
+                let sql = "DELETE FROM pending WHERE object = ?1";
                 if connection.execute(sql, [this.object])? != 1 {
                     return Err(Error::Conflict); // given up for dead, and swept
                 }
@@ -117,12 +117,12 @@ impl fmt::Debug for SqliteUpload {
     }
 }
 
-/// Writes segment `n`, and the upload's row: the first segment makes it, the others need it to be there still.
+/// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there still.
 fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> Result<(), Error> {
     let sql = if n == 0 {
-        "INSERT INTO upload (object, touched) VALUES (?1, ?2)"
+        "INSERT INTO pending (object, touched) VALUES (?1, ?2)"
     } else {
-        "UPDATE upload SET touched = ?2 WHERE object = ?1"
+        "UPDATE pending SET touched = ?2 WHERE object = ?1"
     };
     if connection.prepare_cached(sql)?.execute((object, now()))? != 1 {
         return Err(Error::Conflict); // given up for dead, and swept
@@ -132,14 +132,14 @@ fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> R
 
 fn remove(connection: &Connection, object: i64) -> Result<(), Error> {
     rows::delete_segments(connection, Some(object))?;
-    connection.execute("DELETE FROM upload WHERE object = ?1", [object])?;
+    connection.execute("DELETE FROM pending WHERE object = ?1", [object])?;
     Ok(())
 }
 
 /// Uploads that are dead.
 pub(super) fn dead(connection: &Connection) -> Result<Vec<i64>, Error> {
     let oldest = now().saturating_sub_unsigned(DEAD_AFTER.as_secs());
-    let mut statement = connection.prepare("SELECT object FROM upload WHERE touched < ?1")?;
+    let mut statement = connection.prepare("SELECT object FROM pending WHERE touched < ?1")?;
     Ok(statement.query_map([oldest], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 

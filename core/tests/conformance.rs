@@ -1,0 +1,36 @@
+//! Both storages of the library keep every promise of the trait.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use strongroom::storage::{Durability, MemoryStorage, SqliteStorage, Storage};
+
+mod memory {
+    use super::*;
+
+    fn open(_: &Path) -> Arc<dyn Storage> {
+        Arc::new(MemoryStorage::new())
+    }
+
+    strongroom::storage_conformance!(open, volatile);
+}
+
+mod sqlite {
+    use super::*;
+
+    fn open(folder: &Path) -> Arc<dyn Storage> {
+        Arc::new(SqliteStorage::open(folder.join("records.db"), Durability::Full).unwrap())
+    }
+
+    strongroom::storage_conformance!(open);
+}
+
+mod sqlite_relaxed {
+    use super::*;
+
+    fn open(folder: &Path) -> Arc<dyn Storage> {
+        Arc::new(SqliteStorage::open(folder.join("records.db"), Durability::Relaxed).unwrap())
+    }
+
+    strongroom::storage_conformance!(open);
+}

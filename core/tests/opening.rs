@@ -1,0 +1,273 @@
+//! Opening a store: the index key, and everything that is no store and must be left as it is.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::error::Error as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use strongroom::storage::MemoryStorage;
+use strongroom::{Durability, Error, IndexKey, Strongroom};
+use support::index_key;
+use tempfile::TempDir;
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    (folder, path)
+}
+
+fn sidecar(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.index-key", path.display()))
+}
+
+/// The error with all its sources, as a program shows it.
+fn text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[track_caller]
+fn assert_error(outcome: Result<Strongroom, Error>, name: &str, says: &str) {
+    let error = outcome.unwrap_err();
+    assert_eq!(error.name(), name, "{}", text(&error));
+    assert!(text(&error).contains(says), "{}", text(&error));
+}
+
+fn with_key(path: &Path, index_key: IndexKey) -> Result<Strongroom, Error> {
+    Strongroom::builder().path(path).index_key(index_key).open()
+}
+
+#[test]
+fn the_index_key_is_made_once_beside_the_database() {
+    let (_folder, path) = folder();
+    let key = Strongroom::open(&path).unwrap().store("id", "data").unwrap();
+    let text = fs::read_to_string(sidecar(&path)).unwrap();
+    assert!(text.starts_with("srx1") && text.ends_with('\n'));
+    assert_eq!(Strongroom::open(&path).unwrap().retrieve("id", &key).unwrap(), b"data");
+    assert_eq!(fs::read_to_string(sidecar(&path)).unwrap(), text);
+    // The file's key, given by hand, is the same.
+    let index_key = IndexKey::from_text(text.trim()).unwrap();
+    assert_eq!(with_key(&path, index_key).unwrap().retrieve("id", &key).unwrap(), b"data");
+    let by_file = Strongroom::builder().path(&path).index_key_file(sidecar(&path)).open().unwrap();
+    assert_eq!(by_file.retrieve("id", &key).unwrap(), b"data");
+}
+
+#[cfg(unix)]
+#[test]
+fn the_index_keys_file_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    assert_eq!(fs::metadata(sidecar(&path)).unwrap().permissions().mode() & 0o777, 0o600);
+    let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["records.db", "records.db.index-key"], "nothing else is left behind");
+}
+
+#[test]
+fn a_database_without_its_index_key_is_an_error_and_makes_no_new_one() {
+    let (_folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    fs::remove_file(sidecar(&path)).unwrap();
+    let before = fs::read(&path).unwrap();
+    let name = sidecar(&path.canonicalize().unwrap());
+    assert_error(Strongroom::open(&path), "IndexKeyMissing", &format!("there is no file {}", name.display()));
+    assert!(!sidecar(&path).exists());
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn another_index_key_is_a_mismatch() {
+    let (_folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    assert_error(with_key(&path, index_key()), "IndexKeyMismatch", "");
+    fs::write(sidecar(&path), &*index_key().to_text()).unwrap();
+    assert_error(Strongroom::open(&path), "IndexKeyMismatch", "");
+}
+
+#[test]
+fn a_copied_database_opens_with_the_explicit_key() {
+    let (folder, path) = folder();
+    let store = with_key(&path, index_key()).unwrap();
+    let key = store.store("id", "data").unwrap();
+    store.close().unwrap();
+    assert!(!sidecar(&path).exists(), "an explicit key makes no file");
+    let copy = folder.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    assert_error(Strongroom::open(&copy), "IndexKeyMissing", "copy.db.index-key");
+    assert_eq!(with_key(&copy, index_key()).unwrap().retrieve("id", &key).unwrap(), b"data");
+}
+
+#[test]
+fn a_damaged_index_keys_file_is_told() {
+    let (_folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    let text = fs::read_to_string(sidecar(&path)).unwrap();
+    let typo = text.replace(&text[10..11], if &text[10..11] == "q" { "p" } else { "q" });
+    fs::write(sidecar(&path), typo).unwrap();
+    assert_error(Strongroom::open(&path), "InvalidKey", "has a typo");
+    fs::write(sidecar(&path), "").unwrap();
+    assert_error(Strongroom::open(&path), "InvalidKey", "");
+    fs::write(sidecar(&path), [0xff; 3]).unwrap();
+    assert_error(Strongroom::open(&path), "Storage", "index key's file");
+    fs::write(sidecar(&path), vec![b'q'; 1 << 20]).unwrap();
+    assert_error(Strongroom::open(&path), "InvalidKey", "");
+    fs::write(sidecar(&path), text).unwrap();
+    Strongroom::open(&path).unwrap();
+}
+
+#[test]
+fn a_named_index_key_file_must_be_there() {
+    let (folder, path) = folder();
+    let elsewhere = folder.path().join("elsewhere");
+    let open = || Strongroom::builder().path(&path).index_key_file(&elsewhere).open();
+    assert_error(open(), "IndexKeyMissing", "elsewhere");
+    assert!(!path.exists(), "no database is made for a key that is not there");
+    fs::write(&elsewhere, &*index_key().to_text()).unwrap();
+    open().unwrap();
+    assert!(!sidecar(&path).exists());
+}
+
+/// The key is there, its database is not yet: what a crash between the two leaves.
+#[test]
+fn an_index_key_without_a_database_is_used() {
+    let (_folder, path) = folder();
+    fs::write(sidecar(&path), &*index_key().to_text()).unwrap();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    with_key(&path, index_key()).unwrap();
+}
+
+#[test]
+fn contradicting_choices_are_refused() {
+    let (_folder, path) = folder();
+    let memory = || Arc::new(MemoryStorage::new());
+    let builder = Strongroom::builder;
+    assert_error(builder().open(), "InvalidArgument", "a path or a storage");
+    assert_error(builder().path(&path).storage(memory()).open(), "InvalidArgument", "a path or a storage");
+    assert_error(builder().storage(memory()).open(), "InvalidArgument", "needs an index key");
+    let both = builder().path(&path).index_key(index_key()).index_key_file(&path);
+    assert_error(both.open(), "InvalidArgument", "not both");
+    let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);
+    assert_error(durable.open(), "InvalidArgument", "durability");
+    assert!(!path.exists());
+}
+
+/// Each of these files is refused with a text that helps, and is byte for byte what it was.
+#[test]
+fn a_file_that_is_no_store_is_left_as_it_is() {
+    let make_database = |path: &Path, sql: &str| {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(sql).unwrap();
+    };
+    let cases: [(&str, &str, &dyn Fn(&Path)); 7] = [
+        ("InvalidArgument", "not a Strongroom database", &|path| fs::write(path, "notes of mine").unwrap()),
+        ("InvalidArgument", "not a Strongroom database", &|path| fs::write(path, vec![7; 100_000]).unwrap()),
+        ("InvalidArgument", "not a Strongroom database", &|path| make_database(path, "CREATE TABLE t (x)")),
+        ("InvalidArgument", "not a Strongroom database", &|path| {
+            make_database(path, "PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)");
+        }),
+        ("InvalidArgument", "not a Strongroom database", &|path| {
+            make_database(path, "PRAGMA application_id = 7; CREATE TABLE t (x)");
+        }),
+        ("InvalidArgument", "not a Strongroom database", &|path| {
+            make_database(path, "PRAGMA user_version = 1; CREATE TABLE t (x)");
+        }),
+        ("Unsupported", "use a newer Strongroom", &|path| {
+            Strongroom::open(path).unwrap().close().unwrap();
+            make_database(path, "PRAGMA user_version = 2");
+        }),
+    ];
+    for (name, says, make) in cases {
+        let (_folder, path) = folder();
+        make(&path);
+        let before = fs::read(&path).unwrap();
+        assert_error(Strongroom::open(&path), name, says);
+        assert_error(with_key(&path, index_key()), name, says);
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+}
+
+/// Another program's write-ahead log, with something in it, stays where it is.
+#[test]
+fn a_foreign_write_ahead_log_is_left_as_it_is() {
+    let (folder, path) = folder();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
+    // A copy of both files is what a crash of that program leaves.
+    let copy = folder.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    fs::copy(folder.path().join("records.db-wal"), folder.path().join("copy.db-wal")).unwrap();
+    let read = || (fs::read(&copy).unwrap(), fs::read(folder.path().join("copy.db-wal")).unwrap());
+    let before = read();
+    assert_error(Strongroom::open(&copy), "InvalidArgument", "not a Strongroom database");
+    assert!(read() == before);
+}
+
+#[test]
+fn a_path_that_cannot_be_a_store_is_told() {
+    let (folder, _) = folder();
+    assert_error(Strongroom::open(folder.path()), "InvalidArgument", "is a folder");
+    assert_error(Strongroom::open(""), "InvalidArgument", "names no file");
+    assert_error(Strongroom::open("/"), "InvalidArgument", "names no file");
+    assert_error(Strongroom::open(folder.path().join("none/records.db")), "Storage", "cannot open");
+    assert!(!folder.path().join("none").exists());
+}
+
+/// Names that mean something else to SQLite are names of files here.
+#[test]
+fn every_name_is_a_file() {
+    let (folder, _) = folder();
+    for name in [":memory:", "file:x?mode=memory", "a b%20c", "\u{e9}"] {
+        let path = folder.path().join(name);
+        let key = Strongroom::open(&path).unwrap().store("id", "data").unwrap();
+        assert!(path.is_file() && sidecar(&path).is_file(), "{name}");
+        assert_eq!(Strongroom::open(&path).unwrap().retrieve("id", &key).unwrap(), b"data");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_in_the_databases_place_is_refused() {
+    let (folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_error(Strongroom::open(&link), "Storage", "cannot open");
+    // A link on the way to it is no harm.
+    let folder_link = folder.path().join("folder");
+    std::os::unix::fs::symlink(folder.path(), &folder_link).unwrap();
+    Strongroom::open(folder_link.join("records.db")).unwrap();
+}
+
+#[test]
+fn an_empty_file_becomes_a_store() {
+    let (_folder, path) = folder();
+    fs::write(&path, "").unwrap();
+    let key = Strongroom::open(&path).unwrap().store("id", "data").unwrap();
+    assert_eq!(Strongroom::open(&path).unwrap().retrieve("id", &key).unwrap(), b"data");
+}
+
+/// The settings that durability and secrecy rest on, as another program finds them.
+#[test]
+fn the_database_is_what_the_format_says() {
+    let (_folder, path) = folder();
+    Strongroom::open(&path).unwrap().close().unwrap();
+    let connection = Connection::open(&path).unwrap();
+    let pragma = |name| connection.pragma_query_value::<i64, _>(None, name, |row| row.get(0)).unwrap();
+    assert_eq!(pragma("application_id"), 0x5352_4f4d);
+    assert_eq!(pragma("user_version"), 1);
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    // A corruption of write-ahead logs was mended in SQLite 3.51.3.
+    assert!(rusqlite::version_number() >= 3_051_003);
+}

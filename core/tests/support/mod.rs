@@ -1,0 +1,37 @@
+//! What several tests need.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+pub(crate) mod intercept;
+
+use std::sync::Arc;
+
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::{IndexKey, RecordKey, Strongroom};
+
+/// Lengths of data around every limit of the format.
+pub(crate) const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
+
+/// Data whose bytes tell their places.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+/// A store in memory, and the storage below it.
+pub(crate) fn memory_store() -> (Strongroom, Arc<MemoryStorage>) {
+    let storage = Arc::new(MemoryStorage::new());
+    (open_over(Arc::clone(&storage)), storage)
+}
+
+/// A store over `storage`, always with the same index key.
+pub(crate) fn open_over(storage: Arc<impl Storage>) -> Strongroom {
+    Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap()
+}
+
+pub(crate) fn index_key() -> IndexKey {
+    IndexKey::from_bytes(&[0x11; 32]).unwrap()
+}
+
+pub(crate) fn record_key(byte: u8) -> RecordKey {
+    RecordKey::from_bytes(&[byte; 32]).unwrap()
+}
