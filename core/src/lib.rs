@@ -54,8 +54,3 @@ pub use random::RandomError;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;
 pub use storage::Stats;
-
-// The README's Rust is compiled and run with the tests.
-#[cfg(all(doctest, feature = "sqlite"))]
-#[doc = include_str!("../../README.md")]
-mod readme {}

@@ -245,3 +245,137 @@ impl fmt::Debug for SqliteStorage {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::LOCATOR_LEN;
+
+    fn storage() -> (tempfile::TempDir, SqliteStorage) {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+        (folder, storage)
+    }
+
+    fn locator(number: u8) -> Locator {
+        Locator::from_bytes([number; LOCATOR_LEN])
+    }
+
+    /// SQLite's own limit stands in for a full disk: both are `SQLITE_FULL`.
+    #[test]
+    fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
+        let (_folder, storage) = storage();
+        storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
+        let limit = |pages: i32| {
+            let writer = lock(&storage.writer);
+            let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
+            writer.as_ref().unwrap().pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+        };
+        limit(100);
+        for len in [1_000_000, 5_000_000] {
+            let outcome = storage.put(&locator(2), &vec![7; len], PutMode::Create);
+            assert!(matches!(outcome.unwrap_err(), Error::Full));
+            let many = [(locator(3), vec![7; 100]), (locator(2), vec![7; len])];
+            assert!(matches!(storage.create_many(&many).unwrap_err(), Error::Full));
+            let mode = PutMode::ReplaceIf(Head::of(&[7; 68]).unwrap());
+            assert!(matches!(storage.put(&locator(1), &vec![7; len], mode).unwrap_err(), Error::Full));
+        }
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100_000]));
+        assert_eq!(storage.stats().unwrap().records, 1);
+        limit(i32::MAX);
+        storage.put(&locator(2), &vec![7; 5_000_000], PutMode::Create).unwrap();
+    }
+
+    #[test]
+    fn an_upload_that_finds_no_room_leaves_nothing() {
+        let (_folder, storage) = storage();
+        let storage = Arc::new(storage);
+        let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
+        upload.write(&vec![7; 3_000_000]).unwrap();
+        storage.read(|connection| Ok(assert_eq!(count(connection, "segment"), 1))).unwrap();
+        {
+            let writer = lock(&storage.writer);
+            writer.as_ref().unwrap().execute_batch("PRAGMA max_page_count = 600").unwrap();
+        }
+        assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
+        assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
+        assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
+        storage.read(|connection| Ok(assert_eq!(count(connection, "segment"), 0))).unwrap();
+        storage.read(|connection| Ok(assert_eq!(count(connection, "pending"), 0))).unwrap();
+    }
+
+    fn count(connection: &Connection, table: &str) -> i64 {
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap()
+    }
+
+    /// What a killed process left is swept when its time is over, and not before: it may belong to a living one.
+    #[test]
+    fn dead_uploads_are_swept_at_opening() {
+        let (folder, storage) = storage();
+        let storage = Arc::new(storage);
+        let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
+        upload.write(&vec![7; 3_000_000]).unwrap();
+        let reopen = || SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+        reopen().read(|connection| Ok(assert_eq!(count(connection, "segment"), 1))).unwrap();
+        let age =
+            |connection: &Connection| Ok(connection.execute("UPDATE pending SET touched = touched - 100000", ())?);
+        storage.write(age).unwrap();
+        reopen().read(|connection| Ok(assert_eq!(count(connection, "segment"), 0))).unwrap();
+        // The upload was alive after all: it learns that it was given up.
+        assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
+        assert_eq!(storage.get(&locator(1)).unwrap(), None);
+    }
+
+    /// To the handle a forked child is a process with another number.
+    #[test]
+    fn a_forked_child_is_refused_and_closes_nothing() {
+        let (folder, mut storage) = storage();
+        storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
+        storage.get(&locator(1)).unwrap();
+        storage.process = storage.process.wrapping_add(1);
+        assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Forked));
+        assert!(matches!(storage.put(&locator(2), &[7; 100], PutMode::Create).unwrap_err(), Error::Forked));
+        assert!(matches!(storage.close().unwrap_err(), Error::Forked));
+        drop(storage);
+        // Closing the last connection would have removed the log.
+        assert!(folder.path().join("records.db-wal").exists());
+    }
+
+    /// Lengths and heads in a file are claims.
+    #[test]
+    fn rows_that_contradict_each_other_are_corrupt() {
+        for damage in [
+            "UPDATE record SET len = len + 1",
+            "UPDATE record SET len = -1",
+            "UPDATE record SET len = 9223372036854775807",
+            "UPDATE record SET object = NULL",
+            "UPDATE record SET data = zeroblob(10)",
+            "DELETE FROM segment WHERE n = 1",
+            "UPDATE segment SET data = zeroblob(length(data) - 1) WHERE n = 0",
+        ] {
+            let (_folder, storage) = storage();
+            let record = vec![7; 4_000_000];
+            storage.put(&locator(1), &record, PutMode::Create).unwrap();
+            storage.write(|connection| Ok(connection.execute(damage, ())?)).unwrap();
+            assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Corrupt), "{damage}");
+        }
+    }
+
+    #[test]
+    fn every_connection_has_the_profile() {
+        let (_folder, storage) = storage();
+        let check = |connection: &Connection| {
+            for (pragma, expected) in
+                [("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("trusted_schema", 0)]
+            {
+                let value: i32 = connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+                assert_eq!(value, expected, "{pragma}");
+            }
+            Ok(())
+        };
+        storage.read(|connection| check(connection)).unwrap();
+        storage.write(check).unwrap();
+        let write = |connection: &mut Connection| Ok(connection.execute("DELETE FROM record", ()).is_err());
+        assert!(storage.read(write).unwrap(), "a reader's connection writes");
+    }
+}

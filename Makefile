@@ -1,0 +1,54 @@
+# What people and CI run. `make` alone lists it.
+
+CARGO ?= cargo
+PYTHON ?= python3
+JUDGES := target/judges-venv
+
+.PHONY: help
+help: ## List what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+.PHONY: demo
+demo: ## Store a file, show its key, retrieve it, search the database for it
+	$(CARGO) build --quiet --release -p strongroom-cli
+	@sh cli/demo.sh target/release/strongroom README.md
+
+.PHONY: test
+test: $(JUDGES)/ready ## Run all tests
+	$(CARGO) test --workspace --all-features
+	STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python \
+		$(CARGO) test -p strongroom --all-features --test judges -- --ignored
+
+# The independent implementations that judge ours, in a Python environment of their own.
+$(JUDGES)/ready: core/tests/judges/requirements.txt
+	$(PYTHON) -m venv $(JUDGES)
+	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+.PHONY: fmt
+fmt: ## Format the sources
+	$(CARGO) fmt --all
+
+.PHONY: lint
+lint: ## Check formatting, lints (each set of features) and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
+	$(CARGO) clippy --quiet -p strongroom -- -D warnings
+	$(CARGO) clippy --quiet -p strongroom --no-default-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps
+
+.PHONY: doc
+doc: ## Build the documentation into target/doc
+	$(CARGO) doc --workspace --all-features --no-deps
+
+.PHONY: update-vectors
+update-vectors: ## Write docs/vectors.json anew; a difference is a change of the format
+	UPDATE=1 $(CARGO) test --quiet -p strongroom --all-features --lib vectors
+
+.PHONY: deny
+deny: ## Check the dependencies' licences, sources and advisories (needs cargo-deny)
+	$(CARGO) deny --all-features check
+
+.PHONY: clean
+clean: ## Remove all that was built
+	$(CARGO) clean

@@ -1,0 +1,183 @@
+//! Nothing that is secret can be read in what the store writes or says: the database, its log, errors, `Debug`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use strongroom::storage::{MemoryStorage, PutMode, Storage};
+use strongroom::{Error, IndexKey, RecordKey, Strongroom};
+use support::index_key;
+
+/// Finds secrets in bytes, whether raw, in hexadecimal or in base64.
+#[derive(Default)]
+struct Scanner {
+    /// The needles by their first bytes, each with the name of what it shows.
+    needles: HashMap<[u8; 6], Vec<(Vec<u8>, String)>>,
+}
+
+impl Scanner {
+    fn add(&mut self, name: &str, secret: &[u8]) {
+        for (form, needle) in forms(secret) {
+            let start = *needle.first_chunk().unwrap();
+            self.needles.entry(start).or_default().push((needle, format!("{name} ({form})")));
+        }
+    }
+
+    fn find(&self, haystack: &[u8]) -> Option<&str> {
+        (0..haystack.len().saturating_sub(5)).find_map(|place| {
+            let found = self.needles.get(&haystack[place..][..6])?;
+            found.iter().find(|(needle, _)| haystack[place..].starts_with(needle)).map(|(_, name)| name.as_str())
+        })
+    }
+}
+
+/// What `secret` looks like in a file or a text. The base64 forms are those inside a longer text, where the secret
+/// starts at any of three places.
+fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut forms = vec![
+        ("raw", secret.to_vec()),
+        ("hex", hex.clone().into_bytes()),
+        ("HEX", hex.to_uppercase().into_bytes()),
+        ("numbers", secret.iter().map(u8::to_string).collect::<Vec<_>>().join(", ").into_bytes()),
+    ];
+    for alphabet in ["+/", "-_"] {
+        for shift in 0..3 {
+            let text = base64(&[&vec![0; shift], secret].concat(), alphabet);
+            let end = (shift + secret.len()) * 8 / 6;
+            forms.push(("base64", text[(shift * 8).div_ceil(6)..end].to_vec()));
+        }
+    }
+    forms
+}
+
+/// Base64 without padding (RFC 4648), with the last two characters of its alphabet.
+fn base64(bytes: &[u8], last_two: &str) -> Vec<u8> {
+    let alphabet: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last_two.bytes()).collect();
+    let bits: Vec<bool> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();
+    let value = |six: &[bool]| (0..6).fold(0, |value, n| value << 1 | usize::from(six.get(n) == Some(&true)));
+    bits.chunks(6).map(|six| alphabet[value(six)]).collect()
+}
+
+fn id(n: usize) -> String {
+    format!("patient-{:08x}@clinic.example", n.wrapping_mul(2_654_435_761) % 0x1_0000_0000)
+}
+
+fn data(n: usize) -> Vec<u8> {
+    let size = if n == 500 { 3_000_000 } else { 100 + n * 7 };
+    format!("diagnosis {n:06} is confidential; ").into_bytes().into_iter().cycle().take(size).collect()
+}
+
+/// All that the store may say about 1,000 records and what goes wrong with them.
+fn provoke(store: &Strongroom, n: usize, key: &RecordKey, said: &mut Vec<String>) {
+    let wrong = RecordKey::generate().unwrap();
+    let mut errors: Vec<Error> = vec![
+        store.store(id(n), data(n)).unwrap_err(),
+        store.store_with_key(id(n), key, "other data").unwrap_err(),
+        store.retrieve(id(n), &wrong).unwrap_err(),
+        store.retrieve(id(n) + "?", key).unwrap_err(),
+        store.replace(id(n), &wrong, data(n)).unwrap_err(),
+        store.delete(id(n), &wrong).unwrap_err(),
+        store.store(id(n).repeat(200), data(n)).unwrap_err(),
+    ];
+    let text = key.to_text();
+    errors.push(RecordKey::from_text(&text[..61]).unwrap_err().into());
+    errors.push(IndexKey::from_text(&text).unwrap_err().into());
+    errors.push(RecordKey::from_bytes(&key.expose_bytes()[..31]).unwrap_err().into());
+    said.extend(errors.iter().map(|error| format!("{error} {error:?} {error:#?}")));
+    said.push(format!("{store:?} {store:#?} {key:?} {key:#?}"));
+}
+
+#[test]
+fn nothing_secret_is_written_or_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = Strongroom::open(&path).unwrap();
+    let mut scanner = Scanner::default();
+    let mut said = Vec::new();
+    for n in 0..1000 {
+        let key = store.store(id(n), data(n)).unwrap();
+        scanner.add("an id", id(n).as_bytes());
+        scanner.add("data", &data(n)[..30]);
+        scanner.add("a record key", key.expose_bytes());
+        scanner.add("a record key's text", key.to_text().as_bytes());
+        if n % 50 == 0 {
+            provoke(&store, n, &key, &mut said);
+            let key = store.replace(id(n), &key, data(n)).unwrap();
+            scanner.add("a record key", key.expose_bytes());
+        }
+        if n % 100 == 1 {
+            store.delete(id(n), &key).unwrap();
+        }
+    }
+
+    let sidecar = folder.path().join("records.db.index-key");
+    let assert_clean = |scanner: &Scanner, file: &Path| {
+        assert_eq!(scanner.find(&fs::read(file).unwrap()), None, "in {}", file.display());
+    };
+    assert_clean(&scanner, &sidecar); // its own key may be there, and nothing else
+    let index_key = IndexKey::from_text(fs::read_to_string(&sidecar).unwrap().trim()).unwrap();
+    scanner.add("the index key", index_key.expose_bytes());
+    scanner.add("the index key's text", index_key.to_text().as_bytes());
+    assert!(scanner.find(&fs::read(&sidecar).unwrap()).is_some(), "the scanner is blind");
+
+    let files = ["records.db", "records.db-wal", "records.db-shm"].map(|name| folder.path().join(name));
+    for file in &files {
+        assert!(fs::metadata(file).unwrap().len() > 30_000, "{} has something in it", file.display());
+        assert_clean(&scanner, file);
+    }
+    store.close().unwrap();
+    assert!(!files[1].exists(), "the log is moved into the database");
+    assert_clean(&scanner, &files[0]);
+
+    // What stands near keys without being one.
+    let memory = Arc::new(MemoryStorage::new());
+    memory.put(&"l".repeat(32).into_bytes().try_into().map(locator).unwrap(), &[b'r'; 100], PutMode::Create).unwrap();
+    let mut upload = Arc::clone(&memory).upload(&locator([7; 32]), PutMode::Create).unwrap();
+    upload.write(&data(1)).unwrap();
+    said.push(format!("{memory:?} {upload:?} {:?}", locator([b'l'; 32])));
+    said.push(format!("{:?}", memory.info(&locator([b'l'; 32]))));
+    said.push(format!("{:?}", Strongroom::builder().storage(memory).index_key(index_key)));
+    scanner.add("a locator", &[b'l'; 32]);
+    scanner.add("a record", &[b'r'; 68]);
+    for text in said {
+        assert_eq!(scanner.find(text.as_bytes()), None, "in {text}");
+    }
+}
+
+fn locator(bytes: [u8; 32]) -> strongroom::storage::Locator {
+    strongroom::storage::Locator::from_bytes(bytes)
+}
+
+/// Each form of a planted secret is found, wherever it stands, and in a real database too.
+#[test]
+fn the_scanner_sees() {
+    let mut scanner = Scanner::default();
+    scanner.add("an id", id(1).as_bytes());
+    scanner.add("a key", index_key().expose_bytes());
+    for secret in [id(1).into_bytes(), index_key().expose_bytes().to_vec()] {
+        for shift in 0..3 {
+            let padded = [&b"abc"[..shift], &secret, b"xyz"].concat();
+            for alphabet in ["+/", "-_"] {
+                assert!(scanner.find(&base64(&padded, alphabet)).is_some());
+            }
+            assert!(scanner.find(&padded).is_some());
+            assert!(scanner.find(format!("{padded:?}").as_bytes()).is_some());
+            assert!(scanner.find(format!("{padded:02x?}").replace(", ", "").as_bytes()).is_some());
+        }
+        assert_eq!(scanner.find(&secret[1..]), None);
+    }
+    assert_eq!(String::from_utf8(base64(b"Strongroom?>", "+/")).unwrap(), "U3Ryb25ncm9vbT8+");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE t (x)").unwrap();
+    connection.execute("INSERT INTO t VALUES (?1)", [id(1)]).unwrap();
+    assert!(scanner.find(&fs::read(&path).unwrap()).is_some());
+}

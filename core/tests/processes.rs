@@ -1,0 +1,134 @@
+//! Several processes, with several threads each, use one database at once.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strongroom::{Error, RecordKey, Strongroom};
+use support::pattern;
+
+const PROCESSES: usize = 2;
+const THREADS: usize = 4;
+const TIME: Duration = Duration::from_secs(15);
+/// Set in the processes that the test starts: the database, and which of them this is.
+const STORE: &str = "STRONGROOM_TEST_STORE";
+const PROCESS: &str = "STRONGROOM_TEST_PROCESS";
+
+/// The data of a version tells what it is, and has a length of its own.
+fn data(id: &str, version: usize) -> Vec<u8> {
+    let size = if version % 40 == 7 { 1_200_000 } else { version * 37 % 5000 };
+    [format!("{id} version {version} ").into_bytes(), pattern(size)].concat()
+}
+
+/// One thread's work: it stores records of its own and replaces them again and again, and competes for the ids that all
+/// share. What is acknowledged is written to standard output: id, version, key.
+fn work(store: &Strongroom, process: &str, thread: usize, out: &Mutex<impl Write>) {
+    let acknowledge = |id: &str, version: usize, key: &RecordKey| {
+        writeln!(out.lock().unwrap(), "ack {id} {version} {}", *key.to_text()).unwrap();
+    };
+    let end = Instant::now() + TIME;
+    for round in 0.. {
+        let id = format!("own-{process}-{thread}-{round}");
+        let mut key = store.store(&id, data(&id, 0)).unwrap();
+        acknowledge(&id, 0, &key);
+        for version in 1..20 {
+            key = store.replace(&id, &key, data(&id, version)).unwrap();
+            acknowledge(&id, version, &key);
+            assert_eq!(store.retrieve(&id, &key).unwrap(), data(&id, version));
+            if Instant::now() > end {
+                return;
+            }
+        }
+        let shared = format!("shared-{round}");
+        match store.store(&shared, data(&shared, 0)) {
+            Ok(key) => acknowledge(&shared, 0, &key),
+            Err(error) => assert!(matches!(error, Error::AlreadyExists), "{error:?}"),
+        }
+    }
+}
+
+fn run_process(path: &Path, process: &str) {
+    let store = Strongroom::open(path).unwrap();
+    let out = Mutex::new(std::io::stdout());
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (store, out) = (&store, &out);
+            scope.spawn(move || work(store, process, thread, out));
+        }
+    });
+    writeln!(out.lock().unwrap(), "done").unwrap();
+}
+
+#[test]
+fn processes_share_a_database() {
+    if let (Some(path), Ok(process)) = (env::var_os(STORE), env::var(PROCESS)) {
+        return run_process(path.as_ref(), &process);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    // All start at once, so that they race for making the database and its index key, too.
+    let children: Vec<_> = (0..PROCESSES)
+        .map(|process| {
+            Command::new(env::current_exe().unwrap())
+                .args(["processes_share_a_database", "--exact", "--nocapture"])
+                .env(STORE, &path)
+                .env(PROCESS, process.to_string())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+
+    let mut versions = HashMap::new();
+    let mut shared = 0;
+    let mut done = 0;
+    for mut child in children {
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+            let words: Vec<_> = line.split(' ').collect();
+            // The test runner writes before the first line.
+            match words.iter().position(|word| *word == "ack" || *word == "done") {
+                Some(start) if words[start] == "done" => done += 1,
+                Some(start) => {
+                    let [id, version, key] = words[start + 1..] else { panic!("{line}") };
+                    let earlier = versions.insert(id.to_string(), (version.parse::<usize>().unwrap(), key.to_string()));
+                    if id.starts_with("shared") {
+                        assert!(earlier.is_none(), "two processes were told that they made one record");
+                        shared += 1;
+                    }
+                }
+                None => {}
+            }
+        }
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(done, PROCESSES);
+    assert!(versions.len() > PROCESSES * THREADS && shared > 0, "hardly anything was done");
+
+    let store = Strongroom::open(&path).unwrap();
+    assert_eq!(store.stats().unwrap().records, versions.len() as u64);
+    for (id, (version, key)) in &versions {
+        let key = RecordKey::from_text(key).unwrap();
+        assert!(store.retrieve(id, &key).unwrap() == data(id, *version), "{id} version {version}");
+    }
+    store.close().unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let check: String = connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+    let orphans: u64 = connection
+        .query_row(
+            "SELECT count(*) FROM segment WHERE object NOT IN (SELECT object FROM record WHERE object IS NOT NULL)",
+            (),
+            |row| Ok(row.get::<_, i64>(0)?.unsigned_abs()),
+        )
+        .unwrap();
+    assert_eq!(orphans, 0, "segments without a record");
+}
