@@ -46,6 +46,9 @@ mod cobblestone;
 mod random;
 pub mod storage;
 
+#[cfg(test)]
+mod vectors;
+
 pub use crate::strongroom::Strongroom;
 pub use builder::Builder;
 pub use error::Error;

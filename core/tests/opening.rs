@@ -7,7 +7,8 @@ mod support;
 use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use rusqlite::Connection;
 use strongroom::storage::MemoryStorage;
@@ -136,6 +137,32 @@ fn a_named_index_key_file_must_be_there() {
     fs::write(&elsewhere, &*index_key().to_text()).unwrap();
     open().unwrap();
     assert!(!sidecar(&path).exists());
+}
+
+/// However many open a new store at once, it is one store with one index key.
+#[test]
+fn many_may_open_a_new_store_at_once() {
+    for _ in 0..30 {
+        let (_folder, path) = folder();
+        let start = Barrier::new(8);
+        let keys: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|n| {
+                    let (path, start) = (&path, &start);
+                    scope.spawn(move || {
+                        start.wait();
+                        let store = Strongroom::open(path).unwrap();
+                        (n, store.store(format!("id {n}"), format!("data {n}")).unwrap())
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let store = Strongroom::open(&path).unwrap();
+        for (n, key) in keys {
+            assert_eq!(store.retrieve(format!("id {n}"), &key).unwrap(), format!("data {n}").as_bytes());
+        }
+    }
 }
 
 /// The key is there, its database is not yet: what a crash between the two leaves.

@@ -14,13 +14,15 @@ fn the_readme_shows_the_example_and_it_works() {
     let (_, code) = example.split_once("\n\n").unwrap();
     assert!(readme.contains(&format!("```rust\n{code}```\n")), "README.md and examples/first_use.rs differ");
 
-    // `cargo test` builds the examples beside the tests.
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().unwrap().parent().unwrap().join("examples/first_use");
     let folder = tempfile::tempdir().unwrap();
     for _ in 0..2 {
         // The second time, nothing of the first is in its way.
-        let status = Command::new(&program).current_dir(&folder).status().unwrap();
+        let status = Command::new(env!("CARGO"))
+            .args(["run", "--quiet", "--example", "first_use", "--manifest-path"])
+            .arg(root.join("Cargo.toml"))
+            .current_dir(&folder)
+            .status()
+            .unwrap();
         assert!(status.success());
     }
     assert!(folder.path().join("records.db.index-key").exists());

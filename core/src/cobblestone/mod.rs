@@ -49,6 +49,8 @@ mod size;
 
 pub use open::{Opener, open, open_in_place, open_into, verify_key};
 pub use range::{RangeOpener, open_range};
+#[cfg(test)]
+pub(crate) use seal::seal_with_salt;
 pub use seal::{Sealer, seal, seal_in_place, seal_into};
 pub use size::{MAX_MESSAGE_LEN, MAX_PLAINTEXT_LEN, chunk_count, chunk_offset, message_len, plaintext_len};
 

@@ -51,6 +51,20 @@ pub(super) fn seal_chunks(
     Ok(())
 }
 
+/// [`seal`] with a given salt, for the test vectors.
+#[cfg(test)]
+pub(crate) fn seal_with_salt(
+    key: &[u8; KEY_LEN],
+    context: &[u8],
+    salt: &[u8; super::SALT_LEN],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let mut message = vec![0; message_len_usize(plaintext.len())?];
+    let (message_key, prefix) = MessageKey::with_salt(key, context, salt);
+    seal_chunks(&message_key, &prefix, plaintext, &mut message)?;
+    Ok(message)
+}
+
 /// Seals in place: `buffer` is as long as the message and starts with the plaintext; what lies behind the plaintext
 /// is overwritten. No second buffer is used.
 ///

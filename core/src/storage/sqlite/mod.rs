@@ -10,7 +10,9 @@ use std::mem::{ManuallyDrop, take};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
@@ -215,12 +217,16 @@ impl Storage for SqliteStorage {
             _ => {}
         }
         let writer = lock(&self.writer).take();
-        self.state.store(CLOSED, Ordering::Release);
+        let before = self.state.swap(CLOSED, Ordering::AcqRel);
         lock(&self.readers).clear();
         let Some(writer) = writer else { return Ok(()) };
-        // Best effort: with other users of the database still there, the log stays and nothing is lost.
-        let _ = writer.busy_timeout(std::time::Duration::ZERO);
-        let _ = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        if before == POISONED {
+            writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        } else {
+            // Best effort: with other users of the database still there, the log stays and nothing is lost.
+            let _ = writer.busy_timeout(Duration::ZERO);
+            let _ = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        }
         writer.close().map_err(|(_, error)| error.into())
     }
 }

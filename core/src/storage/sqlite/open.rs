@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
@@ -68,7 +69,8 @@ pub(super) fn open_database(path: &Path, durability: Durability) -> Result<Conne
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
     // Should the file be another program's, its write-ahead log is left to that program.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wal_existed)?;
-    match identify(&connection, path)? {
+    let identity = identify(&connection.unchecked_transaction()?, path)?;
+    match identity {
         Identity::Ours => {}
         Identity::Empty => {
             refuse_read_only(&connection, path)?;
@@ -108,15 +110,15 @@ enum Identity {
     Empty,
 }
 
-/// Whose database this is, by reading alone.
-fn identify(connection: &Connection, path: &Path) -> Result<Identity, Error> {
+/// Whose database this is, by reading alone. The transaction makes it one look: another process may be making it.
+fn identify(transaction: &Transaction<'_>, path: &Path) -> Result<Identity, Error> {
     let not_ours = || {
         let text =
             format!("{} is not a Strongroom database; it was left as it is. Choose another path", path.display());
         Error::InvalidArgument(text.into())
     };
     let read = |pragma| {
-        get::<i32>(connection, pragma).map_err(|error| match error {
+        get::<i32>(transaction, pragma).map_err(|error| match error {
             Error::Corrupt => not_ours(),
             Error::Backend(source) => failed(path, source),
             other => other,
@@ -154,7 +156,7 @@ fn apply_profile(connection: &Connection, durability: Durability) -> Result<(), 
         Durability::Full => 2,
         Durability::Relaxed => 1,
     };
-    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    let mode = use_write_ahead_log(connection)?;
     if mode != "wal" {
         return Err(Error::Unsupported(Cow::Borrowed(
             "the file system cannot hold a write-ahead log; put the store on a local disk",
@@ -165,6 +167,19 @@ fn apply_profile(connection: &Connection, durability: Durability) -> Result<(), 
     set(connection, "temp_store", 2, 2)?; // memory: no copy of a row reaches a temporary file
     set(connection, "cell_size_check", 1, 1)?;
     set(connection, "journal_size_limit", 64 << 20, 64 << 20)
+}
+
+/// Changes the journal's mode, once in a database's life, and returns what it is. SQLite does not wait for the lock of
+/// this one change, so this does.
+fn use_write_ahead_log(connection: &Connection) -> Result<String, Error> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        match mode.map_err(Error::from) {
+            Err(Error::Busy) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
 }
 
 fn set(connection: &Connection, pragma: &str, value: i32, expected: i32) -> Result<(), Error> {
