@@ -66,10 +66,10 @@ macro_rules! key_type {
             ///
             /// [`InvalidKey::Length`], [`InvalidKey::AllZero`].
             pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
-                let mut key = Self(Box::default());
                 if bytes.len() != KEY_LEN {
                     return Err(InvalidKey::Length);
                 }
+                let mut key = Self(Box::default());
                 key.0.copy_from_slice(bytes);
                 if bool::from(key.0.ct_eq(&[0; KEY_LEN])) {
                     return Err(InvalidKey::AllZero);
