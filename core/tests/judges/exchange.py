@@ -1,0 +1,109 @@
+"""Opens the records of a database that Strongroom wrote, and writes records into it: `python exchange.py folder`.
+
+The folder has `records.db`, its index key's file, and `ours.json`, a list of {"id", "key", "len"}; the data are the
+pattern. `theirs.json` is written, of the same form; where it has an "error", the record must not open.
+"""
+
+import json
+import os
+import random
+import sqlite3
+import sys
+
+import strongroom_format as f
+from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
+from cryptography.exceptions import InvalidTag
+
+SIZES = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000, 1_500_000]
+
+
+def prefix(locator: bytes) -> int:
+    return int.from_bytes(locator[:8], "big") - 2**63
+
+
+def read(database: sqlite3.Connection, locator: bytes) -> bytes:
+    sql = "SELECT len, object, data FROM record WHERE prefix = ? AND locator = ?"
+    ((length, object, data),) = database.execute(sql, (prefix(locator), locator)).fetchall()
+    segments = database.execute("SELECT n, data FROM segment WHERE object = ? ORDER BY n", (object,)).fetchall()
+    assert [n for n, _ in segments] == list(range(len(segments)))
+    assert all(len(segment) == len(data) for _, segment in segments[:-1])
+    record = b"".join([data, *(segment for _, segment in segments)])
+    assert len(record) == length
+    return record
+
+
+def write(database: sqlite3.Connection, locator: bytes, record: bytes, segment_len: int) -> None:
+    pieces = [record[i : i + segment_len] for i in range(0, len(record), segment_len)]
+    object = random.getrandbits(63) if len(pieces) > 1 else None
+    sql = "INSERT INTO record (prefix, len, object, locator, data) VALUES (?, ?, ?, ?, ?)"
+    database.execute(sql, (prefix(locator), len(record), object, locator, pieces[0]))
+    for n, piece in enumerate(pieces[1:]):
+        database.execute("INSERT INTO segment (object, n, data) VALUES (?, ?, ?)", (object, n, piece))
+
+
+def in_pieces(work: Cobblestone256Encryptor | Cobblestone256Decryptor, data: bytes) -> bytes:
+    output, start = [], 0
+    while start < len(data):
+        end = start + random.choice([1, 16, 1_000, 16_384, 16_400, 50_000, 1_000_000])
+        output.append(work.update(data[start:end]))
+        start = end
+    return b"".join([*output, work.finalize()])
+
+
+def opens(record: bytes, key: bytes, id: bytes) -> bytes | None:
+    try:
+        return in_pieces(Cobblestone256Decryptor(key, f.context(record[:12], id)), record[12:])
+    except InvalidTag:
+        return None
+
+
+def main() -> None:
+    folder = sys.argv[1]
+    random.seed(1)
+    with open(f"{folder}/records.db.index-key", encoding="ascii") as file:
+        index_key = f.key_from_text("srx", file.read().strip())
+    with open(f"{folder}/ours.json", encoding="ascii") as file:
+        ours = json.load(file)
+    database = sqlite3.connect(f"{folder}/records.db", isolation_level=None)
+    (stored,) = database.execute("SELECT value FROM meta WHERE name = 'index key check'").fetchone()
+    assert stored == f.check_value(index_key)
+    assert stored != f.check_value(bytes(32))
+
+    opened = refused = 0
+    for line in ours:
+        id, key = bytes.fromhex(line["id"]), f.key_from_text("srk", line["key"])
+        record = read(database, f.locator(index_key, id))
+        assert opens(record, key, id) == f.pattern(line["len"])
+        opened += 1
+        altered = bytearray(record)
+        altered[random.randrange(4, len(record))] ^= 1 << random.randrange(8)
+        wrong_key = bytes([key[0] ^ 1]) + key[1:]
+        assert opens(bytes(altered), key, id) is None
+        assert opens(record[:-1], key, id) is None
+        assert opens(record, wrong_key, id) is None
+        assert opens(record, key, id + b"!") is None
+        refused += 4
+
+    theirs = []
+    database.execute("BEGIN IMMEDIATE")
+    for number in range(200):
+        size = SIZES[number] if number < len(SIZES) else random.randrange(70_000)
+        id, key = os.urandom(random.randrange(1, 60)), Cobblestone256Encryptor.generate_key()
+        header = f.header()
+        record = header + in_pieces(Cobblestone256Encryptor(key, f.context(header, id)), f.pattern(size))
+        line = {"id": id.hex(), "key": f.key_to_text("srk", key), "len": size}
+        if number >= len(SIZES) and number % 4 == 0:
+            place = random.randrange(12, len(record))
+            record = record[:place] + bytes([record[place] ^ 1]) + record[place + 1 :]
+            line["error"] = "WrongKey" if place < 68 else "Corrupt"
+        write(database, f.locator(index_key, id), record, random.choice([5_000, 100_000, 1_047_552]))
+        theirs.append(line)
+    database.execute("COMMIT")
+    database.close()
+    with open(f"{folder}/theirs.json", "w", encoding="ascii") as file:
+        json.dump(theirs, file)
+    print(f"{opened} opened, {refused} refused, {len(theirs)} written")
+
+
+if __name__ == "__main__":
+    main()

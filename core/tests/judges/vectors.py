@@ -1,0 +1,142 @@
+"""Checks every value of docs/vectors.json: `python vectors.py vectors.json`.
+
+Then checks itself: each value, altered, must be found wrong.
+"""
+
+import copy
+import hashlib
+import json
+import sys
+from typing import Any
+
+import strongroom_format as f
+from cryptography.cobblestone import Cobblestone256Decryptor
+from cryptography.exceptions import InvalidTag
+
+
+def literal(value: Any) -> bytes:
+    if isinstance(value, str):
+        return bytes.fromhex(value)
+    assert value["pattern"] == "i % 251"
+    return f.pattern(value["len"])
+
+
+def assert_is(found: bytes, value: Any) -> None:
+    if isinstance(value, str):
+        assert found == bytes.fromhex(value)
+    else:
+        assert (hashlib.sha512(found).hexdigest(), len(found)) == (value["sha512"], value["len"])
+
+
+def check_record(vector: dict[str, Any]) -> bytes:
+    """The record, once it and all that leads to it is found right."""
+    index_key, record_key = bytes.fromhex(vector["index_key"]), bytes.fromhex(vector["record_key"])
+    id, salt, plaintext = literal(vector["id"]), bytes.fromhex(vector["salt"]), literal(vector["plaintext"])
+    header = f.header(vector["expires_at"])
+    context = f.context(header, id)
+    assert vector["namespace"] == ""
+    if "id_text" in vector:
+        assert vector["id_text"].encode() == id
+    for kind, key, text in [
+        ("srx", index_key, vector["index_key_text"]),
+        ("srk", record_key, vector["record_key_text"]),
+    ]:
+        assert f.key_to_text(kind, key) == text
+        assert f.key_from_text(kind, text) == key
+    assert_is(header, vector["header"])
+    assert_is(context, vector["context"])
+    names = ["aead_key", "base_nonce", "commitment"]
+    for name, value in zip(names, f.derive(record_key, salt, context), strict=True):
+        assert_is(value, vector[name])
+    assert_is(f.locator_key(index_key), vector["locator_key"])
+    assert_is(f.locator(index_key, id), vector["locator"])
+    assert_is(f.check_value(index_key), vector["check_value"])
+    record = f.seal(record_key, id, salt, vector["expires_at"], plaintext)
+    assert_is(record, vector["record"])
+    assert f.open_record(record_key, id, record) == plaintext
+    decryptor = Cobblestone256Decryptor(record_key, context)
+    assert decryptor.update(record[12:]) + decryptor.finalize() == plaintext
+    return record
+
+
+def check_invalid(vector: dict[str, Any], records: dict[str, bytes]) -> None:
+    parts = [vector["record"]] if isinstance(vector["record"], str) else vector["record"]
+    record = b"".join(
+        bytes.fromhex(part) if isinstance(part, str) else records[part["of"]][part["from"] : part["to"]]
+        for part in parts
+    )
+    record_key, id = bytes.fromhex(vector["record_key"]), bytes.fromhex(vector["id"])
+    try:
+        f.open_record(record_key, id, record)
+    except f.Refused as error:
+        assert str(error) == vector["error"], f"{error} in place of {vector['error']}"
+    else:
+        raise AssertionError("it opens")
+    if vector["error"] in ("WrongKey", "Corrupt"):
+        decryptor = Cobblestone256Decryptor(record_key, f.context(record[:12], id))
+        try:
+            decryptor.update(record[12:])
+            decryptor.finalize()
+        except InvalidTag:
+            return
+        raise AssertionError("pyca/cryptography opens it")
+
+
+def check_key(vector: dict[str, Any]) -> None:
+    try:
+        key = f.key_from_text(vector["kind"], vector["text"])
+    except f.Refused as error:
+        assert str(error) == vector.get("error")
+    else:
+        assert key.hex() == vector.get("key")
+
+
+def altered(value: Any) -> Any:
+    """Something like `value` that is not it."""
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, dict):
+        return {**value, "len": value["len"] + 1}
+    last = value[-1:]
+    return value[:-1] + ("1" if last == "0" else "0")
+
+
+def assert_refused(check: Any, *arguments: Any) -> None:
+    try:
+        check(*arguments)
+    except (AssertionError, ValueError, f.Refused):
+        return
+    raise SystemExit("an altered vector passes")
+
+
+def main() -> None:
+    with open(sys.argv[1], encoding="utf-8") as file:
+        vectors = json.load(file)
+    assert vectors["format"] == 1
+    records, controls = {}, 0
+    for vector in vectors["records"]:
+        records[vector["name"]] = check_record(vector)
+        for name in vector.keys() - {"name", "comment"}:
+            wrong = copy.deepcopy(vector)
+            wrong[name] = altered(wrong[name])
+            assert_refused(check_record, wrong)
+            controls += 1
+    assert len(records) == len(vectors["records"])
+    for vector in vectors["invalid"]:
+        try:
+            check_invalid(vector, records)
+        except AssertionError as error:
+            raise SystemExit(f"{vector['name']}: {error}") from error
+        assert_refused(check_invalid, {**vector, "error": "NotFound"}, records)
+        controls += 1
+    for vector in vectors["keys"]:
+        check_key(vector)
+        wrong = {**vector, "error": "0"} if "error" in vector else {**vector, "key": altered(vector["key"])}
+        assert_refused(check_key, wrong)
+        controls += 1
+    counts = [len(vectors[name]) for name in ("records", "invalid", "keys")]
+    print(f"{counts[0]} records, {counts[1]} invalid, {counts[2]} keys, {controls} controls")
+
+
+if __name__ == "__main__":
+    main()
