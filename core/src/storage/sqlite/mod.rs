@@ -46,7 +46,7 @@ pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
     /// One writer at a time, as SQLite has it; `None` once closed.
-    writer: Mutex<Option<Connection>>,
+    writer: Mutex<Option<Writer>>,
     /// Connections that no reader uses at the moment.
     readers: Mutex<Vec<Connection>>,
     state: AtomicU8,
@@ -63,19 +63,16 @@ impl SqliteStorage {
     /// file is as it was then.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
         let path = open::resolve(path.as_ref())?;
-        let writer = open::open_database(&path, durability)?;
+        let connection = open::open_database(&path, durability)?;
         let storage = Self {
             path,
             durability,
-            writer: Mutex::new(Some(writer)),
+            writer: Mutex::new(Some(Writer { connection, durability })),
             readers: Mutex::default(),
             state: AtomicU8::new(OPEN),
             process: std::process::id(),
         };
-        let dead = storage.read(|connection| upload::dead(connection))?;
-        if !dead.is_empty() {
-            storage.write(|connection| upload::sweep(connection, &dead))?;
-        }
+        storage.sweep()?;
         Ok(storage)
     }
 
@@ -123,19 +120,20 @@ impl SqliteStorage {
 
     /// Runs `work` in a transaction that excludes other writers, and commits it durably if it succeeds.
     fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.write_with(self.durability, work)
+    }
+
+    fn write_with<T>(
+        &self,
+        durability: Durability,
+        work: impl FnOnce(&Connection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         self.check_usable()?;
         let mut writer = lock(&self.writer);
         self.check_usable()?; // the wait may have been long
-        let connection = writer.as_mut().ok_or(Error::Closed)?;
-        let outcome =
-            Transaction::new(connection, TransactionBehavior::Immediate).map_err(Error::from).and_then(|transaction| {
-                let value = work(&transaction)?;
-                transaction.commit().map_err(|error| match Error::from(error) {
-                    Error::Backend(source) => Error::Indeterminate(source),
-                    known => known,
-                })?;
-                Ok(value)
-            });
+        let writer = writer.as_mut().ok_or(Error::Closed)?;
+        writer.set_durability(durability)?;
+        let outcome = writer.transact(work);
         if let Err(error) = &outcome
             && (matches!(error, Error::Indeterminate(_)) || is_io_error(error))
         {
@@ -143,6 +141,60 @@ impl SqliteStorage {
             self.state.store(POISONED, Ordering::Release);
         }
         outcome
+    }
+}
+
+/// The connection that writes, and how durable its commits are at the moment.
+struct Writer {
+    connection: Connection,
+    durability: Durability,
+}
+
+impl Writer {
+    fn set_durability(&mut self, durability: Durability) -> Result<(), Error> {
+        if self.durability != durability {
+            open::set_durability(&self.connection, durability)?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        let value = work(&transaction)?;
+        transaction.commit().map_err(|error| match Error::from(error) {
+            Error::Backend(source) => Error::Indeterminate(source),
+            known => known,
+        })?;
+        Ok(value)
+    }
+}
+
+impl SqliteStorage {
+    /// A write whose durability is not waited for: a later one that is waited for makes it durable with itself.
+    fn write_relaxed<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+        self.write_with(Durability::Relaxed, work)
+    }
+
+    /// Removes segments that no record needs, a few at a time, so that other writers come in between. What fails here
+    /// is left to the next sweep.
+    fn reclaim(&self, garbage: rows::Garbage) {
+        let Some(object) = garbage else { return };
+        while let Ok(false) = self.write_relaxed(|connection| upload::remove(connection, object)) {}
+    }
+
+    /// Removes what dead uploads left.
+    fn sweep(&self) -> Result<(), Error> {
+        if self.read(|connection| upload::dead(connection, true))?.is_empty() {
+            return Ok(());
+        }
+        // Whoever uploads holds this lock with others. Had alone, it says that nobody does.
+        let lock = upload::lock_file(&self.path)?;
+        let nobody_uploads = lock.try_lock().is_ok();
+        for object in self.read(|connection| upload::dead(connection, nobody_uploads))? {
+            self.reclaim(Some(object));
+        }
+        Ok(())
     }
 }
 
@@ -155,7 +207,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
-        self.write(|connection| rows::put(connection, locator, record, mode))
+        let garbage = self.write(|connection| rows::put(connection, locator, record, mode))?;
+        self.reclaim(garbage);
+        Ok(())
     }
 
     fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
@@ -163,7 +217,9 @@ impl Storage for SqliteStorage {
             Head::require(record)?;
         }
         self.write(|connection| {
-            records.iter().try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create))
+            records
+                .iter()
+                .try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create).map(drop))
         })
     }
 
@@ -189,7 +245,9 @@ impl Storage for SqliteStorage {
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        self.write(|connection| rows::delete(connection, locator, expected))
+        let deleted = self.write(|connection| rows::delete(connection, locator, expected))?;
+        self.reclaim(deleted.flatten());
+        Ok(deleted.is_some())
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
@@ -219,7 +277,7 @@ impl Storage for SqliteStorage {
         let writer = lock(&self.writer).take();
         let before = self.state.swap(CLOSED, Ordering::AcqRel);
         lock(&self.readers).clear();
-        let Some(writer) = writer else { return Ok(()) };
+        let Some(Writer { connection: writer, .. }) = writer else { return Ok(()) };
         if before == POISONED {
             writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
@@ -275,7 +333,7 @@ mod tests {
         let limit = |pages: i32| {
             let writer = lock(&storage.writer);
             let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
-            writer.as_ref().unwrap().pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+            writer.as_ref().unwrap().connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
         };
         limit(100);
         for len in [1_000_000, 5_000_000] {
@@ -301,7 +359,7 @@ mod tests {
         storage.read(|connection| Ok(assert_eq!(count(connection, "segment"), 1))).unwrap();
         {
             let writer = lock(&storage.writer);
-            writer.as_ref().unwrap().execute_batch("PRAGMA max_page_count = 600").unwrap();
+            writer.as_ref().unwrap().connection.execute_batch("PRAGMA max_page_count = 600").unwrap();
         }
         assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
         assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");

@@ -152,21 +152,25 @@ fn create(connection: &mut Connection, path: &Path) -> Result<(), Error> {
 
 /// Sets what every connection needs, and reads it back.
 fn apply_profile(connection: &Connection, durability: Durability) -> Result<(), Error> {
-    let synchronous = match durability {
-        Durability::Full => 2,
-        Durability::Relaxed => 1,
-    };
     let mode = use_write_ahead_log(connection)?;
     if mode != "wal" {
         return Err(Error::Unsupported(Cow::Borrowed(
             "the file system cannot hold a write-ahead log; put the store on a local disk",
         )));
     }
-    set(connection, "synchronous", synchronous, synchronous)?;
+    set_durability(connection, durability)?;
     set(connection, "secure_delete", 1, 1)?;
     set(connection, "temp_store", 2, 2)?; // memory: no copy of a row reaches a temporary file
     set(connection, "cell_size_check", 1, 1)?;
     set(connection, "journal_size_limit", 64 << 20, 64 << 20)
+}
+
+pub(super) fn set_durability(connection: &Connection, durability: Durability) -> Result<(), Error> {
+    let synchronous = match durability {
+        Durability::Full => 2,
+        Durability::Relaxed => 1,
+    };
+    set(connection, "synchronous", synchronous, synchronous)
 }
 
 /// Changes the journal's mode, once in a database's life, and returns what it is. SQLite does not wait for the lock of
@@ -213,7 +217,7 @@ fn failed(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync
     Error::Backend(Box::new(CannotOpen { path: path.to_path_buf(), source: source.into() }))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(suffix);
     name.into()

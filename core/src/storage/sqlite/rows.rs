@@ -1,12 +1,15 @@
 //! The tables' rows: every statement on records, each run inside a transaction of the caller's.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
 
 use crate::random;
 use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
 
 /// The most bytes of a record that one row holds; with its other columns, a row stays below 1 MiB.
 pub(super) const SEGMENT_LEN: usize = (1 << 20) - 1024;
+/// How many segments one transaction removes: other writers wait for no more.
+pub(super) const SEGMENTS_AT_ONCE: usize = 16;
 
 /// A record's row, without its data.
 pub(super) struct RecordRow {
@@ -19,15 +22,24 @@ pub(super) struct RecordRow {
 
 /// Where a record lies.
 pub(super) fn find(connection: &Connection, locator: &Locator) -> Result<Option<RecordRow>, Error> {
-    let sql =
-        "SELECT id, len, object, length(data), substr(data, 1, 68) FROM record WHERE prefix = ?1 AND locator = ?2";
+    // Of a short record the head comes along; of a long one SQLite would read the whole row for it.
+    let sql = "SELECT id, len, object, length(data), CASE WHEN len < 4096 THEN substr(data, 1, 68) END
+        FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let head = Head::of(blob(row, 4)?).ok_or(Error::Corrupt)?;
-    let info = Info { head, len: unsigned(row.get(1)?)? };
+    let id = row.get(0)?;
+    let head = match row.get_ref(4)? {
+        ValueRef::Null => {
+            let mut head = [0; HEAD_LEN];
+            read_blob(connection, "record", id, 0, &mut head)?;
+            Head::of(&head)
+        }
+        head => Head::of(head.as_blob().map_err(|_| Error::Corrupt)?),
+    };
+    let info = Info { head: head.ok_or(Error::Corrupt)?, len: unsigned(row.get(1)?)? };
     let segment_len = usize::try_from(row.get::<_, i64>(3)?).map_err(|_| Error::Corrupt)?;
-    Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info }))
+    Ok(Some(RecordRow { id, object: row.get(2)?, segment_len, info }))
 }
 
 /// The record that is there, if `mode` allows a write.
@@ -41,8 +53,11 @@ pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -
     }
 }
 
+/// Segments that no record needs any more, and that are still to be removed: see [`super::SqliteStorage::reclaim`].
+pub(super) type Garbage = Option<i64>;
+
 /// Writes a record that is in memory.
-pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Result<Garbage, Error> {
     let (data, rest) = record.split_at_checked(SEGMENT_LEN).unwrap_or((record, &[]));
     let object = if rest.is_empty() { None } else { Some(new_object()?) };
     for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
@@ -59,21 +74,21 @@ pub(super) fn put_record(
     data: &[u8],
     object: Option<i64>,
     len: u64,
-) -> Result<(), Error> {
+) -> Result<Garbage, Error> {
     let len = i64::try_from(len).map_err(|_| Error::TooLarge)?;
     match check(connection, locator, mode)? {
         None => {
             let sql = "INSERT INTO record (prefix, len, object, locator, data) VALUES (?1, ?2, ?3, ?4, ?5)";
             let mut statement = connection.prepare_cached(sql)?;
             statement.execute(params![prefix(locator), len, object, locator.as_bytes(), data])?;
+            Ok(None)
         }
         Some(old) => {
-            delete_segments(connection, old.object)?;
             let sql = "UPDATE record SET len = ?2, object = ?3, data = ?4 WHERE id = ?1";
             connection.prepare_cached(sql)?.execute(params![old.id, len, object, data])?;
+            release(connection, &old)
         }
     }
-    Ok(())
 }
 
 /// A name for segments: random, so that none is ever used twice.
@@ -89,11 +104,21 @@ pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, 
     Ok(())
 }
 
-pub(super) fn delete_segments(connection: &Connection, object: Option<i64>) -> Result<(), Error> {
-    if let Some(object) = object {
-        connection.prepare_cached("DELETE FROM segment WHERE object = ?1")?.execute([object])?;
+/// Removes the segments of a record that is gone, or, where these are many, leaves them to be reclaimed.
+fn release(connection: &Connection, old: &RecordRow) -> Result<Garbage, Error> {
+    let Some(object) = old.object else { return Ok(None) };
+    if delete_segments(connection, object, SEGMENTS_AT_ONCE)? < SEGMENTS_AT_ONCE {
+        return Ok(None);
     }
-    Ok(())
+    connection.execute("INSERT INTO pending (object, touched) VALUES (?1, 0)", [object])?;
+    Ok(Some(object))
+}
+
+/// Removes at most `limit` segments, and returns how many there were.
+pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize) -> Result<usize, Error> {
+    let sql = "DELETE FROM segment WHERE id IN (SELECT id FROM segment WHERE object = ?1 LIMIT ?2)";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(connection.prepare_cached(sql)?.execute((object, limit))?)
 }
 
 /// The whole record, of one moment: the first statement stays open while the segments are read.
@@ -167,33 +192,39 @@ fn read_segment(
     start: usize,
     part: &mut [u8],
 ) -> Result<(), Error> {
-    let (table, column, id) = match (n.checked_sub(1), row.object) {
-        (None, _) => ("record", "data", row.id),
+    match (n.checked_sub(1), row.object) {
+        (None, _) => read_blob(connection, "record", row.id, start, part),
         (Some(n), Some(object)) => {
             let n = i64::try_from(n).map_err(|_| Error::Corrupt)?;
             let sql = "SELECT id FROM segment WHERE object = ?1 AND n = ?2";
             let id = connection.prepare_cached(sql)?.query_row((object, n), |row| row.get(0));
-            ("segment", "data", id.optional()?.ok_or(Error::Corrupt)?)
+            read_blob(connection, "segment", id.optional()?.ok_or(Error::Corrupt)?, start, part)
         }
-        (Some(_), None) => return Err(Error::Corrupt),
-    };
-    // Incremental input: only the pages of this part are read.
-    let blob = connection.blob_open(rusqlite::MAIN_DB, table, column, id, true)?;
+        (Some(_), None) => Err(Error::Corrupt),
+    }
+}
+
+/// Fills `part` from the column `data`. Incremental: only the pages of this part are read.
+fn read_blob(connection: &Connection, table: &str, id: i64, start: usize, part: &mut [u8]) -> Result<(), Error> {
+    let blob = connection.blob_open(MAIN_DB, table, "data", id, true)?;
     blob.read_at_exact(part, start).map_err(|error| match error {
         rusqlite::Error::BlobSizeError => Error::Corrupt,
         other => other.into(),
     })
 }
 
-/// Removes a record and its segments.
-pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-    let Some(row) = find(connection, locator)? else { return Ok(false) };
+/// Removes a record. `None` where there is none.
+pub(super) fn delete(
+    connection: &Connection,
+    locator: &Locator,
+    expected: Option<&Head>,
+) -> Result<Option<Garbage>, Error> {
+    let Some(row) = find(connection, locator)? else { return Ok(None) };
     if expected.is_some_and(|expected| *expected != row.info.head) {
         return Err(Error::Conflict);
     }
-    delete_segments(connection, row.object)?;
     connection.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([row.id])?;
-    Ok(true)
+    Ok(Some(release(connection, &row)?))
 }
 
 pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
