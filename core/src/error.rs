@@ -1,6 +1,7 @@
 //! The one set of errors: the same names and numbers in every language and on the wire.
 
 use std::borrow::Cow;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use crate::key::InvalidKey;
@@ -63,8 +64,8 @@ pub enum Error {
     /// No room. What was stored before is as it was.
     #[error("the storage is full: make room and try again")]
     StorageFull,
-    /// The storage failed; the source tells how. Nothing was changed.
-    #[error("the storage failed")]
+    /// Input or output failed; the source tells how. Nothing was changed.
+    #[error("input or output failed")]
     Storage(#[source] Source),
     /// A commit failed, so whether the write took place is not known. Open the store anew and look.
     #[error("it is not known whether the write took place: open the store again and look")]
@@ -126,6 +127,24 @@ impl Error {
             Self::Expired => (20, "Expired"),
             Self::Internal(_) => (99, "Internal"),
         }
+    }
+}
+
+/// For readers and writers: the error is inside, and [`io::Error::downcast`] gives it back.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error {
+            Error::NotFound | Error::IndexKeyMissing { .. } => ErrorKind::NotFound,
+            Error::AlreadyExists => ErrorKind::AlreadyExists,
+            Error::Corrupt | Error::WrongKey => ErrorKind::InvalidData,
+            Error::InvalidKey(_) | Error::InvalidId | Error::InvalidArgument(_) => ErrorKind::InvalidInput,
+            Error::Unsupported(_) => ErrorKind::Unsupported,
+            Error::TooLarge => ErrorKind::FileTooLarge,
+            Error::Busy => ErrorKind::ResourceBusy,
+            Error::StorageFull => ErrorKind::StorageFull,
+            _ => ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

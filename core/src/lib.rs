@@ -49,7 +49,7 @@ pub mod storage;
 #[cfg(test)]
 mod vectors;
 
-pub use crate::strongroom::Strongroom;
+pub use crate::strongroom::{RecordReader, RecordWriter, Strongroom};
 pub use builder::Builder;
 pub use error::Error;
 pub use key::{IndexKey, InvalidKey, RecordKey};

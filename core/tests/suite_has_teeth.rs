@@ -112,6 +112,10 @@ impl Storage for Faulty {
         if self.has(Fault::StatsCountNothing) { Ok(Stats::default()) } else { self.inner.stats() }
     }
 
+    fn maintain(&self) -> Result<(), Error> {
+        self.inner.maintain()
+    }
+
     fn close(&self) -> Result<(), Error> {
         if self.has(Fault::CloseIsForgotten) { Ok(()) } else { self.inner.close() }
     }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::message_key::MessageKey;
 use super::size::{chunk_count, chunk_offset, plaintext_len};
-use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN};
+use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
@@ -65,6 +65,41 @@ impl RangeOpener {
         Ok(Self { key, plaintext_len: plaintext_len(message_len)?, length_proved: false })
     }
 
+    /// The length of the plaintext in bytes: a claim until the final chunk has been opened.
+    #[must_use]
+    pub fn plaintext_len(&self) -> u64 {
+        self.plaintext_len
+    }
+
+    /// Whether the final chunk has been opened, so that the length is true.
+    #[must_use]
+    pub fn length_is_proved(&self) -> bool {
+        self.length_proved
+    }
+
+    /// The plaintext bytes of chunk `index`: 16,384, but of the final one; 0 behind it.
+    #[must_use]
+    pub fn chunk_len(&self, index: u64) -> usize {
+        let rest = index.checked_mul(CHUNK).and_then(|start| self.plaintext_len.checked_sub(start)).unwrap_or(0);
+        usize::try_from(rest).map_or(CHUNK_LEN, |rest| rest.min(CHUNK_LEN))
+    }
+
+    /// Opens chunk `index` from `sealed` into `plaintext`, which is [`chunk_len`](Self::chunk_len) bytes long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`]; `plaintext` is as it was.
+    pub fn open_chunk(&mut self, index: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
+        if plaintext.len() != self.chunk_len(index) {
+            return Err(Error::BufferSize);
+        }
+        self.key.open_chunk(index, sealed, plaintext)?;
+        if index == chunk_count(self.plaintext_len) - 1 {
+            self.length_proved = true;
+        }
+        Ok(())
+    }
+
     /// Opens the bytes `range` of the plaintext; what of `range` lies behind the end is left out.
     ///
     /// `read(offset, buffer)` fills `buffer` with the message's bytes from `offset` on. The first call opens the
@@ -80,40 +115,43 @@ impl RangeOpener {
     ) -> Result<Vec<u8>, E> {
         let end = range.end.min(self.plaintext_len);
         let start = range.start.min(end);
-        let final_index = chunk_count(self.plaintext_len) - 1;
+        let len = usize::try_from(end - start).map_err(|_| Error::TooLarge)?;
         let mut sealed = vec![0; SEALED_CHUNK_LEN];
         let mut chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
-        let mut open_chunk = |index: u64, chunk: &mut [u8]| -> Result<(), E> {
-            let sealed = sealed.get_mut(..chunk.len() + super::TAG_LEN).ok_or(Error::BufferSize)?;
-            read(chunk_offset(index).ok_or(Error::Corrupt)?, sealed)?;
-            Ok(self.key.open_chunk(index, sealed, chunk)?)
-        };
 
         if !self.length_proved {
-            open_chunk(final_index, part(&mut chunk, self.plaintext_len % CHUNK)?)?;
-            self.length_proved = true;
+            let final_index = chunk_count(self.plaintext_len) - 1;
+            self.read_chunk(final_index, &mut sealed, &mut chunk, &mut read)?;
         }
-        let len = usize::try_from(end - start).map_err(|_| Error::TooLarge)?;
         let mut plaintext = Zeroizing::new(Vec::new());
         plaintext.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
-        if len > 0 {
-            for index in start / CHUNK..=(end - 1) / CHUNK {
-                let first = index * CHUNK;
-                let chunk_len = CHUNK.min(self.plaintext_len - first);
-                let chunk = part(&mut chunk, chunk_len)?;
-                open_chunk(index, chunk)?;
-                let from = usize::try_from(start.saturating_sub(first)).map_err(|_| Error::TooLarge)?;
-                let wanted = part(chunk, chunk_len.min(end - first))?;
-                plaintext.extend_from_slice(wanted.get(from..).ok_or(Error::Corrupt)?);
-            }
+        let mut next = start;
+        while next < end {
+            let index = next / CHUNK;
+            let chunk = self.read_chunk(index, &mut sealed, &mut chunk, &mut read)?;
+            let first = index * CHUNK;
+            let to = usize::try_from(end - first).map_or(chunk.len(), |to| to.min(chunk.len()));
+            let from = usize::try_from(next - first).map_err(|_| Error::TooLarge)?;
+            plaintext.extend_from_slice(chunk.get(from..to).ok_or(Error::Corrupt)?);
+            next = first + CHUNK;
         }
         Ok(std::mem::take(&mut *plaintext))
     }
-}
 
-/// The first `len` bytes of `buffer`.
-fn part(buffer: &mut [u8], len: u64) -> Result<&mut [u8], Error> {
-    usize::try_from(len).ok().and_then(|len| buffer.get_mut(..len)).ok_or(Error::BufferSize)
+    /// Reads chunk `index` into `sealed` and opens it into the start of `plaintext`, which it returns.
+    fn read_chunk<'p, E: From<Error>>(
+        &mut self,
+        index: u64,
+        sealed: &mut [u8],
+        plaintext: &'p mut [u8],
+        read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+    ) -> Result<&'p [u8], E> {
+        let plaintext = plaintext.get_mut(..self.chunk_len(index)).ok_or(Error::BufferSize)?;
+        let sealed = sealed.get_mut(..plaintext.len() + TAG_LEN).ok_or(Error::BufferSize)?;
+        read(chunk_offset(index).ok_or(Error::Corrupt)?, sealed)?;
+        self.open_chunk(index, sealed, plaintext)?;
+        Ok(plaintext)
+    }
 }
 
 impl fmt::Debug for RangeOpener {

@@ -142,6 +142,10 @@ impl Storage for MemoryStorage {
         Ok(Stats { records: state.records.len() as u64, bytes })
     }
 
+    fn maintain(&self) -> Result<(), Error> {
+        self.read().map(drop)
+    }
+
     fn close(&self) -> Result<(), Error> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = State { closed: true, ..State::default() };

@@ -199,6 +199,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract.
     fn stats(&self) -> Result<Stats, Error>;
 
+    /// Removes what uploads left whose process has ended, if that can be told at the moment. What is under way is not
+    /// touched.
+    ///
+    /// # Errors
+    ///
+    /// Those of the contract.
+    fn maintain(&self) -> Result<(), Error>;
+
     /// Ends the use of the storage for all who share it. A second call does nothing.
     ///
     /// # Errors

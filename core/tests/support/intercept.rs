@@ -1,6 +1,8 @@
-//! A storage that does not behave: something happens before a `put`, or a `get` gives what somebody made up.
+//! A storage that counts and misbehaves: something happens before a `put`, a `get` gives what somebody made up, an
+//! upload fails at one of its writes.
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use strongroom::storage::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
@@ -11,17 +13,30 @@ pub(crate) struct Intercepted {
     inner: Arc<dyn Storage>,
     before_put: Mutex<Option<Event>>,
     served: Mutex<Option<Vec<u8>>>,
+    uploads_fail_at: Option<usize>,
+    bytes_read: AtomicUsize,
 }
 
 impl Intercepted {
-    /// Runs `event` once, before the first `put` reaches `inner`.
-    pub(crate) fn before_put(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
-        Self { inner, before_put: Mutex::new(Some(Box::new(event))), served: Mutex::default() }
+    /// Behaves until told otherwise.
+    pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
+        let (before_put, served) = (Mutex::default(), Mutex::default());
+        Self { inner, before_put, served, uploads_fail_at: None, bytes_read: AtomicUsize::new(0) }
     }
 
-    /// Answers every `get` as `serve` says.
-    pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, before_put: Mutex::default(), served: Mutex::default() }
+    /// Runs `event` once, before the first `put` reaches `inner`.
+    pub(crate) fn before_put(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
+        Self { before_put: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
+    }
+
+    /// Lets each upload fail at its `n`th write; the commit counts as one.
+    pub(crate) fn failing_upload(inner: Arc<dyn Storage>, n: usize) -> Self {
+        Self { uploads_fail_at: Some(n), ..Self::hostile(inner) }
+    }
+
+    /// The bytes that `get` and `read_at` gave out.
+    pub(crate) fn bytes_read(&self) -> usize {
+        self.bytes_read.load(Ordering::Relaxed)
     }
 
     /// From now on each `get` returns this.
@@ -52,7 +67,11 @@ impl Storage for Intercepted {
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
         match &*self.served.lock().unwrap() {
             Some(record) => Ok(Some(record.clone())),
-            None => self.inner.get(locator),
+            None => {
+                let record = self.inner.get(locator)?;
+                self.bytes_read.fetch_add(record.as_ref().map_or(0, Vec::len), Ordering::Relaxed);
+                Ok(record)
+            }
         }
     }
 
@@ -65,11 +84,16 @@ impl Storage for Intercepted {
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        self.bytes_read.fetch_add(buffer.len(), Ordering::Relaxed);
         self.inner.read_at(locator, head, offset, buffer)
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
-        Arc::clone(&self.inner).upload(locator, mode)
+        let upload = Arc::clone(&self.inner).upload(locator, mode)?;
+        match self.uploads_fail_at {
+            None => Ok(upload),
+            Some(left) => Ok(Box::new(FailingUpload { upload, left })),
+        }
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
@@ -92,7 +116,37 @@ impl Storage for Intercepted {
         self.inner.stats()
     }
 
+    fn maintain(&self) -> Result<(), Error> {
+        self.inner.maintain()
+    }
+
     fn close(&self) -> Result<(), Error> {
         self.inner.close()
+    }
+}
+
+#[derive(Debug)]
+struct FailingUpload {
+    upload: Box<dyn Upload>,
+    /// How many writes still succeed.
+    left: usize,
+}
+
+impl FailingUpload {
+    fn step(&mut self) -> Result<(), Error> {
+        self.left = self.left.checked_sub(1).ok_or(Error::Full)?;
+        Ok(())
+    }
+}
+
+impl Upload for FailingUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.step()?;
+        self.upload.write(bytes)
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        self.step()?;
+        self.upload.commit()
     }
 }

@@ -266,6 +266,10 @@ impl Storage for SqliteStorage {
         self.read(|connection| rows::stats(connection))
     }
 
+    fn maintain(&self) -> Result<(), Error> {
+        self.sweep()
+    }
+
     /// Waits for the write under way, moves the log into the database file, and closes all connections but those of
     /// reads under way, which close when they are done.
     fn close(&self) -> Result<(), Error> {

@@ -1,6 +1,11 @@
 //! The service: the only place that sees both encryption and storage.
 
+mod reader;
+mod writer;
+
 use std::fmt;
+use std::io::{self, Read};
+use std::ops::Range;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +13,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use zeroize::Zeroizing;
 
+pub use reader::RecordReader;
+pub use writer::RecordWriter;
+
 use crate::builder::Builder;
-use crate::cobblestone;
+use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
 use crate::error::Error;
 use crate::key::{IndexKey, RecordKey};
 use crate::locator::{Locator, LocatorKey};
@@ -144,6 +152,121 @@ impl Strongroom {
         Ok(key)
     }
 
+    /// Starts to store a record of any length under a new id, written piece by piece in constant memory. The key comes
+    /// with [`RecordWriter::finish`]; before it, nothing of the record can be seen.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+    /// use std::io::{Read, Write};
+    ///
+    /// let mut writer = store.create_record("log")?;
+    /// for n in 0..1000 {
+    ///     writeln!(writer, "line {n}")?;
+    /// }
+    /// let key = writer.finish()?;
+    ///
+    /// let mut text = String::new();
+    /// store.open_record("log", &key)?.read_to_string(&mut text)?;
+    /// assert!(text.ends_with("line 999\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<RecordWriter, Error> {
+        self.writer(id.as_ref(), RecordKey::generate()?, PutMode::Create)
+    }
+
+    /// The same under a key that the caller made and wrote down.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn create_record_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordWriter, Error> {
+        self.writer(id.as_ref(), RecordKey::from_bytes(key.expose_bytes())?, PutMode::Create)
+    }
+
+    /// Starts to replace the record that `old` opens, as [`replace`](Self::replace) does. The old version stays until
+    /// [`RecordWriter::finish`] succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace).
+    pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<RecordWriter, Error> {
+        let head = self.prove(&self.record(id.as_ref())?, old)?;
+        self.writer(id.as_ref(), RecordKey::generate()?, PutMode::ReplaceIf(head))
+    }
+
+    /// Stores all that `source` gives under a new id, in constant memory, and returns the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), and [`Error::Storage`] where `source` fails. Nothing is stored then.
+    pub fn store_reader(&self, id: impl AsRef<[u8]>, source: impl Read) -> Result<RecordKey, Error> {
+        self.create_record(id)?.copy_from(source)
+    }
+
+    /// Stores all that `source` gives under a new id and a key that the caller made and wrote down. As with
+    /// [`store_with_key`](Self::store_with_key), it may be said again with the same data.
+    ///
+    /// # Errors
+    ///
+    /// As [`store_reader`](Self::store_reader): [`Error::AlreadyExists`] where the record there is another.
+    pub fn store_reader_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, source: impl Read) -> Result<(), Error> {
+        let id = id.as_ref();
+        match self.create_record_with_key(id, key) {
+            Err(Error::AlreadyExists) => match self.open_record(id, key).and_then(|mut there| there.equals(source)) {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => {
+                    Err(Error::AlreadyExists)
+                }
+                Err(Error::NotFound) => Err(Error::Conflict),
+                Err(error) => Err(error),
+            },
+            writer => writer?.copy_from(source).map(drop),
+        }
+    }
+
+    /// Stores all that `source` gives in place of the record that `old` opens, in constant memory, and returns the new
+    /// key.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace), and [`Error::Storage`] where `source` fails. The record is as it was then.
+    pub fn replace_reader(&self, id: impl AsRef<[u8]>, old: &RecordKey, source: impl Read) -> Result<RecordKey, Error> {
+        self.replace_record(id, old)?.copy_from(source)
+    }
+
+    /// Opens a record to read it in pieces, from any place, in constant memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve), for the record's first 68 bytes; the rest is checked as it is read.
+    pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordReader, Error> {
+        let record = self.record(id.as_ref())?;
+        let info = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?;
+        let (context, prefix, header) = record.context_of(&info.head)?;
+        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
+        if has_passed(header.expires_at) {
+            return Err(Error::Expired);
+        }
+        Ok(RecordReader::new(Arc::clone(&self.storage), record.locator, info.head, opener))
+    }
+
+    /// The bytes `range` of the data stored under `id`; what of `range` lies behind the end is left out. The length is
+    /// proved, and only the chunks that the range touches are read.
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where the record is replaced or removed meanwhile;
+    /// [`Error::TooLarge`] where the range does not fit in memory.
+    pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
+        self.open_record(id, key)?.read_range(range)
+    }
+
     /// Removes the record that `key` opens.
     ///
     /// # Errors
@@ -212,6 +335,16 @@ impl Strongroom {
         Ok(outcomes.map(|((record, (_, key)), sealed)| record.open(key, &sealed.ok_or(Error::NotFound)?)).collect())
     }
 
+    /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to
+    /// later records. Opening a store does the same.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    pub fn maintain(&self) -> Result<(), Error> {
+        Ok(self.storage.maintain()?)
+    }
+
     /// How many records there are, and the bytes of their ciphertexts. Takes time in proportion to their number.
     ///
     /// # Errors
@@ -242,11 +375,15 @@ impl Strongroom {
     /// The head of the stored record, once `key` is known to be its key.
     fn prove(&self, record: &Record<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?.head;
-        let (header, prefix) = head.as_bytes().split_first_chunk().ok_or(Error::Corrupt)?;
-        let context = Header::decode(header)?.context(NAMESPACE, record.id);
-        let prefix = prefix.try_into().map_err(|_| Error::Corrupt)?;
-        cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+        let (context, prefix, _) = record.context_of(&head)?;
+        cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
         Ok(head)
+    }
+
+    fn writer(&self, id: &[u8], key: RecordKey, mode: PutMode) -> Result<RecordWriter, Error> {
+        let record = self.record(id)?;
+        let upload = Arc::clone(&self.storage).upload(&record.locator, mode)?;
+        RecordWriter::new(upload, key, &Header::default(), |header| header.context(NAMESPACE, id))
     }
 }
 
@@ -277,6 +414,13 @@ impl Record<'_> {
         Ok(sealed)
     }
 
+    /// The context of the version with this head, the message's first bytes, and the header.
+    fn context_of(&self, head: &Head) -> Result<(Vec<u8>, [u8; PREFIX_LEN], Header), Error> {
+        let (header, prefix) = head.as_bytes().split_first_chunk().ok_or(Error::Corrupt)?;
+        let header = Header::decode(header)?;
+        Ok((header.context(NAMESPACE, self.id), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
+    }
+
     fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
@@ -289,6 +433,14 @@ impl Record<'_> {
         }
         Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
     }
+}
+
+/// The source of the data failed, not the storage.
+fn source_failed(source: io::Error) -> Error {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the data to store could not be read")]
+    struct SourceFailed(#[source] io::Error);
+    Error::Storage(Box::new(SourceFailed(source)))
 }
 
 /// Whether a Unix time in seconds lies in the past; 0 never does.
