@@ -88,9 +88,9 @@ fn killed_uploads_leave_nothing() {
             // It was there, and may have been replaced meanwhile by a version whose key nobody was told.
             Some((event, id, key)) if event == "stored" || event == "replaced" => {
                 let key = RecordKey::from_text(&key).unwrap();
-                let whole = if event == "stored" { 5_000_000 } else { 3_000_000 };
+                let whole = if event == "stored" { pattern(100_000).repeat(50) } else { pattern(3_000_000) };
                 match store.retrieve(&id, &key) {
-                    Ok(data) => assert!(data == pattern(whole)),
+                    Ok(data) => assert!(data == whole),
                     Err(error) => assert!(event == "stored" && error.name() == "WrongKey", "{event}: {error:?}"),
                 }
                 assert_eq!(records, 1);
