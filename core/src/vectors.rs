@@ -18,12 +18,12 @@ use crate::record::Header;
 use crate::storage::{MemoryStorage, PutMode, Storage};
 use crate::{Error, Strongroom};
 
-const ABOUT: &str = "Test vectors of Strongroom's record format (FORMAT.md). Bytes are a string of hexadecimal digits, \
-    or {\"pattern\": \"i % 251\", \"len\": n}: n bytes, of which byte i is i modulo 251, or {\"sha512\": d, \"len\": n}: \
-    n bytes whose SHA-512 is d. Each of `records` opens to its plaintext. Each of `invalid` is refused with exactly its \
-    error; its record is hexadecimal digits, or a list of parts to be joined, {\"of\": r, \"from\": a, \"to\": b} being \
-    bytes a to b (exclusive) of the record named r. Each of `keys` is a text that is asked for as a key of a kind: \
-    it is the key given, or an InvalidKey for the reason given.";
+const ABOUT: &str = "Test vectors of Strongroom's record format (FORMAT.md). Bytes are a string of hexadecimal \
+    digits, or {\"pattern\": \"i % 251\", \"len\": n}: n bytes, of which byte i is i modulo 251, or \
+    {\"sha512\": d, \"len\": n}: n bytes whose SHA-512 is d. Each of `records` opens to its plaintext. Each of \
+    `invalid` is refused with exactly its error; its record is hexadecimal digits, or a list of parts to be joined, \
+    {\"of\": r, \"from\": a, \"to\": b} being bytes a to b (exclusive) of the record named r. Each of `keys` is a text \
+    that is asked for as a key of a kind: it is the key given, or an InvalidKey for the reason given.";
 
 /// Lengths of data around every limit of the format.
 const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
@@ -266,6 +266,7 @@ impl Invalid {
         Self { name, comment, record_key: vector.record_key, id: vector.id.bytes(), record, error }
     }
 
+    #[cfg(feature = "sqlite")]
     fn bytes(&self) -> Vec<u8> {
         let records = records();
         let part = |part: &Part| match part {

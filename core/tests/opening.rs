@@ -114,7 +114,8 @@ fn a_damaged_index_keys_file_is_told() {
     let (_folder, path) = folder();
     Strongroom::open(&path).unwrap().close().unwrap();
     let text = fs::read_to_string(sidecar(&path)).unwrap();
-    let typo = text.replace(&text[10..11], if &text[10..11] == "q" { "p" } else { "q" });
+    let mut typo = text.clone().into_bytes();
+    typo[10] = if typo[10] == b'q' { b'p' } else { b'q' };
     fs::write(sidecar(&path), typo).unwrap();
     assert_error(Strongroom::open(&path), "InvalidKey", "has a typo");
     fs::write(sidecar(&path), "").unwrap();
@@ -196,7 +197,8 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
         let connection = Connection::open(path).unwrap();
         connection.execute_batch(sql).unwrap();
     };
-    let cases: [(&str, &str, &dyn Fn(&Path)); 7] = [
+    type Case<'c> = (&'static str, &'static str, &'c dyn Fn(&Path));
+    let cases: [Case<'_>; 7] = [
         ("InvalidArgument", "not a Strongroom database", &|path| fs::write(path, "notes of mine").unwrap()),
         ("InvalidArgument", "not a Strongroom database", &|path| fs::write(path, vec![7; 100_000]).unwrap()),
         ("InvalidArgument", "not a Strongroom database", &|path| make_database(path, "CREATE TABLE t (x)")),

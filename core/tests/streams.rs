@@ -381,7 +381,7 @@ proptest! {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         let (memory, _storage) = memory_store();
         let folder = tempfile::tempdir().unwrap();
-        let store = if RUNS.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        let store = if RUNS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             memory
         } else {
             Strongroom::open(folder.path().join("records.db")).unwrap()

@@ -130,7 +130,7 @@ impl Opener {
     /// [`Error::WrongKey`].
     pub fn new(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<Self, Error> {
         let key = MessageKey::recover(key, context, prefix)?;
-        Ok(Self { key, next: 0, buffer: Vec::new(), failed: false })
+        Ok(Self { key, next: 0, buffer: Vec::with_capacity(SEALED_CHUNK_LEN), failed: false })
     }
 
     /// Takes more of the message, and writes the plaintext of the chunks that are complete to the end of `out`.
@@ -150,16 +150,15 @@ impl Opener {
             if self.buffer.len() < SEALED_CHUNK_LEN {
                 return Ok(());
             }
-            let chunk = std::mem::take(&mut self.buffer);
-            self.append_opened(&chunk, out)?;
+            self.append_opened(None, out)?;
+            self.buffer.clear();
         }
         // The final chunk is shorter, so that a whole one never waits for what follows it.
         let (chunks, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
         out.reserve(chunks.len().saturating_mul(CHUNK_LEN));
         for chunk in chunks {
-            self.append_opened(chunk, out)?;
+            self.append_opened(Some(chunk), out)?;
         }
-        self.buffer.reserve_exact(SEALED_CHUNK_LEN);
         self.buffer.extend_from_slice(rest);
         Ok(())
     }
@@ -173,11 +172,12 @@ impl Opener {
         if self.failed {
             return Err(Error::Corrupt);
         }
-        let chunk = std::mem::take(&mut self.buffer);
-        self.append_opened(&chunk, out)
+        self.append_opened(None, out)
     }
 
-    fn append_opened(&mut self, sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    /// Opens the next chunk: `sealed`, or what has been gathered.
+    fn append_opened(&mut self, sealed: Option<&[u8; SEALED_CHUNK_LEN]>, out: &mut Vec<u8>) -> Result<(), Error> {
+        let sealed = sealed.map_or(&*self.buffer, |sealed| sealed);
         let start = out.len();
         let outcome = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Corrupt).and_then(|len| {
             out.resize(start + len, 0);

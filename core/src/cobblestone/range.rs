@@ -119,16 +119,21 @@ impl RangeOpener {
         let mut sealed = vec![0; SEALED_CHUNK_LEN];
         let mut chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
 
+        let mut at_hand = None;
         if !self.length_proved {
             let final_index = chunk_count(self.plaintext_len) - 1;
             self.read_chunk(final_index, &mut sealed, &mut chunk, &mut read)?;
+            at_hand = Some(final_index);
         }
         let mut plaintext = Zeroizing::new(Vec::new());
         plaintext.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
         let mut next = start;
         while next < end {
             let index = next / CHUNK;
-            let chunk = self.read_chunk(index, &mut sealed, &mut chunk, &mut read)?;
+            if at_hand.take() != Some(index) {
+                self.read_chunk(index, &mut sealed, &mut chunk, &mut read)?;
+            }
+            let chunk = chunk.get(..self.chunk_len(index)).ok_or(Error::BufferSize)?;
             let first = index * CHUNK;
             let to = usize::try_from(end - first).map_or(chunk.len(), |to| to.min(chunk.len()));
             let from = usize::try_from(next - first).map_err(|_| Error::TooLarge)?;
@@ -138,19 +143,18 @@ impl RangeOpener {
         Ok(std::mem::take(&mut *plaintext))
     }
 
-    /// Reads chunk `index` into `sealed` and opens it into the start of `plaintext`, which it returns.
-    fn read_chunk<'p, E: From<Error>>(
+    /// Reads chunk `index` into `sealed` and opens it into the start of `plaintext`.
+    fn read_chunk<E: From<Error>>(
         &mut self,
         index: u64,
         sealed: &mut [u8],
-        plaintext: &'p mut [u8],
+        plaintext: &mut [u8],
         read: &mut impl FnMut(u64, &mut [u8]) -> Result<(), E>,
-    ) -> Result<&'p [u8], E> {
+    ) -> Result<(), E> {
         let plaintext = plaintext.get_mut(..self.chunk_len(index)).ok_or(Error::BufferSize)?;
         let sealed = sealed.get_mut(..plaintext.len() + TAG_LEN).ok_or(Error::BufferSize)?;
         read(chunk_offset(index).ok_or(Error::Corrupt)?, sealed)?;
-        self.open_chunk(index, sealed, plaintext)?;
-        Ok(plaintext)
+        Ok(self.open_chunk(index, sealed, plaintext)?)
     }
 }
 

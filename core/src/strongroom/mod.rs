@@ -1,5 +1,6 @@
 //! The service: the only place that sees both encryption and storage.
 
+mod fetch;
 mod reader;
 mod writer;
 
@@ -15,6 +16,8 @@ use zeroize::Zeroizing;
 
 pub use reader::RecordReader;
 pub use writer::RecordWriter;
+
+use fetch::Source;
 
 use crate::builder::Builder;
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
@@ -253,7 +256,8 @@ impl Strongroom {
         if has_passed(header.expires_at) {
             return Err(Error::Expired);
         }
-        Ok(RecordReader::new(Arc::clone(&self.storage), record.locator, info.head, opener))
+        let source = Source { storage: Arc::clone(&self.storage), locator: record.locator, head: info.head };
+        Ok(RecordReader::new(source, opener))
     }
 
     /// The bytes `range` of the data stored under `id`; what of `range` lies behind the end is left out. The length is
@@ -443,8 +447,8 @@ fn source_failed(source: io::Error) -> Error {
     Error::Storage(Box::new(SourceFailed(source)))
 }
 
-/// Whether a Unix time in seconds lies in the past; 0 never does.
+/// Whether a Unix time in seconds lies in the past; 0 never does. A clock that cannot be right proves no time to be left.
 fn has_passed(time: u64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    time != 0 && time <= now.as_secs()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+    time != 0 && time <= now
 }

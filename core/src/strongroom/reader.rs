@@ -3,21 +3,15 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::fetch::{Fetcher, Source};
 use super::source_failed;
-use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset};
+use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count};
 use crate::error::Error;
-use crate::locator::Locator;
-use crate::record::HEADER_LEN;
-use crate::storage::{self, Head, Storage};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
-
-/// The most chunks that are fetched at once, when a record is read from front to back: 1 MiB.
-const FETCH_MOST: usize = 64;
 
 /// A record, read from any place in constant memory.
 ///
@@ -28,35 +22,18 @@ const FETCH_MOST: usize = 64;
 ///
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
 pub struct RecordReader {
-    storage: Arc<dyn Storage>,
-    locator: Locator,
-    head: Head,
+    fetcher: Fetcher,
     opener: RangeOpener,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
     chunk: Zeroizing<Vec<u8>>,
     chunk_index: Option<u64>,
-    /// Sealed chunks, fetched together: the numbers of those that are there.
-    fetched: Vec<u8>,
-    fetched_chunks: Range<u64>,
-    /// The record is not what it was: said again each time.
-    lost: bool,
 }
 
 impl RecordReader {
-    pub(super) fn new(storage: Arc<dyn Storage>, locator: Locator, head: Head, opener: RangeOpener) -> Self {
-        Self {
-            storage,
-            locator,
-            head,
-            opener,
-            position: 0,
-            chunk: Zeroizing::default(),
-            chunk_index: None,
-            fetched: Vec::new(),
-            fetched_chunks: 0..0,
-            lost: false,
-        }
+    pub(super) fn new(source: Source, opener: RangeOpener) -> Self {
+        let (fetcher, chunk) = (Fetcher::new(source), Zeroizing::default());
+        Self { fetcher, opener, position: 0, chunk, chunk_index: None }
     }
 
     /// The length of the data in bytes, proved by opening the final chunk.
@@ -82,8 +59,7 @@ impl RecordReader {
 
     /// The bytes `range`; what of it lies behind the end is left out. The position stays.
     pub(super) fn read_range(&mut self, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        let Self { storage, locator, head, opener, .. } = self;
-        opener.read(range, |offset, sealed| read_message(&**storage, locator, head, offset, sealed))
+        self.opener.read(range, |offset, sealed| self.fetcher.source().read(offset, sealed))
     }
 
     /// Whether the data from here to the end is what `source` gives.
@@ -134,51 +110,19 @@ impl RecordReader {
 
     /// Opens chunk `index` into `plaintext`, which has its length.
     fn open_chunk(&mut self, index: u64, plaintext: &mut [u8]) -> Result<(), Error> {
-        if !self.fetched_chunks.contains(&index) {
-            self.fetch(index)?;
-        }
-        let start = usize::try_from(index - self.fetched_chunks.start).map_err(|_| Error::TooLarge)? * SEALED_CHUNK_LEN;
-        let sealed = self.fetched.get(start..).and_then(|rest| rest.get(..plaintext.len() + TAG_LEN));
-        Ok(self.opener.open_chunk(index, sealed.ok_or(Error::Corrupt)?, plaintext)?)
-    }
-
-    /// Fetches chunk `index`, and more behind it the longer the record is read from front to back.
-    fn fetch(&mut self, index: u64) -> Result<(), Error> {
-        if self.lost {
-            return Err(Error::Conflict);
-        }
-        let before = self.fetched_chunks.end - self.fetched_chunks.start;
-        let in_order = index == self.fetched_chunks.end && index > 0;
-        let wanted = if in_order { (before * 2).min(FETCH_MOST as u64) } else { 1 };
-        let end = index.saturating_add(wanted).min(chunk_count(self.opener.plaintext_len()));
-
-        // All but the last of these are whole.
-        let whole = usize::try_from(end - index - 1).map_err(|_| Error::TooLarge)?;
-        let last = self.opener.chunk_len(end - 1) + TAG_LEN;
-        self.fetched_chunks = 0..0;
-        self.fetched.resize(whole * SEALED_CHUNK_LEN + last, 0);
-        let offset = chunk_offset(index).ok_or(Error::Corrupt)?;
-        let outcome = read_message(&*self.storage, &self.locator, &self.head, offset, &mut self.fetched);
-        self.lost = matches!(outcome, Err(Error::Conflict));
-        outcome?;
-        self.fetched_chunks = index..end;
-        Ok(())
+        let end = chunk_count(self.opener.plaintext_len());
+        let opener = &self.opener;
+        let sealed = self.fetcher.chunks_from(index, end, |chunks| sealed_len(opener, chunks))?;
+        let sealed = sealed.get(..plaintext.len() + TAG_LEN).ok_or(Error::Corrupt)?;
+        Ok(self.opener.open_chunk(index, sealed, plaintext)?)
     }
 }
 
-/// Reads a part of a record's message.
-fn read_message(
-    storage: &dyn Storage,
-    locator: &Locator,
-    head: &Head,
-    offset: u64,
-    buffer: &mut [u8],
-) -> Result<(), Error> {
-    let offset = offset.checked_add(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
-    storage.read_at(locator, head, offset, buffer).map_err(|error| match error {
-        // The head is the same, and the record shorter than it was.
-        storage::Error::InvalidArgument(_) => Error::Corrupt,
-        error => error.into(),
+/// The bytes of these chunks, sealed: all but the record's final one are whole.
+fn sealed_len(opener: &RangeOpener, chunks: &Range<u64>) -> usize {
+    chunks.clone().next_back().map_or(0, |last| {
+        let whole = usize::try_from(last - chunks.start).unwrap_or(usize::MAX);
+        whole.saturating_mul(SEALED_CHUNK_LEN).saturating_add(opener.chunk_len(last) + TAG_LEN)
     })
 }
 

@@ -360,7 +360,7 @@ mod tests {
         let storage = Arc::new(storage);
         let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
         upload.write(&vec![7; 3_000_000]).unwrap();
-        storage.read(|connection| Ok(assert_eq!(count(connection, "segment"), 1))).unwrap();
+        assert_eq!(count(&storage, "segment"), 1);
         {
             let writer = lock(&storage.writer);
             writer.as_ref().unwrap().connection.execute_batch("PRAGMA max_page_count = 600").unwrap();
@@ -368,12 +368,13 @@ mod tests {
         assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
         assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
         assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
-        storage.read(|connection| Ok(assert_eq!(count(connection, "segment"), 0))).unwrap();
-        storage.read(|connection| Ok(assert_eq!(count(connection, "pending"), 0))).unwrap();
+        assert_eq!(count(&storage, "segment"), 0);
+        assert_eq!(count(&storage, "pending"), 0);
     }
 
-    fn count(connection: &Connection, table: &str) -> i64 {
-        connection.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap()
+    fn count(storage: &SqliteStorage, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        storage.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
     }
 
     /// What a killed process left is swept when its time is over, and not before: it may belong to a living one.
@@ -384,11 +385,11 @@ mod tests {
         let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
         upload.write(&vec![7; 3_000_000]).unwrap();
         let reopen = || SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
-        reopen().read(|connection| Ok(assert_eq!(count(connection, "segment"), 1))).unwrap();
+        assert_eq!(count(&reopen(), "segment"), 1);
         let age =
             |connection: &Connection| Ok(connection.execute("UPDATE pending SET touched = touched - 100000", ())?);
         storage.write(age).unwrap();
-        reopen().read(|connection| Ok(assert_eq!(count(connection, "segment"), 0))).unwrap();
+        assert_eq!(count(&reopen(), "segment"), 0);
         // The upload was alive after all: it learns that it was given up.
         assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
         assert_eq!(storage.get(&locator(1)).unwrap(), None);

@@ -1,0 +1,165 @@
+//! Fetching sealed chunks from a storage: single ones for those who jump about, 1 MiB at a time and ahead of need for
+//! those who read from front to back, so that one core reads while the other opens.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use crate::cobblestone::chunk_offset;
+use crate::error::Error;
+use crate::locator::Locator;
+use crate::record::HEADER_LEN;
+use crate::storage::{self, Head, Storage};
+
+/// The most chunks that are fetched at once.
+const FETCH_MOST: u64 = 64;
+
+/// One version of a record, and where it lies.
+#[derive(Clone)]
+pub(super) struct Source {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) locator: Locator,
+    pub(super) head: Head,
+}
+
+impl Source {
+    /// Fills `buffer` with the bytes of the record's message from `offset` on.
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let offset = offset.checked_add(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        self.storage.read_at(&self.locator, &self.head, offset, buffer).map_err(|error| match error {
+            // The head is the same, and the record shorter than it was.
+            storage::Error::InvalidArgument(_) => Error::Corrupt,
+            error => error.into(),
+        })
+    }
+}
+
+/// Sealed chunks that lie one behind the other.
+#[derive(Default)]
+struct Piece {
+    chunks: Range<u64>,
+    sealed: Vec<u8>,
+}
+
+impl Piece {
+    /// Makes this the piece with these chunks, `len` bytes long.
+    fn fill(mut self, source: &Source, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
+        self.sealed.resize(len, 0);
+        source.read(chunk_offset(chunks.start).ok_or(Error::Corrupt)?, &mut self.sealed)?;
+        Ok(Self { chunks, ..self })
+    }
+}
+
+pub(super) struct Fetcher {
+    source: Source,
+    piece: Piece,
+    ahead: Option<Ahead>,
+    /// The record is not what it was: said again each time.
+    lost: bool,
+}
+
+impl Fetcher {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, piece: Piece::default(), ahead: None, lost: false }
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// The sealed chunks that are at hand from `index` on. `end` is the number of chunks of the record, and `len_of`
+    /// tells how many bytes a range of them has.
+    pub(super) fn chunks_from(
+        &mut self,
+        index: u64,
+        end: u64,
+        len_of: impl Fn(&Range<u64>) -> usize,
+    ) -> Result<&[u8], Error> {
+        if !self.piece.chunks.contains(&index) {
+            if self.lost {
+                return Err(Error::Conflict);
+            }
+            let in_order = index == self.piece.chunks.end && index > 0;
+            let before = self.piece.chunks.end - self.piece.chunks.start;
+            let wanted = if in_order { (before * 2).min(FETCH_MOST) } else { 1 };
+            let outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
+            self.lost = matches!(outcome, Err(Error::Conflict));
+            outcome?;
+        }
+        let start = len_of(&(self.piece.chunks.start..index));
+        self.piece.sealed.get(start..).ok_or(Error::Corrupt)
+    }
+
+    fn fetch(&mut self, chunks: Range<u64>, end: u64, len_of: &impl Fn(&Range<u64>) -> usize) -> Result<(), Error> {
+        // Until this succeeds there is no piece; its buffer is used again.
+        let old = std::mem::take(&mut self.piece);
+        let awaited = match &mut self.ahead {
+            Some(ahead) => ahead.take(&chunks)?,
+            None => None,
+        };
+        let next = chunks.end..chunks.end.saturating_add(FETCH_MOST).min(end);
+        let is_run = chunks.end - chunks.start == FETCH_MOST && !next.is_empty();
+        match awaited {
+            Some(piece) => {
+                self.piece = piece?;
+                if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
+                    ahead.request(old, next.clone(), len_of(&next));
+                }
+            }
+            None => {
+                if is_run && self.ahead.is_none() {
+                    self.ahead = Ahead::start(self.source.clone());
+                }
+                if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
+                    ahead.request(Piece::default(), next.clone(), len_of(&next));
+                }
+                let len = len_of(&chunks);
+                self.piece = old.fill(&self.source, chunks, len)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A thread that fetches the next piece while the present one is opened.
+struct Ahead {
+    requests: SyncSender<(Piece, Range<u64>, usize)>,
+    pieces: Receiver<Result<Piece, Error>>,
+    /// The chunks that are being fetched.
+    awaited: Option<Range<u64>>,
+    process: u32,
+}
+
+impl Ahead {
+    /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
+    fn start(source: Source) -> Option<Self> {
+        let (requests, inbox) = sync_channel::<(Piece, Range<u64>, usize)>(1);
+        let (outbox, pieces) = sync_channel(1);
+        let work = move || {
+            for (piece, chunks, len) in inbox {
+                if outbox.send(piece.fill(&source, chunks, len)).is_err() {
+                    break; // the reader is gone
+                }
+            }
+        };
+        thread::Builder::new().name("strongroom-read".into()).spawn(work).ok()?;
+        Some(Self { requests, pieces, awaited: None, process: std::process::id() })
+    }
+
+    /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
+    fn take(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
+        let Some(awaited) = self.awaited.take() else { return Ok(None) };
+        if std::process::id() != self.process {
+            return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
+        }
+        let piece = self.pieces.recv().ok();
+        Ok(piece.filter(|_| awaited == *chunks))
+    }
+
+    fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) {
+        if self.requests.send((buffer, chunks.clone(), len)).is_ok() {
+            self.awaited = Some(chunks);
+        }
+    }
+}
