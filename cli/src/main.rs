@@ -1,3 +1,30 @@
-//! The program `strongroom`.
+//! The program `strongroom`: the library for the shell. Data and keys travel in files and pipes, never in arguments;
+//! the exit status is the number of the library's error.
 
-fn main() {}
+mod args;
+mod commands;
+mod failure;
+mod files;
+mod hardening;
+mod keys;
+mod open;
+mod pages;
+mod usage;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(&error),
+    };
+    let json = cli.options.json;
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}

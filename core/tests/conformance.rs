@@ -1,5 +1,7 @@
 //! Both storages of the library keep every promise of the trait.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::path::Path;
 use std::sync::Arc;
 

@@ -86,7 +86,7 @@ fn provoke(store: &Strongroom, n: usize, key: &RecordKey, said: &mut Vec<String>
         store.store(id(n).repeat(200), data(n)).unwrap_err(),
     ];
     let text = key.to_text();
-    errors.push(RecordKey::from_text(&text[..61]).unwrap_err().into());
+    errors.push(RecordKey::from_text(text.get(..61).unwrap()).unwrap_err().into());
     errors.push(IndexKey::from_text(&text).unwrap_err().into());
     errors.push(RecordKey::from_bytes(&key.expose_bytes()[..31]).unwrap_err().into());
     said.extend(errors.iter().map(|error| format!("{error} {error:?} {error:#?}")));

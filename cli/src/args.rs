@@ -1,0 +1,283 @@
+//! The command line: commands, options and their help. Nothing here has `Debug`, since ids must not be shown.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+const EXAMPLES: &str = "\
+Examples:
+  strongroom store --id report --key-out report.key report.pdf
+  strongroom retrieve --id report --key-file report.key -o copy.pdf
+  strongroom delete --id report --key-file report.key
+
+Exit status:
+  0   success                   7   unsupported          14  input or output failed
+  1   no such record            8   too large            15  outcome of a write unknown
+  2   record exists already     9   other index key      16  an earlier write failed
+  3   wrong key                 10  index key missing    19  invalid argument
+  4   record altered            11  changed meanwhile    20  record expired
+  5   not a key                 12  storage busy         64  wrong usage
+  6   invalid id                13  storage full         99  internal fault";
+
+const STORE_EXAMPLES: &str = "\
+Examples:
+  Write the new key to a file, before the data is stored:
+    strongroom store --id report --key-out report.key report.pdf
+
+  Store what another program writes, and keep the printed key in a variable:
+    key=$(pg_dump app | strongroom store --id backup)
+
+  Use a key that was made before; after a lost connection it can be said again:
+    strongroom key new --key-out report.key
+    strongroom store --id report --key-file report.key report.pdf";
+
+const RETRIEVE_EXAMPLES: &str = "\
+Examples:
+  strongroom retrieve --id report --key-file report.key -o report.pdf
+  strongroom retrieve --id backup --key-file backup.key | psql app
+  printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -";
+
+const REPLACE_EXAMPLES: &str = "\
+Examples:
+  strongroom replace --id report --key-file report.key --key-out report-2.key report-2.pdf
+  pg_dump app | strongroom replace --id backup --key-file old.key --key-out new.key";
+
+const DELETE_EXAMPLES: &str = "\
+Examples:
+  strongroom delete --id report --key-file report.key";
+
+const ERASE_EXAMPLES: &str = "\
+Examples:
+  Ask on the terminal first:
+    strongroom erase --id report
+
+  In a script:
+    strongroom erase --id report --yes";
+
+const STATS_EXAMPLES: &str = "\
+Examples:
+  strongroom stats
+  strongroom stats --store /srv/app/records.db --json";
+
+const KEY_NEW_EXAMPLES: &str = "\
+Examples:
+  A key for a record that is stored later with `store --key-file`:
+    strongroom key new --key-out report.key
+
+  An index key, kept apart from the database:
+    strongroom key new --index --key-out /etc/app/index.key
+    strongroom stats --store new.db --index-key-file /etc/app/index.key";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  strongroom completions bash > ~/.local/share/bash-completion/completions/strongroom
+  strongroom completions fish > ~/.config/fish/completions/strongroom.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  strongroom man ~/.local/share/man/man1";
+
+/// Keeps data under an id, encrypted, and hands back the only key that opens it.
+///
+/// Each record has a key of its own, which is handed out once and kept nowhere. The database holds neither ids nor data
+/// in the clear. A key is never an argument, where other users of the machine could read it: it comes from a file, a
+/// pipe or a prompt.
+#[derive(Parser)]
+#[command(name = "strongroom", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(arg_required_else_help = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Options {
+    /// The store: an SQLite database [default: strongroom/strongroom.db in your data folder]
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) store: Option<PathBuf>,
+    /// A file with the index key, instead of the one beside the database
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) index_key_file: Option<PathBuf>,
+    /// Print results, and errors on stderr, as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Store data under a new id, and print the only key that opens it
+    ///
+    /// The key is printed alone on a line, or written to a file. If it can be neither printed nor written, nothing is
+    /// stored. The store is made where there is none.
+    #[command(after_help = STORE_EXAMPLES)]
+    Store {
+        #[command(flatten)]
+        record: Record,
+        #[command(flatten)]
+        data: Data,
+        /// Store under the key in this file, made by `key new`, and print none ("-" is stdin)
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        #[arg(conflicts_with = "key_out")]
+        key_file: Option<PathBuf>,
+        #[command(flatten)]
+        key_out: KeyOut,
+    },
+    /// Write the data stored under an id to stdout or a file
+    ///
+    /// Nothing is written before the whole record has proved to be unaltered.
+    #[command(after_help = RETRIEVE_EXAMPLES)]
+    Retrieve {
+        #[command(flatten)]
+        record: Record,
+        #[command(flatten)]
+        key: Key,
+        /// Write to this file, readable by you alone; on failure, a file that is there stays as it is
+        #[arg(short, long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Store data in place of a record, and print its new key
+    ///
+    /// The old key proves the right to do so, and opens nothing any more. If the new key can be neither printed nor
+    /// written, it is lost and the record with it: keep the data until you have the key.
+    #[command(after_help = REPLACE_EXAMPLES)]
+    Replace {
+        #[command(flatten)]
+        record: Record,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        key: Key,
+        #[command(flatten)]
+        key_out: KeyOut,
+    },
+    /// Remove a record, given its key
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete {
+        #[command(flatten)]
+        record: Record,
+        #[command(flatten)]
+        key: Key,
+    },
+    /// Remove a record without its key, for ever
+    ///
+    /// The operator's means to fulfil a right to erasure. Whether there was a record is printed, and is no error.
+    #[command(after_help = ERASE_EXAMPLES)]
+    Erase {
+        #[command(flatten)]
+        record: Record,
+        /// Do not ask; needed where there is no terminal to ask on
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print how many records there are, and the bytes of their ciphertexts
+    #[command(after_help = STATS_EXAMPLES)]
+    Stats,
+    /// Make keys
+    #[command(subcommand, arg_required_else_help = false)]
+    Key(KeyCommand),
+    /// Print completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual's pages into a folder
+    #[command(after_help = MAN_EXAMPLES)]
+    Man {
+        /// The folder, which must exist
+        #[arg(value_name = "DIR", value_parser = path(), value_hint = ValueHint::DirPath)]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Make a record key, or an index key, and store nothing
+    #[command(after_help = KEY_NEW_EXAMPLES)]
+    New {
+        /// Make an index key, which hides the ids of a store
+        #[arg(long)]
+        index: bool,
+        #[command(flatten)]
+        key_out: KeyOut,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Record {
+    /// The record's id: 1 to 4096 bytes
+    #[arg(long, value_parser = OsStringValueParser::new().try_map(Id::new))]
+    pub(crate) id: Id,
+}
+
+#[derive(Args)]
+pub(crate) struct Data {
+    /// The data; stdin without it, or where it is "-"
+    #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Key {
+    /// The file with the record's key ("-" is stdin); without it, the key is asked for on the terminal
+    #[arg(id = "key_file", long = "key-file", value_name = "PATH")]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct KeyOut {
+    /// Write the new key to this new file, readable by you alone, instead of printing it
+    #[arg(id = "key_out", long = "key-out", value_name = "PATH")]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// An id is bytes: those of the argument.
+#[derive(Clone)]
+pub(crate) struct Id(Vec<u8>);
+
+impl Id {
+    #[cfg(unix)]
+    fn new(id: OsString) -> Result<Self, &'static str> {
+        use std::os::unix::ffi::OsStringExt;
+        Ok(Self(id.into_vec()))
+    }
+
+    #[cfg(not(unix))]
+    fn new(id: OsString) -> Result<Self, &'static str> {
+        id.into_string().map(|id| Self(id.into_bytes())).map_err(|_| "an id is Unicode text on this system")
+    }
+}
+
+impl AsRef<[u8]> for Id {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A path, and not by mistake a key, which would end up in messages about a file that is not there.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if looks_like_key(path.as_os_str()) {
+            Err("a key itself is never an argument: others can see it there. Put it in a file")
+        } else {
+            Ok(path)
+        }
+    })
+}
+
+/// Whether `text` is a key, or one with a typo.
+pub(crate) fn looks_like_key(text: &OsStr) -> bool {
+    let text = text.as_encoded_bytes();
+    let prefixed = text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"srk1") || p.eq_ignore_ascii_case(b"srx1"));
+    prefixed && text.len() > 40 && text.iter().all(u8::is_ascii_alphanumeric)
+}

@@ -1,0 +1,187 @@
+//! What each command does, in the order that loses nothing when it fails half way.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use strongroom::{Error, IndexKey, RecordKey};
+use zeroize::Zeroizing;
+
+use crate::args::{Cli, Command, Id, Key, KeyCommand, Options};
+use crate::failure::Failure;
+use crate::files::{self, Input, Output, is_stream};
+use crate::keys::{self, NewKeyFile};
+use crate::{hardening, open, pages};
+
+pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
+    // The manual is for all to read, and new files become private.
+    if !matches!(cli.command, Command::Man { .. }) {
+        hardening::harden()?;
+    }
+    let options = &cli.options;
+    match cli.command {
+        Command::Store { record, data, key_file: Some(key), .. } => {
+            store_under_key(options, &record.id, data.file.as_deref(), &key)
+        }
+        Command::Store { record, data, key_out, .. } => {
+            store(options, &record.id, data.file.as_deref(), key_out.path.as_deref())
+        }
+        Command::Retrieve { record, key, output } => retrieve(options, &record.id, &key, output.as_deref()),
+        Command::Replace { record, data, key, key_out } => {
+            replace(options, &record.id, data.file.as_deref(), &key, key_out.path.as_deref())
+        }
+        Command::Delete { record, key } => delete(options, &record.id, &key),
+        Command::Erase { record, yes } => erase(options, &record.id, yes),
+        Command::Stats => stats(options),
+        Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref()),
+        Command::Completions { shell } => pages::print_completions(shell),
+        Command::Man { folder } => pages::write_manual(&folder),
+    }
+}
+
+/// Stores under a new key. A key file is on the disk before the record is.
+fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>) -> Result<(), Failure> {
+    let input = Input::open(data)?;
+    let store = open::or_create(options)?;
+    let data = input.read()?;
+    let key = RecordKey::generate()?;
+    let text = key.to_text();
+    let mut key_file = NewKeyFile::create(key_out)?;
+    if let Some(file) = &mut key_file {
+        file.write(&text)?;
+    }
+
+    let outcome = store.store_with_key(id, &key, &*data);
+    if !matches!(outcome, Ok(()) | Err(Error::Indeterminate(_))) {
+        return Ok(outcome?); // and the key file is removed
+    }
+    match key_file {
+        Some(file) => {
+            file.keep();
+            reply_key_file(options, key_out)?;
+        }
+        None => reply_key(options, &text).map_err(|source| {
+            // Rather no record than one that nobody can open.
+            let what = match store.delete(id, &key) {
+                Ok(()) => "cannot print the key, so nothing was stored",
+                Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
+            };
+            Failure::io(what)(source)
+        })?,
+    }
+    Ok(outcome?)
+}
+
+fn store_under_key(options: &Options, id: &Id, data: Option<&Path>, key: &Path) -> Result<(), Failure> {
+    refuse_stdin_twice(data, Some(key))?;
+    let input = Input::open(data)?;
+    let key = keys::get(Some(key))?;
+    let store = open::or_create(options)?;
+    store.store_with_key(id, &key, &*input.read()?)?;
+    reply(options, &json!({"stored": true}), "")
+}
+
+fn retrieve(options: &Options, id: &Id, key: &Key, output: Option<&Path>) -> Result<(), Failure> {
+    let to_file = output.filter(|path| !is_stream(Some(path)));
+    if options.json && to_file.is_none() {
+        return Err(Failure::Usage("--json needs --output: the data itself is no JSON".into()));
+    }
+    let store = open::existing(options)?;
+    let key = keys::get(key.path.as_deref())?;
+    let output = Output::open(output)?;
+    let data = Zeroizing::new(store.retrieve(id, &key)?);
+    output.write(&data)?;
+    match to_file {
+        Some(path) => reply(options, &json!({"bytes": data.len(), "output": path.to_string_lossy()}), ""),
+        None => Ok(()),
+    }
+}
+
+/// Replaces the record. Its new key is known only afterwards; what can be tried before is.
+fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: Option<&Path>) -> Result<(), Failure> {
+    refuse_stdin_twice(data, key.path.as_deref())?;
+    let input = Input::open(data)?;
+    let store = open::existing(options)?;
+    let old = keys::get(key.path.as_deref())?;
+    let data = input.read()?;
+    let key_file = NewKeyFile::create(key_out)?;
+
+    let text = store.replace(id, &old, &*data)?.to_text();
+    let lost = Failure::io("cannot give out the new key: the record opens no more. Erase it, and store the data again");
+    let Some(mut file) = key_file else { return reply_key(options, &text).map_err(lost) };
+    match file.write(&text) {
+        Ok(()) => {
+            file.keep();
+            reply_key_file(options, key_out)
+        }
+        Err(failure) => {
+            reply_key(options, &text).map_err(lost)?;
+            Err(failure)
+        }
+    }
+}
+
+fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
+    let store = open::existing(options)?;
+    store.delete(id, &keys::get(key.path.as_deref())?)?;
+    reply(options, &json!({"deleted": true}), "")
+}
+
+fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
+    let store = open::existing(options)?;
+    if !yes {
+        files::confirm("Erase the record for ever? [y/N] ")?;
+    }
+    let erased = store.erase(id)?;
+    reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
+}
+
+fn stats(options: &Options) -> Result<(), Failure> {
+    let stats = open::existing(options)?.stats()?;
+    let text = format!("records: {}\nbytes: {}", stats.records, stats.bytes);
+    reply(options, &json!({"records": stats.records, "bytes": stats.bytes}), &text)
+}
+
+fn new_key(options: &Options, index: bool, key_out: Option<&Path>) -> Result<(), Failure> {
+    let text = if index { IndexKey::generate()?.to_text() } else { RecordKey::generate()?.to_text() };
+    match NewKeyFile::create(key_out)? {
+        Some(mut file) => {
+            file.write(&text)?;
+            file.keep();
+            reply_key_file(options, key_out)
+        }
+        None => reply_key(options, &text).map_err(Failure::stdout),
+    }
+}
+
+fn refuse_stdin_twice(data: Option<&Path>, key: Option<&Path>) -> Result<(), Failure> {
+    if is_stream(data) && key.is_some_and(|key| is_stream(Some(key))) {
+        return Err(Failure::Usage("the key and the data cannot both come from stdin: name a file for one".into()));
+    }
+    Ok(())
+}
+
+/// Tells what was done: as JSON, or in words if there are any.
+fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
+    let text = match words {
+        _ if options.json => format!("{object}\n"),
+        "" => return Ok(()),
+        words => format!("{words}\n"),
+    };
+    files::print(text.as_bytes()).map_err(Failure::stdout)
+}
+
+fn reply_key_file(options: &Options, path: Option<&Path>) -> Result<(), Failure> {
+    reply(options, &json!({"key_file": path.map(Path::to_string_lossy)}), "")
+}
+
+/// Prints a new key. Its text is in no buffer that is not wiped.
+fn reply_key(options: &Options, key: &str) -> std::io::Result<()> {
+    let mut line = Zeroizing::new(Vec::with_capacity(128));
+    if options.json {
+        serde_json::to_writer(&mut *line, &std::collections::BTreeMap::from([("key", key)]))?;
+    } else {
+        line.extend_from_slice(key.as_bytes());
+    }
+    line.push(b'\n');
+    files::print(&line)
+}

@@ -1,0 +1,121 @@
+//! What can go wrong, and how it is told: one message, one exit status. No message repeats what was on the command
+//! line: a path given by mistake may be a key, an id or data.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use strongroom::{InvalidKey, RandomError};
+
+/// As in `sysexits.h`.
+const USAGE: u8 = 64;
+/// What a shell reports of a program that wrote to a closed pipe (128 + SIGPIPE).
+const BROKEN_PIPE: u8 = 141;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Strongroom(#[from] strongroom::Error),
+    /// The command line makes no sense.
+    #[error("{0}")]
+    Usage(Cow<'static, str>),
+    /// A file or a stream of the user's.
+    #[error("{what}")]
+    Io { what: &'static str, source: io::Error },
+    /// Who reads stdout has enough.
+    #[error("stdout was closed")]
+    BrokenPipe,
+}
+
+impl Failure {
+    /// To be used in `map_err`.
+    pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    pub(crate) fn stdout(source: io::Error) -> Self {
+        match source.kind() {
+            ErrorKind::BrokenPipe => Self::BrokenPipe,
+            _ => Self::Io { what: "cannot write to stdout", source },
+        }
+    }
+
+    pub(crate) fn argument(what: &'static str) -> Self {
+        strongroom::Error::InvalidArgument(what.into()).into()
+    }
+
+    fn code(&self) -> u8 {
+        self.code_and_name().0
+    }
+
+    fn code_and_name(&self) -> (u8, &'static str) {
+        let as_in_library = |error: strongroom::Error| (error.code(), error.name());
+        match self {
+            Self::Strongroom(error) => (error.code(), error.name()),
+            Self::Usage(_) => (USAGE, "Usage"),
+            Self::Io { source, .. } => match source.kind() {
+                ErrorKind::NotFound
+                | ErrorKind::AlreadyExists
+                | ErrorKind::IsADirectory
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidFilename
+                | ErrorKind::InvalidInput => as_in_library(strongroom::Error::InvalidArgument("".into())),
+                _ => as_in_library(strongroom::Error::Storage("".into())),
+            },
+            Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),
+        }
+    }
+
+    /// The message and those of its causes.
+    fn message(&self) -> String {
+        let mut message = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            message.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        message
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        use strongroom::Error;
+        match self {
+            Self::Strongroom(Error::NotFound) => Some("ids are compared byte by byte; is it the right store?"),
+            Self::Strongroom(Error::WrongKey) => Some("a replaced record opens under its new key alone"),
+            Self::Strongroom(Error::IndexKeyMismatch) => Some("name the file with the store's own by --index-key-file"),
+            Self::Usage(_) => Some("`strongroom --help` and `strongroom COMMAND --help` tell more"),
+            _ => None,
+        }
+    }
+
+    /// Tells the user on stderr, and gives the exit status.
+    pub(crate) fn report(&self, json: bool) -> ExitCode {
+        let (code, name) = self.code_and_name();
+        let message = self.message();
+        let text = match self.hint() {
+            _ if json => {
+                format!("{}\n", serde_json::json!({"error": {"code": code, "name": name, "message": message}}))
+            }
+            Some(hint) => format!("error: {message}\nhint: {hint}\n"),
+            None => format!("error: {message}\n"),
+        };
+        if !matches!(self, Self::BrokenPipe) {
+            // Where stderr fails too, the exit status is all that is left.
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+impl From<InvalidKey> for Failure {
+    fn from(error: InvalidKey) -> Self {
+        Self::Strongroom(error.into())
+    }
+}
+
+impl From<RandomError> for Failure {
+    fn from(error: RandomError) -> Self {
+        Self::Strongroom(error.into())
+    }
+}

@@ -1,0 +1,21 @@
+//! What the process gives up so that keys and data stay inside it.
+
+use crate::failure::Failure;
+
+/// No core dumps, no debugger of the same user's, and no new file that others may read.
+#[cfg(unix)]
+pub(crate) fn harden() -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, setrlimit, umask};
+
+    let failed = |error: rustix::io::Errno| Failure::io("cannot protect the process")(error.into());
+    umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(failed)?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).map_err(failed)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn harden() -> Result<(), Failure> {
+    Ok(())
+}

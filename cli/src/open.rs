@@ -1,0 +1,53 @@
+//! Which store is used, and when it is made.
+
+use std::fs::DirBuilder;
+use std::path::PathBuf;
+
+use etcetera::BaseStrategy;
+use strongroom::Strongroom;
+
+use crate::args::Options;
+use crate::failure::Failure;
+
+/// Opens the store, which must be there: a typo in a path must not make a new store, in which nothing is found.
+pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
+    let path = match &options.store {
+        Some(path) => path.clone(),
+        None => default_path()?,
+    };
+    if let Ok(false) = path.try_exists() {
+        return Err(Failure::argument(
+            "there is no store there yet: check --store; `strongroom store` makes a new one",
+        ));
+    }
+    open(options, path)
+}
+
+/// Opens the store, and makes it where there is none. Of the folders, only the default one is made.
+pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
+    if let Some(path) = &options.store {
+        return open(options, path.clone());
+    }
+    let path = default_path()?;
+    if let Some(folder) = path.parent() {
+        let mut builder = DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(folder).map_err(Failure::io("cannot make the default store's folder"))?;
+    }
+    open(options, path)
+}
+
+fn default_path() -> Result<PathBuf, Failure> {
+    let strategy = etcetera::base_strategy::choose_native_strategy()
+        .map_err(|_| Failure::argument("your home folder is not known: name the store by --store"))?;
+    Ok(strategy.data_dir().join("strongroom").join("strongroom.db"))
+}
+
+fn open(options: &Options, path: PathBuf) -> Result<Strongroom, Failure> {
+    let mut builder = Strongroom::builder().path(path);
+    if let Some(file) = &options.index_key_file {
+        builder = builder.index_key_file(file);
+    }
+    Ok(builder.open()?)
+}

@@ -1,0 +1,215 @@
+//! Every failure a user can provoke: its exit status, and no secret in its message.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+
+use rusqlite::Connection;
+use support::{DATA, ID, World, failure, feed, secret_in};
+
+#[test]
+fn records_that_are_missing_there_or_not_opened() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--key-out", "other"], "");
+    for command in ["retrieve", "replace", "delete"] {
+        let message = world.fail(1, &[command, "--id", "nobody", "--key-file", "key"], DATA);
+        assert!(message.contains("there is no record under this id\nhint: "), "{message}");
+        let message = world.fail(3, &[command, "--id", ID, "--key-file", "other"], DATA);
+        assert!(message.contains("does not open"), "{message}");
+    }
+    let message = world.fail(2, &["store", "--id", ID], DATA);
+    assert!(message.contains("already"), "{message}");
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA, "nothing was changed");
+}
+
+#[test]
+fn a_record_that_was_altered() {
+    let world = World::with_record();
+    let database = Connection::open(world.path("records.db")).unwrap();
+    let mut record: Vec<u8> = database.query_row("SELECT data FROM record", (), |row| row.get(0)).unwrap();
+    *record.last_mut().unwrap() ^= 1;
+    database.execute("UPDATE record SET data = ?1", [record]).unwrap();
+    drop(database);
+    world.fail(4, &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
+    assert!(!world.exists("copy"));
+}
+
+#[test]
+fn what_is_no_key() {
+    let world = World::with_record();
+    let key = String::from_utf8(world.read("key")).unwrap();
+    let index_key = String::from_utf8(world.read("records.db.index-key")).unwrap();
+    let mut typo = key.clone().into_bytes();
+    typo[10] = if typo[10] == b'q' { b'p' } else { b'q' };
+    let long = format!("{key}{}", " ".repeat(2000));
+    for (text, expected) in [
+        (&typo[..], "typo"),
+        (index_key.as_bytes(), "is not a record key"),
+        (&key.as_bytes()[..40], "typo"),
+        (format!("{key}{key}").as_bytes(), "is not a "),
+        (long.as_bytes(), "is not a key"),
+        (b"", "is not a key"),
+        (b"\xff\xfe", "is not a key"),
+        (DATA.as_bytes(), "is not a key"),
+    ] {
+        world.write("bad", text);
+        for command in ["retrieve", "replace", "delete", "store"] {
+            let message = world.fail(5, &[command, "--id", ID, "--key-file", "bad"], DATA);
+            assert!(message.contains(expected), "{message}");
+        }
+        let message = world.fail(5, &["retrieve", "--id", ID, "--key-file", "-"], text);
+        assert!(message.contains(expected), "{message}");
+    }
+    world.write("bad", &key);
+    world.fail(5, &["stats", "--index-key-file", "bad"], "");
+}
+
+#[test]
+fn ids_that_are_too_short_or_long() {
+    let world = World::with_record();
+    let long = ID.repeat(4096 / ID.len() + 1);
+    for id in ["", &long] {
+        world.fail(6, &["store", "--id", id], DATA);
+        world.fail(6, &["retrieve", "--id", id, "--key-file", "key"], "");
+        world.fail(6, &["replace", "--id", id, "--key-file", "key"], DATA);
+        world.fail(6, &["delete", "--id", id, "--key-file", "key"], "");
+        world.fail(6, &["erase", "--id", id, "--yes"], "");
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_version() {
+    let world = World::with_record();
+    Connection::open(world.path("records.db")).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    world.fail(7, &["stats"], "");
+}
+
+#[test]
+fn index_keys_of_another_store_or_missing() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--index", "--key-out", "other"], "");
+    let message = world.fail(9, &["retrieve", "--id", ID, "--key-file", "key", "--index-key-file", "other"], "");
+    assert!(message.contains("hint: "), "{message}");
+    world.fail(10, &["stats", "--index-key-file", "nowhere"], "");
+    fs::remove_file(world.path("records.db.index-key")).unwrap();
+    world.fail(10, &["retrieve", "--id", ID, "--key-file", "key"], "");
+    world.fail(10, &["store", "--id", "new", "--key-out", "new"], DATA);
+    assert!(!world.exists("new"));
+}
+
+/// Paths that are named wrong. What was named is not repeated: it might be data, or a key.
+#[test]
+fn paths_that_are_no_files() {
+    let world = World::with_record();
+    fs::create_dir(world.path("folder")).unwrap();
+    world.write("text", "not a database, but long enough to be looked at as one");
+    let before = world.names();
+    for args in [
+        &["store", "--id", "new", "nowhere"][..],
+        &["store", "--id", "new", DATA],
+        &["store", "--id", "new", "folder"],
+        &["store", "--id", "new", "--key-file", "nowhere"],
+        &["store", "--id", "new", "--key-out", "folder"],
+        &["store", "--id", "new", "--key-out", "nowhere/key"],
+        &["replace", "--id", ID, "--key-file", "key", "nowhere"],
+        &["retrieve", "--id", ID, "--key-file", "nowhere"],
+        &["retrieve", "--id", ID, "--key-file", "folder"],
+        &["retrieve", "--id", ID, "--key-file", ID],
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", "folder"],
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", "nowhere/copy"],
+        &["stats", "--store", "nowhere"],
+        &["stats", "--store", "folder"],
+        &["stats", "--store", "text"],
+        &["erase", "--id", ID, "--yes", "--store", "nowhere"],
+        &["key", "new", "--key-out", "key"],
+    ] {
+        world.fail(19, args, DATA);
+        assert_eq!(world.names(), before, "{args:?}");
+    }
+    assert_eq!(world.records(), 1);
+}
+
+/// clap repeats what it does not understand; this program does not.
+#[test]
+fn wrong_usage_repeats_no_value() {
+    let world = World::with_record();
+    let key = String::from_utf8(world.read("key")).unwrap();
+    let (key, index_key) = (key.trim(), world.ok(&["key", "new", "--index"], ""));
+    let (as_value, as_flag) = (format!("--key={key}"), format!("--{key}"));
+    let (flag_value, short) = (format!("--json={key}"), format!("-{key}"));
+    let cut = key.split_at(50).0;
+    for args in [
+        &[key][..],
+        &[as_flag.as_str()],
+        &["help", key],
+        &["key", key],
+        &["completions", key],
+        &["completions", "bash", key],
+        &["store"],
+        &["store", "--id"],
+        &["store", "--id", ID, key],
+        &["store", "--id", ID, "--", key],
+        &["store", "--id", ID, "file", DATA],
+        &["store", "--id", ID, "--id", ID],
+        &["store", "--id", ID, "--key-file", "key", "--key-out", "out"],
+        &["retrieve", ID],
+        &["retrieve", key],
+        &["retrieve", "--id", ID, key],
+        &["retrieve", "--id", ID, "--", key],
+        &["retrieve", "--id", ID, "--key", key],
+        &["retrieve", "--id", ID, &as_value],
+        &["retrieve", "--id", ID, &as_flag],
+        &["retrieve", "--id", ID, &flag_value],
+        &["retrieve", "--id", ID, &short],
+        &["retrieve", "--id", ID, "--key-file", key],
+        &["retrieve", "--id", ID, "--key-file", &key.to_uppercase()],
+        &["retrieve", "--id", ID, "--key-file", cut],
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", key],
+        &["stats", "--store", key],
+        &["stats", "--index-key-file", index_key.trim()],
+        &["erase", "--id", ID],
+        &["retrieve", "--id", ID, "--key-file", "-x", "--idd", ID],
+    ] {
+        let message = world.fail(64, args, "");
+        assert!(message.starts_with("error: ") && message.contains("\nhint: "), "{args:?}: {message}");
+    }
+    let mut by_environment = world.command(&["stats"]);
+    failure(&feed(by_environment.env("STRONGROOM_INDEX_KEY_FILE", index_key.trim()), b""), 64);
+    assert_eq!(world.records(), 1);
+
+    let message = world.fail(64, &["retrieve", "--id", ID, "--key", key], "");
+    assert!(message.contains("never an argument") && message.contains("did you mean --key-file?"), "{message}");
+    let message = world.fail(64, &["retreive", "--id", ID], "");
+    assert!(message.contains("did you mean retrieve?"), "{message}");
+}
+
+#[test]
+fn without_a_command_the_commands_are_told() {
+    let world = World::new();
+    for store in [Some("records.db"), None] {
+        let mut command = world.command(&[]);
+        command.env_remove("STRONGROOM_STORE").envs(store.map(|store| ("STRONGROOM_STORE", store)));
+        let message = failure(&feed(&mut command, b""), 64);
+        assert!(message.contains("a command is missing: store, retrieve, "), "{message}");
+    }
+    assert!(world.fail(64, &["key"], "").contains("a command is missing: new"));
+}
+
+#[test]
+fn the_key_and_the_data_are_not_both_on_stdin() {
+    let world = World::with_record();
+    let key = world.read("key");
+    for command in ["store", "replace"] {
+        for data in [&[][..], &["-"]] {
+            let args = [&[command, "--id", ID, "--key-file", "-"], data].concat();
+            let message = world.fail(64, &args, &key);
+            assert!(message.contains("both"), "{message}");
+        }
+    }
+    let args = ["retrieve", "--id", ID, "--key-file", "key", "--json"];
+    let message = failure(&feed(&mut world.command(&args), b""), 64);
+    assert!(message.contains("--output"), "{message}");
+    assert_eq!(secret_in(&message), None);
+}

@@ -1,0 +1,98 @@
+//! Data in files: written whole or not at all, and what happens where writing is not allowed.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::process::Stdio;
+
+use support::{DATA, ID, World};
+
+#[test]
+fn a_file_is_replaced_only_by_a_whole_record() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--key-out", "other"], "");
+    world.write("copy", "precious");
+    let before = world.names();
+    world.fail(3, &["retrieve", "--id", ID, "--key-file", "other", "-o", "copy"], "");
+    world.fail(1, &["retrieve", "--id", "nobody", "--key-file", "key", "-o", "copy"], "");
+    assert_eq!(world.read("copy"), b"precious");
+    world.fail(3, &["retrieve", "--id", ID, "--key-file", "other", "-o", "new"], "");
+    assert_eq!(world.names(), before, "no half file");
+
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], ""), "");
+    assert_eq!(world.read("copy"), DATA.as_bytes());
+    assert_eq!(world.names(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_retrieved_file_is_private_and_replaces_no_link() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let world = World::with_record();
+    world.write("copy", "");
+    fs::set_permissions(world.path("copy"), fs::Permissions::from_mode(0o644)).unwrap();
+    world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
+    assert_eq!(fs::metadata(world.path("copy")).unwrap().permissions().mode() & 0o777, 0o600);
+
+    symlink("copy", world.path("link")).unwrap();
+    let message = world.fail(19, &["retrieve", "--id", ID, "--key-file", "key", "-o", "link"], "");
+    assert!(message.contains("no regular file"), "{message}");
+    assert!(fs::symlink_metadata(world.path("link")).unwrap().is_symlink());
+}
+
+/// A reader that has enough, such as `head`, is no error to talk about.
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    let world = World::new();
+    world.ok(&["store", "--id", ID, "--key-out", "key"], vec![b'x'; 4_000_000]);
+    let mut child = world
+        .command(&["retrieve", "--id", ID, "--key-file", "key"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert_eq!(support::failure(&child.wait_with_output().unwrap(), 141), "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_may_not_be_written_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let set_mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    let mut world = World::with_record();
+    fs::create_dir(world.path("locked")).unwrap();
+    set_mode(&world.path("locked"), 0o555);
+    world.run_unprivileged();
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key"];
+    assert_eq!(world.ok(&retrieve, ""), DATA, "it works as long as it may");
+
+    for args in [
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", "locked/copy"][..],
+        &["store", "--id", "new", "--key-out", "locked/key"],
+        &["replace", "--id", ID, "--key-file", "key", "--key-out", "locked/key"],
+        &["key", "new", "--key-out", "locked/key"],
+        &["store", "--id", "new", "--store", "locked/records.db"],
+        &["man", "locked"],
+    ] {
+        world.fail(14, args, "other data");
+    }
+    assert_eq!(world.records(), 1);
+    assert_eq!(world.ok(&retrieve, ""), DATA);
+
+    world.write("unreadable", DATA);
+    set_mode(&world.path("unreadable"), 0o000);
+    world.fail(14, &["store", "--id", "new", "unreadable"], "");
+    world.fail(14, &["retrieve", "--id", ID, "--key-file", "unreadable"], "");
+
+    set_mode(&world.path("records.db"), 0o444);
+    for args in [&retrieve[..], &["store", "--id", "new"], &["erase", "--yes", "--id", ID], &["stats"]] {
+        let message = world.fail(14, args, DATA);
+        assert!(message.contains("cannot be written"), "{message}");
+    }
+}

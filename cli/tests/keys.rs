@@ -1,0 +1,236 @@
+//! New keys: printed or in a file, never lost while a record needs them; and keys typed at a prompt.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use support::{DATA, ID, World, failure, feed, secret_in};
+
+#[cfg(unix)]
+#[test]
+fn key_files_are_private() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let world = World::with_record();
+    world.ok(&["replace", "--id", ID, "--key-file", "key", "--key-out", "new"], "new");
+    world.ok(&["key", "new", "--key-out", "made"], "");
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    for name in ["key", "new", "made", "index"] {
+        assert_eq!(fs::metadata(world.path(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        assert_eq!(world.read(name).len(), 63, "a key and a newline in {name}");
+    }
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "new"], ""), "new");
+}
+
+#[test]
+fn a_key_file_is_never_overwritten_and_nothing_is_stored_then() {
+    let world = World::with_record();
+    let key = world.read("key");
+    for args in [
+        &["store", "--id", "new", "--key-out", "key"][..],
+        &["replace", "--id", ID, "--key-file", "key", "--key-out", "key"],
+        &["key", "new", "--key-out", "key"],
+        &["key", "new", "--index", "--key-out", "key"],
+    ] {
+        let message = world.fail(19, args, "other data");
+        assert!(message.contains("never overwritten"), "{message}");
+    }
+    assert!(world.read("key") == key);
+    assert_eq!(world.records(), 1);
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+}
+
+#[test]
+fn a_key_file_of_nothing_is_removed() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--key-out", "other"], "");
+    let before = world.names();
+    world.fail(2, &["store", "--id", ID, "--key-out", "new"], DATA);
+    world.fail(3, &["replace", "--id", ID, "--key-file", "other", "--key-out", "new"], DATA);
+    world.fail(1, &["replace", "--id", "nobody", "--key-file", "key", "--key-out", "new"], DATA);
+    assert_eq!(world.names(), before);
+}
+
+/// Nobody reads the key, so the record is removed again.
+#[test]
+fn a_record_whose_key_cannot_be_printed_is_not_stored() {
+    let world = World::with_record();
+    let mut child = world
+        .command(&["store", "--id", "new"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take()); // while the program waits for data
+    let message = failure(&child.wait_with_output().unwrap(), 14);
+    assert!(message.contains("nothing was stored"), "{message}");
+    assert_eq!(world.records(), 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_told() {
+    let world = World::with_record();
+    let run = |args: &[&str]| {
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut command = world.command(args);
+        failure(&command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).output().unwrap(), 14)
+    };
+    assert!(run(&["store", "--id", "new"]).contains("nothing was stored"));
+    assert_eq!(world.records(), 1);
+    assert!(run(&["stats"]).contains("cannot write to stdout"));
+    assert!(run(&["retrieve", "--id", ID, "--key-file", "key"]).contains("cannot write to stdout"));
+    assert!(run(&["--help"]).contains("cannot write to stdout"));
+    assert!(run(&["replace", "--id", ID, "--key-file", "key"]).contains("the record opens no more"));
+}
+
+/// Where the new key's file turns out not to take it, the key is printed: the old one opens nothing any more.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_new_key_that_its_file_does_not_take_is_printed() {
+    let world = World::with_record();
+    fs::create_dir(world.path("full")).unwrap();
+    // A file system of one page, which is taken.
+    let script = "mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero >full/page && exec \"$@\"";
+    let full = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
+    let ready = world.other("unshare", &full[1..]).arg("true").stderr(Stdio::null()).status();
+    if !ready.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no file system may be mounted here");
+        return;
+    }
+    let args = ["store", "--id", "new", "--key-out", "full/key"];
+    let message = failure(&feed(&mut world.through(&full, &args), DATA.as_bytes()), 14);
+    assert!(message.contains("--key-out"), "{message}");
+    assert_eq!(world.records(), 1, "the key comes first");
+
+    let args = ["replace", "--id", ID, "--key-file", "key", "--key-out", "full/key"];
+    let output = feed(&mut world.through(&full, &args), b"new");
+    assert_eq!(output.status.code(), Some(14));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("--key-out") && secret_in(&message).is_none(), "{message}");
+    world.write("printed", output.stdout);
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "printed"], ""), "new");
+}
+
+/// Runs a program on a terminal of its own. Waits for its prompt (the first argument), looks at the process, types the
+/// answer (the second; hidden ones only once the echo is off), and tells what came of it.
+#[cfg(target_os = "linux")]
+const TERMINAL: &str = r#"
+import json, os, pty, signal, sys, termios
+prompt, answer, program = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
+signal.alarm(60)  # rather fail than wait for ever
+terminal, slave = pty.openpty()  # the slave stays open, to be looked at after the program's end
+pid = os.fork()
+if pid == 0:
+    os.login_tty(slave)
+    os.execvp(program[0], program)
+shown, seen = b"", {}
+def read():
+    global shown
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:  # its end
+        part = b""
+    shown += part
+    return part
+if prompt:
+    while prompt not in shown and read():
+        pass
+    hidden = b"not shown" in prompt
+    while hidden and termios.tcgetattr(terminal)[3] & termios.ECHO:
+        pass
+    limits = open(f"/proc/{pid}/limits").read().splitlines()
+    status = open(f"/proc/{pid}/status").read().splitlines()
+    seen["core"] = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+    seen["umask"] = [line.split()[1] for line in status if line.startswith("Umask")]
+    seen["owner"] = os.stat(f"/proc/{pid}/status").st_uid
+    os.write(terminal, answer)
+seen["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+seen["echo"] = bool(termios.tcgetattr(slave)[3] & termios.ECHO)
+os.close(slave)
+while read():
+    pass
+seen["shown"] = shown.decode("latin-1").replace("\r\n", "\n")
+print(json.dumps(seen))
+"#;
+
+#[cfg(target_os = "linux")]
+fn on_terminal(world: &World, prompt: &str, answer: &str, args: &[&str]) -> Value {
+    let output = feed(&mut world.through(&["python3", "-c", TERMINAL, prompt, answer], args), b"");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_key_is_typed_unseen() {
+    let world = World::with_record();
+    let key = String::from_utf8(world.read("key")).unwrap();
+    let args = ["retrieve", "--id", ID];
+    let seen = on_terminal(&world, "Key (not shown): ", &key, &args);
+    assert_eq!(seen["status"], 0);
+    let shown = seen["shown"].as_str().unwrap();
+    assert!(shown.ends_with(DATA) && !shown.contains("srk1"), "{shown}");
+    let seen = on_terminal(&world, "Key (not shown): ", "srk1qqqq\n", &args);
+    assert_eq!(seen["status"], 5);
+    let seen = on_terminal(&world, "Key (not shown): ", "\u{4}", &args);
+    assert_eq!(seen["status"], 19, "the end of input");
+    let seen = on_terminal(&world, "Key (not shown): ", "\u{3}", &args);
+    assert_eq!((&seen["status"], &seen["echo"]), (&json!(-2), &json!(true)), "Ctrl-C");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_process_is_closed_to_others() {
+    let mut world = World::with_record();
+    world.run_unprivileged();
+    let seen = on_terminal(&world, "Key (not shown): ", "\n", &["retrieve", "--id", ID]);
+    assert_eq!(seen["core"], json!([["0", "0"]]));
+    assert_eq!(seen["umask"], json!(["0077"]));
+    assert_eq!(seen["owner"], 0, "to the system, the process is nobody's to look into");
+    assert_eq!(seen["status"], 5);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_a_terminal_there_is_no_prompt() {
+    let world = World::with_record();
+    let detached = ["python3", "-c", "import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])"];
+    for command in ["retrieve", "replace", "delete"] {
+        let output = feed(&mut world.through(&detached, &[command, "--id", ID]), DATA.as_bytes());
+        let message = failure(&output, 64);
+        assert!(message.contains("give it with --key-file"), "{message}");
+    }
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn erase_asks_first() {
+    let world = World::with_record();
+    let seen = on_terminal(&world, "[y/N] ", "n\n", &["erase", "--id", ID]);
+    assert_eq!((&seen["status"], world.records()), (&json!(19), 1));
+    let seen = on_terminal(&world, "[y/N] ", "\n", &["erase", "--id", ID]);
+    assert_eq!((&seen["status"], world.records()), (&json!(19), 1));
+    let seen = on_terminal(&world, "[y/N] ", "y\n", &["erase", "--id", ID]);
+    assert_eq!((&seen["status"], world.records()), (&json!(0), 0));
+    assert_eq!(secret_in(seen["shown"].as_str().unwrap()), None);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_no_binary_data() {
+    let world = World::new();
+    world.ok(&["store", "--id", ID, "--key-out", "key"], "\u{1b}[2J");
+    let args = ["retrieve", "--id", ID, "--key-file", "key"];
+    let seen = on_terminal(&world, "", "", &args);
+    let shown = seen["shown"].as_str().unwrap();
+    assert!(shown.contains("use --output") && !shown.contains('\u{1b}'), "{shown}");
+    assert_eq!(seen["status"], 19);
+    assert_eq!(world.ok(&args, ""), "\u{1b}[2J", "a pipe gets it");
+}

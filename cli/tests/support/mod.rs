@@ -1,0 +1,173 @@
+//! A folder with a store, and the program run in it. Whatever fails is searched for secrets.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// The tests' id and data: neither may be in a message.
+pub(crate) const ID: &str = "patient-7f3a@clinic.example";
+pub(crate) const DATA: &str = "diagnosis: confidential\n";
+
+pub(crate) struct World {
+    pub(crate) folder: TempDir,
+    /// The program, and what runs it.
+    program: Vec<String>,
+    /// Where the program can be run by others.
+    public: Option<TempDir>,
+}
+
+impl World {
+    /// An empty folder.
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            program: vec![env!("CARGO_BIN_EXE_strongroom").into()],
+            public: None,
+        }
+    }
+
+    /// A folder with a record under [`ID`] and its key in the file `key`.
+    pub(crate) fn with_record() -> Self {
+        let world = Self::new();
+        world.ok(&["store", "--id", ID, "--key-out", "key"], DATA);
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// The names of all files, in order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.folder).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// A program, run in the folder.
+    pub(crate) fn other(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(&self.folder);
+        command.env("STRONGROOM_STORE", "records.db").env_remove("STRONGROOM_INDEX_KEY_FILE");
+        command
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        self.through(&[], args)
+    }
+
+    /// The program, run by another that is given its path and `args` behind its own arguments.
+    pub(crate) fn through(&self, other: &[&str], args: &[&str]) -> Command {
+        let words: Vec<&str> = other.iter().copied().chain(self.program.iter().map(String::as_str)).collect();
+        let mut command = self.other(words[0], &words[1..]);
+        command.args(args);
+        command
+    }
+
+    /// From now on, runs the program as a user who may not do everything: permissions do not hold for root.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn run_unprivileged(&mut self) {
+        use std::os::unix::fs::{PermissionsExt, chown};
+
+        const NOBODY: Option<u32> = Some(65_534);
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        for name in self.names() {
+            chown(self.path(&name), NOBODY, NOBODY).unwrap();
+        }
+        chown(&self.folder, NOBODY, NOBODY).unwrap();
+        let public = tempfile::tempdir().unwrap();
+        fs::set_permissions(&public, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = public.path().join("strongroom");
+        fs::copy(&self.program[0], &program).unwrap();
+        let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program.to_str().unwrap()];
+        self.program = words.map(str::to_owned).to_vec();
+        self.public = Some(public);
+    }
+
+    /// What must succeed and say nothing on stderr. Returns stdout.
+    pub(crate) fn ok(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
+        let output = feed(&mut self.command(args), stdin.as_ref());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), &*stderr), (Some(0), ""), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What must fail with an exit status, print nothing, and tell no secret; and the same in JSON. Returns the message.
+    pub(crate) fn fail(&self, status: u8, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
+        let message = failure(&feed(&mut self.command(args), stdin.as_ref()), status);
+        let mut as_json = self.command(&["--json"]);
+        as_json.args(args);
+        if args.contains(&"retrieve") && !args.contains(&"-o") {
+            as_json.args(["-o", "unused"]);
+        }
+        let as_json = failure(&feed(&mut as_json, stdin.as_ref()), status);
+        let as_json: serde_json::Value = serde_json::from_str(&as_json).unwrap();
+        assert_eq!(as_json["error"]["code"], status);
+        let said = as_json["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("error: {said}\n")), "{said:?} is not in {message:?}");
+        message
+    }
+
+    /// The number of records.
+    pub(crate) fn records(&self) -> u64 {
+        let stats: serde_json::Value = serde_json::from_str(&self.ok(&["stats", "--json"], "")).unwrap();
+        stats["records"].as_u64().unwrap()
+    }
+}
+
+/// Checks that a run failed with `status`, printed nothing and told no secret. Returns the message.
+pub(crate) fn failure(output: &Output, status: u8) -> String {
+    let stderr = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(status.into()), "{stderr}");
+    assert_eq!(secret_in(&stderr), None, "{stderr}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    stderr
+}
+
+/// The secret that `text` holds, if any.
+pub(crate) fn secret_in(text: &str) -> Option<&str> {
+    let key = |prefix| {
+        let mut rests = text.match_indices(prefix).filter_map(|(start, _)| text.get(start..start + 30));
+        rests.find(|rest| rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    };
+    let known = [ID, DATA.trim(), "confidential"].into_iter().find(|secret| text.contains(secret));
+    known.or_else(|| key("srk1")).or_else(|| key("srx1"))
+}
+
+/// Runs `command` with `stdin`, which it need not read.
+pub(crate) fn feed(command: &mut Command, stdin: &[u8]) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let _ = child.stdin.take().unwrap().write_all(stdin);
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn the_search_for_secrets_is_not_blind() {
+    let world = World::new();
+    let record_key = world.ok(&["key", "new"], "");
+    let index_key = world.ok(&["key", "new", "--index"], "");
+    for secret in [&record_key, &index_key, ID, DATA] {
+        assert!(secret_in(&format!("error: {secret}: not found")).is_some());
+    }
+    assert_eq!(secret_in("error: the text is not a record key: a record key starts with \"srk1\""), None);
+}
