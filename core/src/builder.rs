@@ -41,6 +41,8 @@ pub struct Builder {
     index_key_file: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
+    #[cfg(feature = "sqlite")]
+    must_exist: bool,
 }
 
 impl Builder {
@@ -71,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// Opens the database only if it is there: a typo in a path does not make a new store, in which nothing is found.
+    #[cfg(feature = "sqlite")]
+    pub fn must_exist(mut self) -> Self {
+        self.must_exist = true;
+        self
+    }
+
     /// How durable writes are: [`Durability::Full`] unless said otherwise.
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
@@ -95,7 +104,8 @@ impl Builder {
         };
         match (self.path, self.storage) {
             (Some(path), None) => {
-                let storage = SqliteStorage::open(path, self.durability.unwrap_or_default())?;
+                let make = if self.must_exist { SqliteStorage::open_existing } else { SqliteStorage::open };
+                let storage = make(path, self.durability.unwrap_or_default())?;
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,

@@ -255,7 +255,7 @@ fn hex(bytes: &[u8]) -> String {
 
 fn unhex(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap();
-    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    let digits = |at: usize| u8::from_str_radix(text.get(at..at + 2).unwrap(), 16).unwrap();
     (0..text.len()).step_by(2).map(digits).collect()
 }
 

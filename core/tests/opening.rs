@@ -279,6 +279,19 @@ fn a_link_in_the_databases_place_is_refused() {
 }
 
 #[test]
+fn a_store_that_must_exist_is_not_made() {
+    let (_folder, path) = folder();
+    let open = || Strongroom::builder().path(&path).must_exist().open();
+    assert_error(open(), "InvalidArgument", "there is no store at");
+    assert!(!path.exists() && !sidecar(&path).exists());
+    fs::write(&path, "").unwrap();
+    assert_error(open(), "InvalidArgument", "there is no store at");
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    let key = Strongroom::open(&path).unwrap().store("id", "data").unwrap();
+    assert_eq!(open().unwrap().retrieve("id", &key).unwrap(), b"data");
+}
+
+#[test]
 fn an_empty_file_becomes_a_store() {
     let (_folder, path) = folder();
     fs::write(&path, "").unwrap();

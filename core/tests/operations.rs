@@ -162,6 +162,22 @@ fn replacing_makes_a_new_key_and_ends_the_old() {
     });
 }
 
+#[test]
+fn replacing_under_a_caller_made_key_may_be_said_again() {
+    each_store(|store| {
+        let (old, new) = (store.store("id", "first").unwrap(), RecordKey::generate().unwrap());
+        assert!(matches!(error(store.replace_with_key("id", &old, &old, "second")), Error::InvalidArgument(_)));
+        for _ in 0..3 {
+            store.replace_with_key("id", &old, &new, "second").unwrap();
+        }
+        assert_eq!(store.retrieve("id", &new).unwrap(), b"second");
+        assert!(matches!(error(store.replace_with_key("id", &old, &new, "third")), Error::WrongKey));
+        assert!(matches!(error(store.replace_with_key("id", &old, &record_key(1), "second")), Error::WrongKey));
+        assert!(matches!(error(store.replace_with_key("other", &old, &new, "second")), Error::NotFound));
+        assert_eq!(store.stats().unwrap().records, 1);
+    });
+}
+
 /// A storage that puts an older version back deceives nobody who holds the newer key.
 #[test]
 fn an_older_version_does_not_open_under_the_newer_key() {

@@ -67,7 +67,9 @@ fn a_record_is_not_there_before_it_is_finished() {
             assert_eq!(writer.bytes_written(), (n + 1) * 100_000);
             assert!(!store.contains("id").unwrap());
         }
+        let text = writer.key().to_text();
         let key = writer.finish().unwrap();
+        assert_eq!(key.to_text(), text);
         assert_eq!(store.open_record("id", &key).unwrap().len().unwrap(), 3_000_000);
 
         let mut writer = store.replace_record("id", &key).unwrap();

@@ -96,7 +96,8 @@ fn read_all(store: &Strongroom, key: &RecordKey) {
 
 /// Runs the program `age`, if it is installed, and waits until its output is on the disk.
 fn age(arguments: &[&str], folder: &Path, output: Option<&str>) -> bool {
-    let run = Command::new("age").args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let run =
+        Command::new("age").args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).status();
     if let Some(output) = output.filter(|_| run.is_ok()) {
         File::open(folder.join(output)).unwrap().sync_all().unwrap();
     }

@@ -115,13 +115,7 @@ impl Strongroom {
         let data = data.as_ref();
         let record = self.record(id.as_ref())?;
         match self.storage.put(&record.locator, &record.seal(key, data)?, PutMode::Create) {
-            Err(storage::Error::AlreadyExists) => {
-                let there = self.storage.get(&record.locator)?.ok_or(Error::Conflict)?;
-                match record.open(key, &there).map(Zeroizing::new) {
-                    Ok(found) if *found == data => Ok(()),
-                    _ => Err(Error::AlreadyExists),
-                }
-            }
+            Err(storage::Error::AlreadyExists) if self.holds(&record, key, data)? => Ok(()),
             outcome => Ok(outcome?),
         }
     }
@@ -150,9 +144,35 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         let head = self.prove(&record, old)?;
         let key = RecordKey::generate()?;
-        let sealed = record.seal(&key, data.as_ref())?;
-        self.storage.put(&record.locator, &sealed, PutMode::ReplaceIf(head))?;
+        self.storage.put(&record.locator, &record.seal(&key, data.as_ref())?, PutMode::ReplaceIf(head))?;
         Ok(key)
+    }
+
+    /// Replaces as [`replace`](Self::replace), under a `new` key that the caller made, with [`RecordKey::generate`],
+    /// and wrote down.
+    ///
+    /// It may be said again after a lost answer: where the record there opens under the new key to the same bytes, it
+    /// succeeds.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
+    pub fn replace_with_key(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        new: &RecordKey,
+        data: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        if old.ct_eq(new) {
+            return Err(Error::InvalidArgument("a new version needs a new key".into()));
+        }
+        let (record, data) = (self.record(id.as_ref())?, data.as_ref());
+        let head = match self.prove(&record, old) {
+            Err(Error::WrongKey) if self.holds(&record, new, data)? => return Ok(()),
+            head => head?,
+        };
+        Ok(self.storage.put(&record.locator, &record.seal(new, data)?, PutMode::ReplaceIf(head))?)
     }
 
     /// Starts to store a record of any length under a new id, written piece by piece in constant memory. The key comes
@@ -374,6 +394,12 @@ impl Strongroom {
             return Err(Error::InvalidId);
         }
         Ok(Record { id, locator: self.locator_key.locator(NAMESPACE, id) })
+    }
+
+    /// Whether the stored record opens under `key` to `data`.
+    fn holds(&self, record: &Record<'_>, key: &RecordKey, data: &[u8]) -> Result<bool, Error> {
+        let Some(sealed) = self.storage.get(&record.locator)? else { return Ok(false) };
+        Ok(record.open(key, &sealed).map(Zeroizing::new).is_ok_and(|found| *found == data))
     }
 
     /// The head of the stored record, once `key` is known to be its key.

@@ -40,6 +40,13 @@ impl RecordWriter {
         Ok(Self { upload: Some(upload), sealer, key, sealed, len: 0 })
     }
 
+    /// The key that will open the record: here to be written down before [`finish`](Self::finish), so that no crash
+    /// comes between.
+    #[must_use]
+    pub fn key(&self) -> &RecordKey {
+        &self.key
+    }
+
     /// How many bytes have been written.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {

@@ -62,8 +62,21 @@ impl SqliteStorage {
     /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] where it cannot be read and written. The
     /// file is as it was then.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        let path = open::resolve(path.as_ref())?;
-        let connection = open::open_database(&path, durability)?;
+        Self::open_with(path.as_ref(), durability, true)
+    }
+
+    /// Opens the database at `path`, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); [`Error::InvalidArgument`] where there is none.
+    pub fn open_existing(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
+        Self::open_with(path.as_ref(), durability, false)
+    }
+
+    fn open_with(path: &Path, durability: Durability, may_create: bool) -> Result<Self, Error> {
+        let path = open::resolve(path)?;
+        let connection = open::open_database(&path, durability, may_create)?;
         let storage = Self {
             path,
             durability,

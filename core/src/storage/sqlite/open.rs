@@ -18,6 +18,9 @@ const APPLICATION_ID: i32 = 0x5352_4f4d;
 /// The schema's version, SQLite's `user_version`.
 const SCHEMA_VERSION: i32 = 1;
 
+/// Bytes of a page, chosen when a database is made. Larger ones cost small writes, smaller ones cost large values.
+const PAGE_SIZE: i32 = 8192;
+
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of one row, so that a value from a hostile file cannot exhaust memory.
@@ -63,15 +66,21 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
     Ok(folder.join(name))
 }
 
-/// Opens the database at a resolved path, and makes it where there is none. The first connection is the writer's.
-pub(super) fn open_database(path: &Path, durability: Durability) -> Result<Connection, Error> {
+/// Opens the database at a resolved path; where there is none, makes it if it may. The first connection is the writer's.
+pub(super) fn open_database(path: &Path, durability: Durability, may_create: bool) -> Result<Connection, Error> {
+    let missing = || Error::InvalidArgument(format!("there is no store at {}", path.display()).into());
+    if !may_create && !path.try_exists().map_err(|error| failed(path, error))? {
+        return Err(missing());
+    }
     let wal_existed = with_suffix(path, "-wal").exists();
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let flag = if may_create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
+    let mut connection = connect(path, flag)?;
     // Should the file be another program's, its write-ahead log is left to that program.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wal_existed)?;
     let identity = identify(&connection.unchecked_transaction()?, path)?;
     match identity {
         Identity::Ours => {}
+        Identity::Empty if !may_create => return Err(missing()),
         Identity::Empty => {
             refuse_read_only(&connection, path)?;
             create(&mut connection, path)?;
@@ -141,6 +150,7 @@ fn identify(transaction: &Transaction<'_>, path: &Path) -> Result<Identity, Erro
 /// Makes the tables in one transaction, so that a crash leaves an empty file or a whole database. Of two processes at
 /// once, one does it.
 fn create(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     if let Identity::Empty = identify(&transaction, path)? {
         transaction.execute_batch(SCHEMA)?;
