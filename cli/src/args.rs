@@ -37,7 +37,11 @@ const RETRIEVE_EXAMPLES: &str = "\
 Examples:
   strongroom retrieve --id report --key-file report.key -o report.pdf
   strongroom retrieve --id backup --key-file backup.key | psql app
-  printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -";
+  printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -
+
+  The first kilobyte, and all behind the first million bytes:
+    strongroom retrieve --id video --key-file video.key --range 0..1024
+    strongroom retrieve --id video --key-file video.key --range 1000000.. -o rest";
 
 const REPLACE_EXAMPLES: &str = "\
 Examples:
@@ -68,7 +72,7 @@ Examples:
 
   An index key, kept apart from the database:
     strongroom key new --index --key-out /etc/app/index.key
-    strongroom stats --store new.db --index-key-file /etc/app/index.key";
+    strongroom store --store new.db --index-key-file /etc/app/index.key --id report report.pdf";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -131,21 +135,25 @@ pub(crate) enum Command {
     },
     /// Write the data stored under an id to stdout or a file
     ///
-    /// Nothing is written before the whole record has proved to be unaltered.
+    /// No byte is written before it has proved to be unaltered, and a file only when all of them have. On stdout, an
+    /// exit status of 0 says that the data is complete.
     #[command(after_help = RETRIEVE_EXAMPLES)]
     Retrieve {
         #[command(flatten)]
         record: Record,
         #[command(flatten)]
         key: Key,
+        /// Only these bytes, the last one exclusive; what lies behind the end is left out
+        #[arg(long, value_name = "START..END", value_parser = ByteRange::parse)]
+        range: Option<ByteRange>,
         /// Write to this file, readable by you alone; on failure, a file that is there stays as it is
         #[arg(short, long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
     /// Store data in place of a record, and print its new key
     ///
-    /// The old key proves the right to do so, and opens nothing any more. If the new key can be neither printed nor
-    /// written, it is lost and the record with it: keep the data until you have the key.
+    /// The old key proves the right to do so, and opens nothing any more. With --key-out the new key is in its file
+    /// before the record is replaced. Otherwise it is printed after that: keep the data until you have the key.
     #[command(after_help = REPLACE_EXAMPLES)]
     Replace {
         #[command(flatten)]
@@ -255,6 +263,30 @@ impl Id {
     #[cfg(not(unix))]
     fn new(id: OsString) -> Result<Self, &'static str> {
         id.into_string().map(|id| Self(id.into_bytes())).map_err(|_| "an id is Unicode text on this system")
+    }
+}
+
+/// Bytes from `start` to `end`, exclusive.
+#[derive(Clone)]
+pub(crate) struct ByteRange {
+    start: u64,
+    end: u64,
+}
+
+impl ByteRange {
+    /// Reads `START..END`, `START..` or `..END`.
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const WRONG: &str = "a range is START..END, START.. or ..END, in bytes";
+        let number = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| WRONG) };
+        let (start, end) = text.split_once("..").ok_or(WRONG)?;
+        let range = Self { start: number(start, 0)?, end: number(end, u64::MAX)? };
+        if range.start > range.end { Err("a range ends before it starts") } else { Ok(range) }
+    }
+
+    /// What of it there is of `len` bytes.
+    pub(crate) fn within(&self, len: u64) -> (u64, u64) {
+        let end = self.end.min(len);
+        (self.start.min(end), end)
     }
 }
 

@@ -1,12 +1,14 @@
 //! What each command does, in the order that loses nothing when it fails half way.
 
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, IndexKey, RecordKey};
+use strongroom::{Error, IndexKey, RecordKey, RecordWriter};
 use zeroize::Zeroizing;
 
-use crate::args::{Cli, Command, Id, Key, KeyCommand, Options};
+use crate::args::{ByteRange, Cli, Command, Id, Key, KeyCommand, Options};
+use crate::copy::copy;
 use crate::failure::Failure;
 use crate::files::{self, Input, Output, is_stream};
 use crate::keys::{self, NewKeyFile};
@@ -25,7 +27,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Store { record, data, key_out, .. } => {
             store(options, &record.id, data.file.as_deref(), key_out.path.as_deref())
         }
-        Command::Retrieve { record, key, output } => retrieve(options, &record.id, &key, output.as_deref()),
+        Command::Retrieve { record, key, range, output } => {
+            retrieve(options, &record.id, &key, range.as_ref(), output.as_deref())
+        }
         Command::Replace { record, data, key, key_out } => {
             replace(options, &record.id, data.file.as_deref(), &key, key_out.path.as_deref())
         }
@@ -40,19 +44,13 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Stores under a new key. A key file is on the disk before the record is.
 fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>) -> Result<(), Failure> {
-    let input = Input::open(data)?;
+    let mut input = Input::open(data)?;
     let store = open::or_create(options)?;
-    let data = input.read()?;
-    let key = RecordKey::generate()?;
-    let text = key.to_text();
-    let mut key_file = NewKeyFile::create(key_out)?;
-    if let Some(file) = &mut key_file {
-        file.write(&text)?;
-    }
-
-    let outcome = store.store_with_key(id, &key, &*data);
-    if !matches!(outcome, Ok(()) | Err(Error::Indeterminate(_))) {
-        return Ok(outcome?); // and the key file is removed
+    let writer = store.create_record(id)?;
+    let (text, key_file) = write_key_first(&writer, key_out)?;
+    let outcome = write_record(writer, &mut input);
+    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
+        return outcome; // and the key file is removed
     }
     match key_file {
         Some(file) => {
@@ -61,14 +59,15 @@ fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>
         }
         None => reply_key(options, &text).map_err(|source| {
             // Rather no record than one that nobody can open.
-            let what = match store.delete(id, &key) {
+            let deleted = RecordKey::from_text(&text).map_err(Error::from).and_then(|key| store.delete(id, &key));
+            let what = match deleted {
                 Ok(()) => "cannot print the key, so nothing was stored",
                 Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
             };
             Failure::io(what)(source)
         })?,
     }
-    Ok(outcome?)
+    outcome
 }
 
 fn store_under_key(options: &Options, id: &Id, data: Option<&Path>, key: &Path) -> Result<(), Failure> {
@@ -76,48 +75,81 @@ fn store_under_key(options: &Options, id: &Id, data: Option<&Path>, key: &Path) 
     let input = Input::open(data)?;
     let key = keys::get(Some(key))?;
     let store = open::or_create(options)?;
-    store.store_with_key(id, &key, &*input.read()?)?;
+    store.store_reader_with_key(id, &key, input)?;
     reply(options, &json!({"stored": true}), "")
 }
 
-fn retrieve(options: &Options, id: &Id, key: &Key, output: Option<&Path>) -> Result<(), Failure> {
+fn retrieve(
+    options: &Options,
+    id: &Id,
+    key: &Key,
+    range: Option<&ByteRange>,
+    output: Option<&Path>,
+) -> Result<(), Failure> {
     let to_file = output.filter(|path| !is_stream(Some(path)));
     if options.json && to_file.is_none() {
         return Err(Failure::Usage("--json needs --output: the data itself is no JSON".into()));
     }
     let store = open::existing(options)?;
     let key = keys::get(key.path.as_deref())?;
-    let output = Output::open(output)?;
-    let data = Zeroizing::new(store.retrieve(id, &key)?);
-    output.write(&data)?;
+    let mut reader = store.open_record(id, &key)?;
+    let len = reader.len()?; // proved before a byte is written
+    let (start, end) = range.map_or((0, len), |range| range.within(len));
+    let failed = Failure::stream("cannot read the record");
+    reader.seek(SeekFrom::Start(start)).map_err(&failed)?;
+    let mut reader = reader.take(end - start);
+
+    let mut output = Output::open(output)?;
+    let bytes = copy(Some(end - start), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))?;
+    output.finish()?;
     match to_file {
-        Some(path) => reply(options, &json!({"bytes": data.len(), "output": path.to_string_lossy()}), ""),
+        Some(path) => reply(options, &json!({"bytes": bytes, "output": path.to_string_lossy()}), ""),
         None => Ok(()),
     }
 }
 
-/// Replaces the record. Its new key is known only afterwards; what can be tried before is.
+/// Replaces the record. Its new key is written before the record is, or printed as soon as it is.
 fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: Option<&Path>) -> Result<(), Failure> {
     refuse_stdin_twice(data, key.path.as_deref())?;
-    let input = Input::open(data)?;
+    let mut input = Input::open(data)?;
     let store = open::existing(options)?;
     let old = keys::get(key.path.as_deref())?;
-    let data = input.read()?;
-    let key_file = NewKeyFile::create(key_out)?;
-
-    let text = store.replace(id, &old, &*data)?.to_text();
-    let lost = Failure::io("cannot give out the new key: the record opens no more. Erase it, and store the data again");
-    let Some(mut file) = key_file else { return reply_key(options, &text).map_err(lost) };
-    match file.write(&text) {
-        Ok(()) => {
-            file.keep();
-            reply_key_file(options, key_out)
-        }
-        Err(failure) => {
-            reply_key(options, &text).map_err(lost)?;
-            Err(failure)
-        }
+    let writer = store.replace_record(id, &old)?;
+    let (text, key_file) = write_key_first(&writer, key_out)?;
+    let outcome = write_record(writer, &mut input);
+    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
+        return outcome; // and the key file is removed
     }
+    match key_file {
+        Some(file) => {
+            file.keep();
+            reply_key_file(options, key_out)?;
+        }
+        None => reply_key(options, &text).map_err(Failure::io(
+            "cannot print the new key: the record opens no more. Erase it, and store the data again",
+        ))?,
+    }
+    outcome
+}
+
+/// The key of a record that is about to be written, as text, and in its file if there is to be one.
+fn write_key_first(
+    writer: &RecordWriter,
+    key_out: Option<&Path>,
+) -> Result<(Zeroizing<String>, Option<NewKeyFile>), Failure> {
+    let text = writer.key().to_text();
+    let mut key_file = NewKeyFile::create(key_out)?;
+    if let Some(file) = &mut key_file {
+        file.write(&text)?;
+    }
+    Ok((text, key_file))
+}
+
+fn write_record(mut writer: RecordWriter, input: &mut Input) -> Result<(), Failure> {
+    let failed = Failure::stream("cannot write the record");
+    copy(input.len, |buffer| input.read_some(buffer), |data| writer.write_all(data).map_err(&failed))?;
+    writer.finish()?;
+    Ok(())
 }
 
 fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {

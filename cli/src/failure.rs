@@ -34,6 +34,14 @@ impl Failure {
         move |source| Self::Io { what, source }
     }
 
+    /// For the library's streams, whose errors are its own in an `io::Error`.
+    pub(crate) fn stream(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| match error.downcast() {
+            Ok(error) => Self::Strongroom(error),
+            Err(source) => Self::Io { what, source },
+        }
+    }
+
     pub(crate) fn stdout(source: io::Error) -> Self {
         match source.kind() {
             ErrorKind::BrokenPipe => Self::BrokenPipe,

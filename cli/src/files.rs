@@ -1,4 +1,4 @@
-//! Data on its way in and out: files, stdin and stdout. A value passes through memory as a whole, here and nowhere else.
+//! Data on its way in and out: files, stdin and stdout. A value passes through piece by piece.
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
@@ -8,9 +8,13 @@ use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
+use crate::interrupt;
 
 const CANNOT_READ: &str = "cannot read the data";
 const CANNOT_WRITE: &str = "cannot write the file of --output";
+
+/// What is more than this is not shown on a terminal.
+const MOST_SHOWN: usize = 1 << 20;
 
 /// Whether the argument means stdin or stdout.
 pub(crate) fn is_stream(path: Option<&Path>) -> bool {
@@ -20,8 +24,8 @@ pub(crate) fn is_stream(path: Option<&Path>) -> bool {
 /// Where data comes from.
 pub(crate) struct Input {
     reader: Box<dyn Read>,
-    /// What there seems to be to read.
-    len: u64,
+    /// How much there is to read, where that is known.
+    pub(crate) len: Option<u64>,
 }
 
 impl Input {
@@ -29,40 +33,38 @@ impl Input {
         match path {
             Some(path) if !is_stream(Some(path)) => {
                 let file = File::open(path).map_err(Failure::io("cannot open FILE"))?;
-                let len = file.metadata().map_err(Failure::io(CANNOT_READ))?.len();
-                Ok(Self { reader: Box::new(file), len })
+                let metadata = file.metadata().map_err(Failure::io(CANNOT_READ))?;
+                if metadata.is_dir() {
+                    return Err(Failure::argument("FILE is a folder"));
+                }
+                Ok(Self { reader: Box::new(file), len: metadata.is_file().then_some(metadata.len()) })
             }
-            _ => Ok(Self { reader: Box::new(stdin().map_err(Failure::io(CANNOT_READ))?), len: 0 }),
+            _ => Ok(Self { reader: Box::new(stdin().map_err(Failure::io(CANNOT_READ))?), len: None }),
         }
     }
 
-    pub(crate) fn read(self) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        read_all(self.reader, self.len).map_err(Failure::io(CANNOT_READ))
+    /// Reads some bytes; none at the end.
+    pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        self.read(buffer).map_err(Failure::io(CANNOT_READ))
     }
 }
 
-/// Reads to the end. A buffer that has become too small is wiped, which growing it in place would not do.
-fn read_all(mut reader: impl Read, len: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // One more, so that the end is seen without growing.
-    let capacity = usize::try_from(len).unwrap_or_default().saturating_add(1).max(1 << 16);
-    let mut data = Zeroizing::new(Vec::new());
-    data.try_reserve_exact(capacity)?;
-    loop {
-        let room = data.capacity() - data.len();
-        if room == 0 {
-            let mut larger = Zeroizing::new(Vec::new());
-            larger.try_reserve_exact(data.len().saturating_mul(2))?;
-            larger.extend_from_slice(&data);
-            data = larger;
-        } else if reader.by_ref().take(room as u64).read_to_end(&mut data)? < room {
-            return Ok(data);
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.reader.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
         }
     }
 }
 
 /// Where data goes.
 pub(crate) enum Output {
-    Stdout,
+    Stdout(Box<dyn Write>),
+    /// Gathered, and shown when it is whole and plain text.
+    Terminal(Zeroizing<Vec<u8>>),
     /// Under a temporary name in the same folder, until it is whole.
     File {
         temporary: NamedTempFile,
@@ -72,7 +74,14 @@ pub(crate) enum Output {
 
 impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path.filter(|path| !is_stream(Some(path))) else { return Ok(Self::Stdout) };
+        let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
+            return if io::stdout().is_terminal() {
+                // Room for all, so that no copy is left behind by growth.
+                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MOST_SHOWN))))
+            } else {
+                Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
+            };
+        };
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => return Err(Failure::argument("--output is a folder: name a file in it")),
             // To replace a device or a link by a file is never meant.
@@ -82,18 +91,33 @@ impl Output {
         let temporary = tempfile::Builder::new().prefix(".strongroom-").tempfile_in(folder_of(path)); // mode 0600
         // Without the temporary name that the library's words hold.
         let temporary = temporary.map_err(|error| Failure::io(CANNOT_WRITE)(error.kind().into()))?;
+        interrupt::remove_at_signal(temporary.path()).map_err(Failure::io(CANNOT_WRITE))?;
         Ok(Self::File { temporary, path: path.to_path_buf() })
     }
 
-    /// Writes `data`, all of it or, to a file, nothing.
-    pub(crate) fn write(self, data: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
         match self {
-            Self::Stdout if io::stdout().is_terminal() && !is_plain_text(data) => {
+            Self::Stdout(stdout) => stdout.write_all(data).map_err(Failure::stdout),
+            Self::Terminal(gathered) if gathered.len() + data.len() > MOST_SHOWN => {
+                Err(Failure::argument("the data is too long to be shown on a terminal: use --output"))
+            }
+            Self::Terminal(gathered) => {
+                gathered.extend_from_slice(data);
+                Ok(())
+            }
+            Self::File { temporary, .. } => temporary.write_all(data).map_err(Failure::io(CANNOT_WRITE)),
+        }
+    }
+
+    /// The data is whole: a file gets its name.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
+            Self::Terminal(gathered) if !is_plain_text(&gathered) => {
                 Err(Failure::argument("the data is not plain text, and not shown on a terminal: use --output"))
             }
-            Self::Stdout => print(data).map_err(Failure::stdout),
-            Self::File { mut temporary, path } => {
-                temporary.write_all(data).map_err(Failure::io(CANNOT_WRITE))?;
+            Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
+            Self::File { temporary, path } => {
                 temporary.as_file().sync_all().map_err(Failure::io(CANNOT_WRITE))?;
                 temporary.persist(&path).map_err(|error| Failure::io(CANNOT_WRITE)(error.error))?;
                 sync_folder_of(&path).map_err(Failure::io(CANNOT_WRITE))
@@ -169,16 +193,6 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn all_is_read_whatever_length_was_foretold() {
-        let data: Vec<u8> = (0..=250).cycle().take(300_000).collect();
-        for foretold in [0, 1, 299_999, 300_000, 300_001] {
-            assert!(*read_all(&data[..], foretold).unwrap() == data, "{foretold}");
-        }
-        assert!(read_all(io::empty(), 0).unwrap().is_empty());
-        assert_eq!(read_all(io::empty(), u64::MAX).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
-    }
 
     #[test]
     fn what_controls_a_terminal_is_no_plain_text() {

@@ -3,9 +3,11 @@
 
 mod args;
 mod commands;
+mod copy;
 mod failure;
 mod files;
 mod hardening;
+mod interrupt;
 mod keys;
 mod open;
 mod pages;

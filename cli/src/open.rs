@@ -4,7 +4,7 @@ use std::fs::DirBuilder;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
-use strongroom::Strongroom;
+use strongroom::{Builder, Strongroom};
 
 use crate::args::Options;
 use crate::failure::Failure;
@@ -20,22 +20,22 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
             "there is no store there yet: check --store; `strongroom store` makes a new one",
         ));
     }
-    open(options, path)
+    Ok(builder(options, path).must_exist().open()?)
 }
 
 /// Opens the store, and makes it where there is none. Of the folders, only the default one is made.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     if let Some(path) = &options.store {
-        return open(options, path.clone());
+        return Ok(builder(options, path.clone()).open()?);
     }
     let path = default_path()?;
     if let Some(folder) = path.parent() {
-        let mut builder = DirBuilder::new();
+        let mut folders = DirBuilder::new();
         #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(folder).map_err(Failure::io("cannot make the default store's folder"))?;
+        std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
+        folders.recursive(true).create(folder).map_err(Failure::io("cannot make the default store's folder"))?;
     }
-    open(options, path)
+    Ok(builder(options, path).open()?)
 }
 
 fn default_path() -> Result<PathBuf, Failure> {
@@ -44,10 +44,10 @@ fn default_path() -> Result<PathBuf, Failure> {
     Ok(strategy.data_dir().join("strongroom").join("strongroom.db"))
 }
 
-fn open(options: &Options, path: PathBuf) -> Result<Strongroom, Failure> {
-    let mut builder = Strongroom::builder().path(path);
-    if let Some(file) = &options.index_key_file {
-        builder = builder.index_key_file(file);
+fn builder(options: &Options, path: PathBuf) -> Builder {
+    let builder = Strongroom::builder().path(path);
+    match &options.index_key_file {
+        Some(file) => builder.index_key_file(file),
+        None => builder,
     }
-    Ok(builder.open()?)
 }

@@ -7,7 +7,9 @@ mod support;
 use std::fs::{self, File};
 use std::process::Stdio;
 
-use serde_json::{Value, json};
+use serde_json::json;
+#[cfg(target_os = "linux")]
+use support::on_terminal;
 use support::{DATA, ID, World, failure, feed, secret_in};
 
 #[cfg(unix)]
@@ -92,7 +94,7 @@ fn a_full_disk_behind_stdout_is_told() {
 /// Where the new key's file turns out not to take it, the key is printed: the old one opens nothing any more.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_new_key_that_its_file_does_not_take_is_printed() {
+fn a_new_key_that_its_file_does_not_take_changes_nothing() {
     let world = World::with_record();
     fs::create_dir(world.path("full")).unwrap();
     // A file system of one page, which is taken.
@@ -109,61 +111,9 @@ fn a_new_key_that_its_file_does_not_take_is_printed() {
     assert_eq!(world.records(), 1, "the key comes first");
 
     let args = ["replace", "--id", ID, "--key-file", "key", "--key-out", "full/key"];
-    let output = feed(&mut world.through(&full, &args), b"new");
-    assert_eq!(output.status.code(), Some(14));
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("--key-out") && secret_in(&message).is_none(), "{message}");
-    world.write("printed", output.stdout);
-    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "printed"], ""), "new");
-}
-
-/// Runs a program on a terminal of its own. Waits for its prompt (the first argument), looks at the process, types the
-/// answer (the second; hidden ones only once the echo is off), and tells what came of it.
-#[cfg(target_os = "linux")]
-const TERMINAL: &str = r#"
-import json, os, pty, signal, sys, termios
-prompt, answer, program = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
-signal.alarm(60)  # rather fail than wait for ever
-terminal, slave = pty.openpty()  # the slave stays open, to be looked at after the program's end
-pid = os.fork()
-if pid == 0:
-    os.login_tty(slave)
-    os.execvp(program[0], program)
-shown, seen = b"", {}
-def read():
-    global shown
-    try:
-        part = os.read(terminal, 4096)
-    except OSError:  # its end
-        part = b""
-    shown += part
-    return part
-if prompt:
-    while prompt not in shown and read():
-        pass
-    hidden = b"not shown" in prompt
-    while hidden and termios.tcgetattr(terminal)[3] & termios.ECHO:
-        pass
-    limits = open(f"/proc/{pid}/limits").read().splitlines()
-    status = open(f"/proc/{pid}/status").read().splitlines()
-    seen["core"] = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
-    seen["umask"] = [line.split()[1] for line in status if line.startswith("Umask")]
-    seen["owner"] = os.stat(f"/proc/{pid}/status").st_uid
-    os.write(terminal, answer)
-seen["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-seen["echo"] = bool(termios.tcgetattr(slave)[3] & termios.ECHO)
-os.close(slave)
-while read():
-    pass
-seen["shown"] = shown.decode("latin-1").replace("\r\n", "\n")
-print(json.dumps(seen))
-"#;
-
-#[cfg(target_os = "linux")]
-fn on_terminal(world: &World, prompt: &str, answer: &str, args: &[&str]) -> Value {
-    let output = feed(&mut world.through(&["python3", "-c", TERMINAL, prompt, answer], args), b"");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
+    let message = failure(&feed(&mut world.through(&full, &args), b"new"), 14);
+    assert!(message.contains("--key-out"), "{message}");
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }
 
 #[cfg(target_os = "linux")]

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// The tests' id and data: neither may be in a message.
@@ -121,7 +122,7 @@ impl World {
             as_json.args(["-o", "unused"]);
         }
         let as_json = failure(&feed(&mut as_json, stdin.as_ref()), status);
-        let as_json: serde_json::Value = serde_json::from_str(&as_json).unwrap();
+        let as_json: Value = serde_json::from_str(&as_json).unwrap();
         assert_eq!(as_json["error"]["code"], status);
         let said = as_json["error"]["message"].as_str().unwrap();
         assert!(message.starts_with(&format!("error: {said}\n")), "{said:?} is not in {message:?}");
@@ -130,7 +131,7 @@ impl World {
 
     /// The number of records.
     pub(crate) fn records(&self) -> u64 {
-        let stats: serde_json::Value = serde_json::from_str(&self.ok(&["stats", "--json"], "")).unwrap();
+        let stats: Value = serde_json::from_str(&self.ok(&["stats", "--json"], "")).unwrap();
         stats["records"].as_u64().unwrap()
     }
 }
@@ -159,6 +160,55 @@ pub(crate) fn feed(command: &mut Command, stdin: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
+}
+
+/// Runs a program on a terminal of its own. Waits for its prompt (the first argument), looks at the process, types the
+/// answer (the second; hidden ones only once the echo is off), and tells what came of it.
+#[cfg(target_os = "linux")]
+const TERMINAL: &str = r#"
+import json, os, pty, signal, sys, termios
+prompt, answer, program = sys.argv[1].encode(), sys.argv[2].encode(), sys.argv[3:]
+signal.alarm(60)  # rather fail than wait for ever
+terminal, slave = pty.openpty()  # the slave stays open, to be looked at after the program's end
+pid = os.fork()
+if pid == 0:
+    os.login_tty(slave)
+    os.execvp(program[0], program)
+shown, seen = b"", {}
+def read():
+    global shown
+    try:
+        part = os.read(terminal, 4096)
+    except OSError:  # its end
+        part = b""
+    shown += part
+    return part
+if prompt:
+    while prompt not in shown and read():
+        pass
+    hidden = b"not shown" in prompt
+    while hidden and termios.tcgetattr(terminal)[3] & termios.ECHO:
+        pass
+    limits = open(f"/proc/{pid}/limits").read().splitlines()
+    status = open(f"/proc/{pid}/status").read().splitlines()
+    seen["core"] = [line.split()[4:6] for line in limits if line.startswith("Max core file size")]
+    seen["umask"] = [line.split()[1] for line in status if line.startswith("Umask")]
+    seen["owner"] = os.stat(f"/proc/{pid}/status").st_uid
+    os.write(terminal, answer)
+seen["status"] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+seen["echo"] = bool(termios.tcgetattr(slave)[3] & termios.ECHO)
+os.close(slave)
+while read():
+    pass
+seen["shown"] = shown.decode("latin-1").replace("\r\n", "\n")
+print(json.dumps(seen))
+"#;
+
+#[cfg(target_os = "linux")]
+pub(crate) fn on_terminal(world: &World, prompt: &str, answer: &str, args: &[&str]) -> Value {
+    let output = feed(&mut world.through(&["python3", "-c", TERMINAL, prompt, answer], args), b"");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Data from one place to another, with a progress bar for those who wait.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+
+const BUFFER_LEN: usize = 256 << 10;
+
+/// Less than this is done before a bar could be read.
+const SHORT: u64 = 16 << 20;
+
+/// Hands all that `read` gives to `write`, and returns how many bytes that were. `len` is what there is, if known.
+pub(crate) fn copy(
+    len: Option<u64>,
+    mut read: impl FnMut(&mut [u8]) -> Result<usize, Failure>,
+    mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<u64, Failure> {
+    let bar = progress_bar(len);
+    let mut buffer = Zeroizing::new(vec![0; BUFFER_LEN]);
+    let mut copied = 0;
+    loop {
+        let read = read(&mut buffer)?;
+        let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
+        write(piece)?;
+        copied += piece.len() as u64;
+        bar.set_position(copied);
+    }
+    bar.finish_and_clear();
+    Ok(copied)
+}
+
+/// On a terminal: bytes, rate and, where the length is known, the time that is left. Elsewhere, nothing.
+fn progress_bar(len: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() || len.is_some_and(|len| len < SHORT) {
+        return ProgressBar::hidden();
+    }
+    let template = match len {
+        Some(_) => "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
+        None => "{spinner} {binary_bytes} {binary_bytes_per_sec}",
+    };
+    let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_copied_whatever_the_pieces() {
+        for piece_len in [1, 1000, BUFFER_LEN, 2 * BUFFER_LEN] {
+            let (mut left, mut copied) = (600_000, 0);
+            let read = |buffer: &mut [u8]| {
+                let len = buffer.len().min(left).min(piece_len);
+                left -= len;
+                Ok(len)
+            };
+            let write = |piece: &[u8]| {
+                copied += piece.len();
+                Ok(())
+            };
+            assert_eq!(copy(None, read, write).unwrap(), 600_000);
+            assert_eq!(copied, 600_000);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Data of any size: in pieces, in parts, and interrupted.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+
+use support::{ID, World, failure, feed};
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+#[test]
+fn large_data_passes_through_pipes_and_files() {
+    let world = World::new();
+    let data = pattern(20_000_000);
+    world.write("data", &data);
+    world.ok(&["store", "--id", "file", "--key-out", "file.key", "data"], "");
+    world.ok(&["store", "--id", "pipe", "--key-out", "pipe.key"], &data);
+    for id in ["file", "pipe"] {
+        let key = format!("{id}.key");
+        let said = world.ok(&["retrieve", "--json", "--id", id, "--key-file", &key, "-o", "copy"], "");
+        assert!(said.contains("\"bytes\":20000000"), "{said}");
+        assert!(world.read("copy") == data);
+        let output = feed(&mut world.command(&["retrieve", "--id", id, "--key-file", &key]), b"");
+        assert!(output.status.success() && output.stdout == data);
+    }
+    world.ok(&["replace", "--id", "pipe", "--key-file", "pipe.key", "--key-out", "new.key", "data"], "");
+    world.ok(&["retrieve", "--id", "pipe", "--key-file", "new.key", "-o", "copy"], "");
+    assert!(world.read("copy") == data);
+}
+
+#[test]
+fn a_range_is_cut_to_what_is_there() {
+    let world = World::new();
+    let data = pattern(40_000);
+    world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
+    for (range, expected) in [
+        ("0..10", &data[..10]),
+        ("16380..16390", &data[16_380..16_390]),
+        ("39990..", &data[39_990..]),
+        ("39990..99999999999", &data[39_990..]),
+        ("..5", &data[..5]),
+        ("..", &data[..]),
+        ("7..7", &[]),
+        ("40000..", &[]),
+        ("50000..60000", &[]),
+    ] {
+        world.ok(&["retrieve", "--id", ID, "--key-file", "key", "--range", range, "-o", "part"], "");
+        assert!(world.read("part") == expected, "{range}");
+    }
+    for wrong in ["", "5", "5..4", "a..b", "1...5", "1-5", "..=5"] {
+        let message = world.fail(64, &["retrieve", "--id", ID, "--key-file", "key", "--range", wrong], "");
+        assert!(message.contains("--range"), "{message}");
+    }
+}
+
+/// A record with an altered byte far inside.
+fn with_altered_record() -> World {
+    let world = World::new();
+    world.ok(&["store", "--id", ID, "--key-out", "key"], pattern(900_000));
+    let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+    let mut record: Vec<u8> = database.query_row("SELECT data FROM record", (), |row| row.get(0)).unwrap();
+    record[600_000] ^= 1;
+    database.execute("UPDATE record SET data = ?1", [record]).unwrap();
+    world
+}
+
+#[test]
+fn an_altered_record_makes_no_file_and_no_success() {
+    let world = with_altered_record();
+    world.write("copy", "precious");
+    let before = world.names();
+    world.fail(4, &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
+    assert_eq!(world.read("copy"), b"precious");
+    assert_eq!(world.names(), before);
+    // A pipe has got what was true, and an exit status that tells.
+    let output = feed(&mut world.command(&["retrieve", "--id", ID, "--key-file", "key"]), b"");
+    assert_eq!(output.status.code(), Some(4));
+    assert!(pattern(900_000).starts_with(&output.stdout) && output.stdout.len() < 600_000);
+    world.ok(&["retrieve", "--id", ID, "--key-file", "key", "--range", "..500000", "-o", "copy"], "");
+    assert!(world.read("copy") == pattern(500_000));
+}
+
+/// Sends a signal and waits for the end. Returns the signal that the program died of.
+#[cfg(unix)]
+fn interrupt(mut child: Child, signal: rustix::process::Signal) -> Option<i32> {
+    use std::os::unix::process::ExitStatusExt;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+    child.wait().unwrap().signal()
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_store_leaves_nothing() {
+    let world = World::with_record();
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut child = world.command(&["store", "--id", "large"]).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&pattern(10_000_000)).unwrap();
+        assert_eq!(interrupt(child, signal), Some(signal.as_raw()));
+        drop(stdin);
+        assert_eq!(world.records(), 1);
+        let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+        let count = |table: &str| -> i64 {
+            database.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0)).unwrap()
+        };
+        assert_eq!((count("segment"), count("pending")), (0, 0), "opening the store swept what was left");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_retrieve_leaves_no_half_file() {
+    let world = World::new();
+    world.ok(&["store", "--id", ID, "--key-out", "key"], pattern(300_000_000));
+    world.write("copy", "precious");
+    let before = world.names();
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let args = ["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"];
+        let child = world.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        while !world.names().iter().any(|name| name.starts_with(".strongroom-")) {
+            std::thread::yield_now();
+        }
+        // The file may have been made just now, and its removal be arranged a moment later.
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(interrupt(child, signal), Some(signal.as_raw()));
+        assert_eq!(world.read("copy"), b"precious");
+        let names: Vec<_> = world.names().into_iter().filter(|name| !name.starts_with("records.db-")).collect();
+        assert_eq!(names, before);
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_shows_progress_and_a_pipe_none() {
+    let world = World::new();
+    world.write("data", pattern(100_000_000));
+    let args = ["store", "--id", ID, "--key-out", "key", "data"];
+    let seen = support::on_terminal(&world, "", "", &args);
+    let shown = seen["shown"].as_str().unwrap();
+    assert!(seen["status"] == 0 && shown.contains("MiB/95.37 MiB") && shown.contains("left"), "{shown}");
+    let args = ["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"];
+    assert_eq!(world.ok(&args, ""), "", "nothing on a pipe");
+    assert!(support::on_terminal(&world, "", "", &args)["shown"].as_str().unwrap().contains("MiB/s"));
+}
+
+#[test]
+fn a_folder_is_no_data() {
+    let world = World::with_record();
+    std::fs::create_dir(world.path("folder")).unwrap();
+    world.fail(19, &["store", "--id", "new", "folder"], "");
+    let child = world.command(&["store", "--id", "new", "--key-out", "new.key"]).stdin(Stdio::null()).status().unwrap();
+    assert!(child.success(), "no data at all is data");
+    assert_eq!(world.ok(&["retrieve", "--id", "new", "--key-file", "new.key"], ""), "");
+    assert_eq!(failure(&feed(&mut world.command(&["store", "--id", "new"]), b"x"), 2).lines().count(), 1);
+}
+
+/// 4 GiB through the program, in and out, in at most 32 MiB of memory.
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "takes a minute and 9 GB of disk: run by make test-large"]
+fn four_gibibytes_pass_through_little_memory() {
+    const LEN: u64 = 4 << 30;
+    let world = World::new();
+    let block = pattern(251 << 12);
+    let blocks = || std::iter::repeat(&block[..]);
+    // GNU time tells the most memory that a process had resident, in KiB.
+    let peak = |output: &std::process::Output| -> u64 {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap()
+    };
+    let time = ["/usr/bin/time", "-f", "peak %M"];
+
+    let start = std::time::Instant::now();
+    let mut store = world.through(&time, &["store", "--id", ID, "--key-out", "key"]);
+    let mut child = store.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut left = usize::try_from(LEN).unwrap();
+    for block in blocks() {
+        let piece = &block[..block.len().min(left)];
+        stdin.write_all(piece).unwrap();
+        left -= piece.len();
+        if left == 0 {
+            break;
+        }
+    }
+    drop(stdin);
+    let stored = child.wait_with_output().unwrap();
+    assert!(stored.status.success());
+    eprintln!("store: peak {} KiB, {:.1?}", peak(&stored), start.elapsed());
+
+    let start = std::time::Instant::now();
+    let mut retrieve = world.through(&time, &["retrieve", "--id", ID, "--key-file", "key"]);
+    let mut child = retrieve.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let (mut read, mut buffer) = (0, vec![0; block.len()]);
+    loop {
+        let len = Read::by_ref(&mut stdout).take(block.len() as u64).read(&mut buffer).unwrap();
+        if len == 0 {
+            break;
+        }
+        let offset = read % block.len();
+        let first = len.min(block.len() - offset);
+        assert!(buffer[..first] == block[offset..offset + first] && buffer[first..len] == block[..len - first]);
+        read += len;
+    }
+    assert_eq!(read as u64, LEN);
+    let retrieved = child.wait_with_output().unwrap();
+    eprintln!("retrieve: peak {} KiB, {:.1?}", peak(&retrieved), start.elapsed());
+    for output in [stored, retrieved] {
+        assert!(peak(&output) <= 32 << 10, "{} KiB", peak(&output));
+    }
+
+    let args = ["retrieve", "--id", ID, "--key-file", "key", "--range", "3221225472..3221225572"];
+    let output = feed(&mut world.command(&args), b"");
+    let offset = 3_221_225_472 % block.len();
+    assert!(output.stdout == block.repeat(2)[offset..offset + 100]);
+}
