@@ -19,6 +19,10 @@ test: $(JUDGES)/ready ## Run all tests
 	STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python \
 		$(CARGO) test -p strongroom --all-features --test judges -- --ignored
 
+.PHONY: test-large
+test-large: ## Send 4 GiB through the program (needs 9 GB of disk and GNU time)
+	$(CARGO) test --release -p strongroom-cli --test streams -- --ignored --nocapture
+
 # The independent implementations that judge ours, in a Python environment of their own.
 $(JUDGES)/ready: core/tests/judges/requirements.txt
 	$(PYTHON) -m venv $(JUDGES)
@@ -40,6 +44,10 @@ lint: ## Check formatting, lints (each set of features) and documentation
 .PHONY: doc
 doc: ## Build the documentation into target/doc
 	$(CARGO) doc --workspace --all-features --no-deps
+
+.PHONY: bench
+bench: ## Measure beside what people use today: the tables of benches/README.md
+	$(CARGO) run --release -p strongroom-benches --bin streams
 
 .PHONY: update-vectors
 update-vectors: ## Write docs/vectors.json anew; a difference is a change of the format

@@ -59,7 +59,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn plain_store(path: &Path, len: usize) {
     let db = Connection::open(path).unwrap();
     db.execute_batch(
-        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON;
+        "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON;
          CREATE TABLE segment (id INTEGER PRIMARY KEY, object INTEGER NOT NULL, n INTEGER NOT NULL, data BLOB NOT NULL,
             UNIQUE (object, n)) STRICT;",
     )

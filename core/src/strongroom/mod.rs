@@ -1,5 +1,6 @@
 //! The service: the only place that sees both encryption and storage.
 
+mod feed;
 mod fetch;
 mod reader;
 mod writer;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 
 use zeroize::Zeroizing;
 
+use super::feed::{Feed, failed_before};
 use super::source_failed;
 use crate::cobblestone::{CHUNK_LEN, Sealer};
 use crate::error::Error;
@@ -20,8 +21,7 @@ const GATHER_LEN: usize = 256 << 10;
 ///
 /// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
 pub struct RecordWriter {
-    /// `None` once a write has failed.
-    upload: Option<Box<dyn Upload>>,
+    feed: Feed,
     sealer: Sealer,
     key: RecordKey,
     sealed: Vec<u8>,
@@ -37,7 +37,7 @@ impl RecordWriter {
     ) -> Result<Self, Error> {
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(key.expose_bytes(), &context(header), &mut sealed)?;
-        Ok(Self { upload: Some(upload), sealer, key, sealed, len: 0 })
+        Ok(Self { feed: Feed::new(upload), sealer, key, sealed, len: 0 })
     }
 
     /// The key that will open the record: here to be written down before [`finish`](Self::finish), so that no crash
@@ -60,7 +60,7 @@ impl RecordWriter {
     /// [`Error::AlreadyExists`] or [`Error::Conflict`] where somebody else was faster, [`Error::InvalidArgument`] where
     /// an earlier write failed, and those of the storage.
     pub fn finish(mut self) -> Result<RecordKey, Error> {
-        let mut upload = self.upload.take().ok_or_else(failed_before)?;
+        let mut upload = self.feed.finish()?;
         self.sealer.finish(&mut self.sealed)?;
         upload.write(&self.sealed)?;
         upload.commit()?;
@@ -81,13 +81,16 @@ impl RecordWriter {
     }
 
     fn write_piece(&mut self, data: &[u8]) -> Result<(), Error> {
-        let mut upload = self.upload.take().ok_or_else(failed_before)?;
-        self.sealer.update(data, &mut self.sealed)?;
-        if self.sealed.len() >= GATHER_LEN {
-            upload.write(&self.sealed)?;
-            self.sealed.clear();
+        if let Feed::Failed = self.feed {
+            return Err(failed_before());
         }
-        self.upload = Some(upload);
+        if let Err(error) = self.sealer.update(data, &mut self.sealed) {
+            self.feed = Feed::Failed;
+            return Err(error.into());
+        }
+        if self.sealed.len() >= GATHER_LEN {
+            self.feed.write(&mut self.sealed)?;
+        }
         self.len = self.len.saturating_add(data.len() as u64);
         Ok(())
     }
@@ -111,10 +114,6 @@ impl fmt::Debug for RecordWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordWriter").field("bytes", &self.len).finish_non_exhaustive()
     }
-}
-
-fn failed_before() -> Error {
-    Error::InvalidArgument("an earlier write of this record failed: start it again".into())
 }
 
 fn too_much_read() -> Error {

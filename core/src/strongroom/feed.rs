@@ -1,0 +1,123 @@
+//! Handing sealed bytes to a storage: directly for short records, by a thread for long ones, so that one core seals while
+//! the other writes.
+
+use std::mem::ManuallyDrop;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use crate::error::Error;
+use crate::storage::Upload;
+
+/// From so many bytes on, a thread writes.
+const LONG: u64 = 1 << 20;
+
+/// Bytes on their way into an upload. A write that fails is final.
+pub(super) enum Feed {
+    Direct { upload: Box<dyn Upload>, fed: u64 },
+    Thread(Feeder),
+    Failed,
+}
+
+impl Feed {
+    pub(super) fn new(upload: Box<dyn Upload>) -> Self {
+        Self::Direct { upload, fed: 0 }
+    }
+
+    /// Hands `bytes` on, and leaves an empty buffer in their place.
+    pub(super) fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        match std::mem::replace(self, Self::Failed) {
+            Self::Direct { mut upload, fed } => {
+                upload.write(bytes)?;
+                let fed = fed.saturating_add(bytes.len() as u64);
+                bytes.clear();
+                *self = if fed < LONG { Self::Direct { upload, fed } } else { Self::start(upload) };
+            }
+            Self::Thread(mut feeder) => {
+                feeder.write(bytes)?;
+                *self = Self::Thread(feeder);
+            }
+            Self::Failed => return Err(failed_before()),
+        }
+        Ok(())
+    }
+
+    /// The upload, with all bytes in it.
+    pub(super) fn finish(self) -> Result<Box<dyn Upload>, Error> {
+        match self {
+            Self::Direct { upload, .. } => Ok(upload),
+            Self::Thread(mut feeder) => feeder.join(),
+            Self::Failed => Err(failed_before()),
+        }
+    }
+
+    fn start(upload: Box<dyn Upload>) -> Self {
+        let (pieces, inbox) = sync_channel::<Vec<u8>>(1);
+        let (outbox, spare) = sync_channel(2);
+        // The upload goes by a channel: where there is no thread to be had, it is still here.
+        let (hand_over, handed_over) = sync_channel::<Box<dyn Upload>>(1);
+        let work = move || {
+            let mut upload = handed_over.recv().map_err(|_| failed_before())?;
+            for mut piece in inbox {
+                upload.write(&piece)?;
+                piece.clear();
+                let _ = outbox.try_send(piece);
+            }
+            Ok(upload)
+        };
+        let Ok(thread) = thread::Builder::new().name("strongroom-write".into()).spawn(work) else {
+            return Self::Direct { upload, fed: 0 };
+        };
+        match hand_over.send(upload) {
+            Ok(()) => {
+                Self::Thread(Feeder { pieces: Some(pieces), spare, thread: Some(thread), process: std::process::id() })
+            }
+            Err(_) => Self::Failed,
+        }
+    }
+}
+
+/// A thread that writes to an upload.
+pub(super) struct Feeder {
+    /// `None` once there is no more to write.
+    pieces: Option<SyncSender<Vec<u8>>>,
+    /// Buffers that can be used again.
+    spare: Receiver<Vec<u8>>,
+    thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
+    process: u32,
+}
+
+impl Feeder {
+    fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        if std::process::id() != self.process {
+            return Err(Error::Forked); // the thread is the parent's
+        }
+        let piece = std::mem::replace(bytes, self.spare.try_recv().unwrap_or_default());
+        match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
+            Some(Ok(())) => Ok(()),
+            // The thread has ended, so it has failed.
+            _ => Err(self.join().err().unwrap_or_else(failed_before)),
+        }
+    }
+
+    /// Waits until all is written.
+    fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
+        self.pieces = None;
+        let thread = self.thread.take().ok_or_else(failed_before)?;
+        if std::process::id() != self.process {
+            let _ = ManuallyDrop::new(thread); // the thread is the parent's, and would be waited for in vain
+            return Err(Error::Forked);
+        }
+        thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that writes has panicked".into())))
+    }
+}
+
+/// What is not finished is gone when this returns.
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        let _ = self.join();
+    }
+}
+
+pub(super) fn failed_before() -> Error {
+    Error::InvalidArgument("an earlier write of this record failed: start it again".into())
+}
