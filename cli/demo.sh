@@ -31,6 +31,7 @@ echo "identical: $(wc -c <copy) bytes"
 
 say "Search the database for the id, a phrase of the file, and the key:"
 ls -l records.db*
+grep -q -a -F 'SQLite format 3' records.db && echo "the search does find what is there: \"SQLite format 3\""
 absent "$id"
 absent "$phrase"
 absent "$(cat key)"

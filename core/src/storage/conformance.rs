@@ -58,6 +58,7 @@ macro_rules! storage_conformance {
             a_dropped_upload_leaves_nothing
             an_uploads_mode_counts_at_its_commit
             a_too_short_upload_is_refused
+            maintenance_spares_what_is_under_way
             delete_removes
             delete_heeds_the_expected_head
             locators_are_compared_whole
@@ -384,6 +385,22 @@ pub fn a_too_short_upload_is_refused(open: Open) {
     });
 }
 
+pub fn maintenance_spares_what_is_under_way(open: Open) {
+    with_storage(open, |storage| {
+        storage.put(&locator(1), &record(1, 3 << 20), PutMode::Create).unwrap();
+        let whole = record(2, 4 << 20);
+        let (start, end) = whole.split_at(3 << 20);
+        let mut upload = Arc::clone(storage).upload(&locator(2), PutMode::Create).unwrap();
+        upload.write(start).unwrap();
+        storage.maintain().unwrap();
+        upload.write(end).unwrap();
+        upload.commit().unwrap();
+        storage.maintain().unwrap();
+        assert!(storage.get(&locator(1)).unwrap() == Some(record(1, 3 << 20)));
+        assert!(storage.get(&locator(2)).unwrap() == Some(whole));
+    });
+}
+
 pub fn delete_removes(open: Open) {
     with_storage(open, |storage| {
         for len in [100, 3 << 20] {
@@ -513,6 +530,7 @@ pub fn a_closed_storage_does_nothing(open: Open) {
     assert!(matches!(error(storage.check_value()), Error::Closed));
     assert!(matches!(error(storage.init_check_value(&[1; 16])), Error::Closed));
     assert!(matches!(error(storage.stats()), Error::Closed));
+    assert!(matches!(error(storage.maintain()), Error::Closed));
 }
 
 /// Lets 8 threads at once write version 1 to 8, and returns the one that won.
