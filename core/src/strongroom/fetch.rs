@@ -1,10 +1,11 @@
 //! Fetching sealed chunks from a storage: single ones for those who jump about, 1 MiB at a time and ahead of need for
 //! those who read from front to back, so that one core reads while the other opens.
 
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
@@ -124,17 +125,22 @@ impl Fetcher {
 
 /// A thread that fetches the next piece while the present one is opened.
 struct Ahead {
-    requests: SyncSender<(Piece, Range<u64>, usize)>,
-    pieces: Receiver<Result<Piece, Error>>,
+    /// These two are `None` when it is to end.
+    requests: Option<SyncSender<Request>>,
+    pieces: Option<Receiver<Result<Piece, Error>>>,
+    thread: Option<JoinHandle<()>>,
     /// The chunks that are being fetched.
     awaited: Option<Range<u64>>,
     process: u32,
 }
 
+/// A buffer to use again, the chunks, and how many bytes they have.
+type Request = (Piece, Range<u64>, usize);
+
 impl Ahead {
     /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
     fn start(source: Source) -> Option<Self> {
-        let (requests, inbox) = sync_channel::<(Piece, Range<u64>, usize)>(1);
+        let (requests, inbox) = sync_channel::<Request>(1);
         let (outbox, pieces) = sync_channel(1);
         let work = move || {
             for (piece, chunks, len) in inbox {
@@ -143,8 +149,14 @@ impl Ahead {
                 }
             }
         };
-        thread::Builder::new().name("strongroom-read".into()).spawn(work).ok()?;
-        Some(Self { requests, pieces, awaited: None, process: std::process::id() })
+        let thread = thread::Builder::new().name("strongroom-read".into()).spawn(work).ok()?;
+        Some(Self {
+            requests: Some(requests),
+            pieces: Some(pieces),
+            thread: Some(thread),
+            awaited: None,
+            process: std::process::id(),
+        })
     }
 
     /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
@@ -153,13 +165,28 @@ impl Ahead {
         if std::process::id() != self.process {
             return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
         }
-        let piece = self.pieces.recv().ok();
+        let piece = self.pieces.as_ref().and_then(|pieces| pieces.recv().ok());
         Ok(piece.filter(|_| awaited == *chunks))
     }
 
     fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) {
-        if self.requests.send((buffer, chunks.clone(), len)).is_ok() {
+        let request = (buffer, chunks.clone(), len);
+        if self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok()) {
             self.awaited = Some(chunks);
+        }
+    }
+}
+
+/// The thread has ended when this returns: it keeps no storage open.
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.requests = None;
+        self.pieces = None;
+        let Some(thread) = self.thread.take() else { return };
+        if std::process::id() == self.process {
+            let _ = thread.join();
+        } else {
+            let _ = ManuallyDrop::new(thread);
         }
     }
 }
