@@ -376,7 +376,7 @@ mod tests {
         assert_eq!(count(&storage, "segment"), 1);
         {
             let writer = lock(&storage.writer);
-            writer.as_ref().unwrap().connection.execute_batch("PRAGMA max_page_count = 600").unwrap();
+            writer.as_ref().unwrap().connection.execute_batch("PRAGMA max_page_count = 250").unwrap();
         }
         assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
         assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
