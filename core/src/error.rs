@@ -174,6 +174,7 @@ impl From<cobblestone::Error> for Error {
             cobblestone::Error::WrongKey => Self::WrongKey,
             cobblestone::Error::Corrupt => Self::Corrupt,
             cobblestone::Error::TooLarge => Self::TooLarge,
+            cobblestone::Error::Forked => Self::Forked,
             cobblestone::Error::Random(source) => source.into(),
             other @ cobblestone::Error::BufferSize => Self::Internal(other.into()),
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
-use crate::key::IndexKey;
+use crate::key::{IndexKey, InvalidKey};
 
 /// More than a key's text is no key, and need not be read.
 const MAX_LEN: usize = 256;
@@ -21,42 +21,48 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 
 /// Reads the index key from `path`.
 pub(crate) fn read(path: &Path) -> Result<IndexKey, Error> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN));
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN));
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::IndexKeyMissing { path: path.to_path_buf() },
         _ => failed(path, error),
     })?;
-    file.take(MAX_LEN as u64).read_to_string(&mut text).map_err(|error| failed(path, error))?;
-    Ok(IndexKey::from_text(text.trim())?)
+    file.take(MAX_LEN as u64).read_to_end(&mut text).map_err(|error| failed(path, error))?;
+    Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
 }
 
 /// Reads the index key from `path`, or makes a new one there. It is on the disk when this returns. Of several processes
 /// at once, one makes it and all get the same.
 pub(crate) fn read_or_create(path: &Path) -> Result<IndexKey, Error> {
-    match read(path) {
-        Err(Error::IndexKeyMissing { .. }) => {}
-        outcome => return outcome,
+    let key = match read(path) {
+        Err(Error::IndexKeyMissing { .. }) => {
+            let key = IndexKey::generate()?;
+            match create(path, &key) {
+                Ok(()) => key,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path)?,
+                Err(error) => return Err(failed(path, error)),
+            }
+        }
+        found => found?,
+    };
+    if cfg!(unix) {
+        // Whoever made it: its name is on the disk, too.
+        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(path, error))?;
     }
-    let key = IndexKey::generate()?;
-    match create(path, &key) {
-        Ok(()) => Ok(key),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path),
-        Err(error) => Err(failed(path, error)),
-    }
+    Ok(key)
 }
 
 /// Under a temporary name first: a file by the real name is whole, and none is ever overwritten.
 fn create(path: &Path, key: &IndexKey) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".index-key-").tempfile_in(folder)?; // mode 0600
+    let mut file = tempfile::Builder::new().prefix(".index-key-").tempfile_in(folder_of(path))?; // mode 0600
     file.write_all(key.to_text().as_bytes())?;
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;
-    if cfg!(unix) {
-        File::open(folder)?.sync_all()?;
-    }
     Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {

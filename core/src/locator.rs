@@ -45,7 +45,7 @@ pub(crate) struct LocatorKey([u8; 32]);
 impl LocatorKey {
     /// `blake3::derive_key(LOCATOR_CONTEXT, index key)`
     pub(crate) fn new(index_key: &IndexKey) -> Self {
-        Self(blake3::derive_key(LOCATOR_CONTEXT, index_key.expose_bytes()))
+        Self(derive_key(LOCATOR_CONTEXT, index_key))
     }
 
     /// `blake3::keyed_hash(locator key, LE64(len(namespace)) || namespace || LE64(len(id)) || id)`
@@ -72,8 +72,17 @@ impl ZeroizeOnDrop for LocatorKey {}
 /// What a storage keeps to know its index key again: the first 16 bytes of
 /// `blake3::derive_key(CHECK_CONTEXT, index key)`.
 pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
-    let hash = blake3::derive_key(CHECK_CONTEXT, index_key.expose_bytes());
+    let hash = derive_key(CHECK_CONTEXT, index_key);
     let mut check_value = [0; 16];
     check_value.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
     check_value
+}
+
+/// `blake3::derive_key`, and the index key wiped out of the hasher.
+fn derive_key(context: &str, index_key: &IndexKey) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    hasher.update(index_key.expose_bytes());
+    let key = hasher.finalize().into();
+    hasher.zeroize();
+    key
 }

@@ -121,7 +121,7 @@ fn a_damaged_index_keys_file_is_told() {
     fs::write(sidecar(&path), "").unwrap();
     assert_error(Strongroom::open(&path), "InvalidKey", "");
     fs::write(sidecar(&path), [0xff; 3]).unwrap();
-    assert_error(Strongroom::open(&path), "Storage", "index key's file");
+    assert_error(Strongroom::open(&path), "InvalidKey", "not a key");
     fs::write(sidecar(&path), vec![b'q'; 1 << 20]).unwrap();
     assert_error(Strongroom::open(&path), "InvalidKey", "");
     fs::write(sidecar(&path), text).unwrap();

@@ -20,7 +20,7 @@
 //! # Security
 //!
 //! These are the record format's parts, made public (feature `hazmat`) for those who write tools for it.
-//! [`Strongroom`](crate::Strongroom) uses them rightly for you. Who uses them directly has to see to it that
+//! [`Strongroom`](crate::Strongroom) uses them rightly for you. If you use them directly, make sure that
 //!
 //! - the input key is 32 uniformly random bytes, never a password;
 //! - the context says what the message is, so that one cannot pass for another;
@@ -88,6 +88,9 @@ pub enum Error {
     /// A buffer is not of the size that the size functions give.
     #[error("a buffer has the wrong size")]
     BufferSize,
+    /// The message was begun before this process was forked: both would seal under one key and one nonce.
+    #[error("the message was begun before this process was forked")]
+    Forked,
     /// No random salt could be had.
     #[error(transparent)]
     Random(#[from] RandomError),

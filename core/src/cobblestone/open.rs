@@ -114,6 +114,7 @@ fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "only `finish` tells that nothing is missing"]
 pub struct Opener {
     key: MessageKey,
     next: u64,

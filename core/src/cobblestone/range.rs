@@ -11,7 +11,7 @@ use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
-/// Opens the bytes `range` of the plaintext of `message`; what of `range` lies behind the end is left out.
+/// Opens the bytes `range` of the plaintext of `message`; bytes of `range` past the end are left out.
 ///
 /// Only the final chunk, which proves the length, and the chunks that `range` touches are opened.
 ///
@@ -100,7 +100,7 @@ impl RangeOpener {
         Ok(())
     }
 
-    /// Opens the bytes `range` of the plaintext; what of `range` lies behind the end is left out.
+    /// Opens the bytes `range` of the plaintext; bytes of `range` past the end are left out.
     ///
     /// `read(offset, buffer)` fills `buffer` with the message's bytes from `offset` on. The first call opens the
     /// final chunk, which proves the length.

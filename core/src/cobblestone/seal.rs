@@ -122,11 +122,14 @@ fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[must_use = "a message without `finish` does not open"]
 pub struct Sealer {
     key: MessageKey,
     next: u64,
     /// Plaintext that does not fill a chunk yet. Its capacity is a chunk, so no copy is left behind by growth.
     buffer: Zeroizing<Vec<u8>>,
+    /// The process that began the message. A forked child has the same key and counter, and must not go on.
+    process: u32,
 }
 
 impl Sealer {
@@ -138,15 +141,17 @@ impl Sealer {
     pub fn new(key: &[u8; KEY_LEN], context: &[u8], out: &mut Vec<u8>) -> Result<Self, Error> {
         let (key, prefix) = MessageKey::generate(key, context)?;
         out.extend_from_slice(&prefix);
-        Ok(Self { key, next: 0, buffer: Zeroizing::new(Vec::with_capacity(CHUNK_LEN)) })
+        let buffer = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
+        Ok(Self { key, next: 0, buffer, process: std::process::id() })
     }
 
     /// Takes more plaintext, and writes the chunks that are full to the end of `out`.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] from 4 PiB on.
+    /// [`Error::TooLarge`] from 4 PiB on, [`Error::Forked`] in a forked child.
     pub fn update(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.check_process()?;
         if !self.buffer.is_empty() {
             let missing = CHUNK_LEN - self.buffer.len();
             let (piece, rest) = plaintext.split_at_checked(missing).unwrap_or((plaintext, &[]));
@@ -171,9 +176,16 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] from 4 PiB on.
+    /// [`Error::TooLarge`] from 4 PiB on, [`Error::Forked`] in a forked child.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
+        self.check_process()?;
         append_sealed(&self.key, &mut self.next, &self.buffer, out)
+    }
+}
+
+impl Sealer {
+    fn check_process(&self) -> Result<(), Error> {
+        if std::process::id() == self.process { Ok(()) } else { Err(Error::Forked) }
     }
 }
 
@@ -192,5 +204,22 @@ fn append_sealed(key: &MessageKey, next: &mut u64, chunk: &[u8], out: &mut Vec<u
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealer").field("chunks", &self.next).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// To the sealer, a forked child is a process with another number.
+    #[test]
+    fn a_forked_child_does_not_seal_with_the_parents_nonces() {
+        let mut message = Vec::new();
+        let mut sealer = Sealer::new(&[7; KEY_LEN], b"", &mut message).unwrap();
+        sealer.process = sealer.process.wrapping_add(1);
+        let before = message.clone();
+        assert!(matches!(sealer.update(&[7; 20_000], &mut message).unwrap_err(), Error::Forked));
+        assert!(matches!(sealer.finish(&mut message).unwrap_err(), Error::Forked));
+        assert_eq!(message, before);
     }
 }

@@ -68,6 +68,7 @@ pub enum PutMode {
 
 /// A record's head and length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Info {
     /// The first 68 bytes.
     pub head: Head,
@@ -75,8 +76,17 @@ pub struct Info {
     pub len: u64,
 }
 
+impl Info {
+    /// The info of a record with this head and length.
+    #[must_use]
+    pub const fn new(head: Head, len: u64) -> Self {
+        Self { head, len }
+    }
+}
+
 /// A line of [`Storage::list`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Entry {
     /// The record's name.
     pub locator: Locator,
@@ -84,13 +94,30 @@ pub struct Entry {
     pub len: u64,
 }
 
+impl Entry {
+    /// The line of a record with this name and length.
+    #[must_use]
+    pub const fn new(locator: Locator, len: u64) -> Self {
+        Self { locator, len }
+    }
+}
+
 /// What a storage holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stats {
     /// The number of records.
     pub records: u64,
     /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
     pub bytes: u64,
+}
+
+impl Stats {
+    /// So many records of so many bytes together.
+    #[must_use]
+    pub const fn new(records: u64, bytes: u64) -> Self {
+        Self { records, bytes }
+    }
 }
 
 /// A place that keeps records.

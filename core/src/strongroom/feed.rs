@@ -53,7 +53,7 @@ impl Feed {
     fn start(upload: Box<dyn Upload>) -> Self {
         let (pieces, inbox) = sync_channel::<Vec<u8>>(1);
         let (outbox, spare) = sync_channel(2);
-        // The upload goes by a channel: where there is no thread to be had, it is still here.
+        // The upload follows by a channel of its own: where no thread is to be had, it is still here.
         let (hand_over, handed_over) = sync_channel::<Box<dyn Upload>>(1);
         let work = move || {
             let mut upload = handed_over.recv().map_err(|_| failed_before())?;
@@ -67,12 +67,8 @@ impl Feed {
         let Ok(thread) = thread::Builder::new().name("strongroom-write".into()).spawn(work) else {
             return Self::Direct { upload, fed: 0 };
         };
-        match hand_over.send(upload) {
-            Ok(()) => {
-                Self::Thread(Feeder { pieces: Some(pieces), spare, thread: Some(thread), process: std::process::id() })
-            }
-            Err(_) => Self::Failed,
-        }
+        let _ = hand_over.send(upload); // there is room for it
+        Self::Thread(Feeder { pieces: Some(pieces), spare, thread: Some(thread), process: std::process::id() })
     }
 }
 

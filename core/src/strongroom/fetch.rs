@@ -161,17 +161,18 @@ impl Ahead {
 
     /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
     fn take(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
-        let Some(awaited) = self.awaited.take() else { return Ok(None) };
-        if std::process::id() != self.process {
+        if self.awaited.is_some() && std::process::id() != self.process {
             return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
         }
+        let Some(awaited) = self.awaited.take() else { return Ok(None) };
         let piece = self.pieces.as_ref().and_then(|pieces| pieces.recv().ok());
         Ok(piece.filter(|_| awaited == *chunks))
     }
 
     fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) {
         let request = (buffer, chunks.clone(), len);
-        if self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok()) {
+        let here = std::process::id() == self.process;
+        if here && self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok()) {
             self.awaited = Some(chunks);
         }
     }

@@ -40,7 +40,7 @@ const NAMESPACE: &[u8] = b"";
 /// keyed hash of it, never the id.
 ///
 /// Every write is durable when it returns, and whole or not at all. A handle may be used from many threads at once,
-/// best in an [`Arc`]; it ends with [`close`](Self::close) or when it is dropped.
+/// best in an [`Arc`]; it ends with [`close`](Self::close), or when it and all its readers and writers are dropped.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -106,7 +106,7 @@ impl Strongroom {
 
     /// Stores `data` under a new id and a key that the caller made, with [`RecordKey::generate`], and wrote down.
     ///
-    /// It may be said again after a lost answer: where a record is there that opens under this key to the same bytes,
+    /// The call may be repeated after a lost reply: where a record is there that opens under this key to the same bytes,
     /// it succeeds.
     ///
     /// # Errors
@@ -134,8 +134,8 @@ impl Strongroom {
         record.open(key, &sealed)
     }
 
-    /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key opens
-    /// nothing any more, and no older version opens under the new one.
+    /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key no
+    /// longer opens anything, and no older version opens under the new one.
     ///
     /// # Errors
     ///
@@ -152,7 +152,7 @@ impl Strongroom {
     /// Replaces as [`replace`](Self::replace), under a `new` key that the caller made, with [`RecordKey::generate`],
     /// and wrote down.
     ///
-    /// It may be said again after a lost answer: where the record there opens under the new key to the same bytes, it
+    /// The call may be repeated after a lost reply: where the record there opens under the new key to the same bytes, it
     /// succeeds.
     ///
     /// # Errors
@@ -233,7 +233,8 @@ impl Strongroom {
     }
 
     /// Stores all that `source` gives under a new id and a key that the caller made and wrote down. As with
-    /// [`store_with_key`](Self::store_with_key), it may be said again with the same data.
+    /// [`store_with_key`](Self::store_with_key), the call may be repeated with the same data (but of two at once, one is
+    /// told [`Error::AlreadyExists`]).
     ///
     /// # Errors
     ///
@@ -272,16 +273,18 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         let info = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?;
         let (context, prefix, header) = record.context_of(&info.head)?;
-        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
-        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         if has_passed(header.expires_at) {
+            // Believed only from the key's holder.
+            cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
             return Err(Error::Expired);
         }
+        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         let source = Source { storage: Arc::clone(&self.storage), locator: record.locator, head: info.head };
         Ok(RecordReader::new(source, opener))
     }
 
-    /// The bytes `range` of the data stored under `id`; what of `range` lies behind the end is left out. The length is
+    /// The bytes `range` of the data stored under `id`; bytes of `range` past the end are left out. The length is
     /// proved, and only the chunks that the range touches are read.
     ///
     /// # Errors
@@ -379,8 +382,8 @@ impl Strongroom {
         Ok(self.storage.stats()?)
     }
 
-    /// Closes the store for all who share it; every later call is [`Error::Closed`]. Dropping it does the same, and
-    /// tells no errors.
+    /// Closes the store for all who share it; every later call is [`Error::Closed`]. Dropping it and all its
+    /// readers and writers does the same, and reports no error.
     ///
     /// # Errors
     ///
@@ -414,7 +417,8 @@ impl Strongroom {
     fn writer(&self, id: &[u8], key: RecordKey, mode: PutMode) -> Result<RecordWriter, Error> {
         let record = self.record(id)?;
         let upload = Arc::clone(&self.storage).upload(&record.locator, mode)?;
-        RecordWriter::new(upload, key, &Header::default(), |header| header.context(NAMESPACE, id))
+        let header = Header::default();
+        RecordWriter::new(upload, key, header, &header.context(NAMESPACE, id))
     }
 }
 

@@ -17,7 +17,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 ///
 /// No byte comes out before its chunk is authenticated. If a chunk was altered, all before it can be read, and reading
 /// it is [`Error::Corrupt`] each time. Reading is pinned to the version that was opened: once it is replaced or removed,
-/// it is [`Error::Conflict`] each time, and never a mix. (`retrieve` answers for the whole record; a stream that has
+/// what has not been fetched yet is [`Error::Conflict`] each time, and never a mix. (`retrieve` answers for the whole record; a stream that has
 /// come to its end without an error has been whole.)
 ///
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
@@ -32,7 +32,8 @@ pub struct RecordReader {
 
 impl RecordReader {
     pub(super) fn new(source: Source, opener: RangeOpener) -> Self {
-        let (fetcher, chunk) = (Fetcher::new(source), Zeroizing::default());
+        // Room for a chunk from the start, so that no copy is left behind by growth.
+        let (fetcher, chunk) = (Fetcher::new(source), Zeroizing::new(Vec::with_capacity(CHUNK_LEN)));
         Self { fetcher, opener, position: 0, chunk, chunk_index: None }
     }
 
@@ -57,7 +58,7 @@ impl RecordReader {
         Ok(self.len()? == 0)
     }
 
-    /// The bytes `range`; what of it lies behind the end is left out. The position stays.
+    /// The bytes `range`; bytes past the end are left out. The position stays.
     pub(super) fn read_range(&mut self, range: Range<u64>) -> Result<Vec<u8>, Error> {
         self.opener.read(range, |offset, sealed| self.fetcher.source().read(offset, sealed))
     }

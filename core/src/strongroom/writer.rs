@@ -20,6 +20,7 @@ const GATHER_LEN: usize = 256 << 10;
 /// nothing.
 ///
 /// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
+#[must_use = "a record that is not finished is not there"]
 pub struct RecordWriter {
     feed: Feed,
     sealer: Sealer,
@@ -29,14 +30,9 @@ pub struct RecordWriter {
 }
 
 impl RecordWriter {
-    pub(super) fn new(
-        upload: Box<dyn Upload>,
-        key: RecordKey,
-        header: &Header,
-        context: impl FnOnce(&Header) -> Vec<u8>,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(upload: Box<dyn Upload>, key: RecordKey, header: Header, context: &[u8]) -> Result<Self, Error> {
         let mut sealed = header.encode().to_vec();
-        let sealer = Sealer::new(key.expose_bytes(), &context(header), &mut sealed)?;
+        let sealer = Sealer::new(key.expose_bytes(), context, &mut sealed)?;
         Ok(Self { feed: Feed::new(upload), sealer, key, sealed, len: 0 })
     }
 

@@ -1,26 +1,49 @@
 //! From SQLite's errors to the storage's.
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use crate::storage::Error;
 
-impl From<rusqlite::Error> for Error {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-                Self::Busy
-            }
-            Some(ErrorCode::DiskFull) => Self::Full,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt,
-            Some(ErrorCode::TooBig) => Self::TooLarge,
-            _ => Self::Backend(error.into()),
-        }
+/// An error inside this module, where `?` takes SQLite's as well. (A conversion into [`Error`] itself would be public,
+/// and would bind users to a version of rusqlite.)
+#[derive(Debug)]
+pub(super) struct Fault(pub(super) Error);
+
+pub(super) type Outcome<T> = Result<T, Fault>;
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self(error)
     }
 }
 
-/// Whether input or output failed below SQLite, so that what it holds of the file is not to be trusted.
-pub(super) fn is_io_error(error: &Error) -> bool {
+impl From<Fault> for Error {
+    fn from(Fault(error): Fault) -> Self {
+        error
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self(match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
+                Error::Busy
+            }
+            Some(ErrorCode::DiskFull) => Error::Full,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt,
+            Some(ErrorCode::TooBig) => Error::TooLarge,
+            _ => Error::Backend(error.into()),
+        })
+    }
+}
+
+/// Whether output failed below SQLite, so that what the system holds of the file is not to be trusted. A read that fails
+/// says nothing about writes.
+pub(super) fn is_write_error(error: &Error) -> bool {
     let Error::Backend(source) = error else { return false };
-    let code = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code);
-    code == Some(ErrorCode::SystemIoFailure)
+    let error = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);
+    error.is_some_and(|error| {
+        error.code == ErrorCode::SystemIoFailure
+            && ![ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&error.extended_code)
+    })
 }

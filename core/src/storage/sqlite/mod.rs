@@ -2,22 +2,26 @@
 
 mod error;
 mod open;
+mod profile;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod upload;
+mod writer;
 
 use std::fmt;
 use std::mem::{ManuallyDrop, take};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
-use error::is_io_error;
+use error::{Fault, Outcome, is_write_error};
 use upload::SqliteUpload;
+use writer::{Commit, Writer};
 
 /// How much of the machine may fail without losing a write that has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +37,9 @@ pub enum Durability {
 
 /// Connections for reading that are kept when nobody reads.
 const IDLE_READERS: usize = 8;
+
+/// How long opening may be busy with what others left.
+const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
 
 const OPEN: u8 = 0;
 const POISONED: u8 = 1;
@@ -62,7 +69,7 @@ impl SqliteStorage {
     /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] where it cannot be read and written. The
     /// file is as it was then.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        Self::open_with(path.as_ref(), durability, true)
+        Ok(Self::open_with(path.as_ref(), durability, true)?)
     }
 
     /// Opens the database at `path`, which must be there.
@@ -71,21 +78,21 @@ impl SqliteStorage {
     ///
     /// As [`open`](Self::open); [`Error::InvalidArgument`] where there is none.
     pub fn open_existing(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        Self::open_with(path.as_ref(), durability, false)
+        Ok(Self::open_with(path.as_ref(), durability, false)?)
     }
 
-    fn open_with(path: &Path, durability: Durability, may_create: bool) -> Result<Self, Error> {
+    fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
         let path = open::resolve(path)?;
         let connection = open::open_database(&path, durability, may_create)?;
         let storage = Self {
             path,
             durability,
-            writer: Mutex::new(Some(Writer { connection, durability })),
+            writer: Mutex::new(Some(Writer::new(connection, durability))),
             readers: Mutex::default(),
             state: AtomicU8::new(OPEN),
             process: std::process::id(),
         };
-        storage.sweep()?;
+        storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING))?;
         Ok(storage)
     }
 
@@ -108,7 +115,7 @@ impl SqliteStorage {
 
     /// Runs `work` on a connection for reading. A statement sees one moment of the database; what needs several uses
     /// [`snapshot`](Self::snapshot).
-    fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+    fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
         let idle = lock(&self.readers).pop();
         let mut connection = match idle {
@@ -124,7 +131,7 @@ impl SqliteStorage {
     }
 
     /// Runs `work` in a transaction that sees one moment of the database.
-    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
+    fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.read(|connection| {
             let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
             work(&transaction)
@@ -132,79 +139,47 @@ impl SqliteStorage {
     }
 
     /// Runs `work` in a transaction that excludes other writers, and commits it durably if it succeeds.
-    fn write<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        self.write_with(self.durability, work)
+    fn write<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        self.write_with(Commit::Durable, work)
     }
 
-    fn write_with<T>(
-        &self,
-        durability: Durability,
-        work: impl FnOnce(&Connection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    fn write_with<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
         let mut writer = lock(&self.writer);
         self.check_usable()?; // the wait may have been long
-        let writer = writer.as_mut().ok_or(Error::Closed)?;
-        writer.set_durability(durability)?;
-        let outcome = writer.transact(work);
-        if let Err(error) = &outcome
-            && (matches!(error, Error::Indeterminate(_)) || is_io_error(error))
+        let outcome = writer.as_mut().ok_or(Error::Closed)?.transact(commit, work);
+        if let Err(Fault(error)) = &outcome
+            && (matches!(error, Error::Indeterminate(_)) || is_write_error(error))
         {
             // A failed fsync must not be tried again: the system may have dropped what it could not write.
             self.state.store(POISONED, Ordering::Release);
         }
         outcome
     }
-}
 
-/// The connection that writes, and how durable its commits are at the moment.
-struct Writer {
-    connection: Connection,
-    durability: Durability,
-}
-
-impl Writer {
-    fn set_durability(&mut self, durability: Durability) -> Result<(), Error> {
-        if self.durability != durability {
-            open::set_durability(&self.connection, durability)?;
-            self.durability = durability;
-        }
-        Ok(())
+    /// Removes the segments of an object that no record needs, a few at a time, so that other writers come in between.
+    /// What fails here is left to the next sweep.
+    fn reclaim(&self, object: Option<i64>) {
+        let Some(object) = object else { return };
+        while let Ok(false) = self.write(|connection| upload::remove_some(connection, object)) {}
     }
 
-    fn transact<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
-        let value = work(&transaction)?;
-        transaction.commit().map_err(|error| match Error::from(error) {
-            Error::Backend(source) => Error::Indeterminate(source),
-            known => known,
-        })?;
-        Ok(value)
-    }
-}
-
-impl SqliteStorage {
-    /// A write whose durability is not waited for: a later one that is waited for makes it durable with itself.
-    fn write_relaxed<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        self.write_with(Durability::Relaxed, work)
-    }
-
-    /// Removes segments that no record needs, a few at a time, so that other writers come in between. What fails here
-    /// is left to the next sweep.
-    fn reclaim(&self, garbage: rows::Garbage) {
-        let Some(object) = garbage else { return };
-        while let Ok(false) = self.write_relaxed(|connection| upload::remove(connection, object)) {}
-    }
-
-    /// Removes what dead uploads left.
-    fn sweep(&self) -> Result<(), Error> {
-        if self.read(|connection| upload::dead(connection, true))?.is_empty() {
+    /// Removes what dead uploads left, and what is left of records removed, object by object until `deadline`.
+    fn sweep(&self, deadline: Option<Instant>) -> Outcome<()> {
+        if self.read(|connection| upload::pending(connection))?.is_empty() {
             return Ok(());
         }
-        // Whoever uploads holds this lock with others. Had alone, it says that nobody does.
-        let lock = upload::lock_file(&self.path)?;
-        let nobody_uploads = lock.try_lock().is_ok();
-        for object in self.read(|connection| upload::dead(connection, nobody_uploads))? {
+        // Whoever uploads holds this lock with others. Holding it alone proves that nobody does, and keeps it so until
+        // all that is there is marked as dead.
+        if let Ok(lock) = upload::lock_file(&self.path)
+            && lock.try_lock().is_ok()
+        {
+            self.write(upload::mark_dead)?;
+        }
+        for object in self.read(|connection| upload::dead(connection))? {
+            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                break;
+            }
             self.reclaim(Some(object));
         }
         Ok(())
@@ -229,27 +204,27 @@ impl Storage for SqliteStorage {
         for (_, record) in records {
             Head::require(record)?;
         }
-        self.write(|connection| {
+        Ok(self.write(|connection| {
             records
                 .iter()
                 .try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create).map(drop))
-        })
+        })?)
     }
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        self.read(|connection| rows::get(connection, locator))
+        Ok(self.read(|connection| rows::get(connection, locator))?)
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.snapshot(|connection| locators.iter().map(|locator| rows::get(connection, locator)).collect())
+        Ok(self.snapshot(|connection| locators.iter().map(|locator| rows::get(connection, locator)).collect())?)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
-        self.read(|connection| Ok(rows::find(connection, locator)?.map(|row| row.info)))
+        Ok(self.read(|connection| Ok(rows::find(connection, locator)?.map(|row| row.info)))?)
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        self.snapshot(|connection| rows::read_at(connection, locator, head, offset, buffer))
+        Ok(self.snapshot(|connection| rows::read_at(connection, locator, head, offset, buffer))?)
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
@@ -264,23 +239,23 @@ impl Storage for SqliteStorage {
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        self.read(|connection| rows::list(connection, after, limit))
+        Ok(self.read(|connection| rows::list(connection, after, limit))?)
     }
 
     fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        self.read(|connection| rows::check_value(connection))
+        Ok(self.read(|connection| rows::check_value(connection))?)
     }
 
     fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        self.write(|connection| rows::init_check_value(connection, value))
+        Ok(self.write(|connection| rows::init_check_value(connection, value))?)
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        self.read(|connection| rows::stats(connection))
+        Ok(self.read(|connection| rows::stats(connection))?)
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        self.sweep()
+        Ok(self.sweep(None)?)
     }
 
     /// Waits for the write under way, moves the log into the database file, and closes all connections but those of
@@ -294,15 +269,10 @@ impl Storage for SqliteStorage {
         let writer = lock(&self.writer).take();
         let before = self.state.swap(CLOSED, Ordering::AcqRel);
         lock(&self.readers).clear();
-        let Some(Writer { connection: writer, .. }) = writer else { return Ok(()) };
-        if before == POISONED {
-            writer.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        } else {
-            // Best effort: with other users of the database still there, the log stays and nothing is lost.
-            let _ = writer.busy_timeout(Duration::ZERO);
-            let _ = writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
+        match writer {
+            Some(writer) => Ok(writer.close(before == POISONED)?),
+            None => Ok(()),
         }
-        writer.close().map_err(|(_, error)| error.into())
     }
 }
 
@@ -312,8 +282,11 @@ impl Drop for SqliteStorage {
             let _ = self.close();
         } else {
             // The connections are the parent's: closing them here would drop its locks and could damage the database.
-            let _ = ManuallyDrop::new(lock(&self.writer).take());
-            let _ = ManuallyDrop::new(take(&mut *lock(&self.readers)));
+            // No lock: a thread of the parent's may have held it.
+            let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = ManuallyDrop::new(writer.take());
+            let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = ManuallyDrop::new(take(readers));
         }
     }
 }
@@ -324,140 +297,5 @@ impl fmt::Debug for SqliteStorage {
             .field("path", &self.path)
             .field("durability", &self.durability)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::storage::LOCATOR_LEN;
-
-    fn storage() -> (tempfile::TempDir, SqliteStorage) {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
-        (folder, storage)
-    }
-
-    fn locator(number: u8) -> Locator {
-        Locator::from_bytes([number; LOCATOR_LEN])
-    }
-
-    /// SQLite's own limit stands in for a full disk: both are `SQLITE_FULL`.
-    #[test]
-    fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
-        let (_folder, storage) = storage();
-        storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
-        let limit = |pages: i32| {
-            let writer = lock(&storage.writer);
-            let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
-            writer.as_ref().unwrap().connection.pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
-        };
-        limit(100);
-        for len in [1_000_000, 5_000_000] {
-            let outcome = storage.put(&locator(2), &vec![7; len], PutMode::Create);
-            assert!(matches!(outcome.unwrap_err(), Error::Full));
-            let many = [(locator(3), vec![7; 100]), (locator(2), vec![7; len])];
-            assert!(matches!(storage.create_many(&many).unwrap_err(), Error::Full));
-            let mode = PutMode::ReplaceIf(Head::of(&[7; 68]).unwrap());
-            assert!(matches!(storage.put(&locator(1), &vec![7; len], mode).unwrap_err(), Error::Full));
-        }
-        assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100_000]));
-        assert_eq!(storage.stats().unwrap().records, 1);
-        limit(i32::MAX);
-        storage.put(&locator(2), &vec![7; 5_000_000], PutMode::Create).unwrap();
-    }
-
-    #[test]
-    fn an_upload_that_finds_no_room_leaves_nothing() {
-        let (_folder, storage) = storage();
-        let storage = Arc::new(storage);
-        let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
-        upload.write(&vec![7; 3_000_000]).unwrap();
-        assert_eq!(count(&storage, "segment"), 1);
-        {
-            let writer = lock(&storage.writer);
-            writer.as_ref().unwrap().connection.execute_batch("PRAGMA max_page_count = 250").unwrap();
-        }
-        assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
-        assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
-        assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
-        assert_eq!(count(&storage, "segment"), 0);
-        assert_eq!(count(&storage, "pending"), 0);
-    }
-
-    fn count(storage: &SqliteStorage, table: &str) -> i64 {
-        let sql = format!("SELECT count(*) FROM {table}");
-        storage.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
-    }
-
-    /// What a killed process left is swept when its time is over, and not before: it may belong to a living one.
-    #[test]
-    fn dead_uploads_are_swept_at_opening() {
-        let (folder, storage) = storage();
-        let storage = Arc::new(storage);
-        let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
-        upload.write(&vec![7; 3_000_000]).unwrap();
-        let reopen = || SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
-        assert_eq!(count(&reopen(), "segment"), 1);
-        let age =
-            |connection: &Connection| Ok(connection.execute("UPDATE pending SET touched = touched - 100000", ())?);
-        storage.write(age).unwrap();
-        assert_eq!(count(&reopen(), "segment"), 0);
-        // The upload was alive after all: it learns that it was given up.
-        assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
-        assert_eq!(storage.get(&locator(1)).unwrap(), None);
-    }
-
-    /// To the handle a forked child is a process with another number.
-    #[test]
-    fn a_forked_child_is_refused_and_closes_nothing() {
-        let (folder, mut storage) = storage();
-        storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
-        storage.get(&locator(1)).unwrap();
-        storage.process = storage.process.wrapping_add(1);
-        assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Forked));
-        assert!(matches!(storage.put(&locator(2), &[7; 100], PutMode::Create).unwrap_err(), Error::Forked));
-        assert!(matches!(storage.close().unwrap_err(), Error::Forked));
-        drop(storage);
-        // Closing the last connection would have removed the log.
-        assert!(folder.path().join("records.db-wal").exists());
-    }
-
-    /// Lengths and heads in a file are claims.
-    #[test]
-    fn rows_that_contradict_each_other_are_corrupt() {
-        for damage in [
-            "UPDATE record SET len = len + 1",
-            "UPDATE record SET len = -1",
-            "UPDATE record SET len = 9223372036854775807",
-            "UPDATE record SET object = NULL",
-            "UPDATE record SET data = zeroblob(10)",
-            "DELETE FROM segment WHERE n = 1",
-            "UPDATE segment SET data = zeroblob(length(data) - 1) WHERE n = 0",
-        ] {
-            let (_folder, storage) = storage();
-            let record = vec![7; 4_000_000];
-            storage.put(&locator(1), &record, PutMode::Create).unwrap();
-            storage.write(|connection| Ok(connection.execute(damage, ())?)).unwrap();
-            assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Corrupt), "{damage}");
-        }
-    }
-
-    #[test]
-    fn every_connection_has_the_profile() {
-        let (_folder, storage) = storage();
-        let check = |connection: &Connection| {
-            for (pragma, expected) in
-                [("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("trusted_schema", 0)]
-            {
-                let value: i32 = connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
-                assert_eq!(value, expected, "{pragma}");
-            }
-            Ok(())
-        };
-        storage.read(|connection| check(connection)).unwrap();
-        storage.write(check).unwrap();
-        let write = |connection: &mut Connection| Ok(connection.execute("DELETE FROM record", ()).is_err());
-        assert!(storage.read(write).unwrap(), "a reader's connection writes");
     }
 }

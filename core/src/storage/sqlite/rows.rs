@@ -3,6 +3,8 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
 
+use super::error::{Fault, Outcome};
+use super::upload;
 use crate::random;
 use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
 
@@ -21,9 +23,9 @@ pub(super) struct RecordRow {
 }
 
 /// Where a record lies.
-pub(super) fn find(connection: &Connection, locator: &Locator) -> Result<Option<RecordRow>, Error> {
+pub(super) fn find(connection: &Connection, locator: &Locator) -> Outcome<Option<RecordRow>> {
     // Of a short record the head comes along; of a long one SQLite would read the whole row for it.
-    let sql = "SELECT id, len, object, length(data), CASE WHEN len < 4096 THEN substr(data, 1, 68) END
+    let sql = "SELECT id, len, object, octet_length(data), CASE WHEN len < 4096 THEN substr(data, 1, 68) END
         FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
@@ -39,16 +41,19 @@ pub(super) fn find(connection: &Connection, locator: &Locator) -> Result<Option<
     };
     let info = Info { head: head.ok_or(Error::Corrupt)?, len: unsigned(row.get(1)?)? };
     let segment_len = usize::try_from(row.get::<_, i64>(3)?).map_err(|_| Error::Corrupt)?;
+    if segment_len < HEAD_LEN {
+        return Err(Error::Corrupt.into());
+    }
     Ok(Some(RecordRow { id, object: row.get(2)?, segment_len, info }))
 }
 
 /// The record that is there, if `mode` allows a write.
-pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Result<Option<RecordRow>, Error> {
+pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Outcome<Option<RecordRow>> {
     let found = find(connection, locator)?;
     let head = found.as_ref().map(|row| row.info.head);
     match mode {
-        PutMode::Create if head.is_some() => Err(Error::AlreadyExists),
-        PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict),
+        PutMode::Create if head.is_some() => Err(Error::AlreadyExists.into()),
+        PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict.into()),
         _ => Ok(found),
     }
 }
@@ -57,7 +62,7 @@ pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -
 pub(super) type Garbage = Option<i64>;
 
 /// Writes a record that is in memory.
-pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Result<Garbage, Error> {
+pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Outcome<Garbage> {
     let (data, rest) = record.split_at_checked(SEGMENT_LEN).unwrap_or((record, &[]));
     let object = if rest.is_empty() { None } else { Some(new_object()?) };
     for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
@@ -74,7 +79,7 @@ pub(super) fn put_record(
     data: &[u8],
     object: Option<i64>,
     len: u64,
-) -> Result<Garbage, Error> {
+) -> Outcome<Garbage> {
     let len = i64::try_from(len).map_err(|_| Error::TooLarge)?;
     match check(connection, locator, mode)? {
         None => {
@@ -92,37 +97,37 @@ pub(super) fn put_record(
 }
 
 /// A name for segments: random, so that none is ever used twice.
-pub(super) fn new_object() -> Result<i64, Error> {
+pub(super) fn new_object() -> Outcome<i64> {
     let mut bytes = [0; 8];
     random::fill(&mut bytes).map_err(|error| Error::Backend(error.into()))?;
     Ok(i64::from_le_bytes(bytes))
 }
 
-pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, data: &[u8]) -> Result<(), Error> {
+pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, data: &[u8]) -> Outcome<()> {
     let sql = "INSERT INTO segment (object, n, data) VALUES (?1, ?2, ?3)";
     connection.prepare_cached(sql)?.execute(params![object, n, data])?;
     Ok(())
 }
 
 /// Removes the segments of a record that is gone, or, where these are many, leaves them to be reclaimed.
-fn release(connection: &Connection, old: &RecordRow) -> Result<Garbage, Error> {
+fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
     let Some(object) = old.object else { return Ok(None) };
     if delete_segments(connection, object, SEGMENTS_AT_ONCE)? < SEGMENTS_AT_ONCE {
         return Ok(None);
     }
-    connection.execute("INSERT INTO pending (object, touched) VALUES (?1, 0)", [object])?;
+    upload::add_dead(connection, object)?;
     Ok(Some(object))
 }
 
 /// Removes at most `limit` segments, and returns how many there were.
-pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize) -> Result<usize, Error> {
+pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize) -> Outcome<usize> {
     let sql = "DELETE FROM segment WHERE id IN (SELECT id FROM segment WHERE object = ?1 LIMIT ?2)";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(connection.prepare_cached(sql)?.execute((object, limit))?)
 }
 
 /// The whole record, of one moment: the first statement stays open while the segments are read.
-pub(super) fn get(connection: &Connection, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn get(connection: &Connection, locator: &Locator) -> Outcome<Option<Vec<u8>>> {
     let sql = "SELECT len, object, data FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
@@ -134,7 +139,7 @@ pub(super) fn get(connection: &Connection, locator: &Locator) -> Result<Option<V
     if object.map_or(Ok(0), |object| segment_bytes(connection, object))? != len.saturating_sub(data.len())
         || data.len() > len
     {
-        return Err(Error::Corrupt);
+        return Err(Error::Corrupt.into());
     }
     let mut record = Vec::new();
     record.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
@@ -147,13 +152,13 @@ pub(super) fn get(connection: &Connection, locator: &Locator) -> Result<Option<V
             record.extend_from_slice(blob(row, 0)?);
         }
     }
-    if record.len() == len { Ok(Some(record)) } else { Err(Error::Corrupt) }
+    if record.len() == len { Ok(Some(record)) } else { Err(Error::Corrupt.into()) }
 }
 
-fn segment_bytes(connection: &Connection, object: i64) -> Result<usize, Error> {
-    let sql = "SELECT coalesce(sum(length(data)), 0) FROM segment WHERE object = ?1";
+fn segment_bytes(connection: &Connection, object: i64) -> Outcome<usize> {
+    let sql = "SELECT coalesce(sum(octet_length(data)), 0) FROM segment WHERE object = ?1";
     let bytes: i64 = connection.prepare_cached(sql)?.query_row([object], |row| row.get(0))?;
-    usize::try_from(bytes).map_err(|_| Error::Corrupt)
+    Ok(usize::try_from(bytes).map_err(|_| Error::Corrupt)?)
 }
 
 /// Fills `buffer` with the record's bytes from `offset` on.
@@ -163,17 +168,16 @@ pub(super) fn read_at(
     head: &Head,
     offset: u64,
     buffer: &mut [u8],
-) -> Result<(), Error> {
+) -> Outcome<()> {
     let row = find(connection, locator)?.filter(|row| row.info.head == *head);
     let row = row.ok_or(Error::Conflict)?;
     let end = offset.checked_add(buffer.len() as u64).filter(|end| *end <= row.info.len);
     if end.is_none() {
-        return Err(Error::InvalidArgument("the record ends before this range".into()));
+        return Err(Error::InvalidArgument("the record ends before this range".into()).into());
     }
     let mut offset = usize::try_from(offset).map_err(|_| Error::TooLarge)?;
     let mut buffer = buffer;
     while !buffer.is_empty() {
-        // At least the head lies in the row itself: no division by zero.
         let (n, start) = (offset / row.segment_len, offset % row.segment_len);
         let take = buffer.len().min(row.segment_len - start);
         let (part, rest) = buffer.split_at_mut_checked(take).ok_or(Error::Corrupt)?;
@@ -185,13 +189,7 @@ pub(super) fn read_at(
 }
 
 /// Fills `part` from the `n`th piece of the record: the row's own data is piece 0, segment 0 is piece 1.
-fn read_segment(
-    connection: &Connection,
-    row: &RecordRow,
-    n: usize,
-    start: usize,
-    part: &mut [u8],
-) -> Result<(), Error> {
+fn read_segment(connection: &Connection, row: &RecordRow, n: usize, start: usize, part: &mut [u8]) -> Outcome<()> {
     match (n.checked_sub(1), row.object) {
         (None, _) => read_blob(connection, "record", row.id, start, part),
         (Some(n), Some(object)) => {
@@ -200,39 +198,41 @@ fn read_segment(
             let id = connection.prepare_cached(sql)?.query_row((object, n), |row| row.get(0));
             read_blob(connection, "segment", id.optional()?.ok_or(Error::Corrupt)?, start, part)
         }
-        (Some(_), None) => Err(Error::Corrupt),
+        (Some(_), None) => Err(Error::Corrupt.into()),
     }
 }
 
 /// Fills `part` from the column `data`. Incremental: only the pages of this part are read.
-fn read_blob(connection: &Connection, table: &str, id: i64, start: usize, part: &mut [u8]) -> Result<(), Error> {
+fn read_blob(connection: &Connection, table: &str, id: i64, start: usize, part: &mut [u8]) -> Outcome<()> {
     let blob = connection.blob_open(MAIN_DB, table, "data", id, true)?;
     blob.read_at_exact(part, start).map_err(|error| match error {
-        rusqlite::Error::BlobSizeError => Error::Corrupt,
-        other => other.into(),
+        rusqlite::Error::BlobSizeError => Error::Corrupt.into(),
+        other => Fault::from(other),
     })
 }
 
 /// Removes a record. `None` where there is none.
-pub(super) fn delete(
-    connection: &Connection,
-    locator: &Locator,
-    expected: Option<&Head>,
-) -> Result<Option<Garbage>, Error> {
+pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Option<&Head>) -> Outcome<Option<Garbage>> {
     let Some(row) = find(connection, locator)? else { return Ok(None) };
     if expected.is_some_and(|expected| *expected != row.info.head) {
-        return Err(Error::Conflict);
+        return Err(Error::Conflict.into());
     }
     connection.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([row.id])?;
     Ok(Some(release(connection, &row)?))
 }
 
-pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-    let sql = "SELECT locator, len FROM record
-        WHERE ?1 IS NULL OR (prefix >= ?1 AND (prefix, locator) > (?1, ?2)) ORDER BY prefix, locator LIMIT ?3";
-    let mut statement = connection.prepare_cached(sql)?;
+pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![after.map(prefix), after.map(Locator::as_bytes), limit])?;
+    let mut statement = connection.prepare_cached(if after.is_some() {
+        "SELECT locator, len FROM record WHERE prefix >= ?1 AND (prefix, locator) > (?1, ?2)
+            ORDER BY prefix, locator LIMIT ?3"
+    } else {
+        "SELECT locator, len FROM record ORDER BY prefix, locator LIMIT ?1"
+    })?;
+    let mut rows = match after {
+        Some(after) => statement.query(params![prefix(after), after.as_bytes(), limit])?,
+        None => statement.query([limit])?,
+    };
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
         let locator = <[u8; LOCATOR_LEN]>::try_from(blob(row, 0)?).map_err(|_| Error::Corrupt)?;
@@ -241,20 +241,20 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
     Ok(entries)
 }
 
-pub(super) fn check_value(connection: &Connection) -> Result<Option<[u8; 16]>, Error> {
+pub(super) fn check_value(connection: &Connection) -> Outcome<Option<[u8; 16]>> {
     let sql = "SELECT value FROM meta WHERE name = 'index key check'";
     let mut statement = connection.prepare_cached(sql)?;
     let value: Option<Vec<u8>> = statement.query_row((), |row| row.get(0)).optional()?;
-    value.map(|value| <[u8; 16]>::try_from(value).map_err(|_| Error::Corrupt)).transpose()
+    Ok(value.map(|value| <[u8; 16]>::try_from(value).map_err(|_| Error::Corrupt)).transpose()?)
 }
 
-pub(super) fn init_check_value(connection: &Connection, value: &[u8; 16]) -> Result<[u8; 16], Error> {
+pub(super) fn init_check_value(connection: &Connection, value: &[u8; 16]) -> Outcome<[u8; 16]> {
     let sql = "INSERT INTO meta (name, value) VALUES ('index key check', ?1) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute([value])?;
-    check_value(connection)?.ok_or(Error::Corrupt)
+    Ok(check_value(connection)?.ok_or(Error::Corrupt)?)
 }
 
-pub(super) fn stats(connection: &Connection) -> Result<Stats, Error> {
+pub(super) fn stats(connection: &Connection) -> Outcome<Stats> {
     let sql = "SELECT count(*), coalesce(sum(len), 0) FROM record";
     let (records, bytes) = connection.query_row(sql, (), |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(Stats { records: unsigned(records)?, bytes: unsigned(bytes)? })
@@ -267,12 +267,12 @@ fn prefix(locator: &Locator) -> i64 {
 }
 
 /// A column that must be a blob.
-fn blob<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r [u8], Error> {
-    row.get_ref(column)?.as_blob().map_err(|_| Error::Corrupt)
+fn blob<'r>(row: &'r Row<'_>, column: usize) -> Outcome<&'r [u8]> {
+    Ok(row.get_ref(column)?.as_blob().map_err(|_| Error::Corrupt)?)
 }
 
-fn unsigned(value: i64) -> Result<u64, Error> {
-    u64::try_from(value).map_err(|_| Error::Corrupt)
+fn unsigned(value: i64) -> Outcome<u64> {
+    Ok(u64::try_from(value).map_err(|_| Error::Corrupt)?)
 }
 
 // The head is read by SQL, which knows its length as a number.

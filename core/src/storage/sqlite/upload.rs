@@ -5,23 +5,33 @@
 //! record's row, which makes the whole record visible and durable at once.
 //!
 //! What a killed process leaves is swept. To tell it from an upload under way, each upload holds a lock on a file beside
-//! the database, shared with the others; it ends with the process.
+//! the database, shared with the others; it ends with the process. And should the lock fail to tell: what is swept is
+//! marked as dead first, and an upload finds the mark at its next step, at its commit at the latest.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
 use super::SqliteStorage;
+use super::error::{Fault, Outcome};
 use super::open::with_suffix;
 use super::rows::{self, SEGMENT_LEN, SEGMENTS_AT_ONCE};
+use super::writer::Commit;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
-/// After this long without a new segment an upload counts as dead.
-const DEAD_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+/// What stands for the time in the row of an object that is dead.
+const DEAD: i64 = 0;
+
+/// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
+const STAGED: i64 = 64;
+
+/// How often a segment waits again for other writers, when it has waited in vain.
+const RETRIES: usize = 5;
 
 pub(super) struct SqliteUpload {
     storage: Arc<SqliteStorage>,
@@ -41,23 +51,40 @@ pub(super) struct SqliteUpload {
 }
 
 impl SqliteUpload {
-    pub(super) fn new(storage: Arc<SqliteStorage>, locator: Locator, mode: PutMode) -> Result<Self, Error> {
+    pub(super) fn new(storage: Arc<SqliteStorage>, locator: Locator, mode: PutMode) -> Outcome<Self> {
         let (first, buffer) = (Vec::new(), Vec::new());
         let object = rows::new_object()?;
         Ok(Self { storage, locator, mode, first, buffer, object, lock: None, segments: 0, len: 0, done: false })
     }
 
-    fn flush(&mut self) -> Result<(), Error> {
+    fn flush(&mut self) -> Outcome<()> {
         if self.lock.is_none() {
             let lock = lock_file(self.storage.path())?;
-            lock.lock_shared().map_err(|error| Error::Backend(error.into()))?; // waits for a sweep at most
+            lock.lock_shared().map_err(|error| Error::Backend(error.into()))?; // waits for a sweep's first step at most
             self.lock = Some(lock);
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
-        self.storage.write_relaxed(|connection| write_segment(connection, object, n, data))?;
+        let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
+        let write = || self.storage.write_with(commit, |connection| write_segment(connection, object, n, data));
+        let mut outcome = write();
+        for _ in 0..RETRIES {
+            if !matches!(outcome, Err(Fault(Error::Busy))) {
+                break;
+            }
+            outcome = write();
+        }
+        outcome?;
         self.segments += 1;
         self.buffer.clear();
         Ok(())
+    }
+
+    /// Removes what is written so far, as far as that can be done now; the rest is swept one day.
+    fn abandon(&mut self) {
+        if !self.done && self.segments > 0 {
+            self.storage.reclaim(Some(self.object));
+        }
+        self.done = true;
     }
 }
 
@@ -77,7 +104,7 @@ impl Upload for SqliteUpload {
                 && let Err(error) = self.flush()
             {
                 self.abandon();
-                return Err(error);
+                return Err(error.into());
             }
         }
         Ok(())
@@ -95,9 +122,9 @@ impl Upload for SqliteUpload {
                 write_segment(connection, this.object, this.segments, &this.buffer)?;
             }
             if object.is_some() {
-                let sql = "DELETE FROM pending WHERE object = ?1";
-                if connection.execute(sql, [this.object])? != 1 {
-                    return Err(Error::Conflict); // given up for dead, and swept
+                let sql = "DELETE FROM pending WHERE object = ?1 AND touched > ?2";
+                if connection.execute(sql, (this.object, DEAD))? != 1 {
+                    return Err(Error::Conflict.into()); // given up for dead
                 }
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
@@ -105,16 +132,6 @@ impl Upload for SqliteUpload {
         self.done = true;
         self.storage.reclaim(garbage);
         Ok(())
-    }
-}
-
-impl SqliteUpload {
-    /// Removes what is written so far, as far as that can be done now; the rest is swept one day.
-    fn abandon(&mut self) {
-        if !self.done && self.segments > 0 {
-            self.storage.reclaim(Some(self.object));
-        }
-        self.done = true;
     }
 }
 
@@ -130,21 +147,24 @@ impl fmt::Debug for SqliteUpload {
     }
 }
 
-/// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there still.
-fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> Result<(), Error> {
+/// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there and alive.
+fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> Outcome<()> {
     let sql = if n == 0 {
-        "INSERT INTO pending (object, touched) VALUES (?1, ?2)"
+        "INSERT INTO pending (object, touched) SELECT ?1, ?2 WHERE ?2 > ?3"
     } else {
-        "UPDATE pending SET touched = ?2 WHERE object = ?1"
+        "UPDATE pending SET touched = ?2 WHERE object = ?1 AND touched > ?3"
     };
-    if connection.prepare_cached(sql)?.execute((object, now()))? != 1 {
-        return Err(Error::Conflict); // given up for dead, and swept
+    if connection.prepare_cached(sql)?.execute((object, now(), DEAD))? != 1 {
+        return Err(Error::Conflict.into()); // given up for dead
     }
     rows::put_segment(connection, Some(object), n, data)
 }
 
-/// Removes some segments of an object that belongs to no record. Returns whether that was all.
-pub(super) fn remove(connection: &Connection, object: i64) -> Result<bool, Error> {
+/// Removes some segments of an object, if it still belongs to no record. Returns whether that was all.
+pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool> {
+    if connection.execute("UPDATE pending SET touched = ?2 WHERE object = ?1", (object, DEAD))? == 0 {
+        return Ok(true); // it belongs to a record by now, or is gone
+    }
     if rows::delete_segments(connection, object, SEGMENTS_AT_ONCE)? == SEGMENTS_AT_ONCE {
         return Ok(false);
     }
@@ -152,23 +172,50 @@ pub(super) fn remove(connection: &Connection, object: i64) -> Result<bool, Error
     Ok(true)
 }
 
-/// Objects that belong to no record and are dead: all where nobody uploads, else those of records removed, and those
-/// that have not grown for long.
-pub(super) fn dead(connection: &Connection, nobody_uploads: bool) -> Result<Vec<i64>, Error> {
-    let oldest = if nobody_uploads { i64::MAX } else { now().saturating_sub_unsigned(DEAD_AFTER.as_secs()) };
-    let mut statement = connection.prepare("SELECT object FROM pending WHERE touched <= ?1")?;
-    Ok(statement.query_map([oldest], |row| row.get(0))?.collect::<Result<_, _>>()?)
+/// Leaves segments of a record that is gone to be removed later.
+pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
+    connection.execute("INSERT INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
+    Ok(())
 }
 
-/// The file whose lock tells that somebody uploads: `<database>.uploads`, empty.
+/// Marks all objects that belong to no record: nobody uploads.
+pub(super) fn mark_dead(connection: &Connection) -> Outcome<()> {
+    connection.execute("UPDATE pending SET touched = ?1", [DEAD])?;
+    Ok(())
+}
+
+/// Objects that belong to no record.
+pub(super) fn pending(connection: &Connection) -> Outcome<Vec<i64>> {
+    objects(connection, i64::MAX)
+}
+
+/// Objects that belong to no record and will belong to none.
+pub(super) fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
+    objects(connection, DEAD)
+}
+
+fn objects(connection: &Connection, newest: i64) -> Outcome<Vec<i64>> {
+    let mut statement = connection.prepare("SELECT object FROM pending WHERE touched <= ?1")?;
+    Ok(statement.query_map([newest], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The file whose lock tells that somebody uploads: `<database>.uploads`, empty, for all who may use the database.
 pub(super) fn lock_file(database: &Path) -> Result<File, Error> {
     let path = with_suffix(database, ".uploads");
-    let file = File::options().write(true).create(true).truncate(false).open(path);
-    file.map_err(|error| Error::Backend(error.into()))
+    let open = || match File::options().write(true).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let permissions = fs::metadata(database)?.permissions();
+            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
+            file.set_permissions(permissions)?;
+            Ok(file)
+        }
+        outcome => outcome,
+    };
+    open().map_err(|error| Error::Backend(error.into()))
 }
 
-/// Unix time in seconds. A wrong clock removes leftovers early or late, and does no other harm.
+/// Unix time in seconds, for people to see how old an upload is; never [`DEAD`].
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX).max(1)
 }

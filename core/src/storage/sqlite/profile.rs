@@ -1,0 +1,94 @@
+//! The settings of every connection, set and read back.
+
+use std::borrow::Cow;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
+use rusqlite::types::FromSql;
+
+use super::Durability;
+use super::error::{Fault, Outcome};
+use super::open::PAGE_SIZE;
+use crate::storage::Error;
+
+/// Pages in the write-ahead log from which on it is moved into the database: 64 MiB. Few and long moves make large
+/// writes faster; the commit that pays for one takes some 0.1 s.
+const CHECKPOINT_PAGES: i32 = 8192;
+/// Bytes to which the log is cut when it has been moved.
+const LOG_SIZE_LIMIT: i32 = CHECKPOINT_PAGES * PAGE_SIZE;
+
+/// How long a connection waits for another's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of one row, so that a value from a hostile file cannot exhaust memory.
+const MAX_ROW_LEN: i32 = 1 << 20;
+
+/// What protects from a hostile file, before the first look into it.
+pub(super) fn protect(connection: &Connection) -> Outcome<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_LEN)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// What every connection needs, once the database is known to be ours.
+pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<()> {
+    if use_write_ahead_log(connection)? != "wal" {
+        let text = "the file system cannot hold a write-ahead log; put the store on a local disk";
+        return Err(Error::Unsupported(Cow::Borrowed(text)).into());
+    }
+    set(connection, "secure_delete", 1)?;
+    set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
+    set(connection, "cell_size_check", 1)?;
+    set(connection, "journal_size_limit", LOG_SIZE_LIMIT)?;
+    // What makes a sync reach the disk on macOS; without effect elsewhere.
+    set(connection, "fullfsync", 1)?;
+    set(connection, "checkpoint_fullfsync", 1)?;
+    set_durability(connection, durability)
+}
+
+pub(super) fn set_durability(connection: &Connection, durability: Durability) -> Outcome<()> {
+    let synchronous = match durability {
+        Durability::Full => 2,
+        Durability::Relaxed => 1,
+    };
+    set(connection, "synchronous", synchronous)?;
+    set(connection, "wal_autocheckpoint", CHECKPOINT_PAGES)
+}
+
+/// For commits that a later durable one makes durable.
+pub(super) fn set_staged(connection: &Connection) -> Outcome<()> {
+    set(connection, "synchronous", 1)?;
+    set(connection, "wal_autocheckpoint", 0)
+}
+
+/// Changes the journal's mode, once in a database's life, and returns what it is. SQLite does not wait for the lock of
+/// this one change, so this does.
+fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
+        match mode.map_err(Fault::from) {
+            Err(Fault(Error::Busy)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            outcome => return outcome,
+        }
+    }
+}
+
+pub(super) fn set(connection: &Connection, pragma: &str, value: i32) -> Outcome<()> {
+    // Some of these answer with a row, some do not.
+    connection.pragma(None, pragma, value, |_| Ok(()))?;
+    if get::<i32>(connection, pragma)? == value {
+        Ok(())
+    } else {
+        Err(Error::Backend(format!("SQLite did not take {pragma} = {value}").into()).into())
+    }
+}
+
+pub(super) fn get<T: FromSql>(connection: &Connection, pragma: &str) -> Outcome<T> {
+    Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
+}

@@ -1,0 +1,219 @@
+//! Faults, hostile files and races below the trait's promises.
+
+use super::*;
+use crate::storage::LOCATOR_LEN;
+
+fn storage() -> (tempfile::TempDir, SqliteStorage) {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+    (folder, storage)
+}
+
+fn locator(number: u8) -> Locator {
+    Locator::from_bytes([number; LOCATOR_LEN])
+}
+
+/// SQLite's own limit stands in for a full disk: both are `SQLITE_FULL`.
+#[test]
+fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
+    let (_folder, storage) = storage();
+    storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
+    let limit = |pages: i32| {
+        let writer = lock(&storage.writer);
+        let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
+        writer.as_ref().unwrap().connection().pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
+    };
+    limit(100);
+    for len in [1_000_000, 5_000_000] {
+        let outcome = storage.put(&locator(2), &vec![7; len], PutMode::Create);
+        assert!(matches!(outcome.unwrap_err(), Error::Full));
+        let many = [(locator(3), vec![7; 100]), (locator(2), vec![7; len])];
+        assert!(matches!(storage.create_many(&many).unwrap_err(), Error::Full));
+        let mode = PutMode::ReplaceIf(Head::of(&[7; 68]).unwrap());
+        assert!(matches!(storage.put(&locator(1), &vec![7; len], mode).unwrap_err(), Error::Full));
+    }
+    assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100_000]));
+    assert_eq!(storage.stats().unwrap().records, 1);
+    limit(i32::MAX);
+    storage.put(&locator(2), &vec![7; 5_000_000], PutMode::Create).unwrap();
+}
+
+#[test]
+fn an_upload_that_finds_no_room_leaves_nothing() {
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
+    upload.write(&vec![7; 3_000_000]).unwrap();
+    assert_eq!(count(&storage, "segment"), 1);
+    {
+        let writer = lock(&storage.writer);
+        writer.as_ref().unwrap().connection().execute_batch("PRAGMA max_page_count = 250").unwrap();
+    }
+    assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
+    assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
+    assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
+    assert_eq!(count(&storage, "segment"), 0);
+    assert_eq!(count(&storage, "pending"), 0);
+}
+
+fn count(storage: &SqliteStorage, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    storage.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
+}
+
+/// An upload of more segments than one step of a sweep removes, under way.
+fn long_upload(storage: &Arc<SqliteStorage>) -> (Box<dyn Upload>, i64) {
+    let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
+    upload.write(&vec![7; 40 << 20]).unwrap();
+    let objects = storage.read(|connection| upload::pending(connection)).unwrap();
+    (upload, objects[0])
+}
+
+#[test]
+fn an_upload_under_way_is_not_swept() {
+    let (folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let (upload, _) = long_upload(&storage);
+    let other = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+    other.maintain().unwrap();
+    assert_eq!(count(&other, "segment"), 39);
+    upload.commit().unwrap();
+    assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
+}
+
+/// Should the lock fail to tell that somebody uploads: the sweep began, then the upload commits.
+#[test]
+fn an_upload_that_was_given_up_does_not_commit() {
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let (upload, object) = long_upload(&storage);
+    storage.write(upload::mark_dead).unwrap();
+    assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
+    assert_eq!(storage.get(&locator(1)).unwrap(), None);
+    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+
+    let (mut upload, half_swept) = long_upload(&storage);
+    assert!(!storage.write(|connection| upload::remove_some(connection, half_swept)).unwrap());
+    assert!(matches!(upload.write(&vec![7; 2 << 20]).unwrap_err(), Error::Conflict));
+    assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
+    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    assert_ne!(object, half_swept);
+}
+
+/// The other order: the sweep has found the object, the upload commits, the sweep goes on.
+#[test]
+fn what_was_committed_is_not_swept() {
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let (upload, object) = long_upload(&storage);
+    upload.commit().unwrap();
+    storage.reclaim(Some(object));
+    assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
+}
+
+/// To the handle a forked child is a process with another number.
+#[test]
+fn a_forked_child_is_refused_and_closes_nothing() {
+    let (folder, mut storage) = storage();
+    storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
+    storage.get(&locator(1)).unwrap();
+    storage.process = storage.process.wrapping_add(1);
+    assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Forked));
+    assert!(matches!(storage.put(&locator(2), &[7; 100], PutMode::Create).unwrap_err(), Error::Forked));
+    assert!(matches!(storage.close().unwrap_err(), Error::Forked));
+    drop(storage);
+    // Closing the last connection would have removed the log.
+    assert!(folder.path().join("records.db-wal").exists());
+}
+
+/// Lengths and heads in a file are claims.
+#[test]
+fn rows_that_contradict_each_other_are_corrupt() {
+    for damage in [
+        "UPDATE record SET len = len + 1",
+        "UPDATE record SET len = -1",
+        "UPDATE record SET len = 9223372036854775807",
+        "UPDATE record SET object = NULL",
+        "UPDATE record SET data = zeroblob(10)",
+        "DELETE FROM segment WHERE n = 1",
+        "UPDATE segment SET data = zeroblob(length(data) - 1) WHERE n = 0",
+    ] {
+        let (_folder, storage) = storage();
+        let record = vec![7; 4_000_000];
+        storage.put(&locator(1), &record, PutMode::Create).unwrap();
+        storage.write(|connection| Ok(connection.execute(damage, ())?)).unwrap();
+        assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Corrupt), "{damage}");
+    }
+}
+
+#[test]
+fn every_connection_has_the_profile() {
+    let (_folder, storage) = storage();
+    let check = |connection: &Connection| {
+        for (pragma, expected) in [("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("trusted_schema", 0)] {
+            let value: i32 = connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            assert_eq!(value, expected, "{pragma}");
+        }
+        Ok(())
+    };
+    storage.read(|connection| check(connection)).unwrap();
+    storage.write(check).unwrap();
+    storage.write_with(Commit::Staged, |connection| Ok(connection.execute("DELETE FROM record", ())?)).unwrap();
+    storage.write(check).unwrap();
+    let write = |connection: &mut Connection| Ok(connection.execute("DELETE FROM record", ()).is_err());
+    assert!(storage.read(write).unwrap(), "a reader's connection writes");
+}
+
+/// A file whose tables are not ours, however much it says so, could make each statement do anything.
+#[test]
+fn tables_of_another_making_are_refused() {
+    let endless = "CREATE VIEW pending AS
+        WITH RECURSIVE n (object) AS (SELECT 1 UNION ALL SELECT object FROM n) SELECT object, 1 AS touched FROM n";
+    for change in [
+        "CREATE TRIGGER t AFTER INSERT ON record BEGIN DELETE FROM meta; END",
+        "CREATE TABLE more (x)",
+        "DROP INDEX record_prefix",
+        "ALTER TABLE record ADD COLUMN x ANY",
+        &format!("DROP TABLE pending; {endless}"),
+    ] {
+        let (folder, storage) = storage();
+        let path = folder.path().join("records.db");
+        storage.close().unwrap();
+        Connection::open(&path).unwrap().execute_batch(change).unwrap();
+        let error = SqliteStorage::open(&path, Durability::Full).unwrap_err();
+        assert!(
+            matches!(&error, Error::InvalidArgument(text) if text.contains("not a Strongroom database")),
+            "{change}"
+        );
+    }
+    let (folder, storage) = storage();
+    storage.close().unwrap();
+    let path = folder.path().join("records.db");
+    Connection::open(&path).unwrap().execute_batch("ANALYZE").unwrap();
+    SqliteStorage::open(&path, Durability::Full).unwrap();
+}
+
+/// A text of no length in the place of bytes, which only a damaged file has.
+#[test]
+fn a_row_without_a_length_is_corrupt() {
+    let connection = Connection::open_in_memory().unwrap();
+    let sql = "CREATE TABLE record (id INTEGER PRIMARY KEY, prefix, len, object, locator, data);
+        INSERT INTO record VALUES (1, -9223372036854775808, 200, NULL, zeroblob(32), CAST('' AS TEXT))";
+    connection.execute_batch(sql).unwrap();
+    let zeros = Locator::from_bytes([0; LOCATOR_LEN]);
+    let Err(Fault(error)) = rows::find(&connection, &zeros) else { panic!("it was found") };
+    assert!(matches!(error, Error::Corrupt));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_new_database_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let (_upload, _) = long_upload(&storage);
+    for name in ["records.db", "records.db-wal", "records.db-shm", "records.db.uploads"] {
+        let mode = std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+}
