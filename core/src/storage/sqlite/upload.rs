@@ -59,9 +59,7 @@ impl SqliteUpload {
 
     fn flush(&mut self) -> Outcome<()> {
         if self.lock.is_none() {
-            let lock = lock_file(self.storage.path())?;
-            lock.lock_shared().map_err(|error| Error::Backend(error.into()))?; // waits for a sweep's first step at most
-            self.lock = Some(lock);
+            self.lock = Some(lock_shared(self.storage.path())?);
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
         let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
@@ -212,6 +210,18 @@ pub(super) fn lock_file(database: &Path) -> Result<File, Error> {
         outcome => outcome,
     };
     open().map_err(|error| Error::Backend(error.into()))
+}
+
+/// Says that somebody uploads. Waits for the first step of a sweep at most.
+fn lock_shared(database: &Path) -> Result<File, Error> {
+    let file = lock_file(database)?;
+    loop {
+        match file.lock_shared() {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal
+            Err(error) => return Err(Error::Backend(error.into())),
+        }
+    }
 }
 
 /// Unix time in seconds, for people to see how old an upload is; never [`DEAD`].
