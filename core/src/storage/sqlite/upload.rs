@@ -30,7 +30,7 @@ const DEAD: i64 = 0;
 /// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
 const STAGED: i64 = 64;
 
-/// How often a segment waits again for other writers, when it has waited in vain.
+/// How often an upload waits again for other writers.
 const RETRIES: usize = 5;
 
 pub(super) struct SqliteUpload {
@@ -63,15 +63,7 @@ impl SqliteUpload {
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
         let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
-        let write = || self.storage.write_with(commit, |connection| write_segment(connection, object, n, data));
-        let mut outcome = write();
-        for _ in 0..RETRIES {
-            if !matches!(outcome, Err(Fault(Error::Busy))) {
-                break;
-            }
-            outcome = write();
-        }
-        outcome?;
+        patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)))?;
         self.segments += 1;
         self.buffer.clear();
         Ok(())
@@ -115,7 +107,7 @@ impl Upload for SqliteUpload {
         }
         let this = &*self;
         let object = (this.len > this.first.len() as u64).then_some(this.object);
-        let garbage = this.storage.write(|connection| {
+        let work = |connection: &Connection| {
             if !this.buffer.is_empty() {
                 write_segment(connection, this.object, this.segments, &this.buffer)?;
             }
@@ -126,7 +118,8 @@ impl Upload for SqliteUpload {
                 }
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
-        })?;
+        };
+        let garbage = patiently(|| this.storage.write(work))?;
         self.done = true;
         self.storage.reclaim(garbage);
         Ok(())
@@ -143,6 +136,17 @@ impl fmt::Debug for SqliteUpload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqliteUpload").field("bytes", &self.len).finish_non_exhaustive()
     }
+}
+
+/// Waits again for other writers, when it has waited in vain: much is lost with an upload.
+fn patiently<T>(mut write: impl FnMut() -> Outcome<T>) -> Outcome<T> {
+    for _ in 0..RETRIES {
+        match write() {
+            Err(Fault(Error::Busy)) => {}
+            outcome => return outcome,
+        }
+    }
+    write()
 }
 
 /// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there and alive.
