@@ -115,9 +115,9 @@ impl Builder {
                 };
                 open(Arc::new(storage), &index_key)
             }
-            (None, Some(_)) if self.durability.is_some() => {
-                Err(Error::InvalidArgument("durability is for a store at a path; a storage has its own".into()))
-            }
+            (None, Some(_)) if self.durability.is_some() || self.must_exist => Err(Error::InvalidArgument(
+                "durability and must_exist are for a store at a path; a storage has its own".into(),
+            )),
             (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
             _ => Err(Error::InvalidArgument("give either a path or a storage".into())),
         }
@@ -155,7 +155,10 @@ impl fmt::Debug for Builder {
         let mut f = f.debug_struct("Builder");
         f.field("storage", &self.storage).field("index_key", &self.index_key);
         #[cfg(feature = "sqlite")]
-        f.field("path", &self.path).field("index_key_file", &self.index_key_file).field("durability", &self.durability);
+        f.field("path", &self.path)
+            .field("index_key_file", &self.index_key_file)
+            .field("durability", &self.durability)
+            .field("must_exist", &self.must_exist);
         f.finish()
     }
 }

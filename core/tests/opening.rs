@@ -187,6 +187,8 @@ fn contradicting_choices_are_refused() {
     assert_error(both.open(), "InvalidArgument", "not both");
     let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);
     assert_error(durable.open(), "InvalidArgument", "durability");
+    let existing = builder().storage(memory()).index_key(index_key()).must_exist();
+    assert_error(existing.open(), "InvalidArgument", "must_exist");
     assert!(!path.exists());
 }
 

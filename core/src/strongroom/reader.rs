@@ -17,8 +17,8 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 ///
 /// No byte comes out before its chunk is authenticated. If a chunk was altered, all before it can be read, and reading
 /// it is [`Error::Corrupt`] each time. Reading is pinned to the version that was opened: once it is replaced or removed,
-/// what has not been fetched yet is [`Error::Conflict`] each time, and never a mix. (`retrieve` answers for the whole record; a stream that has
-/// come to its end without an error has been whole.)
+/// what has not been fetched yet is [`Error::Conflict`] each time, and never a mix. A stream that has come to its end
+/// without an error has been whole.
 ///
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
 pub struct RecordReader {
