@@ -55,7 +55,9 @@ fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>
     match key_file {
         Some(file) => {
             file.keep();
-            reply_key_file(options, key_out)?;
+            let replied = reply_key_file(options, key_out);
+            outcome?; // matters more
+            return replied;
         }
         None => reply_key(options, &text).map_err(|source| {
             // Rather no record than one that nobody can open.
@@ -123,7 +125,9 @@ fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: 
     match key_file {
         Some(file) => {
             file.keep();
-            reply_key_file(options, key_out)?;
+            let replied = reply_key_file(options, key_out);
+            outcome?; // matters more
+            return replied;
         }
         None => reply_key(options, &text).map_err(Failure::io(
             "cannot print the new key: the record opens no more. Erase it, and store the data again",

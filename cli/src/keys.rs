@@ -4,16 +4,15 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use strongroom::{InvalidKey, RecordKey};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::files::{is_stream, stdin, sync_folder_of};
+#[cfg(unix)]
+use crate::interrupt::ENDS_AT_ONCE;
 
 /// More than a key's text and some space around it need not be read.
 const MAX_LEN: usize = 1024;
@@ -57,10 +56,9 @@ fn ask() -> Result<RecordKey, Failure> {
 fn prompt(text: &str) -> io::Result<String> {
     use signal_hook::{consts::SIGINT, flag, low_level};
 
-    let ends_the_program = Arc::new(AtomicBool::new(false));
-    flag::register_conditional_default(SIGINT, Arc::clone(&ends_the_program))?;
+    flag::register_conditional_default(SIGINT, Arc::clone(&ENDS_AT_ONCE))?;
     let typed = rpassword::prompt_password(text);
-    ends_the_program.store(true, Ordering::SeqCst);
+    ENDS_AT_ONCE.store(true, Ordering::SeqCst);
     if typed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
         low_level::raise(SIGINT)?;
     }

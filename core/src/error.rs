@@ -73,8 +73,9 @@ pub enum Error {
     /// An earlier commit failed, so this handle is not to be trusted.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
-    /// The handle was opened by the parent of this process.
-    #[error("the store was opened before this process was forked: open it again in the child")]
+    /// The handle was opened by the parent of this process; or a handle was open at the fork, so that this process cannot
+    /// open one of its own.
+    #[error("a store was open when this process was forked: fork before opening it, or start a new program")]
     Forked,
     /// The store is closed.
     #[error("the store is closed")]

@@ -68,7 +68,12 @@ impl Feed {
             return Self::Direct { upload, fed: 0 };
         };
         let _ = hand_over.send(upload); // there is room for it
-        Self::Thread(Feeder { pieces: Some(pieces), spare, thread: Some(thread), process: std::process::id() })
+        Self::Thread(Feeder {
+            pieces: Some(pieces),
+            spare: Some(spare),
+            thread: Some(thread),
+            process: std::process::id(),
+        })
     }
 }
 
@@ -77,7 +82,7 @@ pub(super) struct Feeder {
     /// `None` once there is no more to write.
     pieces: Option<SyncSender<Vec<u8>>>,
     /// Buffers that can be used again.
-    spare: Receiver<Vec<u8>>,
+    spare: Option<Receiver<Vec<u8>>>,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
     process: u32,
 }
@@ -87,7 +92,8 @@ impl Feeder {
         if std::process::id() != self.process {
             return Err(Error::Forked); // the thread is the parent's
         }
-        let piece = std::mem::replace(bytes, self.spare.try_recv().unwrap_or_default());
+        let spare = self.spare.as_ref().and_then(|spare| spare.try_recv().ok());
+        let piece = std::mem::replace(bytes, spare.unwrap_or_default());
         match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
             Some(Ok(())) => Ok(()),
             // The thread has ended, so it has failed.
@@ -97,12 +103,14 @@ impl Feeder {
 
     /// Waits until all is written.
     fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
-        self.pieces = None;
-        let thread = self.thread.take().ok_or_else(failed_before)?;
+        let (pieces, thread) = (self.pieces.take(), self.thread.take());
         if std::process::id() != self.process {
-            let _ = ManuallyDrop::new(thread); // the thread is the parent's, and would be waited for in vain
+            // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
+            let _ = ManuallyDrop::new((pieces, self.spare.take(), thread));
             return Err(Error::Forked);
         }
+        drop(pieces);
+        let thread = thread.ok_or_else(failed_before)?;
         thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that writes has panicked".into())))
     }
 }

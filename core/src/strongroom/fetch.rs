@@ -181,13 +181,15 @@ impl Ahead {
 /// The thread has ended when this returns: it keeps no storage open.
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.requests = None;
-        self.pieces = None;
-        let Some(thread) = self.thread.take() else { return };
-        if std::process::id() == self.process {
+        let (requests, pieces, thread) = (self.requests.take(), self.pieces.take(), self.thread.take());
+        if std::process::id() != self.process {
+            // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
+            let _ = ManuallyDrop::new((requests, pieces, thread));
+            return;
+        }
+        drop((requests, pieces));
+        if let Some(thread) = thread {
             let _ = thread.join();
-        } else {
-            let _ = ManuallyDrop::new(thread);
         }
     }
 }

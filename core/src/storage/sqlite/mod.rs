@@ -2,6 +2,7 @@
 
 mod error;
 mod open;
+mod presence;
 mod profile;
 mod rows;
 #[cfg(test)]
@@ -10,16 +11,19 @@ mod upload;
 mod writer;
 
 use std::fmt;
+use std::fs::TryLockError;
 use std::mem::{ManuallyDrop, take};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
 use error::{Fault, Outcome, is_write_error};
+use presence::Presence;
 use upload::SqliteUpload;
 use writer::{Commit, Writer};
 
@@ -48,7 +52,8 @@ const CLOSED: u8 = 2;
 /// Records in an SQLite database.
 ///
 /// Several threads and processes may use one database at once. It lies on a local disk: a write-ahead log does not work
-/// over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`].
+/// over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`], and cannot open another
+/// where one was open at the fork, because SQLite takes the parent's locks for its own.
 pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
@@ -58,6 +63,7 @@ pub struct SqliteStorage {
     readers: Mutex<Vec<Connection>>,
     state: AtomicU8,
     process: u32,
+    _presence: Presence,
 }
 
 impl SqliteStorage {
@@ -82,6 +88,7 @@ impl SqliteStorage {
     }
 
     fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
+        let presence = Presence::enter()?;
         let path = open::resolve(path)?;
         let connection = open::open_database(&path, durability, may_create)?;
         let storage = Self {
@@ -91,8 +98,10 @@ impl SqliteStorage {
             readers: Mutex::default(),
             state: AtomicU8::new(OPEN),
             process: std::process::id(),
+            _presence: presence,
         };
-        storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING))?;
+        // Opening does not need it: a full disk, for one, must not keep anybody from reading.
+        let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
         Ok(storage)
     }
 
@@ -157,30 +166,47 @@ impl SqliteStorage {
         outcome
     }
 
-    /// Removes the segments of an object that no record needs, a few at a time, so that other writers come in between.
-    /// What fails here is left to the next sweep.
-    fn reclaim(&self, object: Option<i64>) {
-        let Some(object) = object else { return };
-        while let Ok(false) = self.write(|connection| upload::remove_some(connection, object)) {}
+    /// Removes the segments of an object that no record needs, a few at a time, until `deadline`. What is left then is
+    /// left to the next sweep.
+    fn reclaim(&self, object: i64, deadline: Option<Instant>) -> Outcome<()> {
+        loop {
+            let start = Instant::now();
+            if self.write(|connection| upload::remove_some(connection, object))?
+                || deadline.is_some_and(|deadline| Instant::now() > deadline)
+            {
+                return Ok(());
+            }
+            // Other writers wait by trying again and again: they must find a gap.
+            thread::sleep(start.elapsed() / 2);
+        }
     }
 
-    /// Removes what dead uploads left, and what is left of records removed, object by object until `deadline`.
+    /// Reclaims what a write that has succeeded left. That this fails is no fault of the write's.
+    fn reclaim_after(&self, garbage: rows::Garbage) {
+        if let Some(object) = garbage {
+            let _ = self.reclaim(object, None);
+        }
+    }
+
+    /// Removes what dead uploads left, and what is left of records removed, until `deadline`.
     fn sweep(&self, deadline: Option<Instant>) -> Outcome<()> {
         if self.read(|connection| upload::pending(connection))?.is_empty() {
             return Ok(());
         }
         // Whoever uploads holds this lock with others. Holding it alone proves that nobody does, and keeps it so until
         // all that is there is marked as dead.
-        if let Ok(lock) = upload::lock_file(&self.path)
-            && lock.try_lock().is_ok()
-        {
-            self.write(upload::mark_dead)?;
+        let lock = upload::lock_file(&self.path)?;
+        match lock.try_lock() {
+            Ok(()) => self.write(upload::mark_dead)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(Error::Backend(error.into()).into()),
         }
+        drop(lock);
         for object in self.read(|connection| upload::dead(connection))? {
+            self.reclaim(object, deadline)?;
             if deadline.is_some_and(|deadline| Instant::now() > deadline) {
                 break;
             }
-            self.reclaim(Some(object));
         }
         Ok(())
     }
@@ -196,7 +222,7 @@ impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
         let garbage = self.write(|connection| rows::put(connection, locator, record, mode))?;
-        self.reclaim(garbage);
+        self.reclaim_after(garbage);
         Ok(())
     }
 
@@ -234,7 +260,7 @@ impl Storage for SqliteStorage {
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
         let deleted = self.write(|connection| rows::delete(connection, locator, expected))?;
-        self.reclaim(deleted.flatten());
+        self.reclaim_after(deleted.flatten());
         Ok(deleted.is_some())
     }
 

@@ -145,7 +145,12 @@ fn schema(connection: &Connection) -> Outcome<Vec<[Option<String>; 4]>> {
     let sql = "SELECT type, name, tbl_name, sql FROM sqlite_schema
         WHERE NOT (type = 'table' AND name GLOB 'sqlite_stat[0-9]') ORDER BY type, name";
     let mut statement = connection.prepare(sql)?;
-    let rows = statement.query_map((), |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+    let rows = statement.query_map((), |row| {
+        // As typed, but for white space.
+        let sql: Option<String> = row.get(3)?;
+        let sql = sql.map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "));
+        Ok([row.get(0)?, row.get(1)?, row.get(2)?, sql])
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -107,7 +107,7 @@ fn what_was_committed_is_not_swept() {
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
     upload.commit().unwrap();
-    storage.reclaim(Some(object));
+    storage.reclaim(object, None).unwrap();
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 

@@ -63,7 +63,13 @@ impl SqliteUpload {
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
         let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
-        patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)))?;
+        let outcome =
+            patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)));
+        outcome.map_err(|Fault(error)| match error {
+            // Whatever became of the segment, the record is not there.
+            Error::Indeterminate(source) => Error::Backend(source),
+            known => known,
+        })?;
         self.segments += 1;
         self.buffer.clear();
         Ok(())
@@ -72,7 +78,7 @@ impl SqliteUpload {
     /// Removes what is written so far, as far as that can be done now; the rest is swept one day.
     fn abandon(&mut self) {
         if !self.done && self.segments > 0 {
-            self.storage.reclaim(Some(self.object));
+            self.storage.reclaim_after(Some(self.object));
         }
         self.done = true;
     }
@@ -121,7 +127,7 @@ impl Upload for SqliteUpload {
         };
         let garbage = patiently(|| this.storage.write(work))?;
         self.done = true;
-        self.storage.reclaim(garbage);
+        self.storage.reclaim_after(garbage);
         Ok(())
     }
 }

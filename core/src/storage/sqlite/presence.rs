@@ -1,0 +1,61 @@
+//! Whether handles were open when this process was forked.
+//!
+//! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it: a database that it
+//! opens anew seems to be locked already, so that the parent, on closing, takes itself for the last user and removes the
+//! log under the child. Such a child must not open a database at all.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::storage::Error;
+
+/// The open handles, below the number of the process that opened them.
+static HANDLES: AtomicU64 = AtomicU64::new(0);
+
+const COUNT: u64 = 0xffff_ffff;
+
+/// An open handle. It counts until it is dropped by the process that made it.
+pub(super) struct Presence {
+    process: u32,
+}
+
+impl Presence {
+    pub(super) fn enter() -> Result<Self, Error> {
+        let process = std::process::id();
+        let entered = HANDLES.fetch_update(Ordering::AcqRel, Ordering::Acquire, |handles| entered(handles, process));
+        entered.map(|_| Self { process }).map_err(|_| Error::Forked)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if std::process::id() == self.process {
+            HANDLES.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// The handles with one more of `process`; `None` where handles of a parent's were open at the fork.
+fn entered(handles: u64, process: u32) -> Option<u64> {
+    let owner = u64::from(process) << 32;
+    match (handles & COUNT, handles & !COUNT) {
+        (0, _) => Some(owner | 1),
+        (_, other) if other != owner => None,
+        (COUNT, _) => None,
+        _ => Some(handles + 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_opens_nothing_while_it_has_inherited_handles() {
+        let one = entered(0, 7).unwrap();
+        let two = entered(one, 7).unwrap();
+        assert_eq!(two & COUNT, 2);
+        assert_eq!(entered(two, 8), None);
+        assert_eq!(entered(one, 8), None);
+        assert!(entered(one - 1, 8).is_some(), "all were closed before the fork");
+    }
+}
