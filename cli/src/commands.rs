@@ -49,27 +49,15 @@ fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>
     let writer = store.create_record(id)?;
     let (text, key_file) = write_key_first(&writer, key_out)?;
     let outcome = write_record(writer, &mut input);
-    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
-        return outcome; // and the key file is removed
-    }
-    match key_file {
-        Some(file) => {
-            file.keep();
-            let replied = reply_key_file(options, key_out);
-            outcome?; // matters more
-            return replied;
-        }
-        None => reply_key(options, &text).map_err(|source| {
-            // Rather no record than one that nobody can open.
-            let deleted = RecordKey::from_text(&text).map_err(Error::from).and_then(|key| store.delete(id, &key));
-            let what = match deleted {
-                Ok(()) => "cannot print the key, so nothing was stored",
-                Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
-            };
-            Failure::io(what)(source)
-        })?,
-    }
-    outcome
+    hand_out_key(options, outcome, &text, key_file, key_out, |source| {
+        // Rather no record than one that nobody can open.
+        let deleted = RecordKey::from_text(&text).map_err(Error::from).and_then(|key| store.delete(id, &key));
+        let what = match deleted {
+            Ok(()) => "cannot print the key, so nothing was stored",
+            Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
+        };
+        Failure::io(what)(source)
+    })
 }
 
 fn store_under_key(options: &Options, id: &Id, data: Option<&Path>, key: &Path) -> Result<(), Failure> {
@@ -119,21 +107,8 @@ fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: 
     let writer = store.replace_record(id, &old)?;
     let (text, key_file) = write_key_first(&writer, key_out)?;
     let outcome = write_record(writer, &mut input);
-    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
-        return outcome; // and the key file is removed
-    }
-    match key_file {
-        Some(file) => {
-            file.keep();
-            let replied = reply_key_file(options, key_out);
-            outcome?; // matters more
-            return replied;
-        }
-        None => reply_key(options, &text).map_err(Failure::io(
-            "cannot print the new key: the record opens no more. Erase it, and store the data again",
-        ))?,
-    }
-    outcome
+    let lost = "cannot print the new key: the record opens no more. Erase it, and store the data again";
+    hand_out_key(options, outcome, &text, key_file, key_out, Failure::io(lost))
 }
 
 /// The key of a record that is about to be written, as text, and in its file if there is to be one.
@@ -147,6 +122,29 @@ fn write_key_first(
         file.write(&text)?;
     }
     Ok((text, key_file))
+}
+
+/// Gives out the key of a record that was written, or may have been; where it was not, removes the key's file.
+fn hand_out_key(
+    options: &Options,
+    outcome: Result<(), Failure>,
+    text: &str,
+    key_file: Option<NewKeyFile>,
+    key_out: Option<&Path>,
+    not_printed: impl FnOnce(std::io::Error) -> Failure,
+) -> Result<(), Failure> {
+    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
+        return outcome;
+    }
+    let replied = match key_file {
+        Some(file) => {
+            file.keep();
+            reply_key_file(options, key_out)
+        }
+        None => reply_key(options, text).map_err(not_printed),
+    };
+    outcome?; // matters more
+    replied
 }
 
 fn write_record(mut writer: RecordWriter, input: &mut Input) -> Result<(), Failure> {
