@@ -9,14 +9,7 @@ use std::thread;
 
 use strongroom::storage::{Head, PutMode, Storage};
 use strongroom::{Error, RecordKey, Stats, Strongroom};
-use support::{SIZES, memory_store, open_over, pattern, record_key};
-
-/// Runs `test` over each storage.
-fn each_store(test: impl Fn(&Strongroom)) {
-    test(&memory_store().0);
-    let folder = tempfile::tempdir().unwrap();
-    test(&Strongroom::open(folder.path().join("records.db")).unwrap());
-}
+use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
 /// What `outcome` failed with.
 #[track_caller]

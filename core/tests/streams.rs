@@ -13,14 +13,7 @@ use proptest::test_runner::FileFailurePersistence;
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::{Error, RecordKey, RecordReader, Strongroom};
 use support::intercept::Intercepted;
-use support::{SIZES, memory_store, open_over, pattern, record_key};
-
-/// Runs `test` over each storage.
-fn each_store(test: impl Fn(&Strongroom)) {
-    test(&memory_store().0);
-    let folder = tempfile::tempdir().unwrap();
-    test(&Strongroom::open(folder.path().join("records.db")).unwrap());
-}
+use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
 /// What a reader or writer failed with.
 #[track_caller]

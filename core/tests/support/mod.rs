@@ -35,3 +35,11 @@ pub(crate) fn index_key() -> IndexKey {
 pub(crate) fn record_key(byte: u8) -> RecordKey {
     RecordKey::from_bytes(&[byte; 32]).unwrap()
 }
+
+/// Runs `test` over each storage.
+#[cfg(feature = "sqlite")]
+pub(crate) fn each_store(test: impl Fn(&Strongroom)) {
+    test(&memory_store().0);
+    let folder = tempfile::tempdir().unwrap();
+    test(&Strongroom::open(folder.path().join("records.db")).unwrap());
+}
