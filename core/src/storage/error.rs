@@ -41,8 +41,8 @@ pub enum Error {
     /// An earlier commit failed, and the handle is not to be trusted.
     #[error("an earlier commit failed")]
     Poisoned,
-    /// The handle is used in a forked child.
-    #[error("the handle was opened before a fork")]
+    /// A handle was open when this process was forked: neither it nor a new one can be used here.
+    #[error("a handle was open at the fork")]
     Forked,
     /// The storage is closed.
     #[error("the storage is closed")]

@@ -20,7 +20,8 @@ pub(super) const PAGE_SIZE: i32 = 8192;
 /// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `data` is
 ///   the record, or its beginning where `object` names the segments that continue it.
 /// - `segment`: what follows, in order of `n` from 0. All but the last are as long as the record's `data`.
-/// - `pending`: objects that belong to no record yet, and when (Unix seconds) something was last added.
+/// - `pending`: objects that belong to no record: of uploads under way, and when (Unix seconds) something was last added;
+///   of what is dead and to be removed, 0.
 /// - `meta`: the check value of the index key.
 const SCHEMA: &str = "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;

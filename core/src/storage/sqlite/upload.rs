@@ -157,12 +157,14 @@ fn patiently<T>(mut write: impl FnMut() -> Outcome<T>) -> Outcome<T> {
 
 /// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there and alive.
 fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> Outcome<()> {
-    let sql = if n == 0 {
-        "INSERT INTO pending (object, touched) SELECT ?1, ?2 WHERE ?2 > ?3"
+    let rows = if n == 0 {
+        let sql = "INSERT INTO pending (object, touched) VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute((object, now()))?
     } else {
-        "UPDATE pending SET touched = ?2 WHERE object = ?1 AND touched > ?3"
+        let sql = "UPDATE pending SET touched = ?2 WHERE object = ?1 AND touched > ?3";
+        connection.prepare_cached(sql)?.execute((object, now(), DEAD))?
     };
-    if connection.prepare_cached(sql)?.execute((object, now(), DEAD))? != 1 {
+    if rows != 1 {
         return Err(Error::Conflict.into()); // given up for dead
     }
     rows::put_segment(connection, Some(object), n, data)
