@@ -1,6 +1,8 @@
 //! The program `strongroom`: the library for the shell. Data and keys travel in files and pipes, never in arguments;
 //! the exit status is the number of the library's error.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod commands;
 mod copy;

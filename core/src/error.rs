@@ -39,8 +39,8 @@ pub enum Error {
     /// Something of a newer version, or something that the storage cannot do.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
-    /// More data than a record or this storage may hold.
-    #[error("the data is too large for a record of this storage")]
+    /// More data than a record, this storage, or the buffer given for it may hold.
+    #[error("the data is too large: for a record, for this storage, or for the buffer that was given for it")]
     TooLarge,
     /// The store was made with another index key.
     #[error("the index key is not the one that this store was made with")]

@@ -21,6 +21,8 @@
 //! - `hazmat`: the parts of the record format, for those who write tools for it.
 //! - `conformance`: the test suite for storages.
 
+#![forbid(unsafe_code)]
+
 mod strongroom;
 
 mod builder;

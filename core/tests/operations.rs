@@ -29,6 +29,28 @@ fn every_size_comes_back() {
 }
 
 #[test]
+fn data_is_retrieved_into_a_buffer_that_holds_it() {
+    each_store(|store| {
+        for size in SIZES {
+            let (id, data) = (format!("{size} bytes"), pattern(size));
+            let key = store.store(&id, &data).unwrap();
+            let mut buffer = vec![0xee; size + 3];
+            assert_eq!(store.retrieve_into(&id, &key, &mut buffer).unwrap(), size);
+            assert!(buffer[..size] == data && buffer[size..] == [0xee; 3], "{size} bytes");
+            assert_eq!(store.retrieve_into(&id, &key, &mut buffer[..size]).unwrap(), size);
+
+            let mut short = vec![0xee; size.saturating_sub(1)];
+            let outcome = store.retrieve_into(&id, &key, &mut short);
+            assert!(size == 0 || matches!(outcome, Err(Error::TooLarge)), "{size} bytes");
+            assert!(short.iter().all(|byte| *byte == 0xee));
+            let outcome = store.retrieve_into(&id, &record_key(9), &mut short);
+            assert!(matches!(outcome, Err(Error::WrongKey)), "{size} bytes");
+        }
+        assert!(matches!(store.retrieve_into("none", &record_key(9), &mut []), Err(Error::NotFound)));
+    });
+}
+
+#[test]
 fn sixty_four_mebibytes_come_back() {
     each_store(|store| {
         let data = pattern(64 << 20);

@@ -42,7 +42,14 @@ impl Hostile {
 
     fn retrieve(&self, record: &[u8]) -> Result<Vec<u8>, Error> {
         self.storage.serve(record);
-        self.store.retrieve("id", &self.key)
+        let outcome = self.store.retrieve("id", &self.key);
+        let mut buffer = vec![0xee; record.len()];
+        let into = self.store.retrieve_into("id", &self.key, &mut buffer);
+        assert_eq!(into.as_ref().copied().map_err(Error::name), outcome.as_ref().map(Vec::len).map_err(Error::name));
+        if into.is_err() {
+            assert!(buffer.iter().all(|byte| [0, 0xee].contains(byte)), "plaintext was left behind");
+        }
+        outcome
     }
 
     #[track_caller]

@@ -134,6 +134,19 @@ impl Strongroom {
         record.open(key, &sealed)
     }
 
+    /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
+    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve), and [`Error::TooLarge`] where the data does not fit in `buffer`:
+    /// [`RecordReader::len`] tells its length. No plaintext is in `buffer` then.
+    pub fn retrieve_into(&self, id: impl AsRef<[u8]>, key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
+        let record = self.record(id.as_ref())?;
+        let sealed = self.storage.get(&record.locator)?.ok_or(Error::NotFound)?;
+        record.open_into(key, &sealed, buffer)
+    }
+
     /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key no
     /// longer opens anything, and no older version opens under the new one.
     ///
@@ -457,6 +470,27 @@ impl Record<'_> {
     }
 
     fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let (context, message) = self.message_of(key, sealed)?;
+        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
+    }
+
+    /// Opens into the start of `buffer`, and returns the length.
+    fn open_into(&self, key: &RecordKey, sealed: &[u8], buffer: &mut [u8]) -> Result<usize, Error> {
+        let (context, message) = self.message_of(key, sealed)?;
+        let len = cobblestone::plaintext_len(message.len() as u64);
+        let len_here = len.as_ref().ok().and_then(|len| usize::try_from(*len).ok());
+        let Some(plaintext) = len_here.and_then(|len| buffer.get_mut(..len)) else {
+            // Who has not the key is told that, and not the length.
+            let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
+            cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+            return Err(len.map_or(Error::Corrupt, |_| Error::TooLarge));
+        };
+        cobblestone::open_into(key.expose_bytes(), &context, message, plaintext)?;
+        Ok(plaintext.len())
+    }
+
+    /// The context and the message of a stored version, unless it has expired.
+    fn message_of<'s>(&self, key: &RecordKey, sealed: &'s [u8]) -> Result<(Vec<u8>, &'s [u8]), Error> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
         let context = header.context(NAMESPACE, self.id);
@@ -466,7 +500,7 @@ impl Record<'_> {
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
             return Err(Error::Expired);
         }
-        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
+        Ok((context, message))
     }
 }
 

@@ -149,7 +149,11 @@ fn every_invalid_record_gives_its_error() {
         let sql = "INSERT INTO record (id, prefix, len, locator, data) VALUES (1, ?1, ?2, ?3, ?4)";
         database.execute("DELETE FROM record", ()).unwrap();
         database.execute(sql, (prefix, i64::try_from(record.len()).unwrap(), locator.as_bytes(), record)).unwrap();
-        store.retrieve(id, &RecordKey::from_bytes(key).unwrap())
+        let key = RecordKey::from_bytes(key).unwrap();
+        let outcome = store.retrieve(id, &key);
+        let into = store.retrieve_into(id, &key, &mut vec![0; record.len()]);
+        assert_eq!(into.map_err(|error| error.name()), outcome.as_ref().map(Vec::len).map_err(Error::name));
+        outcome
     };
     let base = worked_example();
     assert_eq!(retrieve(&base.id.bytes(), &base.record_key, &base.seal()).unwrap(), base.plaintext.bytes());
