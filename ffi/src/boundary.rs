@@ -1,0 +1,208 @@
+//! Between C and Rust: raw pointers become references, errors become statuses, and no panic leaves.
+//!
+//! A function of the interface first turns its parameters into values of this module, in its one `unsafe` block; the
+//! rest of it is safe code.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::slice;
+
+use ::strongroom::Error;
+
+use crate::status::{strongroom_error, strongroom_status};
+
+/// Runs `body`, and says how it went; `error` may be NULL.
+pub(crate) fn outcome(error: *mut strongroom_error, body: impl FnOnce() -> Result<(), Error>) -> strongroom_status {
+    // What a panic leaves behind is behind locks and drops that undo it, or in a handle that is spent.
+    let outcome =
+        catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_panic| Err(Error::Internal("a panic was caught".into())));
+    // SAFETY: by the header's conventions, `error` is NULL or the caller's.
+    if let Some(error) = unsafe { error.as_mut() } {
+        error.set(outcome.as_ref().err());
+    }
+    outcome.map_or_else(|error| strongroom_status::of(&error), |()| strongroom_status::STRONGROOM_OK)
+}
+
+/// Runs `free`, from which nothing but a panic can come.
+pub(crate) fn quietly(free: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(free));
+}
+
+/// The error that a reader or writer of records put into an [`io::Error`].
+pub(crate) fn io_error(error: io::Error) -> Error {
+    error.downcast().unwrap_or_else(|error| Error::Internal(error.into()))
+}
+
+fn invalid(what: impl Into<Cow<'static, str>>) -> Error {
+    Error::InvalidArgument(what.into())
+}
+
+fn check<T>(pointer: *const T, name: &'static str) -> Result<(), Error> {
+    if pointer.is_null() {
+        Err(invalid(format!("{name} is NULL")))
+    } else if pointer.is_aligned() {
+        Ok(())
+    } else {
+        Err(invalid(format!("{name} is no valid pointer: it is not aligned")))
+    }
+}
+
+/// The value at `pointer`.
+///
+/// # Safety
+///
+/// Where it is neither NULL nor unaligned, it points to a `T` that lives and is not written to as long as `'a`.
+pub(crate) unsafe fn input<'a, T>(pointer: *const T, name: &'static str) -> Result<&'a T, Error> {
+    check(pointer, name)?;
+    // SAFETY: not NULL, aligned, and the rest by the caller.
+    Ok(unsafe { &*pointer })
+}
+
+/// The handle at `pointer`, to be changed.
+///
+/// # Safety
+///
+/// As [`input`], and nobody else uses it as long as `'a`.
+pub(crate) unsafe fn exclusive<'a, T>(pointer: *mut T, name: &'static str) -> Result<&'a mut T, Error> {
+    check(pointer, name)?;
+    // SAFETY: not NULL, aligned, and the rest by the caller.
+    Ok(unsafe { &mut *pointer })
+}
+
+/// The handle at `pointer`, now ours; `None` for NULL.
+///
+/// # Safety
+///
+/// It is NULL, or [`Box::into_raw`] gave it and nobody uses it from now on.
+pub(crate) unsafe fn owned<T: ?Sized>(pointer: *mut T) -> Option<Box<T>> {
+    // SAFETY: by the caller.
+    (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
+}
+
+/// What `get` makes of a pointer that may be NULL.
+pub(crate) fn optional<T, R>(
+    pointer: *const T,
+    get: impl FnOnce(*const T) -> Result<R, Error>,
+) -> Result<Option<R>, Error> {
+    if pointer.is_null() { Ok(None) } else { get(pointer).map(Some) }
+}
+
+/// A place for an output.
+pub(crate) struct Output<'a, T>(&'a mut MaybeUninit<T>);
+
+impl<T> Output<'_, T> {
+    pub(crate) fn set(self, value: T) {
+        self.0.write(value);
+    }
+}
+
+/// The place at `pointer`, in which there need not be a value yet.
+///
+/// # Safety
+///
+/// Where it is neither NULL nor unaligned, it points to room for a `T` that nobody else uses as long as `'a`.
+pub(crate) unsafe fn output<'a, T>(pointer: *mut T, name: &'static str) -> Result<Output<'a, T>, Error> {
+    check(pointer, name)?;
+    // SAFETY: not NULL, aligned, and the rest by the caller; `MaybeUninit` asks for no value.
+    Ok(Output(unsafe { &mut *pointer.cast::<MaybeUninit<T>>() }))
+}
+
+/// The `len` values at `pointer`.
+///
+/// # Safety
+///
+/// Where `len` is not 0 and `pointer` neither NULL nor unaligned, it points to so many values, which live and are not
+/// written to as long as `'a`.
+pub(crate) unsafe fn array<'a, T>(pointer: *const T, len: usize, name: &'static str) -> Result<&'a [T], Error> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    check(pointer, name)?;
+    check_size::<T>(len, name)?;
+    // SAFETY: not NULL, aligned, not larger than memory, and the rest by the caller.
+    Ok(unsafe { slice::from_raw_parts(pointer, len) })
+}
+
+/// Room for `len` values at `pointer`, in which there need not be any yet.
+///
+/// # Safety
+///
+/// As [`array`], and nobody else uses it as long as `'a`.
+pub(crate) unsafe fn room<'a, T>(
+    pointer: *mut T,
+    len: usize,
+    name: &'static str,
+) -> Result<&'a mut [MaybeUninit<T>], Error> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    check(pointer, name)?;
+    check_size::<T>(len, name)?;
+    // SAFETY: not NULL, aligned, not larger than memory, and the rest by the caller; `MaybeUninit` asks for no value.
+    Ok(unsafe { slice::from_raw_parts_mut(pointer.cast(), len) })
+}
+
+fn check_size<T>(len: usize, name: &'static str) -> Result<(), Error> {
+    match len.checked_mul(size_of::<T>()) {
+        Some(size) if isize::try_from(size).is_ok() => Ok(()),
+        _ => Err(invalid(format!("{name} cannot be so long: the length is wrong"))),
+    }
+}
+
+/// The `len` bytes at `data`.
+///
+/// # Safety
+///
+/// As [`array`].
+pub(crate) unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &'static str) -> Result<&'a [u8], Error> {
+    // SAFETY: by the caller.
+    unsafe { array(data.cast(), len, name) }
+}
+
+/// The buffer of `len` bytes at `data`. Memory from outside of Rust has some value, also where C never wrote to it.
+///
+/// # Safety
+///
+/// As [`room`].
+pub(crate) unsafe fn buffer<'a>(data: *mut c_void, len: usize, name: &'static str) -> Result<&'a mut [u8], Error> {
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    check(data, name)?;
+    check_size::<u8>(len, name)?;
+    // SAFETY: not NULL, not larger than memory, any byte is a valid `u8`, and the rest by the caller.
+    Ok(unsafe { slice::from_raw_parts_mut(data.cast(), len) })
+}
+
+/// A text in C's characters, without a NUL byte at its end.
+pub(crate) fn c_chars(text: &str) -> impl Iterator<Item = c_char> {
+    text.bytes().map(|byte| c_char::from_le_bytes([byte]))
+}
+
+/// The path at `path`, a C string.
+///
+/// # Safety
+///
+/// Where it is not NULL, it points to a NUL-terminated string that lives and is not written to as long as `'a`.
+pub(crate) unsafe fn path<'a>(path: *const c_char, name: &'static str) -> Result<&'a Path, Error> {
+    check(path, name)?;
+    // SAFETY: not NULL, and the rest by the caller.
+    let path = unsafe { CStr::from_ptr(path) };
+    Ok(Path::new(os_str(path, name)?))
+}
+
+#[cfg(unix)]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+fn os_str<'a>(path: &'a CStr, _: &'static str) -> Result<&'a OsStr, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(OsStr::from_bytes(path.to_bytes()))
+}
+
+#[cfg(not(unix))]
+fn os_str<'a>(path: &'a CStr, name: &'static str) -> Result<&'a OsStr, Error> {
+    path.to_str().map(OsStr::new).map_err(|_| invalid(format!("{name} is not UTF-8")))
+}

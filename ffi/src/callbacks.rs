@@ -1,0 +1,151 @@
+//! Records through functions of the caller's
+//!
+//! In constant memory, whatever their length. The functions are called in this thread, before the call returns.
+
+use std::ffi::{c_int, c_void};
+use std::io::{self, BufRead, Read};
+
+use ::strongroom::Error;
+
+use crate::boundary::{bytes, input, io_error, outcome, output};
+use crate::key::strongroom_record_key;
+use crate::status::{strongroom_error, strongroom_status};
+use crate::store::strongroom;
+
+/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number to give up. `context`
+/// is what the caller gave.
+pub type strongroom_read_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, data: *mut c_void, size: usize) -> isize>;
+
+/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is what the caller gave.
+pub type strongroom_write_fn =
+    Option<unsafe extern "C" fn(context: *mut c_void, data: *const c_void, len: usize) -> c_int>;
+
+/// Stores all that `read` gives under a new id, and gives the key.
+///
+/// As strongroom_store; STRONGROOM_STORAGE where `read` gives up: nothing is stored then.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store_stream(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    read: strongroom_read_fn,
+    context: *mut c_void,
+    key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        let source = Source::new(read, context)?;
+        // SAFETY: by the header's conventions.
+        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(key, "key")?) };
+        key.set(strongroom_record_key::new(&store.0.store_reader(id, source)?));
+        Ok(())
+    })
+}
+
+/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the call may be repeated
+/// with the same data.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store_stream_with_key(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    read: strongroom_read_fn,
+    context: *mut c_void,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        let source = Source::new(read, context)?;
+        // SAFETY: by the header's conventions.
+        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?) };
+        store.0.store_reader_with_key(id, &key.get()?, source)
+    })
+}
+
+/// Stores all that `read` gives in place of the record that `old_key` opens, and gives the new key.
+///
+/// As strongroom_replace; STRONGROOM_STORAGE where `read` gives up: the record is as it was then.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace_stream(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    read: strongroom_read_fn,
+    context: *mut c_void,
+    new_key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        let source = Source::new(read, context)?;
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, new_key) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(old_key, "old_key")?, output(new_key, "new_key")?)
+        };
+        new_key.set(strongroom_record_key::new(&store.0.replace_reader(id, &old_key.get()?, source)?));
+        Ok(())
+    })
+}
+
+/// Hands all data stored under an id to `write`, piece by piece, each authenticated before.
+///
+/// As strongroom_retrieve; STRONGROOM_STORAGE where `write` gives up. On a failure, what `write` has taken is the start
+/// of the data, and its end is missing.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_retrieve_stream(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    write: strongroom_write_fn,
+    context: *mut c_void,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        let write = write.ok_or_else(|| Error::InvalidArgument("write is NULL".into()))?;
+        // SAFETY: by the header's conventions.
+        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?) };
+        let mut reader = store.0.open_record(id, &key.get()?)?;
+        loop {
+            let data = reader.fill_buf().map_err(io_error)?;
+            if data.is_empty() {
+                return Ok(());
+            }
+            let len = data.len();
+            // SAFETY: the caller gave a function that takes this.
+            match unsafe { write(context, data.as_ptr().cast(), len) } {
+                0 => reader.consume(len),
+                answer => return Err(Error::Storage(format!("the write function answered {answer}").into())),
+            }
+        }
+    })
+}
+
+/// What a read function gives.
+struct Source {
+    read: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> isize,
+    context: *mut c_void,
+}
+
+impl Source {
+    fn new(read: strongroom_read_fn, context: *mut c_void) -> Result<Self, Error> {
+        let read = read.ok_or_else(|| Error::InvalidArgument("read is NULL".into()))?;
+        Ok(Self { read, context })
+    }
+}
+
+impl Read for Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // SAFETY: the caller gave a function that takes this.
+        let answer = unsafe { (self.read)(self.context, buffer.as_mut_ptr().cast(), buffer.len()) };
+        match usize::try_from(answer) {
+            Ok(len) if len <= buffer.len() => Ok(len),
+            _ => Err(io::Error::other(format!("the read function answered {answer}"))),
+        }
+    }
+}

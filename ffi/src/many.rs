@@ -1,0 +1,110 @@
+//! Many records at once
+
+use std::ffi::c_void;
+
+use ::strongroom::Error;
+
+use crate::boundary::{array, bytes, input, outcome, room};
+use crate::key::strongroom_record_key;
+use crate::records::strongroom_buffer;
+use crate::status::{strongroom_error, strongroom_status};
+use crate::store::strongroom;
+
+/// An id and the data to store under it.
+#[repr(C)]
+pub struct strongroom_item {
+    /// The id.
+    pub id: *const c_void,
+    /// Its bytes.
+    pub id_len: usize,
+    /// The data.
+    pub data: *const c_void,
+    /// Its bytes.
+    pub data_len: usize,
+}
+
+/// Stores `count` items in one transaction, all or none, and gives their keys in the same order: `keys` has room for
+/// `count`.
+///
+/// As strongroom_store, for any of them; STRONGROOM_ALREADY_EXISTS also where an id is named twice.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store_many(
+    store: *const strongroom,
+    items: *const strongroom_item,
+    count: usize,
+    keys: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, items, keys) =
+            unsafe { (input(store, "store")?, array(items, count, "items")?, room(keys, count, "keys")?) };
+        let items = items.iter().map(|item| {
+            // SAFETY: by the header's conventions.
+            unsafe { Ok((bytes(item.id, item.id_len, "id")?, bytes(item.data, item.data_len, "data")?)) }
+        });
+        let made = store.0.store_many(&items.collect::<Result<Vec<_>, Error>>()?)?;
+        keys.iter_mut().zip(&made).for_each(|(to, key)| {
+            to.write(strongroom_record_key::new(key));
+        });
+        Ok(())
+    })
+}
+
+/// An id and the key of its record.
+#[repr(C)]
+pub struct strongroom_request {
+    /// The id.
+    pub id: *const c_void,
+    /// Its bytes.
+    pub id_len: usize,
+    /// The record's key.
+    pub key: *const strongroom_record_key,
+}
+
+/// What came of a strongroom_request.
+#[repr(C)]
+pub struct strongroom_result {
+    /// As of strongroom_retrieve.
+    pub status: strongroom_status,
+    /// After a success, the data, to be freed with strongroom_buffer_free; otherwise {NULL, 0}.
+    pub data: strongroom_buffer,
+}
+
+/// Retrieves `count` records from one moment, each with its own outcome, in the same order: `results` has room for
+/// `count`. The returned status is a success also where some results are none.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_retrieve_many(
+    store: *const strongroom,
+    requests: *const strongroom_request,
+    count: usize,
+    results: *mut strongroom_result,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, requests, results) =
+            unsafe { (input(store, "store")?, array(requests, count, "requests")?, room(results, count, "results")?) };
+        let requests = requests.iter().map(|request| {
+            // SAFETY: by the header's conventions.
+            let (id, key) = unsafe { (bytes(request.id, request.id_len, "id")?, input(request.key, "key")?) };
+            Ok((id, key.get()?))
+        });
+        let requests = requests.collect::<Result<Vec<_>, Error>>()?;
+        let requests: Vec<_> = requests.iter().map(|(id, key)| (id, key)).collect();
+        let found = store.0.retrieve_many(&requests)?;
+        results.iter_mut().zip(found).for_each(|(to, outcome)| {
+            to.write(match outcome {
+                Ok(data) => {
+                    strongroom_result { status: strongroom_status::STRONGROOM_OK, data: strongroom_buffer::new(data) }
+                }
+                Err(error) => {
+                    strongroom_result { status: strongroom_status::of(&error), data: strongroom_buffer::NONE }
+                }
+            });
+        });
+        Ok(())
+    })
+}

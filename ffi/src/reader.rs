@@ -1,0 +1,117 @@
+//! Reading a record in pieces, from any place
+//!
+//! In constant memory, whatever its length.
+
+use std::ffi::c_void;
+use std::io::{Read, Seek, SeekFrom};
+
+use ::strongroom::{Error, RecordReader};
+
+use crate::boundary::{buffer, bytes, exclusive, input, io_error, outcome, output, owned, quietly};
+use crate::key::strongroom_record_key;
+use crate::status::{strongroom_error, strongroom_status};
+use crate::store::strongroom;
+
+/// A record, opened. No byte comes out before the 16 KiB chunk that it is in is authenticated. Reading is pinned to the
+/// version that was opened: once it is replaced or removed, what has not been fetched yet is STRONGROOM_CONFLICT, and
+/// never a mix.
+pub struct strongroom_reader(RecordReader);
+
+/// Opens a record for reading. End the reader with strongroom_reader_free.
+///
+/// As strongroom_retrieve, for the record's first 68 bytes; the rest is checked as it is read.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_open_record(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    reader: *mut *mut strongroom_reader,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, reader) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(reader, "reader")?)
+        };
+        reader.set(Box::into_raw(Box::new(strongroom_reader(store.0.open_record(id, &key.get()?)?))));
+        Ok(())
+    })
+}
+
+/// Reads `size` bytes from the position, which moves on, and gives their number: less at the end of the record, and 0
+/// behind it. Who has come to the end without a failure has read the whole record.
+///
+/// STRONGROOM_CORRUPT at an altered chunk, each time; before it, fewer bytes than asked for. What is in `data` after a
+/// failure means nothing.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_reader_read(
+    reader: *mut strongroom_reader,
+    data: *mut c_void,
+    size: usize,
+    len: *mut usize,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (reader, data, len) =
+            unsafe { (exclusive(reader, "reader")?, buffer(data, size, "data")?, output(len, "len")?) };
+        len.set(fill(&mut reader.0, data)?);
+        Ok(())
+    })
+}
+
+/// Reads until `buffer` is full or the record ends. A failure behind the first bytes is left to the next call, which
+/// meets it again.
+fn fill(reader: &mut RecordReader, buffer: &mut [u8]) -> Result<usize, Error> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(len) => filled += len,
+            Err(_) if filled > 0 => break,
+            Err(error) => return Err(io_error(error)),
+        }
+    }
+    Ok(filled)
+}
+
+/// Sets the position, in bytes from the start. A position behind the end is allowed: nothing is read there.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_reader_seek(
+    reader: *mut strongroom_reader,
+    position: u64,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let reader = unsafe { exclusive(reader, "reader")? };
+        reader.0.seek(SeekFrom::Start(position)).map(drop).map_err(io_error)
+    })
+}
+
+/// Gives the length of the data, proved by opening the final chunk.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_reader_len(
+    reader: *mut strongroom_reader,
+    len: *mut u64,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (reader, len) = unsafe { (exclusive(reader, "reader")?, output(len, "len")?) };
+        len.set(reader.0.len()?);
+        Ok(())
+    })
+}
+
+/// Frees the reader. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn strongroom_reader_free(reader: *mut strongroom_reader) {
+    // SAFETY: by the header's conventions.
+    quietly(|| drop(unsafe { owned(reader) }));
+}

@@ -1,0 +1,323 @@
+//! Records
+//!
+//! Every write is durable when it returns, and whole or not at all.
+
+use std::ffi::c_void;
+use std::mem;
+
+use ::strongroom::Error;
+use zeroize::Zeroize;
+
+use crate::boundary::{buffer, bytes, input, outcome, output, owned, quietly};
+use crate::key::strongroom_record_key;
+use crate::status::{strongroom_error, strongroom_status};
+use crate::store::strongroom;
+
+/// Data that the library allocated, to be freed with strongroom_buffer_free.
+#[repr(C)]
+pub struct strongroom_buffer {
+    /// The first byte: never NULL after a success, also where there are no bytes.
+    pub data: *mut u8,
+    /// The number of bytes.
+    pub len: usize,
+}
+
+impl strongroom_buffer {
+    /// No data.
+    pub(crate) const NONE: Self = Self { data: std::ptr::null_mut(), len: 0 };
+
+    pub(crate) fn new(mut data: Vec<u8>) -> Self {
+        let len = data.len();
+        let exact = if data.capacity() == len {
+            data.into_boxed_slice()
+        } else {
+            // Not left to `into_boxed_slice`: it might move the data, and leave a copy that is not wiped.
+            let copy = data.as_slice().into();
+            data.zeroize();
+            copy
+        };
+        Self { data: Box::into_raw(exact).cast(), len }
+    }
+}
+
+/// Wipes and frees the data, and sets the struct to {NULL, 0}, so that a second call does nothing. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn strongroom_buffer_free(buffer: *mut strongroom_buffer) {
+    quietly(|| {
+        // SAFETY: by the header's conventions.
+        let Some(buffer) = (unsafe { buffer.as_mut() }) else { return };
+        let strongroom_buffer { data, len } = mem::replace(buffer, strongroom_buffer::NONE);
+        // SAFETY: `new` made both of one boxed slice, or the data is NULL.
+        if let Some(mut data) = unsafe { owned(std::ptr::slice_from_raw_parts_mut(data, len)) } {
+            data.zeroize();
+        }
+    });
+}
+
+/// Stores data under a new id, and gives the only key that opens it.
+///
+/// If the process ends before the key is written down, the record is there and nobody can open it: see
+/// strongroom_store_with_key to write the key down first.
+///
+/// STRONGROOM_ALREADY_EXISTS where a record has the id.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    data: *const c_void,
+    data_len: usize,
+    key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, data, key) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, bytes(data, data_len, "data")?, output(key, "key")?)
+        };
+        key.set(strongroom_record_key::new(&store.0.store(id, data)?));
+        Ok(())
+    })
+}
+
+/// Stores data under a new id and a key that the caller made, with strongroom_record_key_generate, and wrote down.
+///
+/// The call may be repeated after a lost outcome: where a record is there that opens under this key to the same bytes,
+/// it succeeds.
+///
+/// STRONGROOM_ALREADY_EXISTS where the record there is another.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store_with_key(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    data: *const c_void,
+    data_len: usize,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, data) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, bytes(data, data_len, "data")?)
+        };
+        store.0.store_with_key(id, &key.get()?, data)
+    })
+}
+
+/// Retrieves the data stored under an id, into memory of the library's: free it with strongroom_buffer_free.
+///
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also where the record's first 68 bytes were altered; STRONGROOM_CORRUPT
+/// where anything else of it was.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_retrieve(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    data: *mut strongroom_buffer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, data) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(data, "data")?) };
+        data.set(strongroom_buffer::new(store.0.retrieve(id, &key.get()?)?));
+        Ok(())
+    })
+}
+
+/// Retrieves the data stored under an id into the caller's memory, of `size` bytes, and gives its length.
+///
+/// As strongroom_retrieve; STRONGROOM_TOO_LARGE where the data does not fit: `len` is set to its length then, too. On
+/// failure there is no plaintext in `data`, but what was there may be overwritten with zeros.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_retrieve_into(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    data: *mut c_void,
+    size: usize,
+    len: *mut usize,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, data, len) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(key, "key")?,
+                buffer(data, size, "data")?,
+                output(len, "len")?,
+            )
+        };
+        let key = key.get()?;
+        match store.0.retrieve_into(id, &key, data) {
+            Err(Error::TooLarge) => {
+                let needed = store.0.open_record(id, &key)?.len()?;
+                len.set(usize::try_from(needed).map_err(|_| Error::TooLarge)?);
+                Err(Error::TooLarge)
+            }
+            outcome => {
+                len.set(outcome?);
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Retrieves up to `len` bytes of the data, from the byte `offset` on; what of them is past the end is left out. The
+/// length of the data is proved, and only the 16 KiB chunks that are touched are read.
+///
+/// As strongroom_retrieve; STRONGROOM_CONFLICT where the record is replaced or removed meanwhile.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_retrieve_range(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    offset: u64,
+    len: usize,
+    data: *mut strongroom_buffer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, data) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(data, "data")?) };
+        let range = offset..offset.saturating_add(len as u64);
+        data.set(strongroom_buffer::new(store.0.retrieve_range(id, &key.get()?, range)?));
+        Ok(())
+    })
+}
+
+/// Stores data in place of the record that `old_key` opens, and gives the new version's own key. The old key no longer
+/// opens anything, and no older version opens under the new one.
+///
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
+/// meanwhile. The record is as it was then.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    data: *const c_void,
+    data_len: usize,
+    new_key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, data, new_key) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?,
+                bytes(data, data_len, "data")?,
+                output(new_key, "new_key")?,
+            )
+        };
+        let old_key = old_key.get()?;
+        new_key.set(strongroom_record_key::new(&store.0.replace(id, &old_key, data)?));
+        Ok(())
+    })
+}
+
+/// Replaces as strongroom_replace, under a new key that the caller made, with strongroom_record_key_generate, and wrote
+/// down.
+///
+/// The call may be repeated after a lost outcome: where the record there opens under the new key to the same bytes, it
+/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace_with_key(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    new_key: *const strongroom_record_key,
+    data: *const c_void,
+    data_len: usize,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, new_key, data) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?,
+                input(new_key, "new_key")?,
+                bytes(data, data_len, "data")?,
+            )
+        };
+        store.0.replace_with_key(id, &old_key.get()?, &new_key.get()?, data)
+    })
+}
+
+/// Removes the record that `key` opens.
+///
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
+/// meanwhile.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_delete(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?) };
+        store.0.delete(id, &key.get()?)
+    })
+}
+
+/// Removes the record of an id without its key: the operator's means to fulfil a right to erasure. Gives whether there
+/// was one.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_erase(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    erased: *mut bool,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, erased) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(erased, "erased")?) };
+        erased.set(store.0.erase(id)?);
+        Ok(())
+    })
+}
+
+/// Gives whether a record has this id.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_contains(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    found: *mut bool,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, found) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(found, "found")?) };
+        found.set(store.0.contains(id)?);
+        Ok(())
+    })
+}

@@ -1,0 +1,171 @@
+//! Outcomes
+
+use std::error::Error as _;
+use std::ffi::{CStr, c_char, c_int};
+use std::fmt::Write as _;
+
+use ::strongroom::Error;
+
+use crate::boundary::c_chars;
+
+/// Why a function failed, or that it did not. The numbers are the same in every language and never change.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum strongroom_status {
+    /// Success.
+    STRONGROOM_OK = 0,
+    /// No record has this id. To the holder of a key, it is a sign of an erased record.
+    STRONGROOM_NOT_FOUND = 1,
+    /// A record has this id.
+    STRONGROOM_ALREADY_EXISTS = 2,
+    /// The key is not the one that the record was sealed with, or the record's first 68 bytes were altered: without the
+    /// key, these cannot be told apart.
+    STRONGROOM_WRONG_KEY = 3,
+    /// The record, or the database that holds it, was altered or damaged.
+    STRONGROOM_CORRUPT = 4,
+    /// Bytes or a text are no key.
+    STRONGROOM_INVALID_KEY = 5,
+    /// An id has 1 to 4,096 bytes.
+    STRONGROOM_INVALID_ID = 6,
+    /// Something of a newer version, or something that the storage cannot do.
+    STRONGROOM_UNSUPPORTED = 7,
+    /// More data than a record, this storage, or the buffer given for it may hold.
+    STRONGROOM_TOO_LARGE = 8,
+    /// The store was made with another index key.
+    STRONGROOM_INDEX_KEY_MISMATCH = 9,
+    /// The file with the store's index key is not there.
+    STRONGROOM_INDEX_KEY_MISSING = 10,
+    /// Somebody else replaced or removed the record meanwhile.
+    STRONGROOM_CONFLICT = 11,
+    /// A lock or a deadline.
+    STRONGROOM_BUSY = 12,
+    /// No room. What was stored before is as it was.
+    STRONGROOM_STORAGE_FULL = 13,
+    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed.
+    STRONGROOM_STORAGE = 14,
+    /// A commit failed, so whether the write took place is not known. Open the store anew and look.
+    STRONGROOM_INDETERMINATE = 15,
+    /// An earlier commit failed, so this handle is not to be trusted. Open the store anew.
+    STRONGROOM_POISONED = 16,
+    /// A handle was open when this process was forked from its parent.
+    STRONGROOM_FORKED = 17,
+    /// The store is closed.
+    STRONGROOM_CLOSED = 18,
+    /// An argument, or a combination of them, cannot be.
+    STRONGROOM_INVALID_ARGUMENT = 19,
+    /// The record is past its time.
+    STRONGROOM_EXPIRED = 20,
+    /// A fault that is not the caller's.
+    STRONGROOM_INTERNAL = 99,
+}
+
+use strongroom_status::*;
+
+/// Each status with its name and its text.
+const STATUSES: [(strongroom_status, &CStr, &CStr); 22] = [
+    (STRONGROOM_OK, c"Ok", c"success"),
+    (STRONGROOM_NOT_FOUND, c"NotFound", c"there is no record under this id"),
+    (
+        STRONGROOM_ALREADY_EXISTS,
+        c"AlreadyExists",
+        c"there is a record under this id already: replace it, or choose another id",
+    ),
+    (STRONGROOM_WRONG_KEY, c"WrongKey", c"the key does not open this record"),
+    (STRONGROOM_CORRUPT, c"Corrupt", c"the record was altered or damaged: restore it from a backup"),
+    (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are no key"),
+    (STRONGROOM_INVALID_ID, c"InvalidId", c"an id has 1 to 4096 bytes"),
+    (STRONGROOM_UNSUPPORTED, c"Unsupported", c"not supported by this version or this storage"),
+    (
+        STRONGROOM_TOO_LARGE,
+        c"TooLarge",
+        c"the data is too large: for a record, for this storage, or for the buffer that was given for it",
+    ),
+    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the index key is not the one that this store was made with"),
+    (
+        STRONGROOM_INDEX_KEY_MISSING,
+        c"IndexKeyMissing",
+        c"the index key is missing: put its file back from where it was kept, or give the index key itself",
+    ),
+    (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed by someone else meanwhile: retrieve it and try again"),
+    (STRONGROOM_BUSY, c"Busy", c"the storage is busy: try again"),
+    (STRONGROOM_STORAGE_FULL, c"StorageFull", c"the storage is full: make room and try again"),
+    (STRONGROOM_STORAGE, c"Storage", c"input or output failed"),
+    (
+        STRONGROOM_INDETERMINATE,
+        c"Indeterminate",
+        c"it is not known whether the write took place: open the store again and look",
+    ),
+    (STRONGROOM_POISONED, c"Poisoned", c"an earlier write failed half way: open the store again"),
+    (
+        STRONGROOM_FORKED,
+        c"Forked",
+        c"a store was open when this process was forked: fork before opening it, or start a new program",
+    ),
+    (STRONGROOM_CLOSED, c"Closed", c"the store is closed"),
+    (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of them, cannot be"),
+    (STRONGROOM_EXPIRED, c"Expired", c"the record has expired"),
+    (STRONGROOM_INTERNAL, c"Internal", c"an internal fault: please report it"),
+];
+
+impl strongroom_status {
+    pub(crate) fn of(error: &Error) -> Self {
+        let code = c_int::from(error.code());
+        STATUSES.iter().map(|row| row.0).find(|status| *status as c_int == code).unwrap_or(STRONGROOM_INTERNAL)
+    }
+}
+
+/// The name of a status, such as "NotFound": the same in every language. "Unknown" for any other number.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn strongroom_status_name(status: c_int) -> *const c_char {
+    row(status).map_or(c"Unknown", |row| row.1).as_ptr()
+}
+
+/// What a status means and what to do about it, in English. For any other number than a status', a text that says so.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn strongroom_status_message(status: c_int) -> *const c_char {
+    row(status).map_or(c"a status that this version does not know", |row| row.2).as_ptr()
+}
+
+fn row(status: c_int) -> Option<&'static (strongroom_status, &'static CStr, &'static CStr)> {
+    STATUSES.iter().find(|row| row.0 as c_int == status)
+}
+
+/// The bytes of a strongroom_error's message.
+pub const STRONGROOM_ERROR_MESSAGE_SIZE: usize = 1020;
+
+/// More about an outcome: the caller's, to be filled by the function that it is given to. It needs no initialisation
+/// and holds no memory. It never shows an id, a key or data; it may show a path.
+#[repr(C)]
+pub struct strongroom_error {
+    /// What the function returned.
+    pub status: strongroom_status,
+    /// What happened and what to do, down to the system's own words, such as "input or output failed: disk I/O error".
+    /// Ended by a NUL byte; empty after a success.
+    pub message: [c_char; STRONGROOM_ERROR_MESSAGE_SIZE],
+}
+
+impl strongroom_error {
+    pub(crate) fn set(&mut self, error: Option<&Error>) {
+        self.status = error.map_or(STRONGROOM_OK, strongroom_status::of);
+        let text = error.map(text).unwrap_or_default();
+        // A long text ends before a character that does not fit.
+        let end = (0..STRONGROOM_ERROR_MESSAGE_SIZE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let chars = c_chars(&text).take(end).chain([0]);
+        self.message.iter_mut().zip(chars).for_each(|(to, from)| *to = from);
+    }
+}
+
+/// The error and its sources.
+fn text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // A `String` takes all.
+        let _ = write!(text, ": {error}");
+        source = error.source();
+    }
+    // A path may have a NUL byte in it only if it came from Rust.
+    text.replace('\0', "?")
+}

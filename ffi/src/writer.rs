@@ -1,0 +1,161 @@
+//! Writing a record piece by piece
+//!
+//! In constant memory, whatever its length.
+
+use std::ffi::c_void;
+use std::io::Write;
+
+use ::strongroom::{Error, RecordWriter};
+
+use crate::boundary::{bytes, exclusive, input, optional, outcome, output, owned, quietly};
+use crate::key::strongroom_record_key;
+use crate::status::{strongroom_error, strongroom_status};
+use crate::store::strongroom;
+
+/// A record on its way into a store. Freed before it is finished, it leaves nothing.
+pub struct strongroom_writer {
+    /// `None` once it is finished, or a finish failed.
+    writer: Option<RecordWriter>,
+}
+
+impl strongroom_writer {
+    fn new(writer: RecordWriter) -> *mut Self {
+        Box::into_raw(Box::new(Self { writer: Some(writer) }))
+    }
+}
+
+fn finished() -> Error {
+    Error::InvalidArgument("the writer is finished already".into())
+}
+
+/// Starts to store a record under a new id. The key comes with strongroom_writer_finish; before it, nothing of the record
+/// can be seen. End the writer with strongroom_writer_free.
+///
+/// As strongroom_store.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_create_record(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    writer: *mut *mut strongroom_writer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, writer) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(writer, "writer")?) };
+        writer.set(strongroom_writer::new(store.0.create_record(id)?));
+        Ok(())
+    })
+}
+
+/// The same under a key that the caller made and wrote down.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_create_record_with_key(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    writer: *mut *mut strongroom_writer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, writer) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(writer, "writer")?)
+        };
+        writer.set(strongroom_writer::new(store.0.create_record_with_key(id, &key.get()?)?));
+        Ok(())
+    })
+}
+
+/// Starts to replace the record that `old_key` opens. The old version stays until strongroom_writer_finish succeeds.
+///
+/// As strongroom_replace.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace_record(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    writer: *mut *mut strongroom_writer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, writer) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(old_key, "old_key")?, output(writer, "writer")?)
+        };
+        writer.set(strongroom_writer::new(store.0.replace_record(id, &old_key.get()?)?));
+        Ok(())
+    })
+}
+
+/// Writes data, all of it. A write that fails is final: later ones fail too.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_writer_write(
+    writer: *mut strongroom_writer,
+    data: *const c_void,
+    len: usize,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (writer, data) = unsafe { (exclusive(writer, "writer")?, bytes(data, len, "data")?) };
+        let writer = writer.writer.as_mut().ok_or_else(finished)?;
+        writer.write_all(data).map_err(crate::boundary::io_error)
+    })
+}
+
+/// Gives the key that will open the record: here to be written down before the record is finished, so that no crash comes
+/// between.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_writer_key(
+    writer: *const strongroom_writer,
+    key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (writer, key) = unsafe { (input(writer, "writer")?, output(key, "key")?) };
+        let writer = writer.writer.as_ref().ok_or_else(finished)?;
+        key.set(strongroom_record_key::new(writer.key()));
+        Ok(())
+    })
+}
+
+/// Ends the record: it is there, whole and durable, when this returns. Gives its key; `key` may be NULL for callers who
+/// have it. The writer is of no more use, also after a failure, and is still to be freed.
+///
+/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster, STRONGROOM_INVALID_ARGUMENT where an
+/// earlier write failed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_writer_finish(
+    writer: *mut strongroom_writer,
+    key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (writer, key) =
+            unsafe { (exclusive(writer, "writer")?, optional(key, |key| output(key.cast_mut(), "key"))?) };
+        let made = writer.writer.take().ok_or_else(finished)?.finish()?;
+        if let Some(key) = key {
+            key.set(strongroom_record_key::new(&made));
+        }
+        Ok(())
+    })
+}
+
+/// Frees the writer; a record that is not finished leaves nothing. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn strongroom_writer_free(writer: *mut strongroom_writer) {
+    // SAFETY: by the header's conventions.
+    quietly(|| drop(unsafe { owned(writer) }));
+}

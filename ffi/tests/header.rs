@@ -1,0 +1,129 @@
+//! Writes include/strongroom.h from the sources, and fails where the committed one is another (`UPDATE=1` rewrites it).
+//!
+//! A section of the header is a module: its title and text are the module's, its types stand beside their functions.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
+
+/// The modules, in an order that teaches.
+const SECTIONS: [&str; 9] =
+    ["version", "status", "key", "store", "records", "many", "writer", "reader", "callbacks"];
+
+/// Types that functions of other modules take.
+const TYPES: [&str; 3] = ["strongroom_status", "strongroom_error", "strongroom_buffer"];
+
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn source(module: &str) -> PathBuf {
+    folder().join("src").join(module).with_extension("rs")
+}
+
+/// The text of a module's `//!` lines.
+fn module_text(module: &str) -> String {
+    let source = fs::read_to_string(source(module)).unwrap();
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+fn comment(text: &str) -> String {
+    let lines = text.lines().map(|line| format!(" * {line}").trim_end().to_string() + "\n");
+    format!("/*\n{} */\n", lines.collect::<String>())
+}
+
+/// The types and functions of a module.
+fn declarations(module: &str) -> String {
+    let config = Config {
+        language: Language::C,
+        style: Style::Type,
+        documentation_style: DocumentationStyle::Cxx,
+        no_includes: true,
+        usize_is_size_t: true,
+        line_length: 120,
+        tab_width: 4,
+        function: FunctionConfig {
+            must_use: Some("STRONGROOM_MUST_USE".into()),
+            sort_by: Some(cbindgen::SortKey::None),
+            ..FunctionConfig::default()
+        },
+        // What no function of the same module takes is left out unless it is named.
+        export: ExportConfig { include: TYPES.map(str::to_string).to_vec(), ..ExportConfig::default() },
+        ..Config::default()
+    };
+    let bindings = cbindgen::Builder::new().with_config(config).with_src(source(module)).generate().unwrap();
+    let mut text = Vec::new();
+    bindings.write(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+fn version_macros() -> String {
+    let mut text = format!("#define STRONGROOM_VERSION \"{}\"\n", env!("CARGO_PKG_VERSION"));
+    let parts = [
+        ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+    ];
+    for (name, value) in parts {
+        writeln!(text, "#define STRONGROOM_VERSION_{name} {value}").unwrap();
+    }
+    text
+}
+
+fn header() -> String {
+    let mut text = comment(&module_text("lib"));
+    text.push_str(
+        r#"
+/* Generated from the sources by ffi/tests/header.rs: change those. */
+
+#ifndef STRONGROOM_H
+#define STRONGROOM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A warning where the result of a function is not looked at. */
+#if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
+#define STRONGROOM_MUST_USE [[nodiscard]]
+#elif defined(__GNUC__)
+#define STRONGROOM_MUST_USE __attribute__((warn_unused_result))
+#else
+#define STRONGROOM_MUST_USE
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+"#,
+    );
+    for section in SECTIONS {
+        write!(text, "\n\n{}\n", comment(&module_text(section))).unwrap();
+        if section == "version" {
+            writeln!(text, "{}", version_macros()).unwrap();
+        }
+        text.push_str(declarations(section).trim());
+        text.push('\n');
+    }
+    text.push_str("\n#ifdef __cplusplus\n}\n#endif\n\n#endif /* STRONGROOM_H */\n");
+    text
+}
+
+#[test]
+fn the_header_is_what_the_sources_say() {
+    let path = folder().join("../include/strongroom.h");
+    let expected = header();
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, &expected).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    if committed != expected {
+        let diff = similar::TextDiff::from_lines(&committed, &expected);
+        panic!("include/strongroom.h is not what the sources say (`make header` rewrites it):\n{}", diff.unified_diff());
+    }
+}
