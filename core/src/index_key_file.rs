@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::{NamedTempFile, TempPath};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
 use crate::key::{IndexKey, InvalidKey};
+use crate::random;
 
 /// More than a key's text is no key, and need not be read.
 const MAX_LEN: usize = 256;
@@ -53,12 +55,25 @@ pub(crate) fn read_or_create(path: &Path) -> Result<IndexKey, Error> {
 
 /// Under a temporary name first: a file by the real name is whole, and none is ever overwritten.
 fn create(path: &Path, key: &IndexKey) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".index-key-").tempfile_in(folder_of(path))?; // mode 0600
+    let mut file = temporary_file(folder_of(path))?;
     file.write_all(key.to_text().as_bytes())?;
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;
     file.persist_noclobber(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// A new file in `folder`, for its owner alone. Its name is of the system's random numbers.
+fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut name = [0; 8];
+    random::fill(&mut name).map_err(io::Error::other)?;
+    let path = folder.join(format!(".index-key-{:016x}", u64::from_le_bytes(name)));
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path)?;
+    Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?))
 }
 
 fn folder_of(path: &Path) -> &Path {

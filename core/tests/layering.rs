@@ -11,7 +11,7 @@ const ALLOWED: [(&str, &[&str]); 12] = [
     ("strongroom", &["builder", "error", "record", "key", "locator", "cobblestone", "storage"]),
     ("builder", &["strongroom", "error", "index_key_file", "key", "locator", "storage"]),
     ("error", &["record", "key", "cobblestone", "storage", "random"]),
-    ("index_key_file", &["error", "key"]),
+    ("index_key_file", &["error", "key", "random"]),
     ("record", &[]),
     ("key", &["random"]),
     ("locator", &["key"]),

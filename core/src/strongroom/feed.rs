@@ -2,9 +2,9 @@
 //! the other writes.
 
 use std::mem::ManuallyDrop;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::relay::{Receiver, Sender, relay};
 use crate::error::Error;
 use crate::storage::Upload;
 
@@ -51,16 +51,16 @@ impl Feed {
     }
 
     fn start(upload: Box<dyn Upload>) -> Self {
-        let (pieces, inbox) = sync_channel::<Vec<u8>>(1);
-        let (outbox, spare) = sync_channel(2);
-        // The upload follows by a channel of its own: where no thread is to be had, it is still here.
-        let (hand_over, handed_over) = sync_channel::<Box<dyn Upload>>(1);
+        let (pieces, inbox) = relay::<Vec<u8>>();
+        let (outbox, spare) = relay();
+        // The upload follows by a relay of its own: where no thread is to be had, it is still here.
+        let (hand_over, handed_over) = relay::<Box<dyn Upload>>();
         let work = move || {
-            let mut upload = handed_over.recv().map_err(|_| failed_before())?;
-            for mut piece in inbox {
+            let mut upload = handed_over.receive().ok_or_else(failed_before)?;
+            while let Some(mut piece) = inbox.receive() {
                 upload.write(&piece)?;
                 piece.clear();
-                let _ = outbox.try_send(piece);
+                outbox.offer(piece);
             }
             Ok(upload)
         };
@@ -80,7 +80,7 @@ impl Feed {
 /// A thread that writes to an upload.
 pub(super) struct Feeder {
     /// `None` once there is no more to write.
-    pieces: Option<SyncSender<Vec<u8>>>,
+    pieces: Option<Sender<Vec<u8>>>,
     /// Buffers that can be used again.
     spare: Option<Receiver<Vec<u8>>>,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
@@ -92,7 +92,7 @@ impl Feeder {
         if std::process::id() != self.process {
             return Err(Error::Forked); // the thread is the parent's
         }
-        let spare = self.spare.as_ref().and_then(|spare| spare.try_recv().ok());
+        let spare = self.spare.as_ref().and_then(Receiver::take);
         let piece = std::mem::replace(bytes, spare.unwrap_or_default());
         match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
             Some(Ok(())) => Ok(()),

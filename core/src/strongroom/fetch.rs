@@ -4,9 +4,9 @@
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use super::relay::{Receiver, Sender, relay};
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
 use crate::locator::Locator;
@@ -126,7 +126,7 @@ impl Fetcher {
 /// A thread that fetches the next piece while the present one is opened.
 struct Ahead {
     /// These two are `None` when it is to end.
-    requests: Option<SyncSender<Request>>,
+    requests: Option<Sender<Request>>,
     pieces: Option<Receiver<Result<Piece, Error>>>,
     thread: Option<JoinHandle<()>>,
     /// The chunks that are being fetched.
@@ -140,10 +140,10 @@ type Request = (Piece, Range<u64>, usize);
 impl Ahead {
     /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
     fn start(source: Source) -> Option<Self> {
-        let (requests, inbox) = sync_channel::<Request>(1);
-        let (outbox, pieces) = sync_channel(1);
+        let (requests, inbox) = relay::<Request>();
+        let (outbox, pieces) = relay();
         let work = move || {
-            for (piece, chunks, len) in inbox {
+            while let Some((piece, chunks, len)) = inbox.receive() {
                 if outbox.send(piece.fill(&source, chunks, len)).is_err() {
                     break; // the reader is gone
                 }
@@ -165,7 +165,7 @@ impl Ahead {
             return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
         }
         let Some(awaited) = self.awaited.take() else { return Ok(None) };
-        let piece = self.pieces.as_ref().and_then(|pieces| pieces.recv().ok());
+        let piece = self.pieces.as_ref().and_then(Receiver::receive);
         Ok(piece.filter(|_| awaited == *chunks))
     }
 

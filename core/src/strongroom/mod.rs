@@ -3,6 +3,7 @@
 mod feed;
 mod fetch;
 mod reader;
+mod relay;
 mod writer;
 
 use std::fmt;

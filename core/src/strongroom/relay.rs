@@ -1,0 +1,134 @@
+//! Handing values from one thread to another, one at a time.
+//!
+//! The standard library's channels would do, but for this: who waits at one gets a handle of its thread, which nobody
+//! frees in the main thread of a C or Python program. Leak checkers report it there as ours.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+/// Two ends, with room for one value between them.
+pub(super) fn relay<T>() -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared { slot: Mutex::new(Slot { value: None, ended: false }), changed: Condvar::new() });
+    (Sender(Arc::clone(&shared)), Receiver(shared))
+}
+
+pub(super) struct Sender<T>(Arc<Shared<T>>);
+
+pub(super) struct Receiver<T>(Arc<Shared<T>>);
+
+struct Shared<T> {
+    slot: Mutex<Slot<T>>,
+    changed: Condvar,
+}
+
+struct Slot<T> {
+    value: Option<T>,
+    /// One of the ends is gone.
+    ended: bool,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Slot<T>> {
+        // No panic can come while it is held.
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits as long as there is another end and `wait` says so.
+    fn wait_while(&self, wait: impl Fn(&Slot<T>) -> bool) -> MutexGuard<'_, Slot<T>> {
+        let waited = self.changed.wait_while(self.lock(), |slot| !slot.ended && wait(slot));
+        waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.lock().ended = true;
+        self.changed.notify_one();
+    }
+}
+
+impl<T> Sender<T> {
+    /// Hands `value` over, once there is room for it. Gives it back where the receiver is gone.
+    pub(super) fn send(&self, value: T) -> Result<(), T> {
+        let mut slot = self.0.wait_while(|slot| slot.value.is_some());
+        if slot.ended {
+            return Err(value);
+        }
+        slot.value = Some(value);
+        self.0.changed.notify_one();
+        Ok(())
+    }
+
+    /// Hands `value` over if there is room for it; otherwise it is dropped.
+    pub(super) fn offer(&self, value: T) {
+        self.0.lock().value.get_or_insert(value);
+        self.0.changed.notify_one();
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next value, once it is there; `None` where the sender is gone and there is none left.
+    pub(super) fn receive(&self) -> Option<T> {
+        let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
+        self.0.changed.notify_one();
+        value
+    }
+
+    /// The next value, if it is there.
+    pub(super) fn take(&self) -> Option<T> {
+        let value = self.0.lock().value.take();
+        self.0.changed.notify_one();
+        value
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn all_values_come_in_order() {
+        let (sender, receiver) = relay();
+        let receive = thread::spawn(move || std::iter::from_fn(|| receiver.receive()).collect::<Vec<_>>());
+        for value in 0..100_000 {
+            sender.send(value).unwrap();
+        }
+        drop(sender);
+        assert!(receive.join().unwrap().into_iter().eq(0..100_000), "the last value comes after the sender is gone");
+    }
+
+    #[test]
+    fn nobody_waits_for_an_end_that_is_gone() {
+        let (sender, receiver) = relay();
+        sender.send(1).unwrap();
+        let send = thread::spawn(move || sender.send(2)); // there is no room
+        drop(receiver);
+        assert_eq!(send.join().unwrap(), Err(2));
+
+        let (sender, receiver) = relay::<u8>();
+        let receive = thread::spawn(move || receiver.receive());
+        drop(sender);
+        assert_eq!(receive.join().unwrap(), None);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_dropped() {
+        let (sender, receiver) = relay();
+        assert_eq!(receiver.take(), None);
+        sender.offer(1);
+        sender.offer(2);
+        assert_eq!(receiver.take(), Some(1));
+        assert_eq!(receiver.take(), None);
+    }
+}
