@@ -3,6 +3,9 @@
 CARGO ?= cargo
 PYTHON ?= python3
 JUDGES := target/judges-venv
+LIBRARY := target/libstrongroom
+
+export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO
 
 .PHONY: help
 help: ## List what can be made
@@ -14,20 +17,39 @@ demo: ## Store a file, show its key, retrieve it, search the database for it
 	@sh cli/demo.sh target/release/strongroom README.md
 
 .PHONY: test
-test: $(JUDGES)/ready ## Run all tests
+test: $(JUDGES)/ready test-c ## Run all tests
 	$(CARGO) test --workspace --all-features
 	STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python \
 		$(CARGO) test -p strongroom --all-features --test judges -- --ignored
+
+.PHONY: test-c
+test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the library as it is installed
+	rm -rf target/c/installed
+	PREFIX=$(CURDIR)/target/c/installed ffi/packaging/install.sh $(LIBRARY)
+	$(MAKE) --no-print-directory -f ffi/tests/Makefile OUT=$(CURDIR)/target/c \
+		PYTHON=$(CURDIR)/$(JUDGES)/bin/python CMAKE=$(CURDIR)/$(JUDGES)/bin/cmake
 
 .PHONY: test-large
 test-large: ## Send 4 GiB through the program (needs 9 GB of disk and GNU time)
 	$(CARGO) test --release -p strongroom-cli --test streams -- --ignored --nocapture
 
-# The independent implementations that judge ours, in a Python environment of their own.
-$(JUDGES)/ready: core/tests/judges/requirements.txt
+# The independent implementations that judge ours, and CMake, in a Python environment of their own.
+$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt
 	$(PYTHON) -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check -r $<
+	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check $(^:%=-r %)
 	touch $@
+
+.PHONY: library
+library: ## Build libstrongroom, shared and static, into target/libstrongroom (Linux)
+	ffi/packaging/build.sh $(LIBRARY)
+
+.PHONY: install
+install: library ## Install libstrongroom and its header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
+	ffi/packaging/install.sh $(LIBRARY)
+
+.PHONY: header
+header: ## Write include/strongroom.h anew from the sources
+	UPDATE=1 $(CARGO) test --quiet -p strongroom-ffi --test header
 
 .PHONY: fmt
 fmt: ## Format the sources

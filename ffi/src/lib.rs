@@ -64,3 +64,6 @@ pub mod status;
 pub mod store;
 pub mod version;
 pub mod writer;
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,7 @@ use std::{env, fs};
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
 /// The modules, in an order that teaches.
-const SECTIONS: [&str; 9] =
-    ["version", "status", "key", "store", "records", "many", "writer", "reader", "callbacks"];
+const SECTIONS: [&str; 9] = ["version", "status", "key", "store", "records", "many", "writer", "reader", "callbacks"];
 
 /// Types that functions of other modules take.
 const TYPES: [&str; 3] = ["strongroom_status", "strongroom_error", "strongroom_buffer"];
@@ -124,6 +123,9 @@ fn the_header_is_what_the_sources_say() {
     let committed = fs::read_to_string(&path).unwrap_or_default();
     if committed != expected {
         let diff = similar::TextDiff::from_lines(&committed, &expected);
-        panic!("include/strongroom.h is not what the sources say (`make header` rewrites it):\n{}", diff.unified_diff());
+        panic!(
+            "include/strongroom.h is not what the sources say (`make header` rewrites it):\n{}",
+            diff.unified_diff()
+        );
     }
 }

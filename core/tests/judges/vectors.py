@@ -59,12 +59,16 @@ def check_record(vector: dict[str, Any]) -> bytes:
     return record
 
 
-def check_invalid(vector: dict[str, Any], records: dict[str, bytes]) -> None:
+def invalid_record(vector: dict[str, Any], records: dict[str, bytes]) -> bytes:
     parts = [vector["record"]] if isinstance(vector["record"], str) else vector["record"]
-    record = b"".join(
+    return b"".join(
         bytes.fromhex(part) if isinstance(part, str) else records[part["of"]][part["from"] : part["to"]]
         for part in parts
     )
+
+
+def check_invalid(vector: dict[str, Any], records: dict[str, bytes]) -> None:
+    record = invalid_record(vector, records)
     record_key, id = bytes.fromhex(vector["record_key"]), bytes.fromhex(vector["id"])
     try:
         f.open_record(record_key, id, record)

@@ -1,0 +1,29 @@
+#!/bin/sh
+# Builds libstrongroom.so and libstrongroom.a for Linux into a folder: build.sh FOLDER
+#
+# Of the static library, only the functions of the header can be linked against: the SQLite inside does not clash with a
+# program's own, nor does the Rust inside with another Rust library.
+set -eu
+cd "$(dirname "$0")/../.."
+out=$1
+mkdir -p "$out"
+target=${CARGO_TARGET_DIR:-target}
+
+${CARGO:-cargo} rustc --quiet --release --locked -p strongroom-ffi -- \
+    --print "native-static-libs=$target/release/native-static-libs.txt" 2>"$out/messages" || { cat "$out/messages" >&2; exit 1; }
+rm "$out/messages"
+
+# What the compiler driver adds by itself is left out: it knows better for a fully static program.
+tr ' ' '\n' <"$target/release/native-static-libs.txt" | awk '!/^-l(c|gcc_s)$/ && !seen[$0]++' | xargs >"$out/libs.private"
+
+objcopy --strip-unneeded "$target/release/libstrongroom.so" "$out/libstrongroom.so"
+
+sed -n 's/.*\(strongroom_[a-z_]*\)(.*/\1/p' include/strongroom.h | sort -u >"$out/functions"
+ld -r --gc-sections $(sed 's/^/-u /' "$out/functions") -o "$out/strongroom.o" \
+    --whole-archive "$target/release/libstrongroom.a"
+# The sections hold the compiler's own intermediate code, which confuses other tools.
+objcopy --keep-global-symbols="$out/functions" --strip-unneeded --remove-section=.llvmbc --remove-section=.llvmcmd \
+    "$out/strongroom.o"
+rm -f "$out/libstrongroom.a"
+ar rcsD "$out/libstrongroom.a" "$out/strongroom.o"
+rm "$out/strongroom.o" "$out/functions"

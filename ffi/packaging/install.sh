@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs the libraries that build.sh made, the header, and what pkg-config and CMake need: install.sh FOLDER
+#
+# PREFIX, LIBDIR and INCLUDEDIR say where they will be found, DESTDIR where they are put before that.
+set -eu
+cd "$(dirname "$0")/../.."
+built=$1
+prefix=${PREFIX:-/usr/local}
+libdir=${LIBDIR:-$prefix/lib}
+includedir=${INCLUDEDIR:-$prefix/include}
+version=$(sed -n 's/^#define STRONGROOM_VERSION "\(.*\)"/\1/p' include/strongroom.h)
+soversion=$(objdump -p "$built/libstrongroom.so" | sed -n 's/ *SONAME *libstrongroom\.so\.//p')
+
+fill() {
+    sed -e "s|@PREFIX@|$prefix|" -e "s|@LIBDIR@|$libdir|" -e "s|@INCLUDEDIR@|$includedir|" \
+        -e "s|@VERSION@|$version|" -e "s|@SOVERSION@|$soversion|" -e "s|@LIBS_PRIVATE@|$(cat "$built/libs.private")|" \
+        -e "s|@TO_PREFIX@|$(realpath --canonicalize-missing --relative-to="$libdir/cmake/strongroom" "$prefix")|" \
+        -e "s|@FROM_PREFIX_TO_LIB@|$(realpath --canonicalize-missing --relative-to="$prefix" "$libdir")|" \
+        -e "s|@FROM_PREFIX_TO_INCLUDE@|$(realpath --canonicalize-missing --relative-to="$prefix" "$includedir")|" \
+        "ffi/packaging/$1.in" >"$built/$1"
+    install -D -m 644 "$built/$1" "${DESTDIR:-}$2/$1"
+}
+
+install -D -m 644 include/strongroom.h "${DESTDIR:-}$includedir/strongroom.h"
+install -D -m 755 "$built/libstrongroom.so" "${DESTDIR:-}$libdir/libstrongroom.so.$version"
+ln -sf "libstrongroom.so.$version" "${DESTDIR:-}$libdir/libstrongroom.so.$soversion"
+ln -sf "libstrongroom.so.$soversion" "${DESTDIR:-}$libdir/libstrongroom.so"
+install -D -m 644 "$built/libstrongroom.a" "${DESTDIR:-}$libdir/libstrongroom.a"
+fill strongroom.pc "$libdir/pkgconfig"
+fill strongroom-config.cmake "$libdir/cmake/strongroom"
+fill strongroom-config-version.cmake "$libdir/cmake/strongroom"

@@ -1,0 +1,311 @@
+//! What C cannot test: panics under every function, that every function stops them, and that the statuses are the
+//! library's errors.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::path::PathBuf;
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::{fs, panic, slice};
+
+use ::strongroom::storage::{Entry, Error, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload};
+use ::strongroom::{IndexKey, Strongroom};
+
+use crate::boundary::{outcome, quietly};
+use crate::callbacks::*;
+use crate::key::*;
+use crate::many::*;
+use crate::reader::*;
+use crate::records::*;
+use crate::status::*;
+use crate::store::*;
+use crate::writer::*;
+
+/// A storage that panics from some moment on.
+#[derive(Debug)]
+struct Panicking {
+    inner: Arc<MemoryStorage>,
+    armed: Arc<AtomicBool>,
+}
+
+impl Panicking {
+    fn inner(&self) -> &Arc<MemoryStorage> {
+        assert!(!self.armed.load(Ordering::Relaxed), "injected");
+        &self.inner
+    }
+}
+
+impl Storage for Panicking {
+    fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+        self.inner().put(locator, record, mode)
+    }
+
+    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+        self.inner().create_many(records)
+    }
+
+    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+        self.inner().get(locator)
+    }
+
+    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.inner().get_many(locators)
+    }
+
+    fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
+        self.inner().info(locator)
+    }
+
+    fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        self.inner().read_at(locator, head, offset, buffer)
+    }
+
+    fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
+        let inner = Arc::clone(self.inner()).upload(locator, mode)?;
+        Ok(Box::new(PanickingUpload { inner, armed: Arc::clone(&self.armed) }))
+    }
+
+    fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+        self.inner().delete(locator, expected)
+    }
+
+    fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner().list(after, limit)
+    }
+
+    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
+        self.inner().check_value()
+    }
+
+    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
+        self.inner().init_check_value(value)
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.inner().stats()
+    }
+
+    fn maintain(&self) -> Result<(), Error> {
+        self.inner().maintain()
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        self.inner().close()
+    }
+}
+
+#[derive(Debug)]
+struct PanickingUpload {
+    inner: Box<dyn Upload>,
+    armed: Arc<AtomicBool>,
+}
+
+impl Upload for PanickingUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        assert!(!self.armed.load(Ordering::Relaxed), "injected");
+        self.inner.write(bytes)
+    }
+
+    fn commit(self: Box<Self>) -> Result<(), Error> {
+        assert!(!self.armed.load(Ordering::Relaxed), "injected");
+        self.inner.commit()
+    }
+}
+
+unsafe extern "C" fn no_data(_: *mut c_void, _: *mut c_void, _: usize) -> isize {
+    0
+}
+
+unsafe extern "C" fn no_matter(_: *mut c_void, _: *const c_void, _: usize) -> c_int {
+    0
+}
+
+fn no_error() -> strongroom_error {
+    strongroom_error { status: strongroom_status::STRONGROOM_OK, message: [0; STRONGROOM_ERROR_MESSAGE_SIZE] }
+}
+
+fn message(error: &strongroom_error) -> &str {
+    let chars: &[c_char] = &error.message;
+    // SAFETY: a character of C is a byte.
+    let bytes = unsafe { slice::from_raw_parts(chars.as_ptr().cast(), chars.len()) };
+    CStr::from_bytes_until_nul(bytes).unwrap().to_str().unwrap()
+}
+
+#[test]
+fn a_panic_becomes_a_status() {
+    panic::set_hook(Box::new(|_| {})); // the panics below are expected
+    let armed = Arc::new(AtomicBool::new(false));
+    let storage = Panicking { inner: Arc::new(MemoryStorage::new()), armed: Arc::clone(&armed) };
+    let builder = Strongroom::builder().storage(Arc::new(storage)).index_key(IndexKey::generate().unwrap());
+    let store = Box::into_raw(Box::new(strongroom(builder.open().unwrap())));
+    let mut error = no_error();
+    let (id, id_len) = (b"id".as_ptr().cast::<c_void>(), 2);
+    let long = vec![7_u8; 3 << 20];
+    let (data, data_len) = (long.as_ptr().cast::<c_void>(), long.len());
+    let mut key = strongroom_record_key { bytes: [1; 32] };
+    let other = strongroom_record_key { bytes: [2; 32] };
+    let mut buffer = strongroom_buffer::NONE;
+    let (mut writer, mut reader) = (null_mut(), null_mut());
+    let (mut flag, mut len, mut long_len) = (false, 0, 0);
+    let mut room = [0_u8; 8];
+    let room = room.as_mut_ptr().cast::<c_void>();
+    let mut stats = strongroom_stats { records: 0, bytes: 0 };
+    let item = strongroom_item { id, id_len, data, data_len: 4 };
+    let mut new_key = strongroom_record_key { bytes: [0; 32] };
+
+    macro_rules! each_is {
+        ($status:ident: $($call:expr),* $(,)?) => {$(
+            // SAFETY: all pointers are to values of this function.
+            assert_eq!(unsafe { $call }, strongroom_status::$status, "{}: {}", stringify!($call), message(&error));
+            assert_eq!(error.status, strongroom_status::$status);
+        )*};
+    }
+
+    each_is! { STRONGROOM_OK:
+        strongroom_store_with_key(store, id, id_len, &raw const key, data, data_len, &raw mut error),
+        strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
+        strongroom_create_record(store, b"new".as_ptr().cast(), 3, &raw mut writer, &raw mut error),
+    }
+    let request = strongroom_request { id, id_len, key: &raw const key };
+    let mut result = strongroom_result { status: strongroom_status::STRONGROOM_OK, data: strongroom_buffer::NONE };
+    armed.store(true, Ordering::Relaxed);
+    each_is! { STRONGROOM_INTERNAL:
+        strongroom_store(store, id, id_len, data, data_len, &raw mut new_key, &raw mut error),
+        strongroom_store_with_key(store, id, id_len, &raw const other, data, data_len, &raw mut error),
+        strongroom_retrieve(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
+        strongroom_retrieve_into(store, id, id_len, &raw const key, room, 8, &raw mut len, &raw mut error),
+        strongroom_retrieve_range(store, id, id_len, &raw const key, 0, 1, &raw mut buffer, &raw mut error),
+        strongroom_replace(store, id, id_len, &raw const key, data, 1, &raw mut new_key, &raw mut error),
+        strongroom_replace_with_key(store, id, id_len, &raw const key, &raw const other, data, 1, &raw mut error),
+        strongroom_delete(store, id, id_len, &raw const key, &raw mut error),
+        strongroom_erase(store, id, id_len, &raw mut flag, &raw mut error),
+        strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),
+        strongroom_get_stats(store, &raw mut stats, &raw mut error),
+        strongroom_maintain(store, &raw mut error),
+        strongroom_store_many(store, &raw const item, 1, &raw mut new_key, &raw mut error),
+        strongroom_retrieve_many(store, &raw const request, 1, &raw mut result, &raw mut error),
+        strongroom_create_record(store, id, id_len, &raw mut writer, &raw mut error),
+        strongroom_create_record_with_key(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
+        strongroom_replace_record(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
+        strongroom_writer_write(writer, data, data_len, &raw mut error),
+        strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
+        strongroom_reader_len(reader, &raw mut long_len, &raw mut error),
+        strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
+        strongroom_store_stream(store, id, id_len, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
+        strongroom_store_stream_with_key(store, id, id_len, &raw const other, Some(no_data), null_mut(), &raw mut error),
+        strongroom_replace_stream(store, id, id_len, &raw const key, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
+        strongroom_retrieve_stream(store, id, id_len, &raw const key, Some(no_matter), null_mut(), &raw mut error),
+    }
+    assert_eq!(message(&error), "an internal fault: please report it: a panic was caught");
+    armed.store(false, Ordering::Relaxed);
+
+    // The handles are still good for what does not need what the panic took.
+    each_is! { STRONGROOM_OK:
+        strongroom_retrieve(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
+        strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
+    }
+    assert_eq!((buffer.len, len), (data_len, 8));
+    each_is! { STRONGROOM_INVALID_ARGUMENT:
+        strongroom_writer_write(writer, data, data_len, &raw mut error),
+        strongroom_writer_finish(writer, &raw mut key, &raw mut error),
+    }
+    armed.store(true, Ordering::Relaxed);
+    // SAFETY: each was given out above, and is not used again.
+    unsafe {
+        strongroom_buffer_free(&raw mut buffer);
+        strongroom_writer_free(writer);
+        strongroom_reader_free(reader);
+        assert_eq!(strongroom_close(store, &raw mut error), strongroom_status::STRONGROOM_INTERNAL);
+    }
+    quietly(|| panic!("injected"));
+    assert_eq!(outcome(null_mut(), || panic!("injected")), strongroom_status::STRONGROOM_INTERNAL);
+    let _ = panic::take_hook();
+}
+
+#[test]
+fn every_function_stops_panics() {
+    // Comparisons and wiping of memory, and looking into a table.
+    let plain = ["_equal(", "strongroom_wipe(", "strongroom_version(", "strongroom_status_"];
+    let mut functions = 0;
+    let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
+    for source in fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path()) {
+        if source.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&source).unwrap();
+        for function in text.split("#[unsafe(no_mangle)]").skip(1) {
+            let (signature, body) = function.split_once("{\n").unwrap();
+            let guarded = ["outcome(error, || {", "quietly(|| "].iter().any(|guard| {
+                body.lines().find(|line| !line.trim().starts_with("//")).unwrap().trim().starts_with(guard)
+            });
+            assert!(guarded || plain.iter().any(|name| signature.contains(name)), "{signature}");
+            functions += 1;
+        }
+    }
+    assert!(functions > 40, "{functions}");
+}
+
+#[test]
+fn statuses_are_the_errors() {
+    use ::strongroom::Error::*;
+    let source = || -> Box<dyn std::error::Error + Send + Sync> { "the source".into() };
+    let errors = [
+        NotFound,
+        AlreadyExists,
+        WrongKey,
+        Corrupt,
+        InvalidKey(::strongroom::InvalidKey::Text),
+        InvalidId,
+        Unsupported("it".into()),
+        TooLarge,
+        IndexKeyMismatch,
+        IndexKeyMissing { path: "index-key".into() },
+        Conflict,
+        Busy,
+        StorageFull,
+        Storage(source()),
+        Indeterminate(source()),
+        Poisoned,
+        Forked,
+        Closed,
+        InvalidArgument("it".into()),
+        Expired,
+        Internal(source()),
+    ];
+    for error in errors {
+        let status = strongroom_status::of(&error);
+        // SAFETY: both are texts of the library's.
+        let (name, text) = unsafe {
+            (
+                CStr::from_ptr(strongroom_status_name(status as c_int)),
+                CStr::from_ptr(strongroom_status_message(status as c_int)),
+            )
+        };
+        assert_eq!(status as c_int, c_int::from(error.code()));
+        assert_eq!(name.to_str().unwrap(), error.name());
+        // Where an error has no words of its own, the text is the error's.
+        if !matches!(error, InvalidKey(_) | Unsupported(_) | IndexKeyMissing { .. } | InvalidArgument(_)) {
+            assert_eq!(text.to_str().unwrap(), error.to_string());
+        }
+        let mut more = no_error();
+        more.set(Some(&error));
+        assert!(message(&more).starts_with(&error.to_string()));
+        assert_eq!(
+            matches!(error, Storage(_) | Indeterminate(_) | Internal(_)),
+            message(&more).ends_with(": the source")
+        );
+    }
+}
+
+#[test]
+fn a_long_message_is_cut_between_characters() {
+    let mut error = no_error();
+    for extra in 0..4 {
+        let path = "x".repeat(extra) + &"\u{20ac}".repeat(1000);
+        error.set(Some(&::strongroom::Error::InvalidArgument(path.clone().into())));
+        let cut = message(&error);
+        assert!(path.starts_with(cut) && (1017..1020).contains(&cut.len()), "{}", cut.len());
+    }
+    error.set(None);
+    assert_eq!(message(&error), "");
+}

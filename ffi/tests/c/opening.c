@@ -1,0 +1,156 @@
+// Opening with choices, versions, statuses, and keys.
+
+#include "testsupport.h"
+
+static void versions_and_statuses(void) {
+    char version[32];
+    snprintf(version, sizeof version, "%d.%d.%d", STRONGROOM_VERSION_MAJOR, STRONGROOM_VERSION_MINOR,
+             STRONGROOM_VERSION_PATCH);
+    CHECK(strcmp(version, STRONGROOM_VERSION) == 0);
+    CHECK(strcmp(version, strongroom_version()) == 0);
+
+    CHECK(strcmp(strongroom_status_name(STRONGROOM_OK), "Ok") == 0);
+    CHECK(strcmp(strongroom_status_name(STRONGROOM_WRONG_KEY), "WrongKey") == 0);
+    CHECK(strcmp(strongroom_status_name(STRONGROOM_INTERNAL), "Internal") == 0);
+    const int wrong[] = {-1, 21, 98, 100, 1000, -2147483647 - 1, 2147483647};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        CHECK(strcmp(strongroom_status_name(wrong[i]), "Unknown") == 0);
+        CHECK(strstr(strongroom_status_message(wrong[i]), "does not know") != NULL);
+    }
+    for (int status = 0; status <= 20; status++)
+        CHECK(strcmp(strongroom_status_name(status), "Unknown") != 0 && strlen(strongroom_status_message(status)) > 5);
+}
+
+static void keys(void) {
+    strongroom_error error;
+    strongroom_record_key a, b;
+    strongroom_index_key c, d;
+    char text[STRONGROOM_KEY_TEXT_SIZE];
+
+    CHECK_OK(strongroom_record_key_generate(&a, &error));
+    CHECK_OK(strongroom_record_key_generate(&b, &error));
+    CHECK(!strongroom_record_key_equal(&a, &b) && strongroom_record_key_equal(&a, &a));
+    CHECK_OK(strongroom_record_key_to_text(&a, text, &error));
+    CHECK(strlen(text) == STRONGROOM_KEY_TEXT_SIZE - 1 && strncmp(text, "srk1", 4) == 0);
+    CHECK_OK(strongroom_record_key_from_text(text, strlen(text), &b, &error));
+    CHECK(strongroom_record_key_equal(&a, &b));
+    CHECK_OK(strongroom_record_key_from_bytes(a.bytes, sizeof a.bytes, &b, &error));
+    CHECK(strongroom_record_key_equal(&a, &b));
+
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_index_key_from_text(text, strlen(text), &c, &error));
+    CHECK(strstr(error.message, "not a index key") != NULL || strstr(error.message, "not an index key") != NULL ||
+          strstr(error.message, "srx1") != NULL);
+    text[30] = text[30] == 'q' ? 'p' : 'q';
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text(text, strlen(text), &b, &error));
+    CHECK(strstr(error.message, "typo") != NULL);
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text("\xff\xfe", 2, &b, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text(NULL, 0, &b, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_bytes(a.bytes, 31, &b, &error));
+
+    CHECK_OK(strongroom_index_key_generate(&c, &error));
+    CHECK_OK(strongroom_index_key_to_text(&c, text, &error));
+    CHECK(strncmp(text, "srx1", 4) == 0);
+    CHECK_OK(strongroom_index_key_from_text(text, strlen(text), &d, &error));
+    CHECK(strongroom_index_key_equal(&c, &d));
+    CHECK_OK(strongroom_index_key_from_bytes(a.bytes, sizeof a.bytes, &d, &error));
+    CHECK(!strongroom_index_key_equal(&c, &d));
+
+    // What was wiped is no key, and like none.
+    strongroom_wipe(&a, sizeof a);
+    for (size_t i = 0; i < sizeof a.bytes; i++)
+        CHECK(a.bytes[i] == 0);
+    CHECK(!strongroom_record_key_equal(&a, &a));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_to_text(&a, text, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_bytes(a.bytes, sizeof a.bytes, &b, &error));
+}
+
+static void options(void) {
+    strongroom_error error;
+    strongroom *store = NULL;
+    strongroom_index_key index_key, other;
+    char text[STRONGROOM_KEY_TEXT_SIZE];
+    strongroom_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+
+    options.flags = STRONGROOM_MUST_EXIST;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("none.db", &options, &store, &error));
+    CHECK(strstr(error.message, "none.db") != NULL && access("none.db", F_OK) != 0 && store == NULL);
+
+    options.flags = STRONGROOM_RELAXED_DURABILITY;
+    CHECK_OK(strongroom_index_key_generate(&index_key, &error));
+    CHECK_OK(strongroom_index_key_generate(&other, &error));
+    options.index_key = &index_key;
+    CHECK_OK(strongroom_open("given.db", &options, &store, &error));
+    close_store(store);
+    CHECK(access("given.db.index-key", F_OK) != 0);
+    CHECK_STATUS(STRONGROOM_INDEX_KEY_MISSING, strongroom_open("given.db", NULL, &store, &error));
+    CHECK(strstr(error.message, "given.db.index-key") != NULL);
+    options.index_key = &other;
+    CHECK_STATUS(STRONGROOM_INDEX_KEY_MISMATCH, strongroom_open("given.db", &options, &store, &error));
+    memset(&other, 0, sizeof other);
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_open("given.db", &options, &store, &error));
+
+    CHECK_OK(strongroom_index_key_to_text(&index_key, text, &error));
+    FILE *file = fopen("key", "w");
+    CHECK(file != NULL && fprintf(file, "%s\n", text) > 0 && fclose(file) == 0);
+    options.index_key_file = "key";
+    options.index_key = &index_key;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
+    options.index_key = NULL;
+    options.flags = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY;
+    CHECK_OK(strongroom_open("given.db", &options, &store, &error));
+    close_store(store);
+
+    for (unsigned bit = 2; bit < 64; bit++) {
+        options.flags = UINT64_C(1) << bit;
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
+    }
+    options.flags = 0;
+
+    // A later version's options: good as long as they ask for nothing new.
+    struct {
+        strongroom_options known;
+        uint64_t later;
+    } longer;
+    memset(&longer, 0, sizeof longer);
+    longer.known = options;
+    longer.known.size = sizeof longer;
+    CHECK_OK(strongroom_open("given.db", &longer.known, &store, &error));
+    close_store(store);
+    longer.later = 1;
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_open("given.db", &longer.known, &store, &error));
+    const size_t wrong[] = {0, 1, sizeof options - 1, SIZE_MAX, SIZE_MAX / 2, 4097};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        options.size = wrong[i];
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
+    }
+
+    // Paths.
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("", NULL, &store, &error));
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("no/such/folder/records.db", NULL, &store, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(".", NULL, &store, &error));
+    CHECK_OK(strongroom_open("not UTF-8 \xff\xfe.db", NULL, &store, &error));
+    close_store(store);
+    CHECK(access("not UTF-8 \xff\xfe.db", F_OK) == 0);
+    // A long path is cut in the message, not written past its end.
+    char path[4000];
+    memset(path, 'x', sizeof path - 1);
+    path[sizeof path - 1] = 0;
+    CHECK(strongroom_open(path, NULL, &store, &error) != STRONGROOM_OK);
+    CHECK(strlen(error.message) < sizeof error.message);
+    // Without an error, only the status tells.
+    CHECK(strongroom_open(".", NULL, &store, NULL) == STRONGROOM_INVALID_ARGUMENT);
+}
+
+int main(void) {
+    strongroom_error error;
+    enter_folder();
+    versions_and_statuses();
+    keys();
+    options();
+    CHECK_OK(strongroom_close(NULL, &error));
+    CHECK(strongroom_close(NULL, NULL) == STRONGROOM_OK);
+    leave_folder();
+    return 0;
+}
