@@ -68,8 +68,10 @@ doc: ## Build the documentation into target/doc
 	$(CARGO) doc --workspace --all-features --no-deps
 
 .PHONY: bench
-bench: ## Measure beside what people use today: the tables of benches/README.md
+bench: library ## Measure beside what people use today: the tables of benches/README.md
 	$(CARGO) run --release -p strongroom-benches --bin streams
+	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
+	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
 
 .PHONY: update-vectors
 update-vectors: ## Write docs/vectors.json anew; a difference is a change of the format

@@ -49,7 +49,7 @@ pub unsafe extern "C" fn strongroom_buffer_free(buffer: *mut strongroom_buffer) 
         let strongroom_buffer { data, len } = mem::replace(buffer, strongroom_buffer::NONE);
         // SAFETY: `new` made both of one boxed slice, or the data is NULL.
         if let Some(mut data) = unsafe { owned(std::ptr::slice_from_raw_parts_mut(data, len)) } {
-            data.zeroize();
+            (*data).zeroize(); // as a slice: a boxed one is wiped byte by byte
         }
     });
 }

@@ -150,8 +150,10 @@ impl strongroom_error {
     pub(crate) fn set(&mut self, error: Option<&Error>) {
         self.status = error.map_or(STRONGROOM_OK, strongroom_status::of);
         let text = error.map(text).unwrap_or_default();
-        // A long text ends before a character that does not fit.
-        let end = (0..STRONGROOM_ERROR_MESSAGE_SIZE).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        let mut end = text.len().min(STRONGROOM_ERROR_MESSAGE_SIZE - 1);
+        while !text.is_char_boundary(end) {
+            end -= 1; // 0 is one
+        }
         let chars = c_chars(&text).take(end).chain([0]);
         self.message.iter_mut().zip(chars).for_each(|(to, from)| *to = from);
     }
