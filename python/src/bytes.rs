@@ -1,0 +1,90 @@
+//! Bytes in and out of Python: without a copy where nobody else can change them, with one that is wiped where somebody
+//! could.
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyMemoryView, PySlice};
+use strongroom::Error;
+use zeroize::Zeroizing;
+
+use crate::error::Failure;
+
+/// Bytes that stay as they are while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of what
+/// any other buffer holds.
+pub(crate) enum Data<'a> {
+    Borrowed(&'a [u8]),
+    Copied(Zeroizing<Vec<u8>>),
+}
+
+impl AsRef<[u8]> for Data<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.extract() {
+            return Ok(Self::Borrowed(bytes));
+        }
+        let py = object.py();
+        let buffer = match PyBuffer::<u8>::get(&object) {
+            Ok(buffer) => buffer,
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
+            Err(_) => PyBuffer::get(&byte_view(&object)?)?, // its elements are not bytes
+        };
+        Ok(Self::Copied(Zeroizing::new(buffer.to_vec(py)?)))
+    }
+}
+
+/// An id: text as its UTF-8, or bytes.
+pub(crate) struct Id<'a>(Data<'a>);
+
+impl AsRef<[u8]> for Id<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(text) = object.cast::<pyo3::types::PyString>() {
+            // The error of Python's own would carry the id.
+            let text: &'a str = text.extract().map_err(|_| Failure::Core(Error::InvalidId))?;
+            return Ok(Self(Data::Borrowed(text.as_bytes())));
+        }
+        object.extract().map(Self)
+    }
+}
+
+fn not_bytes(object: &Bound<'_, PyAny>) -> PyErr {
+    let found = object.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("a bytes-like object is needed, not '{found}'"))
+}
+
+/// A memoryview of the object's bytes, one behind the other.
+pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    PyMemoryView::from(object)?.call_method1("cast", ("B",))
+}
+
+/// Copies `bytes` into a [`byte_view`], from `offset` on.
+///
+/// Not while detached: another thread may read or write the buffer at the same time, which only the interpreter may
+/// let happen.
+pub(crate) fn write_into(view: &Bound<'_, PyAny>, offset: usize, bytes: &[u8]) -> PyResult<()> {
+    let py = view.py();
+    let end = offset.checked_add(bytes.len()).and_then(|end| isize::try_from(end).ok());
+    let (Ok(start), Some(end)) = (isize::try_from(offset), end) else {
+        return Err(Failure::Core(Error::TooLarge).into());
+    };
+    let part = view.get_item(PySlice::new(py, start, end, 1))?;
+    PyBuffer::<u8>::get(&part)?.copy_from_slice(py, bytes)
+}
