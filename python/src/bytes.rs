@@ -1,20 +1,57 @@
 //! Bytes in and out of Python: without a copy where nobody else can change them, with one that is wiped where somebody
 //! could.
 
+use std::ops::{Deref, DerefMut};
+
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PySlice};
 use strongroom::Error;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::error::Failure;
+
+/// Plaintext, wiped on drop. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+}
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
 
 /// Bytes that stay as they are while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of what
 /// any other buffer holds.
 pub(crate) enum Data<'a> {
     Borrowed(&'a [u8]),
-    Copied(Zeroizing<Vec<u8>>),
+    Copied(Wiped),
 }
 
 impl AsRef<[u8]> for Data<'_> {
@@ -39,7 +76,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
             Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
             Err(_) => PyBuffer::get(&byte_view(&object)?)?, // its elements are not bytes
         };
-        Ok(Self::Copied(Zeroizing::new(buffer.to_vec(py)?)))
+        Ok(Self::Copied(buffer.to_vec(py)?.into()))
     }
 }
 

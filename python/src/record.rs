@@ -7,9 +7,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use strongroom::{Error, RecordReader, RecordWriter};
-use zeroize::Zeroizing;
 
-use crate::bytes::{Data, byte_view, write_into};
+use crate::bytes::{Data, Wiped, byte_view, write_into};
 use crate::error::Failure;
 use crate::key::Key;
 
@@ -54,6 +53,7 @@ fn closed() -> Failure {
     Failure::Python(PyValueError::new_err("I/O operation on closed file."))
 }
 
+/// What a :class:`strongroom.RecordReader` reads from.
 #[pyclass(frozen, module = "strongroom._strongroom")]
 pub(crate) struct NativeReader(Shared<RecordReader>);
 
@@ -65,7 +65,7 @@ impl NativeReader {
 
 #[pymethods]
 impl NativeReader {
-    /// Read `size` bytes, or all that are left if there are fewer or `size` is negative.
+    /// Read ``size`` bytes, or all that are left if there are fewer or ``size`` is negative.
     fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let left = py.detach(|| {
             self.0.with(|reader| {
@@ -89,7 +89,7 @@ impl NativeReader {
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
         let view = byte_view(buffer)?;
         let len = view.len()?;
-        let mut piece = Zeroizing::new(vec![0; len.min(PIECE)]);
+        let mut piece = Wiped::zeros(len.min(PIECE));
         let mut done = 0;
         while done < len {
             let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
@@ -136,6 +136,7 @@ fn invalid(text: &'static str) -> Failure {
     Error::InvalidArgument(text.into()).into()
 }
 
+/// What a :class:`strongroom.RecordWriter` writes to.
 #[pyclass(frozen, module = "strongroom._strongroom")]
 pub(crate) struct NativeWriter(Shared<RecordWriter>);
 
@@ -152,7 +153,7 @@ impl NativeWriter {
         py.detach(|| self.0.with(|writer| Key::copy(writer.key()))).map(Key::from)
     }
 
-    /// Write all of `data`; return its length.
+    /// Write all of ``data``; return its length.
     fn write(&self, py: Python<'_>, data: Data<'_>) -> Result<usize, Failure> {
         let data = data.as_ref();
         py.detach(|| self.0.with(|writer| Ok(writer.write_all(data)?)))?;

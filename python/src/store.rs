@@ -6,9 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyType};
 use strongroom::{Durability, Error, RecordKey};
-use zeroize::Zeroizing;
 
-use crate::bytes::{Data, Id, byte_view, write_into};
+use crate::bytes::{Data, Id, Wiped, byte_view, write_into};
 use crate::error::Failure;
 use crate::key::{IndexKey, Key};
 use crate::record::{NativeReader, NativeWriter};
@@ -97,7 +96,7 @@ impl Strongroom {
     /// :raises CorruptRecordError: It was altered or damaged.
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Zeroizing::new(py.detach(|| self.0.retrieve(id, key))?);
+        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
         Ok(PyBytes::new(py, &data))
     }
 
@@ -116,7 +115,7 @@ impl Strongroom {
         let view = byte_view(buffer)?;
         let room = view.len()?;
         // Not straight into the buffer, which other threads may use while this one is detached.
-        let data = Zeroizing::new(py.detach(|| self.0.retrieve(id, key))?);
+        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
         if data.len() > room {
             return Err(Error::TooLarge.into());
         }
@@ -137,7 +136,7 @@ impl Strongroom {
         stop: u64,
     ) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Zeroizing::new(py.detach(|| self.0.retrieve_range(id, key, start..stop))?);
+        let data = Wiped::from(py.detach(|| self.0.retrieve_range(id, key, start..stop))?);
         Ok(PyBytes::new(py, &data))
     }
 
@@ -212,7 +211,7 @@ impl Strongroom {
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
         let list = PyList::empty(py);
         for outcome in py.detach(|| self.0.retrieve_many(&items))? {
-            match outcome.map(Zeroizing::new).map_err(|error| PyErr::from(Failure::Core(error))) {
+            match outcome.map(Wiped::from).map_err(|error| PyErr::from(Failure::Core(error))) {
                 Ok(data) => list.append(PyBytes::new(py, &data))?,
                 Err(error) if return_exceptions => list.append(error.into_value(py))?,
                 Err(error) => return Err(error.into()),

@@ -24,6 +24,7 @@ class SupportsRead(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes, and none at the end."""
+        ...
 
 
 class RecordReader(io.RawIOBase):
