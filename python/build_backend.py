@@ -9,9 +9,11 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import maturin
-from maturin import (  # noqa: F401: what a build frontend asks for
+from maturin import (
+    build_editable,
     build_sdist,
     get_requires_for_build_editable,
     get_requires_for_build_sdist,
@@ -19,32 +21,40 @@ from maturin import (  # noqa: F401: what a build frontend asks for
     prepare_metadata_for_build_wheel,
 )
 
+__all__ = [
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_wheel",
+]
+
 HERE = Path(__file__).resolve().parent
 #: The workspace: in a checkout one level up, in a source distribution right here.
 ROOT = next(folder for folder in (HERE, HERE.parent) if (folder / "Cargo.lock").exists())
 
 
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    _remap_paths()
-    name = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
+def build_wheel(
+    wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
+) -> str:
+    """Build a wheel, as PEP 517 says, and return its name."""
+    os.environ["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(_compiler_flags())
+    name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     _rewrite_components(Path(wheel_directory, name))
     return name
 
 
-def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
-    return maturin.build_editable(wheel_directory, config_settings, metadata_directory)
-
-
-def _remap_paths():
+def _compiler_flags() -> list[str]:
     """Have the compiler name sources by where they belong, not by where they lie."""
     cargo = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo").resolve()
-    flags = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
-    flags = flags.split("\x1f") if flags is not None else os.environ.get("RUSTFLAGS", "").split()
-    flags += [f"--remap-path-prefix={ROOT}=strongroom", f"--remap-path-prefix={cargo}=cargo"]
-    os.environ["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
+    encoded = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
+    given = os.environ.get("RUSTFLAGS", "").split() if encoded is None else encoded.split("\x1f")
+    return [*given, f"--remap-path-prefix={ROOT}=strongroom", f"--remap-path-prefix={cargo}=cargo"]
 
 
-def _rewrite_components(wheel):
+def _rewrite_components(wheel: Path) -> None:
     """Cut the workspace's path from the wheel's list of components, and renew what RECORD says of it."""
     with zipfile.ZipFile(wheel) as archive:
         files = [(entry, archive.read(entry)) for entry in archive.infolist()]
@@ -60,6 +70,6 @@ def _rewrite_components(wheel):
             archive.writestr(entry, data)
 
 
-def _line(name, data):
+def _line(name: str, data: bytes) -> str:
     digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
     return f"{name},sha256={digest},{len(data)}"

@@ -123,8 +123,8 @@ impl Strongroom {
         Ok(data.len())
     }
 
-    /// Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what the
-    /// range touches is read, and the record's length is proved.
+    /// Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
+    /// the range touches is read, and the record's length is proved.
     ///
     /// :raises ConflictError: The record was replaced or removed meanwhile.
     fn retrieve_range<'py>(
@@ -140,8 +140,8 @@ impl Strongroom {
         Ok(PyBytes::new(py, &data))
     }
 
-    /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key no
-    /// longer opens anything.
+    /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
+    /// opens nothing any more.
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
@@ -151,8 +151,8 @@ impl Strongroom {
         Ok(py.detach(|| self.0.replace(id, key, data))?.into())
     }
 
-    /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be repeated
-    /// after a lost reply.
+    /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
+    /// repeated after a lost reply.
     ///
     /// :raises InvalidArgumentError: Both keys are one.
     fn replace_with_key(
@@ -262,7 +262,7 @@ impl Strongroom {
         Ok(WRITER.import(py, "strongroom._records", "RecordWriter")?.call1((NativeWriter::new(writer),))?)
     }
 
-    /// Return how many records there are, and the bytes of their ciphertexts. Takes time in proportion to their number.
+    /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = py.detach(|| self.0.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes })

@@ -1,6 +1,8 @@
 """What several tests need."""
 
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,24 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[strongroom.Strongroom]:
     with strongroom.open(path) as store:
         yield store
+
+
+LOCK = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+input()
+database.rollback()
+"""
+
+
+@pytest.fixture
+def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], object]]:
+    """Another process writes to the store, until what this gives is called: other writers wait for up to 5 s."""
+    command = [sys.executable, "-c", LOCK, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield lambda: process.communicate("\n")
+        process.kill()

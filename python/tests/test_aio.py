@@ -3,12 +3,13 @@
 import asyncio
 import inspect
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import pattern
 
 import strongroom
+from conftest import pattern
 from strongroom import Key, aio
 
 
@@ -73,16 +74,30 @@ def test_many_tasks(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_loop_goes_on(path: Path) -> None:
+def test_the_loop_goes_on(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
     async def main() -> None:
-        async with await aio.open(path) as store:
-            task = asyncio.create_task(store.store("id", bytes(64 << 20)))
-            turns = 0
-            while not task.done():
-                await asyncio.sleep(0)
-                turns += 1
-            assert turns > 10
+        task = asyncio.create_task(aio.Strongroom(store).store("id", b"data"))
+        await asyncio.sleep(0.2)
+        assert not task.done()
+        locked()
+        assert store.retrieve("id", await task) == b"data"
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_is_not_a_cancelled_write(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
+    async def main() -> None:
+        key = Key.generate()
+        task = asyncio.create_task(aio.Strongroom(store).store_with_key("id", key, b"data"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
             await task
+        assert "id" not in store
+        locked()
+        while "id" not in store:
+            await asyncio.sleep(0.01)
+        assert store.retrieve("id", key) == b"data"
 
     asyncio.run(main())
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 import strongroom
+from conftest import ROOT
 from strongroom import Key, Strongroom, exceptions
 
 CLASSES = {
@@ -46,7 +46,7 @@ def test_the_documentations_table() -> None:
 def test_names_and_numbers_are_given_once() -> None:
     assert sorted(CLASSES) == exceptions.__all__
     assert all(getattr(strongroom, name) is error for name, error in CLASSES.items())
-    assert exceptions._BY_CODE == {error.code: error for name, error in CLASSES.items() if name != "StrongroomError"}
+    assert {error.code: error for name, error in CLASSES.items() if name != "StrongroomError"} == exceptions._BY_CODE
 
 
 @pytest.mark.parametrize("error", CLASSES.values())

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import strongroom_format
-from conftest import ROOT, SIZES, pattern
 
 import strongroom
+import strongroom_format
+from conftest import ROOT, SIZES, pattern
 from strongroom import IndexKey, Key
 
 VECTORS = json.loads((ROOT / "docs" / "vectors.json").read_text())

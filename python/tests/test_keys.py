@@ -6,9 +6,9 @@ import pickle
 from collections.abc import Callable
 
 import pytest
-from conftest import ROOT
 
 import strongroom
+from conftest import ROOT
 from strongroom import IndexKey, Key
 
 VECTORS = json.loads((ROOT / "docs" / "vectors.json").read_text())
@@ -20,7 +20,7 @@ def test_text_and_bytes(kind: type[Key]) -> None:
     key = kind.generate()
     assert len(key.to_bytes()) == 32
     assert len(key.to_text()) == 62
-    assert key.to_text().startswith({Key: "srk1", IndexKey: "srx1"}[kind])  # type: ignore[index]
+    assert key.to_text().startswith("srk1" if kind is Key else "srx1")
     assert kind.from_text(key.to_text()) == key
     assert kind.from_text(key.to_text().upper()) == key
     assert kind.from_bytes(bytearray(key.to_bytes())) == key
@@ -29,7 +29,7 @@ def test_text_and_bytes(kind: type[Key]) -> None:
 
 @pytest.mark.parametrize("case", VECTORS["keys"], ids=lambda case: case["comment"])
 def test_the_vectors_keys(case: dict[str, str]) -> None:
-    kind = {"srk": Key, "srx": IndexKey}[case["kind"]]
+    kind = Key if case["kind"] == "srk" else IndexKey
     if "error" in case:
         with pytest.raises(strongroom.InvalidKeyError):
             kind.from_text(case["text"])

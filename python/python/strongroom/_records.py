@@ -31,11 +31,13 @@ class RecordReader(io.RawIOBase):
     """A record as a binary file, made by :meth:`Strongroom.open_record`: readable, seekable, and in little memory.
 
     No byte comes out before it is authenticated. Where the record was altered, all before that place can be read, and
-    reading it raises :exc:`CorruptRecordError`. Reading is pinned to the version that was opened: once it is replaced or
-    removed, what is not fetched yet raises :exc:`ConflictError`. A file that was read to its end was whole.
+    reading it raises :exc:`CorruptRecordError`. Reading is pinned to the version that was opened: once it is replaced
+    or removed, what is not fetched yet raises :exc:`ConflictError`. A file that was read to its end was whole.
 
     It has no buffer of its own: to read lines or few bytes at a time, put it into an :class:`io.BufferedReader`.
     """
+
+    __module__ = "strongroom"  # as everybody imports it
 
     def __init__(self, native: NativeReader) -> None:
         self._native = native
@@ -89,6 +91,8 @@ class RecordWriter(io.RawIOBase):
     A wrapper such as :class:`io.BufferedWriter` closes the file below it: inside the block, ``detach()`` the wrapper
     instead.
     """
+
+    __module__ = "strongroom"  # as everybody imports it
 
     def __init__(self, native: NativeWriter) -> None:
         self._native = native

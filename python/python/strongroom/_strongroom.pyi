@@ -175,15 +175,15 @@ class Strongroom:
         """
 
     def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
-        """Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what the
-        range touches is read, and the record's length is proved.
+        """Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
+        the range touches is read, and the record's length is proved.
 
         :raises ConflictError: The record was replaced or removed meanwhile.
         """
 
     def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
-        """Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key no
-        longer opens anything.
+        """Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
+        opens nothing any more.
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
@@ -191,8 +191,8 @@ class Strongroom:
         """
 
     def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
-        """Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be repeated
-        after a lost reply.
+        """Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
+        repeated after a lost reply.
 
         :raises InvalidArgumentError: Both keys are one.
         """
@@ -228,7 +228,6 @@ class Strongroom:
     def retrieve_many(
         self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: bool
     ) -> list[bytes | StrongroomError]: ...
-
     def store_file(
         self,
         id: str | Buffer,
@@ -257,7 +256,7 @@ class Strongroom:
         """
 
     def stats(self) -> Stats:
-        """Return how many records there are, and the bytes of their ciphertexts. Takes time in proportion to their number."""
+        """Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them."""
 
     def maintain(self) -> None:
         """Remove what interrupted writes left, and give its room to later records. Opening a store does the same."""

@@ -11,8 +11,8 @@ b'scanned pages'
 
 Cancelling a task ends its waiting, not the work of the thread: a write that has begun takes place as a whole, or not at
 all, and the task does not learn which. With :meth:`Strongroom.store` the new key is lost then: where tasks are
-cancelled, make the key first, with :meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which may
-be said again.
+cancelled, make the key first, with :meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which
+may be said again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterable
     from types import TracebackType
+    from typing import Self
 
-    from typing_extensions import Buffer, Self
+    from typing_extensions import Buffer
 
     from strongroom import IndexKey, Key, Stats, StrongroomError
     from strongroom._records import SupportsRead
@@ -78,7 +79,7 @@ class Strongroom:
         return await asyncio.to_thread(self._store.retrieve, id, key)
 
     async def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
-        """As :meth:`strongroom.Strongroom.retrieve_into`. If the task is cancelled, the buffer may still be written to."""
+        """As :meth:`strongroom.Strongroom.retrieve_into`. If the task is cancelled, a thread may still write."""
         return await asyncio.to_thread(self._store.retrieve_into, id, key, buffer)
 
     async def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:

@@ -170,3 +170,7 @@ class InternalError(StrongroomError):
 
 
 _BY_CODE = {error.code: error for error in StrongroomError.__subclasses__()}
+
+# They are named as everybody imports them.
+for _error in (StrongroomError, *_BY_CODE.values()):
+    _error.__module__ = "strongroom"
