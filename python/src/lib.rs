@@ -4,6 +4,8 @@
 //! All work is done detached from the interpreter, so that other threads go on meanwhile. Locks are taken detached only:
 //! no thread waits for one while it keeps others from running.
 
+#![forbid(unsafe_code)]
+
 mod bytes;
 mod error;
 mod key;

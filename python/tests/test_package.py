@@ -1,9 +1,12 @@
 """What is installed, and what the wheel is made of."""
 
+import base64
+import csv
+import hashlib
 import importlib.metadata
+import io
 import os
 import re
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -54,22 +57,17 @@ def test_what_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
 
 def test_the_wheel_tells_nothing_of_who_built_it(wheel: zipfile.ZipFile) -> None:
     cargo = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
-    secrets = {str(ROOT), str(Path.home()), cargo, str(Path(sys.prefix).parent)}
+    secrets = {str(ROOT), str(Path.home()), cargo}
     for name in wheel.namelist():
         data = wheel.read(name)
         assert [path for path in secrets if len(path) > 1 and path.encode() in data] == [], name
         # No path of a source but those of the compiler's own.
-        for path in re.findall(rb"(?<![\w.])/[\w./-]+\.(?:rs|c|h|toml)\b", data):
+        for path in re.findall(rb"(?<![\w.:/])/[\w./-]+\.(?:rs|c|h|toml)\b", data):
             assert path.startswith((b"/rustc/", b"/rust/deps/")), (name, path)
 
 
 def test_the_wheels_record_is_right(wheel: zipfile.ZipFile) -> None:
     """As installers check it."""
-    import base64
-    import csv
-    import hashlib
-    import io
-
     record = next(name for name in wheel.namelist() if name.endswith("/RECORD"))
     rows = {name: (digest, size) for name, digest, size in csv.reader(io.TextIOWrapper(wheel.open(record)))}
     assert rows.keys() == set(wheel.namelist())

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import ClassVar, Literal, Never, final, overload
+from typing import ClassVar, Literal, Never, Self, final, overload
 
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer
 
 from strongroom._records import RecordReader, RecordWriter, SupportsRead
 from strongroom.exceptions import StrongroomError
