@@ -14,7 +14,7 @@ from strongroom import Key, Strongroom, exceptions
 CLASSES = {
     name: error
     for name, error in vars(exceptions).items()
-    if inspect.isclass(error) and issubclass(error, strongroom.StrongroomError)
+    if not name.startswith("_") and inspect.isclass(error) and issubclass(error, strongroom.StrongroomError)
 }
 
 

@@ -174,4 +174,3 @@ _BY_CODE = {error.code: error for error in StrongroomError.__subclasses__()}
 # They are named as everybody imports them.
 for _error in (StrongroomError, *_BY_CODE.values()):
     _error.__module__ = "strongroom"
-del _error
