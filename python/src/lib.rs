@@ -1,7 +1,7 @@
 //! The native half of the Python package: `strongroom._strongroom`. What needs neither speed nor Rust is Python, in
 //! `python/strongroom`.
 //!
-//! All work is done detached from the interpreter, so that other threads go on meanwhile. Locks are taken detached only:
+//! All work is done detached from the interpreter, so that other threads go on meanwhile. Locks are taken detached, too:
 //! no thread waits for one while it keeps others from running.
 
 #![forbid(unsafe_code)]

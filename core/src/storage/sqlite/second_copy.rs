@@ -2,9 +2,9 @@
 //! for one.
 //!
 //! All locks of a process on a file go when any part of it closes the file. One copy of SQLite knows and allows for it;
-//! two do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The index
-//! gives a copy away: it is mapped into memory, once for each copy, and Linux lists what is mapped. Elsewhere, and where a
-//! copy has not read the database yet, nothing is found. To open a file here and look would itself drop the locks.
+//! two do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The
+//! index gives a copy away: it is mapped into memory, once for each copy, and Linux lists what is mapped. Elsewhere, and
+//! where a copy has not read the database yet, nothing is found. To open the file and look would itself drop the locks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -27,8 +27,8 @@ impl Claim {
         let ours = usize::from(claimed.iter().any(|other| other == path));
         if mapped(path) > ours {
             let text = format!(
-                "another copy of SQLite in this process has {} open, and two of them damage it: close it there first, or \
-                 use another process",
+                "another copy of SQLite in this process has {} open, and two of them damage it: close it there first, \
+                 or use another process",
                 path.display()
             );
             return Err(Error::InvalidArgument(text.into()));
