@@ -6,11 +6,11 @@ use std::ops::{Deref, DerefMut};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PySlice};
+use pyo3::types::{PyMemoryView, PySlice, PyString};
 use strongroom::Error;
 use zeroize::Zeroize;
 
-use crate::error::Failure;
+use crate::error::{Failure, not_text};
 
 /// Plaintext, wiped on drop. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
 pub(crate) struct Wiped(Vec<u8>);
@@ -93,9 +93,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(text) = object.cast::<pyo3::types::PyString>() {
+        if object.is_instance_of::<PyString>() {
             // The error of Python's own would carry the id.
-            let text: &'a str = text.extract().map_err(|_| Failure::Core(Error::InvalidId))?;
+            let text: &'a str = object.extract().map_err(|_| not_text(object.py()))?;
             return Ok(Self(Data::Borrowed(text.as_bytes())));
         }
         object.extract().map(Self)

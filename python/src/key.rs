@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
-use strongroom::RecordKey;
+use strongroom::{InvalidKey, RecordKey};
 
 use crate::bytes::Data;
 use crate::error::Failure;
@@ -43,7 +43,9 @@ macro_rules! key_class {
             ///
             /// :raises InvalidKeyError: The text has a typo, or is no such key at all.
             #[staticmethod]
-            fn from_text(text: &str) -> Result<Self, Failure> {
+            fn from_text(text: &Bound<'_, PyString>) -> Result<Self, Failure> {
+                // The error of Python's own would carry the text.
+                let text = text.to_str().map_err(|_| InvalidKey::Text)?;
                 Ok(Self(<$inner>::from_text(text)?))
             }
 

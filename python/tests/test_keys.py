@@ -50,7 +50,7 @@ def test_invalid_texts(kind: type[Key]) -> None:
     other = (IndexKey if kind is Key else Key).generate().to_text()
     typo = text[:-1] + ("q" if text[-1] != "q" else "p")
     for wrong in ("", "srk1", text[:-1], typo, other, text + " ", "\ud800"):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(strongroom.InvalidKeyError) as caught:
             kind.from_text(wrong)
         assert text not in str(caught.value)
     with pytest.raises(strongroom.InvalidKeyError, match="typo"):
