@@ -4,12 +4,15 @@ CARGO ?= cargo
 PYTHON ?= python3
 JUDGES := target/judges-venv
 LIBRARY := target/libstrongroom
+# The Python package, built and installed away from everything else.
+VENV := target/python-venv
+WHEEL := target/python-wheel
 
 export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO
 
 .PHONY: help
 help: ## List what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
 
 .PHONY: demo
 demo: ## Store a file, show its key, retrieve it, search the database for it
@@ -21,6 +24,12 @@ test: $(JUDGES)/ready test-c ## Run all tests
 	$(CARGO) test --workspace --all-features
 	STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python \
 		$(CARGO) test -p strongroom --all-features --test judges -- --ignored
+	$(MAKE) test-python
+
+.PHONY: test-python
+test-python: python-package ## Run the tests of the Python package, on its wheel
+	cd python && STRONGROOM_WHEEL=$$(echo $(CURDIR)/$(WHEEL)/*.whl) \
+		$(CURDIR)/$(VENV)/bin/python -m pytest -m "not large"
 
 .PHONY: test-c
 test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the library as it is installed
@@ -30,8 +39,21 @@ test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the 
 		PYTHON=$(CURDIR)/$(JUDGES)/bin/python CMAKE=$(CURDIR)/$(JUDGES)/bin/cmake
 
 .PHONY: test-large
-test-large: ## Send 4 GiB through the program (needs 9 GB of disk and GNU time)
+test-large: python-package ## Send 4 GiB through the program, 1 GiB through Python (needs 9 GB of disk and GNU time)
 	$(CARGO) test --release -p strongroom-cli --test streams -- --ignored --nocapture
+	cd python && $(CURDIR)/$(VENV)/bin/python -m pytest -m large --capture=no
+
+.PHONY: python-package
+python-package: $(VENV)/ready ## Build the Python package's wheel, and install it into target/python-venv
+	rm -rf $(WHEEL)
+	CARGO_TARGET_DIR=$(CURDIR)/target/python $(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL) ./python
+	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
+
+$(VENV)/ready: python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check pip==26.3
+	$(VENV)/bin/pip install --quiet $(addprefix --group python/pyproject.toml:,test lint docs)
+	touch $@
 
 # The independent implementations that judge ours, and CMake, in a Python environment of their own.
 $(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt
@@ -52,8 +74,9 @@ header: ## Write include/strongroom.h anew from the sources
 	UPDATE=1 $(CARGO) test --quiet -p strongroom-ffi --test header
 
 .PHONY: fmt
-fmt: ## Format the sources
+fmt: $(VENV)/ready ## Format the sources
 	$(CARGO) fmt --all
+	cd python && $(CURDIR)/$(VENV)/bin/ruff format
 
 .PHONY: lint
 lint: ## Check formatting, lints (each set of features) and documentation
@@ -62,10 +85,18 @@ lint: ## Check formatting, lints (each set of features) and documentation
 	$(CARGO) clippy --quiet -p strongroom -- -D warnings
 	$(CARGO) clippy --quiet -p strongroom --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps
+	$(MAKE) lint-python
+
+.PHONY: lint-python
+lint-python: python-package ## Check the Python sources, types, stubs and documentation
+	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet && ruff format --quiet --check \
+		&& mypy && pyright && stubtest strongroom
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --fresh-env python/docs target/python-docs
 
 .PHONY: doc
-doc: ## Build the documentation into target/doc
+doc: python-package ## Build the documentation into target/doc and target/python-docs
 	$(CARGO) doc --workspace --all-features --no-deps
+	$(VENV)/bin/sphinx-build --quiet python/docs target/python-docs
 
 .PHONY: bench
 bench: library ## Measure beside what people use today: the tables of benches/README.md

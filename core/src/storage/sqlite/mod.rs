@@ -5,6 +5,7 @@ mod open;
 mod presence;
 mod profile;
 mod rows;
+mod second_copy;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -24,6 +25,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
 use error::{Fault, Outcome, is_write_error};
 use presence::Presence;
+use second_copy::Claim;
 use upload::SqliteUpload;
 use writer::{Commit, Writer};
 
@@ -59,11 +61,18 @@ pub struct SqliteStorage {
     durability: Durability,
     /// One writer at a time, as SQLite has it; `None` once closed.
     writer: Mutex<Option<Writer>>,
-    /// Connections that no reader uses at the moment.
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
     state: AtomicU8,
     process: u32,
     _presence: Presence,
+}
+
+/// What readers share.
+struct Readers {
+    /// Connections that no reader uses at the moment.
+    idle: Vec<Connection>,
+    /// Held by each read under way, too; `None` once closed.
+    claim: Option<Arc<Claim>>,
 }
 
 impl SqliteStorage {
@@ -90,12 +99,13 @@ impl SqliteStorage {
     fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
         let presence = Presence::enter()?;
         let path = open::resolve(path)?;
+        let claim = Some(Arc::new(Claim::new(&path)?));
         let connection = open::open_database(&path, durability, may_create)?;
         let storage = Self {
             path,
             durability,
             writer: Mutex::new(Some(Writer::new(connection, durability))),
-            readers: Mutex::default(),
+            readers: Mutex::new(Readers { idle: Vec::new(), claim }),
             state: AtomicU8::new(OPEN),
             process: std::process::id(),
             _presence: presence,
@@ -126,15 +136,19 @@ impl SqliteStorage {
     /// [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
-        let idle = lock(&self.readers).pop();
+        // The claim outlives the connection: what is declared first is dropped last.
+        let (_claim, idle) = {
+            let mut readers = lock(&self.readers);
+            (readers.claim.clone().ok_or(Error::Closed)?, readers.idle.pop())
+        };
         let mut connection = match idle {
             Some(connection) => connection,
             None => open::open_reader(&self.path, self.durability)?,
         };
         let outcome = work(&mut connection);
         let mut readers = lock(&self.readers);
-        if readers.len() < IDLE_READERS && self.check_usable().is_ok() {
-            readers.push(connection);
+        if readers.idle.len() < IDLE_READERS && self.check_usable().is_ok() {
+            readers.idle.push(connection);
         }
         outcome
     }
@@ -294,11 +308,10 @@ impl Storage for SqliteStorage {
         }
         let writer = lock(&self.writer).take();
         let before = self.state.swap(CLOSED, Ordering::AcqRel);
-        lock(&self.readers).clear();
-        match writer {
-            Some(writer) => Ok(writer.close(before == POISONED)?),
-            None => Ok(()),
-        }
+        lock(&self.readers).idle.clear();
+        let outcome = writer.map_or(Ok(()), |writer| writer.close(before == POISONED));
+        lock(&self.readers).claim = None;
+        Ok(outcome?)
     }
 }
 
@@ -312,7 +325,7 @@ impl Drop for SqliteStorage {
             let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _ = ManuallyDrop::new(writer.take());
             let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let _ = ManuallyDrop::new(take(readers));
+            let _ = ManuallyDrop::new(take(&mut readers.idle));
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Finding a second copy of SQLite in this process that has the same database open: that of another language's binding,
+//! for one.
+//!
+//! All locks of a process on a file go when any part of it closes the file. One copy of SQLite knows and allows for it;
+//! two do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The
+//! index gives a copy away: it is mapped into memory, once for each copy, and Linux lists what is mapped. Elsewhere, and
+//! where a copy has not read the database yet, nothing is found. To open the file and look would itself drop the locks.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::storage::Error;
+
+/// The databases that this copy has open, each as often as it is claimed.
+static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// A database that this copy of SQLite has open, or is about to open. Drop it after the last connection.
+pub(super) struct Claim {
+    path: PathBuf,
+    process: u32,
+}
+
+impl Claim {
+    /// Claims the database at a resolved path, unless another copy has it open.
+    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+        let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = usize::from(claimed.iter().any(|other| other == path));
+        if mapped(path) > ours {
+            let text = format!(
+                "another copy of SQLite in this process has {} open, and two of them damage it: close it there first, \
+                 or use another process",
+                path.display()
+            );
+            return Err(Error::InvalidArgument(text.into()));
+        }
+        claimed.push(path.to_path_buf());
+        Ok(Self { path: path.to_path_buf(), process: std::process::id() })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // In a forked child the lock may be held for ever, and nothing can be opened anyway.
+        if std::process::id() == self.process {
+            let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(index) = claimed.iter().position(|path| *path == self.path) {
+                claimed.swap_remove(index);
+            }
+        }
+    }
+}
+
+/// How many copies have the index of the database's log mapped.
+#[cfg(target_os = "linux")]
+fn mapped(database: &Path) -> usize {
+    use std::os::unix::ffi::OsStrExt;
+    let index = super::open::with_suffix(database, "-shm");
+    std::fs::read("/proc/self/maps").map_or(0, |maps| count(&maps, index.as_os_str().as_bytes()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mapped(_database: &Path) -> usize {
+    0
+}
+
+/// How often the start of `file` is mapped. A line of `maps` is `addresses rights offset device inode path`.
+#[cfg(target_os = "linux")]
+fn count(maps: &[u8], file: &[u8]) -> usize {
+    let is_start = |line: &&[u8]| {
+        let Some(rest) = line.strip_suffix(file) else { return false };
+        let mut fields = rest.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
+        let offset = fields.nth(2);
+        // Device and inode, and nothing else: `file` is the whole path.
+        offset.is_some_and(|offset| offset.iter().all(|digit| *digit == b'0')) && fields.count() == 2
+    };
+    maps.split(|byte| *byte == b'\n').filter(is_start).count()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_the_file_is_counted() {
+        let maps = b"\
+7f0000000000-7f0000008000 rw-s 00000000 fe:01 131 /data/a b/records.db-shm
+7f0000008000-7f0000010000 rw-s 00008000 fe:01 131 /data/a b/records.db-shm
+7f0000010000-7f0000018000 rw-s 00000000 fe:01 131                        /data/a b/records.db-shm
+7f0000018000-7f0000020000 rw-s 00000000 fe:01 132 /data/a b/records.db-shm (deleted)
+7f0000020000-7f0000028000 rw-s 00000000 fe:01 133 /other/data/a b/records.db-shm
+7f0000028000-7f0000030000 r--p 00000000 fe:01 134 /data/a b/records.db
+7f0000030000-7f0000038000 rw-p 00000000 00:00 0
+";
+        assert_eq!(count(maps, b"/data/a b/records.db-shm"), 2);
+        assert_eq!(count(maps, b"/other/data/a b/records.db-shm"), 1);
+        assert_eq!(count(maps, b"b/records.db-shm"), 0);
+        assert_eq!(count(maps, b"/data/other.db-shm"), 0);
+    }
+
+    #[test]
+    fn claims_are_counted() {
+        let path = Path::new("/nowhere/claims_are_counted");
+        let count = || CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count();
+        let (one, two) = (Claim::new(path).unwrap(), Claim::new(path).unwrap());
+        assert_eq!(count(), 2);
+        drop(one);
+        assert_eq!(count(), 1);
+        drop(two);
+        assert_eq!(count(), 0);
+    }
+}

@@ -1,0 +1,15 @@
+"""How Sphinx builds these pages: `make doc-python`."""
+
+import strongroom
+
+project = "Strongroom"
+copyright = "The Strongroom developers"
+release = version = strongroom.__version__
+extensions = ["sphinx.ext.autodoc"]
+html_theme = "alabaster"
+html_theme_options = {"description": strongroom.__doc__.splitlines()[0], "page_width": "60rem"}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+nitpicky = True
+# Names of Python itself are shown as they are, without a link: building needs no network.
+nitpick_ignore_regex = [("py:.*", r"(io|os|shutil|sqlite3)(\..+)?|Buffer|Native(Reader|Writer)|SupportsRead")]

@@ -1,0 +1,70 @@
+"""Keeps data under an id, encrypted, and hands back the only key that opens it.
+
+>>> import strongroom
+>>> with strongroom.open("records.db") as store:
+...     key = store.store("user:42:passport", b"scanned pages")
+...     store.retrieve("user:42:passport", key)
+b'scanned pages'
+
+The database holds neither ids nor data in the clear, and no key. :mod:`strongroom.aio` is the same for asyncio.
+"""
+
+from strongroom._records import RecordReader, RecordWriter
+from strongroom._strongroom import IndexKey, Key, Stats, Strongroom, __version__, open
+from strongroom.exceptions import (
+    AlreadyExistsError,
+    BusyError,
+    ClosedError,
+    ConflictError,
+    CorruptRecordError,
+    ExpiredError,
+    ForkedError,
+    IndeterminateError,
+    IndexKeyMismatchError,
+    IndexKeyMissingError,
+    InternalError,
+    InvalidArgumentError,
+    InvalidIdError,
+    InvalidKeyError,
+    NotFoundError,
+    PoisonedError,
+    StorageError,
+    StorageFullError,
+    StrongroomError,
+    TooLargeError,
+    UnsupportedError,
+    WrongKeyError,
+)
+
+__all__ = [
+    "AlreadyExistsError",
+    "BusyError",
+    "ClosedError",
+    "ConflictError",
+    "CorruptRecordError",
+    "ExpiredError",
+    "ForkedError",
+    "IndeterminateError",
+    "IndexKey",
+    "IndexKeyMismatchError",
+    "IndexKeyMissingError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidIdError",
+    "InvalidKeyError",
+    "Key",
+    "NotFoundError",
+    "PoisonedError",
+    "RecordReader",
+    "RecordWriter",
+    "Stats",
+    "StorageError",
+    "StorageFullError",
+    "Strongroom",
+    "StrongroomError",
+    "TooLargeError",
+    "UnsupportedError",
+    "WrongKeyError",
+    "__version__",
+    "open",
+]

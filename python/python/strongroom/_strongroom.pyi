@@ -1,0 +1,321 @@
+"""The native half of the package. The docstrings here are those of the running module: a test compares them."""
+
+import os
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import ClassVar, Literal, Never, Self, final, overload
+
+from typing_extensions import Buffer
+
+from strongroom._records import RecordReader, RecordWriter, SupportsRead
+from strongroom.exceptions import StrongroomError
+
+__all__ = ["IndexKey", "Key", "NativeReader", "NativeWriter", "Stats", "Strongroom", "__version__", "open"]
+
+__version__: str
+
+def open(
+    path: str | os.PathLike[str],
+    *,
+    index_key: IndexKey | None = None,
+    index_key_file: str | os.PathLike[str] | None = None,
+    must_exist: bool = False,
+    durability: Literal["full", "relaxed"] = "full",
+) -> Strongroom:
+    """Open the store at ``path``, and make it where there is none.
+
+    :param path: The SQLite database, on a local disk.
+    :param index_key: What hides the ids, kept apart from the database: the right choice for production. By default it
+        is in the file ``<path>.index-key``, made together with the database.
+    :param index_key_file: A file with the index key instead.
+    :param must_exist: Open the store only if it is there.
+    :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
+        the process, and a power cut may undo the last ones.
+    :raises IndexKeyMissingError: The store has lost its index key's file.
+    :raises IndexKeyMismatchError: The index key is another store's.
+    :raises InvalidArgumentError: The path is no place for a store, or a second copy of SQLite in this process uses it.
+    :raises UnsupportedError: The store is of a newer version.
+    :raises ForkedError: A store was open when this process was forked.
+    :raises StorageError: The database cannot be read and written.
+    """
+
+@final
+class Key:
+    """The only key that opens one record. It belongs to the caller; no store keeps it.
+
+    Keys are compared in constant time, and have no hash. They show nothing of themselves, and are wiped from memory
+    when they are freed: only :meth:`to_text` and :meth:`to_bytes` give a key away.
+
+    >>> key = Key.generate()
+    >>> Key.from_text(key.to_text()) == key
+    True
+    >>> key
+    Key(...)
+    """
+
+    @staticmethod
+    def generate() -> Key:
+        """Make a new key from the operating system's random numbers."""
+
+    @staticmethod
+    def from_text(text: str) -> Key:
+        """Read a key from its text, ``srk1`` and 58 more characters.
+
+        :raises InvalidKeyError: The text has a typo, or is no such key at all.
+        """
+
+    @staticmethod
+    def from_bytes(data: Buffer) -> Key:
+        """Make a key of 32 bytes.
+
+        :raises InvalidKeyError: They are not 32, or all zero.
+        """
+
+    def to_text(self) -> str:
+        """The key as text, which :meth:`from_text` reads. The ``str`` cannot be wiped from memory."""
+
+    def to_bytes(self) -> bytes:
+        """The key's 32 bytes. The ``bytes`` cannot be wiped from memory."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __reduce__(self) -> Never:
+        """Refuse to pickle or copy the key.
+
+        :raises TypeError: Always.
+        """
+
+@final
+class IndexKey:
+    """What hides the ids of a store. It belongs to the operator, and is never stored in the database: without it no
+    record is found again.
+
+    >>> index_key = IndexKey.generate()
+    >>> index_key.to_text().startswith("srx1")
+    True
+    """
+
+    @staticmethod
+    def generate() -> IndexKey:
+        """Make a new key from the operating system's random numbers."""
+
+    @staticmethod
+    def from_text(text: str) -> IndexKey:
+        """Read a key from its text, ``srx1`` and 58 more characters.
+
+        :raises InvalidKeyError: The text has a typo, or is no such key at all.
+        """
+
+    @staticmethod
+    def from_bytes(data: Buffer) -> IndexKey:
+        """Make a key of 32 bytes.
+
+        :raises InvalidKeyError: They are not 32, or all zero.
+        """
+
+    def to_text(self) -> str:
+        """The key as text, which :meth:`from_text` reads. The ``str`` cannot be wiped from memory."""
+
+    def to_bytes(self) -> bytes:
+        """The key's 32 bytes. The ``bytes`` cannot be wiped from memory."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __reduce__(self) -> Never:
+        """Refuse to pickle or copy the key.
+
+        :raises TypeError: Always.
+        """
+
+@final
+class Strongroom:
+    """A store of encrypted records, made by :func:`open`.
+
+    Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
+    UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
+    they are, any other buffer is copied first, because another thread could change it meanwhile.
+
+    Every write is durable when it returns, and whole or not at all. A store may be used from many threads at once, and
+    several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+    """
+
+    def store(self, id: str | Buffer, data: Buffer) -> Key:
+        """Store ``data`` under a new id, and return the only key that opens it.
+
+        Should the process end before the key is written down, the record is there and nobody can open it:
+        :meth:`store_with_key` is for those who write the key down first.
+
+        :raises AlreadyExistsError: A record has this id.
+        """
+
+    def store_with_key(self, id: str | Buffer, key: Key, data: Buffer) -> None:
+        """Store ``data`` under a new id and a key that the caller made and wrote down.
+
+        The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
+        succeeds.
+
+        :raises AlreadyExistsError: Another record has this id.
+        """
+
+    def retrieve(self, id: str | Buffer, key: Key) -> bytes:
+        """Return the data stored under ``id``.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+        :raises CorruptRecordError: It was altered or damaged.
+        """
+
+    def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
+        """Retrieve into the start of a writable buffer, such as a ``bytearray`` that the caller wipes, and return the
+        data's length. What is behind the data stays as it was.
+
+        :raises TooLargeError: The data does not fit. The buffer is as it was.
+        """
+
+    def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
+        """Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
+        the range touches is read, and the record's length is proved.
+
+        :raises ConflictError: The record was replaced or removed meanwhile.
+        """
+
+    def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
+        """Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
+        opens nothing any more.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it.
+        :raises ConflictError: Somebody else replaced or removed it meanwhile.
+        """
+
+    def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
+        """Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
+        repeated after a lost reply.
+
+        :raises InvalidArgumentError: Both keys are one.
+        """
+
+    def delete(self, id: str | Buffer, key: Key) -> None:
+        """Remove the record that ``key`` opens.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it.
+        :raises ConflictError: Somebody else replaced or removed it meanwhile.
+        """
+
+    def erase(self, id: str | Buffer) -> bool:
+        """Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one."""
+
+    def store_many(self, items: Iterable[tuple[str | Buffer, Buffer]]) -> list[Key]:
+        """Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
+
+        :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
+        """
+
+    @overload
+    def retrieve_many(
+        self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: Literal[False] = False
+    ) -> list[bytes]:
+        """Retrieve the data of pairs of id and key, all from one moment, in the same order.
+
+        :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
+            raising the first one.
+        """
+
+    @overload
+    def retrieve_many(
+        self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: bool
+    ) -> list[bytes | StrongroomError]: ...
+    def store_file(
+        self,
+        id: str | Buffer,
+        source: SupportsRead | str | os.PathLike[str],
+        progress: Callable[[int], object] | None = None,
+    ) -> Key:
+        """Store all that a file gives under a new id, in little memory, and return the key.
+
+        :param source: A path, or an object with ``read()``.
+        :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
+            stored.
+        :raises AlreadyExistsError: A record has this id.
+        """
+
+    def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
+        """Open a record as a binary file to read and seek in: a :class:`RecordReader`.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+        """
+
+    def create_record(self, id: str | Buffer) -> RecordWriter:
+        """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
+
+        :raises AlreadyExistsError: A record has this id.
+        """
+
+    def stats(self) -> Stats:
+        """Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them."""
+
+    def maintain(self) -> None:
+        """Remove what interrupted writes left, and give its room to later records. Opening a store does the same."""
+
+    def close(self) -> None:
+        """Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing."""
+
+    def __contains__(self, id: str | Buffer, /) -> bool: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+@final
+class Stats:
+    """The size of a store."""
+
+    @property
+    def records(self) -> int:
+        """The number of records."""
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of all records: ciphertext and headers, without the database's own overhead."""
+
+@final
+class NativeReader:
+    """What a :class:`strongroom.RecordReader` reads from."""
+
+    def read(self, size: int) -> bytes:
+        """Read ``size`` bytes, or all that are left if there are fewer or ``size`` is negative."""
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Fill a writable buffer as far as the record goes; return the number of bytes.
+
+        Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
+        """
+
+    def seek(self, offset: int, whence: int) -> int:
+        """Move to a place, as in :meth:`io.IOBase.seek`."""
+
+    def close(self) -> None:
+        """Forget the record."""
+
+@final
+class NativeWriter:
+    """What a :class:`strongroom.RecordWriter` writes to."""
+
+    def key(self) -> Key:
+        """The key that will open the record."""
+
+    def write(self, data: Buffer) -> int:
+        """Write all of ``data``; return its length."""
+
+    def tell(self) -> int:
+        """How many bytes have been written."""
+
+    def finish(self) -> None:
+        """Store what was written."""
+
+    def close(self) -> None:
+        """Forget what was written, if it is not stored yet."""

@@ -1,0 +1,234 @@
+"""The store for asyncio: the same calls, awaited, and done by threads so that the event loop goes on.
+
+>>> import asyncio
+>>> from strongroom import aio
+>>> async def main():
+...     async with await aio.open("records.db") as store:
+...         key = await store.store("user:42:passport", b"scanned pages")
+...         return await store.retrieve("user:42:passport", key)
+>>> asyncio.run(main())
+b'scanned pages'
+
+Cancelling a task ends its waiting, not the work of the thread: a write that has begun takes place as a whole, or not at
+all, and the task does not learn which. With :meth:`Strongroom.store` the new key is lost then: where tasks are
+cancelled, make the key first, with :meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which
+may be said again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Literal, overload
+
+import strongroom
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from typing_extensions import Buffer
+
+    from strongroom import IndexKey, Key, Stats, StrongroomError
+    from strongroom._records import SupportsRead
+
+__all__ = ["RecordReader", "RecordWriter", "Strongroom", "open"]
+
+#: Bytes of a piece when a reader is iterated over.
+_PIECE = 1 << 20
+
+
+async def open(
+    path: str | os.PathLike[str],
+    *,
+    index_key: IndexKey | None = None,
+    index_key_file: str | os.PathLike[str] | None = None,
+    must_exist: bool = False,
+    durability: Literal["full", "relaxed"] = "full",
+) -> Strongroom:
+    """Open a store, as :func:`strongroom.open` does."""
+    store = await asyncio.to_thread(
+        strongroom.open,
+        path,
+        index_key=index_key,
+        index_key_file=index_key_file,
+        must_exist=must_exist,
+        durability=durability,
+    )
+    return Strongroom(store)
+
+
+class Strongroom:
+    """A :class:`strongroom.Strongroom` for asyncio. Both may be used side by side: closing one closes the other."""
+
+    def __init__(self, store: strongroom.Strongroom) -> None:
+        self._store = store
+
+    async def store(self, id: str | Buffer, data: Buffer) -> Key:
+        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, the key is lost."""
+        return await asyncio.to_thread(self._store.store, id, data)
+
+    async def store_with_key(self, id: str | Buffer, key: Key, data: Buffer) -> None:
+        """As :meth:`strongroom.Strongroom.store_with_key`."""
+        await asyncio.to_thread(self._store.store_with_key, id, key, data)
+
+    async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
+        """As :meth:`strongroom.Strongroom.retrieve`."""
+        return await asyncio.to_thread(self._store.retrieve, id, key)
+
+    async def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
+        """As :meth:`strongroom.Strongroom.retrieve_into`. If the task is cancelled, a thread may still write."""
+        return await asyncio.to_thread(self._store.retrieve_into, id, key, buffer)
+
+    async def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
+        """As :meth:`strongroom.Strongroom.retrieve_range`."""
+        return await asyncio.to_thread(self._store.retrieve_range, id, key, start, stop)
+
+    async def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
+        """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled meanwhile, the new key is lost."""
+        return await asyncio.to_thread(self._store.replace, id, key, data)
+
+    async def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
+        """As :meth:`strongroom.Strongroom.replace_with_key`."""
+        await asyncio.to_thread(self._store.replace_with_key, id, key, new_key, data)
+
+    async def delete(self, id: str | Buffer, key: Key) -> None:
+        """As :meth:`strongroom.Strongroom.delete`."""
+        await asyncio.to_thread(self._store.delete, id, key)
+
+    async def erase(self, id: str | Buffer) -> bool:
+        """As :meth:`strongroom.Strongroom.erase`."""
+        return await asyncio.to_thread(self._store.erase, id)
+
+    async def contains(self, id: str | Buffer) -> bool:
+        """Whether a record has this id: what ``id in store`` is without asyncio."""
+        return await asyncio.to_thread(self._store.__contains__, id)
+
+    async def store_many(self, items: Iterable[tuple[str | Buffer, Buffer]]) -> list[Key]:
+        """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled meanwhile, the keys are lost."""
+        return await asyncio.to_thread(self._store.store_many, list(items))
+
+    @overload
+    async def retrieve_many(
+        self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: Literal[False] = False
+    ) -> list[bytes]: ...
+    @overload
+    async def retrieve_many(
+        self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: bool
+    ) -> list[bytes | StrongroomError]: ...
+    async def retrieve_many(
+        self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: bool = False
+    ) -> list[bytes] | list[bytes | StrongroomError]:
+        """As :meth:`strongroom.Strongroom.retrieve_many`."""
+        return await asyncio.to_thread(self._store.retrieve_many, list(items), return_exceptions=return_exceptions)
+
+    async def store_file(
+        self,
+        id: str | Buffer,
+        source: SupportsRead | str | os.PathLike[str],
+        progress: Callable[[int], object] | None = None,
+    ) -> Key:
+        """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
+        cancelled meanwhile, the key is lost."""
+        return await asyncio.to_thread(self._store.store_file, id, source, progress)
+
+    async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
+        """As :meth:`strongroom.Strongroom.open_record`."""
+        return RecordReader(await asyncio.to_thread(self._store.open_record, id, key))
+
+    async def create_record(self, id: str | Buffer) -> RecordWriter:
+        """As :meth:`strongroom.Strongroom.create_record`."""
+        return RecordWriter(await asyncio.to_thread(self._store.create_record, id))
+
+    async def stats(self) -> Stats:
+        """As :meth:`strongroom.Strongroom.stats`."""
+        return await asyncio.to_thread(self._store.stats)
+
+    async def maintain(self) -> None:
+        """As :meth:`strongroom.Strongroom.maintain`."""
+        await asyncio.to_thread(self._store.maintain)
+
+    async def close(self) -> None:
+        """As :meth:`strongroom.Strongroom.close`."""
+        await asyncio.to_thread(self._store.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return "<strongroom.aio.Strongroom>"
+
+
+class RecordReader:
+    """A :class:`strongroom.RecordReader` for asyncio. Iterating over it gives the data in pieces of 1 MiB."""
+
+    def __init__(self, file: strongroom.RecordReader) -> None:
+        self._file = file
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read ``size`` bytes, fewer only at the end of the record; without ``size``, all that are left."""
+        return await asyncio.to_thread(self._file.read, size)
+
+    async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a place, which may lie behind the end, and return it."""
+        return await asyncio.to_thread(self._file.seek, offset, whence)
+
+    async def tell(self) -> int:
+        """Return the place of the next byte."""
+        return await asyncio.to_thread(self._file.tell)
+
+    async def close(self) -> None:
+        """Close the file. Closing it again does nothing."""
+        await asyncio.to_thread(self._file.close)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while piece := await self.read(_PIECE):
+            yield piece
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class RecordWriter:
+    """A :class:`strongroom.RecordWriter` for asyncio. A task that is cancelled in the ``async with`` block leaves
+    nothing; one that is cancelled while it waits for :meth:`finish` may have stored the record: note the key before."""
+
+    def __init__(self, file: strongroom.RecordWriter) -> None:
+        self._file = file
+
+    @property
+    def key(self) -> Key:
+        """The key that will open the record."""
+        return self._file.key
+
+    async def write(self, data: Buffer) -> int:
+        """Write all of ``data``, and return its length. After a write that fails, all others fail too."""
+        return await asyncio.to_thread(self._file.write, data)
+
+    async def finish(self) -> Key:
+        """Store the record, close the file, and return the record's key."""
+        return await asyncio.to_thread(self._file.finish)
+
+    async def close(self) -> None:
+        """Close the file. A record that is not finished is forgotten."""
+        await asyncio.to_thread(self._file.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self._file.__exit__, kind, value, traceback)

@@ -1,0 +1,176 @@
+"""What Strongroom raises.
+
+Every exception is a :exc:`StrongroomError` and has a ``code``: the number that the error has in every language, as an
+exit status and on the wire. None shows an id, a key or data.
+"""
+
+__all__ = [
+    "AlreadyExistsError",
+    "BusyError",
+    "ClosedError",
+    "ConflictError",
+    "CorruptRecordError",
+    "ExpiredError",
+    "ForkedError",
+    "IndeterminateError",
+    "IndexKeyMismatchError",
+    "IndexKeyMissingError",
+    "InternalError",
+    "InvalidArgumentError",
+    "InvalidIdError",
+    "InvalidKeyError",
+    "NotFoundError",
+    "PoisonedError",
+    "StorageError",
+    "StorageFullError",
+    "StrongroomError",
+    "TooLargeError",
+    "UnsupportedError",
+    "WrongKeyError",
+]
+
+
+class StrongroomError(Exception):
+    """The base of all exceptions of Strongroom."""
+
+    #: The error's number.
+    code: int = 99
+
+    def __str__(self) -> str:
+        # KeyError would quote the message, and OSError look for an errno.
+        return str(self.args[0]) if self.args else ""
+
+
+class NotFoundError(StrongroomError, KeyError):
+    """No record has this id. To the holder of a key, it is a sign of an erased record."""
+
+    code = 1
+
+
+class AlreadyExistsError(StrongroomError):
+    """A record has this id."""
+
+    code = 2
+
+
+class WrongKeyError(StrongroomError):
+    """The key does not open the record, or the record's first 68 bytes were altered: without the key, these cannot be
+    told apart."""
+
+    code = 3
+
+
+class CorruptRecordError(StrongroomError):
+    """The record, or the database that holds it, was altered or damaged."""
+
+    code = 4
+
+
+class InvalidKeyError(StrongroomError, ValueError):
+    """Bytes or a text are no key."""
+
+    code = 5
+
+
+class InvalidIdError(StrongroomError, ValueError):
+    """An id has 1 to 4,096 bytes, and as a ``str`` has no lone surrogates."""
+
+    code = 6
+
+
+class UnsupportedError(StrongroomError):
+    """Something of a newer version, or something that the storage cannot do."""
+
+    code = 7
+
+
+class TooLargeError(StrongroomError):
+    """More data than a record, the storage, or the buffer given for it may hold."""
+
+    code = 8
+
+
+class IndexKeyMismatchError(StrongroomError):
+    """The store was made with another index key."""
+
+    code = 9
+
+
+class IndexKeyMissingError(StrongroomError):
+    """The file with the store's index key is not there."""
+
+    code = 10
+
+
+class ConflictError(StrongroomError):
+    """Somebody else replaced or removed the record meanwhile."""
+
+    code = 11
+
+
+class BusyError(StrongroomError, TimeoutError):
+    """Another user's lock was not released in time: try again."""
+
+    code = 12
+
+
+class StorageFullError(StrongroomError, OSError):
+    """There is no room. What was stored before is as it was."""
+
+    code = 13
+
+
+class StorageError(StrongroomError, OSError):
+    """Input or output failed; the message tells how. Nothing was changed."""
+
+    code = 14
+
+
+class IndeterminateError(StrongroomError):
+    """A commit failed, so whether the write took place is not known. Open the store anew and look."""
+
+    code = 15
+
+
+class PoisonedError(StrongroomError):
+    """An earlier commit failed, so this store is not to be trusted. Open it anew."""
+
+    code = 16
+
+
+class ForkedError(StrongroomError):
+    """The store was opened by the parent of this process; or one was open at the fork, so that this process cannot open
+    one of its own."""
+
+    code = 17
+
+
+class ClosedError(StrongroomError):
+    """The store is closed."""
+
+    code = 18
+
+
+class InvalidArgumentError(StrongroomError, ValueError):
+    """An argument, or a combination of them, cannot be."""
+
+    code = 19
+
+
+class ExpiredError(StrongroomError):
+    """The record is past its time."""
+
+    code = 20
+
+
+class InternalError(StrongroomError):
+    """A fault that is not the caller's: please report it."""
+
+    code = 99
+
+
+_BY_CODE = {error.code: error for error in StrongroomError.__subclasses__()}
+
+# They are named as everybody imports them.
+for _error in (StrongroomError, *_BY_CODE.values()):
+    _error.__module__ = "strongroom"

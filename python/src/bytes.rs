@@ -1,0 +1,127 @@
+//! Bytes in and out of Python: without a copy where nobody else can change them, with one that is wiped where somebody
+//! could.
+
+use std::ops::{Deref, DerefMut};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyMemoryView, PySlice, PyString};
+use strongroom::Error;
+use zeroize::Zeroize;
+
+use crate::error::{Failure, not_text};
+
+/// Plaintext, wiped on drop. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self(vec![0; len])
+    }
+}
+
+impl From<Vec<u8>> for Wiped {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        self.0.as_mut_slice().zeroize();
+    }
+}
+
+/// Bytes that stay as they are while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of what
+/// any other buffer holds.
+pub(crate) enum Data<'a> {
+    Borrowed(&'a [u8]),
+    Copied(Wiped),
+}
+
+impl AsRef<[u8]> for Data<'_> {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Borrowed(bytes) => bytes,
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(bytes) = object.extract() {
+            return Ok(Self::Borrowed(bytes));
+        }
+        let py = object.py();
+        let buffer = match PyBuffer::<u8>::get(&object) {
+            Ok(buffer) => buffer,
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
+            Err(_) => PyBuffer::get(&byte_view(&object)?)?, // its elements are not bytes
+        };
+        Ok(Self::Copied(buffer.to_vec(py)?.into()))
+    }
+}
+
+/// An id: text as its UTF-8, or bytes.
+pub(crate) struct Id<'a>(Data<'a>);
+
+impl AsRef<[u8]> for Id<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if object.is_instance_of::<PyString>() {
+            // The error of Python's own would carry the id.
+            let text: &'a str = object.extract().map_err(|_| not_text(object.py()))?;
+            return Ok(Self(Data::Borrowed(text.as_bytes())));
+        }
+        object.extract().map(Self)
+    }
+}
+
+fn not_bytes(object: &Bound<'_, PyAny>) -> PyErr {
+    let found = object.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
+    PyTypeError::new_err(format!("a bytes-like object is needed, not '{found}'"))
+}
+
+/// A memoryview of the object's bytes, one behind the other.
+pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    PyMemoryView::from(object)?.call_method1("cast", ("B",))
+}
+
+/// Copies `bytes` into a [`byte_view`], from `offset` on.
+///
+/// Not while detached: another thread may read or write the buffer at the same time, which only the interpreter may
+/// let happen.
+pub(crate) fn write_into(view: &Bound<'_, PyAny>, offset: usize, bytes: &[u8]) -> PyResult<()> {
+    let py = view.py();
+    let end = offset.checked_add(bytes.len()).and_then(|end| isize::try_from(end).ok());
+    let (Ok(start), Some(end)) = (isize::try_from(offset), end) else {
+        return Err(Failure::Core(Error::TooLarge).into());
+    };
+    let part = view.get_item(PySlice::new(py, start, end, 1))?;
+    PyBuffer::<u8>::get(&part)?.copy_from_slice(py, bytes)
+}

@@ -1,0 +1,86 @@
+//! From the library's errors to the exceptions of `strongroom.exceptions`.
+
+use std::error::Error as _;
+use std::fmt::Write;
+use std::io;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyType};
+use strongroom::{Error, InvalidKey, RandomError};
+
+/// Why a call failed.
+pub(crate) enum Failure {
+    Core(Error),
+    Python(PyErr),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Core(error)
+    }
+}
+
+impl From<InvalidKey> for Failure {
+    fn from(error: InvalidKey) -> Self {
+        Self::Core(error.into())
+    }
+}
+
+impl From<RandomError> for Failure {
+    fn from(error: RandomError) -> Self {
+        Self::Core(error.into())
+    }
+}
+
+/// Readers and writers wrap the library's errors.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Core(error.downcast().unwrap_or_else(|error| Error::Storage(error.into())))
+    }
+}
+
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Python(error)
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Python(error) => error,
+            Failure::Core(error) => Python::attach(|py| match class(py, error.code()) {
+                Ok(class) => Self::from_type(class, (text(&error),)),
+                Err(error) => error,
+            }),
+        }
+    }
+}
+
+/// The error of an id that is a `str`, and has no UTF-8. The library knows no such id, and so has no words for it.
+pub(crate) fn not_text(py: Python<'_>) -> PyErr {
+    class(py, Error::InvalidId.code())
+        .map_or_else(|error| error, |class| PyErr::from_type(class, ("an id that is text has no lone surrogates",)))
+}
+
+/// The exception with this number. One of a newer library falls back to the base of all.
+fn class(py: Python<'_>, code: u8) -> PyResult<Bound<'_, PyType>> {
+    static CLASSES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match CLASSES.import(py, "strongroom.exceptions", "_BY_CODE")?.get_item(code)? {
+        Some(class) => Ok(class.cast_into()?),
+        None => Ok(BASE.import(py, "strongroom.exceptions", "StrongroomError")?.clone()),
+    }
+}
+
+/// What happened, and each cause behind it.
+fn text(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}"); // a String takes all
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! Records in pieces: what the files of `strongroom._records` stand on.
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use strongroom::{Error, RecordReader, RecordWriter};
+
+use crate::bytes::{Data, Wiped, byte_view, write_into};
+use crate::error::Failure;
+use crate::key::Key;
+
+/// Bytes that are read at once on their way into a caller's buffer.
+const PIECE: usize = 256 << 10;
+
+/// Something that threads use one after the other, until it is closed.
+struct Shared<T> {
+    value: Mutex<Option<T>>,
+    process: u32,
+}
+
+impl<T: Send> Shared<T> {
+    fn new(value: T) -> Self {
+        Self { value: Mutex::new(Some(value)), process: std::process::id() }
+    }
+
+    /// In a forked child the lock may be held for ever: by a thread that only the parent has.
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Runs `work` on the value. Call it detached.
+    fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R, Failure>) -> Result<R, Failure> {
+        if self.is_forked() {
+            return Err(Error::Forked.into());
+        }
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        work(value.as_mut().ok_or_else(closed)?)
+    }
+
+    /// The value, if nobody has taken it before. Call it detached.
+    fn take(&self) -> Option<T> {
+        if self.is_forked() {
+            return None;
+        }
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+fn closed() -> Failure {
+    Failure::Python(PyValueError::new_err("I/O operation on closed file."))
+}
+
+/// What a :class:`strongroom.RecordReader` reads from.
+#[pyclass(frozen, module = "strongroom._strongroom")]
+pub(crate) struct NativeReader(Shared<RecordReader>);
+
+impl NativeReader {
+    pub(crate) fn new(reader: RecordReader) -> Self {
+        Self(Shared::new(reader))
+    }
+}
+
+#[pymethods]
+impl NativeReader {
+    /// Read ``size`` bytes, or all that are left if there are fewer or ``size`` is negative.
+    fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
+        let left = py.detach(|| {
+            self.0.with(|reader| {
+                let position = reader.stream_position()?;
+                Ok(usize::try_from(reader.len()?.saturating_sub(position)).unwrap_or(usize::MAX))
+            })
+        })?;
+        let size = usize::try_from(size).map_or(left, |size| size.min(left));
+        let mut filled = 0;
+        let bytes = PyBytes::new_with(py, size, |buffer| {
+            filled = py.detach(|| self.0.with(|reader| fill(reader, buffer)))?;
+            Ok(())
+        })?;
+        // Another thread may have moved the position meanwhile.
+        Ok(if filled == size { bytes } else { PyBytes::new(py, bytes.as_bytes().get(..filled).unwrap_or_default()) })
+    }
+
+    /// Fill a writable buffer as far as the record goes; return the number of bytes.
+    ///
+    /// Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
+    fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
+        let view = byte_view(buffer)?;
+        let len = view.len()?;
+        let mut piece = Wiped::zeros(len.min(PIECE));
+        let mut done = 0;
+        while done < len {
+            let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
+            let filled = py.detach(|| self.0.with(|reader| fill(reader, wanted)))?;
+            write_into(&view, done, wanted.get(..filled).unwrap_or_default())?;
+            done = done.saturating_add(filled);
+            if filled < wanted.len() {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Move to a place, as in :meth:`io.IOBase.seek`.
+    fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> Result<u64, Failure> {
+        let to = match whence {
+            0 => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid("negative seek position"))?,
+            1 => SeekFrom::Current(offset),
+            2 => SeekFrom::End(offset),
+            _ => return Err(invalid("whence is 0, 1 or 2")),
+        };
+        py.detach(|| self.0.with(|reader| Ok(reader.seek(to)?)))
+    }
+
+    /// Forget the record.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.0.take()));
+    }
+}
+
+/// Reads until `buffer` is full or the record ends.
+fn fill(reader: &mut RecordReader, buffer: &mut [u8]) -> Result<usize, Failure> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest)? {
+            0 => break,
+            len => filled = filled.saturating_add(len),
+        }
+    }
+    Ok(filled)
+}
+
+fn invalid(text: &'static str) -> Failure {
+    Error::InvalidArgument(text.into()).into()
+}
+
+/// What a :class:`strongroom.RecordWriter` writes to.
+#[pyclass(frozen, module = "strongroom._strongroom")]
+pub(crate) struct NativeWriter(Shared<RecordWriter>);
+
+impl NativeWriter {
+    pub(crate) fn new(writer: RecordWriter) -> Self {
+        Self(Shared::new(writer))
+    }
+}
+
+#[pymethods]
+impl NativeWriter {
+    /// The key that will open the record.
+    fn key(&self, py: Python<'_>) -> Result<Key, Failure> {
+        py.detach(|| self.0.with(|writer| Key::copy(writer.key()))).map(Key::from)
+    }
+
+    /// Write all of ``data``; return its length.
+    fn write(&self, py: Python<'_>, data: Data<'_>) -> Result<usize, Failure> {
+        let data = data.as_ref();
+        py.detach(|| self.0.with(|writer| Ok(writer.write_all(data)?)))?;
+        Ok(data.len())
+    }
+
+    /// How many bytes have been written.
+    fn tell(&self, py: Python<'_>) -> Result<u64, Failure> {
+        py.detach(|| self.0.with(|writer| Ok(writer.bytes_written())))
+    }
+
+    /// Store what was written.
+    fn finish(&self, py: Python<'_>) -> Result<(), Failure> {
+        py.detach(|| {
+            if self.0.is_forked() {
+                return Err(Error::Forked.into());
+            }
+            self.0.take().ok_or_else(closed)?.finish()?;
+            Ok(())
+        })
+    }
+
+    /// Forget what was written, if it is not stored yet.
+    fn close(&self, py: Python<'_>) {
+        py.detach(|| drop(self.0.take()));
+    }
+}

@@ -1,0 +1,310 @@
+//! The store in Python.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyList, PyType};
+use strongroom::{Durability, Error, RecordKey};
+
+use crate::bytes::{Data, Id, Wiped, byte_view, write_into};
+use crate::error::Failure;
+use crate::key::{IndexKey, Key};
+use crate::record::{NativeReader, NativeWriter};
+
+/// Open the store at ``path``, and make it where there is none.
+///
+/// :param path: The SQLite database, on a local disk.
+/// :param index_key: What hides the ids, kept apart from the database: the right choice for production. By default it
+///     is in the file ``<path>.index-key``, made together with the database.
+/// :param index_key_file: A file with the index key instead.
+/// :param must_exist: Open the store only if it is there.
+/// :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
+///     the process, and a power cut may undo the last ones.
+/// :raises IndexKeyMissingError: The store has lost its index key's file.
+/// :raises IndexKeyMismatchError: The index key is another store's.
+/// :raises InvalidArgumentError: The path is no place for a store, or a second copy of SQLite in this process uses it.
+/// :raises UnsupportedError: The store is of a newer version.
+/// :raises ForkedError: A store was open when this process was forked.
+/// :raises StorageError: The database cannot be read and written.
+#[pyfunction]
+#[pyo3(signature = (path, *, index_key=None, index_key_file=None, must_exist=false, durability="full"))]
+pub(crate) fn open(
+    py: Python<'_>,
+    path: PathBuf,
+    index_key: Option<&Bound<'_, IndexKey>>,
+    index_key_file: Option<PathBuf>,
+    must_exist: bool,
+    durability: &str,
+) -> Result<Strongroom, Failure> {
+    let durability = match durability {
+        "full" => Durability::Full,
+        "relaxed" => Durability::Relaxed,
+        _ => return Err(Error::InvalidArgument("durability is \"full\" or \"relaxed\"".into()).into()),
+    };
+    let mut builder = strongroom::Strongroom::builder().path(path).durability(durability);
+    if let Some(key) = index_key {
+        builder = builder.index_key(IndexKey::copy(key.get().inner())?);
+    }
+    if let Some(path) = index_key_file {
+        builder = builder.index_key_file(path);
+    }
+    if must_exist {
+        builder = builder.must_exist();
+    }
+    Ok(Strongroom(py.detach(|| builder.open())?))
+}
+
+/// A store of encrypted records, made by :func:`open`.
+///
+/// Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
+/// UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
+/// they are, any other buffer is copied first, because another thread could change it meanwhile.
+///
+/// Every write is durable when it returns, and whole or not at all. A store may be used from many threads at once, and
+/// several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+#[pyclass(frozen, module = "strongroom")]
+pub(crate) struct Strongroom(strongroom::Strongroom);
+
+#[pymethods]
+impl Strongroom {
+    /// Store ``data`` under a new id, and return the only key that opens it.
+    ///
+    /// Should the process end before the key is written down, the record is there and nobody can open it:
+    /// :meth:`store_with_key` is for those who write the key down first.
+    ///
+    /// :raises AlreadyExistsError: A record has this id.
+    fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>) -> Result<Key, Failure> {
+        Ok(py.detach(|| self.0.store(id, data))?.into())
+    }
+
+    /// Store ``data`` under a new id and a key that the caller made and wrote down.
+    ///
+    /// The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
+    /// succeeds.
+    ///
+    /// :raises AlreadyExistsError: Another record has this id.
+    fn store_with_key(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<(), Failure> {
+        let key = key.get().inner();
+        Ok(py.detach(|| self.0.store_with_key(id, key, data))?)
+    }
+
+    /// Return the data stored under ``id``.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+    /// :raises CorruptRecordError: It was altered or damaged.
+    fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
+        let key = key.get().inner();
+        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Retrieve into the start of a writable buffer, such as a ``bytearray`` that the caller wipes, and return the
+    /// data's length. What is behind the data stays as it was.
+    ///
+    /// :raises TooLargeError: The data does not fit. The buffer is as it was.
+    fn retrieve_into(
+        &self,
+        py: Python<'_>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+        buffer: &Bound<'_, PyAny>,
+    ) -> Result<usize, Failure> {
+        let key = key.get().inner();
+        let view = byte_view(buffer)?;
+        let room = view.len()?;
+        // Not straight into the buffer, which other threads may use while this one is detached.
+        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
+        if data.len() > room {
+            return Err(Error::TooLarge.into());
+        }
+        write_into(&view, 0, &data)?;
+        Ok(data.len())
+    }
+
+    /// Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
+    /// the range touches is read, and the record's length is proved.
+    ///
+    /// :raises ConflictError: The record was replaced or removed meanwhile.
+    fn retrieve_range<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+        start: u64,
+        stop: u64,
+    ) -> Result<Bound<'py, PyBytes>, Failure> {
+        let key = key.get().inner();
+        let data = Wiped::from(py.detach(|| self.0.retrieve_range(id, key, start..stop))?);
+        Ok(PyBytes::new(py, &data))
+    }
+
+    /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
+    /// opens nothing any more.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it.
+    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
+    fn replace(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<Key, Failure> {
+        let key = key.get().inner();
+        Ok(py.detach(|| self.0.replace(id, key, data))?.into())
+    }
+
+    /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
+    /// repeated after a lost reply.
+    ///
+    /// :raises InvalidArgumentError: Both keys are one.
+    fn replace_with_key(
+        &self,
+        py: Python<'_>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+        new_key: &Bound<'_, Key>,
+        data: Data<'_>,
+    ) -> Result<(), Failure> {
+        let (key, new_key) = (key.get().inner(), new_key.get().inner());
+        Ok(py.detach(|| self.0.replace_with_key(id, key, new_key, data))?)
+    }
+
+    /// Remove the record that ``key`` opens.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it.
+    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
+    fn delete(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<(), Failure> {
+        let key = key.get().inner();
+        Ok(py.detach(|| self.0.delete(id, key))?)
+    }
+
+    /// Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one.
+    fn erase(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
+        Ok(py.detach(|| self.0.erase(id))?)
+    }
+
+    fn __contains__(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
+        Ok(py.detach(|| self.0.contains(id))?)
+    }
+
+    /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
+    ///
+    /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
+    fn store_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> Result<Vec<Key>, Failure> {
+        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
+        Ok(py.detach(|| self.0.store_many(&items))?.into_iter().map(Key::from).collect())
+    }
+
+    /// Retrieve the data of pairs of id and key, all from one moment, in the same order.
+    ///
+    /// :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
+    ///     raising the first one.
+    #[pyo3(signature = (items, *, return_exceptions=false))]
+    fn retrieve_many<'py>(
+        &self,
+        py: Python<'py>,
+        items: &Bound<'py, PyAny>,
+        return_exceptions: bool,
+    ) -> Result<Bound<'py, PyList>, Failure> {
+        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
+        let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
+        let list = PyList::empty(py);
+        for outcome in py.detach(|| self.0.retrieve_many(&items))? {
+            match outcome.map(Wiped::from).map_err(|error| PyErr::from(Failure::Core(error))) {
+                Ok(data) => list.append(PyBytes::new(py, &data))?,
+                Err(error) if return_exceptions => list.append(error.into_value(py))?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(list)
+    }
+
+    /// Store all that a file gives under a new id, in little memory, and return the key.
+    ///
+    /// :param source: A path, or an object with ``read()``.
+    /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
+    ///     stored.
+    /// :raises AlreadyExistsError: A record has this id.
+    #[pyo3(signature = (id, source, progress=None))]
+    fn store_file<'py>(
+        slf: &Bound<'py, Self>,
+        id: &Bound<'py, PyAny>,
+        source: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let records = slf.py().import("strongroom._records")?;
+        records.call_method1("store_file", (slf, id, source, progress))
+    }
+
+    /// Open a record as a binary file to read and seek in: a :class:`RecordReader`.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+    fn open_record<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+    ) -> Result<Bound<'py, PyAny>, Failure> {
+        static READER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let key = key.get().inner();
+        let reader = py.detach(|| self.0.open_record(id, key))?;
+        Ok(READER.import(py, "strongroom._records", "RecordReader")?.call1((NativeReader::new(reader),))?)
+    }
+
+    /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
+    ///
+    /// :raises AlreadyExistsError: A record has this id.
+    fn create_record<'py>(&self, py: Python<'py>, id: Id<'_>) -> Result<Bound<'py, PyAny>, Failure> {
+        static WRITER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+        let writer = py.detach(|| self.0.create_record(id))?;
+        Ok(WRITER.import(py, "strongroom._records", "RecordWriter")?.call1((NativeWriter::new(writer),))?)
+    }
+
+    /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
+    fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
+        let stats = py.detach(|| self.0.stats())?;
+        Ok(Stats { records: stats.records, bytes: stats.bytes })
+    }
+
+    /// Remove what interrupted writes left, and give its room to later records. Opening a store does the same.
+    fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
+        Ok(py.detach(|| self.0.maintain())?)
+    }
+
+    /// Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing.
+    fn close(&self, py: Python<'_>) -> Result<(), Failure> {
+        Ok(py.detach(|| self.0.close())?)
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __exit__(&self, py: Python<'_>, _exception: &Bound<'_, pyo3::types::PyTuple>) -> Result<(), Failure> {
+        self.close(py)
+    }
+
+    fn __repr__(&self) -> &'static str {
+        "<strongroom.Strongroom>"
+    }
+}
+
+/// The size of a store.
+#[pyclass(frozen, get_all, eq, module = "strongroom")]
+#[derive(PartialEq)]
+pub(crate) struct Stats {
+    /// The number of records.
+    records: u64,
+    /// The bytes of all records: ciphertext and headers, without the database's own overhead.
+    bytes: u64,
+}
+
+#[pymethods]
+impl Stats {
+    fn __repr__(&self) -> String {
+        format!("Stats(records={}, bytes={})", self.records, self.bytes)
+    }
+}

@@ -1,0 +1,53 @@
+"""What several tests need."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import strongroom
+
+#: The checkout.
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Lengths of data around every limit of the format.
+SIZES = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000]
+
+
+def pattern(length: int) -> bytes:
+    """Data whose bytes tell their places."""
+    return (bytes(range(251)) * (length // 251 + 1))[:length]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "records.db"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[strongroom.Strongroom]:
+    with strongroom.open(path) as store:
+        yield store
+
+
+LOCK = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+input()
+database.rollback()
+"""
+
+
+@pytest.fixture
+def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], object]]:
+    """Another process writes to the store, until what this gives is called: other writers wait for up to 5 s."""
+    command = [sys.executable, "-c", LOCK, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "locked\n"
+        yield lambda: process.communicate("\n")
+        process.kill()

@@ -1,0 +1,148 @@
+"""The store for asyncio."""
+
+import asyncio
+import inspect
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import strongroom
+from conftest import pattern
+from strongroom import Key, aio
+
+
+def test_all_operations(path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(path, durability="relaxed") as store:
+            key = await store.store("id", b"data")
+            assert await store.retrieve("id", key) == b"data"
+            assert await store.contains("id")
+            assert await store.retrieve_range("id", key, 1, 3) == b"at"
+            buffer = bytearray(4)
+            assert await store.retrieve_into("id", key, buffer) == 4
+            new_key = await store.replace("id", key, b"new")
+            last_key = Key.generate()
+            await store.replace_with_key("id", new_key, last_key, b"last")
+            with pytest.raises(strongroom.WrongKeyError):
+                await store.retrieve("id", key)
+            await store.delete("id", last_key)
+            await store.store_with_key("id", key, b"data")
+            assert await store.erase("id")
+            keys = await store.store_many((f"id-{n}", pattern(n)) for n in range(3))
+            assert await store.retrieve_many([("id-2", keys[2])]) == [pattern(2)]
+            outcomes = await store.retrieve_many([("id-1", keys[2])], return_exceptions=True)
+            assert type(outcomes[0]) is strongroom.WrongKeyError
+            key = await store.store_file("file", io.BytesIO(pattern(2_500_000)))
+            async with await store.open_record("file", key) as reader:
+                assert await reader.read(10) == pattern(10)
+                assert await reader.seek(0) == await reader.tell() == 0
+                assert [len(piece) async for piece in reader] == [1 << 20, 1 << 20, 2_500_000 - (2 << 20)]
+            async with await store.create_record("written") as writer:
+                await writer.write(b"da")
+                await writer.write(b"ta")
+            assert await store.retrieve("written", writer.key) == b"data"
+            writer = await store.create_record("finished")
+            assert await store.retrieve("finished", await writer.finish()) == b""
+            await store.maintain()
+            assert (await store.stats()).records == 6
+        with pytest.raises(strongroom.ClosedError):
+            await store.stats()
+
+    asyncio.run(main())
+
+
+def test_it_has_all_that_the_store_has() -> None:
+    other_names = {"__contains__": "contains", "__enter__": "__aenter__", "__exit__": "__aexit__"}
+    expected = {other_names.get(name, name) for name in vars(strongroom.Strongroom)}
+    unrelated = {"__doc__", "__module__"}
+    assert expected - unrelated <= set(vars(aio.Strongroom))
+    for name, method in inspect.getmembers(strongroom.Strongroom, inspect.ismethoddescriptor):
+        twin = getattr(aio.Strongroom, name, None)
+        if twin is not None and not name.startswith("_"):
+            assert list(inspect.signature(twin).parameters) == list(inspect.signature(method).parameters), name
+
+
+def test_many_tasks(path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(path) as store:
+            keys = await asyncio.gather(*(store.store(f"id-{n}", pattern(n)) for n in range(200)))
+            found = await asyncio.gather(*(store.retrieve(f"id-{n}", key) for n, key in enumerate(keys)))
+            assert found == [pattern(n) for n in range(200)]
+
+    asyncio.run(main())
+
+
+def test_the_loop_goes_on(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
+    async def main() -> None:
+        task = asyncio.create_task(aio.Strongroom(store).store("id", b"data"))
+        await asyncio.sleep(0.2)
+        assert not task.done()
+        locked()
+        assert store.retrieve("id", await task) == b"data"
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_wait_is_not_a_cancelled_write(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
+    async def main() -> None:
+        key = Key.generate()
+        task = asyncio.create_task(aio.Strongroom(store).store_with_key("id", key, b"data"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert "id" not in store
+        locked()
+        while "id" not in store:
+            await asyncio.sleep(0.01)
+        assert store.retrieve("id", key) == b"data"
+
+    asyncio.run(main())
+
+
+def test_cancelled_writes_are_whole_or_not_there(path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(path) as store:
+            keys = [Key.generate() for _ in range(30)]
+            for n, key in enumerate(keys):
+                task = asyncio.create_task(store.store_with_key(f"id-{n}", key, pattern(1 << 20)))
+                await asyncio.sleep(n / 5000)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                    raise asyncio.CancelledError  # it was faster
+            for n, key in enumerate(keys):
+                # Said again, it succeeds, whether it took place or not.
+                await store.store_with_key(f"id-{n}", key, pattern(1 << 20))
+                assert await store.retrieve(f"id-{n}", key) == pattern(1 << 20)
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_block_leaves_nothing(path: Path) -> None:
+    async def main() -> None:
+        async with await aio.open(path) as store:
+            started = asyncio.Event()
+
+            async def work() -> None:
+                async with await store.create_record("id") as file:
+                    await file.write(pattern(3_000_000))
+                    started.set()
+                    await asyncio.sleep(60)
+
+            task = asyncio.create_task(work())
+            await started.wait()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not await store.contains("id")
+            assert (await store.stats()).records == 0
+
+    asyncio.run(main())
+
+
+def test_repr(path: Path) -> None:
+    with strongroom.open(path) as store:
+        assert repr(aio.Strongroom(store)) == "<strongroom.aio.Strongroom>"

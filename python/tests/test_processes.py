@@ -1,0 +1,99 @@
+"""Processes: those that are started may share a store, those that are forked may not."""
+
+import multiprocessing
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import strongroom
+from strongroom import Key, Strongroom
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Runs `work` in a forked child, and fails where it does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of earlier tests
+        child = os.fork()
+    if child == 0:
+        try:
+            work()
+            os._exit(0)
+        except BaseException as error:
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def raises_forked(work: Callable[[], object]) -> None:
+    with pytest.raises(strongroom.ForkedError):
+        work()
+
+
+def test_a_forked_child_is_refused_and_the_parent_unharmed(store: Strongroom, path: Path) -> None:
+    key = store.store("id", bytes(3_000_000))
+    reader, writer = store.open_record("id", key), store.create_record("new")
+    reader.read(10)
+    writer.write(bytes(3_000_000))
+
+    def child() -> None:
+        raises_forked(lambda: store.retrieve("id", key))
+        raises_forked(lambda: store.store("other", b"data"))
+        raises_forked(lambda: "id" in store)
+        raises_forked(store.close)
+        raises_forked(reader.read)
+        raises_forked(reader.tell)
+        raises_forked(lambda: writer.write(b"data"))
+        raises_forked(writer.finish)
+        raises_forked(lambda: strongroom.open(path))
+        raises_forked(lambda: strongroom.open(path.with_name("other.db")))
+        reader.close()
+        writer.close()
+
+    for _ in range(2):
+        in_child(child)
+    assert reader.read() == bytes(3_000_000 - 10)
+    assert store.retrieve("new", writer.finish()) == bytes(3_000_000)
+    store.delete("id", key)
+    assert store.stats().records == 1
+
+
+def test_a_child_of_a_closed_store_may_open_one(path: Path) -> None:
+    with strongroom.open(path) as store:
+        key = store.store("id", b"data")
+    del store
+
+    def child() -> None:
+        with strongroom.open(path) as store:
+            assert store.retrieve("id", key) == b"data"
+
+    in_child(child)
+
+
+def work(path: Path, process: int) -> list[tuple[str, str]]:
+    with strongroom.open(path) as store:
+        return [(f"{process}-{n}", store.store(f"{process}-{n}", b"data").to_text()) for n in range(20)]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_started_processes_share_a_store(store: Strongroom, path: Path, method: str) -> None:
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        outcomes = pool.starmap(work, [(path, n) for n in range(4)])
+        pool.close()
+        pool.join()
+    for id, text in (item for outcome in outcomes for item in outcome):
+        assert store.retrieve(id, Key.from_text(text)) == b"data"
+    assert store.stats().records == 80
+
+
+def test_neither_stores_nor_files_are_pickled(store: Strongroom) -> None:
+    import pickle
+
+    for thing in (store, store.open_record("id", store.store("id", b"data"))):
+        with pytest.raises(TypeError, match="cannot pickle"):
+            pickle.dumps(thing)

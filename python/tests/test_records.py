@@ -1,0 +1,250 @@
+"""Records as files."""
+
+import io
+import shutil
+import sqlite3
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import strongroom
+from conftest import SIZES, pattern
+from strongroom import Strongroom
+
+
+@pytest.mark.parametrize("size", [*SIZES, 3_000_000])
+def test_write_and_read(store: Strongroom, size: int) -> None:
+    with store.create_record("id") as file:
+        assert file.writable() and not file.readable() and not file.seekable()
+        assert file.write(pattern(size)) == size
+        assert file.tell() == size
+        assert "id" not in store
+    with store.open_record("id", file.key) as reader:
+        assert reader.readable() and reader.seekable() and not reader.writable()
+        assert reader.read() == pattern(size)
+        assert reader.read() == reader.read(5) == b""
+        assert reader.tell() == size
+    assert reader.closed
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.sampled_from(["read", "readinto", "seek"]), st.integers(0, 60_000))))
+def test_a_reader_is_a_file(store: Strongroom, steps: list[tuple[str, int]]) -> None:
+    store.erase("id")
+    model = io.BytesIO(pattern(50_000))
+    key = store.store("id", model.getvalue())
+    with store.open_record("id", key) as file:
+        for what, number in steps:
+            if what == "read":
+                assert file.read(number) == model.read(number)
+            elif what == "readinto":
+                buffer, expected = bytearray(number), bytearray(number)
+                assert file.readinto(buffer) == model.readinto(expected)
+                assert buffer == expected
+            else:
+                whence = number % 3
+                offset = number if whence == 0 else number - 55_000
+                if whence == 0 or (model.tell() if whence == 1 else 50_000) + offset >= 0:
+                    assert file.seek(offset, whence) == model.seek(offset, whence)
+            assert file.tell() == model.tell()
+        assert file.readall() == model.read()
+
+
+def test_seeking_before_the_start(store: Strongroom) -> None:
+    with store.open_record("id", store.store("id", b"data")) as file:
+        file.seek(1)
+        for offset, whence in ((-1, 0), (-2, 1), (-5, 2), (0, 3)):
+            with pytest.raises(ValueError):
+                file.seek(offset, whence)
+        assert file.tell() == 1
+
+
+def test_long_reads_into_a_buffer(store: Strongroom) -> None:
+    key = store.store("id", pattern(1_000_000))
+    with store.open_record("id", key) as file:
+        buffer = bytearray(1_200_000)
+        assert file.readinto(buffer) == 1_000_000
+        assert buffer == pattern(1_000_000) + bytes(200_000)
+
+
+def test_the_library_of_python(store: Strongroom) -> None:
+    with store.create_record("zip") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.txt", pattern(100_000))
+        archive.writestr("b.txt", b"b")
+    with store.open_record("zip", file.key) as reader, zipfile.ZipFile(io.BufferedReader(reader)) as archive:
+        assert archive.read("a.txt") == pattern(100_000)
+        assert archive.testzip() is None
+
+    with store.create_record("tar") as file, tarfile.open(fileobj=file, mode="w|") as tar:
+        info = tarfile.TarInfo("a.txt")
+        info.size = 100_000
+        tar.addfile(info, io.BytesIO(pattern(100_000)))
+    with store.open_record("tar", file.key) as reader, tarfile.open(fileobj=reader) as tar:
+        member = tar.extractfile("a.txt")
+        assert member is not None
+        assert member.read() == pattern(100_000)
+
+    copy = io.BytesIO()
+    with store.open_record("tar", file.key) as reader:
+        shutil.copyfileobj(reader, copy)
+    with store.open_record("tar", file.key) as reader:
+        assert copy.getvalue() == reader.read()
+
+
+def test_lines_by_wrappers(store: Strongroom) -> None:
+    with store.create_record("csv") as file:
+        text = io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8")
+        for n in range(10_000):
+            text.write(f"{n},é\n")
+        text.detach().detach()
+    reader = store.open_record("csv", file.key)
+    with io.TextIOWrapper(io.BufferedReader(reader), encoding="utf-8") as lines:
+        assert list(lines) == [f"{n},é\n" for n in range(10_000)]
+
+
+@pytest.mark.parametrize("size", [10, 3_000_000])
+def test_an_exception_leaves_nothing(store: Strongroom, size: int) -> None:
+    with pytest.raises(RuntimeError), store.create_record("id") as file:
+        file.write(pattern(size))
+        raise RuntimeError
+    assert file.closed
+    assert "id" not in store
+    assert store.stats().records == 0
+
+
+def test_a_forgotten_writer_leaves_nothing(store: Strongroom) -> None:
+    store.create_record("id").write(b"data")
+    file = store.create_record("id")
+    file.write(b"data")
+    file.close()
+    assert "id" not in store
+
+
+def test_finish(store: Strongroom) -> None:
+    file = store.create_record("id")
+    file.write(b"data")
+    key = file.finish()
+    assert store.retrieve("id", key) == b"data"
+    assert file.key == key
+    with pytest.raises(ValueError, match="closed"):
+        file.finish()
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"more")
+
+    with store.create_record("finished inside") as file:
+        file.finish()
+    assert "finished inside" in store
+    with pytest.raises(ValueError, match="given up"), store.create_record("closed inside") as file:
+        file.close()
+    assert "closed inside" not in store
+
+
+def test_of_two_writers_one_wins(store: Strongroom) -> None:
+    first, second = store.create_record("id"), store.create_record("id")
+    first.write(b"first")
+    second.write(b"second")
+    key = second.finish()
+    with pytest.raises(strongroom.AlreadyExistsError):
+        first.finish()
+    assert first.closed
+    assert store.retrieve("id", key) == b"second"
+    with pytest.raises(strongroom.AlreadyExistsError):
+        store.create_record("id")
+
+
+def test_a_reader_keeps_to_its_version(store: Strongroom) -> None:
+    key = store.store("id", pattern(3_000_000))
+    with store.open_record("id", key) as file:
+        start = file.read(10)
+        new_key = store.replace("id", key, bytes(3_000_000))
+        with pytest.raises(strongroom.ConflictError):
+            start += file.read()
+        assert start == pattern(10)
+    assert store.retrieve("id", new_key) == bytes(3_000_000)
+
+
+def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
+    key = store.store("id", pattern(50_000))
+    store.close()
+    database = sqlite3.connect(path)
+    with database:
+        (data,) = database.execute("SELECT data FROM record").fetchone()
+        data = bytearray(data)
+        data[68 + 2 * 16_400] ^= 1
+        database.execute("UPDATE record SET data = ?", (data,))
+    database.close()
+    with strongroom.open(path) as store, store.open_record("id", key) as file:
+        assert file.read(32_768) == pattern(32_768)
+        for _ in range(2):
+            with pytest.raises(strongroom.CorruptRecordError):
+                file.read(1)
+        file.seek(49_152)
+        assert file.read() == pattern(50_000)[49_152:]
+
+
+def test_closed_files(store: Strongroom) -> None:
+    file = store.open_record("id", store.store("id", b"data"))
+    file.close()
+    file.close()
+    calls: list[Callable[[], object]] = [
+        file.read,
+        file.tell,
+        lambda: file.seek(0),
+        lambda: file.readinto(bytearray(1)),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="closed file"):
+            call()
+
+
+class Source:
+    """A file that gives a little at a time, and then fails."""
+
+    def __init__(self, pieces: list[bytes], error: Exception | None = None) -> None:
+        self.pieces = pieces
+        self.error = error
+
+    def read(self, size: int, /) -> bytes:
+        if not self.pieces and self.error:
+            raise self.error
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def test_store_file(store: Strongroom, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(pattern(2_500_000))
+    sources: list[Path | str | BinaryIO] = [source, str(source), source.open("rb"), io.BytesIO(pattern(2_500_000))]
+    for n, file in enumerate(sources):
+        told: list[int] = []
+        key = store.store_file(f"id-{n}", file, progress=told.append)
+        assert store.retrieve(f"id-{n}", key) == pattern(2_500_000)
+        assert told == [1 << 20, 2 << 20, 2_500_000]
+        if not isinstance(file, str | Path):
+            file.close()
+    assert store.retrieve("few", store.store_file("few", Source([b"a", b"bc", b"d"]))) == b"abcd"
+    assert store.retrieve("empty", store.store_file("empty", io.BytesIO())) == b""
+
+
+def test_store_file_whole_or_not_at_all(store: Strongroom, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="half way"):
+        store.store_file("id", Source([b"a", pattern(2_000_000)], RuntimeError("half way")))
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.store_file("id", io.BytesIO(b"data"), stop)
+    with pytest.raises(FileNotFoundError):
+        store.store_file("id", tmp_path / "missing")
+    with pytest.raises(TypeError, match="bytes-like"):
+        store.store_file("id", io.StringIO("text"))  # type: ignore[arg-type]
+    assert "id" not in store
+    store.store("id", b"data")
+    with pytest.raises(strongroom.AlreadyExistsError):
+        store.store_file("id", io.BytesIO(b"other"))

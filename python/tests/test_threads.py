@@ -1,0 +1,116 @@
+"""Threads: one store for all, and none that waits while another works."""
+
+import io
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import strongroom
+from conftest import pattern
+from strongroom import Strongroom
+
+THREADS = 16
+
+
+def test_threads_share_a_store(store: Strongroom) -> None:
+    def work(thread: int) -> None:
+        for n in range(10):
+            id = f"{thread}-{n}"
+            key = store.store(id, pattern(n * 1000))
+            key = store.replace(id, key, pattern(n * 2000))
+            assert store.retrieve(id, key) == pattern(n * 2000)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(work, range(THREADS)))
+    assert store.stats().records == THREADS * 10
+
+
+def test_of_all_threads_one_makes_a_record(store: Strongroom) -> None:
+    barrier = threading.Barrier(THREADS)
+
+    def work(_: int) -> bool:
+        barrier.wait()
+        try:
+            store.store("id", b"data")
+        except strongroom.AlreadyExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        assert sum(pool.map(work, range(THREADS))) == 1
+
+
+def test_threads_share_a_reader(store: Strongroom) -> None:
+    data = pattern(2_000_000)
+    with store.open_record("id", store.store("id", data)) as file:
+
+        def work(_: int) -> int:
+            count = 0
+            while piece := file.read(9_999):
+                assert piece in data
+                count += len(piece)
+            return count
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            assert sum(pool.map(work, range(THREADS))) == len(data)
+
+
+def test_threads_share_a_writer(store: Strongroom) -> None:
+    with store.create_record("id") as file, ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda n: file.write(bytes([n]) * 100_000), range(THREADS)))
+    data = store.retrieve("id", file.key)
+    assert sorted(data[n : n + 100_000] for n in range(0, len(data), 100_000)) == [
+        bytes([n]) * 100_000 for n in range(THREADS)
+    ]
+
+
+def test_others_run_while_one_waits(store: Strongroom, locked: Callable[[], object]) -> None:
+    """If a waiting store kept the interpreter, nobody could end what it waits for, and it would be Busy."""
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(store.store, "id", b"data")
+        time.sleep(0.2)
+        assert not outcome.done()
+        locked()
+        assert store.retrieve("id", outcome.result()) == b"data"
+
+
+def test_a_buffer_may_change_meanwhile(store: Strongroom) -> None:
+    """What is stored is what the buffer held when the call was made, or a later moment: it opens all the same."""
+    buffer, done = bytearray(1 << 20), threading.Event()
+
+    def change() -> None:
+        while not done.is_set():
+            for n in range(256):
+                buffer[:] = bytes([n]) * len(buffer)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for n in range(20):
+            key = store.store(f"id-{n}", buffer)
+            assert len(set(store.retrieve(f"id-{n}", key))) == 1
+            into = io.BytesIO(bytes(1 << 20)).getbuffer()
+            assert store.retrieve_into(f"id-{n}", key, into) == 1 << 20
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_closing_while_others_work(store: Strongroom) -> None:
+    started = threading.Barrier(THREADS + 1)
+
+    def work(thread: int) -> None:
+        started.wait()
+        with pytest.raises(strongroom.ClosedError):
+            for n in range(100_000):
+                store.retrieve(f"{thread}-{n}", store.store(f"{thread}-{n}", b"data"))
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        outcomes = [pool.submit(work, n) for n in range(THREADS)]
+        started.wait()
+        store.close()
+        for outcome in outcomes:
+            outcome.result()
