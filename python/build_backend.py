@@ -7,6 +7,7 @@ of components. Both are cut here: the paths say nothing to users, and much about
 import base64
 import hashlib
 import os
+import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,12 @@ def build_wheel(
 def _compiler_flags() -> list[str]:
     """Have the compiler name sources by where they belong, not by where they lie."""
     cargo = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo").resolve()
+    command = [os.environ.get("RUSTC", "rustc"), "--print", "sysroot"]
+    rust = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     encoded = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
     given = os.environ.get("RUSTFLAGS", "").split() if encoded is None else encoded.split("\x1f")
-    return [*given, f"--remap-path-prefix={ROOT}=strongroom", f"--remap-path-prefix={cargo}=cargo"]
+    names = {ROOT: "strongroom", cargo: "cargo", rust: "rust"}
+    return [*given, *(f"--remap-path-prefix={path}={name}" for path, name in names.items())]
 
 
 def _rewrite_components(wheel: Path) -> None:

@@ -95,8 +95,9 @@ def test_a_cancelled_wait_is_not_a_cancelled_write(store: strongroom.Strongroom,
             await task
         assert "id" not in store
         locked()
-        while "id" not in store:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            while "id" not in store:
+                await asyncio.sleep(0.01)
         assert store.retrieve("id", key) == b"data"
 
     asyncio.run(main())

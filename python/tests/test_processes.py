@@ -2,9 +2,13 @@
 
 import multiprocessing
 import os
+import pickle
+import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,6 +25,7 @@ def in_child(work: Callable[[], None]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)  # threads of earlier tests
         child = os.fork()
     if child == 0:
+        signal.alarm(30)  # a child that hangs has failed
         try:
             work()
             os._exit(0)
@@ -63,6 +68,23 @@ def test_a_forked_child_is_refused_and_the_parent_unharmed(store: Strongroom, pa
     assert store.stats().records == 1
 
 
+def test_a_child_does_not_wait_for_the_parents_threads(store: Strongroom, locked: Callable[[], object]) -> None:
+    writer = store.create_record("id")
+
+    def child() -> None:
+        raises_forked(writer.tell)
+        writer.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        outcome = pool.submit(writer.write, bytes(3_000_000))
+        time.sleep(0.2)
+        assert not outcome.done()
+        in_child(child)
+        locked()
+        assert outcome.result() == 3_000_000
+    assert store.retrieve("id", writer.finish()) == bytes(3_000_000)
+
+
 def test_a_child_of_a_closed_store_may_open_one(path: Path) -> None:
     with strongroom.open(path) as store:
         key = store.store("id", b"data")
@@ -92,8 +114,6 @@ def test_started_processes_share_a_store(store: Strongroom, path: Path, method: 
 
 
 def test_neither_stores_nor_files_are_pickled(store: Strongroom) -> None:
-    import pickle
-
     for thing in (store, store.open_record("id", store.store("id", b"data"))):
         with pytest.raises(TypeError, match="cannot pickle"):
             pickle.dumps(thing)
