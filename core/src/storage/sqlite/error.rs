@@ -37,6 +37,29 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
+/// The same error, for another caller.
+pub(super) fn again(error: &Error) -> Error {
+    let text = |source: &(dyn std::error::Error + 'static)| {
+        let sources = std::iter::successors(Some(source), |error| error.source());
+        sources.map(ToString::to_string).collect::<Vec<_>>().join(": ").into()
+    };
+    match error {
+        Error::AlreadyExists => Error::AlreadyExists,
+        Error::Conflict => Error::Conflict,
+        Error::Corrupt => Error::Corrupt,
+        Error::Busy => Error::Busy,
+        Error::Full => Error::Full,
+        Error::TooLarge => Error::TooLarge,
+        Error::Unsupported(what) => Error::Unsupported(what.clone()),
+        Error::InvalidArgument(what) => Error::InvalidArgument(what.clone()),
+        Error::Backend(source) => Error::Backend(text(source.as_ref())),
+        Error::Indeterminate(source) => Error::Indeterminate(text(source.as_ref())),
+        Error::Poisoned => Error::Poisoned,
+        Error::Forked => Error::Forked,
+        Error::Closed => Error::Closed,
+    }
+}
+
 /// Whether output failed below SQLite, so that what the system holds of the file is not to be trusted. A read that fails
 /// says nothing about writes.
 pub(super) fn is_write_error(error: &Error) -> bool {

@@ -1,5 +1,6 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
+mod change;
 mod error;
 mod open;
 mod presence;
@@ -8,9 +9,16 @@ mod rows;
 mod second_copy;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod upload;
 mod writer;
 
+/// The locks of [`turns`].
+mod sync {
+    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+}
+
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::TryLockError;
 use std::mem::{ManuallyDrop, take};
@@ -23,9 +31,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use change::{Change, Told, abandoned};
 use error::{Fault, Outcome, is_write_error};
 use presence::Presence;
 use second_copy::Claim;
+use turns::Turns;
 use upload::SqliteUpload;
 use writer::{Commit, Writer};
 
@@ -59,7 +69,9 @@ const CLOSED: u8 = 2;
 pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
-    /// One writer at a time, as SQLite has it; `None` once closed.
+    /// One writer at a time, as SQLite has it, in the order of their coming.
+    turns: Turns<Change<'static>, Told>,
+    /// For the one whose turn it is; `None` once closed.
     writer: Mutex<Option<Writer>>,
     readers: Mutex<Readers>,
     state: AtomicU8,
@@ -104,6 +116,7 @@ impl SqliteStorage {
         let storage = Self {
             path,
             durability,
+            turns: Turns::new(abandoned),
             writer: Mutex::new(Some(Writer::new(connection, durability))),
             readers: Mutex::new(Readers { idle: Vec::new(), claim }),
             state: AtomicU8::new(OPEN),
@@ -168,6 +181,12 @@ impl SqliteStorage {
 
     fn write_with<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
+        let _turn = self.turns.enter_alone();
+        self.transact(commit, work)
+    }
+
+    /// The same for the one whose turn it is.
+    fn transact<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         let mut writer = lock(&self.writer);
         self.check_usable()?; // the wait may have been long
         let outcome = writer.as_mut().ok_or(Error::Closed)?.transact(commit, work);
@@ -235,8 +254,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
-        let garbage = self.write(|connection| rows::put(connection, locator, record, mode))?;
-        self.reclaim_after(garbage);
+        let garbage = self.change(&Change::Put { locator: *locator, record: Cow::Borrowed(record), mode })?;
+        self.reclaim_after(garbage.flatten());
         Ok(())
     }
 
@@ -273,7 +292,7 @@ impl Storage for SqliteStorage {
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        let deleted = self.write(|connection| rows::delete(connection, locator, expected))?;
+        let deleted = self.change(&Change::Delete { locator: *locator, expected: expected.copied() })?;
         self.reclaim_after(deleted.flatten());
         Ok(deleted.is_some())
     }

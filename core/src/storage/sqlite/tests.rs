@@ -217,3 +217,90 @@ fn a_new_database_is_its_owners_alone() {
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
+
+/// Lets all of `changes` wait, so that one turn makes them together, and returns their outcomes.
+fn together(storage: &SqliteStorage, changes: &[Change<'_>]) -> Vec<Outcome<change::Changed>> {
+    thread::scope(|scope| {
+        let turn = storage.turns.enter_alone();
+        let threads: Vec<_> = (1..)
+            .zip(changes)
+            .map(|(waiting, change)| {
+                let thread = scope.spawn(|| storage.change(change));
+                while storage.turns.waiting() < waiting {
+                    thread::yield_now();
+                }
+                thread
+            })
+            .collect();
+        drop(turn);
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn create(number: u8, len: usize) -> Change<'static> {
+    Change::Put { locator: locator(number), record: vec![number; len].into(), mode: PutMode::Create }
+}
+
+#[test]
+fn those_who_wait_share_a_commit_and_each_has_its_own_outcome() {
+    let (_folder, storage) = storage();
+    let log = || std::fs::metadata(open::with_suffix(storage.path(), "-wal")).unwrap().len();
+    storage.put(&locator(100), &[100; 100], PutMode::Create).unwrap();
+    let one_commit = log();
+    let mut changes: Vec<_> = (0..30).map(|number| create(number, 100)).collect();
+    changes[7] = create(6, 200);
+    changes[8] = Change::Delete { locator: locator(100), expected: Head::of(&[99; 100]) };
+    changes[9] = Change::Delete { locator: locator(99), expected: None };
+    changes[29] = Change::Delete { locator: locator(100), expected: Head::of(&[100; 100]) };
+    for (number, outcome) in together(&storage, &changes).into_iter().enumerate() {
+        match (number, outcome) {
+            (7, Err(Fault(Error::AlreadyExists))) | (8, Err(Fault(Error::Conflict))) => {}
+            (9, Ok(None)) | (_, Ok(Some(None))) => {}
+            (number, outcome) => panic!("{number}: {outcome:?}"),
+        }
+    }
+    assert!(log() < one_commit * 3, "30 changes took more than one commit");
+    assert_eq!(storage.get(&locator(6)).unwrap(), Some(vec![6; 100]));
+    assert_eq!(storage.stats().unwrap().records, 26);
+    assert_eq!(storage.get(&locator(100)).unwrap(), None);
+}
+
+#[test]
+fn one_that_fails_does_not_take_the_others_with_it() {
+    let (_folder, storage) = storage();
+    storage.put(&locator(100), &[7; 100], PutMode::Create).unwrap();
+    let pages: i32 = storage.read(|connection| profile::get(connection, "page_count")).unwrap();
+    {
+        let writer = lock(&storage.writer);
+        let limit = format!("PRAGMA max_page_count = {}", pages + 2);
+        writer.as_ref().unwrap().connection().execute_batch(&limit).unwrap();
+    }
+    let changes = [create(1, 100), create(2, 60_000), create(3, 100), create(4, 60_000), create(5, 100)];
+    for (number, outcome) in (1..).zip(together(&storage, &changes)) {
+        let full = matches!(outcome, Err(Fault(Error::Full)));
+        assert_eq!(full, number % 2 == 0, "{number}: {outcome:?}");
+        assert_eq!(storage.get(&locator(number)).unwrap().is_some(), !full, "{number}");
+    }
+}
+
+#[test]
+fn what_fails_for_one_fails_for_all_who_shared_it() {
+    let (_folder, storage) = storage();
+    storage.close().unwrap();
+    let closed = storage.change(&create(1, 100));
+    assert!(matches!(closed, Err(Fault(Error::Closed))));
+
+    let (_folder, storage) = self::storage();
+    let changes = [create(1, 100), create(2, 100), create(3, 100)];
+    let other = Connection::open(storage.path()).unwrap();
+    {
+        let writer = lock(&storage.writer);
+        writer.as_ref().unwrap().connection().busy_timeout(Duration::from_millis(50)).unwrap();
+    }
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for outcome in together(&storage, &changes) {
+        assert!(matches!(outcome, Err(Fault(Error::Busy))), "{outcome:?}");
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(together(&storage, &changes).iter().all(Result::is_ok));
+}

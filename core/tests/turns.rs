@@ -1,0 +1,123 @@
+//! The queue of writers in every order of events that a few threads can come in: loom tries them all, and finds threads
+//! that wait for ever.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod sync {
+    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+    pub(crate) use std::sync::PoisonError;
+}
+#[path = "../src/storage/sqlite/turns.rs"]
+#[allow(unreachable_pub, dead_code, reason = "it is the library's")]
+mod turns;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use sync::{Arc, Mutex};
+use turns::{Entry, Turns};
+
+const ABANDONED: u32 = u32::MAX;
+
+/// What a caller does whose turn it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Its job, and those of others.
+    Shared,
+    /// Something that needs a turn of its own.
+    Alone,
+    /// It panics half way.
+    Panics,
+}
+
+/// Turns, and the jobs that were done.
+struct Store {
+    turns: Turns<u32, u32>,
+    done: Mutex<Vec<u32>>,
+}
+
+impl Store {
+    fn write(&self, job: u32, kind: Kind) -> u32 {
+        if kind == Kind::Alone {
+            let _turn = self.turns.enter_alone();
+            let mut done = self.done.try_lock().expect("two turns at once");
+            loom::thread::yield_now();
+            done.push(job);
+            return outcome(job);
+        }
+        match self.turns.enter(|| Some((job, 1))) {
+            Entry::Done(outcome) => outcome,
+            Entry::Turn(mut turn) => {
+                turn.gather();
+                assert!(kind != Kind::Panics, "half way");
+                {
+                    let mut done = self.done.try_lock().expect("two turns at once");
+                    loom::thread::yield_now(); // others get their chance
+                    done.push(job);
+                    done.extend(turn.jobs());
+                }
+                let outcomes: Vec<_> = turn.jobs().map(|job| outcome(*job)).collect();
+                turn.finish(outcomes);
+                outcome(job)
+            }
+        }
+    }
+}
+
+fn outcome(job: u32) -> u32 {
+    job * 10
+}
+
+/// Each of `kinds` in a thread of its own, in every order: all come to an end, each with its own outcome, and what was
+/// done was done once.
+fn check(kinds: &'static [Kind]) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(move || {
+        let store = Arc::new(Store { turns: Turns::new(|| ABANDONED), done: Mutex::new(Vec::new()) });
+        let write = |(job, kind): (u32, &'static Kind)| {
+            let store = Arc::clone(&store);
+            move || catch_unwind(AssertUnwindSafe(|| store.write(job, *kind))).ok()
+        };
+        let mut writes: Vec<_> = (1..).zip(kinds).map(write).collect();
+        let first = writes.remove(0);
+        let threads: Vec<_> = writes.into_iter().map(loom::thread::spawn).collect();
+        let mut told = vec![first()];
+        told.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+
+        let mut done = store.done.lock().unwrap().clone();
+        done.sort_unstable();
+        let said: Vec<_> =
+            (1..).zip(&told).filter(|(job, told)| **told == Some(outcome(*job))).map(|(job, _)| job).collect();
+        assert_eq!(done, said, "what was done is what was said to be done");
+        let panics = kinds.contains(&Kind::Panics);
+        assert!(panics || done.len() == kinds.len(), "all was done");
+        for ((job, kind), told) in (1..).zip(kinds).zip(told) {
+            match told {
+                // Its job was in the hands of a thread that panicked.
+                Some(ABANDONED) => assert!(panics),
+                Some(told) => assert_eq!(told, outcome(job)),
+                None => assert!(*kind == Kind::Panics),
+            }
+        }
+    });
+}
+
+#[test]
+fn every_job_is_done_once_and_told_to_its_caller() {
+    check(&[Kind::Shared, Kind::Shared, Kind::Shared]);
+}
+
+#[test]
+fn a_turn_of_ones_own_comes_between() {
+    check(&[Kind::Shared, Kind::Alone, Kind::Shared]);
+    check(&[Kind::Alone, Kind::Alone, Kind::Shared]);
+}
+
+#[test]
+fn nobody_waits_for_one_who_panicked() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {})); // the panics are expected
+    let outcome = catch_unwind(|| check(&[Kind::Panics, Kind::Shared, Kind::Shared]));
+    std::panic::set_hook(hook);
+    outcome.unwrap();
+}
