@@ -9,7 +9,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -19,17 +19,32 @@ use support::pattern;
 /// Set in the processes that the test starts: the database, and the number of the run.
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const RUN: &str = "STRONGROOM_TEST_RUN";
-const KILLS: u64 = 100;
+
+/// Starts this program again, to run `test` alone until it is killed, and waits until it has opened the store.
+fn start(test: &str, path: &Path, run: u64) -> (Child, impl Iterator<Item = String>) {
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .env(STORE, path)
+        .env(RUN, run.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line == "open"));
+    (child, lines)
+}
+
+/// In the program that is killed: says what has been acknowledged, in one piece.
+fn acknowledge(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
 
 /// Uploads records of 5 MiB until somebody kills it, and replaces and deletes them; tells what is acknowledged.
 fn upload_until_killed(path: &Path, run: &str) {
     let store = Strongroom::open(path).unwrap();
-    let acknowledge = |line: String| {
-        let mut out = std::io::stdout();
-        writeln!(out, "{line}").unwrap();
-        out.flush().unwrap();
-    };
-    acknowledge("\nopen".to_string());
+    acknowledge("open");
     for n in 0.. {
         let id = format!("record-{run}-{n}");
         let mut writer = store.create_record(&id).unwrap();
@@ -37,12 +52,12 @@ fn upload_until_killed(path: &Path, run: &str) {
             writer.write_all(&pattern(100_000)).unwrap();
         }
         let key = writer.finish().unwrap();
-        acknowledge(format!("\nstored={id}={}", *key.to_text()));
+        acknowledge(&format!("stored={id}={}", *key.to_text()));
         let key = store.replace_reader(&id, &key, &*pattern(3_000_000)).unwrap();
-        acknowledge(format!("\nreplaced={id}={}", *key.to_text()));
-        acknowledge(format!("\ndeleting={id}="));
+        acknowledge(&format!("replaced={id}={}", *key.to_text()));
+        acknowledge(&format!("deleting={id}="));
         store.delete(&id, &key).unwrap();
-        acknowledge(format!("\ndeleted={id}="));
+        acknowledge(&format!("deleted={id}="));
     }
 }
 
@@ -58,16 +73,8 @@ fn killed_uploads_leave_nothing() {
     store.close().unwrap();
 
     let mut killed_half_way = 0;
-    for run in 0..KILLS {
-        let mut child = Command::new(env::current_exe().unwrap())
-            .args(["killed_uploads_leave_nothing", "--exact", "--nocapture"])
-            .env(STORE, &path)
-            .env(RUN, run.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line == "open"));
+    for run in 0..100 {
+        let (mut child, lines) = start("killed_uploads_leave_nothing", &path, run);
         // Spread evenly over the time that a few uploads take.
         thread::sleep(Duration::from_micros(run * 7919 % 100_000));
         child.kill().unwrap();
@@ -113,6 +120,62 @@ fn killed_uploads_leave_nothing() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     let check: String = connection.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+}
+
+const WRITERS: usize = 8;
+
+/// The key of a record whose id is short.
+fn key_of(id: &str) -> RecordKey {
+    let mut bytes = [0x5a; 32];
+    bytes[..id.len()].copy_from_slice(id.as_bytes());
+    RecordKey::from_bytes(&bytes).unwrap()
+}
+
+/// Stores with several threads at once until somebody kills it, and tells what is acknowledged.
+fn store_until_killed(path: &Path, run: &str) {
+    let store = Strongroom::open(path).unwrap();
+    acknowledge("open");
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0.. {
+                    let id = format!("{run}-{writer}-{n}");
+                    store.store_with_key(&id, &key_of(&id), pattern(1000)).unwrap();
+                    acknowledge(&format!("stored={id}"));
+                }
+            });
+        }
+    });
+}
+
+/// Threads that share a commit are told so only when it is on the disk.
+#[test]
+fn nothing_acknowledged_is_lost() {
+    if let (Some(path), Ok(run)) = (env::var_os(STORE), env::var(RUN)) {
+        return store_until_killed(path.as_ref(), &run);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let (mut acknowledged, mut before) = (0, 0);
+    for run in 0..200 {
+        let (mut child, lines) = start("nothing_acknowledged_is_lost", &path, run);
+        thread::sleep(Duration::from_micros(run * 7919 % 50_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let store = Strongroom::open(&path).unwrap();
+        let said: Vec<_> = lines.filter_map(|line| line.strip_prefix("stored=").map(str::to_string)).collect();
+        for id in &said {
+            assert!(store.retrieve(id, &key_of(id)).unwrap() == pattern(1000), "{id}");
+        }
+        let records = store.stats().unwrap().records;
+        let unsaid = records - before - said.len() as u64;
+        assert!(unsaid <= WRITERS as u64, "{unsaid} records that nobody was told of");
+        (acknowledged, before) = (acknowledged + said.len(), records);
+        store.close().unwrap();
+    }
+    assert!(acknowledged > 2000, "hardly any store met a kill: {acknowledged}");
 }
 
 fn pending(path: &Path) -> i64 {
