@@ -100,6 +100,7 @@ doc: python-package ## Build the documentation into target/doc and target/python
 
 .PHONY: bench
 bench: library ## Measure beside what people use today: the tables of benches/README.md
+	$(CARGO) run --release -p strongroom-benches --bin stores
 	$(CARGO) run --release -p strongroom-benches --bin streams
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
