@@ -126,33 +126,49 @@ pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize
     Ok(connection.prepare_cached(sql)?.execute((object, limit))?)
 }
 
+/// From this length on, a record is read into its buffer piece by piece: together with its row, SQLite would make a copy of
+/// the whole first.
+const LONG_LEN: i64 = 64 << 10;
+
 /// The whole record, of one moment: the first statement stays open while the segments are read.
 pub(super) fn get(connection: &Connection, locator: &Locator) -> Outcome<Option<Vec<u8>>> {
-    let sql = "SELECT len, object, data FROM record WHERE prefix = ?1 AND locator = ?2";
+    let sql = "SELECT len, object, id, octet_length(data), CASE WHEN len < ?3 THEN data END
+        FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
+    let mut rows = statement.query(params![prefix(locator), locator.as_bytes(), LONG_LEN])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let len = usize::try_from(row.get::<_, i64>(0)?).map_err(|_| Error::Corrupt)?;
-    let object: Option<i64> = row.get(1)?;
-    let data = blob(row, 2)?;
+    let (len, object, id) = (length(row, 0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?);
+    let first_len = length(row, 3)?;
     // The lengths are the file's claim: believed only where the rows add up to it.
-    if object.map_or(Ok(0), |object| segment_bytes(connection, object))? != len.saturating_sub(data.len())
-        || data.len() > len
-    {
+    let rest_len = object.map_or(Ok(0), |object| segment_bytes(connection, object))?;
+    if first_len.checked_add(rest_len) != Some(len) {
         return Err(Error::Corrupt.into());
     }
     let mut record = Vec::new();
     record.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
-    record.extend_from_slice(data);
+    if row.get_ref(4)? != ValueRef::Null {
+        record.extend_from_slice(blob(row, 4)?);
+    } else {
+        record.resize(first_len, 0);
+        read_blob(connection, "record", id, 0, &mut record)?;
+    }
     if let Some(object) = object {
-        let sql = "SELECT data FROM segment WHERE object = ?1 ORDER BY n";
+        let sql = "SELECT id, octet_length(data) FROM segment WHERE object = ?1 ORDER BY n";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([object])?;
         while let Some(row) = rows.next()? {
-            record.extend_from_slice(blob(row, 0)?);
+            let start = record.len();
+            record.resize(start + length(row, 1)?, 0);
+            let part = record.get_mut(start..).unwrap_or_default();
+            read_blob(connection, "segment", row.get(0)?, 0, part)?;
         }
     }
     if record.len() == len { Ok(Some(record)) } else { Err(Error::Corrupt.into()) }
+}
+
+/// A column that is a length in memory.
+fn length(row: &Row<'_>, column: usize) -> Outcome<usize> {
+    Ok(usize::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Corrupt)?)
 }
 
 fn segment_bytes(connection: &Connection, object: i64) -> Outcome<usize> {
