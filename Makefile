@@ -7,6 +7,7 @@ LIBRARY := target/libstrongroom
 # The Python package, built and installed away from everything else.
 VENV := target/python-venv
 WHEEL := target/python-wheel
+BENCH_VENV := target/bench-venv
 
 export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO
 
@@ -76,7 +77,7 @@ header: ## Write include/strongroom.h anew from the sources
 .PHONY: fmt
 fmt: $(VENV)/ready ## Format the sources
 	$(CARGO) fmt --all
-	cd python && $(CURDIR)/$(VENV)/bin/ruff format
+	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python
 
 .PHONY: lint
 lint: ## Check formatting, lints (each set of features) and documentation
@@ -89,7 +90,8 @@ lint: ## Check formatting, lints (each set of features) and documentation
 
 .PHONY: lint-python
 lint-python: python-package ## Check the Python sources, types, stubs and documentation
-	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet && ruff format --quiet --check \
+	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet . ../benches/python \
+		&& ruff format --quiet --check . ../benches/python \
 		&& mypy && pyright && stubtest strongroom
 	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --fresh-env python/docs target/python-docs
 
@@ -104,6 +106,13 @@ bench: library ## Measure beside what people use today: the tables of benches/RE
 	$(CARGO) run --release -p strongroom-benches --bin streams
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
+
+.PHONY: bench-python
+bench-python: python-package ## Measure the Python package beside what people write today
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r benches/python/requirements.txt
+	$(BENCH_VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
+	cd target && $(CURDIR)/$(BENCH_VENV)/bin/python ../benches/python/compare.py
 
 .PHONY: update-vectors
 update-vectors: ## Write docs/vectors.json anew; a difference is a change of the format

@@ -263,7 +263,7 @@ impl Storage for SqliteStorage {
         for (_, record) in records {
             Head::require(record)?;
         }
-        Ok(self.write(|connection| {
+        Ok(self.write_with(Commit::Many, |connection| {
             records
                 .iter()
                 .try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create).map(drop))

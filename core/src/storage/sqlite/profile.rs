@@ -14,11 +14,13 @@ use super::error::{Fault, Outcome};
 use super::open::PAGE_SIZE;
 use crate::storage::Error;
 
-/// Pages in the write-ahead log from which on it is moved into the database: 64 MiB. Few and long moves make large
-/// writes faster; the commit that pays for one takes some 0.1 s.
-const CHECKPOINT_PAGES: i32 = 8192;
+/// Pages in the write-ahead log from which on it is moved into the database, 8 MiB: a log that is used again and again
+/// costs less than one that grows, and no commit pays for a long move.
+pub(super) const CHECKPOINT_PAGES: i32 = 1024;
+/// The same for commits of many records, 64 MiB: few and long moves write each page of the index less often.
+pub(super) const CHECKPOINT_PAGES_MANY: i32 = 8192;
 /// Bytes to which the log is cut when it has been moved.
-const LOG_SIZE_LIMIT: i32 = CHECKPOINT_PAGES * PAGE_SIZE;
+const LOG_SIZE_LIMIT: i32 = CHECKPOINT_PAGES_MANY * PAGE_SIZE;
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,16 +50,17 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     // What makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
-    set_durability(connection, durability)
+    set_durability(connection, durability, CHECKPOINT_PAGES)
 }
 
-pub(super) fn set_durability(connection: &Connection, durability: Durability) -> Outcome<()> {
+/// For commits that are durable when they return, and move a log of so many pages.
+pub(super) fn set_durability(connection: &Connection, durability: Durability, checkpoint_pages: i32) -> Outcome<()> {
     let synchronous = match durability {
         Durability::Full => 2,
         Durability::Relaxed => 1,
     };
     set(connection, "synchronous", synchronous)?;
-    set(connection, "wal_autocheckpoint", CHECKPOINT_PAGES)
+    set(connection, "wal_autocheckpoint", checkpoint_pages)
 }
 
 /// For commits that a later durable one makes durable.

@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{Fault, Outcome};
+use super::profile::{CHECKPOINT_PAGES, CHECKPOINT_PAGES_MANY};
 use super::{Durability, profile};
 use crate::storage::Error;
 
@@ -14,6 +15,8 @@ use crate::storage::Error;
 pub(super) enum Commit {
     /// What the storage was opened for.
     Durable,
+    /// The same, for many records.
+    Many,
     /// Nothing: a later durable commit, which writes the same log to the disk, makes this one durable with itself. The
     /// log is not moved into the database in between, where a failure to write it would go unnoticed.
     Staged,
@@ -64,9 +67,11 @@ impl Writer {
     fn set_commit(&mut self, commit: Commit) -> Outcome<()> {
         if self.commit != Some(commit) {
             self.commit = None;
+            let connection = &self.connection;
             match commit {
-                Commit::Durable => profile::set_durability(&self.connection, self.durability)?,
-                Commit::Staged => profile::set_staged(&self.connection)?,
+                Commit::Durable => profile::set_durability(connection, self.durability, CHECKPOINT_PAGES)?,
+                Commit::Many => profile::set_durability(connection, self.durability, CHECKPOINT_PAGES_MANY)?,
+                Commit::Staged => profile::set_staged(connection)?,
             }
             self.commit = Some(commit);
         }
