@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
+use std::iter::successors;
 use std::path::PathBuf;
 
 use crate::key::InvalidKey;
@@ -102,6 +103,15 @@ impl Error {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.code_and_name().1
+    }
+
+    /// The error's message and those of its causes, down to the system's own words, for people to read: `input or output
+    /// failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).)
+    #[must_use]
+    pub fn full_message(&self) -> String {
+        let first: &dyn std::error::Error = self;
+        let causes = successors(Some(first), |error| error.source());
+        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
     }
 
     const fn code_and_name(&self) -> (u8, &'static str) {

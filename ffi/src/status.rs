@@ -1,8 +1,6 @@
 //! Outcomes
 
-use std::error::Error as _;
 use std::ffi::{CStr, c_char, c_int};
-use std::fmt::Write as _;
 
 use ::strongroom::Error;
 
@@ -149,7 +147,8 @@ pub struct strongroom_error {
 impl strongroom_error {
     pub(crate) fn set(&mut self, error: Option<&Error>) {
         self.status = error.map_or(STRONGROOM_OK, strongroom_status::of);
-        let text = error.map(text).unwrap_or_default();
+        // A path may have a NUL byte in it only if it came from Rust.
+        let text = error.map(|error| error.full_message().replace('\0', "?")).unwrap_or_default();
         let mut end = text.len().min(STRONGROOM_ERROR_MESSAGE_SIZE - 1);
         while !text.is_char_boundary(end) {
             end -= 1; // 0 is one
@@ -157,17 +156,4 @@ impl strongroom_error {
         let chars = c_chars(&text).take(end).chain([0]);
         self.message.iter_mut().zip(chars).for_each(|(to, from)| *to = from);
     }
-}
-
-/// The error and its sources.
-fn text(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // A `String` takes all.
-        let _ = write!(text, ": {error}");
-        source = error.source();
-    }
-    // A path may have a NUL byte in it only if it came from Rust.
-    text.replace('\0', "?")
 }

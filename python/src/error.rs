@@ -1,7 +1,5 @@
 //! From the library's errors to the exceptions of `strongroom.exceptions`.
 
-use std::error::Error as _;
-use std::fmt::Write;
 use std::io;
 
 use pyo3::prelude::*;
@@ -51,7 +49,7 @@ impl From<Failure> for PyErr {
         match failure {
             Failure::Python(error) => error,
             Failure::Core(error) => Python::attach(|py| match class(py, error.code()) {
-                Ok(class) => Self::from_type(class, (text(&error),)),
+                Ok(class) => Self::from_type(class, (error.full_message(),)),
                 Err(error) => error,
             }),
         }
@@ -72,15 +70,4 @@ fn class(py: Python<'_>, code: u8) -> PyResult<Bound<'_, PyType>> {
         Some(class) => Ok(class.cast_into()?),
         None => Ok(BASE.import(py, "strongroom.exceptions", "StrongroomError")?.clone()),
     }
-}
-
-/// What happened, and each cause behind it.
-fn text(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}"); // a String takes all
-        source = cause.source();
-    }
-    text
 }
