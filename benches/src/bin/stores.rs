@@ -66,7 +66,7 @@ fn plain_sqlite(path: &Path, threads: usize, time: Duration) -> Figures {
         let connection = Connection::open(path).unwrap();
         connection.busy_timeout(Duration::from_secs(60)).unwrap();
         let settings = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-            PRAGMA wal_autocheckpoint = 8192; PRAGMA secure_delete = ON;
+            PRAGMA wal_autocheckpoint = 1024; PRAGMA secure_delete = ON;
             CREATE TABLE IF NOT EXISTS record (id BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT;";
         connection.execute_batch(settings).unwrap();
         connection
