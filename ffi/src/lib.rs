@@ -30,7 +30,7 @@
 //!
 //! Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
 //! is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
-//! Readers and writers may outlive their store; they answer STRONGROOM_CLOSED then.
+//! Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED.
 //!
 //! Processes. Several processes may use one database. After fork(), a child's use of a handle of its parent's is
 //! answered with STRONGROOM_FORKED, and so is opening a store while such a handle was open at the fork; freeing it is

@@ -72,7 +72,7 @@ pub unsafe extern "C" fn strongroom_open(
 }
 
 /// Closes the store and frees the handle, also where it returns a failure. Readers and writers that are still there
-/// answer STRONGROOM_CLOSED, and are to be freed all the same. NULL is allowed.
+/// are to be freed all the same; what needs the store answers STRONGROOM_CLOSED. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut strongroom_error) -> strongroom_status {
     outcome(error, || {
