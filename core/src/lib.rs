@@ -18,6 +18,7 @@
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
 //! - `serde`: keys as text in documents of your own.
+//! - `aws-lc-rs`: AES-256-GCM by AWS-LC in the place of `aes-gcm`. The same records, faster; needs a C compiler.
 //! - `hazmat`: the parts of the record format, for those who write tools for it.
 //! - `conformance`: the test suite for storages.
 
@@ -45,6 +46,7 @@ pub mod cobblestone;
 #[expect(dead_code, unreachable_pub, unused_imports, reason = "public with the feature `hazmat`")]
 mod cobblestone;
 
+mod cores;
 mod random;
 pub mod storage;
 

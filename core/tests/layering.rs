@@ -7,25 +7,30 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of the crate, and the modules that it may use.
-const ALLOWED: [(&str, &[&str]); 12] = [
-    ("strongroom", &["builder", "error", "record", "key", "locator", "cobblestone", "storage"]),
+const ALLOWED: [(&str, &[&str]); 13] = [
+    ("strongroom", &["builder", "error", "record", "key", "locator", "cobblestone", "cores", "storage"]),
     ("builder", &["strongroom", "error", "index_key_file", "key", "locator", "storage"]),
     ("error", &["record", "key", "cobblestone", "storage", "random"]),
     ("index_key_file", &["error", "key", "random"]),
     ("record", &[]),
     ("key", &["random"]),
     ("locator", &["key"]),
-    ("cobblestone", &["random"]),
+    ("cobblestone", &["cores", "random"]),
+    ("cores", &[]),
     ("random", &[]),
     ("storage", &["locator", "random"]),
     // Tests inside the crate.
     ("vectors", &["strongroom", "error", "record", "key", "locator", "cobblestone", "storage"]),
-    ("lib", &["strongroom", "builder", "error", "record", "key", "locator", "cobblestone", "random", "storage"]),
+    (
+        "lib",
+        &["strongroom", "builder", "error", "record", "key", "locator", "cobblestone", "cores", "random", "storage"],
+    ),
 ];
 
 /// The only modules that may name these crates: encryption, SQLite and randomness have one home each.
-const HOMES: [(&str, &str); 6] = [
+const HOMES: [(&str, &str); 7] = [
     ("aes_gcm", "cobblestone"),
+    ("aws_lc_rs", "cobblestone"),
     ("hmac", "cobblestone"),
     ("sha2", "cobblestone"),
     ("blake3", "locator"),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::storage::conformance as suite;
-use strongroom::storage::{Entry, Error, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload};
+use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -14,6 +14,7 @@ enum Fault {
     BatchStopsHalfWay,
     TakesShortRecords,
     GetLosesAByte,
+    LongRecordsAreShortened,
     ListIsBackwards,
     ReadIgnoresTheHead,
     ReadStopsAtTheEnd,
@@ -62,6 +63,14 @@ impl Storage for Faulty {
             record.pop();
         }
         Ok(record)
+    }
+
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        let info = self.info(locator)?.filter(|info| info.len > most && self.has(Fault::LongRecordsAreShortened));
+        Ok(match info {
+            Some(info) => Some(Fetched::Long(Info::new(info.head, info.len - 1))),
+            None => self.get(locator)?.map(Fetched::Record),
+        })
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
@@ -143,6 +152,7 @@ each_fault_is_caught! {
     BatchStopsHalfWay by create_many_writes_all_or_none;
     TakesShortRecords by too_short_records_are_refused;
     GetLosesAByte by a_created_record_is_there;
+    LongRecordsAreShortened by get_up_to_spares_long_records;
     ListIsBackwards by list_is_in_order_and_paged;
     ReadIgnoresTheHead by read_at_is_pinned_to_a_head;
     ReadStopsAtTheEnd by read_at_refuses_ranges_past_the_end;

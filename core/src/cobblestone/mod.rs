@@ -41,6 +41,10 @@
 //!
 //! [c2sp.org/chunked-encryption]: https://c2sp.org/chunked-encryption
 
+#[cfg(any(test, not(feature = "aws-lc-rs")))]
+mod cipher;
+#[cfg(feature = "aws-lc-rs")]
+mod cipher_aws_lc;
 mod message_key;
 mod open;
 mod range;
@@ -55,6 +59,11 @@ pub(crate) use seal::seal_with_salt;
 pub use seal::{Sealer, seal, seal_in_place, seal_into};
 pub use size::{MAX_MESSAGE_LEN, MAX_PLAINTEXT_LEN, chunk_count, chunk_offset, message_len, plaintext_len};
 
+#[cfg(not(feature = "aws-lc-rs"))]
+use cipher::Cipher;
+#[cfg(feature = "aws-lc-rs")]
+use cipher_aws_lc::Cipher;
+
 use crate::random::RandomError;
 
 /// Bytes of an input key.
@@ -63,6 +72,8 @@ pub const KEY_LEN: usize = 32;
 pub const SALT_LEN: usize = 24;
 /// Bytes of the key commitment behind the salt.
 pub const COMMITMENT_LEN: usize = 32;
+/// Bytes of a chunk's nonce.
+const NONCE_LEN: usize = 12;
 /// Bytes in front of the first chunk: salt and commitment.
 pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 /// Plaintext bytes of every chunk but the final one, which is always shorter.
@@ -71,6 +82,9 @@ pub const CHUNK_LEN: usize = 16_384;
 pub const TAG_LEN: usize = 16;
 /// Bytes of a sealed chunk, but of the final one.
 pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+
+/// The chunks that a core takes at once.
+pub(crate) const PART_CHUNKS: usize = 8;
 
 /// Why a message was not sealed or not opened.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,8 @@ use zeroize::Zeroize;
 
 use super::message_key::MessageKey;
 use super::size::plaintext_len_usize;
-use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::cores;
 
 /// Opens `message` into a new plaintext, [`plaintext_len`](super::plaintext_len) bytes long.
 ///
@@ -81,15 +82,19 @@ fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(
 }
 
 fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-    // Behind whole chunks stands an empty one.
-    let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
-    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks)) {
-        if let Err(error) = key.open_chunk(index, sealed, chunk) {
-            plaintext.zeroize();
-            return Err(error);
-        }
+    let threads = cores::for_bytes(plaintext.len());
+    let parts = plaintext.chunks_mut(PART_CHUNKS * CHUNK_LEN).chain(once(&mut [][..]));
+    let parts = sealed.chunks(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
+    let outcome = cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, (sealed, part))| {
+        // Behind whole chunks stands an empty one, if it is there.
+        let chunks = part.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
+        let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
+        chunks.try_for_each(|(index, (sealed, chunk))| key.open_chunk(index, sealed, chunk))
+    });
+    if outcome.is_err() {
+        plaintext.zeroize();
     }
-    Ok(())
+    outcome
 }
 
 /// Takes the first chunk first: its place in the plaintext lies before all chunks still to be opened.

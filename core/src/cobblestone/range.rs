@@ -88,7 +88,7 @@ impl RangeOpener {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`]; `plaintext` is as it was.
+    /// [`Error::Corrupt`]; `plaintext` is as it was, or all zeros.
     pub fn open_chunk(&mut self, index: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         if plaintext.len() != self.chunk_len(index) {
             return Err(Error::BufferSize);
@@ -98,6 +98,12 @@ impl RangeOpener {
             self.length_proved = true;
         }
         Ok(())
+    }
+
+    /// Opens the chunks from `first` on that make up `plaintext`, sealed one behind the other. The length stays a claim.
+    pub(crate) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
+        let parts = sealed.chunks(SEALED_CHUNK_LEN).zip(plaintext.chunks_mut(CHUNK_LEN));
+        (first..).zip(parts).try_for_each(|(index, (sealed, plaintext))| self.key.open_chunk(index, sealed, plaintext))
     }
 
     /// Opens the bytes `range` of the plaintext; bytes of `range` past the end are left out.

@@ -7,7 +7,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::message_key::MessageKey;
 use super::size::{message_len_usize, plaintext_len_usize};
-use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::cores;
 
 /// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.
 ///
@@ -43,12 +44,18 @@ pub(super) fn seal_chunks(
 ) -> Result<(), Error> {
     let (prefix_out, sealed) = message.split_first_chunk_mut::<PREFIX_LEN>().ok_or(Error::BufferSize)?;
     prefix_out.copy_from_slice(prefix);
-    // Behind whole chunks stands an empty one.
-    let chunks = plaintext.chunks(CHUNK_LEN).chain(once(&[][..]));
-    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks)) {
-        message_key.seal_chunk(index, chunk, sealed)?;
-    }
-    Ok(())
+    let parts = plaintext.chunks(PART_CHUNKS * CHUNK_LEN).chain(once(&[][..]));
+    let parts = sealed.chunks_mut(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
+    cores::for_each(
+        cores::for_bytes(plaintext.len()),
+        (0..).step_by(PART_CHUNKS).zip(parts),
+        |(first, (sealed, part))| {
+            // Behind whole chunks stands an empty one, if there is room for it.
+            let chunks = part.chunks(CHUNK_LEN).chain(once(&[][..]));
+            let chunks = (first..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks));
+            chunks.into_iter().try_for_each(|(index, (sealed, chunk))| message_key.seal_chunk(index, chunk, sealed))
+        },
+    )
 }
 
 /// [`seal`] with a given salt, for the test vectors.
@@ -60,7 +67,7 @@ pub(crate) fn seal_with_salt(
     plaintext: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let mut message = vec![0; message_len_usize(plaintext.len())?];
-    let (message_key, prefix) = MessageKey::with_salt(key, context, salt);
+    let (message_key, prefix) = MessageKey::with_salt(key, context, salt)?;
     seal_chunks(&message_key, &prefix, plaintext, &mut message)?;
     Ok(message)
 }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats, Storage};
+use super::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats, Storage};
 
 /// Opens the storage that lies in a folder, and makes it where there is none.
 pub type Open = fn(&Path) -> Arc<dyn Storage>;
@@ -48,6 +48,7 @@ macro_rules! storage_conformance {
             too_short_records_are_refused
             create_many_writes_all
             create_many_writes_all_or_none
+            get_up_to_spares_long_records
             get_many_keeps_the_order
             info_tells_head_and_length
             read_at_reads_any_range
@@ -82,7 +83,7 @@ macro_rules! storage_conformance {
 }
 
 /// Lengths around every limit that a storage may have inside: the shortest record, pages, chunks, rows of 1 MiB.
-const LENGTHS: [usize; 17] = [
+const LENGTHS: [usize; 20] = [
     HEAD_LEN,
     HEAD_LEN + 1,
     100,
@@ -91,6 +92,9 @@ const LENGTHS: [usize; 17] = [
     4_097,
     16_412,
     65_536,
+    262_399,
+    262_400,
+    262_401,
     (1 << 20) - 1_025,
     (1 << 20) - 1_024,
     (1 << 20) - 1_023,
@@ -233,6 +237,25 @@ pub fn create_many_writes_all_or_none(open: Open) {
             assert_eq!(storage.list(None, 10).unwrap(), [Entry { locator: locator(3), len: 100 }]);
         }
         assert_eq!(storage.get(&locator(3)).unwrap(), Some(record(9, 100)));
+    });
+}
+
+pub fn get_up_to_spares_long_records(open: Open) {
+    with_storage(open, |storage| {
+        assert_eq!(storage.get_up_to(&locator(1), 100).unwrap(), None);
+        for (number, len) in (0..).zip(LENGTHS) {
+            let (locator, record) = (locator(number), record(number, len));
+            storage.put(&locator, &record, PutMode::Create).unwrap();
+            for most in [0, len - 1, len, len + 1] {
+                match storage.get_up_to(&locator, most as u64).unwrap().unwrap() {
+                    Fetched::Record(found) => assert!(found == record),
+                    Fetched::Long(info) => {
+                        assert!(len > most);
+                        assert_eq!(info, Info { head: head(&record), len: len as u64 });
+                    }
+                }
+            }
+        }
     });
 }
 

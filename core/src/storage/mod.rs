@@ -84,6 +84,15 @@ impl Info {
     }
 }
 
+/// What [`Storage::get_up_to`] gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The whole record.
+    Record(Vec<u8>),
+    /// Of a long record, what [`Storage::info`] tells.
+    Long(Info),
+}
+
 /// A line of [`Storage::list`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -157,6 +166,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of the contract.
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error>;
+
+    /// The whole record where it has at most `most` bytes; of a longer one, a storage that can do so gives its info in
+    /// the place of its bytes, to be read in parts. As provided, this is [`get`](Self::get).
+    ///
+    /// # Errors
+    ///
+    /// Those of the contract.
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        let _ = most;
+        Ok(self.get(locator)?.map(Fetched::Record))
+    }
 
     /// Many records, in the order of `locators`. A storage with transactions reads them all from one moment.
     ///

@@ -23,14 +23,19 @@ use fetch::Source;
 
 use crate::builder::Builder;
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
+use crate::cores;
 use crate::error::Error;
 use crate::key::{IndexKey, RecordKey};
 use crate::locator::{Locator, LocatorKey};
 use crate::record::{HEADER_LEN, Header};
-use crate::storage::{self, Head, PutMode, Stats, Storage};
+use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
 
 /// The most bytes of an id.
 const MAX_ID_LEN: usize = 4096;
+/// Bytes of a record from which on several cores share the work of retrieving it.
+const LONG: u64 = cores::WORTH_SHARING as u64;
+/// The bytes whose encryption takes as long as the derivation of a record's keys.
+const KEY_SCHEDULE_COST: usize = 8 << 10;
 /// The only namespace there is so far.
 const NAMESPACE: &[u8] = b"";
 
@@ -131,7 +136,13 @@ impl Strongroom {
     /// [`Error::InvalidId`], and those of the storage.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         let record = self.record(id.as_ref())?;
-        let sealed = self.storage.get(&record.locator)?.ok_or(Error::NotFound)?;
+        let sealed = match self.storage.get_up_to(&record.locator, LONG)?.ok_or(Error::NotFound)? {
+            Fetched::Record(sealed) => sealed,
+            Fetched::Long(info) => match self.reader(&record, key, info)?.retrieve() {
+                Err(Error::Conflict) => self.get(&record)?, // replaced meanwhile: all of one moment, then
+                outcome => return outcome,
+            },
+        };
         record.open(key, sealed)
     }
 
@@ -144,7 +155,13 @@ impl Strongroom {
     /// [`RecordReader::len`] tells its length. No plaintext is in `buffer` then.
     pub fn retrieve_into(&self, id: impl AsRef<[u8]>, key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
         let record = self.record(id.as_ref())?;
-        let sealed = self.storage.get(&record.locator)?.ok_or(Error::NotFound)?;
+        let sealed = match self.storage.get_up_to(&record.locator, LONG)?.ok_or(Error::NotFound)? {
+            Fetched::Record(sealed) => sealed,
+            Fetched::Long(info) => match self.reader(&record, key, info)?.retrieve_into(buffer) {
+                Err(Error::Conflict) => self.get(&record)?,
+                outcome => return outcome,
+            },
+        };
         record.open_into(key, &sealed, buffer)
     }
 
@@ -286,16 +303,7 @@ impl Strongroom {
     pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordReader, Error> {
         let record = self.record(id.as_ref())?;
         let info = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?;
-        let (context, prefix, header) = record.context_of(&info.head)?;
-        if has_passed(header.expires_at) {
-            // Believed only from the key's holder.
-            cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
-            return Err(Error::Expired);
-        }
-        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
-        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
-        let source = Source { storage: Arc::clone(&self.storage), locator: record.locator, head: info.head };
-        Ok(RecordReader::new(source, opener))
+        self.reader(&record, key, info)
     }
 
     /// The bytes `range` of the data stored under `id`; bytes of `range` past the end are left out. The length is
@@ -347,14 +355,16 @@ impl Strongroom {
     /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also where an id is named twice;
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
-        let mut keys = Vec::with_capacity(items.len());
-        let mut sealed = Vec::with_capacity(items.len());
-        for (id, data) in items {
-            let key = RecordKey::generate()?;
-            let record = self.record(id.as_ref())?;
-            sealed.push((record.locator, record.seal(&key, data.as_ref())?));
-            keys.push(key);
-        }
+        let data: Vec<_> = items.iter().map(|(_, data)| data.as_ref()).collect();
+        let records = items.iter().map(|(id, _)| self.record(id.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let keys = items.iter().map(|_| RecordKey::generate()).collect::<Result<Vec<_>, _>>()?;
+        let mut sealed: Vec<_> = records.iter().map(|record| (record.locator, Vec::new())).collect();
+        let cost = data.iter().map(|data| data.len().saturating_add(KEY_SCHEDULE_COST)).fold(0, usize::saturating_add);
+        let work = records.iter().zip(&keys).zip(data).zip(&mut sealed);
+        cores::for_each(cores::for_bytes(cost), work, |(((record, key), data), (_, sealed))| {
+            *sealed = record.seal(key, data)?;
+            Ok::<_, Error>(())
+        })?;
         self.storage.create_many(&sealed)?;
         Ok(keys)
     }
@@ -412,6 +422,25 @@ impl Strongroom {
             return Err(Error::InvalidId);
         }
         Ok(Record { id, locator: self.locator_key.locator(NAMESPACE, id) })
+    }
+
+    /// The whole record, of one moment.
+    fn get(&self, record: &Record<'_>) -> Result<Vec<u8>, Error> {
+        self.storage.get(&record.locator)?.ok_or(Error::NotFound)
+    }
+
+    /// Opens the version of a record that has this info.
+    fn reader(&self, record: &Record<'_>, key: &RecordKey, info: Info) -> Result<RecordReader, Error> {
+        let (context, prefix, header) = record.context_of(&info.head)?;
+        if has_passed(header.expires_at) {
+            // Believed only from the key's holder.
+            cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
+            return Err(Error::Expired);
+        }
+        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
+        let source = Source { storage: Arc::clone(&self.storage), locator: record.locator, head: info.head };
+        Ok(RecordReader::new(source, opener))
     }
 
     /// Whether the stored record opens under `key` to `data`.

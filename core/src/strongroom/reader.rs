@@ -4,14 +4,17 @@ use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::fetch::{Fetcher, Source};
 use super::source_failed;
-use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count};
+use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset};
+use crate::cores;
 use crate::error::Error;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
+/// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
+const PART_CHUNKS: usize = 16;
 
 /// A record, read from any place in constant memory.
 ///
@@ -56,6 +59,37 @@ impl RecordReader {
     /// As [`len`](Self::len).
     pub fn is_empty(&mut self) -> Result<bool, Error> {
         Ok(self.len()? == 0)
+    }
+
+    /// All of the data, by several cores.
+    pub(super) fn retrieve(&mut self) -> Result<Vec<u8>, Error> {
+        // The length is proved before so much memory is asked for.
+        let len = usize::try_from(self.len()?).map_err(|_| Error::TooLarge)?;
+        let mut data = Zeroizing::new(Vec::new());
+        data.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+        data.resize(len, 0);
+        self.read_all(&mut data)?;
+        Ok(std::mem::take(&mut *data))
+    }
+
+    /// All of the data into the start of `buffer`, by several cores. Returns its length.
+    pub(super) fn retrieve_into(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let len = usize::try_from(self.len()?).map_err(|_| Error::TooLarge)?;
+        let data = buffer.get_mut(..len).ok_or(Error::TooLarge)?;
+        self.read_all(data).inspect_err(|_| data.zeroize())?;
+        Ok(len)
+    }
+
+    /// Fills `data`, which is as long as the record's: each core fetches a part of the record and opens it into its place,
+    /// then the next. What is in `data` after a failure is to be wiped.
+    fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
+        let (source, opener, threads) = (self.fetcher.source(), &self.opener, cores::for_bytes(data.len()));
+        let parts = (0..).step_by(PART_CHUNKS).zip(data.chunks_mut(PART_CHUNKS * CHUNK_LEN));
+        cores::for_each(threads, parts, |(first, part)| {
+            let mut sealed = vec![0; part.len() + part.len().div_ceil(CHUNK_LEN) * TAG_LEN];
+            source.read(chunk_offset(first).ok_or(Error::Corrupt)?, &mut sealed)?;
+            Ok(opener.open_chunks(first, &sealed, part)?)
+        })
     }
 
     /// The bytes `range`; bytes past the end are left out. The position stays.

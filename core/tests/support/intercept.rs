@@ -1,17 +1,18 @@
-//! A storage that counts and misbehaves: something happens before a `put`, a `get` gives what somebody made up, an
+//! A storage that counts and misbehaves: something happens before a `put` or after a long record was found, a `get` gives what somebody made up, an
 //! upload fails at one of its writes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use strongroom::storage::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
 
 type Event = Box<dyn FnOnce() + Send>;
 
 pub(crate) struct Intercepted {
     inner: Arc<dyn Storage>,
     before_put: Mutex<Option<Event>>,
+    after_long: Mutex<Option<Event>>,
     served: Mutex<Option<Vec<u8>>>,
     uploads_fail_at: Option<usize>,
     bytes_read: AtomicUsize,
@@ -20,13 +21,18 @@ pub(crate) struct Intercepted {
 impl Intercepted {
     /// Behaves until told otherwise.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
-        let (before_put, served) = (Mutex::default(), Mutex::default());
-        Self { inner, before_put, served, uploads_fail_at: None, bytes_read: AtomicUsize::new(0) }
+        let (before_put, after_long, served) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner, before_put, after_long, served, uploads_fail_at: None, bytes_read: AtomicUsize::new(0) }
     }
 
     /// Runs `event` once, before the first `put` reaches `inner`.
     pub(crate) fn before_put(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
         Self { before_put: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
+    }
+
+    /// Runs `event` once, between finding a long record and reading it.
+    pub(crate) fn after_long(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
+        Self { after_long: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
     }
 
     /// Lets each upload fail at its `n`th write; the commit counts as one.
@@ -73,6 +79,22 @@ impl Storage for Intercepted {
                 Ok(record)
             }
         }
+    }
+
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        if self.served.lock().unwrap().is_some() {
+            return Ok(self.get(locator)?.map(Fetched::Record));
+        }
+        let found = self.inner.get_up_to(locator, most)?;
+        match &found {
+            Some(Fetched::Record(record)) => drop(self.bytes_read.fetch_add(record.len(), Ordering::Relaxed)),
+            Some(Fetched::Long(_)) => {
+                let event = self.after_long.lock().unwrap().take();
+                event.into_iter().for_each(|event| event());
+            }
+            None => {}
+        }
+        Ok(found)
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {

@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
 use change::{Change, Told, abandoned};
 use error::{Fault, Outcome, is_write_error};
 use presence::Presence;
@@ -138,6 +138,10 @@ impl SqliteStorage {
         if std::process::id() != self.process {
             return Err(Error::Forked);
         }
+        self.check_open()
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
         match self.state.load(Ordering::Acquire) {
             OPEN => Ok(()),
             POISONED => Err(Error::Poisoned),
@@ -160,7 +164,7 @@ impl SqliteStorage {
         };
         let outcome = work(&mut connection);
         let mut readers = lock(&self.readers);
-        if readers.idle.len() < IDLE_READERS && self.check_usable().is_ok() {
+        if readers.idle.len() < IDLE_READERS && self.check_open().is_ok() {
             readers.idle.push(connection);
         }
         outcome
@@ -263,6 +267,9 @@ impl Storage for SqliteStorage {
         for (_, record) in records {
             Head::require(record)?;
         }
+        // In the index's order: neighbours share its pages, and the file does not tell who came first.
+        let mut records: Vec<_> = records.iter().collect();
+        records.sort_unstable_by_key(|(locator, _)| *locator);
         Ok(self.write_with(Commit::Many, |connection| {
             records
                 .iter()
@@ -272,6 +279,10 @@ impl Storage for SqliteStorage {
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.read(|connection| rows::get(connection, locator))?)
+    }
+
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        Ok(self.read(|connection| rows::get_up_to(connection, locator, most))?)
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {

@@ -6,12 +6,13 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
 use super::error::{Fault, Outcome};
 use super::upload;
 use crate::random;
-use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
+use crate::storage::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
 
-/// The most bytes of a record that one row holds; with its other columns, a row stays below 1 MiB.
-pub(super) const SEGMENT_LEN: usize = (1 << 20) - 1024;
+/// The most bytes of a record that one row holds. To find a place in a row SQLite goes through all pages before it, so
+/// whoever reads a part of a record wants short rows; 16 sealed chunks are what a core takes at once.
+pub(super) const SEGMENT_LEN: usize = 262_400;
 /// How many segments one transaction removes: other writers wait for no more.
-pub(super) const SEGMENTS_AT_ONCE: usize = 16;
+pub(super) const SEGMENTS_AT_ONCE: usize = 64;
 
 /// A record's row, without its data.
 pub(super) struct RecordRow {
@@ -130,14 +131,28 @@ pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize
 /// the whole first.
 const LONG_LEN: i64 = 64 << 10;
 
-/// The whole record, of one moment: the first statement stays open while the segments are read.
 pub(super) fn get(connection: &Connection, locator: &Locator) -> Outcome<Option<Vec<u8>>> {
+    Ok(match get_up_to(connection, locator, u64::MAX)? {
+        Some(Fetched::Record(record)) => Some(record),
+        _ => None,
+    })
+}
+
+/// The record, or the info of one that is longer than `most`, of one moment: the first statement stays open while the
+/// segments are read.
+pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -> Outcome<Option<Fetched>> {
     let sql = "SELECT len, object, id, octet_length(data), CASE WHEN len < ?3 THEN data END
         FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes(), LONG_LEN])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (len, object, id) = (length(row, 0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?);
+    if len as u64 > most {
+        let mut head = [0; HEAD_LEN];
+        read_blob(connection, "record", id, 0, &mut head)?;
+        let head = Head::of(&head).ok_or(Error::Corrupt)?;
+        return Ok(Some(Fetched::Long(Info { head, len: len as u64 })));
+    }
     let first_len = length(row, 3)?;
     // The lengths are the file's claim: believed only where the rows add up to it.
     let rest_len = object.map_or(Ok(0), |object| segment_bytes(connection, object))?;
@@ -163,7 +178,7 @@ pub(super) fn get(connection: &Connection, locator: &Locator) -> Outcome<Option<
             read_blob(connection, "segment", row.get(0)?, 0, part)?;
         }
     }
-    if record.len() == len { Ok(Some(record)) } else { Err(Error::Corrupt.into()) }
+    if record.len() == len { Ok(Some(Fetched::Record(record))) } else { Err(Error::Corrupt.into()) }
 }
 
 /// A column that is a length in memory.

@@ -28,7 +28,7 @@ use crate::storage::{Error, Head, Locator, PutMode, Upload};
 const DEAD: i64 = 0;
 
 /// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
-const STAGED: i64 = 64;
+const STAGED: i64 = 256;
 
 /// How often an upload waits again for other writers.
 const RETRIES: usize = 5;

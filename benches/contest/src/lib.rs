@@ -1,0 +1,202 @@
+//! The works that a contestant does in a process of its own, because most bring an SQLite of their own: one interface for
+//! all of them, and one way to measure.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
+#![allow(missing_docs, clippy::missing_panics_doc, clippy::cast_precision_loss, reason = "a benchmark")]
+
+use std::env;
+use std::hint::black_box;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Records of one transaction of a bulk load.
+pub const BATCH: u64 = 10_000;
+
+/// A store under test.
+pub trait Contestant: Sync {
+    /// Makes a store, each write of which is durable when it returns.
+    fn create(path: &Path) -> Self;
+
+    /// Stores records with these numbers in one transaction; the first call begins at 0, and each goes on where the one
+    /// before ended.
+    fn fill(&mut self, numbers: Range<u64>, data: &[u8]);
+
+    /// What a thread works with.
+    fn session(&self) -> impl Session;
+}
+
+/// What a thread works with.
+pub trait Session {
+    /// Stores a record; it is durable when this returns.
+    fn store(&mut self, number: u64, data: &[u8]);
+
+    /// Retrieves a record that [`Contestant::fill`] stored.
+    fn retrieve(&mut self, number: u64) -> Vec<u8>;
+}
+
+/// The id of the record with a number: like random UUIDs, in no order.
+#[must_use]
+pub fn id(number: u64) -> [u8; 16] {
+    // SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"): a permutation of all `u64`.
+    let mix = |number: u64| {
+        let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&mix(number).to_le_bytes());
+    id[8..].copy_from_slice(&mix(mix(number)).to_le_bytes());
+    id
+}
+
+/// Something that a contestant does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Durable stores of `len` bytes by `threads` threads.
+    Store { threads: usize, len: usize },
+    /// Retrieves of `len` bytes by `threads` threads, in random order, of `records` records.
+    Retrieve { threads: usize, records: u64, len: usize },
+    /// `records` records of `len` bytes in transactions of [`BATCH`].
+    Bulk { records: u64, len: usize },
+}
+
+impl Work {
+    /// `store 8 1024`, `retrieve 1 10000 1024`, `bulk 1000000 256`.
+    #[must_use]
+    pub fn from_words(words: &[&str]) -> Option<Self> {
+        let number = |index: usize| words.get(index)?.parse::<u64>().ok();
+        let size = |index: usize| usize::try_from(number(index)?).ok();
+        Some(match *words.first()? {
+            "store" => Self::Store { threads: size(1)?, len: size(2)? },
+            "retrieve" => Self::Retrieve { threads: size(1)?, records: number(2)?, len: size(3)? },
+            "bulk" => Self::Bulk { records: number(1)?, len: size(2)? },
+            _ => return None,
+        })
+    }
+}
+
+/// What came of a work.
+#[derive(Clone, Copy, Debug)]
+pub struct Figures {
+    /// Operations in a second.
+    pub rate: f64,
+    /// The 99th percentile of an operation's seconds, and the longest; of a bulk load, of a transaction.
+    pub p99: f64,
+    pub longest: f64,
+    /// Of a bulk load, the rates of its first and its last 100,000 records.
+    pub ends: [f64; 2],
+}
+
+impl Figures {
+    /// What [`run`] prints.
+    #[must_use]
+    pub fn from_line(line: &str) -> Option<Self> {
+        let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [rate, p99, longest, first, last] = *numbers.as_slice() else { return None };
+        Some(Self { rate, p99, longest, ends: [first, last] })
+    }
+}
+
+/// The program of one contestant: `SECONDS PATH WORK...`. Prints its figures in a line.
+pub fn run<C: Contestant>(arguments: impl Iterator<Item = String>) {
+    let arguments: Vec<String> = arguments.collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let [seconds, path, work @ ..] = words.as_slice() else { panic!("SECONDS PATH WORK...") };
+    let time = Duration::from_secs_f64(seconds.parse().unwrap());
+    let contestant = C::create(Path::new(path));
+    let Figures { rate, p99, longest, ends: [first, last] } = match Work::from_words(work).unwrap() {
+        Work::Store { threads, len } => store(&contestant, threads, len, time),
+        Work::Retrieve { threads, records, len } => retrieve(contestant, threads, records, len, time),
+        Work::Bulk { records, len } => bulk(contestant, records, len),
+    };
+    println!("{rate} {p99} {longest} {first} {last}");
+}
+
+/// The arguments of this program.
+pub fn arguments() -> impl Iterator<Item = String> {
+    env::args().skip(1)
+}
+
+fn store<C: Contestant>(contestant: &C, threads: usize, len: usize, time: Duration) -> Figures {
+    let data = vec![0x5a; len];
+    in_threads(contestant, threads, time, |session, thread, n| session.store(((thread as u64) << 32) | n, &data))
+}
+
+fn retrieve<C: Contestant>(mut contestant: C, threads: usize, records: u64, len: usize, time: Duration) -> Figures {
+    let data = vec![0x5a; len];
+    batches(records).for_each(|numbers| contestant.fill(numbers, &data));
+    assert_eq!(contestant.session().retrieve(records / 2), data, "not what was stored");
+    in_threads(&contestant, threads, time, |session, thread, n| {
+        let number = u64::from_le_bytes(id(n)[..8].try_into().unwrap()).wrapping_add(thread as u64) % records;
+        assert_eq!(black_box(session.retrieve(number)).len(), data.len(), "not what was stored");
+    })
+}
+
+/// Lets threads work for a while, each with a session of its own.
+fn in_threads<C: Contestant>(
+    contestant: &C,
+    threads: usize,
+    time: Duration,
+    work: impl Fn(&mut dyn Session, usize, u64) + Sync,
+) -> Figures {
+    let ready = Barrier::new(threads);
+    let (times, elapsed): (Vec<_>, Vec<_>) = thread::scope(|scope| {
+        let (ready, work) = (&ready, &work);
+        let start = |thread| {
+            scope.spawn(move || {
+                let mut session = contestant.session();
+                ready.wait();
+                let start = Instant::now();
+                let (mut times, mut before) = (Vec::with_capacity(1 << 20), start);
+                for n in 0.. {
+                    work(&mut session, thread, n);
+                    let now = Instant::now();
+                    times.push(now - before);
+                    before = now;
+                    if now - start >= time {
+                        break;
+                    }
+                }
+                (times, start.elapsed())
+            })
+        };
+        let threads: Vec<_> = (0..threads).map(start).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).unzip()
+    });
+    let elapsed = elapsed.into_iter().max().unwrap();
+    figures(times.concat(), elapsed)
+}
+
+fn bulk<C: Contestant>(mut contestant: C, records: u64, len: usize) -> Figures {
+    let data = vec![0x5a; len];
+    let mut times = Vec::new();
+    let start = Instant::now();
+    for numbers in batches(records) {
+        let before = Instant::now();
+        contestant.fill(numbers, &data);
+        times.push(before.elapsed());
+    }
+    let elapsed = start.elapsed();
+    let end = usize::try_from(100_000 / BATCH).unwrap().min(times.len());
+    let rate_of =
+        |times: &[Duration]| (times.len() as u64 * BATCH) as f64 / times.iter().sum::<Duration>().as_secs_f64();
+    let ends = [rate_of(&times[..end]), rate_of(&times[times.len() - end..])];
+    Figures { rate: records as f64 / elapsed.as_secs_f64(), ends, ..figures(times, elapsed) }
+}
+
+/// What goes into a transaction each.
+fn batches(records: u64) -> impl Iterator<Item = Range<u64>> {
+    (0..records.div_ceil(BATCH)).map(move |batch| batch * BATCH..records.min((batch + 1) * BATCH))
+}
+
+fn figures(mut times: Vec<Duration>, elapsed: Duration) -> Figures {
+    times.sort_unstable();
+    let rate = times.len() as f64 / elapsed.as_secs_f64();
+    let p99 = times[times.len() * 99 / 100].as_secs_f64();
+    Figures { rate, p99, longest: times[times.len() - 1].as_secs_f64(), ends: [0.0; 2] }
+}

@@ -1,0 +1,74 @@
+//! Long work shared among the machine's cores.
+
+use std::panic::resume_unwind;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+/// The cores that this process may use.
+fn count() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// Bytes below which work is not shared: a thread more costs more than it gains.
+pub(crate) const WORTH_SHARING: usize = 256 << 10;
+
+/// The threads that work on so many bytes is worth.
+pub(crate) fn for_bytes(len: usize) -> usize {
+    if len < WORTH_SHARING { 1 } else { count().min(len / (WORTH_SHARING / 2)) }
+}
+
+/// Does `work` on each of `parts`, by as many threads as `threads` says; the caller's is one of them, and where no other
+/// is to be had, the only one. Of several errors, it returns one.
+pub(crate) fn for_each<T: Send, E: Send>(
+    threads: usize,
+    parts: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
+    let parts = Mutex::new(parts.fuse());
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        while let Some(part) = next() {
+            work(part)?;
+        }
+        Ok(())
+    };
+    if threads < 2 {
+        return run();
+    }
+    thread::scope(|scope| {
+        let start = |_| thread::Builder::new().name("strongroom-core".into()).spawn_scoped(scope, run).ok();
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
+        let own = run();
+        let join = |other: thread::ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        others.into_iter().map(join).fold(own, Result::and)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn each_part_is_worked_on_once() {
+        for threads in [0, 1, 2, 7] {
+            let sum = AtomicU64::new(0);
+            let outcome = for_each(threads, 1..=1000, |part| {
+                sum.fetch_add(part, Ordering::Relaxed);
+                Ok::<_, ()>(())
+            });
+            assert_eq!((outcome, sum.into_inner()), (Ok(()), 500_500));
+        }
+    }
+
+    #[test]
+    fn an_error_of_any_part_is_the_outcome() {
+        for threads in [1, 2, 7] {
+            for bad in [1, 500, 1000] {
+                assert_eq!(for_each(threads, 1..=1000, |part| if part == bad { Err(part) } else { Ok(()) }), Err(bad));
+            }
+        }
+    }
+}
