@@ -1,8 +1,13 @@
 //! Long work shared among the machine's cores.
+//!
+//! The standard library's scoped threads would do, but for this: who waits for them gets a handle of its thread, which
+//! nobody frees in the main thread of a C or Python program. Leak checkers report it there as ours.
 
 use std::panic::resume_unwind;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+
+use crossbeam_utils::thread::ScopedJoinHandle;
 
 /// The cores that this process may use.
 fn count() -> usize {
@@ -36,13 +41,14 @@ pub(crate) fn for_each<T: Send, E: Send>(
     if threads < 2 {
         return run();
     }
-    thread::scope(|scope| {
-        let start = |_| thread::Builder::new().name("strongroom-core".into()).spawn_scoped(scope, run).ok();
+    let shared = crossbeam_utils::thread::scope(|scope| {
+        let start = |_| scope.builder().name("strongroom-core".into()).spawn(|_| run()).ok();
         let others: Vec<_> = (1..threads).filter_map(start).collect();
         let own = run();
-        let join = |other: thread::ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
+        let join = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
         others.into_iter().map(join).fold(own, Result::and)
-    })
+    });
+    shared.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 #[cfg(test)]
