@@ -34,6 +34,7 @@ mod config;
 mod counted;
 mod gate;
 mod listen;
+mod log;
 mod metrics;
 mod problem;
 mod start;
@@ -41,6 +42,7 @@ mod token;
 mod wire;
 
 pub use config::{Address, Config, InvalidAddress, Limits, Log, LogFormat, LogLevel, Tls};
+pub use log::log_to_stderr;
 pub use serve::Server;
 pub use service::Service;
 pub use start::StartError;

@@ -54,7 +54,11 @@ impl Server {
     /// Where an address cannot be listened on, or not safely: off the machine itself, TLS is needed, and tokens or
     /// clients' certificates.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
-        Ok(Self { service, listeners: listen(config).await? })
+        let server = Self { service, listeners: listen(config).await? };
+        for address in server.addresses() {
+            tracing::info!(target: "strongroom", address = String::from(address), "listening");
+        }
+        Ok(server)
     }
 
     /// Where it listens, with the port that the system chose.
@@ -82,6 +86,7 @@ impl Server {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
         stop.await;
+        tracing::info!(target: "strongroom", "stopping: no more requests are taken");
         let _ = ending.send(true); // nobody left to hear it is fine, too
         let finished = async { while loops.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {

@@ -1,5 +1,7 @@
 //! The storage service, row by row of the protocol.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
+
 mod support;
 
 use std::sync::Arc;
