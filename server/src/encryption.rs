@@ -89,3 +89,11 @@ const ROUTES: &[Route<Records>] = &[
 fn hand_out(status: StatusCode, key: &RecordKey) -> Response {
     secret(status, "key", &key.to_text())
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_openapi_document_has_all_routes_and_no_other() {
+        crate::service::check_openapi(super::ROUTES);
+    }
+}

@@ -186,3 +186,55 @@ impl IntoResponse for Problem {
         response
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_the_status_of_the_protocol() {
+        let argument = || Error::InvalidArgument("x".into());
+        let errors: [(u16, Error); 21] = [
+            (404, Error::NotFound),
+            (409, Error::AlreadyExists),
+            (404, Error::WrongKey),
+            (422, Error::Corrupt),
+            (400, InvalidKey::Checksum.into()),
+            (400, Error::InvalidId),
+            (422, Error::Unsupported("x".into())),
+            (413, Error::TooLarge),
+            (409, Error::IndexKeyMismatch),
+            (500, Error::IndexKeyMissing { path: "secret".into() }),
+            (409, Error::Conflict),
+            (503, Error::Busy),
+            (507, Error::StorageFull),
+            (500, Error::Storage("secret".into())),
+            (502, Error::Indeterminate("secret".into())),
+            (500, Error::Poisoned),
+            (500, Error::Forked),
+            (500, Error::Closed),
+            (400, argument()),
+            (410, Error::Expired),
+            (500, Error::Internal("secret".into())),
+        ];
+        for (status, error) in errors {
+            let code = if matches!(error, Error::WrongKey) { 1 } else { error.code() };
+            let problem = Problem::from(error);
+            assert_eq!((problem.status.as_u16(), problem.code), (status, code));
+            let retry = problem.into_response().headers().contains_key(RETRY_AFTER);
+            assert_eq!(retry, status == 503);
+        }
+        assert_eq!(Problem::from(storage::Error::AlreadyExists).status, 412);
+        assert_eq!(Problem::from(storage::Error::Conflict).status, 412);
+        assert_eq!(Problem::from(storage::Error::Full).status, 507);
+    }
+
+    #[test]
+    fn causes_are_for_the_log_alone() {
+        for error in [Error::Storage("secret".into()), Error::Internal("secret".into())] {
+            let problem = Problem::from(error);
+            assert!(problem.cause.as_deref().unwrap().contains("secret"));
+            assert!(!problem.detail.contains("secret"));
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -170,6 +170,7 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
     let router = TowerToHyperService::new(server.service.router.clone());
     let answering = Arc::clone(&activity);
     let service = service_fn(move |request: Request<Incoming>| {
+        answering.asked.store(true, Ordering::Relaxed);
         let busy = Counted::new(&answering.busy);
         let answer = router.call(request);
         async move {
@@ -179,7 +180,9 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
         }
     });
     let mut connection = pin!(server.builder.serve_connection(io, service));
-    let mut ending = false;
+    // Hyper's own timer does not run before it knows which HTTP it is.
+    let first_request = activity.start + server.head;
+    let (mut ending, mut waits_for_request) = (false, true);
     loop {
         tokio::select! {
             outcome = connection.as_mut() => {
@@ -189,6 +192,12 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
                 return;
             }
             () = activity.idle(server.idle) => return,
+            () = sleep_until(first_request), if waits_for_request => {
+                waits_for_request = false;
+                if !activity.asked.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
             _ = ended.wait_for(|ended| *ended), if !ending => {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
@@ -199,6 +208,8 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
 
 /// What happens on a connection.
 struct Activity {
+    /// There was a request.
+    asked: AtomicBool,
     /// Requests whose answer has not begun.
     busy: Arc<AtomicUsize>,
     start: Instant,
@@ -208,7 +219,7 @@ struct Activity {
 
 impl Activity {
     fn new() -> Self {
-        Self { busy: Arc::default(), start: Instant::now(), last: AtomicU64::new(0) }
+        Self { asked: AtomicBool::new(false), busy: Arc::default(), start: Instant::now(), last: AtomicU64::new(0) }
     }
 
     fn note(&self) {

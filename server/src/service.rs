@@ -333,3 +333,33 @@ impl RequestIds {
         hash.get(..16).unwrap_or_default().to_owned()
     }
 }
+
+/// Whether the OpenAPI document has the routes of the table, and the other way round.
+#[cfg(test)]
+pub(crate) fn check_openapi<B: Backend>(routes: &'static [Route<B>]) {
+    use std::collections::BTreeSet;
+
+    const METHODS: [(MethodFilter, &str); 5] = [
+        (MethodFilter::GET, "get"),
+        (MethodFilter::HEAD, "head"),
+        (MethodFilter::PUT, "put"),
+        (MethodFilter::POST, "post"),
+        (MethodFilter::DELETE, "delete"),
+    ];
+    let document: serde_json::Value = serde_json::from_str(B::OPENAPI).unwrap();
+    let methods = |(path, item): (&String, &serde_json::Value)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(|(method, operation)| {
+                let needs_token = operation.get("security").is_some();
+                (path.clone(), method.clone(), needs_token)
+            })
+            .collect::<Vec<_>>()
+    };
+    let documented: BTreeSet<_> = document["paths"].as_object().unwrap().iter().flat_map(methods).collect();
+    let name = |filter| METHODS.into_iter().find(|(known, _)| *known == filter).unwrap().1.to_owned();
+    let routes = routes.iter().chain(operations());
+    let served = routes.map(|route| (route.path.to_owned(), name(route.method), route.scope.is_some())).collect();
+    assert_eq!(documented, served);
+}

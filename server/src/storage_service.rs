@@ -307,3 +307,11 @@ async fn maintain(call: Call<Records>) -> Result<Response, Problem> {
     call.run(|records| records.0.maintain()).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_openapi_document_has_all_routes_and_no_other() {
+        crate::service::check_openapi(super::ROUTES);
+    }
+}

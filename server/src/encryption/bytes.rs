@@ -88,13 +88,15 @@ impl Sink {
         }
     }
 
-    /// The end: the key of a new record, if one was written.
-    fn finish(self, differs: fn() -> Error) -> Result<Option<RecordKey>, Error> {
+    /// The end: the record's key.
+    fn finish(self, records: &Records, target: Target) -> Result<RecordKey, Problem> {
         match self {
-            Self::Write(writer) => writer.finish().map(Some),
-            Self::Compare(mut reader) => match reader.read(&mut [0]).map_err(of_reader)? {
-                0 => Ok(None),
-                _ => Err(differs()),
+            Self::Write(writer) => {
+                writer.finish().map_err(|error| records.too_late(error, &target.id, target.key.as_ref()))
+            }
+            Self::Compare(mut reader) => match (reader.read(&mut [0]).map_err(of_reader)?, target.key) {
+                (0, Some(key)) => Ok(key),
+                _ => Err((target.differs)().into()),
             },
         }
     }
@@ -145,13 +147,9 @@ async fn receive(
         (sink, ()) = sink.with(move |sink| sink.push(&piece, differs)).await?;
     }
     let records = Arc::clone(&call.backend);
-    let finish = sink.end(move |sink| {
-        let outcome = sink.finish(differs);
-        let written = outcome.map_err(|error| records.too_late(error, &target.id, target.key.as_ref()))?;
-        let key = written.or(target.key).ok_or_else(|| Problem::internal("a record without a key"))?;
-        Ok(hand_out(target.status, &key))
-    });
-    finish.await?
+    let status = target.status;
+    let key = sink.end(move |sink| sink.finish(&records, target)).await??;
+    Ok(hand_out(status, &key))
 }
 
 impl Source for RecordReader {

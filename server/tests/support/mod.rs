@@ -89,12 +89,25 @@ impl Running {
     pub(crate) fn connect(&self) -> Client {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Client { stream, rest: Vec::new() }
+        Client { stream, rest: Vec::new(), request: String::new() }
     }
 
     /// One request on a connection of its own.
     pub(crate) fn send(&self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.connect().send(request, headers, body)
+    }
+
+    /// Waits until a number that the server counts is as it should be.
+    pub(crate) fn wait_for_metric(&self, name: &str, is_right: impl Fn(u64) -> bool) {
+        for _ in 0..1000 {
+            let metrics = String::from_utf8(self.send("GET /metrics", &[], b"").body).unwrap();
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            if is_right(line.unwrap().parse().unwrap()) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("{name} is not as it should be");
     }
 
     /// A request in JSON.
@@ -117,6 +130,8 @@ impl Drop for Running {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     rest: Vec<u8>,
+    /// The method and path of the last request.
+    request: String,
 }
 
 #[derive(Debug)]
@@ -137,6 +152,7 @@ impl Client {
 
     /// Sends a request's head, with a length that need not be the body's.
     pub(crate) fn head(&mut self, request: &str, headers: &[(&str, &str)], len: Option<u64>) {
+        self.request = request.to_owned();
         let mut head = format!("{request} HTTP/1.1\r\nhost: test\r\n");
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         if let Some(len) = len {
@@ -158,6 +174,7 @@ impl Client {
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let headers = lines.filter_map(|line| line.split_once(": "));
         let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        check_documented(&self.request, status);
         let mut answer = Answer { status, headers, body: Vec::new(), whole: true };
         let len = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
         if !without_body && status != 204 {
@@ -180,6 +197,24 @@ impl Client {
         !self.more()
     }
 }
+
+/// Whether the OpenAPI documents know that this request can have this answer.
+fn check_documented(request: &str, status: u16) {
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let path = if path.starts_with("/v1/records/") { "/v1/records/{locator}" } else { path };
+    let responses = DOCUMENTS.iter().filter_map(|document| {
+        let document: Value = serde_json::from_str(document).unwrap();
+        let responses = document["paths"].get(path)?.get(method.to_lowercase())?["responses"].clone();
+        responses.is_object().then_some(responses)
+    });
+    let responses: Vec<_> = responses.collect();
+    let known = responses.is_empty() || responses.iter().any(|responses| responses.get(status.to_string()).is_some());
+    assert!(known, "{status} is no documented answer of {method} {path}");
+}
+
+const DOCUMENTS: [&str; 2] =
+    [include_str!("../../openapi/encryption.json"), include_str!("../../openapi/storage.json")];
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
