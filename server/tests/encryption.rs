@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
+#[path = "../../core/tests/support/intercept.rs"]
+#[allow(dead_code, reason = "another crate's tests use the rest")]
+mod intercept;
 mod support;
 
 use std::io::Write;
 use std::sync::Arc;
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use intercept::Intercepted;
+
 use serde_json::{Value, json};
 use strongroom::RecordKey;
 use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
@@ -310,4 +315,23 @@ fn a_body_that_is_cut_short_stores_nothing() {
     client.stream.write_all(b"3\r\nabc\r\n0\r\n\r\n").unwrap();
     client.answer(false).is(201);
     assert_eq!(storage.stats().unwrap().records, 1, "the whole one alone");
+}
+
+#[test]
+fn a_fault_of_the_storages_stores_nothing_and_ends_nothing() {
+    let memory = Arc::new(MemoryStorage::new());
+    let panics = Intercepted::before_put(memory.clone(), || std::panic::resume_unwind(Box::new("secret")));
+    let server = encryption_over(Arc::new(panics), &config());
+    let body = json!({"id": "a", "data": ""});
+    server.json("/v1/store", &body).is_problem(500, 99, "Internal");
+    assert_eq!(memory.stats().unwrap().records, 0);
+    server.json("/v1/store", &body).is(201);
+
+    for n in 0..4 {
+        let memory = Arc::new(MemoryStorage::new());
+        let server = encryption_over(Arc::new(Intercepted::failing_upload(memory.clone(), n)), &config());
+        let stored = bytes(&server, "/v1/store", "a", &[], &data(600_000));
+        stored.is_problem(507, 13, "StorageFull");
+        assert_eq!(memory.stats().unwrap().records, 0);
+    }
 }
