@@ -136,7 +136,7 @@ fn the_file_comes_before_the_environment_and_that_before_the_flags() {
     let world = World::new();
     world.write(
         "config.toml",
-        "listen = [\"127.0.0.1:1\"]\ntokens = \"from file\"\nstore = \"from file\"\n[limits]\nrequests = 7\n[log]\nlevel = \"warn\"\n",
+        "listen = [\"127.0.0.1:1\"]\ntokens = \"from file\"\nstore = \"from file\"\n[limits]\nwaiting = 7\n[log]\nlevel = \"warn\"\n",
     );
     let print = |args: &[&str], environment: &[(&str, &str)]| {
         let mut command = world.command(&[&["serve", "--config", "config.toml", "--print-config"], args].concat());
@@ -145,11 +145,11 @@ fn the_file_comes_before_the_environment_and_that_before_the_flags() {
         String::from_utf8(output.stdout).unwrap()
     };
     let from_file = print(&[], &[]);
-    for line in ["store = \"from file\"", "tokens = \"from file\"", "127.0.0.1:1\"", "requests = 7", "level = \"warn\""]
+    for line in ["store = \"from file\"", "tokens = \"from file\"", "127.0.0.1:1\"", "waiting = 7", "level = \"warn\""]
     {
         assert!(from_file.contains(line), "{line} is not in {from_file}");
     }
-    assert!(from_file.contains("waiting = 256"), "what is not said is as by default");
+    assert!(from_file.contains("threads = 64"), "what is not said is as by default");
     let environment = [("STRONGROOM_TOKENS", "from environment"), ("STRONGROOM_LISTEN", "127.0.0.1:2,unix:/x")];
     let from_environment = print(&[], &environment);
     assert!(from_environment.contains("tokens = \"from environment\""), "{from_environment}");

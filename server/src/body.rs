@@ -15,11 +15,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::config::Limits;
-use crate::gate::OnThread;
+use crate::gate::{Gate, OnThread};
 use crate::problem::Problem;
 
 /// What is read or written at once.
 pub(crate) const PIECE_LEN: usize = 256 << 10;
+
+/// What each request may send before it needs one of the places for long bodies.
+const SHORT: u64 = 64 << 10;
 
 /// How long the rest of a body is taken and thrown away, so that a client that is still sending can read why it was refused.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -35,10 +38,12 @@ pub(crate) struct RequestBody {
     granted: Duration,
     rate: u64,
     total: Arc<AtomicU64>,
+    long: Arc<Gate>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(body: Body, limits: &Limits, total: Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(body: Body, limits: &Limits, total: Arc<AtomicU64>, long: Arc<Gate>) -> Self {
         Self {
             ended: body.is_end_stream(),
             body,
@@ -48,7 +53,14 @@ impl RequestBody {
             granted: Duration::from_secs(limits.body_seconds),
             rate: limits.body_bytes_per_second.max(1),
             total,
+            long,
+            place: None,
         }
+    }
+
+    /// Where it is long, its place is one of these.
+    pub(crate) fn takes_place_of(&mut self, gate: &Arc<Gate>) {
+        self.long = Arc::clone(gate);
     }
 
     /// What the client says that there is, or what there is at least.
@@ -90,8 +102,8 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// The next [`PIECE_LEN`] bytes or somewhat more, less only at the end, where it is nothing. Of a body of more than
-    /// `most` bytes, the last piece is never had.
+    /// The next [`PIECE_LEN`] bytes or somewhat more; less only at the end, where it is nothing. Of a
+    /// body of more than `most` bytes, the last piece is never had.
     pub(crate) async fn piece(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.gather(PIECE_LEN, most).await
     }
@@ -108,6 +120,9 @@ impl RequestBody {
             let Some(data) = self.next().await? else { break };
             if self.received > most {
                 return Err(Problem::too_large());
+            }
+            if self.received > SHORT && self.place.is_none() {
+                self.place = Some(self.long.enter().await?);
             }
             grow(&mut gathered, data.len());
             gathered.extend_from_slice(&data);
@@ -147,11 +162,12 @@ pub(crate) trait Source: Send + 'static {
 }
 
 /// The answer's body with `len` bytes of `source`. Its first piece is there when this returns, so that what fails at once is
-/// an error answer; what fails later cuts the connection. A client that takes no piece for a minute loses its place.
+/// an error answer; what fails later cuts the connection. Of a
+/// long one, a client that takes no piece for a minute loses the place.
 pub(crate) async fn stream(
     source: OnThread<impl Source>,
     len: u64,
-    place: &mut Option<OwnedSemaphorePermit>,
+    long: &Arc<Gate>,
     limits: &Limits,
 ) -> Result<Body, Problem> {
     let (mut source, first) = next_piece(source, len).await?;
@@ -161,7 +177,7 @@ pub(crate) async fn stream(
     }
     let (sender, rest) = mpsc::channel(1);
     let stall = Duration::from_secs(limits.idle_seconds);
-    let place = place.take();
+    let place = long.enter().await?;
     tokio::spawn(async move {
         let _place = place;
         while left > 0 {

@@ -159,14 +159,14 @@ pub enum LogFormat {
 pub struct Limits {
     /// Connections at once; more wait to be accepted.
     pub connections: usize,
-    /// Requests at once.
-    pub requests: usize,
-    /// Requests that wait for one of those to end; more are answered 503.
+    /// Threads that work on the storage.
+    pub threads: usize,
+    /// Bodies of more than 64 KiB at once: of requests and answers together.
+    pub long: usize,
+    /// Requests that wait for one of those; more are answered 503.
     pub waiting: usize,
     /// How long they wait before they are answered 503.
     pub wait_seconds: u64,
-    /// Threads that work on the storage.
-    pub threads: usize,
     /// Bytes of a JSON body, and of data in a JSON answer, sealed in base64.
     pub json_bytes: u64,
     /// Bytes of a `create-many` body, and of a `get-many` answer.
@@ -192,11 +192,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 4096,
-            requests: 128,
+            connections: 2048,
+            threads: 64,
+            long: 64,
             waiting: 256,
             wait_seconds: 5,
-            threads: 64,
             json_bytes: 3 << 19,
             batch_bytes: 64 << 20,
             record_bytes: 16 << 30,

@@ -1,4 +1,5 @@
-//! How much is done at once: requests wait for a place for a while, and work on a storage has threads of its own.
+//! How much is done at once. Who wants more waits for a while, and no client can keep others waiting by being slow: a
+//! place is taken when there is work, not while a short body is awaited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,6 @@ use crate::problem::Problem;
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
-    all: usize,
     waiting: Arc<AtomicUsize>,
     waiting_most: usize,
     wait: Duration,
@@ -25,7 +25,6 @@ impl Gate {
     pub(crate) fn new(places: usize, limits: &Limits) -> Self {
         Self {
             places: Arc::new(Semaphore::new(places)),
-            all: places,
             waiting: Arc::default(),
             waiting_most: limits.waiting,
             wait: Duration::from_secs(limits.wait_seconds),
@@ -47,8 +46,10 @@ impl Gate {
         }
     }
 
-    pub(crate) fn taken(&self) -> usize {
-        self.all.saturating_sub(self.places.available_permits())
+    /// A place, however long it takes.
+    async fn enter_at_last(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|_| Problem::internal("the service is stopping"))
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -58,28 +59,43 @@ impl Gate {
 
 /// Threads for work that blocks.
 #[derive(Clone, Debug)]
-pub(crate) struct Threads(Arc<Semaphore>);
+pub(crate) struct Threads(Arc<Gate>);
 
 impl Threads {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Semaphore::new(limits.threads)))
+        Self(Arc::new(Gate::new(limits.threads, limits)))
     }
 
-    /// Does `work` on a thread. It comes to its end also where nobody waits for it any more.
+    /// How many requests wait for one.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.waiting()
+    }
+
+    /// Does `work`, if there is soon a thread for it. It comes to its end also where nobody waits for it any more.
     pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let stopped = |_| Problem::internal("the service is stopping");
-        let permit = Arc::clone(&self.0).acquire_owned().await.map_err(stopped)?;
-        let work = move || {
-            let _permit = permit;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("work on the storage has panicked"))
+        on_thread(self.0.enter().await?, work).await
+    }
+
+    /// Goes on with what has begun, whenever there is a thread for it.
+    async fn go_on<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        on_thread(self.0.enter_at_last().await?, work).await
     }
 
     /// What is dropped on a thread of this kind, since that works on the storage, too.
     pub(crate) fn guard<T: Send + 'static>(&self, value: T) -> OnThread<T> {
         OnThread { value: Some(value), threads: self.clone() }
     }
+}
+
+async fn on_thread<T: Send + 'static>(
+    thread: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let work = move || {
+        let _thread = thread;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("work on the storage has panicked"))
 }
 
 /// A value that is used and dropped where blocking is allowed.
@@ -101,7 +117,7 @@ impl<T: Send + 'static> OnThread<T> {
     {
         let threads = self.threads.clone();
         let Some(mut value) = self.value.take() else { return Err(Problem::internal("an earlier step has failed")) };
-        let outcome = threads.run(move || work(&mut value).map(|result| (value, result))).await?;
+        let outcome = threads.go_on(move || work(&mut value).map(|result| (value, result))).await?;
         let (value, result) = outcome.map_err(Into::into)?;
         self.value = Some(value);
         Ok((self, result))
@@ -114,7 +130,7 @@ impl<T: Send + 'static> OnThread<T> {
     ) -> Result<R, Problem> {
         let threads = self.threads.clone();
         let Some(value) = self.value.take() else { return Err(Problem::internal("an earlier step has failed")) };
-        threads.run(move || work(value)).await
+        threads.go_on(move || work(value)).await
     }
 }
 

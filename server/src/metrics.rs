@@ -8,8 +8,6 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 
-use crate::gate::Gate;
-
 /// Upper bounds of the histogram's buckets, in seconds and as text.
 const BUCKETS: [(f64, &str); 10] = [
     (0.001, "0.001"),
@@ -31,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) sent: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) in_flight: Arc<AtomicUsize>,
 }
 
 #[derive(Debug, Default)]
@@ -71,13 +70,13 @@ impl Metrics {
     }
 
     /// Prometheus's text format.
-    pub(crate) fn text(&self, requests: &Gate) -> String {
+    pub(crate) fn text(&self, waiting: usize) -> String {
         let mut text = String::new();
-        let _ = self.write(&mut text, requests); // a string takes all that is written
+        let _ = self.write(&mut text, waiting); // a string takes all that is written
         text
     }
 
-    fn write(&self, to: &mut String, requests: &Gate) -> fmt::Result {
+    fn write(&self, to: &mut String, waiting: usize) -> fmt::Result {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         header(to, "requests_total", "counter", "Requests answered.")?;
         for ((route, method, status), count) in &counts.requests {
@@ -107,8 +106,8 @@ impl Metrics {
             writeln!(to, "strongroom_{name} {value}")?;
         }
         for (name, help, value) in [
-            ("requests_in_flight", "Requests being worked on.", requests.taken()),
-            ("requests_waiting", "Requests that wait for others to end.", requests.waiting()),
+            ("requests_in_flight", "Requests whose answer has not begun.", self.in_flight.load(Ordering::Relaxed)),
+            ("requests_waiting", "Requests that wait for a thread to work on the storage.", waiting),
             ("connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
         ] {
             header(to, name, "gauge", help)?;

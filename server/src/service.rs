@@ -19,12 +19,12 @@ use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, Head
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 use strongroom::Error;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use crate::body::{self, RequestBody, Source};
 use crate::config::{Config, Limits};
+use crate::counted::Counted;
 use crate::gate::{Gate, OnThread, Threads};
 use crate::metrics::Metrics;
 use crate::problem::Problem;
@@ -58,8 +58,9 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) threads: Threads,
-    pub(crate) batches: Gate,
-    requests: Gate,
+    /// Places for long bodies, and for those that are held in memory.
+    pub(crate) long: Arc<Gate>,
+    pub(crate) batches: Arc<Gate>,
     pub(crate) tokens: Option<Tokens>,
     request_ids: RequestIds,
 }
@@ -79,7 +80,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 pub(crate) struct Route<B: 'static> {
     pub(crate) method: MethodFilter,
     pub(crate) path: &'static str,
-    /// What the token must allow; without one, neither a token nor a place is needed.
+    /// What the token must allow; without one, no token is needed.
     pub(crate) scope: Option<Scope>,
     pub(crate) handler: Handler<B>,
 }
@@ -92,7 +93,6 @@ pub(crate) struct Call<B> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) head: Parts,
     pub(crate) body: RequestBody,
-    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Service {
@@ -112,8 +112,8 @@ impl Service {
         let shared = Arc::new(Shared {
             metrics: Metrics::default(),
             threads: Threads::new(limits),
-            batches: Gate::new(BATCHES, limits),
-            requests: Gate::new(limits.requests, limits),
+            long: Arc::new(Gate::new(limits.long, limits)),
+            batches: Arc::new(Gate::new(BATCHES, limits)),
             tokens,
             request_ids: RequestIds::new()?,
             limits: limits.clone(),
@@ -130,16 +130,10 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
         let answer = move |request: Request| {
             let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
             observed(Arc::clone(&shared), path, request, move |head, body| async move {
-                let place = match scope {
-                    Some(scope) => {
-                        if let Some(tokens) = &shared.tokens {
-                            tokens.check(&head.headers, scope)?;
-                        }
-                        Some(shared.requests.enter().await?)
-                    }
-                    None => None,
-                };
-                handler(Call { backend, shared, head, body, place }).await
+                if let (Some(scope), Some(tokens)) = (scope, &shared.tokens) {
+                    tokens.check(&head.headers, scope)?;
+                }
+                handler(Call { backend, shared, head, body }).await
             })
         };
         router = router.route(path, MethodRouter::new().on(route.method, answer));
@@ -185,7 +179,7 @@ async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
 }
 
 async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
-    Ok(text("text/plain; version=0.0.4", call.shared.metrics.text(&call.shared.requests)))
+    Ok(text("text/plain; version=0.0.4", call.shared.metrics.text(call.shared.threads.waiting())))
 }
 
 async fn openapi<B: Backend>() -> Result<Response, Problem> {
@@ -207,7 +201,9 @@ where
     let (mut head, body) = request.into_parts();
     hide_secrets(&mut head.headers);
     let method = head.method.clone();
-    let body = RequestBody::new(body, &shared.limits, Arc::clone(&shared.metrics.received));
+    let _in_flight = Counted::new(&shared.metrics.in_flight);
+    let received = Arc::clone(&shared.metrics.received);
+    let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
 
     let outcome = AssertUnwindSafe(handler(head, body)).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")));
@@ -278,9 +274,9 @@ impl<B> Call<B> {
         async move { Ok(threads.run(move || work(&backend)).await??) }
     }
 
-    /// The body with `len` bytes of `source`; the request keeps its place until they are sent.
+    /// The body with `len` bytes of `source`.
     pub(crate) async fn stream(&mut self, source: OnThread<impl Source>, len: u64) -> Result<Body, Problem> {
-        body::stream(source, len, &mut self.place, &self.shared.limits).await
+        body::stream(source, len, &self.shared.long, &self.shared.limits).await
     }
 }
 

@@ -223,8 +223,7 @@ async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(BYTES)?;
     let most = call.shared.limits.batch_bytes;
     call.body.check_announced(most)?;
-    let shared = Arc::clone(&call.shared);
-    let _batch = shared.batches.enter().await?;
+    call.body.takes_place_of(&call.shared.batches);
     let body = call.body.all(most).await?;
     let records = parse_records(&body).ok_or_else(|| {
         Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")

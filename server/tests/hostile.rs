@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
+#[path = "../../core/tests/support/intercept.rs"]
+#[allow(dead_code, reason = "another crate's tests use the rest")]
+mod intercept;
 mod support;
 
 use std::io::Write;
@@ -9,6 +12,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use intercept::Intercepted;
 use serde_json::json;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom_server::{Config, Scope};
@@ -27,7 +31,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
 fn half_a_request(server: &Running) -> Client {
     let mut client = server.connect();
     client.head(STORE, &HEADERS, Some(10));
-    server.wait_for_metric("strongroom_requests_in_flight", |taken| taken > 0);
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2); // the question is one, too
     client
 }
 
@@ -111,43 +115,76 @@ fn a_body_that_is_too_long_is_413() {
 
 #[test]
 fn more_than_can_be_done_is_503() {
-    let server = encryption(&with(|config| {
-        config.limits.requests = 1;
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let memory = Arc::new(MemoryStorage::new());
+    let slow = Intercepted::before_put(memory.clone(), move || told.recv().unwrap());
+    let config = with(|config| {
+        config.limits.threads = 1;
         config.limits.waiting = 1;
         config.limits.wait_seconds = 1;
-        config.limits.body_seconds = 60;
-    }));
-    let mut first = half_a_request(&server);
-    let waits = Instant::now();
+    });
+    let server = encryption_over(Arc::new(slow), &config);
+    let mut first = server.connect();
+    first.head("POST /v1/store", &[("content-type", "application/json")], Some(20));
+    first.stream.write_all(br#"{"id":"a","data":""}"#).unwrap();
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2);
+    std::thread::sleep(Duration::from_millis(100)); // it has come to the storage
+    let start = Instant::now();
     let mut second = server.connect();
-    second.head(STORE, &HEADERS, Some(0));
+    second.head("POST /v1/stats", &[("content-type", "application/json")], Some(2));
+    second.stream.write_all(b"{}").unwrap();
     server.wait_for_metric("strongroom_requests_waiting", |waiting| waiting == 1);
     let third = server.json("/v1/stats", &json!({}));
     third.is_problem(503, 12, "Busy");
     assert_eq!(third.header("retry-after"), Some("1"));
     second.answer(false).is_problem(503, 12, "Busy");
-    assert!(waits.elapsed() >= Duration::from_secs(1), "it waited");
+    assert!(start.elapsed() >= Duration::from_secs(1), "it waited");
     server.send("GET /healthz", &[], b"").is(200);
 
-    first.stream.write_all(&[0; 10]).unwrap();
+    go_on.send(()).unwrap();
     first.answer(false).is(201);
     server.json("/v1/stats", &json!({})).is(200);
+}
+
+/// Long bodies have places of their own, so that they keep out each other alone.
+#[test]
+fn slow_bodies_keep_no_short_one_out() {
+    let server = encryption(&with(|config| {
+        config.limits.threads = 1;
+        config.limits.long = 1;
+        config.limits.waiting = 0;
+        config.limits.body_seconds = 60;
+    }));
+    let mut slow: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    slow.iter_mut().for_each(|client| client.head(STORE, &HEADERS, Some(1000)));
+    let mut long = server.connect();
+    long.head(STORE, &HEADERS, Some(200_000));
+    long.stream.write_all(&[0; 100_000]).unwrap();
+    server.wait_for_metric("strongroom_received_bytes_total", |bytes| bytes == 100_000);
+    server.json("/v1/stats", &json!({})).is(200);
+    server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(503, 12, "Busy");
+    server.json("/v1/retrieve", &json!({"data": "A".repeat(100_000)})).is_problem(503, 12, "Busy");
+    long.stream.write_all(&[0; 100_000]).unwrap();
+    long.answer(false).is(201);
+    server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(409, 2, "AlreadyExists");
 }
 
 /// Who does not read an answer loses the place, and then the connection.
 #[test]
 fn a_client_that_sleeps_keeps_nobody_out() {
     let server = encryption(&with(|config| {
-        config.limits.requests = 1;
+        config.limits.long = 1;
         config.limits.idle_seconds = 1;
         config.limits.wait_seconds = 30;
     }));
     let stored = server.send(STORE, &HEADERS, &vec![0; 64 << 20]).json();
-    let key = ("strongroom-key", stored["key"].as_str().unwrap());
+    let headers = [&HEADERS[..], &[("strongroom-key", stored["key"].as_str().unwrap())]].concat();
     let mut sleeper = server.connect();
-    sleeper.head("POST /v1/retrieve", &[&HEADERS[..], &[key]].concat(), Some(0));
-    server.wait_for_metric("strongroom_requests_in_flight", |taken| taken == 1);
-    server.json("/v1/stats", &json!({})).is(200);
+    sleeper.head("POST /v1/retrieve", &headers, Some(0));
+    server.wait_for_metric("strongroom_sent_bytes_total", |bytes| bytes > 64 << 20); // counted when it begins
+    let start = Instant::now();
+    assert!(server.send("POST /v1/retrieve", &headers, b"").whole);
+    assert!(start.elapsed() > Duration::from_millis(500), "it waited for the place");
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
     assert!(!sleeper.answer(false).whole);
 }
