@@ -1,7 +1,7 @@
 //! The services as the program starts them: configuration, logs, tokens and signals.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod support;
 

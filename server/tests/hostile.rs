@@ -259,7 +259,7 @@ fn tokens_have_scopes() {
     without.is_problem(401, 19, "InvalidArgument");
     assert_eq!(without.header("www-authenticate"), Some("Bearer"));
     for _ in 0..3 {
-        send("/v1/stats", &erase.replace(&erase[8..12], "qqqq")).is_problem(401, 19, "InvalidArgument");
+        send("/v1/stats", &format!("{erase}q")).is_problem(401, 19, "InvalidArgument");
     }
     let limited = send("/v1/stats", "srt1wrong");
     limited.is_problem(429, 12, "Busy");

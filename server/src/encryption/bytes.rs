@@ -135,16 +135,15 @@ async fn receive(
 ) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
+    // Nothing is begun for who sends nothing.
+    let mut piece = call.body.piece(most).await?;
     let differs = target.differs;
     let open = call.run(move |records| open(records, &target).map(|sink| (sink, target)));
     let (sink, target) = open.await?;
     let mut sink = call.shared.threads.guard(sink);
-    loop {
-        let piece = call.body.piece(most).await?;
-        if piece.is_empty() {
-            break;
-        }
+    while !piece.is_empty() {
         (sink, ()) = sink.with(move |sink| sink.push(&piece, differs)).await?;
+        piece = call.body.piece(most).await?;
     }
     let records = Arc::clone(&call.backend);
     let status = target.status;
