@@ -190,6 +190,24 @@ pub(crate) enum Command {
     /// Make keys
     #[command(subcommand, arg_required_else_help = false)]
     Key(KeyCommand),
+    /// Run the encryption server: the store, for programs that reach it over HTTP
+    ///
+    /// It holds ids, keys and data in memory while it works on them. Without TLS it listens on loopback addresses and
+    /// Unix sockets alone. SIGTERM and Ctrl-C end it once the requests under way are answered.
+    #[cfg(feature = "server")]
+    #[command(after_help = crate::serve_args::SERVE_EXAMPLES)]
+    Serve(crate::serve_args::Serve),
+    /// Run the storage service: records for encryption servers and libraries elsewhere
+    ///
+    /// It sees neither ids nor keys nor data in the clear, and needs no index key. Without TLS it listens on loopback
+    /// addresses and Unix sockets alone. SIGTERM and Ctrl-C end it once the requests under way are answered.
+    #[cfg(feature = "server")]
+    #[command(after_help = crate::serve_args::SERVE_STORAGE_EXAMPLES)]
+    ServeStorage(crate::serve_args::Serve),
+    /// Make tokens for the services
+    #[cfg(feature = "server")]
+    #[command(subcommand, arg_required_else_help = false)]
+    Token(crate::serve_args::TokenCommand),
     /// Print completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -297,7 +315,7 @@ impl AsRef<[u8]> for Id {
 }
 
 /// A path, and not by mistake a key, which would end up in messages about a file that is not there.
-fn path() -> impl TypedValueParser<Value = PathBuf> {
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         if looks_like_key(path.as_os_str()) {
             Err("a key itself is never an argument: others can see it there. Put it in a file")

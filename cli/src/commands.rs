@@ -37,6 +37,12 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Erase { record, yes } => erase(options, &record.id, yes),
         Command::Stats => stats(options),
         Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref()),
+        #[cfg(feature = "server")]
+        Command::Serve(serve) => crate::serve::serve(options, &serve),
+        #[cfg(feature = "server")]
+        Command::ServeStorage(serve) => crate::serve::serve_storage(options, &serve),
+        #[cfg(feature = "server")]
+        Command::Token(command) => crate::serve::token(options, &command),
         Command::Completions { shell } => pages::print_completions(shell),
         Command::Man { folder } => pages::write_manual(&folder),
     }

@@ -23,6 +23,10 @@ pub(crate) enum Failure {
     /// A file or a stream of the user's.
     #[error("{what}")]
     Io { what: &'static str, source: io::Error },
+    /// A service does not start.
+    #[cfg(feature = "server")]
+    #[error(transparent)]
+    Start(#[from] strongroom_server::StartError),
     /// Who reads stdout has enough.
     #[error("stdout was closed")]
     BrokenPipe,
@@ -71,6 +75,10 @@ impl Failure {
                 | ErrorKind::InvalidInput => as_in_library(strongroom::Error::InvalidArgument("".into())),
                 _ => as_in_library(strongroom::Error::Storage("".into())),
             },
+            #[cfg(feature = "server")]
+            Self::Start(strongroom_server::StartError::Store(error)) => (error.code(), error.name()),
+            #[cfg(feature = "server")]
+            Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
             Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),
         }
     }

@@ -19,3 +19,15 @@ pub(crate) fn harden() -> Result<(), Failure> {
 pub(crate) fn harden() -> Result<(), Failure> {
     Ok(())
 }
+
+/// As many open files as the system allows: each connection is one.
+#[cfg(all(unix, feature = "server"))]
+pub(crate) fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // fewer will do, too
+}
+
+#[cfg(all(not(unix), feature = "server"))]
+pub(crate) fn allow_many_files() {}

@@ -13,6 +13,10 @@ mod interrupt;
 mod keys;
 mod open;
 mod pages;
+#[cfg(feature = "server")]
+mod serve;
+#[cfg(feature = "server")]
+mod serve_args;
 mod usage;
 
 use std::process::ExitCode;

@@ -4,6 +4,8 @@ use std::fs::DirBuilder;
 use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
+#[cfg(feature = "server")]
+use strongroom::storage::{Durability, SqliteStorage};
 use strongroom::{Builder, Strongroom};
 
 use crate::args::Options;
@@ -25,8 +27,19 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
 
 /// Opens the store, and makes it where there is none. Of the folders, only the default one is made.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
+    Ok(builder(options, path_to_make(options)?).open()?)
+}
+
+/// Opens the storage alone, which needs no index key, and makes it where there is none.
+#[cfg(feature = "server")]
+pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
+    let storage = SqliteStorage::open(path_to_make(options)?, Durability::Full).map_err(strongroom::Error::from)?;
+    Ok(std::sync::Arc::new(storage))
+}
+
+fn path_to_make(options: &Options) -> Result<PathBuf, Failure> {
     if let Some(path) = &options.store {
-        return Ok(builder(options, path.clone()).open()?);
+        return Ok(path.clone());
     }
     let path = default_path()?;
     if let Some(folder) = path.parent() {
@@ -35,7 +48,7 @@ pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
         std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
         folders.recursive(true).create(folder).map_err(Failure::io("cannot make the default store's folder"))?;
     }
-    Ok(builder(options, path).open()?)
+    Ok(path)
 }
 
 fn default_path() -> Result<PathBuf, Failure> {

@@ -93,6 +93,16 @@ fn of_two_writers_the_first_to_finish_wins() {
         let new_key = store.replace("id", &key, "meanwhile").unwrap();
         assert!(matches!(writer.finish().unwrap_err(), Error::Conflict));
         assert_eq!(store.retrieve("id", &new_key).unwrap(), b"meanwhile");
+
+        let made = RecordKey::generate().unwrap();
+        let mut writer = store.replace_record_with_key("id", &new_key, &made).unwrap();
+        writer.write_all(b"under a key of the caller's").unwrap();
+        assert!(writer.finish().unwrap().ct_eq(&made));
+        assert_eq!(store.retrieve("id", &made).unwrap(), b"under a key of the caller's");
+        let outcome = store.replace_record_with_key("id", &new_key, &record_key(1));
+        assert!(matches!(outcome.unwrap_err(), Error::WrongKey));
+        let outcome = store.replace_record_with_key("id", &made, &made);
+        assert!(matches!(outcome.unwrap_err(), Error::InvalidArgument(_)));
     });
 }
 

@@ -197,7 +197,7 @@ impl Strongroom {
         data: impl AsRef<[u8]>,
     ) -> Result<(), Error> {
         if old.ct_eq(new) {
-            return Err(Error::InvalidArgument("a new version needs a new key".into()));
+            return Err(same_key());
         }
         let (record, data) = (self.record(id.as_ref())?, data.as_ref());
         let head = match self.prove(&record, old) {
@@ -252,6 +252,24 @@ impl Strongroom {
     pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<RecordWriter, Error> {
         let head = self.prove(&self.record(id.as_ref())?, old)?;
         self.writer(id.as_ref(), RecordKey::generate()?, PutMode::ReplaceIf(head))
+    }
+
+    /// The same under a `new` key that the caller made and wrote down.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace_with_key`](Self::replace_with_key).
+    pub fn replace_record_with_key(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        new: &RecordKey,
+    ) -> Result<RecordWriter, Error> {
+        if old.ct_eq(new) {
+            return Err(same_key());
+        }
+        let head = self.prove(&self.record(id.as_ref())?, old)?;
+        self.writer(id.as_ref(), RecordKey::from_bytes(new.expose_bytes())?, PutMode::ReplaceIf(head))
     }
 
     /// Stores all that `source` gives under a new id, in constant memory, and returns the key.
@@ -536,6 +554,10 @@ impl Record<'_> {
         }
         Ok((context, message))
     }
+}
+
+fn same_key() -> Error {
+    Error::InvalidArgument("a new version needs a new key".into())
 }
 
 /// The source of the data failed, not the storage.

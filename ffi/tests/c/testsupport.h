@@ -72,7 +72,7 @@ static inline uint8_t *pattern(size_t len) {
 }
 
 // The sizes around what a chunk holds.
-static const size_t SIZES[] = {0, 1, 15, 16, 17, 16383, 16384, 16385, 32768, 40000};
+static const size_t SIZES[] = {0, 1, 15, 16, 17, 16383, 16384, 16385, 32768, 40000, 1 << 20};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 // Seconds from the environment variable TEST_SECONDS, for tests that go on for a while.

@@ -1,0 +1,111 @@
+//! The command line of the services.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand, ValueHint};
+use strongroom_server::{Address, LogFormat, LogLevel, Scope};
+
+use crate::args::path;
+
+pub(crate) const SERVE_EXAMPLES: &str = "\
+Examples:
+  On this machine alone, with a store of its own:
+    strongroom serve --store records.db
+
+  For other machines:
+    strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
+    strongroom serve --store records.db --index-key-file /etc/strongroom/index.key \\
+      --listen 0.0.0.0:8420 --tokens /etc/strongroom/tokens \\
+      --tls-certificate server.pem --tls-key server.key
+
+  What a configuration file, the environment and the flags come to:
+    strongroom serve --config strongroom.toml --print-config";
+
+pub(crate) const SERVE_STORAGE_EXAMPLES: &str = "\
+Examples:
+  On this machine alone, behind a Unix socket:
+    strongroom serve-storage --store records.db --listen unix:/run/strongroom/storage.sock
+
+  For other machines, which show a certificate:
+    strongroom serve-storage --store records.db --listen 0.0.0.0:8421 \\
+      --tls-certificate server.pem --tls-key server.key --tls-client-authorities clients.pem";
+
+const TOKEN_NEW_EXAMPLES: &str = "\
+Examples:
+  Print a token, and add its hash to a service's file of tokens:
+    strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
+
+  Print a token, and the line for that file:
+    strongroom token new --scopes storage";
+
+#[derive(Args)]
+#[command(next_help_heading = "Service options")]
+pub(crate) struct Serve {
+    /// A file with the configuration, in TOML; the environment and flags go before it
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_CONFIG", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen: IP:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:8420]
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_LISTEN", hide_env_values = true, value_delimiter = ',')]
+    pub(crate) listen: Vec<Address>,
+    /// The file with the hashes and scopes of the tokens that clients must have
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKENS", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) tokens: Option<PathBuf>,
+    /// The server's certificate and those between it and the authority, in PEM
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CERTIFICATE", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_KEY", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// The authorities, in PEM, whose certificates clients must have
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_AUTHORITIES", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) tls_client_authorities: Option<PathBuf>,
+    /// From which level on to log
+    #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG_LEVEL", hide_env_values = true)]
+    #[arg(value_parser = log_level())]
+    pub(crate) log_level: Option<LogLevel>,
+    /// The form of log lines
+    #[arg(long, value_name = "FORMAT", env = "STRONGROOM_LOG_FORMAT", hide_env_values = true)]
+    #[arg(value_parser = log_format())]
+    pub(crate) log_format: Option<LogFormat>,
+    /// Print the configuration that all of this comes to, and do not start
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token, and print it once
+    ///
+    /// A service keeps a hash of it, and what it allows: store (store, replace), retrieve, erase (delete, erase, stats),
+    /// storage (all of the storage service).
+    #[command(after_help = TOKEN_NEW_EXAMPLES)]
+    New {
+        /// What the token allows, separated by commas
+        #[arg(long, value_delimiter = ',', required = true)]
+        scopes: Vec<Scope>,
+        /// Add the token's hash and scopes to this file, instead of printing the line for it
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        tokens: Option<PathBuf>,
+    },
+}
+
+fn log_level() -> impl TypedValueParser<Value = LogLevel> {
+    PossibleValuesParser::new(["error", "warn", "info", "debug", "trace"]).map(|level| match &*level {
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        _ => LogLevel::Info,
+    })
+}
+
+fn log_format() -> impl TypedValueParser<Value = LogFormat> {
+    let formats = PossibleValuesParser::new(["text", "json"]);
+    formats.map(|format| if format == "json" { LogFormat::Json } else { LogFormat::Text })
+}

@@ -1,0 +1,216 @@
+//! The services as the program starts them: configuration, logs, tokens and signals.
+
+#![cfg(all(unix, feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::World;
+
+/// A service, and what it has logged.
+struct Service {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    log: String,
+    address: SocketAddr,
+}
+
+impl Service {
+    fn start(world: &World, args: &[&str]) -> Self {
+        let mut command = world.command(args);
+        command.args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--log-format", "json"]);
+        command.env("RUST_LOG", "trace").stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = String::new();
+        stderr.read_line(&mut log).unwrap();
+        let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
+        let address = line["address"].as_str().unwrap().parse().unwrap();
+        Self { child, stderr, log, address }
+    }
+
+    /// Sends a request, and gives the whole answer.
+    fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let len = body.len();
+        let head =
+            format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n");
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Ends it by a signal; gives the exit status and all that was logged.
+    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.stderr.read_to_string(&mut self.log).unwrap();
+        (self.child.wait().unwrap().code(), self.log)
+    }
+}
+
+fn between<'t>(text: &'t str, start: &str, end: char) -> &'t str {
+    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start} in {text}"));
+    rest.split(end).next().unwrap()
+}
+
+#[test]
+fn no_log_holds_an_id_a_key_a_token_or_data() {
+    let world = World::new();
+    let token = world.ok(&["token", "new", "--scopes", "store,retrieve", "--tokens", "tokens"], "");
+    let token = token.trim();
+    assert!(!String::from_utf8(world.read("tokens")).unwrap().contains(token));
+    let service = Service::start(&world, &["serve", "--tokens", "tokens"]);
+    let bearer = format!("authorization: Bearer {token}");
+    let json = [bearer.as_str(), "content-type: application/json"];
+    let (id, data) = ("marked-id-7f3a", "bWFya2VkIGRhdGEgN2YzYQ==");
+
+    let stored = service.send("POST /v1/store", &json, &format!(r#"{{"id":"{id}","data":"{data}"}}"#));
+    let key = between(&stored, "\"key\":\"", '"');
+    let got = service.send("POST /v1/retrieve", &json, &format!(r#"{{"id":"{id}","key":"{key}"}}"#));
+    assert!(got.contains(data), "{got}");
+    let url_id = "bWFya2VkLWlkLTdmM2E";
+    let (id_header, key_header) = (format!("strongroom-id: {url_id}"), format!("strongroom-key: {key}"));
+    let bytes = [bearer.as_str(), "content-type: application/octet-stream", &id_header, &key_header];
+    assert!(service.send("POST /v1/retrieve", &bytes, "").contains("marked data 7f3a"));
+    // What goes wrong is logged, too.
+    service.send("POST /v1/store", &json, &format!(r#"{{"id":"{id}","data":"{data}"#));
+    service.send("POST /v1/store", &json, &format!(r#"{{"id":"{id}","data":"{data}","{key}":1}}"#));
+    service.send("POST /v1/delete", &json, &format!(r#"{{"id":"{id}","key":"{key}"}}"#));
+    service.send("POST /v1/retrieve", &["authorization: Bearer srt1markedtoken"], "");
+    service.send(&format!("GET /v1/{id}?key={key}"), &[&bearer], data);
+
+    let (status, log) = service.stop(Signal::TERM);
+    assert_eq!(status, Some(0), "{log}");
+    for secret in [id, "marked", data, "bWFya2", key, token, "srk1", "srt1"] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
+    // The control: each request left a line, so that a secret in it would have been found.
+    for answered in
+        ["\"status\":201", "\"status\":200", "\"status\":400", "\"status\":403", "\"status\":401", "\"status\":404"]
+    {
+        assert!(log.contains(answered), "{answered} is not in {log}");
+    }
+    assert!(log.contains(between(&stored, "strongroom-request-id: ", '\r')), "{log}");
+}
+
+#[test]
+fn the_storage_service_logs_no_locator_and_no_record() {
+    let world = World::new();
+    let service = Service::start(&world, &["serve-storage"]);
+    let locator = "5a".repeat(32);
+    let headers = ["content-type: application/octet-stream", "if-none-match: *"];
+    let record = "marked record ".repeat(10);
+    let put = format!("PUT /v1/records/{locator}");
+    assert!(service.send(&put, &headers, &record).starts_with("HTTP/1.1 204 "));
+    assert!(service.send(&put, &headers, &record).starts_with("HTTP/1.1 412 "));
+    let got = service.send(&format!("GET /v1/records/{locator}"), &[], "");
+    assert!(got.ends_with(&record), "{got}");
+    assert!(service.send(&format!("GET /v1/records?after={locator}x"), &[], "").starts_with("HTTP/1.1 400 "));
+
+    let (status, log) = service.stop(Signal::INT);
+    assert_eq!(status, Some(0), "{log}");
+    for secret in ["5a5a", "marked", between(&got, "etag: \"", '"')] {
+        assert!(!log.contains(secret), "{secret} is in {log}");
+    }
+    assert!(log.contains("/v1/records/{locator}") && log.contains("\"status\":412"), "the control: {log}");
+    // It was durable, and no index key was made.
+    let service = Service::start(&world, &["serve-storage"]);
+    assert!(service.send(&format!("GET /v1/records/{locator}"), &[], "").ends_with(&record));
+    assert_eq!(service.stop(Signal::TERM).0, Some(0));
+    assert!(!world.exists("records.db.index-key"));
+}
+
+#[test]
+fn the_file_comes_before_the_environment_and_that_before_the_flags() {
+    let world = World::new();
+    world.write(
+        "config.toml",
+        "listen = [\"127.0.0.1:1\"]\ntokens = \"from file\"\nstore = \"from file\"\n[limits]\nwaiting = 7\n[log]\nlevel = \"warn\"\n",
+    );
+    let print = |args: &[&str], environment: &[(&str, &str)]| {
+        let mut command = world.command(&[&["serve", "--config", "config.toml", "--print-config"], args].concat());
+        let output = command.env_remove("STRONGROOM_STORE").envs(environment.iter().copied()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let from_file = print(&[], &[]);
+    for line in ["store = \"from file\"", "tokens = \"from file\"", "127.0.0.1:1\"", "waiting = 7", "level = \"warn\""]
+    {
+        assert!(from_file.contains(line), "{line} is not in {from_file}");
+    }
+    assert!(from_file.contains("threads = 64"), "what is not said is as by default");
+    let environment = [("STRONGROOM_TOKENS", "from environment"), ("STRONGROOM_LISTEN", "127.0.0.1:2,unix:/x")];
+    let from_environment = print(&[], &environment);
+    assert!(from_environment.contains("tokens = \"from environment\""), "{from_environment}");
+    assert!(from_environment.contains("listen = [\"127.0.0.1:2\", \"unix:/x\"]"), "{from_environment}");
+    let from_flags = print(&["--tokens", "from flag", "--log-level", "debug"], &environment);
+    assert!(from_flags.contains("tokens = \"from flag\"") && from_flags.contains("level = \"debug\""), "{from_flags}");
+
+    // What is printed is a configuration.
+    world.write("printed.toml", &from_flags);
+    let again = world.ok(&["serve", "--config", "printed.toml", "--print-config", "--store", "from file"], "");
+    assert_eq!(again, from_flags);
+}
+
+#[test]
+fn what_cannot_be_is_told_before_the_start() {
+    let world = World::new();
+    for (name, document) in
+        [("a.toml", "lisen = []"), ("b.toml", "[limits]\nrequest = 1"), ("c.toml", "listen = [\"x\"]")]
+    {
+        world.write(name, document);
+        world.fail(19, &["serve", "--config", name], "");
+    }
+    let refused = world.fail(19, &["serve", "--listen", "0.0.0.0:0"], "");
+    assert!(refused.contains("tls.certificate") && refused.contains("loopback"), "{refused}");
+    world.fail(64, &["serve", "--listen", "localhost:1"], "");
+    world.fail(64, &["serve", "--log-level", "loud"], "");
+    world.fail(19, &["serve", "--tls-key", "key.pem"], "");
+    world.fail(19, &["serve-storage", "--tokens", "nowhere"], "");
+    world.write("tokens", "no token");
+    let refused = world.fail(19, &["serve-storage", "--tokens", "tokens"], "");
+    assert!(refused.contains("line 1"), "{refused}");
+}
+
+#[test]
+fn a_token_is_printed_once() {
+    let world = World::new();
+    let printed = world.ok(&["token", "new", "--scopes", "storage"], "");
+    let (token, line) = printed.trim_end().split_once('\n').unwrap();
+    assert!(token.starts_with("srt1") && line.ends_with(" storage") && !line.contains(token), "{printed}");
+    world.ok(&["token", "new", "--scopes", "erase", "--tokens", "tokens"], "");
+    let json: Value =
+        serde_json::from_str(&world.ok(&["--json", "token", "new", "--scopes", "store,erase"], "")).unwrap();
+    assert!(json["line"].as_str().unwrap().ends_with(" store,erase"), "{json}");
+    assert_eq!(String::from_utf8(world.read("tokens")).unwrap().lines().count(), 1);
+    world.fail(64, &["token", "new"], "");
+    world.fail(64, &["token", "new", "--scopes", "all"], "");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn systemd_is_told_when_it_listens() {
+    let world = World::new();
+    let socket = UnixDatagram::bind(world.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = world.command(&["serve-storage", "--listen", "unix:socket"]);
+    let mut child = command.env("NOTIFY_SOCKET", world.path("notify")).stderr(Stdio::null()).spawn().unwrap();
+    let mut message = [0; 64];
+    let len = socket.recv(&mut message).unwrap();
+    assert_eq!(&message[..len], b"READY=1");
+    assert!(world.exists("socket"));
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(!world.exists("socket"));
+}

@@ -1,0 +1,212 @@
+//! What an operator may choose: the file's names are the fields' names.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The configuration of a service.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The store: the path of an SQLite database, for the program that starts the service.
+    pub store: Option<PathBuf>,
+    /// A file with the store's index key, for the program that starts the service.
+    pub index_key_file: Option<PathBuf>,
+    /// Where to listen.
+    pub listen: Vec<Address>,
+    /// The file with the hashes and scopes of tokens. Without it, no token is asked for.
+    pub tokens: Option<PathBuf>,
+    /// TLS on all TCP addresses.
+    pub tls: Option<Tls>,
+    /// What is logged.
+    pub log: Log,
+    /// What one client, and all together, may take.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store: None,
+            index_key_file: None,
+            listen: vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8420)))],
+            tokens: None,
+            tls: None,
+            log: Log::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The configuration in a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// Where the document is no TOML, or has a name or a value that is not known.
+    pub fn from_toml(document: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(document)
+    }
+
+    /// The configuration as a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// Where a path is no Unicode text.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// Where to listen: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// An IP address and a port; port 0 is any that is free.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text is no address to listen on.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("an address is an IP address and a port, such as 127.0.0.1:8420 or [::1]:8420, or unix:/path/of/a/socket")]
+pub struct InvalidAddress;
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err(InvalidAddress),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| InvalidAddress),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+/// TLS 1.3, from files in PEM.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The server's certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The authorities whose certificates a client must show one of.
+    #[serde(default)]
+    pub client_authorities: Option<PathBuf>,
+}
+
+/// What is logged, on stderr.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// From which level on.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// From which level on something is logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object on each line.
+    Json,
+}
+
+/// What one client, and all together, may take.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Threads that work on the storage.
+    pub threads: usize,
+    /// Bodies of more than 64 KiB at once: of requests and answers together.
+    pub long: usize,
+    /// Requests that wait for one of those; more are answered 503.
+    pub waiting: usize,
+    /// How long they wait before they are answered 503.
+    pub wait_seconds: u64,
+    /// Bytes of a JSON body, and of data in a JSON answer, sealed in base64.
+    pub json_bytes: u64,
+    /// Bytes of a `create-many` body, and of a `get-many` answer.
+    pub batch_bytes: u64,
+    /// Bytes of a body that is streamed.
+    pub record_bytes: u64,
+    /// Seconds until a request's head must be there, and in HTTP/1 the next one's; and until TLS is agreed on.
+    pub head_seconds: u64,
+    /// Seconds of waiting for a body that are always granted...
+    pub body_seconds: u64,
+    /// ... and one more for each so many bytes that came.
+    pub body_bytes_per_second: u64,
+    /// Seconds after which a body must be there in any case.
+    pub body_most_seconds: u64,
+    /// Seconds without a byte in either direction after which a connection is closed.
+    pub idle_seconds: u64,
+    /// Seconds that requests under way have to finish when the service is told to end.
+    pub grace_seconds: u64,
+    /// Requests with wrong tokens in a minute, of all clients together; more are answered 429.
+    pub wrong_tokens_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            threads: 64,
+            long: 64,
+            waiting: 256,
+            wait_seconds: 5,
+            json_bytes: 3 << 19,
+            batch_bytes: 64 << 20,
+            record_bytes: 16 << 30,
+            head_seconds: 10,
+            body_seconds: 10,
+            body_bytes_per_second: 1024,
+            body_most_seconds: 3600,
+            idle_seconds: 60,
+            grace_seconds: 30,
+            wrong_tokens_per_minute: 60,
+        }
+    }
+}

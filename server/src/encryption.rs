@@ -1,0 +1,99 @@
+//! The encryption server: what a [`Strongroom`] does, for callers elsewhere.
+
+mod absent;
+mod bytes;
+mod small;
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use axum::routing::MethodFilter;
+use hyper::StatusCode;
+use strongroom::{Error, RecordKey, Strongroom};
+
+use absent::Absent;
+
+use crate::config::Config;
+use crate::problem::Problem;
+use crate::service::{BYTES, Backend, Handler, Route, Service, secret};
+use crate::start::StartError;
+use crate::token::Scope;
+
+impl Service {
+    /// The encryption server over `store`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file of tokens cannot be read, or the system gives no random bytes.
+    pub fn encryption(store: Arc<Strongroom>, config: &Config) -> Result<Self, StartError> {
+        let absent = Absent::new()?;
+        Self::new(Records { store, absent }, ROUTES, config)
+    }
+}
+
+struct Records {
+    store: Arc<Strongroom>,
+    absent: Absent,
+}
+
+impl Backend for Records {
+    const OPENAPI: &'static str = include_str!("../openapi/encryption.json");
+
+    fn ready(&self) -> Result<(), Error> {
+        self.store.contains("readyz").map(drop)
+    }
+}
+
+impl Records {
+    /// Where there is no record, takes the time that a wrong key takes.
+    fn hide<T>(&self, outcome: Result<T, Error>, id: &[u8], key: &RecordKey) -> Result<T, Error> {
+        if let Err(Error::NotFound) = outcome {
+            self.absent.try_key(id, key);
+        }
+        outcome
+    }
+
+    /// What it means that a write under a key of the caller's came too late: where its own key opens what is there, the
+    /// caller is repeating a request that was still under way, and knows how it ended by repeating it once more.
+    fn too_late(&self, error: Error, id: &[u8], key: Option<&RecordKey>) -> Problem {
+        let is_own = || key.is_some_and(|key| self.store.open_record(id, key).is_ok());
+        match error {
+            Error::AlreadyExists | Error::Conflict if is_own() => Problem::busy_twin(),
+            error => error.into(),
+        }
+    }
+}
+
+const fn route(path: &'static str, scope: Scope, handler: Handler<Records>) -> Route<Records> {
+    Route { method: MethodFilter::POST, path, scope: Some(scope), handler }
+}
+
+const ROUTES: &[Route<Records>] = &[
+    route("/v1/store", Scope::Store, |call| match call.media_type() {
+        Some(BYTES) => Box::pin(bytes::store(call)),
+        _ => Box::pin(small::store(call)),
+    }),
+    route("/v1/retrieve", Scope::Retrieve, |call| match call.media_type() {
+        Some(BYTES) => Box::pin(bytes::retrieve(call)),
+        _ => Box::pin(small::retrieve(call)),
+    }),
+    route("/v1/replace", Scope::Store, |call| match call.media_type() {
+        Some(BYTES) => Box::pin(bytes::replace(call)),
+        _ => Box::pin(small::replace(call)),
+    }),
+    route("/v1/delete", Scope::Erase, |call| Box::pin(small::delete(call))),
+    route("/v1/erase", Scope::Erase, |call| Box::pin(small::erase(call))),
+    route("/v1/stats", Scope::Erase, |call| Box::pin(small::stats(call))),
+];
+
+fn hand_out(status: StatusCode, key: &RecordKey) -> Response {
+    secret(status, "key", &key.to_text())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_openapi_document_has_all_routes_and_no_other() {
+        crate::service::check_openapi(super::ROUTES);
+    }
+}

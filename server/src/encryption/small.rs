@@ -1,0 +1,156 @@
+//! Small things, as JSON.
+
+use std::borrow::Cow;
+use std::io::Read;
+
+use axum::response::Response;
+use base64ct::{Base64, Encoding};
+use hyper::StatusCode;
+use serde::Deserialize;
+use serde_json::json;
+use strongroom::{Error, RecordKey};
+use zeroize::Zeroizing;
+
+use super::{Records, hand_out};
+use crate::problem::Problem;
+use crate::service::{Call, JSON, empty, json, secret};
+
+/// All that a request may have; each takes what it needs, and no more may be there.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields<'b> {
+    #[serde(borrow)]
+    id: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    id_base64: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    data: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    key: Option<Cow<'b, str>>,
+    #[serde(borrow)]
+    new_key: Option<Cow<'b, str>>,
+}
+
+/// What a request says.
+#[derive(Default)]
+struct Request {
+    id: Option<Vec<u8>>,
+    data: Option<Zeroizing<Vec<u8>>>,
+    key: Option<RecordKey>,
+    new_key: Option<RecordKey>,
+}
+
+impl Request {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        // What serde says may repeat what it found.
+        let fields: Fields<'_> = serde_json::from_slice(body)
+            .map_err(|error| match error.classify() {
+                serde_json::error::Category::Data => "the body's fields are not those of the operation",
+                _ => "the body is no JSON",
+            })
+            .map_err(Problem::bad_request)?;
+        let decode = |text: Cow<'_, str>| {
+            let padded = Base64::decode_vec(&text).map(Zeroizing::new);
+            padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))
+        };
+        let key = |text: Cow<'_, str>| RecordKey::from_text(&text).map_err(Problem::from);
+        let id = match (fields.id, fields.id_base64) {
+            (Some(id), None) => Some(id.into_owned().into_bytes()),
+            (None, Some(id)) => Some(decode(id)?.to_vec()),
+            (None, None) => None,
+            (Some(_), Some(_)) => return Err(Problem::bad_request("give id or id_base64, not both")),
+        };
+        Ok(Self {
+            id,
+            data: fields.data.map(decode).transpose()?,
+            key: fields.key.map(key).transpose()?,
+            new_key: fields.new_key.map(key).transpose()?,
+        })
+    }
+}
+
+/// The field's value, or that it is missing.
+fn needed<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
+    field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
+}
+
+/// That the field is not there.
+fn unknown<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
+    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
+}
+
+async fn request(call: &mut Call<Records>) -> Result<Request, Problem> {
+    call.require_type(JSON)?;
+    let body = call.body.all(call.shared.limits.json_bytes).await?;
+    Request::parse(&body)
+}
+
+pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    unknown(&request.new_key, "new_key")?;
+    let (id, data, key) = (needed(request.id, "id")?, needed(request.data, "data")?, request.key);
+    let key = call.run(move |records| match key {
+        Some(key) => records.store.store_with_key(id, &key, data).map(|()| key),
+        None => records.store.store(id, data),
+    });
+    Ok(hand_out(StatusCode::CREATED, &key.await?))
+}
+
+/// Opened as a stream, so that a long record is refused before it is read, and a wrong key whatever the record's length.
+pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    unknown(&request.data, "data")?;
+    unknown(&request.new_key, "new_key")?;
+    let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
+    let most = call.shared.limits.json_bytes / 4 * 3;
+    let answer = call.run(move |records| {
+        let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
+        let len = reader.len()?;
+        let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Error::TooLarge)?;
+        let mut data = Zeroizing::new(vec![0; len]);
+        reader.read_exact(&mut data).map_err(super::bytes::of_reader)?;
+        Ok::<_, Error>(secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(&data))))
+    });
+    answer.await
+}
+
+pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
+    let new_key = request.new_key;
+    let key = call.run(move |records| {
+        let Some(new) = new_key else { return Ok(records.hide(records.store.replace(&id, &key, data), &id, &key)?) };
+        match records.hide(records.store.replace_with_key(&id, &key, &new, data), &id, &key) {
+            Ok(()) => Ok(new),
+            Err(error) => Err(records.too_late(error, &id, Some(&new))),
+        }
+    });
+    Ok(hand_out(StatusCode::OK, &key.await?))
+}
+
+pub(super) async fn delete(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    unknown(&request.data, "data")?;
+    unknown(&request.new_key, "new_key")?;
+    let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
+    call.run(move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn erase(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    unknown(&request.data, "data")?;
+    unknown(&request.key, "key")?;
+    unknown(&request.new_key, "new_key")?;
+    let id = needed(request.id, "id")?;
+    let erased = call.run(move |records| records.store.erase(id)).await?;
+    Ok(json(StatusCode::OK, &json!({ "erased": erased })))
+}
+
+pub(super) async fn stats(mut call: Call<Records>) -> Result<Response, Problem> {
+    let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
+        return Err(Problem::bad_request("the body is {}"));
+    };
+    let stats = call.run(|records| records.store.stats()).await?;
+    Ok(json(StatusCode::OK, &json!({"records": stats.records, "bytes": stats.bytes})))
+}

@@ -1,0 +1,49 @@
+//! Strongroom over HTTP: the encryption server, which stores and retrieves data as the library does, and the storage
+//! service, which keeps records under locators and never sees an id, a key or plaintext. `docs/HTTP.md` is the protocol.
+//!
+//! The program `strongroom` starts them by `serve` and `serve-storage`; here they are for programs of your own:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use strongroom::storage::MemoryStorage;
+//! use strongroom_server::{Config, Server, Service};
+//!
+//! # let runtime = tokio::runtime::Runtime::new()?;
+//! # runtime.block_on(async {
+//! let config = Config::from_toml("listen = [\"127.0.0.1:0\"]")?;
+//! let service = Service::storage(Arc::new(MemoryStorage::new()), &config)?;
+//! let server = Server::bind(service, &config).await?;
+//! # let stop = std::future::ready(());
+//! server.serve(stop).await; // until the future `stop` is done
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod serve;
+
+mod encryption;
+mod storage_service;
+
+mod service;
+
+mod body;
+mod config;
+mod counted;
+mod gate;
+mod listen;
+mod log;
+mod metrics;
+mod problem;
+mod start;
+mod token;
+mod wire;
+
+pub use config::{Address, Config, InvalidAddress, Limits, Log, LogFormat, LogLevel, Tls};
+pub use log::log_to_stderr;
+pub use serve::Server;
+pub use service::Service;
+pub use start::StartError;
+pub use token::{InvalidScope, InvalidTokens, NewToken, Scope};

@@ -1,0 +1,134 @@
+//! What is counted, as Prometheus reads it.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+
+/// Upper bounds of the histogram's buckets, in seconds and as text.
+const BUCKETS: [(f64, &str); 10] = [
+    (0.001, "0.001"),
+    (0.0025, "0.0025"),
+    (0.005, "0.005"),
+    (0.01, "0.01"),
+    (0.025, "0.025"),
+    (0.1, "0.1"),
+    (0.25, "0.25"),
+    (1.0, "1"),
+    (2.5, "2.5"),
+    (10.0, "10"),
+];
+
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    counts: Mutex<Counts>,
+    /// Bytes of bodies.
+    pub(crate) received: Arc<AtomicU64>,
+    pub(crate) sent: AtomicU64,
+    pub(crate) connections: Arc<AtomicUsize>,
+    pub(crate) in_flight: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    requests: BTreeMap<(&'static str, &'static str, u16), u64>,
+    durations: BTreeMap<&'static str, Histogram>,
+    errors: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Debug, Default)]
+struct Histogram {
+    buckets: [u64; BUCKETS.len()],
+    count: u64,
+    seconds: f64,
+}
+
+impl Metrics {
+    pub(crate) fn count(
+        &self,
+        route: &'static str,
+        method: &Method,
+        status: StatusCode,
+        error: Option<&'static str>,
+        duration: Duration,
+    ) {
+        let seconds = duration.as_secs_f64();
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.requests.entry((route, method_name(method), status.as_u16())).or_default() += 1;
+        if let Some(error) = error {
+            *counts.errors.entry(error).or_default() += 1;
+        }
+        let histogram = counts.durations.entry(route).or_default();
+        histogram.count += 1;
+        histogram.seconds += seconds;
+        for (bucket, _) in histogram.buckets.iter_mut().zip(BUCKETS).filter(|(_, (bound, _))| seconds <= *bound) {
+            *bucket += 1;
+        }
+    }
+
+    /// Prometheus's text format.
+    pub(crate) fn text(&self, waiting: usize) -> String {
+        let mut text = String::new();
+        let _ = self.write(&mut text, waiting); // a string takes all that is written
+        text
+    }
+
+    fn write(&self, to: &mut String, waiting: usize) -> fmt::Result {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        header(to, "requests_total", "counter", "Requests answered.")?;
+        for ((route, method, status), count) in &counts.requests {
+            let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
+            writeln!(to, "strongroom_requests_total{{{labels}}} {count}")?;
+        }
+        header(to, "errors_total", "counter", "Requests answered by an error, by its name.")?;
+        for (error, count) in &counts.errors {
+            writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;
+        }
+        let name = "strongroom_request_duration_seconds";
+        header(to, "request_duration_seconds", "histogram", "Time until an answer began.")?;
+        for (route, histogram) in &counts.durations {
+            for (bucket, (_, bound)) in histogram.buckets.iter().zip(BUCKETS) {
+                writeln!(to, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {bucket}")?;
+            }
+            writeln!(to, "{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {}", histogram.count)?;
+            writeln!(to, "{name}_sum{{route=\"{route}\"}} {}", histogram.seconds)?;
+            writeln!(to, "{name}_count{{route=\"{route}\"}} {}", histogram.count)?;
+        }
+        let (received, sent) = (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed));
+        for (name, kind, help, value) in [
+            ("received_bytes_total", "counter", "Bytes of requests' bodies.", received),
+            ("sent_bytes_total", "counter", "Bytes of answers' bodies.", sent),
+        ] {
+            header(to, name, kind, help)?;
+            writeln!(to, "strongroom_{name} {value}")?;
+        }
+        for (name, help, value) in [
+            ("requests_in_flight", "Requests whose answer has not begun.", self.in_flight.load(Ordering::Relaxed)),
+            ("requests_waiting", "Requests that wait for a thread to work on the storage.", waiting),
+            ("connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
+        ] {
+            header(to, name, "gauge", help)?;
+            writeln!(to, "strongroom_{name} {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+    writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
+}
+
+/// Of all methods that a client may make up, those that are counted apart.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::DELETE => "DELETE",
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        _ => "other",
+    }
+}

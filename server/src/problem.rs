@@ -1,0 +1,240 @@
+//! Errors on the wire: the one place that says which error has which status.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use strongroom::{Error, InvalidKey, RandomError, storage};
+
+/// The error's number, for answers without a body.
+pub(crate) const CODE: HeaderName = HeaderName::from_static("strongroom-code");
+
+/// What a client that is told to come again waits.
+const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// An error answer (RFC 9457).
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    pub(crate) code: u8,
+    pub(crate) title: &'static str,
+    detail: Cow<'static, str>,
+    /// The length of the record that has not the range.
+    range_of: Option<u64>,
+    /// For the log alone.
+    pub(crate) cause: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, error: &Error) -> Self {
+        Self {
+            status,
+            code: error.code(),
+            title: error.name(),
+            detail: error.to_string().into(),
+            range_of: None,
+            cause: status.is_server_error().then(|| error.full_message()),
+        }
+    }
+
+    fn argument(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(status, &Error::InvalidArgument(detail.into()))
+    }
+
+    fn busy(status: StatusCode, detail: &'static str) -> Self {
+        Self { detail: detail.into(), ..Self::new(status, &Error::Busy) }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::argument(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn unauthorized() -> Self {
+        Self::argument(StatusCode::UNAUTHORIZED, "a valid token is needed: Authorization: Bearer srt1...")
+    }
+
+    pub(crate) fn forbidden() -> Self {
+        Self::argument(StatusCode::FORBIDDEN, "the token has not the scope that this needs")
+    }
+
+    pub(crate) fn too_many_wrong_tokens() -> Self {
+        Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests with wrong tokens")
+    }
+
+    pub(crate) fn no_such_path() -> Self {
+        Self::argument(StatusCode::NOT_FOUND, "there is no such path: is it the right service?")
+    }
+
+    pub(crate) fn no_such_method() -> Self {
+        Self::argument(StatusCode::METHOD_NOT_ALLOWED, "the path has not this method")
+    }
+
+    pub(crate) fn media_type(expected: &'static str) -> Self {
+        Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type here is {expected}"))
+    }
+
+    pub(crate) fn no_such_range(len: u64) -> Self {
+        let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "there is no such range");
+        Self { range_of: Some(len), ..problem }
+    }
+
+    pub(crate) fn too_slow() -> Self {
+        Self::busy(StatusCode::REQUEST_TIMEOUT, "the request came too slowly")
+    }
+
+    pub(crate) fn overloaded() -> Self {
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way: try again")
+    }
+
+    pub(crate) fn unreachable(cause: Option<String>) -> Self {
+        Self { cause, ..Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the storage cannot be reached") }
+    }
+
+    pub(crate) fn too_large() -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, &Error::TooLarge)
+    }
+
+    pub(crate) fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, &Error::NotFound)
+    }
+
+    /// What a record must be to be changed is not what is there.
+    pub(crate) fn precondition(error: storage::Error) -> Self {
+        Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(StatusCode::CONFLICT, &error.into()) }
+    }
+
+    pub(crate) fn busy_twin() -> Self {
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the same request is under way or was just done: repeat it to know")
+    }
+
+    pub(crate) fn internal(cause: &str) -> Self {
+        let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, &Error::Internal(cause.into()));
+        problem.cause = Some(cause.to_owned());
+        problem
+    }
+}
+
+/// The encryption server's errors: without the key, nobody learns whether there is a record.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::NotFound | Error::WrongKey => return Self::not_found(),
+            Error::InvalidKey(_) | Error::InvalidId | Error::InvalidArgument(_) => StatusCode::BAD_REQUEST,
+            Error::AlreadyExists | Error::Conflict | Error::IndexKeyMismatch => StatusCode::CONFLICT,
+            Error::Expired => StatusCode::GONE,
+            Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Error::Corrupt | Error::Unsupported(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Error::Indeterminate(_) => StatusCode::BAD_GATEWAY,
+            Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Error::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self::new(status, &error)
+    }
+}
+
+/// The storage service's errors: what is there already, or is another, is a precondition that failed.
+impl From<storage::Error> for Problem {
+    fn from(error: storage::Error) -> Self {
+        match error {
+            storage::Error::AlreadyExists | storage::Error::Conflict => Self::precondition(error),
+            error => Error::from(error).into(),
+        }
+    }
+}
+
+impl From<InvalidKey> for Problem {
+    fn from(error: InvalidKey) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<RandomError> for Problem {
+    fn from(error: RandomError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::json!({
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "code": self.code,
+        });
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CODE, HeaderValue::from(u16::from(self.code)));
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, RETRY_SECONDS);
+            }
+            _ => {}
+        }
+        if let Some(Ok(range)) = self.range_of.map(|len| HeaderValue::from_str(&format!("bytes */{len}"))) {
+            headers.insert(CONTENT_RANGE, range);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_the_status_of_the_protocol() {
+        let argument = || Error::InvalidArgument("x".into());
+        let errors: [(u16, Error); 21] = [
+            (404, Error::NotFound),
+            (409, Error::AlreadyExists),
+            (404, Error::WrongKey),
+            (422, Error::Corrupt),
+            (400, InvalidKey::Checksum.into()),
+            (400, Error::InvalidId),
+            (422, Error::Unsupported("x".into())),
+            (413, Error::TooLarge),
+            (409, Error::IndexKeyMismatch),
+            (500, Error::IndexKeyMissing { path: "secret".into() }),
+            (409, Error::Conflict),
+            (503, Error::Busy),
+            (507, Error::StorageFull),
+            (500, Error::Storage("secret".into())),
+            (502, Error::Indeterminate("secret".into())),
+            (500, Error::Poisoned),
+            (500, Error::Forked),
+            (500, Error::Closed),
+            (400, argument()),
+            (410, Error::Expired),
+            (500, Error::Internal("secret".into())),
+        ];
+        for (status, error) in errors {
+            let code = if matches!(error, Error::WrongKey) { 1 } else { error.code() };
+            let problem = Problem::from(error);
+            assert_eq!((problem.status.as_u16(), problem.code), (status, code));
+            let retry = problem.into_response().headers().contains_key(RETRY_AFTER);
+            assert_eq!(retry, status == 503);
+        }
+        assert_eq!(Problem::from(storage::Error::AlreadyExists).status, 412);
+        assert_eq!(Problem::from(storage::Error::Conflict).status, 412);
+        assert_eq!(Problem::from(storage::Error::Full).status, 507);
+    }
+
+    #[test]
+    fn causes_are_for_the_log_alone() {
+        for error in [Error::Storage("secret".into()), Error::Internal("secret".into())] {
+            let problem = Problem::from(error);
+            assert!(problem.cause.as_deref().unwrap().contains("secret"));
+            assert!(!problem.detail.contains("secret"));
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Clients that are slow, lie, want too much, or may not.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
+
+#[path = "../../core/tests/support/intercept.rs"]
+#[allow(dead_code, reason = "another crate's tests use the rest")]
+mod intercept;
+mod support;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use intercept::Intercepted;
+use serde_json::json;
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom_server::{Config, Scope};
+use support::{Client, Running, config, encryption, encryption_over, storage_with, token};
+
+const STORE: &str = "POST /v1/store";
+const HEADERS: [(&str, &str); 2] = [("content-type", "application/octet-stream"), ("strongroom-id", "YQ")];
+
+fn with(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = config();
+    change(&mut config);
+    config
+}
+
+/// A request that is under way until its body comes.
+fn half_a_request(server: &Running) -> Client {
+    let mut client = server.connect();
+    client.head(STORE, &HEADERS, Some(10));
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2); // the question is one, too
+    client
+}
+
+#[test]
+fn half_open_connections_are_closed_and_others_served() {
+    let server = encryption(&with(|config| config.limits.head_seconds = 1));
+    let mut silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    let mut half: Vec<_> = (0..200).map(|_| server.connect()).collect();
+    half.iter_mut().for_each(|client| client.stream.write_all(b"POST /v1/store HTTP/1.1\r\nhost: x\r\n").unwrap());
+    let start = Instant::now();
+    server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
+    assert!(silent.iter_mut().chain(&mut half).all(Client::is_closed));
+    assert!(start.elapsed() < Duration::from_secs(30), "they are closed long before a minute of silence");
+}
+
+#[test]
+fn a_body_that_comes_too_slowly_is_408() {
+    let memory = Arc::new(MemoryStorage::new());
+    let server = encryption_over(memory.clone(), &config());
+    for path in [STORE, "POST /v1/retrieve", "POST /v1/erase"] {
+        let mut client = server.connect();
+        let json = [("content-type", "application/json")];
+        client.head(path, if path == STORE { &HEADERS } else { &json }, Some(1000));
+        // A byte ten times a second: never silent, and never done.
+        let mut stream = client.stream.try_clone().unwrap();
+        let dribble = std::thread::spawn(move || {
+            while stream.write_all(b"{").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        client.answer(false).is_problem(408, 12, "Busy");
+        assert!(client.is_closed());
+        dribble.join().unwrap();
+    }
+    assert_eq!(memory.stats().unwrap().records, 0);
+}
+
+#[test]
+fn a_body_that_is_too_long_is_413() {
+    let memory = Arc::new(MemoryStorage::new());
+    let server = encryption_over(
+        memory.clone(),
+        &with(|config| {
+            config.limits.record_bytes = 1 << 20;
+            config.limits.json_bytes = 1000;
+        }),
+    );
+    let mut liar = server.connect();
+    liar.head(STORE, &HEADERS, Some(10 << 30));
+    liar.answer(false).is_problem(413, 8, "TooLarge"); // before a byte of it came
+
+    let chunked = ("transfer-encoding", "chunked");
+    for (headers, path) in [(&HEADERS[..], STORE), (&[("content-type", "application/json")], "POST /v1/retrieve")] {
+        let mut endless = server.connect();
+        endless.head(path, &[headers, &[chunked]].concat(), None);
+        let mut stream = endless.stream.try_clone().unwrap();
+        let pour = std::thread::spawn(move || {
+            let chunk = [b"10000\r\n", &[b'x'; 65536][..], b"\r\n"].concat();
+            while stream.write_all(&chunk).is_ok() {}
+        });
+        endless.answer(false).is_problem(413, 8, "TooLarge");
+        pour.join().unwrap(); // it is cut
+    }
+    let body = json!({"id": "a", "data": "A".repeat(1000)});
+    server.json("/v1/store", &body).is_problem(413, 8, "TooLarge");
+    server.send(STORE, &HEADERS, &vec![0; 1 << 20]).is(201);
+    server.send(STORE, &HEADERS, &vec![0; (1 << 20) + 1]).is_problem(413, 8, "TooLarge");
+    assert_eq!(memory.stats().unwrap().records, 1);
+
+    let storage = storage_with(Arc::new(MemoryStorage::new()), &with(|config| config.limits.batch_bytes = 1000));
+    storage.send("POST /v1/create-many", &HEADERS[..1], &[0; 1001]).is_problem(413, 8, "TooLarge");
+    for n in 0..2 {
+        let record = [&[n; 32][..], &500_u64.to_le_bytes(), &[n; 500]].concat();
+        storage.send("POST /v1/create-many", &HEADERS[..1], &record).is(204);
+    }
+    let two = [[0; 32], [1; 32]].concat();
+    storage.send("POST /v1/get-many", &HEADERS[..1], &two).is(200);
+    let three = [&two[..], &[0; 32]].concat();
+    storage.send("POST /v1/get-many", &HEADERS[..1], &three).is_problem(413, 8, "TooLarge");
+}
+
+#[test]
+fn more_than_can_be_done_is_503() {
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let memory = Arc::new(MemoryStorage::new());
+    let slow = Intercepted::before_put(memory.clone(), move || told.recv().unwrap());
+    let config = with(|config| {
+        config.limits.threads = 1;
+        config.limits.waiting = 1;
+        config.limits.wait_seconds = 1;
+    });
+    let server = encryption_over(Arc::new(slow), &config);
+    let mut first = server.connect();
+    first.head("POST /v1/store", &[("content-type", "application/json")], Some(20));
+    first.stream.write_all(br#"{"id":"a","data":""}"#).unwrap();
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2);
+    std::thread::sleep(Duration::from_millis(100)); // it has come to the storage
+    let start = Instant::now();
+    let mut second = server.connect();
+    second.head("POST /v1/stats", &[("content-type", "application/json")], Some(2));
+    second.stream.write_all(b"{}").unwrap();
+    server.wait_for_metric("strongroom_requests_waiting", |waiting| waiting == 1);
+    let third = server.json("/v1/stats", &json!({}));
+    third.is_problem(503, 12, "Busy");
+    assert_eq!(third.header("retry-after"), Some("1"));
+    second.answer(false).is_problem(503, 12, "Busy");
+    assert!(start.elapsed() >= Duration::from_secs(1), "it waited");
+    server.send("GET /healthz", &[], b"").is(200);
+
+    go_on.send(()).unwrap();
+    first.answer(false).is(201);
+    server.json("/v1/stats", &json!({})).is(200);
+}
+
+/// Long bodies have places of their own, so that they keep out each other alone.
+#[test]
+fn slow_bodies_keep_no_short_one_out() {
+    let server = encryption(&with(|config| {
+        config.limits.threads = 1;
+        config.limits.long = 1;
+        config.limits.waiting = 0;
+        config.limits.body_seconds = 60;
+    }));
+    let mut slow: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    slow.iter_mut().for_each(|client| client.head(STORE, &HEADERS, Some(1000)));
+    let mut long = server.connect();
+    long.head(STORE, &HEADERS, Some(200_000));
+    long.stream.write_all(&[0; 100_000]).unwrap();
+    server.wait_for_metric("strongroom_received_bytes_total", |bytes| bytes == 100_000);
+    server.json("/v1/stats", &json!({})).is(200);
+    server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(503, 12, "Busy");
+    server.json("/v1/retrieve", &json!({"data": "A".repeat(100_000)})).is_problem(503, 12, "Busy");
+    long.stream.write_all(&[0; 100_000]).unwrap();
+    long.answer(false).is(201);
+    server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(409, 2, "AlreadyExists");
+}
+
+/// Who does not read an answer loses the place, and then the connection.
+#[test]
+fn a_client_that_sleeps_keeps_nobody_out() {
+    let server = encryption(&with(|config| {
+        config.limits.long = 1;
+        config.limits.idle_seconds = 1;
+        config.limits.wait_seconds = 30;
+    }));
+    let stored = server.send(STORE, &HEADERS, &vec![0; 64 << 20]).json();
+    let headers = [&HEADERS[..], &[("strongroom-key", stored["key"].as_str().unwrap())]].concat();
+    let mut sleeper = server.connect();
+    sleeper.head("POST /v1/retrieve", &headers, Some(0));
+    server.wait_for_metric("strongroom_sent_bytes_total", |bytes| bytes > 64 << 20); // counted when it begins
+    let start = Instant::now();
+    assert!(server.send("POST /v1/retrieve", &headers, b"").whole);
+    assert!(start.elapsed() > Duration::from_millis(500), "it waited for the place");
+    server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
+    assert!(!sleeper.answer(false).whole);
+}
+
+#[test]
+fn an_idle_connection_is_closed() {
+    let server = encryption(&with(|config| config.limits.head_seconds = 1));
+    let mut client = server.connect();
+    let headers = [("content-type", "application/json")];
+    client.send("POST /v1/stats", &headers, b"{}").is(200);
+    client.send("POST /v1/stats", &headers, b"{}").is(200); // on the same connection
+    assert!(client.is_closed());
+}
+
+#[test]
+fn what_is_no_http_harms_nobody() {
+    let server = encryption(&config());
+    let bomb = format!("POST /v1/store HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let many = format!("POST /v1/store HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000));
+    let lying = "POST /v1/store HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999999\r\n\r\n";
+    let twice = "POST /v1/stats HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x";
+    for junk in ["\0\x01\x02\r\n\r\n", "\x16\x03\x01\x02\0\x01\0", &bomb, &many, lying, twice] {
+        let mut client = server.connect();
+        let _ = client.stream.write_all(junk.as_bytes());
+        let _ = client.stream.shutdown(std::net::Shutdown::Write);
+        while !client.is_closed() {}
+    }
+    server.json("/v1/stats", &json!({})).is(200);
+}
+
+#[test]
+fn tokens_have_scopes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let (store, retrieve, erase, storage) = (
+        token(&file, &[Scope::Store]),
+        token(&file, &[Scope::Retrieve]),
+        token(&file, &[Scope::Erase]),
+        token(&file, &[Scope::Storage]),
+    );
+    let config = with(|config| {
+        config.tokens = Some(file.clone());
+        config.limits.wrong_tokens_per_minute = 3;
+    });
+    let server = encryption(&config);
+    let send = |path: &str, token: &str| {
+        let bearer = format!("Bearer {token}");
+        server.send(&format!("POST {path}"), &[("authorization", &bearer), ("content-type", "application/json")], b"{}")
+    };
+    // A request that passes has no fields, which is the next thing to be told.
+    for (path, scope) in [
+        ("/v1/store", &store),
+        ("/v1/replace", &store),
+        ("/v1/retrieve", &retrieve),
+        ("/v1/delete", &erase),
+        ("/v1/erase", &erase),
+        ("/v1/stats", &erase),
+    ] {
+        for token in [&store, &retrieve, &erase, &storage] {
+            let answer = send(path, token);
+            match (token == scope, path) {
+                (false, _) => answer.is_problem(403, 19, "InvalidArgument"),
+                (true, "/v1/stats") => answer.is(200),
+                (true, _) => answer.is_problem(400, 19, "InvalidArgument"),
+            }
+        }
+    }
+    for open in ["/healthz", "/readyz", "/metrics", "/openapi.json"] {
+        server.send(&format!("GET {open}"), &[], b"").is(200);
+    }
+    let without = server.json("/v1/stats", &json!({}));
+    without.is_problem(401, 19, "InvalidArgument");
+    assert_eq!(without.header("www-authenticate"), Some("Bearer"));
+    for _ in 0..3 {
+        send("/v1/stats", &format!("{erase}q")).is_problem(401, 19, "InvalidArgument");
+    }
+    let limited = send("/v1/stats", "srt1wrong");
+    limited.is_problem(429, 12, "Busy");
+    assert_eq!(limited.header("retry-after"), Some("1"));
+    send("/v1/stats", &erase).is(200);
+
+    let service = storage_with(Arc::new(MemoryStorage::new()), &config);
+    let stats = |token| service.send("GET /v1/stats", &[("authorization", &format!("bearer {token}"))], b"");
+    stats(&storage).is(200);
+    stats(&erase).is_problem(403, 19, "InvalidArgument");
+}
+
+#[test]
+fn a_stop_finishes_what_is_under_way() {
+    let memory = Arc::new(MemoryStorage::new());
+    let mut server = encryption_over(memory.clone(), &with(|config| config.limits.body_seconds = 60));
+    let mut client = half_a_request(&server);
+    let mut idle = server.connect();
+    idle.send("GET /healthz", &[], b"").is(200);
+    server.begin_to_stop();
+    assert!(idle.is_closed());
+    while TcpStream::connect(server.address).is_ok() {}
+    client.stream.write_all(&[0; 10]).unwrap();
+    client.answer(false).is(201);
+    assert!(client.is_closed());
+    server.wait();
+    assert_eq!(memory.stats().unwrap().records, 1);
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let memory = Arc::new(MemoryStorage::new());
+    let mut server = encryption_over(
+        memory.clone(),
+        &with(|config| {
+            config.limits.body_seconds = 60;
+            config.limits.grace_seconds = 1;
+        }),
+    );
+    let mut client = half_a_request(&server);
+    server.begin_to_stop();
+    server.wait();
+    assert!(client.is_closed());
+    assert_eq!(memory.stats().unwrap().records, 0);
+}

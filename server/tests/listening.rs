@@ -1,0 +1,180 @@
+//! Where a service listens: TLS off this machine, and Unix sockets.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use strongroom::storage::MemoryStorage;
+use strongroom_server::{Config, Scope, Server, Service, StartError};
+use support::{Running, storage_with, token};
+
+/// An authority, and certificates of its for a server and a client.
+struct Certificates {
+    authority: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let signed = |name: &str| {
+            let key = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
+        };
+        Self { server: signed("localhost"), client: signed("client"), authority: authority.pem() }
+    }
+
+    /// The configuration with them in `folder`.
+    fn config(&self, folder: &Path, address: &str, clients: bool) -> Config {
+        fs::write(folder.join("server.pem"), &self.server.0).unwrap();
+        fs::write(folder.join("server.key"), &self.server.1).unwrap();
+        fs::write(folder.join("clients.pem"), &self.authority).unwrap();
+        let path = |name| folder.join(name).display().to_string();
+        let mut document = format!("listen = [\"{address}\"]\n[tls]\n");
+        document += &format!("certificate = '{}'\nkey = '{}'\n", path("server.pem"), path("server.key"));
+        if clients {
+            document += &format!("client_authorities = '{}'\n", path("clients.pem"));
+        }
+        Config::from_toml(&document).unwrap()
+    }
+
+    /// What a client gets as the answer to a request, with or without its certificate.
+    fn get(&self, server: &Running, shows_certificate: bool) -> std::io::Result<String> {
+        let mut authorities = RootCertStore::empty();
+        authorities.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+        let builder = builder.unwrap().with_root_certificates(authorities);
+        let config = if shows_certificate {
+            let chain = vec![CertificateDer::from_pem_slice(self.client.0.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(self.client.1.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let mut socket = TcpStream::connect(server.address)?;
+        let mut stream = Stream::new(&mut connection, &mut socket);
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+}
+
+fn storage(config: &Config) -> Running {
+    storage_with(Arc::new(MemoryStorage::new()), config)
+}
+
+/// Why a service does not start.
+fn refused(config: &Config) -> StartError {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let service = Service::storage(Arc::new(MemoryStorage::new()), config).unwrap();
+    runtime.block_on(Server::bind(service, config)).unwrap_err()
+}
+
+#[test]
+fn off_this_machine_tls_and_a_proof_of_clients_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
+        let plain = Config::from_toml(&format!("listen = [\"127.0.0.1:0\", \"{address}\"]")).unwrap();
+        let refused = refused(&plain);
+        assert!(matches!(refused, StartError::NeedsTls(_)), "{address}");
+        assert!(refused.to_string().contains("tls.certificate"), "{refused}");
+    }
+    let certificates = Certificates::new();
+    let mut config = certificates.config(folder.path(), "0.0.0.0:0", false);
+    assert!(matches!(refused(&config), StartError::NeedsClients(_)));
+
+    let tokens = folder.path().join("tokens");
+    token(&tokens, &[Scope::Storage]);
+    config.tokens = Some(tokens);
+    drop(storage(&config));
+    drop(storage(&certificates.config(folder.path(), "0.0.0.0:0", true)));
+    for loopback in ["127.0.0.1:0", "127.8.8.8:0"] {
+        drop(storage(&Config::from_toml(&format!("listen = [\"{loopback}\"]")).unwrap()));
+    }
+}
+
+#[test]
+fn tls_is_spoken_and_nothing_else() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", false));
+    assert!(certificates.get(&server, false).unwrap().starts_with("HTTP/1.1 200 "));
+    assert!(Certificates::new().get(&server, false).is_err(), "another authority's");
+    let mut plain = server.connect();
+    plain.stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.stream.read_to_end(&mut answer);
+    assert!(!answer.starts_with(b"HTTP"));
+}
+
+#[test]
+fn clients_show_a_certificate_where_they_must() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", true));
+    assert!(certificates.get(&server, true).unwrap().starts_with("HTTP/1.1 200 "));
+    assert!(certificates.get(&server, false).is_err());
+    let other = Certificates { client: Certificates::new().client, ..certificates };
+    assert!(other.get(&server, true).is_err(), "another authority's");
+}
+
+#[test]
+fn files_that_are_none_are_told() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let config = certificates.config(folder.path(), "127.0.0.1:0", false);
+    fs::write(folder.path().join("server.key"), Certificates::new().server.1).unwrap();
+    assert!(matches!(refused(&config), StartError::Tls(_)), "the key of another certificate");
+    fs::write(folder.path().join("server.key"), "no key").unwrap();
+    assert!(matches!(refused(&config), StartError::Tls(_)));
+    fs::remove_file(folder.path().join("server.key")).unwrap();
+    assert!(matches!(refused(&config), StartError::File { name: "tls.key", .. }));
+    assert!(matches!(refused(&Config::from_toml("listen = []").unwrap()), StartError::NoAddress));
+}
+
+#[test]
+fn a_unix_socket_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let config = Config::from_toml(&format!("listen = [\"unix:{}\"]", path.display())).unwrap();
+    let get = || {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "));
+    };
+    let running = storage(&config);
+    get();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(matches!(refused(&config), StartError::Listen { .. }), "it is in use");
+    get();
+    drop(running);
+    assert!(!path.exists());
+
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // one that a crash left
+    let running = storage(&config);
+    get();
+    drop(running);
+
+    fs::write(&path, "data").unwrap();
+    assert!(matches!(refused(&config), StartError::Listen { .. }));
+    assert_eq!(fs::read(&path).unwrap(), b"data", "what is no socket is not removed");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+}

@@ -1,0 +1,226 @@
+//! The storage service, row by row of the protocol.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
+
+mod support;
+
+use std::sync::Arc;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use serde_json::json;
+use strongroom::storage::{MemoryStorage, Storage};
+use support::{Answer, Running, storage};
+
+const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
+const CREATE: (&str, &str) = ("if-none-match", "*");
+
+fn service() -> Running {
+    storage(Arc::new(MemoryStorage::new()))
+}
+
+/// A record as another locator's could be: its bytes mean nothing here.
+fn record(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n as u8).wrapping_mul(31).wrapping_add(seed) ^ (n >> 8) as u8).collect()
+}
+
+fn etag(record: &[u8]) -> String {
+    format!("\"{}\"", Base64UrlUnpadded::encode_string(&record[..68]))
+}
+
+fn path(n: u8) -> String {
+    format!("/v1/records/{}", locator(n))
+}
+
+fn locator(n: u8) -> String {
+    format!("{n:02x}").repeat(32)
+}
+
+fn put(service: &Running, n: u8, record: &[u8], headers: &[(&str, &str)]) -> Answer {
+    service.send(&format!("PUT {}", path(n)), &[&[BYTES], headers].concat(), record)
+}
+
+fn get(service: &Running, n: u8, headers: &[(&str, &str)]) -> Answer {
+    service.send(&format!("GET {}", path(n)), headers, b"")
+}
+
+#[test]
+fn records_of_all_lengths_come_back() {
+    let service = service();
+    for (n, len) in (0..).zip([68, 69, 1000, 262_143, 262_144, 262_145, 1 << 20, 3_000_001]) {
+        let record = record(n, len);
+        put(&service, n, &record, &[CREATE]).is(204);
+        let answer = get(&service, n, &[]);
+        answer.is(200);
+        assert!(answer.body == record && answer.whole, "{len}");
+        assert_eq!(answer.header("etag"), Some(etag(&record).as_str()));
+        assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
+        let head = service.send(&format!("HEAD {}", path(n)), &[], b"");
+        head.is(200);
+        assert_eq!(head.header("etag"), Some(etag(&record).as_str()));
+        assert_eq!(head.header("content-length"), Some(len.to_string().as_str()));
+    }
+}
+
+#[test]
+fn writes_say_what_may_be_there() {
+    let service = service();
+    let (old, new) = (record(1, 100), record(2, 200));
+    put(&service, 1, &old, &[("if-match", &etag(&old))]).is_problem(412, 11, "Conflict");
+    put(&service, 1, &old, &[CREATE]).is(204);
+    put(&service, 1, &new, &[CREATE]).is_problem(412, 2, "AlreadyExists");
+    put(&service, 1, &new, &[("if-match", &etag(&new))]).is_problem(412, 11, "Conflict");
+    assert_eq!(get(&service, 1, &[]).body, old);
+    put(&service, 1, &new, &[("if-match", &etag(&old))]).is(204);
+    put(&service, 1, &old, &[]).is(204);
+    assert_eq!(get(&service, 1, &[]).body, old);
+    // The same for those that are written piece by piece.
+    let long = record(3, 1 << 20);
+    put(&service, 1, &long, &[CREATE]).is_problem(412, 2, "AlreadyExists");
+    put(&service, 1, &long, &[("if-match", &etag(&new))]).is_problem(412, 11, "Conflict");
+    put(&service, 1, &long, &[("if-match", &etag(&old))]).is(204);
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let service = service();
+    let good = record(1, 100);
+    put(&service, 1, &good[..67], &[]).is_problem(400, 19, "InvalidArgument");
+    put(&service, 1, &good, &[("if-none-match", "\"x\"")]).is_problem(400, 19, "InvalidArgument");
+    put(&service, 1, &good, &[("if-match", "*")]).is_problem(400, 19, "InvalidArgument");
+    put(&service, 1, &good, &[("if-match", &etag(&good)), CREATE]).is_problem(400, 19, "InvalidArgument");
+    service.send(&format!("PUT {}", path(1)), &[], &good).is_problem(415, 19, "InvalidArgument");
+    for wrong in ["00", &locator(0xab).to_uppercase(), &format!("{}0", locator(1))] {
+        let answer = service.send(&format!("GET /v1/records/{wrong}"), &[], b"");
+        answer.is_problem(400, 19, "InvalidArgument");
+    }
+    service.send("GET /v2/records", &[], b"").is_problem(404, 19, "InvalidArgument");
+    let answer = service.send("POST /v1/records", &[], b"");
+    answer.is_problem(405, 19, "InvalidArgument");
+    assert_eq!(answer.header("allow"), Some("GET,HEAD"));
+    assert_eq!(get(&service, 1, &[]).status, 404, "none of them was stored");
+}
+
+#[test]
+fn ranges_are_of_one_version() {
+    let service = service();
+    let there = record(1, 1 << 20);
+    put(&service, 1, &there, &[]).is(204);
+    for (range, expected) in [
+        ("bytes=0-67", 0..68),
+        ("bytes=100-", 100..1 << 20),
+        ("bytes=-16", (1 << 20) - 16..1 << 20),
+        ("bytes=5-9999999", 5..1 << 20),
+    ] {
+        let answer = get(&service, 1, &[("range", range), ("if-match", &etag(&there))]);
+        answer.is(206);
+        assert!(answer.body == there[expected.clone()], "{range}");
+        let content_range = format!("bytes {}-{}/{}", expected.start, expected.end - 1, 1 << 20);
+        assert_eq!(answer.header("content-range"), Some(content_range.as_str()));
+    }
+    let beyond = get(&service, 1, &[("range", "bytes=1048576-")]);
+    beyond.is_problem(416, 19, "InvalidArgument");
+    assert_eq!(beyond.header("content-range"), Some("bytes */1048576"));
+    get(&service, 1, &[("range", "bytes=0-1,3-4")]).is_problem(416, 19, "InvalidArgument");
+
+    let other = etag(&record(9, 68));
+    get(&service, 1, &[("range", "bytes=0-67"), ("if-match", &other)]).is_problem(412, 11, "Conflict");
+    get(&service, 2, &[("range", "bytes=0-67"), ("if-match", &other)]).is_problem(412, 11, "Conflict");
+}
+
+#[test]
+fn records_are_deleted() {
+    let service = service();
+    let there = record(1, 100);
+    put(&service, 1, &there, &[]).is(204);
+    let (tag, other) = (etag(&there), etag(&record(2, 100)));
+    let delete = |headers: &[_]| service.send(&format!("DELETE {}", path(1)), headers, b"");
+    delete(&[("if-match", &other)]).is_problem(412, 11, "Conflict");
+    delete(&[("if-match", &tag)]).is(204);
+    delete(&[]).is_problem(404, 1, "NotFound");
+    get(&service, 1, &[]).is_problem(404, 1, "NotFound");
+    let head = service.send(&format!("HEAD {}", path(1)), &[], b"");
+    assert_eq!((head.status, head.header("strongroom-code")), (404, Some("1")));
+}
+
+#[test]
+fn pages_are_in_order() {
+    let service = service();
+    for n in [3, 1, 2] {
+        put(&service, n, &record(n, 68 + usize::from(n)), &[]).is(204);
+    }
+    let line = |n: u8| json!({"locator": locator(n), "bytes": 68 + u64::from(n)});
+    let list = |query: &str| service.send(&format!("GET /v1/records{query}"), &[], b"");
+    assert_eq!(list("").json(), json!({"records": [line(1), line(2), line(3)]}));
+    assert_eq!(list("?limit=2").json(), json!({"records": [line(1), line(2)]}));
+    assert_eq!(list(&format!("?after={}&limit=9999", locator(2))).json(), json!({"records": [line(3)]}));
+    assert_eq!(list(&format!("?after={}", locator(3))).json(), json!({"records": []}));
+    for wrong in ["?after=1", "?limit=x", "?limit=-1", "?page=2"] {
+        list(wrong).is_problem(400, 19, "InvalidArgument");
+    }
+    assert_eq!(service.send("GET /v1/stats", &[], b"").json(), json!({"records": 3, "bytes": 3 * 68 + 6}));
+    service.send("POST /v1/maintain", &[], b"").is(204);
+}
+
+#[test]
+fn many_are_created_together_or_not_at_all() {
+    let service = service();
+    let body = |records: &[(u8, &[u8])]| -> Vec<u8> {
+        let one = |(n, record): &(u8, &[u8])| [&[*n; 32][..], &(record.len() as u64).to_le_bytes(), record].concat();
+        records.iter().flat_map(one).collect()
+    };
+    let (a, b) = (record(1, 100), record(2, 70_000));
+    let create = |body: &[u8]| service.send("POST /v1/create-many", &[BYTES], body);
+    create(&body(&[(1, &a), (2, &b)])).is(204);
+    create(&body(&[(3, &a), (2, &b)])).is_problem(412, 2, "AlreadyExists");
+    get(&service, 3, &[]).is_problem(404, 1, "NotFound");
+    create(&[]).is(204);
+    let whole = body(&[(4, &a)]);
+    for cut in [1, 31, 32, 39, 40, whole.len() - 1] {
+        create(&whole[..cut]).is_problem(400, 19, "InvalidArgument");
+    }
+    let mut lying = whole;
+    lying[32..40].fill(0xff);
+    create(&lying).is_problem(400, 19, "InvalidArgument");
+
+    let many = service.send("POST /v1/get-many", &[BYTES], &[[2; 32], [9; 32], [1; 32]].concat());
+    many.is(200);
+    let len = |len: usize| (len as u64).to_le_bytes();
+    assert!(many.body == [&len(70_000)[..], &b, &[0xff; 8], &len(100), &a].concat());
+    service.send("POST /v1/get-many", &[BYTES], &[0; 31]).is_problem(400, 19, "InvalidArgument");
+}
+
+#[test]
+fn the_first_check_value_stays() {
+    let service = service();
+    let put = |value: &str| {
+        let body = json!({ "check_value": value }).to_string();
+        service.send("PUT /v1/check-value", &[("content-type", "application/json")], body.as_bytes())
+    };
+    let (first, second) = ("00112233445566778899aabbccddeeff", "ffffffffffffffffffffffffffffffff");
+    service.send("GET /v1/check-value", &[], b"").is_problem(404, 1, "NotFound");
+    assert_eq!(put(first).json(), json!({"check_value": first}));
+    assert_eq!(put(second).json(), json!({"check_value": first}));
+    assert_eq!(service.send("GET /v1/check-value", &[], b"").json(), json!({"check_value": first}));
+    put("0011").is_problem(400, 19, "InvalidArgument");
+    service.send("PUT /v1/check-value", &[], b"{}").is_problem(415, 19, "InvalidArgument");
+}
+
+#[test]
+fn its_state_is_told() {
+    let memory = Arc::new(MemoryStorage::new());
+    let service = storage(memory.clone());
+    service.send("GET /healthz", &[], b"").is(200);
+    service.send("GET /readyz", &[], b"").is(200);
+    memory.close().unwrap();
+    service.send("GET /healthz", &[], b"").is(200);
+    let busy = service.send("GET /readyz", &[], b"");
+    busy.is_problem(503, 12, "Busy");
+    assert_eq!(busy.header("retry-after"), Some("1"));
+    get(&service, 1, &[]).is_problem(500, 18, "Closed");
+    let metrics = service.send("GET /metrics", &[], b"");
+    metrics.is(200);
+    let metrics = String::from_utf8(metrics.body).unwrap();
+    let line = "strongroom_requests_total{route=\"/v1/records/{locator}\",method=\"GET\",status=\"500\"} 1\n";
+    assert!(metrics.contains(line), "{metrics}");
+    assert!(metrics.contains("strongroom_errors_total{error=\"Closed\"} 1\n"), "{metrics}");
+}

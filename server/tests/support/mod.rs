@@ -1,0 +1,253 @@
+//! A real server on a port of its own, and a client that sends what it is told, byte by byte.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::{IndexKey, Strongroom};
+use strongroom_server::{Address, Config, NewToken, Scope, Server, Service};
+use tokio::sync::oneshot;
+
+/// A server in a thread; it stops when this is dropped.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The limits of most tests: as by default, but nobody waits long.
+pub(crate) fn config() -> Config {
+    let mut config = Config::from_toml("listen = [\"127.0.0.1:0\"]").unwrap();
+    config.limits.body_seconds = 1;
+    config.limits.grace_seconds = 10;
+    config
+}
+
+pub(crate) fn start(service: Service, config: &Config) -> Running {
+    let (stop, stopped) = oneshot::channel();
+    let (bound, addresses) = std::sync::mpsc::channel();
+    let config = config.clone();
+    let thread = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let server = Server::bind(service, &config).await.unwrap();
+            bound.send(server.addresses()).unwrap();
+            server.serve(async { drop(stopped.await) }).await;
+        });
+    });
+    let address = match addresses.recv().unwrap().remove(0) {
+        Address::Tcp(address) => address,
+        Address::Unix(_) => ([0, 0, 0, 0], 0).into(),
+    };
+    Running { address, stop: Some(stop), thread: Some(thread) }
+}
+
+pub(crate) fn storage(storage: Arc<dyn Storage>) -> Running {
+    storage_with(storage, &config())
+}
+
+pub(crate) fn storage_with(storage: Arc<dyn Storage>, config: &Config) -> Running {
+    start(Service::storage(storage, config).unwrap(), config)
+}
+
+/// An encryption server over a storage in memory.
+pub(crate) fn encryption(config: &Config) -> Running {
+    encryption_over(Arc::new(MemoryStorage::new()), config)
+}
+
+pub(crate) fn encryption_over(storage: Arc<dyn Storage>, config: &Config) -> Running {
+    let store = Strongroom::builder().storage(storage).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+    start(Service::encryption(Arc::new(store.open().unwrap()), config).unwrap(), config)
+}
+
+/// Writes a file of tokens with one that has `scopes`, and gives its text.
+pub(crate) fn token(file: &Path, scopes: &[Scope]) -> String {
+    let token = NewToken::generate(scopes.to_vec()).unwrap();
+    let mut lines = std::fs::read_to_string(file).unwrap_or_default();
+    lines.push_str(&token.line());
+    std::fs::write(file, lines + "\n").unwrap();
+    token.text().to_owned()
+}
+
+impl Running {
+    pub(crate) fn begin_to_stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits until all connections are closed.
+    pub(crate) fn wait(&mut self) {
+        self.thread.take().unwrap().join().unwrap();
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Client { stream, rest: Vec::new(), request: String::new() }
+    }
+
+    /// One request on a connection of its own.
+    pub(crate) fn send(&self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.connect().send(request, headers, body)
+    }
+
+    /// Waits until a number that the server counts is as it should be.
+    pub(crate) fn wait_for_metric(&self, name: &str, is_right: impl Fn(u64) -> bool) {
+        let became_right = (0..1000).any(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            let metrics = String::from_utf8(self.send("GET /metrics", &[], b"").body).unwrap();
+            let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            is_right(line.unwrap().parse().unwrap())
+        });
+        assert!(became_right, "{name} is not as it should be");
+    }
+
+    /// A request in JSON.
+    pub(crate) fn json(&self, path: &str, body: &Value) -> Answer {
+        self.send(&format!("POST {path}"), &[("content-type", "application/json")], body.to_string().as_bytes())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            assert!(ended.is_ok() || std::thread::panicking(), "the server has panicked");
+        }
+    }
+}
+
+/// A connection.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    rest: Vec<u8>,
+    /// The method and path of the last request.
+    request: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    /// The body has the length that the head says.
+    pub(crate) whole: bool,
+}
+
+impl Client {
+    pub(crate) fn send(&mut self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.head(request, headers, Some(body.len() as u64));
+        let _ = self.stream.write_all(body); // the server may refuse it half way
+        self.answer(request.starts_with("HEAD"))
+    }
+
+    /// Sends a request's head, with a length that need not be the body's.
+    pub(crate) fn head(&mut self, request: &str, headers: &[(&str, &str)], len: Option<u64>) {
+        self.request = request.to_owned();
+        let mut head = format!("{request} HTTP/1.1\r\nhost: test\r\n");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        if let Some(len) = len {
+            head.push_str(&format!("content-length: {len}\r\n"));
+        }
+        self.stream.write_all((head + "\r\n").as_bytes()).unwrap();
+    }
+
+    /// Reads an answer.
+    pub(crate) fn answer(&mut self, without_body: bool) -> Answer {
+        let end = loop {
+            if let Some(end) = self.rest.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            assert!(self.more(), "the connection ended before an answer: {:?}", String::from_utf8_lossy(&self.rest));
+        };
+        let head = String::from_utf8(self.rest.drain(..end).collect()).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        let headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        check_documented(&self.request, status);
+        let mut answer = Answer { status, headers, body: Vec::new(), whole: true };
+        let len = answer.header("content-length").map_or(0, |len| len.parse().unwrap());
+        if !without_body && status != 204 {
+            while self.rest.len() < len && self.more() {}
+            answer.whole = self.rest.len() >= len;
+            answer.body = self.rest.drain(..len.min(self.rest.len())).collect();
+        }
+        answer
+    }
+
+    fn more(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        let read = self.stream.read(&mut buffer).unwrap_or(0);
+        self.rest.extend_from_slice(&buffer[..read]);
+        read > 0
+    }
+
+    /// Whether the server has closed the connection.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        !self.more()
+    }
+}
+
+/// Whether the OpenAPI documents know that this request can have this answer.
+fn check_documented(request: &str, status: u16) {
+    let (method, path) = request.split_once(' ').unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
+    let path = if path.starts_with("/v1/records/") { "/v1/records/{locator}" } else { path };
+    let responses = DOCUMENTS.iter().filter_map(|document| {
+        let document: Value = serde_json::from_str(document).unwrap();
+        let responses = document["paths"].get(path)?.get(method.to_lowercase())?["responses"].clone();
+        responses.is_object().then_some(responses)
+    });
+    let responses: Vec<_> = responses.collect();
+    let known = responses.is_empty() || responses.iter().any(|responses| responses.get(status.to_string()).is_some());
+    assert!(known, "{status} is no documented answer of {method} {path}");
+}
+
+const DOCUMENTS: [&str; 2] =
+    [include_str!("../../openapi/encryption.json"), include_str!("../../openapi/storage.json")];
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// Checks that it is this problem, in the form that all have.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: u8, title: &str) {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        assert_eq!(self.header("strongroom-code"), Some(code.to_string().as_str()));
+        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        self.is_kept_by_nobody();
+        let problem = self.json();
+        assert_eq!(problem["type"], "about:blank");
+        assert_eq!(problem["status"], status);
+        assert_eq!((&problem["code"], &problem["title"]), (&code.into(), &title.into()), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().len() > 5);
+        assert_eq!(problem.as_object().unwrap().len(), 5);
+    }
+
+    #[track_caller]
+    pub(crate) fn is(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        self.is_kept_by_nobody();
+    }
+
+    #[track_caller]
+    fn is_kept_by_nobody(&self) {
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        assert_eq!(self.header("strongroom-request-id").map(str::len), Some(16));
+        assert_eq!(self.header("access-control-allow-origin"), None);
+    }
+}
