@@ -63,9 +63,11 @@ fn with_altered_record() -> World {
     let world = World::new();
     world.ok(&["store", "--id", ID, "--key-out", "key"], pattern(900_000));
     let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
-    let mut record: Vec<u8> = database.query_row("SELECT data FROM record", (), |row| row.get(0)).unwrap();
-    record[600_000] ^= 1;
-    database.execute("UPDATE record SET data = ?1", [record]).unwrap();
+    // Its second segment begins behind 524,800 bytes.
+    let sql = "SELECT data FROM segment WHERE n = 1";
+    let mut segment: Vec<u8> = database.query_row(sql, (), |row| row.get(0)).unwrap();
+    segment[75_200] ^= 1;
+    database.execute("UPDATE segment SET data = ?1 WHERE n = 1", [segment]).unwrap();
     world
 }
 
