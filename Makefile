@@ -101,11 +101,22 @@ doc: python-package ## Build the documentation into target/doc and target/python
 	$(VENV)/bin/sphinx-build --quiet python/docs target/python-docs
 
 .PHONY: bench
-bench: library ## Measure beside what people use today: the tables of benches/README.md
-	$(CARGO) run --release -p strongroom-benches --bin stores
+bench: library peers ## Measure beside what people use today: the tables of benches/README.md (takes half an hour)
+	$(CARGO) build --release -p strongroom-benches --bins
+	$(CARGO) build --release -p strongroom-benches --features strongroom/aws-lc-rs --bin contestant_strongroom \
+		--target-dir target/bench-aws-lc
+	target/release/compare
 	$(CARGO) run --release -p strongroom-benches --bin streams
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
+
+# Others than ours: outside the workspace, with the SQLite and the settings of their own making.
+.PHONY: peers
+peers:
+	for peer in embedded sqlcipher askar; do \
+		LIBSQLITE3_FLAGS= $(CARGO) build --release --manifest-path benches/peers/$$peer/Cargo.toml --target-dir target/peers \
+			|| exit; \
+	done
 
 .PHONY: bench-python
 bench-python: python-package ## Measure the Python package beside what people write today
