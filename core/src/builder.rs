@@ -7,10 +7,14 @@ use std::sync::Arc;
 
 use crate::Strongroom;
 use crate::error::Error;
+#[cfg(feature = "remote")]
+use crate::http::Endpoint;
 #[cfg(feature = "sqlite")]
 use crate::index_key_file;
 use crate::key::IndexKey;
 use crate::locator;
+#[cfg(feature = "remote")]
+use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, SqliteStorage};
@@ -34,6 +38,8 @@ use crate::storage::{Durability, SqliteStorage};
 #[must_use = "a builder does nothing until it opens"]
 pub struct Builder {
     storage: Option<Arc<dyn Storage>>,
+    #[cfg(feature = "remote")]
+    endpoint: Option<Endpoint>,
     index_key: Option<IndexKey>,
     #[cfg(feature = "sqlite")]
     path: Option<PathBuf>,
@@ -49,6 +55,14 @@ impl Builder {
     /// Uses this storage. It needs an [`index_key`](Self::index_key).
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         self.storage = Some(storage);
+        self
+    }
+
+    /// Uses the storage service there, which sees sealed records alone: ids, keys and data stay in this process. It needs
+    /// an [`index_key`](Self::index_key), the same for all who share the service.
+    #[cfg(feature = "remote")]
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.endpoint = Some(endpoint);
         self
     }
 
@@ -94,7 +108,8 @@ impl Builder {
     /// As [`Strongroom::open`]; [`Error::InvalidArgument`] where the choices contradict each other or something is
     /// missing.
     #[cfg(feature = "sqlite")]
-    pub fn open(self) -> Result<Strongroom, Error> {
+    pub fn open(mut self) -> Result<Strongroom, Error> {
+        let storage = self.take_storage()?;
         let given = match (self.index_key, self.index_key_file) {
             (Some(_), Some(_)) => {
                 return Err(Error::InvalidArgument("give an index key or its file, not both".into()));
@@ -102,7 +117,11 @@ impl Builder {
             (None, Some(path)) => Some(index_key_file::read(&path)?),
             (key, None) => key,
         };
-        match (self.path, self.storage) {
+        match (self.path, storage) {
+            #[cfg(feature = "remote")]
+            (Some(path), None) if path.to_str().is_some_and(Endpoint::is_url) => {
+                Err(Error::InvalidArgument("an address of a service is no path: open it as an endpoint".into()))
+            }
             (Some(path), None) => {
                 let make = if self.must_exist { SqliteStorage::open_existing } else { SqliteStorage::open };
                 let storage = make(path, self.durability.unwrap_or_default())?;
@@ -116,10 +135,10 @@ impl Builder {
                 open(Arc::new(storage), &index_key)
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist => Err(Error::InvalidArgument(
-                "durability and must_exist are for a store at a path; a storage has its own".into(),
+                "durability and must_exist are for a store at a path; other storages have their own".into(),
             )),
             (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
-            _ => Err(Error::InvalidArgument("give either a path or a storage".into())),
+            _ => Err(Error::InvalidArgument("give one of a path, a storage and an endpoint".into())),
         }
     }
 
@@ -130,14 +149,27 @@ impl Builder {
     /// [`Error::IndexKeyMismatch`] where the storage was made with another index key, [`Error::InvalidArgument`] where
     /// the storage or the index key is missing, and those of the storage.
     #[cfg(not(feature = "sqlite"))]
-    pub fn open(self) -> Result<Strongroom, Error> {
-        let storage = self.storage.ok_or(Error::InvalidArgument("give a storage".into()))?;
+    pub fn open(mut self) -> Result<Strongroom, Error> {
+        let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
         open(storage, &self.index_key.ok_or_else(needs_index_key)?)
+    }
+
+    /// The storage that was given, or that of the endpoint.
+    fn take_storage(&mut self) -> Result<Option<Arc<dyn Storage>>, Error> {
+        let storage = self.storage.take();
+        #[cfg(feature = "remote")]
+        if let Some(endpoint) = self.endpoint.take() {
+            if storage.is_some() {
+                return Err(Error::InvalidArgument("give a storage or an endpoint, not both".into()));
+            }
+            return Ok(Some(Arc::new(RemoteStorage::open(&endpoint)?)));
+        }
+        Ok(storage)
     }
 }
 
 fn needs_index_key() -> Error {
-    Error::InvalidArgument("a storage of your own needs an index key".into())
+    Error::InvalidArgument("only a database at a path has its index key beside it: give one".into())
 }
 
 /// Opens the store over `storage`, if the index key is its own.
@@ -154,6 +186,8 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Builder");
         f.field("storage", &self.storage).field("index_key", &self.index_key);
+        #[cfg(feature = "remote")]
+        f.field("endpoint", &self.endpoint);
         #[cfg(feature = "sqlite")]
         f.field("path", &self.path)
             .field("index_key_file", &self.index_key_file)

@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind};
 use std::iter::successors;
 use std::path::PathBuf;
 
+#[cfg(feature = "remote")]
+use crate::http::InvalidEndpoint;
 use crate::key::InvalidKey;
 use crate::random::RandomError;
 use crate::record::UnsupportedHeader;
@@ -109,9 +111,7 @@ impl Error {
     /// failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).)
     #[must_use]
     pub fn full_message(&self) -> String {
-        let first: &dyn std::error::Error = self;
-        let causes = successors(Some(first), |error| error.source());
-        causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        full_message(self)
     }
 
     const fn code_and_name(&self) -> (u8, &'static str) {
@@ -139,6 +139,11 @@ impl Error {
             Self::Internal(_) => (99, "Internal"),
         }
     }
+}
+
+fn full_message(error: &dyn std::error::Error) -> String {
+    let causes = successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// For readers and writers: the error is inside, and [`io::Error::downcast`] gives it back.
@@ -195,6 +200,16 @@ impl From<cobblestone::Error> for Error {
 impl From<RandomError> for Error {
     fn from(error: RandomError) -> Self {
         Self::Internal(error.into())
+    }
+}
+
+#[cfg(feature = "remote")]
+impl From<InvalidEndpoint> for Error {
+    fn from(error: InvalidEndpoint) -> Self {
+        match error {
+            InvalidEndpoint::File { .. } => Self::Storage(error.into()),
+            error => Self::InvalidArgument(full_message(&error).into()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
+//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`Client`].
 //! - `serde`: keys as text in documents of your own.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC in the place of `aes-gcm`. The same records, faster; needs a C compiler.
 //! - `hazmat`: the parts of the record format, for those who write tools for it.
@@ -47,7 +48,10 @@ pub mod cobblestone;
 mod cobblestone;
 
 mod cores;
+#[cfg(feature = "remote")]
+mod http;
 mod random;
+mod relay;
 pub mod storage;
 
 #[cfg(test)]
@@ -56,6 +60,8 @@ mod vectors;
 pub use crate::strongroom::{RecordReader, RecordWriter, Strongroom};
 pub use builder::Builder;
 pub use error::Error;
+#[cfg(feature = "remote")]
+pub use http::{Endpoint, InvalidEndpoint};
 pub use key::{IndexKey, InvalidKey, RecordKey};
 pub use random::RandomError;
 #[cfg(feature = "sqlite")]

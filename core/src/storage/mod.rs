@@ -9,6 +9,8 @@
 pub mod conformance;
 mod error;
 mod memory;
+#[cfg(feature = "remote")]
+mod remote;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -17,6 +19,8 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use memory::MemoryStorage;
+#[cfg(feature = "remote")]
+pub use remote::RemoteStorage;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteStorage};
 

@@ -4,7 +4,7 @@
 use std::mem::ManuallyDrop;
 use std::thread::{self, JoinHandle};
 
-use super::relay::{Receiver, Sender, relay};
+use crate::relay::{Receiver, Sender, relay};
 use crate::error::Error;
 use crate::storage::Upload;
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use super::relay::{Receiver, Sender, relay};
+use crate::relay::{Receiver, Sender, relay};
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
 use crate::locator::Locator;

@@ -3,7 +3,6 @@
 mod feed;
 mod fetch;
 mod reader;
-mod relay;
 mod writer;
 
 use std::fmt;

@@ -6,14 +6,14 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Two ends, with room for one value between them.
-pub(super) fn relay<T>() -> (Sender<T>, Receiver<T>) {
+pub(crate) fn relay<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared { slot: Mutex::new(Slot { value: None, ended: false }), changed: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
 
-pub(super) struct Sender<T>(Arc<Shared<T>>);
+pub(crate) struct Sender<T>(Arc<Shared<T>>);
 
-pub(super) struct Receiver<T>(Arc<Shared<T>>);
+pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
     slot: Mutex<Slot<T>>,
@@ -46,7 +46,7 @@ impl<T> Shared<T> {
 
 impl<T> Sender<T> {
     /// Hands `value` over, once there is room for it. Gives it back where the receiver is gone.
-    pub(super) fn send(&self, value: T) -> Result<(), T> {
+    pub(crate) fn send(&self, value: T) -> Result<(), T> {
         let mut slot = self.0.wait_while(|slot| slot.value.is_some());
         if slot.ended {
             return Err(value);
@@ -57,7 +57,7 @@ impl<T> Sender<T> {
     }
 
     /// Hands `value` over if there is room for it; otherwise it is dropped.
-    pub(super) fn offer(&self, value: T) {
+    pub(crate) fn offer(&self, value: T) {
         self.0.lock().value.get_or_insert(value);
         self.0.changed.notify_one();
     }
@@ -65,14 +65,14 @@ impl<T> Sender<T> {
 
 impl<T> Receiver<T> {
     /// The next value, once it is there; `None` where the sender is gone and there is none left.
-    pub(super) fn receive(&self) -> Option<T> {
+    pub(crate) fn receive(&self) -> Option<T> {
         let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
         self.0.changed.notify_one();
         value
     }
 
     /// The next value, if it is there.
-    pub(super) fn take(&self) -> Option<T> {
+    pub(crate) fn take(&self) -> Option<T> {
         let value = self.0.lock().value.take();
         self.0.changed.notify_one();
         value

@@ -1,0 +1,225 @@
+//! One request and its answer, in whole or piece by piece. Nothing here waits for ever: who sends or receives no byte for
+//! a while is given up.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper_util::client::legacy::Client;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+
+use super::connector::Connector;
+use super::{Failure, Problem};
+
+/// What is handed to a connection at once.
+const FRAME_LEN: usize = 64 << 10;
+
+/// What is asked for, to be said more than once if need be.
+#[derive(Clone)]
+pub(crate) struct Ask {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+    /// The most bytes of the answer that are taken.
+    pub(crate) most: u64,
+}
+
+impl Ask {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: 1 << 20 }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    pub(crate) fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Takes an answer of so many bytes at most.
+    pub(crate) fn at_most(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+}
+
+/// An answer that is all there.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer that has begun.
+pub(crate) struct Arriving {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    clock: Clock,
+}
+
+/// When something last happened; none while it is the caller who is waited for.
+#[derive(Clone)]
+pub(super) struct Clock {
+    last: Arc<Mutex<Option<Instant>>>,
+    most: Duration,
+}
+
+impl Clock {
+    pub(super) fn new(most: Duration) -> Self {
+        Self { last: Arc::new(Mutex::new(Some(Instant::now()))), most }
+    }
+
+    pub(super) fn tick(&self) {
+        *self.last() = Some(Instant::now());
+    }
+
+    fn stop(&self) {
+        *self.last() = None;
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) -> Instant {
+        self.last().unwrap_or_else(Instant::now) + self.most
+    }
+
+    /// What `future` gives, unless nothing happens for too long.
+    pub(super) async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
+        let mut future = std::pin::pin!(future);
+        loop {
+            let end = self.end();
+            tokio::select! {
+                biased;
+                outcome = &mut future => return Ok(outcome),
+                () = sleep_until(end) => if self.end() <= Instant::now() {
+                    return Err(Failure::too_late());
+                },
+            }
+        }
+    }
+}
+
+/// A request's body.
+pub(super) enum Outgoing {
+    Whole(Bytes, Clock),
+    /// Pieces, and `None` at the end. Where they stop without it, the request is taken back.
+    Pieces(mpsc::Receiver<Option<Bytes>>, Clock),
+    Ended,
+}
+
+/// The rest of a body will not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was given up")]
+pub(super) struct GivenUp;
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = GivenUp;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
+        let piece = match &mut *self {
+            Self::Whole(bytes, clock) if !bytes.is_empty() => {
+                clock.tick();
+                Some(Ok(bytes.split_to(bytes.len().min(FRAME_LEN))))
+            }
+            Self::Whole(..) | Self::Ended => None,
+            Self::Pieces(pieces, clock) => {
+                clock.stop();
+                let piece = ready!(pieces.poll_recv(context));
+                clock.tick();
+                match piece {
+                    Some(Some(bytes)) => Some(Ok(bytes)),
+                    Some(None) => None,
+                    None => Some(Err(GivenUp)),
+                }
+            }
+        };
+        if !matches!(piece, Some(Ok(_))) {
+            *self = Self::Ended;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes, _) => bytes.is_empty(),
+            Self::Pieces(..) => false,
+            Self::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Pieces(..) => SizeHint::default(),
+            Self::Ended => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// Sends a request, and waits for the head of its answer.
+pub(super) async fn send(
+    client: Client<Connector, Outgoing>,
+    request: Request<Outgoing>,
+    clock: Clock,
+) -> Result<Arriving, Failure> {
+    let answer = clock.watch(client.request(request)).await?.map_err(Failure::of_client)?;
+    clock.tick();
+    let (head, body) = answer.into_parts();
+    Ok(Arriving { status: head.status, headers: head.headers, body, clock })
+}
+
+impl Arriving {
+    /// The length of the body, which all answers of our services have.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The next bytes; `None` at the end of an answer that is whole.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            self.clock.tick();
+            match self.clock.watch(self.body.frame()).await? {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(Failure::Lost(error.into())),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The whole answer. Its bytes are in one buffer, and no copy of them is left elsewhere.
+    pub(super) async fn all(mut self, most: u64) -> Result<Answer, Failure> {
+        // That of a `HEAD` has a length, and no body.
+        let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
+        let most = if self.status.is_success() { most } else { Problem::MOST_BYTES };
+        let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Failure::TooLarge)?;
+        let mut body = Vec::new();
+        body.try_reserve_exact(len).map_err(|_| Failure::TooLarge)?;
+        while let Some(data) = self.next().await? {
+            if data.len() > len - body.len() {
+                return Err(Failure::TooLarge); // it had no length, or another
+            }
+            body.extend_from_slice(&data);
+        }
+        Ok(Answer { status: self.status, headers: self.headers, body })
+    }
+}

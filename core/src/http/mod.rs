@@ -1,0 +1,289 @@
+//! Calls of the two services over HTTP (`docs/HTTP.md`): connections that are kept, deadlines on all, and repetition where
+//! it does no harm.
+
+mod connector;
+mod endpoint;
+mod exchange;
+mod problem;
+mod runtime;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RANGE};
+use hyper::{Request, Uri};
+use hyper_util::client::legacy::{self, Client};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::sync::{mpsc, oneshot};
+
+use connector::Connector;
+use exchange::{Clock, Outgoing, send};
+use runtime::Runtime;
+
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub(crate) use exchange::{Answer, Arriving, Ask};
+pub(crate) use problem::Problem;
+
+use crate::random;
+
+/// How long a connection is kept that nobody uses: less than services do, so that none is used that they have closed.
+const IDLE: Duration = Duration::from_secs(5);
+/// Connections that are kept.
+const KEPT: usize = 32;
+/// The first wait before a repetition, and the longest.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// So many attempts a call has time for, if none is answered.
+const ATTEMPTS: u32 = 3;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call has no answer, or not the one that was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The service says so.
+    Problem(Problem),
+    /// The service was not reached: nothing was done.
+    NotSent(Source),
+    /// The service may have been reached, and what it did is not known.
+    Lost(Source),
+    /// The answer is more than was asked for, or does not fit in memory.
+    TooLarge,
+    /// The answer makes no sense.
+    NoSense,
+    Forked,
+    Closed,
+}
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service did not answer in time")]
+pub(crate) struct TooLate;
+
+impl Failure {
+    fn too_late() -> Self {
+        Self::Lost(TooLate.into())
+    }
+
+    fn of_client(error: legacy::Error) -> Self {
+        if error.is_connect() { Self::NotSent(error.into()) } else { Self::Lost(error.into()) }
+    }
+}
+
+/// Whether a call may be repeated where it is not known whether the service has done it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Twice is as good as once.
+    Always,
+    /// Only where it has certainly not been done.
+    Undone,
+}
+
+/// A service, and the connections to it.
+pub(crate) struct Http {
+    endpoint: Endpoint,
+    authorization: Option<HeaderValue>,
+    client: Client<Connector, Outgoing>,
+    /// For bodies that cannot be sent again: no kept connection, which may break at the first byte.
+    once: Client<Connector, Outgoing>,
+    closed: AtomicBool,
+    runtime: Runtime,
+}
+
+impl Http {
+    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
+        let (place, attempt) = (endpoint.place()?, endpoint.time() / ATTEMPTS);
+        let connector = Connector { place, time: attempt };
+        let build = |kept| {
+            let mut builder = Client::builder(TokioExecutor::new());
+            builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);
+            builder.build(connector.clone())
+        };
+        let thread = |source| InvalidEndpoint::File { what: "threads", source };
+        Ok(Self {
+            authorization: endpoint.authorization()?,
+            client: build(KEPT),
+            once: build(0),
+            closed: AtomicBool::new(false),
+            runtime: Runtime::start().map_err(thread)?,
+            endpoint: endpoint.clone(),
+        })
+    }
+
+    pub(crate) fn close(&self) -> Result<(), Failure> {
+        self.runtime.check_process()?;
+        self.closed.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Failure> {
+        self.runtime.check_process()?;
+        if self.closed.load(Ordering::Acquire) { Err(Failure::Closed) } else { Ok(()) }
+    }
+
+    /// The answer, and whether an earlier attempt was lost, which may have been successful all the same. What the service
+    /// refuses is [`Failure::Problem`].
+    pub(crate) fn call(&self, ask: &Ask, repeat: Repeat) -> (Result<Answer, Failure>, bool) {
+        self.repeated(repeat, || {
+            let (arriving, most) = (self.attempt(ask)?, ask.most);
+            self.runtime.wait(async move { refused(arriving.await?.all(most).await?) })
+        })
+    }
+
+    /// As [`call`](Self::call), for an answer that is taken piece by piece by [`next`](Self::next).
+    pub(crate) fn begin(&self, ask: &Ask) -> Result<Arriving, Failure> {
+        let (outcome, _) = self.repeated(Repeat::Always, || {
+            let arriving = self.attempt(ask)?;
+            self.runtime.wait(async move {
+                let arriving = arriving.await?;
+                if arriving.status.is_success() {
+                    return Ok(arriving);
+                }
+                Err(refused(arriving.all(0).await?).err().unwrap_or(Failure::NoSense))
+            })
+        });
+        outcome
+    }
+
+    /// The next bytes of an answer, and the answer.
+    pub(crate) fn next(&self, mut answer: Arriving) -> Result<(Arriving, Option<Bytes>), Failure> {
+        self.check_open()?;
+        self.runtime.wait(async move {
+            let piece = answer.next().await?;
+            Ok((answer, piece))
+        })
+    }
+
+    /// Begins a request whose body comes piece by piece.
+    pub(crate) fn upload(&self, ask: &Ask) -> Result<Sending, Failure> {
+        self.check_open()?;
+        let (pieces, inbox) = mpsc::channel(1);
+        let (outbox, answer) = oneshot::channel();
+        let clock = Clock::new(self.endpoint.time());
+        let request = self.request(ask, Outgoing::Pieces(inbox, clock.clone()))?;
+        let exchange = send(self.once.clone(), request, clock.clone());
+        let most = ask.most;
+        self.runtime.spawn(async move {
+            let answer = async { refused(exchange.await?.all(most).await?) };
+            let _ = outbox.send(answer.await); // where nobody waits any more, it was given up
+        });
+        Ok(Sending { pieces, answer, clock })
+    }
+
+    /// Sends a piece. Where the service has answered before the end, that is the failure.
+    pub(crate) fn push(&self, sending: Sending, piece: Bytes) -> Result<Sending, Failure> {
+        self.check_open()?;
+        self.runtime.wait(sending.push(Some(piece)))
+    }
+
+    /// Ends the body, and waits for the answer.
+    pub(crate) fn finish(&self, sending: Sending) -> Result<Answer, Failure> {
+        self.check_open()?;
+        self.runtime.wait(async move {
+            let sending = sending.push(None).await?;
+            sending.clock.tick();
+            sending.answer.await.unwrap_or_else(|_| Err(gone()))
+        })
+    }
+
+    /// A future that sends the request once.
+    fn attempt(
+        &self,
+        ask: &Ask,
+    ) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
+        let clock = Clock::new(self.endpoint.time() / ATTEMPTS);
+        let request = self.request(ask, Outgoing::Whole(ask.body.clone(), clock.clone()))?;
+        Ok(send(self.client.clone(), request, clock))
+    }
+
+    fn request(&self, ask: &Ask, body: Outgoing) -> Result<Request<Outgoing>, Failure> {
+        let not_sent = |error: hyper::http::Error| Failure::NotSent(error.into());
+        let uri = Uri::try_from(self.endpoint.base() + &ask.path).map_err(|error| not_sent(error.into()))?;
+        let mut request = Request::builder().method(ask.method.clone()).uri(uri).body(body).map_err(not_sent)?;
+        request.headers_mut().extend(ask.headers.iter().cloned());
+        request.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        Ok(request)
+    }
+
+    /// Makes attempts until one succeeds, or fails for good, or the time is up. Also tells whether one was lost.
+    fn repeated<T>(&self, repeat: Repeat, attempt: impl Fn() -> Result<T, Failure>) -> (Result<T, Failure>, bool) {
+        let end = Instant::now() + self.endpoint.time();
+        let (mut wait, mut lost) = (FIRST_WAIT, false);
+        loop {
+            let outcome = self.check_open().and_then(|()| attempt());
+            let again = match &outcome {
+                Err(Failure::NotSent(_)) => true,
+                Err(Failure::Problem(problem)) => problem.is_passing(),
+                Err(Failure::Lost(_)) => repeat == Repeat::Always,
+                _ => false,
+            };
+            let pause = jitter(wait);
+            if !again || Instant::now() + pause >= end {
+                return (outcome, lost);
+            }
+            lost |= matches!(outcome, Err(Failure::Lost(_)));
+            thread::sleep(pause);
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+/// A request whose body is on its way. Dropped, it is taken back.
+pub(crate) struct Sending {
+    pieces: mpsc::Sender<Option<Bytes>>,
+    answer: oneshot::Receiver<Result<Answer, Failure>>,
+    clock: Clock,
+}
+
+impl Sending {
+    async fn push(mut self, piece: Option<Bytes>) -> Result<Self, Failure> {
+        let sent = {
+            self.clock.tick(); // what its owner did in between is no fault of the service's
+            let send = self.clock.watch(self.pieces.send(piece));
+            tokio::select! {
+                biased;
+                early = &mut self.answer => Err(early),
+                sent = send => Ok(sent?.is_ok()),
+            }
+        };
+        let early = match sent {
+            Ok(true) => return Ok(self),
+            // The connection takes no more.
+            Ok(false) => self.answer.await,
+            Err(early) => early,
+        };
+        Err(early.unwrap_or_else(|_| Err(gone())).err().unwrap_or(Failure::NoSense))
+    }
+}
+
+fn gone() -> Failure {
+    Failure::Lost("the connection has ended".into())
+}
+
+/// An answer that is an error as a failure.
+fn refused(answer: Answer) -> Result<Answer, Failure> {
+    if answer.status.is_success() { Ok(answer) } else { Err(Failure::Problem(Problem::of(&answer))) }
+}
+
+/// Half of `wait` to all of it, so that many who were refused together do not come again together.
+fn jitter(wait: Duration) -> Duration {
+    let mut bytes = [0; 4];
+    let _ = random::fill(&mut bytes); // without it, all wait for half as long
+    wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+}
+
+/// `Range`: the bytes from `first` to `last` inclusive, or to the end.
+pub(crate) fn range(first: u64, last: Option<u64>) -> (HeaderName, HeaderValue) {
+    let last = last.map_or(String::new(), |last| last.to_string());
+    let value = HeaderValue::try_from(format!("bytes={first}-{last}"));
+    (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.endpoint, f)
+    }
+}

@@ -1,0 +1,43 @@
+//! Error answers (RFC 9457), as `docs/HTTP.md` has them.
+
+use hyper::StatusCode;
+use hyper::header::HeaderMap;
+use serde_json::Value;
+
+use super::Answer;
+
+/// What a service says that went wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("the service: {detail}")]
+pub(crate) struct Problem {
+    pub(crate) status: StatusCode,
+    /// The error's number; 0 where the answer is not one of our services'.
+    pub(crate) code: u8,
+    /// The service's words.
+    pub(crate) detail: String,
+}
+
+impl Problem {
+    /// The most bytes of one.
+    pub(crate) const MOST_BYTES: u64 = 64 << 10;
+
+    /// The most characters of the words that are shown.
+    const SHOWN: usize = 300;
+
+    pub(super) fn of(answer: &Answer) -> Self {
+        let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        let detail = body.as_ref().and_then(|body| body.get("detail")?.as_str());
+        let detail = detail.unwrap_or("the service refused the request");
+        let detail = detail.chars().filter(|character| !character.is_control()).take(Self::SHOWN).collect();
+        Self { status: answer.status, code: code(&answer.headers).unwrap_or(0), detail }
+    }
+
+    /// The service says that it did nothing, and might do it a little later.
+    pub(super) fn is_passing(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+}
+
+fn code(headers: &HeaderMap) -> Option<u8> {
+    headers.get("strongroom-code")?.to_str().ok()?.parse().ok()
+}

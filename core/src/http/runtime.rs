@@ -1,0 +1,73 @@
+//! A thread that drives connections, so that callers can simply wait: from any thread, also from one that drives others.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use super::Failure;
+use crate::relay::relay;
+
+pub(super) struct Runtime {
+    handle: Option<Handle>,
+    /// Dropped, it ends the thread.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    process: u32,
+}
+
+impl Runtime {
+    pub(super) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().thread_name("strongroom-http").build()?;
+        let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
+        let work = move || {
+            let _ = runtime.block_on(stopped); // the sender says nothing, it goes
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name("strongroom-http".into()).spawn(work)?;
+        Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), process: std::process::id() })
+    }
+
+    pub(super) fn check_process(&self) -> Result<(), Failure> {
+        if std::process::id() == self.process { Ok(()) } else { Err(Failure::Forked) }
+    }
+
+    /// Waits for what `future` gives.
+    pub(super) fn wait<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, Failure>> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.check_process()?;
+        let (outbox, outcome) = relay();
+        self.spawn(async move {
+            let _ = outbox.send(future.await); // there is room, and somebody who waits
+        });
+        outcome.receive().unwrap_or_else(|| Err(Failure::NotSent("the thread for HTTP has ended".into())))
+    }
+
+    /// Goes on while the caller does other things.
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(handle) = &self.handle {
+            handle.spawn(future);
+        }
+    }
+}
+
+/// The thread has ended when this returns.
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let all = (self.handle.take(), self.stop.take(), self.thread.take());
+        if std::process::id() != self.process {
+            // The thread is the parent's, and so are the connections.
+            let _ = ManuallyDrop::new(all);
+            return;
+        }
+        let (handle, stop, thread) = all;
+        drop((handle, stop));
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! A storage elsewhere: the storage service (`docs/HTTP.md`), which sees locators and sealed records alone.
+//!
+//! A call whose answer is lost is repeated where that does no harm. A record's head tells whether it is there already: no two
+//! writes have the same.
+
+mod upload;
+mod wire;
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::{Entry, Error, Fetched, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats, Storage, Upload};
+use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, InvalidEndpoint, Repeat, TooLate};
+use upload::RemoteUpload;
+
+/// The most lines of a page.
+const PAGE: usize = 1000;
+/// The number of the error that says that there is nothing.
+const NOT_FOUND: u8 = 1;
+/// The length that says that there is no record.
+const NONE: u64 = u64::MAX;
+
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Records in a storage service.
+///
+/// A call that is not answered is repeated, until the endpoint's time is up, where its repetition does no harm; what is
+/// left unknown is [`Error::Indeterminate`]. [`create_many`](Storage::create_many) and [`get_many`](Storage::get_many) are
+/// bounded by what the service takes at once (64 MiB unless configured otherwise): more is [`Error::TooLarge`]. After a
+/// fork it is for the parent alone.
+#[derive(Debug)]
+pub struct RemoteStorage {
+    http: Http,
+}
+
+impl RemoteStorage {
+    /// The storage service at `endpoint`, which need not be reachable yet.
+    ///
+    /// # Errors
+    ///
+    /// Where a file of the endpoint's cannot be used.
+    pub fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
+        Ok(Self { http: Http::open(endpoint)? })
+    }
+
+    /// For what changes nothing, or the same again.
+    fn read(&self, ask: &Ask) -> Result<Answer, Error> {
+        self.http.call(ask, Repeat::Always).0.map_err(of_read)
+    }
+
+    /// Writes what has this head. Where an attempt was lost, the head that is there tells whether it succeeded.
+    fn write(&self, locator: &Locator, head: Head, ask: &Ask, mode: PutMode) -> Result<(), Error> {
+        let repeat = match mode {
+            PutMode::Create | PutMode::ReplaceIf(_) => Repeat::Always,
+            // A second time, it could undo what another wrote meanwhile.
+            PutMode::Overwrite => Repeat::Undone,
+        };
+        let (outcome, lost) = self.http.call(ask, repeat);
+        match outcome.map(drop).map_err(of_write) {
+            Err(Error::AlreadyExists | Error::Conflict) if lost && self.holds(locator, head)? => Ok(()),
+            Err(Error::Indeterminate(_)) if self.holds(locator, head).unwrap_or(false) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Whether the record that is there has this head.
+    fn holds(&self, locator: &Locator, head: Head) -> Result<bool, Error> {
+        Ok(self.info(locator)?.is_some_and(|info| info.head == head))
+    }
+
+    /// The same for what may not be there.
+    fn find(&self, ask: &Ask) -> Result<Option<Answer>, Error> {
+        found(self.http.call(ask, Repeat::Always).0, of_read)
+    }
+}
+
+fn ask(method: Method, locator: &Locator) -> Ask {
+    Ask::new(method, format!("/v1/records/{}", wire::hex(locator.as_bytes())))
+}
+
+fn if_match(ask: Ask, head: &Head) -> Ask {
+    ask.with(IF_MATCH, wire::etag(head))
+}
+
+fn with_mode(ask: Ask, mode: PutMode) -> Ask {
+    match mode {
+        PutMode::Create => ask.with(IF_NONE_MATCH, HeaderValue::from_static("*")),
+        PutMode::ReplaceIf(head) => if_match(ask, &head),
+        PutMode::Overwrite => ask,
+    }
+}
+
+fn ask_put(locator: &Locator, mode: PutMode) -> Ask {
+    with_mode(ask(Method::PUT, locator).with(CONTENT_TYPE, BYTES), mode)
+}
+
+fn with_range(ask: Ask, first: u64, last: u64) -> Ask {
+    let (name, value): (HeaderName, HeaderValue) = http::range(first, Some(last));
+    ask.with(name, value)
+}
+
+/// `None` where the service says that there is nothing.
+fn found(outcome: Result<Answer, Failure>, error: fn(Failure) -> Error) -> Result<Option<Answer>, Error> {
+    match outcome {
+        Err(Failure::Problem(problem)) if problem.code == NOT_FOUND => Ok(None),
+        outcome => outcome.map(Some).map_err(error),
+    }
+}
+
+/// The service answered, and not as the protocol has it.
+fn no_sense() -> Error {
+    Error::Backend("the answer is not that of a storage service".into())
+}
+
+/// What changes nothing has not been done.
+fn of_read(failure: Failure) -> Error {
+    match failure {
+        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
+        Failure::Lost(source) => Error::Backend(source),
+        other => of_write(other),
+    }
+}
+
+fn of_write(failure: Failure) -> Error {
+    match failure {
+        Failure::Problem(problem) => match problem.code {
+            2 => Error::AlreadyExists,
+            4 => Error::Corrupt,
+            7 => Error::Unsupported(problem.detail.into()),
+            8 => Error::TooLarge,
+            11 => Error::Conflict,
+            12 => Error::Busy,
+            13 => Error::Full,
+            15 => Error::Indeterminate(problem.into()),
+            0 => no_sense(),
+            19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
+            _ => Error::Backend(problem.into()),
+        },
+        Failure::NotSent(source) => Error::Backend(source),
+        Failure::Lost(source) => Error::Indeterminate(source),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::NoSense => no_sense(),
+        Failure::Forked => Error::Forked,
+        Failure::Closed => Error::Closed,
+    }
+}
+
+impl Storage for RemoteStorage {
+    fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+        let head = Head::require(record)?;
+        self.write(locator, head, &ask_put(locator, mode).body(Bytes::copy_from_slice(record)), mode)
+    }
+
+    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+        let heads = records.iter().map(|(_, record)| Head::require(record)).collect::<Result<Vec<_>, _>>()?;
+        let (Some((first, _)), Some(head)) = (records.first(), heads.first()) else {
+            return self.http.check_open().map_err(of_read);
+        };
+        let len = records.iter().map(|(_, record)| LOCATOR_LEN + 8 + record.len()).sum();
+        let mut body = BytesMut::with_capacity(len);
+        for (locator, record) in records {
+            body.put_slice(locator.as_bytes());
+            body.put_u64_le(record.len() as u64);
+            body.put_slice(record);
+        }
+        let ask = Ask::new(Method::POST, "/v1/create-many").with(CONTENT_TYPE, BYTES).body(body.freeze());
+        // All are there or none: the first one's head tells of all.
+        self.write(first, *head, &ask, PutMode::Create)
+    }
+
+    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+        let answer = self.find(&ask(Method::GET, locator).at_most(u64::MAX))?;
+        Ok(answer.map(|answer| answer.body))
+    }
+
+    /// One call: the first `most` bytes, which are all of it as a rule.
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        let Some(last) = most.checked_sub(1) else {
+            return Ok(self.info(locator)?.map(Fetched::Long));
+        };
+        let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
+        let Some(answer) = self.find(&ask)? else { return Ok(None) };
+        let len = wire::whole_len(&answer.headers).ok_or_else(no_sense)?;
+        if len == answer.body.len() as u64 {
+            return Ok(Some(Fetched::Record(answer.body)));
+        }
+        let head = Head::of(&answer.body).or_else(|| wire::head(&answer.headers)).ok_or_else(no_sense)?;
+        Ok(Some(Fetched::Long(Info { head, len })))
+    }
+
+    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let body = locators.iter().flat_map(Locator::as_bytes).copied().collect();
+        let ask = Ask::new(Method::POST, "/v1/get-many").with(CONTENT_TYPE, BYTES).body(body);
+        let answer = self.read(&ask.at_most(u64::MAX))?;
+        let mut rest = answer.body.as_slice();
+        let mut next = || {
+            let (len, behind) = rest.split_first_chunk()?;
+            let (record, behind) = match u64::from_le_bytes(*len) {
+                NONE => (None, behind),
+                len => {
+                    let (record, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
+                    (Some(record.to_vec()), behind)
+                }
+            };
+            rest = behind;
+            Some(record)
+        };
+        let records: Option<Vec<_>> = locators.iter().map(|_| next()).collect();
+        records.filter(|_| rest.is_empty()).ok_or_else(no_sense)
+    }
+
+    fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
+        let Some(answer) = self.find(&ask(Method::HEAD, locator))? else { return Ok(None) };
+        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
+        Ok(Some(Info { head, len: wire::content_length(&answer.headers).ok_or_else(no_sense)? }))
+    }
+
+    fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let ends_before = || Error::InvalidArgument("the record ends before this range".into());
+        let ask = if_match(ask(Method::GET, locator), head);
+        let Some(last) = (buffer.len() as u64).checked_sub(1) else {
+            // Nothing is read; but the version, and that there are so many bytes, is looked at.
+            let info = self.info(locator)?.filter(|info| info.head == *head).ok_or(Error::Conflict)?;
+            return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
+        };
+        let last = offset.checked_add(last).ok_or_else(ends_before)?;
+        let (outcome, _) =
+            self.http.call(&with_range(ask, offset, last).at_most(buffer.len() as u64), Repeat::Always);
+        let answer = match outcome {
+            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Err(ends_before());
+            }
+            outcome => outcome.map_err(of_read)?,
+        };
+        if answer.status != StatusCode::PARTIAL_CONTENT {
+            return Err(no_sense());
+        }
+        if answer.body.len() != buffer.len() {
+            return Err(ends_before());
+        }
+        buffer.copy_from_slice(&answer.body);
+        Ok(())
+    }
+
+    fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
+        match (mode, self.info(locator)?) {
+            (PutMode::Create, Some(_)) => Err(Error::AlreadyExists),
+            (PutMode::ReplaceIf(head), info) if info.is_none_or(|info| info.head != head) => Err(Error::Conflict),
+            _ => Ok(Box::new(RemoteUpload::new(self, *locator, mode))),
+        }
+    }
+
+    /// A version is removed, not whatever is there: so it may be said again where the answer was lost.
+    fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+        loop {
+            let head = match expected {
+                Some(head) => *head,
+                None => match self.info(locator)? {
+                    Some(info) => info.head,
+                    None => return Ok(false),
+                },
+            };
+            let (outcome, lost) = self.http.call(&if_match(ask(Method::DELETE, locator), &head), Repeat::Always);
+            return match found(outcome, of_write) {
+                Ok(Some(_)) => Ok(true),
+                // It was there, so the attempt that was lost has removed it.
+                Ok(None) => Ok(lost),
+                Err(Error::Conflict) if expected.is_none() => continue,
+                Err(error) => Err(error),
+            };
+        }
+    }
+
+    fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+        let (mut entries, mut after) = (Vec::new(), after.copied());
+        loop {
+            let wanted = PAGE.min(limit - entries.len());
+            let after_text = after.map(|after| format!("&after={}", wire::hex(after.as_bytes())));
+            let path = format!("/v1/records?limit={wanted}{}", after_text.unwrap_or_default());
+            let answer = self.read(&Ask::new(Method::GET, path))?;
+            let page = wire::entries(&answer.body).filter(|page| page.len() <= wanted).ok_or_else(no_sense)?;
+            let is_last = page.len() < wanted;
+            after = page.last().map(|entry| entry.locator);
+            entries.extend(page);
+            if is_last || entries.len() >= limit {
+                return Ok(entries);
+            }
+        }
+    }
+
+    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
+        let answer = self.find(&Ask::new(Method::GET, "/v1/check-value"))?;
+        answer.map(|answer| wire::check_value(&answer.body).ok_or_else(no_sense)).transpose()
+    }
+
+    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
+        let body = json!({"check_value": wire::hex(value)}).to_string();
+        let ask = Ask::new(Method::PUT, "/v1/check-value").with(CONTENT_TYPE, JSON).body(body.into());
+        let (outcome, _) = self.http.call(&ask, Repeat::Always);
+        wire::check_value(&outcome.map_err(of_write)?.body).ok_or_else(no_sense)
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        let answer = self.read(&Ask::new(Method::GET, "/v1/stats"))?;
+        let stats: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
+        let number = |name| stats.get(name).and_then(Value::as_u64).ok_or_else(no_sense);
+        Ok(Stats { records: number("records")?, bytes: number("bytes")? })
+    }
+
+    fn maintain(&self) -> Result<(), Error> {
+        self.read(&Ask::new(Method::POST, "/v1/maintain")).map(drop)
+    }
+
+    /// Ends the use of this handle; the service goes on.
+    fn close(&self) -> Result<(), Error> {
+        self.http.close().map_err(of_read)
+    }
+}
