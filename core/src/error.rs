@@ -146,6 +146,19 @@ fn full_message(error: &dyn std::error::Error) -> String {
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// The keys of both versions are one.
+pub(crate) fn same_key() -> Error {
+    Error::InvalidArgument("a new version needs a new key".into())
+}
+
+/// The source of the data failed, not the storage.
+pub(crate) fn source_failed(source: io::Error) -> Error {
+    #[derive(Debug, thiserror::Error)]
+    #[error("the data to store could not be read")]
+    struct SourceFailed(#[source] io::Error);
+    Error::Storage(Box::new(SourceFailed(source)))
+}
+
 /// For readers and writers: the error is inside, and [`io::Error::downcast`] gives it back.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {

@@ -17,7 +17,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
-//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`Client`].
+//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`].
 //! - `serde`: keys as text in documents of your own.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC in the place of `aes-gcm`. The same records, faster; needs a C compiler.
 //! - `hazmat`: the parts of the record format, for those who write tools for it.
@@ -28,6 +28,8 @@
 mod strongroom;
 
 mod builder;
+#[cfg(feature = "remote")]
+pub mod client;
 mod error;
 #[cfg(feature = "sqlite")]
 mod index_key_file;

@@ -10,6 +10,9 @@
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 12;
 
+/// The most bytes of an id.
+const MAX_ID_LEN: usize = 4096;
+
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
 const LABEL: &[u8] = b"strongroom/v1\0";
@@ -18,6 +21,11 @@ const LABEL: &[u8] = b"strongroom/v1\0";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the record's version, suite or flags are not known here; a newer Strongroom may have written it")]
 pub struct UnsupportedHeader;
+
+/// Whether these bytes can be an id.
+pub(crate) fn is_id(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.len() <= MAX_ID_LEN
+}
 
 /// What stands in front of a record's message, readable by all and bound by the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

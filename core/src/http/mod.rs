@@ -190,10 +190,7 @@ impl Http {
     }
 
     /// A future that sends the request once.
-    fn attempt(
-        &self,
-        ask: &Ask,
-    ) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
+    fn attempt(&self, ask: &Ask) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
         let clock = Clock::new(self.endpoint.time() / ATTEMPTS);
         let request = self.request(ask, Outgoing::Whole(ask.body.clone(), clock.clone()))?;
         Ok(send(self.client.clone(), request, clock))

@@ -4,8 +4,8 @@
 use std::mem::ManuallyDrop;
 use std::thread::{self, JoinHandle};
 
-use crate::relay::{Receiver, Sender, relay};
 use crate::error::Error;
+use crate::relay::{Receiver, Sender, relay};
 use crate::storage::Upload;
 
 /// From so many bytes on, a thread writes.

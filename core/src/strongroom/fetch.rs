@@ -6,11 +6,11 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crate::relay::{Receiver, Sender, relay};
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
 use crate::locator::Locator;
 use crate::record::HEADER_LEN;
+use crate::relay::{Receiver, Sender, relay};
 use crate::storage::{self, Head, Storage};
 
 /// The most chunks that are fetched at once.

@@ -6,7 +6,7 @@ mod reader;
 mod writer;
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::Read;
 use std::ops::Range;
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -23,14 +23,12 @@ use fetch::Source;
 use crate::builder::Builder;
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
 use crate::cores;
-use crate::error::Error;
+use crate::error::{Error, same_key};
 use crate::key::{IndexKey, RecordKey};
 use crate::locator::{Locator, LocatorKey};
-use crate::record::{HEADER_LEN, Header};
+use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
 
-/// The most bytes of an id.
-const MAX_ID_LEN: usize = 4096;
 /// Bytes of a record from which on several cores share the work of retrieving it.
 const LONG: u64 = cores::WORTH_SHARING as u64;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
@@ -435,7 +433,7 @@ impl Strongroom {
 
     /// The record of a valid id.
     fn record<'i>(&self, id: &'i [u8]) -> Result<Record<'i>, Error> {
-        if id.is_empty() || id.len() > MAX_ID_LEN {
+        if !is_id(id) {
             return Err(Error::InvalidId);
         }
         Ok(Record { id, locator: self.locator_key.locator(NAMESPACE, id) })
@@ -553,18 +551,6 @@ impl Record<'_> {
         }
         Ok((context, message))
     }
-}
-
-fn same_key() -> Error {
-    Error::InvalidArgument("a new version needs a new key".into())
-}
-
-/// The source of the data failed, not the storage.
-fn source_failed(source: io::Error) -> Error {
-    #[derive(Debug, thiserror::Error)]
-    #[error("the data to store could not be read")]
-    struct SourceFailed(#[source] io::Error);
-    Error::Storage(Box::new(SourceFailed(source)))
 }
 
 /// Whether a Unix time in seconds lies in the past; 0 never does. A clock that cannot be right proves no time to be left.

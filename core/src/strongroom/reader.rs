@@ -7,10 +7,9 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::fetch::{Fetcher, Source};
-use super::source_failed;
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset};
 use crate::cores;
-use crate::error::Error;
+use crate::error::{Error, source_failed};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.

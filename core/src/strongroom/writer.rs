@@ -6,9 +6,8 @@ use std::io::{self, Read, Write};
 use zeroize::Zeroizing;
 
 use super::feed::{Feed, failed_before};
-use super::source_failed;
 use crate::cobblestone::{CHUNK_LEN, Sealer};
-use crate::error::Error;
+use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
 use crate::record::Header;
 use crate::storage::Upload;

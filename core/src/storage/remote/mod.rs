@@ -229,8 +229,7 @@ impl Storage for RemoteStorage {
             return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
         };
         let last = offset.checked_add(last).ok_or_else(ends_before)?;
-        let (outcome, _) =
-            self.http.call(&with_range(ask, offset, last).at_most(buffer.len() as u64), Repeat::Always);
+        let (outcome, _) = self.http.call(&with_range(ask, offset, last).at_most(buffer.len() as u64), Repeat::Always);
         let answer = match outcome {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(ends_before());

@@ -5,8 +5,6 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{RemoteStorage, ask_put, of_write};
 use crate::http::Sending;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
@@ -19,39 +17,36 @@ pub(super) struct RemoteUpload {
     locator: Locator,
     mode: PutMode,
     len: u64,
-    stage: Stage,
-}
-
-enum Stage {
-    Gathering(Vec<u8>),
-    Sending(Sending, Head),
-    Failed,
+    gathered: Vec<u8>,
+    /// The request and the record's head, once it has begun.
+    sending: Option<(Sending, Head)>,
+    failed: bool,
 }
 
 impl RemoteUpload {
     pub(super) fn new(storage: Arc<RemoteStorage>, locator: Locator, mode: PutMode) -> Self {
-        Self { storage, locator, mode, len: 0, stage: Stage::Gathering(Vec::new()) }
+        Self { storage, locator, mode, len: 0, gathered: Vec::new(), sending: None, failed: false }
     }
 
-    /// The next stage. Nothing has been done where this fails: the service has not seen the end.
-    fn advance(&self, stage: Stage, bytes: &[u8]) -> Result<Stage, Error> {
-        match stage {
-            Stage::Gathering(mut gathered) => {
-                gathered.extend_from_slice(bytes);
-                if gathered.len() < LONG {
-                    return Ok(Stage::Gathering(gathered));
-                }
-                let head = Head::require(&gathered)?;
-                let sending = self.storage.http.upload(&ask_put(&self.locator, self.mode));
-                let sending = sending.and_then(|sending| self.storage.http.push(sending, gathered.into()));
-                Ok(Stage::Sending(sending.map_err(undone)?, head))
-            }
-            Stage::Sending(sending, head) => {
-                let sending = self.storage.http.push(sending, Bytes::copy_from_slice(bytes));
-                Ok(Stage::Sending(sending.map_err(undone)?, head))
-            }
-            Stage::Failed => Err(failed_before()),
+    fn check(&self) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::InvalidArgument("an earlier write of this record failed: start it again".into()));
         }
+        Ok(())
+    }
+
+    /// The request with what was gathered in it. Where this fails nothing has been done: the service has not seen the end.
+    fn send_gathered(&mut self) -> Result<(Sending, Head), Error> {
+        let http = &self.storage.http;
+        let (sending, head) = match self.sending.take() {
+            Some(begun) => begun,
+            None => {
+                let head = Head::require(&self.gathered)?;
+                (http.upload(&ask_put(&self.locator, self.mode)).map_err(undone)?, head)
+            }
+        };
+        let piece = mem::take(&mut self.gathered);
+        Ok((http.push(sending, piece.into()).map_err(undone)?, head))
     }
 }
 
@@ -63,33 +58,30 @@ fn undone(failure: crate::http::Failure) -> Error {
     }
 }
 
-fn failed_before() -> Error {
-    Error::InvalidArgument("an earlier write of this record failed: start it again".into())
-}
-
 impl Upload for RemoteUpload {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let stage = mem::replace(&mut self.stage, Stage::Failed);
-        self.stage = self.advance(stage, bytes)?;
+        self.check()?;
+        self.gathered.extend_from_slice(bytes);
         self.len = self.len.saturating_add(bytes.len() as u64);
+        if self.gathered.len() >= LONG {
+            self.failed = true; // unless this succeeds
+            self.sending = Some(self.send_gathered()?);
+            self.failed = false;
+        }
         Ok(())
     }
 
-    fn commit(self: Box<Self>) -> Result<(), Error> {
-        let Self { storage, locator, mode, stage, .. } = *self;
-        match stage {
-            Stage::Gathering(record) => {
-                let head = Head::require(&record)?;
-                storage.write(&locator, head, &ask_put(&locator, mode).body(record.into()), mode)
-            }
-            Stage::Sending(sending, head) => match storage.http.finish(sending).map(drop).map_err(of_write) {
-                Err(Error::Indeterminate(source)) => {
-                    let is_there = storage.holds(&locator, head).unwrap_or(false);
-                    if is_there { Ok(()) } else { Err(Error::Indeterminate(source)) }
-                }
-                outcome => outcome,
-            },
-            Stage::Failed => Err(failed_before()),
+    fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        self.check()?;
+        if self.sending.is_none() {
+            let head = Head::require(&self.gathered)?;
+            let ask = ask_put(&self.locator, self.mode).body(mem::take(&mut self.gathered).into());
+            return self.storage.write(&self.locator, head, &ask, self.mode);
+        }
+        let (sending, head) = self.send_gathered()?;
+        match self.storage.http.finish(sending).map(drop).map_err(of_write) {
+            Err(Error::Indeterminate(_)) if self.storage.holds(&self.locator, head).unwrap_or(false) => Ok(()),
+            outcome => outcome,
         }
     }
 }

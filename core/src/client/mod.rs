@@ -1,0 +1,359 @@
+//! The client of the encryption server (`docs/HTTP.md`): a store elsewhere, with the methods of [`Strongroom`](crate::Strongroom).
+
+mod reader;
+mod writer;
+
+use std::fmt;
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+pub use reader::Reader;
+pub use writer::Writer;
+
+use crate::error::{Error, same_key};
+use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, Repeat, TooLate};
+use crate::key::RecordKey;
+use crate::record::is_id;
+use crate::storage::Stats;
+
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const ID: HeaderName = HeaderName::from_static("strongroom-id");
+const KEY: HeaderName = HeaderName::from_static("strongroom-key");
+const NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
+
+/// A store behind an encryption server, which sees ids, keys and data while it works on them.
+///
+/// The methods are those of [`Strongroom`](crate::Strongroom), and so are the errors, but for this: the server does not tell
+/// a wrong key from a record that is not there, both are [`Error::NotFound`]. New keys are made here and shown to the server,
+/// so that a call whose answer is lost can be repeated, which happens until the endpoint's time is up. A write whose outcome is
+/// not known even then is [`Error::Indeterminate`].
+///
+/// ```no_run
+/// use strongroom::Endpoint;
+/// use strongroom::client::Client;
+///
+/// let endpoint = Endpoint::new("https://strongroom.example:8420")?.token_file("/run/secrets/strongroom-token");
+/// let store = Client::open(&endpoint)?;
+/// let key = store.store("user:42:passport", b"scanned pages")?;
+/// assert_eq!(store.retrieve("user:42:passport", &key)?, b"scanned pages");
+/// # Ok::<(), strongroom::Error>(())
+/// ```
+pub struct Client {
+    http: Arc<Http>,
+}
+
+impl Client {
+    /// The encryption server at `endpoint`, which need not be reachable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint's cannot be read.
+    pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+        Ok(Self { http: Arc::new(Http::open(endpoint)?) })
+    }
+
+    /// As [`Strongroom::store`](crate::Strongroom::store).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`], [`Error::InvalidId`], [`Error::TooLarge`], and those of the server and the way to it.
+    pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        let key = RecordKey::generate()?;
+        self.store_with_key(id, &key, data)?;
+        Ok(key)
+    }
+
+    /// As [`Strongroom::store_with_key`](crate::Strongroom::store_with_key).
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn store_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, data: impl AsRef<[u8]>) -> Result<(), Error> {
+        self.send(&ask_store(id.as_ref(), key)?.body(wiped(data.as_ref())))
+    }
+
+    /// As [`Strongroom::retrieve`](crate::Strongroom::retrieve).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], also for a wrong key; [`Error::Corrupt`], [`Error::Expired`], [`Error::Unsupported`],
+    /// [`Error::InvalidId`], and those of the server and the way to it.
+    pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
+        let ask = ask_retrieve(id.as_ref(), key)?.at_most(u64::MAX);
+        Ok(self.http.call(&ask, Repeat::Always).0.map_err(of_read)?.body)
+    }
+
+    /// As [`Strongroom::retrieve_range`](crate::Strongroom::retrieve_range).
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve).
+    pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
+        let is_empty = range.is_empty();
+        // Of no bytes, one is asked for: the answer proves the key.
+        let (name, value) = http::range(range.start, Some(if is_empty { range.start } else { range.end - 1 }));
+        let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(u64::MAX);
+        match self.http.call(&ask, Repeat::Always).0 {
+            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => Ok(Vec::new()),
+            Ok(_) if is_empty => Ok(Vec::new()),
+            outcome => Ok(outcome.map_err(of_read)?.body),
+        }
+    }
+
+    /// As [`Strongroom::replace`](crate::Strongroom::replace).
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile,
+    /// [`Error::TooLarge`].
+    pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        let key = RecordKey::generate()?;
+        self.replace_with_key(id, old, &key, data)?;
+        Ok(key)
+    }
+
+    /// As [`Strongroom::replace_with_key`](crate::Strongroom::replace_with_key).
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
+    pub fn replace_with_key(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        new: &RecordKey,
+        data: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        self.send(&ask_replace(id.as_ref(), old, new)?.body(wiped(data.as_ref())))
+    }
+
+    /// As [`Strongroom::create_record`](crate::Strongroom::create_record).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`]; the others come with [`Writer::finish`], or while it is written.
+    pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<Writer, Error> {
+        let key = RecordKey::generate()?;
+        Ok(Writer::new(Arc::clone(&self.http), ask_store(id.as_ref(), &key)?, key))
+    }
+
+    /// As [`Strongroom::replace_record`](crate::Strongroom::replace_record).
+    ///
+    /// # Errors
+    ///
+    /// As [`open_record`](Self::open_record).
+    pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<Writer, Error> {
+        self.retrieve_range(&id, old, 0..0)?; // that there is something to replace is known before all is sent
+        let key = RecordKey::generate()?;
+        Ok(Writer::new(Arc::clone(&self.http), ask_replace(id.as_ref(), old, &key)?, key))
+    }
+
+    /// As [`Strongroom::store_reader`](crate::Strongroom::store_reader).
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), and [`Error::Storage`] where `source` fails. Nothing is stored then.
+    pub fn store_reader(&self, id: impl AsRef<[u8]>, source: impl Read) -> Result<RecordKey, Error> {
+        self.create_record(id)?.copy_from(source)
+    }
+
+    /// As [`Strongroom::store_reader_with_key`](crate::Strongroom::store_reader_with_key).
+    ///
+    /// # Errors
+    ///
+    /// As [`store_reader`](Self::store_reader).
+    pub fn store_reader_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, source: impl Read) -> Result<(), Error> {
+        let own = RecordKey::from_bytes(key.expose_bytes())?;
+        Writer::new(Arc::clone(&self.http), ask_store(id.as_ref(), key)?, own).copy_from(source)?;
+        Ok(())
+    }
+
+    /// As [`Strongroom::replace_reader`](crate::Strongroom::replace_reader).
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace), and [`Error::Storage`] where `source` fails. The record is as it was then.
+    pub fn replace_reader(&self, id: impl AsRef<[u8]>, old: &RecordKey, source: impl Read) -> Result<RecordKey, Error> {
+        self.replace_record(id, old)?.copy_from(source)
+    }
+
+    /// As [`Strongroom::open_record`](crate::Strongroom::open_record).
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve), for the record's beginning and its end; the rest is checked as it is read.
+    pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Reader, Error> {
+        Reader::open(Arc::clone(&self.http), ask_retrieve(id.as_ref(), key)?)
+    }
+
+    /// As [`Strongroom::delete`](crate::Strongroom::delete).
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile.
+    pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
+        let ask = ask_json("/v1/delete", id.as_ref(), Some(key))?;
+        match self.http.call(&ask, Repeat::Always) {
+            // Removed by the attempt whose answer was lost, or never there: nobody can tell.
+            (Err(Failure::Problem(problem)), true) if problem.code == NOT_FOUND => {
+                Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
+            }
+            (outcome, _) => outcome.map(drop).map_err(of_write),
+        }
+    }
+
+    /// As [`Strongroom::erase`](crate::Strongroom::erase).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidId`], and those of the server and the way to it.
+    pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
+        let ask = ask_json("/v1/erase", id.as_ref(), None)?;
+        // A second time, it could remove what was stored meanwhile.
+        let (outcome, _) = self.http.call(&ask, Repeat::Undone);
+        field(&outcome.map_err(of_write)?, "erased", Value::as_bool)
+    }
+
+    /// As [`Strongroom::stats`](crate::Strongroom::stats).
+    ///
+    /// # Errors
+    ///
+    /// Those of the server and the way to it.
+    pub fn stats(&self) -> Result<Stats, Error> {
+        let ask = Ask::new(Method::POST, "/v1/stats").with(CONTENT_TYPE, JSON).body(Bytes::from_static(b"{}"));
+        let answer = self.http.call(&ask, Repeat::Always).0.map_err(of_read)?;
+        Ok(Stats::new(field(&answer, "records", Value::as_u64)?, field(&answer, "bytes", Value::as_u64)?))
+    }
+
+    /// Ends the use of this handle; every later call is [`Error::Closed`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a child of the process that opened it.
+    pub fn close(&self) -> Result<(), Error> {
+        self.http.close().map_err(of_read)
+    }
+
+    /// Sends a write under a key of ours, which may be repeated.
+    fn send(&self, ask: &Ask) -> Result<(), Error> {
+        self.http.call(ask, Repeat::Always).0.map(drop).map_err(of_write)
+    }
+}
+
+fn check_id(id: &[u8]) -> Result<(), Error> {
+    if is_id(id) { Ok(()) } else { Err(Error::InvalidId) }
+}
+
+fn ask_bytes(path: &'static str, id: &[u8]) -> Result<Ask, Error> {
+    check_id(id)?;
+    let id = Zeroizing::new(Base64UrlUnpadded::encode_string(id));
+    Ok(Ask::new(Method::POST, path).with(CONTENT_TYPE, BYTES).with(ID, secret(id)?))
+}
+
+fn ask_store(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
+    Ok(ask_bytes("/v1/store", id)?.with(KEY, secret(key.to_text())?))
+}
+
+fn ask_retrieve(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
+    Ok(ask_bytes("/v1/retrieve", id)?.with(KEY, secret(key.to_text())?))
+}
+
+fn ask_replace(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<Ask, Error> {
+    if old.ct_eq(new) {
+        return Err(same_key());
+    }
+    let ask = ask_bytes("/v1/replace", id)?.with(KEY, secret(old.to_text())?);
+    Ok(ask.with(NEW_KEY, secret(new.to_text())?))
+}
+
+fn ask_json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<Ask, Error> {
+    check_id(id)?;
+    let id = Base64::encode_string(id);
+    // Room for all at once, so that no copy of the key is left behind by growth.
+    let mut body = Zeroizing::new(String::with_capacity(id.len() + 128));
+    ["{\"id_base64\":\"", &id, "\""].into_iter().for_each(|part| body.push_str(part));
+    if let Some(key) = key {
+        [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| body.push_str(part));
+    }
+    body.push('}');
+    Ok(Ask::new(Method::POST, path).with(CONTENT_TYPE, JSON).body(Bytes::from_owner(body)))
+}
+
+/// A header that is not shown, and wiped when nobody has it any more.
+fn secret(text: Zeroizing<String>) -> Result<HeaderValue, Error> {
+    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
+    let mut value = value.map_err(|error| Error::Internal(error.into()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// A copy that is wiped when nobody has it any more.
+fn wiped(data: &[u8]) -> Bytes {
+    Bytes::from_owner(Zeroizing::new(data.to_vec()))
+}
+
+/// A field of an answer in JSON.
+fn field<T>(answer: &Answer, name: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+    let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    value.as_ref().and_then(|value| read(value.get(name)?)).ok_or_else(no_sense)
+}
+
+/// The number of the error that says that there is nothing.
+const NOT_FOUND: u8 = 1;
+
+/// The server answered, and not as the protocol has it.
+fn no_sense() -> Error {
+    Error::Storage("the answer is not that of an encryption server".into())
+}
+
+/// What changes nothing has not been done.
+fn of_read(failure: Failure) -> Error {
+    match failure {
+        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
+        Failure::Lost(source) => Error::Storage(source),
+        other => of_write(other),
+    }
+}
+
+fn of_write(failure: Failure) -> Error {
+    match failure {
+        Failure::Problem(problem) => match problem.code {
+            NOT_FOUND => Error::NotFound,
+            2 => Error::AlreadyExists,
+            4 => Error::Corrupt,
+            6 => Error::InvalidId,
+            7 => Error::Unsupported(problem.detail.into()),
+            8 => Error::TooLarge,
+            9 => Error::IndexKeyMismatch,
+            11 => Error::Conflict,
+            12 => Error::Busy,
+            13 => Error::StorageFull,
+            15 => Error::Indeterminate(problem.into()),
+            0 => no_sense(),
+            19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
+            20 => Error::Expired,
+            _ => Error::Storage(problem.into()),
+        },
+        Failure::NotSent(source) => Error::Storage(source),
+        Failure::Lost(source) => Error::Indeterminate(source),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::NoSense => no_sense(),
+        Failure::Forked => Error::Forked,
+        Failure::Closed => Error::Closed,
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").field(&self.http).finish()
+    }
+}

@@ -1,0 +1,107 @@
+//! A record read in pieces from a server. Where the connection breaks, reading goes on at the same place on another: the
+//! key opens one version, so that no two are mixed.
+
+use std::fmt;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+
+use super::{no_sense, of_read};
+use crate::error::Error;
+use crate::http::{self, Arriving, Ask, Failure, Http};
+
+/// So often a connection may break without a byte in between.
+const ATTEMPTS: usize = 3;
+
+/// A record, read from any place in constant memory.
+///
+/// The server sends no byte before it is authenticated. A stream that has come to its end without an error has been whole.
+/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`](crate::Error).
+pub struct Reader {
+    http: Arc<Http>,
+    ask: Ask,
+    len: u64,
+    position: u64,
+    /// The answer whose next bytes are those at the position, behind those of `piece`.
+    arriving: Option<Arriving>,
+    piece: Bytes,
+}
+
+impl Reader {
+    pub(super) fn open(http: Arc<Http>, ask: Ask) -> Result<Self, Error> {
+        let arriving = http.begin(&ask).map_err(of_read)?;
+        let len = arriving.len().ok_or_else(no_sense)?;
+        Ok(Self { http, ask, len, position: 0, arriving: Some(arriving), piece: Bytes::new() })
+    }
+
+    /// The length of the data in bytes, proved by the server.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there is no data.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The next bytes at the position, which are not the end.
+    fn next_piece(&mut self) -> Result<Bytes, Failure> {
+        let arriving = match self.arriving.take() {
+            Some(arriving) => arriving,
+            None => {
+                let (name, value) = http::range(self.position, None);
+                self.http.begin(&self.ask.clone().with(name, value))?
+            }
+        };
+        let (arriving, piece) = self.http.next(arriving)?;
+        let left = usize::try_from(self.len - self.position).unwrap_or(usize::MAX);
+        let piece = piece.filter(|piece| piece.len() <= left).ok_or(Failure::NoSense)?;
+        self.arriving = Some(arriving);
+        Ok(piece)
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() || self.position >= self.len {
+            return Ok(0);
+        }
+        let mut attempts = 1;
+        while self.piece.is_empty() {
+            match self.next_piece() {
+                Err(Failure::Lost(_)) if attempts < ATTEMPTS => attempts += 1,
+                piece => self.piece = piece.map_err(of_read)?,
+            }
+        }
+        let len = self.piece.len().min(buffer.len());
+        self.piece.copy_to_slice(buffer.get_mut(..len).unwrap_or_default());
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Seek for Reader {
+    /// A position behind the end is allowed, and nothing is read there.
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(distance) => self.len.checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        let invalid = || Error::InvalidArgument("a position before the start of the record".into());
+        let position = position.ok_or_else(invalid)?;
+        if position != self.position {
+            (self.position, self.arriving, self.piece) = (position, None, Bytes::new());
+        }
+        Ok(position)
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("position", &self.position).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! The encryption server's client: what a store does, over the network.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom::client::Client;
+use strongroom::storage::MemoryStorage;
+use strongroom::{Endpoint, Error, RecordKey};
+use strongroom_server::Scope;
+
+use support::{Running, config, encryption, encryption_over, token};
+
+const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
+
+fn client(server: &Running) -> Client {
+    Client::open(&Endpoint::new(&format!("http://{}", server.address)).unwrap()).unwrap()
+}
+
+fn data(len: usize) -> Vec<u8> {
+    (0..=250).cycle().take(len).collect()
+}
+
+/// A source that gives a few bytes at a time.
+struct Trickle<'d>(&'d [u8]);
+
+impl Read for Trickle<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = buffer.len().min(10_007);
+        self.0.read(&mut buffer[..len])
+    }
+}
+
+#[test]
+fn data_of_all_lengths_comes_back() {
+    let server = encryption(&config());
+    let store = client(&server);
+    for len in LENGTHS {
+        let data = data(len);
+        let ids = [format!("whole {len}"), format!("stream {len}"), format!("own key {len}")];
+        let own = RecordKey::generate().unwrap();
+        store.store_reader_with_key(&ids[2], &own, Trickle(&data)).unwrap();
+        let keys = [store.store(&ids[0], &data).unwrap(), store.store_reader(&ids[1], Trickle(&data)).unwrap(), own];
+        for (id, key) in ids.iter().zip(&keys) {
+            assert!(store.retrieve(id, key).unwrap() == data, "{id}");
+            let mut reader = store.open_record(id, key).unwrap();
+            assert_eq!(reader.len(), len as u64);
+            let mut read = Vec::new();
+            reader.read_to_end(&mut read).unwrap();
+            assert!(read == data, "{id}");
+        }
+    }
+    let stats = store.stats().unwrap();
+    assert_eq!(stats.records, 3 * LENGTHS.len() as u64);
+    assert!(stats.bytes > 3 * LENGTHS.iter().sum::<usize>() as u64);
+}
+
+#[test]
+fn an_id_is_any_bytes() {
+    let server = encryption(&config());
+    let store = client(&server);
+    let ids: [&[u8]; 4] = [b"\0", b"\xff\xfe", "\u{e9} \u{1f512} \"\r\n".as_bytes(), &[0xaa; 4096]];
+    for id in ids {
+        let key = store.store(id, b"data").unwrap();
+        assert_eq!(store.retrieve(id, &key).unwrap(), b"data");
+        let key = store.replace(id, &key, b"other").unwrap();
+        store.delete(id, &key).unwrap();
+        store.store(id, b"again").unwrap();
+        assert!(store.erase(id).unwrap());
+        assert!(!store.erase(id).unwrap());
+    }
+    let key = RecordKey::generate().unwrap();
+    for id in [&b""[..], &[1; 4097]] {
+        assert!(matches!(store.store(id, b""), Err(Error::InvalidId)));
+        assert!(matches!(store.retrieve(id, &key), Err(Error::InvalidId)));
+        assert!(matches!(store.create_record(id).map(drop), Err(Error::InvalidId)));
+        assert!(matches!(store.delete(id, &key), Err(Error::InvalidId)));
+        assert!(matches!(store.erase(id), Err(Error::InvalidId)));
+    }
+}
+
+#[test]
+fn ranges_and_positions() {
+    let server = encryption(&config());
+    let store = client(&server);
+    let data = data(600_000);
+    let key = store.store("id", &data).unwrap();
+    for range in [0..0, 0..1, 5..5, 16_383..16_385, 100..300_000, 599_999..600_000] {
+        let [start, end] = [range.start, range.end].map(|place| usize::try_from(place).unwrap());
+        assert!(store.retrieve_range("id", &key, range).unwrap() == data[start..end]);
+    }
+    assert!(store.retrieve_range("id", &key, 599_990..u64::MAX).unwrap() == data[599_990..]);
+    assert_eq!(store.retrieve_range("id", &key, 600_000..600_010).unwrap(), b"");
+    let wrong = RecordKey::generate().unwrap();
+    assert!(matches!(store.retrieve_range("id", &wrong, 0..0), Err(Error::NotFound)));
+
+    let mut reader = store.open_record("id", &key).unwrap();
+    let mut piece = [0; 1000];
+    for (to, place) in [
+        (SeekFrom::Start(5000), 5000),
+        (SeekFrom::Current(-2000), 4000),
+        (SeekFrom::End(-1000), 599_000),
+        (SeekFrom::Start(0), 0),
+    ] {
+        assert_eq!(reader.seek(to).unwrap(), place as u64);
+        reader.read_exact(&mut piece).unwrap();
+        assert!(piece == data[place..place + 1000]);
+    }
+    reader.seek(SeekFrom::Start(u64::MAX)).unwrap();
+    assert_eq!(reader.read(&mut piece).unwrap(), 0);
+    assert!(reader.seek(SeekFrom::End(-600_001)).is_err());
+
+    let empty = store.store("empty", b"").unwrap();
+    assert_eq!(store.retrieve_range("empty", &empty, 0..10).unwrap(), b"");
+    assert!(store.open_record("empty", &empty).unwrap().is_empty());
+}
+
+#[test]
+fn errors_are_told_apart() {
+    let server = encryption(&config());
+    let store = client(&server);
+    let wrong = RecordKey::generate().unwrap();
+    let key = store.store("id", b"data").unwrap();
+    assert!(matches!(store.store("id", b"other"), Err(Error::AlreadyExists)));
+    assert!(matches!(store.store_reader("id", &data(1 << 20)[..]), Err(Error::AlreadyExists)));
+    for id in ["id", "none"] {
+        assert!(matches!(store.retrieve(id, &wrong), Err(Error::NotFound)));
+        assert!(matches!(store.open_record(id, &wrong).map(drop), Err(Error::NotFound)));
+        assert!(matches!(store.replace(id, &wrong, b"x"), Err(Error::NotFound)));
+        assert!(matches!(store.replace_record(id, &wrong).map(drop), Err(Error::NotFound)));
+        assert!(matches!(store.delete(id, &wrong), Err(Error::NotFound)));
+    }
+    assert!(matches!(store.replace_with_key("id", &key, &key, b"x"), Err(Error::InvalidArgument(_))));
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    store.close().unwrap();
+    assert!(matches!(store.retrieve("id", &key), Err(Error::Closed)));
+    assert!(matches!(store.store("id", b""), Err(Error::Closed)));
+}
+
+#[test]
+fn replacing_gives_a_new_key() {
+    let server = encryption(&config());
+    let store = client(&server);
+    let first = store.store("id", b"one").unwrap();
+    let second = store.replace("id", &first, b"two").unwrap();
+    let third = store.replace_reader("id", &second, Trickle(&data(1 << 20))).unwrap();
+    assert!(matches!(store.retrieve("id", &second), Err(Error::NotFound)));
+    assert!(store.retrieve("id", &third).unwrap() == data(1 << 20));
+    // Said again after a lost answer.
+    let fourth = RecordKey::generate().unwrap();
+    for _ in 0..2 {
+        store.replace_with_key("id", &third, &fourth, b"four").unwrap();
+        store.store_with_key("other", &fourth, b"same").unwrap();
+    }
+    assert_eq!(store.retrieve("id", &fourth).unwrap(), b"four");
+}
+
+#[test]
+fn a_record_that_is_not_finished_is_not_there() {
+    let server = encryption(&config());
+    let store = client(&server);
+    for len in [1000, 1 << 20] {
+        let mut writer = store.create_record("id").unwrap();
+        writer.write_all(&data(len)).unwrap();
+        assert_eq!(writer.bytes_written(), len as u64);
+        drop(writer);
+    }
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests <= 1);
+    assert_eq!(store.stats().unwrap().records, 0);
+    store.store("id", b"data").unwrap();
+}
+
+#[test]
+fn a_damaged_record_is_told_where_it_is_reached() {
+    use strongroom::storage::{PutMode, Storage};
+
+    let storage = Arc::new(MemoryStorage::new());
+    let server = encryption_over(storage.clone(), &config());
+    let store = client(&server);
+    let data = data(1_000_000);
+    let key = store.store("id", &data).unwrap();
+    let locator = storage.list(None, 1).unwrap()[0].locator;
+    let mut record = storage.get(&locator).unwrap().unwrap();
+    record[80 + 40 * 16_400] ^= 1;
+    storage.put(&locator, &record, PutMode::Overwrite).unwrap();
+
+    let mut read = Vec::new();
+    let error = store.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
+    assert!(matches!(error.downcast().unwrap(), Error::Corrupt));
+    assert!(data.starts_with(&read) && read.len() <= 40 * 16_384);
+    // As a whole, it cannot be told from a connection that breaks: nothing is given out.
+    let quick = Endpoint::new(&format!("http://{}", server.address)).unwrap().timeout(Duration::from_secs(1));
+    assert!(matches!(Client::open(&quick).unwrap().retrieve("id", &key), Err(Error::Storage(_))));
+}
+
+#[test]
+fn tokens_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let token = token(&file, &[Scope::Store, Scope::Retrieve]);
+    let mut config = config();
+    config.tokens = Some(file);
+    let server = encryption(&config);
+    let endpoint = Endpoint::new(&format!("http://{}", server.address)).unwrap();
+    let store = Client::open(&endpoint.clone().token(token.clone())).unwrap();
+    let key = store.store("id", b"data").unwrap();
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    let error = store.erase("id").unwrap_err();
+    assert!(error.full_message().contains("scope"), "{}", error.full_message());
+    let written = folder.path().join("token");
+    std::fs::write(&written, token + "\n").unwrap();
+    assert_eq!(Client::open(&endpoint.clone().token_file(&written)).unwrap().retrieve("id", &key).unwrap(), b"data");
+    let error = Client::open(&endpoint).unwrap().retrieve("id", &key).unwrap_err();
+    assert!(matches!(error, Error::Storage(_)));
+    assert!(error.full_message().contains("token"), "{}", error.full_message());
+}
+
+#[test]
+fn who_cannot_be_reached_is_told_in_time() {
+    let address = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap()
+    };
+    let endpoint = Endpoint::new(&format!("http://{address}")).unwrap().timeout(Duration::from_millis(300));
+    let store = Client::open(&endpoint).unwrap();
+    let error = store.store("id", b"data").unwrap_err();
+    assert!(matches!(error, Error::Storage(_)), "nothing was done");
+    assert!(error.full_message().contains("refused"), "{}", error.full_message());
+
+    // One that listens, and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let store = Client::open(&endpoint.timeout(Duration::from_millis(300))).unwrap();
+    assert!(matches!(store.store("id", b"data"), Err(Error::Indeterminate(_))), "it may have been done");
+    assert!(matches!(store.retrieve("id", &RecordKey::generate().unwrap()), Err(Error::Busy)));
+}
