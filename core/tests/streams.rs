@@ -164,7 +164,7 @@ fn seeking_behaves_as_in_a_file() {
         assert_eq!(reader.seek(SeekFrom::End(-1)).unwrap(), 99_999);
         assert_eq!(read_all(&mut reader), [pattern(100_000)[99_999]]);
         assert_eq!(reader.seek(SeekFrom::End(50)).unwrap(), 100_050);
-        assert_eq!(read_all(&mut reader), []);
+        assert!(read_all(&mut reader).is_empty());
         assert_eq!(reader.seek(SeekFrom::Start(u64::MAX)).unwrap(), u64::MAX);
         assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
         assert!(matches!(inner(reader.seek(SeekFrom::Current(1)).unwrap_err()), Error::InvalidArgument(_)));
