@@ -63,13 +63,34 @@ pub(crate) enum Failure {
 #[error("the service did not answer in time")]
 pub(crate) struct TooLate;
 
+/// Inside [`Failure::NotSent`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service cannot be reached: {0}")]
+struct Unreachable(String);
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the service broke: {0}")]
+struct Broken(String);
+
+/// What is at the bottom of an error of hyper's.
+fn root(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.last().map(ToString::to_string).unwrap_or_default()
+}
+
 impl Failure {
     fn too_late() -> Self {
         Self::Lost(TooLate.into())
     }
 
     fn of_client(error: legacy::Error) -> Self {
-        if error.is_connect() { Self::NotSent(error.into()) } else { Self::Lost(error.into()) }
+        let cause = root(&error);
+        if error.is_connect() { Self::NotSent(Unreachable(cause).into()) } else { Self::broken(cause) }
+    }
+
+    fn broken(cause: String) -> Self {
+        Self::Lost(Broken(cause).into())
     }
 }
 
@@ -257,7 +278,7 @@ impl Sending {
 }
 
 fn gone() -> Failure {
-    Failure::Lost("the connection has ended".into())
+    Failure::broken("it has ended".into())
 }
 
 /// An answer that is an error as a failure.
