@@ -34,7 +34,9 @@ impl Service {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut log = String::new();
         stderr.read_line(&mut log).unwrap();
-        let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
+        let line: Result<Value, _> = serde_json::from_str(&log);
+        assert!(line.is_ok(), "{log}");
+        let line = line.unwrap();
         let address = line["address"].as_str().unwrap().parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
         Self { child, stderr, log, address }
     }
