@@ -1,7 +1,7 @@
 //! Schemathesis sends both services what their OpenAPI documents allow and what they do not, and compares the answers with
 //! the documents. `make test-http` installs it and runs this.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
 mod support;
 
