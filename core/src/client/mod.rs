@@ -89,7 +89,7 @@ impl Client {
     /// [`Error::InvalidId`], and those of the server and the way to it.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         let ask = ask_retrieve(id.as_ref(), key)?.at_most(u64::MAX);
-        Ok(self.http.call(&ask, Repeat::Always).0.map_err(of_read)?.body)
+        Ok(self.http.read(&ask, self.http.end()).map_err(of_read)?.body)
     }
 
     /// As [`Strongroom::retrieve_range`](crate::Strongroom::retrieve_range).
@@ -102,7 +102,7 @@ impl Client {
         // Of no bytes, one is asked for: the answer proves the key.
         let (name, value) = http::range(range.start, Some(if is_empty { range.start } else { range.end - 1 }));
         let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(u64::MAX);
-        match self.http.call(&ask, Repeat::Always).0 {
+        match self.http.read(&ask, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => Ok(Vec::new()),
             Ok(_) if is_empty => Ok(Vec::new()),
             outcome => Ok(outcome.map_err(of_read)?.body),
@@ -202,9 +202,9 @@ impl Client {
     /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
         let ask = ask_json("/v1/delete", id.as_ref(), Some(key))?;
-        match self.http.call(&ask, Repeat::Always) {
-            // Removed by the attempt whose answer was lost, or never there: nobody can tell.
-            (Err(Failure::Problem(problem)), true) if problem.code == NOT_FOUND => {
+        match self.http.write(&ask, Repeat::Always, self.http.end()) {
+            // Removed by the attempt whose answer was lost, or by another, or never there: nobody can tell.
+            (Err(Failure::Problem(problem)), true) if [NOT_FOUND, CONFLICT].contains(&problem.code) => {
                 Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
             }
             (outcome, _) => outcome.map(drop).map_err(of_write),
@@ -219,7 +219,7 @@ impl Client {
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
         let ask = ask_json("/v1/erase", id.as_ref(), None)?;
         // A second time, it could remove what was stored meanwhile.
-        let (outcome, _) = self.http.call(&ask, Repeat::Undone);
+        let (outcome, _) = self.http.write(&ask, Repeat::Undone, self.http.end());
         field(&outcome.map_err(of_write)?, "erased", Value::as_bool)
     }
 
@@ -230,7 +230,7 @@ impl Client {
     /// Those of the server and the way to it.
     pub fn stats(&self) -> Result<Stats, Error> {
         let ask = Ask::new(Method::POST, "/v1/stats").with(CONTENT_TYPE, JSON).body(Bytes::from_static(b"{}"));
-        let answer = self.http.call(&ask, Repeat::Always).0.map_err(of_read)?;
+        let answer = self.http.read(&ask, self.http.end()).map_err(of_read)?;
         Ok(Stats::new(field(&answer, "records", Value::as_u64)?, field(&answer, "bytes", Value::as_u64)?))
     }
 
@@ -245,7 +245,7 @@ impl Client {
 
     /// Sends a write under a key of ours, which may be repeated.
     fn send(&self, ask: &Ask) -> Result<(), Error> {
-        self.http.call(ask, Repeat::Always).0.map(drop).map_err(of_write)
+        self.http.write(ask, Repeat::Always, self.http.end()).0.map(drop).map_err(of_write)
     }
 }
 
@@ -309,6 +309,8 @@ fn field<T>(answer: &Answer, name: &str, read: impl FnOnce(&Value) -> Option<T>)
 
 /// The number of the error that says that there is nothing.
 const NOT_FOUND: u8 = 1;
+/// The number of the error that says that the record was another, or gone, when it was to be changed.
+const CONFLICT: u8 = 11;
 
 /// The server answered, and not as the protocol has it.
 fn no_sense() -> Error {
@@ -320,6 +322,8 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Storage(source),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::NoSense => no_sense(),
         other => of_write(other),
     }
 }
@@ -334,19 +338,19 @@ fn of_write(failure: Failure) -> Error {
             7 => Error::Unsupported(problem.detail.into()),
             8 => Error::TooLarge,
             9 => Error::IndexKeyMismatch,
-            11 => Error::Conflict,
+            CONFLICT => Error::Conflict,
             12 => Error::Busy,
             13 => Error::StorageFull,
-            15 => Error::Indeterminate(problem.into()),
             0 => no_sense(),
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             20 => Error::Expired,
+            99 => Error::Internal(problem.into()),
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
         Failure::Lost(source) => Error::Indeterminate(source),
-        Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
+        // It has succeeded, or what stands between says so.
+        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }

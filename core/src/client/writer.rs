@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::of_write;
 use crate::error::{Error, source_failed};
-use crate::http::{Ask, Failure, Http, Repeat, Sending};
+use crate::http::{Ask, Http, Repeat, Sending};
 use crate::key::RecordKey;
 
 /// From so many bytes on, a record is sent as it comes.
@@ -61,7 +61,7 @@ impl Writer {
         self.check()?;
         if self.sending.is_none() {
             let ask = self.ask.body(Bytes::from_owner(self.gathered));
-            self.http.call(&ask, Repeat::Always).0.map_err(of_write)?;
+            self.http.write(&ask, Repeat::Always, self.http.end()).0.map_err(of_write)?;
         } else {
             let sending = self.send_gathered()?;
             self.http.finish(sending).map_err(of_write)?;
@@ -106,23 +106,15 @@ impl Writer {
     fn send_gathered(&mut self) -> Result<Sending, Error> {
         let sending = match self.sending.take() {
             Some(sending) => sending,
-            None => self.http.upload(&self.ask).map_err(undone)?,
+            None => self.http.upload(&self.ask).map_err(of_write)?,
         };
         let piece = mem::replace(&mut self.gathered, piece());
-        self.http.push(sending, Bytes::from_owner(piece)).map_err(undone)
+        self.http.push(sending, Bytes::from_owner(piece)).map_err(of_write)
     }
 }
 
 fn piece() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(Vec::with_capacity(LONG))
-}
-
-/// A request that was not sent to its end has done nothing.
-fn undone(failure: Failure) -> Error {
-    match of_write(failure) {
-        Error::Indeterminate(source) => Error::Storage(source),
-        error => error,
-    }
 }
 
 impl Write for Writer {

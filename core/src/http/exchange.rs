@@ -12,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
@@ -175,10 +176,16 @@ impl Body for Outgoing {
 /// Sends a request, and waits for the head of its answer.
 pub(super) async fn send(
     client: Client<Connector, Outgoing>,
-    request: Request<Outgoing>,
+    mut request: Request<Outgoing>,
     clock: Clock,
 ) -> Result<Arriving, Failure> {
-    let answer = clock.watch(client.request(request)).await?.map_err(Failure::of_client)?;
+    let connection = capture_connection(&mut request);
+    let answer =
+        clock.watch(client.request(request)).await.map_err(|too_late| match &*connection.connection_metadata() {
+            Some(_) => too_late,
+            None => too_late.before_end(),
+        })?;
+    let answer = answer.map_err(Failure::of_client)?;
     clock.tick();
     let (head, body) = answer.into_parts();
     Ok(Arriving { status: head.status, headers: head.headers, body, clock })

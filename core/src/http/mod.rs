@@ -110,6 +110,23 @@ impl Failure {
     fn broken(cause: String) -> Self {
         Self::Lost(Broken(cause).into())
     }
+
+    /// What it means where an attempt was lost before: that nothing was done now says nothing of then.
+    fn after_lost(self) -> Self {
+        match self {
+            Self::NotSent(source) | Self::Untrusted(source) => Self::Lost(source),
+            Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
+            other => other,
+        }
+    }
+
+    /// What it means where the request was not sent to its end: a service does nothing before that.
+    fn before_end(self) -> Self {
+        match self {
+            Self::Lost(source) => Self::NotSent(source),
+            other => other,
+        }
+    }
 }
 
 /// Whether a call may be repeated where it is not known whether the service has done it.
@@ -163,19 +180,35 @@ impl Http {
         if self.closed.load(Ordering::Acquire) { Err(Failure::Closed) } else { Ok(()) }
     }
 
-    /// The answer, and whether an earlier attempt was lost, which may have been successful all the same. What the service
-    /// refuses is [`Failure::Problem`].
-    pub(crate) fn call(&self, ask: &Ask, repeat: Repeat) -> (Result<Answer, Failure>, bool) {
-        self.repeated(repeat, || {
-            let (arriving, most) = (self.attempt(ask)?, ask.most);
+    /// When a call that begins now has to end.
+    pub(crate) fn end(&self) -> Instant {
+        Instant::now() + self.endpoint.time()
+    }
+
+    /// The answer to what changes nothing. What the service refuses is [`Failure::Problem`].
+    pub(crate) fn read(&self, ask: &Ask, end: Instant) -> Result<Answer, Failure> {
+        self.call(ask, Repeat::Always, end).0
+    }
+
+    /// The answer to what changes something, and whether an attempt was lost before it, which may have been successful all
+    /// the same.
+    pub(crate) fn write(&self, ask: &Ask, repeat: Repeat, end: Instant) -> (Result<Answer, Failure>, bool) {
+        let (outcome, lost) = self.call(ask, repeat, end);
+        (if lost { outcome.map_err(Failure::after_lost) } else { outcome }, lost)
+    }
+
+    fn call(&self, ask: &Ask, repeat: Repeat, end: Instant) -> (Result<Answer, Failure>, bool) {
+        self.repeated(repeat, end, || {
+            let (arriving, most) = (self.attempt(ask, end)?, ask.most);
             self.runtime.wait(async move { refused(arriving.await?.all(most).await?) })
         })
     }
 
-    /// As [`call`](Self::call), for an answer that is taken piece by piece by [`next`](Self::next).
+    /// As [`read`](Self::read), for an answer that is taken piece by piece by [`next`](Self::next).
     pub(crate) fn begin(&self, ask: &Ask) -> Result<Arriving, Failure> {
-        let (outcome, _) = self.repeated(Repeat::Always, || {
-            let arriving = self.attempt(ask)?;
+        let end = self.end();
+        let (outcome, _) = self.repeated(Repeat::Always, end, || {
+            let arriving = self.attempt(ask, end)?;
             self.runtime.wait(async move {
                 let arriving = arriving.await?;
                 if arriving.status.is_success() {
@@ -212,7 +245,7 @@ impl Http {
         Ok(Sending { pieces, answer, clock })
     }
 
-    /// Sends a piece. Where the service has answered before the end, that is the failure.
+    /// Sends a piece. Where the service has answered before the end, that is the failure. Nothing has been done then.
     pub(crate) fn push(&self, sending: Sending, piece: Bytes) -> Result<Sending, Failure> {
         self.check_open()?;
         self.runtime.wait(sending.push(Some(piece)))
@@ -229,8 +262,13 @@ impl Http {
     }
 
     /// A future that sends the request once.
-    fn attempt(&self, ask: &Ask) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
-        let clock = Clock::new(self.endpoint.time() / ATTEMPTS);
+    fn attempt(
+        &self,
+        ask: &Ask,
+        end: Instant,
+    ) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
+        let left = end.saturating_duration_since(Instant::now());
+        let clock = Clock::new(left.min(self.endpoint.time() / ATTEMPTS));
         let request = self.request(ask, Outgoing::Whole(ask.body.clone(), clock.clone()))?;
         Ok(send(self.client.clone(), request, clock))
     }
@@ -245,15 +283,20 @@ impl Http {
     }
 
     /// Makes attempts until one succeeds, or fails for good, or the time is up. Also tells whether one was lost.
-    fn repeated<T>(&self, repeat: Repeat, attempt: impl Fn() -> Result<T, Failure>) -> (Result<T, Failure>, bool) {
-        let start = Instant::now();
-        // Who is not there may be starting anew, and has the time of an attempt for it.
-        let (end, reached_by) = (start + self.endpoint.time(), start + self.endpoint.time() / ATTEMPTS);
+    fn repeated<T>(
+        &self,
+        repeat: Repeat,
+        end: Instant,
+        attempt: impl Fn() -> Result<T, Failure>,
+    ) -> (Result<T, Failure>, bool) {
+        // Who is not there may be starting anew, and has the time of an attempt for it; more where it may have the answer to
+        // what was lost.
+        let reached_by = Instant::now() + self.endpoint.time() / ATTEMPTS;
         let (mut wait, mut lost) = (FIRST_WAIT, false);
         loop {
             let outcome = self.check_open().and_then(|()| attempt());
             let again = match &outcome {
-                Err(Failure::NotSent(_)) => Instant::now() < reached_by,
+                Err(Failure::NotSent(_)) => lost || Instant::now() < reached_by,
                 Err(Failure::Problem(problem)) => problem.is_passing(),
                 Err(Failure::Lost(_)) => repeat == Repeat::Always,
                 _ => false,
@@ -284,7 +327,7 @@ impl Sending {
             tokio::select! {
                 biased;
                 early = &mut self.answer => Err(early),
-                sent = send => Ok(sent?.is_ok()),
+                sent = send => Ok(sent.map_err(Failure::before_end)?.is_ok()),
             }
         };
         let early = match sent {
@@ -293,7 +336,7 @@ impl Sending {
             Ok(false) => self.answer.await,
             Err(early) => early,
         };
-        Err(early.unwrap_or_else(|_| Err(gone())).err().unwrap_or(Failure::NoSense))
+        Err(early.unwrap_or_else(|_| Err(gone())).err().unwrap_or(Failure::NoSense).before_end())
     }
 }
 
@@ -303,7 +346,11 @@ fn gone() -> Failure {
 
 /// An answer that is an error as a failure.
 fn refused(answer: Answer) -> Result<Answer, Failure> {
-    if answer.status.is_success() { Ok(answer) } else { Err(Failure::Problem(Problem::of(&answer))) }
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    let problem = Problem::of(&answer);
+    Err(if problem.is_of_lost() { Failure::Lost(problem.into()) } else { Failure::Problem(problem) })
 }
 
 /// Half of `wait` to all of it, so that many who were refused together do not come again together.

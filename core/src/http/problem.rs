@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::Answer;
 
+/// The number of the error that says that the outcome is not known.
+const INDETERMINATE: u8 = 15;
+
 /// What a service says that went wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("the service: {detail}")]
@@ -35,6 +38,23 @@ impl Problem {
     /// The service says that it did nothing, and might do it a little later.
     pub(super) fn is_passing(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// What was done is not known: the service says so, or what stands between has lost its answer.
+    pub(super) fn is_of_lost(&self) -> bool {
+        self.code == INDETERMINATE || self.code == 0 && self.status.is_server_error()
+    }
+
+    /// It is about the request or the record there, and not about the service's state at the time: an earlier attempt
+    /// would have been told the same, or has made it so.
+    pub(super) fn is_verdict(&self) -> bool {
+        const PASSING: [StatusCode; 4] = [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::REQUEST_TIMEOUT,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        self.code != 0 && self.status.is_client_error() && !PASSING.contains(&self.status)
     }
 }
 

@@ -7,6 +7,7 @@ mod upload;
 mod wire;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
@@ -21,6 +22,8 @@ use upload::RemoteUpload;
 const PAGE: usize = 1000;
 /// The number of the error that says that there is nothing.
 const NOT_FOUND: u8 = 1;
+/// The number of a fault of the service's own.
+const INTERNAL: u8 = 99;
 /// The length that says that there is no record.
 const NONE: u64 = u64::MAX;
 
@@ -50,32 +53,51 @@ impl RemoteStorage {
 
     /// For what changes nothing, or the same again.
     fn read(&self, ask: &Ask) -> Result<Answer, Error> {
-        self.http.call(ask, Repeat::Always).0.map_err(of_read)
+        self.http.read(ask, self.http.end()).map_err(of_read)
     }
 
-    /// Writes what has this head. Where an attempt was lost, the head that is there tells whether it succeeded.
+    /// Writes what has this head.
     fn write(&self, locator: &Locator, head: Head, ask: &Ask, mode: PutMode) -> Result<(), Error> {
         let repeat = match mode {
             PutMode::Create | PutMode::ReplaceIf(_) => Repeat::Always,
             // A second time, it could undo what another wrote meanwhile.
             PutMode::Overwrite => Repeat::Undone,
         };
-        let (outcome, lost) = self.http.call(ask, repeat);
-        match outcome.map(drop).map_err(of_write) {
-            Err(Error::AlreadyExists | Error::Conflict) if lost && self.holds(locator, head)? => Ok(()),
-            Err(Error::Indeterminate(_)) if self.holds(locator, head).unwrap_or(false) => Ok(()),
-            outcome => outcome,
+        let end = self.http.end();
+        let (outcome, lost) = self.http.write(ask, repeat, end);
+        self.settle(outcome, lost, locator, head, end)
+    }
+
+    /// What came of a write. Where it was told that it comes too late, or nothing, the head that is there tells whether it
+    /// was successful before: an attempt whose answer was lost, or one that somebody between here and the service repeated.
+    fn settle(
+        &self,
+        outcome: Result<Answer, Failure>,
+        lost: bool,
+        locator: &Locator,
+        head: Head,
+        end: Instant,
+    ) -> Result<(), Error> {
+        let Err(error) = outcome.map_err(of_write) else { return Ok(()) };
+        if !matches!(error, Error::AlreadyExists | Error::Conflict | Error::Indeterminate(_)) {
+            return Err(error);
+        }
+        match self.info_until(locator, end) {
+            Ok(Some(info)) if info.head == head => Ok(()),
+            Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),
+            _ => Err(error),
         }
     }
 
-    /// Whether the record that is there has this head.
-    fn holds(&self, locator: &Locator, head: Head) -> Result<bool, Error> {
-        Ok(self.info(locator)?.is_some_and(|info| info.head == head))
+    fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
+        let Some(answer) = self.find(&ask(Method::HEAD, locator), end)? else { return Ok(None) };
+        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
+        Ok(Some(Info { head, len: wire::content_length(&answer.headers).ok_or_else(no_sense)? }))
     }
 
-    /// The same for what may not be there.
-    fn find(&self, ask: &Ask) -> Result<Option<Answer>, Error> {
-        found(self.http.call(ask, Repeat::Always).0, of_read)
+    /// As [`read`](Self::read), for what may not be there.
+    fn find(&self, ask: &Ask, end: Instant) -> Result<Option<Answer>, Error> {
+        found(self.http.read(ask, end), of_read)
     }
 }
 
@@ -122,6 +144,9 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Backend(source),
+        Failure::Problem(problem) if problem.code == INTERNAL => Error::Backend(problem.into()),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::NoSense => no_sense(),
         other => of_write(other),
     }
 }
@@ -136,15 +161,15 @@ fn of_write(failure: Failure) -> Error {
             11 => Error::Conflict,
             12 => Error::Busy,
             13 => Error::Full,
-            15 => Error::Indeterminate(problem.into()),
+            INTERNAL => Error::Indeterminate(problem.into()),
             0 => no_sense(),
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             _ => Error::Backend(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
         Failure::Lost(source) => Error::Indeterminate(source),
-        Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
+        // It has succeeded, or what stands between says so.
+        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }
@@ -174,7 +199,7 @@ impl Storage for RemoteStorage {
     }
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        let answer = self.find(&ask(Method::GET, locator).at_most(u64::MAX))?;
+        let answer = self.find(&ask(Method::GET, locator).at_most(u64::MAX), self.http.end())?;
         Ok(answer.map(|answer| answer.body))
     }
 
@@ -184,7 +209,7 @@ impl Storage for RemoteStorage {
             return Ok(self.info(locator)?.map(Fetched::Long));
         };
         let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
-        let Some(answer) = self.find(&ask)? else { return Ok(None) };
+        let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
         let len = wire::whole_len(&answer.headers).ok_or_else(no_sense)?;
         if len == answer.body.len() as u64 {
             return Ok(Some(Fetched::Record(answer.body)));
@@ -215,9 +240,7 @@ impl Storage for RemoteStorage {
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
-        let Some(answer) = self.find(&ask(Method::HEAD, locator))? else { return Ok(None) };
-        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
-        Ok(Some(Info { head, len: wire::content_length(&answer.headers).ok_or_else(no_sense)? }))
+        self.info_until(locator, self.http.end())
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
@@ -229,8 +252,8 @@ impl Storage for RemoteStorage {
             return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
         };
         let last = offset.checked_add(last).ok_or_else(ends_before)?;
-        let (outcome, _) = self.http.call(&with_range(ask, offset, last).at_most(buffer.len() as u64), Repeat::Always);
-        let answer = match outcome {
+        let ask = with_range(ask, offset, last).at_most(buffer.len() as u64);
+        let answer = match self.http.read(&ask, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(ends_before());
             }
@@ -264,7 +287,8 @@ impl Storage for RemoteStorage {
                     None => return Ok(false),
                 },
             };
-            let (outcome, lost) = self.http.call(&if_match(ask(Method::DELETE, locator), &head), Repeat::Always);
+            let ask = if_match(ask(Method::DELETE, locator), &head);
+            let (outcome, lost) = self.http.write(&ask, Repeat::Always, self.http.end());
             return match found(outcome, of_write) {
                 Ok(Some(_)) => Ok(true),
                 // It was there, so the attempt that was lost has removed it.
@@ -293,14 +317,14 @@ impl Storage for RemoteStorage {
     }
 
     fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        let answer = self.find(&Ask::new(Method::GET, "/v1/check-value"))?;
+        let answer = self.find(&Ask::new(Method::GET, "/v1/check-value"), self.http.end())?;
         answer.map(|answer| wire::check_value(&answer.body).ok_or_else(no_sense)).transpose()
     }
 
     fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
         let body = json!({"check_value": wire::hex(value)}).to_string();
         let ask = Ask::new(Method::PUT, "/v1/check-value").with(CONTENT_TYPE, JSON).body(body.into());
-        let (outcome, _) = self.http.call(&ask, Repeat::Always);
+        let (outcome, _) = self.http.write(&ask, Repeat::Always, self.http.end());
         wire::check_value(&outcome.map_err(of_write)?.body).ok_or_else(no_sense)
     }
 

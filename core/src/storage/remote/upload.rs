@@ -42,19 +42,11 @@ impl RemoteUpload {
             Some(begun) => begun,
             None => {
                 let head = Head::require(&self.gathered)?;
-                (http.upload(&ask_put(&self.locator, self.mode)).map_err(undone)?, head)
+                (http.upload(&ask_put(&self.locator, self.mode)).map_err(of_write)?, head)
             }
         };
         let piece = mem::take(&mut self.gathered);
-        Ok((http.push(sending, piece.into()).map_err(undone)?, head))
-    }
-}
-
-/// A request that was not sent to its end has done nothing.
-fn undone(failure: crate::http::Failure) -> Error {
-    match of_write(failure) {
-        Error::Indeterminate(source) => Error::Backend(source),
-        error => error,
+        Ok((http.push(sending, piece.into()).map_err(of_write)?, head))
     }
 }
 
@@ -79,10 +71,9 @@ impl Upload for RemoteUpload {
             return self.storage.write(&self.locator, head, &ask, self.mode);
         }
         let (sending, head) = self.send_gathered()?;
-        match self.storage.http.finish(sending).map(drop).map_err(of_write) {
-            Err(Error::Indeterminate(_)) if self.storage.holds(&self.locator, head).unwrap_or(false) => Ok(()),
-            outcome => outcome,
-        }
+        let end = self.storage.http.end();
+        let outcome = self.storage.http.finish(sending);
+        self.storage.settle(outcome, false, &self.locator, head, end)
     }
 }
 
