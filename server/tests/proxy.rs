@@ -1,0 +1,285 @@
+//! A network that fails between a client and its service, at each byte: what is said to be done is done, what is said to have
+//! failed has not been done, and what may be repeated, by the client or by its caller, ends as if nothing had happened.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strongroom::client::Client;
+use strongroom::storage::{self, Locator, PutMode, RemoteStorage, Storage};
+use strongroom::{Endpoint, Error};
+
+use support::proxy::Fault;
+use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, before_write, in_parallel};
+
+/// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
+fn is_repeated(kind: Kind, op: Op) -> bool {
+    kind == Kind::Storage || !matches!(op, Op::StoreLong | Op::Delete | Op::Erase)
+}
+
+/// Cuts each request of each operation, or its answer: a short store at each byte, others at some.
+fn cut_everywhere(kind: Kind, len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -> usize {
+    let way = Way::new(kind);
+    let mut cuts = Vec::new();
+    for op in OPS {
+        for (place, lengths) in way.lengths(op).into_iter().enumerate() {
+            let len = len(lengths);
+            let step = if op == Op::StoreWithKey { 1 } else { (len / 20).max(1) };
+            cuts.extend((0..len).step_by(step).chain(len - 3..=len).map(|cut| (op, place, cut)));
+        }
+    }
+    in_parallel(kind, &cuts, |way, client, (op, place, cut)| {
+        let mut faults = vec![Fault::None; *place];
+        faults.push(fault(*cut));
+        let outcome = way.check(client, *op, faults, Fault::None);
+        let is_cut_short = *op == Op::StoreLong && matches!(fault(*cut), Fault::CutRequest(_));
+        if is_repeated(kind, *op) && !is_cut_short {
+            outcome.unwrap();
+            assert!(way.proxy.has_done_all());
+        } else {
+            // What was cut at its very end was whole; a long one that was not sent to its end has failed for good.
+            match outcome {
+                Ok(()) | Err(Error::Indeterminate(_)) => {}
+                Err(Error::Storage(_)) if is_cut_short => {}
+                outcome => panic!("{op:?}: {outcome:?}"),
+            }
+        }
+    });
+    cuts.len()
+}
+
+#[test]
+fn an_answer_that_is_cut_loses_nothing() {
+    for kind in KINDS {
+        let cuts = cut_everywhere(kind, |(_, answer)| answer, Fault::CutAnswer);
+        assert!(cuts > 400, "hardly any cut: {cuts}");
+    }
+}
+
+#[test]
+fn a_request_that_is_cut_does_nothing_or_all() {
+    for kind in KINDS {
+        let cuts = cut_everywhere(kind, |(request, _)| request, Fault::CutRequest);
+        assert!(cuts > 400, "hardly any cut: {cuts}");
+    }
+}
+
+/// The control: where nothing is done to a request, it is made once, and no more.
+#[test]
+fn a_proxy_that_does_nothing_changes_nothing() {
+    for kind in KINDS {
+        let way = Way::new(kind);
+        for op in OPS {
+            assert_eq!(way.lengths(op).len(), before_write(kind, op).len() + 1, "{kind:?}, {op:?}");
+        }
+        let records = OPS.len() as u64 - 2;
+        assert_eq!(way.direct.stats().unwrap().records, records, "each write made one record");
+    }
+}
+
+/// Where each answer is lost, the call says that it does not know; and its caller, repeating it, ends well.
+#[test]
+fn what_is_never_answered_is_not_known_and_may_be_repeated() {
+    let ways = [
+        Fault::CutAnswer(0),
+        Fault::CutAnswer(30),
+        Fault::CutRequest(0),
+        Fault::CutRequest(100),
+        Fault::Late(2 * QUICK),
+        Fault::Silence,
+        Fault::OtherAnswer("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
+        Fault::OtherAnswer("HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 4\r\n\r\nlate"),
+        Fault::OtherAnswer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
+    ];
+    for kind in KINDS {
+        in_parallel(kind, &ways, |way, patient, fault| {
+            let quick = way.client(QUICK);
+            for op in OPS {
+                let first = before_write(kind, op);
+                let outcome = way.check(&*quick, op, first, fault.clone());
+                let is_cut_short = op == Op::StoreLong && matches!(fault, Fault::CutRequest(_));
+                match outcome {
+                    Err(Error::Indeterminate(_)) => {}
+                    Err(Error::Storage(_)) if is_cut_short => {}
+                    outcome => panic!("{kind:?}, {op:?}, {fault:?}: {outcome:?}"),
+                }
+            }
+            // The caller's repetition, with the key that it made.
+            for op in [Op::StoreWithKey, Op::StoreReader, Op::StoreLong, Op::ReplaceWithKey] {
+                let first = before_write(kind, op);
+                let case = way.case(op);
+                way.proxy.always(first, fault.clone());
+                quick.run(op, &case).unwrap_err();
+                way.proxy.next([]);
+                patient.run(op, &case).unwrap_or_else(|error| panic!("{kind:?}, {op:?}, {fault:?}: {error:?}"));
+                assert!(way.is_done(op, &case, None));
+            }
+        });
+    }
+}
+
+/// Later attempts that were refused say nothing of the one that was lost.
+#[test]
+fn a_refusal_does_not_undo_what_was_done_before() {
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
+    const WITHOUT_TOKEN: &str = "HTTP/1.1 401 Unauthorized\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n";
+    let ops: Vec<_> = WRITES.into_iter().chain([Op::Delete]).collect();
+    for kind in KINDS {
+        in_parallel(kind, &ops, |way, _, op| {
+            let (op, quick) = (*op, way.client(QUICK));
+            let before = before_write(kind, op);
+            let then = |fault| [before.clone(), vec![fault]].concat();
+            for answer in [BUSY, WITHOUT_TOKEN] {
+                let outcome = way.check(&*quick, op, then(Fault::CutAnswer(0)), Fault::Answer(answer));
+                assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
+                // The control: where none was lost, nothing was done.
+                let outcome = way.check(&*quick, op, before.clone(), Fault::Answer(answer));
+                assert!(matches!(outcome, Err(Error::Busy | Error::Storage(_))), "{kind:?}, {op:?}: {outcome:?}");
+            }
+            let outcome = way.check(&*quick, op, then(Fault::Vanish), Fault::None);
+            assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
+            let outcome = way.check(&*quick, op, Vec::new(), Fault::None);
+            assert!(matches!(outcome, Err(Error::Storage(_))), "{kind:?}, {op:?}: {outcome:?}");
+        });
+    }
+}
+
+/// Some intermediaries repeat what they think may be repeated.
+#[test]
+fn a_request_that_comes_twice_is_done_once() {
+    for kind in KINDS {
+        let rounds: Vec<_> = (0..12).collect();
+        in_parallel(kind, &rounds, |way, client, _| {
+            for fault in [Fault::Twice, Fault::Again] {
+                for op in WRITES {
+                    let faults = [before_write(kind, op), vec![fault.clone()]].concat();
+                    way.check(client, op, faults, Fault::None).unwrap();
+                }
+                // One of the two finds nothing any more.
+                let case = way.case(Op::Delete);
+                way.proxy.next([before_write(kind, Op::Delete), vec![fault.clone()]].concat());
+                let outcome = client.run(Op::Delete, &case);
+                assert!(matches!(outcome, Ok(None) | Err(Error::NotFound | Error::Conflict)), "{outcome:?}");
+                assert!(way.is_done(Op::Delete, &case, None));
+            }
+        });
+    }
+}
+
+#[test]
+fn what_is_read_is_whole_or_an_error() {
+    let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
+    for kind in KINDS {
+        let way = Way::new(kind);
+        let (patient, quick) = (way.client(PATIENT), way.client(QUICK));
+        for len in [100, data.len()] {
+            let (id, data) = (len.to_string(), &data[..len]);
+            let key = way.direct.store(&id, data).unwrap();
+            way.proxy.next([]);
+            assert!(patient.get(&id, &key).unwrap() == data);
+            let requests = way.proxy.passed();
+            for (place, (request, answer)) in requests.iter().copied().enumerate() {
+                let before = vec![Fault::None; place];
+                for cut in (0..answer).step_by(answer / 20) {
+                    way.proxy.next([before.clone(), vec![Fault::CutAnswer(cut)]].concat());
+                    assert!(patient.get(&id, &key).unwrap() == data);
+                    assert!(way.proxy.has_done_all());
+                }
+                for always in [Fault::CutAnswer(answer - 1), Fault::CutRequest(request / 2), Fault::Silence] {
+                    way.proxy.always(before.clone(), always);
+                    assert!(matches!(quick.get(&id, &key), Err(Error::Storage(_) | Error::Busy)));
+                }
+            }
+            way.proxy.next([]);
+        }
+    }
+}
+
+#[test]
+fn a_reader_goes_on_where_the_answer_was_cut() {
+    let way = Way::new(Kind::Encryption);
+    let endpoint = Endpoint::new(&way.proxy.url()).unwrap();
+    let client = Client::open(&endpoint).unwrap();
+    let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
+    let key = way.direct.store("id", &data).unwrap();
+    way.proxy.always([], Fault::CutAnswer(100_000));
+    let mut read = Vec::new();
+    client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap();
+    assert!(read == data);
+    assert!(way.proxy.passed().len() > 6);
+    // Where no byte comes, it gives up, having given out what was true.
+    way.proxy.always([Fault::CutAnswer(100_000)], Fault::CutAnswer(100));
+    read.clear();
+    let client = Client::open(&endpoint.timeout(Duration::from_secs(2))).unwrap();
+    let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
+    assert!(matches!(error.downcast().unwrap(), Error::Storage(_)));
+    assert!(!read.is_empty() && data.starts_with(&read) && read.len() < 100_000);
+}
+
+/// The control of all repetition: what could undo another's write is never said twice.
+#[test]
+fn what_may_not_be_repeated_is_not() {
+    let way = Way::new(Kind::Storage);
+    let remote = RemoteStorage::open(&Endpoint::new(&way.proxy.url()).unwrap().timeout(QUICK)).unwrap();
+    let (locator, record) = (Locator::from_bytes([1; 32]), [1; 100]);
+    let put = |first, always| {
+        way.proxy.always([first], always);
+        remote.put(&locator, &record, PutMode::Overwrite)
+    };
+    // It was not done, which the head there tells nobody: another could have been here since.
+    let outcome = put(Fault::CutRequest(50), Fault::None);
+    assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
+    assert_eq!(way.proxy.passed().len(), 2, "a put, and a look");
+    assert!(remote.get(&locator).unwrap().is_none());
+    let outcome = put(Fault::CutAnswer(0), Fault::CutAnswer(0));
+    assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
+    way.proxy.next([]);
+    assert!(remote.get(&locator).unwrap().unwrap() == record);
+    put(Fault::CutAnswer(0), Fault::None).unwrap(); // it is there
+
+    let way = Way::new(Kind::Encryption);
+    let client = way.client(QUICK);
+    let outcome = way.check(&*client, Op::Erase, vec![Fault::CutAnswer(0)], Fault::None);
+    assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
+    assert_eq!(way.proxy.passed().len(), 1);
+}
+
+#[test]
+fn each_call_ends_in_its_time() {
+    const TIME: Duration = Duration::from_secs(3);
+    thread::scope(|scope| {
+        for (kind, op) in KINDS.into_iter().flat_map(|kind| OPS.map(|op| (kind, op))) {
+            scope.spawn(move || {
+                let way = Way::new(kind);
+                let client = way.client(TIME);
+                let first = before_write(kind, op);
+                let start = Instant::now();
+                let outcome = way.check(&*client, op, first, Fault::Silence);
+                assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
+                assert!(start.elapsed() < TIME + TIME / 2, "{kind:?}, {op:?}: {:?}", start.elapsed());
+            });
+        }
+    });
+}
+
+/// A service that takes no connection has done nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_is_not_connected_has_done_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _inside = runtime.enter();
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap(); // accepts nobody
+    let address = listener.local_addr().unwrap();
+    let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
+    let waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).take(1000).collect();
+    assert!(waiting.len() < 1000, "the queue is full");
+    let client = Client::open(&Endpoint::new(&format!("http://{address}")).unwrap().timeout(QUICK)).unwrap();
+    let outcome = client.store("id", NEW);
+    assert!(matches!(outcome, Err(Error::Storage(_))), "{outcome:?}");
+}

@@ -1,0 +1,223 @@
+//! A proxy between a client and a service that does to each request what it is told: passes it on, cuts it, loses its
+//! answer, sends it twice. It knows where requests and answers end, and nothing else of them.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to a request and its answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Fault {
+    None,
+    /// So many bytes of the request reach the service, then both connections end.
+    CutRequest(usize),
+    /// The service answers; so many bytes of the answer come, then the connection ends.
+    CutAnswer(usize),
+    /// The service answers, and the answer comes later.
+    Late(Duration),
+    /// The service answers, and nothing comes, while the connection stays.
+    Silence,
+    /// The service answers, the connection ends, and there is nobody to connect to any more.
+    Vanish,
+    /// The request goes to the service on two connections at the same time; the answer is the first connection's.
+    Twice,
+    /// Once it is answered, the request goes to the service once more; the answer is the second.
+    Again,
+    /// The service does not see the request, and this is the answer.
+    Answer(&'static str),
+    /// The service answers, and this comes in its place.
+    OtherAnswer(&'static str),
+}
+
+/// Runs until the test's process ends: it has no state that matters.
+pub(crate) struct Proxy {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    address: SocketAddr,
+    service: SocketAddr,
+    faults: Mutex<VecDeque<Fault>>,
+    /// What happens when `faults` has nothing left.
+    always: Mutex<Fault>,
+    /// The bytes of each request and its answer.
+    passed: Mutex<Vec<(usize, usize)>>,
+    vanishes: AtomicBool,
+}
+
+impl Proxy {
+    pub(crate) fn new(service: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let shared = Arc::new(Shared {
+            address: listener.local_addr().unwrap(),
+            service,
+            faults: Mutex::default(),
+            always: Mutex::new(Fault::None),
+            passed: Mutex::default(),
+            vanishes: AtomicBool::new(false),
+        });
+        let of_thread = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                if of_thread.vanishes.load(Ordering::Acquire) {
+                    return;
+                }
+                let (shared, client) = (Arc::clone(&of_thread), client.unwrap());
+                thread::spawn(move || {
+                    while shared.pass_request(&client).is_some() {}
+                    let _ = client.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { shared }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.shared.address)
+    }
+
+    /// Does this to the next requests, one after the other, and passes on those that follow.
+    pub(crate) fn next(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.always(faults, Fault::None);
+    }
+
+    /// The same, and does `always` to all that follow.
+    pub(crate) fn always(&self, first: impl IntoIterator<Item = Fault>, always: Fault) {
+        lock(&self.shared.passed).clear();
+        *lock(&self.shared.faults) = first.into_iter().collect();
+        *lock(&self.shared.always) = always;
+    }
+
+    /// Whether each of the faults has come about.
+    pub(crate) fn has_done_all(&self) -> bool {
+        lock(&self.shared.faults).is_empty()
+    }
+
+    /// The lengths of the requests and their answers since it was told what to do.
+    pub(crate) fn passed(&self) -> Vec<(usize, usize)> {
+        lock(&self.shared.passed).clone()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+impl Shared {
+    /// Passes one request on, and its answer back. `None` where the connection is to end.
+    fn pass_request(&self, client: &TcpStream) -> Option<()> {
+        let first = read(client, 1)?;
+        let fault = lock(&self.faults).pop_front().unwrap_or_else(|| lock(&self.always).clone());
+        let most = if let Fault::CutRequest(most) = fault { most } else { usize::MAX };
+        let services = match fault {
+            Fault::Answer(_) | Fault::CutRequest(0) => 0,
+            Fault::Twice => 2,
+            _ => 1,
+        };
+        let services: Vec<_> = (0..services).map(|_| TcpStream::connect(self.service).unwrap()).collect();
+        let request = pass_whole(client, &services, first, most)?;
+        let mut answers: Vec<_> = if is_whole_request(&request) {
+            services.iter().map(|service| answer_to(&request, service)).collect()
+        } else {
+            Vec::new()
+        };
+        if let Fault::Again = fault {
+            let service = TcpStream::connect(self.service).unwrap();
+            { &service }.write_all(&request).ok()?;
+            answers.insert(0, answer_to(&request, &service));
+        }
+        let answer = answers.into_iter().next().unwrap_or_default();
+        lock(&self.passed).push((request.len(), answer.len()));
+        match fault {
+            Fault::CutRequest(_) => None,
+            Fault::CutAnswer(most) => {
+                let _ = { client }.write_all(answer.get(..most).unwrap_or(&answer));
+                None
+            }
+            Fault::Silence => {
+                while read(client, 1).is_some() {}
+                None
+            }
+            Fault::Vanish => {
+                self.vanishes.store(true, Ordering::Release);
+                while TcpStream::connect(self.address).is_ok() {}
+                None
+            }
+            Fault::Answer(text) | Fault::OtherAnswer(text) => { client }.write_all(text.as_bytes()).ok(),
+            Fault::Late(time) => {
+                thread::sleep(time);
+                { client }.write_all(&answer).ok()
+            }
+            Fault::None | Fault::Twice | Fault::Again => { client }.write_all(&answer).ok(),
+        }
+    }
+}
+
+/// Hands a request on as it comes, up to its end or so many bytes. Gives what was handed on.
+fn pass_whole(client: &TcpStream, services: &[TcpStream], first: Vec<u8>, most: usize) -> Option<Vec<u8>> {
+    let (mut request, mut piece) = (Vec::new(), first);
+    loop {
+        piece.truncate(most - request.len());
+        for service in services {
+            { service }.write_all(&piece).ok()?;
+        }
+        request.append(&mut piece);
+        if request.len() == most || is_whole_request(&request) {
+            return Some(request);
+        }
+        piece = read(client, 64 << 10)?;
+    }
+}
+
+/// The whole answer that a service gives.
+fn answer_to(request: &[u8], service: &TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    while !is_whole_answer(request, &answer) {
+        let Some(mut piece) = read(service, 64 << 10) else { break };
+        answer.append(&mut piece);
+    }
+    answer
+}
+
+fn read(stream: &TcpStream, most: usize) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; most];
+    let len = { stream }.read(&mut buffer).ok().filter(|len| *len > 0)?;
+    buffer.truncate(len);
+    Some(buffer)
+}
+
+/// A head in small letters and what is behind it, once it is all there.
+fn split(message: &[u8]) -> Option<(String, &[u8])> {
+    let end = message.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some((String::from_utf8_lossy(&message[..end]).to_lowercase(), &message[end + 4..]))
+}
+
+fn content_length(head: &str) -> usize {
+    head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |len| len.parse().unwrap())
+}
+
+fn is_whole_answer(request: &[u8], answer: &[u8]) -> bool {
+    let has_no_body = request.starts_with(b"HEAD ");
+    split(answer).is_some_and(|(head, body)| has_no_body || body.len() >= content_length(&head))
+}
+
+fn is_whole_request(request: &[u8]) -> bool {
+    let Some((head, mut body)) = split(request) else { return false };
+    if !head.contains("transfer-encoding: chunked") {
+        return body.len() >= content_length(&head);
+    }
+    // Chunk by chunk, down to the one that is empty.
+    loop {
+        let Some(line) = body.windows(2).position(|window| window == b"\r\n") else { return false };
+        let len = usize::from_str_radix(std::str::from_utf8(&body[..line]).unwrap(), 16).unwrap();
+        let Some(rest) = body.get(line + 2 + len + 2..) else { return false };
+        if len == 0 {
+            return true;
+        }
+        body = rest;
+    }
+}

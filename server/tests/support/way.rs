@@ -1,0 +1,206 @@
+//! A service behind a proxy, each operation of its client, and whether what the client says of it is true.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use strongroom::client::Client;
+use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
+use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
+
+use super::proxy::{Fault, Proxy};
+use super::{Running, config, encryption_over, storage};
+
+/// Time enough to repeat what was cut, also on a busy machine.
+pub(crate) const PATIENT: Duration = Duration::from_secs(30);
+/// For calls that no repetition helps.
+pub(crate) const QUICK: Duration = Duration::from_millis(300);
+
+pub(crate) const OLD: &[u8] = b"what was there before";
+pub(crate) const NEW: &[u8] = b"what is stored";
+
+/// Which service is behind the proxy, and so which client is before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Kind {
+    /// Behind [`Client`].
+    Encryption,
+    /// Behind a [`Strongroom`] over [`RemoteStorage`].
+    Storage,
+}
+
+pub(crate) const KINDS: [Kind; 2] = [Kind::Encryption, Kind::Storage];
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Op {
+    Store,
+    StoreWithKey,
+    StoreReader,
+    StoreLong,
+    Replace,
+    ReplaceWithKey,
+    Delete,
+    Erase,
+}
+
+pub(crate) const WRITES: [Op; 5] = [Op::Store, Op::StoreWithKey, Op::StoreReader, Op::Replace, Op::ReplaceWithKey];
+pub(crate) const OPS: [Op; 8] = [
+    Op::Store,
+    Op::StoreWithKey,
+    Op::StoreReader,
+    Op::StoreLong,
+    Op::Replace,
+    Op::ReplaceWithKey,
+    Op::Delete,
+    Op::Erase,
+];
+
+/// What both clients can do.
+pub(crate) trait Calls: Sync {
+    fn run(&self, op: Op, case: &Case) -> Result<Option<RecordKey>, Error>;
+    fn get(&self, id: &str, key: &RecordKey) -> Result<Vec<u8>, Error>;
+}
+
+macro_rules! calls {
+    ($store:ty) => {
+        impl Calls for $store {
+            /// Gives the key of the record where it is a new one.
+            fn run(&self, op: Op, Case { id, old, new, data }: &Case) -> Result<Option<RecordKey>, Error> {
+                match op {
+                    Op::Store => self.store(id, data).map(Some),
+                    Op::StoreWithKey => self.store_with_key(id, new, data).map(|()| None),
+                    Op::StoreReader | Op::StoreLong => self.store_reader_with_key(id, new, &data[..]).map(|()| None),
+                    Op::Replace => self.replace(id, old, data).map(Some),
+                    Op::ReplaceWithKey => self.replace_with_key(id, old, new, data).map(|()| None),
+                    Op::Delete => self.delete(id, old).map(|()| None),
+                    Op::Erase => self.erase(id).map(|erased| assert!(erased)).map(|()| None),
+                }
+            }
+
+            fn get(&self, id: &str, key: &RecordKey) -> Result<Vec<u8>, Error> {
+                self.retrieve(id, key)
+            }
+        }
+    };
+}
+
+calls!(Client);
+calls!(Strongroom);
+
+/// A service, the proxy before it, and a store beside both that sees what is really there.
+pub(crate) struct Way {
+    pub(crate) kind: Kind,
+    pub(crate) proxy: Proxy,
+    pub(crate) direct: Strongroom,
+    ids: AtomicUsize,
+    _service: Running,
+}
+
+/// One call.
+pub(crate) struct Case {
+    pub(crate) id: String,
+    pub(crate) old: RecordKey,
+    pub(crate) new: RecordKey,
+    pub(crate) data: Vec<u8>,
+}
+
+pub(crate) fn store_over(storage: Arc<dyn Storage>) -> Strongroom {
+    Strongroom::builder().storage(storage).index_key(IndexKey::from_bytes(&[7; 32]).unwrap()).open().unwrap()
+}
+
+impl Way {
+    pub(crate) fn new(kind: Kind) -> Self {
+        let memory = Arc::new(MemoryStorage::new());
+        let service = match kind {
+            Kind::Encryption => encryption_over(memory.clone(), &config()),
+            Kind::Storage => storage(memory.clone()),
+        };
+        let proxy = Proxy::new(service.address);
+        Self { kind, proxy, direct: store_over(memory), ids: AtomicUsize::new(0), _service: service }
+    }
+
+    pub(crate) fn client(&self, time: Duration) -> Box<dyn Calls> {
+        self.proxy.next([]);
+        let endpoint = Endpoint::new(&self.proxy.url()).unwrap().timeout(time);
+        match self.kind {
+            Kind::Encryption => Box::new(Client::open(&endpoint).unwrap()),
+            Kind::Storage => Box::new(store_over(Arc::new(RemoteStorage::open(&endpoint).unwrap()))),
+        }
+    }
+
+    /// An id of its own, with a record where the call needs one.
+    pub(crate) fn case(&self, op: Op) -> Case {
+        let id = format!("id {}", self.ids.fetch_add(1, Ordering::Relaxed));
+        let [old, new] = [(); 2].map(|()| RecordKey::generate().unwrap());
+        let data = if op == Op::StoreLong { NEW.repeat(160_000) } else { NEW.to_vec() };
+        if matches!(op, Op::Replace | Op::ReplaceWithKey | Op::Delete | Op::Erase) {
+            self.direct.store_with_key(&id, &old, OLD).unwrap();
+        }
+        Case { id, old, new, data }
+    }
+
+    /// Makes a call with these faults, and checks that what it says is true. Gives the call's outcome.
+    pub(crate) fn check(&self, client: &dyn Calls, op: Op, first: Vec<Fault>, always: Fault) -> Result<(), Error> {
+        let what = format!("{:?}, {op:?}, {first:?}, always {always:?}", self.kind);
+        let case = self.case(op);
+        self.proxy.always(first, always);
+        let outcome = client.run(op, &case);
+        let said = format!("{what}: {outcome:?}");
+        match &outcome {
+            Ok(key) => assert!(self.is_done(op, &case, key.as_ref()), "{said}"),
+            Err(Error::Indeterminate(_)) => {
+                assert!(self.is_done(op, &case, None) || self.is_undone(&case, op), "{said}");
+            }
+            Err(_) => assert!(self.is_undone(&case, op), "{said}"),
+        }
+        outcome.map(drop)
+    }
+
+    /// The record is as the call wants it. What a call made a key for and did not give opens to nobody: such a record is
+    /// none of those that were there before.
+    pub(crate) fn is_done(&self, op: Op, case: &Case, key: Option<&RecordKey>) -> bool {
+        match op {
+            Op::Delete | Op::Erase => !self.direct.contains(&case.id).unwrap(),
+            Op::Store | Op::Replace if key.is_none() => {
+                self.direct.contains(&case.id).unwrap() && !self.is_undone(case, op)
+            }
+            _ => self.direct.retrieve(&case.id, key.unwrap_or(&case.new)).is_ok_and(|data| data == case.data),
+        }
+    }
+
+    /// The record is as it was before the call.
+    pub(crate) fn is_undone(&self, case: &Case, op: Op) -> bool {
+        match op {
+            Op::Store | Op::StoreWithKey | Op::StoreReader | Op::StoreLong => !self.direct.contains(&case.id).unwrap(),
+            _ => self.direct.retrieve(&case.id, &case.old).is_ok_and(|data| data == OLD),
+        }
+    }
+
+    /// The lengths of the requests that a call makes, and of their answers, where nothing goes wrong.
+    pub(crate) fn lengths(&self, op: Op) -> Vec<(usize, usize)> {
+        self.check(&*self.client(PATIENT), op, Vec::new(), Fault::None).unwrap();
+        self.proxy.passed()
+    }
+}
+
+/// What happens to the requests of a call before the one that changes something: nothing.
+pub(crate) fn before_write(kind: Kind, op: Op) -> Vec<Fault> {
+    // Most operations look at the record first.
+    vec![Fault::None; usize::from(kind == Kind::Storage && !matches!(op, Op::Store | Op::StoreWithKey))]
+}
+
+/// Shares work among threads, each with a service of its own.
+pub(crate) fn in_parallel<T: Sync>(kind: Kind, work: &[T], each: impl Fn(&Way, &dyn Calls, &T) + Sync) {
+    const THREADS: usize = 12;
+    thread::scope(|scope| {
+        for first in 0..THREADS {
+            let each = &each;
+            scope.spawn(move || {
+                let way = Way::new(kind);
+                let client = way.client(PATIENT);
+                work.iter().skip(first).step_by(THREADS).for_each(|item| each(&way, &*client, item));
+            });
+        }
+    });
+}
