@@ -25,7 +25,12 @@ test: $(JUDGES)/ready test-c ## Run all tests
 	$(CARGO) test --workspace --all-features
 	STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python \
 		$(CARGO) test -p strongroom --all-features --test judges -- --ignored
-	$(MAKE) test-python
+	$(MAKE) test-http test-python
+
+.PHONY: test-http
+test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
+	STRONGROOM_SCHEMATHESIS=$(CURDIR)/$(JUDGES)/bin/schemathesis \
+		$(CARGO) test -p strongroom-server --test schemathesis -- --ignored
 
 .PHONY: test-python
 test-python: python-package ## Run the tests of the Python package, on its wheel
@@ -60,7 +65,7 @@ $(VENV)/ready: python/pyproject.toml
 	touch $@
 
 # The independent implementations that judge ours, and CMake, in a Python environment of their own.
-$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt
+$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt
 	$(PYTHON) -m venv $(JUDGES)
 	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check $(^:%=-r %)
 	touch $@

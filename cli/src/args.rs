@@ -4,13 +4,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 
 const EXAMPLES: &str = "\
 Examples:
   strongroom store --id report --key-out report.key report.pdf
   strongroom retrieve --id report --key-file report.key -o copy.pdf
   strongroom delete --id report --key-file report.key
+
+  In a store behind an encryption server:
+    strongroom store --server https://strongroom.example:8420 --token-file token --id report report.pdf
 
 Exit status:
   0   success                   7   unsupported          14  input or output failed
@@ -101,10 +106,15 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The store: an SQLite database [default: strongroom/strongroom.db in your data folder]
+    /// The store: an SQLite database, or the address of a storage service, https://HOST:PORT or unix:PATH
+    /// [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
+    /// The address of an encryption server, whose store is used: https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH
+    #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::Url)]
+    pub(crate) server: Option<String>,
     /// A file with the index key, instead of the one beside the database
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
@@ -112,6 +122,56 @@ pub(crate) struct Options {
     /// Print results, and errors on stderr, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: Remote,
+}
+
+impl Cli {
+    /// The command line. Of a store and a server, the one that is named on it goes before the environment's.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = Self::command();
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let options = &mut cli.options;
+        match ["store", "server"].map(|name| matches.value_source(name)) {
+            [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => options.server = None,
+            [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => options.store = None,
+            [Some(_), Some(_)] => {
+                let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(&command);
+                error.insert(ContextKind::InvalidArg, ContextValue::String("--store".into()));
+                error.insert(ContextKind::PriorArg, ContextValue::String("--server".into()));
+                return Err(error);
+            }
+            _ => {}
+        }
+        Ok(cli)
+    }
+}
+
+/// How a service is reached.
+#[derive(Args)]
+#[command(next_help_heading = "Options for services elsewhere")]
+pub(crate) struct Remote {
+    /// The file with the token to show
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_TOKEN_FILE", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The authorities to trust, in PEM, instead of the system's
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_AUTHORITIES", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) authorities: Option<PathBuf>,
+    /// The certificate to show and those between it and the authority, in PEM
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_CLIENT_CERTIFICATE", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) client_certificate: Option<PathBuf>,
+    /// The certificate's private key, in PEM
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_CLIENT_KEY", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) client_key: Option<PathBuf>,
+    /// How long to try [default: 30]
+    #[arg(long, global = true, value_name = "SECONDS", env = "STRONGROOM_TIMEOUT", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: Option<u64>,
 }
 
 #[derive(Subcommand)]

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, IndexKey, RecordKey, RecordWriter};
+use strongroom::{Error, IndexKey, RecordKey};
 use zeroize::Zeroizing;
 
 use crate::args::{ByteRange, Cli, Command, Id, Key, KeyCommand, Options};
@@ -12,6 +12,7 @@ use crate::copy::copy;
 use crate::failure::Failure;
 use crate::files::{self, Input, Output, is_stream};
 use crate::keys::{self, NewKeyFile};
+use crate::store::Writer;
 use crate::{hardening, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
@@ -119,7 +120,7 @@ fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: 
 
 /// The key of a record that is about to be written, as text, and in its file if there is to be one.
 fn write_key_first(
-    writer: &RecordWriter,
+    writer: &Writer,
     key_out: Option<&Path>,
 ) -> Result<(Zeroizing<String>, Option<NewKeyFile>), Failure> {
     let text = writer.key().to_text();
@@ -153,7 +154,7 @@ fn hand_out_key(
     replied
 }
 
-fn write_record(mut writer: RecordWriter, input: &mut Input) -> Result<(), Failure> {
+fn write_record(mut writer: Writer, input: &mut Input) -> Result<(), Failure> {
     let failed = Failure::stream("cannot write the record");
     copy(input.len, |buffer| input.read_some(buffer), |data| writer.write_all(data).map_err(&failed))?;
     writer.finish()?;

@@ -97,7 +97,9 @@ impl Failure {
     fn hint(&self) -> Option<&'static str> {
         use strongroom::Error;
         match self {
-            Self::Strongroom(Error::NotFound) => Some("ids are compared byte by byte; is it the right store?"),
+            Self::Strongroom(Error::NotFound) => {
+                Some("ids are compared byte by byte; is it the right store? (A server says the same of a wrong key.)")
+            }
             Self::Strongroom(Error::WrongKey) => Some("a replaced record opens under its new key alone"),
             Self::Strongroom(Error::IndexKeyMismatch) => Some("name the file with the store's own by --index-key-file"),
             Self::Usage(_) => Some("`strongroom --help` and `strongroom COMMAND --help` tell more"),

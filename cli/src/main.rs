@@ -17,16 +17,15 @@ mod pages;
 mod serve;
 #[cfg(feature = "server")]
 mod serve_args;
+mod store;
 mod usage;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use args::Cli;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };

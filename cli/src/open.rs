@@ -1,18 +1,24 @@
 //! Which store is used, and when it is made.
 
 use std::fs::DirBuilder;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use strongroom::client::Client;
 #[cfg(feature = "server")]
 use strongroom::storage::{Durability, SqliteStorage};
-use strongroom::{Builder, Strongroom};
+use strongroom::{Builder, Endpoint, Error, Strongroom};
 
-use crate::args::Options;
+use crate::args::{Options, Remote};
 use crate::failure::Failure;
+use crate::store::Store;
 
 /// Opens the store, which must be there: a typo in a path must not make a new store, in which nothing is found.
-pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
+pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
+    if let Some(elsewhere) = elsewhere(options)? {
+        return Ok(elsewhere);
+    }
     let path = match &options.store {
         Some(path) => path.clone(),
         None => default_path()?,
@@ -22,18 +28,62 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
             "there is no store there yet: check --store; `strongroom store` makes a new one",
         ));
     }
-    Ok(builder(options, path).must_exist().open()?)
+    let builder = with_index_key(options, Strongroom::builder().path(path));
+    Ok(Store::Here(builder.must_exist().open()?))
 }
 
 /// Opens the store, and makes it where there is none. Of the folders, only the default one is made.
-pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
-    Ok(builder(options, path_to_make(options)?).open()?)
+pub(crate) fn or_create(options: &Options) -> Result<Store, Failure> {
+    match elsewhere(options)? {
+        Some(elsewhere) => Ok(elsewhere),
+        None => Ok(Store::Here(with_index_key(options, Strongroom::builder().path(path_to_make(options)?)).open()?)),
+    }
+}
+
+/// The store behind an encryption server, or over a storage service, if that is what is named.
+fn elsewhere(options: &Options) -> Result<Option<Store>, Failure> {
+    if let Some(url) = &options.server {
+        return Ok(Some(Store::Elsewhere(Client::open(&endpoint(url, &options.remote)?)?)));
+    }
+    let Some(url) = options.store.as_deref().and_then(Path::to_str).filter(|store| Endpoint::is_url(store)) else {
+        return Ok(None);
+    };
+    if options.index_key_file.is_none() {
+        return Err(Failure::argument(
+            "a storage service needs --index-key-file, the same for all who share it: `strongroom key new --index` makes one",
+        ));
+    }
+    let builder = Strongroom::builder().endpoint(endpoint(url, &options.remote)?);
+    Ok(Some(Store::Here(with_index_key(options, builder).open()?)))
+}
+
+fn endpoint(url: &str, remote: &Remote) -> Result<Endpoint, Failure> {
+    let mut endpoint = Endpoint::new(url).map_err(Error::from)?;
+    if let Some(path) = &remote.token_file {
+        endpoint = endpoint.token_file(path);
+    }
+    if let Some(path) = &remote.authorities {
+        endpoint = endpoint.authorities(path);
+    }
+    match (&remote.client_certificate, &remote.client_key) {
+        (Some(certificate), Some(key)) => endpoint = endpoint.client_certificate(certificate, key),
+        (None, None) => {}
+        _ => return Err(Failure::argument("a client's certificate needs --client-certificate and --client-key")),
+    }
+    if let Some(seconds) = remote.timeout {
+        endpoint = endpoint.timeout(Duration::from_secs(seconds));
+    }
+    Ok(endpoint)
 }
 
 /// Opens the storage alone, which needs no index key, and makes it where there is none.
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
-    let storage = SqliteStorage::open(path_to_make(options)?, Durability::Full).map_err(strongroom::Error::from)?;
+    let path = path_to_make(options)?;
+    if path.to_str().is_some_and(Endpoint::is_url) {
+        return Err(Failure::argument("a storage service keeps the records itself: --store is a path here"));
+    }
+    let storage = SqliteStorage::open(path, Durability::Full).map_err(Error::from)?;
     Ok(std::sync::Arc::new(storage))
 }
 
@@ -57,8 +107,7 @@ fn default_path() -> Result<PathBuf, Failure> {
     Ok(strategy.data_dir().join("strongroom").join("strongroom.db"))
 }
 
-fn builder(options: &Options, path: PathBuf) -> Builder {
-    let builder = Strongroom::builder().path(path);
+fn with_index_key(options: &Options, builder: Builder) -> Builder {
     match &options.index_key_file {
         Some(file) => builder.index_key_file(file),
         None => builder,

@@ -10,14 +10,16 @@ use strongroom::Error;
 use strongroom_server::{Config, NewToken, Scope, Server, Service, Tls, log_to_stderr};
 use tokio::runtime::Runtime;
 
-use crate::args::Options;
+use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::serve_args::{Serve, TokenCommand};
+use crate::store::Store;
 use crate::{files, hardening, open};
 
 pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     let Some((options, config)) = configure(options, args)? else { return Ok(()) };
-    let store = Arc::new(open::or_create(&options)?);
+    let Store::Here(store) = open::or_create(&options)? else { return Err(no_server()) };
+    let store = Arc::new(store);
     run(Service::encryption(Arc::clone(&store), &config)?, &config)?;
     Ok(store.close()?)
 }
@@ -29,8 +31,15 @@ pub(crate) fn serve_storage(options: &Options, args: &Serve) -> Result<(), Failu
     Ok(storage.close().map_err(Error::from)?)
 }
 
+fn no_server() -> Failure {
+    Failure::argument("a service has a store of its own: give --store, not --server")
+}
+
 /// The configuration of the file, the environment and the flags; none where it was to be printed alone.
 fn configure(options: &Options, args: &Serve) -> Result<Option<(Options, Config)>, Failure> {
+    if options.server.is_some() {
+        return Err(no_server());
+    }
     let mut config = match &args.config {
         Some(path) => {
             let document = fs::read_to_string(path).map_err(Failure::io("cannot read the file of --config"))?;
@@ -47,14 +56,33 @@ fn configure(options: &Options, args: &Serve) -> Result<Option<(Options, Config)
     config.log.level = args.log_level.unwrap_or(config.log.level);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.tls = tls(args, config.tls)?;
+    let (remote, given) = (&mut config.remote, &options.remote);
+    remote.token_file = given.token_file.clone().or(remote.token_file.take());
+    remote.authorities = given.authorities.clone().or(remote.authorities.take());
+    remote.client_certificate = given.client_certificate.clone().or(remote.client_certificate.take());
+    remote.client_key = given.client_key.clone().or(remote.client_key.take());
+    remote.timeout_seconds = given.timeout.or(remote.timeout_seconds);
     if args.print_config {
         let text =
             config.to_toml().map_err(|_| Failure::argument("a path is no Unicode text, and cannot be printed"))?;
         files::print(text.as_bytes()).map_err(Failure::stdout)?;
         return Ok(None);
     }
-    let (store, index_key_file) = (config.store.clone(), config.index_key_file.clone());
-    Ok(Some((Options { store, index_key_file, json: options.json }, config)))
+    let remote = config.remote.clone();
+    let options = Options {
+        store: config.store.clone(),
+        server: None,
+        index_key_file: config.index_key_file.clone(),
+        json: options.json,
+        remote: Remote {
+            token_file: remote.token_file,
+            authorities: remote.authorities,
+            client_certificate: remote.client_certificate,
+            client_key: remote.client_key,
+            timeout: remote.timeout_seconds,
+        },
+    };
+    Ok(Some((options, config)))
 }
 
 fn tls(args: &Serve, file: Option<Tls>) -> Result<Option<Tls>, Failure> {

@@ -5,59 +5,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::World;
-
-/// A service, and what it has logged.
-struct Service {
-    child: Child,
-    stderr: BufReader<ChildStderr>,
-    log: String,
-    address: SocketAddr,
-}
-
-impl Service {
-    fn start(world: &World, args: &[&str]) -> Self {
-        let mut command = world.command(args);
-        command.args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--log-format", "json"]);
-        command.env("RUST_LOG", "trace").stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        stderr.read_line(&mut log).unwrap();
-        let line: Value = serde_json::from_str(&log).unwrap_or_else(|_| panic!("{log}"));
-        let address = line["address"].as_str().unwrap().parse().unwrap();
-        Self { child, stderr, log, address }
-    }
-
-    /// Sends a request, and gives the whole answer.
-    fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        let len = body.len();
-        let head =
-            format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n");
-        stream.write_all((head + body).as_bytes()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    /// Ends it by a signal; gives the exit status and all that was logged.
-    fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-        self.stderr.read_to_string(&mut self.log).unwrap();
-        (self.child.wait().unwrap().code(), self.log)
-    }
-}
+use support::service::Service;
 
 fn between<'t>(text: &'t str, start: &str, end: char) -> &'t str {
     let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start} in {text}"));

@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The store: the path of an SQLite database, for the program that starts the service.
+    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption server,
+    /// the address of a storage service.
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
+    /// How the storage service is reached.
+    pub remote: Remote,
     /// Where to listen.
     pub listen: Vec<Address>,
     /// The file with the hashes and scopes of tokens. Without it, no token is asked for.
@@ -32,6 +35,7 @@ impl Default for Config {
         Self {
             store: None,
             index_key_file: None,
+            remote: Remote::default(),
             listen: vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8420)))],
             tokens: None,
             tls: None,
@@ -103,6 +107,23 @@ impl From<Address> for String {
             Address::Unix(path) => format!("unix:{}", path.display()),
         }
     }
+}
+
+/// How a storage service is reached, for the program that starts an encryption server. Certificates and keys are in PEM.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Remote {
+    /// A file with the token to show.
+    pub token_file: Option<PathBuf>,
+    /// The authorities to trust, instead of the system's.
+    pub authorities: Option<PathBuf>,
+    /// The certificate to show, and those between it and the authority.
+    pub client_certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    pub client_key: Option<PathBuf>,
+    /// How long a call may take with all its repetitions: 30 seconds unless said otherwise.
+    pub timeout_seconds: Option<u64>,
 }
 
 /// TLS 1.3, from files in PEM.

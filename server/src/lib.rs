@@ -41,7 +41,7 @@ mod start;
 mod token;
 mod wire;
 
-pub use config::{Address, Config, InvalidAddress, Limits, Log, LogFormat, LogLevel, Tls};
+pub use config::{Address, Config, InvalidAddress, Limits, Log, LogFormat, LogLevel, Remote, Tls};
 pub use log::log_to_stderr;
 pub use serve::Server;
 pub use service::Service;

@@ -290,8 +290,7 @@ async fn check_value(call: Call<Records>) -> Result<Response, Problem> {
 async fn init_check_value(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(JSON)?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
-    let value = serde_json::from_slice(&body).ok();
-    let value = value.and_then(|value: CheckValue| wire::from_hex(value.check_value.as_bytes()));
+    let value = wire::object(&body).ok().and_then(|value: CheckValue| wire::from_hex(value.check_value.as_bytes()));
     let value = value.ok_or_else(|| Problem::bad_request("the body is {\"check_value\": \"32 hex digits\"}"))?;
     let value = call.run(move |records| records.0.init_check_value(&value)).await?;
     Ok(json(StatusCode::OK, &json!({"check_value": wire::to_hex(&value)})))

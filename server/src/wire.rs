@@ -1,7 +1,9 @@
-//! Texts of the protocol: hexadecimal, base64, ranges and queries.
+//! Texts of the protocol: hexadecimal, base64, ranges, queries and JSON.
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::header::HeaderValue;
+use serde::Deserialize;
+use serde_json::error::Category;
 use strongroom::storage::{Head, Locator};
 
 use crate::problem::Problem;
@@ -74,6 +76,19 @@ pub(crate) fn content_range(start: u64, count: u64, len: u64) -> String {
 pub(crate) fn query(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The JSON object in a body. An array of the fields' values, which serde takes as well, is none.
+pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
+    const OTHER_FIELDS: &str = "the body's fields are not those of the operation";
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::bad_request(OTHER_FIELDS));
+    }
+    // What serde says may repeat what it found.
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => Problem::bad_request(OTHER_FIELDS),
+        _ => Problem::bad_request("the body is no JSON"),
+    })
 }
 
 #[cfg(test)]

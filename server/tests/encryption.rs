@@ -204,7 +204,10 @@ fn what_makes_no_sense_is_refused() {
     argument(&json!({"id": "a", "data": "YQ==", "more": 1}));
     argument(&json!({"id": "a", "data": "YQ==", "new_key": key}));
     argument(&json!({"id": 7, "data": "YQ=="}));
+    argument(&json!({"id": "a", "id_base64": null, "data": "YQ=="}));
+    argument(&json!({"id": "a", "data": "YQ==", "key": null}));
     argument(&json!("a"));
+    argument(&json!(["a", "YQ==", "YQ==", key, key]));
     for (path, body) in [
         ("/v1/retrieve", json!({"id": "a"})),
         ("/v1/retrieve", json!({"id": "a", "key": key, "data": ""})),
@@ -212,6 +215,7 @@ fn what_makes_no_sense_is_refused() {
         ("/v1/delete", json!({"id": "a", "key": key, "new_key": key})),
         ("/v1/erase", json!({"id": "a", "key": key})),
         ("/v1/stats", json!({"id": "a"})),
+        ("/v1/stats", json!([])),
     ] {
         server.json(path, &body).is_problem(400, 19, "InvalidArgument");
     }

@@ -11,12 +11,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
-use strongroom::storage::MemoryStorage;
+use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
+use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
 use support::{Running, storage_with, token};
 
@@ -133,6 +135,41 @@ fn clients_show_a_certificate_where_they_must() {
     assert!(certificates.get(&server, false).is_err());
     let other = Certificates { client: Certificates::new().client, ..certificates };
     assert!(other.get(&server, true).is_err(), "another authority's");
+}
+
+/// What the library's own client finds.
+fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
+    RemoteStorage::open(&endpoint.timeout(Duration::from_secs(1))).unwrap().stats()
+}
+
+#[test]
+fn the_library_proves_the_server_and_itself() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", true));
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
+    let authority = write("authority.pem", &certificates.authority);
+    let place = format!("https://localhost:{}", server.address.port());
+    let endpoint = Endpoint::new(&place).unwrap().authorities(&authority).client_certificate(&certificate, &key);
+    assert_eq!(stats(endpoint.clone()).unwrap(), Stats::default());
+
+    let other = write("other.pem", &Certificates::new().authority);
+    let elsewhere = Endpoint::new(&format!("https://127.0.0.1:{}", server.address.port())).unwrap();
+    for (refused, reason) in [
+        (endpoint.clone().authorities(&other), "certificate"),
+        (Endpoint::new(&place).unwrap().client_certificate(&certificate, &key), "certificate"), // the system's authorities
+        (Endpoint::new(&place).unwrap().authorities(&authority), "connection"),                 // without the client's
+        (elsewhere.authorities(&authority).client_certificate(&certificate, &key), "certificate"), // another name
+    ] {
+        let error = strongroom::Error::from(stats(refused).unwrap_err()).full_message();
+        assert!(error.contains(reason), "{error}");
+    }
+    let mixed = endpoint.client_certificate(&authority, &key);
+    assert!(matches!(RemoteStorage::open(&mixed), Err(InvalidEndpoint::Tls(_))));
 }
 
 #[test]

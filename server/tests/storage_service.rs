@@ -202,6 +202,9 @@ fn the_first_check_value_stays() {
     assert_eq!(put(second).json(), json!({"check_value": first}));
     assert_eq!(service.send("GET /v1/check-value", &[], b"").json(), json!({"check_value": first}));
     put("0011").is_problem(400, 19, "InvalidArgument");
+    let array = json!([first]).to_string();
+    let answer = service.send("PUT /v1/check-value", &[("content-type", "application/json")], array.as_bytes());
+    answer.is_problem(400, 19, "InvalidArgument");
     service.send("PUT /v1/check-value", &[], b"{}").is_problem(415, 19, "InvalidArgument");
 }
 

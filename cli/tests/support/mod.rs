@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[cfg(all(unix, feature = "server"))]
+pub(crate) mod service;
+
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -67,7 +70,10 @@ impl World {
     pub(crate) fn other(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.folder);
-        command.env("STRONGROOM_STORE", "records.db").env_remove("STRONGROOM_INDEX_KEY_FILE");
+        command
+            .env("STRONGROOM_STORE", "records.db")
+            .env_remove("STRONGROOM_INDEX_KEY_FILE")
+            .env_remove("STRONGROOM_SERVER");
         command
     }
 

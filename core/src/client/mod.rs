@@ -343,7 +343,7 @@ fn of_write(failure: Failure) -> Error {
             20 => Error::Expired,
             _ => Error::Storage(problem.into()),
         },
-        Failure::NotSent(source) => Error::Storage(source),
+        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),

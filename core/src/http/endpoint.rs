@@ -134,7 +134,8 @@ impl Endpoint {
     }
 
     /// How long a call may take with all its repetitions until its answer begins, and how long an answer or a request that
-    /// is long may stand still: 30 seconds unless said otherwise, and no more than a day.
+    /// is long may stand still: 30 seconds unless said otherwise, a day at most. A third of it is for a service that cannot be
+    /// reached, and for one attempt.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::connector::Connector;
-use super::{Failure, Problem};
+use super::{Failure, Problem, root};
 
 /// What is handed to a connection at once.
 const FRAME_LEN: usize = 64 << 10;
@@ -200,7 +200,7 @@ impl Arriving {
                         return Ok(Some(data));
                     }
                 }
-                Some(Err(error)) => return Err(Failure::Lost(error.into())),
+                Some(Err(error)) => return Err(Failure::broken(root(&error))),
                 None => return Ok(None),
             }
         }

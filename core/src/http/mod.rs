@@ -8,6 +8,7 @@ mod problem;
 mod runtime;
 
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,6 +49,8 @@ pub(crate) enum Failure {
     Problem(Problem),
     /// The service was not reached: nothing was done.
     NotSent(Source),
+    /// Who answered there is not the service: nothing was done, and will not be.
+    Untrusted(Source),
     /// The service may have been reached, and what it did is not known.
     Lost(Source),
     /// The answer is more than was asked for, or does not fit in memory.
@@ -63,13 +66,49 @@ pub(crate) enum Failure {
 #[error("the service did not answer in time")]
 pub(crate) struct TooLate;
 
+/// Inside [`Failure::NotSent`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service cannot be reached: {0}")]
+struct Unreachable(String);
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the service broke: {0}")]
+struct Broken(String);
+
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// What is at the bottom of an error of hyper's.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Whether TLS failed, which it will do again.
+fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kinds = causes(error).filter_map(|error| error.downcast_ref::<io::Error>());
+    kinds.into_iter().any(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
 impl Failure {
     fn too_late() -> Self {
         Self::Lost(TooLate.into())
     }
 
     fn of_client(error: legacy::Error) -> Self {
-        if error.is_connect() { Self::NotSent(error.into()) } else { Self::Lost(error.into()) }
+        let cause = root(&error);
+        if !error.is_connect() {
+            return Self::broken(cause);
+        }
+        let source = Unreachable(cause).into();
+        if is_untrusted(&error) { Self::Untrusted(source) } else { Self::NotSent(source) }
+    }
+
+    fn broken(cause: String) -> Self {
+        Self::Lost(Broken(cause).into())
     }
 }
 
@@ -207,12 +246,14 @@ impl Http {
 
     /// Makes attempts until one succeeds, or fails for good, or the time is up. Also tells whether one was lost.
     fn repeated<T>(&self, repeat: Repeat, attempt: impl Fn() -> Result<T, Failure>) -> (Result<T, Failure>, bool) {
-        let end = Instant::now() + self.endpoint.time();
+        let start = Instant::now();
+        // Who is not there may be starting anew, and has the time of an attempt for it.
+        let (end, reached_by) = (start + self.endpoint.time(), start + self.endpoint.time() / ATTEMPTS);
         let (mut wait, mut lost) = (FIRST_WAIT, false);
         loop {
             let outcome = self.check_open().and_then(|()| attempt());
             let again = match &outcome {
-                Err(Failure::NotSent(_)) => true,
+                Err(Failure::NotSent(_)) => Instant::now() < reached_by,
                 Err(Failure::Problem(problem)) => problem.is_passing(),
                 Err(Failure::Lost(_)) => repeat == Repeat::Always,
                 _ => false,
@@ -257,7 +298,7 @@ impl Sending {
 }
 
 fn gone() -> Failure {
-    Failure::Lost("the connection has ended".into())
+    Failure::broken("it has ended".into())
 }
 
 /// An answer that is an error as a failure.

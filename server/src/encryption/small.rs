@@ -6,7 +6,7 @@ use std::io::Read;
 use axum::response::Response;
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use strongroom::{Error, RecordKey};
 use zeroize::Zeroizing;
@@ -14,21 +14,30 @@ use zeroize::Zeroizing;
 use super::{Records, hand_out};
 use crate::problem::Problem;
 use crate::service::{Call, JSON, empty, json, secret};
+use crate::wire;
 
 /// All that a request may have; each takes what it needs, and no more may be there.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct Fields<'b> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "text")]
     id: Option<Cow<'b, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "text")]
     id_base64: Option<Cow<'b, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "text")]
     data: Option<Cow<'b, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "text")]
     key: Option<Cow<'b, str>>,
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "text")]
     new_key: Option<Cow<'b, str>>,
+}
+
+/// A field's text, where it stands in the body unless it has escapes. `null` is none.
+fn text<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Cow<'b, str>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
+
+    Text::deserialize(field).map(|Text(text)| Some(text))
 }
 
 /// What a request says.
@@ -42,13 +51,7 @@ struct Request {
 
 impl Request {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
-        // What serde says may repeat what it found.
-        let fields: Fields<'_> = serde_json::from_slice(body)
-            .map_err(|error| match error.classify() {
-                serde_json::error::Category::Data => "the body's fields are not those of the operation",
-                _ => "the body is no JSON",
-            })
-            .map_err(Problem::bad_request)?;
+        let fields: Fields<'_> = wire::object(body)?;
         let decode = |text: Cow<'_, str>| {
             let padded = Base64::decode_vec(&text).map(Zeroizing::new);
             padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))

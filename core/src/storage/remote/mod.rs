@@ -141,7 +141,7 @@ fn of_write(failure: Failure) -> Error {
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             _ => Error::Backend(problem.into()),
         },
-        Failure::NotSent(source) => Error::Backend(source),
+        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),

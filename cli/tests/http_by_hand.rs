@@ -1,0 +1,55 @@
+//! The commands of `docs/HTTP.md` work as they stand there.
+
+#![cfg(all(unix, feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// The commands below the section's title, and what else they say on stdout where they run.
+fn run(section: &str) -> (bool, String) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/HTTP.md")).unwrap();
+    let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
+    let script = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    run_script(script)
+}
+
+/// The service listens on a socket in the test's own folder, and curl goes there in the place of the address in the script.
+fn run_script(script: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    fs::write(folder.path().join(".curlrc"), format!("unix-socket = {:?}\n", socket.display())).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_strongroom")).parent().unwrap();
+    let file = |name| File::create(folder.path().join(name)).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-euc", script]).current_dir(&folder).process_group(0).stdout(file("out")).stderr(file("err"));
+    shell.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
+    shell.env("CURL_HOME", folder.path()).env("STRONGROOM_LISTEN", format!("unix:{}", socket.display()));
+    let mut shell = shell.spawn().unwrap();
+    let status = shell.wait().unwrap();
+    let _ = kill_process_group(Pid::from_child(&shell), Signal::KILL); // the service, where the script failed
+    print!("{}", fs::read_to_string(folder.path().join("err")).unwrap());
+    (status.success(), fs::read_to_string(folder.path().join("out")).unwrap())
+}
+
+#[test]
+fn the_encryption_servers_commands_work() {
+    let said = "{\"status\":\"ready\"}{\"data\":\"Zm91ciBzY29yZQ==\"}100\n";
+    assert_eq!(run("The encryption server"), (true, said.to_owned()));
+}
+
+#[test]
+fn the_storage_services_commands_work() {
+    let locator = format!("{:064}", 7);
+    let list = format!("{{\"records\":[{{\"bytes\":2000,\"locator\":\"{locator}\"}}]}}");
+    assert_eq!(run("The storage service"), (true, format!("{{\"status\":\"ready\"}}100\n204\n412\n{list}")));
+}
+
+#[test]
+fn a_command_that_fails_is_found_out() {
+    assert_eq!(run_script("curl -sf http://127.0.0.1:8420/readyz\necho not reached"), (false, String::new()));
+}

@@ -1,0 +1,129 @@
+//! The commands on a store behind an encryption server, and on a storage service.
+
+#![cfg(all(unix, feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use rustix::process::Signal;
+use support::service::Service;
+use support::{DATA, ID, World};
+
+/// What a user does with a store that `place` names.
+fn all_commands(world: &World, place: &[&str]) {
+    let args = |args: &[&'static str]| [place, args].concat();
+    let ok = |words: &[&'static str], stdin: &str| world.ok(&args(words), stdin);
+
+    ok(&["store", "--id", ID, "--key-out", "key"], DATA);
+    assert_eq!(ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+    assert_eq!(ok(&["retrieve", "--id", ID, "--key-file", "key", "--range", "2..5"], ""), "agn");
+    world.fail(2, &args(&["store", "--id", ID]), DATA);
+
+    let printed = ok(&["replace", "--id", ID, "--key-file", "key"], "other");
+    world.write("new", printed);
+    assert_eq!(ok(&["retrieve", "--id", ID, "--key-file", "new"], ""), "other");
+    ok(&["delete", "--id", ID, "--key-file", "new"], "");
+    world.fail(1, &args(&["retrieve", "--id", ID, "--key-file", "new"]), "");
+
+    // Long enough to be streamed; under a key that was made before, said twice.
+    let long = "0123456789".repeat(300_000);
+    world.write("long", &long);
+    ok(&["key", "new", "--key-out", "own"], "");
+    for _ in 0..2 {
+        ok(&["store", "--id", "long", "--key-file", "own", "long"], "");
+    }
+    ok(&["retrieve", "--id", "long", "--key-file", "own", "-o", "copy"], "");
+    assert!(world.read("copy") == long.as_bytes());
+    assert!(ok(&["stats"], "").starts_with("records: 1\n"));
+    assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "erased\n");
+    assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "there was no record\n");
+    for file in ["key", "new", "own", "copy"] {
+        std::fs::remove_file(world.path(file)).unwrap();
+    }
+}
+
+#[test]
+fn three_programs_are_one_store() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
+    let place = format!("http://{}", storage.address);
+    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index", "--timeout", "1"]);
+
+    all_commands(&world, &["--server", &format!("http://{}", server.address)]);
+    all_commands(&world, &["--store", &place, "--index-key-file", "index"]);
+
+    // What one has stored, the other finds.
+    world.ok(&["store", "--server", &format!("http://{}", server.address), "--id", ID, "--key-out", "key"], DATA);
+    let found =
+        world.ok(&["retrieve", "--store", &place, "--index-key-file", "index", "--id", ID, "--key-file", "key"], "");
+    assert_eq!(found, DATA);
+    world.ok(&["key", "new", "--index", "--key-out", "other"], "");
+    world.fail(9, &["stats", "--store", &place, "--index-key-file", "other"], "");
+    world.fail(10, &["stats", "--store", &place, "--index-key-file", "none"], "");
+
+    let (status, log) = storage.stop(Signal::TERM);
+    assert_eq!(status, Some(0), "{log}");
+    let url = format!("http://{}", server.address);
+    let failed = world.fail(14, &["stats", "--server", &url], "");
+    assert!(failed.contains("the service"), "{failed}");
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn a_unix_socket_and_a_token() {
+    let world = World::new();
+    let socket = world.path("socket");
+    let token = world.ok(&["token", "new", "--scopes", "store,retrieve", "--tokens", "tokens"], "");
+    world.write("token", token);
+    let listen = format!("unix:{}", socket.display());
+    let server = Service::start_on(&world, &["serve", "--tokens", "tokens", "--listen", &listen]);
+    world.ok(&["store", "--server", &listen, "--token-file", "token", "--id", ID, "--key-out", "key"], DATA);
+    let retrieve = ["retrieve", "--server", &listen, "--id", ID, "--key-file", "key"];
+    assert_eq!(world.ok(&[&retrieve[..], &["--token-file", "token"]].concat(), ""), DATA);
+    let failed = world.fail(14, &retrieve, "");
+    assert!(failed.contains("a valid token is needed"), "{failed}");
+    let failed = world.fail(14, &["erase", "--server", &listen, "--token-file", "token", "--id", ID, "--yes"], "");
+    assert!(failed.contains("scope"), "{failed}");
+    world.fail(14, &[&retrieve[..], &["--token-file", "none"]].concat(), "");
+    assert_eq!(server.stop(Signal::TERM).0, Some(0));
+}
+
+#[test]
+fn the_command_line_goes_before_the_environment() {
+    let world = World::new();
+    let server = Service::start(&world, &["serve"]); // the store is the environment's: records.db
+    let url = format!("http://{}", server.address);
+    // The environment names a store, the command line a server.
+    world.ok(&["store", "--server", &url, "--id", ID, "--key-out", "key"], DATA);
+    let with_server = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("STRONGROOM_SERVER", &url);
+        support::feed(&mut command, b"")
+    };
+    let found = with_server(&["retrieve", "--id", ID, "--key-file", "key"]);
+    assert_eq!(
+        support::failure(&found, 64),
+        "error: --store cannot be used together with --server\nhint: `strongroom --help` and `strongroom COMMAND --help` tell more\n"
+    );
+    let found = with_server(&["retrieve", "--store", "records.db", "--id", ID, "--key-file", "key"]);
+    assert_eq!(String::from_utf8_lossy(&found.stdout), DATA);
+}
+
+#[test]
+fn what_cannot_be_is_told() {
+    let world = World::new();
+    for url in ["http://192.0.2.1:1", "records.db", "https://a.example/path"] {
+        world.fail(19, &["stats", "--server", url], "");
+    }
+    assert!(world.fail(19, &["stats", "--store", "http://127.0.0.1:1"], "").contains("--index-key-file"));
+    assert!(world.fail(19, &["serve", "--server", "http://127.0.0.1:1"], "").contains("--store"));
+    assert!(world.fail(19, &["serve-storage", "--store", "http://127.0.0.1:1"], "").contains("path"));
+    let client = ["stats", "--server", "https://127.0.0.1:1", "--client-key", "key"];
+    assert!(world.fail(19, &client, "").contains("--client-certificate"));
+    let trusted = ["stats", "--server", "http://127.0.0.1:1", "--authorities", "ca.pem"];
+    assert!(world.fail(19, &trusted, "").contains("https://"));
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = world.fail(14, &["stats", "--server", &format!("http://{silent}"), "--timeout", "1"], "");
+    assert!(failed.contains("cannot be reached"), "{failed}");
+}

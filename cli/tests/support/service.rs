@@ -1,0 +1,72 @@
+//! A service that the program runs.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::World;
+
+/// A service, and what it has logged.
+pub(crate) struct Service {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    log: String,
+    /// Where it listens, if that is a port.
+    pub(crate) address: SocketAddr,
+}
+
+impl Service {
+    /// Starts it on a port that is free.
+    pub(crate) fn start(world: &World, args: &[&str]) -> Self {
+        Self::start_on(world, &[args, &["--listen", "127.0.0.1:0"]].concat())
+    }
+
+    /// Starts it where the arguments say.
+    pub(crate) fn start_on(world: &World, args: &[&str]) -> Self {
+        let mut command = world.command(args);
+        command.args(["--log-level", "trace", "--log-format", "json"]);
+        command.env("RUST_LOG", "trace").stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut log = String::new();
+        stderr.read_line(&mut log).unwrap();
+        let line: Result<Value, _> = serde_json::from_str(&log);
+        assert!(line.is_ok(), "{log}");
+        let line = line.unwrap();
+        let address = line["address"].as_str().unwrap().parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
+        Self { child, stderr, log, address }
+    }
+
+    /// Sends a request, and gives the whole answer.
+    pub(crate) fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let len = body.len();
+        let head =
+            format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n");
+        stream.write_all((head + body).as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Ends it by a signal; gives the exit status and all that was logged.
+    pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.stderr.read_to_string(&mut self.log).unwrap();
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.log))
+    }
+}
+
+/// A test that fails leaves none behind.
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,125 @@
+//! Schemathesis sends both services what their OpenAPI documents allow and what they do not, and compares the answers with
+//! the documents. `make test-http` installs it and runs this.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+
+use serde_json::Value;
+use strongroom::RecordKey;
+use strongroom::storage::MemoryStorage;
+use support::{Running, config, encryption, storage};
+
+const ENCRYPTION: &str = include_str!("../openapi/encryption.json");
+const STORAGE: &str = include_str!("../openapi/storage.json");
+
+/// Whether all answers are as the document says, and the report.
+fn run(server: &Running, document: &str) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("openapi.json"), document).unwrap();
+    let url = format!("http://{}", server.address);
+    let program = std::env::var("STRONGROOM_SCHEMATHESIS").expect("`make test-http` runs this");
+    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/hooks.py");
+    let mut command = Command::new(program);
+    command.args(["run", "openapi.json", "--url", &url, "--no-color", "--seed", "1", "--max-examples", "50"]);
+    // A request that fits the document may still meet no record, a key's checksum, or a range that is not there.
+    command.args([
+        "--exclude-checks",
+        "positive_data_acceptance",
+        "--generation-database",
+        "none",
+        "--continue-on-failure",
+    ]);
+    command.current_dir(&folder).env("SCHEMATHESIS_HOOKS", hooks).env("STRONGROOM_URL", &url);
+    command.env("STRONGROOM_KEY", &*RecordKey::generate().unwrap().to_text());
+    let output = command.output().unwrap();
+    let report = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), report)
+}
+
+/// Runs it, and looks whether these answers were among those that it had: else it has seen little.
+fn check(server: &Running, document: &str, answers: &[&str]) {
+    let (is_right, report) = run(server, document);
+    let metrics = String::from_utf8(server.send("GET /metrics", &[], b"").body).unwrap();
+    println!("{report}\n{metrics}");
+    assert!(is_right, "{report}");
+    for answer in answers {
+        let (method, rest) = answer.split_once(' ').unwrap();
+        let (path, status) = rest.split_once(' ').unwrap();
+        let line = format!("strongroom_requests_total{{route=\"{path}\",method=\"{method}\",status=\"{status}\"}}");
+        assert!(metrics.contains(&line), "{answer} was never had:\n{metrics}");
+    }
+}
+
+#[test]
+#[ignore = "needs schemathesis"]
+fn the_encryption_server_answers_as_its_document_says() {
+    let answers = [
+        "POST /v1/store 201",
+        "POST /v1/store 409",
+        "POST /v1/store 415",
+        "POST /v1/retrieve 200",
+        "POST /v1/retrieve 404",
+        "POST /v1/replace 200",
+        "POST /v1/replace 400",
+        "POST /v1/delete 204",
+        "POST /v1/erase 200",
+        "POST /v1/stats 200",
+        "GET /readyz 200",
+    ];
+    check(&encryption(&config()), ENCRYPTION, &answers);
+}
+
+#[test]
+#[ignore = "needs schemathesis"]
+fn the_storage_service_answers_as_its_document_says() {
+    let answers = [
+        "PUT /v1/records/{locator} 204",
+        "PUT /v1/records/{locator} 400",
+        "PUT /v1/records/{locator} 412",
+        "GET /v1/records/{locator} 200",
+        "GET /v1/records/{locator} 404",
+        "HEAD /v1/records/{locator} 200",
+        "DELETE /v1/records/{locator} 204",
+        "GET /v1/records 200",
+        "POST /v1/create-many 204",
+        "POST /v1/get-many 200",
+        "GET /v1/check-value 200",
+        "PUT /v1/check-value 200",
+        "POST /v1/maintain 204",
+    ];
+    check(&storage(Arc::new(MemoryStorage::new())), STORAGE, &answers);
+}
+
+/// The control: a document that does not know an answer, or knows it otherwise, does not pass.
+#[test]
+#[ignore = "needs schemathesis"]
+fn a_document_that_is_wrong_is_found_out() {
+    let document = |change: fn(&mut Value)| {
+        let mut document = serde_json::from_str(STORAGE).unwrap();
+        change(&mut document);
+        document.to_string()
+    };
+    let unknown = document(|document| {
+        let responses = document["paths"]["/v1/stats"]["get"]["responses"].as_object_mut().unwrap();
+        responses.remove("200").unwrap();
+    });
+    let other = document(|document| {
+        document["components"]["schemas"]["Stats"]["properties"]["records"]["type"] = "string".into();
+    });
+    let undocumented_method = document(|document| {
+        document["paths"]["/v1/records/{locator}"].as_object_mut().unwrap().remove("delete").unwrap();
+    });
+    for (document, told) in [
+        (unknown, "Undocumented status code"),
+        (other, "Response violates schema"),
+        (undocumented_method, "Unsupported method"),
+    ] {
+        let (is_right, report) = run(&storage(Arc::new(MemoryStorage::new())), &document);
+        assert!(!is_right && report.contains(told), "{told}: {report}");
+    }
+}
