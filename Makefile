@@ -34,14 +34,17 @@ test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI d
 
 .PHONY: test-python
 test-python: python-package ## Run the tests of the Python package, on its wheel
-	cd python && STRONGROOM_WHEEL=$$(echo $(CURDIR)/$(WHEEL)/*.whl) \
+	$(CARGO) build --quiet -p strongroom-cli
+	cd python && STRONGROOM_PROGRAM=$(CURDIR)/target/debug/strongroom STRONGROOM_WHEEL=$$(echo $(CURDIR)/$(WHEEL)/*.whl) \
 		$(CURDIR)/$(VENV)/bin/python -m pytest -m "not large"
 
 .PHONY: test-c
 test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the library as it is installed
-	rm -rf target/c/installed
+	$(CARGO) build --quiet -p strongroom-cli
+	rm -rf target/c
 	PREFIX=$(CURDIR)/target/c/installed ffi/packaging/install.sh $(LIBRARY)
-	$(MAKE) --no-print-directory -f ffi/tests/Makefile OUT=$(CURDIR)/target/c \
+	STRONGROOM_PROGRAM=$(CURDIR)/target/debug/strongroom \
+		$(MAKE) --no-print-directory -f ffi/tests/Makefile OUT=$(CURDIR)/target/c \
 		PYTHON=$(CURDIR)/$(JUDGES)/bin/python CMAKE=$(CURDIR)/$(JUDGES)/bin/cmake
 
 .PHONY: test-large

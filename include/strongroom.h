@@ -3,13 +3,16 @@
  *
  *     strongroom *store = NULL;
  *     strongroom_record_key key;
- *     strongroom_buffer data;
+ *     strongroom_buffer data = {NULL, 0};
  *     strongroom_error error;
  *
  *     if (strongroom_open("records.db", NULL, &store, &error) ||
  *         strongroom_store(store, "id", 2, "data", 4, &key, &error) ||
  *         strongroom_retrieve(store, "id", 2, &key, &data, &error))
  *         fprintf(stderr, "%s\n", error.message);
+ *     strongroom_buffer_free(&data);
+ *     strongroom_wipe(&key, sizeof key);
+ *     strongroom_close(store, NULL);
  *
  * CONVENTIONS
  *
@@ -18,7 +21,8 @@
  * function says otherwise. No failure changes what is stored, unless the status says that this is not known.
  *
  * Parameters. The handle comes first, then inputs, then outputs. No pointer may be NULL where nothing is said: NULL is
- * answered with STRONGROOM_INVALID_ARGUMENT. Bytes are a pointer and a length; (NULL, 0) is a valid empty input. An id
+ * answered with STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
+ * one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. An id
  * is any 1 to 4,096 bytes; text means its UTF-8 bytes, without a terminator. Paths are ended by a NUL byte. Lengths are
  * in bytes.
  *
@@ -26,23 +30,27 @@
  * strongroom_writer, strongroom_reader) ends with its own close or free function, and the data in a strongroom_buffer
  * with strongroom_buffer_free, never with free(); all of these take NULL. Keys are plain structs of the caller's.
  *
- * Wiping. The library wipes what it frees. Keys and copies of data in the caller's memory are the caller's to wipe:
- * strongroom_wipe is not optimised away.
+ * Memory. The library wipes what it frees, but not the stacks of threads, on which pieces of data may stay. Keys and
+ * copies of data in the caller's memory are the caller's to wipe: strongroom_wipe is not optimised away. Data for which
+ * there is no memory is STRONGROOM_TOO_LARGE; any other lack of memory ends the process.
  *
  * Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
  * is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
- * Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED.
+ * Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED. A thread that calls
+ * needs 64 KiB of stack. The library has threads of its own, for long records and for services, which inherit the mask
+ * of signals of the thread that calls.
  *
- * Processes. Several processes may use one database. After fork(), a child's use of a handle of its parent's is
- * answered with STRONGROOM_FORKED, and so is opening a store while such a handle was open at the fork; freeing it is
- * allowed, and does not touch the store. Open stores after forking, or call exec. A program must not open the database
- * with another copy of SQLite, such as its own: POSIX locks are lost when one of the two closes the file.
+ * Processes. Several processes may use one database. If a store, reader or writer exists when a process forks, the child
+ * can never open a database, even after freeing its copies; that, and whatever would touch the store, is
+ * STRONGROOM_FORKED there. It may free its copies, whose memory is then not given back. Open stores after forking, or
+ * call exec. A program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost
+ * when one of the two closes the file.
  *
  * C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
  * be called from a signal handler.
  *
- * The interface grows: statuses, functions, and members at the end of strongroom_options may be added. Nothing that is
- * in this header changes its meaning within a major version (before 1.0: a minor version).
+ * The interface grows: statuses (have a default in a switch), functions, and members at the end of strongroom_options
+ * may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
  */
 
 /* Generated from the sources by ffi/tests/header.rs: change those. */
@@ -54,7 +62,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A warning where the result of a function is not looked at. */
+/* A warning where the result of a function is not looked at. In GNU C, a cast to void does not silence it: an if does. */
 #if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 #define STRONGROOM_MUST_USE [[nodiscard]]
 #elif defined(__GNUC__)
@@ -107,7 +115,7 @@ typedef enum {
     STRONGROOM_INVALID_ID = 6,
     /// Something of a newer version, or something that the storage cannot do.
     STRONGROOM_UNSUPPORTED = 7,
-    /// More data than a record, this storage, or the buffer given for it may hold.
+    /// More data than a record (4 PiB), this storage, the buffer given for it, or memory can hold.
     STRONGROOM_TOO_LARGE = 8,
     /// The store was made with another index key.
     STRONGROOM_INDEX_KEY_MISMATCH = 9,
@@ -115,15 +123,16 @@ typedef enum {
     STRONGROOM_INDEX_KEY_MISSING = 10,
     /// Somebody else replaced or removed the record meanwhile.
     STRONGROOM_CONFLICT = 11,
-    /// A lock or a deadline.
+    /// A lock that another process held for 5 seconds, or a service that did not answer in time. Nothing was changed.
     STRONGROOM_BUSY = 12,
     /// No room. What was stored before is as it was.
     STRONGROOM_STORAGE_FULL = 13,
-    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed.
+    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed. After a write that
+    /// failed so, the handle may be STRONGROOM_POISONED.
     STRONGROOM_STORAGE = 14,
     /// A commit failed, so whether the write took place is not known. Open the store anew and look.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier commit failed, so this handle is not to be trusted. Open the store anew.
+    /// An earlier write or commit failed half way, so this handle is not to be trusted. Open the store anew.
     STRONGROOM_POISONED = 16,
     /// A handle was open when this process was forked from its parent.
     STRONGROOM_FORKED = 17,
@@ -131,7 +140,7 @@ typedef enum {
     STRONGROOM_CLOSED = 18,
     /// An argument, or a combination of them, cannot be.
     STRONGROOM_INVALID_ARGUMENT = 19,
-    /// The record is past its time.
+    /// The record is past its time. No function of this version gives it one.
     STRONGROOM_EXPIRED = 20,
     /// A fault that is not the caller's.
     STRONGROOM_INTERNAL = 99,
@@ -192,8 +201,9 @@ strongroom_status strongroom_record_key_from_bytes(const void *data,
                                                    strongroom_record_key *key,
                                                    strongroom_error *error);
 
-/// Reads a record key from its text, "srk1" and 58 more characters; `len` is without a NUL byte. A typo, an index key
-/// and all else is STRONGROOM_INVALID_KEY, and the error's message tells them apart.
+/// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
+/// a NUL byte. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the error's message tells
+/// them apart.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_from_text(const char *text,
                                                   size_t len,
@@ -207,7 +217,7 @@ strongroom_status strongroom_record_key_to_text(const strongroom_record_key *key
                                                 char *text,
                                                 strongroom_error *error);
 
-/// Whether two record keys are the same, in constant time. NULL is like no key.
+/// Whether two record keys are the same, in constant time. NULL and all zeros are like no key, not even each other.
 STRONGROOM_MUST_USE bool strongroom_record_key_equal(const strongroom_record_key *a, const strongroom_record_key *b);
 
 /// Makes a new index key from the operating system's random numbers.
@@ -244,8 +254,8 @@ void strongroom_wipe(void *data, size_t len);
  * Stores
  */
 
-/// In the flags of strongroom_options: open the store only if it is there, so that a typo in a path does not make a new
-/// one, in which nothing is found.
+/// In the flags of strongroom_options: open the store only if it is there (STRONGROOM_INVALID_ARGUMENT otherwise), so that
+/// a typo in a path does not make a new one, in which nothing is found.
 #define STRONGROOM_MUST_EXIST 1
 
 /// In the flags of strongroom_options: a write that returned may be lost when the power fails (never when the program
@@ -257,19 +267,34 @@ typedef struct strongroom strongroom;
 
 /// How to open a store. Set all of it to zero, then `size` to sizeof(strongroom_options), then what you choose:
 ///
-///     strongroom_options options = {0};
+///     strongroom_options options;
+///     memset(&options, 0, sizeof options);
 ///     options.size = sizeof options;
 ///     options.index_key_file = "/run/secrets/index-key";
+///
+/// A flag that the library does not know is STRONGROOM_INVALID_ARGUMENT; a larger struct, of a newer header, is accepted
+/// if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
 typedef struct {
     /// sizeof(strongroom_options): what the caller knows of this struct.
     size_t size;
-    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0.
+    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0: for a database.
     uint64_t flags;
-    /// Hides the ids, kept apart from the database: the right choice for production. No file is made beside the
-    /// database then. Or NULL.
+    /// Hides the ids, kept apart from the database: the right choice for production. No file with the key is made beside
+    /// the database then. Or NULL.
     const strongroom_index_key *index_key;
-    /// The file to read the index key from: its text on a line. Or NULL; not both.
+    /// The file to read the index key from: its text on a line. It is not made where it is missing. Or NULL; not both.
     const char *index_key_file;
+    /// For a service: the file with the token to show, on a line. Or NULL.
+    const char *token_file;
+    /// For a service at https: the authorities to trust, in PEM. NULL for those that the system trusts.
+    const char *authorities_file;
+    /// For a service at https: the certificate to show, in PEM, with those between it and the authority. Or NULL.
+    const char *client_certificate_file;
+    /// The certificate's private key, in PEM. Or NULL, as the certificate.
+    const char *client_key_file;
+    /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a
+    /// long answer may stand still. 0 for 30,000.
+    uint64_t timeout;
 } strongroom_options;
 
 /// How much a store holds.
@@ -280,24 +305,35 @@ typedef struct {
     uint64_t bytes;
 } strongroom_stats;
 
-/// Opens the SQLite database at `path`, and makes it where there is none. `options` may be NULL.
+/// Opens the SQLite database at `path`, and makes it where there is none (an empty file is one to be made). `options` may
+/// be NULL.
 ///
 /// Without an index key in the options, it is in the file `<path>.index-key`, made together with the database. Back it
 /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can try
-/// out ids.
+/// out ids. While the store is open, `<path>-wal` is a part of it, and `<path>-shm` and `<path>.uploads` lie beside it. To
+/// copy the file or to move it, close the store everywhere first.
 ///
-/// STRONGROOM_INDEX_KEY_MISSING where a database has lost that file, STRONGROOM_INDEX_KEY_MISMATCH where the index key is
-/// another's, STRONGROOM_INVALID_ARGUMENT where `path` is no place for a store, STRONGROOM_UNSUPPORTED for a store or
-/// options of a newer version, STRONGROOM_STORAGE where it cannot be read and written.
+/// A `path` that is a URL is a storage service, which sees sealed records alone: ids, keys and data stay in this process.
+/// It needs an index key in the options, the same for all who share the service.
+///
+///     https://storage.example:8421              TLS 1.3
+///     http://127.0.0.1:8421                     on this machine alone
+///     unix:/run/strongroom/storage.sock         a Unix socket
+///
+/// STRONGROOM_INDEX_KEY_MISSING where a key's file is not there, STRONGROOM_INVALID_KEY where it has none,
+/// STRONGROOM_INDEX_KEY_MISMATCH where the index key is another store's; STRONGROOM_INVALID_ARGUMENT where `path` is no
+/// place for a store, or options do not go with it; STRONGROOM_CORRUPT for a damaged database, STRONGROOM_UNSUPPORTED for
+/// one of a newer version; STRONGROOM_STORAGE where it cannot be read and written, or the service not be reached.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_open(const char *path,
                                   const strongroom_options *options,
                                   strongroom **store,
                                   strongroom_error *error);
 
-/// Closes the store and frees the handle, also where it returns a failure. Readers and writers that are still there
-/// are to be freed all the same; what needs the store answers STRONGROOM_CLOSED. NULL is allowed.
-strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
+/// Closes the store and frees the handle, also where it returns a failure, such as STRONGROOM_FORKED. Readers and writers
+/// that are still there are to be freed all the same. NULL is allowed.
+strongroom_status strongroom_close(strongroom *store,
+                                   strongroom_error *error);
 
 /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to later
 /// records. Opening a store does the same.
@@ -313,7 +349,7 @@ strongroom_status strongroom_get_stats(const strongroom *store,
 /*
  * Records
  *
- * Every write is durable when it returns, and whole or not at all.
+ * Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
  */
 
 /// Data that the library allocated, to be freed with strongroom_buffer_free.
@@ -360,7 +396,7 @@ strongroom_status strongroom_store_with_key(const strongroom *store,
 /// Retrieves the data stored under an id, into memory of the library's: free it with strongroom_buffer_free.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also where the record's first 68 bytes were altered; STRONGROOM_CORRUPT
-/// where anything else of it was.
+/// where anything else of it was; STRONGROOM_TOO_LARGE where there is no memory for it.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_retrieve(const strongroom *store,
                                       const void *id,
@@ -383,7 +419,7 @@ strongroom_status strongroom_retrieve_into(const strongroom *store,
                                            size_t *len,
                                            strongroom_error *error);
 
-/// Retrieves up to `len` bytes of the data, from the byte `offset` on; what of them is past the end is left out. The
+/// Retrieves up to `len` bytes of the data, any number, from the byte `offset` on; what is past the end is left out. The
 /// length of the data is proved, and only the 16 KiB chunks that are touched are read.
 ///
 /// As strongroom_retrieve; STRONGROOM_CONFLICT where the record is replaced or removed meanwhile.
@@ -397,8 +433,8 @@ strongroom_status strongroom_retrieve_range(const strongroom *store,
                                             strongroom_buffer *data,
                                             strongroom_error *error);
 
-/// Stores data in place of the record that `old_key` opens, and gives the new version's own key. The old key no longer
-/// opens anything, and no older version opens under the new one.
+/// Stores data in place of the record that `old_key` opens, and gives the new version's own key, also into the same
+/// struct. The old key no longer opens anything, and no older version opens under the new one.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
 /// meanwhile. The record is as it was then.
@@ -502,7 +538,8 @@ strongroom_status strongroom_store_many(const strongroom *store,
                                         strongroom_error *error);
 
 /// Retrieves `count` records from one moment, each with its own outcome, in the same order: `results` has room for
-/// `count`. The returned status is a success also where some results are none.
+/// `count`. Where a record cannot be retrieved, its result says so, and the call succeeds all the same. Where the call
+/// fails, as for a request that no record could have, results are not written.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_retrieve_many(const strongroom *store,
                                            const strongroom_request *requests,
@@ -531,7 +568,8 @@ strongroom_status strongroom_create_record(const strongroom *store,
                                            strongroom_writer **writer,
                                            strongroom_error *error);
 
-/// The same under a key that the caller made and wrote down.
+/// The same under a key that the caller made and wrote down. Unlike strongroom_store_with_key, it does not succeed a
+/// second time: after a lost outcome, open the record under this key, and look.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_create_record_with_key(const strongroom *store,
                                                     const void *id,
@@ -551,7 +589,20 @@ strongroom_status strongroom_replace_record(const strongroom *store,
                                             strongroom_writer **writer,
                                             strongroom_error *error);
 
-/// Writes data, all of it. A write that fails is final: later ones fail too.
+/// The same under a new key that the caller made and wrote down.
+///
+/// As strongroom_replace_with_key, but for repetition: see strongroom_create_record_with_key.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_replace_record_with_key(const strongroom *store,
+                                                     const void *id,
+                                                     size_t id_len,
+                                                     const strongroom_record_key *old_key,
+                                                     const strongroom_record_key *new_key,
+                                                     strongroom_writer **writer,
+                                                     strongroom_error *error);
+
+/// Writes data, all of it. A write that fails, for whatever reason, is final: later ones and strongroom_writer_finish are
+/// STRONGROOM_INVALID_ARGUMENT. Data is gathered: a storage that fails, or a store that is closed, may show only later.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_writer_write(strongroom_writer *writer,
                                           const void *data,
@@ -568,8 +619,7 @@ strongroom_status strongroom_writer_key(const strongroom_writer *writer,
 /// Ends the record: it is there, whole and durable, when this returns. Gives its key; `key` may be NULL for callers who
 /// have it. The writer is of no more use, also after a failure, and is still to be freed.
 ///
-/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster, STRONGROOM_INVALID_ARGUMENT where an
-/// earlier write failed.
+/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_writer_finish(strongroom_writer *writer,
                                            strongroom_record_key *key,
@@ -601,8 +651,8 @@ strongroom_status strongroom_open_record(const strongroom *store,
                                          strongroom_reader **reader,
                                          strongroom_error *error);
 
-/// Reads `size` bytes from the position, which moves on, and gives their number: less at the end of the record, and 0
-/// behind it. Who has come to the end without a failure has read the whole record.
+/// Reads `size` bytes from the position, which moves on, and gives their number: less where the record ends, and 0 at its
+/// end and behind it. Who has come to the end without a failure has read the whole record.
 ///
 /// STRONGROOM_CORRUPT at an altered chunk, each time; before it, fewer bytes than asked for. What is in `data` after a
 /// failure means nothing.
@@ -635,11 +685,11 @@ void strongroom_reader_free(strongroom_reader *reader);
  * In constant memory, whatever their length. The functions are called in this thread, before the call returns.
  */
 
-/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number to give up. `context`
-/// is what the caller gave.
+/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number (or one above `size`)
+/// to give up. `context` is what the caller gave, or NULL.
 typedef ptrdiff_t (*strongroom_read_fn)(void *context, void *data, size_t size);
 
-/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is what the caller gave.
+/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is as before.
 typedef int (*strongroom_write_fn)(void *context, const void *data, size_t len);
 
 /// Stores all that `read` gives under a new id, and gives the key.

@@ -31,7 +31,7 @@ pub enum Error {
     #[error("the key does not open this record")]
     WrongKey,
     /// The record, or the database that holds it, was altered or damaged.
-    #[error("the record was altered or damaged: restore it from a backup")]
+    #[error("what is stored was altered or damaged: restore it from a backup")]
     Corrupt,
     /// Bytes or a text are no key.
     #[error(transparent)]
@@ -67,13 +67,14 @@ pub enum Error {
     /// No room. What was stored before is as it was.
     #[error("the storage is full: make room and try again")]
     StorageFull,
-    /// Input or output failed; the source tells how. Nothing was changed.
+    /// Input or output failed; the source tells how. Nothing was changed. Where it was a write, the handle may be
+    /// [`Poisoned`](Self::Poisoned) from now on.
     #[error("input or output failed")]
     Storage(#[source] Source),
     /// A commit failed, so whether the write took place is not known. Open the store anew and look.
     #[error("it is not known whether the write took place: open the store again and look")]
     Indeterminate(#[source] Source),
-    /// An earlier commit failed, so this handle is not to be trusted.
+    /// An earlier write or commit failed half way, so this handle is not to be trusted.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
     /// The handle was opened by the parent of this process; or a handle was open at the fork, so that this process cannot
@@ -108,7 +109,8 @@ impl Error {
     }
 
     /// The error's message and those of its causes, down to the system's own words, for people to read: `input or output
-    /// failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).)
+    /// failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).) What a path could
+    /// tell a terminal to do is escaped.
     #[must_use]
     pub fn full_message(&self) -> String {
         full_message(self)
@@ -143,7 +145,12 @@ impl Error {
 
 fn full_message(error: &dyn std::error::Error) -> String {
     let causes = successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let text = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if char.is_control() { shown.extend(char.escape_default()) } else { shown.push(char) }
+    }
+    shown
 }
 
 /// The keys of both versions are one.

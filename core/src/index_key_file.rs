@@ -23,6 +23,9 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 
 /// Reads the index key from `path`.
 pub(crate) fn read(path: &Path) -> Result<IndexKey, Error> {
+    if path.as_os_str().is_empty() {
+        return Err(Error::InvalidArgument("the index key's file has no name".into()));
+    }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN));
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => Error::IndexKeyMissing { path: path.to_path_buf() },

@@ -24,9 +24,9 @@ pub enum InvalidKey {
     #[error("the key is all zeros")]
     AllZero,
     /// The text is a key of another kind, or of another program.
-    #[error("the text is not a {expected}: a {expected} starts with \"{prefix}\"")]
+    #[error("the text is not {expected}: {expected} starts with \"{prefix}\"")]
     Kind {
-        /// The kind of key that was asked for.
+        /// The kind of key that was asked for, such as "a record key".
         expected: &'static str,
         /// What the text of such a key starts with.
         prefix: &'static str,
@@ -41,7 +41,7 @@ pub enum InvalidKey {
 
 /// A key kind: the type, its name in messages, and the first part of its text.
 macro_rules! key_type {
-    ($(#[$doc:meta])* $name:ident, $kind:literal, $hrp:literal) => {
+    ($(#[$doc:meta])* $name:ident, $article:literal $kind:literal, $hrp:literal) => {
         $(#[$doc])*
         ///
         /// It has no `Clone`, `Display` or `PartialEq`: a copy, a text and a comparison are asked for by name.
@@ -86,7 +86,7 @@ macro_rules! key_type {
                 let mut bytes = Zeroizing::new([0; KEY_LEN]);
                 parse_text(text, $hrp, &mut bytes).map_err(|error| match error {
                     InvalidKey::Kind { .. } => {
-                        InvalidKey::Kind { expected: $kind, prefix: concat!($hrp, "1") }
+                        InvalidKey::Kind { expected: concat!($article, " ", $kind), prefix: concat!($hrp, "1") }
                     }
                     other => other,
                 })?;
@@ -141,7 +141,7 @@ macro_rules! key_type {
                     type Value = $name;
 
                     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str(concat!("the text of a ", $kind, " (", $hrp, "1...)"))
+                        f.write_str(concat!("the text of ", $article, " ", $kind, " (", $hrp, "1...)"))
                     }
 
                     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
@@ -164,13 +164,13 @@ key_type! {
     /// assert_eq!(format!("{key:?}"), "RecordKey(..)");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    RecordKey, "record key", "srk"
+    RecordKey, "a" "record key", "srk"
 }
 
 key_type! {
     /// What hides the ids of a store: it turns an id into a locator. It belongs to the operator, and is never stored
     /// in the database. Without it, no record is found again.
-    IndexKey, "index key", "srx"
+    IndexKey, "an" "index key", "srx"
 }
 
 fn parse_text(text: &str, hrp: &str, out: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
@@ -234,9 +234,11 @@ mod tests {
     #[test]
     fn other_texts_are_told_apart() {
         let index_text = IndexKey::from_bytes(&[7; 32]).unwrap().to_text();
-        let kind = InvalidKey::Kind { expected: "record key", prefix: "srk1" };
+        let kind = InvalidKey::Kind { expected: "a record key", prefix: "srk1" };
         assert_eq!(RecordKey::from_text(&index_text).unwrap_err(), kind);
         assert_eq!(RecordKey::from_text("srx1qqqqq").unwrap_err(), kind);
+        let message = IndexKey::from_text("srk1qqqqq").unwrap_err().to_string();
+        assert_eq!(message, "the text is not an index key: an index key starts with \"srx1\"");
         let text = RecordKey::from_bytes(&[7; 32]).unwrap().to_text();
         let (short, one_in_it) = (text.get(..61).unwrap(), text.replace("xw", "1w").replace('7', "1"));
         for text in ["", "srk", "srk1", &text.replace('1', " "), "srk1 ä", &one_in_it] {

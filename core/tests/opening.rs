@@ -135,6 +135,8 @@ fn a_named_index_key_file_must_be_there() {
     let open = || Strongroom::builder().path(&path).index_key_file(&elsewhere).open();
     assert_error(open(), "IndexKeyMissing", "elsewhere");
     assert!(!path.exists(), "no database is made for a key that is not there");
+    let unnamed = Strongroom::builder().path(&path).index_key_file("").open();
+    assert_error(unnamed, "InvalidArgument", "the index key's file has no name");
     fs::write(&elsewhere, &*index_key().to_text()).unwrap();
     open().unwrap();
     assert!(!sidecar(&path).exists());
@@ -180,9 +182,9 @@ fn contradicting_choices_are_refused() {
     let (_folder, path) = folder();
     let memory = || Arc::new(MemoryStorage::new());
     let builder = Strongroom::builder;
-    assert_error(builder().open(), "InvalidArgument", "a path or a storage");
-    assert_error(builder().path(&path).storage(memory()).open(), "InvalidArgument", "a path or a storage");
-    assert_error(builder().storage(memory()).open(), "InvalidArgument", "needs an index key");
+    assert_error(builder().open(), "InvalidArgument", "give one of a path, a storage");
+    assert_error(builder().path(&path).storage(memory()).open(), "InvalidArgument", "give one of a path, a storage");
+    assert_error(builder().storage(memory()).open(), "InvalidArgument", "index key beside it: give one");
     let both = builder().path(&path).index_key(index_key()).index_key_file(&path);
     assert_error(both.open(), "InvalidArgument", "not both");
     let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);
@@ -228,6 +230,37 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
     }
 }
 
+/// A store that lost its end or some of its bytes is told to be damaged, and neither taken for new nor changed.
+#[test]
+fn a_damaged_store_is_told_and_left_as_it_is() {
+    let (_folder, path) = folder();
+    let store = with_key(&path, index_key()).unwrap();
+    for n in 0..100 {
+        store.store(format!("id {n}"), [7; 1000]).unwrap();
+    }
+    store.close().unwrap();
+    let whole = fs::read(&path).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let cut = |len: usize| ("Corrupt", "damaged", whole[..len].to_vec());
+    let unknown = |bytes| ("InvalidArgument", "or is damaged", bytes);
+    let mut cases = vec![cut(whole.len() / 2), cut(whole.len() - 8192), cut(40_000), cut(8192), cut(4096), cut(512)];
+    cases.extend([1, 2, 16, 30, 43, 50, 99, 100, 511].map(|len| unknown(whole[..len].to_vec())));
+    cases.extend([0, 15, 21].map(|at| unknown(flipped(at))));
+    for (name, says, bytes) in cases {
+        fs::write(&path, &bytes).unwrap();
+        assert_error(with_key(&path, index_key()), name, says);
+        assert_error(Strongroom::builder().path(&path).must_exist().open(), name, says);
+        assert!(fs::read(&path).unwrap() == bytes);
+    }
+    // The guard's own control: undamaged, it opens.
+    fs::write(&path, &whole).unwrap();
+    assert_eq!(with_key(&path, index_key()).unwrap().stats().unwrap().records, 100);
+}
+
 /// Another program's write-ahead log, with something in it, stays where it is.
 #[test]
 fn a_foreign_write_ahead_log_is_left_as_it_is() {
@@ -251,6 +284,11 @@ fn a_path_that_cannot_be_a_store_is_told() {
     assert_error(Strongroom::open(""), "InvalidArgument", "names no file");
     assert_error(Strongroom::open("/"), "InvalidArgument", "names no file");
     assert_error(Strongroom::open(folder.path().join("none/records.db")), "Storage", "cannot open");
+    // Neither the path nor the reason is said twice.
+    let socket = folder.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let message = Strongroom::open(&socket).unwrap_err().full_message();
+    assert_eq!(message.matches("socket").count(), 1, "{message}");
     assert!(!folder.path().join("none").exists());
 }
 

@@ -365,6 +365,8 @@ fn a_full_message_names_the_causes() {
     assert_eq!(Error::NotFound.full_message(), "there is no record under this id");
     let error = Error::Storage(Box::new(std::io::Error::other("the disk is gone")));
     assert_eq!(error.full_message(), "input or output failed: the disk is gone");
+    let error = Strongroom::open("/no/such/\u{1b}[2Jfolder\n/records.db").unwrap_err().full_message();
+    assert!(error.contains(r"/no/such/\u{1b}[2Jfolder\n"), "{error}");
     let error = Strongroom::open("/no/such/folder/records.db").unwrap_err().full_message();
     let (first, rest) = error.split_once(": ").unwrap();
     assert!(first == "input or output failed" && rest.contains("/no/such/folder"), "{error}");

@@ -12,12 +12,12 @@ use crate::key::strongroom_record_key;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
-/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number to give up. `context`
-/// is what the caller gave.
+/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number (or one above `size`)
+/// to give up. `context` is what the caller gave, or NULL.
 pub type strongroom_read_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, data: *mut c_void, size: usize) -> isize>;
 
-/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is what the caller gave.
+/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is as before.
 pub type strongroom_write_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, data: *const c_void, len: usize) -> c_int>;
 
@@ -84,9 +84,14 @@ pub unsafe extern "C" fn strongroom_replace_stream(
         let source = Source::new(read, context)?;
         // SAFETY: by the header's conventions.
         let (store, id, old_key, new_key) = unsafe {
-            (input(store, "store")?, bytes(id, id_len, "id")?, input(old_key, "old_key")?, output(new_key, "new_key")?)
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                output(new_key, "new_key")?,
+            )
         };
-        new_key.set(strongroom_record_key::new(&store.0.replace_reader(id, &old_key.get()?, source)?));
+        new_key.set(strongroom_record_key::new(&store.0.replace_reader(id, &old_key, source)?));
         Ok(())
     })
 }

@@ -85,8 +85,9 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
     })
 }
 
-/// Reads a record key from its text, "srk1" and 58 more characters; `len` is without a NUL byte. A typo, an index key
-/// and all else is STRONGROOM_INVALID_KEY, and the error's message tells them apart.
+/// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
+/// a NUL byte. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the error's message tells
+/// them apart.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_text(
@@ -120,7 +121,7 @@ pub unsafe extern "C" fn strongroom_record_key_to_text(
     })
 }
 
-/// Whether two record keys are the same, in constant time. NULL is like no key.
+/// Whether two record keys are the same, in constant time. NULL and all zeros are like no key, not even each other.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_equal(

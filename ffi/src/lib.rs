@@ -2,13 +2,16 @@
 //!
 //!     strongroom *store = NULL;
 //!     strongroom_record_key key;
-//!     strongroom_buffer data;
+//!     strongroom_buffer data = {NULL, 0};
 //!     strongroom_error error;
 //!
 //!     if (strongroom_open("records.db", NULL, &store, &error) ||
 //!         strongroom_store(store, "id", 2, "data", 4, &key, &error) ||
 //!         strongroom_retrieve(store, "id", 2, &key, &data, &error))
 //!         fprintf(stderr, "%s\n", error.message);
+//!     strongroom_buffer_free(&data);
+//!     strongroom_wipe(&key, sizeof key);
+//!     strongroom_close(store, NULL);
 //!
 //! CONVENTIONS
 //!
@@ -17,7 +20,8 @@
 //! function says otherwise. No failure changes what is stored, unless the status says that this is not known.
 //!
 //! Parameters. The handle comes first, then inputs, then outputs. No pointer may be NULL where nothing is said: NULL is
-//! answered with STRONGROOM_INVALID_ARGUMENT. Bytes are a pointer and a length; (NULL, 0) is a valid empty input. An id
+//! answered with STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
+//! one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. An id
 //! is any 1 to 4,096 bytes; text means its UTF-8 bytes, without a terminator. Paths are ended by a NUL byte. Lengths are
 //! in bytes.
 //!
@@ -25,23 +29,27 @@
 //! strongroom_writer, strongroom_reader) ends with its own close or free function, and the data in a strongroom_buffer
 //! with strongroom_buffer_free, never with free(); all of these take NULL. Keys are plain structs of the caller's.
 //!
-//! Wiping. The library wipes what it frees. Keys and copies of data in the caller's memory are the caller's to wipe:
-//! strongroom_wipe is not optimised away.
+//! Memory. The library wipes what it frees, but not the stacks of threads, on which pieces of data may stay. Keys and
+//! copies of data in the caller's memory are the caller's to wipe: strongroom_wipe is not optimised away. Data for which
+//! there is no memory is STRONGROOM_TOO_LARGE; any other lack of memory ends the process.
 //!
 //! Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
 //! is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
-//! Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED.
+//! Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED. A thread that calls
+//! needs 64 KiB of stack. The library has threads of its own, for long records and for services, which inherit the mask
+//! of signals of the thread that calls.
 //!
-//! Processes. Several processes may use one database. After fork(), a child's use of a handle of its parent's is
-//! answered with STRONGROOM_FORKED, and so is opening a store while such a handle was open at the fork; freeing it is
-//! allowed, and does not touch the store. Open stores after forking, or call exec. A program must not open the database
-//! with another copy of SQLite, such as its own: POSIX locks are lost when one of the two closes the file.
+//! Processes. Several processes may use one database. If a store, reader or writer exists when a process forks, the child
+//! can never open a database, even after freeing its copies; that, and whatever would touch the store, is
+//! STRONGROOM_FORKED there. It may free its copies, whose memory is then not given back. Open stores after forking, or
+//! call exec. A program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost
+//! when one of the two closes the file.
 //!
 //! C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
 //! be called from a signal handler.
 //!
-//! The interface grows: statuses, functions, and members at the end of strongroom_options may be added. Nothing that is
-//! in this header changes its meaning within a major version (before 1.0: a minor version).
+//! The interface grows: statuses (have a default in a switch), functions, and members at the end of strongroom_options
+//! may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
 
 #![allow(non_camel_case_types, reason = "a type has one name in Rust and in C")]
 #![allow(
@@ -53,6 +61,7 @@
 #![allow(unsafe_code, reason = "raw pointers are what C has; `boundary` turns them into references")]
 
 mod boundary;
+mod endpoint;
 
 // In the order of the header.
 pub mod callbacks;

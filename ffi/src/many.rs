@@ -73,7 +73,8 @@ pub struct strongroom_result {
 }
 
 /// Retrieves `count` records from one moment, each with its own outcome, in the same order: `results` has room for
-/// `count`. The returned status is a success also where some results are none.
+/// `count`. Where a record cannot be retrieved, its result says so, and the call succeeds all the same. Where the call
+/// fails, as for a request that no record could have, results are not written.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_many(

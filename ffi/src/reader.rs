@@ -40,8 +40,8 @@ pub unsafe extern "C" fn strongroom_open_record(
     })
 }
 
-/// Reads `size` bytes from the position, which moves on, and gives their number: less at the end of the record, and 0
-/// behind it. Who has come to the end without a failure has read the whole record.
+/// Reads `size` bytes from the position, which moves on, and gives their number: less where the record ends, and 0 at its
+/// end and behind it. Who has come to the end without a failure has read the whole record.
 ///
 /// STRONGROOM_CORRUPT at an altered chunk, each time; before it, fewer bytes than asked for. What is in `data` after a
 /// failure means nothing.

@@ -1,6 +1,6 @@
 //! Records
 //!
-//! Every write is durable when it returns, and whole or not at all.
+//! Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
 
 use std::ffi::c_void;
 use std::mem;
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn strongroom_store_with_key(
 /// Retrieves the data stored under an id, into memory of the library's: free it with strongroom_buffer_free.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also where the record's first 68 bytes were altered; STRONGROOM_CORRUPT
-/// where anything else of it was.
+/// where anything else of it was; STRONGROOM_TOO_LARGE where there is no memory for it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve(
@@ -172,7 +172,7 @@ pub unsafe extern "C" fn strongroom_retrieve_into(
     })
 }
 
-/// Retrieves up to `len` bytes of the data, from the byte `offset` on; what of them is past the end is left out. The
+/// Retrieves up to `len` bytes of the data, any number, from the byte `offset` on; what is past the end is left out. The
 /// length of the data is proved, and only the 16 KiB chunks that are touched are read.
 ///
 /// As strongroom_retrieve; STRONGROOM_CONFLICT where the record is replaced or removed meanwhile.
@@ -198,8 +198,8 @@ pub unsafe extern "C" fn strongroom_retrieve_range(
     })
 }
 
-/// Stores data in place of the record that `old_key` opens, and gives the new version's own key. The old key no longer
-/// opens anything, and no older version opens under the new one.
+/// Stores data in place of the record that `old_key` opens, and gives the new version's own key, also into the same
+/// struct. The old key no longer opens anything, and no older version opens under the new one.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
 /// meanwhile. The record is as it was then.
@@ -221,12 +221,11 @@ pub unsafe extern "C" fn strongroom_replace(
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?,
+                input(old_key, "old_key")?.get()?, // read before the new one is in its place
                 bytes(data, data_len, "data")?,
                 output(new_key, "new_key")?,
             )
         };
-        let old_key = old_key.get()?;
         new_key.set(strongroom_record_key::new(&store.0.replace(id, &old_key, data)?));
         Ok(())
     })

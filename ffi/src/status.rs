@@ -27,7 +27,7 @@ pub enum strongroom_status {
     STRONGROOM_INVALID_ID = 6,
     /// Something of a newer version, or something that the storage cannot do.
     STRONGROOM_UNSUPPORTED = 7,
-    /// More data than a record, this storage, or the buffer given for it may hold.
+    /// More data than a record (4 PiB), this storage, the buffer given for it, or memory can hold.
     STRONGROOM_TOO_LARGE = 8,
     /// The store was made with another index key.
     STRONGROOM_INDEX_KEY_MISMATCH = 9,
@@ -35,15 +35,16 @@ pub enum strongroom_status {
     STRONGROOM_INDEX_KEY_MISSING = 10,
     /// Somebody else replaced or removed the record meanwhile.
     STRONGROOM_CONFLICT = 11,
-    /// A lock or a deadline.
+    /// A lock that another process held for 5 seconds, or a service that did not answer in time. Nothing was changed.
     STRONGROOM_BUSY = 12,
     /// No room. What was stored before is as it was.
     STRONGROOM_STORAGE_FULL = 13,
-    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed.
+    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed. After a write that
+    /// failed so, the handle may be STRONGROOM_POISONED.
     STRONGROOM_STORAGE = 14,
     /// A commit failed, so whether the write took place is not known. Open the store anew and look.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier commit failed, so this handle is not to be trusted. Open the store anew.
+    /// An earlier write or commit failed half way, so this handle is not to be trusted. Open the store anew.
     STRONGROOM_POISONED = 16,
     /// A handle was open when this process was forked from its parent.
     STRONGROOM_FORKED = 17,
@@ -51,7 +52,7 @@ pub enum strongroom_status {
     STRONGROOM_CLOSED = 18,
     /// An argument, or a combination of them, cannot be.
     STRONGROOM_INVALID_ARGUMENT = 19,
-    /// The record is past its time.
+    /// The record is past its time. No function of this version gives it one.
     STRONGROOM_EXPIRED = 20,
     /// A fault that is not the caller's.
     STRONGROOM_INTERNAL = 99,
@@ -69,7 +70,7 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 22] = [
         c"there is a record under this id already: replace it, or choose another id",
     ),
     (STRONGROOM_WRONG_KEY, c"WrongKey", c"the key does not open this record"),
-    (STRONGROOM_CORRUPT, c"Corrupt", c"the record was altered or damaged: restore it from a backup"),
+    (STRONGROOM_CORRUPT, c"Corrupt", c"what is stored was altered or damaged: restore it from a backup"),
     (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are no key"),
     (STRONGROOM_INVALID_ID, c"InvalidId", c"an id has 1 to 4096 bytes"),
     (STRONGROOM_UNSUPPORTED, c"Unsupported", c"not supported by this version or this storage"),
@@ -147,8 +148,8 @@ pub struct strongroom_error {
 impl strongroom_error {
     pub(crate) fn set(&mut self, error: Option<&Error>) {
         self.status = error.map_or(STRONGROOM_OK, strongroom_status::of);
-        // A path may have a NUL byte in it only if it came from Rust.
-        let text = error.map(|error| error.full_message().replace('\0', "?")).unwrap_or_default();
+        // No NUL byte is in it, nor any other that is a command to a terminal.
+        let text = error.map(Error::full_message).unwrap_or_default();
         let mut end = text.len().min(STRONGROOM_ERROR_MESSAGE_SIZE - 1);
         while !text.is_char_boundary(end) {
             end -= 1; // 0 is one

@@ -6,14 +6,15 @@ use std::path::Path;
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
 use crate::boundary::{bytes, input, optional, outcome, output, owned, path};
+use crate::endpoint::{Service, builder_at};
 use crate::key::strongroom_index_key;
 use crate::status::{strongroom_error, strongroom_status};
 
 /// A store of encrypted records. One handle is for all threads of a program.
 pub struct strongroom(pub(crate) Strongroom);
 
-/// In the flags of strongroom_options: open the store only if it is there, so that a typo in a path does not make a new
-/// one, in which nothing is found.
+/// In the flags of strongroom_options: open the store only if it is there (STRONGROOM_INVALID_ARGUMENT otherwise), so that
+/// a typo in a path does not make a new one, in which nothing is found.
 pub const STRONGROOM_MUST_EXIST: u64 = 1;
 
 /// In the flags of strongroom_options: a write that returned may be lost when the power fails (never when the program
@@ -22,34 +23,59 @@ pub const STRONGROOM_RELAXED_DURABILITY: u64 = 2;
 
 /// How to open a store. Set all of it to zero, then `size` to sizeof(strongroom_options), then what you choose:
 ///
-///     strongroom_options options = {0};
+///     strongroom_options options;
+///     memset(&options, 0, sizeof options);
 ///     options.size = sizeof options;
 ///     options.index_key_file = "/run/secrets/index-key";
+///
+/// A flag that the library does not know is STRONGROOM_INVALID_ARGUMENT; a larger struct, of a newer header, is accepted
+/// if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
 #[repr(C)]
 pub struct strongroom_options {
     /// sizeof(strongroom_options): what the caller knows of this struct.
     pub size: usize,
-    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0.
+    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0: for a database.
     pub flags: u64,
-    /// Hides the ids, kept apart from the database: the right choice for production. No file is made beside the
-    /// database then. Or NULL.
+    /// Hides the ids, kept apart from the database: the right choice for production. No file with the key is made beside
+    /// the database then. Or NULL.
     pub index_key: *const strongroom_index_key,
-    /// The file to read the index key from: its text on a line. Or NULL; not both.
+    /// The file to read the index key from: its text on a line. It is not made where it is missing. Or NULL; not both.
     pub index_key_file: *const c_char,
+    /// For a service: the file with the token to show, on a line. Or NULL.
+    pub token_file: *const c_char,
+    /// For a service at https: the authorities to trust, in PEM. NULL for those that the system trusts.
+    pub authorities_file: *const c_char,
+    /// For a service at https: the certificate to show, in PEM, with those between it and the authority. Or NULL.
+    pub client_certificate_file: *const c_char,
+    /// The certificate's private key, in PEM. Or NULL, as the certificate.
+    pub client_key_file: *const c_char,
+    /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a
+    /// long answer may stand still. 0 for 30,000.
+    pub timeout: u64,
 }
 
 /// The largest struct of options that is looked at, to tell a wrong size from one of a later version.
 const MAX_OPTIONS_SIZE: usize = 4096;
 
-/// Opens the SQLite database at `path`, and makes it where there is none. `options` may be NULL.
+/// Opens the SQLite database at `path`, and makes it where there is none (an empty file is one to be made). `options` may
+/// be NULL.
 ///
 /// Without an index key in the options, it is in the file `<path>.index-key`, made together with the database. Back it
 /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can try
-/// out ids.
+/// out ids. While the store is open, `<path>-wal` is a part of it, and `<path>-shm` and `<path>.uploads` lie beside it. To
+/// copy the file or to move it, close the store everywhere first.
 ///
-/// STRONGROOM_INDEX_KEY_MISSING where a database has lost that file, STRONGROOM_INDEX_KEY_MISMATCH where the index key is
-/// another's, STRONGROOM_INVALID_ARGUMENT where `path` is no place for a store, STRONGROOM_UNSUPPORTED for a store or
-/// options of a newer version, STRONGROOM_STORAGE where it cannot be read and written.
+/// A `path` that is a URL is a storage service, which sees sealed records alone: ids, keys and data stay in this process.
+/// It needs an index key in the options, the same for all who share the service.
+///
+///     https://storage.example:8421              TLS 1.3
+///     http://127.0.0.1:8421                     on this machine alone
+///     unix:/run/strongroom/storage.sock         a Unix socket
+///
+/// STRONGROOM_INDEX_KEY_MISSING where a key's file is not there, STRONGROOM_INVALID_KEY where it has none,
+/// STRONGROOM_INDEX_KEY_MISMATCH where the index key is another store's; STRONGROOM_INVALID_ARGUMENT where `path` is no
+/// place for a store, or options do not go with it; STRONGROOM_CORRUPT for a damaged database, STRONGROOM_UNSUPPORTED for
+/// one of a newer version; STRONGROOM_STORAGE where it cannot be read and written, or the service not be reached.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_open(
@@ -63,16 +89,16 @@ pub unsafe extern "C" fn strongroom_open(
         let (path, store, options) =
             unsafe { (crate::boundary::path(path, "path")?, output(store, "store")?, read(options)?) };
         let opened = match options {
-            Some(options) => options.apply(Strongroom::builder().path(path))?.open()?,
-            None => Strongroom::open(path)?,
+            Some(options) => options.builder(path)?.open()?,
+            None => builder_at(path, Service::default())?.open()?,
         };
         store.set(Box::into_raw(Box::new(strongroom(opened))));
         Ok(())
     })
 }
 
-/// Closes the store and frees the handle, also where it returns a failure. Readers and writers that are still there
-/// are to be freed all the same; what needs the store answers STRONGROOM_CLOSED. NULL is allowed.
+/// Closes the store and frees the handle, also where it returns a failure, such as STRONGROOM_FORKED. Readers and writers
+/// that are still there are to be freed all the same. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut strongroom_error) -> strongroom_status {
     outcome(error, || {
@@ -128,10 +154,12 @@ struct Options<'a> {
     flags: u64,
     index_key: Option<&'a strongroom_index_key>,
     index_key_file: Option<&'a Path>,
+    service: Service<'a>,
 }
 
 impl Options<'_> {
-    fn apply(self, mut builder: Builder) -> Result<Builder, Error> {
+    fn builder(self, path: &Path) -> Result<Builder, Error> {
+        let mut builder = builder_at(path, self.service)?;
         if self.flags & !(STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY) != 0 {
             return Err(Error::InvalidArgument("options.flags has a flag that this version does not know".into()));
         }
@@ -165,7 +193,7 @@ unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<
     // SAFETY: every version of the struct starts with its size.
     let size = *unsafe { input(options.cast::<usize>(), "options")? };
     if !(KNOWN..=MAX_OPTIONS_SIZE).contains(&size) {
-        return Err(Error::InvalidArgument("options.size is not sizeof(strongroom_options)".into()));
+        return Err(Error::InvalidArgument("options.size cannot be: set it to sizeof(strongroom_options)".into()));
     }
     // SAFETY: there are `size` bytes.
     let bytes = unsafe { bytes(options.cast(), size, "options")? };
@@ -175,11 +203,19 @@ unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<
     // SAFETY: there are enough bytes, and any are valid members.
     let options = unsafe { input(options, "options")? };
     // SAFETY: by the caller.
-    let (index_key, index_key_file) = unsafe {
-        (
-            optional(options.index_key, |key| input(key, "options.index_key"))?,
-            optional(options.index_key_file, |file| path(file, "options.index_key_file"))?,
-        )
-    };
-    Ok(Some(Options { flags: options.flags, index_key, index_key_file }))
+    let file = |file, name| optional(file, |file| unsafe { path(file, name) });
+    // SAFETY: by the caller.
+    let index_key = optional(options.index_key, |key| unsafe { input(key, "options.index_key") })?;
+    Ok(Some(Options {
+        flags: options.flags,
+        index_key,
+        index_key_file: file(options.index_key_file, "options.index_key_file")?,
+        service: Service {
+            token_file: file(options.token_file, "options.token_file")?,
+            authorities_file: file(options.authorities_file, "options.authorities_file")?,
+            client_certificate_file: file(options.client_certificate_file, "options.client_certificate_file")?,
+            client_key_file: file(options.client_key_file, "options.client_key_file")?,
+            timeout: options.timeout,
+        },
+    }))
 }

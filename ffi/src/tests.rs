@@ -187,6 +187,9 @@ fn a_panic_becomes_a_status() {
         strongroom_create_record(store, id, id_len, &raw mut writer, &raw mut error),
         strongroom_create_record_with_key(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
         strongroom_replace_record(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
+        strongroom_replace_record_with_key(
+            store, id, id_len, &raw const key, &raw const other, &raw mut writer, &raw mut error
+        ),
         strongroom_writer_write(writer, data, data_len, &raw mut error),
         strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
         strongroom_reader_len(reader, &raw mut long_len, &raw mut error),

@@ -14,18 +14,21 @@ use crate::store::strongroom;
 
 /// A record on its way into a store. Freed before it is finished, it leaves nothing.
 pub struct strongroom_writer {
-    /// `None` once it is finished, or a finish failed.
-    writer: Option<RecordWriter>,
+    /// Or why it is of no more use.
+    writer: Result<RecordWriter, &'static str>,
 }
 
 impl strongroom_writer {
     fn new(writer: RecordWriter) -> *mut Self {
-        Box::into_raw(Box::new(Self { writer: Some(writer) }))
+        Box::into_raw(Box::new(Self { writer: Ok(writer) }))
     }
 }
 
-fn finished() -> Error {
-    Error::InvalidArgument("the writer is finished already".into())
+const FINISHED: &str = "the writer is finished already";
+const FAILED: &str = "an earlier write of this record failed: start it again";
+
+fn spent(why: &'static str) -> Error {
+    Error::InvalidArgument(why.into())
 }
 
 /// Starts to store a record under a new id. The key comes with strongroom_writer_finish; before it, nothing of the record
@@ -50,7 +53,8 @@ pub unsafe extern "C" fn strongroom_create_record(
     })
 }
 
-/// The same under a key that the caller made and wrote down.
+/// The same under a key that the caller made and wrote down. Unlike strongroom_store_with_key, it does not succeed a
+/// second time: after a lost outcome, open the record under this key, and look.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_create_record_with_key(
@@ -94,7 +98,38 @@ pub unsafe extern "C" fn strongroom_replace_record(
     })
 }
 
-/// Writes data, all of it. A write that fails is final: later ones fail too.
+/// The same under a new key that the caller made and wrote down.
+///
+/// As strongroom_replace_with_key, but for repetition: see strongroom_create_record_with_key.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace_record_with_key(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    new_key: *const strongroom_record_key,
+    writer: *mut *mut strongroom_writer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, new_key, writer) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?,
+                input(new_key, "new_key")?,
+                output(writer, "writer")?,
+            )
+        };
+        writer.set(strongroom_writer::new(store.0.replace_record_with_key(id, &old_key.get()?, &new_key.get()?)?));
+        Ok(())
+    })
+}
+
+/// Writes data, all of it. A write that fails, for whatever reason, is final: later ones and strongroom_writer_finish are
+/// STRONGROOM_INVALID_ARGUMENT. Data is gathered: a storage that fails, or a store that is closed, may show only later.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_writer_write(
@@ -105,9 +140,13 @@ pub unsafe extern "C" fn strongroom_writer_write(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (writer, data) = unsafe { (exclusive(writer, "writer")?, bytes(data, len, "data")?) };
-        let writer = writer.writer.as_mut().ok_or_else(finished)?;
-        writer.write_all(data).map_err(crate::boundary::io_error)
+        let (writer, data) = unsafe { (exclusive(writer, "writer")?, bytes(data, len, "data")) };
+        let open = writer.writer.as_mut().map_err(|why| spent(why))?;
+        let written = data.and_then(|data| open.write_all(data).map_err(crate::boundary::io_error));
+        if written.is_err() {
+            writer.writer = Err(FAILED);
+        }
+        written
     })
 }
 
@@ -123,7 +162,7 @@ pub unsafe extern "C" fn strongroom_writer_key(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let (writer, key) = unsafe { (input(writer, "writer")?, output(key, "key")?) };
-        let writer = writer.writer.as_ref().ok_or_else(finished)?;
+        let writer = writer.writer.as_ref().map_err(|why| spent(why))?;
         key.set(strongroom_record_key::new(writer.key()));
         Ok(())
     })
@@ -132,8 +171,7 @@ pub unsafe extern "C" fn strongroom_writer_key(
 /// Ends the record: it is there, whole and durable, when this returns. Gives its key; `key` may be NULL for callers who
 /// have it. The writer is of no more use, also after a failure, and is still to be freed.
 ///
-/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster, STRONGROOM_INVALID_ARGUMENT where an
-/// earlier write failed.
+/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_writer_finish(
@@ -145,7 +183,8 @@ pub unsafe extern "C" fn strongroom_writer_finish(
         // SAFETY: by the header's conventions.
         let (writer, key) =
             unsafe { (exclusive(writer, "writer")?, optional(key, |key| output(key.cast_mut(), "key"))?) };
-        let made = writer.writer.take().ok_or_else(finished)?.finish()?;
+        let open = std::mem::replace(&mut writer.writer, Err(FINISHED));
+        let made = open.map_err(spent)?.finish()?;
         if let Some(key) = key {
             key.set(strongroom_record_key::new(&made));
         }

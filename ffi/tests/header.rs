@@ -87,7 +87,7 @@ fn header() -> String {
 #include <stddef.h>
 #include <stdint.h>
 
-/* A warning where the result of a function is not looked at. */
+/* A warning where the result of a function is not looked at. In GNU C, a cast to void does not silence it: an if does. */
 #if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 #define STRONGROOM_MUST_USE [[nodiscard]]
 #elif defined(__GNUC__)

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod endpoint;
 mod error;
 mod key;
 mod record;

@@ -4,31 +4,44 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyType};
-use strongroom::{Durability, Error, RecordKey};
+use pyo3::types::{PyBytes, PyList, PyString, PyType};
+use strongroom::{Durability, Error, RecordKey, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, write_into};
+use crate::endpoint::{Service, builder_at, token_text};
 use crate::error::Failure;
 use crate::key::{IndexKey, Key};
 use crate::record::{NativeReader, NativeWriter};
 
 /// Open the store at ``path``, and make it where there is none.
 ///
-/// :param path: The SQLite database, on a local disk.
-/// :param index_key: What hides the ids, kept apart from the database: the right choice for production. By default it
-///     is in the file ``<path>.index-key``, made together with the database.
+/// :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
+///     this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+/// :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
+///     a service. By default it is in the file ``<path>.index-key``, made together with the database.
 /// :param index_key_file: A file with the index key instead.
-/// :param must_exist: Open the store only if it is there.
+/// :param must_exist: Open the database only if it is there.
 /// :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
-///     the process, and a power cut may undo the last ones.
-/// :raises IndexKeyMissingError: The store has lost its index key's file.
+///     the process, and a power cut may undo the last ones. For a database.
+/// :param token: What a service wants to see, ``srt1...``.
+/// :param token_file: A file with the token instead.
+/// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
+/// :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
+/// :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
+/// :raises IndexKeyMissingError: The index key's file is not there.
 /// :raises IndexKeyMismatchError: The index key is another store's.
-/// :raises InvalidArgumentError: The path is no place for a store, or a second copy of SQLite in this process uses it.
+/// :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
+///     an argument does not go with it.
+/// :raises CorruptRecordError: The database is damaged.
 /// :raises UnsupportedError: The store is of a newer version.
 /// :raises ForkedError: A store was open when this process was forked.
-/// :raises StorageError: The database cannot be read and written.
+/// :raises StorageError: The database cannot be read and written, or the service not be reached.
 #[pyfunction]
-#[pyo3(signature = (path, *, index_key=None, index_key_file=None, must_exist=false, durability="full"))]
+#[pyo3(signature = (
+    path, *, index_key=None, index_key_file=None, must_exist=false, durability="full",
+    token=None, token_file=None, authorities=None, client_certificate=None, timeout=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
 pub(crate) fn open(
     py: Python<'_>,
     path: PathBuf,
@@ -36,13 +49,19 @@ pub(crate) fn open(
     index_key_file: Option<PathBuf>,
     must_exist: bool,
     durability: &str,
+    token: Option<&Bound<'_, PyString>>,
+    token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
+    timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
-    let durability = match durability {
-        "full" => Durability::Full,
-        "relaxed" => Durability::Relaxed,
+    let service = Service { token: token_text(token)?, token_file, authorities, client_certificate, timeout };
+    let mut builder = builder_at(path, service)?;
+    match durability {
+        "full" => {}
+        "relaxed" => builder = builder.durability(Durability::Relaxed),
         _ => return Err(Error::InvalidArgument("durability is \"full\" or \"relaxed\"".into()).into()),
-    };
-    let mut builder = strongroom::Strongroom::builder().path(path).durability(durability);
+    }
     if let Some(key) = index_key {
         builder = builder.index_key(IndexKey::copy(key.get().inner())?);
     }
@@ -257,9 +276,49 @@ impl Strongroom {
     ///
     /// :raises AlreadyExistsError: A record has this id.
     fn create_record<'py>(&self, py: Python<'py>, id: Id<'_>) -> Result<Bound<'py, PyAny>, Failure> {
-        static WRITER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-        let writer = py.detach(|| self.0.create_record(id))?;
-        Ok(WRITER.import(py, "strongroom._records", "RecordWriter")?.call1((NativeWriter::new(writer),))?)
+        record_writer(py, py.detach(|| self.0.create_record(id))?)
+    }
+
+    /// The same under a key that the caller made and wrote down.
+    ///
+    /// :raises AlreadyExistsError: A record has this id.
+    fn create_record_with_key<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+    ) -> Result<Bound<'py, PyAny>, Failure> {
+        let key = key.get().inner();
+        record_writer(py, py.detach(|| self.0.create_record_with_key(id, key))?)
+    }
+
+    /// Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
+    /// has the new version's own key. The old version stays until the new one is finished.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it.
+    fn replace_record<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+    ) -> Result<Bound<'py, PyAny>, Failure> {
+        let key = key.get().inner();
+        record_writer(py, py.detach(|| self.0.replace_record(id, key))?)
+    }
+
+    /// The same under a new key that the caller made and wrote down.
+    ///
+    /// :raises InvalidArgumentError: Both keys are one.
+    fn replace_record_with_key<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+        new_key: &Bound<'_, Key>,
+    ) -> Result<Bound<'py, PyAny>, Failure> {
+        let (key, new_key) = (key.get().inner(), new_key.get().inner());
+        record_writer(py, py.detach(|| self.0.replace_record_with_key(id, key, new_key))?)
     }
 
     /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
@@ -290,6 +349,12 @@ impl Strongroom {
     fn __repr__(&self) -> &'static str {
         "<strongroom.Strongroom>"
     }
+}
+
+/// A `RecordWriter` of Python's.
+fn record_writer(py: Python<'_>, writer: RecordWriter) -> Result<Bound<'_, PyAny>, Failure> {
+    static WRITER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    Ok(WRITER.import(py, "strongroom._records", "RecordWriter")?.call1((NativeWriter::new(writer),))?)
 }
 
 /// The size of a store.

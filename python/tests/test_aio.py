@@ -45,8 +45,16 @@ def test_all_operations(path: Path) -> None:
             assert await store.retrieve("written", writer.key) == b"data"
             writer = await store.create_record("finished")
             assert await store.retrieve("finished", await writer.finish()) == b""
+            made, newer = Key.generate(), Key.generate()
+            async with await store.create_record_with_key("made", made) as writer:
+                await writer.write(b"made")
+            async with await store.replace_record_with_key("made", made, newer) as writer:
+                await writer.write(b"newer")
+            async with await store.replace_record("made", newer) as writer:
+                await writer.write(b"newest")
+            assert await store.retrieve("made", writer.key) == b"newest"
             await store.maintain()
-            assert (await store.stats()).records == 6
+            assert (await store.stats()).records == 7
         with pytest.raises(strongroom.ClosedError):
             await store.stats()
 

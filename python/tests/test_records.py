@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import strongroom
 from conftest import SIZES, pattern
-from strongroom import Strongroom
+from strongroom import Key, Strongroom
 
 
 @pytest.mark.parametrize("size", [*SIZES, 3_000_000])
@@ -31,6 +31,28 @@ def test_write_and_read(store: Strongroom, size: int) -> None:
         assert reader.read() == reader.read(5) == b""
         assert reader.tell() == size
     assert reader.closed
+
+
+def test_replace_piece_by_piece(store: Strongroom) -> None:
+    key, made, newer = Key.generate(), Key.generate(), Key.generate()
+    with store.create_record_with_key("id", key) as file:
+        file.write(b"first")
+    assert file.key == key
+    with pytest.raises(strongroom.AlreadyExistsError):
+        store.create_record_with_key("id", key)
+    with pytest.raises(strongroom.WrongKeyError):
+        store.replace_record("id", made)
+    with store.replace_record_with_key("id", key, made) as file:
+        file.write(pattern(3_000_000))
+        assert store.retrieve("id", key) == b"first"  # until it is finished
+    assert store.retrieve("id", made) == pattern(3_000_000)
+    with pytest.raises(ZeroDivisionError), store.replace_record("id", made):
+        _ = 1 / 0
+    with store.replace_record("id", made) as file, pytest.raises(strongroom.InvalidArgumentError):
+        store.replace_record_with_key("id", newer, newer)
+    assert store.retrieve("id", file.key) == b""
+    with pytest.raises(strongroom.NotFoundError):
+        store.replace_record("other", file.key)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

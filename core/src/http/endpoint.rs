@@ -23,6 +23,8 @@ use super::connector::Place;
 const TOKEN_LEN: usize = 4096;
 /// How long a call may take, unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// A moment that is centuries away cannot be told.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A service over HTTP: its address, and what proves both sides.
 ///
@@ -132,10 +134,10 @@ impl Endpoint {
     }
 
     /// How long a call may take with all its repetitions until its answer begins, and how long an answer or a request that
-    /// is long may stand still: 30 seconds unless said otherwise. A third of it is for a service that cannot be reached, and for
-    /// one attempt.
+    /// is long may stand still: 30 seconds unless said otherwise, a day at most. A third of it is for a service that cannot be
+    /// reached, and for one attempt.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 

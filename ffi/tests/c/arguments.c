@@ -171,6 +171,8 @@ static void streams(void) {
     strongroom_writer *writer = NULL;
     strongroom_reader *reader = NULL;
     uint64_t whole = 0;
+    strongroom_record_key other;
+    CHECK_OK(strongroom_record_key_generate(&other, &error));
     REFUSED(strongroom_create_record(NULL, "new", 3, &writer, &error));
     REFUSED(strongroom_create_record(store, NULL, 3, &writer, &error));
     REFUSED(strongroom_create_record(store, "new", SIZE_MAX, &writer, &error));
@@ -183,15 +185,30 @@ static void streams(void) {
     REFUSED(strongroom_replace_record(store, NULL, 2, &key, &writer, &error));
     REFUSED(strongroom_replace_record(store, ID, 2, NULL, &writer, &error));
     REFUSED(strongroom_replace_record(store, ID, 2, &key, NULL, &error));
+    REFUSED(strongroom_replace_record_with_key(NULL, ID, 2, &key, &other, &writer, &error));
+    REFUSED(strongroom_replace_record_with_key(store, NULL, 2, &key, &other, &writer, &error));
+    REFUSED(strongroom_replace_record_with_key(store, ID, 2, NULL, &other, &writer, &error));
+    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, NULL, &writer, &error));
+    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, &other, NULL, &error));
+    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, &key, &writer, &error));
     CHECK(writer == NULL);
 
     CHECK_OK(strongroom_create_record(store, "new", 3, &writer, &error));
     REFUSED(strongroom_writer_write(NULL, "data", 4, &error));
-    REFUSED(strongroom_writer_write(writer, NULL, 4, &error));
-    REFUSED(strongroom_writer_write(writer, "data", SIZE_MAX, &error));
     REFUSED(strongroom_writer_key(NULL, &unwritten, &error));
     REFUSED(strongroom_writer_key(writer, NULL, &error));
     REFUSED(strongroom_writer_finish(NULL, &unwritten, &error));
+    CHECK_OK(strongroom_writer_write(writer, "data", 4, &error));
+    // A write that fails is final, also for these reasons.
+    REFUSED(strongroom_writer_write(writer, NULL, 4, &error));
+    REFUSED(strongroom_writer_write(writer, "data", 4, &error));
+    CHECK(strstr(error.message, "an earlier write") != NULL);
+    REFUSED(strongroom_writer_finish(writer, &unwritten, &error));
+    CHECK(strstr(error.message, "an earlier write") != NULL);
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_create_record(store, "new", 3, &writer, &error));
+    REFUSED(strongroom_writer_write(writer, "data", SIZE_MAX, &error));
+    REFUSED(strongroom_writer_finish(writer, &unwritten, &error));
     strongroom_writer_free(writer);
 
     REFUSED(strongroom_open_record(NULL, ID, 2, &key, &reader, &error));

@@ -61,6 +61,19 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK_OK(strongroom_writer_write(writer, "short", 5, &error));
     CHECK_OK(strongroom_writer_finish(writer, &key, &error));
     strongroom_writer_free(writer);
+    CHECK_OK(strongroom_record_key_generate(&before, &error));
+    CHECK_OK(strongroom_replace_record_with_key(store, "streamed", 8, &key, &before, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, "shorter", 7, &error));
+    CHECK_OK(strongroom_retrieve(store, "streamed", 8, &key, &whole, &error));
+    CHECK(whole.len == 5);
+    strongroom_buffer_free(&whole);
+    CHECK_OK(strongroom_writer_finish(writer, &key, &error));
+    strongroom_writer_free(writer);
+    CHECK(strongroom_record_key_equal(&before, &key));
+    CHECK_OK(strongroom_retrieve(store, "streamed", 8, &before, &whole, &error));
+    CHECK(whole.len == 7 && memcmp(whole.data, "shorter", 7) == 0);
+    strongroom_buffer_free(&whole);
+    CHECK_OK(strongroom_record_key_generate(&before, &error));
     CHECK_OK(strongroom_reader_seek(reader, 2000000, &error));
     CHECK_STATUS(STRONGROOM_CONFLICT, strongroom_reader_read(reader, buffer, 100, &read, &error));
     strongroom_reader_free(reader);
@@ -156,7 +169,7 @@ static void functions(strongroom *store, const uint8_t *data) {
     source = whole;
     source.at = LEN - 3;
     old_key = key;
-    CHECK_OK(strongroom_replace_stream(store, "played", 6, &old_key, play, &source, &key, &error));
+    CHECK_OK(strongroom_replace_stream(store, "played", 6, &key, play, &source, &key, &error)); // into the same struct
     sink = whole;
     CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_retrieve_stream(store, "played", 6, &old_key, record, &sink, &error));
     sink.at = LEN - 3;

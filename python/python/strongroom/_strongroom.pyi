@@ -21,22 +21,35 @@ def open(
     index_key_file: str | os.PathLike[str] | None = None,
     must_exist: bool = False,
     durability: Literal["full", "relaxed"] = "full",
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    timeout: float | None = None,
 ) -> Strongroom:
     """Open the store at ``path``, and make it where there is none.
 
-    :param path: The SQLite database, on a local disk.
-    :param index_key: What hides the ids, kept apart from the database: the right choice for production. By default it
-        is in the file ``<path>.index-key``, made together with the database.
+    :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
+        this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+    :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
+        a service. By default it is in the file ``<path>.index-key``, made together with the database.
     :param index_key_file: A file with the index key instead.
-    :param must_exist: Open the store only if it is there.
+    :param must_exist: Open the database only if it is there.
     :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
-        the process, and a power cut may undo the last ones.
-    :raises IndexKeyMissingError: The store has lost its index key's file.
+        the process, and a power cut may undo the last ones. For a database.
+    :param token: What a service wants to see, ``srt1...``.
+    :param token_file: A file with the token instead.
+    :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
+    :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
+    :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
+    :raises IndexKeyMissingError: The index key's file is not there.
     :raises IndexKeyMismatchError: The index key is another store's.
-    :raises InvalidArgumentError: The path is no place for a store, or a second copy of SQLite in this process uses it.
+    :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
+        an argument does not go with it.
+    :raises CorruptRecordError: The database is damaged.
     :raises UnsupportedError: The store is of a newer version.
     :raises ForkedError: A store was open when this process was forked.
-    :raises StorageError: The database cannot be read and written.
+    :raises StorageError: The database cannot be read and written, or the service not be reached.
     """
 
 @final
@@ -253,6 +266,26 @@ class Strongroom:
         """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
 
         :raises AlreadyExistsError: A record has this id.
+        """
+
+    def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
+        """The same under a key that the caller made and wrote down.
+
+        :raises AlreadyExistsError: A record has this id.
+        """
+
+    def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
+        """Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
+        has the new version's own key. The old version stays until the new one is finished.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it.
+        """
+
+    def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
+        """The same under a new key that the caller made and wrote down.
+
+        :raises InvalidArgumentError: Both keys are one.
         """
 
     def stats(self) -> Stats:

@@ -47,6 +47,11 @@ async def open(
     index_key_file: str | os.PathLike[str] | None = None,
     must_exist: bool = False,
     durability: Literal["full", "relaxed"] = "full",
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    timeout: float | None = None,
 ) -> Strongroom:
     """Open a store, as :func:`strongroom.open` does."""
     store = await asyncio.to_thread(
@@ -56,6 +61,11 @@ async def open(
         index_key_file=index_key_file,
         must_exist=must_exist,
         durability=durability,
+        token=token,
+        token_file=token_file,
+        authorities=authorities,
+        client_certificate=client_certificate,
+        timeout=timeout,
     )
     return Strongroom(store)
 
@@ -141,6 +151,18 @@ class Strongroom:
     async def create_record(self, id: str | Buffer) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record`."""
         return RecordWriter(await asyncio.to_thread(self._store.create_record, id))
+
+    async def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
+        """As :meth:`strongroom.Strongroom.create_record_with_key`."""
+        return RecordWriter(await asyncio.to_thread(self._store.create_record_with_key, id, key))
+
+    async def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
+        """As :meth:`strongroom.Strongroom.replace_record`."""
+        return RecordWriter(await asyncio.to_thread(self._store.replace_record, id, key))
+
+    async def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
+        """As :meth:`strongroom.Strongroom.replace_record_with_key`."""
+        return RecordWriter(await asyncio.to_thread(self._store.replace_record_with_key, id, key, new_key))
 
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
 
 use super::error::{Fault, Outcome};
 use super::{Durability, profile};
@@ -13,6 +13,9 @@ use crate::storage::Error;
 const APPLICATION_ID: i32 = 0x5352_4f4d;
 /// The schema's version, SQLite's `user_version`.
 const SCHEMA_VERSION: i32 = 1;
+
+/// The bytes of the smallest database that is not empty.
+const SMALLEST: u64 = 512;
 
 /// Bytes of a page, chosen when a database is made. Larger ones cost small writes, smaller ones cost large values.
 pub(super) const PAGE_SIZE: i32 = 8192;
@@ -65,6 +68,10 @@ pub(super) fn open_database(path: &Path, durability: Durability, may_create: boo
     if !existed && !may_create {
         return Err(missing().into());
     }
+    // SQLite takes some of these for new ones. It has never made one: its smallest page is larger.
+    if path.metadata().is_ok_and(|file| (1..SMALLEST).contains(&file.len())) {
+        return Err(not_ours(path));
+    }
     let wal_existed = with_suffix(path, "-wal").exists();
     let flag = if may_create { OpenFlags::SQLITE_OPEN_CREATE } else { OpenFlags::empty() };
     let mut connection = connect(path, flag)?;
@@ -101,7 +108,11 @@ fn connect(path: &Path, create: OpenFlags) -> Outcome<Connection> {
     // No SQLITE_OPEN_URI: a path is a path.
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW | create;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| failed(path, error))?;
+    let connection = Connection::open_with_flags(path, flags).map_err(|error| match error {
+        // The text beside the code has the path once more.
+        rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
+        error => failed(path, error),
+    })?;
     profile::protect(&connection)?;
     Ok(connection)
 }
@@ -114,21 +125,19 @@ enum Identity {
 
 /// Whose database this is, by reading alone. The transaction makes it one look: another process may be making it.
 fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Identity> {
-    let not_ours = || {
-        let text =
-            format!("{} is not a Strongroom database; it was left as it is. Choose another path", path.display());
-        Fault(Error::InvalidArgument(text.into()))
-    };
     let read = |pragma| {
-        profile::get::<i32>(transaction, pragma).map_err(|Fault(error)| match error {
-            Error::Corrupt => not_ours(),
-            Error::Backend(source) => failed(path, source).into(),
-            other => other.into(),
+        let value = transaction.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        value.map_err(|error| match (error.sqlite_error_code(), Fault::from(error)) {
+            (Some(ErrorCode::NotADatabase), _) => not_ours(path),
+            (_, Fault(Error::Backend(source))) => failed(path, source).into(),
+            // A database's pages are not all there, say: damage, whoever's it is.
+            (_, other) => other,
         })
     };
     match (read("application_id")?, read("user_version")?) {
         (APPLICATION_ID, SCHEMA_VERSION) if schema(transaction)? == our_schema()? => Ok(Identity::Ours),
-        (APPLICATION_ID, version) if version != SCHEMA_VERSION => {
+        (APPLICATION_ID, SCHEMA_VERSION) => Err(Error::Corrupt.into()),
+        (APPLICATION_ID, version) => {
             let text = format!(
                 "{} has schema version {version}, and this program knows {SCHEMA_VERSION}: use a newer Strongroom",
                 path.display()
@@ -136,8 +145,18 @@ fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Identity> {
             Err(Error::Unsupported(text.into()).into())
         }
         (0, 0) if read("schema_version")? == 0 => Ok(Identity::Empty),
-        _ => Err(not_ours()),
+        _ => Err(not_ours(path)),
     }
+}
+
+/// What is damaged in its very first bytes cannot be told from what was never a store.
+fn not_ours(path: &Path) -> Fault {
+    let text = format!(
+        "{} is not a Strongroom database, or is damaged from its first bytes on; it was left as it is. Choose another \
+         path, or restore it from a backup",
+        path.display()
+    );
+    Error::InvalidArgument(text.into()).into()
 }
 
 /// All tables, indexes, views and triggers, but for what SQLite's `ANALYZE` makes: a view or a trigger in the place of a

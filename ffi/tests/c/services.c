@@ -1,0 +1,288 @@
+// Stores behind a storage service: the program that STRONGROOM_PROGRAM names serves, on a Unix socket and with TLS. The
+// certificates are in the folder that the first argument names.
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "testsupport.h"
+
+enum { LEN = 3 * 1000 * 1000 };
+
+static strongroom_error error;
+static strongroom_index_key index_key;
+static char https[64];
+
+static strongroom_options options_with(const char *token_file) {
+    strongroom_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.index_key = &index_key;
+    options.token_file = token_file;
+    return options;
+}
+
+static void run(const char *format, const char *value) {
+    char command[4096];
+    CHECK(snprintf(command, sizeof command, format, value) < (int)sizeof command);
+    CHECK(system(command) == 0);
+}
+
+// Starts the service, and notes its URL as soon as it listens.
+static pid_t serve(const char *program) {
+    run("%s token new --scopes storage --tokens tokens >token", program);
+    run("%s token new --scopes storage >other-token", program);
+    const pid_t service = fork();
+    CHECK(service >= 0);
+    if (service == 0) {
+        CHECK(freopen("log", "w", stderr) != NULL);
+        execl(program, program, "serve-storage", "--store", "served.db", "--listen", "unix:socket", "--listen",
+              "127.0.0.1:0", "--tokens", "tokens", "--tls-certificate", "server.pem", "--tls-key", "server.key",
+              "--tls-client-authorities", "authority.pem", (char *)NULL);
+        exit(1);
+    }
+    for (int i = 0; i < 600 && https[0] == 0; i++) {
+        char log[4096] = "";
+        FILE *file = fopen("log", "r");
+        if (file != NULL) {
+            log[fread(log, 1, sizeof log - 1, file)] = 0;
+            fclose(file);
+        }
+        const char *address = strstr(log, "127.0.0.1:");
+        if (address != NULL)
+            snprintf(https, sizeof https, "https://127.0.0.1:%d", atoi(address + strlen("127.0.0.1:")));
+        usleep(50 * 1000);
+    }
+    CHECK(https[0] != 0);
+    return service;
+}
+
+static void all_operations(const char *url, strongroom_options options, const uint8_t *data) {
+    strongroom *store = NULL;
+    strongroom_record_key key, keys[2];
+    strongroom_buffer found;
+    strongroom_writer *writer = NULL;
+    strongroom_reader *reader = NULL;
+    size_t len = 0;
+    bool flag = false;
+    uint8_t *buffer = (uint8_t *)malloc(LEN);
+    CHECK(buffer != NULL);
+
+    CHECK_OK(strongroom_open(url, &options, &store, &error));
+    for (size_t i = 0; i < COUNT(SIZES); i++) {
+        CHECK_OK(strongroom_store(store, "id", 2, data, SIZES[i], &key, &error));
+        CHECK_STATUS(STRONGROOM_ALREADY_EXISTS, strongroom_store(store, "id", 2, data, 1, &keys[0], &error));
+        CHECK_OK(strongroom_retrieve(store, "id", 2, &key, &found, &error));
+        CHECK(found.len == SIZES[i] && memcmp(found.data, data, found.len) == 0);
+        strongroom_buffer_free(&found);
+        CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_retrieve(store, "id", 2, (const strongroom_record_key *)&index_key,
+                                                               &found, &error));
+        CHECK_OK(strongroom_replace(store, "id", 2, &key, "new", 3, &key, &error));
+        CHECK_OK(strongroom_delete(store, "id", 2, &key, &error));
+        CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, "id", 2, &key, &found, &error));
+    }
+    const strongroom_item items[] = {{"one", 3, "1", 1}, {"two", 3, "2", 1}};
+    CHECK_OK(strongroom_store_many(store, items, 2, keys, &error));
+    CHECK_OK(strongroom_erase(store, "one", 3, &flag, &error));
+    CHECK(flag);
+
+    CHECK_OK(strongroom_create_record(store, "long", 4, &writer, &error));
+    for (size_t from = 0; from < LEN; from += 100000)
+        CHECK_OK(strongroom_writer_write(writer, data + from, 100000, &error));
+    CHECK_OK(strongroom_writer_finish(writer, &key, &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_create_record(store, "dropped", 7, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_contains(store, "dropped", 7, &flag, &error));
+    CHECK(!flag);
+    CHECK_OK(strongroom_close(store, &error));
+
+    // What was written is there for another handle, and nothing is for another index key.
+    CHECK_OK(strongroom_open(url, &options, &store, &error));
+    CHECK_OK(strongroom_retrieve_into(store, "long", 4, &key, buffer, LEN, &len, &error));
+    CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
+    memset(buffer, 0, LEN);
+    CHECK_OK(strongroom_open_record(store, "long", 4, &key, &reader, &error));
+    CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
+    CHECK_OK(strongroom_delete(store, "long", 4, &key, &error));
+    CHECK_OK(strongroom_reader_seek(reader, 0, &error));
+    CHECK_STATUS(STRONGROOM_CONFLICT, strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    CHECK_OK(strongroom_close(store, &error));
+    CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    strongroom_reader_free(reader);
+    CHECK_OK(strongroom_open(url, &options, &store, &error));
+    CHECK_OK(strongroom_delete(store, "two", 3, &keys[1], &error));
+    CHECK_OK(strongroom_close(store, &error));
+
+    strongroom_index_key other;
+    CHECK_OK(strongroom_index_key_generate(&other, &error));
+    options.index_key = &other;
+    CHECK_STATUS(STRONGROOM_INDEX_KEY_MISMATCH, strongroom_open(url, &options, &store, &error));
+    free(buffer);
+}
+
+static void what_is_refused(void) {
+    strongroom *store = NULL;
+    strongroom_options options = options_with("other-token");
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
+    CHECK(strstr(error.message, "token") != NULL);
+    options.token_file = NULL;
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
+    options.token_file = "no-file";
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
+    CHECK(strstr(error.message, "token") != NULL);
+
+    // The service's authority is not the system's, and it wants to see a certificate.
+    options = options_with("token");
+    options.timeout = 2000;
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open(https, &options, &store, &error));
+    options.authorities_file = "authority.pem";
+    CHECK(strongroom_open(https, &options, &store, &error) != STRONGROOM_OK);
+    options.client_certificate_file = "client.pem";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
+    CHECK(strstr(error.message, "both") != NULL);
+
+    options = options_with("token");
+    options.index_key = NULL;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
+    CHECK(strstr(error.message, "index key") != NULL);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", NULL, &store, &error));
+    const uint64_t flags[] = {STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY};
+    for (size_t i = 0; i < COUNT(flags); i++) {
+        options = options_with("token");
+        options.flags = flags[i];
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
+    }
+    options = options_with("token");
+    options.authorities_file = "authority.pem";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
+    options = options_with("token");
+    const char *const urls[] = {"http://192.0.2.1:8421", "https://", "unix:", "https://127.0.0.1:1/path"};
+    for (size_t i = 0; i < COUNT(urls); i++)
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(urls[i], &options, &store, &error));
+
+    // None of the options is for a database.
+    for (int i = 0; i < 5; i++) {
+        options = options_with(i == 0 ? "token" : NULL);
+        options.authorities_file = i == 1 ? "authority.pem" : NULL;
+        options.client_certificate_file = i == 2 ? "client.pem" : NULL;
+        options.client_key_file = i == 3 ? "client.key" : NULL;
+        options.timeout = i == 4;
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("local.db", &options, &store, &error));
+    }
+    CHECK(store == NULL && access("local.db", F_OK) != 0);
+}
+
+static double seconds(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+// A service that is not there, and one that takes connections and says nothing: both are told long before the 30 seconds
+// that are the default.
+static void in_time(void) {
+    strongroom *store = NULL;
+    strongroom_options options = options_with("token");
+    options.timeout = 300;
+    const double start = seconds();
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:no-socket", &options, &store, &error));
+
+    struct sockaddr_un address = {AF_UNIX, "silent"};
+    const int silent = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(silent >= 0 && bind(silent, (const struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(silent, 5) == 0);
+    CHECK_STATUS(STRONGROOM_BUSY, strongroom_open("unix:silent", &options, &store, &error));
+    close(silent);
+    CHECK(seconds() - start < 20);
+    options.timeout = UINT64_MAX;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("http://192.0.2.1:1", &options, &store, &error));
+}
+
+// The child is refused, may free what it has, and may open a service of its own.
+static void forked(const uint8_t *data) {
+    strongroom *store = NULL, *own = NULL;
+    strongroom_record_key key, new_key;
+    strongroom_writer *writer = NULL;
+    strongroom_reader *reader = NULL;
+    strongroom_buffer found;
+    size_t len = 0;
+    uint8_t *buffer = (uint8_t *)malloc(LEN);
+    CHECK(buffer != NULL);
+    strongroom_options options = options_with("token");
+    CHECK_OK(strongroom_open("unix:socket", &options, &store, &error));
+    CHECK_OK(strongroom_store(store, "id", 2, data, LEN, &key, &error));
+    CHECK_OK(strongroom_open_record(store, "id", 2, &key, &reader, &error));
+    CHECK_OK(strongroom_reader_read(reader, buffer, 1000000, &len, &error));
+    CHECK_OK(strongroom_create_record(store, "written", 7, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
+
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_store(store, "child", 5, "data", 4, &new_key, &error));
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_retrieve(store, "id", 2, &key, &found, &error));
+        strongroom_status status = STRONGROOM_OK;
+        for (int i = 0; i < 3 && status == STRONGROOM_OK; i++)
+            status = strongroom_reader_read(reader, buffer, LEN, &len, &error);
+        CHECK(status == STRONGROOM_OK || status == STRONGROOM_FORKED);
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_writer_finish(writer, &new_key, &error));
+        strongroom_reader_free(reader);
+        strongroom_writer_free(writer);
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_close(store, &error));
+        CHECK_OK(strongroom_open("unix:socket", &options, &own, &error));
+        CHECK_OK(strongroom_store(own, "child", 5, "data", 4, &new_key, &error));
+        CHECK_OK(strongroom_close(own, &error));
+        execl("/bin/true", "true", (char *)NULL); // what is the parent's stays behind here
+        exit(1);
+    }
+    int status = 0;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+
+    CHECK_OK(strongroom_reader_read(reader, buffer + 1000000, LEN - 1000000, &len, &error));
+    CHECK(len == LEN - 1000000 && memcmp(buffer, data, LEN) == 0);
+    strongroom_reader_free(reader);
+    CHECK_OK(strongroom_writer_finish(writer, &new_key, &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_retrieve(store, "written", 7, &new_key, &found, &error));
+    CHECK(found.len == LEN && memcmp(found.data, data, LEN) == 0);
+    strongroom_buffer_free(&found);
+    strongroom_stats stats;
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.records == 3);
+    close_store(store);
+    free(buffer);
+}
+
+int main(int argc, char **argv) {
+    const char *program = getenv("STRONGROOM_PROGRAM");
+    CHECK(argc == 2 && program != NULL);
+    enter_folder();
+    run("cp %s/certificates/* .", argv[1]);
+    const pid_t service = serve(program);
+    uint8_t *data = pattern(LEN);
+    CHECK_OK(strongroom_index_key_generate(&index_key, &error));
+
+    all_operations("unix:socket", options_with("token"), data);
+    strongroom_options options = options_with("token");
+    options.authorities_file = "authority.pem";
+    options.client_certificate_file = "client.pem";
+    options.client_key_file = "client.key";
+    options.timeout = 60 * 1000;
+    all_operations(https, options, data);
+    what_is_refused();
+    in_time();
+    forked(data);
+
+    CHECK(kill(service, SIGTERM) == 0);
+    int status = 0;
+    CHECK(waitpid(service, &status, 0) == service && status == 0);
+    free(data);
+    leave_folder();
+    return 0;
+}

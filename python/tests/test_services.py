@@ -1,0 +1,215 @@
+"""Stores behind a storage service."""
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import certificates
+import strongroom
+from conftest import ROOT, SIZES, pattern
+from strongroom import IndexKey, Key, Strongroom, aio
+from test_processes import in_child, raises_forked
+
+PROGRAM = os.environ.get("STRONGROOM_PROGRAM", str(ROOT / "target" / "debug" / "strongroom"))
+
+INDEX_KEY = IndexKey.generate()
+
+
+class Service:
+    """A service that runs: where it is, and what it wants to see."""
+
+    def __init__(self, folder: Path, port: int, tokens: list[str]) -> None:
+        self.folder = folder
+        self.unix = f"unix:{folder}/socket"
+        self.https = f"https://127.0.0.1:{port}"
+        self.token, self.other_token = tokens
+
+    def open(self, url: str | None = None, **arguments: Any) -> Strongroom:
+        return strongroom.open(url or self.unix, **{"index_key": INDEX_KEY, "token": self.token, **arguments})
+
+    @property
+    def tls(self) -> dict[str, Any]:
+        certificate = self.folder / "client.pem", self.folder / "client.key"
+        return {"authorities": self.folder / "authority.pem", "client_certificate": certificate}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    if "STRONGROOM_PROGRAM" not in os.environ and not Path(PROGRAM).exists():
+        pytest.skip("STRONGROOM_PROGRAM names no program")
+    folder = tmp_path_factory.mktemp("service")
+    certificates.write(folder)
+    new_token = [PROGRAM, "token", "new", "--scopes", "storage"]
+    commands = ([*new_token, "--tokens", "tokens"], new_token)
+    tokens = [subprocess.run(c, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout for c in commands]
+    command = [PROGRAM, "serve-storage", "--store", "served.db", "--listen", "unix:socket", "--listen", "127.0.0.1:0"]
+    command += ["--tokens", "tokens", "--tls-certificate", "server.pem", "--tls-key", "server.key"]
+    command += ["--tls-client-authorities", "authority.pem"]
+    log = folder / "log"
+    with log.open("wb") as file, subprocess.Popen(command, cwd=folder, stderr=file) as process:
+        try:
+            while not (found := re.search(r"127\.0\.0\.1:(\d+)", log.read_text())):
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.05)
+            yield Service(folder, int(found[1]), [token.split()[0] for token in tokens])
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("with_tls", [False, True])
+def test_all_operations(service: Service, with_tls: bool) -> None:
+    def opened() -> Strongroom:
+        return service.open(service.https, **service.tls) if with_tls else service.open()
+
+    with opened() as store:
+        for size in SIZES:
+            key = store.store("id", pattern(size))
+            with pytest.raises(strongroom.AlreadyExistsError):
+                store.store("id", b"data")
+            assert store.retrieve("id", key) == pattern(size)
+            with pytest.raises(strongroom.WrongKeyError):
+                store.retrieve("id", Key.generate())
+            key = store.replace("id", key, b"new")
+            store.delete("id", key)
+            assert "id" not in store
+        keys = store.store_many([("one", b"1"), ("two", b"2")])
+        assert store.retrieve_many([("two", keys[1])]) == [b"2"]
+        assert store.erase("one")
+        with store.create_record("long") as file:
+            file.write(pattern(3_000_000))
+        assert store.retrieve_range("long", file.key, 1_000_000, 1_000_010) == pattern(1_000_010)[-10:]
+        with pytest.raises(ZeroDivisionError), store.create_record("dropped") as dropped:
+            dropped.write(pattern(3_000_000))
+            _ = 1 / 0
+        assert "dropped" not in store
+    with pytest.raises(strongroom.ClosedError):
+        store.retrieve("two", keys[1])
+
+    with opened() as store:
+        reader = store.open_record("long", file.key)
+        assert reader.read() == pattern(3_000_000)
+        with store.replace_record("long", file.key) as newer:
+            newer.write(b"short")
+        assert store.retrieve("long", newer.key) == b"short"
+        reader.seek(0)
+        with pytest.raises(strongroom.ConflictError):
+            reader.read()
+        store.delete("long", newer.key)
+        store.delete("two", keys[1])
+        assert store.stats().records == 0
+
+
+def test_index_keys(service: Service, tmp_path: Path) -> None:
+    service.open().close()
+    with pytest.raises(strongroom.IndexKeyMismatchError):
+        service.open(index_key=IndexKey.generate())
+    with pytest.raises(strongroom.InvalidArgumentError, match="index key"):
+        service.open(index_key=None)
+    file = tmp_path / "key"
+    file.write_text(INDEX_KEY.to_text())
+    service.open(index_key=None, index_key_file=file).close()
+
+
+def test_tokens(service: Service, tmp_path: Path) -> None:
+    for token in (None, service.other_token):
+        with pytest.raises(strongroom.StorageError, match="token") as caught:
+            service.open(token=token)
+        assert service.other_token not in str(caught.value)
+    file = tmp_path / "token"
+    file.write_text(service.token + "\n")
+    service.open(token=None, token_file=file).close()
+    with pytest.raises(strongroom.InvalidArgumentError, match="not both"):
+        service.open(token_file=file)
+    for bad in ("", "two lines\n", "\ud800"):
+        with pytest.raises(strongroom.InvalidArgumentError, match="token"):
+            service.open(token=bad)
+    with pytest.raises(OSError, match="token"):
+        service.open(token=None, token_file=tmp_path / "none")
+
+
+def test_certificates(service: Service, tmp_path: Path) -> None:
+    certificates.write(tmp_path)
+    without = {"authorities": service.folder / "authority.pem"}
+    theirs = {**service.tls, "client_certificate": (tmp_path / "client.pem", tmp_path / "client.key")}
+    for wrong in ({}, without, theirs, {**service.tls, "authorities": tmp_path / "authority.pem"}):
+        with pytest.raises(strongroom.StrongroomError):
+            service.open(service.https, timeout=1, **wrong)
+    with pytest.raises(strongroom.InvalidArgumentError, match="https"):
+        service.open(**service.tls)
+    service.open(service.https, **service.tls).close()
+
+
+def test_what_does_not_go_together(service: Service, path: Path) -> None:
+    for argument in ({"must_exist": True}, {"durability": "relaxed"}, {"timeout": 0}, {"timeout": -1.0}):
+        with pytest.raises(strongroom.InvalidArgumentError):
+            service.open(**argument)
+    for argument in ({"timeout": float("nan")}, {"timeout": 1e300}):
+        with pytest.raises(strongroom.InvalidArgumentError):
+            service.open(**argument)
+    service.open(timeout=1e9).close()
+    for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path"):
+        with pytest.raises(strongroom.InvalidArgumentError):
+            service.open(url)
+    for argument in ({"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}):
+        with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
+            strongroom.open(path, **argument)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
+def test_what_is_not_there_is_told_in_time(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before the 30 seconds that are the default."""
+    start = time.monotonic()
+    with pytest.raises(strongroom.StorageError):
+        service.open(f"unix:{tmp_path}/none", timeout=0.3)
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("silent")
+        silent.listen()
+        with pytest.raises(TimeoutError):
+            service.open("unix:silent", timeout=0.3)
+    assert time.monotonic() - start < 20
+
+
+def test_a_forked_child_is_refused_and_the_parent_unharmed(service: Service) -> None:
+    with service.open() as store:
+        key = store.store("id", pattern(3_000_000))
+        reader, writer = store.open_record("id", key), store.create_record("new")
+        reader.read(10)
+        writer.write(pattern(3_000_000))
+
+        def child() -> None:
+            raises_forked(lambda: store.retrieve("id", key))
+            raises_forked(lambda: store.store("other", b"data"))
+            raises_forked(reader.read)
+            raises_forked(writer.finish)
+            raises_forked(store.close)
+            with service.open() as own:  # a new connection
+                assert own.retrieve("id", key) == pattern(3_000_000)
+
+        in_child(child)
+        assert reader.read() == pattern(3_000_000)[10:]
+        assert store.retrieve("new", writer.finish()) == pattern(3_000_000)
+        assert store.erase("id")
+        assert store.erase("new")
+
+
+def test_asyncio(service: Service) -> None:
+    async def main() -> None:
+        options: dict[str, Any] = {"index_key": INDEX_KEY, "token": service.token, "timeout": 60.0}
+        async with await aio.open(service.https, **options, **service.tls) as store:
+            keys = await asyncio.gather(*(store.store(f"id-{n}", pattern(n)) for n in range(50)))
+            found = await asyncio.gather(*(store.retrieve(f"id-{n}", key) for n, key in enumerate(keys)))
+            assert found == [pattern(n) for n in range(50)]
+            for n in range(50):
+                await store.erase(f"id-{n}")
+
+    asyncio.run(main())
