@@ -118,6 +118,12 @@ bench: library peers ## Measure beside what people use today: the tables of benc
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
 
+.PHONY: bench-criterion
+bench-criterion: ## Measure the parts: encryption beside its AEAD (both providers), storages, the store; and allocations
+	$(CARGO) run --release -p strongroom-benches --bin allocations
+	$(CARGO) bench -p strongroom-benches --bench encryption --bench records
+	$(CARGO) bench -p strongroom-benches --features aws-lc-rs --bench encryption --target-dir target/bench-aws-lc
+
 # Others than ours: outside the workspace, with the SQLite and the settings of their own making.
 .PHONY: peers
 peers:

@@ -1,12 +1,10 @@
 //! The key schedule, and a single chunk sealed or opened.
 
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha512;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::size::MAX_CHUNKS;
-use super::{CHUNK_LEN, COMMITMENT_LEN, Cipher, Error, KEY_LEN, NONCE_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN};
+use super::{CHUNK_LEN, COMMITMENT_LEN, Cipher, Error, KEY_LEN, NONCE_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN, hkdf};
 use crate::random;
 
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
@@ -31,19 +29,26 @@ impl MessageKey {
         context: &[u8],
         salt: &[u8; SALT_LEN],
     ) -> Result<(Self, [u8; PREFIX_LEN]), Error> {
-        let (message_key, commitment) = derive(key, salt, context)?;
+        let derived = derive(key, salt, context);
+        let (aead_key, base_nonce, commitment) = split(&derived)?;
         let mut prefix = [0; PREFIX_LEN];
         let (salt_out, commitment_out) = prefix.split_at_mut(SALT_LEN);
         salt_out.copy_from_slice(salt);
-        commitment_out.copy_from_slice(&commitment);
-        Ok((message_key, prefix))
+        commitment_out.copy_from_slice(commitment);
+        Ok((Self::new(aead_key, base_nonce)?, prefix))
     }
 
     /// The key of the message that starts with `prefix`, or `WrongKey` where the commitment is another's.
+    #[inline(always)] // each return copies the cipher's 600 bytes
     pub(super) fn recover(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<Self, Error> {
-        let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Corrupt)?;
-        let (message_key, expected) = derive(key, salt, context)?;
-        if bool::from(expected.as_slice().ct_eq(commitment)) { Ok(message_key) } else { Err(Error::WrongKey) }
+        let derived = verify(key, context, prefix)?;
+        let (aead_key, base_nonce, _) = split(&derived)?;
+        Self::new(aead_key, base_nonce)
+    }
+
+    #[inline(always)]
+    fn new(aead_key: &[u8; KEY_LEN], base_nonce: &[u8; NONCE_LEN]) -> Result<Self, Error> {
+        Ok(Self { cipher: Cipher::new(aead_key)?, base_nonce: Zeroizing::new(*base_nonce) })
     }
 
     /// Seals chunk `index` from `plaintext` into `sealed`, which is `TAG_LEN` longer.
@@ -86,37 +91,27 @@ impl MessageKey {
     }
 }
 
-/// `HKDF-Expand-SHA-512(prk = key, info = INFO || salt || context, 76)` (RFC 5869, section 2.3): the message's key
-/// and base nonce, and its commitment.
-///
-/// Two blocks of 64 bytes make 76, so the loop is written out. (The crate `hkdf` refuses a PRK shorter than the hash.)
-fn derive(
-    key: &[u8; KEY_LEN],
-    salt: &[u8; SALT_LEN],
-    context: &[u8],
-) -> Result<(MessageKey, [u8; COMMITMENT_LEN]), Error> {
-    // HMAC fills a key up to the hash's block with zeros (RFC 2104, section 2).
-    let mut hmac_key = Zeroizing::new([0; 128]);
-    hmac_key.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-    let keyed = Hmac::<Sha512>::new((&*hmac_key).into());
-    let block = |previous: &[u8], number: u8| {
-        let hmac = keyed.clone().chain_update(previous).chain_update(INFO).chain_update(salt);
-        let hmac = hmac.chain_update(context).chain_update([number]);
-        Zeroizing::new(<[u8; 64]>::from(hmac.finalize().into_bytes()))
+/// What is derived for the message that starts with `prefix`, or `WrongKey` where the commitment is another's.
+pub(super) fn verify(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<hkdf::Output, Error> {
+    let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Corrupt)?;
+    let derived = derive(key, salt, context);
+    let (_, _, expected) = split(&derived)?;
+    if bool::from(expected.as_slice().ct_eq(commitment)) { Ok(derived) } else { Err(Error::WrongKey) }
+}
+
+/// `HKDF-Expand-SHA-512(prk = key, info = INFO || salt || context, 76)`
+fn derive(key: &[u8; KEY_LEN], salt: &[u8; SALT_LEN], context: &[u8]) -> hkdf::Output {
+    hkdf::expand(key, &[INFO, salt, context])
+}
+
+/// What is derived: the message's key and base nonce, and its commitment.
+fn split(derived: &hkdf::Output) -> Result<(&[u8; KEY_LEN], &[u8; NONCE_LEN], &[u8; COMMITMENT_LEN]), Error> {
+    let split = || {
+        let (aead_key, rest) = derived.0.as_flattened().split_first_chunk()?;
+        let (base_nonce, rest) = rest.split_first_chunk()?;
+        Some((aead_key, base_nonce, rest.first_chunk()?))
     };
-    let block_1 = block(&[], 1);
-    let block_2 = block(&*block_1, 2);
-
-    let mut output = block_1.iter().chain(block_2.iter());
-    let mut take = |part: &mut [u8]| part.iter_mut().zip(&mut output).for_each(|(to, from)| *to = *from);
-    let mut aead_key = Zeroizing::new([0; KEY_LEN]);
-    let mut base_nonce = Zeroizing::new([0; NONCE_LEN]);
-    let mut commitment = [0; COMMITMENT_LEN];
-    take(&mut *aead_key);
-    take(&mut *base_nonce);
-    take(&mut commitment);
-
-    Ok((MessageKey { cipher: Cipher::new(&aead_key)?, base_nonce }, commitment))
+    split().ok_or(Error::BufferSize)
 }
 
 /// A sealed chunk's body and tag. No chunk is longer than `CHUNK_LEN`.

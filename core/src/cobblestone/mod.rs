@@ -45,6 +45,7 @@
 mod cipher;
 #[cfg(feature = "aws-lc-rs")]
 mod cipher_aws_lc;
+mod hkdf;
 mod message_key;
 mod open;
 mod range;

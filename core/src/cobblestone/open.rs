@@ -5,7 +5,7 @@ use std::iter::once;
 
 use zeroize::Zeroize;
 
-use super::message_key::MessageKey;
+use super::message_key::{self, MessageKey};
 use super::size::plaintext_len_usize;
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 use crate::cores;
@@ -72,10 +72,11 @@ pub(crate) fn open_in_place_behind<'b>(
 ///
 /// [`Error::WrongKey`] where they are not.
 pub fn verify_key(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<(), Error> {
-    MessageKey::recover(key, context, prefix).map(drop)
+    message_key::verify(key, context, prefix).map(drop)
 }
 
 /// The key of `message`, once its commitment is checked, and its sealed chunks.
+#[inline(always)]
 fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(MessageKey, &'m [u8]), Error> {
     let (prefix, sealed) = message.split_first_chunk::<PREFIX_LEN>().ok_or(Error::Corrupt)?;
     Ok((MessageKey::recover(key, context, prefix)?, sealed))

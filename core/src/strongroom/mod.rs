@@ -555,6 +555,6 @@ impl Record<'_> {
 
 /// Whether a Unix time in seconds lies in the past; 0 never does. A clock that cannot be right proves no time to be left.
 fn has_passed(time: u64) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
-    time != 0 && time <= now
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+    time != 0 && time <= now()
 }

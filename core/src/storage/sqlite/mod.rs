@@ -1,10 +1,12 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
+mod anchor;
 mod change;
 mod error;
 mod open;
 mod presence;
 mod profile;
+mod readers;
 mod rows;
 mod second_copy;
 #[cfg(test)]
@@ -21,7 +23,7 @@ mod sync {
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::TryLockError;
-use std::mem::{ManuallyDrop, take};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,9 +33,11 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use anchor::Anchor;
 use change::{Change, Told, abandoned};
 use error::{Fault, Outcome, is_write_error};
 use presence::Presence;
+use readers::Readers;
 use second_copy::Claim;
 use turns::Turns;
 use upload::SqliteUpload;
@@ -50,9 +54,6 @@ pub enum Durability {
     /// (`synchronous=NORMAL`).
     Relaxed,
 }
-
-/// Connections for reading that are kept when nobody reads.
-const IDLE_READERS: usize = 8;
 
 /// How long opening may be busy with what others left.
 const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
@@ -73,18 +74,11 @@ pub struct SqliteStorage {
     turns: Turns<Change<'static>, Told>,
     /// For the one whose turn it is; `None` once closed.
     writer: Mutex<Option<Writer>>,
-    readers: Mutex<Readers>,
-    state: AtomicU8,
+    readers: Readers,
+    anchor: Anchor,
+    state: Arc<AtomicU8>,
     process: u32,
     _presence: Presence,
-}
-
-/// What readers share.
-struct Readers {
-    /// Connections that no reader uses at the moment.
-    idle: Vec<Connection>,
-    /// Held by each read under way, too; `None` once closed.
-    claim: Option<Arc<Claim>>,
 }
 
 impl SqliteStorage {
@@ -111,15 +105,16 @@ impl SqliteStorage {
     fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
         let presence = Presence::enter()?;
         let path = open::resolve(path)?;
-        let claim = Some(Arc::new(Claim::new(&path)?));
+        let claim = Claim::new(&path)?;
         let connection = open::open_database(&path, durability, may_create)?;
         let storage = Self {
             path,
             durability,
             turns: Turns::new(abandoned),
             writer: Mutex::new(Some(Writer::new(connection, durability))),
-            readers: Mutex::new(Readers { idle: Vec::new(), claim }),
-            state: AtomicU8::new(OPEN),
+            readers: Readers::new(claim),
+            anchor: Anchor::default(),
+            state: Arc::new(AtomicU8::new(OPEN)),
             process: std::process::id(),
             _presence: presence,
         };
@@ -153,21 +148,19 @@ impl SqliteStorage {
     /// [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
-        // The claim outlives the connection: what is declared first is dropped last.
-        let (_claim, idle) = {
-            let mut readers = lock(&self.readers);
-            (readers.claim.clone().ok_or(Error::Closed)?, readers.idle.pop())
-        };
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => open::open_reader(&self.path, self.durability)?,
-        };
-        let outcome = work(&mut connection);
-        let mut readers = lock(&self.readers);
-        if readers.idle.len() < IDLE_READERS && self.check_open().is_ok() {
-            readers.idle.push(connection);
+        let mut reader = self.readers.take(|| open::open_reader(&self.path, self.durability))?;
+        if reader.is_frequent() {
+            self.call_anchor();
         }
+        let outcome = work(&mut reader.connection);
+        self.readers.give_back(reader, || self.check_open().is_ok());
         outcome
+    }
+
+    fn call_anchor(&self) {
+        let (path, durability, state) = (self.path.clone(), self.durability, Arc::clone(&self.state));
+        let open = move || open::open_reader(&path, durability);
+        self.anchor.call(open, move |Fault(error)| poison_after(&state, &error));
     }
 
     /// Runs `work` in a transaction that sees one moment of the database.
@@ -194,11 +187,8 @@ impl SqliteStorage {
         let mut writer = lock(&self.writer);
         self.check_usable()?; // the wait may have been long
         let outcome = writer.as_mut().ok_or(Error::Closed)?.transact(commit, work);
-        if let Err(Fault(error)) = &outcome
-            && (matches!(error, Error::Indeterminate(_)) || is_write_error(error))
-        {
-            // A failed fsync must not be tried again: the system may have dropped what it could not write.
-            self.state.store(POISONED, Ordering::Release);
+        if let Err(Fault(error)) = &outcome {
+            poison_after(&self.state, error);
         }
         outcome
     }
@@ -246,6 +236,13 @@ impl SqliteStorage {
             }
         }
         Ok(())
+    }
+}
+
+/// A failed fsync must not be tried again: the system may have dropped what it could not write.
+fn poison_after(state: &AtomicU8, error: &Error) {
+    if matches!(error, Error::Indeterminate(_)) || is_write_error(error) {
+        let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
     }
 }
 
@@ -336,11 +333,12 @@ impl Storage for SqliteStorage {
             Err(Error::Closed) => return Ok(()),
             _ => {}
         }
+        self.anchor.end();
         let writer = lock(&self.writer).take();
         let before = self.state.swap(CLOSED, Ordering::AcqRel);
-        lock(&self.readers).idle.clear();
+        self.readers.clear();
         let outcome = writer.map_or(Ok(()), |writer| writer.close(before == POISONED));
-        lock(&self.readers).claim = None;
+        self.readers.give_up();
         Ok(outcome?)
     }
 }
@@ -354,8 +352,8 @@ impl Drop for SqliteStorage {
             // No lock: a thread of the parent's may have held it.
             let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _ = ManuallyDrop::new(writer.take());
-            let readers = self.readers.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let _ = ManuallyDrop::new(take(&mut readers.idle));
+            self.readers.forget();
+            self.anchor.forget();
         }
     }
 }

@@ -141,19 +141,27 @@ pub(super) fn get(connection: &Connection, locator: &Locator) -> Outcome<Option<
 /// The record, or the info of one that is longer than `most`, of one moment: the first statement stays open while the
 /// segments are read.
 pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -> Outcome<Option<Fetched>> {
-    let sql = "SELECT len, object, id, octet_length(data), CASE WHEN len < ?3 THEN data END
+    let sql = "SELECT len, CASE WHEN len < ?3 THEN data END, object, id, octet_length(data)
         FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![prefix(locator), locator.as_bytes(), LONG_LEN])?;
+    let mut rows = statement.query((prefix(locator), locator.as_bytes(), LONG_LEN))?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let (len, object, id) = (length(row, 0)?, row.get::<_, Option<i64>>(1)?, row.get(2)?);
+    let len = length(row, 0)?;
+    // Most records are short, and whole in their row.
+    if let ValueRef::Blob(record) = row.get_ref(1)?
+        && record.len() == len
+        && len as u64 <= most
+    {
+        return Ok(Some(Fetched::Record(record.to_vec())));
+    }
+    let (object, id) = (row.get::<_, Option<i64>>(2)?, row.get(3)?);
     if len as u64 > most {
         let mut head = [0; HEAD_LEN];
         read_blob(connection, "record", id, 0, &mut head)?;
         let head = Head::of(&head).ok_or(Error::Corrupt)?;
         return Ok(Some(Fetched::Long(Info { head, len: len as u64 })));
     }
-    let first_len = length(row, 3)?;
+    let first_len = length(row, 4)?;
     // The lengths are the file's claim: believed only where the rows add up to it.
     let rest_len = object.map_or(Ok(0), |object| segment_bytes(connection, object))?;
     if first_len.checked_add(rest_len) != Some(len) {
@@ -161,12 +169,8 @@ pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -
     }
     let mut record = Vec::new();
     record.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
-    if row.get_ref(4)? != ValueRef::Null {
-        record.extend_from_slice(blob(row, 4)?);
-    } else {
-        record.resize(first_len, 0);
-        read_blob(connection, "record", id, 0, &mut record)?;
-    }
+    record.resize(first_len, 0);
+    read_blob(connection, "record", id, 0, &mut record)?;
     if let Some(object) = object {
         let sql = "SELECT id, octet_length(data) FROM segment WHERE object = ?1 ORDER BY n";
         let mut statement = connection.prepare_cached(sql)?;

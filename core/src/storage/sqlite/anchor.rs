@@ -1,0 +1,199 @@
+//! A thread that makes reads cheap while there are many.
+//!
+//! A read takes a lock on the log's index and gives it back: two calls of the system, which cost more than most reads, and
+//! under a lock of the process, so that threads that read at once wait for each other. But SQLite asks the system only
+//! for the first of a process's connections, and counts the others. So one connection more, the anchor, holds the lock.
+//!
+//! It must not keep the log from being moved into the database and begun anew. So it first moves the log itself, once
+//! nobody has written for a while (from there it is read faster, too); with all of it moved, SQLite gives a reader the
+//! one lock that does not stand in the way of a new beginning. And it gives the lock back every few milliseconds, for
+//! others who move the log, and holds none while somebody writes. It ends when there are few reads.
+
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::error::{Fault, Outcome};
+use super::lock;
+
+/// How long the lock is held at once.
+const TICK: Duration = Duration::from_millis(10);
+/// Ticks without a write after which the log is moved, and the lock is held.
+const QUIET_TICKS: u32 = 10;
+/// Ticks without a call for the anchor after which its thread ends.
+const IDLE_TICKS: u32 = 50;
+
+#[derive(Default)]
+pub(super) struct Anchor {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// The thread runs, or is being started.
+    running: AtomicBool,
+    /// Reads are frequent, since the thread last looked.
+    wanted: AtomicBool,
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Anchor {
+    /// Says that reads are frequent. `open` gives the thread its connection, and `failed` hears of what ends it.
+    pub(super) fn call(
+        &self,
+        open: impl FnOnce() -> Outcome<Connection> + Send + 'static,
+        failed: impl FnOnce(Fault) + Send + 'static,
+    ) {
+        self.shared.wanted.store(true, Ordering::Relaxed);
+        if self.shared.running.load(Ordering::Relaxed) || self.shared.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let mut thread = lock(&self.thread);
+        if *lock(&self.shared.ended) {
+            return;
+        }
+        if let Some(before) = thread.take() {
+            let _ = before.join(); // it was at its very end
+        }
+        let shared = Arc::clone(&self.shared);
+        let work = move || {
+            open().and_then(|connection| shared.hold(&connection)).unwrap_or_else(failed);
+            shared.running.store(false, Ordering::Release);
+        };
+        *thread = thread::Builder::new().name("strongroom-anchor".into()).spawn(work).ok();
+        if thread.is_none() {
+            self.shared.running.store(false, Ordering::Release);
+        }
+    }
+
+    /// Ends the thread for good, and waits for its end.
+    pub(super) fn end(&self) {
+        *lock(&self.shared.ended) = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Leaves the thread alone, in a forked child, where it is not.
+    pub(super) fn forget(&mut self) {
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = ManuallyDrop::new(thread.take());
+    }
+}
+
+impl Shared {
+    /// Holds the lock, with interruptions, for as long as reads are frequent.
+    fn hold(&self, connection: &Connection) -> Outcome<()> {
+        let (mut version, mut quiet, mut idle) = (version(connection)?, 0, 0);
+        while idle < IDLE_TICKS {
+            let held = if quiet >= QUIET_TICKS && move_log(connection)? {
+                let transaction = connection.unchecked_transaction()?;
+                transaction.query_row("SELECT count(*) FROM meta", (), |_| Ok(()))?;
+                Some(transaction)
+            } else {
+                None
+            };
+            let ended = self.wait();
+            drop(held);
+            if ended {
+                break;
+            }
+            idle = if self.wanted.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
+            let before = std::mem::replace(&mut version, self::version(connection)?);
+            quiet = if version == before { quiet + 1 } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Waits for a tick. Returns whether it is to end.
+    fn wait(&self) -> bool {
+        let ended = self.changed.wait_timeout_while(lock(&self.ended), TICK, |ended| !*ended);
+        *ended.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+/// What changes with each commit of another connection, in any process.
+fn version(connection: &Connection) -> Outcome<i64> {
+    Ok(connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?)
+}
+
+/// Moves the log into the database as far as others let it, without waiting for any. Returns whether all of it is there.
+fn move_log(connection: &Connection) -> Outcome<bool> {
+    let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+    let pages: (i64, i64) = statement.query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;
+    Ok(pages.0 == pages.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::super::{Durability, SqliteStorage};
+    use super::*;
+    use crate::storage::{LOCATOR_LEN, Locator, PutMode, Storage};
+
+    fn locator(number: u8) -> Locator {
+        Locator::from_bytes([number; LOCATOR_LEN])
+    }
+
+    /// Whether the database file itself, without its log, has `part`.
+    fn is_moved(path: &Path, part: &[u8]) -> bool {
+        std::fs::read(path).unwrap().windows(part.len()).any(|window| window == part)
+    }
+
+    fn reads_until(storage: &SqliteStorage, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !done() {
+            assert!(Instant::now() < deadline, "in vain");
+            (0..1000).for_each(|_| drop(storage.get(&locator(0)).unwrap()));
+        }
+    }
+
+    fn runs(storage: &SqliteStorage) -> bool {
+        Arc::strong_count(&storage.anchor.shared) > 1
+    }
+
+    #[test]
+    fn frequent_reads_have_the_log_moved_and_nothing_keeps_it_from_a_new_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+        let mut longest = 0;
+        for number in 0..5 {
+            let record: Vec<u8> = (0..250_000_u32).flat_map(|n| (n ^ u32::from(number) << 20).to_le_bytes()).collect();
+            storage.put(&locator(number), &record, PutMode::Create).unwrap();
+            let part = &record[500_000..500_400];
+            assert!(!is_moved(&path, part), "by whom?");
+            reads_until(&storage, || is_moved(&path, part));
+            assert_eq!(storage.get(&locator(number)).unwrap().as_ref(), Some(&record));
+            reads_until(&storage, || runs(&storage));
+            longest = longest.max(std::fs::metadata(path.with_extension("db-wal")).unwrap().len());
+        }
+        assert!(longest < 2_500_000, "the log went on where it should have begun anew: {longest}");
+    }
+
+    #[test]
+    fn the_thread_ends_with_the_reads_and_with_the_storage() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+        storage.get(&locator(0)).unwrap();
+        assert!(!runs(&storage), "one read is not many");
+        reads_until(&storage, || runs(&storage));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while runs(&storage) {
+            assert!(Instant::now() < deadline, "it goes on without reads");
+            thread::sleep(TICK);
+        }
+        reads_until(&storage, || runs(&storage));
+        storage.close().unwrap();
+        assert!(!runs(&storage));
+    }
+}
