@@ -115,6 +115,11 @@ bench: library peers ## Measure beside what people use today: the tables of benc
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
 
+.PHONY: bench-http
+bench-http: ## Measure the encryption server: load, hostile clients, what its timing tells (takes six minutes)
+	$(CARGO) build --release -p strongroom-cli -p strongroom-http-benches
+	for program in load hostile timing; do target/release/$$program || exit; done
+
 # Others than ours: outside the workspace, with the SQLite and the settings of their own making.
 .PHONY: peers
 peers:
