@@ -124,6 +124,11 @@ bench-criterion: ## Measure the parts: encryption beside its AEAD (both provider
 	$(CARGO) bench -p strongroom-benches --bench encryption --bench records
 	$(CARGO) bench -p strongroom-benches --features aws-lc-rs --bench encryption --target-dir target/bench-aws-lc
 
+.PHONY: bench-http
+bench-http: ## Measure the encryption server: load, hostile clients, what its timing tells (takes six minutes)
+	$(CARGO) build --release -p strongroom-cli -p strongroom-http-benches
+	for program in load hostile timing; do target/release/$$program || exit; done
+
 # Others than ours: outside the workspace, with the SQLite and the settings of their own making.
 .PHONY: peers
 peers:

@@ -7,8 +7,10 @@
 mod intercept;
 mod support;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use intercept::Intercepted;
@@ -106,8 +108,11 @@ fn a_wrong_key_and_a_missing_record_have_one_answer() {
     let server = encryption(&config());
     server.json("/v1/store", &json!({"id": "there", "data": "aGk="})).is(201);
     let (key, new) = (new_key(), new_key());
+    let start = Cell::new(Instant::now());
     let comparable = |mut answer: Answer| {
         answer.is_problem(404, 1, "NotFound");
+        // Neither comes as soon as it is known.
+        assert!(start.replace(Instant::now()).elapsed() >= Duration::from_millis(5));
         answer.headers.retain(|(name, _)| !["date", "strongroom-request-id"].contains(&name.as_str()));
         (answer.headers, answer.body)
     };

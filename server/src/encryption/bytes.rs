@@ -138,7 +138,7 @@ async fn receive(
     // Nothing is begun for who sends nothing.
     let mut piece = call.body.piece(most).await?;
     let differs = target.differs;
-    let open = call.run(move |records| open(records, &target).map(|sink| (sink, target)));
+    let open = call.run_with_key(move |records| open(records, &target).map(|sink| (sink, target)));
     let (sink, target) = open.await?;
     let mut sink = call.shared.threads.guard(sink);
     while !piece.is_empty() {
@@ -167,7 +167,7 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
         return Err(Problem::bad_request("a retrieve of bytes has an empty body"));
     }
     let (reader, len) = call
-        .run(move |records| {
+        .run_with_key(move |records| {
             let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
             let len = reader.len()?;
             Ok::<_, Error>((reader, len))

@@ -106,7 +106,7 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
     unknown(&request.new_key, "new_key")?;
     let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
     let most = call.shared.limits.json_bytes / 4 * 3;
-    let answer = call.run(move |records| {
+    let answer = call.run_with_key(move |records| {
         let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
         let len = reader.len()?;
         let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Error::TooLarge)?;
@@ -121,7 +121,7 @@ pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem
     let request = request(&mut call).await?;
     let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
     let new_key = request.new_key;
-    let key = call.run(move |records| {
+    let key = call.run_with_key(move |records| {
         let Some(new) = new_key else { return Ok(records.hide(records.store.replace(&id, &key, data), &id, &key)?) };
         match records.hide(records.store.replace_with_key(&id, &key, &new, data), &id, &key) {
             Ok(()) => Ok(new),
@@ -136,7 +136,7 @@ pub(super) async fn delete(mut call: Call<Records>) -> Result<Response, Problem>
     unknown(&request.data, "data")?;
     unknown(&request.new_key, "new_key")?;
     let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
-    call.run(move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
+    call.run_with_key(move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

@@ -1,0 +1,239 @@
+//! What hostile clients do to honest ones, and to the server's memory: `hostile [SECONDS]`. Fails where the memory is not
+//! within its budget; the times are printed alone.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use strongroom_http_benches::{Connection, Server, millis, percentile, retrieve_body, store_body};
+
+/// The most memory that the server may ever have, in MiB.
+const BUDGET: u64 = 128;
+const HALF_OPEN: usize = 1000;
+const DRIBBLES: usize = 200;
+const HONEST: usize = 8;
+const TEN_GIB: u64 = 10 << 30;
+const BYTES: &str = "Content-Type: application/octet-stream\r\nStrongroom-Id: YQ";
+const JSON: &str = "Content-Type: application/json";
+
+fn main() {
+    let seconds = Duration::from_secs(std::env::args().nth(1).map_or(15, |seconds| seconds.parse().unwrap()));
+    let tokens = tempfile::tempdir().unwrap();
+    let file = tokens.path().join("tokens");
+    let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
+    let mut new_token = Command::new(format!("{target}/release/strongroom"));
+    let token = new_token.args(["token", "new", "--scopes", "store,retrieve", "--tokens"]).arg(&file).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let server = Server::strongroom(&["--tokens", file.to_str().unwrap()]);
+    let keys: Vec<_> = {
+        let mut first = Connection::new(server.address, Some(&token));
+        (0..1000).map(|number| first.store(&format!("record {number}"), 1024)).collect()
+    };
+    println!("| {HONEST} honest clients, 1 KiB | requests | store p50 | p99 | retrieve p50 | p99 | peak memory |");
+    println!("|---|---|---|---|---|---|---|");
+
+    let measure = |name: &str, attacks: &[Attack]| {
+        let (end, stop) = (Instant::now() + seconds, AtomicBool::new(false));
+        let counts: Vec<_> = attacks.iter().map(|_| AtomicU64::new(0)).collect();
+        thread::scope(|scope| {
+            let (stop, token, keys) = (&stop, token.as_str(), &keys);
+            for ((_, attack), count) in attacks.iter().zip(&counts) {
+                scope.spawn(move || attack(server.address, token, stop, count));
+            }
+            sleep(seconds / 10); // until they are all there
+            let clients: Vec<_> = (0..HONEST)
+                .map(|client| scope.spawn(move || honest(server.address, token, keys, client, end)))
+                .collect();
+            let [mut stores, mut retrieves]: [Vec<Duration>; 2] = Default::default();
+            for client in clients {
+                let (some, others) = client.join().unwrap();
+                stores.extend(some);
+                retrieves.extend(others);
+            }
+            stop.store(true, Ordering::Relaxed);
+            let (count, memory) = (stores.len() + retrieves.len(), server.peak_memory());
+            let [s50, s99] = [50, 99].map(|percent| millis(percentile(&mut stores, percent)));
+            let [r50, r99] = [50, 99].map(|percent| millis(percentile(&mut retrieves, percent)));
+            println!("| {name} | {count} | {s50} | {s99} | {r50} | {r99} | {memory} MiB |");
+        });
+        for ((what, _), count) in attacks.iter().zip(&counts) {
+            eprintln!("{name}: {} {what}", count.load(Ordering::Relaxed));
+        }
+    };
+    let refused: [Attack; 5] = [
+        ("half-open connections", half_open),
+        ("bodies of a byte a second", dribble),
+        ("lies about lengths", lie),
+        ("bytes of endless bodies, and of 10 GiB with a wrong token", pour),
+        ("wrong tokens", wrong_tokens),
+    ];
+    measure("alone", &[]);
+    measure("beside hostile ones", &refused);
+    measure("alone again", &[]);
+    measure("beside a body of 10 GiB with a right token", &[("bytes of a body of 10 GiB", ten_gib)]);
+    let memory = server.peak_memory();
+    assert!(memory <= BUDGET, "{memory} MiB are more than the budget of {BUDGET} MiB");
+}
+
+/// So that each id is new.
+static STORED: AtomicU64 = AtomicU64::new(0);
+
+/// A name, and what is done until it is told to stop; it counts how much.
+type Attack = (&'static str, fn(SocketAddr, &str, &AtomicBool, &AtomicU64));
+
+/// Stores and retrieves in turn, a hundred times a second.
+fn honest(
+    address: SocketAddr,
+    token: &str,
+    keys: &[String],
+    client: usize,
+    end: Instant,
+) -> (Vec<Duration>, Vec<Duration>) {
+    let mut connection = Connection::new(address, Some(token));
+    let (mut stores, mut retrieves) = (Vec::new(), Vec::new());
+    for number in 0.. {
+        if Instant::now() >= end {
+            break;
+        }
+        let store = number % 2 == 0;
+        let (path, body, expected) = if store {
+            ("/v1/store", store_body(&format!("new {}", STORED.fetch_add(1, Ordering::Relaxed)), 1024), 201)
+        } else {
+            let record = (client * 7919 + number) % keys.len();
+            ("/v1/retrieve", retrieve_body(&format!("record {record}"), &keys[record]), 200)
+        };
+        let start = Instant::now();
+        let (status, answer) = connection.post(path, &body).unwrap();
+        let times = if store { &mut stores } else { &mut retrieves };
+        times.push(start.elapsed());
+        assert_eq!(status, expected, "{answer}");
+        sleep(Duration::from_millis(10).saturating_sub(start.elapsed()));
+    }
+    (stores, retrieves)
+}
+
+fn connect(address: SocketAddr) -> Option<TcpStream> {
+    let stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_write_timeout(Some(Duration::from_secs(5))).ok()?;
+    Some(stream)
+}
+
+fn head(headers: &str, token: &str, length: &str) -> String {
+    let path = if headers == BYTES { "store" } else { "retrieve" };
+    format!("POST /v1/{path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{headers}\r\n{length}\r\n\r\n")
+}
+
+/// Silent connections and halves of heads: who is thrown out comes again.
+fn half_open(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let open = |number: usize| {
+        let mut stream = connect(address)?;
+        if number.is_multiple_of(2) {
+            stream.write_all(b"POST /v1/store HTTP/1.1\r\nHost: x\r\n").ok()?;
+        }
+        stream.set_nonblocking(true).ok()?;
+        done.fetch_add(1, Ordering::Relaxed);
+        Some(stream)
+    };
+    let mut streams: Vec<_> = (0..HALF_OPEN).map(open).collect();
+    while !stop.load(Ordering::Relaxed) {
+        sleep(Duration::from_millis(200));
+        for (number, stream) in streams.iter_mut().enumerate() {
+            let is_closed = stream.as_mut().is_none_or(|stream| {
+                stream.read(&mut [0; 512]).map_or_else(|error| error.kind() != std::io::ErrorKind::WouldBlock, |_| true)
+            });
+            if is_closed {
+                *stream = open(number);
+            }
+        }
+    }
+}
+
+/// Bodies of a byte a second.
+fn dribble(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let open = |number: usize| {
+        let mut stream = connect(address)?;
+        let headers = if number.is_multiple_of(2) { BYTES } else { JSON };
+        stream.write_all(head(headers, token, "Content-Length: 100000").as_bytes()).ok()?;
+        done.fetch_add(1, Ordering::Relaxed);
+        Some(stream)
+    };
+    let mut streams: Vec<_> = (0..DRIBBLES).map(open).collect();
+    while !stop.load(Ordering::Relaxed) {
+        sleep(Duration::from_secs(1));
+        for (number, stream) in streams.iter_mut().enumerate() {
+            if stream.as_mut().is_none_or(|stream| stream.write_all(b"{").is_err()) {
+                *stream = open(number);
+            }
+        }
+    }
+}
+
+/// Lengths that are not the body's: far more than may be, far more than comes, and less.
+fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let requests = [
+        (head(JSON, token, "Content-Length: 10737418240"), &b"{"[..]),
+        (head(BYTES, token, "Content-Length: 99999999999999"), b"x"),
+        (head(BYTES, token, "Content-Length: 99999999999999999999999"), b"x"),
+        (head(BYTES, token, "Content-Length: 100000"), b"cut"),
+        (head(JSON, token, "Content-Length: 2"), b"{}more than this"),
+    ];
+    while !stop.load(Ordering::Relaxed) {
+        for (head, body) in &requests {
+            if let Some(mut stream) = connect(address) {
+                let _ = stream.write_all(&[head.as_bytes(), body].concat());
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = stream.read(&mut [0; 512]);
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        sleep(Duration::from_millis(50));
+    }
+}
+
+/// Endless bodies where short ones belong, and 10 GiB with a wrong token; each until it is cut.
+fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let chunk = [b"10000\r\n", &[b' '; 65536][..], b"\r\n"].concat();
+    let requests = [
+        head(JSON, token, "Transfer-Encoding: chunked"),
+        head(BYTES, "srt1wrong", "Transfer-Encoding: chunked"),
+        head(BYTES, "srt1wrong", &format!("Content-Length: {TEN_GIB}")),
+    ];
+    while !stop.load(Ordering::Relaxed) {
+        for head in &requests {
+            let Some(mut stream) = connect(address) else { continue };
+            let _ = stream.write_all(head.as_bytes());
+            while !stop.load(Ordering::Relaxed) && stream.write_all(&chunk).is_ok() {
+                done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                sleep(Duration::from_millis(2)); // 30 MB/s: what the network gives, not what two cores can copy
+            }
+        }
+    }
+}
+
+/// Tokens that are guessed: 500 a second.
+fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let mut connection = Connection::new(address, Some("srt1wrong"));
+    while !stop.load(Ordering::Relaxed) {
+        let (status, _) = connection.post("/v1/retrieve", "{}").unwrap();
+        assert!(status == 401 || status == 429, "{status}");
+        done.fetch_add(1, Ordering::Relaxed);
+        sleep(Duration::from_millis(2));
+    }
+}
+
+/// As fast as it is taken, and cut when the time is up: nothing of it is stored.
+fn ten_gib(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let mut stream = connect(address).unwrap();
+    stream.write_all(head(BYTES, token, &format!("Content-Length: {TEN_GIB}")).as_bytes()).unwrap();
+    let piece = vec![0x5a; 1 << 20];
+    while !stop.load(Ordering::Relaxed) && done.load(Ordering::Relaxed) < TEN_GIB && stream.write_all(&piece).is_ok() {
+        done.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,158 @@
+//! A server in a process of its own, and a client that says the least that HTTP/1.1 needs, so that it costs little beside
+//! what is measured.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "a benchmark")]
+#![allow(clippy::missing_panics_doc, clippy::cast_precision_loss, reason = "a benchmark")]
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64ct::{Base64, Encoding};
+use tempfile::TempDir;
+
+/// A server with a store of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    pub address: SocketAddr,
+    pub folder: TempDir,
+}
+
+impl Server {
+    /// `strongroom serve`, which logs warnings alone: the others log nothing either.
+    #[must_use]
+    pub fn strongroom(args: &[&str]) -> Self {
+        Self::start("strongroom", |command, address, folder| {
+            command.args(["serve", "--log-level", "warn", "--listen", address, "--store"]);
+            command.arg(folder.join("records.db")).args(args);
+        })
+    }
+
+    /// One of those of the program `plain`: `sqlite` or `strongroom`.
+    #[must_use]
+    pub fn plain(kind: &str) -> Self {
+        Self::start("plain", |command, address, folder| {
+            command.args([kind, address]).arg(folder.join("records.db"));
+        })
+    }
+
+    fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &std::path::Path)) -> Self {
+        let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+        // On the disk that the target is on: a temporary folder may be in memory, where nothing waits for a disk.
+        let folder = tempfile::tempdir_in(&target).unwrap();
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let mut command = Command::new(target.join("release").join(program));
+        arguments(&mut command, &address.to_string(), folder.path());
+        let child = command.stdout(Stdio::null()).spawn().unwrap();
+        let server = Self { child, address, folder };
+        let start = Instant::now();
+        while TcpStream::connect(server.address).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(10), "{program} does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+
+    /// The most memory that it has had, in MiB.
+    #[must_use]
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection that is kept.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    /// What each request's head says beside its length.
+    headers: String,
+}
+
+impl Connection {
+    #[must_use]
+    pub fn new(address: SocketAddr, token: Option<&str>) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut headers = "Host: localhost\r\nContent-Type: application/json\r\n".to_owned();
+        if let Some(token) = token {
+            write!(headers, "Authorization: Bearer {token}\r\n").unwrap();
+        }
+        Self { stream: BufReader::new(stream), headers }
+    }
+
+    /// The answer's status and body.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection ends before.
+    pub fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, String)> {
+        let headers = &self.headers;
+        let request = format!("POST {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let (mut line, mut status, mut len) = (String::new(), 0, 0);
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let field = line.trim_end();
+            if field.is_empty() {
+                break;
+            } else if status == 0 {
+                status = field.split(' ').nth(1).unwrap().parse().unwrap();
+            } else if let Some(value) = field.to_ascii_lowercase().strip_prefix("content-length: ") {
+                len = value.parse().unwrap();
+            }
+        }
+        let mut body = vec![0; len];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, String::from_utf8(body).unwrap()))
+    }
+
+    /// Stores so many bytes, and gives the key.
+    pub fn store(&mut self, id: &str, len: usize) -> String {
+        let (status, answer) = self.post("/v1/store", &store_body(id, len)).unwrap();
+        assert_eq!(status, 201, "{answer}");
+        answer.split('"').nth(3).unwrap().to_owned()
+    }
+}
+
+#[must_use]
+pub fn store_body(id: &str, len: usize) -> String {
+    format!("{{\"id\":\"{id}\",\"data\":\"{}\"}}", Base64::encode_string(&vec![0x5a; len]))
+}
+
+#[must_use]
+pub fn retrieve_body(id: &str, key: &str) -> String {
+    format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}")
+}
+
+/// The value that so many of a hundred are not above.
+#[must_use]
+pub fn percentile(values: &mut [Duration], percent: usize) -> Duration {
+    values.sort_unstable();
+    values[(values.len() * percent / 100).min(values.len() - 1)]
+}
+
+/// In milliseconds.
+#[must_use]
+pub fn millis(duration: Duration) -> String {
+    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+}
