@@ -1,7 +1,7 @@
 //! What a store and a retrieve ask of the allocator. SQLite's own memory is its own affair, and not counted.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::alloc::System;
 use std::hint::black_box;

@@ -114,7 +114,8 @@ mod tests {
     /// At each length of the input, and so of the padding; and where it does not fit into the last block.
     #[test]
     fn is_what_the_crate_hmac_computes() {
-        let key: [u8; KEY_LEN] = std::array::from_fn(|n| n as u8 ^ 0xa5);
+        let mut key = [0xa5; KEY_LEN];
+        key.iter_mut().zip(0..).for_each(|(byte, n)| *byte ^= n);
         let info: Vec<u8> = (0..=255).cycle().take(600).collect();
         let hmac = |parts: &[&[u8]]| -> [u8; HASH_LEN] {
             let keyed = Hmac::<Sha512>::new_from_slice(&key).unwrap();

@@ -104,8 +104,10 @@ fn derive(key: &[u8; KEY_LEN], salt: &[u8; SALT_LEN], context: &[u8]) -> hkdf::O
     hkdf::expand(key, &[INFO, salt, context])
 }
 
-/// What is derived: the message's key and base nonce, and its commitment.
-fn split(derived: &hkdf::Output) -> Result<(&[u8; KEY_LEN], &[u8; NONCE_LEN], &[u8; COMMITMENT_LEN]), Error> {
+/// The message's key and base nonce, and its commitment.
+type Parts<'d> = (&'d [u8; KEY_LEN], &'d [u8; NONCE_LEN], &'d [u8; COMMITMENT_LEN]);
+
+fn split(derived: &hkdf::Output) -> Result<Parts<'_>, Error> {
     let split = || {
         let (aead_key, rest) = derived.0.as_flattened().split_first_chunk()?;
         let (base_nonce, rest) = rest.split_first_chunk()?;

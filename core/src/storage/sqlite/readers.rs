@@ -58,7 +58,7 @@ impl Readers {
 
     /// A connection that nobody uses at the moment, or a new one.
     pub(super) fn take(&self, open: impl FnOnce() -> Outcome<Connection>) -> Outcome<Box<Reader>> {
-        if let Some(reader) = self.from_own().find_map(|place| lock(&place.0).take()) {
+        if let Some(reader) = self.own_first().find_map(|place| lock(&place.0).take()) {
             return Ok(reader);
         }
         let claim = lock(&self.claim).clone().ok_or(Error::Closed)?;
@@ -67,7 +67,7 @@ impl Readers {
 
     /// Keeps a connection for others, if there is room, and `wanted` says so while nobody can clear its place.
     pub(super) fn give_back(&self, reader: Box<Reader>, wanted: impl Fn() -> bool) {
-        for place in self.from_own() {
+        for place in self.own_first() {
             let mut place = lock(&place.0);
             if place.is_none() {
                 if wanted() {
@@ -98,7 +98,7 @@ impl Readers {
     }
 
     /// All places, the thread's own first.
-    fn from_own(&self) -> impl Iterator<Item = &Place> {
+    fn own_first(&self) -> impl Iterator<Item = &Place> {
         self.places.iter().cycle().skip(OWN.with(|own| *own)).take(PLACES)
     }
 }
