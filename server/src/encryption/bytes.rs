@@ -69,6 +69,8 @@ impl Sink {
         let Some(new) = new else { return records.store.replace_record(id, old).map(Self::Write) };
         match records.store.replace_record_with_key(id, old, new) {
             Err(Error::WrongKey) => records.store.open_record(id, new).map(Self::Compare),
+            // Replaced just now: perhaps by the same request.
+            Err(Error::Conflict) => records.store.open_record(id, new).map(Self::Compare).map_err(|_| Error::Conflict),
             writer => writer.map(Self::Write),
         }
     }
