@@ -6,6 +6,7 @@
 mod support;
 
 use std::io::Read;
+use std::iter;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,40 +14,46 @@ use strongroom::client::Client;
 use strongroom::storage::{self, Locator, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error};
 
-use support::proxy::Fault;
-use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, before_write, in_parallel};
+use support::proxy::{Fault, Plan};
+use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, in_parallel};
 
 /// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
 fn is_repeated(kind: Kind, op: Op) -> bool {
     kind == Kind::Storage || !matches!(op, Op::StoreLong | Op::Delete | Op::Erase)
 }
 
-/// Cuts each request of each operation, or its answer: a short store at each byte, others at some.
-fn cut_everywhere(kind: Kind, len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -> usize {
-    let way = Way::new(kind);
+/// The requests of a call before the one that changes something: most operations look at the record first.
+fn looks(kind: Kind, op: Op) -> usize {
+    usize::from(kind == Kind::Storage && !matches!(op, Op::Store | Op::StoreWithKey))
+}
+
+/// Each item with each kind of service.
+fn with_kinds<T: Clone>(items: impl IntoIterator<Item = T>) -> Vec<(Kind, T)> {
+    items.into_iter().flat_map(|item| KINDS.map(|kind| (kind, item.clone()))).collect()
+}
+
+/// Cuts each request of each operation, or its answer: a short store at each byte, others at some. Gives the number of cuts.
+fn cut_everywhere(len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -> usize {
     let mut cuts = Vec::new();
-    for op in OPS {
-        for (place, lengths) in way.lengths(op).into_iter().enumerate() {
+    for (kind, op) in with_kinds(OPS) {
+        for (place, lengths) in Way::new(kind).lengths(op).into_iter().enumerate() {
             let len = len(lengths);
             let step = if op == Op::StoreWithKey { 1 } else { (len / 20).max(1) };
-            cuts.extend((0..len).step_by(step).chain(len - 3..=len).map(|cut| (op, place, cut)));
+            cuts.extend((0..len).step_by(step).chain(len - 3..=len).map(|cut| (kind, (op, place, cut))));
         }
     }
-    in_parallel(kind, &cuts, |way, client, (op, place, cut)| {
-        let mut faults = vec![Fault::None; *place];
-        faults.push(fault(*cut));
-        let outcome = way.check(client, *op, faults, Fault::None);
-        let is_cut_short = *op == Op::StoreLong && matches!(fault(*cut), Fault::CutRequest(_));
-        if is_repeated(kind, *op) && !is_cut_short {
-            outcome.unwrap();
-            assert!(way.proxy.has_done_all());
-        } else {
-            // What was cut at its very end was whole; a long one that was not sent to its end has failed for good.
-            match outcome {
-                Ok(()) | Err(Error::Indeterminate(_)) => {}
-                Err(Error::Storage(_)) if is_cut_short => {}
-                outcome => panic!("{op:?}: {outcome:?}"),
-            }
+    in_parallel(&cuts, |way, client, (op, place, cut)| {
+        let fault = fault(*cut);
+        let is_cut_short = *op == Op::StoreLong && matches!(fault, Fault::CutRequest(_));
+        let before = iter::repeat_n(Fault::None, *place);
+        let outcome = way.check(client, *op, Plan::next(before.chain([fault])));
+        assert!(way.proxy.has_done_all());
+        match outcome {
+            Ok(()) => {}
+            // It was not sent to its end, and so it failed for good.
+            Err(Error::Storage(_) | Error::Indeterminate(_)) if is_cut_short => {}
+            Err(Error::Indeterminate(_)) if !is_repeated(way.kind, *op) => {}
+            outcome => panic!("{op:?}: {outcome:?}"),
         }
     });
     cuts.len()
@@ -54,18 +61,14 @@ fn cut_everywhere(kind: Kind, len: fn((usize, usize)) -> usize, fault: fn(usize)
 
 #[test]
 fn an_answer_that_is_cut_loses_nothing() {
-    for kind in KINDS {
-        let cuts = cut_everywhere(kind, |(_, answer)| answer, Fault::CutAnswer);
-        assert!(cuts > 400, "hardly any cut: {cuts}");
-    }
+    let cuts = cut_everywhere(|(_, answer)| answer - 1, Fault::CutAnswer);
+    assert!(cuts > 800, "hardly any cut: {cuts}");
 }
 
 #[test]
 fn a_request_that_is_cut_does_nothing_or_all() {
-    for kind in KINDS {
-        let cuts = cut_everywhere(kind, |(request, _)| request, Fault::CutRequest);
-        assert!(cuts > 400, "hardly any cut: {cuts}");
-    }
+    let cuts = cut_everywhere(|(request, _)| request, Fault::CutRequest);
+    assert!(cuts > 800, "hardly any cut: {cuts}");
 }
 
 /// The control: where nothing is done to a request, it is made once, and no more.
@@ -74,7 +77,7 @@ fn a_proxy_that_does_nothing_changes_nothing() {
     for kind in KINDS {
         let way = Way::new(kind);
         for op in OPS {
-            assert_eq!(way.lengths(op).len(), before_write(kind, op).len() + 1, "{kind:?}, {op:?}");
+            assert_eq!(way.lengths(op).len(), looks(kind, op) + 1, "{kind:?}, {op:?}");
         }
         let records = OPS.len() as u64 - 2;
         assert_eq!(way.direct.stats().unwrap().records, records, "each write made one record");
@@ -84,7 +87,7 @@ fn a_proxy_that_does_nothing_changes_nothing() {
 /// Where each answer is lost, the call says that it does not know; and its caller, repeating it, ends well.
 #[test]
 fn what_is_never_answered_is_not_known_and_may_be_repeated() {
-    let ways = [
+    let faults = [
         Fault::CutAnswer(0),
         Fault::CutAnswer(30),
         Fault::CutRequest(0),
@@ -95,31 +98,25 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
         Fault::OtherAnswer("HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 4\r\n\r\nlate"),
         Fault::OtherAnswer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
     ];
-    for kind in KINDS {
-        in_parallel(kind, &ways, |way, patient, fault| {
-            let quick = way.client(QUICK);
-            for op in OPS {
-                let first = before_write(kind, op);
-                let outcome = way.check(&*quick, op, first, fault.clone());
-                let is_cut_short = op == Op::StoreLong && matches!(fault, Fault::CutRequest(_));
-                match outcome {
-                    Err(Error::Indeterminate(_)) => {}
-                    Err(Error::Storage(_)) if is_cut_short => {}
-                    outcome => panic!("{kind:?}, {op:?}, {fault:?}: {outcome:?}"),
-                }
-            }
-            // The caller's repetition, with the key that it made.
-            for op in [Op::StoreWithKey, Op::StoreReader, Op::StoreLong, Op::ReplaceWithKey] {
-                let first = before_write(kind, op);
-                let case = way.case(op);
-                way.proxy.always(first, fault.clone());
-                quick.run(op, &case).unwrap_err();
-                way.proxy.next([]);
-                patient.run(op, &case).unwrap_or_else(|error| panic!("{kind:?}, {op:?}, {fault:?}: {error:?}"));
-                assert!(way.is_done(op, &case, None));
-            }
-        });
-    }
+    let work: Vec<_> = faults.iter().flat_map(|fault| OPS.map(|op| (op, fault.clone()))).collect();
+    in_parallel(&with_kinds(work), |way, patient, (op, fault)| {
+        let (op, quick) = (*op, way.client(QUICK));
+        let plan = Plan::from_write([], fault.clone());
+        match way.check(&*quick, op, plan.clone()) {
+            Err(Error::Indeterminate(_)) => {}
+            Err(Error::Storage(_)) if op == Op::StoreLong && matches!(fault, Fault::CutRequest(_)) => {}
+            outcome => panic!("{op:?}, {fault:?}: {outcome:?}"),
+        }
+        // The caller's repetition, with the key that it made.
+        if [Op::StoreWithKey, Op::StoreReader, Op::StoreLong, Op::ReplaceWithKey].contains(&op) {
+            let case = way.case(op);
+            way.proxy.plan(plan);
+            quick.run(op, &case).unwrap_err();
+            way.proxy.plan(Plan::next([]));
+            patient.run(op, &case).unwrap_or_else(|error| panic!("{op:?}, {fault:?}: {error:?}"));
+            assert!(way.is_done(op, &case, None));
+        }
+    });
 }
 
 /// Later attempts that were refused say nothing of the one that was lost.
@@ -127,47 +124,39 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
 fn a_refusal_does_not_undo_what_was_done_before() {
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
     const WITHOUT_TOKEN: &str = "HTTP/1.1 401 Unauthorized\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n";
-    let ops: Vec<_> = WRITES.into_iter().chain([Op::Delete]).collect();
-    for kind in KINDS {
-        in_parallel(kind, &ops, |way, _, op| {
-            let (op, quick) = (*op, way.client(QUICK));
-            let before = before_write(kind, op);
-            let then = |fault| [before.clone(), vec![fault]].concat();
-            for answer in [BUSY, WITHOUT_TOKEN] {
-                let outcome = way.check(&*quick, op, then(Fault::CutAnswer(0)), Fault::Answer(answer));
-                assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
-                // The control: where none was lost, nothing was done.
-                let outcome = way.check(&*quick, op, before.clone(), Fault::Answer(answer));
-                assert!(matches!(outcome, Err(Error::Busy | Error::Storage(_))), "{kind:?}, {op:?}: {outcome:?}");
-            }
-            let outcome = way.check(&*quick, op, then(Fault::Vanish), Fault::None);
-            assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
-            let outcome = way.check(&*quick, op, Vec::new(), Fault::None);
-            assert!(matches!(outcome, Err(Error::Storage(_))), "{kind:?}, {op:?}: {outcome:?}");
-        });
-    }
+    in_parallel(&with_kinds(WRITES.into_iter().chain([Op::Delete])), |way, _, op| {
+        let (op, client) = (*op, way.client(2 * QUICK));
+        for answer in [BUSY, WITHOUT_TOKEN].map(Fault::Answer) {
+            let outcome = way.check(&*client, op, Plan::from_write([Fault::CutAnswer(0)], answer.clone()));
+            assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
+            // The control: where none was lost, nothing was done.
+            let outcome = way.check(&*client, op, Plan::from_write([], answer));
+            assert!(matches!(outcome, Err(Error::Busy | Error::Storage(_))), "{op:?}: {outcome:?}");
+        }
+        let outcome = way.check(&*client, op, Plan::from_write([Fault::Vanish], Fault::None));
+        assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
+        let outcome = way.check(&*client, op, Plan::next([]));
+        assert!(matches!(outcome, Err(Error::Storage(_))), "{op:?}: {outcome:?}");
+    });
 }
 
 /// Some intermediaries repeat what they think may be repeated.
 #[test]
 fn a_request_that_comes_twice_is_done_once() {
-    for kind in KINDS {
-        let rounds: Vec<_> = (0..12).collect();
-        in_parallel(kind, &rounds, |way, client, _| {
-            for fault in [Fault::Twice, Fault::Again] {
-                for op in WRITES {
-                    let faults = [before_write(kind, op), vec![fault.clone()]].concat();
-                    way.check(client, op, faults, Fault::None).unwrap();
-                }
-                // One of the two finds nothing any more.
-                let case = way.case(Op::Delete);
-                way.proxy.next([before_write(kind, Op::Delete), vec![fault.clone()]].concat());
-                let outcome = client.run(Op::Delete, &case);
-                assert!(matches!(outcome, Ok(None) | Err(Error::NotFound | Error::Conflict)), "{outcome:?}");
-                assert!(way.is_done(Op::Delete, &case, None));
+    in_parallel(&with_kinds(0..24), |way, client, _| {
+        for fault in [Fault::Twice, Fault::Again] {
+            let plan = Plan::from_write([fault], Fault::None);
+            for op in WRITES {
+                way.check(client, op, plan.clone()).unwrap();
             }
-        });
-    }
+            // One of the two finds nothing any more.
+            let case = way.case(Op::Delete);
+            way.proxy.plan(plan);
+            let outcome = client.run(Op::Delete, &case);
+            assert!(matches!(outcome, Ok(None) | Err(Error::NotFound | Error::Conflict)), "{outcome:?}");
+            assert!(way.is_done(Op::Delete, &case, None));
+        }
+    });
 }
 
 #[test]
@@ -179,22 +168,22 @@ fn what_is_read_is_whole_or_an_error() {
         for len in [100, data.len()] {
             let (id, data) = (len.to_string(), &data[..len]);
             let key = way.direct.store(&id, data).unwrap();
-            way.proxy.next([]);
+            way.proxy.plan(Plan::next([]));
             assert!(patient.get(&id, &key).unwrap() == data);
             let requests = way.proxy.passed();
             for (place, (request, answer)) in requests.iter().copied().enumerate() {
-                let before = vec![Fault::None; place];
+                let before = || iter::repeat_n(Fault::None, place);
                 for cut in (0..answer).step_by(answer / 20) {
-                    way.proxy.next([before.clone(), vec![Fault::CutAnswer(cut)]].concat());
+                    way.proxy.plan(Plan::next(before().chain([Fault::CutAnswer(cut)])));
                     assert!(patient.get(&id, &key).unwrap() == data);
                     assert!(way.proxy.has_done_all());
                 }
                 for always in [Fault::CutAnswer(answer - 1), Fault::CutRequest(request / 2), Fault::Silence] {
-                    way.proxy.always(before.clone(), always);
+                    way.proxy.plan(Plan::next(before()).always(always));
                     assert!(matches!(quick.get(&id, &key), Err(Error::Storage(_) | Error::Busy)));
                 }
             }
-            way.proxy.next([]);
+            way.proxy.plan(Plan::next([]));
         }
     }
 }
@@ -206,13 +195,13 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
     let client = Client::open(&endpoint).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     let key = way.direct.store("id", &data).unwrap();
-    way.proxy.always([], Fault::CutAnswer(100_000));
+    way.proxy.plan(Plan::next([]).always(Fault::CutAnswer(100_000)));
     let mut read = Vec::new();
     client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap();
     assert!(read == data);
     assert!(way.proxy.passed().len() > 6);
     // Where no byte comes, it gives up, having given out what was true.
-    way.proxy.always([Fault::CutAnswer(100_000)], Fault::CutAnswer(100));
+    way.proxy.plan(Plan::next([Fault::CutAnswer(100_000)]).always(Fault::CutAnswer(100)));
     read.clear();
     let client = Client::open(&endpoint.timeout(Duration::from_secs(2))).unwrap();
     let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
@@ -227,7 +216,7 @@ fn what_may_not_be_repeated_is_not() {
     let remote = RemoteStorage::open(&Endpoint::new(&way.proxy.url()).unwrap().timeout(QUICK)).unwrap();
     let (locator, record) = (Locator::from_bytes([1; 32]), [1; 100]);
     let put = |first, always| {
-        way.proxy.always([first], always);
+        way.proxy.plan(Plan::next([first]).always(always));
         remote.put(&locator, &record, PutMode::Overwrite)
     };
     // It was not done, which the head there tells nobody: another could have been here since.
@@ -237,13 +226,13 @@ fn what_may_not_be_repeated_is_not() {
     assert!(remote.get(&locator).unwrap().is_none());
     let outcome = put(Fault::CutAnswer(0), Fault::CutAnswer(0));
     assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
-    way.proxy.next([]);
+    way.proxy.plan(Plan::next([]));
     assert!(remote.get(&locator).unwrap().unwrap() == record);
     put(Fault::CutAnswer(0), Fault::None).unwrap(); // it is there
 
     let way = Way::new(Kind::Encryption);
     let client = way.client(QUICK);
-    let outcome = way.check(&*client, Op::Erase, vec![Fault::CutAnswer(0)], Fault::None);
+    let outcome = way.check(&*client, Op::Erase, Plan::next([Fault::CutAnswer(0)]));
     assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
     assert_eq!(way.proxy.passed().len(), 1);
 }
@@ -252,13 +241,12 @@ fn what_may_not_be_repeated_is_not() {
 fn each_call_ends_in_its_time() {
     const TIME: Duration = Duration::from_secs(3);
     thread::scope(|scope| {
-        for (kind, op) in KINDS.into_iter().flat_map(|kind| OPS.map(|op| (kind, op))) {
+        for (kind, op) in with_kinds(OPS) {
             scope.spawn(move || {
                 let way = Way::new(kind);
                 let client = way.client(TIME);
-                let first = before_write(kind, op);
                 let start = Instant::now();
-                let outcome = way.check(&*client, op, first, Fault::Silence);
+                let outcome = way.check(&*client, op, Plan::from_write([], Fault::Silence));
                 assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
                 assert!(start.elapsed() < TIME + TIME / 2, "{kind:?}, {op:?}: {:?}", start.elapsed());
             });
@@ -277,7 +265,7 @@ fn who_is_not_connected_has_done_nothing() {
     let listener = socket.listen(1).unwrap(); // accepts nobody
     let address = listener.local_addr().unwrap();
     let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
-    let waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).take(1000).collect();
+    let waiting: Vec<_> = iter::from_fn(|| connect().ok()).take(1000).collect();
     assert!(waiting.len() < 1000, "the queue is full");
     let client = Client::open(&Endpoint::new(&format!("http://{address}")).unwrap().timeout(QUICK)).unwrap();
     let outcome = client.store("id", NEW);

@@ -33,6 +33,36 @@ pub(crate) enum Fault {
     OtherAnswer(&'static str),
 }
 
+/// What happens to the next requests, one after the other, and to all that follow.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    faults: VecDeque<Fault>,
+    always: Fault,
+    /// It begins with the first request that is no `HEAD`: most operations look at the record first.
+    waits: bool,
+}
+
+impl Plan {
+    /// From the next request on.
+    pub(crate) fn next(faults: impl IntoIterator<Item = Fault>) -> Self {
+        Self { faults: faults.into_iter().collect(), always: Fault::None, waits: false }
+    }
+
+    /// From the first request on that may change something.
+    pub(crate) fn from_write(first: impl IntoIterator<Item = Fault>, always: Fault) -> Self {
+        Self { faults: first.into_iter().collect(), always, waits: true }
+    }
+
+    pub(crate) fn always(self, always: Fault) -> Self {
+        Self { always, ..self }
+    }
+
+    fn take(&mut self, first_byte: u8) -> Fault {
+        self.waits &= first_byte == b'H';
+        if self.waits { Fault::None } else { self.faults.pop_front().unwrap_or_else(|| self.always.clone()) }
+    }
+}
+
 /// Runs until the test's process ends: it has no state that matters.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
@@ -41,9 +71,7 @@ pub(crate) struct Proxy {
 struct Shared {
     address: SocketAddr,
     service: SocketAddr,
-    faults: Mutex<VecDeque<Fault>>,
-    /// What happens when `faults` has nothing left.
-    always: Mutex<Fault>,
+    plan: Mutex<Plan>,
     /// The bytes of each request and its answer.
     passed: Mutex<Vec<(usize, usize)>>,
     vanishes: AtomicBool,
@@ -55,8 +83,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             address: listener.local_addr().unwrap(),
             service,
-            faults: Mutex::default(),
-            always: Mutex::new(Fault::None),
+            plan: Mutex::new(Plan::next([])),
             passed: Mutex::default(),
             vanishes: AtomicBool::new(false),
         });
@@ -80,24 +107,17 @@ impl Proxy {
         format!("http://{}", self.shared.address)
     }
 
-    /// Does this to the next requests, one after the other, and passes on those that follow.
-    pub(crate) fn next(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.always(faults, Fault::None);
-    }
-
-    /// The same, and does `always` to all that follow.
-    pub(crate) fn always(&self, first: impl IntoIterator<Item = Fault>, always: Fault) {
+    pub(crate) fn plan(&self, plan: Plan) {
         lock(&self.shared.passed).clear();
-        *lock(&self.shared.faults) = first.into_iter().collect();
-        *lock(&self.shared.always) = always;
+        *lock(&self.shared.plan) = plan;
     }
 
     /// Whether each of the faults has come about.
     pub(crate) fn has_done_all(&self) -> bool {
-        lock(&self.shared.faults).is_empty()
+        lock(&self.shared.plan).faults.is_empty()
     }
 
-    /// The lengths of the requests and their answers since it was told what to do.
+    /// The lengths of the requests and their answers since the plan.
     pub(crate) fn passed(&self) -> Vec<(usize, usize)> {
         lock(&self.shared.passed).clone()
     }
@@ -111,14 +131,15 @@ impl Shared {
     /// Passes one request on, and its answer back. `None` where the connection is to end.
     fn pass_request(&self, client: &TcpStream) -> Option<()> {
         let first = read(client, 1)?;
-        let fault = lock(&self.faults).pop_front().unwrap_or_else(|| lock(&self.always).clone());
+        let fault = lock(&self.plan).take(first[0]);
         let most = if let Fault::CutRequest(most) = fault { most } else { usize::MAX };
         let services = match fault {
             Fault::Answer(_) | Fault::CutRequest(0) => 0,
             Fault::Twice => 2,
             _ => 1,
         };
-        let services: Vec<_> = (0..services).map(|_| TcpStream::connect(self.service).unwrap()).collect();
+        let services: Option<Vec<_>> = (0..services).map(|_| TcpStream::connect(self.service).ok()).collect();
+        let services = services?;
         let request = pass_whole(client, &services, first, most)?;
         let mut answers: Vec<_> = if is_whole_request(&request) {
             services.iter().map(|service| answer_to(&request, service)).collect()
@@ -126,7 +147,7 @@ impl Shared {
             Vec::new()
         };
         if let Fault::Again = fault {
-            let service = TcpStream::connect(self.service).unwrap();
+            let service = TcpStream::connect(self.service).ok()?;
             { &service }.write_all(&request).ok()?;
             answers.insert(0, answer_to(&request, &service));
         }

@@ -9,13 +9,13 @@ use strongroom::client::Client;
 use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
 
-use super::proxy::{Fault, Proxy};
+use super::proxy::{Plan, Proxy};
 use super::{Running, config, encryption_over, storage};
 
 /// Time enough to repeat what was cut, also on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(30);
 /// For calls that no repetition helps.
-pub(crate) const QUICK: Duration = Duration::from_millis(300);
+pub(crate) const QUICK: Duration = Duration::from_secs(1);
 
 pub(crate) const OLD: &[u8] = b"what was there before";
 pub(crate) const NEW: &[u8] = b"what is stored";
@@ -121,7 +121,7 @@ impl Way {
     }
 
     pub(crate) fn client(&self, time: Duration) -> Box<dyn Calls> {
-        self.proxy.next([]);
+        self.proxy.plan(Plan::next([]));
         let endpoint = Endpoint::new(&self.proxy.url()).unwrap().timeout(time);
         match self.kind {
             Kind::Encryption => Box::new(Client::open(&endpoint).unwrap()),
@@ -141,12 +141,11 @@ impl Way {
     }
 
     /// Makes a call with these faults, and checks that what it says is true. Gives the call's outcome.
-    pub(crate) fn check(&self, client: &dyn Calls, op: Op, first: Vec<Fault>, always: Fault) -> Result<(), Error> {
-        let what = format!("{:?}, {op:?}, {first:?}, always {always:?}", self.kind);
+    pub(crate) fn check(&self, client: &dyn Calls, op: Op, plan: Plan) -> Result<(), Error> {
         let case = self.case(op);
-        self.proxy.always(first, always);
+        self.proxy.plan(plan.clone());
         let outcome = client.run(op, &case);
-        let said = format!("{what}: {outcome:?}");
+        let said = format!("{:?}, {op:?}, {plan:?}: {outcome:?}", self.kind);
         match &outcome {
             Ok(key) => assert!(self.is_done(op, &case, key.as_ref()), "{said}"),
             Err(Error::Indeterminate(_)) => {
@@ -179,27 +178,22 @@ impl Way {
 
     /// The lengths of the requests that a call makes, and of their answers, where nothing goes wrong.
     pub(crate) fn lengths(&self, op: Op) -> Vec<(usize, usize)> {
-        self.check(&*self.client(PATIENT), op, Vec::new(), Fault::None).unwrap();
+        self.check(&*self.client(PATIENT), op, Plan::next([])).unwrap();
         self.proxy.passed()
     }
 }
 
-/// What happens to the requests of a call before the one that changes something: nothing.
-pub(crate) fn before_write(kind: Kind, op: Op) -> Vec<Fault> {
-    // Most operations look at the record first.
-    vec![Fault::None; usize::from(kind == Kind::Storage && !matches!(op, Op::Store | Op::StoreWithKey))]
-}
-
 /// Shares work among threads, each with a service of its own.
-pub(crate) fn in_parallel<T: Sync>(kind: Kind, work: &[T], each: impl Fn(&Way, &dyn Calls, &T) + Sync) {
+pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&Way, &dyn Calls, &T) + Sync) {
     const THREADS: usize = 12;
     thread::scope(|scope| {
-        for first in 0..THREADS {
+        for (kind, first) in KINDS.into_iter().flat_map(|kind| (0..THREADS).map(move |first| (kind, first))) {
             let each = &each;
+            let work = work.iter().filter(move |(of, _)| *of == kind).skip(first).step_by(THREADS);
             scope.spawn(move || {
                 let way = Way::new(kind);
                 let client = way.client(PATIENT);
-                work.iter().skip(first).step_by(THREADS).for_each(|item| each(&way, &*client, item));
+                work.for_each(|(_, item)| each(&way, &*client, item));
             });
         }
     });
