@@ -1,0 +1,310 @@
+//! Both services are killed again and again while clients work: what was acknowledged is there, and opens to what was sent;
+//! nothing is half there; each call ends.
+
+#![cfg(all(unix, feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::net::TcpListener;
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strongroom::client::Client;
+use strongroom::{Endpoint, Error, RecordKey};
+use support::World;
+
+const CLIENTS: u64 = 4;
+/// How often each of the two services is killed.
+const KILLS: u64 = 50;
+const TIMEOUT: Duration = Duration::from_secs(3);
+const SHORT: usize = 1 << 10;
+const LONG: usize = 300 << 10;
+
+/// What may be under an id.
+#[derive(Clone, Default)]
+struct Known {
+    /// The versions of which one is there: the last that was acknowledged, and those since whose outcome is not known.
+    versions: Vec<Version>,
+    /// That there is nothing is possible, too.
+    may_be_absent: bool,
+    /// What was said to have failed, or was replaced or deleted: none of it is there.
+    gone: Vec<Version>,
+}
+
+#[derive(Clone, Debug)]
+struct Version {
+    key: [u8; 32],
+    /// Of what the data is made.
+    seed: u64,
+    len: usize,
+}
+
+type Log = HashMap<String, Known>;
+
+#[derive(Default)]
+struct Counts {
+    acknowledged: AtomicUsize,
+    failed: AtomicUsize,
+    unknown: AtomicUsize,
+    longest_millis: AtomicU64,
+}
+
+fn data(seed: u64, len: usize) -> Vec<u8> {
+    let bytes = (0..).flat_map(|n: u64| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).to_le_bytes());
+    bytes.take(len).collect()
+}
+
+impl Version {
+    fn new(seed: u64, len: usize) -> Self {
+        let key = RecordKey::generate().unwrap();
+        Self { key: *key.expose_bytes(), seed, len }
+    }
+
+    fn key(&self) -> RecordKey {
+        RecordKey::from_bytes(&self.key).unwrap()
+    }
+
+    fn data(&self) -> Vec<u8> {
+        data(self.seed, self.len)
+    }
+}
+
+/// Gives data piece by piece, as who does not know its length.
+struct Pieces<'d>(&'d [u8]);
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = buffer.len().min(50_000);
+        self.0.read(&mut buffer[..len])
+    }
+}
+
+/// Checks that under each id there is what may be there, whole, and nothing else. `get` gives what a key opens. Gives the
+/// number of records.
+fn check(log: &Log, get: impl Fn(&str, &RecordKey) -> Result<Vec<u8>, Error>) -> Result<usize, String> {
+    let mut found = 0;
+    for (id, known) in log {
+        let mut is_there = false;
+        for version in &known.versions {
+            match get(id, &version.key()) {
+                Ok(data) if data == version.data() => is_there = true,
+                Ok(_) => return Err(format!("{id} opens to something else")),
+                Err(Error::NotFound) => {}
+                Err(error) => return Err(format!("{id}: {}", error.full_message())),
+            }
+        }
+        for version in &known.gone {
+            match get(id, &version.key()) {
+                Err(Error::NotFound) => {}
+                outcome => return Err(format!("{id} should be gone: {:?}", outcome.map(|data| data.len()))),
+            }
+        }
+        if !is_there && !known.may_be_absent {
+            return Err(format!("{id} is lost"));
+        }
+        found += usize::from(is_there);
+    }
+    Ok(found)
+}
+
+impl Counts {
+    /// A call, which must end in its time. Gives whether it was successful; `None` where that is not known.
+    fn call<T>(&self, call: impl FnOnce() -> Result<T, Error>) -> Option<Result<T, Error>> {
+        let start = Instant::now();
+        let outcome = call();
+        let time = start.elapsed();
+        // One that is long has its time for each piece.
+        assert!(time < TIMEOUT * 3, "a call took {time:?}");
+        self.longest_millis.fetch_max(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
+        let count = match &outcome {
+            Ok(_) => &self.acknowledged,
+            Err(Error::Indeterminate(_)) => &self.unknown,
+            Err(Error::Busy | Error::Storage(_)) => &self.failed,
+            Err(error) => panic!("{error:?}"),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        if let Err(Error::Indeterminate(_)) = outcome { None } else { Some(outcome) }
+    }
+}
+
+/// Stores, retrieves, replaces and deletes until told to stop, with keys of its own; writes down what was acknowledged.
+fn work(client: &Client, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
+    let mut log = Log::new();
+    for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
+        let id = format!("record {name} {n}");
+        let known = log.entry(id.clone()).or_default();
+        let version = Version::new(n * 8 + name, if n % 4 == 3 { LONG } else { SHORT });
+        let (key, data) = (version.key(), version.data());
+        let stored = counts.call(|| match version.len {
+            LONG => client.store_reader_with_key(&id, &key, Pieces(&data)),
+            _ => client.store_with_key(&id, &key, &data),
+        });
+        match stored {
+            Some(Ok(())) => known.versions.push(version.clone()),
+            Some(Err(_)) => known.gone.push(version.clone()),
+            None => known.versions.push(version.clone()),
+        }
+        known.may_be_absent = !matches!(stored, Some(Ok(())));
+        if known.may_be_absent {
+            continue;
+        }
+        if let Some(Ok(found)) = counts.call(|| client.retrieve(&id, &key)) {
+            assert!(found == data, "{id} opens to something else");
+        }
+        if n % 2 == 0 {
+            let new = Version::new(n * 8 + name + 4, SHORT);
+            match counts.call(|| client.replace_with_key(&id, &key, &new.key(), new.data())) {
+                Some(Ok(())) => known.gone.extend(std::mem::replace(&mut known.versions, vec![new])),
+                Some(Err(_)) => known.gone.push(new),
+                None => known.versions.push(new),
+            }
+        }
+        if let (0, [version]) = (n % 5, &known.versions[..]) {
+            match counts.call(|| client.delete(&id, &version.key())) {
+                Some(Ok(())) => {
+                    known.gone.append(&mut known.versions);
+                    known.may_be_absent = true;
+                }
+                Some(Err(_)) => {}
+                None => known.may_be_absent = true,
+            }
+        }
+    }
+    log
+}
+
+/// A port that is given to nobody who does not ask for it: those that are lie higher.
+fn free_ports() -> impl Iterator<Item = u16> {
+    let first = 20_000 + u16::try_from(std::process::id() % 8000).unwrap();
+    (first..).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+}
+
+/// A program that is started anew whenever it has ended.
+struct Supervised<'w> {
+    world: &'w World,
+    args: Vec<String>,
+    child: Child,
+}
+
+impl<'w> Supervised<'w> {
+    fn start(world: &'w World, args: &str) -> Self {
+        let args: Vec<_> = args.split(' ').map(str::to_owned).collect();
+        let child = Self::spawn(world, &args);
+        Self { world, args, child }
+    }
+
+    fn spawn(world: &World, args: &[String]) -> Child {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        world.command(&args).args(["--log-level", "error"]).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn restart_if_ended(&mut self) {
+        if self.child.try_wait().unwrap().is_some() {
+            self.child = Self::spawn(self.world, &self.args);
+        }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Self::spawn(self.world, &self.args);
+    }
+}
+
+impl Drop for Supervised<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn killed_services_lose_nothing_acknowledged() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let [storage_port, port] = free_ports().take(2).collect::<Vec<_>>().try_into().unwrap();
+    let storage = format!("serve-storage --store cipher.db --listen 127.0.0.1:{storage_port}");
+    let server = format!(
+        "serve --store http://127.0.0.1:{storage_port} --index-key-file index --timeout 1 --listen 127.0.0.1:{port}"
+    );
+    let mut services = [&storage, &server].map(|args| Supervised::start(&world, args));
+    let endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}")).unwrap();
+    let patient = Client::open(&endpoint).unwrap();
+    patient.stats().unwrap();
+
+    let (stop, counts, start) = (AtomicBool::new(false), Counts::default(), Instant::now());
+    let logs: Vec<Log> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|name| {
+                let (endpoint, stop, counts) = (endpoint.clone().timeout(TIMEOUT), &stop, &counts);
+                scope.spawn(move || work(&Client::open(&endpoint).unwrap(), name, stop, counts))
+            })
+            .collect();
+        for kill in 0..2 * KILLS {
+            // Spread evenly over the time that starting and some work take.
+            thread::sleep(Duration::from_micros(kill * 7_919_993 % 600_000));
+            services.iter_mut().for_each(Supervised::restart_if_ended);
+            services[usize::try_from(kill % 2).unwrap()].kill();
+        }
+        thread::sleep(Duration::from_millis(500));
+        services.iter_mut().for_each(Supervised::restart_if_ended);
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let time = start.elapsed();
+    let found: usize = thread::scope(|scope| {
+        let check = |log| check(log, |id, key| patient.retrieve(id, key)).unwrap();
+        let checks: Vec<_> = logs.iter().map(|log| scope.spawn(move || check(log))).collect();
+        checks.into_iter().map(|check| check.join().unwrap()).sum()
+    });
+    assert_eq!(patient.stats().unwrap().records, found as u64, "there is no other record");
+    let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+    let [acknowledged, failed, unknown] = [&counts.acknowledged, &counts.failed, &counts.unknown].map(count);
+    eprintln!(
+        "{} kills in {time:.1?}: {acknowledged} calls acknowledged, {failed} failed, {unknown} not known; {} ids, {found} \
+         records; the longest call took {} ms",
+        2 * KILLS,
+        logs.iter().map(Log::len).sum::<usize>(),
+        counts.longest_millis.load(Ordering::Relaxed)
+    );
+    assert!(acknowledged > 500 && failed + unknown > 10, "hardly any kill met a call");
+    drop(services);
+    let database = rusqlite::Connection::open(world.path("cipher.db")).unwrap();
+    let check: String = database.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}
+
+/// The control: a record that was acknowledged and is taken away, altered, or there against what was said, is noticed.
+#[test]
+fn the_check_sees_what_is_lost() {
+    let [first, second, failed] = [(1, SHORT), (2, LONG), (3, SHORT)].map(|(seed, len)| Version::new(seed, len));
+    let log = Log::from([
+        ("a".to_owned(), Known { versions: vec![first.clone()], ..Known::default() }),
+        ("b".to_owned(), Known { versions: vec![first.clone(), second.clone()], ..Known::default() }),
+        ("c".to_owned(), Known { gone: vec![failed.clone()], may_be_absent: true, ..Known::default() }),
+    ]);
+    let records = [("a", &first, first.data()), ("b", &second, second.data())];
+    let check = |records: &[(&str, &Version, Vec<u8>)]| {
+        check(&log, |id, key| {
+            let mut records = records.iter().filter(|(name, ..)| *name == id);
+            let found = records.find(|(_, version, _)| version.key[..] == *key.expose_bytes());
+            found.map(|(.., data)| data.clone()).ok_or(Error::NotFound)
+        })
+    };
+    assert_eq!(check(&records), Ok(2));
+    assert!(check(&records[..1]).unwrap_err().contains("b is lost"));
+    assert!(check(&records[1..]).unwrap_err().contains("a is lost"));
+    let mut altered = records.clone();
+    altered[1].2[LONG - 1] ^= 1;
+    assert!(check(&altered).unwrap_err().contains("something else"));
+    let mut half = records.clone();
+    half[1].2.truncate(LONG / 2);
+    assert!(check(&half).unwrap_err().contains("something else"));
+    let more = [&records[..], &[("c", &failed, failed.data())]].concat();
+    assert!(check(&more).unwrap_err().contains("should be gone"));
+}
