@@ -48,8 +48,8 @@ test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the 
 		PYTHON=$(CURDIR)/$(JUDGES)/bin/python CMAKE=$(CURDIR)/$(JUDGES)/bin/cmake
 
 .PHONY: test-large
-test-large: python-package ## Send 4 GiB through the program, 1 GiB through Python (needs 9 GB of disk and GNU time)
-	$(CARGO) test --release -p strongroom-cli --test streams -- --ignored --nocapture
+test-large: python-package ## Send 4 GiB through the program, 1 GiB through the services and through Python (needs 9 GB of disk and GNU time)
+	$(CARGO) test --release -p strongroom-cli --test streams --test memory -- --ignored --nocapture
 	cd python && $(CURDIR)/$(VENV)/bin/python -m pytest -m large --capture=no
 
 .PHONY: python-package

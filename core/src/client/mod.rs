@@ -199,7 +199,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile.
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile;
+    /// [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
         let ask = ask_json("/v1/delete", id.as_ref(), Some(key))?;
         match self.http.write(&ask, Repeat::Always, self.http.end()) {
@@ -215,7 +216,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`], and those of the server and the way to it.
+    /// [`Error::InvalidId`], and those of the server and the way to it: [`Error::Indeterminate`] where the answer was lost,
+    /// since this is never said twice.
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
         let ask = ask_json("/v1/erase", id.as_ref(), None)?;
         // A second time, it could remove what was stored meanwhile.

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod intercept;
+pub(crate) mod scanner;
 
 use std::sync::Arc;
 

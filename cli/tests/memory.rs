@@ -1,0 +1,263 @@
+//! The whole system as three programs: client, encryption server, storage service. The last one knows no id, no key and no
+//! data, neither in its files nor in its logs nor in its memory; and none of them needs much memory.
+
+#![cfg(all(target_os = "linux", feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../../core/tests/support/scanner.rs"]
+mod scanner;
+mod support;
+
+use std::fs::{self, File};
+use std::io::{BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use strongroom::{IndexKey, RecordKey};
+
+use scanner::Scanner;
+use support::World;
+
+const MIB: usize = 1 << 20;
+
+/// A service that logs to a file.
+struct Service<'w> {
+    child: Child,
+    world: &'w World,
+    log: String,
+}
+
+impl<'w> Service<'w> {
+    fn start(world: &'w World, log: &str, args: &[&str]) -> Self {
+        let mut command = world.command(args);
+        command.args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--log-format", "json"]);
+        let child = command.stderr(File::create(world.path(log)).unwrap()).spawn().unwrap();
+        Self { child, world, log: log.to_owned() }
+    }
+
+    /// Where it listens, once it does.
+    fn url(&self) -> String {
+        wait_for(|| {
+            let log = String::from_utf8(self.world.read(&self.log)).unwrap();
+            let line: Value = serde_json::from_str(log.split_once('\n')?.0).unwrap_or_else(|_| panic!("{log}"));
+            Some(format!("http://{}", line["address"].as_str()?))
+        })
+    }
+
+    /// The most memory that it had resident, in KiB.
+    fn peak(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Service<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `look` gives, as soon as it gives something.
+fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "it did not come about");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What can be read of a process's memory, one part after the other.
+fn parts_of_memory(process: u32) -> impl Iterator<Item = Vec<u8>> {
+    let memory = File::open(format!("/proc/{process}/mem")).unwrap();
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let ranges: Vec<_> = maps
+        .lines()
+        .filter(|line| line.split(' ').nth(1).unwrap().starts_with('r') && !line.ends_with("[vvar]"))
+        .map(|line| {
+            let (start, end) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            let [start, end] = [start, end].map(|place| u64::from_str_radix(place, 16).unwrap());
+            (start, usize::try_from(end - start).unwrap())
+        })
+        .collect();
+    ranges.into_iter().filter_map(move |(start, len)| {
+        let mut part = vec![0; len];
+        let read = memory.read_at(&mut part, start).unwrap_or(0); // another mapping by now
+        part.truncate(read);
+        (read > 0).then_some(part)
+    })
+}
+
+fn is_in_memory(scanner: &Scanner, process: u32) -> Option<String> {
+    parts_of_memory(process).find_map(|part| scanner.find(&part).map(str::to_owned))
+}
+
+/// Whether this process may look into the memory of programs that forbid it, as all of ours do.
+fn may_look(process: u32) -> bool {
+    match File::open(format!("/proc/{process}/mem")) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+            eprintln!("SKIPPED: looking into another program's memory takes root's rights (CAP_SYS_PTRACE)");
+            false
+        }
+    }
+}
+
+fn is_in_file(scanner: &Scanner, path: &Path) -> Option<String> {
+    const OVERLAP: usize = 1 << 10;
+    let (mut file, mut window) = (File::open(path).unwrap(), Vec::new());
+    loop {
+        let read = Read::by_ref(&mut file).take(16 << 20).read_to_end(&mut window).unwrap();
+        if let Some(found) = scanner.find(&window) {
+            return Some(found.to_owned());
+        }
+        if read == 0 {
+            return None;
+        }
+        window.drain(..window.len() - OVERLAP.min(window.len()));
+    }
+}
+
+/// Data that is the same nowhere.
+fn data(seed: u64, len: usize) -> Vec<u8> {
+    let words = (0..).map(|n: u64| (n + (seed << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
+    words.flat_map(|word| word.wrapping_mul(0xd6e8_feb8_6659_fd93).to_le_bytes()).take(len).collect()
+}
+
+/// What nobody but the client and the encryption server may know.
+fn secrets(id: &str, key: &str, data: &[u8], scanner: &mut Scanner) {
+    scanner.add("an id", id.as_bytes());
+    scanner.add("a record key's text", key.trim().as_bytes());
+    scanner.add("a record key", RecordKey::from_text(key.trim()).unwrap().expose_bytes());
+    for place in (0..data.len() - 40).step_by(50_021) {
+        scanner.add("data", &data[place..place + 40]);
+    }
+}
+
+/// The services, and a scanner that knows the index key.
+fn services(world: &World) -> ([Service<'_>; 2], String, Scanner) {
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let index_key = String::from_utf8(world.read("index")).unwrap();
+    let mut scanner = Scanner::default();
+    scanner.add("the index key's text", index_key.trim().as_bytes());
+    scanner.add("the index key", IndexKey::from_text(index_key.trim()).unwrap().expose_bytes());
+    let storage = Service::start(world, "storage.log", &["serve-storage", "--store", "cipher.db"]);
+    let args = ["serve", "--store", &storage.url(), "--index-key-file", "index"];
+    let server = Service::start(world, "server.log", &args);
+    let url = server.url();
+    ([storage, server], url, scanner)
+}
+
+/// Asserts that nothing of what `scanner` knows is in the storage service's files, logs and memory.
+fn assert_storage_knows_nothing(world: &World, storage: &Service<'_>, scanner: &Scanner) {
+    for file in ["cipher.db", "cipher.db-wal", "cipher.db-shm", "storage.log", "server.log"] {
+        assert_eq!(is_in_file(scanner, &world.path(file)), None, "in {file}");
+    }
+    assert_eq!(is_in_memory(scanner, storage.child.id()), None, "in the storage service's memory");
+    // It is the memory of a service at work: what the service itself says is in it.
+    let mut own = Scanner::default();
+    own.add("its database", b"cipher.db");
+    own.add("its log", b"127.0.0.1:");
+    assert!(is_in_memory(&own, storage.child.id()).is_some(), "the memory cannot be read");
+}
+
+#[test]
+fn the_storage_service_never_has_a_secret_in_memory() {
+    let world = World::new();
+    let ([storage, server], url, mut scanner) = services(&world);
+    if !may_look(storage.child.id()) {
+        return;
+    }
+    let place = ["--server", url.as_str()];
+    for n in 0..3 {
+        let (id, key_file, data) = (format!("patient-{n}-7f3a@clinic.example"), format!("{n}.key"), data(n, MIB));
+        world.ok(&[&["store", "--id", &id, "--key-out", &key_file], &place[..]].concat(), &data);
+        secrets(&id, &String::from_utf8(world.read(&key_file)).unwrap(), &data, &mut scanner);
+        let args = ["retrieve", "--id", &id, "--key-file", &key_file, "-o", "copy"];
+        world.ok(&[&args[..], &place].concat(), "");
+        assert!(world.read("copy") == data);
+    }
+    assert_storage_knows_nothing(&world, &storage, &scanner);
+
+    // In the midst of a store: the client and the encryption server know what they work on.
+    let (id, data) = ("patient-long-7f3a@clinic.example", data(9, 4 * MIB));
+    world.ok(&["key", "new", "--key-out", "own"], "");
+    let (mut under_way, key) = (Scanner::default(), String::from_utf8(world.read("own")).unwrap());
+    secrets(id, &key, &data, &mut under_way);
+    let args = [&["store", "--id", id, "--key-file", "own"], &place[..]].concat();
+    let mut client = world.command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = client.stdin.take().unwrap();
+    stdin.write_all(&data[..3 * MIB]).unwrap();
+    let [mut of_id, mut of_key, mut of_data] = [(); 3].map(|()| Scanner::default());
+    of_id.add("the id", id.as_bytes());
+    of_key.add("the key's text", key.trim().as_bytes());
+    of_key.add("the key", RecordKey::from_text(key.trim()).unwrap().expose_bytes());
+    data.windows(40).step_by(10_007).for_each(|part| of_data.add("the data", part));
+    for (who, process) in [("server", server.child.id()), ("client", client.id())] {
+        for known in [&of_id, &of_key] {
+            let found = wait_for(|| is_in_memory(known, process));
+            eprintln!("the {who} has {found} in its memory, as it should");
+        }
+    }
+    wait_for(|| is_in_memory(&of_data, client.id()));
+    assert_storage_knows_nothing(&world, &storage, &under_way);
+    stdin.write_all(&data[3 * MIB..]).unwrap();
+    drop(stdin);
+    assert!(client.wait().unwrap().success());
+    assert_storage_knows_nothing(&world, &storage, &under_way);
+    assert_storage_knows_nothing(&world, &storage, &scanner);
+}
+
+/// 1 GiB through all three, in and out.
+#[test]
+#[ignore = "takes a minute and 4 GB of disk: run by make test-large"]
+fn one_gibibyte_passes_through_three_programs() {
+    const LEN: usize = 1 << 30;
+    const MOST: u64 = 64 << 10;
+    let world = World::new();
+    let ([storage, server], url, mut scanner) = services(&world);
+    world.ok(&["key", "new", "--key-out", "own"], "");
+    let id = "archive-7f3a@clinic.example";
+    let mut file = File::create(world.path("data")).unwrap();
+    let key = String::from_utf8(world.read("own")).unwrap();
+    for n in 0..LEN / MIB {
+        let block = data(n as u64, MIB);
+        secrets(id, &key, &block, &mut scanner);
+        file.write_all(&block).unwrap();
+    }
+    // GNU time tells the most memory that a process had resident, in KiB.
+    let run = |args: &[&str]| {
+        let start = Instant::now();
+        let args = [args, &["--server", &url]].concat();
+        let output = world.through(&["/usr/bin/time", "-f", "peak %M"], &args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        let client: u64 = said.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
+        let peaks = [client, server.peak(), storage.peak()];
+        eprintln!("{}: {:.1?}; peaks of client, server and storage: {peaks:?} KiB", args[0], start.elapsed());
+        assert!(peaks.iter().all(|peak| *peak <= MOST), "{peaks:?} KiB");
+    };
+    run(&["store", "--id", id, "--key-file", "own", "data"]);
+    run(&["retrieve", "--id", id, "--key-file", "own", "-o", "copy"]);
+    let [mut data, mut copy] = ["data", "copy"].map(|name| BufReader::new(File::open(world.path(name)).unwrap()));
+    let [mut sent, mut got] = [vec![0; MIB], vec![0; MIB]];
+    for _ in 0..LEN / MIB {
+        data.read_exact(&mut sent).unwrap();
+        copy.read_exact(&mut got).unwrap();
+        assert!(sent == got);
+    }
+    assert_eq!(copy.read(&mut got).unwrap(), 0);
+    if may_look(storage.child.id()) {
+        assert_storage_knows_nothing(&world, &storage, &scanner);
+        assert!(is_in_file(&scanner, &world.path("data")).is_some(), "the scanner is blind");
+    }
+}
