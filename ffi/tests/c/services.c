@@ -149,6 +149,9 @@ static void what_is_refused(void) {
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
     CHECK(strstr(error.message, "both") != NULL);
 
+    options.client_key_file = "authority.pem"; // no key is in it
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
+
     options = options_with("token");
     options.index_key = NULL;
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
