@@ -9,7 +9,7 @@ VENV := target/python-venv
 WHEEL := target/python-wheel
 BENCH_VENV := target/bench-venv
 
-export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO
+export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES
 
 .PHONY: help
 help: ## List what can be made
@@ -116,7 +116,8 @@ bench: library peers ## Measure beside what people use today: the tables of benc
 	target/release/compare
 	$(CARGO) run --release -p strongroom-benches --bin streams
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
-	$(CARGO) run --release -p strongroom-benches --bin c_interface -- $(LIBRARY)/retrieve
+	$(CARGO) run --release -p strongroom-benches --features strongroom/aws-lc-rs --bin c_interface \
+		--target-dir target/bench-aws-lc -- $(LIBRARY)/retrieve
 
 .PHONY: bench-criterion
 bench-criterion: ## Measure the parts: encryption beside its AEAD (both providers), storages, the store; and allocations

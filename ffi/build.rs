@@ -1,4 +1,4 @@
-//! Gives the shared library its name for the dynamic linker.
+//! Tells the dynamic linker the shared library's name, and that it stays.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -7,5 +7,7 @@ fn main() {
         let (major, minor) = (env!("CARGO_PKG_VERSION_MAJOR"), env!("CARGO_PKG_VERSION_MINOR"));
         let version = if major == "0" { format!("0.{minor}") } else { major.to_string() };
         println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libstrongroom.so.{version}");
+        // Threads that end after a dlclose() still free what the library kept for them.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

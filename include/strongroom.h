@@ -40,11 +40,11 @@
  * needs 64 KiB of stack. The library has threads of its own, for long records and for services, which inherit the mask
  * of signals of the thread that calls.
  *
- * Processes. Several processes may use one database. If a store, reader or writer exists when a process forks, the child
- * can never open a database, even after freeing its copies; that, and whatever would touch the store, is
- * STRONGROOM_FORKED there. It may free its copies, whose memory is then not given back. Open stores after forking, or
- * call exec. A program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost
- * when one of the two closes the file.
+ * Processes. Several processes may use one database. After fork(), what would touch a store that the parent opened is
+ * STRONGROOM_FORKED in the child. It may free its copies, whose memory is then not given back, and yet can never open a
+ * database if a database, or a reader or writer of one, was open at the fork. Open stores after forking, or call exec. A
+ * program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of the
+ * two closes the file.
  *
  * C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
  * be called from a signal handler.

@@ -1,6 +1,8 @@
 #!/bin/sh
 # Builds libstrongroom.so and libstrongroom.a for Linux into a folder: build.sh FOLDER
 #
+# FEATURES may be --no-default-features: without storage services, and without TLS.
+#
 # Of the static library, only the functions of the header can be linked against: the SQLite inside does not clash with a
 # program's own, nor does the Rust inside with another Rust library.
 set -eu
@@ -9,7 +11,7 @@ out=$1
 mkdir -p "$out"
 target=${CARGO_TARGET_DIR:-target}
 
-${CARGO:-cargo} rustc --quiet --release --locked -p strongroom-ffi -- \
+${CARGO:-cargo} rustc --quiet --release --locked -p strongroom-ffi ${FEATURES:-} -- \
     --print "native-static-libs=$target/release/native-static-libs.txt" 2>"$out/messages" || { cat "$out/messages" >&2; exit 1; }
 rm "$out/messages"
 

@@ -32,6 +32,15 @@ pub(crate) fn quietly(free: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(free));
 }
 
+/// Frees what AWS-LC keeps for this thread, which goes with a thread, but not with a program's first one.
+pub(crate) fn leave_nothing() {
+    #[cfg(any(feature = "aws-lc-rs", feature = "remote"))]
+    // SAFETY: it takes nothing, and what it frees is made anew when it is needed.
+    unsafe {
+        aws_lc_sys::AWSLC_thread_local_clear();
+    }
+}
+
 /// The error that a reader or writer of records put into an [`io::Error`].
 pub(crate) fn io_error(error: io::Error) -> Error {
     error.downcast().unwrap_or_else(|error| Error::Internal(error.into()))

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
-use crate::boundary::{bytes, input, optional, outcome, output, owned, path};
+use crate::boundary::{bytes, input, leave_nothing, optional, outcome, output, owned, path};
 use crate::endpoint::{Service, builder_at};
 use crate::key::strongroom_index_key;
 use crate::status::{strongroom_error, strongroom_status};
@@ -88,10 +88,11 @@ pub unsafe extern "C" fn strongroom_open(
         // SAFETY: by the header's conventions.
         let (path, store, options) =
             unsafe { (crate::boundary::path(path, "path")?, output(store, "store")?, read(options)?) };
-        let opened = match options {
-            Some(options) => options.builder(path)?.open()?,
-            None => builder_at(path, Service::default())?.open()?,
+        let builder = match options {
+            Some(options) => options.builder(path),
+            None => builder_at(path, Service::default()),
         };
+        let opened = builder.and_then(Builder::open).inspect_err(|_| leave_nothing())?;
         store.set(Box::into_raw(Box::new(strongroom(opened))));
         Ok(())
     })
@@ -104,7 +105,9 @@ pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut st
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let store = unsafe { owned(store) };
-        store.map_or(Ok(()), |store| store.0.close())
+        let outcome = store.map_or(Ok(()), |store| store.0.close());
+        leave_nothing();
+        outcome
     })
 }
 

@@ -9,6 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 #: Who signs: a name and a key.
 Signer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
@@ -33,7 +34,7 @@ def write(folder: Path) -> None:
     authority, issuer = certify("authority", None, x509.BasicConstraints(ca=True, path_length=None))
     (folder / "authority.pem").write_bytes(authority.public_bytes(Encoding.PEM))
     here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    usages = {"server": x509.ExtendedKeyUsageOID.SERVER_AUTH, "client": x509.ExtendedKeyUsageOID.CLIENT_AUTH}
+    usages = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
     for name, usage in usages.items():
         certificate, (_, key) = certify(name, issuer, here, x509.ExtendedKeyUsage([usage]))
         (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))

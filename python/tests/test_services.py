@@ -149,19 +149,19 @@ def test_certificates(service: Service, tmp_path: Path) -> None:
 
 
 def test_what_does_not_go_together(service: Service, path: Path) -> None:
-    for argument in ({"must_exist": True}, {"durability": "relaxed"}, {"timeout": 0}, {"timeout": -1.0}):
-        with pytest.raises(strongroom.InvalidArgumentError):
-            service.open(**argument)
-    for argument in ({"timeout": float("nan")}, {"timeout": 1e300}):
+    wrong: list[dict[str, Any]] = [{"must_exist": True}, {"durability": "relaxed"}]
+    wrong += [{"timeout": seconds} for seconds in (0, -1.0, float("nan"), 1e300)]
+    for argument in wrong:
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(**argument)
     service.open(timeout=1e9).close()
     for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path"):
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(url)
-    for argument in ({"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}):
+    wrong = [{"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}]
+    for argument in [*wrong, {"client_certificate": ("client.pem", "client.key")}]:
         with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
-            strongroom.open(path, **argument)  # type: ignore[arg-type]
+            strongroom.open(path, **argument)
     assert not path.exists()
 
 

@@ -20,13 +20,21 @@ pub(super) struct Runtime {
 
 impl Runtime {
     pub(super) fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().thread_name("strongroom-http").build()?;
-        let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel::<()>());
-        let work = move || {
-            let _ = runtime.block_on(stopped); // the sender says nothing, it goes
-            runtime.shutdown_background();
+        let (outbox, built) = relay();
+        let (stop, stopped) = oneshot::channel::<()>();
+        // Built by its own thread: whoever builds it gets a handle of its thread (as in `relay`).
+        let work = move || match Builder::new_current_thread().enable_all().thread_name("strongroom-http").build() {
+            Ok(runtime) => {
+                let _ = outbox.send(Ok(runtime.handle().clone())); // there is room, and somebody who waits
+                let _ = runtime.block_on(stopped); // the sender says nothing, it goes
+                runtime.shutdown_background();
+            }
+            Err(error) => {
+                let _ = outbox.send(Err(error));
+            }
         };
         let thread = thread::Builder::new().name("strongroom-http".into()).spawn(work)?;
+        let handle = built.receive().unwrap_or_else(|| Err(io::Error::other("the thread for HTTP has ended")))?;
         Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), process: std::process::id() })
     }
 

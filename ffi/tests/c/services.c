@@ -33,7 +33,7 @@ static void run(const char *format, const char *value) {
 // Starts the service, and notes its URL as soon as it listens.
 static pid_t serve(const char *program) {
     run("%s token new --scopes storage --tokens tokens >token", program);
-    run("%s token new --scopes storage >other-token", program);
+    run("%s token new --scopes storage --tokens other-tokens >other-token", program);
     const pid_t service = fork();
     CHECK(service >= 0);
     if (service == 0) {
@@ -108,13 +108,16 @@ static void all_operations(const char *url, strongroom_options options, const ui
     CHECK_OK(strongroom_open_record(store, "long", 4, &key, &reader, &error));
     CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &len, &error));
     CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
-    CHECK_OK(strongroom_delete(store, "long", 4, &key, &error));
     CHECK_OK(strongroom_reader_seek(reader, 0, &error));
-    CHECK_STATUS(STRONGROOM_CONFLICT, strongroom_reader_read(reader, buffer, LEN, &len, &error));
     CHECK_OK(strongroom_close(store, &error));
     CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_read(reader, buffer, LEN, &len, &error));
     strongroom_reader_free(reader);
+
     CHECK_OK(strongroom_open(url, &options, &store, &error));
+    CHECK_OK(strongroom_open_record(store, "long", 4, &key, &reader, &error));
+    CHECK_OK(strongroom_delete(store, "long", 4, &key, &error));
+    CHECK_STATUS(STRONGROOM_CONFLICT, strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    strongroom_reader_free(reader);
     CHECK_OK(strongroom_delete(store, "two", 3, &keys[1], &error));
     CHECK_OK(strongroom_close(store, &error));
 
@@ -145,6 +148,9 @@ static void what_is_refused(void) {
     options.client_certificate_file = "client.pem";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
     CHECK(strstr(error.message, "both") != NULL);
+
+    options.client_key_file = "authority.pem"; // no key is in it
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
 
     options = options_with("token");
     options.index_key = NULL;
