@@ -128,6 +128,17 @@ static void all_operations(const char *url, strongroom_options options, const ui
     free(buffer);
 }
 
+typedef struct {
+    strongroom_options options;
+    const uint8_t *data;
+} with_tls;
+
+static void *all_operations_with_tls(void *context) {
+    const with_tls *tls = (const with_tls *)context;
+    all_operations(https, tls->options, tls->data);
+    return NULL;
+}
+
 static void what_is_refused(void) {
     strongroom *store = NULL;
     strongroom_options options = options_with("other-token");
@@ -280,7 +291,8 @@ int main(int argc, char **argv) {
     options.client_certificate_file = "client.pem";
     options.client_key_file = "client.key";
     options.timeout = 60 * 1000;
-    all_operations(https, options, data);
+    with_tls tls = {options, data};
+    CHECK(pthread_join(start_small(all_operations_with_tls, &tls), NULL) == 0);
     what_is_refused();
     in_time();
     forked(data);

@@ -3,6 +3,7 @@
 #ifndef TESTSUPPORT_H
 #define TESTSUPPORT_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -74,6 +75,16 @@ static inline uint8_t *pattern(size_t len) {
 // The sizes around what a chunk holds.
 static const size_t SIZES[] = {0, 1, 15, 16, 17, 16383, 16384, 16385, 32768, 40000, 1 << 20};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+// Starts a thread with the least stack that the header allows.
+static inline pthread_t start_small(void *(*work)(void *), void *context) {
+    pthread_t thread;
+    pthread_attr_t small;
+    CHECK(pthread_attr_init(&small) == 0 && pthread_attr_setstacksize(&small, 64 << 10) == 0);
+    CHECK(pthread_create(&thread, &small, work, context) == 0);
+    CHECK(pthread_attr_destroy(&small) == 0);
+    return thread;
+}
 
 // Seconds from the environment variable TEST_SECONDS, for tests that go on for a while.
 static inline unsigned test_seconds(void) {

@@ -1,7 +1,6 @@
 // Two threads for each core, for TEST_SECONDS, on one handle: stores, retrieves, replaces and removes, of records of
 // their own and of one that all fight for. Nothing is lost, nothing is mixed up.
 
-#include <pthread.h>
 #include <time.h>
 
 #include "testsupport.h"
@@ -95,7 +94,7 @@ int main(void) {
         workers[i].store = store;
         workers[i].number = i;
         workers[i].end = time(NULL) + (time_t)test_seconds() + 1;
-        CHECK(pthread_create(&workers[i].thread, NULL, work, &workers[i]) == 0);
+        workers[i].thread = start_small(work, &workers[i]);
     }
     for (unsigned i = 0; i < count; i++) {
         CHECK(pthread_join(workers[i].thread, NULL) == 0);
