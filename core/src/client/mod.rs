@@ -19,13 +19,11 @@ pub use reader::Reader;
 pub use writer::Writer;
 
 use crate::error::{Error, same_key};
-use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, Repeat, TooLate};
+use crate::http::{self, Answer, Ask, BYTES, Endpoint, Failure, Http, JSON, Problem, Repeat, TooLate};
 use crate::key::RecordKey;
 use crate::record::is_id;
 use crate::storage::Stats;
 
-const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ID: HeaderName = HeaderName::from_static("strongroom-id");
 const KEY: HeaderName = HeaderName::from_static("strongroom-key");
 const NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
@@ -205,7 +203,9 @@ impl Client {
         let ask = ask_json("/v1/delete", id.as_ref(), Some(key))?;
         match self.http.write(&ask, Repeat::Always, self.http.end()) {
             // Removed by the attempt whose answer was lost, or by another, or never there: nobody can tell.
-            (Err(Failure::Problem(problem)), true) if [NOT_FOUND, CONFLICT].contains(&problem.code) => {
+            (Err(Failure::Problem(problem)), true)
+                if [Problem::NOT_FOUND, Problem::CONFLICT].contains(&problem.code) =>
+            {
                 Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
             }
             (outcome, _) => outcome.map(drop).map_err(of_write),
@@ -309,11 +309,6 @@ fn field<T>(answer: &Answer, name: &str, read: impl FnOnce(&Value) -> Option<T>)
     value.as_ref().and_then(|value| read(value.get(name)?)).ok_or_else(no_sense)
 }
 
-/// The number of the error that says that there is nothing.
-const NOT_FOUND: u8 = 1;
-/// The number of the error that says that the record was another, or gone, when it was to be changed.
-const CONFLICT: u8 = 11;
-
 /// The server answered, and not as the protocol has it.
 fn no_sense() -> Error {
     Error::Storage("the answer is not that of an encryption server".into())
@@ -333,20 +328,20 @@ fn of_read(failure: Failure) -> Error {
 fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) => match problem.code {
-            NOT_FOUND => Error::NotFound,
+            Problem::NOT_FOUND => Error::NotFound,
             2 => Error::AlreadyExists,
             4 => Error::Corrupt,
             6 => Error::InvalidId,
             7 => Error::Unsupported(problem.detail.into()),
             8 => Error::TooLarge,
             9 => Error::IndexKeyMismatch,
-            CONFLICT => Error::Conflict,
+            Problem::CONFLICT => Error::Conflict,
             12 => Error::Busy,
             13 => Error::StorageFull,
             0 => no_sense(),
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             20 => Error::Expired,
-            99 => Error::Internal(problem.into()),
+            Problem::INTERNAL => Error::Internal(problem.into()),
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),

@@ -9,6 +9,7 @@ mod runtime;
 
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +40,10 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// So many attempts a call has time for, if none is answered.
 const ATTEMPTS: u32 = 3;
+
+/// Types of bodies.
+pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -142,11 +147,16 @@ pub(crate) enum Repeat {
 pub(crate) struct Http {
     endpoint: Endpoint,
     authorization: Option<HeaderValue>,
-    client: Client<Connector, Outgoing>,
-    /// For bodies that cannot be sent again: no kept connection, which may break at the first byte.
-    once: Client<Connector, Outgoing>,
+    /// Always there, until it is dropped.
+    connections: Option<Connections>,
     closed: AtomicBool,
     runtime: Runtime,
+}
+
+struct Connections {
+    kept: Client<Connector, Outgoing>,
+    /// For bodies that cannot be sent again: a kept connection may break at the first byte.
+    once: Client<Connector, Outgoing>,
 }
 
 impl Http {
@@ -161,8 +171,7 @@ impl Http {
         let thread = |source| InvalidEndpoint::File { what: "threads", source };
         Ok(Self {
             authorization: endpoint.authorization()?,
-            client: build(KEPT),
-            once: build(0),
+            connections: Some(Connections { kept: build(KEPT), once: build(0) }),
             closed: AtomicBool::new(false),
             runtime: Runtime::start().map_err(thread)?,
             endpoint: endpoint.clone(),
@@ -236,7 +245,7 @@ impl Http {
         let (outbox, answer) = oneshot::channel();
         let clock = Clock::new(self.endpoint.time());
         let request = self.request(ask, Outgoing::Pieces(inbox, clock.clone()))?;
-        let exchange = send(self.once.clone(), request, clock.clone());
+        let exchange = send(self.connections()?.once.clone(), request, clock.clone());
         let most = ask.most;
         self.runtime.spawn(async move {
             let answer = async { refused(exchange.await?.all(most).await?) };
@@ -270,7 +279,11 @@ impl Http {
         let left = end.saturating_duration_since(Instant::now());
         let clock = Clock::new(left.min(self.endpoint.time() / ATTEMPTS));
         let request = self.request(ask, Outgoing::Whole(ask.body.clone(), clock.clone()))?;
-        Ok(send(self.client.clone(), request, clock))
+        Ok(send(self.connections()?.kept.clone(), request, clock))
+    }
+
+    fn connections(&self) -> Result<&Connections, Failure> {
+        self.connections.as_ref().ok_or(Failure::Closed)
     }
 
     fn request(&self, ask: &Ask, body: Outgoing) -> Result<Request<Outgoing>, Failure> {
@@ -308,6 +321,15 @@ impl Http {
             lost |= matches!(outcome, Err(Failure::Lost(_)));
             thread::sleep(pause);
             wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        if self.runtime.check_process().is_err() {
+            // They are the parent's, whose thread may have held their locks at the fork.
+            let _ = ManuallyDrop::new(self.connections.take());
         }
     }
 }

@@ -6,9 +6,6 @@ use serde_json::Value;
 
 use super::Answer;
 
-/// The number of the error that says that the outcome is not known.
-const INDETERMINATE: u8 = 15;
-
 /// What a service says that went wrong.
 #[derive(Debug, thiserror::Error)]
 #[error("the service: {detail}")]
@@ -21,6 +18,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
+    /// The numbers of errors that mean more than that this is the error.
+    pub(crate) const NOT_FOUND: u8 = 1;
+    pub(crate) const CONFLICT: u8 = 11;
+    pub(crate) const INDETERMINATE: u8 = 15;
+    pub(crate) const INTERNAL: u8 = 99;
+
     /// The most bytes of one.
     pub(crate) const MOST_BYTES: u64 = 64 << 10;
 
@@ -42,7 +45,7 @@ impl Problem {
 
     /// What was done is not known: the service says so, or what stands between has lost its answer.
     pub(super) fn is_of_lost(&self) -> bool {
-        self.code == INDETERMINATE || self.code == 0 && self.status.is_server_error()
+        self.code == Self::INDETERMINATE || self.code == 0 && self.status.is_server_error()
     }
 
     /// It is about the request or the record there, and not about the service's state at the time: an earlier attempt

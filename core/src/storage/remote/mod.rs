@@ -10,25 +10,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Entry, Error, Fetched, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats, Storage, Upload};
-use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, InvalidEndpoint, Repeat, TooLate};
+use crate::http::{self, Answer, Ask, BYTES, Endpoint, Failure, Http, InvalidEndpoint, JSON, Problem, Repeat, TooLate};
 use upload::RemoteUpload;
 
 /// The most lines of a page.
 const PAGE: usize = 1000;
-/// The number of the error that says that there is nothing.
-const NOT_FOUND: u8 = 1;
-/// The number of a fault of the service's own.
-const INTERNAL: u8 = 99;
 /// The length that says that there is no record.
 const NONE: u64 = u64::MAX;
-
-const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Records in a storage service.
 ///
@@ -122,14 +115,14 @@ fn ask_put(locator: &Locator, mode: PutMode) -> Ask {
 }
 
 fn with_range(ask: Ask, first: u64, last: u64) -> Ask {
-    let (name, value): (HeaderName, HeaderValue) = http::range(first, Some(last));
+    let (name, value) = http::range(first, Some(last));
     ask.with(name, value)
 }
 
 /// `None` where the service says that there is nothing.
 fn found(outcome: Result<Answer, Failure>, error: fn(Failure) -> Error) -> Result<Option<Answer>, Error> {
     match outcome {
-        Err(Failure::Problem(problem)) if problem.code == NOT_FOUND => Ok(None),
+        Err(Failure::Problem(problem)) if problem.code == Problem::NOT_FOUND => Ok(None),
         outcome => outcome.map(Some).map_err(error),
     }
 }
@@ -144,7 +137,7 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Backend(source),
-        Failure::Problem(problem) if problem.code == INTERNAL => Error::Backend(problem.into()),
+        Failure::Problem(problem) if problem.code == Problem::INTERNAL => Error::Backend(problem.into()),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),
         other => of_write(other),
@@ -158,10 +151,10 @@ fn of_write(failure: Failure) -> Error {
             4 => Error::Corrupt,
             7 => Error::Unsupported(problem.detail.into()),
             8 => Error::TooLarge,
-            11 => Error::Conflict,
+            Problem::CONFLICT => Error::Conflict,
             12 => Error::Busy,
             13 => Error::Full,
-            INTERNAL => Error::Indeterminate(problem.into()),
+            Problem::INTERNAL => Error::Indeterminate(problem.into()),
             0 => no_sense(),
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             _ => Error::Backend(problem.into()),
