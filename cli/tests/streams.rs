@@ -141,13 +141,33 @@ fn an_interrupted_retrieve_leaves_no_half_file() {
 fn a_terminal_shows_progress_and_a_pipe_none() {
     let world = World::new();
     world.write("data", pattern(100_000_000));
-    let args = ["store", "--id", ID, "--key-out", "key", "data"];
-    let seen = support::on_terminal(&world, "", "", &args);
-    let shown = seen["shown"].as_str().unwrap();
-    assert!(seen["status"] == 0 && shown.contains("MiB/95.37 MiB") && shown.contains("left"), "{shown}");
-    let args = ["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"];
-    assert_eq!(world.ok(&args, ""), "", "nothing on a pipe");
-    assert!(support::on_terminal(&world, "", "", &args)["shown"].as_str().unwrap().contains("MiB/s"));
+    let shown = |args: &[&str]| {
+        let seen = support::on_terminal(&world, "", "", args);
+        assert_eq!(seen["status"], 0, "{seen}");
+        seen["shown"].as_str().unwrap().to_owned()
+    };
+    // The first of it, however soon all is done.
+    for args in [
+        &["store", "--id", ID, "--key-out", "key", "data"][..],
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"],
+    ] {
+        let shown = shown(args);
+        assert!(shown.contains("B/95.37 MiB") && shown.contains(" left"), "{shown}");
+    }
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], ""), "", "nothing on a pipe");
+
+    // Data that take longer than the time between two drawings, and of which nobody knows how long they are.
+    assert!(std::process::Command::new("mkfifo").arg(world.path("pipe")).status().unwrap().success());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut pipe = std::fs::File::options().write(true).open(world.path("pipe")).unwrap();
+            pipe.write_all(&pattern(20_000_000)).unwrap();
+            std::thread::sleep(std::time::Duration::from_secs(1));
+            pipe.write_all(b"the end").unwrap();
+        });
+        let shown = shown(&["store", "--id", "piped", "--key-out", "piped.key", "pipe"]);
+        assert!(shown.contains("19.07 MiB") && shown.contains("iB/s"), "{shown}");
+    });
 }
 
 #[test]
