@@ -370,16 +370,17 @@ impl Strongroom {
     /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also where an id is named twice;
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
-        let data: Vec<_> = items.iter().map(|(_, data)| data.as_ref()).collect();
-        let records = items.iter().map(|(id, _)| self.record(id.as_ref())).collect::<Result<Vec<_>, _>>()?;
-        let keys = items.iter().map(|_| RecordKey::generate()).collect::<Result<Vec<_>, _>>()?;
-        let mut sealed: Vec<_> = records.iter().map(|record| (record.locator, Vec::new())).collect();
-        let cost = data.iter().map(|data| data.len().saturating_add(KEY_SCHEDULE_COST)).fold(0, usize::saturating_add);
-        let work = records.iter().zip(&keys).zip(data).zip(&mut sealed);
-        cores::for_each(cores::for_bytes(cost), work, |(((record, key), data), (_, sealed))| {
-            *sealed = record.seal(key, data)?;
+        let pairs: Vec<(&[u8], &[u8])> = items.iter().map(|(id, data)| (id.as_ref(), data.as_ref())).collect();
+        let cost = |(_, data): &(&[u8], &[u8])| data.len().saturating_add(KEY_SCHEDULE_COST);
+        let cost = pairs.iter().map(cost).fold(0, usize::saturating_add);
+        let mut made: Vec<_> = pairs.iter().map(|_| None).collect();
+        cores::for_each(cores::for_bytes(cost), pairs.iter().zip(&mut made), |((id, data), made)| {
+            let (record, key) = (self.record(id)?, RecordKey::generate()?);
+            let sealed = record.seal(&key, data)?;
+            *made = Some((key, (record.locator, sealed)));
             Ok::<_, Error>(())
         })?;
+        let (keys, sealed): (Vec<_>, Vec<_>) = made.into_iter().flatten().unzip();
         self.storage.create_many(&sealed)?;
         Ok(keys)
     }

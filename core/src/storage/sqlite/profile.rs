@@ -16,11 +16,16 @@ use crate::storage::Error;
 
 /// Pages in the write-ahead log from which on it is moved into the database, 8 MiB: a log that is used again and again
 /// costs less than one that grows, and no commit pays for a long move.
-pub(super) const CHECKPOINT_PAGES: i32 = 1024;
-/// The same for commits of many records, 64 MiB: few and long moves write each page of the index less often.
-pub(super) const CHECKPOINT_PAGES_MANY: i32 = 8192;
-/// Bytes to which the log is cut when it has been moved.
-const LOG_SIZE_LIMIT: i32 = CHECKPOINT_PAGES_MANY * PAGE_SIZE;
+const CHECKPOINT_PAGES: i32 = 1024;
+/// The same for commits of many records, 256 MiB: few and long moves write each page of the index less often.
+const CHECKPOINT_PAGES_MANY: i32 = 32_768;
+/// Bytes to which the log is cut when it has been moved, 64 MiB.
+const LOG_SIZE_LIMIT: i32 = 8192 * PAGE_SIZE;
+
+/// KiB of pages that a connection keeps, as SQLite has it, and one that commits many records: their places in the index
+/// are all over it, and each commit reads it again as far as it is not in memory.
+const CACHE_KIB: i32 = 2000;
+const CACHE_KIB_MANY: i32 = 32_000;
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,17 +55,27 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     // What makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
-    set_durability(connection, durability, CHECKPOINT_PAGES)
+    set_durable(connection, durability)
 }
 
-/// For commits that are durable when they return, and move a log of so many pages.
-pub(super) fn set_durability(connection: &Connection, durability: Durability, checkpoint_pages: i32) -> Outcome<()> {
+/// For commits that are as durable as `durability` says.
+pub(super) fn set_durable(connection: &Connection, durability: Durability) -> Outcome<()> {
+    set_commits(connection, durability, CHECKPOINT_PAGES, CACHE_KIB)
+}
+
+/// The same, for commits of many records.
+pub(super) fn set_durable_many(connection: &Connection, durability: Durability) -> Outcome<()> {
+    set_commits(connection, durability, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY)
+}
+
+fn set_commits(connection: &Connection, durability: Durability, checkpoint_pages: i32, cache_kib: i32) -> Outcome<()> {
     let synchronous = match durability {
         Durability::Full => 2,
         Durability::Relaxed => 1,
     };
     set(connection, "synchronous", synchronous)?;
-    set(connection, "wal_autocheckpoint", checkpoint_pages)
+    set(connection, "wal_autocheckpoint", checkpoint_pages)?;
+    set(connection, "cache_size", -cache_kib)
 }
 
 /// For commits that a later durable one makes durable.

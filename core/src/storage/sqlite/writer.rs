@@ -6,7 +6,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{Fault, Outcome};
-use super::profile::{CHECKPOINT_PAGES, CHECKPOINT_PAGES_MANY};
 use super::{Durability, profile};
 use crate::storage::Error;
 
@@ -69,8 +68,8 @@ impl Writer {
             self.commit = None;
             let connection = &self.connection;
             match commit {
-                Commit::Durable => profile::set_durability(connection, self.durability, CHECKPOINT_PAGES)?,
-                Commit::Many => profile::set_durability(connection, self.durability, CHECKPOINT_PAGES_MANY)?,
+                Commit::Durable => profile::set_durable(connection, self.durability)?,
+                Commit::Many => profile::set_durable_many(connection, self.durability)?,
                 Commit::Staged => profile::set_staged(connection)?,
             }
             self.commit = Some(commit);
