@@ -15,12 +15,13 @@ fn count() -> usize {
     *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Bytes below which work is not shared: a thread more costs more than it gains.
+/// Bytes below which it does not pay to share their encryption by `aes-gcm`, or their way from a storage: a thread more
+/// costs more than it gains.
 pub(crate) const WORTH_SHARING: usize = 256 << 10;
 
-/// The threads that work on so many bytes is worth.
-pub(crate) fn for_bytes(len: usize) -> usize {
-    if len < WORTH_SHARING { 1 } else { count().min(len / (WORTH_SHARING / 2)) }
+/// The threads that work on `len` bytes is worth, where it is worth sharing from `worth_sharing` bytes on.
+pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
+    if len < worth_sharing { 1 } else { count().min(len / (worth_sharing / 2)) }
 }
 
 /// Does `work` on each of `parts`, by as many threads as `threads` says; the caller's is one of them, and where no other

@@ -15,14 +15,11 @@ impl Cipher {
         Ok(Self(Aes256Gcm::new(key.into())))
     }
 
-    /// Seals `plaintext` into `sealed`, which is as long.
-    pub(super) fn seal(
-        &self,
-        nonce: [u8; NONCE_LEN],
-        plaintext: &[u8],
-        sealed: &mut [u8],
-    ) -> Result<[u8; TAG_LEN], Error> {
-        self.seal_inout(nonce, InOutBuf::new(plaintext, sealed).map_err(|_| Error::BufferSize)?)
+    /// Seals `plaintext` into `sealed`, which is longer by the tag.
+    pub(super) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8], sealed: &mut [u8]) -> Result<(), Error> {
+        let (body, tag) = sealed.split_last_chunk_mut().ok_or(Error::BufferSize)?;
+        *tag = self.seal_inout(nonce, InOutBuf::new(plaintext, body).map_err(|_| Error::BufferSize)?)?;
+        Ok(())
     }
 
     pub(super) fn seal_in_place(&self, nonce: [u8; NONCE_LEN], data: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {

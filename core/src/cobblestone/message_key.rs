@@ -53,9 +53,10 @@ impl MessageKey {
 
     /// Seals chunk `index` from `plaintext` into `sealed`, which is `TAG_LEN` longer.
     pub(super) fn seal_chunk(&self, index: u64, plaintext: &[u8], sealed: &mut [u8]) -> Result<(), Error> {
-        let (body, tag) = split_tag_mut(sealed)?;
-        *tag = self.cipher.seal(self.nonce(index)?, plaintext, body)?;
-        Ok(())
+        if plaintext.len() > CHUNK_LEN {
+            return Err(Error::BufferSize);
+        }
+        self.cipher.seal(self.nonce(index)?, plaintext, sealed)
     }
 
     /// Seals chunk `index` where it lies, at the start of `chunk`, with `TAG_LEN` bytes behind it for the tag.

@@ -7,7 +7,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::message_key::MessageKey;
 use super::size::{message_len_usize, plaintext_len_usize};
-use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
 use crate::cores;
 
 /// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.
@@ -47,7 +47,7 @@ pub(super) fn seal_chunks(
     let parts = plaintext.chunks(PART_CHUNKS * CHUNK_LEN).chain(once(&[][..]));
     let parts = sealed.chunks_mut(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
     cores::for_each(
-        cores::for_bytes(plaintext.len()),
+        cores::for_bytes(plaintext.len(), WORTH_SHARING),
         (0..).step_by(PART_CHUNKS).zip(parts),
         |(first, (sealed, part))| {
             // Behind whole chunks stands an empty one, if there is room for it.

@@ -374,7 +374,8 @@ impl Strongroom {
         let cost = |(_, data): &(&[u8], &[u8])| data.len().saturating_add(KEY_SCHEDULE_COST);
         let cost = pairs.iter().map(cost).fold(0, usize::saturating_add);
         let mut made: Vec<_> = pairs.iter().map(|_| None).collect();
-        cores::for_each(cores::for_bytes(cost), pairs.iter().zip(&mut made), |((id, data), made)| {
+        let threads = cores::for_bytes(cost, cores::WORTH_SHARING);
+        cores::for_each(threads, pairs.iter().zip(&mut made), |((id, data), made)| {
             let (record, key) = (self.record(id)?, RecordKey::generate()?);
             let sealed = record.seal(&key, data)?;
             *made = Some((key, (record.locator, sealed)));

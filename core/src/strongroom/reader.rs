@@ -82,7 +82,8 @@ impl RecordReader {
     /// Fills `data`, which is as long as the record's: each core fetches a part of the record and opens it into its place,
     /// then the next. What is in `data` after a failure is to be wiped.
     fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
-        let (source, opener, threads) = (self.fetcher.source(), &self.opener, cores::for_bytes(data.len()));
+        let (source, opener) = (self.fetcher.source(), &self.opener);
+        let threads = cores::for_bytes(data.len(), cores::WORTH_SHARING);
         let parts = (0..).step_by(PART_CHUNKS).zip(data.chunks_mut(PART_CHUNKS * CHUNK_LEN));
         cores::for_each(threads, parts, |(first, part)| {
             let mut sealed = vec![0; part.len() + part.len().div_ceil(CHUNK_LEN) * TAG_LEN];
