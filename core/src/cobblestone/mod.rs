@@ -52,7 +52,6 @@ mod range;
 mod seal;
 mod size;
 
-pub(crate) use open::open_in_place_behind;
 pub use open::{Opener, open, open_in_place, open_into, verify_key};
 pub use range::{RangeOpener, open_range};
 #[cfg(test)]

@@ -43,21 +43,9 @@ pub fn open_into(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], plaintext:
 ///
 /// [`Error::WrongKey`]: `buffer` is as it was. [`Error::Corrupt`]: `buffer` is all zeros, or as it was.
 pub fn open_in_place<'b>(key: &[u8; KEY_LEN], context: &[u8], buffer: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
-    open_in_place_behind(0, key, context, buffer)
-}
-
-/// The same where the message stands behind `before` bytes in `buffer`. The plaintext is the start of `buffer` all the
-/// same.
-pub(crate) fn open_in_place_behind<'b>(
-    before: usize,
-    key: &[u8; KEY_LEN],
-    context: &[u8],
-    buffer: &'b mut [u8],
-) -> Result<&'b mut [u8], Error> {
-    let message = buffer.get(before..).ok_or(Error::Corrupt)?;
-    let (message_key, _) = start(key, context, message)?;
-    let plaintext_len = plaintext_len_usize(message.len())?;
-    if let Err(error) = open_and_move(&message_key, plaintext_len, before, buffer) {
+    let (message_key, _) = start(key, context, buffer)?;
+    let plaintext_len = plaintext_len_usize(buffer.len())?;
+    if let Err(error) = open_and_move(&message_key, plaintext_len, buffer) {
         buffer.zeroize();
         return Err(error);
     }
@@ -99,11 +87,11 @@ fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<
 }
 
 /// Takes the first chunk first: its place in the plaintext lies before all chunks still to be opened.
-fn open_and_move(key: &MessageKey, plaintext_len: usize, before: usize, buffer: &mut [u8]) -> Result<(), Error> {
+fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
     for index in 0..=plaintext_len / CHUNK_LEN {
         let to = index * CHUNK_LEN;
         let len = CHUNK_LEN.min(plaintext_len - to);
-        let from = before + PREFIX_LEN + index * SEALED_CHUNK_LEN;
+        let from = PREFIX_LEN + index * SEALED_CHUNK_LEN;
         let chunk = buffer.get_mut(from..from + len + TAG_LEN).ok_or(Error::Corrupt)?;
         key.open_chunk_in_place(u64::try_from(index).map_err(|_| Error::Corrupt)?, chunk)?;
         buffer.copy_within(from..from + len, to);

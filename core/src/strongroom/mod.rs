@@ -140,7 +140,7 @@ impl Strongroom {
                 outcome => return outcome,
             },
         };
-        record.open(key, sealed)
+        record.open(key, &sealed)
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
@@ -401,7 +401,7 @@ impl Strongroom {
         let locators: Vec<_> = records.iter().map(|record| record.locator).collect();
         let found = self.storage.get_many(&locators)?;
         let outcomes = records.iter().zip(items).zip(found);
-        Ok(outcomes.map(|((record, (_, key)), sealed)| record.open(key, sealed.ok_or(Error::NotFound)?)).collect())
+        Ok(outcomes.map(|((record, (_, key)), sealed)| record.open(key, &sealed.ok_or(Error::NotFound)?)).collect())
     }
 
     /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to
@@ -463,7 +463,7 @@ impl Strongroom {
     /// Whether the stored record opens under `key` to `data`.
     fn holds(&self, record: &Record<'_>, key: &RecordKey, data: &[u8]) -> Result<bool, Error> {
         let Some(sealed) = self.storage.get(&record.locator)? else { return Ok(false) };
-        Ok(record.open(key, sealed).map(Zeroizing::new).is_ok_and(|found| *found == data))
+        Ok(record.open(key, &sealed).map(Zeroizing::new).is_ok_and(|found| *found == data))
     }
 
     /// The head of the stored record, once `key` is known to be its key.
@@ -516,13 +516,10 @@ impl Record<'_> {
         Ok((header.context(NAMESPACE, self.id), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
     }
 
-    /// Opens in place: one large buffer costs less than two, which the system takes back and gives out anew each time.
-    fn open(&self, key: &RecordKey, mut sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let (context, _) = self.message_of(key, &sealed)?;
-        let plaintext = cobblestone::open_in_place_behind(HEADER_LEN, key.expose_bytes(), &context, &mut sealed)?;
-        let len = plaintext.len();
-        sealed.truncate(len);
-        Ok(sealed)
+    /// Opens into a buffer of the exact size, of which the interfaces to other languages need no copy.
+    fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let (context, message) = self.message_of(key, sealed)?;
+        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
     }
 
     /// Opens into the start of `buffer`, and returns the length.
