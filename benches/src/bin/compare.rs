@@ -43,6 +43,7 @@ struct Row {
     rates: Vec<f64>,
     p99: f64,
     longest: f64,
+    worst: f64,
     ends: [f64; 2],
 }
 
@@ -98,6 +99,7 @@ fn row(name: &'static str, figures: &[Figures]) -> Row {
         name,
         rates: figures.iter().map(|figures| figures.rate).collect(),
         p99: of(|figures| figures.p99),
+        worst: of(|figures| figures.worst),
         longest: figures.iter().map(|figures| figures.longest).fold(0.0, f64::max),
         ends: [of(|figures| figures.ends[0]), of(|figures| figures.ends[1])],
     }
@@ -111,7 +113,11 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 fn table(title: &str, work: &str, rows: &[Row]) -> String {
     let bulk = is_bulk(work);
-    let (more, line) = if bulk { ("first 100,000 | last 100,000", "---|---") } else { ("p99 | longest", "---|---") };
+    let (more, line) = if bulk {
+        ("first 100,000 | last 100,000", "---|---")
+    } else {
+        ("p99 | of the slowest thread | longest", "---|---|---")
+    };
     let mut text =
         format!("| {title} | in a second | from, to | {more} | Strongroom / this |\n|---|---|---|{line}|---|\n");
     for row in rows {
@@ -120,7 +126,7 @@ fn table(title: &str, work: &str, rows: &[Row]) -> String {
         let more = if bulk {
             format!("{} | {}", whole(row.ends[0]), whole(row.ends[1]))
         } else {
-            format!("{:.3} ms | {:.1} ms", row.p99 * 1e3, row.longest * 1e3)
+            format!("{:.3} ms | {:.3} ms | {:.1} ms", row.p99 * 1e3, row.worst * 1e3, row.longest * 1e3)
         };
         let (rate, ratio) = (whole(row.rate()), rows[0].rate() / row.rate());
         writeln!(text, "| {} | {rate} | {}, {} | {more} | {ratio:.2} |", row.name, whole(from), whole(to)).unwrap();
