@@ -14,7 +14,7 @@ fn main() {
 
 const KEY: &str = "PRAGMA key = \"x'000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'\";";
 const SETTINGS: &str = "PRAGMA cipher_page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = 1024; PRAGMA secure_delete = ON;";
+    PRAGMA wal_autocheckpoint = 2048; PRAGMA secure_delete = ON;";
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS record (id BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT";
 
 struct SqlCipher {

@@ -22,7 +22,7 @@ fn main() {
 }
 
 const OUR_SETTINGS: &str = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = 1024; PRAGMA secure_delete = ON;";
+    PRAGMA wal_autocheckpoint = 2048; PRAGMA secure_delete = ON;";
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS record (id BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT";
 
 struct Plain<const DEFAULTS: bool> {

@@ -14,9 +14,9 @@ use super::error::{Fault, Outcome};
 use super::open::PAGE_SIZE;
 use crate::storage::Error;
 
-/// Pages in the write-ahead log from which on it is moved into the database, 8 MiB: a log that is used again and again
+/// Pages in the write-ahead log from which on it is moved into the database, 16 MiB: a log that is used again and again
 /// costs less than one that grows, and no commit pays for a long move.
-const CHECKPOINT_PAGES: i32 = 1024;
+const CHECKPOINT_PAGES: i32 = 2048;
 /// The same for commits of many records, 256 MiB: few and long moves write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
 /// Bytes to which the log is cut when it has been moved, 64 MiB.
