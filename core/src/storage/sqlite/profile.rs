@@ -19,8 +19,9 @@ use crate::storage::Error;
 const CHECKPOINT_PAGES: i32 = 2048;
 /// The same for commits of many records, 256 MiB: few and long moves write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// Bytes to which the log is cut when it has been moved, 64 MiB.
-const LOG_SIZE_LIMIT: i32 = 8192 * PAGE_SIZE;
+/// Pages to which the log is cut when it has been moved, 64 MiB; among commits of many records it stays as it is, since
+/// growing again costs more.
+const LOG_PAGES: i32 = 8192;
 
 /// KiB of pages that a connection keeps, as SQLite has it, and one that commits many records: their places in the index
 /// are all over it, and each commit reads it again as far as it is not in memory.
@@ -51,7 +52,6 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     set(connection, "secure_delete", 1)?;
     set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
     set(connection, "cell_size_check", 1)?;
-    set(connection, "journal_size_limit", LOG_SIZE_LIMIT)?;
     // What makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
@@ -60,21 +60,28 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
 
 /// For commits that are as durable as `durability` says.
 pub(super) fn set_durable(connection: &Connection, durability: Durability) -> Outcome<()> {
-    set_commits(connection, durability, CHECKPOINT_PAGES, CACHE_KIB)
+    set_commits(connection, durability, CHECKPOINT_PAGES, LOG_PAGES, CACHE_KIB)
 }
 
 /// The same, for commits of many records.
 pub(super) fn set_durable_many(connection: &Connection, durability: Durability) -> Outcome<()> {
-    set_commits(connection, durability, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY)
+    set_commits(connection, durability, CHECKPOINT_PAGES_MANY, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY)
 }
 
-fn set_commits(connection: &Connection, durability: Durability, checkpoint_pages: i32, cache_kib: i32) -> Outcome<()> {
+fn set_commits(
+    connection: &Connection,
+    durability: Durability,
+    checkpoint_pages: i32,
+    log_pages: i32,
+    cache_kib: i32,
+) -> Outcome<()> {
     let synchronous = match durability {
         Durability::Full => 2,
         Durability::Relaxed => 1,
     };
     set(connection, "synchronous", synchronous)?;
     set(connection, "wal_autocheckpoint", checkpoint_pages)?;
+    set(connection, "journal_size_limit", log_pages * PAGE_SIZE)?;
     set(connection, "cache_size", -cache_kib)
 }
 
