@@ -75,6 +75,22 @@ fn all_ways_agree() {
     }
 }
 
+/// Long enough for several cores, whichever provider encrypts; opened chunk by chunk too, which one core does.
+#[test]
+fn several_cores_do_what_one_does() {
+    let data = pattern(3_000_000);
+    let message = seal(&KEY, CONTEXT, &data).unwrap();
+    assert!(open(&KEY, CONTEXT, &message).unwrap() == data);
+    let mut in_place = message.clone();
+    assert!(*open_in_place(&KEY, CONTEXT, &mut in_place).unwrap() == *data);
+
+    let mut altered = message;
+    altered[2_000_000] ^= 1;
+    let mut plaintext = vec![1; data.len()];
+    assert!(matches!(open_into(&KEY, CONTEXT, &altered, &mut plaintext), Err(Error::Corrupt)));
+    assert!(plaintext.iter().all(|byte| *byte == 0), "no plaintext is left");
+}
+
 #[test]
 fn no_two_messages_are_alike() {
     let messages: Vec<_> = (0..100).map(|_| seal(&KEY, CONTEXT, b"data").unwrap()).collect();
