@@ -305,6 +305,8 @@ impl Http {
         // Who is not there may be starting anew, and has the time of an attempt for it; more where it may have the answer to
         // what was lost.
         let reached_by = Instant::now() + self.endpoint.time() / ATTEMPTS;
+        // An attempt that is cut off soon after its beginning would only turn what is known into what is not.
+        let latest = end.checked_sub(self.endpoint.time() / (2 * ATTEMPTS)).unwrap_or(end);
         let (mut wait, mut lost) = (FIRST_WAIT, false);
         loop {
             let outcome = self.check_open().and_then(|()| attempt());
@@ -315,7 +317,7 @@ impl Http {
                 _ => false,
             };
             let pause = jitter(wait);
-            if !again || Instant::now() + pause >= end {
+            if !again || Instant::now() + pause >= latest {
                 return (outcome, lost);
             }
             lost |= matches!(outcome, Err(Failure::Lost(_)));

@@ -15,7 +15,7 @@ use super::{Running, config, encryption_over, storage};
 /// Time enough to repeat what was cut, also on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(30);
 /// For calls that no repetition helps.
-pub(crate) const QUICK: Duration = Duration::from_secs(1);
+pub(crate) const QUICK: Duration = Duration::from_secs(2);
 
 pub(crate) const OLD: &[u8] = b"what was there before";
 pub(crate) const NEW: &[u8] = b"what is stored";
@@ -185,7 +185,7 @@ impl Way {
 
 /// Shares work among threads, each with a service of its own.
 pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&Way, &dyn Calls, &T) + Sync) {
-    const THREADS: usize = 12;
+    const THREADS: usize = 24;
     thread::scope(|scope| {
         for (kind, first) in KINDS.into_iter().flat_map(|kind| (0..THREADS).map(move |first| (kind, first))) {
             let each = &each;
