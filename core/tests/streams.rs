@@ -237,6 +237,45 @@ fn a_record_that_was_cut_is_corrupt_before_a_byte_from_its_end() {
     assert!(matches!(store.open_record("id", &key).unwrap_err(), Error::Corrupt));
 }
 
+/// The final chunk proves the length, also where it is empty, and where several cores read the record.
+#[test]
+fn a_record_read_in_parts_is_all_there_and_true() {
+    let chunks = [0, 1, 2, 15, 16, 17, 31, 32, 33].map(|chunks| chunks * 16_384);
+    let lens = chunks.into_iter().flat_map(|len: usize| [len.saturating_sub(1), len, len + 1]);
+    for len in lens.chain([17 << 20]) {
+        let (data, key, memory) = (pattern(len), record_key(1), Arc::new(MemoryStorage::new()));
+        let store = open_over(Arc::new(Intercepted::in_parts(memory.clone())));
+        store.store_with_key("id", &key, &data).unwrap();
+        let mut buffer = vec![0xa5; len + 1];
+        assert!(store.retrieve("id", &key).unwrap() == data, "{len}");
+        assert_eq!(store.retrieve_into("id", &key, &mut buffer).unwrap(), len);
+        assert!(buffer[..len] == data && buffer[len] == 0xa5, "{len}");
+        if let Some(shorter) = len.checked_sub(1) {
+            assert!(matches!(store.retrieve_into("id", &key, &mut vec![0; shorter]).unwrap_err(), Error::TooLarge));
+        }
+        let locator = memory.list(None, 1).unwrap()[0].locator;
+        let record = memory.get(&locator).unwrap().unwrap();
+        let is_corrupt = |what: &str, record: &[u8]| {
+            memory.put(&locator, record, PutMode::Overwrite).unwrap();
+            assert!(matches!(store.retrieve("id", &key).unwrap_err(), Error::Corrupt), "{len}, {what}");
+            let mut buffer = vec![0; len];
+            assert!(
+                matches!(store.retrieve_into("id", &key, &mut buffer).unwrap_err(), Error::Corrupt),
+                "{len}, {what}"
+            );
+            assert!(buffer.iter().all(|byte| *byte == 0), "{len}, {what}: something came out");
+        };
+        for place in [68, record.len() / 2, record.len() - 1].into_iter().filter(|place| *place >= 68) {
+            let mut altered = record.clone();
+            altered[place] ^= 1;
+            is_corrupt("altered", &altered);
+        }
+        for cut in [1, 16, 17, 16_400, 16_401, record.len() - 84].into_iter().filter(|cut| (1..=len).contains(cut)) {
+            is_corrupt("cut", &record[..record.len() - cut]);
+        }
+    }
+}
+
 #[test]
 fn a_reader_never_mixes_two_versions() {
     each_store(|store| {

@@ -1,6 +1,7 @@
 //! Opening a part of a message, wherever the message lies.
 
 use std::fmt;
+use std::iter::once;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -100,10 +101,13 @@ impl RangeOpener {
         Ok(())
     }
 
-    /// Opens the chunks from `first` on that make up `plaintext`, sealed one behind the other. The length stays a claim.
+    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which is as long as they are, opened. The length stays a
+    /// claim unless the final chunk is among them.
     pub(crate) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-        let parts = sealed.chunks(SEALED_CHUNK_LEN).zip(plaintext.chunks_mut(CHUNK_LEN));
-        (first..).zip(parts).try_for_each(|(index, (sealed, plaintext))| self.key.open_chunk(index, sealed, plaintext))
+        // Behind whole chunks stands an empty one, if it is there.
+        let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
+        let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
+        chunks.try_for_each(|(index, (sealed, chunk))| self.key.open_chunk(index, sealed, chunk))
     }
 
     /// Opens the bytes `range` of the plaintext; bytes of `range` past the end are left out.

@@ -14,6 +14,9 @@ use crate::error::{Error, source_failed};
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
 const PART_CHUNKS: usize = 16;
+const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
+/// The longest data for which memory is asked on the word of a storage, before the length is proved.
+const MOST_UNPROVED: u64 = 16 << 20;
 
 /// A record, read from any place in constant memory.
 ///
@@ -62,8 +65,9 @@ impl RecordReader {
 
     /// All of the data, by several cores.
     pub(super) fn retrieve(&mut self) -> Result<Vec<u8>, Error> {
-        // The length is proved before so much memory is asked for.
-        let len = usize::try_from(self.len()?).map_err(|_| Error::TooLarge)?;
+        let len = self.opener.plaintext_len();
+        let len = if len > MOST_UNPROVED { self.len()? } else { len };
+        let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
         let mut data = Zeroizing::new(Vec::new());
         data.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
         data.resize(len, 0);
@@ -73,20 +77,28 @@ impl RecordReader {
 
     /// All of the data into the start of `buffer`, by several cores. Returns its length.
     pub(super) fn retrieve_into(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let len = usize::try_from(self.len()?).map_err(|_| Error::TooLarge)?;
-        let data = buffer.get_mut(..len).ok_or(Error::TooLarge)?;
+        let len = usize::try_from(self.opener.plaintext_len()).map_err(|_| Error::TooLarge)?;
+        let Some(data) = buffer.get_mut(..len) else {
+            self.len()?; // that it is so long is to be true
+            return Err(Error::TooLarge);
+        };
         self.read_all(data).inspect_err(|_| data.zeroize())?;
         Ok(len)
     }
 
     /// Fills `data`, which is as long as the record's: each core fetches a part of the record and opens it into its place,
-    /// then the next. What is in `data` after a failure is to be wiped.
+    /// then the next. The final chunk is among them, and proves the length. What is in `data` after a failure is to be
+    /// wiped.
     fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
         let (source, opener) = (self.fetcher.source(), &self.opener);
         let threads = cores::for_bytes(data.len(), cores::WORTH_SHARING);
-        let parts = (0..).step_by(PART_CHUNKS).zip(data.chunks_mut(PART_CHUNKS * CHUNK_LEN));
-        cores::for_each(threads, parts, |(first, part)| {
-            let mut sealed = vec![0; part.len() + part.len().div_ceil(CHUNK_LEN) * TAG_LEN];
+        let (last, none) = (data.len().saturating_sub(1) / PART_LEN * PART_CHUNKS, data.is_empty());
+        let parts = data.chunks_mut(PART_LEN).chain(none.then(Default::default));
+        cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, part)| {
+            // Behind whole chunks, the last part has the empty final one.
+            let chunks = part.len() / CHUNK_LEN + usize::from(first == last);
+            let mut sealed = vec![0; part.len() + chunks * TAG_LEN];
+            let first = first as u64;
             source.read(chunk_offset(first).ok_or(Error::Corrupt)?, &mut sealed)?;
             Ok(opener.open_chunks(first, &sealed, part)?)
         })

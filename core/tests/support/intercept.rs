@@ -1,5 +1,5 @@
-//! A storage that counts and misbehaves: something happens before a `put` or after a long record was found, a `get` gives what somebody made up, an
-//! upload fails at one of its writes.
+//! A storage that counts and misbehaves: something happens before a `put` or after a long record was found, a `get` gives
+//! what somebody made up, each record is long, an upload fails at one of its writes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,6 +14,7 @@ pub(crate) struct Intercepted {
     before_put: Mutex<Option<Event>>,
     after_long: Mutex<Option<Event>>,
     served: Mutex<Option<Vec<u8>>>,
+    all_are_long: bool,
     uploads_fail_at: Option<usize>,
     bytes_read: AtomicUsize,
 }
@@ -22,7 +23,8 @@ impl Intercepted {
     /// Behaves until told otherwise.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
         let (before_put, after_long, served) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { inner, before_put, after_long, served, uploads_fail_at: None, bytes_read: AtomicUsize::new(0) }
+        let (all_are_long, uploads_fail_at, bytes_read) = (false, None, AtomicUsize::new(0));
+        Self { inner, before_put, after_long, served, all_are_long, uploads_fail_at, bytes_read }
     }
 
     /// Runs `event` once, before the first `put` reaches `inner`.
@@ -33,6 +35,11 @@ impl Intercepted {
     /// Runs `event` once, between finding a long record and reading it.
     pub(crate) fn after_long(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
         Self { after_long: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
+    }
+
+    /// Calls each record long, so that it is read in parts.
+    pub(crate) fn in_parts(inner: Arc<dyn Storage>) -> Self {
+        Self { all_are_long: true, ..Self::hostile(inner) }
     }
 
     /// Lets each upload fail at its `n`th write; the commit counts as one.
@@ -84,6 +91,9 @@ impl Storage for Intercepted {
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
         if self.served.lock().unwrap().is_some() {
             return Ok(self.get(locator)?.map(Fetched::Record));
+        }
+        if self.all_are_long {
+            return Ok(self.info(locator)?.map(Fetched::Long));
         }
         let found = self.inner.get_up_to(locator, most)?;
         match &found {
