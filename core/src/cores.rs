@@ -4,6 +4,7 @@
 //! nobody frees in the main thread of a C or Python program. Leak checkers report it there as ours.
 
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -15,8 +16,7 @@ fn count() -> usize {
     *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Bytes below which it does not pay to share their encryption by `aes-gcm`, or their way from a storage: a thread more
-/// costs more than it gains.
+/// Bytes below which it does not pay to share their encryption by `aes-gcm`: a thread more costs more than it gains.
 pub(crate) const WORTH_SHARING: usize = 256 << 10;
 
 /// The threads that work on `len` bytes is worth, where it is worth sharing from `worth_sharing` bytes on.
@@ -24,8 +24,30 @@ pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
     if len < worth_sharing { 1 } else { count().min(len / (worth_sharing / 2)) }
 }
 
-/// Does `work` on each of `parts`, by as many threads as `threads` says; the caller's is one of them, and where no other
-/// is to be had, the only one. Of several errors, it returns one.
+/// Threads of this process that do shared work. A child that was forked amid such work counts too many, and shares less.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+
+/// A part of the cores, until it is dropped.
+struct Share(usize);
+
+impl Share {
+    /// Of `wanted` cores, those that nobody has, and at least one: more threads than cores would get in each other's way.
+    fn take(wanted: usize) -> Self {
+        let taken = AT_WORK.fetch_add(wanted, Ordering::Relaxed);
+        let share = count().saturating_sub(taken).clamp(1, wanted);
+        AT_WORK.fetch_sub(wanted - share, Ordering::Relaxed);
+        Self(share)
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        AT_WORK.fetch_sub(self.0, Ordering::Relaxed);
+    }
+}
+
+/// Does `work` on each of `parts`, by as many threads as `threads` says and cores are free; the caller's is one of them,
+/// and where no other is to be had, the only one. Of several errors, it returns one.
 pub(crate) fn for_each<T: Send, E: Send>(
     threads: usize,
     parts: impl Iterator<Item = T> + Send,
@@ -42,9 +64,13 @@ pub(crate) fn for_each<T: Send, E: Send>(
     if threads < 2 {
         return run();
     }
+    let share = Share::take(threads);
+    if share.0 < 2 {
+        return run();
+    }
     let shared = crossbeam_utils::thread::scope(|scope| {
         let start = |_| scope.builder().name("strongroom-core".into()).spawn(|_| run()).ok();
-        let others: Vec<_> = (1..threads).filter_map(start).collect();
+        let others: Vec<_> = (1..share.0).filter_map(start).collect();
         let own = run();
         let join = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
         others.into_iter().map(join).fold(own, Result::and)
@@ -68,6 +94,13 @@ mod tests {
             });
             assert_eq!((outcome, sum.into_inner()), (Ok(()), 500_500));
         }
+    }
+
+    #[test]
+    fn no_core_is_taken_twice() {
+        let shares: Vec<_> = (0..count()).map(|_| Share::take(2)).collect();
+        assert!(shares.iter().all(|share| (1..=2).contains(&share.0)));
+        assert_eq!(Share::take(5).0, 1, "all are taken, and the caller has its own thread");
     }
 
     #[test]

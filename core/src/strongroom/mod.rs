@@ -29,7 +29,8 @@ use crate::locator::{Locator, LocatorKey};
 use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
 
-/// Bytes of a record from which on several cores share the work of retrieving it.
+/// Bytes of a record from which on it is fetched and opened part by part: each is opened while a cache still holds it, and
+/// several cores can share the work.
 const LONG: u64 = cores::WORTH_SHARING as u64;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
 const KEY_SCHEDULE_COST: usize = 8 << 10;

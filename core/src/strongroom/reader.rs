@@ -15,6 +15,8 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
 const PART_CHUNKS: usize = 16;
 const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
+/// Bytes below which one core fetches and opens a record as fast as several.
+const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { cores::WORTH_SHARING };
 /// The longest data for which memory is asked on the word of a storage, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 
@@ -91,7 +93,7 @@ impl RecordReader {
     /// wiped.
     fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
         let (source, opener) = (self.fetcher.source(), &self.opener);
-        let threads = cores::for_bytes(data.len(), cores::WORTH_SHARING);
+        let threads = cores::for_bytes(data.len(), WORTH_SHARING);
         let (last, none) = (data.len().saturating_sub(1) / PART_LEN * PART_CHUNKS, data.is_empty());
         let parts = data.chunks_mut(PART_LEN).chain(none.then(Default::default));
         cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, part)| {
