@@ -135,7 +135,7 @@ impl Endpoint {
 
     /// How long a call may take with all its repetitions until its answer begins, and how long an answer or a request that
     /// is long may stand still: 30 seconds unless said otherwise, a day at most. A third of it is for a service that cannot be
-    /// reached, and for one attempt.
+    /// reached, and for one attempt; none begins in the last sixth.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
