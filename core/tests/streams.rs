@@ -270,7 +270,10 @@ fn a_record_read_in_parts_is_all_there_and_true() {
             altered[place] ^= 1;
             is_corrupt("altered", &altered);
         }
-        for cut in [1, 16, 17, 16_400, 16_401, record.len() - 84].into_iter().filter(|cut| (1..=len).contains(cut)) {
+        for cut in [1, 16, 17, 16_400, 16_401, record.len() - 84]
+            .into_iter()
+            .filter(|cut| (1..=record.len() - 84).contains(cut))
+        {
             is_corrupt("cut", &record[..record.len() - cut]);
         }
     }

@@ -1,10 +1,14 @@
 //! The key schedule, and a single chunk sealed or opened.
 
+use std::iter::once;
+
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::size::MAX_CHUNKS;
-use super::{CHUNK_LEN, COMMITMENT_LEN, Cipher, Error, KEY_LEN, NONCE_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN, hkdf};
+use super::{
+    CHUNK_LEN, COMMITMENT_LEN, Cipher, Error, KEY_LEN, NONCE_LEN, PREFIX_LEN, SALT_LEN, SEALED_CHUNK_LEN, TAG_LEN, hkdf,
+};
 use crate::random;
 
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
@@ -71,6 +75,14 @@ impl MessageKey {
     pub(super) fn open_chunk(&self, index: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         let nonce = self.nonce(index).map_err(|_| Error::Corrupt)?; // no message has so many chunks
         self.cipher.open(nonce, sealed, plaintext)
+    }
+
+    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which is as long as they are, opened.
+    pub(super) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
+        // Behind whole chunks stands an empty one, if it is there.
+        let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
+        let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
+        chunks.try_for_each(|(index, (sealed, chunk))| self.open_chunk(index, sealed, chunk))
     }
 
     /// Opens chunk `index` where it lies; its plaintext is all but the last `TAG_LEN` bytes of `chunk`.

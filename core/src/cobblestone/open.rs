@@ -75,10 +75,7 @@ fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<
     let parts = plaintext.chunks_mut(PART_CHUNKS * CHUNK_LEN).chain(once(&mut [][..]));
     let parts = sealed.chunks(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
     let outcome = cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, (sealed, part))| {
-        // Behind whole chunks stands an empty one, if it is there.
-        let chunks = part.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
-        let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
-        chunks.try_for_each(|(index, (sealed, chunk))| key.open_chunk(index, sealed, chunk))
+        key.open_chunks(first, sealed, part)
     });
     if outcome.is_err() {
         plaintext.zeroize();

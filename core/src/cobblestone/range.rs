@@ -1,7 +1,6 @@
 //! Opening a part of a message, wherever the message lies.
 
 use std::fmt;
-use std::iter::once;
 use std::ops::Range;
 
 use zeroize::Zeroizing;
@@ -104,10 +103,7 @@ impl RangeOpener {
     /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which is as long as they are, opened. The length stays a
     /// claim unless the final chunk is among them.
     pub(crate) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-        // Behind whole chunks stands an empty one, if it is there.
-        let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
-        let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
-        chunks.try_for_each(|(index, (sealed, chunk))| self.key.open_chunk(index, sealed, chunk))
+        self.key.open_chunks(first, sealed, plaintext)
     }
 
     /// Opens the bytes `range` of the plaintext; bytes of `range` past the end are left out.
