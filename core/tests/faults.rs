@@ -8,65 +8,132 @@ mod support;
 use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
-use strongroom::{RecordKey, Strongroom};
+use strongroom::{Error, RecordKey, Strongroom};
 use support::pattern;
 
-/// Set in the process that the test starts: its database.
+/// Set in the process that a test starts: its database, and the length of its records.
 const STORE: &str = "STRONGROOM_TEST_STORE";
-const SIZE: usize = 100_000;
+const LEN: &str = "STRONGROOM_TEST_LEN";
 
-/// Stores until that fails, then tells what later calls say. Each line is an id and its key, or an error's name.
-fn store_until_it_fails(path: &Path) {
+/// Runs the test `name` once more, in a process whose files may not grow beyond `kib` KiB, and returns what it printed.
+fn run_without_room(name: &str, kib: u32, path: &Path, len: usize) -> String {
+    // The signal is ignored, so that the write fails instead.
+    let output = Command::new("bash")
+        .args(["-c", &format!(r#"trap "" XFSZ; ulimit -f {kib}; exec "$0" "$@""#)])
+        .arg(env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture"])
+        .env(STORE, path)
+        .env(LEN, len.to_string())
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What follows `name` at the start of a line, in each line that has it.
+fn lines<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+    text.lines().filter_map(|line| line.strip_prefix(name)).collect()
+}
+
+/// Each thread stores until that fails; then one tells what later calls say. Each line is an id and its key, or an error's
+/// name.
+fn store_until_it_fails(path: &Path, threads: usize, len: usize) {
     let store = Strongroom::open(path).unwrap();
-    let mut stored = Vec::new();
-    let failure = loop {
-        let id = format!("record {}", stored.len());
-        match store.store(&id, pattern(SIZE)) {
-            Ok(key) => {
-                println!("\nack={id}={}", *key.to_text());
-                stored.push((id, key));
-            }
-            Err(error) => break error,
+    let stored = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for thread in 0..threads {
+            let (store, stored) = (&store, &stored);
+            scope.spawn(move || {
+                for n in 0.. {
+                    let id = format!("record {n} of {thread}");
+                    match store.store(&id, pattern(len)) {
+                        Ok(key) => {
+                            println!("\nack={id}={}", *key.to_text());
+                            stored.lock().unwrap().push((id, key));
+                        }
+                        Err(error) => return println!("\nfailure={}", error.name()),
+                    }
+                }
+            });
         }
-    };
-    println!("\nfailure={}", failure.name());
-    println!("write={}", store.store("another", "data").unwrap_err().name());
-    println!("read={}", store.retrieve(&stored[0].0, &stored[0].1).unwrap_err().name());
+    });
+    let (id, key) = &stored.lock().unwrap()[0];
+    println!("\nwrite={}", store.store("another", "data").unwrap_err().name());
+    println!("\nread={}", store.retrieve(id, key).unwrap_err().name());
 }
 
 /// The system refuses to let the log grow beyond a size: a write inside a commit fails.
-#[test]
-fn a_failed_commit_poisons_the_handle_and_loses_nothing() {
-    if let Some(path) = env::var_os(STORE) {
-        return store_until_it_fails(path.as_ref());
+fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: usize) {
+    if let (Some(path), Ok(len)) = (env::var_os(STORE), env::var(LEN)) {
+        return store_until_it_fails(path.as_ref(), threads, len.parse().unwrap());
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     Strongroom::open(&path).unwrap().close().unwrap();
-    // `ulimit -f` counts blocks of 1,024 bytes; the signal is ignored, so that the write fails instead.
-    let output = Command::new("bash")
-        .args(["-c", r#"trap "" XFSZ; ulimit -f 1000; exec "$0" "$@""#])
-        .arg(env::current_exe().unwrap())
-        .args(["a_failed_commit_poisons_the_handle_and_loses_nothing", "--exact", "--nocapture"])
-        .env(STORE, &path)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    assert_eq!(line("failure="), "Indeterminate", "{text}");
-    assert_eq!(line("write="), "Poisoned");
-    assert_eq!(line("read="), "Poisoned");
+    let text = run_without_room(name, 1000, &path, len);
+    let failures = lines(&text, "failure=");
+    assert_eq!(failures.len(), threads, "{text}");
+    // Those who shared the commit are told so; who came later meets a poisoned handle.
+    assert!(failures.contains(&"Indeterminate"), "{text}");
+    assert!(failures.iter().all(|failure| ["Indeterminate", "Poisoned"].contains(failure)), "{text}");
+    assert_eq!((lines(&text, "write="), lines(&text, "read=")), (vec!["Poisoned"], vec!["Poisoned"]));
 
     let store = Strongroom::open(&path).unwrap();
-    let acknowledged: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("ack=")?.split_once('=')).collect();
+    let acknowledged: Vec<_> = lines(&text, "ack=").iter().filter_map(|line| line.split_once('=')).collect();
     assert!(acknowledged.len() > 5);
     for (id, key) in &acknowledged {
         let key = RecordKey::from_text(key).unwrap();
-        assert!(store.retrieve(id, &key).unwrap() == pattern(SIZE), "{id}");
+        assert!(store.retrieve(id, &key).unwrap() == pattern(len), "{id}");
     }
-    // The write whose outcome was not known took place or did not; nothing else did.
-    let records = store.stats().unwrap().records;
-    assert!(records == acknowledged.len() as u64 || records == acknowledged.len() as u64 + 1);
+    // The writes whose outcome was not known took place or did not; nothing else did.
+    let unknown = failures.iter().filter(|failure| **failure == "Indeterminate").count();
+    let records = usize::try_from(store.stats().unwrap().records).unwrap();
+    assert!((acknowledged.len()..=acknowledged.len() + unknown).contains(&records), "{records}, {text}");
     store.store("another", "data").unwrap();
+}
+
+#[test]
+fn a_failed_commit_poisons_the_handle_and_loses_nothing() {
+    a_failed_commit_poisons_and_loses_nothing("a_failed_commit_poisons_the_handle_and_loses_nothing", 1, 100_000);
+}
+
+#[test]
+fn a_failed_commit_of_several_is_told_to_each() {
+    a_failed_commit_poisons_and_loses_nothing("a_failed_commit_of_several_is_told_to_each", 4, 10_000);
+}
+
+/// What another process left cannot be removed for want of room: the store opens, and can be read.
+#[test]
+fn a_store_without_room_to_tidy_up_can_be_read() {
+    let key = RecordKey::from_bytes(&[7; 32]).unwrap();
+    if let Some(path) = env::var_os(STORE) {
+        let store = Strongroom::open(path).unwrap();
+        println!("\nread={}", store.retrieve("id", &key).map_or_else(|error| error.name(), |_| "the data"));
+        println!("\nwrite={}", store.store("another", pattern(100_000)).unwrap_err().name());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = Strongroom::open(&path).unwrap();
+    store.store_with_key("id", &key, "data").unwrap();
+    store.store("long", pattern(2_000_000)).unwrap();
+    store.close().unwrap();
+    let left = "INSERT INTO pending SELECT DISTINCT object, 1 FROM segment; DELETE FROM record WHERE len > 1000000";
+    rusqlite::Connection::open(&path).unwrap().execute_batch(left).unwrap();
+    // The log's index has 32 KiB, and so many of the log hold three pages.
+    let text = run_without_room("a_store_without_room_to_tidy_up_can_be_read", 32, &path, 0);
+    assert_eq!(lines(&text, "read="), ["the data"], "{text}");
+    assert_eq!(lines(&text, "write="), ["Indeterminate"], "{text}");
+
+    let store = Strongroom::open(&path).unwrap();
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    let pending = || -> i64 {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.query_row("SELECT count(*) FROM pending", (), |row| row.get(0)).unwrap()
+    };
+    drop(store);
+    assert_eq!(pending(), 0, "with room, it is tidied up");
+    assert!(matches!(Strongroom::open(&path).unwrap().retrieve("long", &key), Err(Error::NotFound)));
 }

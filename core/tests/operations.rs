@@ -324,6 +324,28 @@ fn a_replace_that_lost_the_race_is_a_conflict() {
     assert_eq!(slow.retrieve("id", &theirs).unwrap(), b"theirs");
 }
 
+/// The call is repeated while the first one still waits for its turn to write.
+#[test]
+fn a_replace_that_comes_a_second_time_meanwhile_succeeds() {
+    use support::intercept::Intercepted;
+
+    for (again, succeeds) in [("another", false), ("new", true)] {
+        let inner = Arc::new(strongroom::storage::MemoryStorage::new());
+        let first = open_over(Arc::clone(&inner));
+        let (old, new) = (first.store("id", "old").unwrap(), record_key(1));
+        let meanwhile = {
+            let old = RecordKey::from_bytes(old.expose_bytes()).unwrap();
+            move || first.replace_with_key("id", &old, &record_key(1), "new").unwrap()
+        };
+        let second = open_over(Arc::new(Intercepted::before_put(inner, meanwhile)));
+        match second.replace_with_key("id", &old, &new, again) {
+            Ok(()) => assert!(succeeds),
+            Err(failure) => assert!(!succeeds && matches!(failure, Error::Conflict), "{failure:?}"),
+        }
+        assert_eq!(second.retrieve("id", &new).unwrap(), b"new");
+    }
+}
+
 /// Two stores with the same index key over one storage are one store.
 #[test]
 fn a_record_can_be_copied_to_another_storage_without_any_key() {

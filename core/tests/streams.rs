@@ -279,6 +279,38 @@ fn a_record_read_in_parts_is_all_there_and_true() {
     }
 }
 
+/// A row of the database is missing: what lies before it can be read, and reading on is `Corrupt` each time.
+#[test]
+fn what_lies_before_missing_data_can_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let data = pattern(8_000_000);
+    let store = Strongroom::open(&path).unwrap();
+    let key = store.store("id", &data).unwrap();
+    store.close().unwrap();
+    let missing = "DELETE FROM segment WHERE n = 20";
+    assert_eq!(rusqlite::Connection::open(&path).unwrap().execute(missing, ()).unwrap(), 1);
+
+    let store = Strongroom::open(&path).unwrap();
+    let mut reader = store.open_record("id", &key).unwrap();
+    let (mut read, mut buffer) = (Vec::new(), vec![0; 10_000]);
+    let failure = loop {
+        match reader.read(&mut buffer) {
+            Ok(len) => read.extend_from_slice(&buffer[..len]),
+            Err(failure) => break failure,
+        }
+    };
+    assert!(matches!(inner(failure), Error::Corrupt));
+    // The record's own row and 20 segments, of 16 chunks each, without the chunk that the header shifts into the next.
+    assert!(data.starts_with(&read) && read.len() == (21 * 16 - 1) * 16_384, "{}", read.len());
+    for _ in 0..3 {
+        assert!(matches!(inner(reader.read(&mut buffer).unwrap_err()), Error::Corrupt));
+    }
+    reader.rewind().unwrap();
+    reader.read_exact(&mut buffer).unwrap();
+    assert_eq!(buffer, data[..10_000]);
+}
+
 #[test]
 fn a_reader_never_mixes_two_versions() {
     each_store(|store| {

@@ -8,20 +8,34 @@ use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, MemoryStor
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
+    None,
     CreateOverwrites,
+    OverwriteCreates,
     ReplaceIgnoresTheHead,
     DeleteIgnoresTheHead,
+    DeleteDoesNothing,
     BatchStopsHalfWay,
+    BatchLosesOne,
     TakesShortRecords,
     GetLosesAByte,
+    MissingIsEmpty,
+    LocatorsAreCutShort,
     LongRecordsAreShortened,
+    ManyComeBackwards,
+    InfoForgetsTheHead,
     ListIsBackwards,
     ReadIgnoresTheHead,
+    ReadIgnoresTheOffset,
     ReadStopsAtTheEnd,
     CheckValueIsOverwritten,
     StatsCountNothing,
+    MaintenanceRemovesAll,
     CloseIsForgotten,
     UploadsShowEarly,
+    UploadsOverwrite,
+    UploadsLoseAByte,
+    UploadsAlwaysSucceed,
+    DroppedUploadsStay,
 }
 
 /// A storage in memory with one fault.
@@ -35,11 +49,21 @@ impl Faulty {
     fn has(&self, fault: Fault) -> bool {
         self.fault == fault
     }
+
+    fn locator(&self, locator: &Locator) -> Locator {
+        let mut bytes = *locator.as_bytes();
+        if self.has(Fault::LocatorsAreCutShort) {
+            bytes[8..].fill(0);
+        }
+        Locator::from_bytes(bytes)
+    }
 }
 
 impl Storage for Faulty {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
+        let locator = &self.locator(locator);
         let mode = match mode {
+            PutMode::Overwrite if self.has(Fault::OverwriteCreates) => PutMode::Create,
             PutMode::Create if self.has(Fault::CreateOverwrites) => PutMode::Overwrite,
             PutMode::ReplaceIf(_) if self.has(Fault::ReplaceIgnoresTheHead) => PutMode::Overwrite,
             mode => mode,
@@ -54,11 +78,15 @@ impl Storage for Faulty {
         if self.has(Fault::BatchStopsHalfWay) {
             return records.iter().try_for_each(|(locator, record)| self.put(locator, record, PutMode::Create));
         }
-        self.inner.create_many(records)
+        let all = records.len() - usize::from(self.has(Fault::BatchLosesOne) && records.len() > 1);
+        self.inner.create_many(&records[..all])
     }
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        let mut record = self.inner.get(locator)?;
+        let mut record = self.inner.get(&self.locator(locator))?;
+        if record.is_none() && self.has(Fault::MissingIsEmpty) {
+            record = Some(Vec::new());
+        }
         if let (true, Some(record)) = (self.has(Fault::GetLosesAByte), &mut record) {
             record.pop();
         }
@@ -74,14 +102,21 @@ impl Storage for Faulty {
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner.get_many(locators)
+        let mut records = self.inner.get_many(locators)?;
+        if self.has(Fault::ManyComeBackwards) {
+            records.reverse();
+        }
+        Ok(records)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
-        self.inner.info(locator)
+        let info = self.inner.info(locator)?;
+        let shorter = |info: Info| if self.has(Fault::InfoForgetsTheHead) { info.len - 68 } else { info.len };
+        Ok(info.map(|info| Info::new(info.head, shorter(info))))
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let offset = if self.has(Fault::ReadIgnoresTheOffset) { 0 } else { offset };
         match self.inner.read_at(locator, head, offset, buffer) {
             Err(Error::Conflict) if self.has(Fault::ReadIgnoresTheHead) => Ok(()),
             Err(Error::InvalidArgument(_)) if self.has(Fault::ReadStopsAtTheEnd) => Ok(()),
@@ -93,10 +128,15 @@ impl Storage for Faulty {
         if self.has(Fault::UploadsShowEarly) {
             self.inner.put(locator, &[0; 68], mode)?;
         }
-        Arc::clone(&self.inner).upload(locator, PutMode::Overwrite)
+        let mode = if self.has(Fault::UploadsOverwrite) { PutMode::Overwrite } else { mode };
+        let inner = Arc::clone(&self.inner).upload(locator, mode)?;
+        Ok(Box::new(FaultyUpload { inner: Some(inner), fault: self.fault }))
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+        if self.has(Fault::DeleteDoesNothing) {
+            return Ok(self.inner.info(locator)?.is_some());
+        }
         self.inner.delete(locator, expected.filter(|_| !self.has(Fault::DeleteIgnoresTheHead)))
     }
 
@@ -122,6 +162,11 @@ impl Storage for Faulty {
     }
 
     fn maintain(&self) -> Result<(), Error> {
+        if self.has(Fault::MaintenanceRemovesAll) {
+            for entry in self.inner.list(None, 100)? {
+                self.inner.delete(&entry.locator, None)?;
+            }
+        }
         self.inner.maintain()
     }
 
@@ -130,34 +175,103 @@ impl Storage for Faulty {
     }
 }
 
+#[derive(Debug)]
+struct FaultyUpload {
+    /// `None` once committed.
+    inner: Option<Box<dyn Upload>>,
+    fault: Fault,
+}
+
+impl Upload for FaultyUpload {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let lost = usize::from(self.fault == Fault::UploadsLoseAByte && !bytes.is_empty());
+        self.inner.as_mut().unwrap().write(&bytes[lost..])
+    }
+
+    fn commit(mut self: Box<Self>) -> Result<(), Error> {
+        let outcome = self.inner.take().unwrap().commit();
+        if self.fault == Fault::UploadsAlwaysSucceed { Ok(()) } else { outcome }
+    }
+}
+
+impl Drop for FaultyUpload {
+    fn drop(&mut self) {
+        if let (Some(inner), Fault::DroppedUploadsStay) = (self.inner.take(), self.fault) {
+            let _ = inner.commit();
+        }
+    }
+}
+
+fn open_with(fault: Fault) -> Arc<dyn Storage> {
+    Arc::new(Faulty { inner: Arc::new(MemoryStorage::new()), fault })
+}
+
 macro_rules! each_fault_is_caught {
     ($($fault:ident by $promise:ident;)*) => {
         $(
             #[test]
             #[should_panic]
             fn $promise() {
-                fn open(_: &Path) -> Arc<dyn Storage> {
-                    Arc::new(Faulty { inner: Arc::new(MemoryStorage::new()), fault: Fault::$fault })
-                }
-                suite::$promise(open);
+                suite::$promise(|_: &Path| open_with(Fault::$fault));
             }
         )*
+
+        /// The same storage without a fault.
+        mod faultless {
+            use super::*;
+            $(
+                #[test]
+                fn $promise() {
+                    suite::$promise(|_: &Path| open_with(Fault::None));
+                }
+            )*
+        }
     };
 }
 
 each_fault_is_caught! {
-    CreateOverwrites by create_refuses_a_taken_locator;
-    ReplaceIgnoresTheHead by replace_if_needs_the_head;
-    DeleteIgnoresTheHead by delete_heeds_the_expected_head;
-    BatchStopsHalfWay by create_many_writes_all_or_none;
-    TakesShortRecords by too_short_records_are_refused;
     GetLosesAByte by a_created_record_is_there;
+    CreateOverwrites by create_refuses_a_taken_locator;
+    OverwriteCreates by overwrite_writes_in_any_case;
+    ReplaceIgnoresTheHead by replace_if_needs_the_head;
+    MissingIsEmpty by a_missing_record_is_none;
+    GetLosesAByte by every_length_comes_back;
+    TakesShortRecords by too_short_records_are_refused;
+    BatchLosesOne by create_many_writes_all;
+    BatchStopsHalfWay by create_many_writes_all_or_none;
     LongRecordsAreShortened by get_up_to_spares_long_records;
-    ListIsBackwards by list_is_in_order_and_paged;
-    ReadIgnoresTheHead by read_at_is_pinned_to_a_head;
+    ManyComeBackwards by get_many_keeps_the_order;
+    InfoForgetsTheHead by info_tells_head_and_length;
+    ReadIgnoresTheOffset by read_at_reads_any_range;
     ReadStopsAtTheEnd by read_at_refuses_ranges_past_the_end;
+    ReadIgnoresTheHead by read_at_is_pinned_to_a_head;
+    UploadsShowEarly by an_upload_is_invisible_until_committed;
+    UploadsLoseAByte by an_upload_comes_back_however_it_was_cut;
+    DroppedUploadsStay by a_dropped_upload_leaves_nothing;
+    UploadsOverwrite by an_uploads_mode_counts_at_its_commit;
+    UploadsAlwaysSucceed by a_too_short_upload_is_refused;
+    MaintenanceRemovesAll by maintenance_spares_what_is_under_way;
+    DeleteDoesNothing by delete_removes;
+    DeleteIgnoresTheHead by delete_heeds_the_expected_head;
+    LocatorsAreCutShort by locators_are_compared_whole;
+    ListIsBackwards by list_is_in_order_and_paged;
     CheckValueIsOverwritten by the_first_check_value_stays;
     StatsCountNothing by stats_count_records_and_bytes;
     CloseIsForgotten by a_closed_storage_does_nothing;
-    UploadsShowEarly by an_upload_is_invisible_until_committed;
+    CreateOverwrites by of_concurrent_creates_one_wins;
+    ReplaceIgnoresTheHead by of_concurrent_replaces_one_wins;
+    GetLosesAByte by readers_see_whole_records;
+}
+
+/// One in memory, which is another each time.
+#[test]
+#[should_panic]
+fn records_survive_reopening() {
+    suite::records_survive_reopening(|_: &Path| open_with(Fault::None));
+}
+
+#[test]
+#[should_panic]
+fn check_value_survives_reopening() {
+    suite::check_value_survives_reopening(|_: &Path| open_with(Fault::None));
 }

@@ -88,7 +88,6 @@ def test_a_child_does_not_wait_for_the_parents_threads(store: Strongroom, locked
 def test_a_child_of_a_closed_store_may_open_one(path: Path) -> None:
     with strongroom.open(path) as store:
         key = store.store("id", b"data")
-    del store
 
     def child() -> None:
         with strongroom.open(path) as store:

@@ -84,7 +84,10 @@ impl Fetcher {
             let in_order = index == self.piece.chunks.end && index > 0;
             let before = self.piece.chunks.end - self.piece.chunks.start;
             let wanted = if in_order { (before * 2).min(FETCH_MOST) } else { 1 };
-            let outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
+            let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
+            if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
+                outcome = self.fetch(index..index + 1, end, &len_of); // what is missing may be missing behind it
+            }
             self.lost = matches!(outcome, Err(Error::Conflict));
             outcome?;
         }

@@ -145,7 +145,8 @@ impl Strongroom {
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
-    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was.
+    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was,
+    /// or is zero.
     ///
     /// # Errors
     ///
@@ -202,7 +203,11 @@ impl Strongroom {
             Err(Error::WrongKey) if self.holds(&record, new, data)? => return Ok(()),
             head => head?,
         };
-        Ok(self.storage.put(&record.locator, &record.seal(new, data)?, PutMode::ReplaceIf(head))?)
+        match self.storage.put(&record.locator, &record.seal(new, data)?, PutMode::ReplaceIf(head)) {
+            // The call that this one repeats may have waited for its turn until now.
+            Err(storage::Error::Conflict) if self.holds(&record, new, data)? => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     /// Starts to store a record of any length under a new id, written piece by piece in constant memory. The key comes

@@ -107,7 +107,7 @@ impl Shared {
             }
             idle = if self.wanted.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
             let before = std::mem::replace(&mut version, self::version(connection)?);
-            quiet = if version == before { quiet + 1 } else { 0 };
+            quiet = if version == before { quiet.saturating_add(1) } else { 0 };
         }
         Ok(())
     }

@@ -82,7 +82,7 @@ impl SqliteStorage {
         let mut told: Vec<Told> = match outcome {
             Ok(made) => made,
             // One of them failed, and took the others with it: each by itself, so that it fails alone.
-            Err(_) if spoilt && turn.jobs().next().is_some() => all(own, &turn)
+            Err(_) if spoilt && self.check_open().is_ok() && turn.jobs().next().is_some() => all(own, &turn)
                 .map(|change| Ok(self.transact(Commit::Durable, |connection| change.make(connection))?))
                 .collect(),
             Err(Fault(error)) => {

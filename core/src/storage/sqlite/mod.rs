@@ -78,7 +78,6 @@ pub struct SqliteStorage {
     anchor: Anchor,
     state: Arc<AtomicU8>,
     process: u32,
-    _presence: Presence,
 }
 
 impl SqliteStorage {
@@ -103,11 +102,22 @@ impl SqliteStorage {
     }
 
     fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
+        let storage = Self::open_as_it_is(path, durability, may_create)?;
+        // Opening does not need it: a full disk, for one, must not keep anybody from reading.
+        let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
+        if storage.check_open().is_err() {
+            drop(storage);
+            return Self::open_as_it_is(path, durability, may_create);
+        }
+        Ok(storage)
+    }
+
+    fn open_as_it_is(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
         let presence = Presence::enter()?;
         let path = open::resolve(path)?;
-        let claim = Claim::new(&path)?;
+        let claim = Claim::new(&path, presence)?;
         let connection = open::open_database(&path, durability, may_create)?;
-        let storage = Self {
+        Ok(Self {
             path,
             durability,
             turns: Turns::new(abandoned),
@@ -116,11 +126,7 @@ impl SqliteStorage {
             anchor: Anchor::default(),
             state: Arc::new(AtomicU8::new(OPEN)),
             process: std::process::id(),
-            _presence: presence,
-        };
-        // Opening does not need it: a full disk, for one, must not keep anybody from reading.
-        let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
-        Ok(storage)
+        })
     }
 
     /// The database's path, absolute.
@@ -334,8 +340,10 @@ impl Storage for SqliteStorage {
             _ => {}
         }
         self.anchor.end();
-        let writer = lock(&self.writer).take();
-        let before = self.state.swap(CLOSED, Ordering::AcqRel);
+        let (writer, before) = {
+            let mut writer = lock(&self.writer);
+            (writer.take(), self.state.swap(CLOSED, Ordering::AcqRel))
+        };
         self.readers.clear();
         let outcome = writer.map_or(Ok(()), |writer| writer.close(before == POISONED));
         self.readers.give_up();

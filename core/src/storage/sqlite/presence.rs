@@ -13,7 +13,7 @@ static HANDLES: AtomicU64 = AtomicU64::new(0);
 
 const COUNT: u64 = 0xffff_ffff;
 
-/// An open handle. It counts until it is dropped by the process that made it.
+/// An open handle: drop it after the last connection. It counts until it is dropped by the process that made it.
 pub(super) struct Presence {
     process: u32,
 }

@@ -11,7 +11,7 @@ use crate::storage::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, L
 /// The most bytes of a record that one row holds. To find a place in a row SQLite goes through all pages before it, so
 /// whoever reads a part of a record wants short rows; 16 sealed chunks are what a core takes at once.
 pub(super) const SEGMENT_LEN: usize = 262_400;
-/// How many segments one transaction removes: other writers wait for no more.
+/// How many segments one transaction removes.
 pub(super) const SEGMENTS_AT_ONCE: usize = 64;
 
 /// A record's row, without its data.
@@ -66,6 +66,9 @@ pub(super) type Garbage = Option<i64>;
 pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Outcome<Garbage> {
     let (data, rest) = record.split_at_checked(SEGMENT_LEN).unwrap_or((record, &[]));
     let object = if rest.is_empty() { None } else { Some(new_object()?) };
+    if object.is_some() {
+        check(connection, locator, mode)?; // before much is written in vain
+    }
     for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
         put_segment(connection, object, n, segment)?;
     }
@@ -110,14 +113,10 @@ pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, 
     Ok(())
 }
 
-/// Removes the segments of a record that is gone, or, where these are many, leaves them to be reclaimed.
+/// Leaves the segments of a record that is gone to be reclaimed: many records may go in one transaction.
 fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
-    let Some(object) = old.object else { return Ok(None) };
-    if delete_segments(connection, object, SEGMENTS_AT_ONCE)? < SEGMENTS_AT_ONCE {
-        return Ok(None);
-    }
-    upload::add_dead(connection, object)?;
-    Ok(Some(object))
+    old.object.map_or(Ok(()), |object| upload::add_dead(connection, object))?;
+    Ok(old.object)
 }
 
 /// Removes at most `limit` segments, and returns how many there were.

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use super::presence::Presence;
 use crate::storage::Error;
 
 /// The databases that this copy has open, each as often as it is claimed.
@@ -18,11 +19,12 @@ static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 pub(super) struct Claim {
     path: PathBuf,
     process: u32,
+    _presence: Presence,
 }
 
 impl Claim {
     /// Claims the database at a resolved path, unless another copy has it open.
-    pub(super) fn new(path: &Path) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, presence: Presence) -> Result<Self, Error> {
         let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = usize::from(claimed.iter().any(|other| other == path));
         if mapped(path) > ours {
@@ -34,7 +36,7 @@ impl Claim {
             return Err(Error::InvalidArgument(text.into()));
         }
         claimed.push(path.to_path_buf());
-        Ok(Self { path: path.to_path_buf(), process: std::process::id() })
+        Ok(Self { path: path.to_path_buf(), process: std::process::id(), _presence: presence })
     }
 }
 
@@ -102,7 +104,8 @@ mod tests {
     fn claims_are_counted() {
         let path = Path::new("/nowhere/claims_are_counted");
         let count = || CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count();
-        let (one, two) = (Claim::new(path).unwrap(), Claim::new(path).unwrap());
+        let claim = || Claim::new(path, Presence::enter().unwrap()).unwrap();
+        let (one, two) = (claim(), claim());
         assert_eq!(count(), 2);
         drop(one);
         assert_eq!(count(), 1);

@@ -34,6 +34,8 @@ fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
     }
     assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100_000]));
     assert_eq!(storage.stats().unwrap().records, 1);
+    let taken = storage.put(&locator(1), &vec![7; 5_000_000], PutMode::Create);
+    assert!(matches!(taken.unwrap_err(), Error::AlreadyExists), "that needs no room");
     limit(i32::MAX);
     storage.put(&locator(2), &vec![7; 5_000_000], PutMode::Create).unwrap();
 }
@@ -170,6 +172,34 @@ fn every_connection_has_the_profile() {
     assert!(storage.read(write).unwrap(), "a reader's connection writes");
 }
 
+/// What is not durable yet is made durable by the next write that is: each that returns has to be.
+#[test]
+fn whatever_returns_is_durable() {
+    type Write = fn(&Arc<SqliteStorage>);
+    let upload: Write = |storage| {
+        let mut upload = Arc::clone(storage).upload(&locator(3), PutMode::Create).unwrap();
+        upload.write(&vec![7; 2 << 20]).unwrap();
+        upload.commit().unwrap();
+    };
+    let writes: [(&str, Write); 6] = [
+        ("a short record", |storage| storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap()),
+        ("a long record", |storage| storage.put(&locator(2), &vec![7; 1 << 20], PutMode::Create).unwrap()),
+        ("an upload", upload),
+        ("together", |storage| assert!(together(storage, &[create(4, 100), create(5, 100)]).iter().all(Result::is_ok))),
+        ("many", |storage| storage.create_many(&[(locator(6), vec![7; 100])]).unwrap()),
+        ("a removal", |storage| assert!(storage.delete(&locator(2), None).unwrap())),
+    ];
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    for (what, write) in writes {
+        storage.write_with(Commit::Staged, upload::mark_dead).unwrap();
+        let synchronous = || profile::get::<i32>(lock(&storage.writer).as_ref().unwrap().connection(), "synchronous");
+        assert_eq!(synchronous().unwrap(), 1);
+        write(&storage);
+        assert_eq!(synchronous().unwrap(), 2, "{what}");
+    }
+}
+
 /// A file whose tables are not ours, however much it says so, could make each statement do anything.
 #[test]
 fn tables_of_another_making_are_refused() {
@@ -266,6 +296,27 @@ fn those_who_wait_share_a_commit_and_each_has_its_own_outcome() {
     assert_eq!(storage.get(&locator(6)).unwrap(), Some(vec![6; 100]));
     assert_eq!(storage.stats().unwrap().records, 26);
     assert_eq!(storage.get(&locator(100)).unwrap(), None);
+}
+
+/// The segments of many long records could be gigabytes: they go in transactions of their own.
+#[test]
+fn removals_that_share_a_commit_leave_the_segments_for_later() {
+    let (_folder, storage) = storage();
+    let numbers = 1..=4;
+    for number in numbers.clone() {
+        storage.put(&locator(number), &vec![7; 2_000_000], PutMode::Create).unwrap();
+    }
+    let before = count(&storage, "segment");
+    let mut changes: Vec<_> =
+        numbers.map(|number| Change::Delete { locator: locator(number), expected: None }).collect();
+    changes[3] = Change::Put { locator: locator(4), record: vec![8; 100].into(), mode: PutMode::Overwrite };
+    for outcome in together(&storage, &changes) {
+        assert!(matches!(outcome, Ok(Some(Some(_)))), "{outcome:?}");
+    }
+    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (before, 4));
+    storage.maintain().unwrap();
+    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    assert_eq!(storage.stats().unwrap().records, 1);
 }
 
 #[test]

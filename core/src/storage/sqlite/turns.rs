@@ -7,7 +7,7 @@
 //! The locks are those of the parent module, so that a test can check every order of events with locks of its own.
 
 use std::collections::VecDeque;
-use std::mem;
+use std::{iter, mem};
 
 use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -129,9 +129,10 @@ impl<J, O> Turn<'_, J, O> {
 
     /// Ends the turn, with an outcome for each job that was taken over.
     pub(super) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
-        let (abandoned, mut outcomes) = (self.turns.abandoned, outcomes.into_iter());
-        for waiter in self.taken.drain(..) {
-            waiter.set(Stage::Done(outcomes.next().unwrap_or_else(abandoned)));
+        let outcomes = outcomes.into_iter().chain(iter::repeat_with(self.turns.abandoned));
+        let outcomes: Vec<_> = outcomes.take(self.taken.len()).collect(); // a panic comes here, while all can be told
+        for (waiter, outcome) in self.taken.drain(..).zip(outcomes) {
+            waiter.set(Stage::Done(outcome));
         }
     }
 }
