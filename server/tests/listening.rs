@@ -16,7 +16,7 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
 use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
 use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
@@ -76,6 +76,8 @@ impl Certificates {
         stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
+        let agreed = connection.negotiated_key_exchange_group().map(|group| group.name());
+        assert_eq!(agreed, Some(NamedGroup::X25519MLKEM768), "who records this could read it one day");
         Ok(answer)
     }
 }
