@@ -79,7 +79,7 @@ library: ## Build libstrongroom, shared and static, into target/libstrongroom (L
 	ffi/packaging/build.sh $(LIBRARY)
 
 .PHONY: install
-install: library ## Install libstrongroom and its header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
+install: ## Install what `make library` has built, and its header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
 	ffi/packaging/install.sh $(LIBRARY)
 
 .PHONY: header

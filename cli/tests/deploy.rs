@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -33,18 +34,23 @@ fn configurations_and_units_go_together() {
         let printed = world.ok(&[command, "--config", config.to_str().unwrap(), "--print-config", "--store", "x"], "");
         assert!(printed.contains("store = \"x\"") && printed.contains("[tls]"), "{printed}");
 
-        let (toml, text) = (format!("/etc/strongroom/{toml}"), read(&format!("systemd/{unit}.service")));
-        assert_eq!(set(&text, "ExecStart"), [format!("/usr/local/bin/strongroom {command} --config {toml}")]);
-        let mut given: Vec<_> =
-            set(&text, "LoadCredential").iter().map(|line| line.split(':').next().unwrap()).collect();
-        let folder = format!("\"/run/credentials/{unit}.service/");
-        let mut taken: Vec<_> = printed.split(&folder).skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-        given.sort_unstable();
-        taken.sort_unstable();
-        assert_eq!(given, taken);
-        assert!(given.len() >= 3 && !printed.replace(&folder, "").contains("/run/"), "{printed}");
+        let (text, configuration) = (read(&format!("systemd/{unit}.service")), read(toml));
+        let folder = format!("/run/credentials/{unit}.service/");
+        assert_eq!(set(&text, "ExecStart"), [format!("/usr/local/bin/strongroom {command} --config {folder}config")]);
+        assert_eq!(set(&text, "LoadCredential")[0], format!("config:/etc/strongroom/{toml}"));
+        // What comments suggest goes together, too.
+        for (text, configuration) in
+            [(text.clone(), printed), (text.replace("#LoadCredential", "LoadCredential"), configuration.clone())]
+        {
+            let given = set(&text, "LoadCredential").into_iter().map(|line| line.split(':').next().unwrap());
+            let given: BTreeSet<_> = given.filter(|name| *name != "config").collect();
+            let taken = configuration.split(&folder).skip(1).map(|rest| rest.split('"').next().unwrap());
+            assert_eq!(given, taken.collect());
+            assert!(given.len() >= 3 && !configuration.replace(&folder, "").contains("/run/"), "{configuration}");
+        }
+        assert!(!configuration.contains("\"/etc/"), "only root can read what lies there");
         let state = format!("store = \"/var/lib/{}/", set(&text, "StateDirectory")[0]);
-        assert!(read(config.file_name().unwrap().to_str().unwrap()).contains(&state), "{state}");
+        assert!(configuration.contains(&state), "{state}");
         assert_eq!(set(&text, "Type"), ["notify"]);
     }
 }

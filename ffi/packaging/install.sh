@@ -5,6 +5,10 @@
 set -eu
 cd "$(dirname "$0")/../.."
 built=$1
+if [ ! -e "$built/libs.private" ]; then
+    echo "there is no library in $built: build it first, by \`make library\`" >&2
+    exit 1
+fi
 prefix=${PREFIX:-/usr/local}
 libdir=${LIBDIR:-$prefix/lib}
 includedir=${INCLUDEDIR:-$prefix/include}

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make doc-python`."""
+"""How Sphinx builds these pages: `make doc`."""
 
 import strongroom
 

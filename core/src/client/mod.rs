@@ -30,10 +30,10 @@ const NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
 
 /// A store behind an encryption server, which sees ids, keys and data while it works on them.
 ///
-/// The methods are those of [`Strongroom`](crate::Strongroom), and so are the errors, but for this: the server does not tell
-/// a wrong key from a record that is not there, both are [`Error::NotFound`]. New keys are made here and shown to the server,
-/// so that a call whose answer is lost can be repeated, which happens until the endpoint's time is up. A write whose outcome is
-/// not known even then is [`Error::Indeterminate`].
+/// The methods are those of [`Strongroom`](crate::Strongroom) that a server has an endpoint for, and so are the errors, but
+/// for this: the server does not tell a wrong key from a record that is not there, both are [`Error::NotFound`]. New keys are
+/// made here and shown to the server, so that a call whose answer is lost can be repeated, which happens until the endpoint's
+/// time is up. A write whose outcome is not known even then is [`Error::Indeterminate`].
 ///
 /// ```no_run
 /// use strongroom::Endpoint;

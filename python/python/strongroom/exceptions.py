@@ -109,7 +109,7 @@ class ConflictError(StrongroomError):
 
 
 class BusyError(StrongroomError, TimeoutError):
-    """Another user's lock was not released in time: try again."""
+    """A lock was not released in time, or a service did not answer: try again. Nothing was changed."""
 
     code = 12
 
@@ -121,7 +121,7 @@ class StorageFullError(StrongroomError, OSError):
 
 
 class StorageError(StrongroomError, OSError):
-    """Input or output failed; the message tells how. Nothing was changed."""
+    """Input or output failed; the message tells how. Nothing was changed. After a write, see :exc:`PoisonedError`."""
 
     code = 14
 
@@ -133,7 +133,7 @@ class IndeterminateError(StrongroomError):
 
 
 class PoisonedError(StrongroomError):
-    """An earlier commit failed, so this store is not to be trusted. Open it anew."""
+    """An earlier write or commit failed half way, so this store is not to be trusted. Open it anew."""
 
     code = 16
 
