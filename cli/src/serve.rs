@@ -1,7 +1,7 @@
 //! The services: their configuration, start and end.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,7 +43,12 @@ fn configure(options: &Options, args: &Serve) -> Result<Option<(Options, Config)
     let mut config = match &args.config {
         Some(path) => {
             let document = fs::read_to_string(path).map_err(Failure::io("cannot read the file of --config"))?;
-            Config::from_toml(&document).map_err(|error| Error::InvalidArgument(error.to_string().into()))?
+            Config::from_toml(&document).map_err(|error| {
+                // Where and why, but not the line itself: it could be a secret in the wrong place.
+                let before = error.span().and_then(|span| document.get(..span.start)).unwrap_or_default();
+                let line = before.split('\n').count();
+                Error::InvalidArgument(format!("the file of --config, line {line}: {}", error.message()).into())
+            })?
         }
         None => Config::default(),
     };
@@ -171,7 +176,14 @@ fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
 
 /// Adds a line to the file; it is on the disk when this returns.
 fn append(path: &Path, line: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
-    file.sync_all()
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    // An editor may have left the last line without its end.
+    let mut last = [b'\n'];
+    if file.seek(SeekFrom::End(-1)).is_ok() {
+        file.read_exact(&mut last)?;
+    }
+    let end = if last == [b'\n'] { "" } else { "\n" };
+    file.write_all(format!("{end}{line}\n").as_bytes())?;
+    file.sync_all()?;
+    files::sync_folder_of(path)
 }

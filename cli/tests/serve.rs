@@ -127,6 +127,13 @@ fn what_cannot_be_is_told_before_the_start() {
         world.write(name, document);
         world.fail(19, &["serve", "--config", name], "");
     }
+    // A secret where only its file's name belongs, and a file that is no configuration but a key.
+    world.write("d.toml", "[remote]\ntoken = \"confidential\"");
+    world.write("e.toml", "confidential");
+    for (name, line) in [("d.toml", "line 2"), ("e.toml", "line 1")] {
+        let refused = world.fail(19, &["serve", "--config", name], "");
+        assert!(refused.contains(line), "{refused}");
+    }
     let refused = world.fail(19, &["serve", "--listen", "0.0.0.0:0"], "");
     assert!(refused.contains("tls.certificate") && refused.contains("loopback"), "{refused}");
     world.fail(64, &["serve", "--listen", "localhost:1"], "");
@@ -149,6 +156,11 @@ fn a_token_is_printed_once() {
         serde_json::from_str(&world.ok(&["--json", "token", "new", "--scopes", "store,erase"], "")).unwrap();
     assert!(json["line"].as_str().unwrap().ends_with(" store,erase"), "{json}");
     assert_eq!(String::from_utf8(world.read("tokens")).unwrap().lines().count(), 1);
+    // An editor may have left the last line without its end.
+    world.write("tokens", String::from_utf8(world.read("tokens")).unwrap().trim_end());
+    world.ok(&["token", "new", "--scopes", "store", "--tokens", "tokens"], "");
+    let lines = String::from_utf8(world.read("tokens")).unwrap();
+    assert!(lines.lines().map(|line| line.split(' ').count()).eq([2, 2]) && lines.ends_with(" store\n"), "{lines}");
     world.fail(64, &["token", "new"], "");
     world.fail(64, &["token", "new", "--scopes", "all"], "");
 }

@@ -63,6 +63,11 @@ impl RequestBody {
         self.long = Arc::clone(gate);
     }
 
+    /// The place, if it has one, for who goes on with what came.
+    pub(crate) fn take_place(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.place.take()
+    }
+
     /// What the client says that there is, or what there is at least.
     pub(crate) fn announced(&self) -> u64 {
         self.body.size_hint().lower()

@@ -231,3 +231,24 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// The name of one with which nothing would be done, or which no timer or counter holds.
+    pub(crate) fn unusable(&self) -> Option<&'static str> {
+        let most = u64::from(u32::MAX);
+        let needed = [
+            ("connections", self.connections as u64),
+            ("threads", self.threads as u64),
+            ("long", self.long as u64),
+            ("head_seconds", self.head_seconds),
+            ("body_most_seconds", self.body_most_seconds),
+            ("idle_seconds", self.idle_seconds),
+            // These may be 0.
+            ("waiting", self.waiting.max(1) as u64),
+            ("wait_seconds", self.wait_seconds.max(1)),
+            ("body_seconds", self.body_seconds.max(1)),
+            ("grace_seconds", self.grace_seconds.max(1)),
+        ];
+        needed.into_iter().find(|(_, value)| !(1..=most).contains(value)).map(|(name, _)| name)
+    }
+}

@@ -180,9 +180,10 @@ fn certificates(path: &Path, name: &'static str) -> Result<Vec<CertificateDer<'s
     certificates.collect::<Result<_, _>>().map_err(pem(name))
 }
 
+/// The error itself is not told: it can have a line of the file, which may be a key's.
 fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
     move |error| match error {
         rustls::pki_types::pem::Error::Io(source) => StartError::File { name, source },
-        error => StartError::Tls(error.into()),
+        _ => StartError::Tls(format!("the file of {name} is not in PEM, or has nothing of the kind").into()),
     }
 }

@@ -102,6 +102,9 @@ impl Service {
         config: &Config,
     ) -> Result<Self, StartError> {
         let limits = &config.limits;
+        if let Some(name) = limits.unusable() {
+            return Err(StartError::Limit(name));
+        }
         let tokens = match &config.tokens {
             Some(path) => {
                 let file = std::fs::read_to_string(path).map_err(StartError::file("tokens"))?;

@@ -21,6 +21,9 @@ pub enum StartError {
     /// There is nothing to listen on.
     #[error("there is no address to listen on: give one (listen)")]
     NoAddress,
+    /// A limit that stops everything, or that is none.
+    #[error("limits.{0} is to be between 1 and 4,294,967,295")]
+    Limit(&'static str),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

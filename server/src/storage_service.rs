@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::json;
 use strongroom::Error;
 use strongroom::storage::{self, Head, Info, Locator, PutMode, Storage};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::body::{PIECE_LEN, Source};
 use crate::config::Config;
@@ -229,7 +230,12 @@ async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
         Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
     })?;
     drop(body);
-    call.run(move |there| there.0.create_many(&records)).await?;
+    let place = call.body.take_place();
+    call.run(move |there| {
+        let _place = place; // the work goes on also where the client does not wait for it
+        there.0.create_many(&records)
+    })
+    .await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -244,6 +250,18 @@ fn parse_records(mut body: &[u8]) -> Option<Vec<(Locator, Vec<u8>)>> {
     body.is_empty().then_some(records)
 }
 
+/// The answer to a `get-many`, which keeps its place until it is sent.
+struct Batch {
+    answer: Vec<u8>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Batch {
+    fn as_ref(&self) -> &[u8] {
+        &self.answer
+    }
+}
+
 /// Their lengths are known before they are read: together they may not be more than a batch.
 async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(BYTES)?;
@@ -255,7 +273,7 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
     let locators: Vec<_> = locators.iter().copied().map(Locator::from_bytes).collect();
     let most = call.shared.limits.batch_bytes;
     let shared = Arc::clone(&call.shared);
-    let _batch = shared.batches.enter().await?;
+    let place = shared.batches.enter().await?;
     let answer = call.run(move |there| {
         let mut bytes = 0_u64;
         for locator in &locators {
@@ -269,9 +287,9 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
             answer.extend_from_slice(&record.as_ref().map_or(NONE, |record| record.len() as u64).to_le_bytes());
             answer.extend(record.into_iter().flatten());
         }
-        Ok(answer)
+        Ok(Batch { answer, _place: place })
     });
-    let mut response = Response::new(answer.await?.into());
+    let mut response = Response::new(Bytes::from_owner(answer.await?).into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
     Ok(response)
 }

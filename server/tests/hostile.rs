@@ -7,14 +7,14 @@
 mod intercept;
 mod support;
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use intercept::Intercepted;
 use serde_json::json;
-use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
 use strongroom_server::{Config, Scope};
 use support::{Client, Running, config, encryption, encryption_over, storage_with, token};
 
@@ -206,13 +206,44 @@ fn what_is_no_http_harms_nobody() {
     let many = format!("POST /v1/store HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000));
     let lying = "POST /v1/store HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999999\r\n\r\n";
     let twice = "POST /v1/stats HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x";
-    for junk in ["\0\x01\x02\r\n\r\n", "\x16\x03\x01\x02\0\x01\0", &bomb, &many, lying, twice] {
+    for (junk, refused) in [
+        ("\0\x01\x02\r\n\r\n", false),
+        ("\x16\x03\x01\x02\0\x01\0", false),
+        (&bomb, false),
+        (&many, false),
+        (lying, true),
+        (twice, true),
+    ] {
         let mut client = server.connect();
         let _ = client.stream.write_all(junk.as_bytes());
         let _ = client.stream.shutdown(std::net::Shutdown::Write);
-        while !client.is_closed() {}
+        let mut answer = Vec::new();
+        let _ = client.stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(!answer.contains("HTTP/1.1 2") && answer.matches("HTTP/1.1 ").count() <= 1, "{answer}");
+        assert!(!refused || answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
     server.json("/v1/stats", &json!({})).is(200);
+}
+
+/// An answer that nobody takes keeps its place, and so its memory is bounded.
+#[test]
+fn batches_that_nobody_reads_keep_their_places() {
+    let memory = Arc::new(MemoryStorage::new());
+    let locator = Locator::from_bytes([1; 32]);
+    memory.put(&locator, &vec![7; 32 << 20], PutMode::Create).unwrap();
+    let server = storage_with(memory, &with(|config| config.limits.wait_seconds = 1));
+    let ask = || {
+        let mut client = server.connect();
+        client.head("POST /v1/get-many", &[HEADERS[0]], Some(32));
+        client.stream.write_all(locator.as_bytes()).unwrap();
+        client.stream.peek(&mut [0]).unwrap(); // the answer has begun
+        client
+    };
+    let asleep = [ask(), ask()];
+    assert_eq!(ask().answer(false).status, 503);
+    drop(asleep);
+    assert!((0..10).any(|_| ask().answer(false).status == 200));
 }
 
 #[test]

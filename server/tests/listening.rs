@@ -182,9 +182,39 @@ fn files_that_are_none_are_told() {
     assert!(matches!(refused(&config), StartError::Tls(_)), "the key of another certificate");
     fs::write(folder.path().join("server.key"), "no key").unwrap();
     assert!(matches!(refused(&config), StartError::Tls(_)));
+    // A key whose lines were lost: nothing of it is told, be it as text or as numbers.
+    let broken = folder.path().join("server.key");
+    for text in
+        ["-----BEGIN PRIVATE KEY-----MC4secret-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nMC4secret"]
+    {
+        fs::write(&broken, text).unwrap();
+        let endpoint = Endpoint::new("https://localhost:1").unwrap().client_certificate(&broken, &broken);
+        for told in [format!("{:?}", refused(&config)), format!("{:?}", RemoteStorage::open(&endpoint).unwrap_err())] {
+            assert!(told.contains("PEM") && !told.contains("secret") && !told.contains("77, 67, 52"), "{told}");
+        }
+    }
     fs::remove_file(folder.path().join("server.key")).unwrap();
     assert!(matches!(refused(&config), StartError::File { name: "tls.key", .. }));
     assert!(matches!(refused(&Config::from_toml("listen = []").unwrap()), StartError::NoAddress));
+}
+
+#[test]
+fn limits_that_stop_everything_are_told() {
+    let start = |limits: &str| {
+        let config = Config::from_toml(&format!("listen = [\"127.0.0.1:0\"]\n[limits]\n{limits}")).unwrap();
+        Service::storage(Arc::new(MemoryStorage::new()), &config).map(drop)
+    };
+    for name in ["connections", "threads", "long", "head_seconds", "body_most_seconds", "idle_seconds"] {
+        for value in ["0", "4294967296", "9223372036854775807"] {
+            let refused = start(&format!("{name} = {value}")).unwrap_err();
+            assert!(matches!(refused, StartError::Limit(told) if told == name), "{name} = {value}");
+        }
+    }
+    for name in ["waiting", "wait_seconds", "body_seconds", "grace_seconds"] {
+        start(&format!("{name} = 0")).unwrap();
+        start(&format!("{name} = 4294967295")).unwrap();
+        start(&format!("{name} = 4294967296")).unwrap_err();
+    }
 }
 
 #[test]

@@ -7,14 +7,15 @@ mod support;
 
 use std::io::Read;
 use std::iter;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use strongroom::client::Client;
-use strongroom::storage::{self, Locator, PutMode, RemoteStorage, Storage};
+use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error};
 
-use support::proxy::{Fault, Plan};
+use support::proxy::{Fault, Plan, Proxy};
 use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, in_parallel};
 
 /// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
@@ -96,6 +97,8 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
         Fault::Silence,
         Fault::OtherAnswer("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n"),
         Fault::OtherAnswer("HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 4\r\n\r\nlate"),
+        Fault::OtherAnswer("HTTP/1.1 502 Bad Gateway\r\ntransfer-encoding: chunked\r\n\r\n4\r\nlate\r\n0\r\n\r\n"),
+        Fault::OtherAnswer("HTTP/1.1 500 Internal Server Error\r\nstrongroom-code: 99\r\ncontent-length: 0\r\n\r\n"),
         Fault::OtherAnswer("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"),
     ];
     let work: Vec<_> = faults.iter().flat_map(|fault| OPS.map(|op| (op, fault.clone()))).collect();
@@ -123,10 +126,12 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
 #[test]
 fn a_refusal_does_not_undo_what_was_done_before() {
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
+    const BUSY_IN_CHUNKS: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\n\
+        transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n";
     const WITHOUT_TOKEN: &str = "HTTP/1.1 401 Unauthorized\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n";
     in_parallel(&with_kinds(WRITES.into_iter().chain([Op::Delete])), |way, _, op| {
         let (op, client) = (*op, way.client(2 * QUICK));
-        for answer in [BUSY, WITHOUT_TOKEN].map(Fault::Answer) {
+        for answer in [BUSY, BUSY_IN_CHUNKS, WITHOUT_TOKEN].map(Fault::Answer) {
             let outcome = way.check(&*client, op, Plan::from_write([Fault::CutAnswer(0)], answer.clone()));
             assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
             // The control: where none was lost, nothing was done.
@@ -213,6 +218,50 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
     let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
     assert!(matches!(error.downcast().unwrap(), Error::Storage(_)));
     assert!(!read.is_empty() && data.starts_with(&read) && read.len() < 100_000);
+}
+
+/// HTTP knows ranges of `GET` alone: something between client and service may drop one.
+#[test]
+fn a_range_that_is_dropped_on_the_way_is_noticed() {
+    let way = Way::new(Kind::Encryption);
+    let client = Client::open(&Endpoint::new(&way.proxy.url()).unwrap()).unwrap();
+    let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
+    let key = way.direct.store("id", &data).unwrap();
+    let is_noticed = |outcome: Result<Vec<u8>, Error>| {
+        let outcome = outcome.map(|data| data.len());
+        assert!(matches!(outcome, Err(Error::Storage(_))), "{outcome:?}");
+    };
+    way.proxy.plan(Plan::next([]).always(Fault::WithoutRange));
+    is_noticed(client.retrieve_range("id", &key, 1000..2000));
+    way.proxy.plan(Plan::next([Fault::CutAnswer(100_000)]).always(Fault::WithoutRange));
+    let mut read = Vec::new();
+    let outcome = client.open_record("id", &key).unwrap().read_to_end(&mut read);
+    is_noticed(outcome.map(|_| Vec::new()).map_err(|error| error.downcast().unwrap()));
+    assert!(!read.is_empty() && data.starts_with(&read));
+}
+
+/// Between a removal whose answer is lost and its repetition, another stores anew: that stays.
+#[test]
+fn a_removal_that_is_repeated_spares_what_came_meanwhile() {
+    let (locator, old, new) = (Locator::from_bytes([1; 32]), [1; 100], [2; 100]);
+    for expected in [None, Head::of(&old)] {
+        let memory = Arc::new(MemoryStorage::new());
+        let service = support::storage(memory.clone());
+        let proxy = Proxy::new(service.address);
+        let remote = RemoteStorage::open(&Endpoint::new(&proxy.url()).unwrap().timeout(2 * QUICK)).unwrap();
+        memory.put(&locator, &old, PutMode::Create).unwrap();
+        proxy.plan(Plan::from_write([Fault::Silence], Fault::None));
+        let outcome = thread::scope(|scope| {
+            let removal = scope.spawn(|| remote.delete(&locator, expected.as_ref()));
+            while memory.get(&locator).unwrap().is_some() {
+                thread::yield_now();
+            }
+            memory.put(&locator, &new, PutMode::Create).unwrap();
+            removal.join().unwrap()
+        });
+        assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
+        assert!(memory.get(&locator).unwrap().unwrap() == new);
+    }
 }
 
 /// The control of all repetition: what could undo another's write is never said twice.

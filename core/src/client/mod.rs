@@ -100,11 +100,15 @@ impl Client {
         // Of no bytes, one is asked for: the answer proves the key.
         let (name, value) = http::range(range.start, Some(if is_empty { range.start } else { range.end - 1 }));
         let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(u64::MAX);
-        match self.http.read(&ask, self.http.end()) {
-            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => Ok(Vec::new()),
-            Ok(_) if is_empty => Ok(Vec::new()),
-            outcome => Ok(outcome.map_err(of_read)?.body),
-        }
+        let answer = match self.http.read(&ask, self.http.end()) {
+            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Ok(Vec::new());
+            }
+            outcome => outcome.map_err(of_read)?,
+        };
+        // Something in between may have dropped the range.
+        http::part(answer.status, &answer.headers).filter(|part| part.start == range.start).ok_or_else(no_sense)?;
+        Ok(if is_empty { Vec::new() } else { answer.body })
     }
 
     /// As [`Strongroom::replace`](crate::Strongroom::replace).
@@ -319,6 +323,7 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Storage(source),
+        Failure::Problem(problem) if problem.code == Problem::INTERNAL => Error::Internal(problem.into()),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),
         other => of_write(other),
@@ -341,7 +346,8 @@ fn of_write(failure: Failure) -> Error {
             0 => no_sense(),
             19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
             20 => Error::Expired,
-            Problem::INTERNAL => Error::Internal(problem.into()),
+            // It may come from behind the commit.
+            Problem::INTERNAL => Error::Indeterminate(problem.into()),
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),

@@ -1,5 +1,5 @@
 //! A record read in pieces from a server. Where the connection breaks, reading goes on at the same place on another: the
-//! key opens one version, so that no two are mixed.
+//! key opens one version, so that no two are mixed, unless its holder has stored two of one length under it.
 
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -53,7 +53,13 @@ impl Reader {
             Some(arriving) => arriving,
             None => {
                 let (name, value) = http::range(self.position, None);
-                self.http.begin(&self.ask.clone().with(name, value))?
+                let arriving = self.http.begin(&self.ask.clone().with(name, value))?;
+                // Something in between may have dropped the range.
+                let part = http::part(arriving.status, &arriving.headers).ok_or(Failure::NoSense)?;
+                if part != (self.position..self.len) {
+                    return Err(Failure::NoSense);
+                }
+                arriving
             }
         };
         let (arriving, piece) = self.http.next(arriving)?;

@@ -265,10 +265,11 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
     certificates.collect::<Result<_, _>>().map_err(unreadable(what))
 }
 
+/// The error itself is not told: it can have a line of the file, which may be a key's.
 fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
     move |error| match error {
         pem::Error::Io(source) => InvalidEndpoint::File { what, source },
-        error => InvalidEndpoint::Tls(error.into()),
+        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not in PEM, or has nothing of the kind").into()),
     }
 }
 

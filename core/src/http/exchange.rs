@@ -215,9 +215,11 @@ impl Arriving {
 
     /// The whole answer. Its bytes are in one buffer, and no copy of them is left elsewhere.
     pub(super) async fn all(mut self, most: u64) -> Result<Answer, Failure> {
+        if !self.status.is_success() {
+            return Ok(self.refusal().await);
+        }
         // That of a `HEAD` has a length, and no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
-        let most = if self.status.is_success() { most } else { Problem::MOST_BYTES };
         let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Failure::TooLarge)?;
         let mut body = Vec::new();
         body.try_reserve_exact(len).map_err(|_| Failure::TooLarge)?;
@@ -228,5 +230,19 @@ impl Arriving {
             body.extend_from_slice(&data);
         }
         Ok(Answer { status: self.status, headers: self.headers, body })
+    }
+
+    /// What the service says of a refusal, or what stands before it, in whatever form; where that is long or cut off, the
+    /// status alone.
+    async fn refusal(mut self) -> Answer {
+        let mut body = Vec::new();
+        while let Ok(Some(data)) = self.next().await {
+            if data.len() > Problem::MOST_BYTES - body.len() {
+                body.clear();
+                break;
+            }
+            body.extend_from_slice(&data);
+        }
+        Answer { status: self.status, headers: self.headers, body }
     }
 }

@@ -10,13 +10,14 @@ mod runtime;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, RANGE};
-use hyper::{Request, Uri};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, RANGE};
+use hyper::{Request, StatusCode, Uri};
 use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{mpsc, oneshot};
@@ -389,6 +390,13 @@ pub(crate) fn range(first: u64, last: Option<u64>) -> (HeaderName, HeaderValue) 
     let last = last.map_or(String::new(), |last| last.to_string());
     let value = HeaderValue::try_from(format!("bytes={first}-{last}"));
     (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
+}
+
+/// The bytes of the whole that an answer with a part has (`Content-Range`); `None` where it is no such answer.
+pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<Range<u64>> {
+    let text = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?.to_str().ok()?;
+    let (first, last) = text.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
+    Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
 }
 
 impl fmt::Debug for Http {

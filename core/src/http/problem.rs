@@ -25,7 +25,7 @@ impl Problem {
     pub(crate) const INTERNAL: u8 = 99;
 
     /// The most bytes of one.
-    pub(crate) const MOST_BYTES: u64 = 64 << 10;
+    pub(crate) const MOST_BYTES: usize = 64 << 10;
 
     /// The most characters of the words that are shown.
     const SHOWN: usize = 300;

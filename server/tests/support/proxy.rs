@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Twice,
     /// Once it is answered, the request goes to the service once more; the answer is the second.
     Again,
+    /// The request goes to the service without the header `Range`, which HTTP knows of `GET` alone.
+    WithoutRange,
     /// The service does not see the request, and this is the answer.
     Answer(&'static str),
     /// The service answers, and this comes in its place.
@@ -134,7 +136,7 @@ impl Shared {
         let fault = lock(&self.plan).take(first[0]);
         let most = if let Fault::CutRequest(most) = fault { most } else { usize::MAX };
         let services = match fault {
-            Fault::Answer(_) | Fault::CutRequest(0) => 0,
+            Fault::Answer(_) | Fault::CutRequest(0) | Fault::WithoutRange => 0,
             Fault::Twice => 2,
             _ => 1,
         };
@@ -146,9 +148,12 @@ impl Shared {
         } else {
             Vec::new()
         };
-        if let Fault::Again = fault {
+        if let Fault::Again | Fault::WithoutRange = fault {
             let service = TcpStream::connect(self.service).ok()?;
-            { &service }.write_all(&request).ok()?;
+            let is_range = |line: &&[u8]| line.to_ascii_lowercase().starts_with(b"range:");
+            let lines = request.split_inclusive(|byte| *byte == b'\n');
+            let again = lines.filter(|line| !matches!(fault, Fault::WithoutRange) || !is_range(line));
+            { &service }.write_all(&again.collect::<Vec<_>>().concat()).ok()?;
             answers.insert(0, answer_to(&request, &service));
         }
         let answer = answers.into_iter().next().unwrap_or_default();
@@ -173,7 +178,7 @@ impl Shared {
                 thread::sleep(time);
                 { client }.write_all(&answer).ok()
             }
-            Fault::None | Fault::Twice | Fault::Again => { client }.write_all(&answer).ok(),
+            Fault::None | Fault::Twice | Fault::Again | Fault::WithoutRange => { client }.write_all(&answer).ok(),
         }
     }
 }

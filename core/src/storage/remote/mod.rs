@@ -272,20 +272,24 @@ impl Storage for RemoteStorage {
 
     /// A version is removed, not whatever is there: so it may be said again where the answer was lost.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
+        let end = self.http.end();
         loop {
             let head = match expected {
                 Some(head) => *head,
-                None => match self.info(locator)? {
+                None => match self.info_until(locator, end)? {
                     Some(info) => info.head,
                     None => return Ok(false),
                 },
             };
             let ask = if_match(ask(Method::DELETE, locator), &head);
-            let (outcome, lost) = self.http.write(&ask, Repeat::Always, self.http.end());
+            let (outcome, lost) = self.http.write(&ask, Repeat::Always, end);
             return match found(outcome, of_write) {
                 Ok(Some(_)) => Ok(true),
                 // It was there, so the attempt that was lost has removed it.
                 Ok(None) => Ok(lost),
+                Err(Error::Conflict) if lost => {
+                    Err(Error::Indeterminate("the answer was lost, and another version is there now".into()))
+                }
                 Err(Error::Conflict) if expected.is_none() => continue,
                 Err(error) => Err(error),
             };
