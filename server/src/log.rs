@@ -10,7 +10,7 @@ use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{Log, LogFormat, LogLevel};
 
-/// Sends what the services log to stderr, for the whole process. No id, key, token, data or path is in it.
+/// Sends what the services log to stderr, for the whole process. No id, key, token or data is in it.
 ///
 /// # Errors
 ///
