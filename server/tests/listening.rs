@@ -17,7 +17,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
-use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
+use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
 use support::{Running, storage_with, token};
@@ -164,12 +164,17 @@ fn the_library_proves_the_server_and_itself() {
     for (refused, reason) in [
         (endpoint.clone().authorities(&other), "certificate"),
         (Endpoint::new(&place).unwrap().client_certificate(&certificate, &key), "certificate"), // the system's authorities
-        (Endpoint::new(&place).unwrap().authorities(&authority), "connection"),                 // without the client's
+        (Endpoint::new(&place).unwrap().authorities(&authority), "client's certificate"),       // without one
         (elsewhere.authorities(&authority).client_certificate(&certificate, &key), "certificate"), // another name
     ] {
         let error = strongroom::Error::from(stats(refused).unwrap_err()).full_message();
         assert!(error.contains(reason), "{error}");
     }
+    // A write that was refused so has not been done, and that is known.
+    let stranger = Endpoint::new(&place).unwrap().authorities(&authority).timeout(Duration::from_secs(5));
+    let stranger = RemoteStorage::open(&stranger).unwrap();
+    let outcome = stranger.put(&Locator::from_bytes([1; 32]), &[1; 100], PutMode::Create);
+    assert!(matches!(outcome, Err(strongroom::storage::Error::Backend(_))), "{outcome:?}");
     let mixed = endpoint.client_certificate(&authority, &key);
     assert!(matches!(RemoteStorage::open(&mixed), Err(InvalidEndpoint::Tls(_))));
 }

@@ -55,7 +55,7 @@ pub(crate) enum Failure {
     Problem(Problem),
     /// The service was not reached: nothing was done.
     NotSent(Source),
-    /// Who answered there is not the service: nothing was done, and will not be.
+    /// Who answered there is not the service, or does not take us for its client: nothing was done, and will not be.
     Untrusted(Source),
     /// The service may have been reached, and what it did is not known.
     Lost(Source),
@@ -76,6 +76,11 @@ pub(crate) struct TooLate;
 #[derive(Debug, thiserror::Error)]
 #[error("the service cannot be reached: {0}")]
 struct Unreachable(String);
+
+/// Inside [`Failure::Untrusted`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service refuses the client's certificate: {0}")]
+struct Refused(String);
 
 /// Inside [`Failure::Lost`].
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +104,27 @@ fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
     kinds.into_iter().any(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
+/// Whether the service refused the client's certificate, or that there is none. In TLS 1.3 the client hears of it when it
+/// has sent its request already, of which the service reads nothing then.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::AlertDescription::*;
+    let errors = causes(error).filter_map(|error| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
+    errors.into_iter().any(|error| match error {
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            AccessDenied
+                | BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | UnknownCA
+                | UnsupportedCertificate
+        ),
+        _ => false,
+    })
+}
+
 impl Failure {
     fn too_late() -> Self {
         Self::Lost(TooLate.into())
@@ -106,6 +132,9 @@ impl Failure {
 
     fn of_client(error: legacy::Error) -> Self {
         let cause = root(&error);
+        if is_refused(&error) {
+            return Self::Untrusted(Refused(cause).into());
+        }
         if !error.is_connect() {
             return Self::broken(cause);
         }
