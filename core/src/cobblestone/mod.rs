@@ -57,6 +57,7 @@ pub use range::{RangeOpener, open_range};
 #[cfg(test)]
 pub(crate) use seal::seal_with_salt;
 pub use seal::{Sealer, seal, seal_in_place, seal_into};
+pub(crate) use size::zeros;
 pub use size::{MAX_MESSAGE_LEN, MAX_PLAINTEXT_LEN, chunk_count, chunk_offset, message_len, plaintext_len};
 
 #[cfg(not(feature = "aws-lc-rs"))]

@@ -6,7 +6,7 @@ use std::iter::once;
 use zeroize::Zeroize;
 
 use super::message_key::{self, MessageKey};
-use super::size::plaintext_len_usize;
+use super::size::{plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
 use crate::cores;
 
@@ -14,10 +14,11 @@ use crate::cores;
 ///
 /// # Errors
 ///
-/// [`Error::WrongKey`] or [`Error::Corrupt`]. No plaintext is given out then.
+/// [`Error::WrongKey`], [`Error::Corrupt`], or [`Error::TooLarge`] where there is no memory for it. No plaintext is
+/// given out then.
 pub fn open(key: &[u8; KEY_LEN], context: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
     let (message_key, sealed) = start(key, context, message)?;
-    let mut plaintext = vec![0; plaintext_len_usize(message.len())?];
+    let mut plaintext = zeros(plaintext_len_usize(message.len())?)?;
     open_chunks(&message_key, sealed, &mut plaintext)?;
     Ok(plaintext)
 }

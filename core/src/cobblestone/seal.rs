@@ -6,7 +6,7 @@ use std::iter::once;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::message_key::MessageKey;
-use super::size::{message_len_usize, plaintext_len_usize};
+use super::size::{message_len_usize, plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
 use crate::cores;
 
@@ -14,9 +14,10 @@ use crate::cores;
 ///
 /// # Errors
 ///
-/// [`Error::TooLarge`] where the message would be too long, [`Error::Random`] where the system has no random bytes.
+/// [`Error::TooLarge`] where the message would be too long or there is no memory for it, [`Error::Random`] where the
+/// system has no random bytes.
 pub fn seal(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
-    let mut message = vec![0; message_len_usize(plaintext.len())?];
+    let mut message = zeros(message_len_usize(plaintext.len())?)?;
     seal_into(key, context, plaintext, &mut message)?;
     Ok(message)
 }

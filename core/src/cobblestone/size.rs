@@ -75,9 +75,23 @@ pub(super) fn plaintext_len_usize(message_len: usize) -> Result<usize, Error> {
     usize::try_from(len).map_err(|_| Error::TooLarge)
 }
 
+/// A buffer of `len` zeros, and of no greater capacity.
+pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, Error> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+    buffer.resize(len, 0);
+    Ok(buffer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_buffer_that_no_memory_has_is_an_error() {
+        assert_eq!(zeros(3).unwrap(), [0; 3]);
+        assert!(matches!(zeros(usize::MAX / 2), Err(Error::TooLarge)));
+    }
 
     #[test]
     fn sizes_of_the_standards_examples() {

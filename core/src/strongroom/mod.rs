@@ -507,7 +507,7 @@ impl Record<'_> {
         let header = Header::default();
         let message_len = cobblestone::message_len(data.len() as u64).ok_or(Error::TooLarge)?;
         let message_len = usize::try_from(message_len).map_err(|_| Error::TooLarge)?;
-        let mut sealed = vec![0; HEADER_LEN + message_len];
+        let mut sealed = cobblestone::zeros(HEADER_LEN + message_len)?;
         let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
         *start = header.encode();
         let context = header.context(NAMESPACE, self.id);

@@ -7,7 +7,7 @@ use std::ops::Range;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::fetch::{Fetcher, Source};
-use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset};
+use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
 use crate::cores;
 use crate::error::{Error, source_failed};
 
@@ -70,9 +70,7 @@ impl RecordReader {
         let len = self.opener.plaintext_len();
         let len = if len > MOST_UNPROVED { self.len()? } else { len };
         let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
-        let mut data = Zeroizing::new(Vec::new());
-        data.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
-        data.resize(len, 0);
+        let mut data = Zeroizing::new(zeros(len)?);
         self.read_all(&mut data)?;
         Ok(std::mem::take(&mut *data))
     }
