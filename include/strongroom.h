@@ -22,7 +22,8 @@
  *
  * Parameters. The handle comes first, then inputs, then outputs. No pointer may be NULL where nothing is said: NULL is
  * answered with STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
- * one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. An id
+ * one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. What a
+ * function writes to, the strongroom_error among it, overlaps none of its other parameters, except where it says so. An id
  * is any 1 to 4,096 bytes; text means its UTF-8 bytes, without a terminator. Paths are ended by a NUL byte. Lengths are
  * in bytes.
  *
@@ -194,7 +195,7 @@ strongroom_status strongroom_record_key_generate(strongroom_record_key *key,
                                                  strongroom_error *error);
 
 /// Makes a record key of `len` bytes, which must be STRONGROOM_KEY_SIZE and not all zeros: STRONGROOM_INVALID_KEY
-/// otherwise. The way back is the member `bytes`.
+/// otherwise. `data` may lie in `key`. The way back is the member `bytes`.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_from_bytes(const void *data,
                                                    size_t len,
@@ -202,8 +203,8 @@ strongroom_status strongroom_record_key_from_bytes(const void *data,
                                                    strongroom_error *error);
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the error's message tells
-/// them apart.
+/// a NUL byte, and may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
+/// error's message tells them apart.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_from_text(const char *text,
                                                   size_t len,

@@ -62,5 +62,6 @@ int main(int argc, char **argv) {
     strongroom_wipe(&key, sizeof key);
     strongroom_close(store, NULL);
     fclose(file);
-    return fclose(copy) == 0 ? (int)status : 74;
+    const int unwritten = ferror(copy); // fclose does not tell of what failed before it
+    return fclose(copy) == 0 && !unwritten ? (int)status : 74;
 }

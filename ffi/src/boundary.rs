@@ -17,12 +17,16 @@ use crate::status::{strongroom_error, strongroom_status};
 
 /// Runs `body`, and says how it went; `error` may be NULL.
 pub(crate) fn outcome(error: *mut strongroom_error, body: impl FnOnce() -> Result<(), Error>) -> strongroom_status {
+    if optional(error, |error| check(error, "error")).is_err() {
+        return strongroom_status::STRONGROOM_INVALID_ARGUMENT;
+    }
     // What a panic leaves behind is behind locks and drops that undo it, or in a handle that is spent.
     let outcome =
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_panic| Err(Error::Internal("a panic was caught".into())));
-    // SAFETY: by the header's conventions, `error` is NULL or the caller's.
-    if let Some(error) = unsafe { error.as_mut() } {
-        error.set(outcome.as_ref().err());
+    // SAFETY: by the header's conventions, it is NULL or the caller's; it is aligned, and `MaybeUninit` asks for no value.
+    // Not earlier: a function of the caller's may have used it, too.
+    if let Some(place) = unsafe { error.cast::<MaybeUninit<strongroom_error>>().as_mut() } {
+        strongroom_error::set(place, outcome.as_ref().err());
     }
     outcome.map_or_else(|error| strongroom_status::of(&error), |()| strongroom_status::STRONGROOM_OK)
 }

@@ -68,7 +68,7 @@ pub unsafe extern "C" fn strongroom_record_key_generate(
 }
 
 /// Makes a record key of `len` bytes, which must be STRONGROOM_KEY_SIZE and not all zeros: STRONGROOM_INVALID_KEY
-/// otherwise. The way back is the member `bytes`.
+/// otherwise. `data` may lie in `key`. The way back is the member `bytes`.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_bytes(
@@ -79,15 +79,18 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (data, key) = unsafe { (bytes(data, len, "data")?, output(key, "key")?) };
-        key.set(strongroom_record_key::new(&RecordKey::from_bytes(data)?));
+        let data = unsafe { bytes(data, len, "data")? };
+        let made = RecordKey::from_bytes(data); // read before the key is in its place
+        // SAFETY: as before.
+        let key = unsafe { output(key, "key")? };
+        key.set(strongroom_record_key::new(&made?));
         Ok(())
     })
 }
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the error's message tells
-/// them apart.
+/// a NUL byte, and may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
+/// error's message tells them apart.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_text(
@@ -98,8 +101,11 @@ pub unsafe extern "C" fn strongroom_record_key_from_text(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (text, key) = unsafe { (bytes(text.cast(), len, "text")?, output(key, "key")?) };
-        key.set(strongroom_record_key::new(&RecordKey::from_text(utf8(text))?));
+        let text = unsafe { bytes(text.cast(), len, "text")? };
+        let made = RecordKey::from_text(utf8(text)); // read before the key is in its place
+        // SAFETY: as before.
+        let key = unsafe { output(key, "key")? };
+        key.set(strongroom_record_key::new(&made?));
         Ok(())
     })
 }
@@ -160,8 +166,11 @@ pub unsafe extern "C" fn strongroom_index_key_from_bytes(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (data, key) = unsafe { (bytes(data, len, "data")?, output(key, "key")?) };
-        key.set(strongroom_index_key::new(&IndexKey::from_bytes(data)?));
+        let data = unsafe { bytes(data, len, "data")? };
+        let made = IndexKey::from_bytes(data); // read before the key is in its place
+        // SAFETY: as before.
+        let key = unsafe { output(key, "key")? };
+        key.set(strongroom_index_key::new(&made?));
         Ok(())
     })
 }
@@ -177,8 +186,11 @@ pub unsafe extern "C" fn strongroom_index_key_from_text(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (text, key) = unsafe { (bytes(text.cast(), len, "text")?, output(key, "key")?) };
-        key.set(strongroom_index_key::new(&IndexKey::from_text(utf8(text))?));
+        let text = unsafe { bytes(text.cast(), len, "text")? };
+        let made = IndexKey::from_text(utf8(text)); // read before the key is in its place
+        // SAFETY: as before.
+        let key = unsafe { output(key, "key")? };
+        key.set(strongroom_index_key::new(&made?));
         Ok(())
     })
 }

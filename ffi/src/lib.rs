@@ -21,7 +21,8 @@
 //!
 //! Parameters. The handle comes first, then inputs, then outputs. No pointer may be NULL where nothing is said: NULL is
 //! answered with STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
-//! one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. An id
+//! one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. What a
+//! function writes to, the strongroom_error among it, overlaps none of its other parameters, except where it says so. An id
 //! is any 1 to 4,096 bytes; text means its UTF-8 bytes, without a terminator. Paths are ended by a NUL byte. Lengths are
 //! in bytes.
 //!

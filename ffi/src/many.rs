@@ -97,10 +97,8 @@ pub unsafe extern "C" fn strongroom_retrieve_many(
         let requests: Vec<_> = requests.iter().map(|(id, key)| (id, key)).collect();
         let found = store.0.retrieve_many(&requests)?;
         results.iter_mut().zip(found).for_each(|(to, outcome)| {
-            to.write(match outcome {
-                Ok(data) => {
-                    strongroom_result { status: strongroom_status::STRONGROOM_OK, data: strongroom_buffer::new(data) }
-                }
+            to.write(match outcome.and_then(strongroom_buffer::new) {
+                Ok(data) => strongroom_result { status: strongroom_status::STRONGROOM_OK, data },
                 Err(error) => {
                     strongroom_result { status: strongroom_status::of(&error), data: strongroom_buffer::NONE }
                 }

@@ -26,17 +26,20 @@ impl strongroom_buffer {
     /// No data.
     pub(crate) const NONE: Self = Self { data: std::ptr::null_mut(), len: 0 };
 
-    pub(crate) fn new(mut data: Vec<u8>) -> Self {
+    pub(crate) fn new(mut data: Vec<u8>) -> Result<Self, Error> {
         let len = data.len();
-        let exact = if data.capacity() == len {
-            data.into_boxed_slice()
-        } else {
+        if data.capacity() != len {
             // Not left to `into_boxed_slice`: it might move the data, and leave a copy that is not wiped.
-            let copy = data.as_slice().into();
+            let mut copy = Vec::new();
+            let room = copy.try_reserve_exact(len);
+            if room.is_ok() {
+                copy.extend_from_slice(&data);
+            }
             data.zeroize();
-            copy
-        };
-        Self { data: Box::into_raw(exact).cast(), len }
+            room.map_err(|_| Error::TooLarge)?;
+            data = copy;
+        }
+        Ok(Self { data: Box::into_raw(data.into_boxed_slice()).cast(), len })
     }
 }
 
@@ -125,7 +128,7 @@ pub unsafe extern "C" fn strongroom_retrieve(
         // SAFETY: by the header's conventions.
         let (store, id, key, data) =
             unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(data, "data")?) };
-        data.set(strongroom_buffer::new(store.0.retrieve(id, &key.get()?)?));
+        data.set(strongroom_buffer::new(store.0.retrieve(id, &key.get()?)?)?);
         Ok(())
     })
 }
@@ -193,7 +196,7 @@ pub unsafe extern "C" fn strongroom_retrieve_range(
         let (store, id, key, data) =
             unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(data, "data")?) };
         let range = offset..offset.saturating_add(len as u64);
-        data.set(strongroom_buffer::new(store.0.retrieve_range(id, &key.get()?, range)?));
+        data.set(strongroom_buffer::new(store.0.retrieve_range(id, &key.get()?, range)?)?);
         Ok(())
     })
 }

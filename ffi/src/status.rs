@@ -1,6 +1,7 @@
 //! Outcomes
 
 use std::ffi::{CStr, c_char, c_int};
+use std::mem::MaybeUninit;
 
 use ::strongroom::Error;
 
@@ -146,8 +147,15 @@ pub struct strongroom_error {
 }
 
 impl strongroom_error {
-    pub(crate) fn set(&mut self, error: Option<&Error>) {
-        self.status = error.map_or(STRONGROOM_OK, strongroom_status::of);
+    /// Fills `place` as far as the message goes: all of it would cost more than some functions.
+    pub(crate) fn set(place: &mut MaybeUninit<Self>, error: Option<&Error>) {
+        let place = place.as_mut_ptr();
+        // SAFETY: they lie in `place`, which is borrowed as long as they are, and `MaybeUninit` asks for no value.
+        let (status, message) = unsafe {
+            let message = (&raw mut (*place).message).cast::<[MaybeUninit<c_char>; STRONGROOM_ERROR_MESSAGE_SIZE]>();
+            (&mut *(&raw mut (*place).status).cast::<MaybeUninit<strongroom_status>>(), &mut *message)
+        };
+        status.write(error.map_or(STRONGROOM_OK, strongroom_status::of));
         // No NUL byte is in it, nor any other that is a command to a terminal.
         let text = error.map(Error::full_message).unwrap_or_default();
         let mut end = text.len().min(STRONGROOM_ERROR_MESSAGE_SIZE - 1);
@@ -155,6 +163,8 @@ impl strongroom_error {
             end -= 1; // 0 is one
         }
         let chars = c_chars(&text).take(end).chain([0]);
-        self.message.iter_mut().zip(chars).for_each(|(to, from)| *to = from);
+        message.iter_mut().zip(chars).for_each(|(to, from)| {
+            to.write(from);
+        });
     }
 }

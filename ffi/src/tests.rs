@@ -2,6 +2,7 @@
 //! library's errors.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::mem::MaybeUninit;
 use std::path::PathBuf;
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -122,6 +123,13 @@ unsafe extern "C" fn no_matter(_: *mut c_void, _: *const c_void, _: usize) -> c_
 
 fn no_error() -> strongroom_error {
     strongroom_error { status: strongroom_status::STRONGROOM_OK, message: [0; STRONGROOM_ERROR_MESSAGE_SIZE] }
+}
+
+fn filled(error: Option<&::strongroom::Error>) -> strongroom_error {
+    let mut place = MaybeUninit::new(no_error());
+    strongroom_error::set(&mut place, error);
+    // SAFETY: it had a value from the start.
+    unsafe { place.assume_init() }
 }
 
 fn message(error: &strongroom_error) -> &str {
@@ -290,8 +298,7 @@ fn statuses_are_the_errors() {
         if !matches!(error, InvalidKey(_) | Unsupported(_) | IndexKeyMissing { .. } | InvalidArgument(_)) {
             assert_eq!(text.to_str().unwrap(), error.to_string());
         }
-        let mut more = no_error();
-        more.set(Some(&error));
+        let more = filled(Some(&error));
         assert!(message(&more).starts_with(&error.to_string()));
         assert_eq!(
             matches!(error, Storage(_) | Indeterminate(_) | Internal(_)),
@@ -302,13 +309,11 @@ fn statuses_are_the_errors() {
 
 #[test]
 fn a_long_message_is_cut_between_characters() {
-    let mut error = no_error();
     for extra in 0..4 {
         let path = "x".repeat(extra) + &"\u{20ac}".repeat(1000);
-        error.set(Some(&::strongroom::Error::InvalidArgument(path.clone().into())));
+        let error = filled(Some(&::strongroom::Error::InvalidArgument(path.clone().into())));
         let cut = message(&error);
         assert!(path.starts_with(cut) && (1017..1020).contains(&cut.len()), "{}", cut.len());
     }
-    error.set(None);
-    assert_eq!(message(&error), "");
+    assert_eq!(message(&filled(None)), "");
 }

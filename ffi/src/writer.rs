@@ -4,23 +4,24 @@
 
 use std::ffi::c_void;
 use std::io::Write;
+use std::mem;
 
 use ::strongroom::{Error, RecordWriter};
 
-use crate::boundary::{bytes, exclusive, input, optional, outcome, output, owned, quietly};
+use crate::boundary::{bytes, exclusive, input, io_error, optional, outcome, output, owned, quietly};
 use crate::key::strongroom_record_key;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
 /// A record on its way into a store. Freed before it is finished, it leaves nothing.
 pub struct strongroom_writer {
-    /// Or why it is of no more use.
-    writer: Result<RecordWriter, &'static str>,
+    /// Or why it is of no more use. In a box, so that taking it out leaves no copies of keys.
+    writer: Result<Box<RecordWriter>, &'static str>,
 }
 
 impl strongroom_writer {
     fn new(writer: RecordWriter) -> *mut Self {
-        Box::into_raw(Box::new(Self { writer: Ok(writer) }))
+        Box::into_raw(Box::new(Self { writer: Ok(Box::new(writer)) }))
     }
 }
 
@@ -141,12 +142,14 @@ pub unsafe extern "C" fn strongroom_writer_write(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let (writer, data) = unsafe { (exclusive(writer, "writer")?, bytes(data, len, "data")) };
-        let open = writer.writer.as_mut().map_err(|why| spent(why))?;
-        let written = data.and_then(|data| open.write_all(data).map_err(crate::boundary::io_error));
-        if written.is_err() {
-            writer.writer = Err(FAILED);
-        }
-        written
+        // Taken out meanwhile, so that none is there after a failure, or a panic.
+        let mut open = mem::replace(&mut writer.writer, Err(FAILED)).map_err(|why| {
+            writer.writer = Err(why);
+            spent(why)
+        })?;
+        open.write_all(data?).map_err(io_error)?;
+        writer.writer = Ok(open);
+        Ok(())
     })
 }
 
@@ -183,7 +186,7 @@ pub unsafe extern "C" fn strongroom_writer_finish(
         // SAFETY: by the header's conventions.
         let (writer, key) =
             unsafe { (exclusive(writer, "writer")?, optional(key, |key| output(key.cast_mut(), "key"))?) };
-        let open = std::mem::replace(&mut writer.writer, Err(FINISHED));
+        let open = mem::replace(&mut writer.writer, Err(FINISHED));
         let made = open.map_err(spent)?.finish()?;
         if let Some(key) = key {
             key.set(strongroom_record_key::new(&made));

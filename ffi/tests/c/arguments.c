@@ -258,6 +258,9 @@ static void pointers_that_are_not_aligned(void) {
     REFUSED(strongroom_contains(odd_store, ID, 2, &flag, &error));
     REFUSED(strongroom_retrieve_into(store, ID, 2, &key, buffer, 8, odd_len, &error));
     CHECK(strstr(error.message, "len") != NULL);
+    strongroom_error *odd_error;
+    memcpy(&odd_error, &odd, sizeof odd);
+    CHECK(strongroom_contains(store, ID, 2, &flag, odd_error) == STRONGROOM_INVALID_ARGUMENT);
 }
 
 int main(void) {

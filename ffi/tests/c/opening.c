@@ -26,6 +26,10 @@ static void keys(void) {
     strongroom_record_key a, b;
     strongroom_index_key c, d;
     char text[STRONGROOM_KEY_TEXT_SIZE];
+    union {
+        char text[STRONGROOM_KEY_TEXT_SIZE];
+        strongroom_record_key key;
+    } room;
 
     CHECK_OK(strongroom_record_key_generate(&a, &error));
     CHECK_OK(strongroom_record_key_generate(&b, &error));
@@ -36,6 +40,13 @@ static void keys(void) {
     CHECK(strongroom_record_key_equal(&a, &b));
     CHECK_OK(strongroom_record_key_from_bytes(a.bytes, sizeof a.bytes, &b, &error));
     CHECK(strongroom_record_key_equal(&a, &b));
+
+    // The input may lie in the output.
+    CHECK_OK(strongroom_record_key_from_bytes(b.bytes, sizeof b.bytes, &b, &error));
+    CHECK(strongroom_record_key_equal(&a, &b));
+    memcpy(room.text, text, sizeof text);
+    CHECK_OK(strongroom_record_key_from_text(room.text, strlen(text), &room.key, &error));
+    CHECK(strongroom_record_key_equal(&a, &room.key));
 
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_index_key_from_text(text, strlen(text), &c, &error));
     CHECK(strcmp(error.message, "the text is not an index key: an index key starts with \"srx1\"") == 0);

@@ -185,11 +185,12 @@ static void they_outlive_the_store(const uint8_t *data) {
     strongroom_record_key key;
     size_t len = 0;
     uint64_t whole_len = 0;
+    uint8_t byte = 0;
     CHECK_OK(strongroom_store(store, "open", 4, data, LEN, &key, &error));
     CHECK_OK(strongroom_create_record(store, "late", 4, &writer, &error));
     CHECK_OK(strongroom_open_record(store, "open", 4, &key, &reader, &error));
     close_store(store);
-    CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_read(reader, &len, 1, &len, &error));
+    CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_read(reader, &byte, 1, &len, &error));
     CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_len(reader, &whole_len, &error));
     CHECK_STATUS(STRONGROOM_CLOSED, strongroom_writer_finish(writer, &key, &error));
     strongroom_reader_free(reader);
