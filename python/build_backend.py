@@ -55,7 +55,9 @@ def _compiler_flags() -> list[str]:
     encoded = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
     given = os.environ.get("RUSTFLAGS", "").split() if encoded is None else encoded.split("\x1f")
     names = {ROOT: "strongroom", cargo: "cargo", rust: "rust"}
-    return [*given, *(f"--remap-path-prefix={path}={name}" for path, name in names.items())]
+    # Cargo takes them in the place of those in its configuration, and cannot add to whichever are there: who needs some
+    # for this build says so in RUSTFLAGS.
+    return [*filter(None, given), *(f"--remap-path-prefix={path}={name}" for path, name in names.items())]
 
 
 def _rewrite_components(wheel: Path) -> None:

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PySlice, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
 use strongroom::Error;
 use zeroize::Zeroize;
 
@@ -47,6 +47,14 @@ impl Drop for Wiped {
     }
 }
 
+/// A copy for Python, or its `MemoryError`: `PyBytes::new` would panic.
+pub(crate) fn to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    PyBytes::new_with(py, bytes.len(), |to| {
+        to.copy_from_slice(bytes);
+        Ok(())
+    })
+}
+
 /// Bytes that stay as they are while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of what
 /// any other buffer holds.
 pub(crate) enum Data<'a> {
@@ -76,7 +84,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
             Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
             Err(_) => PyBuffer::get(&byte_view(&object)?)?, // its elements are not bytes
         };
-        Ok(Self::Copied(buffer.to_vec(py)?.into()))
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(buffer.len_bytes()).map_err(|_| PyErr::from(Failure::Core(Error::TooLarge)))?;
+        copy.resize(buffer.len_bytes(), 0);
+        let mut copy = Wiped(copy);
+        buffer.copy_to_slice(py, &mut copy)?;
+        Ok(Self::Copied(copy))
     }
 }
 

@@ -1,14 +1,14 @@
 //! Records in pieces: what the files of `strongroom._records` stand on.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use strongroom::{Error, RecordReader, RecordWriter};
 
-use crate::bytes::{Data, Wiped, byte_view, write_into};
+use crate::bytes::{Data, Wiped, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::key::Key;
 
@@ -31,12 +31,21 @@ impl<T: Send> Shared<T> {
         std::process::id() != self.process
     }
 
+    /// The value; what a panic left of it is forgotten.
+    fn lock(&self) -> MutexGuard<'_, Option<T>> {
+        self.value.lock().unwrap_or_else(|poisoned| {
+            let mut value = poisoned.into_inner();
+            *value = None;
+            value
+        })
+    }
+
     /// Runs `work` on the value. Call it detached.
     fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R, Failure>) -> Result<R, Failure> {
         if self.is_forked() {
             return Err(Error::Forked.into());
         }
-        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut value = self.lock();
         work(value.as_mut().ok_or_else(closed)?)
     }
 
@@ -45,7 +54,7 @@ impl<T: Send> Shared<T> {
         if self.is_forked() {
             return None;
         }
-        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.lock().take()
     }
 }
 
@@ -61,29 +70,48 @@ impl NativeReader {
     pub(crate) fn new(reader: RecordReader) -> Self {
         Self(Shared::new(reader))
     }
+
+    /// Has the next call read the last `len` bytes again.
+    fn give_back(&self, py: Python<'_>, len: usize) {
+        let seek = |reader: &mut RecordReader| {
+            let position = reader.stream_position()?.saturating_sub(len as u64);
+            Ok(reader.seek(SeekFrom::Start(position))?)
+        };
+        let _ = py.detach(|| self.0.with(seek)); // a closed reader needs nothing back
+    }
 }
 
 #[pymethods]
 impl NativeReader {
-    /// Read ``size`` bytes, or all that are left if there are fewer or ``size`` is negative.
+    /// Read ``size`` bytes, or fewer at the end of the record or where something behind them cannot be read; or, if
+    /// ``size`` is negative, all that are left.
     fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
-        let left = py.detach(|| {
+        let wanted = usize::try_from(size).ok();
+        let size = py.detach(|| {
             self.0.with(|reader| {
                 let position = reader.stream_position()?;
-                Ok(usize::try_from(reader.len()?.saturating_sub(position)).unwrap_or(usize::MAX))
+                Ok(match (reader.len(), wanted) {
+                    (Ok(len), _) => usize::try_from(len.saturating_sub(position))
+                        .unwrap_or(usize::MAX)
+                        .min(wanted.unwrap_or(usize::MAX)),
+                    (Err(_), Some(wanted)) => wanted.min(PIECE), // before a damaged end, there is something to be read
+                    (Err(error), None) => return Err(error.into()),
+                })
             })
         })?;
-        let size = usize::try_from(size).map_or(left, |size| size.min(left));
         let mut filled = 0;
         let bytes = PyBytes::new_with(py, size, |buffer| {
-            filled = py.detach(|| self.0.with(|reader| fill(reader, buffer)))?;
+            filled = py.detach(|| self.0.with(|reader| fill(reader, buffer, wanted.is_none())))?;
             Ok(())
         })?;
-        // Another thread may have moved the position meanwhile.
-        Ok(if filled == size { bytes } else { PyBytes::new(py, bytes.as_bytes().get(..filled).unwrap_or_default()) })
+        if filled == size {
+            return Ok(bytes);
+        }
+        let bytes = to_python(py, bytes.as_bytes().get(..filled).unwrap_or_default());
+        Ok(bytes.inspect_err(|_| self.give_back(py, filled))?)
     }
 
-    /// Fill a writable buffer as far as the record goes; return the number of bytes.
+    /// Fill a writable buffer as far as the record goes or can be read; return the number of bytes.
     ///
     /// Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
@@ -93,8 +121,12 @@ impl NativeReader {
         let mut done = 0;
         while done < len {
             let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
-            let filled = py.detach(|| self.0.with(|reader| fill(reader, wanted)))?;
-            write_into(&view, done, wanted.get(..filled).unwrap_or_default())?;
+            let filled = match py.detach(|| self.0.with(|reader| fill(reader, wanted, false))) {
+                Err(_) if done > 0 => break,
+                filled => filled?,
+            };
+            write_into(&view, done, wanted.get(..filled).unwrap_or_default())
+                .inspect_err(|_| self.give_back(py, done.saturating_add(filled)))?;
             done = done.saturating_add(filled);
             if filled < wanted.len() {
                 break;
@@ -120,13 +152,20 @@ impl NativeReader {
     }
 }
 
-/// Reads until `buffer` is full or the record ends.
-fn fill(reader: &mut RecordReader, buffer: &mut [u8]) -> Result<usize, Failure> {
+/// Reads until `buffer` is full or the record ends. A failure behind the first bytes is left to the next call, which
+/// meets it again, unless it is to be `all` or nothing. After a failure, the position is what it was.
+fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
+    let start = reader.stream_position()?;
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest)? {
-            0 => break,
-            len => filled = filled.saturating_add(len),
+        match reader.read(rest) {
+            Ok(0) => break,
+            Ok(len) => filled = filled.saturating_add(len),
+            Err(_) if filled > 0 && !all => break,
+            Err(error) => {
+                reader.seek(SeekFrom::Start(start))?;
+                return Err(error.into());
+            }
         }
     }
     Ok(filled)

@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyString, PyType};
 use strongroom::{Durability, Error, RecordKey, RecordWriter};
 
-use crate::bytes::{Data, Id, Wiped, byte_view, write_into};
+use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::endpoint::{Service, builder_at, token_text};
 use crate::error::Failure;
 use crate::key::{IndexKey, Key};
@@ -71,7 +71,7 @@ pub(crate) fn open(
     if must_exist {
         builder = builder.must_exist();
     }
-    Ok(Strongroom(py.detach(|| builder.open())?))
+    Ok(Strongroom(Some(py.detach(|| builder.open())?)))
 }
 
 /// A store of encrypted records, made by :func:`open`.
@@ -83,7 +83,21 @@ pub(crate) fn open(
 /// Every write is durable when it returns, and whole or not at all. A store may be used from many threads at once, and
 /// several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
 #[pyclass(frozen, module = "strongroom")]
-pub(crate) struct Strongroom(strongroom::Strongroom);
+pub(crate) struct Strongroom(Option<strongroom::Strongroom>);
+
+impl Strongroom {
+    fn inner(&self) -> Result<&strongroom::Strongroom, Error> {
+        self.0.as_ref().ok_or(Error::Closed)
+    }
+}
+
+/// A store that nobody closed may have a checkpoint to make, which other threads need not wait for.
+impl Drop for Strongroom {
+    fn drop(&mut self) {
+        let store = self.0.take();
+        Python::try_attach(|py| py.detach(|| drop(store)));
+    }
+}
 
 #[pymethods]
 impl Strongroom {
@@ -94,7 +108,7 @@ impl Strongroom {
     ///
     /// :raises AlreadyExistsError: A record has this id.
     fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>) -> Result<Key, Failure> {
-        Ok(py.detach(|| self.0.store(id, data))?.into())
+        Ok(py.detach(|| self.inner()?.store(id, data))?.into())
     }
 
     /// Store ``data`` under a new id and a key that the caller made and wrote down.
@@ -105,7 +119,7 @@ impl Strongroom {
     /// :raises AlreadyExistsError: Another record has this id.
     fn store_with_key(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<(), Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.0.store_with_key(id, key, data))?)
+        Ok(py.detach(|| self.inner()?.store_with_key(id, key, data))?)
     }
 
     /// Return the data stored under ``id``.
@@ -115,8 +129,8 @@ impl Strongroom {
     /// :raises CorruptRecordError: It was altered or damaged.
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
-        Ok(PyBytes::new(py, &data))
+        let data = Wiped::from(py.detach(|| self.inner()?.retrieve(id, key))?);
+        Ok(to_python(py, &data)?)
     }
 
     /// Retrieve into the start of a writable buffer, such as a ``bytearray`` that the caller wipes, and return the
@@ -134,7 +148,7 @@ impl Strongroom {
         let view = byte_view(buffer)?;
         let room = view.len()?;
         // Not straight into the buffer, which other threads may use while this one is detached.
-        let data = Wiped::from(py.detach(|| self.0.retrieve(id, key))?);
+        let data = Wiped::from(py.detach(|| self.inner()?.retrieve(id, key))?);
         if data.len() > room {
             return Err(Error::TooLarge.into());
         }
@@ -155,8 +169,8 @@ impl Strongroom {
         stop: u64,
     ) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Wiped::from(py.detach(|| self.0.retrieve_range(id, key, start..stop))?);
-        Ok(PyBytes::new(py, &data))
+        let data = Wiped::from(py.detach(|| self.inner()?.retrieve_range(id, key, start..stop))?);
+        Ok(to_python(py, &data)?)
     }
 
     /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
@@ -167,7 +181,7 @@ impl Strongroom {
     /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
     fn replace(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<Key, Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.0.replace(id, key, data))?.into())
+        Ok(py.detach(|| self.inner()?.replace(id, key, data))?.into())
     }
 
     /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
@@ -183,7 +197,7 @@ impl Strongroom {
         data: Data<'_>,
     ) -> Result<(), Failure> {
         let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        Ok(py.detach(|| self.0.replace_with_key(id, key, new_key, data))?)
+        Ok(py.detach(|| self.inner()?.replace_with_key(id, key, new_key, data))?)
     }
 
     /// Remove the record that ``key`` opens.
@@ -193,16 +207,16 @@ impl Strongroom {
     /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
     fn delete(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<(), Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.0.delete(id, key))?)
+        Ok(py.detach(|| self.inner()?.delete(id, key))?)
     }
 
     /// Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one.
     fn erase(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
-        Ok(py.detach(|| self.0.erase(id))?)
+        Ok(py.detach(|| self.inner()?.erase(id))?)
     }
 
     fn __contains__(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
-        Ok(py.detach(|| self.0.contains(id))?)
+        Ok(py.detach(|| self.inner()?.contains(id))?)
     }
 
     /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
@@ -211,7 +225,7 @@ impl Strongroom {
     fn store_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> Result<Vec<Key>, Failure> {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
-        Ok(py.detach(|| self.0.store_many(&items))?.into_iter().map(Key::from).collect())
+        Ok(py.detach(|| self.inner()?.store_many(&items))?.into_iter().map(Key::from).collect())
     }
 
     /// Retrieve the data of pairs of id and key, all from one moment, in the same order.
@@ -228,10 +242,16 @@ impl Strongroom {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
+        // All to be wiped, also those behind one at which this ends.
+        let found: Vec<_> = py
+            .detach(|| self.inner()?.retrieve_many(&items))?
+            .into_iter()
+            .map(|found| found.map(Wiped::from))
+            .collect();
         let list = PyList::empty(py);
-        for outcome in py.detach(|| self.0.retrieve_many(&items))? {
-            match outcome.map(Wiped::from).map_err(|error| PyErr::from(Failure::Core(error))) {
-                Ok(data) => list.append(PyBytes::new(py, &data))?,
+        for outcome in found {
+            match outcome.map_err(|error| PyErr::from(Failure::Core(error))) {
+                Ok(data) => list.append(to_python(py, &data)?)?,
                 Err(error) if return_exceptions => list.append(error.into_value(py))?,
                 Err(error) => return Err(error.into()),
             }
@@ -245,6 +265,7 @@ impl Strongroom {
     /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
     ///     stored.
     /// :raises AlreadyExistsError: A record has this id.
+    /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
     #[pyo3(signature = (id, source, progress=None))]
     fn store_file<'py>(
         slf: &Bound<'py, Self>,
@@ -268,7 +289,7 @@ impl Strongroom {
     ) -> Result<Bound<'py, PyAny>, Failure> {
         static READER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let key = key.get().inner();
-        let reader = py.detach(|| self.0.open_record(id, key))?;
+        let reader = py.detach(|| self.inner()?.open_record(id, key))?;
         Ok(READER.import(py, "strongroom._records", "RecordReader")?.call1((NativeReader::new(reader),))?)
     }
 
@@ -276,7 +297,7 @@ impl Strongroom {
     ///
     /// :raises AlreadyExistsError: A record has this id.
     fn create_record<'py>(&self, py: Python<'py>, id: Id<'_>) -> Result<Bound<'py, PyAny>, Failure> {
-        record_writer(py, py.detach(|| self.0.create_record(id))?)
+        record_writer(py, py.detach(|| self.inner()?.create_record(id))?)
     }
 
     /// The same under a key that the caller made and wrote down.
@@ -289,7 +310,7 @@ impl Strongroom {
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let key = key.get().inner();
-        record_writer(py, py.detach(|| self.0.create_record_with_key(id, key))?)
+        record_writer(py, py.detach(|| self.inner()?.create_record_with_key(id, key))?)
     }
 
     /// Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
@@ -304,7 +325,7 @@ impl Strongroom {
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let key = key.get().inner();
-        record_writer(py, py.detach(|| self.0.replace_record(id, key))?)
+        record_writer(py, py.detach(|| self.inner()?.replace_record(id, key))?)
     }
 
     /// The same under a new key that the caller made and wrote down.
@@ -318,23 +339,23 @@ impl Strongroom {
         new_key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        record_writer(py, py.detach(|| self.0.replace_record_with_key(id, key, new_key))?)
+        record_writer(py, py.detach(|| self.inner()?.replace_record_with_key(id, key, new_key))?)
     }
 
     /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
-        let stats = py.detach(|| self.0.stats())?;
+        let stats = py.detach(|| self.inner()?.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes })
     }
 
     /// Remove what interrupted writes left, and give its room to later records. Opening a store does the same.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
-        Ok(py.detach(|| self.0.maintain())?)
+        Ok(py.detach(|| self.inner()?.maintain())?)
     }
 
     /// Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        Ok(py.detach(|| self.0.close())?)
+        Ok(py.detach(|| self.inner()?.close())?)
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -358,8 +379,8 @@ fn record_writer(py: Python<'_>, writer: RecordWriter) -> Result<Bound<'_, PyAny
 }
 
 /// The size of a store.
-#[pyclass(frozen, get_all, eq, module = "strongroom")]
-#[derive(PartialEq)]
+#[pyclass(frozen, get_all, eq, hash, module = "strongroom")]
+#[derive(PartialEq, Hash)]
 pub(crate) struct Stats {
     /// The number of records.
     records: u64,

@@ -3,7 +3,9 @@
 import asyncio
 import inspect
 import io
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,6 +152,23 @@ def test_a_cancelled_block_leaves_nothing(path: Path) -> None:
             assert (await store.stats()).records == 0
 
     asyncio.run(main())
+
+
+def test_a_cancelled_close_closes(store: strongroom.Strongroom) -> None:
+    async def main() -> None:
+        loop, go_on = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        loop.run_in_executor(None, go_on.wait)
+        task = asyncio.create_task(aio.Strongroom(store).close())
+        await asyncio.sleep(0.1)
+        task.cancel()  # while it waits for the only thread
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+
+    asyncio.run(main())
+    with pytest.raises(strongroom.ClosedError):
+        store.stats()
 
 
 def test_repr(path: Path) -> None:

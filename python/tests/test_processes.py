@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -116,3 +117,45 @@ def test_neither_stores_nor_files_are_pickled(store: Strongroom) -> None:
     for thing in (store, store.open_record("id", store.store("id", b"data"))):
         with pytest.raises(TypeError, match="cannot pickle"):
             pickle.dumps(thing)
+
+
+#: Room for less than a copy of the data, and then for one but not for two.
+LITTLE_MEMORY = """
+import os, resource, sys, strongroom
+
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])  # threads for more cores would need memory, too
+
+def limit(room):
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + room if room else -1, -1))
+
+def outcome(call, *args):
+    try:
+        call(*args)
+    except BaseException as error:
+        print(type(error).__name__)
+
+with strongroom.open(sys.argv[1]) as store:
+    data = bytes(64 << 20)
+    changeable = bytearray(data)
+    key = store.store("id", data)
+    limit(40 << 20)
+    outcome(store.store, "other", data)
+    outcome(store.store, "other", changeable)
+    outcome(store.retrieve, "id", key)
+    limit(110 << 20)
+    outcome(store.retrieve, "id", key)
+    outcome(store.retrieve_range, "id", key, 0, 64 << 20)
+    outcome(store.retrieve_many, [("id", key)])
+    limit(0)
+    assert store.retrieve("id", key) == data and "other" not in store
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its limit of memory")
+def test_too_little_memory(path: Path) -> None:
+    command = [sys.executable, "-c", LITTLE_MEMORY, str(path)]
+    env = os.environ | {"MALLOC_ARENA_MAX": "1"}  # none that threads keep for themselves
+    done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
+    # The last has the sealed record in memory too, and so no room to open it.
+    assert done.stdout.split() == ["TooLargeError"] * 3 + ["MemoryError"] * 2 + ["TooLargeError"]

@@ -3,9 +3,11 @@
 import io
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -208,6 +210,57 @@ def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
                 file.read(1)
         file.seek(49_152)
         assert file.read() == pattern(50_000)[49_152:]
+        # What lies before the damage comes out, and is not lost where all is wanted and does not come.
+        file.seek(10)
+        with pytest.raises(strongroom.CorruptRecordError):
+            file.read()
+        assert file.tell() == 10
+        assert file.read(50_000) == pattern(32_768)[10:]
+        file.seek(10)
+        buffer = bytearray(50_000)
+        assert file.readinto(buffer) == 32_758
+        assert buffer[:32_758] == pattern(32_768)[10:]
+        for _ in range(2):
+            with pytest.raises(strongroom.CorruptRecordError):
+                file.readinto(buffer)
+
+
+def test_before_a_damaged_end_there_is_something_to_read(store: Strongroom, path: Path) -> None:
+    key = store.store("id", pattern(40_000))
+    store.close()
+    sql = "UPDATE record SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB)"
+    change_database(path, sql)
+    with strongroom.open(path) as store, store.open_record("id", key) as file:
+        assert file.read(40_000) == pattern(32_768)
+        with pytest.raises(strongroom.CorruptRecordError):
+            file.read(1)
+
+
+def change_database(path: Path, sql: str) -> None:
+    """In another process: a second SQLite in this one would break the locks of the first."""
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2])"
+    subprocess.run([sys.executable, "-c", program, path, sql], check=True)
+
+
+def test_a_read_after_a_failure_skips_nothing(store: Strongroom, path: Path) -> None:
+    data = pattern(3_000_000)
+    with store.open_record("id", store.store("id", data)) as file:
+        change_database(path, "UPDATE segment SET n = n + 1000 WHERE n >= 5")
+        with pytest.raises(strongroom.CorruptRecordError):
+            file.read()
+        assert file.tell() == 0
+        start = file.read(2_900_000)
+        assert start
+        buffer = bytearray(2_900_000)
+        len_before = file.readinto(buffer)
+        assert len(start) + len_before > 1_000_000
+        for _ in range(2):
+            with pytest.raises(strongroom.CorruptRecordError):
+                file.readinto(bytearray(2_900_000))
+        change_database(path, "UPDATE segment SET n = n - 1000 WHERE n >= 1000")
+        assert start + buffer[:len_before] + file.read() == data
+        file.seek(0)
+        assert file.read() == data
 
 
 def test_closed_files(store: Strongroom) -> None:
@@ -228,11 +281,11 @@ def test_closed_files(store: Strongroom) -> None:
 class Source:
     """A file that gives a little at a time, and then fails."""
 
-    def __init__(self, pieces: list[bytes], error: Exception | None = None) -> None:
-        self.pieces = pieces
+    def __init__(self, pieces: Sequence[bytes | None], error: Exception | None = None) -> None:
+        self.pieces = list(pieces)
         self.error = error
 
-    def read(self, size: int, /) -> bytes:
+    def read(self, size: int, /) -> bytes | None:
         if not self.pieces and self.error:
             raise self.error
         return self.pieces.pop(0) if self.pieces else b""
@@ -266,6 +319,10 @@ def test_store_file_whole_or_not_at_all(store: Strongroom, tmp_path: Path) -> No
         store.store_file("id", tmp_path / "missing")
     with pytest.raises(TypeError, match="bytes-like"):
         store.store_file("id", io.StringIO("text"))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="bytes-like"):
+        store.store_file("id", io.StringIO())  # type: ignore[arg-type]
+    with pytest.raises(BlockingIOError):  # nothing yet is not the end
+        store.store_file("id", Source([b"a", None, b"b"]))
     assert "id" not in store
     store.store("id", b"data")
     with pytest.raises(strongroom.AlreadyExistsError):

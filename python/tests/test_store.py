@@ -128,7 +128,7 @@ def test_many_at_once(store: Strongroom) -> None:
     assert store.retrieve_many((id, key) for (id, _), key in zip(items, keys, strict=True)) == [
         data for _, data in items
     ]
-    assert store.stats() == store.stats()
+    assert store.stats() == store.stats() and hash(store.stats()) == hash(store.stats())
     assert store.stats().records == 100
     assert store.stats().bytes == sum(12 + 56 + n + 16 for n in range(100))
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,29 @@ def test_others_run_while_one_waits(store: Strongroom, locked: Callable[[], obje
         assert not outcome.done()
         locked()
         assert store.retrieve("id", outcome.result()) == b"data"
+
+
+def test_others_run_while_a_store_is_dropped(path: Path) -> None:
+    """Its last connection has the log to write back into the database."""
+
+    def went_on(n: int) -> bool:
+        store, ticks, done = strongroom.open(path), [0.0], threading.Event()
+        store.store_file(f"id-{n}", io.BytesIO(bytes(30 << 20)))
+
+        def tick() -> None:
+            while not done.wait(0.0001):
+                ticks.append(time.perf_counter())
+
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(tick)
+            start = time.perf_counter()
+            del store
+            end = time.perf_counter()
+            done.set()
+        margin = (end - start) / 4
+        return any(start + margin < at < end - margin for at in ticks)
+
+    assert any(went_on(n) for n in range(10))
 
 
 def test_a_buffer_may_change_meanwhile(store: Strongroom) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 from typing import TYPE_CHECKING, Protocol
@@ -22,8 +23,8 @@ _PIECE = 1 << 20
 class SupportsRead(Protocol):
     """A binary file, as far as :meth:`Strongroom.store_file` needs it."""
 
-    def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, and none at the end."""
+    def read(self, size: int, /) -> bytes | None:
+        """Return up to ``size`` bytes, and none at the end. ``None`` ends the call with :exc:`BlockingIOError`."""
         ...
 
 
@@ -51,15 +52,17 @@ class RecordReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Read into a writable buffer until it is full or the record ends; return the number of bytes."""
+        """Read into a writable buffer as :meth:`read` does, as many bytes as it holds; return their number."""
         return self._native.readinto(buffer)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read ``size`` bytes, fewer only at the end of the record; without ``size``, all that are left."""
+        """Read ``size`` bytes, fewer only at the end of the record or where something behind them cannot be read: the
+        next call gives more, none at the end, or raises. Without ``size``, read all that are left. An exception leaves
+        the place as it was."""
         return self._native.read(-1 if size is None else size)
 
     def readall(self) -> bytes:
-        """Read all that is left."""
+        """Read all that is left. An exception leaves the place as it was."""
         return self._native.read(-1)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
@@ -156,8 +159,12 @@ def store_file(
         if isinstance(source, (str, os.PathLike)):
             source = stack.enter_context(io.FileIO(source))
         writer = stack.enter_context(store.create_record(id))
-        while piece := source.read(_PIECE):
-            writer.write(piece)
+        while True:
+            piece = source.read(_PIECE)
+            if piece is None:
+                raise BlockingIOError(errno.EAGAIN, "the source is non-blocking, and had nothing to read")
+            if writer.write(piece) == 0:
+                break
             if progress is not None:
                 progress(writer.tell())
     return writer.key

@@ -253,6 +253,7 @@ class Strongroom:
         :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
             stored.
         :raises AlreadyExistsError: A record has this id.
+        :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
     def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
@@ -320,10 +321,12 @@ class NativeReader:
     """What a :class:`strongroom.RecordReader` reads from."""
 
     def read(self, size: int) -> bytes:
-        """Read ``size`` bytes, or all that are left if there are fewer or ``size`` is negative."""
+        """Read ``size`` bytes, or fewer at the end of the record or where something behind them cannot be read; or, if
+        ``size`` is negative, all that are left.
+        """
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill a writable buffer as far as the record goes; return the number of bytes.
+        """Fill a writable buffer as far as the record goes or can be read; return the number of bytes.
 
         Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
         """

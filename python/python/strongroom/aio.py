@@ -12,7 +12,8 @@ b'scanned pages'
 Cancelling a task ends its waiting, not the work of the thread: a write that has begun takes place as a whole, or not at
 all, and the task does not learn which. With :meth:`Strongroom.store` the new key is lost then: where tasks are
 cancelled, make the key first, with :meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which
-may be said again.
+may be said again. A buffer that can change, such as a ``bytearray``, must not be changed before the call has ended,
+and not at all after a cancellation, which leaves the thread at its work.
 """
 
 from __future__ import annotations
@@ -68,6 +69,12 @@ async def open(
         timeout=timeout,
     )
     return Strongroom(store)
+
+
+async def _whatever_comes(close: Callable[[], None]) -> None:
+    # A call that still waits for a thread would be dropped with the task. As no task has it, the end of the loop, which
+    # cancels all tasks, waits for it too.
+    await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
 
 class Strongroom:
@@ -174,7 +181,7 @@ class Strongroom:
 
     async def close(self) -> None:
         """As :meth:`strongroom.Strongroom.close`."""
-        await asyncio.to_thread(self._store.close)
+        await _whatever_comes(self._store.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -195,7 +202,7 @@ class RecordReader:
         self._file = file
 
     async def read(self, size: int = -1) -> bytes:
-        """Read ``size`` bytes, fewer only at the end of the record; without ``size``, all that are left."""
+        """As :meth:`strongroom.RecordReader.read`."""
         return await asyncio.to_thread(self._file.read, size)
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -208,7 +215,7 @@ class RecordReader:
 
     async def close(self) -> None:
         """Close the file. Closing it again does nothing."""
-        await asyncio.to_thread(self._file.close)
+        await _whatever_comes(self._file.close)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while piece := await self.read(_PIECE):
@@ -245,7 +252,7 @@ class RecordWriter:
 
     async def close(self) -> None:
         """Close the file. A record that is not finished is forgotten."""
-        await asyncio.to_thread(self._file.close)
+        await _whatever_comes(self._file.close)
 
     async def __aenter__(self) -> Self:
         return self
