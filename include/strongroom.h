@@ -203,7 +203,7 @@ strongroom_status strongroom_record_key_from_bytes(const void *data,
                                                    strongroom_error *error);
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte, and may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
+/// a NUL byte. `text` may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
 /// error's message tells them apart.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_from_text(const char *text,

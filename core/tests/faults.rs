@@ -14,19 +14,17 @@ use std::thread;
 use strongroom::{Error, RecordKey, Strongroom};
 use support::pattern;
 
-/// Set in the process that a test starts: its database, and the length of its records.
+/// Set in the process that a test starts: its database.
 const STORE: &str = "STRONGROOM_TEST_STORE";
-const LEN: &str = "STRONGROOM_TEST_LEN";
 
 /// Runs the test `name` once more, in a process whose files may not grow beyond `kib` KiB, and returns what it printed.
-fn run_without_room(name: &str, kib: u32, path: &Path, len: usize) -> String {
+fn run_without_room(name: &str, kib: u32, path: &Path) -> String {
     // The signal is ignored, so that the write fails instead.
     let output = Command::new("bash")
         .args(["-c", &format!(r#"trap "" XFSZ; ulimit -f {kib}; exec "$0" "$@""#)])
         .arg(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(STORE, path)
-        .env(LEN, len.to_string())
         .output()
         .unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -66,13 +64,13 @@ fn store_until_it_fails(path: &Path, threads: usize, len: usize) {
 
 /// The system refuses to let the log grow beyond a size: a write inside a commit fails.
 fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: usize) {
-    if let (Some(path), Ok(len)) = (env::var_os(STORE), env::var(LEN)) {
-        return store_until_it_fails(path.as_ref(), threads, len.parse().unwrap());
+    if let Some(path) = env::var_os(STORE) {
+        return store_until_it_fails(path.as_ref(), threads, len);
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     Strongroom::open(&path).unwrap().close().unwrap();
-    let text = run_without_room(name, 1000, &path, len);
+    let text = run_without_room(name, 1000, &path);
     let failures = lines(&text, "failure=");
     assert_eq!(failures.len(), threads, "{text}");
     // Those who shared the commit are told so; who came later meets a poisoned handle.
@@ -123,7 +121,7 @@ fn a_store_without_room_to_tidy_up_can_be_read() {
     let left = "INSERT INTO pending SELECT DISTINCT object, 1 FROM segment; DELETE FROM record WHERE len > 1000000";
     rusqlite::Connection::open(&path).unwrap().execute_batch(left).unwrap();
     // The log's index has 32 KiB, and so many of the log hold three pages.
-    let text = run_without_room("a_store_without_room_to_tidy_up_can_be_read", 32, &path, 0);
+    let text = run_without_room("a_store_without_room_to_tidy_up_can_be_read", 32, &path);
     assert_eq!(lines(&text, "read="), ["the data"], "{text}");
     assert_eq!(lines(&text, "write="), ["Indeterminate"], "{text}");
 

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
 }
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte, and may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
+/// a NUL byte. `text` may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
 /// error's message tells them apart.
 #[unsafe(no_mangle)]
 #[must_use]

@@ -233,22 +233,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The name of one with which nothing would be done, or which no timer or counter holds.
-    pub(crate) fn unusable(&self) -> Option<&'static str> {
+    /// One with which nothing would be done, or which no timer or counter holds: its name, and the least it may be.
+    pub(crate) fn unusable(&self) -> Option<(&'static str, u64)> {
         let most = u64::from(u32::MAX);
-        let needed = [
-            ("connections", self.connections as u64),
-            ("threads", self.threads as u64),
-            ("long", self.long as u64),
-            ("head_seconds", self.head_seconds),
-            ("body_most_seconds", self.body_most_seconds),
-            ("idle_seconds", self.idle_seconds),
-            // These may be 0.
-            ("waiting", self.waiting.max(1) as u64),
-            ("wait_seconds", self.wait_seconds.max(1)),
-            ("body_seconds", self.body_seconds.max(1)),
-            ("grace_seconds", self.grace_seconds.max(1)),
+        let limits = [
+            ("connections", 1, self.connections as u64),
+            ("threads", 1, self.threads as u64),
+            ("long", 1, self.long as u64),
+            ("waiting", 0, self.waiting as u64),
+            ("wait_seconds", 0, self.wait_seconds),
+            ("head_seconds", 1, self.head_seconds),
+            ("body_seconds", 0, self.body_seconds),
+            ("body_most_seconds", 1, self.body_most_seconds),
+            ("idle_seconds", 1, self.idle_seconds),
+            ("grace_seconds", 0, self.grace_seconds),
         ];
-        needed.into_iter().find(|(_, value)| !(1..=most).contains(value)).map(|(name, _)| name)
+        let unusable = limits.into_iter().find(|(_, least, value)| !(*least..=most).contains(value));
+        unusable.map(|(name, least, _)| (name, least))
     }
 }

@@ -102,8 +102,8 @@ impl Service {
         config: &Config,
     ) -> Result<Self, StartError> {
         let limits = &config.limits;
-        if let Some(name) = limits.unusable() {
-            return Err(StartError::Limit(name));
+        if let Some((name, least)) = limits.unusable() {
+            return Err(StartError::Limit { name, least });
         }
         let tokens = match &config.tokens {
             Some(path) => {

@@ -22,8 +22,13 @@ pub enum StartError {
     #[error("there is no address to listen on: give one (listen)")]
     NoAddress,
     /// A limit that stops everything, or that is none.
-    #[error("limits.{0} is to be between 1 and 4,294,967,295")]
-    Limit(&'static str),
+    #[error("limits.{name} is to be between {least} and 4,294,967,295")]
+    Limit {
+        /// Its name in the configuration.
+        name: &'static str,
+        /// The least that it may be.
+        least: u64,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {

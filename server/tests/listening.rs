@@ -212,7 +212,7 @@ fn limits_that_stop_everything_are_told() {
     for name in ["connections", "threads", "long", "head_seconds", "body_most_seconds", "idle_seconds"] {
         for value in ["0", "4294967296", "9223372036854775807"] {
             let refused = start(&format!("{name} = {value}")).unwrap_err();
-            assert!(matches!(refused, StartError::Limit(told) if told == name), "{name} = {value}");
+            assert!(matches!(refused, StartError::Limit { name: told, least: 1 } if told == name), "{name} = {value}");
         }
     }
     for name in ["waiting", "wait_seconds", "body_seconds", "grace_seconds"] {

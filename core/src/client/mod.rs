@@ -106,8 +106,8 @@ impl Client {
             }
             outcome => outcome.map_err(of_read)?,
         };
-        // Something in between may have dropped the range.
-        http::part(answer.status, &answer.headers).filter(|part| part.start == range.start).ok_or_else(no_sense)?;
+        let part = http::part(answer.status, &answer.headers);
+        part.filter(|(part, _)| part.start == range.start).ok_or_else(no_sense)?;
         Ok(if is_empty { Vec::new() } else { answer.body })
     }
 

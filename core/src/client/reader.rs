@@ -54,9 +54,7 @@ impl Reader {
             None => {
                 let (name, value) = http::range(self.position, None);
                 let arriving = self.http.begin(&self.ask.clone().with(name, value))?;
-                // Something in between may have dropped the range.
-                let part = http::part(arriving.status, &arriving.headers).ok_or(Failure::NoSense)?;
-                if part != (self.position..self.len) {
+                if http::part(arriving.status, &arriving.headers) != Some((self.position..self.len, self.len)) {
                     return Err(Failure::NoSense);
                 }
                 arriving

@@ -98,18 +98,20 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
+fn io_causes<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'e io::Error> {
+    causes(error).filter_map(|error| error.downcast_ref())
+}
+
 /// Whether TLS failed, which it will do again.
 fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
-    let kinds = causes(error).filter_map(|error| error.downcast_ref::<io::Error>());
-    kinds.into_iter().any(|error| error.kind() == io::ErrorKind::InvalidData)
+    io_causes(error).any(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 /// Whether the service refused the client's certificate, or that there is none. In TLS 1.3 the client hears of it when it
 /// has sent its request already, of which the service reads nothing then.
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription::*;
-    let errors = causes(error).filter_map(|error| error.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref());
-    errors.into_iter().any(|error| match error {
+    io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {
         rustls::Error::AlertReceived(alert) => matches!(
             alert,
             AccessDenied
@@ -421,11 +423,13 @@ pub(crate) fn range(first: u64, last: Option<u64>) -> (HeaderName, HeaderValue) 
     (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
 }
 
-/// The bytes of the whole that an answer with a part has (`Content-Range`); `None` where it is no such answer.
-pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<Range<u64>> {
+/// Which bytes an answer with a part has, and the length of the whole (`Content-Range`); `None` where it is no such
+/// answer: something on the way may have dropped the range that was asked for.
+pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let text = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?.to_str().ok()?;
-    let (first, last) = text.strip_prefix("bytes ")?.split_once('/')?.0.split_once('-')?;
-    Some(first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?)
+    let (part, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
+    let (first, last) = part.split_once('-')?;
+    Some((first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, whole.parse().ok()?))
 }
 
 impl fmt::Debug for Http {

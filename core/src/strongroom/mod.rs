@@ -145,8 +145,7 @@ impl Strongroom {
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
-    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was,
-    /// or is zero.
+    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was, or is zero.
     ///
     /// # Errors
     ///

@@ -203,7 +203,7 @@ impl Storage for RemoteStorage {
         };
         let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
         let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
-        let len = wire::whole_len(&answer.headers).ok_or_else(no_sense)?;
+        let (_, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
         if len == answer.body.len() as u64 {
             return Ok(Some(Fetched::Record(answer.body)));
         }
@@ -252,9 +252,8 @@ impl Storage for RemoteStorage {
             }
             outcome => outcome.map_err(of_read)?,
         };
-        if answer.status != StatusCode::PARTIAL_CONTENT {
-            return Err(no_sense());
-        }
+        let part = http::part(answer.status, &answer.headers);
+        part.filter(|(part, _)| part.start == offset).ok_or_else(no_sense)?;
         if answer.body.len() != buffer.len() {
             return Err(ends_before());
         }

@@ -2,7 +2,7 @@
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::HeaderMap;
-use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use serde_json::Value;
 
 use crate::storage::{Entry, HEAD_LEN, Head, LOCATOR_LEN, Locator};
@@ -34,11 +34,6 @@ pub(super) fn head(headers: &HeaderMap) -> Option<Head> {
 
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The length of the whole record, of which a part came: what is behind the slash of `Content-Range`.
-pub(super) fn whole_len(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_RANGE)?.to_str().ok()?.split_once('/')?.1.parse().ok()
 }
 
 /// The lines of a page.

@@ -24,11 +24,16 @@ impl Presence {
         let entered = HANDLES.fetch_update(Ordering::AcqRel, Ordering::Acquire, |handles| entered(handles, process));
         entered.map(|_| Self { process }).map_err(|_| Error::Forked)
     }
+
+    /// Whether this is the process that made it.
+    pub(super) fn is_here(&self) -> bool {
+        std::process::id() == self.process
+    }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        if std::process::id() == self.process {
+        if self.is_here() {
             HANDLES.fetch_sub(1, Ordering::AcqRel);
         }
     }

@@ -11,8 +11,6 @@ use crate::storage::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, L
 /// The most bytes of a record that one row holds. To find a place in a row SQLite goes through all pages before it, so
 /// whoever reads a part of a record wants short rows; 16 sealed chunks are what a core takes at once.
 pub(super) const SEGMENT_LEN: usize = 262_400;
-/// How many segments one transaction removes.
-pub(super) const SEGMENTS_AT_ONCE: usize = 64;
 
 /// A record's row, without its data.
 pub(super) struct RecordRow {
@@ -65,10 +63,12 @@ pub(super) type Garbage = Option<i64>;
 /// Writes a record that is in memory.
 pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Outcome<Garbage> {
     let (data, rest) = record.split_at_checked(SEGMENT_LEN).unwrap_or((record, &[]));
-    let object = if rest.is_empty() { None } else { Some(new_object()?) };
-    if object.is_some() {
+    let object = if rest.is_empty() {
+        None
+    } else {
         check(connection, locator, mode)?; // before much is written in vain
-    }
+        Some(new_object()?)
+    };
     for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
         put_segment(connection, object, n, segment)?;
     }
@@ -115,7 +115,9 @@ pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, 
 
 /// Leaves the segments of a record that is gone to be reclaimed: many records may go in one transaction.
 fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
-    old.object.map_or(Ok(()), |object| upload::add_dead(connection, object))?;
+    if let Some(object) = old.object {
+        upload::add_dead(connection, object)?;
+    }
     Ok(old.object)
 }
 

@@ -18,8 +18,7 @@ static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// A database that this copy of SQLite has open, or is about to open. Drop it after the last connection.
 pub(super) struct Claim {
     path: PathBuf,
-    process: u32,
-    _presence: Presence,
+    presence: Presence,
 }
 
 impl Claim {
@@ -36,14 +35,14 @@ impl Claim {
             return Err(Error::InvalidArgument(text.into()));
         }
         claimed.push(path.to_path_buf());
-        Ok(Self { path: path.to_path_buf(), process: std::process::id(), _presence: presence })
+        Ok(Self { path: path.to_path_buf(), presence })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // In a forked child the lock may be held for ever, and nothing can be opened anyway.
-        if std::process::id() == self.process {
+        if self.presence.is_here() {
             let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = claimed.iter().position(|path| *path == self.path) {
                 claimed.swap_remove(index);

@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use super::SqliteStorage;
 use super::error::{Fault, Outcome};
 use super::open::with_suffix;
-use super::rows::{self, SEGMENT_LEN, SEGMENTS_AT_ONCE};
+use super::rows::{self, SEGMENT_LEN};
 use super::writer::Commit;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
@@ -29,6 +29,9 @@ const DEAD: i64 = 0;
 
 /// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
 const STAGED: i64 = 256;
+
+/// How many segments one transaction removes: other writers wait for no more.
+const SEGMENTS_AT_ONCE: usize = 64;
 
 /// How often an upload waits again for other writers.
 const RETRIES: usize = 5;
