@@ -203,8 +203,9 @@ strongroom_status strongroom_record_key_from_bytes(const void *data,
                                                    strongroom_error *error);
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte. `text` may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
-/// error's message tells them apart.
+/// a NUL byte. A byte order mark before it and white space around it are left out, so that the text of a key file can be
+/// given as it is. `text` may lie in `key`. A typo, an index key and all else is STRONGROOM_INVALID_KEY, and the error's
+/// message tells them apart.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_from_text(const char *text,
                                                   size_t len,
@@ -384,6 +385,9 @@ strongroom_status strongroom_store(const strongroom *store,
 /// The call may be repeated after a lost outcome: where a record is there that opens under this key to the same bytes,
 /// it succeeds.
 ///
+/// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an attacker
+/// who can write to the storage can put the older one back, and it opens under that key.
+///
 /// STRONGROOM_ALREADY_EXISTS where the record there is another.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_store_with_key(const strongroom *store,
@@ -453,7 +457,8 @@ strongroom_status strongroom_replace(const strongroom *store,
 /// down.
 ///
 /// The call may be repeated after a lost outcome: where the record there opens under the new key to the same bytes, it
-/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one.
+/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one. As with strongroom_store_with_key, the new key must never
+/// have sealed an earlier version of this record.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_replace_with_key(const strongroom *store,
                                               const void *id,
@@ -569,8 +574,11 @@ strongroom_status strongroom_create_record(const strongroom *store,
                                            strongroom_writer **writer,
                                            strongroom_error *error);
 
-/// The same under a key that the caller made and wrote down. Unlike strongroom_store_with_key, it does not succeed a
-/// second time: after a lost outcome, open the record under this key, and look.
+/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the write may be repeated
+/// with the same data, and the key must never have sealed an earlier version of this record.
+///
+/// STRONGROOM_ALREADY_EXISTS, here or from the writer, where the record there is another. STRONGROOM_BUSY from
+/// strongroom_writer_finish where the same write was under way elsewhere: repeat it.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_create_record_with_key(const strongroom *store,
                                                     const void *id,
@@ -592,7 +600,7 @@ strongroom_status strongroom_replace_record(const strongroom *store,
 
 /// The same under a new key that the caller made and wrote down.
 ///
-/// As strongroom_replace_with_key, but for repetition: see strongroom_create_record_with_key.
+/// As strongroom_replace_with_key, and STRONGROOM_BUSY as with strongroom_create_record_with_key.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_replace_record_with_key(const strongroom *store,
                                                      const void *id,
@@ -706,7 +714,8 @@ strongroom_status strongroom_store_stream(const strongroom *store,
                                           strongroom_error *error);
 
 /// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the call may be repeated
-/// with the same data.
+/// with the same data, and the key must never have sealed an earlier version of this record. STRONGROOM_BUSY where the same
+/// write was under way elsewhere: repeat it.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_store_stream_with_key(const strongroom *store,
                                                    const void *id,

@@ -78,6 +78,8 @@ macro_rules! key_type {
             }
 
             #[doc = concat!("The key in its text form, `", $hrp, "1` and 58 more characters (Bech32m, BIP 350).")]
+            /// A byte order mark before it and white space around it are left out, so that the text of a key file can be
+            /// given as it is.
             ///
             /// # Errors
             ///
@@ -91,6 +93,15 @@ macro_rules! key_type {
                     other => other,
                 })?;
                 Self::from_bytes(&*bytes)
+            }
+
+            /// A copy of the key, which is wiped like this one.
+            #[must_use]
+            pub fn duplicate(&self) -> Self {
+                // Filled in the box: no secret byte is moved.
+                let mut key = Self(Box::default());
+                key.0.copy_from_slice(&**self.0);
+                key
             }
 
             /// The text form, which [`from_text`](Self::from_text) reads.
@@ -175,6 +186,7 @@ key_type! {
 
 fn parse_text(text: &str, hrp: &str, out: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
     let kind = InvalidKey::Kind { expected: "", prefix: "" };
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
     // Say that the kind is wrong rather than that the checksum is.
     if text.split_once('1').is_some_and(|(start, _)| !start.eq_ignore_ascii_case(hrp)) {
         return Err(kind);
@@ -218,6 +230,31 @@ mod tests {
         assert!(RecordKey::from_text(&text).unwrap().ct_eq(&key));
         assert!(RecordKey::from_text(&text.to_uppercase()).unwrap().ct_eq(&key));
         assert!(!RecordKey::generate().unwrap().ct_eq(&key));
+    }
+
+    #[test]
+    fn the_text_of_a_file_is_a_key() {
+        let key = IndexKey::generate().unwrap();
+        let text = key.to_text();
+        for (before, after) in [("", "\n"), ("", "\r\n"), ("\u{feff}", "\r\n\r\n"), ("\u{feff} \t", ""), ("\n", " ")] {
+            let file = format!("{before}{}{after}", *text);
+            assert!(IndexKey::from_text(&file).unwrap().ct_eq(&key), "{before:?} {after:?}");
+        }
+        for wrong in
+            [format!("\u{feff}\u{feff}{}", *text), text.replace("srx1", "srx1 "), format!("{}\n{}", *text, *text)]
+        {
+            assert!(IndexKey::from_text(&wrong).is_err(), "{wrong:?}");
+        }
+        let bare = IndexKey::from_text("\u{feff}\n");
+        assert_eq!(bare.unwrap_err(), InvalidKey::Text);
+    }
+
+    #[test]
+    fn a_duplicate_is_the_same_key_elsewhere() {
+        let key = RecordKey::generate().unwrap();
+        let duplicate = key.duplicate();
+        assert_ne!(key.expose_bytes().as_ptr(), duplicate.expose_bytes().as_ptr());
+        assert!(duplicate.ct_eq(&key));
     }
 
     #[test]

@@ -45,7 +45,8 @@ pub unsafe extern "C" fn strongroom_store_stream(
 }
 
 /// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the call may be repeated
-/// with the same data.
+/// with the same data, and the key must never have sealed an earlier version of this record. STRONGROOM_BUSY where the same
+/// write was under way elsewhere: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_stream_with_key(

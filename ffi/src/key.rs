@@ -89,8 +89,9 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
 }
 
 /// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte. `text` may lie in `key`. A typo, an index key, white space and all else is STRONGROOM_INVALID_KEY, and the
-/// error's message tells them apart.
+/// a NUL byte. A byte order mark before it and white space around it are left out, so that the text of a key file can be
+/// given as it is. `text` may lie in `key`. A typo, an index key and all else is STRONGROOM_INVALID_KEY, and the error's
+/// message tells them apart.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_text(

@@ -89,6 +89,9 @@ pub unsafe extern "C" fn strongroom_store(
 /// The call may be repeated after a lost outcome: where a record is there that opens under this key to the same bytes,
 /// it succeeds.
 ///
+/// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an attacker
+/// who can write to the storage can put the older one back, and it opens under that key.
+///
 /// STRONGROOM_ALREADY_EXISTS where the record there is another.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -238,7 +241,8 @@ pub unsafe extern "C" fn strongroom_replace(
 /// down.
 ///
 /// The call may be repeated after a lost outcome: where the record there opens under the new key to the same bytes, it
-/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one.
+/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one. As with strongroom_store_with_key, the new key must never
+/// have sealed an earlier version of this record.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace_with_key(

@@ -54,8 +54,11 @@ pub unsafe extern "C" fn strongroom_create_record(
     })
 }
 
-/// The same under a key that the caller made and wrote down. Unlike strongroom_store_with_key, it does not succeed a
-/// second time: after a lost outcome, open the record under this key, and look.
+/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the write may be repeated
+/// with the same data, and the key must never have sealed an earlier version of this record.
+///
+/// STRONGROOM_ALREADY_EXISTS, here or from the writer, where the record there is another. STRONGROOM_BUSY from
+/// strongroom_writer_finish where the same write was under way elsewhere: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_create_record_with_key(
@@ -101,7 +104,7 @@ pub unsafe extern "C" fn strongroom_replace_record(
 
 /// The same under a new key that the caller made and wrote down.
 ///
-/// As strongroom_replace_with_key, but for repetition: see strongroom_create_record_with_key.
+/// As strongroom_replace_with_key, and STRONGROOM_BUSY as with strongroom_create_record_with_key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace_record_with_key(

@@ -39,7 +39,8 @@ macro_rules! key_class {
                 Ok(Self(<$inner>::generate()?))
             }
 
-            #[doc = concat!("Read a key from its text, ``", $prefix, "1`` and 58 more characters.")]
+            #[doc = concat!("Read a key from its text, ``", $prefix, "1`` and 58 more characters. A byte order mark before it and")]
+            /// white space around it are left out, so that the text of a key file can be given as it is.
             ///
             /// :raises InvalidKeyError: The text has a typo, or is no such key at all.
             #[staticmethod]

@@ -116,6 +116,9 @@ impl Strongroom {
     /// The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
     /// succeeds.
     ///
+    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+    /// attacker who can write to the storage can put the older one back, and it opens under that key.
+    ///
     /// :raises AlreadyExistsError: Another record has this id.
     fn store_with_key(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<(), Failure> {
         let key = key.get().inner();
@@ -185,7 +188,7 @@ impl Strongroom {
     }
 
     /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
-    /// repeated after a lost reply.
+    /// repeated after a lost reply. The new key must never have sealed an earlier version of this record.
     ///
     /// :raises InvalidArgumentError: Both keys are one.
     fn replace_with_key(
@@ -300,9 +303,11 @@ impl Strongroom {
         record_writer(py, py.detach(|| self.inner()?.create_record(id))?)
     }
 
-    /// The same under a key that the caller made and wrote down.
+    /// The same under a key that the caller made and wrote down. As with :meth:`store_with_key`, the write may be
+    /// repeated with the same data, and the key must never have sealed an earlier version of this record.
     ///
-    /// :raises AlreadyExistsError: A record has this id.
+    /// :raises AlreadyExistsError: Another record has this id. Finishing the record may raise this, too.
+    /// :raises BusyError: While finishing: the same write was under way elsewhere. Repeat it.
     fn create_record_with_key<'py>(
         &self,
         py: Python<'py>,
@@ -328,7 +333,8 @@ impl Strongroom {
         record_writer(py, py.detach(|| self.inner()?.replace_record(id, key))?)
     }
 
-    /// The same under a new key that the caller made and wrote down.
+    /// The same under a new key that the caller made and wrote down. The write may be repeated with the same data. The
+    /// key must never have sealed an earlier version of this record.
     ///
     /// :raises InvalidArgumentError: Both keys are one.
     fn replace_record_with_key<'py>(

@@ -40,8 +40,12 @@ def test_replace_piece_by_piece(store: Strongroom) -> None:
     with store.create_record_with_key("id", key) as file:
         file.write(b"first")
     assert file.key == key
+    with store.create_record_with_key("id", key) as file:  # the same once more
+        file.write(b"first")
+    with pytest.raises(strongroom.AlreadyExistsError), store.create_record_with_key("id", key) as file:
+        file.write(b"other")
     with pytest.raises(strongroom.AlreadyExistsError):
-        store.create_record_with_key("id", key)
+        store.create_record_with_key("id", made)
     with pytest.raises(strongroom.WrongKeyError):
         store.replace_record("id", made)
     with store.replace_record_with_key("id", key, made) as file:

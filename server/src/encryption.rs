@@ -76,16 +76,6 @@ impl Records {
         }
         outcome
     }
-
-    /// What it means that a write under a key of the caller's came too late: where its own key opens what is there, the
-    /// caller is repeating a request that was still under way, and knows how it ended by repeating it once more.
-    fn too_late(&self, error: Error, id: &[u8], key: Option<&RecordKey>) -> Problem {
-        let is_own = || key.is_some_and(|key| self.store.open_record(id, key).is_ok());
-        match error {
-            Error::AlreadyExists | Error::Conflict if is_own() => Problem::busy_twin(),
-            error => error.into(),
-        }
-    }
 }
 
 const fn route(path: &'static str, scope: Scope, handler: Handler<Records>) -> Route<Records> {

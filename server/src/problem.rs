@@ -105,10 +105,6 @@ impl Problem {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(StatusCode::CONFLICT, &error.into()) }
     }
 
-    pub(crate) fn busy_twin() -> Self {
-        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the same request is under way or was just done: repeat it to know")
-    }
-
     pub(crate) fn internal(cause: &str) -> Self {
         let mut problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, &Error::Internal(cause.into()));
         problem.cause = Some(cause.to_owned());

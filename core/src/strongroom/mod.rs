@@ -3,8 +3,10 @@
 mod feed;
 mod fetch;
 mod reader;
+mod repeat;
 mod writer;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::ops::Range;
@@ -13,12 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use zeroize::Zeroizing;
-
 pub use reader::RecordReader;
 pub use writer::RecordWriter;
 
 use fetch::Source;
+use repeat::Repeat;
 
 use crate::builder::Builder;
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
@@ -113,6 +114,10 @@ impl Strongroom {
     /// The call may be repeated after a lost reply: where a record is there that opens under this key to the same bytes,
     /// it succeeds.
     ///
+    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+    /// attacker who can write to the storage can put the older one back, and it opens under that key. The store cannot
+    /// notice this: it keeps no key.
+    ///
     /// # Errors
     ///
     /// As [`store`](Self::store): [`Error::AlreadyExists`] where the record there is another.
@@ -120,7 +125,9 @@ impl Strongroom {
         let data = data.as_ref();
         let record = self.record(id.as_ref())?;
         match self.storage.put(&record.locator, &record.seal(key, data)?, PutMode::Create) {
-            Err(storage::Error::AlreadyExists) if self.holds(&record, key, data)? => Ok(()),
+            Err(storage::Error::AlreadyExists) => {
+                self.repeat(&record, key, || Error::AlreadyExists)?.ok_or(Error::AlreadyExists)?.write_all(data)
+            }
             outcome => Ok(outcome?),
         }
     }
@@ -136,7 +143,7 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         let sealed = match self.storage.get_up_to(&record.locator, LONG)?.ok_or(Error::NotFound)? {
             Fetched::Record(sealed) => sealed,
-            Fetched::Long(info) => match self.reader(&record, key, info)?.retrieve() {
+            Fetched::Long(info) => match reader(&self.storage, &record, key, info)?.retrieve() {
                 Err(Error::Conflict) => self.get(&record)?, // replaced meanwhile: all of one moment, then
                 outcome => return outcome,
             },
@@ -155,7 +162,7 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         let sealed = match self.storage.get_up_to(&record.locator, LONG)?.ok_or(Error::NotFound)? {
             Fetched::Record(sealed) => sealed,
-            Fetched::Long(info) => match self.reader(&record, key, info)?.retrieve_into(buffer) {
+            Fetched::Long(info) => match reader(&self.storage, &record, key, info)?.retrieve_into(buffer) {
                 Err(Error::Conflict) => self.get(&record)?,
                 outcome => return outcome,
             },
@@ -182,7 +189,8 @@ impl Strongroom {
     /// and wrote down.
     ///
     /// The call may be repeated after a lost reply: where the record there opens under the new key to the same bytes, it
-    /// succeeds.
+    /// succeeds. As with [`store_with_key`](Self::store_with_key), the new key must never have sealed an earlier version
+    /// of this record.
     ///
     /// # Errors
     ///
@@ -199,12 +207,16 @@ impl Strongroom {
         }
         let (record, data) = (self.record(id.as_ref())?, data.as_ref());
         let head = match self.prove(&record, old) {
-            Err(Error::WrongKey) if self.holds(&record, new, data)? => return Ok(()),
+            Err(Error::WrongKey) => {
+                return self.repeat(&record, new, || Error::WrongKey)?.ok_or(Error::WrongKey)?.write_all(data);
+            }
             head => head?,
         };
         match self.storage.put(&record.locator, &record.seal(new, data)?, PutMode::ReplaceIf(head)) {
-            // The call that this one repeats may have waited for its turn until now.
-            Err(storage::Error::Conflict) if self.holds(&record, new, data)? => Ok(()),
+            // The call that this one repeats may have been under way until now.
+            Err(storage::Error::Conflict) => {
+                self.repeat(&record, new, || Error::Conflict)?.ok_or(Error::Conflict)?.write_all(data)
+            }
             outcome => Ok(outcome?),
         }
     }
@@ -233,16 +245,27 @@ impl Strongroom {
     ///
     /// As [`store`](Self::store).
     pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<RecordWriter, Error> {
-        self.writer(id.as_ref(), RecordKey::generate()?, PutMode::Create)
+        let record = self.record(id.as_ref())?;
+        self.writer(&record, RecordKey::generate()?, PutMode::Create)
     }
 
-    /// The same under a key that the caller made and wrote down.
+    /// The same under a key that the caller made and wrote down. As with [`store_with_key`](Self::store_with_key), the
+    /// write may be repeated with the same data: where a record is there that opens under this key, the data is compared
+    /// with it. The key must never have sealed an earlier version of this record.
     ///
     /// # Errors
     ///
-    /// As [`store`](Self::store).
+    /// As [`store_with_key`](Self::store_with_key). Of two such writes at once, one may be told [`Error::Busy`] when it
+    /// finishes: the other has just stored a record under this key, and one more repetition tells whether it is the same.
     pub fn create_record_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordWriter, Error> {
-        self.writer(id.as_ref(), RecordKey::from_bytes(key.expose_bytes())?, PutMode::Create)
+        let record = self.record(id.as_ref())?;
+        match self.writer(&record, key.duplicate(), PutMode::Create) {
+            Err(Error::AlreadyExists) => {
+                let repeat = self.repeat(&record, key, || Error::AlreadyExists)?.ok_or(Error::AlreadyExists)?;
+                Ok(RecordWriter::repeat(repeat, key.duplicate()))
+            }
+            writer => Ok(writer?.repeatable(&self.storage, record)),
+        }
     }
 
     /// Starts to replace the record that `old` opens, as [`replace`](Self::replace) does. The old version stays until
@@ -252,15 +275,18 @@ impl Strongroom {
     ///
     /// As [`replace`](Self::replace).
     pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<RecordWriter, Error> {
-        let head = self.prove(&self.record(id.as_ref())?, old)?;
-        self.writer(id.as_ref(), RecordKey::generate()?, PutMode::ReplaceIf(head))
+        let record = self.record(id.as_ref())?;
+        let head = self.prove(&record, old)?;
+        self.writer(&record, RecordKey::generate()?, PutMode::ReplaceIf(head))
     }
 
-    /// The same under a `new` key that the caller made and wrote down.
+    /// The same under a `new` key that the caller made and wrote down. The write may be repeated with the same data.
+    /// As with [`store_with_key`](Self::store_with_key), the key must never have sealed an earlier version of this record.
     ///
     /// # Errors
     ///
-    /// As [`replace_with_key`](Self::replace_with_key).
+    /// As [`replace_with_key`](Self::replace_with_key); [`Error::Busy`] as
+    /// [`create_record_with_key`](Self::create_record_with_key).
     pub fn replace_record_with_key(
         &self,
         id: impl AsRef<[u8]>,
@@ -270,8 +296,15 @@ impl Strongroom {
         if old.ct_eq(new) {
             return Err(same_key());
         }
-        let head = self.prove(&self.record(id.as_ref())?, old)?;
-        self.writer(id.as_ref(), RecordKey::from_bytes(new.expose_bytes())?, PutMode::ReplaceIf(head))
+        let record = self.record(id.as_ref())?;
+        let head = self.prove(&record, old);
+        match head.and_then(|head| self.writer(&record, new.duplicate(), PutMode::ReplaceIf(head))) {
+            Err(error @ (Error::WrongKey | Error::Conflict)) => {
+                let repeat = self.repeat(&record, new, || Error::WrongKey)?.ok_or(error)?;
+                Ok(RecordWriter::repeat(repeat, new.duplicate()))
+            }
+            writer => Ok(writer?.repeatable(&self.storage, record)),
+        }
     }
 
     /// Stores all that `source` gives under a new id, in constant memory, and returns the key.
@@ -284,25 +317,15 @@ impl Strongroom {
     }
 
     /// Stores all that `source` gives under a new id and a key that the caller made and wrote down. As with
-    /// [`store_with_key`](Self::store_with_key), the call may be repeated with the same data (but of two at once, one is
-    /// told [`Error::AlreadyExists`]).
+    /// [`store_with_key`](Self::store_with_key), the call may be repeated with the same data, and the key must never have
+    /// sealed an earlier version of this record.
     ///
     /// # Errors
     ///
-    /// As [`store_reader`](Self::store_reader): [`Error::AlreadyExists`] where the record there is another.
+    /// As [`store_reader`](Self::store_reader): [`Error::AlreadyExists`] where the record there is another;
+    /// [`Error::Busy`] as [`create_record_with_key`](Self::create_record_with_key).
     pub fn store_reader_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, source: impl Read) -> Result<(), Error> {
-        let id = id.as_ref();
-        match self.create_record_with_key(id, key) {
-            Err(Error::AlreadyExists) => match self.open_record(id, key).and_then(|mut there| there.equals(source)) {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => {
-                    Err(Error::AlreadyExists)
-                }
-                Err(Error::NotFound) => Err(Error::Conflict),
-                Err(error) => Err(error),
-            },
-            writer => writer?.copy_from(source).map(drop),
-        }
+        self.create_record_with_key(id, key)?.copy_from(source).map(drop)
     }
 
     /// Stores all that `source` gives in place of the record that `old` opens, in constant memory, and returns the new
@@ -323,7 +346,7 @@ impl Strongroom {
     pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordReader, Error> {
         let record = self.record(id.as_ref())?;
         let info = self.storage.info(&record.locator)?.ok_or(Error::NotFound)?;
-        self.reader(&record, key, info)
+        reader(&self.storage, &record, key, info)
     }
 
     /// The bytes `range` of the data stored under `id`; bytes of `range` past the end are left out. The length is
@@ -443,7 +466,7 @@ impl Strongroom {
         if !is_id(id) {
             return Err(Error::InvalidId);
         }
-        Ok(Record { id, locator: self.locator_key.locator(NAMESPACE, id) })
+        Ok(Record { id: id.into(), locator: self.locator_key.locator(NAMESPACE, id) })
     }
 
     /// The whole record, of one moment.
@@ -451,24 +474,9 @@ impl Strongroom {
         self.storage.get(&record.locator)?.ok_or(Error::NotFound)
     }
 
-    /// Opens the version of a record that has this info.
-    fn reader(&self, record: &Record<'_>, key: &RecordKey, info: Info) -> Result<RecordReader, Error> {
-        let (context, prefix, header) = record.context_of(&info.head)?;
-        if has_passed(header.expires_at) {
-            // Believed only from the key's holder.
-            cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
-            return Err(Error::Expired);
-        }
-        let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
-        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
-        let source = Source { storage: Arc::clone(&self.storage), locator: record.locator, head: info.head };
-        Ok(RecordReader::new(source, opener))
-    }
-
-    /// Whether the stored record opens under `key` to `data`.
-    fn holds(&self, record: &Record<'_>, key: &RecordKey, data: &[u8]) -> Result<bool, Error> {
-        let Some(sealed) = self.storage.get(&record.locator)? else { return Ok(false) };
-        Ok(record.open(key, &sealed).map(Zeroizing::new).is_ok_and(|found| *found == data))
+    /// The repeat of a write under `key`, if there is something to repeat.
+    fn repeat(&self, record: &Record<'_>, key: &RecordKey, differs: fn() -> Error) -> Result<Option<Repeat>, Error> {
+        Repeat::find(&self.storage, record, key, differs)
     }
 
     /// The head of the stored record, once `key` is known to be its key.
@@ -479,11 +487,10 @@ impl Strongroom {
         Ok(head)
     }
 
-    fn writer(&self, id: &[u8], key: RecordKey, mode: PutMode) -> Result<RecordWriter, Error> {
-        let record = self.record(id)?;
+    fn writer(&self, record: &Record<'_>, key: RecordKey, mode: PutMode) -> Result<RecordWriter, Error> {
         let upload = Arc::clone(&self.storage).upload(&record.locator, mode)?;
         let header = Header::default();
-        RecordWriter::new(upload, key, header, &header.context(NAMESPACE, id))
+        RecordWriter::new(upload, key, header, &header.context(NAMESPACE, &record.id))
     }
 }
 
@@ -494,13 +501,31 @@ impl fmt::Debug for Strongroom {
     }
 }
 
+/// Opens the version of a record that has this info.
+fn reader(storage: &Arc<dyn Storage>, record: &Record<'_>, key: &RecordKey, info: Info) -> Result<RecordReader, Error> {
+    let (context, prefix, header) = record.context_of(&info.head)?;
+    if has_passed(header.expires_at) {
+        // Believed only from the key's holder.
+        cobblestone::verify_key(key.expose_bytes(), &context, &prefix)?;
+        return Err(Error::Expired);
+    }
+    let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+    let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
+    let source = Source { storage: Arc::clone(storage), locator: record.locator, head: info.head };
+    Ok(RecordReader::new(source, opener))
+}
+
 /// An id and where its record lies.
 struct Record<'i> {
-    id: &'i [u8],
+    id: Cow<'i, [u8]>,
     locator: Locator,
 }
 
 impl Record<'_> {
+    fn into_owned(self) -> Record<'static> {
+        Record { id: self.id.into_owned().into(), locator: self.locator }
+    }
+
     /// `header || message`, in one buffer of the exact size.
     fn seal(&self, key: &RecordKey, data: &[u8]) -> Result<Vec<u8>, Error> {
         let header = Header::default();
@@ -509,7 +534,7 @@ impl Record<'_> {
         let mut sealed = cobblestone::zeros(HEADER_LEN + message_len)?;
         let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
         *start = header.encode();
-        let context = header.context(NAMESPACE, self.id);
+        let context = header.context(NAMESPACE, &self.id);
         cobblestone::seal_into(key.expose_bytes(), &context, data, message)?;
         Ok(sealed)
     }
@@ -518,7 +543,7 @@ impl Record<'_> {
     fn context_of(&self, head: &Head) -> Result<(Vec<u8>, [u8; PREFIX_LEN], Header), Error> {
         let (header, prefix) = head.as_bytes().split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
-        Ok((header.context(NAMESPACE, self.id), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
+        Ok((header.context(NAMESPACE, &self.id), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
     }
 
     /// Opens into a buffer of the exact size, of which the interfaces to other languages need no copy.
@@ -546,7 +571,7 @@ impl Record<'_> {
     fn message_of<'s>(&self, key: &RecordKey, sealed: &'s [u8]) -> Result<(Vec<u8>, &'s [u8]), Error> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
-        let context = header.context(NAMESPACE, self.id);
+        let context = header.context(NAMESPACE, &self.id);
         if has_passed(header.expires_at) {
             // Believed only from the key's holder.
             let prefix = message.first_chunk().ok_or(Error::Corrupt)?;

@@ -9,7 +9,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::fetch::{Fetcher, Source};
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
 use crate::cores;
-use crate::error::{Error, source_failed};
+use crate::error::Error;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
@@ -109,22 +109,28 @@ impl RecordReader {
         self.opener.read(range, |offset, sealed| self.fetcher.source().read(offset, sealed))
     }
 
-    /// Whether the data from here to the end is what `source` gives.
-    pub(super) fn equals(&mut self, mut source: impl Read) -> Result<bool, Error> {
-        let mut theirs = Zeroizing::new(vec![0; CHUNK_LEN]);
-        loop {
-            let ours = self.current_chunk()?;
-            let len = ours.len();
-            let theirs = theirs.get_mut(..len.max(1)).ok_or(Error::Corrupt)?;
-            let read = read_full(&mut source, theirs).map_err(source_failed)?;
-            if theirs.get(..read) != Some(ours) {
+    /// The length that the storage claims, which is not proved.
+    pub(super) fn claimed_len(&self) -> u64 {
+        self.opener.plaintext_len()
+    }
+
+    /// Whether the next bytes are these; the position is behind them then.
+    pub(super) fn continues_with(&mut self, mut data: &[u8]) -> Result<bool, Error> {
+        while !data.is_empty() {
+            let stored = self.current_chunk()?;
+            let (next, rest) = data.split_at(stored.len().min(data.len()));
+            if next.is_empty() || stored.get(..next.len()) != Some(next) {
                 return Ok(false);
             }
-            if len == 0 {
-                return Ok(true);
-            }
-            self.position += len as u64;
+            self.position += next.len() as u64;
+            data = rest;
         }
+        Ok(true)
+    }
+
+    /// Whether the position is the end, which is proved.
+    pub(super) fn is_at_end(&mut self) -> Result<bool, Error> {
+        Ok(self.current_chunk()?.is_empty())
     }
 
     /// What is left of the chunk at the position; nothing at the end.
@@ -171,20 +177,6 @@ fn sealed_len(opener: &RangeOpener, chunks: &Range<u64>) -> usize {
         let whole = usize::try_from(last - chunks.start).unwrap_or(usize::MAX);
         whole.saturating_mul(SEALED_CHUNK_LEN).saturating_add(opener.chunk_len(last) + TAG_LEN)
     })
-}
-
-/// Fills `buffer` as far as `source` goes.
-fn read_full(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(len) => filled += len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 impl Read for RecordReader {

@@ -2,15 +2,18 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::Record;
 use super::feed::{Feed, failed_before};
+use super::repeat::Repeat;
 use crate::cobblestone::{CHUNK_LEN, Sealer};
 use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
 use crate::record::Header;
-use crate::storage::Upload;
+use crate::storage::{Storage, Upload};
 
 /// Sealed bytes that are gathered before the storage gets them.
 const GATHER_LEN: usize = 256 << 10;
@@ -21,18 +24,43 @@ const GATHER_LEN: usize = 256 << 10;
 /// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
 #[must_use = "a record that is not finished is not there"]
 pub struct RecordWriter {
-    feed: Feed,
-    sealer: Sealer,
+    sink: Sink,
     key: RecordKey,
-    sealed: Vec<u8>,
     len: u64,
+    /// The record, where its key is the caller's, so that the write may repeat another.
+    repeatable: Option<(Arc<dyn Storage>, Record<'static>)>,
+}
+
+/// Where the data goes.
+enum Sink {
+    /// Into a new record.
+    Seal {
+        feed: Feed,
+        sealer: Sealer,
+        sealed: Vec<u8>,
+    },
+    /// Beside the record that an earlier write under the same key stored.
+    Compare(Repeat),
+    Failed,
 }
 
 impl RecordWriter {
     pub(super) fn new(upload: Box<dyn Upload>, key: RecordKey, header: Header, context: &[u8]) -> Result<Self, Error> {
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(key.expose_bytes(), context, &mut sealed)?;
-        Ok(Self { feed: Feed::new(upload), sealer, key, sealed, len: 0 })
+        let sink = Sink::Seal { feed: Feed::new(upload), sealer, sealed };
+        Ok(Self { sink, key, len: 0, repeatable: None })
+    }
+
+    /// A writer that repeats an earlier write under `key`.
+    pub(super) fn repeat(repeat: Repeat, key: RecordKey) -> Self {
+        Self { sink: Sink::Compare(repeat), key, len: 0, repeatable: None }
+    }
+
+    /// The key is the caller's: the same write may be under way elsewhere.
+    pub(super) fn repeatable(mut self, storage: &Arc<dyn Storage>, record: Record<'_>) -> Self {
+        self.repeatable = Some((Arc::clone(storage), record.into_owned()));
+        self
     }
 
     /// The key that will open the record: here to be written down before [`finish`](Self::finish), so that no crash
@@ -52,13 +80,26 @@ impl RecordWriter {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where somebody else was faster, [`Error::InvalidArgument`] where
-    /// an earlier write failed, and those of the storage.
-    pub fn finish(mut self) -> Result<RecordKey, Error> {
-        let mut upload = self.feed.finish()?;
-        self.sealer.finish(&mut self.sealed)?;
-        upload.write(&self.sealed)?;
-        upload.commit()?;
+    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where somebody else was faster; [`Error::Busy`] where that was a
+    /// write under the same key: repeat this one; [`Error::InvalidArgument`] where an earlier write failed; and those of
+    /// the storage.
+    pub fn finish(self) -> Result<RecordKey, Error> {
+        match self.sink {
+            Sink::Seal { feed, sealer, mut sealed } => {
+                let mut upload = feed.finish()?;
+                sealer.finish(&mut sealed)?;
+                upload.write(&sealed)?;
+                upload.commit().map_err(|error| match (error.into(), self.repeatable) {
+                    (error @ (Error::AlreadyExists | Error::Conflict), Some((storage, record))) => {
+                        let repeat = Repeat::find(&storage, &record, &self.key, || Error::Conflict);
+                        if matches!(repeat, Ok(Some(_))) { Error::Busy } else { error }
+                    }
+                    (error, _) => error,
+                })?;
+            }
+            Sink::Compare(repeat) => repeat.finish()?,
+            Sink::Failed => return Err(failed_before()),
+        }
         Ok(self.key)
     }
 
@@ -76,18 +117,19 @@ impl RecordWriter {
     }
 
     fn write_piece(&mut self, data: &[u8]) -> Result<(), Error> {
-        if let Feed::Failed = self.feed {
-            return Err(failed_before());
+        let outcome = match &mut self.sink {
+            Sink::Seal { feed, sealer, sealed } => sealer
+                .update(data, sealed)
+                .map_err(Error::from)
+                .and_then(|()| if sealed.len() >= GATHER_LEN { feed.write(sealed) } else { Ok(()) }),
+            Sink::Compare(repeat) => repeat.write(data),
+            Sink::Failed => return Err(failed_before()),
+        };
+        match outcome {
+            Ok(()) => self.len = self.len.saturating_add(data.len() as u64),
+            Err(_) => self.sink = Sink::Failed,
         }
-        if let Err(error) = self.sealer.update(data, &mut self.sealed) {
-            self.feed = Feed::Failed;
-            return Err(error.into());
-        }
-        if self.sealed.len() >= GATHER_LEN {
-            self.feed.write(&mut self.sealed)?;
-        }
-        self.len = self.len.saturating_add(data.len() as u64);
-        Ok(())
+        outcome
     }
 }
 

@@ -72,7 +72,8 @@ class Key:
 
     @staticmethod
     def from_text(text: str) -> Key:
-        """Read a key from its text, ``srk1`` and 58 more characters.
+        """Read a key from its text, ``srk1`` and 58 more characters. A byte order mark before it and
+        white space around it are left out, so that the text of a key file can be given as it is.
 
         :raises InvalidKeyError: The text has a typo, or is no such key at all.
         """
@@ -115,7 +116,8 @@ class IndexKey:
 
     @staticmethod
     def from_text(text: str) -> IndexKey:
-        """Read a key from its text, ``srx1`` and 58 more characters.
+        """Read a key from its text, ``srx1`` and 58 more characters. A byte order mark before it and
+        white space around it are left out, so that the text of a key file can be given as it is.
 
         :raises InvalidKeyError: The text has a typo, or is no such key at all.
         """
@@ -169,6 +171,9 @@ class Strongroom:
         The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
         succeeds.
 
+        Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+        attacker who can write to the storage can put the older one back, and it opens under that key.
+
         :raises AlreadyExistsError: Another record has this id.
         """
 
@@ -205,7 +210,7 @@ class Strongroom:
 
     def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
         """Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
-        repeated after a lost reply.
+        repeated after a lost reply. The new key must never have sealed an earlier version of this record.
 
         :raises InvalidArgumentError: Both keys are one.
         """
@@ -270,9 +275,11 @@ class Strongroom:
         """
 
     def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
-        """The same under a key that the caller made and wrote down.
+        """The same under a key that the caller made and wrote down. As with :meth:`store_with_key`, the write may be
+        repeated with the same data, and the key must never have sealed an earlier version of this record.
 
-        :raises AlreadyExistsError: A record has this id.
+        :raises AlreadyExistsError: Another record has this id. Finishing the record may raise this, too.
+        :raises BusyError: While finishing: the same write was under way elsewhere. Repeat it.
         """
 
     def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
@@ -284,7 +291,8 @@ class Strongroom:
         """
 
     def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
-        """The same under a new key that the caller made and wrote down.
+        """The same under a new key that the caller made and wrote down. The write may be repeated with the same data. The
+        key must never have sealed an earlier version of this record.
 
         :raises InvalidArgumentError: Both keys are one.
         """

@@ -1,7 +1,6 @@
 //! Data of any length, as bytes, in constant memory.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
 
 use axum::response::Response;
 use base64ct::{Base64UrlUnpadded, Encoding};
@@ -9,7 +8,6 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{Records, hand_out};
@@ -44,112 +42,44 @@ pub(super) fn of_reader(error: io::Error) -> Error {
     error.downcast().unwrap_or_else(|error| Error::Internal(error.into()))
 }
 
-/// Where a body goes: into a record, or, where a request is repeated, beside the one that is there.
-enum Sink {
-    Write(RecordWriter),
-    Compare(RecordReader),
-}
-
-impl Sink {
-    fn store(records: &Records, id: &[u8], key: Option<&RecordKey>) -> Result<Self, Error> {
-        let Some(key) = key else { return records.store.create_record(id).map(Self::Write) };
-        match records.store.create_record_with_key(id, key) {
-            Err(Error::AlreadyExists) => {
-                records.store.open_record(id, key).map(Self::Compare).map_err(|error| match error {
-                    Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_) => Error::AlreadyExists,
-                    Error::NotFound => Error::Conflict,
-                    error => error,
-                })
-            }
-            writer => writer.map(Self::Write),
-        }
-    }
-
-    fn replace(records: &Records, id: &[u8], old: &RecordKey, new: Option<&RecordKey>) -> Result<Self, Error> {
-        let Some(new) = new else { return records.store.replace_record(id, old).map(Self::Write) };
-        match records.store.replace_record_with_key(id, old, new) {
-            Err(Error::WrongKey) => records.store.open_record(id, new).map(Self::Compare),
-            // Replaced just now: perhaps by the same request.
-            Err(Error::Conflict) => records.store.open_record(id, new).map(Self::Compare).map_err(|_| Error::Conflict),
-            writer => writer.map(Self::Write),
-        }
-    }
-
-    /// The next bytes; those that are not what is there are as good as another record.
-    fn push(&mut self, piece: &[u8], differs: fn() -> Error) -> Result<(), Error> {
-        match self {
-            Self::Write(writer) => writer.write_all(piece).map_err(of_reader),
-            Self::Compare(reader) => {
-                let mut there = Zeroizing::new(vec![0; piece.len()]);
-                reader.read_exact(&mut there).map_err(|error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => differs(),
-                    _ => of_reader(error),
-                })?;
-                if bool::from(there.ct_eq(piece)) { Ok(()) } else { Err(differs()) }
-            }
-        }
-    }
-
-    /// The end: the record's key.
-    fn finish(self, records: &Records, target: Target) -> Result<RecordKey, Problem> {
-        match self {
-            Self::Write(writer) => {
-                writer.finish().map_err(|error| records.too_late(error, &target.id, target.key.as_ref()))
-            }
-            Self::Compare(mut reader) => match (reader.read(&mut [0]).map_err(of_reader)?, target.key) {
-                (0, Some(key)) => Ok(key),
-                _ => Err((target.differs)().into()),
-            },
-        }
-    }
-}
-
 pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let target = Target { id, key, differs: || Error::AlreadyExists, status: StatusCode::CREATED };
-    receive(&mut call, target, |records, target| Sink::store(records, &target.id, target.key.as_ref())).await
+    let start = move |records: &Records| match &key {
+        Some(key) => records.store.create_record_with_key(&id, key),
+        None => records.store.create_record(&id),
+    };
+    receive(&mut call, StatusCode::CREATED, start).await
 }
 
 pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
     let (id, old, key) = (call.id()?, call.needed_key()?, call.key(&STRONGROOM_NEW_KEY)?);
-    let target = Target { id, key, differs: || Error::WrongKey, status: StatusCode::OK };
-    let open = move |records: &Records, target: &Target| {
-        records.hide(Sink::replace(records, &target.id, &old, target.key.as_ref()), &target.id, &old)
+    let start = move |records: &Records| {
+        let writer = match &key {
+            Some(key) => records.store.replace_record_with_key(&id, &old, key),
+            None => records.store.replace_record(&id, &old),
+        };
+        records.hide(writer, &id, &old)
     };
-    receive(&mut call, target, open).await
+    receive(&mut call, StatusCode::OK, start).await
 }
 
-/// What a body is to become.
-struct Target {
-    id: Vec<u8>,
-    /// The caller's own key for it.
-    key: Option<RecordKey>,
-    /// What it means that a repeated request's body is another.
-    differs: fn() -> Error,
-    status: StatusCode,
-}
-
-/// Takes the body into the sink that `open` gives, and hands out the key.
+/// Takes the body into the writer that `start` gives, and hands out the key.
 async fn receive(
     call: &mut Call<Records>,
-    target: Target,
-    open: impl FnOnce(&Records, &Target) -> Result<Sink, Error> + Send + 'static,
+    status: StatusCode,
+    start: impl FnOnce(&Records) -> Result<RecordWriter, Error> + Send + 'static,
 ) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
     // Nothing is begun for who sends nothing.
     let mut piece = call.body.piece(most).await?;
-    let differs = target.differs;
-    let open = call.run_with_key(move |records| open(records, &target).map(|sink| (sink, target)));
-    let (sink, target) = open.await?;
-    let mut sink = call.shared.threads.guard(sink);
+    let writer = call.run_with_key(start).await?;
+    let mut writer = call.shared.threads.guard(writer);
     while !piece.is_empty() {
-        (sink, ()) = sink.with(move |sink| sink.push(&piece, differs)).await?;
+        (writer, ()) = writer.with(move |writer| writer.write_all(&piece).map_err(of_reader)).await?;
         piece = call.body.piece(most).await?;
     }
-    let records = Arc::clone(&call.backend);
-    let status = target.status;
-    let key = sink.end(move |sink| sink.finish(&records, target)).await??;
+    let key = writer.end(RecordWriter::finish).await??;
     Ok(hand_out(status, &key))
 }
 

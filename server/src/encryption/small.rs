@@ -122,11 +122,11 @@ pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem
     let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
     let new_key = request.new_key;
     let key = call.run_with_key(move |records| {
-        let Some(new) = new_key else { return Ok(records.hide(records.store.replace(&id, &key, data), &id, &key)?) };
-        match records.hide(records.store.replace_with_key(&id, &key, &new, data), &id, &key) {
-            Ok(()) => Ok(new),
-            Err(error) => Err(records.too_late(error, &id, Some(&new))),
-        }
+        let outcome = match new_key {
+            Some(new) => records.store.replace_with_key(&id, &key, &new, data).map(|()| new),
+            None => records.store.replace(&id, &key, data),
+        };
+        records.hide(outcome, &id, &key)
     });
     Ok(hand_out(StatusCode::OK, &key.await?))
 }
