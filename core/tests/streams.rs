@@ -360,6 +360,18 @@ fn a_long_record_that_is_replaced_meanwhile_is_never_mixed() {
     }
 }
 
+/// A storage that takes back each version while it is read is not asked for the whole record, and not for ever.
+#[test]
+fn a_version_that_is_always_gone_is_a_conflict() {
+    let (store, inner) = memory_store();
+    let key = store.store("id", pattern(3_000_000)).unwrap();
+    let storage = Arc::new(Intercepted::without_parts(inner));
+    let store = open_over(Arc::clone(&storage));
+    assert!(matches!(store.retrieve("id", &key).unwrap_err(), Error::Conflict));
+    assert!(matches!(store.retrieve_into("id", &key, &mut [0; 10]).unwrap_err(), Error::Conflict));
+    assert_eq!(storage.bytes_read(), 0);
+}
+
 /// Gives some bytes, then fails.
 struct Failing(usize);
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use zeroize::{Zeroize, Zeroizing};
 
+use super::MOST_UNPROVED;
 use super::fetch::{Fetcher, Source};
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
 use crate::cores;
@@ -17,8 +18,6 @@ const PART_CHUNKS: usize = 16;
 const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
 /// Bytes below which one core fetches and opens a record as fast as several.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { cores::WORTH_SHARING };
-/// The longest data for which memory is asked on the word of a storage, before the length is proved.
-const MOST_UNPROVED: u64 = 16 << 20;
 
 /// A record, read from any place in constant memory.
 ///

@@ -1,5 +1,5 @@
 //! A storage that counts and misbehaves: something happens before a `put` or after a long record was found, a `get` gives
-//! what somebody made up, each record is long, an upload fails at one of its writes.
+//! what somebody made up, each record is long, none of its parts is there, an upload fails at one of its writes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +15,7 @@ pub(crate) struct Intercepted {
     after_long: Mutex<Option<Event>>,
     served: Mutex<Option<Vec<u8>>>,
     all_are_long: bool,
+    has_no_parts: bool,
     uploads_fail_at: Option<usize>,
     bytes_read: AtomicUsize,
 }
@@ -23,8 +24,9 @@ impl Intercepted {
     /// Behaves until told otherwise.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
         let (before_put, after_long, served) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (all_are_long, uploads_fail_at, bytes_read) = (false, None, AtomicUsize::new(0));
-        Self { inner, before_put, after_long, served, all_are_long, uploads_fail_at, bytes_read }
+        let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
+        let bytes_read = AtomicUsize::new(0);
+        Self { inner, before_put, after_long, served, all_are_long, has_no_parts, uploads_fail_at, bytes_read }
     }
 
     /// Runs `event` once, before the first `put` reaches `inner`.
@@ -40,6 +42,11 @@ impl Intercepted {
     /// Calls each record long, so that it is read in parts.
     pub(crate) fn in_parts(inner: Arc<dyn Storage>) -> Self {
         Self { all_are_long: true, ..Self::hostile(inner) }
+    }
+
+    /// Calls each record long, and each part that of a version that is gone.
+    pub(crate) fn without_parts(inner: Arc<dyn Storage>) -> Self {
+        Self { has_no_parts: true, ..Self::in_parts(inner) }
     }
 
     /// Lets each upload fail at its `n`th write; the commit counts as one.
@@ -116,6 +123,9 @@ impl Storage for Intercepted {
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        if self.has_no_parts {
+            return Err(Error::Conflict);
+        }
         self.bytes_read.fetch_add(buffer.len(), Ordering::Relaxed);
         self.inner.read_at(locator, head, offset, buffer)
     }
