@@ -8,6 +8,10 @@ LIBRARY := target/libstrongroom
 VENV := target/python-venv
 WHEEL := target/python-wheel
 BENCH_VENV := target/bench-venv
+# Each version of cargo-deny has a folder of its own.
+DENY_VERSION := 0.20.2
+TOOLS := target/cargo-deny-$(DENY_VERSION)
+DENY := $(TOOLS)/bin/cargo-deny
 
 export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES
 
@@ -154,8 +158,17 @@ update-vectors: ## Write docs/vectors.json anew; a difference is a change of the
 	UPDATE=1 $(CARGO) test --quiet -p strongroom --all-features --lib vectors
 
 .PHONY: deny
-deny: ## Check the dependencies' licences, sources and advisories (needs cargo-deny)
-	$(CARGO) deny --all-features check
+deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories where their database can be reached
+	$(DENY) --all-features check bans licenses sources
+	@if said=$$(timeout 120 $(DENY) fetch db 2>&1); then \
+		$(DENY) --all-features check --disable-fetch advisories; \
+	else \
+		echo "advisories SKIPPED: their database cannot be reached: $$(echo "$$said" | tail -n 1)"; \
+	fi
+
+# It checks for seconds, and so is built without optimisation, once.
+$(DENY):
+	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --debug --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
 
 .PHONY: clean
 clean: ## Remove all that was built
