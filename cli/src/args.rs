@@ -106,7 +106,8 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The store: an SQLite database, or the address of a storage service, https://HOST:PORT or unix:PATH
+    /// The store: an SQLite database, or the address of a storage service, https://HOST:PORT or unix:PATH; `:memory:` is a
+    /// new store in memory, which ends with the program
     /// [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]

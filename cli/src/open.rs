@@ -80,6 +80,9 @@ fn endpoint(url: &str, remote: &Remote) -> Result<Endpoint, Failure> {
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
     let path = path_to_make(options)?;
+    if path.as_os_str() == ":memory:" {
+        return Ok(std::sync::Arc::new(strongroom::storage::MemoryStorage::new()));
+    }
     if path.to_str().is_some_and(Endpoint::is_url) {
         return Err(Failure::argument("a storage service keeps the records itself: --store is a path here"));
     }

@@ -181,3 +181,23 @@ fn systemd_is_told_when_it_listens() {
     assert!(child.wait().unwrap().success());
     assert!(!world.exists("socket"));
 }
+
+#[test]
+fn a_store_in_memory_leaves_no_file() {
+    let world = World::new();
+    let token = world.ok(&["token", "new", "--scopes", "store,retrieve,storage", "--tokens", "tokens"], "");
+    let bearer = format!("authorization: Bearer {}", token.trim());
+    let json = [bearer.as_str(), "content-type: application/json"];
+    let service = Service::start(&world, &["serve", "--store", ":memory:", "--tokens", "tokens"]);
+    let answer = service.send("POST /v1/store", &json, r#"{"id":"id","data":"AA=="}"#);
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    assert_eq!(service.stop(Signal::TERM).0, Some(0));
+    let service = Service::start(&world, &["serve-storage", "--store", ":memory:", "--tokens", "tokens"]);
+    let answer = service.send("GET /v1/stats", &json, "");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert_eq!(service.stop(Signal::TERM).0, Some(0));
+    world.ok(&["store", "--store", ":memory:", "--id", "id"], "data");
+    world.fail(19, &["retrieve", "--store", ":memory:", "--id", "id", "--key-file", "tokens"], "");
+    let names = std::fs::read_dir(world.folder.path()).unwrap();
+    assert_eq!(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["tokens"]);
+}

@@ -17,7 +17,7 @@ use crate::locator;
 use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
-use crate::storage::{Durability, SqliteStorage};
+use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 
 /// Opens a store with an index key, a durability or a storage of your choice.
 ///
@@ -67,6 +67,10 @@ impl Builder {
     }
 
     /// Uses the SQLite database at this path, and makes it where there is none.
+    ///
+    /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key unless
+    /// one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it. A file of that name is
+    /// `./:memory:`.
     #[cfg(feature = "sqlite")]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_path_buf());
@@ -88,6 +92,7 @@ impl Builder {
     }
 
     /// Opens the database only if it is there: a typo in a path does not make a new store, in which nothing is found.
+    /// `:memory:` is never there.
     #[cfg(feature = "sqlite")]
     pub fn must_exist(mut self) -> Self {
         self.must_exist = true;
@@ -121,6 +126,14 @@ impl Builder {
             #[cfg(feature = "remote")]
             (Some(path), None) if path.to_str().is_some_and(Endpoint::is_url) => {
                 Err(Error::InvalidArgument("an address of a service is no path: open it as an endpoint".into()))
+            }
+            (Some(path), None) if is_memory(&path) => {
+                if self.must_exist {
+                    let text = "a store in memory is always new: open `:memory:` without must_exist";
+                    return Err(Error::InvalidArgument(text.into()));
+                }
+                let index_key = given.map_or_else(IndexKey::generate, Ok)?;
+                open(Arc::new(MemoryStorage::new()), &index_key)
             }
             (Some(path), None) => {
                 let make = if self.must_exist { SqliteStorage::open_existing } else { SqliteStorage::open };
@@ -166,6 +179,12 @@ impl Builder {
         }
         Ok(storage)
     }
+}
+
+/// Whether `path` is SQLite's name for a database in memory.
+#[cfg(feature = "sqlite")]
+fn is_memory(path: &Path) -> bool {
+    path.as_os_str() == ":memory:"
 }
 
 fn needs_index_key() -> Error {

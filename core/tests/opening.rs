@@ -304,6 +304,29 @@ fn every_name_is_a_file() {
     }
 }
 
+#[test]
+fn a_store_in_memory_leaves_no_file() {
+    let key = {
+        let store = Strongroom::open(":memory:").unwrap();
+        let key = store.store("id", "data").unwrap();
+        assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+        assert!(!Strongroom::open(":memory:").unwrap().contains("id").unwrap(), "each is a store of its own");
+        key
+    };
+    // An index key and a durability may be given, as for the database that it stands for.
+    let (_folder, path) = folder();
+    fs::write(&path, &*index_key().to_text()).unwrap();
+    let builder = || Strongroom::builder().path(":memory:").durability(Durability::Relaxed);
+    for builder in [builder().index_key(index_key()), builder().index_key_file(&path)] {
+        assert_error(builder.open().unwrap().retrieve("id", &key).map(|_| unreachable!()), "NotFound", "");
+    }
+    assert_error(builder().index_key_file(sidecar(&path)).open(), "IndexKeyMissing", "");
+    assert_error(builder().must_exist().open(), "InvalidArgument", "always new");
+    for name in [":memory:", ":memory:.index-key", ":memory:-wal", ":memory:.uploads"] {
+        assert!(!Path::new(name).exists(), "{name}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_in_the_databases_place_is_refused() {
