@@ -143,6 +143,9 @@ typedef enum {
     STRONGROOM_INVALID_ARGUMENT = 19,
     /// The record is past its time. No function of this version gives it one.
     STRONGROOM_EXPIRED = 20,
+    /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    /// Nothing was changed.
+    STRONGROOM_ACCESS_DENIED = 21,
     /// A fault that is not the caller's.
     STRONGROOM_INTERNAL = 99,
 } strongroom_status;

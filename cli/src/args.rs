@@ -18,13 +18,14 @@ Examples:
     strongroom store --server https://strongroom.example:8420 --token-file token --id report report.pdf
 
 Exit status:
-  0   success                   7   unsupported          14  input or output failed
-  1   no such record            8   too large            15  outcome of a write unknown
-  2   record exists already     9   other index key      16  an earlier write failed
-  3   wrong key                 10  index key missing    19  invalid argument
-  4   record altered            11  changed meanwhile    20  record expired
-  5   not a key                 12  storage busy         64  wrong usage
-  6   invalid id                13  storage full         99  internal fault";
+  0   success                   8   too large                 16  an earlier write failed
+  1   no such record            9   other index key           19  invalid argument
+  2   record exists already     10  index key missing         20  record expired
+  3   wrong key                 11  changed meanwhile         21  access denied
+  4   record altered            12  storage busy              64  wrong usage
+  5   not a key                 13  storage full              99  internal fault
+  6   invalid id                14  input or output failed
+  7   unsupported               15  outcome of a write unknown";
 
 const STORE_EXAMPLES: &str = "\
 Examples:

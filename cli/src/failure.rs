@@ -102,6 +102,9 @@ impl Failure {
             }
             Self::Strongroom(Error::WrongKey) => Some("a replaced record opens under its new key alone"),
             Self::Strongroom(Error::IndexKeyMismatch) => Some("name the file with the store's own by --index-key-file"),
+            Self::Strongroom(Error::AccessDenied(_)) => Some(
+                "name the file with a token by --token-file; a token of this service has the scope for this command",
+            ),
             Self::Usage(_) => Some("`strongroom --help` and `strongroom COMMAND --help` tell more"),
             _ => None,
         }

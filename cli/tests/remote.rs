@@ -81,9 +81,9 @@ fn a_unix_socket_and_a_token() {
     world.ok(&["store", "--server", &listen, "--token-file", "token", "--id", ID, "--key-out", "key"], DATA);
     let retrieve = ["retrieve", "--server", &listen, "--id", ID, "--key-file", "key"];
     assert_eq!(world.ok(&[&retrieve[..], &["--token-file", "token"]].concat(), ""), DATA);
-    let failed = world.fail(14, &retrieve, "");
-    assert!(failed.contains("a valid token is needed"), "{failed}");
-    let failed = world.fail(14, &["erase", "--server", &listen, "--token-file", "token", "--id", ID, "--yes"], "");
+    let failed = world.fail(21, &retrieve, "");
+    assert!(failed.contains("a valid token is needed") && failed.contains("--token-file"), "{failed}");
+    let failed = world.fail(21, &["erase", "--server", &listen, "--token-file", "token", "--id", ID, "--yes"], "");
     assert!(failed.contains("scope"), "{failed}");
     world.fail(14, &[&retrieve[..], &["--token-file", "none"]].concat(), "");
     assert_eq!(server.stop(Signal::TERM).0, Some(0));

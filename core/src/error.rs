@@ -90,6 +90,10 @@ pub enum Error {
     /// The record is past its time.
     #[error("the record has expired")]
     Expired,
+    /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    /// Nothing was changed.
+    #[error("access is denied: give credentials that are valid there and have the right to do this")]
+    AccessDenied(#[source] Source),
     /// A fault that is not the caller's.
     #[error("an internal fault: please report it")]
     Internal(#[source] Source),
@@ -138,6 +142,7 @@ impl Error {
             Self::Closed => (18, "Closed"),
             Self::InvalidArgument(_) => (19, "InvalidArgument"),
             Self::Expired => (20, "Expired"),
+            Self::AccessDenied(_) => (21, "AccessDenied"),
             Self::Internal(_) => (99, "Internal"),
         }
     }
@@ -178,6 +183,7 @@ impl From<Error> for io::Error {
             Error::TooLarge => ErrorKind::FileTooLarge,
             Error::Busy => ErrorKind::ResourceBusy,
             Error::StorageFull => ErrorKind::StorageFull,
+            Error::AccessDenied(_) => ErrorKind::PermissionDenied,
             _ => ErrorKind::Other,
         };
         Self::new(kind, error)
@@ -200,6 +206,7 @@ impl From<storage::Error> for Error {
             storage::Error::Poisoned => Self::Poisoned,
             storage::Error::Forked => Self::Forked,
             storage::Error::Closed => Self::Closed,
+            storage::Error::AccessDenied(source) => Self::AccessDenied(source),
         }
     }
 }

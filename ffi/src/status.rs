@@ -55,6 +55,9 @@ pub enum strongroom_status {
     STRONGROOM_INVALID_ARGUMENT = 19,
     /// The record is past its time. No function of this version gives it one.
     STRONGROOM_EXPIRED = 20,
+    /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    /// Nothing was changed.
+    STRONGROOM_ACCESS_DENIED = 21,
     /// A fault that is not the caller's.
     STRONGROOM_INTERNAL = 99,
 }
@@ -62,7 +65,7 @@ pub enum strongroom_status {
 use strongroom_status::*;
 
 /// Each status with its name and its text.
-const STATUSES: [(strongroom_status, &CStr, &CStr); 22] = [
+const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
     (STRONGROOM_OK, c"Ok", c"success"),
     (STRONGROOM_NOT_FOUND, c"NotFound", c"there is no record under this id"),
     (
@@ -104,6 +107,11 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 22] = [
     (STRONGROOM_CLOSED, c"Closed", c"the store is closed"),
     (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of them, cannot be"),
     (STRONGROOM_EXPIRED, c"Expired", c"the record has expired"),
+    (
+        STRONGROOM_ACCESS_DENIED,
+        c"AccessDenied",
+        c"access is denied: give credentials that are valid there and have the right to do this",
+    ),
     (STRONGROOM_INTERNAL, c"Internal", c"an internal fault: please report it"),
 ];
 

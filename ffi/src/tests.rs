@@ -281,6 +281,7 @@ fn statuses_are_the_errors() {
         Closed,
         InvalidArgument("it".into()),
         Expired,
+        AccessDenied(source()),
         Internal(source()),
     ];
     for error in errors {
@@ -301,7 +302,7 @@ fn statuses_are_the_errors() {
         let more = filled(Some(&error));
         assert!(message(&more).starts_with(&error.to_string()));
         assert_eq!(
-            matches!(error, Storage(_) | Indeterminate(_) | Internal(_)),
+            matches!(error, Storage(_) | Indeterminate(_) | AccessDenied(_) | Internal(_)),
             message(&more).ends_with(": the source")
         );
     }

@@ -26,7 +26,7 @@ def class_name(name: str) -> str:
 def test_the_set_is_the_librarys() -> None:
     source = (ROOT / "core/src/error.rs").read_text()
     expected = {class_name(name): int(code) for code, name in re.findall(r'=> \((\d+), "(\w+)"\)', source)}
-    assert len(expected) == 21
+    assert len(expected) == 22
     found = {name: error.code for name, error in CLASSES.items() if name != "StrongroomError"}
     assert found == expected
 
@@ -34,7 +34,7 @@ def test_the_set_is_the_librarys() -> None:
 def test_the_documentations_table() -> None:
     table = (ROOT / "python/docs/errors.rst").read_text()
     rows = re.findall(r"^   \* - (\d+)\n     - :exc:`~strongroom\.(\w+)`(?:, :exc:`(\w+)`)?$", table, re.MULTILINE)
-    builtin = (KeyError, ValueError, TimeoutError, OSError)
+    builtin = (KeyError, ValueError, TimeoutError, PermissionError, OSError)
     expected = {
         name: (error.code, next((base.__name__ for base in builtin if issubclass(error, base)), ""))
         for name, error in CLASSES.items()

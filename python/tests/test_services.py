@@ -121,8 +121,10 @@ def test_index_keys(service: Service, tmp_path: Path) -> None:
 
 def test_tokens(service: Service, tmp_path: Path) -> None:
     for token in (None, service.other_token):
-        with pytest.raises(strongroom.StorageError, match="token") as caught:
+        with pytest.raises(strongroom.AccessDeniedError, match="token") as caught:
             service.open(token=token)
+        assert caught.value.code == 21
+        assert isinstance(caught.value, PermissionError)
         assert service.other_token not in str(caught.value)
     file = tmp_path / "token"
     file.write_text(service.token + "\n")
@@ -140,8 +142,11 @@ def test_certificates(service: Service, tmp_path: Path) -> None:
     certificates.write(tmp_path)
     without = {"authorities": service.folder / "authority.pem"}
     theirs = {**service.tls, "client_certificate": (tmp_path / "client.pem", tmp_path / "client.key")}
-    for wrong in ({}, without, theirs, {**service.tls, "authorities": tmp_path / "authority.pem"}):
-        with pytest.raises(strongroom.StrongroomError):
+    for wrong in (without, theirs):
+        with pytest.raises(strongroom.AccessDeniedError, match="client's certificate"):
+            service.open(service.https, timeout=1, **wrong)
+    for wrong in ({}, {**service.tls, "authorities": tmp_path / "authority.pem"}):
+        with pytest.raises(strongroom.StorageError):
             service.open(service.https, timeout=1, **wrong)
     with pytest.raises(strongroom.InvalidArgumentError, match="https"):
         service.open(**service.tls)

@@ -47,16 +47,20 @@ impl Problem {
         Self { detail: detail.into(), ..Self::new(status, &Error::Busy) }
     }
 
+    fn denied(status: StatusCode, detail: &'static str) -> Self {
+        Self { detail: detail.into(), ..Self::new(status, &Error::AccessDenied("".into())) }
+    }
+
     pub(crate) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::argument(StatusCode::BAD_REQUEST, detail)
     }
 
     pub(crate) fn unauthorized() -> Self {
-        Self::argument(StatusCode::UNAUTHORIZED, "a valid token is needed: Authorization: Bearer srt1...")
+        Self::denied(StatusCode::UNAUTHORIZED, "a valid token is needed: Authorization: Bearer srt1...")
     }
 
     pub(crate) fn forbidden() -> Self {
-        Self::argument(StatusCode::FORBIDDEN, "the token has not the scope that this needs")
+        Self::denied(StatusCode::FORBIDDEN, "the token has not the scope that this needs")
     }
 
     pub(crate) fn too_many_wrong_tokens() -> Self {
@@ -117,6 +121,8 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::NotFound | Error::WrongKey => return Self::not_found(),
+            // It is this service that the storage denies access, and not the client.
+            Error::AccessDenied(_) => return Error::Storage(error.into()).into(),
             Error::InvalidKey(_) | Error::InvalidId | Error::InvalidArgument(_) => StatusCode::BAD_REQUEST,
             Error::AlreadyExists | Error::Conflict | Error::IndexKeyMismatch => StatusCode::CONFLICT,
             Error::Expired => StatusCode::GONE,
@@ -190,7 +196,7 @@ mod tests {
     #[test]
     fn each_error_has_the_status_of_the_protocol() {
         let argument = || Error::InvalidArgument("x".into());
-        let errors: [(u16, Error); 21] = [
+        let errors: [(u16, Error); 22] = [
             (404, Error::NotFound),
             (409, Error::AlreadyExists),
             (404, Error::WrongKey),
@@ -211,10 +217,15 @@ mod tests {
             (500, Error::Closed),
             (400, argument()),
             (410, Error::Expired),
+            (500, Error::AccessDenied("secret".into())),
             (500, Error::Internal("secret".into())),
         ];
         for (status, error) in errors {
-            let code = if matches!(error, Error::WrongKey) { 1 } else { error.code() };
+            let code = match error {
+                Error::WrongKey => 1,
+                Error::AccessDenied(_) => 14, // the service's own right, not the client's
+                _ => error.code(),
+            };
             let problem = Problem::from(error);
             assert_eq!((problem.status.as_u16(), problem.code), (status, code));
             let retry = problem.into_response().headers().contains_key(RETRY_AFTER);

@@ -210,12 +210,13 @@ fn tokens_are_shown() {
     let key = store.store("id", b"data").unwrap();
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
     let error = store.erase("id").unwrap_err();
+    assert!(matches!(error, Error::AccessDenied(_)));
     assert!(error.full_message().contains("scope"), "{}", error.full_message());
     let written = folder.path().join("token");
     std::fs::write(&written, token + "\n").unwrap();
     assert_eq!(Client::open(&endpoint.clone().token_file(&written)).unwrap().retrieve("id", &key).unwrap(), b"data");
     let error = Client::open(&endpoint).unwrap().retrieve("id", &key).unwrap_err();
-    assert!(matches!(error, Error::Storage(_)));
+    assert!(matches!(error, Error::AccessDenied(_)));
     assert!(error.full_message().contains("token"), "{}", error.full_message());
 }
 

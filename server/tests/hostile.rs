@@ -277,7 +277,7 @@ fn tokens_have_scopes() {
         for token in [&store, &retrieve, &erase, &storage] {
             let answer = send(path, token);
             match (token == scope, path) {
-                (false, _) => answer.is_problem(403, 19, "InvalidArgument"),
+                (false, _) => answer.is_problem(403, 21, "AccessDenied"),
                 (true, "/v1/stats") => answer.is(200),
                 (true, _) => answer.is_problem(400, 19, "InvalidArgument"),
             }
@@ -287,10 +287,10 @@ fn tokens_have_scopes() {
         server.send(&format!("GET {open}"), &[], b"").is(200);
     }
     let without = server.json("/v1/stats", &json!({}));
-    without.is_problem(401, 19, "InvalidArgument");
+    without.is_problem(401, 21, "AccessDenied");
     assert_eq!(without.header("www-authenticate"), Some("Bearer"));
     for _ in 0..3 {
-        send("/v1/stats", &format!("{erase}q")).is_problem(401, 19, "InvalidArgument");
+        send("/v1/stats", &format!("{erase}q")).is_problem(401, 21, "AccessDenied");
     }
     let limited = send("/v1/stats", "srt1wrong");
     limited.is_problem(429, 12, "Busy");
@@ -300,7 +300,7 @@ fn tokens_have_scopes() {
     let service = storage_with(Arc::new(MemoryStorage::new()), &config);
     let stats = |token| service.send("GET /v1/stats", &[("authorization", &format!("bearer {token}"))], b"");
     stats(&storage).is(200);
-    stats(&erase).is_problem(403, 19, "InvalidArgument");
+    stats(&erase).is_problem(403, 21, "AccessDenied");
 }
 
 #[test]

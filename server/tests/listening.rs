@@ -161,20 +161,28 @@ fn the_library_proves_the_server_and_itself() {
 
     let other = write("other.pem", &Certificates::new().authority);
     let elsewhere = Endpoint::new(&format!("https://127.0.0.1:{}", server.address.port())).unwrap();
-    for (refused, reason) in [
-        (endpoint.clone().authorities(&other), "certificate"),
-        (Endpoint::new(&place).unwrap().client_certificate(&certificate, &key), "certificate"), // the system's authorities
-        (Endpoint::new(&place).unwrap().authorities(&authority), "client's certificate"),       // without one
-        (elsewhere.authorities(&authority).client_certificate(&certificate, &key), "certificate"), // another name
+    for refused in [
+        endpoint.clone().authorities(&other),
+        Endpoint::new(&place).unwrap().client_certificate(&certificate, &key), // the system's authorities
+        elsewhere.authorities(&authority).client_certificate(&certificate, &key), // another name
     ] {
-        let error = strongroom::Error::from(stats(refused).unwrap_err()).full_message();
-        assert!(error.contains(reason), "{error}");
+        let error = strongroom::Error::from(stats(refused).unwrap_err());
+        assert!(matches!(error, strongroom::Error::Storage(_)), "{error:?}");
+        assert!(error.full_message().contains("certificate"), "{error:?}");
+    }
+    let theirs = Certificates::new().client;
+    let theirs = [write("other-client.pem", &theirs.0), write("other-client.key", &theirs.1)];
+    let without = Endpoint::new(&place).unwrap().authorities(&authority);
+    for denied in [without.clone(), without.client_certificate(&theirs[0], &theirs[1])] {
+        let error = strongroom::Error::from(stats(denied).unwrap_err());
+        assert!(matches!(error, strongroom::Error::AccessDenied(_)), "{error:?}");
+        assert!(error.full_message().contains("client's certificate"), "{error:?}");
     }
     // A write that was refused so has not been done, and that is known.
     let stranger = Endpoint::new(&place).unwrap().authorities(&authority).timeout(Duration::from_secs(5));
     let stranger = RemoteStorage::open(&stranger).unwrap();
     let outcome = stranger.put(&Locator::from_bytes([1; 32]), &[1; 100], PutMode::Create);
-    assert!(matches!(outcome, Err(strongroom::storage::Error::Backend(_))), "{outcome:?}");
+    assert!(matches!(outcome, Err(strongroom::storage::Error::AccessDenied(_))), "{outcome:?}");
     let mixed = endpoint.client_certificate(&authority, &key);
     assert!(matches!(RemoteStorage::open(&mixed), Err(InvalidEndpoint::Tls(_))));
 }

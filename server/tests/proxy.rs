@@ -128,7 +128,7 @@ fn a_refusal_does_not_undo_what_was_done_before() {
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
     const BUSY_IN_CHUNKS: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\n\
         transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n";
-    const WITHOUT_TOKEN: &str = "HTTP/1.1 401 Unauthorized\r\nstrongroom-code: 19\r\ncontent-length: 0\r\n\r\n";
+    const WITHOUT_TOKEN: &str = "HTTP/1.1 401 Unauthorized\r\nstrongroom-code: 21\r\ncontent-length: 0\r\n\r\n";
     in_parallel(&with_kinds(WRITES.into_iter().chain([Op::Delete])), |way, _, op| {
         let (op, client) = (*op, way.client(2 * QUICK));
         for answer in [BUSY, BUSY_IN_CHUNKS, WITHOUT_TOKEN].map(Fault::Answer) {
@@ -136,7 +136,7 @@ fn a_refusal_does_not_undo_what_was_done_before() {
             assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
             // The control: where none was lost, nothing was done.
             let outcome = way.check(&*client, op, Plan::from_write([], answer));
-            assert!(matches!(outcome, Err(Error::Busy | Error::Storage(_))), "{op:?}: {outcome:?}");
+            assert!(matches!(outcome, Err(Error::Busy | Error::AccessDenied(_))), "{op:?}: {outcome:?}");
         }
         let outcome = way.check(&*client, op, Plan::from_write([Fault::Vanish], Fault::None));
         assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");

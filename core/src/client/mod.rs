@@ -332,6 +332,7 @@ fn of_read(failure: Failure) -> Error {
 
 fn of_write(failure: Failure) -> Error {
     match failure {
+        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
         Failure::Problem(problem) => match problem.code {
             Problem::NOT_FOUND => Error::NotFound,
             2 => Error::AlreadyExists,
@@ -351,6 +352,7 @@ fn of_write(failure: Failure) -> Error {
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
+        Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // It has succeeded, or what stands between says so.
         Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),

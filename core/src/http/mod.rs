@@ -55,8 +55,11 @@ pub(crate) enum Failure {
     Problem(Problem),
     /// The service was not reached: nothing was done.
     NotSent(Source),
-    /// Who answered there is not the service, or does not take us for its client: nothing was done, and will not be.
+    /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
     Untrusted(Source),
+    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry will
+    /// not help.
+    Denied(Source),
     /// The service may have been reached, and what it did is not known.
     Lost(Source),
     /// The answer is more than was asked for, or does not fit in memory.
@@ -77,7 +80,7 @@ pub(crate) struct TooLate;
 #[error("the service cannot be reached: {0}")]
 struct Unreachable(String);
 
-/// Inside [`Failure::Untrusted`].
+/// Inside [`Failure::Denied`].
 #[derive(Debug, thiserror::Error)]
 #[error("the service refuses the client's certificate: {0}")]
 struct Refused(String);
@@ -120,6 +123,7 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
                 | CertificateRequired
                 | CertificateRevoked
                 | CertificateUnknown
+                | DecryptError
                 | UnknownCA
                 | UnsupportedCertificate
         ),
@@ -135,13 +139,19 @@ impl Failure {
     fn of_client(error: legacy::Error) -> Self {
         let cause = root(&error);
         if is_refused(&error) {
-            return Self::Untrusted(Refused(cause).into());
+            return Self::Denied(Refused(cause).into());
         }
         if !error.is_connect() {
             return Self::broken(cause);
         }
         let source = Unreachable(cause).into();
-        if is_untrusted(&error) { Self::Untrusted(source) } else { Self::NotSent(source) }
+        if is_untrusted(&error) {
+            Self::Untrusted(source)
+        } else if io_causes(&error).any(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            Self::Denied(source) // the mode of a Unix socket, or a firewall
+        } else {
+            Self::NotSent(source)
+        }
     }
 
     fn broken(cause: String) -> Self {
@@ -151,7 +161,7 @@ impl Failure {
     /// What it means where an attempt was lost before: that nothing was done now says nothing of then.
     fn after_lost(self) -> Self {
         match self {
-            Self::NotSent(source) | Self::Untrusted(source) => Self::Lost(source),
+            Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
             Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
             other => other,
         }

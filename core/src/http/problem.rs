@@ -43,6 +43,11 @@ impl Problem {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// The token is missing or wrong, or lacks the right: the service says so, or a proxy before it.
+    pub(crate) fn is_denial(&self) -> bool {
+        [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
+    }
+
     /// What was done is not known: the service says so, or what stands between has lost its answer.
     pub(super) fn is_of_lost(&self) -> bool {
         self.code == Self::INDETERMINATE || self.code == 0 && self.status.is_server_error()
@@ -51,13 +56,8 @@ impl Problem {
     /// It is about the request or the record there, and not about the service's state at the time: an earlier attempt
     /// would have been told the same, or has made it so.
     pub(super) fn is_verdict(&self) -> bool {
-        const PASSING: [StatusCode; 4] = [
-            StatusCode::UNAUTHORIZED,
-            StatusCode::FORBIDDEN,
-            StatusCode::REQUEST_TIMEOUT,
-            StatusCode::TOO_MANY_REQUESTS,
-        ];
-        self.code != 0 && self.status.is_client_error() && !PASSING.contains(&self.status)
+        const PASSING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.code != 0 && self.status.is_client_error() && !self.is_denial() && !PASSING.contains(&self.status)
     }
 }
 

@@ -142,10 +142,10 @@ static void *all_operations_with_tls(void *context) {
 static void what_is_refused(void) {
     strongroom *store = NULL;
     strongroom_options options = options_with("other-token");
-    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
+    CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_open("unix:socket", &options, &store, &error));
     CHECK(strstr(error.message, "token") != NULL);
     options.token_file = NULL;
-    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
+    CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_open("unix:socket", &options, &store, &error));
     options.token_file = "no-file";
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
     CHECK(strstr(error.message, "token") != NULL);
@@ -155,7 +155,7 @@ static void what_is_refused(void) {
     options.timeout = 2000;
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open(https, &options, &store, &error));
     options.authorities_file = "authority.pem";
-    CHECK(strongroom_open(https, &options, &store, &error) != STRONGROOM_OK);
+    CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_open(https, &options, &store, &error));
     options.client_certificate_file = "client.pem";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
     CHECK(strstr(error.message, "both") != NULL);

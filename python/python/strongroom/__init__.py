@@ -12,6 +12,7 @@ The database holds neither ids nor data in the clear, and no key. :mod:`strongro
 from strongroom._records import RecordReader, RecordWriter
 from strongroom._strongroom import IndexKey, Key, Stats, Strongroom, __version__, open
 from strongroom.exceptions import (
+    AccessDeniedError,
     AlreadyExistsError,
     BusyError,
     ClosedError,
@@ -37,6 +38,7 @@ from strongroom.exceptions import (
 )
 
 __all__ = [
+    "AccessDeniedError",
     "AlreadyExistsError",
     "BusyError",
     "ClosedError",

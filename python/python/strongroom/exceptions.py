@@ -5,6 +5,7 @@ exit status and on the wire. None shows an id, a key or data.
 """
 
 __all__ = [
+    "AccessDeniedError",
     "AlreadyExistsError",
     "BusyError",
     "ClosedError",
@@ -161,6 +162,13 @@ class ExpiredError(StrongroomError):
     """The record is past its time."""
 
     code = 20
+
+
+class AccessDeniedError(StrongroomError, PermissionError):
+    """A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    Nothing was changed."""
+
+    code = 21
 
 
 class InternalError(StrongroomError):

@@ -146,6 +146,7 @@ fn of_read(failure: Failure) -> Error {
 
 fn of_write(failure: Failure) -> Error {
     match failure {
+        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
         Failure::Problem(problem) => match problem.code {
             2 => Error::AlreadyExists,
             4 => Error::Corrupt,
@@ -160,6 +161,7 @@ fn of_write(failure: Failure) -> Error {
             _ => Error::Backend(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
+        Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // It has succeeded, or what stands between says so.
         Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),

@@ -57,6 +57,7 @@ pub(super) fn again(error: &Error) -> Error {
         Error::Poisoned => Error::Poisoned,
         Error::Forked => Error::Forked,
         Error::Closed => Error::Closed,
+        Error::AccessDenied(source) => Error::AccessDenied(text(source.as_ref())),
     }
 }
 
