@@ -52,6 +52,7 @@ mod cobblestone;
 mod cores;
 #[cfg(feature = "remote")]
 mod http;
+pub mod interrupt;
 mod random;
 mod relay;
 pub mod storage;

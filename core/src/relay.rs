@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use crate::interrupt;
+
 /// Two ends, with room for one value between them.
 pub(crate) fn relay<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared { slot: Mutex::new(Slot { value: None, ended: false }), changed: Condvar::new() });
@@ -32,10 +34,24 @@ impl<T> Shared<T> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as there is another end and `wait` says so.
+    /// Waits as long as there is another end and `wait` says so, unless it is interrupted.
     fn wait_while(&self, wait: impl Fn(&Slot<T>) -> bool) -> MutexGuard<'_, Slot<T>> {
-        let waited = self.changed.wait_while(self.lock(), |slot| !slot.ended && wait(slot));
-        waited.unwrap_or_else(PoisonError::into_inner)
+        loop {
+            let waits = |slot: &mut Slot<T>| !slot.ended && wait(slot);
+            let Some(interval) = interrupt::interval() else {
+                let waited = self.changed.wait_while(self.lock(), waits);
+                return waited.unwrap_or_else(PoisonError::into_inner);
+            };
+            let waited = self.changed.wait_timeout_while(self.lock(), interval, waits);
+            let (slot, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !waited.timed_out() {
+                return slot;
+            }
+            drop(slot); // asking may take a while
+            if interrupt::is_interrupted() {
+                return self.lock();
+            }
+        }
     }
 
     fn end(&self) {
@@ -45,10 +61,10 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Hands `value` over, once there is room for it. Gives it back where the receiver is gone.
+    /// Hands `value` over, once there is room for it. Gives it back where the receiver is gone, or the wait is interrupted.
     pub(crate) fn send(&self, value: T) -> Result<(), T> {
         let mut slot = self.0.wait_while(|slot| slot.value.is_some());
-        if slot.ended {
+        if slot.ended || slot.value.is_some() {
             return Err(value);
         }
         slot.value = Some(value);
@@ -64,7 +80,8 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next value, once it is there; `None` where the sender is gone and there is none left.
+    /// The next value, once it is there; `None` where the sender is gone and there is none left, or the wait is
+    /// interrupted.
     pub(crate) fn receive(&self) -> Option<T> {
         let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
         self.0.changed.notify_one();

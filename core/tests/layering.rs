@@ -7,8 +7,11 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of the crate, and the modules that it may use.
-const ALLOWED: [(&str, &[&str]); 16] = [
-    ("strongroom", &["builder", "error", "record", "key", "locator", "cobblestone", "cores", "relay", "storage"]),
+const ALLOWED: [(&str, &[&str]); 17] = [
+    (
+        "strongroom",
+        &["builder", "error", "record", "key", "locator", "cobblestone", "cores", "interrupt", "relay", "storage"],
+    ),
     ("builder", &["strongroom", "error", "http", "index_key_file", "key", "locator", "storage"]),
     ("client", &["error", "http", "key", "record", "storage"]),
     ("error", &["http", "record", "key", "cobblestone", "storage", "random"]),
@@ -18,10 +21,11 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("locator", &["key"]),
     ("cobblestone", &["cores", "random"]),
     ("cores", &[]),
-    ("http", &["random", "relay"]),
+    ("http", &["interrupt", "random", "relay"]),
+    ("interrupt", &[]),
     ("random", &[]),
-    ("relay", &[]),
-    ("storage", &["http", "locator", "random"]),
+    ("relay", &["interrupt"]),
+    ("storage", &["http", "interrupt", "locator", "random"]),
     // Tests inside the crate.
     ("vectors", &["strongroom", "error", "record", "key", "locator", "cobblestone", "storage"]),
     (
@@ -37,6 +41,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
             "cobblestone",
             "cores",
             "http",
+            "interrupt",
             "random",
             "storage",
         ],

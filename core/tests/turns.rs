@@ -6,6 +6,14 @@
 mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
+
+    pub(crate) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+        changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_interrupted() -> bool {
+        false
+    }
 }
 #[path = "../src/storage/sqlite/turns.rs"]
 #[allow(unreachable_pub, dead_code, reason = "it is the library's")]
@@ -40,7 +48,7 @@ struct Store {
 impl Store {
     fn write(&self, job: u32, kind: Kind) -> u32 {
         if kind == Kind::Alone {
-            let _turn = self.turns.enter_alone();
+            let _turn = self.turns.enter_alone().expect("nothing interrupts it");
             let mut done = self.done.try_lock().expect("two turns at once");
             loom::thread::yield_now();
             done.push(job);
@@ -48,6 +56,7 @@ impl Store {
         }
         match self.turns.enter(|| Some((job, 1))) {
             Entry::Done(outcome) => outcome,
+            Entry::Interrupted => panic!("nothing interrupts it"),
             Entry::Turn(mut turn) => {
                 turn.gather();
                 assert!(kind != Kind::Panics, "half way");

@@ -9,14 +9,21 @@
 mod bytes;
 mod endpoint;
 mod error;
+mod interrupt;
 mod key;
 mod record;
 mod store;
 
-use pyo3::pymodule;
+use pyo3::exceptions::PyImportError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 #[pymodule]
 mod _strongroom {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::interrupt::Cancellation;
     #[pymodule_export]
     use crate::key::{IndexKey, Key};
     #[pymodule_export]
@@ -27,4 +34,22 @@ mod _strongroom {
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::check_interpreter(module.py())
+    }
+}
+
+/// Refuses every interpreter but the first one that imports this: the classes here are the process's, and a subinterpreter
+/// would get those of another.
+fn check_interpreter(py: Python<'_>) -> PyResult<()> {
+    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new(); // each interpreter has its own
+    let modules = py.import("sys")?.getattr("modules")?;
+    if MODULES.get_or_init(py, || modules.clone().unbind()).bind(py).is(&modules) {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "strongroom is in use by another interpreter of this process: import it in one interpreter only, or use processes",
+    ))
 }

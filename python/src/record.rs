@@ -6,22 +6,24 @@ use std::sync::{Mutex, MutexGuard};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use strongroom::interrupt::is_interrupted;
 use strongroom::{Error, RecordReader, RecordWriter};
 
 use crate::bytes::{Data, Wiped, byte_view, to_python, write_into};
 use crate::error::Failure;
+use crate::interrupt::{check_not_handling, detached, release};
 use crate::key::Key;
 
 /// Bytes that are read at once on their way into a caller's buffer.
 const PIECE: usize = 256 << 10;
 
 /// Something that threads use one after the other, until it is closed.
-struct Shared<T> {
+struct Shared<T: Send + 'static> {
     value: Mutex<Option<T>>,
     process: u32,
 }
 
-impl<T: Send> Shared<T> {
+impl<T: Send + 'static> Shared<T> {
     fn new(value: T) -> Self {
         Self { value: Mutex::new(Some(value)), process: std::process::id() }
     }
@@ -40,13 +42,18 @@ impl<T: Send> Shared<T> {
         })
     }
 
-    /// Runs `work` on the value. Call it detached.
-    fn with<R>(&self, work: impl FnOnce(&mut T) -> Result<R, Failure>) -> Result<R, Failure> {
-        if self.is_forked() {
-            return Err(Error::Forked.into());
-        }
-        let mut value = self.lock();
-        work(value.as_mut().ok_or_else(closed)?)
+    /// Runs `work` on the value, detached.
+    fn with<R: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
+    ) -> Result<R, Failure> {
+        detached(py, || {
+            if self.is_forked() {
+                return Err(Error::Forked.into());
+            }
+            work(self.lock().as_mut().ok_or_else(closed)?)
+        })
     }
 
     /// The value, if nobody has taken it before. Call it detached.
@@ -55,6 +62,24 @@ impl<T: Send> Shared<T> {
             return None;
         }
         self.lock().take()
+    }
+
+    /// Frees the value, if nobody has taken it before.
+    fn close(&self, py: Python<'_>) -> Result<(), Failure> {
+        check_not_handling()?; // a call that it interrupts may hold the lock
+        py.detach(|| drop(self.take()));
+        Ok(())
+    }
+}
+
+impl<T: Send + 'static> Drop for Shared<T> {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        if let Some(value) = self.lock().take() {
+            release(value);
+        }
     }
 }
 
@@ -77,7 +102,7 @@ impl NativeReader {
             let position = reader.stream_position()?.saturating_sub(len as u64);
             Ok(reader.seek(SeekFrom::Start(position))?)
         };
-        let _ = py.detach(|| self.0.with(seek)); // a closed reader needs nothing back
+        let _ = self.0.with(py, seek); // a closed reader needs nothing back
     }
 }
 
@@ -87,21 +112,19 @@ impl NativeReader {
     /// ``size`` is negative, all that are left.
     fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let wanted = usize::try_from(size).ok();
-        let size = py.detach(|| {
-            self.0.with(|reader| {
-                let position = reader.stream_position()?;
-                Ok(match (reader.len(), wanted) {
-                    (Ok(len), _) => usize::try_from(len.saturating_sub(position))
-                        .unwrap_or(usize::MAX)
-                        .min(wanted.unwrap_or(usize::MAX)),
-                    (Err(_), Some(wanted)) => wanted.min(PIECE), // before a damaged end, there is something to be read
-                    (Err(error), None) => return Err(error.into()),
-                })
+        let size = self.0.with(py, |reader| {
+            let position = reader.stream_position()?;
+            Ok(match (reader.len(), wanted) {
+                (Ok(len), _) => usize::try_from(len.saturating_sub(position))
+                    .unwrap_or(usize::MAX)
+                    .min(wanted.unwrap_or(usize::MAX)),
+                (Err(_), Some(wanted)) => wanted.min(PIECE), // before a damaged end, there is something to be read
+                (Err(error), None) => return Err(error.into()),
             })
         })?;
         let mut filled = 0;
         let bytes = PyBytes::new_with(py, size, |buffer| {
-            filled = py.detach(|| self.0.with(|reader| fill(reader, buffer, wanted.is_none())))?;
+            filled = self.0.with(py, |reader| fill(reader, buffer, wanted.is_none()))?;
             Ok(())
         })?;
         if filled == size {
@@ -121,9 +144,9 @@ impl NativeReader {
         let mut done = 0;
         while done < len {
             let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
-            let filled = match py.detach(|| self.0.with(|reader| fill(reader, wanted, false))) {
-                Err(_) if done > 0 => break,
-                filled => filled?,
+            let filled = match self.0.with(py, |reader| fill(reader, wanted, false)) {
+                Err(Failure::Core(_)) if done > 0 => break,
+                filled => filled.inspect_err(|_| self.give_back(py, done))?,
             };
             write_into(&view, done, wanted.get(..filled).unwrap_or_default())
                 .inspect_err(|_| self.give_back(py, done.saturating_add(filled)))?;
@@ -143,12 +166,12 @@ impl NativeReader {
             2 => SeekFrom::End(offset),
             _ => return Err(invalid("whence is 0, 1 or 2")),
         };
-        py.detach(|| self.0.with(|reader| Ok(reader.seek(to)?)))
+        self.0.with(py, |reader| Ok(reader.seek(to)?))
     }
 
     /// Forget the record.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| drop(self.0.take()));
+    fn close(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.0.close(py)
     }
 }
 
@@ -161,12 +184,16 @@ fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize
         match reader.read(rest) {
             Ok(0) => break,
             Ok(len) => filled = filled.saturating_add(len),
-            Err(_) if filled > 0 && !all => break,
+            Err(_) if filled > 0 && !all && !is_interrupted() => break,
             Err(error) => {
                 reader.seek(SeekFrom::Start(start))?;
                 return Err(error.into());
             }
         }
+    }
+    if is_interrupted() {
+        reader.seek(SeekFrom::Start(start))?;
+        return Err(Error::Busy.into()); // an exception comes in the place of the data
     }
     Ok(filled)
 }
@@ -189,24 +216,27 @@ impl NativeWriter {
 impl NativeWriter {
     /// The key that will open the record.
     fn key(&self, py: Python<'_>) -> Result<Key, Failure> {
-        py.detach(|| self.0.with(|writer| Key::copy(writer.key()))).map(Key::from)
+        self.0.with(py, |writer| Key::copy(writer.key())).map(Key::from)
     }
 
     /// Write all of ``data``; return its length.
     fn write(&self, py: Python<'_>, data: Data<'_>) -> Result<usize, Failure> {
         let data = data.as_ref();
-        py.detach(|| self.0.with(|writer| Ok(writer.write_all(data)?)))?;
-        Ok(data.len())
+        let outcome = self.0.with(py, |writer| Ok(writer.write_all(data)?));
+        if let Err(Failure::Python(_)) = outcome {
+            py.detach(|| drop(self.0.take())); // nobody is told how much of it was written
+        }
+        outcome.map(|()| data.len())
     }
 
     /// How many bytes have been written.
     fn tell(&self, py: Python<'_>) -> Result<u64, Failure> {
-        py.detach(|| self.0.with(|writer| Ok(writer.bytes_written())))
+        self.0.with(py, |writer| Ok(writer.bytes_written()))
     }
 
     /// Store what was written.
     fn finish(&self, py: Python<'_>) -> Result<(), Failure> {
-        py.detach(|| {
+        detached(py, || {
             if self.0.is_forked() {
                 return Err(Error::Forked.into());
             }
@@ -216,7 +246,7 @@ impl NativeWriter {
     }
 
     /// Forget what was written, if it is not stored yet.
-    fn close(&self, py: Python<'_>) {
-        py.detach(|| drop(self.0.take()));
+    fn close(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.0.close(py)
     }
 }

@@ -2,21 +2,23 @@
 
 use std::path::PathBuf;
 
+use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyString, PyType};
+use pyo3::types::{PyBytes, PyList, PyString};
 use strongroom::{Durability, Error, RecordKey, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::endpoint::{Service, builder_at, token_text};
 use crate::error::Failure;
+use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
 use crate::record::{NativeReader, NativeWriter};
 
 /// Open the store at ``path``, and make it where there is none.
 ///
 /// :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
-///     this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+///     this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; or ``:memory:``, a new store in memory, which ends when
+///     it is closed.
 /// :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
 ///     a service. By default it is in the file ``<path>.index-key``, made together with the database.
 /// :param index_key_file: A file with the index key instead.
@@ -55,6 +57,13 @@ pub(crate) fn open(
     client_certificate: Option<(PathBuf, PathBuf)>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
+    let files = [&index_key_file, &token_file, &authorities].into_iter().flatten();
+    let pair = client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+    for path in files.chain(pair).chain([&path]) {
+        if path.as_os_str().as_encoded_bytes().contains(&0) {
+            return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
+        }
+    }
     let service = Service { token: token_text(token)?, token_file, authorities, client_certificate, timeout };
     let mut builder = builder_at(path, service)?;
     match durability {
@@ -71,7 +80,7 @@ pub(crate) fn open(
     if must_exist {
         builder = builder.must_exist();
     }
-    Ok(Strongroom(Some(py.detach(|| builder.open())?)))
+    Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
 }
 
 /// A store of encrypted records, made by :func:`open`.
@@ -86,16 +95,20 @@ pub(crate) fn open(
 pub(crate) struct Strongroom(Option<strongroom::Strongroom>);
 
 impl Strongroom {
-    fn inner(&self) -> Result<&strongroom::Strongroom, Error> {
-        self.0.as_ref().ok_or(Error::Closed)
+    /// Runs `work` on the store, detached.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&strongroom::Strongroom) -> Result<T, Error> + Send,
+    ) -> Result<T, Failure> {
+        detached(py, || Ok(work(self.0.as_ref().ok_or(Error::Closed)?)?))
     }
 }
 
 /// A store that nobody closed may have a checkpoint to make, which other threads need not wait for.
 impl Drop for Strongroom {
     fn drop(&mut self) {
-        let store = self.0.take();
-        Python::try_attach(|py| py.detach(|| drop(store)));
+        release(self.0.take());
     }
 }
 
@@ -108,7 +121,7 @@ impl Strongroom {
     ///
     /// :raises AlreadyExistsError: A record has this id.
     fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>) -> Result<Key, Failure> {
-        Ok(py.detach(|| self.inner()?.store(id, data))?.into())
+        Ok(self.call(py, |store| store.store(id, data))?.into())
     }
 
     /// Store ``data`` under a new id and a key that the caller made and wrote down.
@@ -122,7 +135,7 @@ impl Strongroom {
     /// :raises AlreadyExistsError: Another record has this id.
     fn store_with_key(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<(), Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.inner()?.store_with_key(id, key, data))?)
+        self.call(py, |store| store.store_with_key(id, key, data))
     }
 
     /// Return the data stored under ``id``.
@@ -132,7 +145,7 @@ impl Strongroom {
     /// :raises CorruptRecordError: It was altered or damaged.
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Wiped::from(py.detach(|| self.inner()?.retrieve(id, key))?);
+        let data = self.call(py, |store| store.retrieve(id, key).map(Wiped::from))?;
         Ok(to_python(py, &data)?)
     }
 
@@ -151,7 +164,7 @@ impl Strongroom {
         let view = byte_view(buffer)?;
         let room = view.len()?;
         // Not straight into the buffer, which other threads may use while this one is detached.
-        let data = Wiped::from(py.detach(|| self.inner()?.retrieve(id, key))?);
+        let data = self.call(py, |store| store.retrieve(id, key).map(Wiped::from))?;
         if data.len() > room {
             return Err(Error::TooLarge.into());
         }
@@ -168,11 +181,11 @@ impl Strongroom {
         py: Python<'py>,
         id: Id<'_>,
         key: &Bound<'_, Key>,
-        start: u64,
-        stop: u64,
+        start: Place,
+        stop: Place,
     ) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
-        let data = Wiped::from(py.detach(|| self.inner()?.retrieve_range(id, key, start..stop))?);
+        let data = self.call(py, |store| store.retrieve_range(id, key, start.0..stop.0).map(Wiped::from))?;
         Ok(to_python(py, &data)?)
     }
 
@@ -184,7 +197,7 @@ impl Strongroom {
     /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
     fn replace(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<Key, Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.inner()?.replace(id, key, data))?.into())
+        Ok(self.call(py, |store| store.replace(id, key, data))?.into())
     }
 
     /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
@@ -200,7 +213,7 @@ impl Strongroom {
         data: Data<'_>,
     ) -> Result<(), Failure> {
         let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        Ok(py.detach(|| self.inner()?.replace_with_key(id, key, new_key, data))?)
+        self.call(py, |store| store.replace_with_key(id, key, new_key, data))
     }
 
     /// Remove the record that ``key`` opens.
@@ -210,16 +223,16 @@ impl Strongroom {
     /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
     fn delete(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<(), Failure> {
         let key = key.get().inner();
-        Ok(py.detach(|| self.inner()?.delete(id, key))?)
+        self.call(py, |store| store.delete(id, key))
     }
 
     /// Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one.
     fn erase(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
-        Ok(py.detach(|| self.inner()?.erase(id))?)
+        self.call(py, |store| store.erase(id))
     }
 
     fn __contains__(&self, py: Python<'_>, id: Id<'_>) -> Result<bool, Failure> {
-        Ok(py.detach(|| self.inner()?.contains(id))?)
+        self.call(py, |store| store.contains(id))
     }
 
     /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
@@ -228,7 +241,7 @@ impl Strongroom {
     fn store_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> Result<Vec<Key>, Failure> {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
-        Ok(py.detach(|| self.inner()?.store_many(&items))?.into_iter().map(Key::from).collect())
+        Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect())
     }
 
     /// Retrieve the data of pairs of id and key, all from one moment, in the same order.
@@ -246,11 +259,10 @@ impl Strongroom {
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
         // All to be wiped, also those behind one at which this ends.
-        let found: Vec<_> = py
-            .detach(|| self.inner()?.retrieve_many(&items))?
-            .into_iter()
-            .map(|found| found.map(Wiped::from))
-            .collect();
+        let found: Vec<_> = self.call(py, |store| {
+            let found = store.retrieve_many(&items)?;
+            Ok(found.into_iter().map(|found| found.map(Wiped::from)).collect())
+        })?;
         let list = PyList::empty(py);
         for outcome in found {
             match outcome.map_err(|error| PyErr::from(Failure::Core(error))) {
@@ -290,17 +302,16 @@ impl Strongroom {
         id: Id<'_>,
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        static READER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
         let key = key.get().inner();
-        let reader = py.detach(|| self.inner()?.open_record(id, key))?;
-        Ok(READER.import(py, "strongroom._records", "RecordReader")?.call1((NativeReader::new(reader),))?)
+        let reader = self.call(py, |store| store.open_record(id, key))?;
+        Ok(py.import("strongroom._records")?.getattr("RecordReader")?.call1((NativeReader::new(reader),))?)
     }
 
     /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
     ///
     /// :raises AlreadyExistsError: A record has this id.
     fn create_record<'py>(&self, py: Python<'py>, id: Id<'_>) -> Result<Bound<'py, PyAny>, Failure> {
-        record_writer(py, py.detach(|| self.inner()?.create_record(id))?)
+        record_writer(py, self.call(py, |store| store.create_record(id))?)
     }
 
     /// The same under a key that the caller made and wrote down. As with :meth:`store_with_key`, the write may be
@@ -315,7 +326,7 @@ impl Strongroom {
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let key = key.get().inner();
-        record_writer(py, py.detach(|| self.inner()?.create_record_with_key(id, key))?)
+        record_writer(py, self.call(py, |store| store.create_record_with_key(id, key))?)
     }
 
     /// Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
@@ -330,7 +341,7 @@ impl Strongroom {
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let key = key.get().inner();
-        record_writer(py, py.detach(|| self.inner()?.replace_record(id, key))?)
+        record_writer(py, self.call(py, |store| store.replace_record(id, key))?)
     }
 
     /// The same under a new key that the caller made and wrote down. The write may be repeated with the same data. The
@@ -345,23 +356,23 @@ impl Strongroom {
         new_key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        record_writer(py, py.detach(|| self.inner()?.replace_record_with_key(id, key, new_key))?)
+        record_writer(py, self.call(py, |store| store.replace_record_with_key(id, key, new_key))?)
     }
 
     /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
-        let stats = py.detach(|| self.inner()?.stats())?;
+        let stats = self.call(py, |store| store.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes })
     }
 
     /// Remove what interrupted writes left, and give its room to later records. Opening a store does the same.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
-        Ok(py.detach(|| self.inner()?.maintain())?)
+        self.call(py, |store| store.maintain())
     }
 
     /// Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        Ok(py.detach(|| self.inner()?.close())?)
+        self.call(py, |store| store.close())
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -378,10 +389,28 @@ impl Strongroom {
     }
 }
 
+/// A place in a record, as far as there can be one.
+pub(crate) struct Place(u64);
+
+impl FromPyObject<'_, '_> for Place {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match object.extract::<u64>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                if object.lt(0)? {
+                    return Err(Failure::Core(Error::InvalidArgument("a place is not negative".into())).into());
+                }
+                Ok(Self(u64::MAX)) // behind the end of every record
+            }
+            place => Ok(Self(place?)),
+        }
+    }
+}
+
 /// A `RecordWriter` of Python's.
 fn record_writer(py: Python<'_>, writer: RecordWriter) -> Result<Bound<'_, PyAny>, Failure> {
-    static WRITER: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    Ok(WRITER.import(py, "strongroom._records", "RecordWriter")?.call1((NativeWriter::new(writer),))?)
+    Ok(py.import("strongroom._records")?.getattr("RecordWriter")?.call1((NativeWriter::new(writer),))?)
 }
 
 /// The size of a store.

@@ -95,20 +95,33 @@ def test_the_loop_goes_on(store: strongroom.Strongroom, locked: Callable[[], obj
     asyncio.run(main())
 
 
-def test_a_cancelled_wait_is_not_a_cancelled_write(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
+def test_a_cancelled_wait_is_a_cancelled_write(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
     async def main() -> None:
-        key = Key.generate()
-        task = asyncio.create_task(aio.Strongroom(store).store_with_key("id", key, b"data"))
+        task = asyncio.create_task(aio.Strongroom(store).store("id", b"data"))
         await asyncio.sleep(0.2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert "id" not in store
-        locked()
-        async with asyncio.timeout(30):
-            while "id" not in store:
-                await asyncio.sleep(0.01)
-        assert store.retrieve("id", key) == b"data"
+
+    asyncio.run(main())  # it waits for its threads
+    locked()
+    assert "id" not in store
+
+
+def test_a_task_that_is_cancelled_before_it_has_a_thread_does_nothing(path: Path) -> None:
+    async def main() -> None:
+        loop, go_on = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        store = await aio.open(path)
+        loop.run_in_executor(None, go_on.wait)
+        task = asyncio.create_task(store.store("id", b"data"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        go_on.set()
+        assert not await store.contains("id")
+        await store.close()
 
     asyncio.run(main())
 

@@ -12,7 +12,6 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,6 +29,7 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub(crate) use exchange::{Answer, Arriving, Ask};
 pub(crate) use problem::Problem;
 
+use crate::interrupt;
 use crate::random;
 
 /// How long a connection is kept that nobody uses: less than services do, so that none is used that they have closed.
@@ -359,11 +359,11 @@ impl Http {
                 _ => false,
             };
             let pause = jitter(wait);
-            if !again || Instant::now() + pause >= latest {
+            if !again || Instant::now() + pause >= latest || interrupt::was_interrupted() {
                 return (outcome, lost);
             }
             lost |= matches!(outcome, Err(Failure::Lost(_)));
-            thread::sleep(pause);
+            interrupt::sleep(pause);
             wait = (wait * 2).min(LONGEST_WAIT);
         }
     }

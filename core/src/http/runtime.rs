@@ -6,8 +6,10 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
-use super::Failure;
+use super::{Failure, TooLate};
+use crate::interrupt;
 use crate::relay::relay;
 
 pub(super) struct Runtime {
@@ -42,24 +44,31 @@ impl Runtime {
         if std::process::id() == self.process { Ok(()) } else { Err(Failure::Forked) }
     }
 
-    /// Waits for what `future` gives.
+    /// Waits for what `future` gives. Where the wait is interrupted, the future is dropped, and its request with it.
     pub(super) fn wait<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
         self.check_process()?;
+        if interrupt::was_interrupted() {
+            return Err(Failure::NotSent(TooLate.into()));
+        }
         let (outbox, outcome) = relay();
-        self.spawn(async move {
+        let task = self.spawn(async move {
             let _ = outbox.send(future.await); // there is room, and somebody who waits
         });
-        outcome.receive().unwrap_or_else(|| Err(Failure::NotSent("the thread for HTTP has ended".into())))
+        outcome.receive().unwrap_or_else(|| {
+            if interrupt::was_interrupted() {
+                task.inspect(AbortHandle::abort);
+                return Err(Failure::too_late());
+            }
+            Err(Failure::NotSent("the thread for HTTP has ended".into()))
+        })
     }
 
     /// Goes on while the caller does other things.
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        if let Some(handle) = &self.handle {
-            handle.spawn(future);
-        }
+    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        self.handle.as_ref().map(|handle| handle.spawn(future).abort_handle())
     }
 }
 

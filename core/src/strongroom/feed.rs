@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 use std::thread::{self, JoinHandle};
 
 use crate::error::Error;
+use crate::interrupt::{self, Cancellation};
 use crate::relay::{Receiver, Sender, relay};
 use crate::storage::Upload;
 
@@ -25,7 +26,11 @@ impl Feed {
 
     /// Hands `bytes` on, and leaves an empty buffer in their place.
     pub(super) fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        match std::mem::replace(self, Self::Failed) {
+        let before = std::mem::replace(self, Self::Failed);
+        if interrupt::is_interrupted() {
+            return Err(Error::Busy);
+        }
+        match before {
             Self::Direct { mut upload, fed } => {
                 upload.write(bytes)?;
                 let fed = fed.saturating_add(bytes.len() as u64);
@@ -55,7 +60,9 @@ impl Feed {
         let (outbox, spare) = relay();
         // The upload follows by a relay of its own: where no thread is to be had, it is still here.
         let (hand_over, handed_over) = relay::<Box<dyn Upload>>();
+        let (running, ended) = relay::<()>();
         let work = move || {
+            let _running = running;
             let mut upload = handed_over.receive().ok_or_else(failed_before)?;
             while let Some(mut piece) = inbox.receive() {
                 upload.write(&piece)?;
@@ -64,6 +71,9 @@ impl Feed {
             }
             Ok(upload)
         };
+        let cancellation = Cancellation::default();
+        let cancelled = cancellation.clone();
+        let work = move || cancelled.run(work);
         let Ok(thread) = thread::Builder::new().name("strongroom-write".into()).spawn(work) else {
             return Self::Direct { upload, fed: 0 };
         };
@@ -71,6 +81,8 @@ impl Feed {
         Self::Thread(Feeder {
             pieces: Some(pieces),
             spare: Some(spare),
+            ended: Some(ended),
+            cancellation,
             thread: Some(thread),
             process: std::process::id(),
         })
@@ -83,6 +95,9 @@ pub(super) struct Feeder {
     pieces: Option<Sender<Vec<u8>>>,
     /// Buffers that can be used again.
     spare: Option<Receiver<Vec<u8>>>,
+    /// Gives nothing, and ends with the thread.
+    ended: Option<Receiver<()>>,
+    cancellation: Cancellation,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
     process: u32,
 }
@@ -96,21 +111,27 @@ impl Feeder {
         let piece = std::mem::replace(bytes, spare.unwrap_or_default());
         match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
             Some(Ok(())) => Ok(()),
-            // The thread has ended, so it has failed.
-            _ => Err(self.join().err().unwrap_or_else(failed_before)),
+            // The thread has ended, so it has failed; or the wait for it was interrupted.
+            _ => Err(self.join().err().unwrap_or(Error::Busy)),
         }
     }
 
-    /// Waits until all is written.
+    /// Waits until all is written. An interrupted wait has the thread give up.
     fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
-        let (pieces, thread) = (self.pieces.take(), self.thread.take());
+        let (pieces, ended, thread) = (self.pieces.take(), self.ended.take(), self.thread.take());
         if std::process::id() != self.process {
             // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
-            let _ = ManuallyDrop::new((pieces, self.spare.take(), thread));
+            let _ = ManuallyDrop::new((pieces, self.spare.take(), ended, thread));
             return Err(Error::Forked);
         }
         drop(pieces);
         let thread = thread.ok_or_else(failed_before)?;
+        if interrupt::interval().is_some() {
+            let _: Option<()> = ended.as_ref().and_then(Receiver::receive);
+            if interrupt::was_interrupted() {
+                self.cancellation.cancel();
+            }
+        }
         thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that writes has panicked".into())))
     }
 }
@@ -118,6 +139,7 @@ impl Feeder {
 /// What is not finished is gone when this returns.
 impl Drop for Feeder {
     fn drop(&mut self) {
+        self.cancellation.cancel();
         let _ = self.join();
     }
 }

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
+use crate::interrupt::{self, Cancellation};
 use crate::locator::Locator;
 use crate::record::HEADER_LEN;
 use crate::relay::{Receiver, Sender, relay};
@@ -81,6 +82,9 @@ impl Fetcher {
             if self.lost {
                 return Err(Error::Conflict);
             }
+            if interrupt::is_interrupted() {
+                return Err(Error::Busy);
+            }
             let in_order = index == self.piece.chunks.end && index > 0;
             let before = self.piece.chunks.end - self.piece.chunks.start;
             let wanted = if in_order { (before * 2).min(FETCH_MOST) } else { 1 };
@@ -134,6 +138,7 @@ struct Ahead {
     thread: Option<JoinHandle<()>>,
     /// The chunks that are being fetched.
     awaited: Option<Range<u64>>,
+    cancellation: Cancellation,
     process: u32,
 }
 
@@ -152,12 +157,16 @@ impl Ahead {
                 }
             }
         };
+        let cancellation = Cancellation::default();
+        let cancelled = cancellation.clone();
+        let work = move || cancelled.run(work);
         let thread = thread::Builder::new().name("strongroom-read".into()).spawn(work).ok()?;
         Some(Self {
             requests: Some(requests),
             pieces: Some(pieces),
             thread: Some(thread),
             awaited: None,
+            cancellation,
             process: std::process::id(),
         })
     }
@@ -169,6 +178,10 @@ impl Ahead {
         }
         let Some(awaited) = self.awaited.take() else { return Ok(None) };
         let piece = self.pieces.as_ref().and_then(Receiver::receive);
+        if piece.is_none() && interrupt::was_interrupted() {
+            self.awaited = Some(awaited); // it still comes
+            return Err(Error::Busy);
+        }
         Ok(piece.filter(|_| awaited == *chunks))
     }
 
@@ -190,6 +203,7 @@ impl Drop for Ahead {
             let _ = ManuallyDrop::new((requests, pieces, thread));
             return;
         }
+        self.cancellation.cancel();
         drop((requests, pieces));
         if let Some(thread) = thread {
             let _ = thread.join();

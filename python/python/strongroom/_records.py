@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+    from typing import Never
 
     from typing_extensions import Buffer
 
@@ -26,6 +27,13 @@ class SupportsRead(Protocol):
     def read(self, size: int, /) -> bytes | None:
         """Return up to ``size`` bytes, and none at the end. ``None`` ends the call with :exc:`BlockingIOError`."""
         ...
+
+
+def _is_open(file: io.RawIOBase) -> bool:
+    """True, or the error of a file that is closed."""
+    if file.closed:
+        raise ValueError("I/O operation on closed file.")
+    return True
 
 
 class RecordReader(io.RawIOBase):
@@ -45,11 +53,15 @@ class RecordReader(io.RawIOBase):
 
     def readable(self) -> bool:
         """Whether it can be read: always."""
-        return True
+        return _is_open(self)
+
+    def writable(self) -> bool:
+        """Whether it can be written: never."""
+        return not _is_open(self)
 
     def seekable(self) -> bool:
         """Whether it can be sought in: always."""
-        return True
+        return _is_open(self)
 
     def readinto(self, buffer: Buffer, /) -> int:
         """Read into a writable buffer as :meth:`read` does, as many bytes as it holds; return their number."""
@@ -64,6 +76,13 @@ class RecordReader(io.RawIOBase):
     def readall(self) -> bytes:
         """Read all that is left. An exception leaves the place as it was."""
         return self._native.read(-1)
+
+    def write(self, data: Buffer, /) -> Never:
+        """Refuse to write.
+
+        :raises io.UnsupportedOperation: Always.
+        """
+        raise io.UnsupportedOperation("a record is written by create_record or replace_record")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Move to a place, which may lie behind the end, and return it. Seeking from the end proves the length."""
@@ -107,9 +126,24 @@ class RecordWriter(io.RawIOBase):
         """The key that will open the record: here to be written down before the record is there."""
         return self._key
 
+    def readable(self) -> bool:
+        """Whether it can be read: never."""
+        return not _is_open(self)
+
     def writable(self) -> bool:
         """Whether it can be written: always."""
-        return True
+        return _is_open(self)
+
+    def seekable(self) -> bool:
+        """Whether it can be sought in: never."""
+        return not _is_open(self)
+
+    def readinto(self, buffer: Buffer, /) -> Never:
+        """Refuse to read.
+
+        :raises io.UnsupportedOperation: Always.
+        """
+        raise io.UnsupportedOperation("a record is read by open_record, once it is finished")
 
     def write(self, data: Buffer, /) -> int:
         """Write all of ``data``, and return its length. After a write that fails, all others fail too."""
@@ -158,6 +192,10 @@ def store_file(
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             source = stack.enter_context(io.FileIO(source))
+        elif not hasattr(source, "read"):
+            raise TypeError(f"a path or a binary file is needed, not '{type(source).__name__}'")
+        if not (progress is None or callable(progress)):
+            raise TypeError("progress is not callable")
         writer = stack.enter_context(store.create_record(id))
         while True:
             piece = source.read(_PIECE)

@@ -3,14 +3,27 @@
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import ClassVar, Literal, Never, Self, final, overload
+from typing import ClassVar, Literal, Never, ParamSpec, Self, TypeVar, final, overload
 
 from typing_extensions import Buffer
 
 from strongroom._records import RecordReader, RecordWriter, SupportsRead
 from strongroom.exceptions import StrongroomError
 
-__all__ = ["IndexKey", "Key", "NativeReader", "NativeWriter", "Stats", "Strongroom", "__version__", "open"]
+__all__ = [
+    "Cancellation",
+    "IndexKey",
+    "Key",
+    "NativeReader",
+    "NativeWriter",
+    "Stats",
+    "Strongroom",
+    "__version__",
+    "open",
+]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 __version__: str
 
@@ -30,7 +43,8 @@ def open(
     """Open the store at ``path``, and make it where there is none.
 
     :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
-        this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+        this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; or ``:memory:``, a new store in memory, which ends when
+        it is closed.
     :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
         a service. By default it is in the file ``<path>.index-key``, made together with the database.
     :param index_key_file: A file with the index key instead.
@@ -363,3 +377,14 @@ class NativeWriter:
 
     def close(self) -> None:
         """Forget what was written, if it is not stored yet."""
+
+@final
+class Cancellation:
+    """Ends a call of another thread, for asyncio."""
+
+    def __new__(cls) -> Self: ...
+    def cancel(self) -> None:
+        """End the waits of the call that :meth:`run` makes, now or later."""
+
+    def run(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Return what ``call`` returns for these arguments."""

@@ -9,20 +9,21 @@
 >>> asyncio.run(main())
 b'scanned pages'
 
-Cancelling a task ends its waiting, not the work of the thread: a write that has begun takes place as a whole, or not at
-all, and the task does not learn which. With :meth:`Strongroom.store` the new key is lost then: where tasks are
-cancelled, make the key first, with :meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which
-may be said again. A buffer that can change, such as a ``bytearray``, must not be changed before the call has ended,
-and not at all after a cancellation, which leaves the thread at its work.
+Cancelling a task ends its call soon: a write that waits for a lock does not take place any more. A write that has
+begun, or that a service may have received, takes place as a whole or not at all, and the task does not learn which.
+With :meth:`Strongroom.store` the new key is lost then: where tasks are cancelled, make the key first, with
+:meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which may be said again. A buffer that can
+change, such as a ``bytearray``, must not be changed before the call has ended, nor for a moment after a cancellation.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
 
 import strongroom
+from strongroom._strongroom import Cancellation
 
 if TYPE_CHECKING:
     import os
@@ -37,8 +38,21 @@ if TYPE_CHECKING:
 
 __all__ = ["RecordReader", "RecordWriter", "Strongroom", "open"]
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
 #: Bytes of a piece when a reader is iterated over.
 _PIECE = 1 << 20
+
+
+async def _in_thread(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """:func:`asyncio.to_thread`, and cancelling the task has the thread give up."""
+    cancellation = Cancellation()
+    try:
+        return await asyncio.to_thread(cancellation.run, call, *args, **kwargs)
+    except asyncio.CancelledError:
+        cancellation.cancel()
+        raise
 
 
 async def open(
@@ -55,7 +69,7 @@ async def open(
     timeout: float | None = None,
 ) -> Strongroom:
     """Open a store, as :func:`strongroom.open` does."""
-    store = await asyncio.to_thread(
+    store = await _in_thread(
         strongroom.open,
         path,
         index_key=index_key,
@@ -85,47 +99,47 @@ class Strongroom:
 
     async def store(self, id: str | Buffer, data: Buffer) -> Key:
         """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, the key is lost."""
-        return await asyncio.to_thread(self._store.store, id, data)
+        return await _in_thread(self._store.store, id, data)
 
     async def store_with_key(self, id: str | Buffer, key: Key, data: Buffer) -> None:
         """As :meth:`strongroom.Strongroom.store_with_key`."""
-        await asyncio.to_thread(self._store.store_with_key, id, key, data)
+        await _in_thread(self._store.store_with_key, id, key, data)
 
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve`."""
-        return await asyncio.to_thread(self._store.retrieve, id, key)
+        return await _in_thread(self._store.retrieve, id, key)
 
     async def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
         """As :meth:`strongroom.Strongroom.retrieve_into`. If the task is cancelled, a thread may still write."""
-        return await asyncio.to_thread(self._store.retrieve_into, id, key, buffer)
+        return await _in_thread(self._store.retrieve_into, id, key, buffer)
 
     async def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve_range`."""
-        return await asyncio.to_thread(self._store.retrieve_range, id, key, start, stop)
+        return await _in_thread(self._store.retrieve_range, id, key, start, stop)
 
     async def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
         """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled meanwhile, the new key is lost."""
-        return await asyncio.to_thread(self._store.replace, id, key, data)
+        return await _in_thread(self._store.replace, id, key, data)
 
     async def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
         """As :meth:`strongroom.Strongroom.replace_with_key`."""
-        await asyncio.to_thread(self._store.replace_with_key, id, key, new_key, data)
+        await _in_thread(self._store.replace_with_key, id, key, new_key, data)
 
     async def delete(self, id: str | Buffer, key: Key) -> None:
         """As :meth:`strongroom.Strongroom.delete`."""
-        await asyncio.to_thread(self._store.delete, id, key)
+        await _in_thread(self._store.delete, id, key)
 
     async def erase(self, id: str | Buffer) -> bool:
         """As :meth:`strongroom.Strongroom.erase`."""
-        return await asyncio.to_thread(self._store.erase, id)
+        return await _in_thread(self._store.erase, id)
 
     async def contains(self, id: str | Buffer) -> bool:
         """Whether a record has this id: what ``id in store`` is without asyncio."""
-        return await asyncio.to_thread(self._store.__contains__, id)
+        return await _in_thread(self._store.__contains__, id)
 
     async def store_many(self, items: Iterable[tuple[str | Buffer, Buffer]]) -> list[Key]:
         """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled meanwhile, the keys are lost."""
-        return await asyncio.to_thread(self._store.store_many, list(items))
+        return await _in_thread(self._store.store_many, list(items))
 
     @overload
     async def retrieve_many(
@@ -139,7 +153,7 @@ class Strongroom:
         self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: bool = False
     ) -> list[bytes] | list[bytes | StrongroomError]:
         """As :meth:`strongroom.Strongroom.retrieve_many`."""
-        return await asyncio.to_thread(self._store.retrieve_many, list(items), return_exceptions=return_exceptions)
+        return await _in_thread(self._store.retrieve_many, list(items), return_exceptions=return_exceptions)
 
     async def store_file(
         self,
@@ -149,35 +163,35 @@ class Strongroom:
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
         cancelled meanwhile, the key is lost."""
-        return await asyncio.to_thread(self._store.store_file, id, source, progress)
+        return await _in_thread(self._store.store_file, id, source, progress)
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
         """As :meth:`strongroom.Strongroom.open_record`."""
-        return RecordReader(await asyncio.to_thread(self._store.open_record, id, key))
+        return RecordReader(await _in_thread(self._store.open_record, id, key))
 
     async def create_record(self, id: str | Buffer) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record`."""
-        return RecordWriter(await asyncio.to_thread(self._store.create_record, id))
+        return RecordWriter(await _in_thread(self._store.create_record, id))
 
     async def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record_with_key`."""
-        return RecordWriter(await asyncio.to_thread(self._store.create_record_with_key, id, key))
+        return RecordWriter(await _in_thread(self._store.create_record_with_key, id, key))
 
     async def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.replace_record`."""
-        return RecordWriter(await asyncio.to_thread(self._store.replace_record, id, key))
+        return RecordWriter(await _in_thread(self._store.replace_record, id, key))
 
     async def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.replace_record_with_key`."""
-        return RecordWriter(await asyncio.to_thread(self._store.replace_record_with_key, id, key, new_key))
+        return RecordWriter(await _in_thread(self._store.replace_record_with_key, id, key, new_key))
 
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""
-        return await asyncio.to_thread(self._store.stats)
+        return await _in_thread(self._store.stats)
 
     async def maintain(self) -> None:
         """As :meth:`strongroom.Strongroom.maintain`."""
-        await asyncio.to_thread(self._store.maintain)
+        await _in_thread(self._store.maintain)
 
     async def close(self) -> None:
         """As :meth:`strongroom.Strongroom.close`."""
@@ -203,15 +217,15 @@ class RecordReader:
 
     async def read(self, size: int = -1) -> bytes:
         """As :meth:`strongroom.RecordReader.read`."""
-        return await asyncio.to_thread(self._file.read, size)
+        return await _in_thread(self._file.read, size)
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a place, which may lie behind the end, and return it."""
-        return await asyncio.to_thread(self._file.seek, offset, whence)
+        return await _in_thread(self._file.seek, offset, whence)
 
     async def tell(self) -> int:
         """Return the place of the next byte."""
-        return await asyncio.to_thread(self._file.tell)
+        return await _in_thread(self._file.tell)
 
     async def close(self) -> None:
         """Close the file. Closing it again does nothing."""
@@ -244,11 +258,11 @@ class RecordWriter:
 
     async def write(self, data: Buffer) -> int:
         """Write all of ``data``, and return its length. After a write that fails, all others fail too."""
-        return await asyncio.to_thread(self._file.write, data)
+        return await _in_thread(self._file.write, data)
 
     async def finish(self) -> Key:
         """Store the record, close the file, and return the record's key."""
-        return await asyncio.to_thread(self._file.finish)
+        return await _in_thread(self._file.finish)
 
     async def close(self) -> None:
         """Close the file. A record that is not finished is forgotten."""
@@ -260,4 +274,4 @@ class RecordWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await asyncio.to_thread(self._file.__exit__, kind, value, traceback)
+        await _in_thread(self._file.__exit__, kind, value, traceback)

@@ -66,6 +66,7 @@ impl SqliteStorage {
         match self.turns.enter(|| Some(change.to_job())) {
             Entry::Done(told) => Ok(told?),
             Entry::Turn(turn) => self.make_all(change, turn),
+            Entry::Interrupted => Err(Error::Busy.into()),
         }
     }
 

@@ -18,6 +18,18 @@ mod writer;
 /// The locks of [`turns`].
 mod sync {
     pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+    use crate::interrupt;
+
+    /// Waits until `changed` is notified, or for as long as a wait goes on before it asks whether it is interrupted.
+    pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+        match interrupt::interval() {
+            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    pub(super) use crate::interrupt::is_interrupted;
 }
 
 use std::borrow::Cow;
@@ -184,7 +196,7 @@ impl SqliteStorage {
 
     fn write_with<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
-        let _turn = self.turns.enter_alone();
+        let _turn = self.turns.enter_alone().ok_or(Error::Busy)?;
         self.transact(commit, work)
     }
 

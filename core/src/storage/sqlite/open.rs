@@ -108,12 +108,12 @@ fn connect(path: &Path, create: OpenFlags) -> Outcome<Connection> {
     // No SQLITE_OPEN_URI: a path is a path.
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW | create;
-    let connection = Connection::open_with_flags(path, flags).map_err(|error| match error {
+    let mut connection = Connection::open_with_flags(path, flags).map_err(|error| match error {
         // The text beside the code has the path once more.
         rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
         error => failed(path, error),
     })?;
-    profile::protect(&connection)?;
+    profile::protect(&mut connection)?;
     Ok(connection)
 }
 

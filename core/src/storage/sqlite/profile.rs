@@ -1,7 +1,6 @@
 //! The settings of every connection, set and read back.
 
 use std::borrow::Cow;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -12,6 +11,7 @@ use rusqlite::types::FromSql;
 use super::Durability;
 use super::error::{Fault, Outcome};
 use super::open::PAGE_SIZE;
+use crate::interrupt;
 use crate::storage::Error;
 
 /// Pages in the write-ahead log from which on it is moved into the database, 16 MiB: a log that is used again and again
@@ -34,13 +34,26 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_ROW_LEN: i32 = 1 << 20;
 
 /// What protects from a hostile file, before the first look into it.
-pub(super) fn protect(connection: &Connection) -> Outcome<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
+    connection.busy_handler(Some(wait_for_lock))?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_LEN)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
+}
+
+/// Waits before the next try for another's lock, as SQLite's own handler does, which cannot be interrupted. Says whether
+/// to try again.
+fn wait_for_lock(tries: i32) -> bool {
+    const PAUSES: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
+    let pause = |n: i32| {
+        let index = usize::try_from(n).unwrap_or(usize::MAX).min(PAUSES.len() - 1);
+        Duration::from_millis(PAUSES.get(index).copied().unwrap_or_default())
+    };
+    let waited: Duration = (0..tries).map(pause).sum();
+    interrupt::sleep(pause(tries).min(BUSY_TIMEOUT.saturating_sub(waited)));
+    waited < BUSY_TIMEOUT && !interrupt::was_interrupted()
 }
 
 /// What every connection needs, once the database is known to be ours.
@@ -98,7 +111,9 @@ fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
     loop {
         let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
         match mode.map_err(Fault::from) {
-            Err(Fault(Error::Busy)) if Instant::now() < deadline => thread::sleep(Duration::from_millis(5)),
+            Err(Fault(Error::Busy)) if Instant::now() < deadline && !interrupt::was_interrupted() => {
+                interrupt::sleep(Duration::from_millis(5));
+            }
             outcome => return outcome,
         }
     }

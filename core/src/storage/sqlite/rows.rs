@@ -5,6 +5,7 @@ use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
 
 use super::error::{Fault, Outcome};
 use super::upload;
+use crate::interrupt::is_interrupted;
 use crate::random;
 use crate::storage::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
 
@@ -108,9 +109,15 @@ pub(super) fn new_object() -> Outcome<i64> {
 }
 
 pub(super) fn put_segment(connection: &Connection, object: Option<i64>, n: i64, data: &[u8]) -> Outcome<()> {
+    check_interrupt()?;
     let sql = "INSERT INTO segment (object, n, data) VALUES (?1, ?2, ?3)";
     connection.prepare_cached(sql)?.execute(params![object, n, data])?;
     Ok(())
+}
+
+/// For each segment of many.
+fn check_interrupt() -> Outcome<()> {
+    if is_interrupted() { Err(Error::Busy.into()) } else { Ok(()) }
 }
 
 /// Leaves the segments of a record that is gone to be reclaimed: many records may go in one transaction.
@@ -177,6 +184,7 @@ pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([object])?;
         while let Some(row) = rows.next()? {
+            check_interrupt()?;
             let start = record.len();
             record.resize(start + length(row, 1)?, 0);
             let part = record.get_mut(start..).unwrap_or_default();

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::{iter, mem};
 
-use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
 
 /// The most jobs of one turn, and the most bytes, so that nobody waits for a very long one.
 const MOST_JOBS: usize = 256;
@@ -47,6 +47,8 @@ pub(super) enum Entry<'t, J, O> {
     Turn(Turn<'t, J, O>),
     /// Another's turn has done the job.
     Done(O),
+    /// The wait was interrupted, and nobody has done the job, or will.
+    Interrupted,
 }
 
 impl<J, O> Turns<J, O> {
@@ -69,7 +71,14 @@ impl<J, O> Turns<J, O> {
         }
         let mut stage = lock(&waiter.stage);
         while let Stage::Waiting = *stage {
-            stage = waiter.changed.wait(stage).unwrap_or_else(PoisonError::into_inner);
+            stage = wait(&waiter.changed, stage);
+            if let Stage::Waiting = *stage {
+                drop(stage); // asking may take a while, and the queue's lock comes before this one
+                if is_interrupted() && self.withdraw(&waiter) {
+                    return Entry::Interrupted;
+                }
+                stage = lock(&waiter.stage);
+            }
         }
         match mem::replace(&mut *stage, Stage::Turn) {
             Stage::Done(outcome) => Entry::Done(outcome),
@@ -77,13 +86,21 @@ impl<J, O> Turns<J, O> {
         }
     }
 
-    /// Waits for a turn that is the caller's alone.
-    pub(super) fn enter_alone(&self) -> Turn<'_, J, O> {
+    /// Waits for a turn that is the caller's alone; `None` where the wait was interrupted.
+    pub(super) fn enter_alone(&self) -> Option<Turn<'_, J, O>> {
         match self.enter(|| None) {
-            Entry::Turn(turn) => turn,
+            Entry::Turn(turn) => Some(turn),
             // Nobody does a job that is none.
-            Entry::Done(_) => self.turn(),
+            Entry::Done(_) => Some(self.turn()),
+            Entry::Interrupted => None,
         }
+    }
+
+    /// Takes a waiter out of the queue. Where it is not there any more, somebody does its job, or it is its turn.
+    fn withdraw(&self, waiter: &Arc<Waiter<J, O>>) -> bool {
+        let mut queue = lock(&self.queue);
+        let place = queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter));
+        place.and_then(|place| queue.waiting.remove(place)).is_some()
     }
 
     #[cfg(test)]

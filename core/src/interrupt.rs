@@ -1,0 +1,154 @@
+//! Ending waits early: for a language whose signal handlers run between the steps of a program, and for threads whose work
+//! nobody needs any more.
+
+use std::cell::RefCell;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a wait goes on before it asks, and asks again.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Who can end the waits of a thread.
+enum Source {
+    Poll { poll: fn() -> bool, asked: Instant, answered: bool },
+    Owner(Cancellation),
+}
+
+thread_local! {
+    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+}
+
+/// Runs `call`. Where this thread waits in it, for a lock, a thread or a service, it asks `poll` every 50 ms; from the
+/// first `true` on, each of its waits ends at once, as if its deadline had passed. So the call ends soon, with
+/// [`Error::Busy`](crate::Error::Busy) or another error of an operation that did nothing, or with
+/// [`Error::Indeterminate`](crate::Error::Indeterminate) for a write that a service may have received. A call that has
+/// done its work returns its result all the same.
+///
+/// `poll` must not use a store: this thread may hold its locks.
+pub fn interruptible<R>(poll: fn() -> bool, call: impl FnOnce() -> R) -> R {
+    with(Source::Poll { poll, asked: Instant::now(), answered: false }, call)
+}
+
+/// Whether the call of [`interruptible`] on this thread is to end. Asks `poll` at most every 50 ms.
+#[must_use]
+pub fn is_interrupted() -> bool {
+    let poll = SOURCE.with_borrow_mut(|source| match source {
+        Some(Source::Poll { poll, asked, answered: false }) if asked.elapsed() >= INTERVAL => {
+            *asked = Instant::now();
+            Some(*poll)
+        }
+        _ => None,
+    });
+    // Not while `SOURCE` is borrowed: it may do anything.
+    if poll.is_some_and(|poll| poll()) {
+        SOURCE.with_borrow_mut(|source| {
+            if let Some(Source::Poll { answered, .. }) = source {
+                *answered = true;
+            }
+        });
+    }
+    was_interrupted()
+}
+
+/// Whether [`is_interrupted`] was true before. Asks nobody.
+pub(crate) fn was_interrupted() -> bool {
+    SOURCE.with_borrow(|source| match source {
+        Some(Source::Poll { answered, .. }) => *answered,
+        Some(Source::Owner(cancellation)) => cancellation.0.load(Ordering::Relaxed),
+        None => false,
+    })
+}
+
+/// How long this thread may wait before it calls [`is_interrupted`]; `None` where nobody can end its waits.
+pub(crate) fn interval() -> Option<Duration> {
+    SOURCE.with_borrow(|source| source.as_ref().map(|_| INTERVAL))
+}
+
+/// Sleeps for `time`, or until it is interrupted.
+#[cfg_attr(not(any(feature = "remote", feature = "sqlite")), expect(dead_code, reason = "these storages sleep"))]
+pub(crate) fn sleep(time: Duration) {
+    let end = Instant::now() + time;
+    while !is_interrupted() {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        thread::sleep(interval().map_or(left, |interval| left.min(interval)));
+    }
+}
+
+/// Ends the waits of another thread.
+#[derive(Clone, Default)]
+pub(crate) struct Cancellation(Arc<AtomicBool>);
+
+impl Cancellation {
+    pub(crate) fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Runs `work`, whose waits end once this is cancelled.
+    pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        with(Source::Owner(self), work)
+    }
+}
+
+fn with<R>(source: Source, call: impl FnOnce() -> R) -> R {
+    /// Restores the outer source, also after a panic.
+    struct Restore(Option<Source>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            SOURCE.with_borrow_mut(|source| mem::swap(source, &mut self.0));
+        }
+    }
+    let _restore = Restore(SOURCE.replace(Some(source)));
+    call()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_asks_and_the_next_one_ends_at_once() {
+        thread_local! {
+            static ASKED: RefCell<u32> = const { RefCell::new(0) };
+        }
+        fn third_time() -> bool {
+            ASKED.with_borrow_mut(|asked| *asked += 1);
+            ASKED.with_borrow(|asked| *asked >= 3)
+        }
+        interruptible(third_time, || {
+            assert!(!is_interrupted(), "it is not asked before the first interval is over");
+            sleep(Duration::from_secs(3600));
+            assert!(was_interrupted());
+            sleep(Duration::from_secs(3600));
+        });
+        assert_eq!(ASKED.take(), 3, "nobody is asked again after a yes");
+        assert!(!was_interrupted() && interval().is_none());
+    }
+
+    #[test]
+    fn an_owner_ends_the_waits_of_its_thread() {
+        let cancellation = Cancellation::default();
+        let owned = cancellation.clone();
+        let thread = thread::spawn(move || owned.run(|| sleep(Duration::from_secs(3600))));
+        cancellation.cancel();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn calls_may_be_nested() {
+        interruptible(
+            || true,
+            || {
+                interruptible(|| false, || sleep(Duration::from_millis(60)));
+                assert!(!was_interrupted());
+                sleep(Duration::from_secs(3600));
+                assert!(was_interrupted());
+            },
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! Calls that wait, and what ends them early: a signal handler that raises, or asyncio's cancellation.
+//!
+//! A call works detached from the interpreter. Where it waits, the library asks [`poll`] now and then, which lets Python
+//! run its signal handlers: those of the main thread, as Python has it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use strongroom::Error;
+use strongroom::interrupt::interruptible;
+
+use crate::error::Failure;
+
+thread_local! {
+    /// What a signal handler raised while a call of this thread waited.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// Whether this thread runs signal handlers inside a call that waits, and may hold locks of the library's.
+    static HANDLING: Cell<bool> = const { Cell::new(false) };
+    static CANCELLED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
+}
+
+/// Runs `work` detached. What a signal handler raises meanwhile ends the waits of `work`, and is raised; its cause is how
+/// `work` ended.
+pub(crate) fn detached<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
+    check_not_handling()?;
+    if is_cancelled() {
+        return Err(Error::Busy.into());
+    }
+    let outcome = py.detach(|| interruptible(poll, work));
+    let Some(raised) = RAISED.take() else { return outcome };
+    if let Err(error) = outcome {
+        raised.set_cause(py, Some(error.into()));
+    }
+    Err(raised.into())
+}
+
+/// Frees `value` detached: this may wait for threads of the library's.
+pub(crate) fn release<T: Send + 'static>(value: T) {
+    if HANDLING.get() {
+        // It may need a lock that the interrupted call holds.
+        let _ = std::thread::Builder::new().spawn(|| drop(value));
+    } else {
+        let _ = Python::try_attach(|py| py.detach(|| drop(value)));
+    }
+}
+
+/// A signal handler that runs inside a call can use no store: it would wait for what the call holds.
+pub(crate) fn check_not_handling() -> Result<(), Failure> {
+    if HANDLING.get() {
+        return Err(PyErr::from(PyRuntimeError::new_err(
+            "a signal handler ran while a call of this thread waited, and cannot use a store itself: raise an exception \
+             to end the call, or set a flag",
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// Whether the call of this thread is to end.
+fn poll() -> bool {
+    if is_cancelled() {
+        return true;
+    }
+    // Without an interpreter, nobody waits for the outcome.
+    Python::try_attach(|py| {
+        HANDLING.set(true);
+        let outcome = py.check_signals();
+        HANDLING.set(false);
+        outcome.map_err(|error| RAISED.set(Some(error))).is_err()
+    })
+    .unwrap_or(true)
+}
+
+fn is_cancelled() -> bool {
+    CANCELLED.with_borrow(|cancelled| cancelled.as_ref().is_some_and(|cancelled| cancelled.load(Ordering::Relaxed)))
+}
+
+/// Ends a call of another thread, for asyncio.
+#[pyclass(frozen, module = "strongroom._strongroom")]
+pub(crate) struct Cancellation(Arc<AtomicBool>);
+
+#[pymethods]
+impl Cancellation {
+    #[new]
+    fn new() -> Self {
+        Self(Arc::default())
+    }
+
+    /// End the waits of the call that :meth:`run` makes, now or later.
+    fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Return what ``call`` returns for these arguments.
+    #[pyo3(signature = (call, /, *args, **kwargs))]
+    fn run<'py>(
+        &self,
+        call: &Bound<'py, PyAny>,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let before = CANCELLED.replace(Some(Arc::clone(&self.0)));
+        let outcome = call.call(args, kwargs);
+        CANCELLED.set(before);
+        outcome
+    }
+}

@@ -1,0 +1,319 @@
+"""Signals and cancellation while a call waits: for a lock, for a service, for a thread of the library's."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+import strongroom
+from conftest import pattern
+from strongroom import Key, Strongroom, aio
+from test_services import INDEX_KEY, Service, service
+
+__all__ = ["service"]
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals")
+
+#: A wait that nobody ends is longer than a test may last.
+FOREVER = 3600.0
+
+
+class StopError(Exception):
+    """What the signal handler raises."""
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[], None]]:
+    """Sends this process a signal, soon, whose handler raises `StopError` in the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise StopError
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    timers: list[threading.Timer] = []
+
+    def soon() -> None:
+        timers.append(threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)))
+        timers[-1].start()
+
+    yield soon
+    for timer in timers:
+        timer.join()
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], interrupt: Callable[[], None]) -> None:
+    key = Key.generate()
+    interrupt()
+    with pytest.raises(StopError) as caught:
+        store.store_with_key("id", key, b"data")
+    assert type(caught.value.__cause__) is strongroom.BusyError
+    file = store.create_record("long")
+    interrupt()
+    with pytest.raises(StopError):
+        file.write(pattern(30_000_000))
+    for call in (file.finish, lambda: file.write(b"more")):
+        with pytest.raises(ValueError, match="closed"):
+            call()
+    file = store.create_record("short")
+    file.write(b"data")
+    interrupt()
+    with pytest.raises(StopError):
+        file.finish()
+    locked()
+    assert store.stats().records == 0
+    store.store_with_key("id", key, b"data")
+
+
+def test_opening_waits_for_a_lock(path: Path, interrupt: Callable[[], None]) -> None:
+    with strongroom.open(path) as store:
+        store.store("id", b"data")
+    script = (
+        "import sqlite3, sys; database = sqlite3.connect(sys.argv[1], isolation_level=None);"
+        "database.execute('PRAGMA locking_mode = EXCLUSIVE'); database.execute('BEGIN IMMEDIATE');"
+        "print('locked', flush=True); input()"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "locked\n"
+        interrupt()
+        with pytest.raises(StopError) as caught:
+            strongroom.open(path)
+        assert type(caught.value.__cause__) is strongroom.BusyError
+        process.communicate("\n", timeout=60)
+
+
+def test_a_wait_behind_another_thread(
+    store: Strongroom, locked: Callable[[], object], interrupt: Callable[[], None]
+) -> None:
+    keys: list[Key] = []
+    other = threading.Thread(target=lambda: keys.append(store.store("other", b"data")))
+    other.start()
+    time.sleep(0.1)
+    interrupt()
+    with pytest.raises(StopError) as caught:
+        store.store("id", b"data")
+    assert type(caught.value.__cause__) is strongroom.BusyError
+    locked()
+    other.join()
+    assert store.retrieve("other", keys[0]) == b"data"
+    assert "id" not in store
+
+
+def test_a_handler_that_returns_ends_no_call(store: Strongroom, locked: Callable[[], object]) -> None:
+    seen: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        locked()
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    # Were it run only after the call, nobody would end what the call waits for.
+    assert store.retrieve("id", store.store("id", b"data")) == b"data"
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
+    assert seen == [signal.SIGUSR1]
+
+
+def test_a_handler_cannot_use_a_store(store: Strongroom, locked: Callable[[], object]) -> None:
+    """It would wait for what the call that it interrupts holds, and so for ever."""
+    file = store.create_record("file")
+    calls: list[Callable[[], object]] = [
+        lambda: store.store("other", b"data"),
+        store.stats,
+        store.close,
+        lambda: file.write(b"data"),
+        file.tell,
+    ]
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        for call in calls:
+            with pytest.raises(RuntimeError, match="signal handler"):
+                call()
+        raise StopError
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    with pytest.raises(StopError):
+        store.store("id", b"data")
+    timer.join()
+    signal.signal(signal.SIGUSR1, before)
+    locked()
+    file.close()
+    assert store.stats().records == 0
+
+
+class Proxy:
+    """Stands between a client and a service, until it is told to pass nothing on any more."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        self.target = service.unix.removeprefix("unix:")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.path = str(folder / "proxy")
+        self.listener.bind(self.path)
+        self.listener.listen()
+        self.silent = threading.Event()
+        self.sockets: list[socket.socket] = []
+        self.threads = [threading.Thread(target=self.accept, daemon=True)]
+        self.threads[0].start()
+
+    def accept(self) -> None:
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.target)
+            self.sockets += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                self.threads.append(threading.Thread(target=self.pass_on, args=(source, sink), daemon=True))
+                self.threads[-1].start()
+
+    def pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                if self.silent.is_set():
+                    return
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        for end in (self.listener, *self.sockets):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        for thread in self.threads:
+            thread.join(60)
+
+
+@pytest.fixture
+def proxy(service: Service, tmp_path: Path) -> Iterator[Proxy]:
+    proxy = Proxy(service, tmp_path)
+    yield proxy
+    proxy.close()
+
+
+def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:
+    key, data = Key.generate(), pattern(20_000_000)
+    with service.open(f"unix:{proxy.path}", timeout=FOREVER) as store:
+        store.store_with_key("before", key, data)
+        reader, writer = store.open_record("before", key), store.create_record("written")
+        reader.read(2_500_000)  # from here on, it is read ahead
+        proxy.silent.set()
+        writes: list[Callable[[], object]] = [
+            lambda: store.store("id", b"data"),
+            lambda: store.delete("before", key),
+            lambda: store.erase("before"),
+        ]
+        others: list[Callable[[], object]] = [
+            lambda: store.retrieve("before", key),
+            lambda: store.retrieve_range("before", key, 0, 1),
+            lambda: store.replace("before", key, b"data"),  # it proves the key first
+            lambda: store.store("long", pattern(20_000_000)),
+            lambda: store.open_record("before", key),
+            lambda: store.create_record("new"),
+            lambda: "id" in store,
+            store.stats,
+            store.maintain,
+            lambda: reader.read(),
+            lambda: reader.readinto(bytearray(10_000_000)),
+            lambda: writer.write(pattern(60_000_000)),
+            lambda: service.open(f"unix:{proxy.path}", timeout=FOREVER),
+        ]
+        for call in [*writes, *others]:
+            interrupt()
+            with pytest.raises(StopError) as caught:
+                call()
+            cause = caught.value.__cause__
+            assert isinstance(cause, strongroom.StrongroomError)
+            if call in writes:
+                assert type(cause) in (strongroom.IndeterminateError, strongroom.BusyError)
+        with pytest.raises(ValueError, match="closed"):
+            writer.finish()
+        assert reader.tell() == 2_500_000
+        # These wait for no answer.
+        reader.close()
+        writer.close()
+    with service.open() as store:
+        store.erase("id")
+        assert store.retrieve("before", key) == data
+        assert store.erase("before")
+        assert store.stats().records == 0
+
+
+ASYNC = """
+import asyncio, sys, strongroom
+from strongroom import aio
+
+async def main():
+    store = await aio.open(sys.argv[1], index_key=strongroom.IndexKey.from_text(sys.argv[2]), timeout=3600)
+    await store.store("id", b"data")
+
+print("started", flush=True)
+asyncio.run(main())
+"""
+
+PLAIN = """
+import sys, strongroom
+print("started", flush=True)
+strongroom.open(sys.argv[1], index_key=strongroom.IndexKey.from_text(sys.argv[2]), timeout=3600)
+"""
+
+
+@pytest.mark.parametrize("script", [PLAIN, ASYNC], ids=["plain", "asyncio"])
+def test_control_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind("silent")
+        silent.listen()
+        command = [sys.executable, "-c", script, "unix:silent", INDEX_KEY.to_text()]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        ) as process:
+            try:
+                assert process.stdout is not None and process.stdout.readline() == "started\n"
+                time.sleep(0.5)
+                process.send_signal(signal.SIGINT)
+                _, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
+    assert process.returncode == -signal.SIGINT, errors
+    assert "KeyboardInterrupt" in errors
+
+
+def test_a_cancelled_task_over_a_service(service: Service, proxy: Proxy) -> None:
+    async def main() -> None:
+        arguments = {"index_key": INDEX_KEY, "token": service.token, "timeout": FOREVER}
+        store = await aio.open(f"unix:{proxy.path}", **arguments)  # type: ignore[arg-type]
+        proxy.silent.set()
+        task = asyncio.create_task(store.store("id", b"data"))
+        await asyncio.sleep(0.2)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await store.close()
+
+    asyncio.run(main())  # it waits for its threads
+    with service.open() as store:
+        store.erase("id")
