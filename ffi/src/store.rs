@@ -65,6 +65,9 @@ const MAX_OPTIONS_SIZE: usize = 4096;
 /// out ids. While the store is open, `<path>-wal` is a part of it, and `<path>-shm` and `<path>.uploads` lie beside it. To
 /// copy the file or to move it, close the store everywhere first.
 ///
+/// The `path` ":memory:" is a new store in memory, which ends with its handle. It has a fresh index key, unless the options
+/// have one, and leaves no file; the flag STRONGROOM_MUST_EXIST does not go with it.
+///
 /// A `path` that is a URL is a storage service, which sees sealed records alone: ids, keys and data stay in this process.
 /// It needs an index key in the options, the same for all who share the service.
 ///

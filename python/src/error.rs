@@ -3,7 +3,6 @@
 use std::io;
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use strongroom::{Error, InvalidKey, RandomError};
 
@@ -64,10 +63,10 @@ pub(crate) fn not_text(py: Python<'_>) -> PyErr {
 
 /// The exception with this number. One of a newer library falls back to the base of all.
 fn class(py: Python<'_>, code: u8) -> PyResult<Bound<'_, PyType>> {
-    static CLASSES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
-    static BASE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    match CLASSES.import(py, "strongroom.exceptions", "_BY_CODE")?.get_item(code)? {
+    // Not kept: a module that is imported anew has new classes.
+    let exceptions = py.import("strongroom.exceptions")?;
+    match exceptions.getattr("_BY_CODE")?.cast::<PyDict>()?.get_item(code)? {
         Some(class) => Ok(class.cast_into()?),
-        None => Ok(BASE.import(py, "strongroom.exceptions", "StrongroomError")?.clone()),
+        None => Ok(exceptions.getattr("StrongroomError")?.cast_into()?),
     }
 }

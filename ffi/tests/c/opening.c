@@ -1,5 +1,7 @@
 // Opening with choices, versions, statuses, and keys.
 
+#include <sys/stat.h>
+
 #include "testsupport.h"
 
 static void versions_and_statuses(void) {
@@ -167,12 +169,65 @@ static void options(void) {
     CHECK(strongroom_open(".", NULL, &store, NULL) == STRONGROOM_INVALID_ARGUMENT);
 }
 
+// A store in memory leaves no file, whatever it is opened with.
+static void in_memory(void) {
+    strongroom_error error;
+    strongroom *store = NULL, *other = NULL;
+    strongroom_record_key key;
+    strongroom_index_key index_key;
+    strongroom_buffer found;
+    strongroom_options options;
+    bool there = true;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    CHECK_OK(strongroom_index_key_generate(&index_key, &error));
+    options.index_key = &index_key;
+    options.flags = STRONGROOM_RELAXED_DURABILITY;
+    CHECK_OK(strongroom_open(":memory:", NULL, &store, &error));
+    CHECK_OK(strongroom_open(":memory:", &options, &other, &error));
+    CHECK_OK(strongroom_store(store, "id", 2, "data", 4, &key, &error));
+    CHECK_OK(strongroom_retrieve(store, "id", 2, &key, &found, &error));
+    CHECK(found.len == 4 && memcmp(found.data, "data", 4) == 0);
+    strongroom_buffer_free(&found);
+    CHECK_OK(strongroom_contains(other, "id", 2, &there, &error));
+    CHECK(!there);
+    close_store(store);
+    close_store(other);
+    store = NULL;
+    options.flags = STRONGROOM_MUST_EXIST;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(":memory:", &options, &store, &error));
+    CHECK(store == NULL && access(":memory:", F_OK) != 0 && access(":memory:.index-key", F_OK) != 0);
+}
+
+// Whatever the umask of the program, what is made is its owner's alone.
+static void modes(void) {
+    strongroom_error error;
+    strongroom *store = NULL;
+    strongroom_writer *writer = NULL;
+    const mode_t before = umask(0);
+    CHECK_OK(strongroom_open("modes.db", NULL, &store, &error));
+    uint8_t *data = pattern(3000000);
+    CHECK_OK(strongroom_create_record(store, "id", 2, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, data, 3000000, &error));
+    const char *const files[] = {"modes.db", "modes.db-wal", "modes.db-shm", "modes.db.index-key"};
+    for (size_t i = 0; i < COUNT(files); i++) {
+        struct stat info;
+        CHECK(stat(files[i], &info) == 0 && (info.st_mode & 0777) == 0600);
+    }
+    strongroom_writer_free(writer);
+    close_store(store);
+    free(data);
+    umask(before);
+}
+
 int main(void) {
     strongroom_error error;
     enter_folder();
     versions_and_statuses();
     keys();
     options();
+    in_memory();
+    modes();
     CHECK_OK(strongroom_close(NULL, &error));
     CHECK(strongroom_close(NULL, NULL) == STRONGROOM_OK);
     leave_folder();
