@@ -276,50 +276,6 @@ static void forked(const uint8_t *data) {
     free(buffer);
 }
 
-// The library's own threads take no signal that is meant for the program.
-static void signals(const uint8_t *data) {
-    strongroom *store = NULL;
-    strongroom_writer *writer = NULL;
-    const strongroom_options options = options_with("token");
-    CHECK_OK(strongroom_open("unix:socket", &options, &store, &error));
-    CHECK_OK(strongroom_create_record(store, "signals", 7, &writer, &error));
-    CHECK_OK(strongroom_writer_write(writer, data, LEN, &error)); // by a thread
-    sigset_t set, before;
-    const struct timespec limit = {60, 0};
-    CHECK(sigemptyset(&set) == 0 && sigaddset(&set, SIGUSR1) == 0);
-    CHECK(pthread_sigmask(SIG_BLOCK, &set, &before) == 0);
-    CHECK(kill(getpid(), SIGUSR1) == 0); // the end of the program, where a thread takes it
-    CHECK(sigtimedwait(&set, NULL, &limit) == SIGUSR1);
-    CHECK(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    strongroom_writer_free(writer);
-    close_store(store);
-}
-
-// A service that dies is a failure like others, and no SIGPIPE, which would end the program.
-static void a_service_dies(const char *program, strongroom_options tls, const uint8_t *data) {
-    CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
-    for (int over_tls = 0; over_tls < 2; over_tls++) {
-        strongroom *store = NULL;
-        strongroom_writer *writer = NULL;
-        strongroom_record_key key;
-        https[0] = 0;
-        const pid_t service = serve(program);
-        const strongroom_options options = over_tls ? tls : options_with("token");
-        CHECK_OK(strongroom_open(over_tls ? https : "unix:socket", &options, &store, &error));
-        CHECK_OK(strongroom_create_record(store, "dies", 4, &writer, &error));
-        CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
-        int status = 0;
-        CHECK(kill(service, SIGKILL) == 0 && waitpid(service, &status, 0) == service);
-        strongroom_status outcome = STRONGROOM_OK;
-        for (int i = 0; i < 1000 && outcome == STRONGROOM_OK; i++)
-            outcome = strongroom_writer_write(writer, data, LEN, &error);
-        CHECK(outcome == STRONGROOM_STORAGE);
-        strongroom_writer_free(writer);
-        CHECK(strongroom_store(store, "id", 2, data, 4, &key, &error) != STRONGROOM_OK);
-        close_store(store);
-    }
-}
-
 int main(int argc, char **argv) {
     const char *program = getenv("STRONGROOM_PROGRAM");
     CHECK(argc == 2 && program != NULL);
@@ -340,13 +296,10 @@ int main(int argc, char **argv) {
     what_is_refused();
     in_time();
     forked(data);
-    signals(data);
 
     CHECK(kill(service, SIGTERM) == 0);
     int status = 0;
     CHECK(waitpid(service, &status, 0) == service && status == 0);
-    options.timeout = 2000;
-    a_service_dies(program, options, data);
     free(data);
     leave_folder();
     return 0;
