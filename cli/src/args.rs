@@ -1,93 +1,16 @@
 //! The command line: commands, options and their help. Nothing here has `Debug`, since ids must not be shown.
 
 use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, PathBufValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PathBufValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use zeroize::Zeroizing;
 
-const EXAMPLES: &str = "\
-Examples:
-  strongroom store --id report --key-out report.key report.pdf
-  strongroom retrieve --id report --key-file report.key -o copy.pdf
-  strongroom delete --id report --key-file report.key
-
-  In a store behind an encryption server:
-    strongroom store --server https://strongroom.example:8420 --token-file token --id report report.pdf
-
-Exit status:
-  0   success                   8   too large                 16  an earlier write failed
-  1   no such record            9   other index key           19  invalid argument
-  2   record exists already     10  index key missing         20  record expired
-  3   wrong key                 11  changed meanwhile         21  access denied
-  4   record altered            12  storage busy              64  wrong usage
-  5   not a key                 13  storage full              99  internal fault
-  6   invalid id                14  input or output failed
-  7   unsupported               15  outcome of a write unknown";
-
-const STORE_EXAMPLES: &str = "\
-Examples:
-  Write the new key to a file, before the data is stored:
-    strongroom store --id report --key-out report.key report.pdf
-
-  Store what another program writes, and keep the printed key in a variable:
-    key=$(pg_dump app | strongroom store --id backup)
-
-  Use a key that was made before; after a lost connection it can be said again:
-    strongroom key new --key-out report.key
-    strongroom store --id report --key-file report.key report.pdf";
-
-const RETRIEVE_EXAMPLES: &str = "\
-Examples:
-  strongroom retrieve --id report --key-file report.key -o report.pdf
-  strongroom retrieve --id backup --key-file backup.key | psql app
-  printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -
-
-  The first kilobyte, and all behind the first million bytes:
-    strongroom retrieve --id video --key-file video.key --range 0..1024
-    strongroom retrieve --id video --key-file video.key --range 1000000.. -o rest";
-
-const REPLACE_EXAMPLES: &str = "\
-Examples:
-  strongroom replace --id report --key-file report.key --key-out report-2.key report-2.pdf
-  pg_dump app | strongroom replace --id backup --key-file old.key --key-out new.key";
-
-const DELETE_EXAMPLES: &str = "\
-Examples:
-  strongroom delete --id report --key-file report.key";
-
-const ERASE_EXAMPLES: &str = "\
-Examples:
-  Ask on the terminal first:
-    strongroom erase --id report
-
-  In a script:
-    strongroom erase --id report --yes";
-
-const STATS_EXAMPLES: &str = "\
-Examples:
-  strongroom stats
-  strongroom stats --store /srv/app/records.db --json";
-
-const KEY_NEW_EXAMPLES: &str = "\
-Examples:
-  A key for a record that is stored later with `store --key-file`:
-    strongroom key new --key-out report.key
-
-  An index key, kept apart from the database:
-    strongroom key new --index --key-out /etc/app/index.key
-    strongroom store --store new.db --index-key-file /etc/app/index.key --id report report.pdf";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  strongroom completions bash > ~/.local/share/bash-completion/completions/strongroom
-  strongroom completions fish > ~/.config/fish/completions/strongroom.fish";
-
-const MAN_EXAMPLES: &str = "\
-Examples:
-  strongroom man ~/.local/share/man/man1";
+use crate::examples;
+use crate::streams::is_stream;
 
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
 ///
@@ -95,7 +18,7 @@ Examples:
 /// in the clear. A key is never an argument, where other users of the machine could read it: it comes from a file, a
 /// pipe or a prompt.
 #[derive(Parser)]
-#[command(name = "strongroom", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "strongroom", version, max_term_width = 100, after_help = examples::EXAMPLES)]
 #[command(arg_required_else_help = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -107,9 +30,8 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The store: an SQLite database, or the address of a storage service, https://HOST:PORT or unix:PATH; `:memory:` is a
-    /// new store in memory, which ends with the program
-    /// [default: strongroom/strongroom.db in your data folder]
+    /// The store: an SQLite database, the address of a storage service (https://HOST:PORT or unix:PATH), or ":memory:",
+    /// which ends with the program [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
@@ -131,7 +53,7 @@ pub(crate) struct Options {
 impl Cli {
     /// The command line. Of a store and a server, the one that is named on it goes before the environment's.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut command = Self::command();
+        let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let options = &mut cli.options;
@@ -148,6 +70,47 @@ impl Cli {
         }
         Ok(cli)
     }
+}
+
+impl Command {
+    /// The files that the command reads; "-" is stdin.
+    pub(crate) fn inputs(&self) -> Vec<&Path> {
+        let (record, data, key) = match self {
+            Self::Store { record, data, key_file, .. } => (record, Some(data), key_file.as_deref()),
+            Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
+            Self::Retrieve { record, key, .. } | Self::Delete { record, key } => (record, None, key.path.as_deref()),
+            Self::Erase { record, .. } => (record, None, None),
+            _ => return Vec::new(),
+        };
+        let data = data.filter(|data| !data.from_command).map(|data| data.file.as_deref().unwrap_or(Path::new("-")));
+        [record.id_file.as_deref(), data, key].into_iter().flatten().collect()
+    }
+
+    /// Whether the command prints something when it succeeds.
+    pub(crate) fn prints(&self, json: bool) -> bool {
+        let new_key = |key_out: &KeyOut| json || is_stream(key_out.path.as_deref());
+        match self {
+            Self::Store { key_file: Some(_), .. } | Self::Delete { .. } => json,
+            Self::Store { key_out, .. } | Self::Replace { key_out, .. } => new_key(key_out),
+            Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
+            Self::Retrieve { output, .. } => json || is_stream(output.as_deref()),
+            Self::Erase { .. } | Self::Stats | Self::Completions { .. } => true,
+            #[cfg(feature = "server")]
+            Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
+            #[cfg(feature = "server")]
+            Self::Token(_) => true,
+            Self::Man { .. } => false,
+        }
+    }
+}
+
+/// An environment variable that is empty counts as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let unset_if_empty = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(unset_if_empty).mut_subcommands(without_empty_variables)
 }
 
 /// How a service is reached.
@@ -181,8 +144,8 @@ pub(crate) enum Command {
     /// Store data under a new id, and print the only key that opens it
     ///
     /// The key is printed alone on a line, or written to a file. If it can be neither printed nor written, nothing is
-    /// stored. The store is made where there is none.
-    #[command(after_help = STORE_EXAMPLES)]
+    /// stored. The store is made where there is none. A file that changes while it is read is not stored.
+    #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
         record: Record,
@@ -199,7 +162,7 @@ pub(crate) enum Command {
     ///
     /// No byte is written before it has proved to be unaltered, and a file only when all of them have. On stdout, an
     /// exit status of 0 says that the data is complete.
-    #[command(after_help = RETRIEVE_EXAMPLES)]
+    #[command(after_help = examples::RETRIEVE_EXAMPLES)]
     Retrieve {
         #[command(flatten)]
         record: Record,
@@ -214,9 +177,10 @@ pub(crate) enum Command {
     },
     /// Store data in place of a record, and print its new key
     ///
-    /// The old key proves the right to do so, and opens nothing any more. With --key-out the new key is in its file
-    /// before the record is replaced. Otherwise it is printed after that: keep the data until you have the key.
-    #[command(after_help = REPLACE_EXAMPLES)]
+    /// The old key proves the right to do so, and opens nothing any more. The new key is in its file, or printed, before
+    /// the record is replaced; if it can be neither written nor printed, nothing is replaced. If replacing fails after
+    /// that, the old key stays the right one.
+    #[command(after_help = examples::REPLACE_EXAMPLES)]
     Replace {
         #[command(flatten)]
         record: Record,
@@ -228,7 +192,7 @@ pub(crate) enum Command {
         key_out: KeyOut,
     },
     /// Remove a record, given its key
-    #[command(after_help = DELETE_EXAMPLES)]
+    #[command(after_help = examples::DELETE_EXAMPLES)]
     Delete {
         #[command(flatten)]
         record: Record,
@@ -238,7 +202,7 @@ pub(crate) enum Command {
     /// Remove a record without its key, for ever
     ///
     /// The operator's means to fulfil a right to erasure. Whether there was a record is printed, and is no error.
-    #[command(after_help = ERASE_EXAMPLES)]
+    #[command(after_help = examples::ERASE_EXAMPLES)]
     Erase {
         #[command(flatten)]
         record: Record,
@@ -247,7 +211,7 @@ pub(crate) enum Command {
         yes: bool,
     },
     /// Print how many records there are, and the bytes of their ciphertexts
-    #[command(after_help = STATS_EXAMPLES)]
+    #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
     /// Make keys
     #[command(subcommand, arg_required_else_help = false)]
@@ -271,14 +235,14 @@ pub(crate) enum Command {
     #[command(subcommand, arg_required_else_help = false)]
     Token(crate::serve_args::TokenCommand),
     /// Print completions for a shell
-    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    #[command(after_help = examples::COMPLETIONS_EXAMPLES)]
     Completions {
         /// The shell
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
     /// Write the manual's pages into a folder
-    #[command(after_help = MAN_EXAMPLES)]
+    #[command(after_help = examples::MAN_EXAMPLES)]
     Man {
         /// The folder, which must exist
         #[arg(value_name = "DIR", value_parser = path(), value_hint = ValueHint::DirPath)]
@@ -289,7 +253,7 @@ pub(crate) enum Command {
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
     /// Make a record key, or an index key, and store nothing
-    #[command(after_help = KEY_NEW_EXAMPLES)]
+    #[command(after_help = examples::KEY_NEW_EXAMPLES)]
     New {
         /// Make an index key, which hides the ids of a store
         #[arg(long)]
@@ -300,17 +264,31 @@ pub(crate) enum KeyCommand {
 }
 
 #[derive(Args)]
+#[group(id = "record", required = true, multiple = false)]
 pub(crate) struct Record {
-    /// The record's id: 1 to 4096 bytes
+    /// The record's id: 1 to 4096 bytes. Other users of the machine can see it in the list of processes
     #[arg(long, value_parser = OsStringValueParser::new().try_map(Id::new))]
-    pub(crate) id: Id,
+    pub(crate) id: Option<Id>,
+    /// The file with the record's id ("-" is stdin): any bytes, but for one newline at the end, which is left out
+    #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) id_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct Data {
-    /// The data; stdin without it, or where it is "-"
-    #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
+    /// The data; stdin without it, or where it is "-". With --from-command, the program that writes the data
+    #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::AnyPath)]
     pub(crate) file: Option<PathBuf>,
+    /// The program's arguments
+    #[arg(value_name = "ARG", requires = "from_command")]
+    pub(crate) args: Vec<OsString>,
+    /// Run a program, without a shell, and store what it writes to its stdout; if it fails, nothing is stored:
+    /// --from-command -- PROGRAM ARG...
+    #[arg(long, requires = "file")]
+    pub(crate) from_command: bool,
+    /// Store no data at all if stdin, a pipe or the program has none; without this, that is an error
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Args)]
@@ -329,20 +307,26 @@ pub(crate) struct KeyOut {
     pub(crate) path: Option<PathBuf>,
 }
 
-/// An id is bytes: those of the argument.
+/// An id is bytes: those of the argument, or of a file.
 #[derive(Clone)]
-pub(crate) struct Id(Vec<u8>);
+pub(crate) struct Id(Zeroizing<Vec<u8>>);
 
 impl Id {
     #[cfg(unix)]
     fn new(id: OsString) -> Result<Self, &'static str> {
         use std::os::unix::ffi::OsStringExt;
-        Ok(Self(id.into_vec()))
+        Self::from_bytes(id.into_vec().into())
     }
 
     #[cfg(not(unix))]
     fn new(id: OsString) -> Result<Self, &'static str> {
-        id.into_string().map(|id| Self(id.into_bytes())).map_err(|_| "an id is Unicode text on this system")
+        let id = id.into_string().map_err(|_| "an id is Unicode text on this system")?;
+        Self::from_bytes(id.into_bytes().into())
+    }
+
+    /// Refuses a key, which is there by mistake.
+    pub(crate) fn from_bytes(id: Zeroizing<Vec<u8>>) -> Result<Self, &'static str> {
+        if is_key_text(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
     }
 }
 
@@ -389,7 +373,10 @@ pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Whether `text` is a key, or one with a typo.
 pub(crate) fn looks_like_key(text: &OsStr) -> bool {
-    let text = text.as_encoded_bytes();
+    is_key_text(text.as_encoded_bytes())
+}
+
+fn is_key_text(text: &[u8]) -> bool {
     let prefixed = text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"srk1") || p.eq_ignore_ascii_case(b"srx1"));
     prefixed && text.len() > 40 && text.iter().all(u8::is_ascii_alphanumeric)
 }

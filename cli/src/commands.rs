@@ -7,72 +7,104 @@ use serde_json::{Value, json};
 use strongroom::{Error, IndexKey, RecordKey};
 use zeroize::Zeroizing;
 
-use crate::args::{ByteRange, Cli, Command, Id, Key, KeyCommand, Options};
+use crate::args::{ByteRange, Cli, Command, Data, Id, Key, KeyCommand, Options};
 use crate::copy::copy;
 use crate::failure::Failure;
-use crate::files::{self, Input, Output, is_stream};
+use crate::in_use::InUse;
+use crate::input::Input;
 use crate::keys::{self, NewKeyFile};
+use crate::output::Output;
 use crate::store::Writer;
-use crate::{hardening, open, pages};
+use crate::streams::{self, is_stdin, is_stream};
+use crate::{hardening, ids, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     // The manual is for all to read, and new files become private.
     if !matches!(cli.command, Command::Man { .. }) {
         hardening::harden()?;
     }
+    if cli.command.prints(cli.options.json) {
+        streams::require_stdout()?;
+    }
+    let inputs = cli.command.inputs();
+    if inputs.iter().filter(|input| is_stdin(Some(input))).count() > 1 {
+        return Err(Failure::Usage(
+            "of the id, the key and the data, two cannot both come from stdin: name a file for one".into(),
+        ));
+    }
+    let in_use = InUse::new(&cli.options, &inputs);
+    in_use.check()?;
     let options = &cli.options;
     match cli.command {
         Command::Store { record, data, key_file: Some(key), .. } => {
-            store_under_key(options, &record.id, data.file.as_deref(), &key)
+            store_under_key(options, &ids::get(record)?, &data, &key)
         }
         Command::Store { record, data, key_out, .. } => {
-            store(options, &record.id, data.file.as_deref(), key_out.path.as_deref())
+            store(options, &ids::get(record)?, &data, key_out.path.as_deref(), &in_use)
         }
         Command::Retrieve { record, key, range, output } => {
-            retrieve(options, &record.id, &key, range.as_ref(), output.as_deref())
+            retrieve(options, &ids::get(record)?, &key, range.as_ref(), output.as_deref(), &in_use)
         }
         Command::Replace { record, data, key, key_out } => {
-            replace(options, &record.id, data.file.as_deref(), &key, key_out.path.as_deref())
+            replace(options, &ids::get(record)?, &data, &key, key_out.path.as_deref(), &in_use)
         }
-        Command::Delete { record, key } => delete(options, &record.id, &key),
-        Command::Erase { record, yes } => erase(options, &record.id, yes),
+        Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
+        Command::Erase { record, yes } => erase(options, &ids::get(record)?, yes),
         Command::Stats => stats(options),
-        Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref()),
+        Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref(), &in_use),
         #[cfg(feature = "server")]
         Command::Serve(serve) => crate::serve::serve(options, &serve),
         #[cfg(feature = "server")]
         Command::ServeStorage(serve) => crate::serve::serve_storage(options, &serve),
         #[cfg(feature = "server")]
-        Command::Token(command) => crate::serve::token(options, &command),
+        Command::Token(command) => {
+            let crate::serve_args::TokenCommand::New { tokens, .. } = &command;
+            tokens.iter().try_for_each(|tokens| in_use.refuse(tokens))?;
+            crate::serve::token(options, &command)
+        }
         Command::Completions { shell } => pages::print_completions(shell),
-        Command::Man { folder } => pages::write_manual(&folder),
+        Command::Man { folder } => pages::write_manual(&folder, &in_use),
     }
 }
 
 /// Stores under a new key. A key file is on the disk before the record is.
-fn store(options: &Options, id: &Id, data: Option<&Path>, key_out: Option<&Path>) -> Result<(), Failure> {
+fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
     let mut input = Input::open(data)?;
     let store = open::or_create(options)?;
-    let writer = store.create_record(id)?;
-    let (text, key_file) = write_key_first(&writer, key_out)?;
-    let outcome = write_record(writer, &mut input);
-    hand_out_key(options, outcome, &text, key_file, key_out, |source| {
-        // Rather no record than one that nobody can open.
-        let deleted = RecordKey::from_text(&text).map_err(Error::from).and_then(|key| store.delete(id, &key));
-        let what = match deleted {
-            Ok(()) => "cannot print the key, so nothing was stored",
-            Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
-        };
-        Failure::io(what)(source)
-    })
+    let mut writer = store.create_record(id)?;
+    let key = writer.key().to_text();
+    let key_file = NewKeyFile::create(key_out, in_use, &key)?;
+    write_data(&mut writer, &mut input)?;
+    let key_file = key_file.map(NewKeyFile::name).transpose()?;
+    let outcome = writer.finish();
+    if !may_be_written(&outcome) {
+        return Ok(outcome.map(drop)?); // and the key's file is removed
+    }
+    let replied = match key_file {
+        Some(mut file) => {
+            file.keep();
+            reply_key_file(options, key_out)
+        }
+        None => reply_key(options, &key).map_err(|source| {
+            // Rather no record than one that nobody can open.
+            let deleted = RecordKey::from_text(&key).map_err(Error::from).and_then(|key| store.delete(id, &key));
+            let what = match deleted {
+                Ok(()) => "cannot print the key, so nothing was stored",
+                Err(_) => "cannot print the key of the record that was stored: erase it, and store the data again",
+            };
+            Failure::io(what)(source)
+        }),
+    };
+    outcome?; // matters more
+    replied
 }
 
-fn store_under_key(options: &Options, id: &Id, data: Option<&Path>, key: &Path) -> Result<(), Failure> {
-    refuse_stdin_twice(data, Some(key))?;
-    let input = Input::open(data)?;
+fn store_under_key(options: &Options, id: &Id, data: &Data, key: &Path) -> Result<(), Failure> {
+    let mut input = Input::open(data)?;
     let key = keys::get(Some(key))?;
     let store = open::or_create(options)?;
-    store.store_reader_with_key(id, &key, input)?;
+    let outcome = store.store_reader_with_key(id, &key, &mut input);
+    input.outcome(outcome)?;
     reply(options, &json!({"stored": true}), "")
 }
 
@@ -82,10 +114,15 @@ fn retrieve(
     key: &Key,
     range: Option<&ByteRange>,
     output: Option<&Path>,
+    in_use: &InUse,
 ) -> Result<(), Failure> {
     let to_file = output.filter(|path| !is_stream(Some(path)));
-    if options.json && to_file.is_none() {
-        return Err(Failure::Usage("--json needs --output: the data itself is no JSON".into()));
+    match to_file {
+        Some(path) => Output::check(path, in_use)?,
+        None if options.json => {
+            return Err(Failure::Usage("--json needs --output: the data itself is no JSON".into()));
+        }
+        None => {}
     }
     let store = open::existing(options)?;
     let key = keys::get(key.path.as_deref())?;
@@ -105,60 +142,52 @@ fn retrieve(
     }
 }
 
-/// Replaces the record. Its new key is written before the record is, or printed as soon as it is.
-fn replace(options: &Options, id: &Id, data: Option<&Path>, key: &Key, key_out: Option<&Path>) -> Result<(), Failure> {
-    refuse_stdin_twice(data, key.path.as_deref())?;
+/// Replaces the record. Its new key is written or printed before the record is, since the old one opens nothing after that.
+fn replace(
+    options: &Options,
+    id: &Id,
+    data: &Data,
+    key: &Key,
+    key_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
     let mut input = Input::open(data)?;
     let store = open::existing(options)?;
     let old = keys::get(key.path.as_deref())?;
-    let writer = store.replace_record(id, &old)?;
-    let (text, key_file) = write_key_first(&writer, key_out)?;
-    let outcome = write_record(writer, &mut input);
-    let lost = "cannot print the new key: the record opens no more. Erase it, and store the data again";
-    hand_out_key(options, outcome, &text, key_file, key_out, Failure::io(lost))
-}
-
-/// The key of a record that is about to be written, as text, and in its file if there is to be one.
-fn write_key_first(
-    writer: &Writer,
-    key_out: Option<&Path>,
-) -> Result<(Zeroizing<String>, Option<NewKeyFile>), Failure> {
-    let text = writer.key().to_text();
-    let mut key_file = NewKeyFile::create(key_out)?;
-    if let Some(file) = &mut key_file {
-        file.write(&text)?;
-    }
-    Ok((text, key_file))
-}
-
-/// Gives out the key of a record that was written, or may have been; where it was not, removes the key's file.
-fn hand_out_key(
-    options: &Options,
-    outcome: Result<(), Failure>,
-    text: &str,
-    key_file: Option<NewKeyFile>,
-    key_out: Option<&Path>,
-    not_printed: impl FnOnce(std::io::Error) -> Failure,
-) -> Result<(), Failure> {
-    if !matches!(outcome, Ok(()) | Err(Failure::Strongroom(Error::Indeterminate(_)))) {
-        return outcome;
-    }
-    let replied = match key_file {
-        Some(file) => {
-            file.keep();
-            reply_key_file(options, key_out)
+    let mut writer = store.replace_record(id, &old)?;
+    let new = writer.key().to_text();
+    let key_file = NewKeyFile::create(key_out, in_use, &new)?;
+    write_data(&mut writer, &mut input)?;
+    let key_file = match key_file {
+        Some(file) => Some(file.name()?),
+        None => {
+            reply_key(options, &new)
+                .map_err(Failure::io("cannot print the new key, so the record was not replaced"))?;
+            None
         }
-        None => reply_key(options, text).map_err(not_printed),
     };
-    outcome?; // matters more
-    replied
+    let outcome = writer.finish();
+    match key_file {
+        Some(mut file) if may_be_written(&outcome) => {
+            file.keep();
+            let replied = reply_key_file(options, key_out);
+            outcome?; // matters more
+            replied
+        }
+        None if !may_be_written(&outcome) => outcome.map_err(|source| Failure::NotReplaced { source }).map(drop),
+        _ => Ok(outcome.map(drop)?),
+    }
 }
 
-fn write_record(mut writer: Writer, input: &mut Input) -> Result<(), Failure> {
+fn write_data(writer: &mut Writer, input: &mut Input) -> Result<(), Failure> {
     let failed = Failure::stream("cannot write the record");
     copy(input.len, |buffer| input.read_some(buffer), |data| writer.write_all(data).map_err(&failed))?;
-    writer.finish()?;
     Ok(())
+}
+
+/// Whether a new key may open something now.
+fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
+    matches!(outcome, Ok(_) | Err(Error::Indeterminate(_)))
 }
 
 fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
@@ -170,7 +199,7 @@ fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
 fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
     let store = open::existing(options)?;
     if !yes {
-        files::confirm("Erase the record for ever? [y/N] ")?;
+        streams::confirm("Erase the record for ever? [y/N] ")?;
     }
     let erased = store.erase(id)?;
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
@@ -182,23 +211,15 @@ fn stats(options: &Options) -> Result<(), Failure> {
     reply(options, &json!({"records": stats.records, "bytes": stats.bytes}), &text)
 }
 
-fn new_key(options: &Options, index: bool, key_out: Option<&Path>) -> Result<(), Failure> {
+fn new_key(options: &Options, index: bool, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
     let text = if index { IndexKey::generate()?.to_text() } else { RecordKey::generate()?.to_text() };
-    match NewKeyFile::create(key_out)? {
-        Some(mut file) => {
-            file.write(&text)?;
-            file.keep();
+    match NewKeyFile::create(key_out, in_use, &text)? {
+        Some(file) => {
+            file.name()?.keep();
             reply_key_file(options, key_out)
         }
         None => reply_key(options, &text).map_err(Failure::stdout),
     }
-}
-
-fn refuse_stdin_twice(data: Option<&Path>, key: Option<&Path>) -> Result<(), Failure> {
-    if is_stream(data) && key.is_some_and(|key| is_stream(Some(key))) {
-        return Err(Failure::Usage("the key and the data cannot both come from stdin: name a file for one".into()));
-    }
-    Ok(())
 }
 
 /// Tells what was done: as JSON, or in words if there are any.
@@ -208,7 +229,7 @@ fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> 
         "" => return Ok(()),
         words => format!("{words}\n"),
     };
-    files::print(text.as_bytes()).map_err(Failure::stdout)
+    streams::print(text.as_bytes()).map_err(Failure::stdout)
 }
 
 fn reply_key_file(options: &Options, path: Option<&Path>) -> Result<(), Failure> {
@@ -224,5 +245,5 @@ fn reply_key(options: &Options, key: &str) -> std::io::Result<()> {
         line.extend_from_slice(key.as_bytes());
     }
     line.push(b'\n');
-    files::print(&line)
+    streams::print(&line)
 }

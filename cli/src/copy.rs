@@ -1,7 +1,6 @@
 //! Data from one place to another, with a progress bar for those who wait.
 
 use std::io::{self, IsTerminal};
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use zeroize::Zeroizing;
@@ -33,7 +32,8 @@ pub(crate) fn copy(
     Ok(copied)
 }
 
-/// On a terminal: bytes, rate and, where the length is known, the time that is left. Elsewhere, nothing.
+/// On a terminal: bytes, rate and, where the length is known, the time that is left. Elsewhere, nothing. It is drawn when data
+/// comes, not by a thread.
 fn progress_bar(len: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() || len.is_some_and(|len| len < SHORT) {
         return ProgressBar::hidden();
@@ -46,7 +46,6 @@ fn progress_bar(len: Option<u64>) -> ProgressBar {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use strongroom::{InvalidKey, RandomError};
 
+use crate::streams::stderr;
+
 /// As in `sysexits.h`.
 const USAGE: u8 = 64;
 /// What a shell reports of a program that wrote to a closed pipe (128 + SIGPIPE).
@@ -27,6 +29,9 @@ pub(crate) enum Failure {
     #[cfg(feature = "server")]
     #[error(transparent)]
     Start(#[from] strongroom_server::StartError),
+    /// A new key was printed, and then the record was not replaced.
+    #[error("the record was not replaced, and the new key that was printed opens nothing")]
+    NotReplaced { source: strongroom::Error },
     /// Who reads stdout has enough.
     #[error("stdout was closed")]
     BrokenPipe,
@@ -64,7 +69,7 @@ impl Failure {
     fn code_and_name(&self) -> (u8, &'static str) {
         let as_in_library = |error: strongroom::Error| (error.code(), error.name());
         match self {
-            Self::Strongroom(error) => (error.code(), error.name()),
+            Self::Strongroom(error) | Self::NotReplaced { source: error } => (error.code(), error.name()),
             Self::Usage(_) => (USAGE, "Usage"),
             Self::Io { source, .. } => match source.kind() {
                 ErrorKind::NotFound
@@ -123,7 +128,7 @@ impl Failure {
         };
         if !matches!(self, Self::BrokenPipe) {
             // Where stderr fails too, the exit status is all that is left.
-            let _ = io::stderr().write_all(text.as_bytes());
+            let _ = stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
         }
         ExitCode::from(self.code())
     }

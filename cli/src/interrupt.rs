@@ -1,45 +1,116 @@
-//! Ctrl-C and its like while a file is written: the half file goes, then the program ends as it would have.
+//! Ctrl-C and all other signals that end the program: what is half done goes first, and what cannot be left half done is
+//! finished. A second signal ends the program at once.
 
+#[cfg(not(unix))]
 use std::io;
+#[cfg(not(unix))]
 use std::path::Path;
-#[cfg(unix)]
-use std::sync::{
-    Arc, LazyLock,
-    atomic::{AtomicBool, Ordering},
-};
 
-/// While this is true, a prompt's own handler ends the program at Ctrl-C, as if there were none.
 #[cfg(unix)]
-pub(crate) static ENDS_AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+pub(crate) use unix::{AT_ONCE, Hold, hold};
 
-/// From now on, the signals that end the program remove this file first.
 #[cfg(unix)]
-pub(crate) fn remove_at_signal(path: &Path) -> io::Result<()> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-    use signal_hook::{iterator::Signals, low_level};
+mod unix {
+    use std::fs;
+    use std::io;
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+    use std::thread;
 
-    let path = path.to_path_buf();
-    let ends_the_program = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| !is_ignored(*signal));
-    let mut signals = Signals::new(ends_the_program)?;
-    std::thread::Builder::new().name("signals".into()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let _ = std::fs::remove_file(path);
-            let _ = low_level::emulate_default_handler(signal);
+    use signal_hook::iterator::Signals;
+    use signal_hook::{consts, flag, low_level};
+
+    /// While this is true, signals end the program at once, as if there were no handler.
+    pub(crate) static AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+    static HALF_DONE: Mutex<HalfDone> = Mutex::new(HalfDone { watching: false, temporary: None });
+
+    struct HalfDone {
+        /// Whether the handlers are installed.
+        watching: bool,
+        temporary: Option<PathBuf>,
+    }
+
+    /// While it lives, a signal waits.
+    pub(crate) struct Hold(MutexGuard<'static, HalfDone>);
+
+    impl Hold {
+        /// From now on, a signal removes this file first.
+        pub(crate) fn remove_at_signal(mut self, path: &Path) {
+            self.0.temporary = Some(path.to_path_buf());
         }
-    })?;
-    ENDS_AT_ONCE.store(false, Ordering::SeqCst);
-    Ok(())
-}
+    }
 
-/// Whether the program was started so that this signal does nothing, as `nohup` does. Known on Linux alone.
-#[cfg(unix)]
-fn is_ignored(signal: i32) -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
-    ignored.is_some_and(|ignored| ignored >> (signal - 1) & 1 == 1)
+    /// Has signals wait.
+    pub(crate) fn hold() -> io::Result<Hold> {
+        let mut half_done = half_done();
+        if !half_done.watching {
+            watch()?;
+            half_done.watching = true;
+        }
+        Ok(Hold(half_done))
+    }
+
+    fn half_done() -> MutexGuard<'static, HalfDone> {
+        HALF_DONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch() -> io::Result<()> {
+        AT_ONCE.store(false, Ordering::SeqCst);
+        let ends_the_program: Vec<_> = terminating().filter(|signal| !is_ignored(*signal)).collect();
+        for signal in ends_the_program.iter().copied() {
+            if low_level::signal_name(signal).is_some_and(|name| name != "SIGIO") {
+                flag::register_conditional_default(signal, Arc::clone(&AT_ONCE))?;
+            } else {
+                flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&AT_ONCE))?;
+            }
+        }
+        let mut signals = Signals::new(ends_the_program)?;
+        let thread = thread::Builder::new().name("signals".into()).spawn(move || {
+            let Some(signal) = signals.forever().next() else { return };
+            AT_ONCE.store(true, Ordering::SeqCst);
+            let half_done = half_done();
+            if let Some(path) = &half_done.temporary {
+                let _ = fs::remove_file(path);
+            }
+            let _ = low_level::emulate_default_handler(signal);
+            low_level::exit(128 + signal); // for those whose default signal-hook does not know
+        });
+        let cannot_start = |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
+        thread.map(drop).map_err(cannot_start)
+    }
+
+    /// The signals that end a program and can be caught, but for those of its own faults.
+    fn terminating() -> impl Iterator<Item = i32> {
+        use consts::{SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP};
+        use consts::{SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
+
+        let everywhere = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF];
+        let everywhere = everywhere.into_iter().chain([SIGXCPU, SIGXFSZ, SIGTRAP, SIGABRT, SIGSYS]);
+        // On Linux besides SIGSTKFLT, SIGPWR and those for real time; elsewhere, SIGIO does nothing.
+        let on_linux = [16, SIGIO, 30].into_iter().chain(34..=64);
+        everywhere.chain(on_linux.filter(|_| cfg!(target_os = "linux")))
+    }
+
+    /// Whether the program was started so that this signal does nothing, as `nohup` does. Known on Linux alone.
+    fn is_ignored(signal: i32) -> bool {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored =
+            status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+        ignored.is_some_and(|ignored| ignored >> (signal - 1) & 1 == 1)
+    }
 }
 
 #[cfg(not(unix))]
-pub(crate) fn remove_at_signal(_path: &Path) -> io::Result<()> {
-    Ok(())
+pub(crate) struct Hold;
+
+#[cfg(not(unix))]
+impl Hold {
+    pub(crate) fn remove_at_signal(self, _path: &Path) {}
+}
+
+#[cfg(not(unix))]
+pub(crate) fn hold() -> io::Result<Hold> {
+    Ok(Hold)
 }

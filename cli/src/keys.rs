@@ -1,6 +1,6 @@
 //! Keys on their way in and out: from a file, a pipe or a prompt, to stdout or a new file.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
@@ -10,9 +10,12 @@ use strongroom::{InvalidKey, RecordKey};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::files::{is_stream, stdin, sync_folder_of};
+use crate::in_use::InUse;
+use crate::interrupt;
 #[cfg(unix)]
-use crate::interrupt::ENDS_AT_ONCE;
+use crate::interrupt::AT_ONCE;
+use crate::new_file::NewFile;
+use crate::streams::{is_stdin, is_stream, stdin};
 
 /// More than a key's text and some space around it need not be read.
 const MAX_LEN: usize = 1024;
@@ -29,8 +32,8 @@ pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
 }
 
 pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
-    let reader: Box<dyn Read> = if is_stream(Some(path)) {
-        Box::new(stdin().map_err(Failure::io(CANNOT_READ))?)
+    let reader: Box<dyn Read> = if is_stdin(Some(path)) {
+        Box::new(stdin().map_err(Failure::io("stdin is closed, where --key-file should read"))?)
     } else {
         Box::new(File::open(path).map_err(Failure::io(CANNOT_READ))?)
     };
@@ -38,9 +41,14 @@ pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
     reader.take(MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(Failure::io(CANNOT_READ))?;
     match str::from_utf8(&text) {
-        Ok(key) if text.len() <= MAX_LEN => Ok(RecordKey::from_text(key.trim())?),
+        Ok(key) if text.len() <= MAX_LEN => parse(key),
         _ => Err(InvalidKey::Text.into()),
     }
+}
+
+/// Without what editors add: a byte order mark, and white space around the key.
+fn parse(text: &str) -> Result<RecordKey, Failure> {
+    Ok(RecordKey::from_text(text.trim_start_matches('\u{feff}').trim())?)
 }
 
 fn ask() -> Result<RecordKey, Failure> {
@@ -48,7 +56,7 @@ fn ask() -> Result<RecordKey, Failure> {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was typed"),
         _ => Failure::Usage("there is no terminal to ask for the key on: give it with --key-file".into()),
     })?;
-    Ok(RecordKey::from_text(text.trim())?)
+    parse(&text)
 }
 
 /// Ctrl-C has to wait until the terminal's echo is on again, or it would stay off.
@@ -56,9 +64,9 @@ fn ask() -> Result<RecordKey, Failure> {
 fn prompt(text: &str) -> io::Result<String> {
     use signal_hook::{consts::SIGINT, flag, low_level};
 
-    flag::register_conditional_default(SIGINT, Arc::clone(&ENDS_AT_ONCE))?;
+    flag::register_conditional_default(SIGINT, Arc::clone(&AT_ONCE))?;
     let typed = rpassword::prompt_password(text);
-    ENDS_AT_ONCE.store(true, Ordering::SeqCst);
+    AT_ONCE.store(true, Ordering::SeqCst);
     if typed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
         low_level::raise(SIGINT)?;
     }
@@ -70,47 +78,61 @@ fn prompt(text: &str) -> io::Result<String> {
     rpassword::prompt_password(text)
 }
 
-/// A new file for a new key, removed again unless it is kept.
+/// A new file for a new key, which gets its name just before the key opens something, and loses it again if that fails.
 pub(crate) struct NewKeyFile {
+    file: NewFile,
     path: PathBuf,
-    file: File,
+}
+
+/// A key file with its name. While it lives, signals wait.
+#[must_use = "it is removed again unless it is kept"]
+pub(crate) struct NamedKeyFile {
+    path: PathBuf,
     kept: bool,
+    _hold: interrupt::Hold,
 }
 
 impl NewKeyFile {
-    /// Makes the file, if one is asked for ("-" is stdout), and there is none.
-    pub(crate) fn create(path: Option<&Path>) -> Result<Option<Self>, Failure> {
+    /// Makes the file and writes the key, if a file is asked for ("-" is stdout), and there is none.
+    pub(crate) fn create(path: Option<&Path>, in_use: &InUse, key: &str) -> Result<Option<Self>, Failure> {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else { return Ok(None) };
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => {
-                Failure::argument("the file of --key-out exists: a key file is never overwritten")
-            }
+        if path.symlink_metadata().is_ok() {
+            return Err(exists());
+        }
+        in_use.refuse(path)?;
+        let create = || {
+            let mut file = NewFile::create_beside(path)?;
+            file.write_all(key.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync()?;
+            Ok(file)
+        };
+        let file = create().map_err(Failure::io(CANNOT_WRITE))?;
+        Ok(Some(Self { file, path: path.to_path_buf() }))
+    }
+
+    /// Gives the file its name; it is on the disk when this returns.
+    pub(crate) fn name(self) -> Result<NamedKeyFile, Failure> {
+        let hold = interrupt::hold().map_err(Failure::io(CANNOT_WRITE))?;
+        self.file.name(&self.path).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => exists(),
             _ => Failure::io(CANNOT_WRITE)(error),
         })?;
-        Ok(Some(Self { path: path.to_path_buf(), file, kept: false }))
+        Ok(NamedKeyFile { path: self.path, kept: false, _hold: hold })
     }
+}
 
-    /// Writes the key; it is on the disk when this returns.
-    pub(crate) fn write(&mut self, key: &str) -> Result<(), Failure> {
-        let mut write = || {
-            self.file.write_all(key.as_bytes())?;
-            self.file.write_all(b"\n")?;
-            self.file.sync_all()?;
-            sync_folder_of(&self.path)
-        };
-        write().map_err(Failure::io(CANNOT_WRITE))
-    }
+fn exists() -> Failure {
+    Failure::argument("the file of --key-out exists: a key file is never overwritten")
+}
 
-    pub(crate) fn keep(mut self) {
+impl NamedKeyFile {
+    pub(crate) fn keep(&mut self) {
         self.kept = true;
     }
 }
 
-impl Drop for NewKeyFile {
+impl Drop for NamedKeyFile {
     fn drop(&mut self) {
         if !self.kept {
             let _ = fs::remove_file(&self.path);

@@ -1,23 +1,28 @@
 //! The program `strongroom`: the library for the shell. Data and keys travel in files and pipes, never in arguments;
 //! the exit status is the number of the library's error.
 
-#![forbid(unsafe_code)]
-
 mod args;
 mod commands;
 mod copy;
+mod examples;
 mod failure;
 mod files;
 mod hardening;
+mod ids;
+mod in_use;
+mod input;
 mod interrupt;
 mod keys;
+mod new_file;
 mod open;
+mod output;
 mod pages;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
 mod serve_args;
 mod store;
+mod streams;
 mod usage;
 
 use std::process::ExitCode;

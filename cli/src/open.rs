@@ -1,17 +1,17 @@
 //! Which store is used, and when it is made.
 
-use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use strongroom::client::Client;
 #[cfg(feature = "server")]
-use strongroom::storage::{Durability, SqliteStorage};
+use strongroom::storage::{Durability, MemoryStorage, SqliteStorage};
 use strongroom::{Builder, Endpoint, Error, Strongroom};
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
+use crate::new_file::create_folders;
 use crate::store::Store;
 
 /// Opens the store, which must be there: a typo in a path must not make a new store, in which nothing is found.
@@ -23,6 +23,9 @@ pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
         Some(path) => path.clone(),
         None => default_path()?,
     };
+    if is_memory(&path) {
+        return or_create(options);
+    }
     if let Ok(false) = path.try_exists() {
         return Err(Failure::argument(
             "there is no store there yet: check --store; `strongroom store` makes a new one",
@@ -40,12 +43,22 @@ pub(crate) fn or_create(options: &Options) -> Result<Store, Failure> {
     }
 }
 
+/// Whether the store is an address.
+pub(crate) fn is_url(store: &Path) -> bool {
+    store.to_str().is_some_and(Endpoint::is_url)
+}
+
+/// Whether the store ends with the program.
+pub(crate) fn is_memory(store: &Path) -> bool {
+    store == Path::new(":memory:")
+}
+
 /// The store behind an encryption server, or over a storage service, if that is what is named.
 fn elsewhere(options: &Options) -> Result<Option<Store>, Failure> {
     if let Some(url) = &options.server {
         return Ok(Some(Store::Elsewhere(Client::open(&endpoint(url, &options.remote)?)?)));
     }
-    let Some(url) = options.store.as_deref().and_then(Path::to_str).filter(|store| Endpoint::is_url(store)) else {
+    let Some(url) = options.store.as_deref().filter(|store| is_url(store)).and_then(Path::to_str) else {
         return Ok(None);
     };
     if options.index_key_file.is_none() {
@@ -80,10 +93,10 @@ fn endpoint(url: &str, remote: &Remote) -> Result<Endpoint, Failure> {
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
     let path = path_to_make(options)?;
-    if path.as_os_str() == ":memory:" {
-        return Ok(std::sync::Arc::new(strongroom::storage::MemoryStorage::new()));
+    if is_memory(&path) {
+        return Ok(std::sync::Arc::new(MemoryStorage::new()));
     }
-    if path.to_str().is_some_and(Endpoint::is_url) {
+    if is_url(&path) {
         return Err(Failure::argument("a storage service keeps the records itself: --store is a path here"));
     }
     let storage = SqliteStorage::open(path, Durability::Full).map_err(Error::from)?;
@@ -95,16 +108,13 @@ fn path_to_make(options: &Options) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     let path = default_path()?;
-    if let Some(folder) = path.parent() {
-        let mut folders = DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut folders, 0o700);
-        folders.recursive(true).create(folder).map_err(Failure::io("cannot make the default store's folder"))?;
+    if let (Ok(false), Some(folder)) = (path.try_exists(), path.parent()) {
+        create_folders(folder).map_err(Failure::io("cannot make the default store's folder"))?;
     }
     Ok(path)
 }
 
-fn default_path() -> Result<PathBuf, Failure> {
+pub(crate) fn default_path() -> Result<PathBuf, Failure> {
     let strategy = etcetera::base_strategy::choose_native_strategy()
         .map_err(|_| Failure::argument("your home folder is not known: name the store by --store"))?;
     Ok(strategy.data_dir().join("strongroom").join("strongroom.db"))

@@ -2,19 +2,22 @@
 //! be a key.
 
 use std::ffi::OsStr;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Command, CommandFactory};
 
-use crate::args::looks_like_key;
+use crate::args::{Cli, looks_like_key};
 use crate::failure::Failure;
+use crate::streams;
 
 /// Prints help, or what is wrong, and gives the exit status.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     // The command line could not be parsed, so this is a guess.
     let json = std::env::args_os().any(|arg| arg == "--json");
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match error.print() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match print(error) {
             Ok(()) => ExitCode::SUCCESS,
             Err(source) => Failure::stdout(source).report(json),
         },
@@ -22,12 +25,19 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
 }
 
+/// With colours on a terminal.
+fn print(error: &clap::Error) -> io::Result<()> {
+    if io::stdout().is_terminal() { error.print() } else { streams::print(error.render().to_string().as_bytes()) }
+}
+
 fn message(error: &clap::Error) -> String {
     let arg = text(error, ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::UnknownArgument => {
             let did_you_mean = did_you_mean(error, ContextKind::SuggestedArg);
-            if arg == "--key" || looks_like_key(OsStr::new(&arg)) {
+            if let Some(option) = option_before(&arg) {
+                format!("{option} needs a value, and a value that begins with \"-\" is joined to it: {option}=-5")
+            } else if arg == "--key" || looks_like_key(OsStr::new(&arg)) {
                 format!("a key itself is never an argument: others can see it there. Put it in a file{did_you_mean}")
             } else {
                 format!("an argument is not known, and not repeated here because it may be secret{did_you_mean}")
@@ -41,7 +51,7 @@ fn message(error: &clap::Error) -> String {
         }
         ErrorKind::MissingRequiredArgument => format!("an argument is missing: {arg}"),
         ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
-            format!("{arg} needs a value")
+            format!("{arg} needs a value; one that begins with \"-\" is joined to it: --id=-5")
         }
         ErrorKind::InvalidValue => {
             format!("{arg} is none of: {}", text(error, ContextKind::ValidValue))
@@ -58,6 +68,20 @@ fn message(error: &clap::Error) -> String {
         },
         kind => kind.as_str().unwrap_or("the command line is not understood").to_owned(),
     }
+}
+
+/// The option that stands before `arg` and takes a value.
+fn option_before(arg: &str) -> Option<String> {
+    let words: Vec<_> = std::env::args_os().collect();
+    let mut pairs = words.windows(2).filter_map(|pair| Some((pair.first()?.to_str()?, pair.last()?.to_str()?)));
+    let (before, _) = pairs.find(|(_, word)| word.starts_with(arg))?;
+    takes_value(&Cli::command(), before.strip_prefix("--")?).then(|| before.to_owned())
+}
+
+fn takes_value(command: &Command, long: &str) -> bool {
+    let mut args = command.get_arguments().filter(|arg| arg.get_long() == Some(long));
+    args.any(|arg| arg.get_action().takes_values())
+        || command.get_subcommands().any(|command| takes_value(command, long))
 }
 
 fn did_you_mean(error: &clap::Error, kind: ContextKind) -> String {

@@ -40,11 +40,12 @@ fn data_comes_from_a_file_or_stdin_and_may_be_any_bytes() {
     let world = World::new();
     let data: Vec<u8> = (0..=255).cycle().take(3_000_000).collect();
     world.write("-data", &data);
-    let cases: [(&str, &[&str], &[u8]); 5] = [
+    let cases: [(&str, &[&str], &[u8]); 6] = [
         ("file", &["--", "-data"], b""),
         ("pipe", &[], &data),
         ("dash", &["-"], &data),
-        ("empty", &[], b""),
+        ("empty", &["--allow-empty"], b""),
+        ("device", &["/dev/stdin"], &data),
         ("path", &["./-data"], b""),
     ];
     for (id, args, stdin) in cases {
@@ -54,7 +55,7 @@ fn data_comes_from_a_file_or_stdin_and_may_be_any_bytes() {
         let printed = support::feed(&mut world.command(&["retrieve", "--id", id, "--key-file", id, "-o", "-"]), b"");
         assert!(printed.status.success() && printed.stdout == world.read("copy"), "{id}");
     }
-    assert_eq!(world.records(), 5);
+    assert_eq!(world.records(), 6);
 }
 
 #[test]
@@ -62,7 +63,12 @@ fn keys_come_from_files_and_pipes() {
     let world = World::with_record();
     let key = String::from_utf8(world.read("key")).unwrap();
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "-"], &key), DATA);
-    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "-"], format!("\r\n  {}", key.trim())), DATA);
+    for around in [("\r\n  ", ""), ("\u{feff}", "\r\n"), ("\u{feff} \t", "\n\n\n"), ("", "\u{a0}\u{2028}")] {
+        let key = format!("{}{}{}", around.0, key.trim(), around.1);
+        assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "-"], &key), DATA);
+        world.write("edited", key);
+        assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "edited"], ""), DATA);
+    }
     world.write("data", "new");
     let new_key = world.ok(&["replace", "--id", ID, "--key-file", "-", "data"], &key);
     assert_eq!(world.ok(&["delete", "--id", ID, "--key-file", "-"], new_key), "");
@@ -189,8 +195,73 @@ fn the_manual_has_a_page_for_each_command() {
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
     let page = String::from_utf8(world.read("man1/strongroom-store.1")).unwrap();
-    assert!(page.contains("Examples") && page.contains("key\\-out"), "{page}");
+    assert!(page.contains(".SH EXAMPLES\n.nf\n") && page.contains("key\\-out"), "{page}");
+    assert!(page.contains("pipefail"), "{page}");
     world.fail(19, &["man", "nowhere"], "");
+}
+
+/// As `man` shows them on a terminal of 80 columns: the tables keep their lines, and the variables are listed.
+#[test]
+fn manual_pages_fit_80_columns() {
+    let world = World::new();
+    fs::create_dir(world.path("man1")).unwrap();
+    world.ok(&["man", "man1"], "");
+    let page = String::from_utf8(world.read("man1/strongroom.1")).unwrap();
+    let table = page.split(".SH \\(dqEXIT STATUS\\(dq\n.nf\n").nth(1);
+    let table = table.or_else(|| page.split(".SH EXIT STATUS\n.nf\n").nth(1)).unwrap().split("\n.fi\n").next().unwrap();
+    assert_eq!(table.lines().count(), 12, "{table}");
+    assert!(table.contains("0   success                       12   storage busy\n"), "{table}");
+    for variable in ["STORE", "SERVER", "INDEX_KEY_FILE", "TOKEN_FILE", "AUTHORITIES", "CLIENT_KEY", "TIMEOUT"] {
+        assert!(page.contains(&format!("\n\\fBSTRONGROOM_{variable}\\fR\n")), "{variable}");
+    }
+    for name in
+        ["", "-store", "-retrieve", "-replace", "-delete", "-erase", "-stats", "-key-new", "-completions", "-man"]
+    {
+        let page = String::from_utf8(world.read(&format!("man1/strongroom{name}.1"))).unwrap();
+        for line in page.split(".nf\n").skip(1).flat_map(|part| part.split(".fi\n").next().unwrap().lines()) {
+            let shown = line
+                .replace("\\&", "")
+                .replace("\\(aq", "'")
+                .replace("\\(ga", "`")
+                .replace("\\e", "/")
+                .replace("\\-", "-");
+            assert!(shown.len() <= 80 - 7, "{shown}"); // a section is indented by 7
+        }
+    }
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    let world = World::with_record();
+    let names = [
+        "SERVER",
+        "INDEX_KEY_FILE",
+        "TOKEN_FILE",
+        "AUTHORITIES",
+        "CLIENT_CERTIFICATE",
+        "CLIENT_KEY",
+        "TIMEOUT",
+        "CONFIG",
+        "LISTEN",
+        "TOKENS",
+        "TLS_CERTIFICATE",
+        "TLS_KEY",
+        "TLS_CLIENT_AUTHORITIES",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+    ];
+    let empty = names.map(|name| (format!("STRONGROOM_{name}"), ""));
+    let mut stats = world.command(&["stats"]);
+    assert_eq!(support::feed(stats.envs(empty.clone()), b"").status.code(), Some(0));
+    // Without its store: the default one, which is not there.
+    let mut stats = world.command(&["stats"]);
+    stats.env("STRONGROOM_STORE", "").env("XDG_DATA_HOME", world.path("data"));
+    assert!(support::failure(&support::feed(&mut stats, b""), 19).contains("no store"));
+    if cfg!(feature = "server") {
+        let mut serve = world.command(&["serve", "--print-config"]);
+        let output = support::feed(serve.envs(empty), b"");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[test]

@@ -186,6 +186,24 @@ fn wrong_usage_repeats_no_value() {
 }
 
 #[test]
+fn a_value_that_looks_like_an_option_is_explained() {
+    let world = World::with_record();
+    for (option, args) in [
+        ("--id", &["retrieve", "--id", "-5", "--key-file", "key"][..]),
+        ("--id", &["retrieve", "--id", "-my-id", "--key-file", "key"]),
+        ("--id", &["retrieve", "--id", "--my-id", "--key-file", "key"]),
+        ("--key-file", &["retrieve", "--id", "x", "--key-file", "-my-key"]),
+        ("--store", &["stats", "--store", "-x.db"]),
+    ] {
+        let message = world.fail(64, args, "");
+        assert!(message.contains(&format!("{option}=-5")) && !message.contains("my-"), "{message}");
+    }
+    assert!(world.fail(64, &["retrieve", "--key-file", "key", "--id"], "").contains("--id=-5"));
+    world.ok(&["store", "--id=-5", "--key-out=-key"], DATA);
+    assert_eq!(world.ok(&["retrieve", "--id=-5", "--key-file=-key"], ""), DATA);
+}
+
+#[test]
 fn without_a_command_the_commands_are_told() {
     let world = World::new();
     for store in [Some("records.db"), None] {

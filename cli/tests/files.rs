@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::process::Stdio;
 
+use support::wait::{DEADLINE, WaitWithin};
 use support::{DATA, ID, World};
 
 #[test]
@@ -56,7 +57,7 @@ fn a_closed_pipe_ends_the_program_quietly() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    assert_eq!(support::failure(&child.wait_with_output().unwrap(), 141), "");
+    assert_eq!(support::failure(&child.output_within(DEADLINE), 141), "");
 }
 
 #[cfg(target_os = "linux")]

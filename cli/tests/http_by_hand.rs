@@ -3,12 +3,16 @@
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "../../core/tests/support/wait.rs"]
+mod wait;
+
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use wait::{DEADLINE, WaitWithin};
 
 /// The commands below the section's title, and what else they say on stdout where they run.
 fn run(section: &str) -> (bool, String) {
@@ -30,7 +34,7 @@ fn run_script(script: &str) -> (bool, String) {
     shell.env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()));
     shell.env("CURL_HOME", folder.path()).env("STRONGROOM_LISTEN", format!("unix:{}", socket.display()));
     let mut shell = shell.spawn().unwrap();
-    let status = shell.wait().unwrap();
+    let status = shell.wait_within(DEADLINE);
     let _ = kill_process_group(Pid::from_child(&shell), Signal::KILL); // the service, where the script failed
     print!("{}", fs::read_to_string(folder.path().join("err")).unwrap());
     (status.success(), fs::read_to_string(folder.path().join("out")).unwrap())

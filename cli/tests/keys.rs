@@ -5,11 +5,13 @@
 mod support;
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::process::Stdio;
 
 use serde_json::json;
 #[cfg(target_os = "linux")]
 use support::on_terminal;
+use support::wait::{self, DEADLINE, WaitWithin};
 use support::{DATA, ID, World, failure, feed, secret_in};
 
 #[cfg(unix)]
@@ -69,7 +71,8 @@ fn a_record_whose_key_cannot_be_printed_is_not_stored() {
         .spawn()
         .unwrap();
     drop(child.stdout.take()); // while the program waits for data
-    let message = failure(&child.wait_with_output().unwrap(), 14);
+    child.stdin.as_mut().unwrap().write_all(DATA.as_bytes()).unwrap();
+    let message = failure(&child.output_within(DEADLINE), 14);
     assert!(message.contains("nothing was stored"), "{message}");
     assert_eq!(world.records(), 1);
 }
@@ -81,17 +84,19 @@ fn a_full_disk_behind_stdout_is_told() {
     let run = |args: &[&str]| {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let mut command = world.command(args);
-        failure(&command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped()).output().unwrap(), 14)
+        command.stdin(Stdio::null()).stdout(full).stderr(Stdio::piped());
+        failure(&command.spawn().unwrap().output_within(DEADLINE), 14)
     };
-    assert!(run(&["store", "--id", "new"]).contains("nothing was stored"));
+    assert!(run(&["store", "--id", "new", "--allow-empty"]).contains("nothing was stored"));
     assert_eq!(world.records(), 1);
     assert!(run(&["stats"]).contains("cannot write to stdout"));
     assert!(run(&["retrieve", "--id", ID, "--key-file", "key"]).contains("cannot write to stdout"));
     assert!(run(&["--help"]).contains("cannot write to stdout"));
-    assert!(run(&["replace", "--id", ID, "--key-file", "key"]).contains("the record opens no more"));
+    let replaced = run(&["replace", "--id", ID, "--key-file", "key", "--allow-empty"]);
+    assert!(replaced.contains("the record was not replaced"), "{replaced}");
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }
 
-/// Where the new key's file turns out not to take it, the key is printed: the old one opens nothing any more.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_new_key_that_its_file_does_not_take_changes_nothing() {
@@ -100,8 +105,7 @@ fn a_new_key_that_its_file_does_not_take_changes_nothing() {
     // A file system of one page, which is taken.
     let script = "mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero >full/page && exec \"$@\"";
     let full = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
-    let ready = world.other("unshare", &full[1..]).arg("true").stderr(Stdio::null()).status();
-    if !ready.is_ok_and(|status| status.success()) {
+    if !wait::output(world.other("unshare", &full[1..]).arg("true")).status.success() {
         eprintln!("skipped: no file system may be mounted here");
         return;
     }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use strongroom::client::Client;
 use strongroom::{Endpoint, Error, RecordKey};
 use support::World;
+use support::wait::{DEADLINE, Join, WaitWithin};
 
 const CLIENTS: u64 = 4;
 /// How often each of the two services is killed.
@@ -211,7 +212,7 @@ impl<'w> Supervised<'w> {
 
     fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.wait_within(DEADLINE);
         self.child = Self::spawn(self.world, &self.args);
     }
 }
@@ -254,13 +255,13 @@ fn killed_services_lose_nothing_acknowledged() {
         thread::sleep(Duration::from_millis(500));
         services.iter_mut().for_each(Supervised::restart_if_ended);
         stop.store(true, Ordering::Relaxed);
-        clients.into_iter().map(|client| client.join().unwrap()).collect()
+        clients.into_iter().map(|client| client.join_within(DEADLINE)).collect()
     });
     let time = start.elapsed();
     let found: usize = thread::scope(|scope| {
         let check = |log| check(log, |id, key| patient.retrieve(id, key)).unwrap();
         let checks: Vec<_> = logs.iter().map(|log| scope.spawn(move || check(log))).collect();
-        checks.into_iter().map(|check| check.join().unwrap()).sum()
+        checks.into_iter().map(|check| check.join_within(DEADLINE)).sum()
     });
     assert_eq!(patient.stats().unwrap().records, found as u64, "there is no other record");
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);

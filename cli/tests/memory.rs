@@ -21,6 +21,7 @@ use strongroom::{IndexKey, RecordKey};
 
 use scanner::Scanner;
 use support::World;
+use support::wait::{self, DEADLINE, WaitWithin};
 
 const MIB: usize = 1 << 20;
 
@@ -212,7 +213,7 @@ fn the_storage_service_never_has_a_secret_in_memory() {
     assert_storage_knows_nothing(&world, &storage, &under_way);
     stdin.write_all(&data[3 * MIB..]).unwrap();
     drop(stdin);
-    assert!(client.wait().unwrap().success());
+    assert!(client.wait_within(DEADLINE).success());
     assert_storage_knows_nothing(&world, &storage, &under_way);
     assert_storage_knows_nothing(&world, &storage, &scanner);
 }
@@ -238,7 +239,7 @@ fn one_gibibyte_passes_through_three_programs() {
     let run = |args: &[&str]| {
         let start = Instant::now();
         let args = [args, &["--server", &url]].concat();
-        let output = world.through(&["/usr/bin/time", "-f", "peak %M"], &args).output().unwrap();
+        let output = wait::output(&mut world.through(&["/usr/bin/time", "-f", "peak %M"], &args));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         let client: u64 = said.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();

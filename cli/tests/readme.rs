@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "../../core/tests/support/wait.rs"]
+mod wait;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use wait::{DEADLINE, WaitWithin};
 
 /// All blocks of `language`, one behind the other.
 fn blocks(readme: &str, language: &str) -> String {
@@ -31,7 +36,7 @@ fn the_readmes_commands_work() {
     let folder = tempfile::tempdir().unwrap();
     let run = |script: &str| {
         let mut shell = Command::new("sh");
-        shell.args(["-euc", script]).current_dir(&folder).env("PATH", path()).output().unwrap()
+        wait::output(shell.args(["-euc", script]).current_dir(&folder).env("PATH", path()))
     };
     let output = run(&script);
     let message = String::from_utf8_lossy(&output.stderr);
@@ -58,7 +63,7 @@ fn the_readmes_services_work() {
     shell.args(["-euc", &script]).current_dir(&folder).env("PATH", path());
     let mut shell = shell.stdout(file("stdout")).stderr(file("stderr")).process_group(0).spawn().unwrap();
     let group = Pid::from_child(&shell);
-    let status = shell.wait().unwrap();
+    let status = shell.wait_within(DEADLINE);
     kill_process_group(group, Signal::TERM).unwrap();
     let read = |name| fs::read_to_string(folder.path().join(name)).unwrap();
     assert!(status.success(), "{}", read("stderr"));

@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use support::World;
 use support::service::Service;
+use support::wait::{self, DEADLINE, WaitWithin};
 
 fn between<'t>(text: &'t str, start: &str, end: char) -> &'t str {
     let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start} in {text}"));
@@ -95,7 +96,7 @@ fn the_file_comes_before_the_environment_and_that_before_the_flags() {
     );
     let print = |args: &[&str], environment: &[(&str, &str)]| {
         let mut command = world.command(&[&["serve", "--config", "config.toml", "--print-config"], args].concat());
-        let output = command.env_remove("STRONGROOM_STORE").envs(environment.iter().copied()).output().unwrap();
+        let output = wait::output(command.env_remove("STRONGROOM_STORE").envs(environment.iter().copied()));
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
@@ -178,7 +179,7 @@ fn systemd_is_told_when_it_listens() {
     assert_eq!(&message[..len], b"READY=1");
     assert!(world.exists("socket"));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(child.wait_within(DEADLINE).success());
     assert!(!world.exists("socket"));
 }
 

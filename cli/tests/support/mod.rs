@@ -4,6 +4,8 @@
 
 #[cfg(all(unix, feature = "server"))]
 pub(crate) mod service;
+#[path = "../../../core/tests/support/wait.rs"]
+pub(crate) mod wait;
 
 use std::fs;
 use std::io::Write;
@@ -12,6 +14,8 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use wait::{DEADLINE, WaitWithin};
 
 /// The tests' id and data: neither may be in a message.
 pub(crate) const ID: &str = "patient-7f3a@clinic.example";
@@ -68,13 +72,26 @@ impl World {
 
     /// A program, run in the folder.
     pub(crate) fn other(&self, program: &str, args: &[&str]) -> Command {
+        default_signals();
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.folder);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STRONGROOM_")) {
+            command.env_remove(name);
+        }
+        command.env("STRONGROOM_STORE", "records.db");
         command
-            .env("STRONGROOM_STORE", "records.db")
-            .env_remove("STRONGROOM_INDEX_KEY_FILE")
-            .env_remove("STRONGROOM_SERVER");
-        command
+    }
+
+    /// From now on, the program finds the C library's functions replaced by those of `preload.c`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn preload(&self, command: &mut Command) {
+        let library = self.path("preload.so");
+        if !library.exists() {
+            let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/preload.c");
+            let compiled = wait::output(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source));
+            assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+        }
+        command.env("LD_PRELOAD", library);
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
@@ -109,6 +126,14 @@ impl World {
         let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program.to_str().unwrap()];
         self.program = words.map(str::to_owned).to_vec();
         self.public = Some(public);
+    }
+
+    /// From now on, the program has one thread alone, where limits hold: for root they do not.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn run_with_one_thread(&mut self) {
+        self.run_unprivileged();
+        let program = self.program.len() - 1;
+        self.program.splice(program..program, ["prlimit", "--nproc=1:1"].map(str::to_owned));
     }
 
     /// What must succeed and say nothing on stderr. Returns stdout.
@@ -164,9 +189,32 @@ pub(crate) fn secret_in(text: &str) -> Option<&str> {
 /// Runs `command` with `stdin`, which it need not read.
 pub(crate) fn feed(command: &mut Command, stdin: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let _ = child.stdin.take().unwrap().write_all(stdin);
-    child.wait_with_output().unwrap()
+    let (mut pipe, stdin) = (child.stdin.take().unwrap(), stdin.to_vec());
+    std::thread::spawn(move || pipe.write_all(&stdin));
+    child.output_within(DEADLINE)
 }
+
+/// Has the programs that are started from now on die of signals, also where `nohup` or a shell that starts the tests in the
+/// background has those ignored: a program does not inherit a handler, but a default in its place.
+#[cfg(unix)]
+fn default_signals() {
+    use std::sync::{Arc, Once};
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.map_or(0, |mask| u64::from_str_radix(mask.trim(), 16).unwrap());
+        for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 1) {
+            signal_hook::flag::register(signal, Arc::default()).unwrap();
+        }
+    });
+}
+
+#[cfg(not(unix))]
+fn default_signals() {}
 
 /// Runs a program on a terminal of its own. Waits for its prompt (the first argument), looks at the process, types the
 /// answer (the second; hidden ones only once the echo is off), and tells what came of it.

@@ -2,18 +2,22 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStderr, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::World;
+use super::wait::{DEADLINE, WaitWithin};
 
 /// A service, and what it has logged.
 pub(crate) struct Service {
     child: Child,
-    stderr: BufReader<ChildStderr>,
+    /// What it logs, line by line.
+    lines: Receiver<String>,
     log: String,
     /// Where it listens, if that is a port.
     pub(crate) address: SocketAddr,
@@ -31,14 +35,15 @@ impl Service {
         command.args(["--log-level", "trace", "--log-format", "json"]);
         command.env("RUST_LOG", "trace").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut log = String::new();
-        stderr.read_line(&mut log).unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (send, lines) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line + "\n")));
+        let log = lines.recv_timeout(DEADLINE).expect("the service logs where it listens");
         let line: Result<Value, _> = serde_json::from_str(&log);
         assert!(line.is_ok(), "{log}");
         let line = line.unwrap();
         let address = line["address"].as_str().unwrap().parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
-        Self { child, stderr, log, address }
+        Self { child, lines, log, address }
     }
 
     /// Sends a request, and gives the whole answer.
@@ -58,8 +63,11 @@ impl Service {
     /// Ends it by a signal; gives the exit status and all that was logged.
     pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
-        self.stderr.read_to_string(&mut self.log).unwrap();
-        (self.child.wait().unwrap().code(), std::mem::take(&mut self.log))
+        let status = self.child.wait_within(DEADLINE);
+        while let Ok(line) = self.lines.recv_timeout(DEADLINE) {
+            self.log.push_str(&line);
+        }
+        (status.code(), std::mem::take(&mut self.log))
     }
 }
 

@@ -1,0 +1,107 @@
+//! What stands below the help of each command. No line is longer than a manual page of 80 columns has room for.
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  strongroom store --id report --key-out report.key report.pdf
+  strongroom retrieve --id report --key-file report.key -o copy.pdf
+  strongroom delete --id report --key-file report.key
+
+  In a store behind an encryption server:
+    strongroom store --server https://strongroom.example:8420 \\
+      --token-file token --id report report.pdf
+
+Exit status:
+  0   success                       12   storage busy
+  1   no such record                13   storage full
+  2   record exists already         14   input or output failed
+  3   wrong key                     15   outcome of a write unknown
+  4   record altered                16   an earlier write failed
+  5   not a key                     19   invalid argument
+  6   invalid id                    20   record expired
+  7   unsupported                   21   access denied
+  8   too large                     64   wrong usage
+  9   other index key               99   internal fault
+  10  index key missing             141  stdout was closed
+  11  changed meanwhile";
+
+pub(crate) const STORE_EXAMPLES: &str = "\
+Examples:
+  Write the new key to a file, before the data is stored:
+    strongroom store --id report --key-out report.key report.pdf
+
+  Store what another program writes, if it succeeds:
+    strongroom store --id backup --key-out backup.key \\
+      --from-command -- pg_dump app
+
+  In a pipe, the failure of the other program goes unnoticed, and half
+  of the data is stored. If it has to be a pipe, `set -o pipefail` tells
+  the script (bash, zsh), but only after the data is stored:
+    set -o pipefail
+    pg_dump app | gzip | strongroom store --id backup --key-out backup.key
+
+  Keep the printed key in a variable, and hide the id from other users
+  of the machine, who can see arguments:
+    key=$(printf %s \"$id\" | strongroom store --id-file - report.pdf)
+
+  Use a key that was made before; after a lost connection, repeat the
+  same command:
+    strongroom key new --key-out report.key
+    strongroom store --id report --key-file report.key report.pdf";
+
+pub(crate) const RETRIEVE_EXAMPLES: &str = "\
+Examples:
+  strongroom retrieve --id report --key-file report.key -o report.pdf
+  strongroom retrieve --id backup --key-file backup.key | psql app
+  printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -
+
+  The first kilobyte, and all behind the first million bytes:
+    strongroom retrieve --id video --key-file video.key --range 0..1024
+    strongroom retrieve --id video --key-file video.key \\
+      --range 1000000.. -o rest";
+
+pub(crate) const REPLACE_EXAMPLES: &str = "\
+Examples:
+  strongroom replace --id report --key-file report.key \\
+    --key-out report-2.key report-2.pdf
+
+  Store what another program writes, if it succeeds (in a pipe, its
+  failure goes unnoticed: see `strongroom store --help`):
+    strongroom replace --id backup --key-file old.key --key-out new.key \\
+      --from-command -- pg_dump app";
+
+pub(crate) const DELETE_EXAMPLES: &str = "\
+Examples:
+  strongroom delete --id report --key-file report.key";
+
+pub(crate) const ERASE_EXAMPLES: &str = "\
+Examples:
+  Ask on the terminal first:
+    strongroom erase --id report
+
+  In a script:
+    strongroom erase --id report --yes";
+
+pub(crate) const STATS_EXAMPLES: &str = "\
+Examples:
+  strongroom stats
+  strongroom stats --store /srv/app/records.db --json";
+
+pub(crate) const KEY_NEW_EXAMPLES: &str = "\
+Examples:
+  A key for a record that is stored later with `store --key-file`:
+    strongroom key new --key-out report.key
+
+  An index key, kept apart from the database:
+    strongroom key new --index --key-out /etc/app/index.key
+    strongroom store --store new.db --index-key-file /etc/app/index.key \\
+      --id report report.pdf";
+
+pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  strongroom completions fish > ~/.config/fish/completions/strongroom.fish
+  strongroom completions bash \\
+    > ~/.local/share/bash-completion/completions/strongroom";
+
+pub(crate) const MAN_EXAMPLES: &str = "\
+Examples:
+  strongroom man ~/.local/share/man/man1";

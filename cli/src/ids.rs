@@ -1,0 +1,31 @@
+//! Ids: from an argument, which other users of the machine can see, or from a file or a pipe, where they cannot.
+
+use std::fs::File;
+use std::io::Read;
+
+use strongroom::Error;
+use zeroize::Zeroizing;
+
+use crate::args::{Id, Record};
+use crate::failure::Failure;
+use crate::streams::{is_stdin, stdin};
+
+/// The longest id, and one byte that is too much.
+const TOO_LONG: usize = 4096 + 1;
+
+/// The id of the command line, or the one in the file of `--id-file`.
+pub(crate) fn get(record: Record) -> Result<Id, Failure> {
+    const CANNOT_READ: &str = "cannot read the file of --id-file";
+
+    let Some(path) = record.id_file else { return record.id.ok_or(Failure::Strongroom(Error::InvalidId)) };
+    let reader: Box<dyn Read> = if is_stdin(Some(&path)) {
+        Box::new(stdin().map_err(Failure::io("stdin is closed, where --id-file should read"))?)
+    } else {
+        Box::new(File::open(&path).map_err(Failure::io(CANNOT_READ))?)
+    };
+    // Room for all, so that no copy is left behind by growth.
+    let mut id = Zeroizing::new(Vec::with_capacity(TOO_LONG + 1));
+    reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io(CANNOT_READ))?;
+    id.pop_if(|last| *last == b'\n'); // `echo` and editors end the line
+    Id::from_bytes(id).map_err(Failure::argument)
+}

@@ -1,0 +1,118 @@
+//! The files that a command works with: none of them may be its output, under whatever name.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::args::Options;
+use crate::failure::Failure;
+use crate::new_file::folder_of;
+use crate::open;
+use crate::streams::{self, is_stdin};
+
+/// What SQLite and the library have beside a database; the first is the database itself.
+const DATABASE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".uploads"];
+
+pub(crate) struct InUse {
+    /// Files that SQLite has open. Whoever else closes one of them in this process gives up SQLite's locks.
+    database: Vec<PathBuf>,
+    others: Vec<PathBuf>,
+}
+
+impl InUse {
+    /// Those that the options name, and the command's inputs.
+    pub(crate) fn new(options: &Options, inputs: &[&Path]) -> Self {
+        let remote = &options.remote;
+        let named = [
+            &options.index_key_file,
+            &remote.token_file,
+            &remote.authorities,
+            &remote.client_certificate,
+            &remote.client_key,
+        ];
+        let mut others: Vec<_> = named.into_iter().flatten().cloned().collect();
+        let store = match (&options.server, &options.store) {
+            (Some(_), _) => None,
+            (None, Some(path)) => Some(path.clone()).filter(|path| !open::is_memory(path) && !open::is_url(path)),
+            (None, None) => open::default_path().ok(),
+        };
+        let database = store.iter().flat_map(|store| DATABASE.map(|suffix| with_suffix(store, suffix))).collect();
+        others.extend(inputs.iter().filter(|path| !is_stdin(Some(path))).map(|path| path.to_path_buf()));
+        others.extend(store.iter().map(|store| with_suffix(store, ".index-key")));
+        Self { database, others }
+    }
+
+    /// Refuses to read what SQLite has open, and to write to a stdout that is one of the files.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        let mut inputs: Vec<_> = self.others.iter().filter_map(|file| identity(file)).collect();
+        inputs.extend(streams::stdin().ok().and_then(|stdin| stream_identity(&stdin)));
+        if self.database.iter().filter_map(|file| identity(file)).any(|file| inputs.contains(&file)) {
+            return Err(Failure::argument(
+                "a file of the store itself cannot be read as data or as a key while it is in use: copy it first",
+            ));
+        }
+        let stdout = streams::stdout().ok().and_then(|stdout| stream_identity(&stdout));
+        if stdout.is_some_and(|stdout| self.all().any(|file| identity(file).as_ref() == Some(&stdout))) {
+            return Err(Failure::argument("stdout goes to a file that this command uses: choose another file"));
+        }
+        Ok(())
+    }
+
+    /// Refuses to write one of the files, or one that is still to be made.
+    pub(crate) fn refuse(&self, output: &Path) -> Result<(), Failure> {
+        let is_used = match identity(output) {
+            Some(found) => self.all().any(|file| identity(file).as_ref() == Some(&found)),
+            None => self.all().any(|file| is_same_name(file, output)),
+        };
+        if is_used {
+            return Err(Failure::argument(
+                "the output is a file that this command uses, such as the store or a key: choose another name",
+            ));
+        }
+        Ok(())
+    }
+
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.database.iter().chain(&self.others)
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    name.into()
+}
+
+/// Whether both are the same name in the same folder.
+fn is_same_name(one: &Path, other: &Path) -> bool {
+    let folder = |path| identity(folder_of(path));
+    one.file_name() == other.file_name() && folder(one).is_some() && folder(one) == folder(other)
+}
+
+/// What is the same for all names of a file: its device and inode.
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    Some(identity_of(&fs::metadata(path).ok()?))
+}
+
+#[cfg(unix)]
+fn identity_of(file: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt;
+    (file.dev(), file.ino())
+}
+
+/// Of a stream that comes from a file or goes to one.
+#[cfg(unix)]
+fn stream_identity(stream: &streams::Stream) -> Option<(u64, u64)> {
+    stream.metadata().ok().filter(fs::Metadata::is_file).map(|file| identity_of(&file))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok()
+}
+
+#[cfg(not(unix))]
+fn stream_identity<S>(_stream: &S) -> Option<PathBuf> {
+    None
+}

@@ -1,0 +1,248 @@
+//! Data on its way in: from a file, stdin or another program, piece by piece. Whatever makes the data incomplete is an error
+//! before the record is written.
+
+use std::fs::{File, Metadata};
+use std::io::{self, ErrorKind, Read, Seek};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::SystemTime;
+
+use strongroom::Error;
+
+use crate::args::Data;
+use crate::failure::Failure;
+use crate::streams::{is_stdin, stdin};
+
+const CANNOT_READ: &str = "cannot read the data";
+
+/// Where data comes from.
+pub(crate) struct Input {
+    source: Source,
+    /// How much there is to read, where that is known.
+    pub(crate) len: Option<u64>,
+    is_empty: bool,
+    may_be_empty: bool,
+    /// Why a read failed, as [`Read`] cannot tell it.
+    failure: Option<Failure>,
+}
+
+enum Source {
+    /// A regular file, and how it was before it was read.
+    File(File, FileState),
+    Stream(Box<dyn Read>),
+    /// Not started before it is read.
+    Program(Command),
+    Running(Running),
+}
+
+/// A file's length, and when it was changed.
+type FileState = (u64, Option<SystemTime>);
+
+impl Input {
+    pub(crate) fn open(data: &Data) -> Result<Self, Failure> {
+        let input = match &data.file {
+            Some(program) if data.from_command => {
+                let mut command = Command::new(program);
+                command.args(&data.args).stdout(Stdio::piped());
+                Self::new(Source::Program(command))
+            }
+            Some(path) if !is_stdin(Some(path)) => {
+                let file = File::open(path).map_err(Failure::io("cannot open FILE"))?;
+                let found = file.metadata().map_err(Failure::io(CANNOT_READ))?;
+                if found.is_dir() {
+                    return Err(Failure::argument("FILE is a folder"));
+                }
+                // The name of an empty file says that it is meant, that of a pipe does not.
+                Self { may_be_empty: found.is_file(), ..Self::from_file(file, &found) }
+            }
+            _ => {
+                let stdin = stdin().map_err(Failure::io("stdin is closed: name a FILE, or connect stdin to one"))?;
+                Self::from_stdin(stdin).map_err(Failure::io(CANNOT_READ))?
+            }
+        };
+        Ok(Self { may_be_empty: input.may_be_empty || data.allow_empty, ..input })
+    }
+
+    fn new(source: Source) -> Self {
+        Self { source, len: None, is_empty: true, may_be_empty: false, failure: None }
+    }
+
+    fn from_file(mut file: File, found: &Metadata) -> Self {
+        if !found.is_file() {
+            return Self::new(Source::Stream(Box::new(file)));
+        }
+        let place = file.stream_position().unwrap_or(0); // stdin may have been read in part
+        let state = state(found);
+        Self { len: Some(state.0.saturating_sub(place)), ..Self::new(Source::File(file, state)) }
+    }
+
+    #[cfg(unix)]
+    fn from_stdin(stdin: crate::streams::Stream) -> io::Result<Self> {
+        let found = stdin.metadata()?;
+        Ok(if found.is_file() {
+            Self::from_file(stdin.into_file(), &found)
+        } else {
+            Self::new(Source::Stream(Box::new(stdin)))
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn from_stdin(stdin: impl Read + 'static) -> io::Result<Self> {
+        Ok(Self::new(Source::Stream(Box::new(stdin))))
+    }
+
+    /// Reads some bytes; none at the end of data that is complete.
+    pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        let read = match &mut self.source {
+            Source::File(file, _) => read(file, buffer),
+            Source::Stream(stream) => read(stream, buffer),
+            Source::Running(program) => read(&mut program.stdout, buffer),
+            Source::Program(command) => {
+                self.source = Source::Running(Running::start(command)?);
+                return self.read_some(buffer);
+            }
+        };
+        let read = read.map_err(Failure::io(CANNOT_READ))?;
+        if read == 0 {
+            self.check_end()?;
+        }
+        self.is_empty &= read == 0;
+        Ok(read)
+    }
+
+    fn check_end(&mut self) -> Result<(), Failure> {
+        match &mut self.source {
+            Source::File(file, before) => {
+                let now = file.metadata().map_err(Failure::io(CANNOT_READ))?;
+                if state(&now) != *before {
+                    let changed = io::Error::other("it was changed meanwhile: try again, or read a copy");
+                    return Err(Failure::io(CANNOT_READ)(changed));
+                }
+            }
+            Source::Running(program) => program.check_end()?,
+            _ => {}
+        }
+        if self.is_empty && !self.may_be_empty {
+            return Err(Failure::argument("the data is empty: if that is meant, pass --allow-empty"));
+        }
+        Ok(())
+    }
+
+    /// What became of an operation that has read the data.
+    pub(crate) fn outcome(self, outcome: Result<(), Error>) -> Result<(), Failure> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(outcome?),
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read_some(buffer).map_err(|failure| {
+            self.failure = Some(failure);
+            io::Error::other("the data is not complete")
+        })
+    }
+}
+
+fn state(file: &Metadata) -> FileState {
+    (file.len(), file.modified().ok())
+}
+
+fn read(source: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match source.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A program that writes the data.
+struct Running {
+    child: Child,
+    stdout: ChildStdout,
+}
+
+impl Running {
+    fn start(command: &mut Command) -> Result<Self, Failure> {
+        const CANNOT_START: &str = "cannot start the program of --from-command";
+
+        let mut child = command.spawn().map_err(Failure::io(CANNOT_START))?;
+        let stdout = child.stdout.take().ok_or_else(|| Failure::io(CANNOT_START)(ErrorKind::BrokenPipe.into()))?;
+        Ok(Self { child, stdout })
+    }
+
+    /// Whether all that it wrote is all that there is to write.
+    fn check_end(&mut self) -> Result<(), Failure> {
+        const FAILED: &str = "the program of --from-command failed, so nothing was written";
+
+        let status = self.child.wait().map_err(Failure::io(FAILED))?;
+        if status.success() { Ok(()) } else { Err(Failure::io(FAILED)(io::Error::other(status.to_string()))) }
+    }
+}
+
+/// Ends the program, whose data is of no use any more.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            #[cfg(unix)]
+            let _ = rustix::process::kill_process(
+                rustix::process::Pid::from_child(&self.child),
+                rustix::process::Signal::TERM,
+            );
+            #[cfg(not(unix))]
+            let _ = self.child.kill();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads a file of 100 bytes, of which `change` makes something else after the first ten.
+    fn read_while(change: impl FnOnce(&File)) -> Result<Vec<u8>, Failure> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        std::fs::write(&path, [b'x'; 100]).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap(); // so that any change is seen, however soon it comes
+        let data = Data { file: Some(path), args: Vec::new(), from_command: false, allow_empty: false };
+        let mut input = Input::open(&data).unwrap();
+        assert_eq!(input.len, Some(100));
+        let (mut read, mut buffer) = (Vec::new(), [0; 10]);
+        let mut change = Some(change);
+        loop {
+            let len = input.read_some(&mut buffer)?;
+            read.extend_from_slice(&buffer[..len]);
+            if let Some(change) = change.take() {
+                change(&file);
+            }
+            if len == 0 {
+                return Ok(read);
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_no_data() {
+        use std::io::Write;
+
+        assert_eq!(read_while(|_| {}).unwrap(), [b'x'; 100]);
+        let changes: [fn(&File); 5] = [
+            |file| file.set_len(50).unwrap(),
+            |file| file.set_len(0).unwrap(),
+            |file| file.set_len(101).unwrap(),
+            |mut file| file.write_all(b"y").unwrap(),
+            |file| {
+                file.set_len(50).unwrap();
+                file.set_len(100).unwrap();
+            },
+        ];
+        for change in changes {
+            let message = read_while(change).unwrap_err().to_string();
+            assert_eq!(message, "cannot read the data");
+        }
+    }
+}

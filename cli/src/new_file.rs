@@ -1,0 +1,197 @@
+//! New files, which get their names when they are whole: until then they have none, where the system allows that, so that no
+//! signal and no crash leaves half of one. Elsewhere they have a temporary name, which is removed by all signals and, after a
+//! crash, by the next command that writes into the folder.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use tempfile::TempPath;
+
+use crate::interrupt;
+
+/// What temporary names begin with.
+const PREFIX: &str = ".strongroom-";
+
+/// A new file, readable by its owner alone, in the folder where it is to get its name.
+pub(crate) struct NewFile {
+    file: File,
+    /// Its temporary name, if it has one.
+    temporary: Option<TempPath>,
+}
+
+impl NewFile {
+    pub(crate) fn create_beside(path: &Path) -> io::Result<Self> {
+        let folder = folder_of(path);
+        remove_dead(folder);
+        if let Some(file) = nameless(folder) {
+            return Ok(Self { file, temporary: None });
+        }
+        loop {
+            let hold = interrupt::hold()?;
+            // Without the temporary name that the library's words hold.
+            let named = temporary_builder().tempfile_in(folder).map_err(|error| error.kind())?;
+            let (file, temporary) = named.into_parts();
+            hold.remove_at_signal(&temporary);
+            if mark_as_alive(&file, &temporary) {
+                return Ok(Self { file, temporary: Some(temporary) });
+            }
+        }
+    }
+
+    /// Puts the data on the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Gives the file its name; `AlreadyExists` where that is taken.
+    pub(crate) fn name(self, path: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        match self.temporary {
+            None => link(&self.file, path)?,
+            Some(temporary) => temporary.persist_noclobber(path).map_err(|error| error.error)?,
+        }
+        sync_folder_of(path).inspect_err(|_| drop(fs::remove_file(path)))
+    }
+
+    /// Gives the file its name, and removes the file that had it.
+    pub(crate) fn replace(self, path: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        let temporary = match self.temporary {
+            Some(temporary) => temporary,
+            None => match link(&self.file, path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => temporary_name(&self.file, folder_of(path))?,
+                linked => return linked.and_then(|()| sync_folder_of(path)),
+            },
+        };
+        temporary.persist(path).map_err(|error| error.error)?;
+        sync_folder_of(path)
+    }
+}
+
+impl Write for NewFile {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.file.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn temporary_builder() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX);
+    builder
+}
+
+/// A file without a name; `None` where the system has none, or where the folder may not be written.
+#[cfg(target_os = "linux")]
+fn nameless(folder: &Path) -> Option<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let flags = rustix::fs::OFlags::TMPFILE.bits();
+    File::options().write(true).custom_flags(flags.try_into().ok()?).mode(0o600).open(folder).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_folder: &Path) -> Option<File> {
+    None
+}
+
+/// Gives a file without a name this one, if it is free.
+#[cfg(target_os = "linux")]
+fn link(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd;
+
+    use rustix::fs::{AtFlags, CWD, linkat};
+
+    let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, by_descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_file: &File, _path: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Gives a file without a name a temporary one.
+fn temporary_name(file: &File, folder: &Path) -> io::Result<TempPath> {
+    lock(file);
+    Ok(temporary_builder().make_in(folder, |path| link(file, path))?.into_temp_path())
+}
+
+/// Removes the temporary files that killed programs left.
+#[cfg(unix)]
+fn remove_dead(folder: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use rustix::fs::{FlockOperation, OFlags, flock};
+
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+        let Ok(flags) = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().try_into() else { return };
+        let Ok(file) = File::options().write(true).custom_flags(flags).open(entry.path()) else { continue };
+        let is_own_file = file.metadata().is_ok_and(|found| found.is_file() && is_own(&found));
+        if is_own_file && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_own(file: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::uid(file) == rustix::process::geteuid().as_raw()
+}
+
+/// Locks a new file for as long as this process lives, so that [`remove_dead`] leaves it alone; false where that was faster.
+#[cfg(unix)]
+fn mark_as_alive(file: &File, path: &Path) -> bool {
+    lock(file);
+    path.exists()
+}
+
+/// A file system without locks has nothing to tell the dead from the living by: nothing is removed then.
+#[cfg(unix)]
+fn lock(file: &File) {
+    let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive);
+}
+
+#[cfg(not(unix))]
+fn remove_dead(_folder: &Path) {}
+
+#[cfg(not(unix))]
+fn mark_as_alive(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+#[cfg(not(unix))]
+fn lock(_file: &File) {}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a new name durable, as far as the file system can: some let no folder be opened or synchronised, and the name is
+/// there all the same.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
+        Err(error) if [InvalidInput, PermissionDenied, Unsupported].contains(&error.kind()) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Makes a folder and those above it that are missing, for their owner alone. All their names are durable then, whoever made
+/// them.
+pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)?;
+    folder.ancestors().filter(|folder| folder.parent().is_some()).try_for_each(sync_folder_of)
+}

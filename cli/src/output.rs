@@ -1,0 +1,100 @@
+//! Data on its way out: to a file, stdout or a terminal.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
+use crate::in_use::InUse;
+use crate::new_file::NewFile;
+use crate::streams::{is_stream, print, stdout};
+
+const CANNOT_WRITE: &str = "cannot write the file of --output";
+
+/// What is more than this is not shown on a terminal.
+const MOST_SHOWN: usize = 1 << 20;
+
+/// Where data goes.
+pub(crate) enum Output {
+    Stdout(Box<dyn Write>),
+    /// Gathered, and shown when it is whole and plain text.
+    Terminal(Zeroizing<Vec<u8>>),
+    /// Without its name until it is whole.
+    File {
+        file: NewFile,
+        path: PathBuf,
+    },
+}
+
+impl Output {
+    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
+            return if io::stdout().is_terminal() {
+                // Room for all, so that no copy is left behind by growth.
+                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MOST_SHOWN))))
+            } else {
+                Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
+            };
+        };
+        let file = NewFile::create_beside(path).map_err(Failure::io(CANNOT_WRITE))?;
+        Ok(Self::File { file, path: path.to_path_buf() })
+    }
+
+    /// Refuses a path that is no place for a new file.
+    pub(crate) fn check(path: &Path, in_use: &InUse) -> Result<(), Failure> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_dir() => Err(Failure::argument("the output is a folder: name a file in it")),
+            // To replace a device or a link by a file is never meant.
+            Ok(found) if !found.is_file() => Err(Failure::argument("the output is no regular file: use stdout")),
+            _ => in_use.refuse(path),
+        }
+    }
+
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(stdout) => stdout.write_all(data).map_err(Failure::stdout),
+            Self::Terminal(gathered) if gathered.len() + data.len() > MOST_SHOWN => {
+                Err(Failure::argument("the data is too long to be shown on a terminal: use --output"))
+            }
+            Self::Terminal(gathered) => {
+                gathered.extend_from_slice(data);
+                Ok(())
+            }
+            Self::File { file, .. } => file.write_all(data).map_err(Failure::io(CANNOT_WRITE)),
+        }
+    }
+
+    /// The data is whole: a file gets its name.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
+            Self::Terminal(gathered) if !is_plain_text(&gathered) => {
+                Err(Failure::argument("the data is not plain text, and not shown on a terminal: use --output"))
+            }
+            Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
+            Self::File { file, path } => file.replace(&path).map_err(Failure::io(CANNOT_WRITE)),
+        }
+    }
+}
+
+/// Whether a terminal shows it and is not controlled by it.
+fn is_plain_text(data: &[u8]) -> bool {
+    str::from_utf8(data).is_ok_and(|text| !text.chars().any(|char| char.is_control() && !"\n\r\t".contains(char)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_controls_a_terminal_is_no_plain_text() {
+        assert!(is_plain_text("Grüße\r\n\tein Text".as_bytes()));
+        assert!(is_plain_text(b""));
+        assert!(!is_plain_text(b"\x1b[2J"));
+        assert!(!is_plain_text("\u{9b}2J".as_bytes()));
+        assert!(!is_plain_text(b"\0"));
+        assert!(!is_plain_text(b"\xff"));
+    }
+}

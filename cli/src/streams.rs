@@ -1,0 +1,168 @@
+//! The standard streams: which of them are open, and reading and writing them whether they block or not.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+
+use crate::failure::Failure;
+
+#[cfg(unix)]
+pub(crate) use unix::{Stream, stderr, stdin, stdout};
+
+/// Whether the argument means stdin or stdout.
+pub(crate) fn is_stream(path: Option<&Path>) -> bool {
+    path.is_none_or(|path| path == Path::new("-"))
+}
+
+/// Whether the argument means stdin, by any of its names.
+pub(crate) fn is_stdin(path: Option<&Path>) -> bool {
+    const NAMES: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    is_stream(path) || cfg!(unix) && NAMES.map(Path::new).map(Some).contains(&path)
+}
+
+/// An error if the program was started without a stdout: what is printed would be lost.
+pub(crate) fn require_stdout() -> Result<(), Failure> {
+    stdout().map(drop).map_err(Failure::io("stdout is closed: connect it to a file, a pipe or /dev/null"))
+}
+
+/// Prints to stdout.
+pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = stdout()?;
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+/// Asks on the terminal.
+pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::Usage("there is no terminal to ask for a confirmation on: pass --yes".into()));
+    }
+    let answer =
+        stderr().and_then(|mut stderr| stderr.write_all(question.as_bytes())).and_then(|()| read_line(stdin()?));
+    match answer.map_err(Failure::io("cannot ask on the terminal"))?.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::argument("not confirmed, so nothing was done")),
+    }
+}
+
+fn read_line(stdin: impl Read) -> io::Result<String> {
+    let mut line = Vec::new();
+    for byte in stdin.bytes().take(1024) {
+        match byte? {
+            b'\n' => break,
+            byte => line.push(byte),
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+#[cfg(unix)]
+mod unix {
+    use std::fs::{File, Metadata};
+    use std::io::{self, ErrorKind, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::{Errno, fcntl_getfd};
+
+    /// A bit for each standard stream that was closed when the program was started.
+    static CLOSED: AtomicU8 = AtomicU8::new(0);
+
+    // Before `main`, since the standard library opens /dev/null in place of streams that are closed: they would seem to be
+    // empty, and to take all that is written.
+    ctor::declarative::ctor! {
+        #[ctor(unsafe)]
+        fn look_at_the_standard_streams() {
+            let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+            for (n, stream) in streams.into_iter().enumerate() {
+                if fcntl_getfd(stream) == Err(Errno::BADF) {
+                    CLOSED.fetch_or(1 << n, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    fn open(n: u8, stream: BorrowedFd<'_>) -> io::Result<Stream> {
+        if CLOSED.load(Ordering::Relaxed) & 1 << n != 0 {
+            return Err(Errno::BADF.into());
+        }
+        Ok(Stream(File::from(stream.try_clone_to_owned()?)))
+    }
+
+    /// Without the standard library's buffer, which is never wiped.
+    pub(crate) fn stdin() -> io::Result<Stream> {
+        open(0, rustix::stdio::stdin())
+    }
+
+    pub(crate) fn stdout() -> io::Result<Stream> {
+        open(1, rustix::stdio::stdout())
+    }
+
+    pub(crate) fn stderr() -> io::Result<Stream> {
+        open(2, rustix::stdio::stderr())
+    }
+
+    /// A stream that waits, even where another program has made it non-blocking.
+    pub(crate) struct Stream(File);
+
+    impl Stream {
+        pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+            self.0.metadata()
+        }
+
+        pub(crate) fn into_file(self) -> File {
+            self.0
+        }
+    }
+
+    impl Read for Stream {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            waiting(&self.0, PollFlags::IN, |mut file| file.read(buffer))
+        }
+    }
+
+    impl Write for Stream {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            waiting(&self.0, PollFlags::OUT, |mut file| file.write(data))
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Does `work`, again as soon as it can be done without waiting.
+    fn waiting<'s, S: AsFd>(
+        stream: &'s S,
+        event: PollFlags,
+        mut work: impl FnMut(&'s S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        loop {
+            match work(stream) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    match poll(&mut [PollFd::new(stream, event)], None) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn stdin() -> io::Result<impl Read> {
+    Ok(io::stdin())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn stdout() -> io::Result<impl Write> {
+    Ok(io::stdout())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn stderr() -> io::Result<impl Write> {
+    Ok(io::stderr())
+}

@@ -1,0 +1,229 @@
+//! New files are whole or not there, whatever ends the program: signals, crashes, file systems that cannot do everything.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use support::wait::{DEADLINE, WaitWithin, wait_for};
+use support::{DATA, ID, World, failure, feed};
+
+fn kill(child: &Child, signal: i32) {
+    kill_process(Pid::from_child(child), Signal::from_named_raw(signal).unwrap()).unwrap();
+}
+
+/// The names of all files, but for those that SQLite leaves when its process is killed, and the tests' own.
+fn names(world: &World) -> Vec<String> {
+    let own = |name: &String| name.starts_with("records.db-") || name == "preload.so";
+    world.names().into_iter().filter(|name| !own(name)).collect()
+}
+
+/// A `store --key-out k` that has read some of its data and waits for more.
+fn waiting_store(world: &World, without_nameless_files: bool) -> Child {
+    let mut store = world.command(&["store", "--id", "new", "--key-out", "k"]);
+    if without_nameless_files {
+        world.preload(&mut store);
+        store.env("NO_TMPFILE", "");
+    }
+    let mut child = store.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // More than the pipe holds, so that the program has come to reading the data.
+    child.stdin.as_mut().unwrap().write_all(&[b'x'; 200_000]).unwrap();
+    child
+}
+
+#[test]
+fn a_signal_leaves_no_key_file_of_nothing() {
+    use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
+
+    const SIGKILL: i32 = 9;
+    const SIGPWR: i32 = 30;
+    let signals = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGALRM, SIGIO, SIGPROF, SIGPWR, SIGUSR1, SIGUSR2, SIGVTALRM];
+    let world = World::with_record();
+    let before = names(&world);
+    for signal in signals.into_iter().chain([SIGXCPU, SIGXFSZ, SIGKILL]) {
+        for without_nameless_files in [false, true] {
+            let mut child = waiting_store(&world, without_nameless_files);
+            if without_nameless_files {
+                let is_temporary = |name: &String| name.starts_with(".strongroom-");
+                wait_for(|| names(&world).iter().any(is_temporary).then_some(()));
+            }
+            kill(&child, signal);
+            let status = child.wait_within(DEADLINE);
+            assert!(status.signal() == Some(signal) || status.code() == Some(128 + signal), "{signal}: {status}");
+            if signal != SIGKILL || !without_nameless_files {
+                assert_eq!(names(&world), before, "signal {signal}");
+            }
+        }
+    }
+    // What the last one has left is gone, and the same command succeeds.
+    world.ok(&["store", "--id", "new", "--key-out", "k"], DATA);
+    assert_eq!(names(&world).len(), before.len() + 1);
+    assert_eq!(world.ok(&["retrieve", "--id", "new", "--key-file", "k"], ""), DATA);
+}
+
+/// Whenever a retrieval is interrupted or killed, the file is the old one or the new one, and there is no other.
+#[test]
+fn an_interrupted_retrieve_leaves_no_half_file() {
+    let world = World::new();
+    let data = vec![b'x'; 50_000_000];
+    world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
+    world.write("copy", "precious");
+    let before = names(&world);
+    for (n, signal) in [Signal::INT, Signal::KILL, Signal::TERM, Signal::HUP].into_iter().cycle().take(24).enumerate() {
+        let mut retrieve = world.command(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"]);
+        let mut child = retrieve.spawn().unwrap();
+        thread::sleep(Duration::from_millis(7 * n as u64));
+        let _ = kill_process(Pid::from_child(&child), signal);
+        child.wait_within(DEADLINE);
+        let copy = world.read("copy");
+        assert!(copy == b"precious" || copy == data, "{} bytes", copy.len());
+        assert_eq!(names(&world), before);
+    }
+}
+
+/// The same where files without a name cannot be made.
+#[test]
+fn a_temporary_file_goes_with_a_signal() {
+    let world = World::new();
+    world.ok(&["store", "--id", ID, "--key-out", "key"], vec![b'x'; 300_000_000]);
+    world.write("copy", "precious");
+    let before = names(&world);
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut retrieve = world.command(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"]);
+        world.preload(&mut retrieve);
+        let mut child = retrieve.env("NO_TMPFILE", "").spawn().unwrap();
+        wait_for(|| names(&world).iter().any(|name| name.starts_with(".strongroom-")).then_some(()));
+        kill(&child, signal.as_raw());
+        assert_eq!(child.wait_within(DEADLINE).signal(), Some(signal.as_raw()));
+        assert_eq!(world.read("copy"), b"precious");
+        assert_eq!(names(&world), before);
+    }
+    let mut retrieve = world.command(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"]);
+    world.preload(&mut retrieve);
+    assert!(feed(retrieve.env("NO_TMPFILE", ""), b"").status.success());
+    assert_eq!((world.read("copy").len(), names(&world)), (300_000_000, before));
+}
+
+#[test]
+fn what_crashes_left_is_removed() {
+    let world = World::with_record();
+    world.write(".strongroom-dead", "plaintext");
+    world.write(".strongroom-alive", "plaintext");
+    world.write("precious", "precious");
+    std::os::unix::fs::symlink("precious", world.path(".strongroom-link")).unwrap();
+    fs::create_dir(world.path(".strongroom-folder")).unwrap();
+    let alive = File::open(world.path(".strongroom-alive")).unwrap();
+    alive.lock().unwrap();
+    world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
+    assert!(!world.exists(".strongroom-dead"));
+    assert!(world.exists(".strongroom-alive") && world.exists(".strongroom-folder"));
+    assert_eq!(world.read("precious"), b"precious");
+    drop(alive);
+    world.ok(&["key", "new", "--key-out", "new"], "");
+    assert!(!world.exists(".strongroom-alive"));
+}
+
+/// Between the key file's name and the record's commit, a signal waits: the one is never without the other.
+#[test]
+fn a_commit_is_finished_and_a_second_signal_ends_the_program_at_once() {
+    let world = World::with_record();
+    for interrupted_twice in [false, true] {
+        let mut child = waiting_store(&world, false);
+        let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+        database.execute_batch("BEGIN IMMEDIATE").unwrap();
+        drop(child.stdin.take());
+        wait_for(|| world.exists("k").then_some(()));
+        kill(&child, Signal::INT.as_raw());
+        if interrupted_twice {
+            let ended = wait_for(|| {
+                thread::sleep(Duration::from_millis(20));
+                let _ = kill_process(Pid::from_child(&child), Signal::INT);
+                child.try_wait().unwrap()
+            });
+            assert_eq!(ended.signal(), Some(Signal::INT.as_raw()), "while the database is still locked");
+            fs::remove_file(world.path("k")).unwrap();
+        } else {
+            thread::sleep(Duration::from_millis(100));
+            assert!(child.try_wait().unwrap().is_none() && world.exists("k"));
+        }
+        drop(database);
+        if !interrupted_twice {
+            child.wait_within(DEADLINE);
+            let retrieved = feed(&mut world.command(&["retrieve", "--id", "new", "--key-file", "k"]), b"");
+            assert!(retrieved.stdout == [b'x'; 200_000], "{}", String::from_utf8_lossy(&retrieved.stderr));
+            world.ok(&["delete", "--id", "new", "--key-file", "k"], "");
+            fs::remove_file(world.path("k")).unwrap();
+        }
+    }
+    assert_eq!(world.records(), 1);
+}
+
+/// Some file systems cannot synchronise a folder (EINVAL, ENOTSUP), some folders may not be opened (EACCES). That the disk
+/// fails (EIO) is another matter.
+#[test]
+fn a_folder_that_cannot_be_synchronised_fails_nothing() {
+    let world = World::with_record();
+    let index_key = ["--index-key-file", "records.db.index-key"];
+    for (n, (error, status)) in [(22, 0), (95, 0), (13, 0), (1, 0), (38, 0), (5, 14)].into_iter().enumerate() {
+        let key = format!("key {n}");
+        for args in [
+            &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"][..],
+            &["store", "--id", &key, "--key-out", &key],
+            &["key", "new", "--key-out", &format!("new {n}")],
+        ] {
+            let mut command = world.command(&[args, &index_key].concat());
+            world.preload(&mut command);
+            let output = feed(command.env("FOLDER_FSYNC", error.to_string()), DATA.as_bytes());
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{args:?} with {error}: {message}");
+        }
+        assert_eq!(world.exists(&key), status == 0, "a key that may not be on the disk opens nothing");
+    }
+    assert_eq!(world.records(), 6);
+}
+
+/// A power cut must not take the store with its folder.
+#[test]
+fn the_default_folder_is_durable() {
+    let world = World::new();
+    fs::create_dir(world.path("home")).unwrap();
+    let mut store = world.command(&["store", "--id", ID]);
+    store.env_remove("STRONGROOM_STORE").env("XDG_DATA_HOME", world.path("home/.local/share"));
+    world.preload(&mut store);
+    assert!(feed(store.env("FSYNC_LOG", world.path("log")), DATA.as_bytes()).status.success());
+    let log = String::from_utf8(world.read("log")).unwrap();
+    for folder in ["home", "home/.local", "home/.local/share"] {
+        let folder = world.path(folder).canonicalize().unwrap();
+        assert!(log.lines().any(|line| line == folder.to_str().unwrap()), "{} is not in {log}", folder.display());
+    }
+}
+
+#[test]
+fn where_no_thread_can_be_started_there_is_an_error() {
+    let mut world = World::with_record();
+    world.run_with_one_thread();
+    let before = names(&world);
+    let output = feed(&mut world.command(&["store", "--id", "new", "--key-out", "k"]), DATA.as_bytes());
+    if output.status.success() {
+        eprintln!("SKIPPED: threads cannot be limited here");
+        return;
+    }
+    let message = failure(&output, 14);
+    assert!(message.contains("thread"), "{message}");
+    assert_eq!(names(&world), before);
+    // What needs no thread works, with a progress bar, too.
+    let seen = support::on_terminal(&world, "", "", &["retrieve", "--id", ID, "--key-file", "key"]);
+    assert_eq!(seen["status"], 0, "{seen}");
+    let store = ["store", "--id", "large", "--from-command", "--", "head", "-c", "30000000", "/dev/zero"];
+    let seen = support::on_terminal(&world, "", "", &store);
+    assert!(!seen["shown"].as_str().unwrap().contains("panicked"), "{seen}");
+}

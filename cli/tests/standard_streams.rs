@@ -1,0 +1,243 @@
+//! Standard streams that are closed, empty or non-blocking, and programs that write the data.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write, pipe};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use support::wait::{self, DEADLINE, WaitWithin};
+use support::{DATA, ID, World, failure, feed, secret_in};
+
+/// The program with its standard streams as `redirection` says.
+fn redirected(world: &World, redirection: &str, args: &[&str]) -> Command {
+    world.through(&["sh", "-c", &format!("exec \"$@\" {redirection}"), "sh"], args)
+}
+
+#[test]
+fn a_closed_stream_is_an_error_before_anything_happens() {
+    let world = World::with_record();
+    world.write("data", DATA);
+    let before = world.names();
+    for (redirection, args) in [
+        ("<&-", &["replace", "--id", ID, "--key-file", "key", "--key-out", "new"][..]),
+        ("<&-", &["replace", "--id", ID, "--key-file", "key", "--key-out", "new", "--allow-empty", "-"]),
+        ("<&-", &["replace", "--id", ID, "--key-file", "-", "--key-out", "new", "data"]),
+        ("<&-", &["store", "--id", "new", "--key-out", "new", "--allow-empty"]),
+        ("<&-", &["store", "--id", "new", "--key-out", "new", "--allow-empty", "/dev/stdin"]),
+        ("<&-", &["store", "--id", "new", "--key-file", "key", "--allow-empty"]),
+        ("<&-", &["store", "--id-file", "-", "--key-out", "new", "data"]),
+        ("<&-", &["retrieve", "--id", ID, "--key-file", "-"]),
+        ("<&- >&- 2>&-", &["store", "--id", "new", "data"]),
+        (">&-", &["store", "--id", "new", "data"]),
+        (">&-", &["store", "--id", "new", "--key-out", "new", "--json", "data"]),
+        (">&-", &["replace", "--id", ID, "--key-file", "key", "data"]),
+        (">&-", &["retrieve", "--id", ID, "--key-file", "key"]),
+        (">&-", &["erase", "--id", ID, "--yes"]),
+        (">&-", &["delete", "--id", ID, "--key-file", "key", "--json"]),
+        (">&-", &["key", "new"]),
+        (">&-", &["stats"]),
+        (">&-", &["completions", "bash"]),
+        (">&-", &["--help"]),
+    ] {
+        let message = failure(&feed(&mut redirected(&world, redirection, args), DATA.as_bytes()), 14);
+        let name = if redirection.starts_with('<') { "stdin" } else { "stdout" };
+        assert!(message.contains(name) || redirection.contains("2>"), "{args:?}: {message}");
+        assert_eq!(world.names(), before, "{args:?}");
+    }
+    assert_eq!(world.records(), 1);
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+}
+
+/// Those that are not used may be closed; and /dev/null, however it is opened, is no closed stream.
+#[test]
+fn a_stream_that_is_not_used_may_be_closed() {
+    let world = World::with_record();
+    world.write("data", DATA);
+    for (redirection, args) in [
+        ("<&-", &["stats"][..]),
+        ("2>&-", &["stats"]),
+        ("<>/dev/null 1<>/dev/null 2<>/dev/null", &["stats"]),
+        ("<>/dev/null", &["store", "--id", "empty", "--key-out", "empty", "--allow-empty"]),
+        ("<&- >&- 2>&-", &["store", "--id", "new", "--key-out", "new", "data"]),
+        ("<&- >&- 2>&-", &["delete", "--id", ID, "--key-file", "key"]),
+    ] {
+        let output = feed(&mut redirected(&world, redirection, args), b"");
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(world.records(), 2);
+}
+
+#[test]
+fn no_data_is_stored_only_where_that_is_meant() {
+    let world = World::with_record();
+    world.write("empty", "");
+    world.ok(&["key", "new", "--key-out", "own"], "");
+    wait::output(Command::new("mkfifo").arg(world.path("pipe")));
+    let write_nothing = || drop(std::fs::File::options().write(true).open(world.path("pipe")).unwrap());
+    let before = world.names();
+    for data in [&[][..], &["-"], &["/dev/stdin"], &["/dev/null"], &["--from-command", "true"]] {
+        for command in [
+            &["replace", "--id", ID, "--key-file", "key", "--key-out", "new"][..],
+            &["replace", "--id", ID, "--key-file", "key"],
+            &["store", "--id", "new", "--key-out", "new"],
+            &["store", "--id", "new", "--key-file", "own"],
+        ] {
+            let message = world.fail(19, &[command, data].concat(), "");
+            assert!(message.contains("--allow-empty"), "{message}");
+        }
+    }
+    thread::scope(|scope| {
+        scope.spawn(write_nothing);
+        let output = feed(&mut world.command(&["store", "--id", "new", "--key-out", "new", "pipe"]), b"");
+        assert!(failure(&output, 19).contains("--allow-empty"));
+    });
+    let from_file = feed(&mut redirected(&world, "<empty", &["store", "--id", "new", "--key-out", "new"]), b"");
+    assert!(failure(&from_file, 19).contains("--allow-empty"));
+    assert_eq!(world.names(), before);
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+
+    world.ok(&["store", "--id", "named", "--key-out", "named", "empty"], "");
+    world.ok(&["store", "--id", "meant", "--key-file", "own", "--allow-empty"], "");
+    world.ok(&["store", "--id", "program", "--key-out", "program", "--allow-empty", "--from-command", "true"], "");
+    world.ok(&["replace", "--id", ID, "--key-file", "key", "--key-out", "new", "--allow-empty"], "");
+    for (id, key) in [("named", "named"), ("meant", "own"), ("program", "program"), (ID, "new")] {
+        assert_eq!(world.ok(&["retrieve", "--id", id, "--key-file", key], ""), "");
+    }
+}
+
+#[test]
+fn a_program_that_succeeds_gives_the_data() {
+    let world = World::with_record();
+    let program = ["--from-command", "--", "printf", "%s.%s\n", "$(id) * ", "-x"];
+    world.ok(&[&["store", "--id", "new", "--key-out", "new"][..], &program].concat(), "");
+    assert_eq!(world.ok(&["retrieve", "--id", "new", "--key-file", "new"], ""), "$(id) * .-x\n", "no shell in between");
+    let key = world.ok(&[&["replace", "--id", ID, "--key-file", "key"][..], &program].concat(), "");
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "-"], key), "$(id) * .-x\n");
+    world.ok(
+        &["store", "--id", "long", "--key-out", "long", "--from-command", "--", "head", "-c", "3000000", "/dev/zero"],
+        "",
+    );
+    let long = feed(&mut world.command(&["retrieve", "--id", "long", "--key-file", "long"]), b"");
+    assert!(long.stdout == [0; 3_000_000]);
+    // stdin is the program's.
+    world.ok(&["store", "--id", "in", "--key-out", "in", "--from-command", "cat"], DATA);
+    assert_eq!(world.ok(&["retrieve", "--id", "in", "--key-file", "in"], ""), DATA);
+}
+
+#[test]
+fn a_program_that_fails_changes_nothing() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--key-out", "own"], "");
+    let before = world.names();
+    for (status, message, program) in [
+        (14, "exit status: 3", &["sh", "-c", "echo half; exit 3"][..]),
+        (14, "exit status: 1", &["false"]),
+        (14, "signal", &["sh", "-c", "head -c 3000000 /dev/zero; kill -9 $$"]),
+        (14, "exit status: 1", &["sh", "-c", "echo whole; exec >&-; exit 1"]),
+        (19, "cannot start", &["no-such-program"]),
+        (14, "cannot start", &["./records.db"]),
+    ] {
+        for command in [
+            &["replace", "--id", ID, "--key-file", "key", "--key-out", "new"][..],
+            &["replace", "--id", ID, "--key-file", "key"],
+            &["store", "--id", "new", "--key-out", "new"],
+            &["store", "--id", "new"],
+            &["store", "--id", "new", "--key-file", "own"],
+        ] {
+            let args = [command, &["--allow-empty", "--from-command", "--"], program].concat();
+            let said = world.fail(status, &args, "");
+            assert!(said.contains(message) && said.contains("--from-command"), "{args:?}: {said}");
+        }
+        let names: Vec<_> = world.names().into_iter().filter(|name| name != "records.db.uploads").collect();
+        assert_eq!(names, before, "{program:?}");
+    }
+    assert_eq!(world.records(), 1);
+    assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
+    // It is not even started where nothing can be stored.
+    world.fail(2, &["store", "--id", ID, "--from-command", "touch", "started"], "");
+    world.fail(64, &["store", "--id", "new", "--from-command"], "");
+    world.fail(64, &["store", "--id", "new", "records.db", "argument"], "");
+    assert!(!world.exists("started"));
+}
+
+/// A program that would write for ever is ended when its data cannot be stored.
+#[test]
+fn a_program_whose_data_is_not_stored_is_ended() {
+    let world = World::with_record();
+    let program = "echo $$ >pid; exec yes";
+    let limit = ["sh", "-c", "ulimit -f 4096 && trap '' XFSZ && exec \"$@\"", "sh"];
+    let args = ["store", "--id", "endless", "--from-command", "--", "sh", "-c", program];
+    let output = feed(&mut world.through(&limit, &args), b"");
+    assert!(!output.status.success());
+    let pid = String::from_utf8(world.read("pid")).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    wait::wait_for(|| rustix::process::test_kill_process(pid).is_err().then_some(()));
+    assert_eq!(world.records(), 1);
+}
+
+/// The key is out before the old one opens nothing any more.
+#[test]
+fn a_key_that_was_printed_for_nothing_is_told() {
+    let world = World::with_record();
+    let mut replace = world.command(&["replace", "--id", ID, "--key-file", "key"]);
+    replace.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = replace.spawn().unwrap();
+    // More than the pipe holds, so that the program has looked at the record.
+    child.stdin.as_mut().unwrap().write_all(&[b'x'; 200_000]).unwrap();
+    world.ok(&["delete", "--id", ID, "--key-file", "key"], "");
+    let output = child.output_within(DEADLINE);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(11), "{message}");
+    assert!(message.contains("the new key that was printed opens nothing"), "{message}");
+    assert!(output.stdout.starts_with(b"srk1"));
+    assert_eq!(secret_in(&message), None);
+}
+
+/// As a parent that works with events leaves them.
+#[test]
+fn streams_that_do_not_block_are_waited_for() {
+    let world = World::new();
+    let data: Vec<u8> = (0..=250).cycle().take(2_000_000).collect();
+    let ((stdin, mut to_stdin), (mut from_stdout, stdout)) = (pipe().unwrap(), pipe().unwrap());
+    fcntl_setfl(&stdin, OFlags::NONBLOCK).unwrap();
+    fcntl_setfl(&stdout, OFlags::NONBLOCK).unwrap();
+    thread::scope(|scope| {
+        let mut store = world.command(&["store", "--id", ID, "--key-out", "key"]);
+        let mut store = store.stdin(stdin).spawn().unwrap();
+        let mut pieces = data.chunks(700_000);
+        thread::sleep(Duration::from_millis(100)); // so that the program finds nothing to read
+        pieces.by_ref().for_each(|piece| {
+            to_stdin.write_all(piece).unwrap();
+            thread::sleep(Duration::from_millis(30));
+        });
+        drop(to_stdin);
+        assert!(store.wait_within(DEADLINE).success());
+
+        let mut retrieve = world.command(&["retrieve", "--id", ID, "--key-file", "key"]);
+        let mut child = retrieve.stdin(Stdio::null()).stdout(stdout).spawn().unwrap();
+        drop(retrieve); // and its end of the pipe
+        let read = scope.spawn(move || {
+            thread::sleep(Duration::from_millis(100)); // so that the program finds no room
+            let mut read = Vec::new();
+            from_stdout.read_to_end(&mut read).unwrap();
+            read
+        });
+        assert!(child.wait_within(DEADLINE).success());
+        assert!(wait::Join::join_within(read, DEADLINE) == data);
+    });
+    // A key and an id, and what is said on stderr.
+    let (stdin, mut to_stdin) = pipe().unwrap();
+    fcntl_setfl(&stdin, OFlags::NONBLOCK).unwrap();
+    let mut command = world.command(&["delete", "--id", ID, "--key-file", "-"]);
+    let mut child = command.stdin(stdin).spawn().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    to_stdin.write_all(&world.read("key")).unwrap();
+    drop(to_stdin);
+    assert!(child.wait_within(DEADLINE).success());
+}

@@ -1,0 +1,54 @@
+/* Put before the C library (LD_PRELOAD), it has the tests see and fail what a file system does.
+
+   NO_TMPFILE      files without a name cannot be made
+   FOLDER_FSYNC    the error number that fsync of a folder gives
+   FSYNC_LOG       the file to which the folders are written whose fsync succeeds */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int open64(const char *path, int flags, ...) {
+    static int (*next)(const char *, int, ...);
+    if (!next)
+        next = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open64");
+    va_list args;
+    va_start(args, flags);
+    mode_t mode = va_arg(args, mode_t);
+    va_end(args);
+    if ((flags & O_TMPFILE) == O_TMPFILE && getenv("NO_TMPFILE")) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return next(path, flags, mode);
+}
+
+int fsync(int file) {
+    static int (*next)(int);
+    if (!next)
+        next = (int (*)(int))dlsym(RTLD_NEXT, "fsync");
+    struct stat found;
+    if (fstat(file, &found) || !S_ISDIR(found.st_mode))
+        return next(file);
+    if (getenv("FOLDER_FSYNC")) {
+        errno = atoi(getenv("FOLDER_FSYNC"));
+        return -1;
+    }
+    if (getenv("FSYNC_LOG")) {
+        char link[64], path[PATH_MAX];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", file);
+        ssize_t len = readlink(link, path, sizeof path);
+        FILE *log = fopen(getenv("FSYNC_LOG"), "a");
+        if (log && len > 0)
+            fprintf(log, "%.*s\n", (int)len, path);
+        if (log)
+            fclose(log);
+    }
+    return next(file);
+}

@@ -1,0 +1,108 @@
+//! Waiting with a deadline: a test that hangs tells nobody why.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::Read;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle, ScopedJoinHandle};
+use std::time::{Duration, Instant};
+
+/// Far more than anything takes, on a busy machine too.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+
+/// What `look` gives, as soon as it gives something; `None` after the deadline.
+pub(crate) fn poll_within<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let start = Instant::now();
+    loop {
+        let found = look();
+        if found.is_some() || start.elapsed() > deadline {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What `look` gives, as soon as it gives something.
+#[track_caller]
+pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> T {
+    poll_within(DEADLINE, look).expect("it did not come about within the deadline")
+}
+
+pub(crate) trait WaitWithin {
+    /// Waits for the end of the program, which is killed at the deadline.
+    fn wait_within(&mut self, deadline: Duration) -> ExitStatus;
+
+    /// Reads all that the program prints, and waits for its end.
+    fn output_within(self, deadline: Duration) -> Output;
+}
+
+impl WaitWithin for Child {
+    #[track_caller]
+    fn wait_within(&mut self, deadline: Duration) -> ExitStatus {
+        let ended = poll_within(deadline, || self.try_wait().unwrap());
+        if ended.is_none() {
+            let _ = self.kill();
+        }
+        ended.expect("the program did not end within the deadline")
+    }
+
+    #[track_caller]
+    fn output_within(mut self, deadline: Duration) -> Output {
+        drop(self.stdin.take());
+        let [stdout, stderr] = [self.stdout.take().map(read_all), self.stderr.take().map(read_all)];
+        let status = self.wait_within(deadline);
+        let read = |stream: Option<Receiver<Vec<u8>>>| {
+            let read =
+                stream.map(|stream| stream.recv_timeout(deadline).expect("a child of the program keeps its output"));
+            read.unwrap_or_default()
+        };
+        Output { status, stdout: read(stdout), stderr: read(stderr) }
+    }
+}
+
+/// By a thread: a program may fill one pipe while nobody reads the other.
+fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (send, receive) = channel();
+    thread::spawn(move || {
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).unwrap();
+        let _ = send.send(read);
+    });
+    receive
+}
+
+/// Runs a program to its end, and reads what it prints.
+#[track_caller]
+pub(crate) fn output(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap().output_within(DEADLINE)
+}
+
+/// A thread, in a scope or not.
+pub(crate) trait Join {
+    type Output;
+
+    /// Waits for the end of the thread. At the deadline, the whole test program ends: a thread cannot be ended.
+    fn join_within(self, deadline: Duration) -> Self::Output;
+}
+
+macro_rules! join {
+    ($handle:ty $(, $scope:lifetime)?) => {
+        impl<$($scope,)? T> Join for $handle {
+            type Output = T;
+
+            #[track_caller]
+            fn join_within(self, deadline: Duration) -> T {
+                if poll_within(deadline, || self.is_finished().then_some(())).is_none() {
+                    eprintln!("a thread did not end within the deadline: {}", std::panic::Location::caller());
+                    std::process::abort();
+                }
+                self.join().unwrap()
+            }
+        }
+    };
+}
+
+join!(JoinHandle<T>);
+join!(ScopedJoinHandle<'scope, T>, 'scope);
