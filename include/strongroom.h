@@ -267,6 +267,10 @@ void strongroom_wipe(void *data, size_t len);
 /// does), and costs less. The store stays whole.
 #define STRONGROOM_RELAXED_DURABILITY 2
 
+/// In the flags of strongroom_options: open the database for reading alone, and leave no trace beside it, to look into a
+/// backup, also on a read-only medium. It must be there. Writes are STRONGROOM_UNSUPPORTED.
+#define STRONGROOM_READ_ONLY 4
+
 /// A store of encrypted records. One handle is for all threads of a program.
 typedef struct strongroom strongroom;
 
@@ -282,12 +286,13 @@ typedef struct strongroom strongroom;
 typedef struct {
     /// sizeof(strongroom_options): what the caller knows of this struct.
     size_t size;
-    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0: for a database.
+    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, added up, or 0: for a database.
     uint64_t flags;
     /// Hides the ids, kept apart from the database: the right choice for production. No file with the key is made beside
     /// the database then. Or NULL.
     const strongroom_index_key *index_key;
-    /// The file to read the index key from: its text on a line. It is not made where it is missing. Or NULL; not both.
+    /// The file to read the index key from: its text on a line. It is not made where it is missing, and refused where
+    /// others than its user and root could have changed or read it (STRONGROOM_INVALID_ARGUMENT). Or NULL; not both.
     const char *index_key_file;
     /// For a service: the file with the token to show, on a line. Or NULL.
     const char *token_file;
@@ -344,7 +349,8 @@ strongroom_status strongroom_close(strongroom *store,
                                    strongroom_error *error);
 
 /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to later
-/// records. Opening a store does the same.
+/// records, as opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
+/// STRONGROOM_BUSY where others read all the time.
 STRONGROOM_MUST_USE strongroom_status strongroom_maintain(const strongroom *store, strongroom_error *error);
 
 /// How much the store holds. It takes time in proportion to the number of records.

@@ -32,7 +32,7 @@ pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
         ));
     }
     let builder = with_index_key(options, Strongroom::builder().path(path));
-    Ok(Store::Here(builder.must_exist().open()?))
+    Ok(Store::Here(builder.must_exist().allow_read_only().open()?))
 }
 
 /// Opens the store, and makes it where there is none. Of the folders, only the default one is made.

@@ -49,6 +49,18 @@ pub struct Builder {
     durability: Option<Durability>,
     #[cfg(feature = "sqlite")]
     must_exist: bool,
+    #[cfg(feature = "sqlite")]
+    read_only: ReadOnly,
+}
+
+/// Whether the database is opened for reading alone.
+#[cfg(feature = "sqlite")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum ReadOnly {
+    #[default]
+    Never,
+    WhereNotWritable,
+    Always,
 }
 
 impl Builder {
@@ -85,6 +97,11 @@ impl Builder {
     }
 
     /// Reads the index key from this file, which must be there: the text `srx1...` on a line.
+    ///
+    /// On Unix, a file that others could have changed is refused: one that group or others may write, that belongs to
+    /// another user than this process's, root, or (beside a database) the database's, or that a symbolic link of another
+    /// user names. So is one that group or others may read, unless it belongs to root, as the secrets of containers and
+    /// service managers do. `chmod 600` makes a file safe.
     #[cfg(feature = "sqlite")]
     pub fn index_key_file(mut self, path: impl AsRef<Path>) -> Self {
         self.index_key_file = Some(path.as_ref().to_path_buf());
@@ -96,6 +113,25 @@ impl Builder {
     #[cfg(feature = "sqlite")]
     pub fn must_exist(mut self) -> Self {
         self.must_exist = true;
+        self
+    }
+
+    /// Opens the database for reading alone, and leaves no trace beside it: to look into a backup, also on a read-only
+    /// medium. Writes are [`Error::Unsupported`]. The database must be there.
+    ///
+    /// Others may go on to use the database. If none had it open, and one changes it later, reads are
+    /// [`Error::Storage`] until it is opened again.
+    #[cfg(feature = "sqlite")]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = ReadOnly::Always;
+        self
+    }
+
+    /// Opens the database, which must be there, for reading alone where this process may not write it or it lies on a
+    /// read-only medium. Writes are then [`Error::Unsupported`], and say why.
+    #[cfg(feature = "sqlite")]
+    pub fn allow_read_only(mut self) -> Self {
+        self.read_only = ReadOnly::WhereNotWritable;
         self
     }
 
@@ -119,7 +155,7 @@ impl Builder {
             (Some(_), Some(_)) => {
                 return Err(Error::InvalidArgument("give an index key or its file, not both".into()));
             }
-            (None, Some(path)) => Some(index_key_file::read(&path)?),
+            (None, Some(path)) => Some(index_key_file::read(&path, None)?),
             (key, None) => key,
         };
         match (self.path, storage) {
@@ -136,20 +172,28 @@ impl Builder {
                 open(Arc::new(MemoryStorage::new()), &index_key)
             }
             (Some(path), None) => {
-                let make = if self.must_exist { SqliteStorage::open_existing } else { SqliteStorage::open };
-                let storage = make(path, self.durability.unwrap_or_default())?;
+                let durability = self.durability.unwrap_or_default();
+                let storage = match self.read_only {
+                    ReadOnly::Always => SqliteStorage::open_read_only(path)?,
+                    ReadOnly::WhereNotWritable => SqliteStorage::open_as_permitted(&path, durability)?,
+                    ReadOnly::Never if self.must_exist => SqliteStorage::open_existing(path, durability)?,
+                    ReadOnly::Never => SqliteStorage::open(path, durability)?,
+                };
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,
                     // Where a check value is, there may be records: the key they need is never made anew.
-                    None if storage.check_value()?.is_some() => index_key_file::read(&beside)?,
-                    None => index_key_file::read_or_create(&beside)?,
+                    None if storage.check_value()?.is_some() => index_key_file::read(&beside, Some(storage.path()))?,
+                    None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
                 open(Arc::new(storage), &index_key)
             }
-            (None, Some(_)) if self.durability.is_some() || self.must_exist => Err(Error::InvalidArgument(
-                "durability and must_exist are for a store at a path; other storages have their own".into(),
-            )),
+            (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
+                Err(Error::InvalidArgument(
+                    "durability, must_exist and read_only are for a store at a path; other storages have their own"
+                        .into(),
+                ))
+            }
             (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
             _ => Err(Error::InvalidArgument("give one of a path, a storage and an endpoint".into())),
         }
@@ -211,7 +255,8 @@ impl fmt::Debug for Builder {
         f.field("path", &self.path)
             .field("index_key_file", &self.index_key_file)
             .field("durability", &self.durability)
-            .field("must_exist", &self.must_exist);
+            .field("must_exist", &self.must_exist)
+            .field("read_only", &self.read_only);
         f.finish()
     }
 }

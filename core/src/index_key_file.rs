@@ -1,6 +1,9 @@
 //! The index key in a file: the text `srx1...` on a line, readable by its owner alone.
+//!
+//! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed. Its maker holds a lock on it,
+//! so that what a killed process left can be told from what is being made.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,11 +11,14 @@ use tempfile::{NamedTempFile, TempPath};
 use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
 use crate::key::{IndexKey, InvalidKey};
 use crate::random;
 
 /// More than a key's text is no key, and need not be read.
 const MAX_LEN: usize = 256;
+
+const TEMPORARY: &str = ".index-key-";
 
 /// Where the index key of the database at `path` lies by default: `<path>.index-key`.
 pub(crate) fn beside(path: &Path) -> PathBuf {
@@ -21,8 +27,9 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads the index key from `path`.
-pub(crate) fn read(path: &Path) -> Result<IndexKey, Error> {
+/// Reads the index key from `path`, if nobody else could have changed or read it. The owner of the file `database` may
+/// own it, too.
+pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Error> {
     if path.as_os_str().is_empty() {
         return Err(Error::InvalidArgument("the index key's file has no name".into()));
     }
@@ -31,34 +38,38 @@ pub(crate) fn read(path: &Path) -> Result<IndexKey, Error> {
         ErrorKind::NotFound => Error::IndexKeyMissing { path: path.to_path_buf() },
         _ => failed(path, error),
     })?;
+    #[cfg(unix)]
+    access::check(path, &file, database)?;
+    #[cfg(not(unix))]
+    let _ = database;
     file.take(MAX_LEN as u64).read_to_end(&mut text).map_err(|error| failed(path, error))?;
     Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
 }
 
-/// Reads the index key from `path`, or makes a new one there. It is on the disk when this returns. Of several processes
-/// at once, one makes it and all get the same.
-pub(crate) fn read_or_create(path: &Path) -> Result<IndexKey, Error> {
-    let key = match read(path) {
+/// Reads the index key from `path`, or makes a new one there, for the owner of `database`. It is on the disk when this
+/// returns. Of several processes at once, one makes it and all get the same.
+pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, Error> {
+    let key = match read(path, Some(database)) {
         Err(Error::IndexKeyMissing { .. }) => {
             let key = IndexKey::generate()?;
-            match create(path, &key) {
+            match create(path, &key, database) {
                 Ok(()) => key,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path, Some(database))?,
                 Err(error) => return Err(failed(path, error)),
             }
         }
         found => found?,
     };
-    if cfg!(unix) {
-        // Whoever made it: its name is on the disk, too.
-        File::open(folder_of(path)).and_then(|folder| folder.sync_all()).map_err(|error| failed(path, error))?;
-    }
+    // Whoever made it: its name is on the disk, too.
+    sync_folder_of(path).map_err(|error| failed(path, error))?;
+    remove_abandoned(folder_of(path));
     Ok(key)
 }
 
 /// Under a temporary name first: a file by the real name is whole, and none is ever overwritten.
-fn create(path: &Path, key: &IndexKey) -> io::Result<()> {
+fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
     let mut file = temporary_file(folder_of(path))?;
+    give_owner_of(database, file.as_file())?;
     file.write_all(key.to_text().as_bytes())?;
     file.write_all(b"\n")?;
     file.as_file().sync_all()?;
@@ -66,21 +77,89 @@ fn create(path: &Path, key: &IndexKey) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file in `folder`, for its owner alone. Its name is of the system's random numbers.
+/// A new file in `folder`, for its owner alone, and locked. Its name is of the system's random numbers.
 fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut name = [0; 8];
-    random::fill(&mut name).map_err(io::Error::other)?;
-    let path = folder.join(format!(".index-key-{:016x}", u64::from_le_bytes(name)));
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(&path)?;
-    Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?))
+    loop {
+        let mut name = [0; 8];
+        random::fill(&mut name).map_err(io::Error::other)?;
+        let path = folder.join(format!("{TEMPORARY}{:016x}", u64::from_le_bytes(name)));
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path)?;
+        // Without locks on this file system, nobody takes it for abandoned, either.
+        let _ = file.lock();
+        if path.try_exists()? {
+            return Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?));
+        }
+        // Somebody took it for abandoned before it was locked.
+    }
 }
 
-fn folder_of(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
+/// Removes what makers left that were killed half way. What cannot be removed is left.
+fn remove_abandoned(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_temporary)
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
+            && let Ok(file) = File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_temporary(name: &str) -> bool {
+    let digits = name.strip_prefix(TEMPORARY);
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
+/// Others than the file's user.
+#[cfg(unix)]
+mod access {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{FileTypeExt, MetadataExt};
+    use std::path::Path;
+
+    use super::failed;
+    use crate::error::Error;
+
+    /// As ssh does it with its keys: refuses a file that others may change, exchange or read.
+    ///
+    /// Root is no other: it reads any file. Files of root may be readable by all, as secrets are that containers and
+    /// service managers hand to a process of another user.
+    pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), Error> {
+        let us = rustix::process::geteuid().as_raw();
+        let database_owner = database.and_then(|database| fs::metadata(database).ok()).map(|database| database.uid());
+        let is_trusted = |owner| owner == 0 || owner == us || Some(owner) == database_owner;
+        let refuse = |what: String, remedy: String| {
+            let path = path.display();
+            let text = format!("the index key's file {path} is not safe: {what}. {remedy} {path}");
+            Err(Error::InvalidArgument(text.into()))
+        };
+        let link = fs::symlink_metadata(path).map_err(|error| failed(path, error))?;
+        if link.is_symlink() && !is_trusted(link.uid()) {
+            let what = format!("it is a symbolic link made by user {}, who can exchange the key", link.uid());
+            return refuse(what, "Name the file itself, or remove the link:".into());
+        }
+        let found = file.metadata().map_err(|error| failed(path, error))?;
+        // A terminal is no file that others could have prepared.
+        let mode = if found.file_type().is_char_device() { 0 } else { found.mode() & 0o777 };
+        let owner = found.uid();
+        if !is_trusted(owner) {
+            let what = format!("it belongs to user {owner}, and this process runs as user {us}");
+            return refuse(what, format!("Make sure that the key is yours, then: chown {us}"));
+        }
+        if mode & 0o022 != 0 {
+            let what = format!("others can change it (mode {mode:04o})");
+            return refuse(what, "Make sure that the key is still yours, then: chmod 600".into());
+        }
+        if owner != 0 && mode & 0o044 != 0 {
+            return refuse(format!("others can read it (mode {mode:04o})"), "Run: chmod 600".into());
+        }
+        Ok(())
+    }
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
@@ -89,6 +168,9 @@ fn failed(path: &Path, source: io::Error) -> Error {
     struct CannotUse {
         path: PathBuf,
         source: io::Error,
+    }
+    if is_no_room(&source) {
+        return Error::StorageFull;
     }
     Error::Storage(Box::new(CannotUse { path: path.to_path_buf(), source }))
 }

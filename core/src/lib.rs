@@ -32,6 +32,8 @@ mod builder;
 pub mod client;
 mod error;
 #[cfg(feature = "sqlite")]
+mod files;
+#[cfg(feature = "sqlite")]
 mod index_key_file;
 
 #[cfg(feature = "hazmat")]

@@ -6,6 +6,7 @@
 mod support;
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
@@ -20,8 +21,32 @@ const STORE: &str = "STRONGROOM_TEST_STORE";
 /// Runs the test `name` once more, in a process whose files may not grow beyond `kib` KiB, and returns what it printed.
 fn run_without_room(name: &str, kib: u32, path: &Path) -> String {
     // The signal is ignored, so that the write fails instead.
+    run_in_shell(name, &format!(r#"trap "" XFSZ; ulimit -f {kib}"#), path)
+}
+
+/// Runs the test `name` once more, in a process whose syncs fail from the `n`th on.
+fn run_without_sync(name: &str, n: u32, path: &Path) -> String {
+    let library = path.with_extension("so");
+    let source = format!(
+        "#include <errno.h>
+        static int syncs;
+        int fdatasync(int file) {{
+            if (__atomic_add_fetch(&syncs, 1, __ATOMIC_SEQ_CST) < {n}) return 0;
+            errno = EIO;
+            return -1;
+        }}
+        int fsync(int file) {{ return fdatasync(file); }}"
+    );
+    fs::write(path.with_extension("c"), source).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-w", "-o"]).arg(&library).arg(path.with_extension("c"));
+    assert!(compiler.status().unwrap().success());
+    run_in_shell(name, &format!("export LD_PRELOAD={}", library.display()), path)
+}
+
+fn run_in_shell(name: &str, script: &str, path: &Path) -> String {
     let output = Command::new("bash")
-        .args(["-c", &format!(r#"trap "" XFSZ; ulimit -f {kib}; exec "$0" "$@""#)])
+        .args(["-c", &format!(r#"{script}; exec "$0" "$@""#)])
         .arg(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
         .env(STORE, path)
@@ -59,10 +84,10 @@ fn store_until_it_fails(path: &Path, threads: usize, len: usize) {
     });
     let (id, key) = &stored.lock().unwrap()[0];
     println!("\nwrite={}", store.store("another", "data").unwrap_err().name());
-    println!("\nread={}", store.retrieve(id, key).unwrap_err().name());
+    println!("\nread={}", store.retrieve(id, key).map_or_else(|error| error.name(), |_| "the data"));
 }
 
-/// The system refuses to let the log grow beyond a size: a write inside a commit fails.
+/// A sync of the log fails inside a commit, so that it is not known whether the disk has it.
 fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: usize) {
     if let Some(path) = env::var_os(STORE) {
         return store_until_it_fails(path.as_ref(), threads, len);
@@ -70,7 +95,7 @@ fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: us
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     Strongroom::open(&path).unwrap().close().unwrap();
-    let text = run_without_room(name, 1000, &path);
+    let text = run_without_sync(name, 20, &path);
     let failures = lines(&text, "failure=");
     assert_eq!(failures.len(), threads, "{text}");
     // Those who shared the commit are told so; who came later meets a poisoned handle.
@@ -80,7 +105,7 @@ fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: us
 
     let store = Strongroom::open(&path).unwrap();
     let acknowledged: Vec<_> = lines(&text, "ack=").iter().filter_map(|line| line.split_once('=')).collect();
-    assert!(acknowledged.len() > 5);
+    assert!(acknowledged.len() > 3);
     for (id, key) in &acknowledged {
         let key = RecordKey::from_text(key).unwrap();
         assert!(store.retrieve(id, &key).unwrap() == pattern(len), "{id}");
@@ -100,6 +125,27 @@ fn a_failed_commit_poisons_the_handle_and_loses_nothing() {
 #[test]
 fn a_failed_commit_of_several_is_told_to_each() {
     a_failed_commit_poisons_and_loses_nothing("a_failed_commit_of_several_is_told_to_each", 4, 10_000);
+}
+
+/// The system refuses to let the log grow beyond a size (EFBIG): what is there is read, and nothing is in doubt.
+#[test]
+fn a_limit_on_files_is_a_full_storage() {
+    let name = "a_limit_on_files_is_a_full_storage";
+    if let Some(path) = env::var_os(STORE) {
+        return store_until_it_fails(path.as_ref(), 4, 10_000);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    Strongroom::open(&path).unwrap().close().unwrap();
+    let text = run_without_room(name, 1000, &path);
+    assert_eq!(lines(&text, "failure="), ["StorageFull"; 4], "{text}");
+    assert_eq!((lines(&text, "write="), lines(&text, "read=")), (vec!["StorageFull"], vec!["the data"]), "{text}");
+    let store = Strongroom::open(&path).unwrap();
+    let acknowledged = lines(&text, "ack=");
+    assert_eq!(store.stats().unwrap().records, acknowledged.len() as u64, "what failed is not there");
+    for (id, key) in acknowledged.iter().filter_map(|line| line.split_once('=')) {
+        assert!(store.retrieve(id, &RecordKey::from_text(key).unwrap()).unwrap() == pattern(10_000), "{id}");
+    }
 }
 
 /// What another process left cannot be removed for want of room: the store opens, and can be read.
@@ -123,7 +169,7 @@ fn a_store_without_room_to_tidy_up_can_be_read() {
     // The log's index has 32 KiB, and so many of the log hold three pages.
     let text = run_without_room("a_store_without_room_to_tidy_up_can_be_read", 32, &path);
     assert_eq!(lines(&text, "read="), ["the data"], "{text}");
-    assert_eq!(lines(&text, "write="), ["Indeterminate"], "{text}");
+    assert_eq!(lines(&text, "write="), ["StorageFull"], "{text}");
 
     let store = Strongroom::open(&path).unwrap();
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");

@@ -21,6 +21,10 @@ pub const STRONGROOM_MUST_EXIST: u64 = 1;
 /// does), and costs less. The store stays whole.
 pub const STRONGROOM_RELAXED_DURABILITY: u64 = 2;
 
+/// In the flags of strongroom_options: open the database for reading alone, and leave no trace beside it, to look into a
+/// backup, also on a read-only medium. It must be there. Writes are STRONGROOM_UNSUPPORTED.
+pub const STRONGROOM_READ_ONLY: u64 = 4;
+
 /// How to open a store. Set all of it to zero, then `size` to sizeof(strongroom_options), then what you choose:
 ///
 ///     strongroom_options options;
@@ -34,12 +38,13 @@ pub const STRONGROOM_RELAXED_DURABILITY: u64 = 2;
 pub struct strongroom_options {
     /// sizeof(strongroom_options): what the caller knows of this struct.
     pub size: usize,
-    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, both added, or 0: for a database.
+    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, added up, or 0: for a database.
     pub flags: u64,
     /// Hides the ids, kept apart from the database: the right choice for production. No file with the key is made beside
     /// the database then. Or NULL.
     pub index_key: *const strongroom_index_key,
-    /// The file to read the index key from: its text on a line. It is not made where it is missing. Or NULL; not both.
+    /// The file to read the index key from: its text on a line. It is not made where it is missing, and refused where
+    /// others than its user and root could have changed or read it (STRONGROOM_INVALID_ARGUMENT). Or NULL; not both.
     pub index_key_file: *const c_char,
     /// For a service: the file with the token to show, on a line. Or NULL.
     pub token_file: *const c_char,
@@ -115,7 +120,8 @@ pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut st
 }
 
 /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to later
-/// records. Opening a store does the same.
+/// records, as opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
+/// STRONGROOM_BUSY where others read all the time.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_maintain(
@@ -166,7 +172,8 @@ struct Options<'a> {
 impl Options<'_> {
     fn builder(self, path: &Path) -> Result<Builder, Error> {
         let mut builder = builder_at(path, self.service)?;
-        if self.flags & !(STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY) != 0 {
+        let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY;
+        if self.flags & !known != 0 {
             return Err(Error::InvalidArgument("options.flags has a flag that this version does not know".into()));
         }
         if self.flags & STRONGROOM_MUST_EXIST != 0 {
@@ -174,6 +181,9 @@ impl Options<'_> {
         }
         if self.flags & STRONGROOM_RELAXED_DURABILITY != 0 {
             builder = builder.durability(Durability::Relaxed);
+        }
+        if self.flags & STRONGROOM_READ_ONLY != 0 {
+            builder = builder.read_only();
         }
         if let Some(key) = self.index_key {
             builder = builder.index_key(key.get()?);

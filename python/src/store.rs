@@ -21,8 +21,11 @@ use crate::record::{NativeReader, NativeWriter};
 ///     it is closed.
 /// :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
 ///     a service. By default it is in the file ``<path>.index-key``, made together with the database.
-/// :param index_key_file: A file with the index key instead.
+/// :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
+///     have changed or read it.
 /// :param must_exist: Open the database only if it is there.
+/// :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on a
+///     read-only medium. Writes raise :exc:`UnsupportedError`.
 /// :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
 ///     the process, and a power cut may undo the last ones. For a database.
 /// :param token: What a service wants to see, ``srt1...``.
@@ -40,7 +43,7 @@ use crate::record::{NativeReader, NativeWriter};
 /// :raises StorageError: The database cannot be read and written, or the service not be reached.
 #[pyfunction]
 #[pyo3(signature = (
-    path, *, index_key=None, index_key_file=None, must_exist=false, durability="full",
+    path, *, index_key=None, index_key_file=None, must_exist=false, read_only=false, durability="full",
     token=None, token_file=None, authorities=None, client_certificate=None, timeout=None,
 ))]
 #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
@@ -50,6 +53,7 @@ pub(crate) fn open(
     index_key: Option<&Bound<'_, IndexKey>>,
     index_key_file: Option<PathBuf>,
     must_exist: bool,
+    read_only: bool,
     durability: &str,
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
@@ -79,6 +83,9 @@ pub(crate) fn open(
     }
     if must_exist {
         builder = builder.must_exist();
+    }
+    if read_only {
+        builder = builder.read_only();
     }
     Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
 }
@@ -365,7 +372,10 @@ impl Strongroom {
         Ok(Stats { records: stats.records, bytes: stats.bytes })
     }
 
-    /// Remove what interrupted writes left, and give its room to later records. Opening a store does the same.
+    /// Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty the
+    /// database's log, which may have the ciphertext of deleted records.
+    ///
+    /// :raises BusyError: Others read all the time.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
         self.call(py, |store| store.maintain())
     }

@@ -173,8 +173,16 @@ def test_open(path: Path, tmp_path: Path) -> None:
         strongroom.open(path, index_key=strongroom.IndexKey.generate())
     file = tmp_path / "key"
     file.write_text(index_key.to_text() + "\n")
+    file.chmod(0o600)
     with strongroom.open(path, index_key_file=file, must_exist=True) as store:
         assert store.retrieve("id", key) == b"data"
+    with strongroom.open(path, index_key_file=file, read_only=True) as store:
+        assert store.retrieve("id", key) == b"data"
+        with pytest.raises(strongroom.UnsupportedError, match="for reading alone"):
+            store.store("new", b"data")
+    file.chmod(0o666)
+    with pytest.raises(strongroom.InvalidArgumentError, match="others can change it"):
+        strongroom.open(path, index_key_file=file)
     with pytest.raises(strongroom.InvalidArgumentError):
         strongroom.open(path, index_key=index_key, index_key_file=file)
     with pytest.raises(strongroom.InvalidArgumentError, match="durability"):

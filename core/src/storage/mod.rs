@@ -250,8 +250,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract.
     fn stats(&self) -> Result<Stats, Error>;
 
-    /// Removes what uploads left whose process has ended, if that can be told at the moment. What is under way is not
-    /// touched.
+    /// Removes what uploads left whose process has ended, if that can be told at the moment, and what the storage keeps of
+    /// records that were deleted. What is under way is not touched.
     ///
     /// # Errors
     ///

@@ -106,15 +106,27 @@ static void options(void) {
     CHECK_OK(strongroom_index_key_to_text(&index_key, text, &error));
     FILE *file = fopen("key", "w");
     CHECK(file != NULL && fprintf(file, "%s\n", text) > 0 && fclose(file) == 0);
+    CHECK(chmod("key", 0666) == 0);
     options.index_key_file = "key";
     options.index_key = &index_key;
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
     options.index_key = NULL;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
+    CHECK(strstr(error.message, "others can change it") != NULL);
+    CHECK(chmod("key", 0600) == 0);
     options.flags = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY;
     CHECK_OK(strongroom_open("given.db", &options, &store, &error));
     close_store(store);
 
-    for (unsigned bit = 2; bit < 64; bit++) {
+    // For reading alone.
+    strongroom_record_key key;
+    options.flags = STRONGROOM_READ_ONLY;
+    CHECK_OK(strongroom_open("given.db", &options, &store, &error));
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_store(store, "id", 2, NULL, 0, &key, &error));
+    CHECK(strstr(error.message, "for reading alone") != NULL && access("given.db-shm", F_OK) != 0);
+    close_store(store);
+
+    for (unsigned bit = 3; bit < 64; bit++) {
         options.flags = UINT64_C(1) << bit;
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
     }

@@ -33,6 +33,7 @@ def open(
     index_key: IndexKey | None = None,
     index_key_file: str | os.PathLike[str] | None = None,
     must_exist: bool = False,
+    read_only: bool = False,
     durability: Literal["full", "relaxed"] = "full",
     token: str | None = None,
     token_file: str | os.PathLike[str] | None = None,
@@ -47,8 +48,11 @@ def open(
         it is closed.
     :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
         a service. By default it is in the file ``<path>.index-key``, made together with the database.
-    :param index_key_file: A file with the index key instead.
+    :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
+        have changed or read it.
     :param must_exist: Open the database only if it is there.
+    :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on a
+        read-only medium. Writes raise :exc:`UnsupportedError`.
     :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
         the process, and a power cut may undo the last ones. For a database.
     :param token: What a service wants to see, ``srt1...``.
@@ -315,7 +319,11 @@ class Strongroom:
         """Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them."""
 
     def maintain(self) -> None:
-        """Remove what interrupted writes left, and give its room to later records. Opening a store does the same."""
+        """Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty the
+        database's log, which may have the ciphertext of deleted records.
+
+        :raises BusyError: Others read all the time.
+        """
 
     def close(self) -> None:
         """Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing."""

@@ -62,7 +62,7 @@ impl SqliteStorage {
         if change.size() > MOST_SHARED {
             return self.write(|connection| change.make(connection));
         }
-        self.check_usable()?;
+        self.check_writable()?;
         match self.turns.enter(|| Some(change.to_job())) {
             Entry::Done(told) => Ok(told?),
             Entry::Turn(turn) => self.make_all(change, turn),

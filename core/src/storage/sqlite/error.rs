@@ -1,7 +1,10 @@
 //! From SQLite's errors to the storage's.
 
+use std::io;
+
 use rusqlite::{ErrorCode, ffi};
 
+use crate::files::is_no_room;
 use crate::storage::Error;
 
 /// An error inside this module, where `?` takes SQLite's as well. (A conversion into [`Error`] itself would be public,
@@ -25,15 +28,66 @@ impl From<Fault> for Error {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
+        if is_out_of_room(&error) {
+            return Self(Error::Full);
+        }
+        if is_damage(&error) {
+            return Self(Error::Corrupt);
+        }
         Self(match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
                 Error::Busy
             }
             Some(ErrorCode::DiskFull) => Error::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt,
-            Some(ErrorCode::TooBig) => Error::TooLarge,
             _ => Error::Backend(error.into()),
         })
+    }
+}
+
+impl Fault {
+    /// The same for a commit, of which it may not be known whether it took place.
+    pub(super) fn of_commit(error: rusqlite::Error) -> Self {
+        // The log is written whole before its index is: such a commit may come back when the log is recovered.
+        let index = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP, ffi::SQLITE_IOERR_SHMOPEN];
+        if error.sqlite_error().is_some_and(|error| index.contains(&error.extended_code)) {
+            return Self(Error::Indeterminate(error.into()));
+        }
+        match Self::from(error) {
+            Self(Error::Backend(source)) => Self(Error::Indeterminate(source)),
+            known => known,
+        }
+    }
+}
+
+/// Whether a write failed for want of room under another code than `SQLITE_FULL`, which stands for ENOSPC in a plain
+/// write alone: a quota, a limit on the size of files, the log's index. SQLite takes the cause from the same place.
+fn is_out_of_room(error: &rusqlite::Error) -> bool {
+    let writes = [
+        ffi::SQLITE_IOERR_WRITE,
+        ffi::SQLITE_IOERR_TRUNCATE,
+        ffi::SQLITE_IOERR_SHMOPEN,
+        ffi::SQLITE_IOERR_SHMSIZE,
+        ffi::SQLITE_IOERR_SHMMAP,
+        ffi::SQLITE_CANTOPEN,
+    ];
+    error.sqlite_error().is_some_and(|error| writes.contains(&error.extended_code))
+        && is_no_room(&io::Error::last_os_error())
+}
+
+/// Whether the rows, or the tables themselves, are not what a store writes: with statements that are always the same and
+/// values that the tables take, nothing else gives these.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::Utf8Error(..) => true,
+        rusqlite::Error::SqliteFailure(error, _) => {
+            let damage = [ffi::SQLITE_ERROR, ffi::SQLITE_TOOBIG, ffi::SQLITE_CONSTRAINT, ffi::SQLITE_MISMATCH];
+            damage.contains(&(error.extended_code & 0xff))
+        }
+        _ => false,
     }
 }
 

@@ -2,12 +2,18 @@
 
 mod anchor;
 mod change;
+#[cfg(test)]
+mod damage;
 mod error;
+mod in_place;
 mod open;
+mod path;
 mod presence;
 mod profile;
+mod read_only;
 mod readers;
 mod rows;
+mod schema;
 mod second_copy;
 #[cfg(test)]
 mod tests;
@@ -40,17 +46,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
 use anchor::Anchor;
-use change::{Change, Told, abandoned};
+use change::{Change, Told};
 use error::{Fault, Outcome, is_write_error};
-use presence::Presence;
+use in_place::{InPlace, Moved};
+use read_only::{Access, ReadOnly};
 use readers::Readers;
-use second_copy::Claim;
 use turns::Turns;
 use upload::SqliteUpload;
 use writer::{Commit, Writer};
@@ -66,9 +72,6 @@ pub enum Durability {
     /// (`synchronous=NORMAL`).
     Relaxed,
 }
-
-/// How long opening may be busy with what others left.
-const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
 
 const OPEN: u8 = 0;
 const POISONED: u8 = 1;
@@ -88,59 +91,15 @@ pub struct SqliteStorage {
     writer: Mutex<Option<Writer>>,
     readers: Readers,
     anchor: Anchor,
+    access: Access,
+    /// Why nothing can be written, if so.
+    read_only: Option<ReadOnly>,
+    in_place: Arc<InPlace>,
     state: Arc<AtomicU8>,
     process: u32,
 }
 
 impl SqliteStorage {
-    /// Opens the database at `path`, and makes it where there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidArgument`] where the path is a folder, or the file not a Strongroom database;
-    /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] where it cannot be read and written. The
-    /// file is as it was then.
-    pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        Ok(Self::open_with(path.as_ref(), durability, true)?)
-    }
-
-    /// Opens the database at `path`, which must be there.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open); [`Error::InvalidArgument`] where there is none.
-    pub fn open_existing(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
-        Ok(Self::open_with(path.as_ref(), durability, false)?)
-    }
-
-    fn open_with(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
-        let storage = Self::open_as_it_is(path, durability, may_create)?;
-        // Opening does not need it: a full disk, for one, must not keep anybody from reading.
-        let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
-        if storage.check_open().is_err() {
-            drop(storage);
-            return Self::open_as_it_is(path, durability, may_create);
-        }
-        Ok(storage)
-    }
-
-    fn open_as_it_is(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
-        let presence = Presence::enter()?;
-        let path = open::resolve(path)?;
-        let claim = Claim::new(&path, presence)?;
-        let connection = open::open_database(&path, durability, may_create)?;
-        Ok(Self {
-            path,
-            durability,
-            turns: Turns::new(abandoned),
-            writer: Mutex::new(Some(Writer::new(connection, durability))),
-            readers: Readers::new(claim),
-            anchor: Anchor::default(),
-            state: Arc::new(AtomicU8::new(OPEN)),
-            process: std::process::id(),
-        })
-    }
-
     /// The database's path, absolute.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -162,22 +121,35 @@ impl SqliteStorage {
         }
     }
 
+    fn check_writable(&self) -> Result<(), Error> {
+        self.check_usable()?;
+        self.read_only.as_ref().map_or(Ok(()), |why| Err(why.refusal()))
+    }
+
     /// Runs `work` on a connection for reading. A statement sees one moment of the database; what needs several uses
     /// [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
-        let mut reader = self.readers.take(|| open::open_reader(&self.path, self.durability))?;
-        if reader.is_frequent() {
+        let mut reader = self.readers.take(|| {
+            let connection = open::open_reader(&self.path, &self.access, self.durability)?;
+            self.in_place.check()?;
+            Ok(connection)
+        })?;
+        if reader.is_frequent() && self.read_only.is_none() {
             self.call_anchor();
         }
-        let outcome = work(&mut reader.connection);
+        let outcome = self.in_place.check_now_and_then();
+        let outcome = outcome.and_then(|()| work(&mut reader.connection));
         self.readers.give_back(reader, || self.check_open().is_ok());
-        outcome
+        if let Err(Fault(error)) = &outcome {
+            poison_if_moved(&self.state, error);
+        }
+        self.access.check_unchanged().and(outcome)
     }
 
     fn call_anchor(&self) {
         let (path, durability, state) = (self.path.clone(), self.durability, Arc::clone(&self.state));
-        let open = move || open::open_reader(&path, durability);
+        let open = move || open::open_reader(&path, &Access::Write, durability);
         self.anchor.call(open, move |Fault(error)| poison_after(&state, &error));
     }
 
@@ -195,16 +167,20 @@ impl SqliteStorage {
     }
 
     fn write_with<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
-        self.check_usable()?;
+        self.check_writable()?;
         let _turn = self.turns.enter_alone().ok_or(Error::Busy)?;
         self.transact(commit, work)
     }
 
     /// The same for the one whose turn it is.
     fn transact<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        self.with_writer(|writer| writer.transact(commit, work))
+    }
+
+    fn with_writer<T>(&self, work: impl FnOnce(&mut Writer) -> Outcome<T>) -> Outcome<T> {
         let mut writer = lock(&self.writer);
         self.check_usable()?; // the wait may have been long
-        let outcome = writer.as_mut().ok_or(Error::Closed)?.transact(commit, work);
+        let outcome = work(writer.as_mut().ok_or(Error::Closed)?);
         if let Err(Fault(error)) = &outcome {
             poison_after(&self.state, error);
         }
@@ -260,8 +236,19 @@ impl SqliteStorage {
 /// A failed fsync must not be tried again: the system may have dropped what it could not write.
 fn poison_after(state: &AtomicU8, error: &Error) {
     if matches!(error, Error::Indeterminate(_)) || is_write_error(error) {
-        let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
+        poison(state);
     }
+    poison_if_moved(state, error);
+}
+
+fn poison_if_moved(state: &AtomicU8, error: &Error) {
+    if matches!(error, Error::Backend(source) if source.is::<Moved>()) {
+        poison(state);
+    }
+}
+
+fn poison(state: &AtomicU8) {
+    let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
 }
 
 /// Nothing panics between two steps that belong together, and SQLite rolls back what is not committed: a poisoned lock
@@ -313,6 +300,7 @@ impl Storage for SqliteStorage {
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
+        self.check_writable()?;
         self.read(|connection| rows::check(connection, locator, mode).map(drop))?;
         Ok(Box::new(SqliteUpload::new(self, *locator, mode)?))
     }
@@ -339,8 +327,13 @@ impl Storage for SqliteStorage {
         Ok(self.read(|connection| rows::stats(connection))?)
     }
 
+    /// Removes what dead uploads left, and empties the write-ahead log, which has what was deleted since it was last
+    /// emptied. [`Error::Busy`] where others read all the time.
     fn maintain(&self) -> Result<(), Error> {
-        Ok(self.sweep(None)?)
+        self.check_writable()?;
+        self.sweep(None)?;
+        let _turn = self.turns.enter_alone();
+        Ok(self.with_writer(Writer::empty_log)?)
     }
 
     /// Waits for the write under way, moves the log into the database file, and closes all connections but those of

@@ -10,7 +10,7 @@ use rusqlite::types::FromSql;
 
 use super::Durability;
 use super::error::{Fault, Outcome};
-use super::open::PAGE_SIZE;
+use super::schema::PAGE_SIZE;
 use crate::interrupt;
 use crate::storage::Error;
 
@@ -39,6 +39,10 @@ pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_LEN)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    // Other tools' tables change nothing here, whatever refers to what.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.set_prepared_statement_cache_capacity(32);
     Ok(())
 }
@@ -63,12 +67,17 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
         return Err(Error::Unsupported(Cow::Borrowed(text)).into());
     }
     set(connection, "secure_delete", 1)?;
-    set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
-    set(connection, "cell_size_check", 1)?;
+    apply_to_read(connection)?;
     // What makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
     set_durable(connection, durability)
+}
+
+/// The same, where nothing can be written.
+pub(super) fn apply_to_read(connection: &Connection) -> Outcome<()> {
+    set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
+    set(connection, "cell_size_check", 1)
 }
 
 /// For commits that are as durable as `durability` says.

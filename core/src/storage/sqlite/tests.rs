@@ -1,5 +1,7 @@
 //! Faults, hostile files and races below the trait's promises.
 
+use std::time::Duration;
+
 use super::*;
 use crate::storage::LOCATOR_LEN;
 
@@ -158,7 +160,9 @@ fn rows_that_contradict_each_other_are_corrupt() {
 fn every_connection_has_the_profile() {
     let (_folder, storage) = storage();
     let check = |connection: &Connection| {
-        for (pragma, expected) in [("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("trusted_schema", 0)] {
+        let expected =
+            [("synchronous", 2), ("secure_delete", 1), ("temp_store", 2), ("trusted_schema", 0), ("foreign_keys", 0)];
+        for (pragma, expected) in expected {
             let value: i32 = connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
             assert_eq!(value, expected, "{pragma}");
         }
@@ -200,30 +204,59 @@ fn whatever_returns_is_durable() {
     }
 }
 
+fn changed(change: &str) -> (tempfile::TempDir, PathBuf) {
+    let (folder, storage) = storage();
+    let path = folder.path().join("records.db");
+    storage.close().unwrap();
+    Connection::open(&path).unwrap().execute_batch(change).unwrap();
+    (folder, path)
+}
+
 /// A file whose tables are not ours, however much it says so, could make each statement do anything.
 #[test]
-fn tables_of_another_making_are_refused() {
+fn tables_of_another_making_are_refused_by_name() {
     let endless = "CREATE VIEW pending AS
         WITH RECURSIVE n (object) AS (SELECT 1 UNION ALL SELECT object FROM n) SELECT object, 1 AS touched FROM n";
-    for change in [
-        "CREATE TRIGGER t AFTER INSERT ON record BEGIN DELETE FROM meta; END",
-        "CREATE TABLE more (x)",
-        "DROP INDEX record_prefix",
-        "ALTER TABLE record ADD COLUMN x ANY",
-        &format!("DROP TABLE pending; {endless}"),
+    for (change, named) in [
+        ("CREATE TRIGGER t AFTER INSERT ON record BEGIN DELETE FROM meta; END", "the trigger \"t\" is not a part"),
+        ("CREATE TABLE x (y); CREATE TRIGGER u AFTER INSERT ON x BEGIN DELETE FROM record; END", "the trigger \"u\""),
+        ("CREATE VIEW v AS SELECT * FROM record", "the view \"v\""),
+        ("CREATE VIRTUAL TABLE d USING bytecode", "the table \"d\""),
+        ("CREATE INDEX mine ON record (len)", "the index \"mine\""),
+        ("CREATE UNIQUE INDEX other ON Segment (n)", "the index \"other\""),
+        ("DROP INDEX record_prefix", "the index \"record_prefix\" is missing or was altered"),
+        ("DROP TABLE meta", "\"meta\" is missing"),
+        ("ALTER TABLE record ADD COLUMN x ANY", "the table \"record\" is missing or was altered"),
+        (&format!("DROP TABLE pending; {endless}"), "the table \"pending\" is missing"),
     ] {
-        let (folder, storage) = storage();
-        let path = folder.path().join("records.db");
-        storage.close().unwrap();
-        Connection::open(&path).unwrap().execute_batch(change).unwrap();
-        let error = SqliteStorage::open(&path, Durability::Full).unwrap_err();
-        assert!(matches!(&error, Error::Corrupt), "{change}");
+        let (_folder, path) = changed(change);
+        for outcome in [SqliteStorage::open(&path, Durability::Full), SqliteStorage::open_read_only(&path)] {
+            let Err(Error::InvalidArgument(text)) = outcome else { panic!("{change}: {outcome:?}") };
+            assert!(text.contains(named), "{change}: {text}");
+        }
     }
-    let (folder, storage) = storage();
-    storage.close().unwrap();
-    let path = folder.path().join("records.db");
-    Connection::open(&path).unwrap().execute_batch("ANALYZE").unwrap();
-    SqliteStorage::open(&path, Durability::Full).unwrap();
+}
+
+/// Those of Litestream, of SQLite's own tools, and of whoever keeps something beside the records.
+#[test]
+fn plain_tables_of_other_tools_are_let_be() {
+    let referring = "CREATE TABLE note (record REFERENCES record (id) ON DELETE RESTRICT, text UNIQUE);
+        INSERT INTO record VALUES (1, -9223372036854775808, 100, NULL, zeroblob(32), zeroblob(100));
+        INSERT INTO note VALUES (1, 'important')";
+    for change in [
+        "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER); CREATE TABLE _litestream_lock (id INTEGER)",
+        "CREATE TABLE t (x INTEGER PRIMARY KEY AUTOINCREMENT, y); CREATE UNIQUE INDEX i ON t (lower(y)) WHERE y > 0",
+        "CREATE TABLE w (x PRIMARY KEY) WITHOUT ROWID",
+        "ANALYZE",
+        referring,
+    ] {
+        let (_folder, path) = changed(change);
+        let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+        storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100]), "{change}");
+        assert!(storage.delete(&locator(1), None).unwrap());
+        assert_eq!(storage.delete(&locator(0), None).unwrap(), change == referring);
+    }
 }
 
 /// A text of no length in the place of bytes, which only a damaged file has.
@@ -277,7 +310,7 @@ fn create(number: u8, len: usize) -> Change<'static> {
 #[test]
 fn those_who_wait_share_a_commit_and_each_has_its_own_outcome() {
     let (_folder, storage) = storage();
-    let log = || std::fs::metadata(open::with_suffix(storage.path(), "-wal")).unwrap().len();
+    let log = || std::fs::metadata(path::with_suffix(storage.path(), "-wal")).unwrap().len();
     storage.put(&locator(100), &[100; 100], PutMode::Create).unwrap();
     let one_commit = log();
     let mut changes: Vec<_> = (0..30).map(|number| create(number, 100)).collect();

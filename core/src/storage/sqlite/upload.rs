@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,9 +19,10 @@ use rusqlite::Connection;
 
 use super::SqliteStorage;
 use super::error::{Fault, Outcome};
-use super::open::with_suffix;
+use super::path::{cannot_make, with_suffix};
 use super::rows::{self, SEGMENT_LEN};
 use super::writer::Commit;
+use crate::files::give_owner_of;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
 /// What stands for the time in the row of an object that is dead.
@@ -212,19 +213,26 @@ fn objects(connection: &Connection, newest: i64) -> Outcome<Vec<i64>> {
     Ok(statement.query_map([newest], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The file whose lock tells that somebody uploads: `<database>.uploads`, empty, for all who may use the database.
+/// The file whose lock tells that somebody uploads: `<database>.uploads`, empty, with the database's owner and mode, for
+/// all who may use the database.
 pub(super) fn lock_file(database: &Path) -> Result<File, Error> {
     let path = with_suffix(database, ".uploads");
-    let open = || match File::options().write(true).open(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let permissions = fs::metadata(database)?.permissions();
-            let file = File::options().write(true).create(true).truncate(false).open(&path)?;
-            file.set_permissions(permissions)?;
-            Ok(file)
+    let open = || {
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other("it is no regular file: remove it"));
         }
-        outcome => outcome,
+        let file = match File::options().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path)?,
+            made => {
+                let file = made?;
+                file.set_permissions(fs::metadata(database)?.permissions())?;
+                file
+            }
+        };
+        give_owner_of(database, &file)?;
+        Ok(file)
     };
-    open().map_err(|error| Error::Backend(error.into()))
+    open().map_err(|error| cannot_make(&path, error))
 }
 
 /// Says that somebody uploads. Waits for the first step of a sweep at most.

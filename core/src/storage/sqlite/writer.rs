@@ -1,11 +1,13 @@
 //! The connection that writes, and what its commits wait for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::error::{Fault, Outcome};
+use super::in_place::InPlace;
 use super::{Durability, profile};
 use crate::storage::Error;
 
@@ -24,13 +26,14 @@ pub(super) enum Commit {
 pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
+    in_place: Arc<InPlace>,
     /// What the connection is set to; `None` where that is not known.
     commit: Option<Commit>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, durability: Durability) -> Self {
-        Self { connection, durability, commit: Some(Commit::Durable) }
+    pub(super) fn new(connection: Connection, durability: Durability, in_place: Arc<InPlace>) -> Self {
+        Self { connection, durability, in_place, commit: Some(Commit::Durable) }
     }
 
     /// Runs `work` in a transaction that excludes other writers, and commits it if it succeeds.
@@ -38,24 +41,38 @@ impl Writer {
         self.set_commit(commit)?;
         let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
-        transaction.commit().map_err(|error| match Fault::from(error) {
-            Fault(Error::Backend(source)) => Error::Indeterminate(source).into(),
-            known => known,
-        })?;
+        if commit != Commit::Staged {
+            self.in_place.check_at_commit()?;
+        }
+        transaction.commit().map_err(Fault::of_commit)?;
         Ok(value)
+    }
+
+    /// Moves the log into the database and empties it: what was deleted is nowhere in the files any more.
+    pub(super) fn empty_log(&mut self) -> Outcome<()> {
+        self.in_place.check()?;
+        self.set_commit(Commit::Durable)?;
+        let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        match statement.query_row((), |row| row.get::<_, i64>(0))? {
+            0 => Ok(()),
+            _ => Err(Error::Busy.into()),
+        }
     }
 
     /// Moves the log into the database, unless the handle is poisoned, and closes the connection.
     pub(super) fn close(self, poisoned: bool) -> Outcome<()> {
         let connection = self.connection;
-        if poisoned {
+        // By its name SQLite would remove the log of another database that has taken this one's place.
+        let in_place = self.in_place.check();
+        if poisoned || in_place.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
             // Best effort: with other users of the database still there, the log stays and nothing is lost.
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }
-        connection.close().map_err(|(_, error)| error.into())
+        connection.close().map_err(|(_, error)| Fault::from(error))?;
+        in_place
     }
 
     #[cfg(test)]

@@ -1,0 +1,77 @@
+//! Files beside each other: names that last, owners.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+/// Makes the name of the new file `path` durable.
+///
+/// A folder that cannot be synced at all (one that may not be read; one on CIFS or FUSE) is no error: the file is there.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    if !cfg!(unix) {
+        return Ok(());
+    }
+    match File::open(folder_of(path)).and_then(|folder| folder.sync_all()) {
+        Err(error) if cannot_be_synced(&error) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn cannot_be_synced(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported)
+}
+
+/// Whether this is what the system says when there is no room.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Gives `file` the owner and group of the file `model`. Only root can do so, and only root needs to: any other user is
+/// the owner already.
+#[cfg(unix)]
+pub(crate) fn give_owner_of(model: &Path, file: &File) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let (wanted, is) = (std::fs::metadata(model)?, file.metadata()?);
+    if (wanted.uid(), wanted.gid()) != (is.uid(), is.gid()) {
+        fchown(file, Some(wanted.uid()), Some(wanted.gid()))?;
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn give_owner_of(_model: &Path, _file: &File) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_folder_that_cannot_be_synced_is_passed_over() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported] {
+            assert!(cannot_be_synced(&kind.into()), "{kind}");
+        }
+        for kind in [ErrorKind::NotFound, ErrorKind::StorageFull, ErrorKind::Other] {
+            assert!(!cannot_be_synced(&kind.into()), "{kind}");
+        }
+        assert!(sync_folder_of(Path::new("/nowhere/file")).is_err());
+        sync_folder_of(Path::new("file")).unwrap();
+    }
+
+    /// EINVAL from a real file system: that of processes syncs nothing.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_system_without_sync_is_no_error() {
+        let sync = File::open("/proc/self").unwrap().sync_all();
+        assert_eq!(sync.unwrap_err().kind(), ErrorKind::InvalidInput);
+        sync_folder_of(Path::new("/proc/self/status")).unwrap();
+    }
+}

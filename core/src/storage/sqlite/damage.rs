@@ -1,0 +1,182 @@
+//! Rows that no store wrote: each column of each table with values of every type and range.
+//!
+//! Each operation succeeds or says that the rows are damaged. None says that the machine is at fault.
+
+use super::*;
+use crate::storage::LOCATOR_LEN;
+
+const VALUES: [&str; 20] = [
+    "NULL",
+    "''",
+    "'text'",
+    "CAST(data AS TEXT)",
+    "CAST(zeroblob(100) AS TEXT)",
+    "0",
+    "1",
+    "-1",
+    "69",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "1.5",
+    "-1e300",
+    "x''",
+    "zeroblob(16)",
+    "zeroblob(31)",
+    "zeroblob(67)",
+    "zeroblob(262400)",
+    "zeroblob(1048577)",
+    "zeroblob(3000000)",
+];
+
+const COLUMNS: [(&str, &str); 13] = [
+    ("meta", "name"),
+    ("meta", "value"),
+    ("record", "id"),
+    ("record", "prefix"),
+    ("record", "len"),
+    ("record", "object"),
+    ("record", "locator"),
+    ("record", "data"),
+    ("segment", "object"),
+    ("segment", "n"),
+    ("segment", "data"),
+    ("pending", "object"),
+    ("pending", "touched"),
+];
+
+const SHORT: u8 = 1;
+const LONG: u8 = 2;
+
+fn locator(number: u8) -> Locator {
+    Locator::from_bytes([number; LOCATOR_LEN])
+}
+
+fn sound(path: &Path) {
+    let storage = Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap());
+    storage.init_check_value(&[7; 16]).unwrap();
+    storage.put(&locator(SHORT), &[7; 100], PutMode::Create).unwrap();
+    storage.put(&locator(LONG), &vec![7; 600_000], PutMode::Create).unwrap();
+    storage.write(|connection| upload::add_dead(connection, 77)).unwrap();
+    storage.close().unwrap();
+}
+
+/// Sets a column of one row, or of all, whatever the table's types say. `false` where that is the same as it was, or where
+/// SQLite itself has no way to hold it.
+fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> bool {
+    let value =
+        if table == "record" || table == "segment" { value.to_string() } else { value.replace("data", "'data'") };
+    let connection = Connection::open(path).unwrap();
+    let set_schema = |sql: &str| {
+        connection
+            .execute_batch(&format!("PRAGMA writable_schema = ON; {sql}; PRAGMA writable_schema = RESET"))
+            .unwrap();
+    };
+    let lax = "UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')";
+    let schema: Vec<(String, Option<String>)> = {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema").unwrap();
+        let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    set_schema(lax);
+    let sql = format!("UPDATE OR IGNORE {table} SET {column} = {value} WHERE {which}");
+    let changed = connection.execute(&sql, ()).is_ok_and(|rows| rows > 0);
+    let restored: Vec<_> = schema
+        .iter()
+        .filter_map(|(name, sql)| sql.as_ref().map(|sql| (name, sql)))
+        .map(|(name, sql)| format!("UPDATE sqlite_schema SET sql = '{sql}' WHERE name = '{name}'"))
+        .collect();
+    set_schema(&restored.join("; "));
+    changed
+}
+
+type Operation = fn(&Arc<SqliteStorage>, &Locator) -> Result<(), Error>;
+
+const OPERATIONS: [(&str, Operation); 15] = [
+    ("get", |storage, locator| storage.get(locator).map(drop)),
+    ("get_up_to", |storage, locator| storage.get_up_to(locator, 68).map(drop)),
+    ("get_many", |storage, locator| storage.get_many(&[*locator]).map(drop)),
+    ("info", |storage, locator| storage.info(locator).map(drop)),
+    ("read_at", |storage, locator| {
+        let Some(info) = storage.info(locator)? else { return Ok(()) };
+        storage.read_at(locator, &info.head, 0, &mut [0; 68])
+    }),
+    ("read_at the end", |storage, locator| {
+        let Some(info) = storage.info(locator)? else { return Ok(()) };
+        storage.read_at(locator, &info.head, info.len.saturating_sub(10), &mut [0; 10])
+    }),
+    ("list", |storage, _| storage.list(None, 10).map(drop)),
+    ("list after", |storage, locator| storage.list(Some(locator), 10).map(drop)),
+    ("check_value", |storage, _| storage.check_value().map(drop)),
+    ("stats", |storage, _| storage.stats().map(drop)),
+    ("put", |storage, locator| storage.put(locator, &[8; 200], PutMode::Overwrite)),
+    ("put a long one", |storage, locator| storage.put(locator, &vec![8; 600_000], PutMode::Overwrite)),
+    ("upload", |storage, locator| {
+        let mut upload = Arc::clone(storage).upload(locator, PutMode::Overwrite)?;
+        upload.write(&vec![9; 600_000])?;
+        upload.commit()
+    }),
+    ("delete", |storage, locator| storage.delete(locator, None).map(drop)),
+    ("maintain", |storage, _| storage.maintain()),
+];
+
+fn is_blameless(error: &Error) -> bool {
+    matches!(error, Error::Corrupt | Error::Conflict | Error::AlreadyExists)
+}
+
+/// Runs each operation. Returns how many failed.
+fn use_it(path: &Path, what: &str) -> usize {
+    let storage = match SqliteStorage::open(path, Durability::Relaxed) {
+        Ok(storage) => Arc::new(storage),
+        Err(error) => {
+            assert!(is_blameless(&error), "{what}: open: {error:?}");
+            return 1;
+        }
+    };
+    let mut failures = 0;
+    for (name, operation) in OPERATIONS {
+        for number in [SHORT, LONG, 0] {
+            if let Err(error) = operation(&storage, &locator(number)) {
+                assert!(is_blameless(&error), "{what}: {name} of {number}: {error:?}");
+                failures += 1;
+            }
+        }
+    }
+    failures
+}
+
+#[test]
+fn a_row_with_any_value_is_whole_or_corrupt() {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, path) = (folder.path().join("whole.db"), folder.path().join("records.db"));
+    sound(&whole);
+    for (table, column) in COLUMNS {
+        let mut failures = 0;
+        for value in VALUES {
+            for which in ["1", "rowid = (SELECT min(rowid) FROM record)", "rowid = (SELECT max(rowid) FROM record)"] {
+                let which = which.replace("record", table);
+                std::fs::copy(&whole, &path).unwrap();
+                if damage(&path, table, column, value, &which) {
+                    failures += use_it(&path, &format!("UPDATE {table} SET {column} = {value} WHERE {which}"));
+                }
+            }
+        }
+        assert!(failures > 0 || column == "id", "nothing is wrong with {table}.{column}");
+    }
+    std::fs::copy(&whole, &path).unwrap();
+    assert_eq!(use_it(&path, "nothing"), 0);
+}
+
+/// Somebody takes the tables away while the store is open.
+#[test]
+fn tables_that_vanish_are_corrupt() {
+    for table in ["meta", "record", "segment", "pending"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        sound(&path);
+        let storage = Arc::new(SqliteStorage::open(&path, Durability::Relaxed).unwrap());
+        Connection::open(&path).unwrap().execute_batch(&format!("DROP TABLE {table}")).unwrap();
+        let errors: Vec<_> =
+            OPERATIONS.iter().filter_map(|(_, operation)| operation(&storage, &locator(LONG)).err()).collect();
+        assert!(!errors.is_empty() && errors.iter().all(is_blameless), "{table}: {errors:?}");
+    }
+}

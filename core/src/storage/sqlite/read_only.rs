@@ -1,0 +1,118 @@
+//! Stores that are read and not written: backups, read-only media, full disks.
+//!
+//! SQLite reads a database with a write-ahead log only together with the log's index, which it makes beside it. Where it
+//! cannot, or must leave no trace, it can be told that the file is immutable: it then takes no locks, and does not look
+//! for changes or a log. That is true of a database that nobody has open. Should somebody open it meanwhile, its changes
+//! reach the file with a checkpoint: each read looks afterwards whether the file is still the same.
+
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::error::Outcome;
+use super::path::{failed, why_not_writable, with_suffix};
+use crate::storage::Error;
+
+/// Why a store is open for reading alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReadOnly {
+    Chosen,
+    NotWritable(String),
+    Full,
+}
+
+impl ReadOnly {
+    /// What a write is told.
+    pub(super) fn refusal(&self) -> Error {
+        match self {
+            Self::Chosen => Error::Unsupported("the store is open for reading alone: open it without read_only".into()),
+            Self::NotWritable(why) => Error::Unsupported(format!("the store is open for reading alone: {why}").into()),
+            Self::Full => Error::Full,
+        }
+    }
+}
+
+/// SQLite extends a log's index by so many bytes.
+const INDEX_REGION: u64 = 32 << 10;
+
+/// How connections use the files.
+#[derive(Clone, Debug)]
+pub(super) enum Access {
+    Write,
+    /// Reading, beside others who may write: with their log and its index.
+    Read,
+    /// Reading a file that nobody has open.
+    Immutable(Unchanged),
+}
+
+impl Access {
+    /// How the database at `path` can be read without a trace.
+    pub(super) fn to_read(path: &Path) -> Outcome<Self> {
+        let len = |suffix| fs::metadata(with_suffix(path, suffix)).ok().map(|file| file.len());
+        let needs = |file: &str| {
+            let text = format!(
+                "{} has a {file} beside it with changes that the database itself lacks, and it cannot be used where it \
+                 lies: copy all of the store's files to a folder that can be written, and open it there",
+                path.display()
+            );
+            Err(Error::InvalidArgument(text.into()).into())
+        };
+        // An index that is in use, or was, has a whole region; a shorter one was begun on a full disk.
+        let index = len("-shm").filter(|len| *len >= INDEX_REGION);
+        match (len("-wal"), index, len("-journal")) {
+            (Some(_), Some(_), _) => Ok(Self::Read),
+            (Some(1..), None, _) if why_not_writable(path).is_none() => Ok(Self::Read),
+            (Some(1..), None, _) => needs("write-ahead log (-wal)"),
+            (.., Some(1..)) => needs("rollback journal (-journal)"),
+            _ => Ok(Self::Immutable(Unchanged::new(path)?)),
+        }
+    }
+
+    /// Fails where what was read may be of two states of the file.
+    pub(super) fn check_unchanged(&self) -> Outcome<()> {
+        match self {
+            Self::Immutable(unchanged) => unchanged.check(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state in which a file was found.
+#[derive(Clone, Debug)]
+pub(super) struct Unchanged {
+    path: PathBuf,
+    state: State,
+}
+
+type State = (u64, Option<SystemTime>);
+
+impl Unchanged {
+    fn new(path: &Path) -> Outcome<Self> {
+        let found = fs::metadata(path).map_err(|error| failed(path, error))?;
+        Ok(Self { path: path.to_path_buf(), state: state(&found) })
+    }
+
+    fn check(&self) -> Outcome<()> {
+        if fs::metadata(&self.path).is_ok_and(|found| state(&found) == self.state) {
+            return Ok(());
+        }
+        let source = "the database was changed while it was open for reading alone: open it again";
+        Err(failed(&self.path, source).into())
+    }
+}
+
+fn state(file: &Metadata) -> State {
+    (file.len(), file.modified().ok())
+}
+
+/// The file as a URI, which tells SQLite that it is immutable.
+pub(super) fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b':' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(*byte)),
+            byte => uri += &format!("%{byte:02x}"),
+        }
+    }
+    uri + "?immutable=1"
+}

@@ -1,0 +1,154 @@
+//! The tables of a database, and whose it is.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use super::error::{Fault, Outcome};
+use super::path::failed;
+use crate::storage::Error;
+
+/// "SROM": marks the file as ours.
+const APPLICATION_ID: i32 = 0x5352_4f4d;
+/// The schema's version, SQLite's `user_version`.
+const SCHEMA_VERSION: i32 = 1;
+
+/// Bytes of a page, chosen when a database is made. Larger ones cost small writes, smaller ones cost large values.
+pub(super) const PAGE_SIZE: i32 = 8192;
+
+/// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `data` is
+///   the record, or its beginning where `object` names the segments that continue it.
+/// - `segment`: what follows, in order of `n` from 0. All but the last are as long as the record's `data`.
+/// - `pending`: objects that belong to no record: of uploads under way, and when (Unix seconds) something was last added;
+///   of what is dead and to be removed, 0.
+/// - `meta`: the check value of the index key.
+const SCHEMA: &str = "
+    CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE record (
+        id INTEGER PRIMARY KEY,
+        prefix INTEGER NOT NULL,
+        len INTEGER NOT NULL,
+        object INTEGER,
+        locator BLOB NOT NULL,
+        data BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX record_prefix ON record (prefix);
+    CREATE TABLE segment (
+        id INTEGER PRIMARY KEY,
+        object INTEGER NOT NULL,
+        n INTEGER NOT NULL,
+        data BLOB NOT NULL,
+        UNIQUE (object, n)
+    ) STRICT;
+    CREATE TABLE pending (object INTEGER PRIMARY KEY, touched INTEGER NOT NULL) STRICT;
+";
+
+pub(super) enum Identity {
+    Ours,
+    /// A file without a table: new.
+    Empty,
+}
+
+/// Whose database this is, by reading alone. The transaction makes it one look: another process may be making it.
+pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Identity> {
+    let read = |pragma| {
+        let value = transaction.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        value.map_err(|error| match (error.sqlite_error_code(), Fault::from(error)) {
+            (Some(ErrorCode::NotADatabase), _) => not_ours(path),
+            (_, Fault(Error::Backend(source))) => failed(path, source).into(),
+            // A database's pages are not all there, say: damage, whoever's it is.
+            (_, other) => other,
+        })
+    };
+    match (read("application_id")?, read("user_version")?) {
+        (APPLICATION_ID, SCHEMA_VERSION) => check(transaction, path).map(|()| Identity::Ours),
+        (APPLICATION_ID, version) => {
+            let text = format!(
+                "{} has schema version {version}, and this program knows {SCHEMA_VERSION}: use a newer Strongroom",
+                path.display()
+            );
+            Err(Error::Unsupported(text.into()).into())
+        }
+        (0, 0) if read("schema_version")? == 0 => Ok(Identity::Empty),
+        _ => Err(not_ours(path)),
+    }
+}
+
+/// What is damaged in its very first bytes cannot be told from what was never a store.
+pub(super) fn not_ours(path: &Path) -> Fault {
+    let text = format!(
+        "{} is not a Strongroom database, or is damaged from its first bytes on; it was left as it is. Choose another \
+         path, or restore it from a backup",
+        path.display()
+    );
+    Error::InvalidArgument(text.into()).into()
+}
+
+/// Makes the tables in one transaction, so that a crash leaves an empty file or a whole database. Of two processes at
+/// once, one does it.
+pub(super) fn create(connection: &mut Connection, path: &Path) -> Outcome<()> {
+    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+    let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
+    if let Identity::Empty = identify(&transaction, path)? {
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// A row of `sqlite_schema`.
+#[derive(PartialEq, Eq)]
+struct Entry {
+    kind: String,
+    name: String,
+    table: String,
+    /// But for white space, as it was typed; `None` for an index that SQLite made by itself.
+    sql: Option<String>,
+    /// Whether it has pages: a view, a trigger and a virtual table have none.
+    has_pages: bool,
+}
+
+/// Refuses a database whose tables are not those of [`SCHEMA`], or that has anything besides that could change what a
+/// statement on them does: a trigger, a view, a virtual table, an index on one of them. Other tables with their indexes
+/// are other tools' business: of Litestream, for one, or of SQLite's `ANALYZE`.
+fn check(connection: &Connection, path: &Path) -> Outcome<()> {
+    let (ours, found) = (our_entries()?, entries(connection)?);
+    let refuse = |entry: &Entry, why: &str| {
+        let name: String = entry.name.chars().take(100).collect();
+        let text = format!("{}: the {} {name:?} {why}", path.display(), entry.kind);
+        Err(Error::InvalidArgument(text.into()).into())
+    };
+    if let Some(missing) = ours.iter().find(|entry| !found.contains(entry)) {
+        return refuse(missing, "is missing or was altered: the database is damaged; restore it from a backup");
+    }
+    let is_ours = |table: &str| ours.iter().any(|entry| entry.table.eq_ignore_ascii_case(table));
+    let is_harmless = |entry: &Entry| match entry.kind.as_str() {
+        "table" => entry.has_pages,
+        "index" => !is_ours(&entry.table),
+        _ => false,
+    };
+    match found.iter().find(|entry| !ours.contains(entry) && !is_harmless(entry)) {
+        None => Ok(()),
+        Some(foreign) => refuse(foreign, "is not a part of a store and could change what it does: drop it"),
+    }
+}
+
+fn entries(connection: &Connection) -> Outcome<Vec<Entry>> {
+    let sql = "SELECT type, name, tbl_name, sql, coalesce(rootpage, 0) != 0 FROM sqlite_schema ORDER BY type, name";
+    let mut statement = connection.prepare(sql)?;
+    let rows = statement.query_map((), |row| {
+        let sql: Option<String> = row.get(3)?;
+        let sql = sql.map(|sql| sql.split_whitespace().collect::<Vec<_>>().join(" "));
+        let (kind, name, table, has_pages) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(4)?);
+        Ok(Entry { kind, name, table, sql, has_pages })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What [`SCHEMA`] makes.
+fn our_entries() -> Outcome<Vec<Entry>> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(SCHEMA)?;
+    entries(&connection)
+}

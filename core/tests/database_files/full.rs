@@ -1,0 +1,88 @@
+//! No room, under each of the system's names for it: writes are `StorageFull`, reads go on, and so do writes once there is
+//! room.
+
+use std::io::Write;
+
+use super::*;
+
+/// Fills the file system, or the user's part of it, to the last byte.
+fn fill(file: &Path) {
+    let mut file = fs::File::create(file).unwrap();
+    for len in [1 << 16, 1 << 12, 1] {
+        while file.write_all(&vec![7; len]).is_ok() {}
+    }
+}
+
+fn assert_full_and_recovers(folder: &Path) {
+    let (path, filler) = (folder.join("records.db"), folder.join("filler"));
+    let store = open(&path).unwrap();
+    let key = store.store("id", "data").unwrap();
+    fill(&filler);
+    let mut failures = 0;
+    // The log may have room of its own.
+    for n in 0..100 {
+        match store.store(format!("record {n}"), vec![7; 50_000 * (n % 10)]) {
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.name(), "StorageFull", "{}", error.full_message());
+                failures += 1;
+            }
+        }
+        assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    }
+    assert!(failures > 50, "there was room");
+    fs::remove_file(&filler).unwrap();
+    let records = store.stats().unwrap().records;
+    store.store("more", vec![7; 50_000]).unwrap();
+    assert_eq!(store.stats().unwrap().records, records + 1);
+    store.close().unwrap();
+
+    fill(&filler);
+    let store = open(&path).unwrap();
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    assert_error(store.store("another", vec![7; 100_000]), "StorageFull", "");
+    assert_error(store.store("yet another", vec![7; 1 << 20]), "StorageFull", "");
+    assert_eq!(store.stats().unwrap().records, records + 1);
+    store.close().unwrap();
+    fs::remove_file(&filler).unwrap();
+    open(&path).unwrap().store("another", "data").unwrap();
+}
+
+/// ENOSPC.
+#[test]
+fn a_full_disk() {
+    let script = r#"mount -t tmpfs -o size=4M none "$F""#;
+    with_mounts("full::a_full_disk", script, assert_full_and_recovers);
+}
+
+/// EDQUOT. Root's writes are under no quota: the process is another user's.
+#[test]
+fn a_quota() {
+    let quota = "usrquota,usrquota_block_hardlimit=4M";
+    let script = format!(
+        r#"mount -t tmpfs -o {quota} none "$F" || {{ echo "no quotas here, 1 passed"; exit 0; }}; chmod 777 "$F";
+        exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "$0" "$@""#
+    );
+    with_mounts("full::a_quota", &script, assert_full_and_recovers);
+}
+
+/// ENOSPC for a new file of no length.
+#[test]
+fn a_disk_without_room_for_names() {
+    let script = r#"mount -t tmpfs -o nr_inodes=8 none "$F""#;
+    with_mounts("full::a_disk_without_room_for_names", script, |folder| {
+        let path = folder.join("records.db");
+        let key = store_with_a_record(&path);
+        let mut n = 0;
+        while fs::write(folder.join(format!("filler {n}")), "").is_ok() {
+            n += 1;
+        }
+        let store = open(&path).unwrap();
+        assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+        assert_error(store.store("another", "data"), "StorageFull", "");
+        drop(store);
+        fs::remove_file(folder.join("filler 0")).unwrap();
+        fs::remove_file(folder.join("filler 1")).unwrap();
+        open(&path).unwrap().store("another", "data").unwrap();
+    });
+}
