@@ -38,8 +38,9 @@
  * Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
  * is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
  * Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED. A thread that calls
- * needs 64 KiB of stack. The library has threads of its own, for long records and for services, which inherit the mask
- * of signals of the thread that calls.
+ * needs 64 KiB of stack. The library has threads of its own, for long records and for services. They block all signals
+ * but those of their own faults (SIGSEGV and its like), so that the host's handlers run on the host's threads, and a service
+ * that dies is an error and no SIGPIPE.
  *
  * Processes. Several processes may use one database. After fork(), what would touch a store that the parent opened is
  * STRONGROOM_FORKED in the child. It may free its copies, whose memory is then not given back, and yet can never open a
@@ -302,6 +303,10 @@ typedef struct {
     const char *client_certificate_file;
     /// The certificate's private key, in PEM. Or NULL, as the certificate.
     const char *client_key_file;
+    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. What they
+    /// revoke is refused, and so is a certificate of which none tells. The file is read again before a new connection once it
+    /// has changed. Or NULL.
+    const char *revocations_file;
     /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a
     /// long answer may stand still. 0 for 30,000.
     uint64_t timeout;

@@ -133,6 +133,10 @@ pub(crate) struct Remote {
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_CLIENT_KEY", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) client_key: Option<PathBuf>,
+    /// Certificate revocation lists, in PEM: refuse the certificates that they revoke, and those of which none tells
+    #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_REVOCATIONS", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) revocations: Option<PathBuf>,
     /// How long to try [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "STRONGROOM_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -360,23 +364,24 @@ impl AsRef<[u8]> for Id {
     }
 }
 
-/// A path, and not by mistake a key, which would end up in messages about a file that is not there.
+/// A path, and not by mistake a key or a token, which would end up in messages about a file that is not there.
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         if looks_like_key(path.as_os_str()) {
-            Err("a key itself is never an argument: others can see it there. Put it in a file")
+            Err("a key or a token itself is never an argument: others can see it there. Put it in a file")
         } else {
             Ok(path)
         }
     })
 }
 
-/// Whether `text` is a key, or one with a typo.
+/// Whether `text` is a key or a token, or one with a typo.
 pub(crate) fn looks_like_key(text: &OsStr) -> bool {
     is_key_text(text.as_encoded_bytes())
 }
 
 fn is_key_text(text: &[u8]) -> bool {
-    let prefixed = text.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"srk1") || p.eq_ignore_ascii_case(b"srx1"));
+    let is = |prefix: &&[u8; 4]| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(*prefix));
+    let prefixed = [b"srk1", b"srx1", b"srt1"].iter().any(is);
     prefixed && text.len() > 40 && text.iter().all(u8::is_ascii_alphanumeric)
 }

@@ -83,6 +83,9 @@ fn endpoint(url: &str, remote: &Remote) -> Result<Endpoint, Failure> {
         (None, None) => {}
         _ => return Err(Failure::argument("a client's certificate needs --client-certificate and --client-key")),
     }
+    if let Some(path) = &remote.revocations {
+        endpoint = endpoint.revocations(path);
+    }
     if let Some(seconds) = remote.timeout {
         endpoint = endpoint.timeout(Duration::from_secs(seconds));
     }

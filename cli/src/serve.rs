@@ -66,6 +66,7 @@ fn configure(options: &Options, args: &Serve) -> Result<Option<(Options, Config)
     remote.authorities = given.authorities.clone().or(remote.authorities.take());
     remote.client_certificate = given.client_certificate.clone().or(remote.client_certificate.take());
     remote.client_key = given.client_key.clone().or(remote.client_key.take());
+    remote.revocations = given.revocations.clone().or(remote.revocations.take());
     remote.timeout_seconds = given.timeout.or(remote.timeout_seconds);
     if args.print_config {
         let text =
@@ -84,6 +85,7 @@ fn configure(options: &Options, args: &Serve) -> Result<Option<(Options, Config)
             authorities: remote.authorities,
             client_certificate: remote.client_certificate,
             client_key: remote.client_key,
+            revocations: remote.revocations,
             timeout: remote.timeout_seconds,
         },
     };

@@ -111,9 +111,61 @@ fn the_command_line_goes_before_the_environment() {
 }
 
 #[test]
+fn a_key_in_the_tokens_place_is_not_sent() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    world.ok(&["key", "new", "--key-out", "key"], "");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    for (file, kind) in [("index", "an index key"), ("key", "a record key")] {
+        let failed = world.fail(19, &["stats", "--server", &url, "--token-file", file], "");
+        assert!(failed.contains(&format!("is not a token but {kind}")), "{failed}");
+        let args = ["stats", "--store", &url, "--index-key-file", "index", "--token-file", file];
+        assert!(world.fail(19, &args, "").contains(&format!("is not a token but {kind}")));
+        world.write("config", format!("index_key_file = 'index'\n[remote]\ntoken_file = '{file}'"));
+        let failed = world.fail(19, &["serve", "--config", "config", "--store", &url], "");
+        assert!(failed.contains(&format!("is not a token but {kind}")), "{failed}");
+    }
+    let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
+    world.write("token", &token);
+    for (kind, args) in [
+        ("an index key but a token", ["--store", "new.db", "--index-key-file", "token"]),
+        ("an index key but a record key", ["--store", "new.db", "--index-key-file", "key"]),
+        ("a record key but a token", ["--id", ID, "--key-file", "token"]),
+        ("a record key but an index key", ["--id", ID, "--key-file", "index"]),
+    ] {
+        let failed =
+            world.fail(5, &[&["store", "--id", "x"][..if args[0] == "--id" { 1 } else { 3 }], &args].concat(), DATA);
+        assert!(failed.contains(&format!("is not {kind}")), "{failed}");
+        assert!(!failed.contains(token.trim().get(5..25).unwrap()), "{failed}");
+    }
+    let failed = world.fail(64, &["stats", "--server", &url, "--token-file", token.trim()], "");
+    assert!(!failed.contains(token.trim().get(5..25).unwrap()), "{failed}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "nothing was sent");
+}
+
+/// Threads whose stacks no memory can hold cannot be started.
+#[test]
+fn missing_threads_are_an_error() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let without_threads = |args: &[&str], stdin: &[u8]| {
+        let mut command = world.command(args);
+        command.env("RUST_MIN_STACK", (1u64 << 46).to_string());
+        support::feed(&mut command, stdin)
+    };
+    let remote = ["--store", "http://localhost:1", "--index-key-file", "index"];
+    for args in [&["stats"][..], &["store", "--id", ID, "--key-out", "key"]] {
+        let failed = support::failure(&without_threads(&[args, &remote].concat(), b""), 14);
+        assert!(failed.contains("cannot start a thread"), "{failed}");
+    }
+}
+
+#[test]
 fn what_cannot_be_is_told() {
     let world = World::new();
-    for url in ["http://192.0.2.1:1", "records.db", "https://a.example/path"] {
+    for url in ["http://192.0.2.1:1", "records.db", "https://a.example/path", "http://127.0.0.1:99999", "https://a:0"] {
         world.fail(19, &["stats", "--server", url], "");
     }
     assert!(world.fail(19, &["stats", "--store", "http://127.0.0.1:1"], "").contains("--index-key-file"));

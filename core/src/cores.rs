@@ -10,6 +10,8 @@ use std::thread;
 
 use crossbeam_utils::thread::ScopedJoinHandle;
 
+use crate::threads::BlockedSignals;
+
 /// The cores that this process may use.
 fn count() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
@@ -70,7 +72,9 @@ pub(crate) fn for_each<T: Send, E: Send>(
     }
     let shared = crossbeam_utils::thread::scope(|scope| {
         let start = |_| scope.builder().name("strongroom-core".into()).spawn(|_| run()).ok();
+        let blocked = BlockedSignals::new();
         let others: Vec<_> = (1..share.0).filter_map(start).collect();
+        drop(blocked);
         let own = run();
         let join = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
         others.into_iter().map(join).fold(own, Result::and)

@@ -234,7 +234,7 @@ impl From<RandomError> for Error {
 impl From<InvalidEndpoint> for Error {
     fn from(error: InvalidEndpoint) -> Self {
         match error {
-            InvalidEndpoint::File { .. } => Self::Storage(error.into()),
+            InvalidEndpoint::File { .. } | InvalidEndpoint::Thread(_) => Self::Storage(error.into()),
             error => Self::InvalidArgument(full_message(&error).into()),
         }
     }

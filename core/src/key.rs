@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::random::{self, RandomError};
+use crate::secret_kind;
 
 /// Bytes of a key.
 const KEY_LEN: usize = 32;
@@ -24,10 +25,12 @@ pub enum InvalidKey {
     #[error("the key is all zeros")]
     AllZero,
     /// The text is a key of another kind, or of another program.
-    #[error("the text is not {expected}: {expected} starts with \"{prefix}\"")]
+    #[error("the text is not {expected}{}: {expected} starts with \"{prefix}\"", secret_kind::but(*found))]
     Kind {
         /// The kind of key that was asked for, such as "a record key".
         expected: &'static str,
+        /// What the text is, where that is known, such as "a token".
+        found: Option<&'static str>,
         /// What the text of such a key starts with.
         prefix: &'static str,
     },
@@ -87,8 +90,8 @@ macro_rules! key_type {
             pub fn from_text(text: &str) -> Result<Self, InvalidKey> {
                 let mut bytes = Zeroizing::new([0; KEY_LEN]);
                 parse_text(text, $hrp, &mut bytes).map_err(|error| match error {
-                    InvalidKey::Kind { .. } => {
-                        InvalidKey::Kind { expected: concat!($article, " ", $kind), prefix: concat!($hrp, "1") }
+                    InvalidKey::Kind { found, .. } => {
+                        InvalidKey::Kind { expected: concat!($article, " ", $kind), found, prefix: concat!($hrp, "1") }
                     }
                     other => other,
                 })?;
@@ -185,8 +188,8 @@ key_type! {
 }
 
 fn parse_text(text: &str, hrp: &str, out: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
-    let kind = InvalidKey::Kind { expected: "", prefix: "" };
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
+    let kind = InvalidKey::Kind { expected: "", found: secret_kind::of(text), prefix: "" };
     // Say that the kind is wrong rather than that the checksum is.
     if text.split_once('1').is_some_and(|(start, _)| !start.eq_ignore_ascii_case(hrp)) {
         return Err(kind);
@@ -271,11 +274,15 @@ mod tests {
     #[test]
     fn other_texts_are_told_apart() {
         let index_text = IndexKey::from_bytes(&[7; 32]).unwrap().to_text();
-        let kind = InvalidKey::Kind { expected: "a record key", prefix: "srk1" };
+        let kind = InvalidKey::Kind { expected: "a record key", found: Some("an index key"), prefix: "srk1" };
         assert_eq!(RecordKey::from_text(&index_text).unwrap_err(), kind);
         assert_eq!(RecordKey::from_text("srx1qqqqq").unwrap_err(), kind);
         let message = IndexKey::from_text("srk1qqqqq").unwrap_err().to_string();
-        assert_eq!(message, "the text is not an index key: an index key starts with \"srx1\"");
+        assert_eq!(message, "the text is not an index key but a record key: an index key starts with \"srx1\"");
+        let message = IndexKey::from_text("srt1qqqqq").unwrap_err().to_string();
+        assert_eq!(message, "the text is not an index key but a token: an index key starts with \"srx1\"");
+        let message = RecordKey::from_text("age1qqqqq").unwrap_err().to_string();
+        assert_eq!(message, "the text is not a record key: a record key starts with \"srk1\"");
         let text = RecordKey::from_bytes(&[7; 32]).unwrap().to_text();
         let (short, one_in_it) = (text.get(..61).unwrap(), text.replace("xw", "1w").replace('7', "1"));
         for text in ["", "srk", "srk1", &text.replace('1', " "), "srk1 ä", &one_in_it] {

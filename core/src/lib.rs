@@ -44,6 +44,7 @@ mod record;
 
 mod key;
 mod locator;
+mod secret_kind;
 
 #[cfg(feature = "hazmat")]
 pub mod cobblestone;
@@ -58,6 +59,7 @@ pub mod interrupt;
 mod random;
 mod relay;
 pub mod storage;
+mod threads;
 
 #[cfg(test)]
 mod vectors;

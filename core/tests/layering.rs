@@ -7,10 +7,22 @@ use std::fs;
 use std::path::Path;
 
 /// Each module of the crate, and the modules that it may use.
-const ALLOWED: [(&str, &[&str]); 18] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     (
         "strongroom",
-        &["builder", "error", "record", "key", "locator", "cobblestone", "cores", "interrupt", "relay", "storage"],
+        &[
+            "builder",
+            "error",
+            "record",
+            "key",
+            "locator",
+            "cobblestone",
+            "cores",
+            "interrupt",
+            "relay",
+            "storage",
+            "threads",
+        ],
     ),
     ("builder", &["strongroom", "error", "http", "index_key_file", "key", "locator", "storage"]),
     ("client", &["error", "http", "key", "record", "storage"]),
@@ -18,15 +30,17 @@ const ALLOWED: [(&str, &[&str]); 18] = [
     ("index_key_file", &["error", "files", "key", "random"]),
     ("files", &[]),
     ("record", &[]),
-    ("key", &["random"]),
+    ("key", &["random", "secret_kind"]),
+    ("secret_kind", &[]),
     ("locator", &["key"]),
     ("cobblestone", &["cores", "random"]),
-    ("cores", &[]),
-    ("http", &["interrupt", "random", "relay"]),
+    ("cores", &["threads"]),
+    ("http", &["interrupt", "random", "relay", "secret_kind", "threads"]),
     ("interrupt", &[]),
     ("random", &[]),
     ("relay", &["interrupt"]),
-    ("storage", &["files", "http", "interrupt", "locator", "random"]),
+    ("storage", &["files", "http", "interrupt", "locator", "random", "threads"]),
+    ("threads", &[]),
     // Tests inside the crate.
     ("vectors", &["strongroom", "error", "record", "key", "locator", "cobblestone", "storage"]),
     (

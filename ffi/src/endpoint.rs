@@ -15,6 +15,7 @@ pub(crate) struct Service<'a> {
     pub(crate) authorities_file: Option<&'a Path>,
     pub(crate) client_certificate_file: Option<&'a Path>,
     pub(crate) client_key_file: Option<&'a Path>,
+    pub(crate) revocations_file: Option<&'a Path>,
     pub(crate) timeout: u64,
 }
 
@@ -49,6 +50,9 @@ fn endpoint(url: &str, service: Service<'_>) -> Result<Endpoint, Error> {
         (Some(certificate), Some(key)) => endpoint = endpoint.client_certificate(certificate, key),
         (None, None) => {}
         _ => return Err(Error::InvalidArgument("give both a client certificate and its key, or neither".into())),
+    }
+    if let Some(file) = service.revocations_file {
+        endpoint = endpoint.revocations(file);
     }
     if service.timeout != 0 {
         endpoint = endpoint.timeout(Duration::from_millis(service.timeout));

@@ -37,8 +37,9 @@
 //! Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
 //! is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
 //! Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED. A thread that calls
-//! needs 64 KiB of stack. The library has threads of its own, for long records and for services, which inherit the mask
-//! of signals of the thread that calls.
+//! needs 64 KiB of stack. The library has threads of its own, for long records and for services. They block all signals
+//! but those of their own faults (SIGSEGV and its like), so that the host's handlers run on the host's threads, and a service
+//! that dies is an error and no SIGPIPE.
 //!
 //! Processes. Several processes may use one database. After fork(), what would touch a store that the parent opened is
 //! STRONGROOM_FORKED in the child. It may free its copies, whose memory is then not given back, and yet can never open a

@@ -54,6 +54,10 @@ pub struct strongroom_options {
     pub client_certificate_file: *const c_char,
     /// The certificate's private key, in PEM. Or NULL, as the certificate.
     pub client_key_file: *const c_char,
+    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. What they
+    /// revoke is refused, and so is a certificate of which none tells. The file is read again before a new connection once it
+    /// has changed. Or NULL.
+    pub revocations_file: *const c_char,
     /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a
     /// long answer may stand still. 0 for 30,000.
     pub timeout: u64,
@@ -231,6 +235,7 @@ unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<
             authorities_file: file(options.authorities_file, "options.authorities_file")?,
             client_certificate_file: file(options.client_certificate_file, "options.client_certificate_file")?,
             client_key_file: file(options.client_key_file, "options.client_key_file")?,
+            revocations_file: file(options.revocations_file, "options.revocations_file")?,
             timeout: options.timeout,
         },
     }))

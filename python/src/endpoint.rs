@@ -19,6 +19,7 @@ pub(crate) struct Service {
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) authorities: Option<PathBuf>,
     pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) revocations: Option<PathBuf>,
     pub(crate) timeout: Option<f64>,
 }
 
@@ -28,6 +29,7 @@ impl Service {
             || self.token_file.is_some()
             || self.authorities.is_some()
             || self.client_certificate.is_some()
+            || self.revocations.is_some()
             || self.timeout.is_some()
     }
 }
@@ -39,7 +41,8 @@ fn invalid(text: &'static str) -> Failure {
 /// The text of a token.
 pub(crate) fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<String>>, Failure> {
     // The error of Python's own would carry the token.
-    let text = token.map(|token| token.to_str().map_err(|_| invalid("a token is one line of visible characters")));
+    let text =
+        token.map(|token| token.to_str().map_err(|_| invalid("the text is not a token: a token starts with \"srt1\"")));
     Ok(text.transpose()?.map(|text| Zeroizing::new(text.to_owned())))
 }
 
@@ -74,6 +77,9 @@ fn endpoint(url: &str, service: Service) -> Result<Endpoint, Failure> {
     }
     if let Some((certificate, key)) = service.client_certificate {
         endpoint = endpoint.client_certificate(certificate, key);
+    }
+    if let Some(path) = service.revocations {
+        endpoint = endpoint.revocations(path);
     }
     if let Some(seconds) = service.timeout {
         let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());

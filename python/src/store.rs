@@ -32,9 +32,13 @@ use crate::record::{NativeReader, NativeWriter};
 /// :param token_file: A file with the token instead.
 /// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
 /// :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
+/// :param revocations: A file with certificate revocation lists in PEM, one of each authority in the service's chain.
+///     What they revoke is refused, and so is a certificate of which none tells. It is read again before a new connection
+///     once it has changed.
 /// :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
 /// :raises IndexKeyMissingError: The index key's file is not there.
 /// :raises IndexKeyMismatchError: The index key is another store's.
+/// :raises AccessDeniedError: The service refuses the token or the client's certificate.
 /// :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
 ///     an argument does not go with it.
 /// :raises CorruptRecordError: The database is damaged.
@@ -44,7 +48,8 @@ use crate::record::{NativeReader, NativeWriter};
 #[pyfunction]
 #[pyo3(signature = (
     path, *, index_key=None, index_key_file=None, must_exist=false, read_only=false, durability="full",
-    token=None, token_file=None, authorities=None, client_certificate=None, timeout=None,
+    token=None, token_file=None, authorities=None, client_certificate=None, revocations=None,
+    timeout=None,
 ))]
 #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
 pub(crate) fn open(
@@ -59,16 +64,18 @@ pub(crate) fn open(
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
     client_certificate: Option<(PathBuf, PathBuf)>,
+    revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
-    let files = [&index_key_file, &token_file, &authorities].into_iter().flatten();
+    let files = [&index_key_file, &token_file, &authorities, &revocations].into_iter().flatten();
     let pair = client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
     for path in files.chain(pair).chain([&path]) {
         if path.as_os_str().as_encoded_bytes().contains(&0) {
             return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
         }
     }
-    let service = Service { token: token_text(token)?, token_file, authorities, client_certificate, timeout };
+    let token = token_text(token)?;
+    let service = Service { token, token_file, authorities, client_certificate, revocations, timeout };
     let mut builder = builder_at(path, service)?;
     match durability {
         "full" => {}

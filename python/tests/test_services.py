@@ -131,9 +131,16 @@ def test_tokens(service: Service, tmp_path: Path) -> None:
     service.open(token=None, token_file=file).close()
     with pytest.raises(strongroom.InvalidArgumentError, match="not both"):
         service.open(token_file=file)
-    for bad in ("", "two lines\n", "\ud800"):
+    for bad in ("", "two lines\n", "\ud800", service.token[:-1]):
         with pytest.raises(strongroom.InvalidArgumentError, match="token"):
             service.open(token=bad)
+    # A key in the token's place is named before it is sent.
+    for key, kind in ((INDEX_KEY, "an index key"), (Key.generate(), "a record key")):
+        with pytest.raises(strongroom.InvalidArgumentError, match=f"not a token but {kind}") as refused:
+            service.open("http://127.0.0.1:1", token=key.to_text())
+        assert key.to_text()[5:20] not in str(refused.value)
+    file.write_text(f"\ufeff {service.token}\r\n")
+    service.open(token=None, token_file=file).close()
     with pytest.raises(OSError, match="token"):
         service.open(token=None, token_file=tmp_path / "none")
 
@@ -160,10 +167,10 @@ def test_what_does_not_go_together(service: Service, path: Path) -> None:
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(**argument)
     service.open(timeout=1e9).close()
-    for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path"):
+    for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path", "http://127.0.0.1:99999"):
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(url)
-    wrong = [{"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}]
+    wrong = [{"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}, {"revocations": "x"}]
     for argument in [*wrong, {"client_certificate": ("client.pem", "client.key")}]:
         with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
             strongroom.open(path, **argument)

@@ -122,6 +122,9 @@ pub struct Remote {
     pub client_certificate: Option<PathBuf>,
     /// The certificate's private key.
     pub client_key: Option<PathBuf>,
+    /// Certificate revocation lists of the authorities in the storage service's chain. A certificate of which none tells is
+    /// refused. The file is read again before a new connection once it has changed.
+    pub revocations: Option<PathBuf>,
     /// How long a call may take with all its repetitions: 30 seconds unless said otherwise.
     pub timeout_seconds: Option<u64>,
 }

@@ -98,16 +98,21 @@ impl Client {
     pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let is_empty = range.is_empty();
         // Of no bytes, one is asked for: the answer proves the key.
-        let (name, value) = http::range(range.start, Some(if is_empty { range.start } else { range.end - 1 }));
-        let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(u64::MAX);
+        let last = if is_empty { range.start } else { range.end - 1 };
+        let (name, value) = http::range(range.start, Some(last));
+        let most = (last - range.start).saturating_add(1);
+        let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(most);
         let answer = match self.http.read(&ask, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(Vec::new());
             }
             outcome => outcome.map_err(of_read)?,
         };
-        let part = http::part(answer.status, &answer.headers);
-        part.filter(|(part, _)| part.start == range.start).ok_or_else(no_sense)?;
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
+        let expected = range.start..last.saturating_add(1).min(len);
+        if part != expected || answer.body.len() as u64 != part.end.saturating_sub(part.start) {
+            return Err(no_sense());
+        }
         Ok(if is_empty { Vec::new() } else { answer.body })
     }
 

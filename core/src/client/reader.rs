@@ -4,12 +4,13 @@
 use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
 use super::{no_sense, of_read};
 use crate::error::Error;
-use crate::http::{self, Arriving, Ask, Failure, Http};
+use crate::http::{self, Arriving, Ask, Failure, Http, Patience};
 
 /// So often a connection may break without a byte in between.
 const ATTEMPTS: usize = 3;
@@ -26,13 +27,16 @@ pub struct Reader {
     /// The answer whose next bytes are those at the position, behind those of `piece`.
     arriving: Option<Arriving>,
     piece: Bytes,
+    /// For all connections together.
+    patience: Patience,
 }
 
 impl Reader {
     pub(super) fn open(http: Arc<Http>, ask: Ask) -> Result<Self, Error> {
         let arriving = http.begin(&ask).map_err(of_read)?;
         let len = arriving.len().ok_or_else(no_sense)?;
-        Ok(Self { http, ask, len, position: 0, arriving: Some(arriving), piece: Bytes::new() })
+        let patience = http.patience();
+        Ok(Self { http, ask, len, position: 0, arriving: Some(arriving), piece: Bytes::new(), patience })
     }
 
     /// The length of the data in bytes, proved by the server.
@@ -75,10 +79,15 @@ impl Read for Reader {
         }
         let mut attempts = 1;
         while self.piece.is_empty() {
-            match self.next_piece() {
+            self.patience.check().map_err(of_read)?;
+            let begun = Instant::now();
+            let piece = self.next_piece();
+            self.patience.spend(begun.elapsed());
+            match piece {
                 Err(Failure::Lost(_)) if attempts < ATTEMPTS => attempts += 1,
                 piece => self.piece = piece.map_err(of_read)?,
             }
+            self.patience.earn(self.piece.len());
         }
         let len = self.piece.len().min(buffer.len());
         self.piece.copy_to_slice(buffer.get_mut(..len).unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Connections to one place: TLS 1.3, loopback or a Unix socket.
 
 use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,12 +11,16 @@ use std::time::Duration;
 use hyper::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+
+use super::failure::full_message;
+use super::tls::Tls;
+use crate::threads;
 
 /// Where to connect to.
 #[derive(Clone)]
@@ -24,7 +29,7 @@ pub(super) enum Place {
         host: String,
         port: u16,
         name: ServerName<'static>,
-        config: Arc<ClientConfig>,
+        tls: Arc<Tls>,
     },
     /// A name or an address, which must be this machine's.
     Loopback(String, u16),
@@ -43,22 +48,20 @@ impl Connection for Box<dyn Stream> {
 impl Place {
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         match self {
-            Self::Tls { host, port, name, config } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            Self::Tls { host, port, name, tls } => {
+                let connector =
+                    TlsConnector::from(tls.config().map_err(|error| io::Error::other(full_message(&error)))?);
+                let stream = TcpStream::connect(&*addresses(host, *port).await?).await?;
                 stream.set_nodelay(true)?;
-                let connector = TlsConnector::from(Arc::clone(config));
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))
             }
             Self::Loopback(host, port) => {
-                let addresses = tokio::net::lookup_host((host.as_str(), *port)).await?;
-                let mut outcome = Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no loopback address"));
-                for address in addresses.filter(|address| address.ip().to_canonical().is_loopback()) {
-                    outcome = TcpStream::connect(address).await;
-                    if outcome.is_ok() {
-                        break;
-                    }
+                let mut addresses = addresses(host, *port).await?;
+                addresses.retain(|address| address.ip().to_canonical().is_loopback());
+                if addresses.is_empty() {
+                    return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no loopback address"));
                 }
-                let stream = outcome?;
+                let stream = TcpStream::connect(&*addresses).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream))
             }
@@ -68,6 +71,21 @@ impl Place {
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
+}
+
+/// What a name or an address stands for. Names are looked up by a thread of their own: tokio would panic where the system has
+/// none to give.
+async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (outbox, found) = oneshot::channel();
+    let host = host.to_owned();
+    threads::spawn("strongroom-dns", move || {
+        let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        let _ = outbox.send(addresses); // where nobody waits any more, it came too late
+    })?;
+    found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks up names has ended")))
 }
 
 /// Connects, whatever the address of the request says.

@@ -1,26 +1,21 @@
 //! Where a service is, how it is known to be the right one, and what is shown to it.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Uri;
 use hyper::header::HeaderValue;
-use rustls::crypto::aws_lc_rs as tls_provider;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, version};
 use zeroize::Zeroizing;
 
+use super::address::{self, Address, without_brackets};
 use super::connector::Place;
+use super::tls::{Files, Tls};
+use super::token;
+use crate::secret_kind;
 
-/// More than this is no token, and need not be read.
-const TOKEN_LEN: usize = 4096;
 /// How long a call may take, unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A moment that is centuries away cannot be told.
@@ -44,16 +39,8 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Endpoint {
     address: Address,
     token: Option<Token>,
-    authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    files: Files,
     timeout: Duration,
-}
-
-#[derive(Clone)]
-enum Address {
-    Https { host: String, port: u16, name: ServerName<'static> },
-    Loopback { host: String, port: u16 },
-    Unix(PathBuf),
 }
 
 #[derive(Clone)]
@@ -69,15 +56,27 @@ pub enum InvalidEndpoint {
     /// A text is no address of a service.
     #[error("an endpoint is https://HOST:PORT, http://LOOPBACK:PORT or unix:/path/of/a/socket, and nothing behind it")]
     Url,
+    /// A port that is no number, or none of TCP's.
+    #[error("the port of an endpoint is a number from 1 to 65535")]
+    Port,
+    /// A path that no Unix socket can have.
+    #[error("the path of a Unix socket has less than 108 bytes, and no NUL byte: choose a shorter one")]
+    SocketPath,
     /// Plain HTTP is for this machine alone.
     #[error("http:// is for loopback addresses alone: give https://, or a Unix socket")]
     NeedsTls,
     /// Certificates are for TLS alone.
-    #[error("authorities and client certificates are for https:// alone")]
+    #[error("authorities, revocations and client certificates are for https:// alone")]
     NoTls,
-    /// A text is no token.
-    #[error("a token is one line of visible characters")]
-    Token,
+    /// A text is no token. It was not sent.
+    #[error("the text is not a token{}: a token starts with \"srt1\"", secret_kind::but(*found))]
+    Token {
+        /// What it is, where that is known, such as "an index key".
+        found: Option<&'static str>,
+    },
+    /// A token's checksum does not match. It was not sent.
+    #[error("the token has a typo or is cut short: its checksum does not match")]
+    TokenTypo,
     /// A file cannot be read.
     #[error("cannot read the file of the {what}")]
     File {
@@ -86,8 +85,11 @@ pub enum InvalidEndpoint {
         /// Why.
         source: io::Error,
     },
-    /// Certificates and keys that do not go together, or are none.
-    #[error("the certificates or the key cannot be used")]
+    /// The system starts no thread for the connections.
+    #[error("cannot start a thread for the connections: the system has no memory or no place for one more")]
+    Thread(#[source] io::Error),
+    /// Certificates, keys and revocations that do not go together, or are none.
+    #[error("the certificates, the key or the revocations cannot be used")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -96,25 +98,28 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::NeedsTls`].
+    /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`], [`InvalidEndpoint::NeedsTls`].
     pub fn new(url: &str) -> Result<Self, InvalidEndpoint> {
         let address = Address::parse(url)?;
-        Ok(Self { address, token: None, authorities: None, client_certificate: None, timeout: TIMEOUT })
+        Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
-    /// Whether a text is meant as an address of a service, and not as a path.
+    /// Whether a text is meant as an address of a service, and not as a path: whether it starts with `https:`, `http:` or
+    /// `unix:`.
     #[must_use]
     pub fn is_url(text: &str) -> bool {
-        ["https://", "http://", "unix:"].iter().any(|scheme| text.starts_with(scheme))
+        address::is_url(text)
     }
 
-    /// Shows this token, `srt1...`, with each request.
+    /// Shows this token, `srt1...`, with each request. Another text, such as a key, is an error when the endpoint is opened,
+    /// and is not sent.
     pub fn token(mut self, token: impl Into<Zeroizing<String>>) -> Self {
         self.token = Some(Token::Given(Arc::new(token.into())));
         self
     }
 
-    /// Shows the token that is in this file, on a line. It is read when the endpoint is opened.
+    /// Shows the token in this file, as by [`token`](Self::token). White space around it and a byte order mark are left out.
+    /// The file is read when the endpoint is opened.
     pub fn token_file(mut self, path: impl AsRef<Path>) -> Self {
         self.token = Some(Token::File(path.as_ref().to_path_buf()));
         self
@@ -122,20 +127,31 @@ impl Endpoint {
 
     /// Trusts the authorities in this file, in PEM, and no others.
     pub fn authorities(mut self, path: impl AsRef<Path>) -> Self {
-        self.authorities = Some(path.as_ref().to_path_buf());
+        self.files.authorities = Some(path.as_ref().to_path_buf());
         self
     }
 
     /// Shows a certificate: that in the first file, and those between it and the authority; its private key is in the
     /// second. Both are in PEM.
     pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.client_certificate = Some((certificate.as_ref().to_path_buf(), key.as_ref().to_path_buf()));
+        self.files.client_certificate = Some((certificate.as_ref().to_path_buf(), key.as_ref().to_path_buf()));
+        self
+    }
+
+    /// Refuses certificates of the service that this file revokes. It has certificate revocation lists (CRL) in PEM, one of
+    /// each authority in the service's chain: a certificate of which no list tells is refused, and so is one whose list is
+    /// past its next update.
+    ///
+    /// The file is read when the endpoint is opened, and again before a new connection once it has changed. If it cannot be
+    /// used then, the connection fails. Connections that are there go on.
+    pub fn revocations(mut self, path: impl AsRef<Path>) -> Self {
+        self.files.revocations = Some(path.as_ref().to_path_buf());
         self
     }
 
     /// How long a call may take with all its repetitions until its answer begins, and how long an answer or a request that
     /// is long may stand still: 30 seconds unless said otherwise, a day at most. A third of it is for a service that cannot be
-    /// reached, and for one attempt; none begins in the last sixth.
+    /// reached, and for one attempt; none begins in the last sixth. The answer itself may take one second more for each KiB.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
@@ -155,121 +171,28 @@ impl Endpoint {
     }
 
     pub(super) fn place(&self) -> Result<Place, InvalidEndpoint> {
-        let Address::Https { host, port, name } = &self.address else {
-            if self.authorities.is_some() || self.client_certificate.is_some() {
-                return Err(InvalidEndpoint::NoTls);
-            }
-            return Ok(match &self.address {
-                Address::Unix(path) => Place::Unix(path.clone()),
-                Address::Https { host, port, .. } | Address::Loopback { host, port } => {
-                    Place::Loopback(without_brackets(host), *port)
-                }
-            });
-        };
-        Ok(Place::Tls { host: without_brackets(host), port: *port, name: name.clone(), config: self.tls()?.into() })
+        if !matches!(self.address, Address::Https { .. }) && self.files != Files::default() {
+            return Err(InvalidEndpoint::NoTls);
+        }
+        Ok(match &self.address {
+            Address::Https { host, port, name } => Place::Tls {
+                host: without_brackets(host),
+                port: *port,
+                name: name.clone(),
+                tls: Arc::new(Tls::open(&self.files)?),
+            },
+            Address::Loopback { host, port } => Place::Loopback(without_brackets(host), *port),
+            Address::Unix(path) => Place::Unix(path.clone()),
+        })
     }
 
-    /// `Authorization: Bearer ...`, wiped when nobody has it any more.
+    /// `Authorization: Bearer ...`.
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, InvalidEndpoint> {
-        let mut line = Zeroizing::new(Vec::with_capacity("Bearer ".len() + TOKEN_LEN));
-        line.extend_from_slice(b"Bearer ");
         match &self.token {
-            None => return Ok(None),
-            Some(Token::Given(token)) => line.extend_from_slice(token.as_bytes()),
-            Some(Token::File(path)) => {
-                let file = |source| InvalidEndpoint::File { what: "token", source };
-                let file = io::Read::take(fs::File::open(path).map_err(file)?, TOKEN_LEN as u64);
-                io::Read::read_to_end(&mut { file }, &mut line)
-                    .map_err(|source| InvalidEndpoint::File { what: "token", source })?;
-            }
+            None => Ok(None),
+            Some(Token::Given(text)) => token::authorization(text).map(Some),
+            Some(Token::File(path)) => token::authorization(&token::read(path)?).map(Some),
         }
-        let len = line.trim_ascii_end().len();
-        line.truncate(len);
-        let token = line.get("Bearer ".len()..).unwrap_or_default();
-        if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-            return Err(InvalidEndpoint::Token);
-        }
-        let line = Bytes::from_owner(line);
-        let mut value = HeaderValue::from_maybe_shared(line).map_err(|_| InvalidEndpoint::Token)?;
-        value.set_sensitive(true);
-        Ok(Some(value))
-    }
-
-    fn tls(&self) -> Result<ClientConfig, InvalidEndpoint> {
-        let unusable = |error: rustls::Error| InvalidEndpoint::Tls(error.into());
-        let mut roots = RootCertStore::empty();
-        match &self.authorities {
-            Some(path) => {
-                for certificate in certificates(path, "authorities")? {
-                    roots.add(certificate).map_err(unusable)?;
-                }
-            }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
-        let provider = Arc::new(tls_provider::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(unusable)?;
-        let builder = builder.with_root_certificates(roots);
-        let mut config = match &self.client_certificate {
-            Some((certificate, key)) => {
-                let chain = certificates(certificate, "client certificate")?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("client certificate's key"))?;
-                builder.with_client_auth_cert(chain, key).map_err(unusable)?
-            }
-            None => builder.with_no_client_auth(),
-        };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(config)
-    }
-}
-
-impl Address {
-    fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
-        if let Some(path) = url.strip_prefix("unix:") {
-            return if path.is_empty() { Err(InvalidEndpoint::Url) } else { Ok(Self::Unix(path.into())) };
-        }
-        let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
-        let authority = uri.authority().ok_or(InvalidEndpoint::Url)?;
-        if authority.as_str().contains('@') || uri.path() != "/" || uri.query().is_some() || url.contains('#') {
-            return Err(InvalidEndpoint::Url);
-        }
-        let host = authority.host().to_owned();
-        match uri.scheme_str() {
-            Some("https") => {
-                let name = ServerName::try_from(without_brackets(&host)).map_err(|_| InvalidEndpoint::Url)?;
-                Ok(Self::Https { host, port: authority.port_u16().unwrap_or(443), name })
-            }
-            Some("http") => {
-                let address = without_brackets(&host).parse::<std::net::IpAddr>();
-                // What `localhost` is, is looked at when it is connected to.
-                let is_here = address.map_or(host == "localhost", |address| address.to_canonical().is_loopback());
-                if !is_here {
-                    return Err(InvalidEndpoint::NeedsTls);
-                }
-                Ok(Self::Loopback { host, port: authority.port_u16().unwrap_or(80) })
-            }
-            _ => Err(InvalidEndpoint::Url),
-        }
-    }
-}
-
-/// An IPv6 address, which stands in brackets in a URL.
-fn without_brackets(host: &str) -> String {
-    host.trim_matches(['[', ']']).to_owned()
-}
-
-fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, InvalidEndpoint> {
-    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable(what))?;
-    certificates.collect::<Result<_, _>>().map_err(unreadable(what))
-}
-
-/// The error itself is not told: it can have a line of the file, which may be a key's.
-fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
-    move |error| match error {
-        pem::Error::Io(source) => InvalidEndpoint::File { what, source },
-        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not in PEM, or has nothing of the kind").into()),
     }
 }
 
@@ -302,68 +225,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_here_or_behind_tls() {
-        for url in [
-            "http://127.0.0.1:8420",
-            "http://127.9.9.9:1",
-            "http://[::1]:8420",
-            "http://localhost:8420",
-            "https://storage.example:8421",
-            "https://192.0.2.1:8421",
-            "https://[2001:db8::1]:8421",
-            "unix:/run/strongroom.sock",
-        ] {
-            assert_eq!(Endpoint::new(url).unwrap().to_string(), url);
-        }
-        assert_eq!(Endpoint::new("https://a.example/").unwrap().to_string(), "https://a.example:443");
-        for url in ["http://192.0.2.1:8420", "http://localhost.example:8420", "http://0.0.0.0:1", "http://[::]:1"] {
-            assert!(matches!(Endpoint::new(url), Err(InvalidEndpoint::NeedsTls)), "{url}");
-        }
-        for url in [
-            "",
-            "unix:",
-            "records.db",
-            "ftp://a.example",
-            "https://",
-            "https://user:pass@a.example",
-            "https://a.example/prefix",
-            "https://a.example/?q",
-            "https://a.example/#f",
-            "https://a b",
-            "https://:443",
-        ] {
-            assert!(matches!(Endpoint::new(url), Err(InvalidEndpoint::Url)), "{url}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_a_line() {
-        let token = |text: &str| {
-            let endpoint = Endpoint::new("unix:/s").unwrap().token(text.to_owned());
-            endpoint.authorization().map(|value| value.unwrap().to_str().unwrap().to_owned())
-        };
-        assert_eq!(token("srt1abc").unwrap(), "Bearer srt1abc");
-        assert_eq!(token("srt1abc\n").unwrap(), "Bearer srt1abc");
-        for wrong in ["", "\n", "a b", "a\nb", "\u{e4}"] {
-            assert!(matches!(token(wrong), Err(InvalidEndpoint::Token)), "{wrong}");
-        }
+    fn a_token_is_given_or_in_a_file() {
         let endpoint = Endpoint::new("unix:/s").unwrap();
         assert!(endpoint.authorization().unwrap().is_none());
-        let missing = endpoint.token_file("/nowhere/at/all").authorization();
+        let missing = endpoint.clone().token_file("/nowhere/at/all").authorization();
         assert!(matches!(missing, Err(InvalidEndpoint::File { what: "token", .. })));
+        let key = "srx1qqqqqqqqqq".to_owned();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, &key).unwrap();
+        for wrong in [endpoint.clone().token(key), endpoint.token_file(&file)] {
+            let refused = wrong.authorization();
+            assert!(matches!(refused, Err(InvalidEndpoint::Token { found: Some("an index key") })), "{refused:?}");
+        }
     }
 
     #[test]
     fn no_secret_is_shown() {
         let endpoint = Endpoint::new("unix:/s").unwrap().token("srt1secret".to_owned());
         assert_eq!(format!("{endpoint:?} {endpoint}"), "Endpoint(unix:/s) unix:/s");
-        assert_eq!(format!("{:?}", endpoint.authorization().unwrap().unwrap()), "Sensitive");
     }
 
     #[test]
     fn certificates_are_for_tls() {
-        let endpoint = Endpoint::new("http://127.0.0.1:1").unwrap().authorities("/ca.pem");
-        assert!(matches!(endpoint.place(), Err(InvalidEndpoint::NoTls)));
+        let plain = Endpoint::new("http://127.0.0.1:1").unwrap();
+        for endpoint in [plain.clone().authorities("/ca.pem"), plain.revocations("/crl.pem")] {
+            assert!(matches!(endpoint.place(), Err(InvalidEndpoint::NoTls)));
+        }
         let endpoint = Endpoint::new("https://127.0.0.1:1").unwrap().authorities("/nowhere/ca.pem");
         assert!(matches!(endpoint.place(), Err(InvalidEndpoint::File { what: "authorities", .. })));
     }

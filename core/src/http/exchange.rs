@@ -1,6 +1,8 @@
-//! One request and its answer, in whole or piece by piece. Nothing here waits for ever: who sends or receives no byte for
-//! a while is given up.
+//! One request and its answer, in whole or piece by piece. Nothing here waits for ever: a peer that sends or receives no
+//! byte for a while, or all too few, is given up. Nothing takes more memory than was asked for, nor much more than has
+//! arrived.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -9,18 +11,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use zeroize::Zeroizing;
 
 use super::connector::Connector;
-use super::{Failure, Problem, root};
+use super::failure::root;
+use super::{Failure, Problem};
 
 /// What is handed to a connection at once.
 const FRAME_LEN: usize = 64 << 10;
+/// The most bytes of an answer that is not data.
+const MOST_BYTES: u64 = 64 << 10;
+/// The longest answer for which memory is asked on the word of a service, before its bytes are there.
+const MOST_UNPROVED: usize = 16 << 20;
+/// The slowest answer that is waited for. Services demand as much of uploads.
+const BYTES_PER_SECOND: u64 = 1 << 10;
 
 /// What is asked for, to be said more than once if need be.
 #[derive(Clone)]
@@ -35,7 +45,7 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: 1 << 20 }
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: MOST_BYTES }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -69,6 +79,38 @@ pub(crate) struct Arriving {
     pub(crate) headers: HeaderMap,
     body: Incoming,
     clock: Clock,
+    patience: Patience,
+}
+
+/// How much longer a service is waited for: each byte that it sends adds to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience(Duration);
+
+impl Patience {
+    pub(crate) fn new(time: Duration) -> Self {
+        Self(time)
+    }
+
+    /// What `future` gives, unless it takes too long.
+    async fn watch<T>(&mut self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let begun = Instant::now();
+        let outcome = timeout(self.0, future).await;
+        self.spend(begun.elapsed());
+        outcome.unwrap_or_else(|_| Err(Failure::too_late()))
+    }
+
+    pub(crate) fn spend(&mut self, waited: Duration) {
+        self.0 = self.0.saturating_sub(waited);
+    }
+
+    pub(crate) fn earn(&mut self, bytes: usize) {
+        let micros = (bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SECOND;
+        self.0 = self.0.saturating_add(Duration::from_micros(micros));
+    }
+
+    pub(crate) fn check(self) -> Result<(), Failure> {
+        if self.0.is_zero() { Err(Failure::too_late()) } else { Ok(()) }
+    }
 }
 
 /// When something last happened; none while it is the caller who is waited for.
@@ -178,6 +220,7 @@ pub(super) async fn send(
     client: Client<Connector, Outgoing>,
     mut request: Request<Outgoing>,
     clock: Clock,
+    patience: Patience,
 ) -> Result<Arriving, Failure> {
     let connection = capture_connection(&mut request);
     let answer =
@@ -188,7 +231,10 @@ pub(super) async fn send(
     let answer = answer.map_err(Failure::of_client)?;
     clock.tick();
     let (head, body) = answer.into_parts();
-    Ok(Arriving { status: head.status, headers: head.headers, body, clock })
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Failure::NoSense); // none was asked for, and the bytes would be taken for the data
+    }
+    Ok(Arriving { status: head.status, headers: head.headers, body, clock, patience })
 }
 
 impl Arriving {
@@ -201,9 +247,10 @@ impl Arriving {
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             self.clock.tick();
-            match self.clock.watch(self.body.frame()).await? {
+            match self.patience.watch(self.clock.watch(self.body.frame())).await? {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
+                        self.patience.earn(data.len());
                         return Ok(Some(data));
                     }
                 }
@@ -213,7 +260,7 @@ impl Arriving {
         }
     }
 
-    /// The whole answer. Its bytes are in one buffer, and no copy of them is left elsewhere.
+    /// The whole answer, of at most so many bytes. No copy of them is left elsewhere.
     pub(super) async fn all(mut self, most: u64) -> Result<Answer, Failure> {
         if !self.status.is_success() {
             return Ok(self.refusal().await);
@@ -221,15 +268,20 @@ impl Arriving {
         // That of a `HEAD` has a length, and no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
         let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Failure::TooLarge)?;
-        let mut body = Vec::new();
-        body.try_reserve_exact(len).map_err(|_| Failure::TooLarge)?;
+        let mut body = Zeroizing::new(Vec::new());
+        make_room(&mut body, len.min(MOST_UNPROVED))?;
         while let Some(data) = self.next().await? {
-            if data.len() > len - body.len() {
+            let filled = body.len() + data.len();
+            if filled > len {
                 return Err(Failure::TooLarge); // it had no length, or another
+            }
+            if filled > body.capacity() {
+                let double = body.capacity().saturating_mul(2).max(filled);
+                make_room(&mut body, double.min(len))?;
             }
             body.extend_from_slice(&data);
         }
-        Ok(Answer { status: self.status, headers: self.headers, body })
+        Ok(Answer { status: self.status, headers: self.headers, body: mem::take(&mut *body) })
     }
 
     /// What the service says of a refusal, or what stands before it, in whatever form; where that is long or cut off, the
@@ -245,4 +297,13 @@ impl Arriving {
         }
         Answer { status: self.status, headers: self.headers, body }
     }
+}
+
+/// Moves what is in `body` to where there is room for so many bytes. What it leaves is wiped.
+fn make_room(body: &mut Zeroizing<Vec<u8>>, capacity: usize) -> Result<(), Failure> {
+    let mut larger = Zeroizing::new(Vec::new());
+    larger.try_reserve_exact(capacity).map_err(|_| Failure::TooLarge)?;
+    larger.extend_from_slice(body);
+    *body = larger;
+    Ok(())
 }

@@ -1,14 +1,17 @@
 //! Calls of the two services over HTTP (`docs/HTTP.md`): connections that are kept, deadlines on all, and repetition where
 //! it does no harm.
 
+mod address;
 mod connector;
 mod endpoint;
 mod exchange;
+mod failure;
 mod problem;
 mod runtime;
+mod tls;
+mod token;
 
 use std::fmt;
-use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, RANGE};
 use hyper::{Request, StatusCode, Uri};
-use hyper_util::client::legacy::{self, Client};
+use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,7 +29,8 @@ use exchange::{Clock, Outgoing, send};
 use runtime::Runtime;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub(crate) use exchange::{Answer, Arriving, Ask};
+pub(crate) use exchange::{Answer, Arriving, Ask, Patience};
+pub(crate) use failure::{Failure, TooLate};
 pub(crate) use problem::Problem;
 
 use crate::interrupt;
@@ -45,136 +49,6 @@ const ATTEMPTS: u32 = 3;
 /// Types of bodies.
 pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-type Source = Box<dyn std::error::Error + Send + Sync>;
-
-/// Why a call has no answer, or not the one that was asked for.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The service says so.
-    Problem(Problem),
-    /// The service was not reached: nothing was done.
-    NotSent(Source),
-    /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
-    Untrusted(Source),
-    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry will
-    /// not help.
-    Denied(Source),
-    /// The service may have been reached, and what it did is not known.
-    Lost(Source),
-    /// The answer is more than was asked for, or does not fit in memory.
-    TooLarge,
-    /// The answer makes no sense.
-    NoSense,
-    Forked,
-    Closed,
-}
-
-/// Inside [`Failure::Lost`].
-#[derive(Debug, thiserror::Error)]
-#[error("the service did not answer in time")]
-pub(crate) struct TooLate;
-
-/// Inside [`Failure::NotSent`].
-#[derive(Debug, thiserror::Error)]
-#[error("the service cannot be reached: {0}")]
-struct Unreachable(String);
-
-/// Inside [`Failure::Denied`].
-#[derive(Debug, thiserror::Error)]
-#[error("the service refuses the client's certificate: {0}")]
-struct Refused(String);
-
-/// Inside [`Failure::Lost`].
-#[derive(Debug, thiserror::Error)]
-#[error("the connection to the service broke: {0}")]
-struct Broken(String);
-
-fn causes<'e>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
-/// What is at the bottom of an error of hyper's.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-fn io_causes<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'e io::Error> {
-    causes(error).filter_map(|error| error.downcast_ref())
-}
-
-/// Whether TLS failed, which it will do again.
-fn is_untrusted(error: &(dyn std::error::Error + 'static)) -> bool {
-    io_causes(error).any(|error| error.kind() == io::ErrorKind::InvalidData)
-}
-
-/// Whether the service refused the client's certificate, or that there is none. In TLS 1.3 the client hears of it when it
-/// has sent its request already, of which the service reads nothing then.
-fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
-    use rustls::AlertDescription::*;
-    io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {
-        rustls::Error::AlertReceived(alert) => matches!(
-            alert,
-            AccessDenied
-                | BadCertificate
-                | CertificateExpired
-                | CertificateRequired
-                | CertificateRevoked
-                | CertificateUnknown
-                | DecryptError
-                | UnknownCA
-                | UnsupportedCertificate
-        ),
-        _ => false,
-    })
-}
-
-impl Failure {
-    fn too_late() -> Self {
-        Self::Lost(TooLate.into())
-    }
-
-    fn of_client(error: legacy::Error) -> Self {
-        let cause = root(&error);
-        if is_refused(&error) {
-            return Self::Denied(Refused(cause).into());
-        }
-        if !error.is_connect() {
-            return Self::broken(cause);
-        }
-        let source = Unreachable(cause).into();
-        if is_untrusted(&error) {
-            Self::Untrusted(source)
-        } else if io_causes(&error).any(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-            Self::Denied(source) // the mode of a Unix socket, or a firewall
-        } else {
-            Self::NotSent(source)
-        }
-    }
-
-    fn broken(cause: String) -> Self {
-        Self::Lost(Broken(cause).into())
-    }
-
-    /// What it means where an attempt was lost before: that nothing was done now says nothing of then.
-    fn after_lost(self) -> Self {
-        match self {
-            Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
-            Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
-            other => other,
-        }
-    }
-
-    /// What it means where the request was not sent to its end: a service does nothing before that.
-    fn before_end(self) -> Self {
-        match self {
-            Self::Lost(source) => Self::NotSent(source),
-            other => other,
-        }
-    }
-}
 
 /// Whether a call may be repeated where it is not known whether the service has done it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -210,12 +84,11 @@ impl Http {
             builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);
             builder.build(connector.clone())
         };
-        let thread = |source| InvalidEndpoint::File { what: "threads", source };
         Ok(Self {
             authorization: endpoint.authorization()?,
             connections: Some(Connections { kept: build(KEPT), once: build(0) }),
             closed: AtomicBool::new(false),
-            runtime: Runtime::start().map_err(thread)?,
+            runtime: Runtime::start().map_err(InvalidEndpoint::Thread)?,
             endpoint: endpoint.clone(),
         })
     }
@@ -250,16 +123,21 @@ impl Http {
 
     fn call(&self, ask: &Ask, repeat: Repeat, end: Instant) -> (Result<Answer, Failure>, bool) {
         self.repeated(repeat, end, || {
-            let (arriving, most) = (self.attempt(ask, end)?, ask.most);
+            let (arriving, most) = (self.attempt(ask, end, None)?, ask.most);
             self.runtime.wait(async move { refused(arriving.await?.all(most).await?) })
         })
+    }
+
+    /// How long an answer that is taken piece by piece is waited for in all.
+    pub(crate) fn patience(&self) -> Patience {
+        Patience::new(self.endpoint.time())
     }
 
     /// As [`read`](Self::read), for an answer that is taken piece by piece by [`next`](Self::next).
     pub(crate) fn begin(&self, ask: &Ask) -> Result<Arriving, Failure> {
         let end = self.end();
         let (outcome, _) = self.repeated(Repeat::Always, end, || {
-            let arriving = self.attempt(ask, end)?;
+            let arriving = self.attempt(ask, end, Some(self.patience()))?;
             self.runtime.wait(async move {
                 let arriving = arriving.await?;
                 if arriving.status.is_success() {
@@ -287,7 +165,7 @@ impl Http {
         let (outbox, answer) = oneshot::channel();
         let clock = Clock::new(self.endpoint.time());
         let request = self.request(ask, Outgoing::Pieces(inbox, clock.clone()))?;
-        let exchange = send(self.connections()?.once.clone(), request, clock.clone());
+        let exchange = send(self.connections()?.once.clone(), request, clock.clone(), self.patience());
         let most = ask.most;
         self.runtime.spawn(async move {
             let answer = async { refused(exchange.await?.all(most).await?) };
@@ -312,16 +190,17 @@ impl Http {
         })
     }
 
-    /// A future that sends the request once.
+    /// A future that sends the request once. Without a `patience` of its own, the answer is waited for until the end.
     fn attempt(
         &self,
         ask: &Ask,
         end: Instant,
+        patience: Option<Patience>,
     ) -> Result<impl Future<Output = Result<Arriving, Failure>> + Send + use<>, Failure> {
         let left = end.saturating_duration_since(Instant::now());
         let clock = Clock::new(left.min(self.endpoint.time() / ATTEMPTS));
         let request = self.request(ask, Outgoing::Whole(ask.body.clone(), clock.clone()))?;
-        Ok(send(self.connections()?.kept.clone(), request, clock))
+        Ok(send(self.connections()?.kept.clone(), request, clock, patience.unwrap_or(Patience::new(left))))
     }
 
     fn connections(&self) -> Result<&Connections, Failure> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::ManuallyDrop;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 use super::{Failure, TooLate};
 use crate::interrupt;
 use crate::relay::relay;
+use crate::threads;
 
 pub(super) struct Runtime {
     handle: Option<Handle>,
@@ -35,7 +36,7 @@ impl Runtime {
                 let _ = outbox.send(Err(error));
             }
         };
-        let thread = thread::Builder::new().name("strongroom-http".into()).spawn(work)?;
+        let thread = threads::spawn("strongroom-http", work)?;
         let handle = built.receive().unwrap_or_else(|| Err(io::Error::other("the thread for HTTP has ended")))?;
         Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), process: std::process::id() })
     }

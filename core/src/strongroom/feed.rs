@@ -2,12 +2,13 @@
 //! the other writes.
 
 use std::mem::ManuallyDrop;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crate::error::Error;
 use crate::interrupt::{self, Cancellation};
 use crate::relay::{Receiver, Sender, relay};
 use crate::storage::Upload;
+use crate::threads;
 
 /// From so many bytes on, a thread writes.
 const LONG: u64 = 1 << 20;
@@ -74,7 +75,7 @@ impl Feed {
         let cancellation = Cancellation::default();
         let cancelled = cancellation.clone();
         let work = move || cancelled.run(work);
-        let Ok(thread) = thread::Builder::new().name("strongroom-write".into()).spawn(work) else {
+        let Ok(thread) = threads::spawn("strongroom-write", work) else {
             return Self::Direct { upload, fed: 0 };
         };
         let _ = hand_over.send(upload); // there is room for it

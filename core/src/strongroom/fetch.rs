@@ -4,7 +4,7 @@
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
@@ -13,6 +13,7 @@ use crate::locator::Locator;
 use crate::record::HEADER_LEN;
 use crate::relay::{Receiver, Sender, relay};
 use crate::storage::{self, Head, Storage};
+use crate::threads;
 
 /// The most chunks that are fetched at once.
 const FETCH_MOST: u64 = 64;
@@ -160,7 +161,7 @@ impl Ahead {
         let cancellation = Cancellation::default();
         let cancelled = cancellation.clone();
         let work = move || cancelled.run(work);
-        let thread = thread::Builder::new().name("strongroom-read".into()).spawn(work).ok()?;
+        let thread = threads::spawn("strongroom-read", work).ok()?;
         Some(Self {
             requests: Some(requests),
             pieces: Some(pieces),

@@ -35,8 +35,8 @@ use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
 const LONG: u64 = cores::WORTH_SHARING as u64;
 /// The longest data for which memory is asked on the word of a storage, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
-/// How many versions of a record are tried to be read, where each is replaced meanwhile.
-const VERSIONS: usize = 5;
+/// How often a record is begun to be read that is replaced each time meanwhile.
+const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
 const KEY_SCHEDULE_COST: usize = 8 << 10;
 /// The only namespace there is so far.
@@ -141,12 +141,13 @@ impl Strongroom {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::WrongKey`], also where the record's first 68 bytes were altered;
-    /// [`Error::Corrupt`] where anything else of it was; [`Error::Conflict`] where a long record was replaced again and
-    /// again meanwhile; [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of the storage.
+    /// [`Error::Corrupt`] where anything else of it was; [`Error::Conflict`] where a long record is replaced again and again
+    /// while it is read; [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of the storage.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.open_version(id.as_ref(), key, |version| match version {
-            Version::Whole(record, sealed) => record.open(key, &sealed),
-            Version::Parts(mut reader) => reader.retrieve(),
+        let record = self.record(id.as_ref())?;
+        self.of_one_version(&record, |found| match found {
+            Fetched::Record(sealed) => record.open(key, &sealed),
+            Fetched::Long(info) => reader(&self.storage, &record, key, info)?.retrieve(),
         })
     }
 
@@ -158,9 +159,10 @@ impl Strongroom {
     /// As [`retrieve`](Self::retrieve), and [`Error::TooLarge`] where the data does not fit in `buffer`:
     /// [`RecordReader::len`] tells its length. No plaintext is in `buffer` then.
     pub fn retrieve_into(&self, id: impl AsRef<[u8]>, key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.open_version(id.as_ref(), key, |version| match version {
-            Version::Whole(record, sealed) => record.open_into(key, &sealed, buffer),
-            Version::Parts(mut reader) => reader.retrieve_into(buffer),
+        let record = self.record(id.as_ref())?;
+        self.of_one_version(&record, |found| match found {
+            Fetched::Record(sealed) => record.open_into(key, &sealed, buffer),
+            Fetched::Long(info) => reader(&self.storage, &record, key, info)?.retrieve_into(buffer),
         })
     }
 
@@ -463,25 +465,19 @@ impl Strongroom {
         Ok(Record { id: id.into(), locator: self.locator_key.locator(NAMESPACE, id) })
     }
 
-    /// Opens one version of a record by `open`. A version that is replaced while its parts are read is left for the newer
-    /// one, a few times. Memory is asked for no more bytes than the storage gives.
-    fn open_version<T>(
+    /// What `open` makes of one version of a record. A long one that is replaced while its parts are read is begun again:
+    /// as a rule, the key does not open the new version, and that is the outcome.
+    fn of_one_version<T>(
         &self,
-        id: &[u8],
-        key: &RecordKey,
-        mut open: impl FnMut(Version<'_>) -> Result<T, Error>,
+        record: &Record<'_>,
+        mut open: impl FnMut(Fetched) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let record = self.record(id)?;
         let mut most = LONG;
-        for _ in 0..VERSIONS {
-            let outcome = match self.storage.get_up_to(&record.locator, most)?.ok_or(Error::NotFound)? {
-                Fetched::Record(sealed) => open(Version::Whole(&record, sealed)),
-                Fetched::Long(info) => open(Version::Parts(reader(&self.storage, &record, key, info)?)),
-            };
-            if !matches!(outcome, Err(Error::Conflict)) {
-                return outcome;
+        for _ in 0..ATTEMPTS {
+            match open(self.storage.get_up_to(&record.locator, most)?.ok_or(Error::NotFound)?) {
+                Err(Error::Conflict) => most = MOST_UNPROVED, // as much as possible at one moment
+                outcome => return outcome,
             }
-            most = MOST_UNPROVED; // as much as possible of one moment
         }
         Err(Error::Conflict)
     }
@@ -525,14 +521,6 @@ fn reader(storage: &Arc<dyn Storage>, record: &Record<'_>, key: &RecordKey, info
     let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
     let source = Source { storage: Arc::clone(storage), locator: record.locator, head: info.head };
     Ok(RecordReader::new(source, opener))
-}
-
-/// A version of a record, as the storage gave it.
-enum Version<'r> {
-    /// A short one: the record, and all of its bytes.
-    Whole(&'r Record<'r>, Vec<u8>),
-    /// A long one.
-    Parts(RecordReader),
 }
 
 /// An id and where its record lies.

@@ -1,6 +1,7 @@
 // Stores behind a storage service: the program that STRONGROOM_PROGRAM names serves, on a Unix socket and with TLS. The
 // certificates are in the folder that the first argument names.
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -146,6 +147,11 @@ static void what_is_refused(void) {
     CHECK(strstr(error.message, "token") != NULL);
     options.token_file = NULL;
     CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_open("unix:socket", &options, &store, &error));
+    // A key in the token's place is named, and not sent.
+    run("%s key new --index --key-out index.key", getenv("STRONGROOM_PROGRAM"));
+    options.token_file = "index.key";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:no-socket", &options, &store, &error));
+    CHECK(strstr(error.message, "not a token but an index key") != NULL && strstr(error.message, "srx1") == NULL);
     options.token_file = "no-file";
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
     CHECK(strstr(error.message, "token") != NULL);
@@ -178,17 +184,19 @@ static void what_is_refused(void) {
     options.authorities_file = "authority.pem";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:socket", &options, &store, &error));
     options = options_with("token");
-    const char *const urls[] = {"http://192.0.2.1:8421", "https://", "unix:", "https://127.0.0.1:1/path"};
+    const char *const urls[] = {"http://192.0.2.1:8421", "https://", "unix:", "https://127.0.0.1:1/path",
+                                "http://127.0.0.1:99999", "http://127.0.0.1:0", "https://127.0.0.1:"};
     for (size_t i = 0; i < COUNT(urls); i++)
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(urls[i], &options, &store, &error));
 
     // None of the options is for a database.
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         options = options_with(i == 0 ? "token" : NULL);
         options.authorities_file = i == 1 ? "authority.pem" : NULL;
         options.client_certificate_file = i == 2 ? "client.pem" : NULL;
         options.client_key_file = i == 3 ? "client.key" : NULL;
         options.timeout = i == 4;
+        options.revocations_file = i == 5 ? "authority.pem" : NULL;
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("local.db", &options, &store, &error));
     }
     CHECK(store == NULL && access("local.db", F_OK) != 0);
@@ -276,6 +284,58 @@ static void forked(const uint8_t *data) {
     free(buffer);
 }
 
+// The library's threads leave the host's signals to the host.
+static void signals_are_blocked(void) {
+    DIR *folder = opendir("/proc/self/task");
+    CHECK(folder != NULL);
+    int found = 0;
+    for (struct dirent *task; (task = readdir(folder)) != NULL;) {
+        char path[300], text[4096] = "";
+        snprintf(path, sizeof path, "/proc/self/task/%s/status", task->d_name);
+        FILE *file = fopen(path, "r");
+        if (file == NULL)
+            continue;
+        text[fread(text, 1, sizeof text - 1, file)] = 0;
+        fclose(file);
+        if (strncmp(text, "Name:\tstrongroom", strlen("Name:\tstrongroom")) != 0)
+            continue;
+        found++;
+        const char *mask = strstr(text, "SigBlk:\t");
+        CHECK(mask != NULL);
+        const unsigned long long blocked = strtoull(mask + strlen("SigBlk:\t"), NULL, 16);
+        const int signals[] = {SIGPIPE, SIGTERM, SIGINT, SIGCHLD, SIGALRM, SIGUSR1};
+        for (size_t i = 0; i < COUNT(signals); i++)
+            CHECK((blocked >> (signals[i] - 1) & 1) == 1);
+        CHECK((blocked >> (SIGSEGV - 1) & 1) == 0);
+    }
+    closedir(folder);
+    CHECK(found > 0);
+}
+
+// A service that dies amid a long write is an error, and no SIGPIPE for the host.
+static void service_dies(const char *program, strongroom_options options, const uint8_t *data) {
+    signal(SIGPIPE, SIG_DFL);
+    for (int i = 0; i < 4; i++) {
+        strongroom *store = NULL;
+        strongroom_writer *writer = NULL;
+        https[0] = 0;
+        const pid_t service = serve(program);
+        const strongroom_options plain = options_with("token");
+        CHECK_OK(strongroom_open(i % 2 == 0 ? "unix:socket" : https, i % 2 == 0 ? &plain : &options, &store, &error));
+        CHECK_OK(strongroom_create_record(store, "cut", 3, &writer, &error));
+        CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
+        signals_are_blocked();
+        CHECK(kill(service, SIGKILL) == 0);
+        CHECK(waitpid(service, NULL, 0) == service);
+        strongroom_status status = STRONGROOM_OK;
+        for (int n = 0; n < 100 && status == STRONGROOM_OK; n++)
+            status = strongroom_writer_write(writer, data, LEN, &error);
+        CHECK_STATUS(STRONGROOM_STORAGE, status);
+        strongroom_writer_free(writer);
+        close_store(store);
+    }
+}
+
 int main(int argc, char **argv) {
     const char *program = getenv("STRONGROOM_PROGRAM");
     CHECK(argc == 2 && program != NULL);
@@ -300,6 +360,7 @@ int main(int argc, char **argv) {
     CHECK(kill(service, SIGTERM) == 0);
     int status = 0;
     CHECK(waitpid(service, &status, 0) == service && status == 0);
+    service_dies(program, options, data);
     free(data);
     leave_folder();
     return 0;

@@ -39,6 +39,7 @@ def open(
     token_file: str | os.PathLike[str] | None = None,
     authorities: str | os.PathLike[str] | None = None,
     client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
 ) -> Strongroom:
     """Open the store at ``path``, and make it where there is none.
@@ -59,9 +60,13 @@ def open(
     :param token_file: A file with the token instead.
     :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
     :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
+    :param revocations: A file with certificate revocation lists in PEM, one of each authority in the service's chain.
+        What they revoke is refused, and so is a certificate of which none tells. It is read again before a new connection
+        once it has changed.
     :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
     :raises IndexKeyMissingError: The index key's file is not there.
     :raises IndexKeyMismatchError: The index key is another store's.
+    :raises AccessDeniedError: The service refuses the token or the client's certificate.
     :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
         an argument does not go with it.
     :raises CorruptRecordError: The database is damaged.

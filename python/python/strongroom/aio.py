@@ -67,6 +67,7 @@ async def open(
     token_file: str | os.PathLike[str] | None = None,
     authorities: str | os.PathLike[str] | None = None,
     client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
 ) -> Strongroom:
     """Open a store, as :func:`strongroom.open` does."""
@@ -82,6 +83,7 @@ async def open(
         token_file=token_file,
         authorities=authorities,
         client_certificate=client_certificate,
+        revocations=revocations,
         timeout=timeout,
     )
     return Strongroom(store)

@@ -20,15 +20,24 @@ use upload::RemoteUpload;
 
 /// The most lines of a page.
 const PAGE: usize = 1000;
+/// The most bytes of a line of a page.
+const LINE_BYTES: u64 = 512;
+/// The most bytes of [`Storage::get_many`]'s answer.
+const MOST_AT_ONCE: u64 = 64 << 20;
 /// The length that says that there is no record.
 const NONE: u64 = u64::MAX;
 
 /// Records in a storage service.
 ///
 /// A call that is not answered is repeated, until the endpoint's time is up, where its repetition does no harm; what is
-/// left unknown is [`Error::Indeterminate`]. [`create_many`](Storage::create_many) and [`get_many`](Storage::get_many) are
-/// bounded by what the service takes at once (64 MiB unless configured otherwise): more is [`Error::TooLarge`]. After a
+/// left unknown is [`Error::Indeterminate`]. [`create_many`](Storage::create_many) is bounded by what the service takes at
+/// once (64 MiB unless configured otherwise), [`get_many`](Storage::get_many) by 64 MiB: more is [`Error::TooLarge`]. After a
 /// fork it is for the parent alone.
+///
+/// The service is not trusted. No call takes more memory than the answer that it asks for can have: only
+/// [`get`](Storage::get) has no bound but the length that the service sends; [`get_up_to`](Storage::get_up_to) and
+/// [`read_at`](Storage::read_at) have the caller's. An answer that comes at less than 1 KiB a second, once the endpoint's time
+/// is up, is given up.
 #[derive(Debug)]
 pub struct RemoteStorage {
     http: Http,
@@ -205,8 +214,11 @@ impl Storage for RemoteStorage {
         };
         let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
         let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
-        let (_, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
-        if len == answer.body.len() as u64 {
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
+        if part != (0..len.min(most)) || answer.body.len() as u64 != part.end {
+            return Err(no_sense());
+        }
+        if len == part.end {
             return Ok(Some(Fetched::Record(answer.body)));
         }
         let head = Head::of(&answer.body).or_else(|| wire::head(&answer.headers)).ok_or_else(no_sense)?;
@@ -216,7 +228,7 @@ impl Storage for RemoteStorage {
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let body = locators.iter().flat_map(Locator::as_bytes).copied().collect();
         let ask = Ask::new(Method::POST, "/v1/get-many").with(CONTENT_TYPE, BYTES).body(body);
-        let answer = self.read(&ask.at_most(u64::MAX))?;
+        let answer = self.read(&ask.at_most(MOST_AT_ONCE))?;
         let mut rest = answer.body.as_slice();
         let mut next = || {
             let (len, behind) = rest.split_first_chunk()?;
@@ -303,8 +315,12 @@ impl Storage for RemoteStorage {
             let wanted = PAGE.min(limit - entries.len());
             let after_text = after.map(|after| format!("&after={}", wire::hex(after.as_bytes())));
             let path = format!("/v1/records?limit={wanted}{}", after_text.unwrap_or_default());
-            let answer = self.read(&Ask::new(Method::GET, path))?;
-            let page = wire::entries(&answer.body).filter(|page| page.len() <= wanted).ok_or_else(no_sense)?;
+            let answer = self.read(&Ask::new(Method::GET, path).at_most((wanted as u64 + 1) * LINE_BYTES))?;
+            let in_order = |page: &[Entry]| {
+                let locators = after.iter().chain(page.iter().map(|entry| &entry.locator));
+                page.len() <= wanted && locators.map(Locator::as_bytes).is_sorted_by(|one, next| one < next)
+            };
+            let page = wire::entries(&answer.body).filter(|page| in_order(page)).ok_or_else(no_sense)?;
             let is_last = page.len() < wanted;
             after = page.last().map(|entry| entry.locator);
             entries.extend(page);

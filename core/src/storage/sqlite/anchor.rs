@@ -12,13 +12,14 @@
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::error::{Fault, Outcome};
 use super::lock;
+use crate::threads;
 
 /// How long the lock is held at once.
 const TICK: Duration = Duration::from_millis(10);
@@ -66,7 +67,7 @@ impl Anchor {
             open().and_then(|connection| shared.hold(&connection)).unwrap_or_else(failed);
             shared.running.store(false, Ordering::Release);
         };
-        *thread = thread::Builder::new().name("strongroom-anchor".into()).spawn(work).ok();
+        *thread = threads::spawn("strongroom-anchor", work).ok();
         if thread.is_none() {
             self.shared.running.store(false, Ordering::Release);
         }
@@ -134,6 +135,7 @@ fn move_log(connection: &Connection) -> Outcome<bool> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::thread;
     use std::time::Instant;
 
     use super::super::{Durability, SqliteStorage};

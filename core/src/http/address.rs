@@ -1,0 +1,185 @@
+//! The address of a service. A text that a URL's grammar or the system does not take is refused, never repaired.
+
+use std::path::PathBuf;
+
+use hyper::Uri;
+use hyper::http::uri::Authority;
+use rustls::pki_types::ServerName;
+
+use super::InvalidEndpoint;
+
+#[derive(Clone)]
+pub(super) enum Address {
+    Https { host: String, port: u16, name: ServerName<'static> },
+    Loopback { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
+/// The scheme of a URL in small letters, and what is behind its colon, if it is one of a service.
+fn scheme_of(text: &str) -> Option<(&'static str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let known = ["https", "http", "unix"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known))?;
+    Some((known, rest))
+}
+
+/// Whether a text is meant as an address of a service, and not as a path.
+pub(super) fn is_url(text: &str) -> bool {
+    scheme_of(text).is_some()
+}
+
+impl Address {
+    pub(super) fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
+        let (scheme, rest) = scheme_of(url).ok_or(InvalidEndpoint::Url)?;
+        if scheme == "unix" {
+            return socket(rest).map(Self::Unix);
+        }
+        let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
+        let authority = uri.authority().ok_or(InvalidEndpoint::Url)?;
+        if authority.as_str().contains('@') || uri.path() != "/" || uri.query().is_some() || url.contains('#') {
+            return Err(InvalidEndpoint::Url);
+        }
+        let host = authority.host().to_owned();
+        if scheme == "https" {
+            let name = ServerName::try_from(without_brackets(&host)).map_err(|_| InvalidEndpoint::Url)?;
+            return Ok(Self::Https { host, port: port(authority, 443)?, name });
+        }
+        let address = without_brackets(&host).parse::<std::net::IpAddr>();
+        // What `localhost` is, is looked at when it is connected to.
+        let is_localhost = host.eq_ignore_ascii_case("localhost");
+        if !address.map_or(is_localhost, |address| address.to_canonical().is_loopback()) {
+            return Err(InvalidEndpoint::NeedsTls);
+        }
+        Ok(Self::Loopback { host, port: port(authority, 80)? })
+    }
+}
+
+/// The port of an authority, or `default` where it has no colon. The crate `http` lets any text stand behind the colon, and
+/// has no port then.
+fn port(authority: &Authority, default: u16) -> Result<u16, InvalidEndpoint> {
+    let behind_host = authority.as_str().get(authority.host().len()..).ok_or(InvalidEndpoint::Url)?;
+    if behind_host.is_empty() {
+        return Ok(default);
+    }
+    let digits = behind_host.strip_prefix(':').filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let port = digits.and_then(|digits| digits.parse().ok()).filter(|port| *port != 0);
+    port.ok_or(InvalidEndpoint::Port)
+}
+
+/// The path of a Unix socket, which has less room than other paths.
+fn socket(path: &str) -> Result<PathBuf, InvalidEndpoint> {
+    if path.is_empty() {
+        return Err(InvalidEndpoint::Url);
+    }
+    #[cfg(unix)]
+    std::os::unix::net::SocketAddr::from_pathname(path).map_err(|_| InvalidEndpoint::SocketPath)?;
+    Ok(path.into())
+}
+
+/// An IPv6 address, which stands in brackets in a URL.
+pub(super) fn without_brackets(host: &str) -> String {
+    host.trim_matches(['[', ']']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Endpoint;
+    use super::*;
+
+    #[test]
+    fn an_address_is_here_or_behind_tls() {
+        for url in [
+            "http://127.0.0.1:8420",
+            "http://127.9.9.9:1",
+            "http://[::1]:8420",
+            "http://localhost:8420",
+            "https://storage.example:8421",
+            "https://192.0.2.1:8421",
+            "https://[2001:db8::1]:65535",
+            "unix:/run/strongroom.sock",
+            "unix:relative.sock",
+        ] {
+            assert_eq!(Endpoint::new(url).unwrap().to_string(), url);
+        }
+        for (url, shown) in [
+            ("https://a.example/", "https://a.example:443"),
+            ("http://127.0.0.1", "http://127.0.0.1:80"),
+            ("http://[::1]/", "http://[::1]:80"),
+            ("HTTPS://a.example:1", "https://a.example:1"),
+            ("http://LOCALHOST:1", "http://LOCALHOST:1"),
+            ("Unix:/s", "unix:/s"),
+        ] {
+            assert!(Endpoint::is_url(url));
+            assert_eq!(Endpoint::new(url).unwrap().to_string(), shown);
+        }
+        for url in ["http://192.0.2.1:8420", "http://localhost.example:8420", "http://0.0.0.0:1", "http://[::]:1"] {
+            assert!(matches!(Endpoint::new(url), Err(InvalidEndpoint::NeedsTls)), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for url in [
+            "",
+            "unix:",
+            "records.db",
+            "ftp://a.example",
+            "https:",
+            "https://",
+            "https:/a.example",
+            "https:a.example",
+            "https:///a.example",
+            "https://user:pass@a.example",
+            "https://user@a.example",
+            "https://a.example/prefix",
+            "https://a.example//",
+            "https://a.example/?q",
+            "https://a.example?",
+            "https://a.example/#f",
+            "https://a.example#",
+            "https://a b",
+            "https://a%2eexample",
+            "https://a.example%00",
+            "https://[::1",
+            "https://::1",
+            "https://[fe80::1%25eth0]:1",
+            "https://:443",
+            "https://a.example:1:2",
+            " https://a.example",
+            "https://a.example ",
+            "https://a.example\n",
+            "https://a_.example\\b",
+        ] {
+            assert!(matches!(Endpoint::new(url), Err(InvalidEndpoint::Url | InvalidEndpoint::Port)), "{url:?}");
+        }
+    }
+
+    /// None of them is the default port.
+    #[test]
+    fn a_port_is_a_number_from_1_to_65535() {
+        for place in ["https://a.example", "http://127.0.0.1", "http://[::1]", "https://[2001:db8::1]"] {
+            for port in
+                [":", ":0", ":00", ":65536", ":99999", ":4294967376", ":+80", ":-80", ":8o", ":0x50", ":80a", ":٣"]
+            {
+                let url = format!("{place}{port}");
+                assert!(matches!(Endpoint::new(&url), Err(InvalidEndpoint::Port | InvalidEndpoint::Url)), "{url}");
+                assert!(matches!(Endpoint::new(&(url + "/")), Err(InvalidEndpoint::Port | InvalidEndpoint::Url)));
+            }
+        }
+        assert!(matches!(Endpoint::new("http://127.0.0.1:99999"), Err(InvalidEndpoint::Port)));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_sockets_path_fits() {
+        for path in ["/a\0b", &"x".repeat(109)] {
+            assert!(matches!(Endpoint::new(&format!("unix:{path}")), Err(InvalidEndpoint::SocketPath)));
+        }
+    }
+
+    #[test]
+    fn a_path_is_no_url() {
+        for path in ["records.db", "./https:x", "/unix:/s", "ftp://a.example", "unix", ":memory:", "C:\\records.db"] {
+            assert!(!Endpoint::is_url(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Why a call of a service has no answer, and what follows from that.
+
+use std::io;
+
+use hyper_util::client::legacy;
+
+use super::Problem;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a call has no answer, or not the one that was asked for.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The service says so.
+    Problem(Problem),
+    /// The service was not reached: nothing was done.
+    NotSent(Source),
+    /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
+    Untrusted(Source),
+    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry will
+    /// not help.
+    Denied(Source),
+    /// The service may have been reached, and what it did is not known.
+    Lost(Source),
+    /// The answer is more than was asked for, or does not fit in memory.
+    TooLarge,
+    /// The answer makes no sense.
+    NoSense,
+    Forked,
+    Closed,
+}
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service did not answer in time")]
+pub(crate) struct TooLate;
+
+/// Inside [`Failure::NotSent`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service cannot be reached: {0}")]
+struct Unreachable(String);
+
+/// Inside [`Failure::Denied`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service refuses the client's certificate: {0}")]
+struct Refused(String);
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the connection to the service broke: {0}")]
+struct Broken(String);
+
+fn causes<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+/// What is at the bottom of an error of hyper's.
+pub(super) fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// An error and its causes.
+pub(super) fn full_message(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+fn io_causes<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'e io::Error> {
+    causes(error).filter_map(|error| error.downcast_ref())
+}
+
+fn has_kind(error: &(dyn std::error::Error + 'static), kind: io::ErrorKind) -> bool {
+    io_causes(error).any(|error| error.kind() == kind)
+}
+
+/// Whether the service refused the client's certificate, or that there is none. In TLS 1.3 the client hears of it when it
+/// has sent its request already, of which the service reads nothing then.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    use rustls::AlertDescription::*;
+    io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {
+        rustls::Error::AlertReceived(alert) => matches!(
+            alert,
+            AccessDenied
+                | BadCertificate
+                | CertificateExpired
+                | CertificateRequired
+                | CertificateRevoked
+                | CertificateUnknown
+                | DecryptError
+                | UnknownCA
+                | UnsupportedCertificate
+        ),
+        _ => false,
+    })
+}
+
+impl Failure {
+    pub(super) fn too_late() -> Self {
+        Self::Lost(TooLate.into())
+    }
+
+    pub(super) fn of_client(error: legacy::Error) -> Self {
+        let cause = root(&error);
+        if is_refused(&error) {
+            return Self::Denied(Refused(cause).into());
+        }
+        if !error.is_connect() {
+            return Self::broken(cause);
+        }
+        let source = Unreachable(cause).into();
+        if has_kind(&error, io::ErrorKind::InvalidData) {
+            Self::Untrusted(source)
+        } else if has_kind(&error, io::ErrorKind::PermissionDenied) {
+            Self::Denied(source) // the mode of a Unix socket, or a firewall
+        } else {
+            Self::NotSent(source)
+        }
+    }
+
+    pub(super) fn broken(cause: String) -> Self {
+        Self::Lost(Broken(cause).into())
+    }
+
+    /// What it means where an attempt was lost before: that nothing was done now says nothing of then.
+    pub(super) fn after_lost(self) -> Self {
+        match self {
+            Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
+            Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
+            other => other,
+        }
+    }
+
+    /// What it means where the request was not sent to its end: a service does nothing before that.
+    pub(super) fn before_end(self) -> Self {
+        match self {
+            Self::Lost(source) => Self::NotSent(source),
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! TLS 1.3 to a service: the authorities and revocations that its certificate is checked against, and the client's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::crypto::aws_lc_rs as tls_provider;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, version};
+
+use super::InvalidEndpoint;
+
+/// The files that TLS needs, in PEM.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Files {
+    pub(super) authorities: Option<PathBuf>,
+    pub(super) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(super) revocations: Option<PathBuf>,
+}
+
+/// The configuration of new connections.
+pub(super) struct Tls {
+    roots: Arc<RootCertStore>,
+    client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    revocations: Option<PathBuf>,
+    current: Mutex<Option<(Stamp, Arc<ClientConfig>)>>,
+}
+
+/// What changes when a file is written or replaced.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    modified: Option<SystemTime>,
+    len: u64,
+    inode: u64,
+}
+
+impl Tls {
+    pub(super) fn open(files: &Files) -> Result<Self, InvalidEndpoint> {
+        let mut roots = RootCertStore::empty();
+        match &files.authorities {
+            Some(path) => {
+                for certificate in certificates(path, "authorities")? {
+                    roots.add(certificate).map_err(unusable)?;
+                }
+            }
+            None => {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            }
+        }
+        let client = files.client_certificate.as_ref().map(|(certificate, key)| {
+            let chain = certificates(certificate, "client certificate")?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("client certificate's key"))?;
+            Ok((chain, key))
+        });
+        let tls = Self {
+            roots: roots.into(),
+            client: client.transpose()?,
+            revocations: files.revocations.clone(),
+            current: Mutex::new(None),
+        };
+        tls.config()?;
+        Ok(tls)
+    }
+
+    /// The configuration for a connection that begins now. Sessions are resumed within one configuration alone, so that a
+    /// changed file of revocations applies to each new connection.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, InvalidEndpoint> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = self.revocations.as_deref().map_or(Ok(Stamp { modified: None, len: 0, inode: 0 }), stamp)?;
+        match &*current {
+            Some((before, config)) if *before == stamp => Ok(Arc::clone(config)),
+            _ => {
+                let config = Arc::new(self.build()?);
+                *current = Some((stamp, Arc::clone(&config)));
+                Ok(config)
+            }
+        }
+    }
+
+    fn build(&self) -> Result<ClientConfig, InvalidEndpoint> {
+        let provider = Arc::new(tls_provider::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(unusable)?;
+        let builder = match &self.revocations {
+            Some(path) => {
+                let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider);
+                // By default it also refuses a certificate of which no list tells.
+                let verifier = verifier.with_crls(revocations(path)?).enforce_revocation_expiration().build();
+                builder.with_webpki_verifier(verifier.map_err(|error| InvalidEndpoint::Tls(error.into()))?)
+            }
+            None => builder.with_root_certificates(Arc::clone(&self.roots)),
+        };
+        let mut config = match &self.client {
+            Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(unusable)?,
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+}
+
+fn stamp(path: &Path) -> Result<Stamp, InvalidEndpoint> {
+    let file = fs::metadata(path).map_err(|source| InvalidEndpoint::File { what: "revocations", source })?;
+    #[cfg(unix)]
+    let inode = std::os::unix::fs::MetadataExt::ino(&file);
+    #[cfg(not(unix))]
+    let inode = 0;
+    Ok(Stamp { modified: file.modified().ok(), len: file.len(), inode })
+}
+
+fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, InvalidEndpoint> {
+    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable(what))?;
+    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable(what))?;
+    if certificates.is_empty() {
+        return Err(InvalidEndpoint::Tls(format!("the file of the {what} has no certificate in PEM").into()));
+    }
+    Ok(certificates)
+}
+
+/// Without any list, nothing would be checked: a file without one is an error.
+fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidEndpoint> {
+    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(unreadable("revocations"))?;
+    let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(unreadable("revocations"))?;
+    if lists.is_empty() {
+        let text = "the file of the revocations has no certificate revocation list (X509 CRL) in PEM";
+        return Err(InvalidEndpoint::Tls(text.into()));
+    }
+    Ok(lists)
+}
+
+fn unusable(error: rustls::Error) -> InvalidEndpoint {
+    InvalidEndpoint::Tls(error.into())
+}
+
+/// The error itself is not told: it can have a line of the file, which may be a key's.
+fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
+    move |error| match error {
+        pem::Error::Io(source) => InvalidEndpoint::File { what, source },
+        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not in PEM, or has nothing of the kind").into()),
+    }
+}

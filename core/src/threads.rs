@@ -1,0 +1,83 @@
+//! The library's own threads. They block signals: the host program's handlers run on its threads alone, and writing to a
+//! connection whose peer is gone is an error there, instead of SIGPIPE, which would end the process.
+
+use std::io;
+use std::thread::{self, JoinHandle};
+
+/// Starts a thread with this name.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let _blocked = BlockedSignals::new();
+    thread::Builder::new().name(name.into()).spawn(work)
+}
+
+#[cfg(unix)]
+pub(crate) use unix::BlockedSignals;
+
+#[cfg(unix)]
+mod unix {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
+    /// Signals that a fault of the thread's own raises: if they are blocked, the system ends the process without its
+    /// handlers, such as those of sanitizers and virtual machines.
+    const FAULTS: [Signal; 7] = [
+        Signal::SIGABRT,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGSEGV,
+        Signal::SIGSYS,
+        Signal::SIGTRAP,
+    ];
+
+    /// Blocks the calling thread's signals until it is dropped. Threads that are started meanwhile inherit that, and keep it.
+    pub(crate) struct BlockedSignals(Option<SigSet>);
+
+    impl BlockedSignals {
+        pub(crate) fn new() -> Self {
+            let mut signals = SigSet::all();
+            FAULTS.into_iter().for_each(|fault| signals.remove(fault));
+            Self(signals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+        }
+    }
+
+    impl Drop for BlockedSignals {
+        fn drop(&mut self) {
+            if let Some(before) = self.0 {
+                let _ = before.thread_set_mask(); // it was the mask before, so it is valid
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) struct BlockedSignals;
+
+#[cfg(not(unix))]
+impl BlockedSignals {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use nix::sys::signal::{SigSet, Signal};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_blocks_all_but_its_own_faults() {
+        let before = SigSet::thread_get_mask().unwrap();
+        let mask = spawn("strongroom-test", || SigSet::thread_get_mask().unwrap()).unwrap().join().unwrap();
+        for signal in
+            [Signal::SIGPIPE, Signal::SIGINT, Signal::SIGTERM, Signal::SIGALRM, Signal::SIGCHLD, Signal::SIGUSR1]
+        {
+            assert!(mask.contains(signal), "{signal}");
+        }
+        assert!(!mask.contains(Signal::SIGSEGV));
+        assert!(SigSet::thread_get_mask().unwrap() == before, "the caller's own mask is as it was");
+    }
+}

@@ -1,0 +1,342 @@
+//! Hostile services: answers that no honest one gives. Each call of their clients ends in time, with an error, and takes
+//! little memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use strongroom::client::Client;
+use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
+use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
+
+/// What the process may have needed at its peak, whichever of these tests ran: the code itself and some answers.
+const MOST_MEMORY_KIB: u64 = 192 << 10;
+
+type Sent = std::io::Result<()>;
+
+/// A service that answers each request by `answer`, which gets the request's head in small letters. An error ends the
+/// connection.
+fn hostile(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -> Endpoint {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answer = Arc::new(answer);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, answer) = (stream.unwrap(), Arc::clone(&answer));
+            thread::spawn(
+                move || while read_request(&mut stream).is_some_and(|head| answer(&head, &mut stream).is_ok()) {},
+            );
+        }
+    });
+    Endpoint::new(&format!("http://{address}")).unwrap().timeout(Duration::from_secs(1))
+}
+
+/// Reads a request with its body. Gives its head.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_lowercase();
+    let len = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let mut body = vec![0; len.map_or(0, |len| len.parse().unwrap())];
+    stream.read_exact(&mut body).ok()?;
+    Some(head)
+}
+
+fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
+    stream.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes())?;
+    stream.write_all(body)
+}
+
+/// Sends until the client has enough. Without an end to that, 16 GiB.
+fn flood(stream: &mut TcpStream) -> Sent {
+    let piece = vec![0; 1 << 20];
+    (0..16 << 10).try_for_each(|_| stream.write_all(&piece))
+}
+
+/// Sends a byte at a time, each soon enough not to be given up for its own sake.
+fn trickle(stream: &mut TcpStream, bytes: usize) -> Sent {
+    (0..bytes).try_for_each(|_| {
+        thread::sleep(Duration::from_millis(50));
+        stream.write_all(b"0")
+    })
+}
+
+/// What `call` gives, which must come in time.
+#[track_caller]
+fn in_time<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    let (outbox, outcome) = mpsc::channel();
+    thread::spawn(move || outbox.send(call()));
+    let outcome = outcome.recv_timeout(Duration::from_secs(120)).expect("the call ends");
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    assert!(peak.unwrap_or(0u64) < MOST_MEMORY_KIB, "{peak:?} KiB");
+    outcome
+}
+
+fn locator() -> Locator {
+    Locator::from_bytes([1; 32])
+}
+
+/// A version of a record.
+fn head() -> Head {
+    let storage = MemoryStorage::new();
+    storage.put(&locator(), &[1; 100], PutMode::Create).unwrap();
+    storage.info(&locator()).unwrap().unwrap().head
+}
+
+/// Each call of the storage service's client, but [`Storage::get`].
+fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::Error>)> {
+    let storage = Arc::new(RemoteStorage::open(endpoint).unwrap());
+    in_time(move || {
+        vec![
+            ("get_up_to", storage.get_up_to(&locator(), 1 << 20).map(drop)),
+            ("read_at", storage.read_at(&locator(), &head(), 0, &mut [0; 1 << 16])),
+            ("get_many", storage.get_many(&[locator(); 3]).map(drop)),
+            ("list", storage.list(None, 10).map(drop)),
+            ("stats", storage.stats().map(drop)),
+            ("check_value", storage.check_value().map(drop)),
+            ("init_check_value", storage.init_check_value(&[7; 16]).map(drop)),
+            ("info", storage.info(&locator()).map(drop)),
+            ("put", storage.put(&locator(), &[1; 100], PutMode::Create)),
+            ("create_many", storage.create_many(&[(locator(), vec![1; 100])])),
+            ("delete", storage.delete(&locator(), Some(&head())).map(drop)),
+            ("upload", Arc::clone(&storage).upload(&locator(), PutMode::Create).map(drop)),
+        ]
+    })
+}
+
+/// Each call of the encryption server's client, but [`Client::retrieve`].
+fn client_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)> {
+    let (client, key) = (Client::open(endpoint).unwrap(), RecordKey::generate().unwrap());
+    in_time(move || {
+        vec![
+            ("retrieve_range", client.retrieve_range("id", &key, 0..1000).map(drop)),
+            ("retrieve_range of none", client.retrieve_range("id", &key, 5..5).map(drop)),
+            ("store", client.store("id", b"data").map(drop)),
+            ("replace", client.replace("id", &key, b"data").map(drop)),
+            ("store_reader", client.store_reader("id", &b"data"[..]).map(drop)),
+            ("replace_reader", client.replace_reader("id", &key, &b"data"[..]).map(drop)),
+            ("delete", client.delete("id", &key)),
+            ("erase", client.erase("id").map(drop)),
+            ("stats", client.stats().map(drop)),
+        ]
+    })
+}
+
+/// Fails where a call was successful. A `HEAD` may be: its answer has no body.
+fn all_fail<E>(calls: Vec<(&'static str, Result<(), E>)>, but: &[&str]) {
+    for (name, outcome) in calls {
+        assert!(outcome.is_err() || but.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn more_than_was_asked_for_is_not_read() {
+    for status in ["200 OK", "201 Created", "206 Partial Content\r\ncontent-range: bytes 0-99/100", "404 Not Found"] {
+        for length in
+            ["content-length: 1099511627776", "transfer-encoding: chunked\r\n\r\n40000000", "connection: close"]
+        {
+            let head = format!("{status}\r\n{length}");
+            let endpoint = hostile(move |_, stream| send(stream, &head, b"").and_then(|()| flood(stream)));
+            all_fail(storage_calls(&endpoint), &["info"]);
+            all_fail(client_calls(&endpoint), &[]);
+        }
+    }
+}
+
+/// A service says of each part that there is another version now, and floods whoever asks for all.
+#[test]
+fn a_record_that_always_changes_is_given_up() {
+    let local = Arc::new(MemoryStorage::new());
+    let index_key = || IndexKey::from_bytes(&[7; 32]).unwrap();
+    let open =
+        |storage: Arc<dyn Storage>| Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap();
+    let key = open(local.clone()).store("id", vec![1; 3_000_000]).unwrap();
+    let record = local.get(&local.list(None, 1).unwrap()[0].locator).unwrap().unwrap();
+    let check_value: String = local.check_value().unwrap().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let endpoint = hostile(move |request, stream| {
+        if request.contains("/v1/check-value") {
+            let body = format!("{{\"check_value\":\"{check_value}\"}}");
+            return send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes());
+        }
+        if request.starts_with("head ") {
+            let etag = Base64UrlUnpadded::encode_string(&record[..68]);
+            return send(stream, &format!("200 OK\r\netag: \"{etag}\"\r\ncontent-length: {}", record.len()), b"");
+        }
+        if request.contains("if-match:") {
+            return send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b"");
+        }
+        let range = request.lines().find_map(|line| line.strip_prefix("range: bytes=0-")?.parse::<usize>().ok());
+        let Some(last) = range else {
+            send(stream, &format!("200 OK\r\ncontent-length: {}", 16u64 << 30), b"")?;
+            return flood(stream);
+        };
+        let head = format!("206 Partial Content\r\ncontent-range: bytes 0-{last}/{}", record.len());
+        send(stream, &format!("{head}\r\ncontent-length: {}", last + 1), &record[..=last])
+    });
+    let store = open(Arc::new(RemoteStorage::open(&endpoint.timeout(Duration::from_secs(20))).unwrap()));
+    let (outcomes, read) = in_time(move || {
+        let mut buffer = vec![0; 4_000_000];
+        let into = store.retrieve_into("id", &key, &mut buffer).map(drop);
+        let mut read = Vec::new();
+        let end = store
+            .open_record("id", &key)
+            .unwrap()
+            .read_to_end(&mut read)
+            .map(drop)
+            .map_err(|error| error.downcast().unwrap());
+        (vec![store.retrieve("id", &key).map(drop), into, end], read)
+    });
+    for outcome in outcomes {
+        assert!(matches!(outcome, Err(Error::Conflict)), "{outcome:?}");
+    }
+    assert_eq!(read.len(), 0);
+}
+
+/// The whole of an answer has a deadline, and not only each of its bytes.
+#[test]
+fn an_answer_that_trickles_is_given_up() {
+    let endpoint = hostile(|_, stream| {
+        send(stream, "206 Partial Content\r\ncontent-range: bytes 0-999/1000\r\ncontent-length: 1000", b"")?;
+        trickle(stream, 1000)
+    });
+    // These two ask for one byte first: they do not wait for more.
+    let one_byte = ["retrieve_range of none", "replace_reader"];
+    for (name, outcome) in client_calls(&endpoint).into_iter().filter(|(name, _)| !one_byte.contains(name)) {
+        assert!(matches!(outcome, Err(Error::Busy | Error::Indeterminate(_))), "{name}: {outcome:?}");
+    }
+    for (name, outcome) in storage_calls(&endpoint).into_iter().filter(|(name, _)| !["info", "upload"].contains(name)) {
+        assert!(matches!(outcome, Err(storage::Error::Busy | storage::Error::Indeterminate(_))), "{name}: {outcome:?}");
+    }
+    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let outcome = in_time(move || client.retrieve("id", &key));
+    assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
+    // A refusal, too.
+    let endpoint = hostile(|_, stream| {
+        send(stream, "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 1000", b"")?;
+        trickle(stream, 1000)
+    });
+    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    assert!(matches!(in_time(move || client.retrieve("id", &key)), Err(Error::NotFound)));
+}
+
+/// The same where the caller takes the answer piece by piece, on one connection or on many.
+#[test]
+fn a_stream_that_trickles_is_given_up() {
+    for bytes in [100_000, 3] {
+        let endpoint = hostile(move |request, stream| {
+            let first = request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-'));
+            let (status, first) = first.map_or(("200 OK", 0), |first| ("206 Partial Content", first.parse().unwrap()));
+            let range = format!("content-range: bytes {first}-999999/1000000\r\ncontent-length: {}", 1_000_000 - first);
+            send(stream, &format!("{status}\r\n{range}"), b"")?;
+            trickle(stream, bytes)?;
+            Err(std::io::ErrorKind::Other.into())
+        });
+        let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+        let (error, read) = in_time(move || {
+            let mut read = Vec::new();
+            let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
+            (error.downcast::<Error>().unwrap(), read.len())
+        });
+        assert!(matches!(error, Error::Busy), "{error:?}");
+        assert!((1..1000).contains(&read), "{read}");
+    }
+}
+
+#[test]
+fn heads_have_an_end() {
+    let endless: [fn(&mut TcpStream) -> Sent; 4] = [
+        |stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx: ")?;
+            flood(stream)
+        },
+        |stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n")?;
+            (0..1 << 24).try_for_each(|n| stream.write_all(format!("x-{n}: y\r\n").as_bytes()))
+        },
+        |stream| (0..1 << 24).try_for_each(|_| stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")),
+        |stream| {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx: ")?;
+            trickle(stream, 10_000)
+        },
+    ];
+    for head in endless {
+        let endpoint = hostile(move |_, stream| head(stream));
+        let storage = RemoteStorage::open(&endpoint).unwrap();
+        let outcomes =
+            in_time(move || [storage.stats().map(drop), storage.put(&locator(), &[1; 100], PutMode::Create)]);
+        assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn no_answer_leads_elsewhere() {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("http://{}", elsewhere.local_addr().unwrap());
+    for status in [
+        "301 Moved Permanently",
+        "302 Found",
+        "307 Temporary Redirect",
+        "308 Permanent Redirect",
+        "300 Multiple Choices",
+    ] {
+        let head = format!("{status}\r\nlocation: {place}/v1/stats\r\ncontent-length: 0");
+        let endpoint = hostile(move |_, stream| send(stream, &head, b""));
+        all_fail(storage_calls(&endpoint), &[]);
+        all_fail(client_calls(&endpoint), &[]);
+    }
+    elsewhere.set_nonblocking(true).unwrap();
+    assert!(elsewhere.accept().is_err(), "nobody has come");
+}
+
+/// A coding that was not asked for would pass for the data.
+#[test]
+fn a_coded_answer_is_refused() {
+    let endpoint = hostile(|_, stream| send(stream, "200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4", b"data"));
+    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (whole, reader) = in_time(move || (client.retrieve("id", &key), client.open_record("id", &key).map(drop)));
+    assert!(matches!(whole, Err(Error::Storage(_))), "{whole:?}");
+    assert!(matches!(reader, Err(Error::Storage(_))), "{reader:?}");
+}
+
+#[test]
+fn calls_that_ask_again_have_an_end() {
+    let etag = "etag: \"".to_owned() + &"A".repeat(91) + "\"";
+    let endpoint = hostile(move |request, stream| match request.split(' ').next() {
+        Some("head") => send(stream, &format!("200 OK\r\n{etag}\r\ncontent-length: 100"), b""),
+        Some("get") => {
+            let lines = vec![format!("{{\"locator\":\"{}\",\"bytes\":100}}", "01".repeat(32)); 1000];
+            let body = format!("{{\"records\":[{}]}}", lines.join(","));
+            send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes())
+        }
+        _ => send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b""),
+    });
+    let storage = RemoteStorage::open(&endpoint).unwrap();
+    let (info, deleted, listed) =
+        in_time(move || (storage.info(&locator()), storage.delete(&locator(), None), storage.list(None, usize::MAX)));
+    assert_eq!(info.unwrap().unwrap().len, 100, "the answers to HEAD are understood");
+    assert!(matches!(deleted, Err(storage::Error::Busy)), "{deleted:?}");
+    assert!(matches!(listed, Err(storage::Error::Backend(_))), "a page out of order");
+}
+
+/// The control: the same service, if it is honest.
+#[test]
+fn an_honest_answer_is_taken() {
+    let endpoint = hostile(|request, stream| {
+        assert!(request.starts_with("post /v1/retrieve "));
+        send(stream, &format!("200 OK\r\ncontent-length: {}", 20 << 20), &vec![7; 20 << 20])
+    });
+    let endpoint = endpoint.timeout(Duration::from_secs(60));
+    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let data = in_time(move || client.retrieve("id", &key)).unwrap();
+    assert!(data.len() == 20 << 20 && data.iter().all(|byte| *byte == 7));
+}
