@@ -48,7 +48,15 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
+    /// The options among these that the environment gives, not the command line.
+    #[arg(skip)]
+    pub(crate) from_environment: Vec<&'static str>,
 }
+
+/// The options that a service takes from the environment only where its own configuration does not have them.
+#[cfg(feature = "server")]
+const SHARED_WITH_SERVICES: [&str; 7] =
+    ["store", "index_key_file", "token_file", "authorities", "client_certificate", "client_key", "timeout"];
 
 impl Cli {
     /// The command line. Of a store and a server, the one that is named on it goes before the environment's.
@@ -57,6 +65,16 @@ impl Cli {
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         let mut cli = Self::from_arg_matches(&matches)?;
         let options = &mut cli.options;
+        #[cfg(feature = "server")]
+        {
+            let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
+            options.from_environment =
+                SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
+            if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) && is_from_environment("server") {
+                options.server = None; // it is meant for the shell's other commands
+                return Ok(cli);
+            }
+        }
         match ["store", "server"].map(|name| matches.value_source(name)) {
             [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => options.server = None,
             [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => options.store = None,
@@ -223,14 +241,16 @@ pub(crate) enum Command {
     /// Run the encryption server: the store, for programs that reach it over HTTP
     ///
     /// It holds ids, keys and data in memory while it works on them. Without TLS it listens on loopback addresses and
-    /// Unix sockets alone. SIGTERM and Ctrl-C end it once the requests under way are answered.
+    /// Unix sockets alone, and on TCP it asks for tokens or certificates. SIGTERM and Ctrl-C end it once the requests under
+    /// way are answered, a second Ctrl-C at once. SIGHUP makes it read tokens and certificates anew.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_EXAMPLES)]
     Serve(crate::serve_args::Serve),
     /// Run the storage service: records for encryption servers and libraries elsewhere
     ///
     /// It sees neither ids nor keys nor data in the clear, and needs no index key. Without TLS it listens on loopback
-    /// addresses and Unix sockets alone. SIGTERM and Ctrl-C end it once the requests under way are answered.
+    /// addresses and Unix sockets alone, and on TCP it asks for tokens or certificates. SIGTERM and Ctrl-C end it once the
+    /// requests under way are answered, a second Ctrl-C at once. SIGHUP makes it read tokens and certificates anew.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_STORAGE_EXAMPLES)]
     ServeStorage(crate::serve_args::Serve),

@@ -60,7 +60,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Token(command) => {
             let crate::serve_args::TokenCommand::New { tokens, .. } = &command;
             tokens.iter().try_for_each(|tokens| in_use.refuse(tokens))?;
-            crate::serve::token(options, &command)
+            crate::token::token(options, &command)
         }
         Command::Completions { shell } => pages::print_completions(shell),
         Command::Man { folder } => pages::write_manual(&folder, &in_use),

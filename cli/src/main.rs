@@ -18,16 +18,32 @@ mod open;
 mod output;
 mod pages;
 #[cfg(feature = "server")]
+mod runtime;
+#[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]
 mod serve_args;
+#[cfg(feature = "server")]
+mod serve_config;
+#[cfg(feature = "server")]
+mod serve_signals;
 mod store;
 mod streams;
+#[cfg(feature = "server")]
+mod systemd;
+#[cfg(feature = "server")]
+mod token;
 mod usage;
 
+use std::alloc::System;
 use std::process::ExitCode;
 
 use args::Cli;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed: buffers of data, keys and tokens, also those of the libraries below.
+#[global_allocator]
+static WIPING: ZeroAlloc<System> = ZeroAlloc(System);
 
 fn main() -> ExitCode {
     let cli = match Cli::read() {

@@ -2,16 +2,16 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
-use strongroom_server::{Address, LogFormat, LogLevel, Scope};
+use strongroom_server::{Address, LogFormat, LogLevel, Scope, SocketMode};
 
 use crate::args::path;
 
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:
-  On this machine alone, with a store of its own:
-    strongroom serve --store records.db
+  On this machine alone, with a store of its own, for the user who runs it:
+    strongroom serve --store records.db --listen unix:/run/user/1000/strongroom.sock
 
   For other machines:
     strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
@@ -46,9 +46,23 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_CONFIG", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Where to listen: IP:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:8420]
+    /// Where to listen: IP:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:8420 for serve,
+    /// 127.0.0.1:8421 for serve-storage]
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_LISTEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) listen: Vec<Address>,
+    /// A name under which clients reach the service, besides localhost; may be given more than once
+    #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
+    /// Listen on loopback addresses without tokens: every user of this machine can then do everything
+    #[arg(long, env = "STRONGROOM_INSECURE_LOOPBACK", hide_env_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub(crate) insecure_loopback: bool,
+    /// The mode of Unix sockets, such as 0660 [default: 0600]
+    #[arg(long, value_name = "MODE", env = "STRONGROOM_SOCKET_MODE", hide_env_values = true)]
+    pub(crate) socket_mode: Option<SocketMode>,
+    /// The group of Unix sockets: a name or a number
+    #[arg(long, value_name = "GROUP", env = "STRONGROOM_SOCKET_GROUP", hide_env_values = true)]
+    pub(crate) socket_group: Option<String>,
     /// The file with the hashes and scopes of the tokens that clients must have
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKENS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
@@ -65,6 +79,10 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_AUTHORITIES", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_client_authorities: Option<PathBuf>,
+    /// Their revocation lists, in PEM, one for each authority
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_REVOCATIONS", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) tls_client_revocations: Option<PathBuf>,
     /// From which level on to log
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG_LEVEL", hide_env_values = true)]
     #[arg(value_parser = log_level())]

@@ -229,9 +229,9 @@ fn killed_services_lose_nothing_acknowledged() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let [storage_port, port] = free_ports().take(2).collect::<Vec<_>>().try_into().unwrap();
-    let storage = format!("serve-storage --store cipher.db --listen 127.0.0.1:{storage_port}");
+    let storage = format!("serve-storage --store cipher.db --listen 127.0.0.1:{storage_port} --insecure-loopback");
     let server = format!(
-        "serve --store http://127.0.0.1:{storage_port} --index-key-file index --timeout 1 --listen 127.0.0.1:{port}"
+        "serve --store http://127.0.0.1:{storage_port} --index-key-file index --timeout 1 --listen 127.0.0.1:{port} --insecure-loopback"
     );
     let mut services = [&storage, &server].map(|args| Supervised::start(&world, args));
     let endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}")).unwrap();

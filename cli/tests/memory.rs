@@ -10,6 +10,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -35,7 +36,15 @@ struct Service<'w> {
 impl<'w> Service<'w> {
     fn start(world: &'w World, log: &str, args: &[&str]) -> Self {
         let mut command = world.command(args);
-        command.args(["--listen", "127.0.0.1:0", "--log-level", "trace", "--log-format", "json"]);
+        command.args([
+            "--listen",
+            "127.0.0.1:0",
+            "--insecure-loopback",
+            "--log-level",
+            "trace",
+            "--log-format",
+            "json",
+        ]);
         let child = command.stderr(File::create(world.path(log)).unwrap()).spawn().unwrap();
         Self { child, world, log: log.to_owned() }
     }
@@ -216,6 +225,70 @@ fn the_storage_service_never_has_a_secret_in_memory() {
     assert!(client.wait_within(DEADLINE).success());
     assert_storage_knows_nothing(&world, &storage, &under_way);
     assert_storage_knows_nothing(&world, &storage, &scanner);
+}
+
+/// What a service worked on is wiped when it is freed: the program's allocator does that.
+#[test]
+fn a_server_forgets_what_it_worked_on() {
+    let world = World::new();
+    let token = world.ok(&["token", "new", "--scopes", "store,retrieve,erase", "--tokens", "tokens"], "");
+    world.write("token", &token);
+    let server = Service::start(&world, "server.log", &["serve", "--tokens", "tokens"]);
+    let url = server.url();
+    if !may_look(server.child.id()) {
+        return;
+    }
+    let [mut of_token, mut of_ids, mut of_keys, mut of_data] = [(); 4].map(|()| Scanner::default());
+    of_token.add("a token", token.trim().as_bytes());
+    let place = ["--server", url.as_str(), "--token-file", "token"];
+    for (n, len) in [(1, 100), (2, 20_000), (3, 200_000), (4, 3 * MIB)] {
+        let (id, key_file, data) = (format!("patient-{n}-9b2c@clinic.example"), format!("{n}.key"), data(n, len));
+        world.ok(&[&["store", "--id", &id, "--key-out", &key_file], &place[..]].concat(), &data);
+        let key = String::from_utf8(world.read(&key_file)).unwrap();
+        of_ids.add("an id", id.as_bytes());
+        of_keys.add("a record key's text", key.trim().as_bytes());
+        data[..len - 40].windows(40).step_by(997).for_each(|part| of_data.add("data", part));
+        world.ok(&[&["retrieve", "--id", &id, "--key-file", &key_file, "-o", "copy"], &place[..]].concat(), "");
+        assert!(world.read("copy") == data);
+        // The same as JSON, with the key and the data in bodies.
+        let body = format!("{{\"id\":\"{id}\",\"key\":\"{}\"}}", key.trim());
+        let answer = send(&url, "POST /v1/retrieve", &token, &body);
+        assert!(answer.starts_with("HTTP/1.1 200 ") == (len < MIB), "{n}");
+        assert!(send(&url, "POST /v1/delete", &token, &body).starts_with("HTTP/1.1 204 "));
+    }
+    // A store under way, whose secrets are in the memory until it is given up.
+    let (id, data) = ("patient-long-9b2c@clinic.example", data(9, 3 * MIB));
+    world.ok(&["key", "new", "--key-out", "own"], "");
+    let mut under_way = Scanner::default();
+    under_way.add("the id under way", id.as_bytes());
+    let args = [&["store", "--id", id, "--key-file", "own"], &place[..]].concat();
+    let mut client = world.command(&args).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    client.stdin.as_mut().unwrap().write_all(&data).unwrap();
+    for known in [&under_way, &of_token] {
+        wait_for(|| is_in_memory(known, server.child.id()));
+    }
+    client.kill().unwrap();
+    client.wait().unwrap();
+    data.windows(40).step_by(997).for_each(|part| of_data.add("data under way", part));
+    wait_for(|| send(&url, "GET /metrics", &token, "").contains("strongroom_connections 1\n").then_some(()));
+    for forgotten in [&of_token, &of_ids, &of_keys, &of_data, &under_way] {
+        // The last connection ends a moment after its answer.
+        wait_for(|| is_in_memory(forgotten, server.child.id()).is_none().then_some(()));
+    }
+}
+
+/// The answer to a request in JSON, on a connection of its own.
+fn send(url: &str, request: &str, token: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let (token, len) = (token.trim(), body.len());
+    let head =
+        format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n");
+    let rest = format!("content-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}");
+    stream.write_all((head + &rest).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// 1 GiB through all three, in and out.

@@ -6,8 +6,11 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config_error::InvalidConfig;
+use crate::secret_kind;
+
 /// The configuration of a service.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
@@ -18,8 +21,17 @@ pub struct Config {
     pub index_key_file: Option<PathBuf>,
     /// How the storage service is reached.
     pub remote: Remote,
-    /// Where to listen.
+    /// Where to listen. Empty: on loopback, port 8420 for an encryption server and 8421 for a storage service.
     pub listen: Vec<Address>,
+    /// Names under which clients reach the service, besides `localhost` and loopback addresses: a request for another
+    /// host is answered 421. With TLS and without names, every host is accepted: clients have checked the certificate.
+    pub names: Vec<String>,
+    /// Listen on loopback addresses without tokens: every user of this machine can then do everything.
+    pub insecure_loopback: bool,
+    /// The mode of Unix sockets: 0600 by default, their owner alone.
+    pub socket_mode: SocketMode,
+    /// The group of Unix sockets: a name or a number.
+    pub socket_group: Option<String>,
     /// The file with the hashes and scopes of tokens. Without it, no token is asked for.
     pub tokens: Option<PathBuf>,
     /// TLS on all TCP addresses.
@@ -30,29 +42,14 @@ pub struct Config {
     pub limits: Limits,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            store: None,
-            index_key_file: None,
-            remote: Remote::default(),
-            listen: vec![Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 8420)))],
-            tokens: None,
-            tls: None,
-            log: Log::default(),
-            limits: Limits::default(),
-        }
-    }
-}
-
 impl Config {
     /// The configuration in a TOML document.
     ///
     /// # Errors
     ///
-    /// Where the document is no TOML, or has a name or a value that is not known.
-    pub fn from_toml(document: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(document)
+    /// [`InvalidConfig`] where the document is no TOML, or has a name or a value that is not known.
+    pub fn from_toml(document: &str) -> Result<Self, InvalidConfig> {
+        toml::from_str(document).map_err(|error| InvalidConfig::new(document, &error))
     }
 
     /// The configuration as a TOML document.
@@ -85,7 +82,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(InvalidAddress),
+            Some(path) if path.is_empty() || secret_kind::in_path(path.as_ref()) => Err(InvalidAddress),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| InvalidAddress),
         }
@@ -106,6 +103,61 @@ impl From<Address> for String {
             Address::Tcp(address) => address.to_string(),
             Address::Unix(path) => format!("unix:{}", path.display()),
         }
+    }
+}
+
+/// Who may connect to a Unix socket: the permission bits in octal, as `chmod` takes them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// The permission bits.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether every user of the machine may connect.
+    pub(crate) fn is_for_all(self) -> bool {
+        self.0 & 0o002 != 0 // connecting needs the right to write
+    }
+}
+
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o600)
+    }
+}
+
+/// A text is no mode of a Unix socket.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a socket's mode is three or four octal digits, such as 0600 or 0660, and lets its owner read and write")]
+pub struct InvalidSocketMode;
+
+impl FromStr for SocketMode {
+    type Err = InvalidSocketMode;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSocketMode> {
+        let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if is_octal && bits & !0o777 == 0 && bits & 0o600 == 0o600 => Ok(Self(bits)),
+            _ => Err(InvalidSocketMode),
+        }
+    }
+}
+
+impl TryFrom<String> for SocketMode {
+    type Error = InvalidSocketMode;
+
+    fn try_from(text: String) -> Result<Self, InvalidSocketMode> {
+        text.parse()
+    }
+}
+
+impl From<SocketMode> for String {
+    fn from(mode: SocketMode) -> Self {
+        format!("{:04o}", mode.0)
     }
 }
 
@@ -140,6 +192,10 @@ pub struct Tls {
     /// The authorities whose certificates a client must show one of.
     #[serde(default)]
     pub client_authorities: Option<PathBuf>,
+    /// The authorities' revocation lists, in one file. Each authority needs one: a client whose status no list tells is
+    /// refused. A list that has expired still counts.
+    #[serde(default)]
+    pub client_revocations: Option<PathBuf>,
 }
 
 /// What is logged, on stderr.

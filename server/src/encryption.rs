@@ -40,6 +40,7 @@ struct Records {
 
 impl Backend for Records {
     const OPENAPI: &'static str = include_str!("../openapi/encryption.json");
+    const PORT: u16 = 8420;
 
     fn ready(&self) -> Result<(), Error> {
         self.store.contains("readyz").map(drop)

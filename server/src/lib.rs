@@ -10,7 +10,9 @@
 //!
 //! # let runtime = tokio::runtime::Runtime::new()?;
 //! # runtime.block_on(async {
-//! let config = Config::from_toml("listen = [\"127.0.0.1:0\"]")?;
+//! # let folder = tempfile::tempdir()?;
+//! # std::env::set_current_dir(&folder)?;
+//! let config = Config::from_toml("listen = [\"unix:storage.sock\"]")?;
 //! let service = Service::storage(Arc::new(MemoryStorage::new()), &config)?;
 //! let server = Server::bind(service, &config).await?;
 //! # let stop = std::future::ready(());
@@ -31,19 +33,31 @@ mod service;
 
 mod body;
 mod config;
+mod config_error;
+mod config_files;
 mod counted;
 mod gate;
+mod host;
 mod listen;
 mod log;
 mod metrics;
 mod problem;
+mod reload;
+mod secret_kind;
 mod start;
+mod tls;
 mod token;
+#[cfg(unix)]
+mod unix_socket;
 mod wire;
 
-pub use config::{Address, Config, InvalidAddress, Limits, Log, LogFormat, LogLevel, Remote, Tls};
-pub use log::log_to_stderr;
+pub use config::{
+    Address, Config, InvalidAddress, InvalidSocketMode, Limits, Log, LogFormat, LogLevel, Remote, SocketMode, Tls,
+};
+pub use config_error::InvalidConfig;
+pub use log::{LogGuard, log_to_stderr};
+pub use reload::Reloader;
 pub use serve::Server;
 pub use service::Service;
 pub use start::StartError;
-pub use token::{InvalidScope, InvalidTokens, NewToken, Scope};
+pub use token::{InvalidScope, InvalidTokens, NewToken, Scope, finished_lines};

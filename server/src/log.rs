@@ -1,21 +1,37 @@
-//! Logs, on stderr: of this crate alone. What the libraries below it would say may hold what clients sent.
+//! Logs, on stderr: of this crate alone. What the libraries below it would say may hold what clients sent. A thread of its
+//! own writes the lines, so that a reader who has stopped reading stops no request.
 
-use std::io;
+use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::{Log, LogFormat, LogLevel};
+use crate::start::StartError;
 
-/// Sends what the services log to stderr, for the whole process. No id, key, token or data is in it.
+/// Lines that wait to be written; more are dropped. A line has a few hundred bytes.
+const QUEUE: usize = 4096;
+/// How long the end of the process waits for lines that are not written yet.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Sends what the services log to stderr, for the whole process, until the guard is dropped. No id, key, token or data is in
+/// it. Lines that stderr does not take in time are dropped and counted: requests do not wait for them. A panic is a line,
+/// too, with its place alone: its message can hold what a client sent.
 ///
 /// # Errors
 ///
-/// Where the process has a logger already.
-pub fn log_to_stderr(log: &Log) -> Result<(), TryInitError> {
+/// [`StartError::Log`] where the process has a logger already, or there is no thread for this one.
+pub fn log_to_stderr(log: &Log) -> Result<LogGuard, StartError> {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
         LogLevel::Warn => Level::WARN,
@@ -23,11 +39,99 @@ pub fn log_to_stderr(log: &Log) -> Result<(), TryInitError> {
         LogLevel::Debug => Level::DEBUG,
         LogLevel::Trace => Level::TRACE,
     };
-    let lines = fmt::layer().with_writer(io::stderr).with_target(false);
+    let (queue, lines) = sync_channel(QUEUE);
+    thread::Builder::new().name("log".into()).spawn(move || write_lines(&lines)).map_err(StartError::Log)?;
+    let lines = fmt::layer().with_writer(Queue(queue.clone())).with_target(false);
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     let ours = Targets::new().with_target("strongroom", level);
-    registry().with(lines.with_filter(ours)).try_init()
+    let started = registry().with(lines.with_filter(ours)).try_init();
+    started.map_err(|error| StartError::Log(io::Error::other(error)))?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(target: "strongroom", place, "panicked");
+    }));
+    Ok(LogGuard(queue))
+}
+
+/// Lines that were not written.
+pub(crate) fn dropped_lines() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+enum Message {
+    Line(Vec<u8>),
+    /// All lines before it are written once its sender is dropped.
+    Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
+}
+
+/// Waits, when it is dropped, a second at most for the lines that are not written yet.
+#[derive(Debug)]
+#[must_use = "the last lines may be lost unless this is kept until the process ends"]
+pub struct LogGuard(SyncSender<Message>);
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let end = Instant::now() + LAST_LINES;
+        let (sender, flushed) = sync_channel(0);
+        let mut message = Message::Flush(sender);
+        while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
+            if Instant::now() >= end {
+                return;
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = flushed.recv_timeout(end.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// Where the formatted lines go.
+struct Queue(SyncSender<Message>);
+
+impl<'q> MakeWriter<'q> for Queue {
+    type Writer = &'q Self;
+
+    fn make_writer(&'q self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Queue {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.0.try_send(Message::Line(line.to_vec())).is_err() {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_lines(lines: &Receiver<Message>) {
+    for message in lines {
+        if let Message::Line(line) = message
+            && write(&line).is_err()
+        {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Also to a stderr that does not block.
+fn write(mut line: &[u8]) -> io::Result<()> {
+    while !line.is_empty() {
+        match io::stderr().write(line) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(written) => line = line.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(10)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }

@@ -101,6 +101,7 @@ impl Metrics {
         for (name, kind, help, value) in [
             ("received_bytes_total", "counter", "Bytes of requests' bodies.", received),
             ("sent_bytes_total", "counter", "Bytes of answers' bodies.", sent),
+            ("log_lines_dropped_total", "counter", "Log lines that stderr did not take.", crate::log::dropped_lines()),
         ] {
             header(to, name, kind, help)?;
             writeln!(to, "strongroom_{name} {value}")?;

@@ -67,6 +67,13 @@ impl Problem {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests with wrong tokens")
     }
 
+    pub(crate) fn misdirected() -> Self {
+        Self::argument(
+            StatusCode::MISDIRECTED_REQUEST,
+            "the request names a host that is not this service's: use a loopback name, or add it to the configuration (names)",
+        )
+    }
+
     pub(crate) fn no_such_path() -> Self {
         Self::argument(StatusCode::NOT_FOUND, "there is no such path: is it the right service?")
     }

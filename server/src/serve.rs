@@ -1,6 +1,7 @@
 //! Connections from their first byte to their last: timers, limits, and an orderly end.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -21,8 +22,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::config::{Address, Config, Limits};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
+use crate::reload::Reloader;
 use crate::service::Service;
 use crate::start::StartError;
+use crate::tls::Certificates;
 
 /// The most bytes of a request's head.
 const HEAD_LEN: usize = 64 << 10;
@@ -38,6 +41,7 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 pub struct Server {
     service: Service,
     listeners: Vec<Listener>,
+    reloader: Reloader,
 }
 
 impl std::fmt::Debug for Server {
@@ -51,10 +55,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where an address cannot be listened on, or not safely: off the machine itself, TLS is needed, and tokens or
-    /// clients' certificates.
+    /// Where an address cannot be listened on, or not safely: TCP needs tokens or clients' certificates, on loopback or
+    /// else `insecure_loopback`, and TLS off the machine itself.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
-        let server = Self { service, listeners: listen(config).await? };
+        let tls = config.tls.as_ref().map(Certificates::new).transpose()?;
+        let default = [Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
+        let addresses = if config.listen.is_empty() { &default[..] } else { &config.listen };
+        let listeners = listen(addresses, config, tls.as_ref()).await?;
+        let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
+        let server = Self { service, listeners, reloader };
         for address in server.addresses() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening");
         }
@@ -67,10 +76,16 @@ impl Server {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 
+    /// Reads tokens and certificates anew while it serves.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
     /// Serves until `stop` is done; then takes no more requests, and returns when those under way are finished, or their
     /// time is up.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
-        let Self { service, listeners } = self;
+        let Self { service, listeners, reloader: _ } = self;
         let limits = &service.shared.limits;
         let grace = Duration::from_secs(limits.grace_seconds);
         let server = Arc::new(Connections {
@@ -156,6 +171,7 @@ async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::
 }
 
 async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::Receiver<bool>) {
+    let (hosts, mut replaced) = (accepted.hosts.clone(), pin!(accepted.replaced()));
     let established = tokio::select! {
         established = timeout(server.head, accepted.establish()) => established,
         _ = ended.wait_for(|ended| *ended) => return,
@@ -169,7 +185,8 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
     let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
     let router = TowerToHyperService::new(server.service.router.clone());
     let answering = Arc::clone(&activity);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(hosts.clone());
         answering.asked.store(true, Ordering::Relaxed);
         let busy = Counted::new(&answering.busy);
         let answer = router.call(request);
@@ -198,7 +215,12 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
                     return;
                 }
             }
-            _ = ended.wait_for(|ended| *ended), if !ending => {
+            () = async {
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    () = replaced.as_mut() => {}
+                }
+            }, if !ending => {
                 ending = true;
                 connection.as_mut().graceful_shutdown();
             }

@@ -26,10 +26,11 @@ use crate::body::{self, RequestBody, Source};
 use crate::config::{Config, Limits};
 use crate::counted::Counted;
 use crate::gate::{Gate, OnThread, Threads};
+use crate::host::Hosts;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
 use crate::start::StartError;
-use crate::token::{Scope, Tokens};
+use crate::token::{Scope, TokenHashes, Tokens};
 
 pub(crate) const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
 pub(crate) const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
@@ -45,6 +46,8 @@ const READY: Duration = Duration::from_secs(5);
 pub struct Service {
     pub(crate) router: Router,
     pub(crate) shared: Arc<Shared>,
+    /// Where it listens, if the configuration names no address.
+    pub(crate) port: u16,
 }
 
 impl fmt::Debug for Service {
@@ -69,6 +72,8 @@ pub(crate) struct Shared {
 pub(crate) trait Backend: Send + Sync + 'static {
     /// The OpenAPI document.
     const OPENAPI: &'static str;
+    /// Where it listens, if the configuration names no address.
+    const PORT: u16;
 
     /// Fails where the storage cannot be reached.
     fn ready(&self) -> Result<(), Error>;
@@ -106,10 +111,7 @@ impl Service {
             return Err(StartError::Limit { name, least });
         }
         let tokens = match &config.tokens {
-            Some(path) => {
-                let file = std::fs::read_to_string(path).map_err(StartError::file("tokens"))?;
-                Some(Tokens::parse(&file, limits.wrong_tokens_per_minute)?)
-            }
+            Some(path) => Some(Tokens::new(TokenHashes::read(path)?, limits.wrong_tokens_per_minute)),
             None => None,
         };
         let shared = Arc::new(Shared {
@@ -121,7 +123,7 @@ impl Service {
             request_ids: RequestIds::new()?,
             limits: limits.clone(),
         });
-        Ok(Self { router: router(Arc::new(backend), routes, &shared), shared })
+        Ok(Self { router: router(Arc::new(backend), routes, &shared), shared, port: B::PORT })
     }
 }
 
@@ -208,7 +210,12 @@ where
     let received = Arc::clone(&shared.metrics.received);
     let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
 
-    let outcome = AssertUnwindSafe(handler(head, body)).catch_unwind().await;
+    let hosts = head.extensions.get::<Hosts>().cloned();
+    let answer = async {
+        hosts.map_or(Ok(()), |hosts| hosts.check(&head))?;
+        handler(head, body).await
+    };
+    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")));
     let (mut response, problem) = match outcome {
         Ok(response) => (response, None),

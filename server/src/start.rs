@@ -18,9 +18,11 @@ pub enum StartError {
         "{0} is reached by others than this machine: give tokens (tokens), or ask for clients' certificates (tls.client_authorities)"
     )]
     NeedsClients(String),
-    /// There is nothing to listen on.
-    #[error("there is no address to listen on: give one (listen)")]
-    NoAddress,
+    /// What every user of the machine can reach is not open to all.
+    #[error(
+        "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow it all the same, set insecure_loopback"
+    )]
+    NeedsTokens(String),
     /// A limit that stops everything, or that is none.
     #[error("limits.{name} is to be between {least} and 4,294,967,295")]
     Limit {
@@ -44,6 +46,34 @@ pub enum StartError {
         name: &'static str,
         /// Why.
         source: io::Error,
+    },
+    /// A file of the configuration holds something else.
+    #[error("the file of {name} holds {found}, not {expected}: give the right file")]
+    WrongFile {
+        /// The file's name in the configuration.
+        name: &'static str,
+        /// What the file holds.
+        found: &'static str,
+        /// What it is to hold.
+        expected: &'static str,
+    },
+    /// A key or a token stands where a path belongs.
+    #[error("{name} is a key or a token, not a path: write it into a file, and give the file's path")]
+    SecretAsPath {
+        /// The name in the configuration.
+        name: &'static str,
+    },
+    /// The group of Unix sockets is not known.
+    #[error("socket_group is not a group of this machine: give the name of one, or its number")]
+    NoSuchGroup,
+    /// The log cannot be started.
+    #[error("cannot start the log")]
+    Log(#[source] io::Error),
+    /// A pipe was read at the start, and cannot be read again.
+    #[error("the file of {name} cannot be read again, since it is no regular file: restart the service")]
+    NotReloadable {
+        /// The file's name in the configuration.
+        name: &'static str,
     },
     /// The file of tokens has a line that is none.
     #[error(transparent)]

@@ -48,6 +48,7 @@ struct Records(Arc<dyn Storage>);
 
 impl Backend for Records {
     const OPENAPI: &'static str = include_str!("../openapi/storage.json");
+    const PORT: u16 = 8421;
 
     fn ready(&self) -> Result<(), Error> {
         self.0.check_value()?;

@@ -40,7 +40,8 @@ fn half_open_connections_are_closed_and_others_served() {
     let server = encryption(&with(|config| config.limits.head_seconds = 1));
     let mut silent: Vec<_> = (0..200).map(|_| server.connect()).collect();
     let mut half: Vec<_> = (0..200).map(|_| server.connect()).collect();
-    half.iter_mut().for_each(|client| client.stream.write_all(b"POST /v1/store HTTP/1.1\r\nhost: x\r\n").unwrap());
+    half.iter_mut()
+        .for_each(|client| client.stream.write_all(b"POST /v1/store HTTP/1.1\r\nhost: localhost\r\n").unwrap());
     let start = Instant::now();
     server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
     assert!(silent.iter_mut().chain(&mut half).all(Client::is_closed));
@@ -202,10 +203,10 @@ fn an_idle_connection_is_closed() {
 #[test]
 fn what_is_no_http_harms_nobody() {
     let server = encryption(&config());
-    let bomb = format!("POST /v1/store HTTP/1.1\r\nhost: x\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
+    let bomb = format!("POST /v1/store HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let many = format!("POST /v1/store HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000));
-    let lying = "POST /v1/store HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999999999999999999\r\n\r\n";
-    let twice = "POST /v1/stats HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x";
+    let lying = "POST /v1/store HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999999999999999999\r\n\r\n";
+    let twice = "POST /v1/stats HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}x";
     for (junk, refused) in [
         ("\0\x01\x02\r\n\r\n", false),
         ("\x16\x03\x01\x02\0\x01\0", false),

@@ -97,7 +97,8 @@ fn refused(config: &Config) -> StartError {
 fn off_this_machine_tls_and_a_proof_of_clients_are_needed() {
     let folder = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
-        let plain = Config::from_toml(&format!("listen = [\"127.0.0.1:0\", \"{address}\"]")).unwrap();
+        let document = format!("listen = [\"127.0.0.1:0\", \"{address}\"]\ninsecure_loopback = true");
+        let plain = Config::from_toml(&document).unwrap();
         let refused = refused(&plain);
         assert!(matches!(refused, StartError::NeedsTls(_)), "{address}");
         assert!(refused.to_string().contains("tls.certificate"), "{refused}");
@@ -111,19 +112,32 @@ fn off_this_machine_tls_and_a_proof_of_clients_are_needed() {
     config.tokens = Some(tokens);
     drop(storage(&config));
     drop(storage(&certificates.config(folder.path(), "0.0.0.0:0", true)));
-    for loopback in ["127.0.0.1:0", "127.8.8.8:0"] {
-        drop(storage(&Config::from_toml(&format!("listen = [\"{loopback}\"]")).unwrap()));
+    for loopback in ["127.0.0.1:0", "127.8.8.8:0", "[::ffff:127.0.0.1]:0"] {
+        let mut plain = Config::from_toml(&format!("listen = [\"{loopback}\"]")).unwrap();
+        let refusal = refused(&plain);
+        assert!(matches!(refusal, StartError::NeedsTokens(_)), "{loopback}");
+        assert!(refusal.to_string().contains("insecure_loopback"), "{refusal}");
+        plain.insecure_loopback = true;
+        drop(storage(&plain));
+        plain.insecure_loopback = false;
+        plain.tokens = config.tokens.clone();
+        drop(storage(&plain));
     }
+    // TLS alone says nothing of the client.
+    assert!(matches!(refused(&certificates.config(folder.path(), "127.0.0.1:0", false)), StartError::NeedsTokens(_)));
+    drop(storage(&certificates.config(folder.path(), "127.0.0.1:0", true)));
 }
 
 #[test]
 fn tls_is_spoken_and_nothing_else() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
-    let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", false));
+    let mut config = certificates.config(folder.path(), "127.0.0.1:0", false);
+    config.insecure_loopback = true;
+    let server = storage(&config);
     assert!(certificates.get(&server, false).unwrap().starts_with("HTTP/1.1 200 "));
     assert!(Certificates::new().get(&server, false).is_err(), "another authority's");
     let mut plain = server.connect();
-    plain.stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    plain.stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let _ = plain.stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"));
@@ -190,11 +204,12 @@ fn the_library_proves_the_server_and_itself() {
 #[test]
 fn files_that_are_none_are_told() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
-    let config = certificates.config(folder.path(), "127.0.0.1:0", false);
+    let mut config = certificates.config(folder.path(), "127.0.0.1:0", false);
+    config.insecure_loopback = true;
     fs::write(folder.path().join("server.key"), Certificates::new().server.1).unwrap();
     assert!(matches!(refused(&config), StartError::Tls(_)), "the key of another certificate");
     fs::write(folder.path().join("server.key"), "no key").unwrap();
-    assert!(matches!(refused(&config), StartError::Tls(_)));
+    assert!(matches!(refused(&config), StartError::WrongFile { name: "tls.key", .. }));
     // A key whose lines were lost: nothing of it is told, be it as text or as numbers.
     let broken = folder.path().join("server.key");
     for text in
@@ -208,7 +223,6 @@ fn files_that_are_none_are_told() {
     }
     fs::remove_file(folder.path().join("server.key")).unwrap();
     assert!(matches!(refused(&config), StartError::File { name: "tls.key", .. }));
-    assert!(matches!(refused(&Config::from_toml("listen = []").unwrap()), StartError::NoAddress));
 }
 
 #[test]
@@ -237,7 +251,7 @@ fn a_unix_socket_is_its_owners_alone() {
     let config = Config::from_toml(&format!("listen = [\"unix:{}\"]", path.display())).unwrap();
     let get = || {
         let mut stream = UnixStream::connect(&path).unwrap();
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 "));
@@ -259,4 +273,92 @@ fn a_unix_socket_is_its_owners_alone() {
     assert!(matches!(refused(&config), StartError::Listen { .. }));
     assert_eq!(fs::read(&path).unwrap(), b"data", "what is no socket is not removed");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
+}
+
+/// The configuration with a Unix socket in `folder`.
+fn unix(path: &Path) -> Config {
+    Config::from_toml(&format!("listen = ['unix:{}']", path.display())).unwrap()
+}
+
+#[test]
+fn of_many_services_one_gets_a_dead_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    for _ in 0..20 {
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // one that a crash left
+        let config = unix(&path);
+        let racers = (0..8).map(|_| {
+            let config = config.clone();
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                let service = Service::storage(Arc::new(MemoryStorage::new()), &config).unwrap();
+                (runtime.block_on(Server::bind(service, &config)), runtime)
+            })
+        });
+        let racers: Vec<_> = racers.collect();
+        // All stay alive until the last has tried.
+        let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+        assert_eq!(outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count(), 1);
+        UnixStream::connect(&path).unwrap();
+        drop(outcomes);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
+    }
+}
+
+#[test]
+fn a_live_socket_is_never_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    // Another program's, of a kind that cannot be connected to as a stream.
+    let datagram = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    assert!(matches!(refused(&unix(&path)), StartError::Listen { .. }));
+    std::os::unix::net::UnixDatagram::unbound().unwrap().connect(&path).unwrap();
+    drop(datagram);
+    fs::remove_file(&path).unwrap();
+    // One whose owner does not accept, so that its queue is full.
+    let listener = tokio::runtime::Runtime::new().unwrap();
+    let full = listener.block_on(async {
+        let socket = tokio::net::UnixSocket::new_stream().unwrap();
+        socket.bind(&path).unwrap();
+        socket.listen(1).unwrap()
+    });
+    let _waiting: Vec<_> = (0..2).map(|_| UnixStream::connect(&path).unwrap()).collect();
+    assert!(matches!(refused(&unix(&path)), StartError::Listen { .. }));
+    assert!(path.exists());
+    drop(full);
+}
+
+#[test]
+fn a_socket_has_its_mode_and_its_group_and_the_longest_name() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let mut config = unix(&path);
+    let own = fs::metadata(folder.path()).unwrap();
+    for (mode, group) in [("0660", "root"), ("666", "0"), ("0600", "0")] {
+        config.socket_mode = mode.parse().unwrap();
+        config.socket_group = (own.uid() == 0).then(|| group.to_owned());
+        config.insecure_loopback = mode == "666";
+        let running = storage(&config);
+        let found = fs::metadata(&path).unwrap();
+        assert_eq!(found.mode() & 0o777, config.socket_mode.bits());
+        assert_eq!(found.gid(), 0);
+        drop(running);
+    }
+    config.socket_mode = "0666".parse().unwrap();
+    assert!(matches!(refused(&config), StartError::NeedsTokens(_)), "every user could do everything");
+    for no_mode in ["", "6", "0888", "+660", "00660", "1660", "0060", "0o660"] {
+        assert!(no_mode.parse::<strongroom_server::SocketMode>().is_err(), "{no_mode}");
+    }
+    config.socket_mode = "0660".parse().unwrap();
+    config.socket_group = Some("no such group".into());
+    assert!(matches!(refused(&config), StartError::NoSuchGroup));
+
+    // 107 bytes and a zero byte are the system's limit.
+    let name = |len: usize| folder.path().join("s".repeat(len - folder.path().as_os_str().len() - 1));
+    let longest = name(107);
+    drop(storage(&unix(&longest)));
+    assert!(matches!(refused(&unix(&name(108))), StartError::Listen { .. }));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0, "nothing is left");
 }

@@ -30,7 +30,7 @@ impl Server {
     #[must_use]
     pub fn strongroom(args: &[&str]) -> Self {
         Self::start("strongroom", |command, address, folder| {
-            command.args(["serve", "--log-level", "warn", "--listen", address, "--store"]);
+            command.args(["serve", "--log-level", "warn", "--insecure-loopback", "--listen", address, "--store"]);
             command.arg(folder.join("records.db")).args(args);
         })
     }

@@ -26,7 +26,7 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it on a port that is free.
     pub(crate) fn start(world: &World, args: &[&str]) -> Self {
-        Self::start_on(world, &[args, &["--listen", "127.0.0.1:0"]].concat())
+        Self::start_on(world, &[args, &["--listen", "127.0.0.1:0", "--insecure-loopback"]].concat())
     }
 
     /// Starts it where the arguments say.
@@ -38,11 +38,17 @@ impl Service {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, lines) = channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line + "\n")));
-        let log = lines.recv_timeout(DEADLINE).expect("the service logs where it listens");
-        let line: Result<Value, _> = serde_json::from_str(&log);
-        assert!(line.is_ok(), "{log}");
-        let line = line.unwrap();
-        let address = line["address"].as_str().unwrap().parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
+        let mut log = String::new();
+        // A warning may come before the line that tells where it listens.
+        let address = loop {
+            let line = lines.recv_timeout(DEADLINE).expect("the service logs where it listens");
+            let told: Result<Value, _> = serde_json::from_str(&line);
+            log.push_str(&line);
+            assert!(told.is_ok(), "{log}");
+            if let Some(address) = told.unwrap()["address"].as_str() {
+                break address.parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
+            }
+        };
         Self { child, lines, log, address }
     }
 
@@ -52,12 +58,17 @@ impl Service {
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let len = body.len();
-        let head =
-            format!("{request} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n");
+        let head = format!(
+            "{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {len}\r\n{headers}\r\n"
+        );
         stream.write_all((head + body).as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Ends it by a signal; gives the exit status and all that was logged.

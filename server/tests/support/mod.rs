@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::Value;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{IndexKey, Strongroom};
-use strongroom_server::{Address, Config, NewToken, Scope, Server, Service};
+use strongroom_server::{Address, Config, NewToken, Reloader, Scope, Server, Service};
 use tokio::sync::oneshot;
 
 /// A server in a thread; it stops when this is dropped.
@@ -27,13 +27,17 @@ pub(crate) struct Running {
 
 /// The limits of most tests: as by default, but nobody waits long.
 pub(crate) fn config() -> Config {
-    let mut config = Config::from_toml("listen = [\"127.0.0.1:0\"]").unwrap();
+    let mut config = Config::from_toml("listen = [\"127.0.0.1:0\"]\ninsecure_loopback = true").unwrap();
     config.limits.body_seconds = 1;
     config.limits.grace_seconds = 10;
     config
 }
 
 pub(crate) fn start(service: Service, config: &Config) -> Running {
+    start_with_reloader(service, config).0
+}
+
+pub(crate) fn start_with_reloader(service: Service, config: &Config) -> (Running, Reloader) {
     let (stop, stopped) = oneshot::channel();
     let (bound, addresses) = std::sync::mpsc::channel();
     let config = config.clone();
@@ -41,15 +45,16 @@ pub(crate) fn start(service: Service, config: &Config) -> Running {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let server = Server::bind(service, &config).await.unwrap();
-            bound.send(server.addresses()).unwrap();
+            bound.send((server.addresses(), server.reloader())).unwrap();
             server.serve(async { drop(stopped.await) }).await;
         });
     });
-    let address = match addresses.recv().unwrap().remove(0) {
+    let (mut addresses, reloader) = addresses.recv().unwrap();
+    let address = match addresses.remove(0) {
         Address::Tcp(address) => address,
         Address::Unix(_) => ([0, 0, 0, 0], 0).into(),
     };
-    Running { address, stop: Some(stop), thread: Some(thread) }
+    (Running { address, stop: Some(stop), thread: Some(thread) }, reloader)
 }
 
 pub(crate) fn storage(storage: Arc<dyn Storage>) -> Running {
@@ -154,7 +159,7 @@ impl Client {
     /// Sends a request's head, with a length that need not be the body's.
     pub(crate) fn head(&mut self, request: &str, headers: &[(&str, &str)], len: Option<u64>) {
         self.request = request.to_owned();
-        let mut head = format!("{request} HTTP/1.1\r\nhost: test\r\n");
+        let mut head = format!("{request} HTTP/1.1\r\nhost: localhost\r\n");
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
         if let Some(len) = len {
             head.push_str(&format!("content-length: {len}\r\n"));

@@ -1,0 +1,77 @@
+//! The threads of a service. All are there before it starts and stay: a system that gives no more threads later stops no
+//! request.
+
+use std::io::{self, ErrorKind};
+use std::num::NonZero;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::Failure;
+
+/// Blocking work besides requests: a reload, values that are dropped.
+const OTHERS: usize = 16;
+/// How long all threads may take to start, on a busy machine, too.
+const DEADLINE: Duration = Duration::from_secs(10);
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+
+/// A runtime with `threads` threads for work that blocks.
+pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    // Tokio panics or hangs where it gets no thread for its own workers, so they are tried first.
+    try_threads(threads.saturating_add(workers).saturating_add(OTHERS)).map_err(Failure::io(MISSING))?;
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).max_blocking_threads(threads.saturating_add(OTHERS));
+    let runtime = builder.enable_all().thread_keep_alive(FOR_EVER).build().map_err(Failure::io(MISSING))?;
+    let meeting = Arc::new(Meeting { arrived: Mutex::new(0), all: threads.saturating_add(1), changed: Condvar::new() });
+    for _ in 0..threads {
+        let meeting = Arc::clone(&meeting);
+        runtime.spawn_blocking(move || meeting.join());
+    }
+    if meeting.join() {
+        Ok(runtime)
+    } else {
+        runtime.shutdown_background();
+        Err(Failure::io(MISSING)(ErrorKind::WouldBlock.into()))
+    }
+}
+
+/// Fails where the system does not give so many threads at once.
+fn try_threads(count: usize) -> io::Result<()> {
+    let end = Arc::new(Mutex::new(()));
+    let held = end.lock().unwrap_or_else(PoisonError::into_inner);
+    let started: io::Result<Vec<_>> = (0..count)
+        .map(|_| {
+            let end = Arc::clone(&end);
+            thread::Builder::new().spawn(move || drop(end.lock()))
+        })
+        .collect();
+    drop(held);
+    started?.into_iter().for_each(|thread| drop(thread.join()));
+    Ok(())
+}
+
+const MISSING: &str =
+    "the system gives too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
+
+/// Threads that wait for each other, so that each is one of its own.
+struct Meeting {
+    arrived: Mutex<usize>,
+    all: usize,
+    changed: Condvar,
+}
+
+impl Meeting {
+    /// Returns once all have joined, or false at the deadline.
+    fn join(&self) -> bool {
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        *arrived += 1;
+        if *arrived == self.all {
+            self.changed.notify_all();
+        }
+        let outcome = self.changed.wait_timeout_while(arrived, DEADLINE, |arrived| *arrived < self.all);
+        !outcome.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}

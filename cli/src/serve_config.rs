@@ -1,0 +1,110 @@
+//! What a service is configured to: the file, the environment and the flags together.
+
+use std::fs;
+
+use strongroom::Error;
+use strongroom_server::{Address, Config, Tls};
+
+use crate::args::{Options, Remote};
+use crate::failure::Failure;
+use crate::files;
+use crate::serve_args::Serve;
+
+pub(crate) fn no_server() -> Failure {
+    Failure::argument("a service has a store of its own: give --store, not --server")
+}
+
+/// The configuration; none where it was to be printed alone. Flags go before the file. The services' own environment
+/// variables go before the file, too. Those that the shell's commands use as well, for the store and for services elsewhere,
+/// count only where the file says nothing: what a user's shell works with is not meant for a service.
+pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Option<(Options, Config)>, Failure> {
+    if options.server.is_some() {
+        return Err(no_server());
+    }
+    let mut config = match &args.config {
+        Some(path) => {
+            let document = fs::read_to_string(path).map_err(Failure::io("cannot read the file of --config"))?;
+            Config::from_toml(&document)
+                .map_err(|error| Error::InvalidArgument(format!("the file of --config, {error}").into()))?
+        }
+        None => Config::default(),
+    };
+    merge_shared(&mut config, options);
+    merge_own(&mut config, args)?;
+    if config.listen.is_empty() {
+        config.listen.push(Address::Tcp(([127, 0, 0, 1], port).into()));
+    }
+    if args.print_config {
+        let text =
+            config.to_toml().map_err(|_| Failure::argument("a path is no Unicode text, and cannot be printed"))?;
+        files::print(text.as_bytes()).map_err(Failure::stdout)?;
+        return Ok(None);
+    }
+    let remote = config.remote.clone();
+    let options = Options {
+        store: config.store.clone(),
+        server: None,
+        index_key_file: config.index_key_file.clone(),
+        json: options.json,
+        remote: Remote {
+            token_file: remote.token_file,
+            authorities: remote.authorities,
+            client_certificate: remote.client_certificate,
+            client_key: remote.client_key,
+            revocations: remote.revocations,
+            timeout: remote.timeout_seconds,
+        },
+        from_environment: Vec::new(),
+    };
+    Ok(Some((options, config)))
+}
+
+/// The options that all commands have.
+fn merge_shared(config: &mut Config, options: &Options) {
+    fn merge<T: Clone>(options: &Options, name: &str, given: Option<&T>, file: &mut Option<T>) {
+        if file.is_none() || !options.from_environment.contains(&name) {
+            *file = given.cloned().or(file.take());
+        }
+    }
+    let (remote, given) = (&mut config.remote, &options.remote);
+    merge(options, "store", options.store.as_ref(), &mut config.store);
+    merge(options, "index_key_file", options.index_key_file.as_ref(), &mut config.index_key_file);
+    merge(options, "token_file", given.token_file.as_ref(), &mut remote.token_file);
+    merge(options, "authorities", given.authorities.as_ref(), &mut remote.authorities);
+    merge(options, "client_certificate", given.client_certificate.as_ref(), &mut remote.client_certificate);
+    merge(options, "client_key", given.client_key.as_ref(), &mut remote.client_key);
+    merge(options, "revocations", given.revocations.as_ref(), &mut remote.revocations);
+    merge(options, "timeout", given.timeout.as_ref(), &mut remote.timeout_seconds);
+}
+
+/// The options that the services alone have.
+fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
+    if !args.listen.is_empty() {
+        config.listen.clone_from(&args.listen);
+    }
+    if !args.names.is_empty() {
+        config.names.clone_from(&args.names);
+    }
+    config.insecure_loopback |= args.insecure_loopback;
+    config.socket_mode = args.socket_mode.unwrap_or(config.socket_mode);
+    config.socket_group = args.socket_group.clone().or(config.socket_group.take());
+    config.tokens = args.tokens.clone().or(config.tokens.take());
+    config.log.level = args.log_level.unwrap_or(config.log.level);
+    config.log.format = args.log_format.unwrap_or(config.log.format);
+    config.tls = tls(args, config.tls.take())?;
+    Ok(())
+}
+
+fn tls(args: &Serve, file: Option<Tls>) -> Result<Option<Tls>, Failure> {
+    let (certificate, key, authorities, revocations) = match file {
+        Some(tls) => (Some(tls.certificate), Some(tls.key), tls.client_authorities, tls.client_revocations),
+        None => (None, None, None, None),
+    };
+    let client_authorities = args.tls_client_authorities.clone().or(authorities);
+    let client_revocations = args.tls_client_revocations.clone().or(revocations);
+    match (args.tls_certificate.clone().or(certificate), args.tls_key.clone().or(key)) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls { certificate, key, client_authorities, client_revocations })),
+        (None, None) if client_authorities.is_none() && client_revocations.is_none() => Ok(None),
+        _ => Err(Failure::argument("TLS needs both --tls-certificate and --tls-key")),
+    }
+}

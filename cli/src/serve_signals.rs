@@ -1,0 +1,60 @@
+//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C at once, SIGHUP has it read its files anew.
+
+use std::io;
+
+use strongroom_server::Reloader;
+
+use crate::systemd;
+
+/// Is done when the service is to end.
+#[cfg(unix)]
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag::{register, register_conditional_default};
+    use tokio::signal::unix::{SignalKind, signal};
+
+    // In the signal's handler itself, so that it ends also a service whose threads are all busy.
+    let stopping = Arc::new(AtomicBool::new(false));
+    register_conditional_default(SIGINT, Arc::clone(&stopping))?;
+    register(SIGINT, Arc::clone(&stopping))?;
+    register(SIGTERM, stopping)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        systemd::notify(systemd::STOPPING);
+    })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
+}
+
+/// Reloads at each SIGHUP from now on, one after the other.
+#[cfg(unix)]
+pub(crate) fn reload_at_hangup(reloader: Reloader) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            systemd::notify(&systemd::reloading());
+            let reloader = reloader.clone();
+            // What has failed is in the log, and everything is as it was.
+            let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
+            systemd::notify(systemd::READY);
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn reload_at_hangup(_reloader: Reloader) -> io::Result<()> {
+    Ok(())
+}

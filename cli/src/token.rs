@@ -1,0 +1,66 @@
+//! Makes tokens, and adds them to a service's file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use serde_json::json;
+use strongroom::Error;
+use strongroom_server::{NewToken, Scope, finished_lines};
+use zeroize::Zeroizing;
+
+use crate::args::Options;
+use crate::failure::Failure;
+use crate::files;
+use crate::serve_args::TokenCommand;
+
+pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Failure> {
+    let TokenCommand::New { scopes, tokens } = command;
+    let token = new_token(scopes)?;
+    let line = token.line();
+    if let Some(path) = tokens {
+        append(path, &line)?;
+    }
+    let text = match (options.json, tokens) {
+        (true, None) => format!("{}\n", json!({"token": token.text(), "line": line})),
+        (true, Some(_)) => format!("{}\n", json!({"token": token.text()})),
+        (false, None) => format!("{}\n{line}\n", token.text()),
+        (false, Some(_)) => format!("{}\n", token.text()),
+    };
+    files::print(text.as_bytes()).map_err(Failure::stdout)
+}
+
+fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
+    NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()).into())
+}
+
+/// Adds a line to the file; it is on the disk when this returns. A line that an earlier run could not finish goes, and
+/// nothing of the new one stays where it cannot be written. The file keeps its owner and its mode.
+fn append(path: &Path, line: &str) -> Result<(), Failure> {
+    let mut file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
+    file.lock().map_err(failed())?; // of two programs at once, the second adds to what the first has written
+    let mut content = Zeroizing::new(Vec::new());
+    (&mut file).take(MOST).read_to_end(&mut content).map_err(failed())?;
+    let lines = finished_lines(&content)?;
+    let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
+    write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
+    // A file system that cannot make the name durable is no reason to keep the token from its owner.
+    let _ = files::sync_folder_of(path);
+    Ok(())
+}
+
+/// More than this is no file of tokens.
+const MOST: u64 = 16 << 20;
+
+fn failed() -> impl FnOnce(io::Error) -> Failure {
+    Failure::io("cannot write the file of --tokens")
+}
+
+fn write_behind(file: &mut File, len: usize, text: &str) -> io::Result<()> {
+    let len = u64::try_from(len).map_err(io::Error::other)?;
+    file.set_len(len)?;
+    file.seek(SeekFrom::Start(len))?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    written.inspect_err(|_| drop(file.set_len(len)))
+}

@@ -1,0 +1,186 @@
+//! The files that a service is started with: each is what its name says, or the service says so before it does anything.
+
+#![cfg(all(unix, feature = "server"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+
+use rcgen::{CertificateParams, KeyPair};
+use rustix::process::Signal;
+use support::World;
+use support::service::Service;
+
+/// A folder with a file of each kind, and their names as messages have them.
+fn all_kinds() -> (World, Vec<(&'static str, &'static str)>) {
+    let world = World::new();
+    world.ok(&["key", "new", "--key-out", "record.key"], "");
+    world.ok(&["key", "new", "--index", "--key-out", "index.key"], "");
+    world.write("token", world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], ""));
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    world.write("server.pem", certificate.pem());
+    world.write("server.key", key.serialize_pem());
+    world.write("noise", "confidential noise");
+    let kinds = vec![
+        ("record.key", "a record key"),
+        ("index.key", "an index key"),
+        ("token", "a token"),
+        ("tokens", "hashes and scopes of tokens"),
+        ("server.pem", "certificates"),
+        ("server.key", "a private key"),
+        ("noise", "something else"),
+    ];
+    (world, kinds)
+}
+
+#[test]
+fn no_file_takes_the_place_of_another() {
+    let (world, kinds) = all_kinds();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    elsewhere.set_nonblocking(true).unwrap();
+    let store = format!("http://{}", elsewhere.local_addr().unwrap());
+    let right = [
+        ("index_key_file", "index.key"),
+        ("tokens", "tokens"),
+        ("remote.token_file", "token"),
+        ("remote.authorities", "server.pem"),
+        ("remote.client_certificate", "server.pem"),
+        ("remote.client_key", "server.key"),
+        ("tls.certificate", "server.pem"),
+        ("tls.key", "server.key"),
+        ("tls.client_authorities", "server.pem"),
+    ];
+    let document = |wrong: &str, file: &str| {
+        let (mut top, mut remote, mut tls) = (format!("store = \"{store}\"\n"), String::new(), String::new());
+        for (name, right) in right {
+            let value = if name == wrong { file } else { right };
+            match name.split_once('.') {
+                Some(("remote", name)) => remote += &format!("{name} = \"{value}\"\n"),
+                Some((_, name)) => tls += &format!("{name} = \"{value}\"\n"),
+                None => top += &format!("{name} = \"{value}\"\n"),
+            }
+        }
+        format!("{top}[remote]\n{remote}[tls]\n{tls}")
+    };
+    for (name, right) in right {
+        for (file, kind) in &kinds {
+            if *file == right {
+                continue;
+            }
+            world.write("config.toml", document(name, file));
+            let refused = world.fail(19, &["serve", "--config", "config.toml", "--store", &store], "");
+            let line_is_named = name == "tokens" && *file == "noise";
+            let said = if line_is_named { "line 1" } else { kind };
+            assert!(refused.contains(said) && (line_is_named || refused.contains(name)), "{name} = {file}: {refused}");
+        }
+        world.write("config.toml", document(name, "missing"));
+        let refused = world.fail(
+            if name == "index_key_file" { 10 } else { 19 },
+            &["serve", "--config", "config.toml", "--store", &store],
+            "",
+        );
+        assert!(refused.contains(name) || name == "index_key_file", "{refused}");
+    }
+    assert!(elsewhere.accept().is_err(), "nothing was connected to");
+    assert!(!world.exists("records.db"), "nothing was made");
+}
+
+#[test]
+fn a_secret_in_the_place_of_a_path_is_not_repeated() {
+    let (world, _) = all_kinds();
+    for file in ["record.key", "index.key", "token"] {
+        let secret = String::from_utf8(world.read(file)).unwrap();
+        let secret = secret.trim();
+        for document in [
+            "tokens = \"S\"",
+            "store = \"S\"",
+            "index_key_file = \"x/S\"",
+            "[remote]\ntoken_file = \"S\"",
+            "listen = [\"unix:S\"]",
+            "[log]\nlevel = \"S\"",
+            "S",
+            "S = 1",
+            "[tls]\ncertificate = \"S\"\nkey = \"S\"",
+        ] {
+            world.write("config.toml", document.replace('S', secret).replace(&format!("{secret}tore"), "store"));
+            let mut command = world.command(&["serve", "--config", "config.toml"]);
+            let output = command.env_remove("STRONGROOM_STORE").output().unwrap();
+            let refused = support::failure(&output, 19);
+            assert!(!refused.contains(&secret[..8]), "{refused}");
+        }
+        for flag in ["--tokens", "--tls-key", "--token-file", "--config"] {
+            assert!(!world.fail(64, &["serve", flag, secret], "").contains(&secret[..8]));
+        }
+        let refused = world.fail(64, &["serve", "--listen", &format!("unix:{secret}")], "");
+        assert!(!refused.contains(&secret[..8]), "{refused}");
+    }
+}
+
+#[test]
+fn an_interrupted_token_stops_no_service() {
+    let world = World::new();
+    let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
+    let whole = String::from_utf8(world.read("tokens")).unwrap();
+    let bearer = format!("authorization: Bearer {}", token.trim());
+    for half in [
+        "a".repeat(30),
+        "b".repeat(64),
+        format!("{} stor", "c".repeat(64)),
+        format!("{}\0\0\0\0{}", "d".repeat(9), "\0".repeat(200)),
+    ] {
+        world.write("tokens", format!("{whole}{half}"));
+        fs::set_permissions(world.path("tokens"), fs::Permissions::from_mode(0o640)).unwrap();
+        let service = Service::start_on(&world, &["serve-storage", "--tokens", "tokens", "--listen", "127.0.0.1:0"]);
+        assert!(service.send("GET /v1/stats", &[&bearer], "").starts_with("HTTP/1.1 200 "), "{half}");
+        assert_eq!(service.stop(Signal::TERM).0, Some(0));
+        // The next one takes its place.
+        world.ok(&["token", "new", "--scopes", "erase", "--tokens", "tokens"], "");
+        let lines = String::from_utf8(world.read("tokens")).unwrap();
+        assert!(lines.starts_with(&whole) && lines.ends_with(" erase\n"), "{lines:?}");
+        assert!(lines.lines().map(|line| line.split(' ').count()).eq([2, 2]), "{lines:?}");
+        assert_eq!(fs::metadata(world.path("tokens")).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}
+
+#[test]
+fn no_other_file_is_taken_for_one_of_tokens() {
+    let (world, kinds) = all_kinds();
+    world.ok(&["store", "--id", "x"], "data");
+    let others = kinds.iter().map(|(file, _)| *file).filter(|file| *file != "tokens");
+    for file in others.chain(["records.db"]) {
+        let content = world.read(file);
+        world.fail(19, &["token", "new", "--scopes", "store", "--tokens", file], "");
+        assert!(world.read(file) == content, "{file}");
+    }
+}
+
+#[test]
+fn many_new_tokens_at_once_are_all_there() {
+    let world = World::new();
+    let args = ["token", "new", "--scopes", "store", "--tokens", "tokens"];
+    let children: Vec<_> =
+        (0..8).map(|_| world.command(&args).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
+    for child in children {
+        assert!(child.wait_with_output().unwrap().status.success());
+    }
+    let lines = String::from_utf8(world.read("tokens")).unwrap();
+    assert_eq!(lines.lines().filter(|line| line.len() == 70 && line.ends_with(" store")).count(), 8, "{lines}");
+}
+
+/// A folder that only lets names be looked up and made cannot be opened, and so not be synced.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_that_cannot_be_synced_keeps_no_token_back() {
+    let mut world = World::new();
+    fs::create_dir(world.path("folder")).unwrap();
+    world.run_unprivileged();
+    fs::set_permissions(world.path("folder"), fs::Permissions::from_mode(0o300)).unwrap();
+    let token = world.ok(&["token", "new", "--scopes", "store", "--tokens", "folder/tokens"], "");
+    fs::set_permissions(world.path("folder"), fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(token.starts_with("srt1"));
+    assert!(String::from_utf8(world.read("folder/tokens")).unwrap().ends_with(" store\n"));
+}

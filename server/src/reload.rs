@@ -1,0 +1,80 @@
+//! Tokens and certificates, read anew while the service runs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, Tls};
+use crate::config_files::is_regular;
+use crate::service::Shared;
+use crate::start::StartError;
+use crate::tls::{self, Certificates};
+use crate::token::TokenHashes;
+
+/// Reads the files of tokens, certificates and revocation lists anew.
+#[derive(Clone)]
+pub struct Reloader {
+    shared: Arc<Shared>,
+    tls: Option<(Tls, Certificates)>,
+    tokens: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reloader").finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(shared: Arc<Shared>, config: &Config, tls: Option<Certificates>) -> Self {
+        Self { shared, tls: config.tls.clone().zip(tls), tokens: config.tokens.clone() }
+    }
+
+    /// Reads all files, and then uses what they hold. From then on a removed token is refused, a revoked client cannot
+    /// connect, and connections with TLS that were made before end with the requests that are under way.
+    ///
+    /// # Errors
+    ///
+    /// As at the start. Then everything stays as it was. The log has the outcome.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let outcome = self.read_and_replace();
+        match &outcome {
+            Ok(()) => tracing::info!(target: "strongroom", "tokens and certificates are read anew"),
+            Err(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                let error = error.to_string();
+                tracing::error!(target: "strongroom", error, cause, "tokens and certificates stay as they were");
+            }
+        }
+        outcome
+    }
+
+    fn read_and_replace(&self) -> Result<(), StartError> {
+        let files = self.tls.iter().flat_map(|(tls, _)| {
+            let clients = [
+                ("tls.client_authorities", tls.client_authorities.as_ref()),
+                ("tls.client_revocations", tls.client_revocations.as_ref()),
+            ];
+            [("tls.certificate", Some(&tls.certificate)), ("tls.key", Some(&tls.key))].into_iter().chain(clients)
+        });
+        for (name, path) in files.chain([("tokens", self.tokens.as_ref())]) {
+            path.map_or(Ok(()), |path| reloadable(path, name))?;
+        }
+        let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
+        let tokens = self.tokens.as_ref().map(|path| TokenHashes::read(path)).transpose()?;
+        if let (Some(tokens), Some(known)) = (tokens, &self.shared.tokens) {
+            known.replace(tokens);
+        }
+        if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {
+            certificates.replace(acceptor);
+        }
+        Ok(())
+    }
+}
+
+fn reloadable(path: &Path, name: &'static str) -> Result<(), StartError> {
+    match is_regular(path) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StartError::NotReloadable { name }),
+        Err(source) => Err(StartError::File { name, source }),
+    }
+}

@@ -1,0 +1,99 @@
+//! TLS 1.3 from the files of the configuration, which can be read anew while the service runs.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, version};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::Tls;
+use crate::config_files::{check, read};
+use crate::secret_kind::Kind;
+use crate::start::StartError;
+
+/// The certificates in use: those of the last reload.
+#[derive(Clone)]
+pub(crate) struct Certificates(Arc<State>);
+
+struct State {
+    acceptor: RwLock<TlsAcceptor>,
+    replaced: watch::Sender<()>,
+}
+
+impl Certificates {
+    pub(crate) fn new(tls: &Tls) -> Result<Self, StartError> {
+        let acceptor = RwLock::new(acceptor(tls)?);
+        Ok(Self(Arc::new(State { acceptor, replaced: watch::Sender::new(()) })))
+    }
+
+    /// New connections use `acceptor`, and those that are open are told to close.
+    pub(crate) fn replace(&self, acceptor: TlsAcceptor) {
+        *self.0.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        self.0.replaced.send_replace(());
+    }
+
+    /// Is told of each replacement from now on.
+    pub(crate) fn replaced(&self) -> watch::Receiver<()> {
+        self.0.replaced.subscribe()
+    }
+
+    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let acceptor = self.0.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        acceptor.accept(stream).await
+    }
+}
+
+/// What the files make of it, if they go together.
+pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
+    let unusable = |error: rustls::Error| StartError::Tls(error.into());
+    let chain = certificates(&read(&tls.certificate, "tls.certificate")?, "tls.certificate")?;
+    let key = read(&tls.key, "tls.key")?;
+    check(&key, "tls.key", Kind::PrivateKey)?;
+    let key = PrivateKeyDer::from_pem_slice(&key).map_err(pem("tls.key"))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(unusable)?;
+    let builder = match &tls.client_authorities {
+        Some(path) => {
+            const NAME: &str = "tls.client_authorities";
+            let mut authorities = RootCertStore::empty();
+            for certificate in certificates(&read(path, NAME)?, NAME)? {
+                authorities.add(certificate).map_err(unusable)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
+            let verifier = verifier.with_crls(revocations(tls)?).build();
+            builder.with_client_cert_verifier(verifier.map_err(|error| StartError::Tls(error.into()))?)
+        }
+        None if tls.client_revocations.is_some() => {
+            return Err(StartError::Tls("tls.client_revocations needs tls.client_authorities".into()));
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn certificates(content: &[u8], name: &'static str) -> Result<Vec<CertificateDer<'static>>, StartError> {
+    check(content, name, Kind::Certificates)?;
+    CertificateDer::pem_slice_iter(content).collect::<Result<_, _>>().map_err(pem(name))
+}
+
+fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, StartError> {
+    const NAME: &str = "tls.client_revocations";
+    let Some(path) = &tls.client_revocations else { return Ok(Vec::new()) };
+    let content = read(path, NAME)?;
+    check(&content, NAME, Kind::RevocationLists)?;
+    CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(pem(NAME))
+}
+
+/// The error itself is not told: it can have a line of the file, which may be a key's.
+fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
+    move |_| StartError::Tls(format!("the file of {name} is not in PEM, or has nothing of the kind").into())
+}

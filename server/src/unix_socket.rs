@@ -1,0 +1,120 @@
+//! A Unix socket under its name: made for those alone who may use it, by one service at a time.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Group;
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+
+use crate::config::{Config, SocketMode};
+use crate::start::StartError;
+
+/// Connections that wait to be accepted, as the standard library has it.
+const BACKLOG: u32 = 128;
+
+/// Who may connect.
+pub(crate) struct Access {
+    mode: SocketMode,
+    group: Option<u32>,
+}
+
+impl Access {
+    pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
+        let group = match config.socket_group.as_deref() {
+            None => None,
+            Some(text) => match text.parse() {
+                Ok(number) => Some(number),
+                Err(_) => Some(Group::from_name(text).ok().flatten().ok_or(StartError::NoSuchGroup)?.gid.as_raw()),
+            },
+        };
+        Ok(Self { mode: config.socket_mode, group })
+    }
+}
+
+/// A socket's name, which goes with this.
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Takes the place of a socket that nobody listens on. Nobody can connect before mode and group are set, since nothing
+/// listens before that.
+pub(crate) async fn bind(path: &Path, access: &Access) -> io::Result<(UnixListener, SocketFile)> {
+    let lock = Lock::take(path)?;
+    make_room(path).await?;
+    let socket = UnixSocket::new_stream()?;
+    socket.bind(path)?;
+    let file = SocketFile { path: path.to_path_buf(), _lock: lock };
+    if access.group.is_some() {
+        chown(path, None, access.group)?;
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(access.mode.bits()))?;
+    Ok((socket.listen(BACKLOG)?, file))
+}
+
+/// Removes a socket that a crash left. Any other file, and a socket that is in use, stays.
+async fn make_room(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Ok(there) if !there.file_type().is_socket() => {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+        }
+        there => there?,
+    };
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        _ => Err(ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// A locked file beside the socket: of two services that find a dead socket, one gets its place.
+struct Lock {
+    path: PathBuf,
+    /// The system releases the lock when the process ends in any way.
+    _locked: File,
+}
+
+impl Lock {
+    fn take(socket: &Path) -> io::Result<Self> {
+        let mut path = socket.as_os_str().to_owned();
+        path.push(".lock");
+        let path = PathBuf::from(path);
+        for _ in 0..100 {
+            let mut options = File::options();
+            options.read(true).write(true).mode(0o600);
+            let file = match options.clone().create_new(true).open(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => match options.open(&path) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    opened => opened?,
+                },
+                created => created?,
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(ErrorKind::AddrInUse.into()),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Its last owner may have removed the file before it was locked here.
+            let (locked, there) = (file.metadata()?, fs::symlink_metadata(&path));
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {
+                return Ok(Self { path, _locked: file });
+            }
+        }
+        Err(ErrorKind::AddrInUse.into())
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,209 @@
+//! Tokens, certificates and revocation lists, exchanged while the service runs.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use strongroom::storage::MemoryStorage;
+use strongroom_server::{Config, Reloader, Scope, Service, StartError};
+use support::{Running, start_with_reloader, token};
+
+/// An authority, whose clients are numbered, in a folder with the service's files.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    fn certificate(&self, number: u64) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.serial_number = Some(SerialNumber::from(number));
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// A list of those that are revoked.
+    fn revocations(&self, numbers: &[u64]) -> String {
+        let revoked = numbers.iter().map(|number| RevokedCertParams {
+            serial_number: SerialNumber::from(*number),
+            revocation_time: date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2026, 1, 1),
+            next_update: date_time_ymd(2026, 1, 2), // it has expired, and counts all the same
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    fn config(&self, folder: &Path) -> Config {
+        let (certificate, key) = self.certificate(1);
+        fs::write(folder.join("server.pem"), certificate).unwrap();
+        fs::write(folder.join("server.key"), key).unwrap();
+        fs::write(folder.join("clients.pem"), self.issuer.pem()).unwrap();
+        fs::write(folder.join("revoked.pem"), self.revocations(&[])).unwrap();
+        let path = |name| folder.join(name).display().to_string();
+        Config::from_toml(&format!(
+            "listen = [\"127.0.0.1:0\"]\n[tls]\ncertificate = '{}'\nkey = '{}'\nclient_authorities = '{}'\nclient_revocations = '{}'\n",
+            path("server.pem"),
+            path("server.key"),
+            path("clients.pem"),
+            path("revoked.pem")
+        ))
+        .unwrap()
+    }
+
+    fn connect(&self, server: &Running, client: &(String, String)) -> io::Result<Tls> {
+        let mut authorities = RootCertStore::empty();
+        authorities.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
+        let chain = vec![CertificateDer::from_pem_slice(client.0.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(client.1.as_bytes()).unwrap();
+        let config = builder.unwrap().with_root_certificates(authorities).with_client_auth_cert(chain, key).unwrap();
+        let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        let socket = TcpStream::connect(server.address)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut stream = StreamOwned::new(connection, socket);
+        get(&mut stream)?;
+        Ok(stream)
+    }
+}
+
+/// A request on a connection that stays open.
+fn get(stream: &mut Tls) -> io::Result<()> {
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let (mut answer, mut buffer) = (Vec::new(), [0; 1024]);
+    while !answer.ends_with(b"{\"status\":\"ok\"}") {
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 200 "));
+    Ok(())
+}
+
+fn storage(config: &Config) -> (Running, Reloader) {
+    start_with_reloader(Service::storage(Arc::new(MemoryStorage::new()), config).unwrap(), config)
+}
+
+#[test]
+fn a_revoked_client_is_refused_from_the_reload_on() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let config = authority.config(folder.path());
+    let (server, reloader) = storage(&config);
+    let [honest, revoked] = [7, 8].map(|number| authority.certificate(number));
+    let mut open = authority.connect(&server, &revoked).unwrap();
+    authority.connect(&server, &honest).unwrap();
+    fs::write(folder.path().join("revoked.pem"), authority.revocations(&[8, 9])).unwrap();
+    get(&mut open).unwrap(); // not yet
+    reloader.reload().unwrap();
+    assert!(authority.connect(&server, &revoked).is_err());
+    authority.connect(&server, &honest).unwrap();
+    // The connection that was open ends, too, without waiting for its next request.
+    assert!(matches!(open.read(&mut [0; 16]), Ok(0) | Err(_)));
+
+    // It is so from the start, too. Of an authority without a list, no client is known to be good.
+    drop(server);
+    let (server, _) = storage(&config);
+    assert!(authority.connect(&server, &revoked).is_err());
+    authority.connect(&server, &honest).unwrap();
+    let other = Authority::new();
+    fs::write(folder.path().join("revoked.pem"), other.revocations(&[])).unwrap();
+    let (server, _) = storage(&config);
+    assert!(authority.connect(&server, &honest).is_err());
+}
+
+#[test]
+fn a_failed_reload_changes_nothing() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let mut config = authority.config(folder.path());
+    let tokens = folder.path().join("tokens");
+    let old = token(&tokens, &[Scope::Storage]);
+    config.tokens = Some(tokens.clone());
+    let (server, reloader) = storage(&config);
+    let client = authority.certificate(7);
+    let allowed = |token: &str| {
+        let mut stream = authority.connect(&server, &client).unwrap();
+        let request = format!(
+            "GET /v1/stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    assert!(allowed(&old));
+    fs::remove_file(&tokens).unwrap();
+    let new = token(&tokens, &[Scope::Storage]);
+    // The tokens are good, but something else is not: neither is replaced.
+    for (name, content) in [
+        ("server.key", authority.certificate(2).1),
+        ("server.pem", "no certificate".to_owned()),
+        ("revoked.pem", fs::read_to_string(folder.path().join("clients.pem")).unwrap()),
+        ("clients.pem", String::new()),
+    ] {
+        let path = folder.path().join(name);
+        let good = fs::read(&path).unwrap();
+        fs::write(&path, content).unwrap();
+        reloader.reload().unwrap_err();
+        assert!(allowed(&old) && !allowed(&new), "{name}");
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(reloader.reload(), Err(StartError::File { .. })), "{name}");
+        fs::write(&path, good).unwrap();
+    }
+    reloader.reload().unwrap();
+    assert!(allowed(&new) && !allowed(&old));
+
+    fs::write(&tokens, "no token").unwrap();
+    assert!(matches!(reloader.reload(), Err(StartError::Tokens(_))));
+    assert!(allowed(&new));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pipe_is_not_read_a_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let text = token(&file, &[Scope::Storage]);
+    let (read, mut write) = io::pipe().unwrap();
+    write.write_all(&fs::read(&file).unwrap()).unwrap();
+    drop(write);
+    let mut config = support::config();
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&read);
+    config.tokens = Some(format!("/proc/self/fd/{descriptor}").into());
+    config.check_files().unwrap();
+    let (server, reloader) = storage(&config);
+    let stats = || server.send("GET /v1/stats", &[("authorization", &format!("Bearer {text}"))], b"").status;
+    assert_eq!(stats(), 200);
+    assert!(matches!(reloader.reload(), Err(StartError::NotReloadable { name: "tokens" })));
+    assert_eq!(stats(), 200, "an empty pipe is no file without tokens");
+}
