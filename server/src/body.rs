@@ -1,5 +1,6 @@
 //! Bodies: requests' within their limits of size and time, and answers' from a storage piece by piece.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
+use crate::answer::{Cut, Held, TICK};
 use crate::config::Limits;
 use crate::gate::{Gate, OnThread};
+use crate::pace::Pace;
 use crate::problem::Problem;
 
 /// What is read or written at once.
@@ -33,10 +36,8 @@ pub(crate) struct RequestBody {
     body: Body,
     ended: bool,
     received: u64,
-    waited: Duration,
     end: Instant,
-    granted: Duration,
-    rate: u64,
+    pace: Pace,
     total: Arc<AtomicU64>,
     long: Arc<Gate>,
     place: Option<OwnedSemaphorePermit>,
@@ -44,14 +45,13 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(body: Body, limits: &Limits, total: Arc<AtomicU64>, long: Arc<Gate>) -> Self {
+        let pace = Pace::new(limits);
         Self {
             ended: body.is_end_stream(),
             body,
             received: 0,
-            waited: Duration::ZERO,
-            end: Instant::now() + Duration::from_secs(limits.body_most_seconds),
-            granted: Duration::from_secs(limits.body_seconds),
-            rate: limits.body_bytes_per_second.max(1),
+            end: Instant::now() + pace.total(),
+            pace,
             total,
             long,
             place: None,
@@ -82,10 +82,17 @@ impl RequestBody {
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while !self.ended {
             let start = Instant::now();
-            let granted = self.granted + Duration::from_secs(self.received / self.rate);
-            let deadline = self.end.min(start + granted.saturating_sub(self.waited));
-            let frame = timeout_at(deadline, self.body.frame()).await.map_err(|_| Problem::too_slow())?;
-            self.waited += start.elapsed();
+            let wanted = self.place.is_some() && self.long.waiting() > 0;
+            let allowed = self.pace.left(0, wanted);
+            let deadline = self.end.min(start + allowed.min(TICK));
+            let frame = timeout_at(deadline, self.body.frame()).await;
+            self.pace.waited(start.elapsed());
+            let frame = match frame {
+                Ok(frame) => frame,
+                // The deadline comes nearer when others wait.
+                Err(_) if allowed > TICK && Instant::now() < self.end => continue,
+                Err(_) => return Err(Problem::too_slow()),
+            };
             let frame = match frame {
                 Some(Ok(frame)) => frame,
                 Some(Err(_)) => {
@@ -100,6 +107,7 @@ impl RequestBody {
             if let Ok(data) = frame.into_data() {
                 let len = data.len() as u64;
                 self.received += len;
+                self.pace.passed(len);
                 self.total.fetch_add(len, Ordering::Relaxed);
                 return Ok(Some(data));
             }
@@ -119,16 +127,22 @@ impl RequestBody {
         self.gather(usize::MAX, most).await
     }
 
+    /// What comes next; nothing at the end. Of a body of more than `most` bytes, the last is never had.
+    pub(crate) async fn chunk(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
+        let Some(data) = self.next().await? else { return Ok(None) };
+        if self.received > most {
+            return Err(Problem::too_large());
+        }
+        if self.received > SHORT && self.place.is_none() {
+            self.place = Some(self.long.enter().await?);
+        }
+        Ok(Some(data))
+    }
+
     async fn gather(&mut self, len: usize, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let mut gathered = Zeroizing::new(Vec::new());
         while gathered.len() < len {
-            let Some(data) = self.next().await? else { break };
-            if self.received > most {
-                return Err(Problem::too_large());
-            }
-            if self.received > SHORT && self.place.is_none() {
-                self.place = Some(self.long.enter().await?);
-            }
+            let Some(data) = self.chunk(most).await? else { break };
             grow(&mut gathered, data.len());
             gathered.extend_from_slice(&data);
         }
@@ -166,14 +180,21 @@ pub(crate) trait Source: Send + 'static {
     fn next_piece(&mut self, len: usize) -> Result<Bytes, Problem>;
 }
 
-/// The answer's body with `len` bytes of `source`. Its first piece is there when this returns, so that what fails at once is
-/// an error answer; what fails later cuts the connection. Of a
-/// long one, a client that takes no piece for a minute loses the place.
+/// Pieces of a long answer in memory at once, beside those that the connection has: one is there, one waits, one is made.
+const PIECES: u64 = 3;
+
+/// What a long answer of `len` bytes holds of the budget.
+pub(crate) fn charge_of(len: u64) -> u64 {
+    len.min(PIECES * PIECE_LEN as u64)
+}
+
+/// The answer's body with `len` bytes of `source`, of which the first piece is there when this returns: what fails at once
+/// is an error answer, what fails later cuts the connection. A long one takes a place in `held`.
 pub(crate) async fn stream(
     source: OnThread<impl Source>,
     len: u64,
     long: &Arc<Gate>,
-    limits: &Limits,
+    held: &mut Held,
 ) -> Result<Body, Problem> {
     let (mut source, first) = next_piece(source, len).await?;
     let mut left = len - first.len() as u64;
@@ -181,10 +202,8 @@ pub(crate) async fn stream(
         return Ok(Body::from(first));
     }
     let (sender, rest) = mpsc::channel(1);
-    let stall = Duration::from_secs(limits.idle_seconds);
-    let place = long.enter().await?;
+    held.add(long.enter().await?, Some(long));
     tokio::spawn(async move {
-        let _place = place;
         while left > 0 {
             let piece = match next_piece(source, left).await {
                 Ok((next, piece)) => {
@@ -198,12 +217,12 @@ pub(crate) async fn stream(
                 }
             };
             left -= piece.len() as u64;
-            if !matches!(timeout(stall, sender.send(piece)).await, Ok(Ok(()))) {
-                return; // the client is gone, or asleep
+            if sender.send(piece).await.is_err() {
+                return; // the answer has ended
             }
         }
     });
-    Ok(Body::new(Answer { first: Some(first), rest, left: len }))
+    Ok(Body::new(Pieces { first: Some(first), rest, left: len }))
 }
 
 async fn next_piece<S: Source>(source: OnThread<S>, left: u64) -> Result<(OnThread<S>, Bytes), Problem> {
@@ -211,18 +230,13 @@ async fn next_piece<S: Source>(source: OnThread<S>, left: u64) -> Result<(OnThre
     source.with(move |source| source.next_piece(len)).await
 }
 
-/// An answer could not be sent to its end.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer was cut")]
-struct Cut;
-
-struct Answer {
+struct Pieces {
     first: Option<Bytes>,
     rest: mpsc::Receiver<Bytes>,
     left: u64,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for Pieces {
     type Data = Bytes;
     type Error = Cut;
 
@@ -242,6 +256,32 @@ impl hyper::body::Body for Answer {
 
     fn is_end_stream(&self) -> bool {
         self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// A body of parts that are all there.
+pub(crate) fn of_parts(parts: Vec<Bytes>) -> Body {
+    let left = parts.iter().map(|part| part.len() as u64).sum();
+    Body::new(Parts { parts: parts.into_iter(), left })
+}
+
+struct Parts {
+    parts: std::vec::IntoIter<Bytes>,
+    left: u64,
+}
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part = self.parts.next();
+        self.left -= part.as_ref().map_or(0, |part| part.len() as u64);
+        Poll::Ready(part.map(|part| Ok(Frame::data(part))))
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -52,6 +52,12 @@ impl Config {
         toml::from_str(document).map_err(|error| InvalidConfig::new(document, &error))
     }
 
+    /// Whether the store is behind a storage service.
+    pub(crate) fn has_storage_elsewhere(&self) -> bool {
+        let store = self.store.as_ref().and_then(|store| store.to_str()).unwrap_or_default();
+        ["https://", "http://", "unix:"].iter().any(|scheme| store.starts_with(scheme))
+    }
+
     /// The configuration as a TOML document.
     ///
     /// # Errors
@@ -253,15 +259,19 @@ pub struct Limits {
     pub batch_bytes: u64,
     /// Bytes of a body that is streamed.
     pub record_bytes: u64,
+    /// Bytes of answers that clients have not taken yet, of all together; each connection has 64 KiB beside them.
+    pub answer_bytes: u64,
     /// Seconds until a request's head must be there, and in HTTP/1 the next one's; and until TLS is agreed on.
     pub head_seconds: u64,
-    /// Seconds of waiting for a body that are always granted...
+    /// Seconds of waiting for the client that are always granted to a body, of a request or of an answer...
     pub body_seconds: u64,
-    /// ... and one more for each so many bytes that came.
+    /// ... and one more for each so many bytes that came or went, anew for each 256 KiB. While others wait for a long body's
+    /// place, it must be 64 times faster.
     pub body_bytes_per_second: u64,
-    /// Seconds after which a body must be there in any case.
+    /// Seconds after which a body must be there, or have been taken, in any case.
     pub body_most_seconds: u64,
-    /// Seconds without a byte in either direction after which a connection is closed.
+    /// Seconds without a request under way after which an HTTP/2 connection is closed, and without a byte taken after which
+    /// any is. In HTTP/1, `head_seconds` are for the next request.
     pub idle_seconds: u64,
     /// Seconds that requests under way have to finish when the service is told to end.
     pub grace_seconds: u64,
@@ -280,6 +290,7 @@ impl Default for Limits {
             json_bytes: 3 << 19,
             batch_bytes: 64 << 20,
             record_bytes: 16 << 30,
+            answer_bytes: 64 << 20,
             head_seconds: 10,
             body_seconds: 10,
             body_bytes_per_second: 1024,
@@ -301,6 +312,7 @@ impl Limits {
             ("long", 1, self.long as u64),
             ("waiting", 0, self.waiting as u64),
             ("wait_seconds", 0, self.wait_seconds),
+            ("answer_bytes", 1 << 20, self.answer_bytes),
             ("head_seconds", 1, self.head_seconds),
             ("body_seconds", 0, self.body_seconds),
             ("body_most_seconds", 1, self.body_most_seconds),

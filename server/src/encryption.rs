@@ -8,14 +8,15 @@ mod small;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::response::Response;
 use axum::routing::MethodFilter;
 use hyper::StatusCode;
 use strongroom::{Error, RecordKey, Strongroom};
 
 use absent::Absent;
 
+use crate::answer::Response;
 use crate::config::Config;
+use crate::gate::Effect;
 use crate::problem::Problem;
 use crate::service::{BYTES, Backend, Call, Handler, Route, Service, secret};
 use crate::start::StartError;
@@ -51,14 +52,18 @@ impl Call<Records> {
     /// Works on the storage with a key that may be wrong. That there is no record, or that it has another key, is answered
     /// at the end of a step of time: what the work took, and so which of the two it was, is hidden by the rest. The step
     /// begins when the request is there: a client that could choose how much of it the work has would see the difference.
-    fn run_with_key<T, E, W>(&self, work: W) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E, W>
+    fn run_with_key<T, E, W>(
+        &self,
+        effect: Effect,
+        work: W,
+    ) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E, W>
     where
         T: Send + 'static,
         E: Send + 'static,
         W: FnOnce(&Records) -> Result<T, E> + Send + 'static,
         Problem: From<E>,
     {
-        let (start, outcome) = (Instant::now(), self.run(work));
+        let (start, outcome) = (Instant::now(), self.run(effect, work));
         async move {
             let outcome = outcome.await;
             if matches!(&outcome, Err(problem) if problem.status == StatusCode::NOT_FOUND) {

@@ -1,18 +1,20 @@
-//! How much is done at once. Who wants more waits for a while, and no client can keep others waiting by being slow: a
+//! How much is done at once. Further requests wait for a while, and no client can keep others waiting by being slow: a
 //! place is taken when there is work, not while a short body is awaited.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use strongroom::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::config::Limits;
 use crate::counted::Counted;
 use crate::problem::Problem;
+use crate::readiness::Readiness;
 
-/// A number of places, and a number of those who may wait for one.
+/// A number of places, which may be bytes, and a number of requests that may wait for one.
 #[derive(Debug)]
 pub(crate) struct Gate {
     places: Arc<Semaphore>,
@@ -33,14 +35,19 @@ impl Gate {
 
     /// A place, once there is one; 503 where too many wait, or it takes too long.
     pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        self.enter_with(1).await
+    }
+
+    /// As [`enter`](Self::enter), with so many places at once.
+    pub(crate) async fn enter_with(&self, places: u32) -> Result<OwnedSemaphorePermit, Problem> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_many_owned(places) {
             return Ok(place);
         }
         let waiting = Counted::new(&self.waiting);
         if waiting.before >= self.waiting_most {
             return Err(Problem::overloaded());
         }
-        match timeout(self.wait, Arc::clone(&self.places).acquire_owned()).await {
+        match timeout(self.wait, Arc::clone(&self.places).acquire_many_owned(places)).await {
             Ok(Ok(place)) => Ok(place),
             _ => Err(Problem::overloaded()),
         }
@@ -59,26 +66,64 @@ impl Gate {
 
 /// Threads for work that blocks.
 #[derive(Clone, Debug)]
-pub(crate) struct Threads(Arc<Gate>);
+pub(crate) struct Threads {
+    gate: Arc<Gate>,
+    /// Of a storage elsewhere, which may be lost while work on it waits.
+    elsewhere: Option<Arc<Readiness>>,
+}
+
+/// What work does to the storage, and so what it means that nobody waits for its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Effect {
+    /// Nothing that outlives the request.
+    None,
+    /// It may have been done.
+    Write,
+}
 
 impl Threads {
-    pub(crate) fn new(limits: &Limits) -> Self {
-        Self(Arc::new(Gate::new(limits.threads, limits)))
+    pub(crate) fn new(limits: &Limits, elsewhere: Option<Arc<Readiness>>) -> Self {
+        Self { gate: Arc::new(Gate::new(limits.threads, limits)), elsewhere }
     }
 
     /// How many requests wait for one.
     pub(crate) fn waiting(&self) -> usize {
-        self.0.waiting()
+        self.gate.waiting()
     }
 
     /// Does `work`, if there is soon a thread for it. It comes to its end also where nobody waits for it any more.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        on_thread(self.0.enter().await?, work).await
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        effect: Effect,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.unless_lost(effect, async { on_thread(self.gate.enter().await?, work).await }).await
     }
 
     /// Goes on with what has begun, whenever there is a thread for it.
-    async fn go_on<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        on_thread(self.0.enter_at_last().await?, work).await
+    async fn go_on<T: Send + 'static>(
+        &self,
+        effect: Effect,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        self.unless_lost(effect, async { on_thread(self.gate.enter_at_last().await?, work).await }).await
+    }
+
+    /// Waits no longer than until it is known that the storage cannot be reached.
+    async fn unless_lost<T>(
+        &self,
+        effect: Effect,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let Some(elsewhere) = &self.elsewhere else { return work.await };
+        tokio::select! {
+            biased;
+            outcome = work => outcome,
+            cause = elsewhere.lost() => Err(match effect {
+                Effect::None => Problem::unreachable(cause),
+                Effect::Write => Error::Indeterminate(cause.into()).into(),
+            }),
+        }
     }
 
     /// What is dropped on a thread of this kind, since that works on the storage, too.
@@ -117,7 +162,7 @@ impl<T: Send + 'static> OnThread<T> {
     {
         let threads = self.threads.clone();
         let Some(mut value) = self.value.take() else { return Err(Problem::internal("an earlier step has failed")) };
-        let outcome = threads.go_on(move || work(&mut value).map(|result| (value, result))).await?;
+        let outcome = threads.go_on(Effect::None, move || work(&mut value).map(|result| (value, result))).await?;
         let (value, result) = outcome.map_err(Into::into)?;
         self.value = Some(value);
         Ok((self, result))
@@ -130,7 +175,7 @@ impl<T: Send + 'static> OnThread<T> {
     ) -> Result<R, Problem> {
         let threads = self.threads.clone();
         let Some(value) = self.value.take() else { return Err(Problem::internal("an earlier step has failed")) };
-        threads.go_on(move || work(value)).await
+        threads.go_on(Effect::Write, move || work(value)).await
     }
 }
 

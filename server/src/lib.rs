@@ -31,17 +31,22 @@ mod storage_service;
 
 mod service;
 
+mod answer;
 mod body;
 mod config;
 mod config_error;
 mod config_files;
+mod connection;
 mod counted;
 mod gate;
+mod headers;
 mod host;
 mod listen;
 mod log;
 mod metrics;
+mod pace;
 mod problem;
+mod readiness;
 mod reload;
 mod secret_kind;
 mod start;

@@ -27,7 +27,9 @@ pub(crate) struct Metrics {
     counts: Mutex<Counts>,
     /// Bytes of bodies.
     pub(crate) received: Arc<AtomicU64>,
-    pub(crate) sent: AtomicU64,
+    pub(crate) sent: Arc<AtomicU64>,
+    /// Answers that did not come to their end.
+    pub(crate) cut: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
 }
@@ -78,7 +80,7 @@ impl Metrics {
 
     fn write(&self, to: &mut String, waiting: usize) -> fmt::Result {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        header(to, "requests_total", "counter", "Requests answered.")?;
+        header(to, "requests_total", "counter", "Requests answered; 499 where the client gave up before.")?;
         for ((route, method, status), count) in &counts.requests {
             let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
             writeln!(to, "strongroom_requests_total{{{labels}}} {count}")?;
@@ -97,10 +99,12 @@ impl Metrics {
             writeln!(to, "{name}_sum{{route=\"{route}\"}} {}", histogram.seconds)?;
             writeln!(to, "{name}_count{{route=\"{route}\"}} {}", histogram.count)?;
         }
-        let (received, sent) = (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed));
+        let [received, sent, cut] =
+            [&*self.received, &*self.sent, &self.cut].map(|count| count.load(Ordering::Relaxed));
         for (name, kind, help, value) in [
             ("received_bytes_total", "counter", "Bytes of requests' bodies.", received),
-            ("sent_bytes_total", "counter", "Bytes of answers' bodies.", sent),
+            ("sent_bytes_total", "counter", "Bytes of answers' bodies that were sent.", sent),
+            ("answers_cut_total", "counter", "Answers that the client did not take to their end.", cut),
             ("log_lines_dropped_total", "counter", "Log lines that stderr did not take.", crate::log::dropped_lines()),
         ] {
             header(to, name, kind, help)?;

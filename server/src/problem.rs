@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
-use hyper::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use strongroom::{Error, InvalidKey, RandomError, storage};
+
+use crate::answer::Response;
 
 /// The error's number, for answers without a body.
 pub(crate) const CODE: HeaderName = HeaderName::from_static("strongroom-code");
@@ -21,8 +23,8 @@ pub(crate) struct Problem {
     pub(crate) code: u8,
     pub(crate) title: &'static str,
     detail: Cow<'static, str>,
-    /// The length of the record that has not the range.
-    range_of: Option<u64>,
+    /// A header that says what would be right.
+    header: Option<(HeaderName, HeaderValue)>,
     /// For the log alone.
     pub(crate) cause: Option<String>,
 }
@@ -34,7 +36,7 @@ impl Problem {
             code: error.code(),
             title: error.name(),
             detail: error.to_string().into(),
-            range_of: None,
+            header: None,
             cause: status.is_server_error().then(|| error.full_message()),
         }
     }
@@ -83,12 +85,15 @@ impl Problem {
     }
 
     pub(crate) fn media_type(expected: &'static str) -> Self {
-        Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type here is {expected}"))
+        let problem =
+            Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type here is {expected}"));
+        Self { header: Some((ACCEPT, HeaderValue::from_static(expected))), ..problem }
     }
 
     pub(crate) fn no_such_range(len: u64) -> Self {
         let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "there is no such range");
-        Self { range_of: Some(len), ..problem }
+        let range = HeaderValue::from_str(&format!("bytes */{len}"));
+        Self { header: range.ok().map(|range| (CONTENT_RANGE, range)), ..problem }
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -99,8 +104,29 @@ impl Problem {
         Self::busy(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way: try again")
     }
 
-    pub(crate) fn unreachable(cause: Option<String>) -> Self {
-        Self { cause, ..Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the storage cannot be reached") }
+    pub(crate) fn unreachable(cause: String) -> Self {
+        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, &Error::Storage(cause.into()));
+        Self { detail: "the storage cannot be reached: try again once it runs".into(), ..problem }
+    }
+
+    /// Too many requests without a valid token at once on an HTTP/2 connection.
+    pub(crate) fn refused() -> Self {
+        Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token at once")
+    }
+
+    /// A condition that is not met (RFC 9110 section 13).
+    pub(crate) fn condition(detail: &'static str) -> Self {
+        Self::argument(StatusCode::PRECONDITION_FAILED, detail)
+    }
+
+    pub(crate) fn content_coding() -> Self {
+        let detail = "the body is stored as it comes: send it without Content-Encoding";
+        let problem = Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
+        Self { header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))), ..problem }
+    }
+
+    pub(crate) fn expectation() -> Self {
+        Self::argument(StatusCode::EXPECTATION_FAILED, "the one expectation that is met here is 100-continue")
     }
 
     pub(crate) fn too_large() -> Self {
@@ -135,7 +161,7 @@ impl From<Error> for Problem {
             Error::Expired => StatusCode::GONE,
             Error::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Error::Corrupt | Error::Unsupported(_) => StatusCode::UNPROCESSABLE_ENTITY,
-            Error::Indeterminate(_) => StatusCode::BAD_GATEWAY,
+            Error::Storage(_) | Error::Indeterminate(_) => StatusCode::BAD_GATEWAY,
             Error::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Error::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
@@ -166,8 +192,8 @@ impl From<RandomError> for Problem {
     }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+impl Problem {
+    pub(crate) fn into_response(self) -> Response {
         let body = serde_json::json!({
             "type": "about:blank",
             "title": self.title,
@@ -175,7 +201,7 @@ impl IntoResponse for Problem {
             "detail": self.detail,
             "code": self.code,
         });
-        let mut response = Response::new(Body::from(body.to_string()));
+        let mut response = Response::new(body.to_string().into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -189,9 +215,7 @@ impl IntoResponse for Problem {
             }
             _ => {}
         }
-        if let Some(Ok(range)) = self.range_of.map(|len| HeaderValue::from_str(&format!("bytes */{len}"))) {
-            headers.insert(CONTENT_RANGE, range);
-        }
+        headers.extend(self.header);
         response
     }
 }
@@ -217,7 +241,7 @@ mod tests {
             (409, Error::Conflict),
             (503, Error::Busy),
             (507, Error::StorageFull),
-            (500, Error::Storage("secret".into())),
+            (502, Error::Storage("secret".into())),
             (502, Error::Indeterminate("secret".into())),
             (500, Error::Poisoned),
             (500, Error::Forked),

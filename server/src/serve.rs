@@ -1,29 +1,30 @@
 //! Connections from their first byte to their last: timers, limits, and an orderly end.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
+use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 
-use crate::config::{Address, Config, Limits};
+use crate::config::{Address, Config};
+use crate::connection::{Connection, Patience};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
 use crate::reload::Reloader;
-use crate::service::Service;
+use crate::service::{Refused, Service};
 use crate::start::StartError;
 use crate::tls::Certificates;
 
@@ -33,6 +34,10 @@ const HEAD_LEN: usize = 64 << 10;
 const HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;
+/// What HTTP/2 keeps of answers beside their own slices.
+const SEND_BUFFER: usize = 64 << 10;
+/// How long a client has to take the end of its connection.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// What a client may send of one body, and of all on its connection, before it is read.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -89,10 +94,11 @@ impl Server {
         let limits = &service.shared.limits;
         let grace = Duration::from_secs(limits.grace_seconds);
         let server = Arc::new(Connections {
-            builder: builder(limits),
+            builder: builder(),
             places: Arc::new(Semaphore::new(limits.connections)),
+            open: Mutex::default(),
             head: Duration::from_secs(limits.head_seconds),
-            idle: Duration::from_secs(limits.idle_seconds),
+            patience: Patience::new(limits),
             service,
         });
         let (ending, ended) = watch::channel(false);
@@ -115,16 +121,66 @@ struct Connections {
     service: Service,
     builder: Builder<TokioExecutor>,
     places: Arc<Semaphore>,
+    open: Mutex<Open>,
     head: Duration,
-    idle: Duration,
+    patience: Patience,
 }
 
-fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+/// All open connections, by a number of their own.
+#[derive(Default)]
+struct Open {
+    last: u64,
+    connections: BTreeMap<u64, Arc<Connection>>,
+}
+
+impl Connections {
+    /// A place for a connection; where there is none, that of the one that is quiet for the longest time, strangers first.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        loop {
+            self.evict_one();
+            // One that began a request just then keeps its place: another is looked for.
+            let place = timeout(EVICTION, Arc::clone(&self.places).acquire_owned()).await;
+            if let Ok(place) = place {
+                return place.ok();
+            }
+        }
+    }
+
+    fn evict_one(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = open.connections.values().filter_map(|connection| Some((connection.quiet()?, connection)));
+        let longest = quiet.max_by_key(|((authenticated, quiet), _)| (!authenticated, *quiet));
+        if let Some((_, connection)) = longest {
+            connection.evict();
+        }
+    }
+
+    fn opened(&self) -> (u64, Arc<Connection>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.last += 1;
+        let (number, connection) = (open.last, Connection::new());
+        open.connections.insert(number, Arc::clone(&connection));
+        (number, connection)
+    }
+
+    fn closed(&self, number: u64) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).connections.remove(&number);
+    }
+}
+
+/// How long a connection has to give its place up before another is asked.
+const EVICTION: Duration = Duration::from_millis(100);
+
+fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
+        // Who has said all still wants the answers. One that has gone is known by the first write, or by the deadlines.
+        .half_close(true)
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(limits.head_seconds))
         .max_buf_size(HEAD_LEN)
         .max_headers(HEADERS);
     builder
@@ -134,7 +190,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .max_header_list_size(16 << 10)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(256 << 10);
+        .max_send_buf_size(SEND_BUFFER);
     builder
 }
 
@@ -142,21 +198,23 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
 async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
-        let next = async {
-            let place = Arc::clone(&server.places).acquire_owned().await.ok()?;
-            Some((place, listener.accept().await))
-        };
-        let (place, accepted) = tokio::select! {
-            Some(next) = next => next,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = ended.wait_for(|ended| *ended) => break,
         };
         match accepted {
             Ok(accepted) => {
+                let place = tokio::select! {
+                    place = server.place() => place,
+                    _ = ended.wait_for(|ended| *ended) => break,
+                };
                 let (server, ended) = (Arc::clone(&server), ended.clone());
                 connections.spawn(async move {
                     let _place = place;
-                    connection(&server, accepted, ended).await;
+                    let (number, connection) = server.opened();
+                    serve(&server, &connection, accepted, ended).await;
+                    server.closed(number);
                 });
             }
             Err(error) => {
@@ -170,10 +228,16 @@ async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::Receiver<bool>) {
+async fn serve(
+    server: &Connections,
+    connection: &Arc<Connection>,
+    accepted: Accepted,
+    mut ended: watch::Receiver<bool>,
+) {
     let (hosts, mut replaced) = (accepted.hosts.clone(), pin!(accepted.replaced()));
     let established = tokio::select! {
         established = timeout(server.head, accepted.establish()) => established,
+        () = connection.is_evicted() => return,
         _ = ended.wait_for(|ended| *ended) => return,
     };
     let Ok(Ok(stream)) = established else {
@@ -181,107 +245,57 @@ async fn connection(server: &Connections, accepted: Accepted, mut ended: watch::
         return;
     };
     let _open = Counted::new(&server.service.shared.metrics.connections);
-    let activity = Arc::new(Activity::new());
-    let io = TokioIo::new(Watched { stream, activity: Arc::clone(&activity) });
+    let io = TokioIo::new(Watched { stream, connection: Arc::clone(connection) });
     let router = TowerToHyperService::new(server.service.router.clone());
-    let answering = Arc::clone(&activity);
+    let answering = Arc::clone(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let connection = Arc::clone(&answering);
+        let under_way = connection.begin(request.version() == Version::HTTP_2);
         request.extensions_mut().insert(hosts.clone());
-        answering.asked.store(true, Ordering::Relaxed);
-        let busy = Counted::new(&answering.busy);
-        let answer = router.call(request);
+        request.extensions_mut().insert(Arc::clone(&connection));
+        let router = router.clone();
         async move {
-            let answer = answer.await;
-            drop(busy);
-            answer
+            connection.writable().await;
+            let Ok(answer) = router.call(request).await;
+            drop(under_way); // the answer counts as one itself
+            match answer.extensions().get::<Refused>() {
+                Some(Refused) => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
+                None => Ok(answer),
+            }
         }
     });
-    let mut connection = pin!(server.builder.serve_connection(io, service));
-    // Hyper's own timer does not run before it knows which HTTP it is.
-    let first_request = activity.start + server.head;
-    let (mut ending, mut waits_for_request) = (false, true);
-    loop {
-        tokio::select! {
-            outcome = connection.as_mut() => {
-                if outcome.is_err() {
-                    tracing::debug!(target: "strongroom", "a connection broke");
-                }
-                return;
-            }
-            () = activity.idle(server.idle) => return,
-            () = sleep_until(first_request), if waits_for_request => {
-                waits_for_request = false;
-                if !activity.asked.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-            () = async {
-                tokio::select! {
-                    _ = ended.wait_for(|ended| *ended) => {}
-                    () = replaced.as_mut() => {}
-                }
-            }, if !ending => {
-                ending = true;
-                connection.as_mut().graceful_shutdown();
-            }
-        }
+    let mut serving = pin!(server.builder.serve_connection(io, service));
+    let farewell = tokio::select! {
+        _ = serving.as_mut() => return,
+        () = connection.expired(server.patience) => FAREWELL,
+        () = connection.is_evicted() => EVICTION,
+        () = replaced.as_mut() => server.head,
+        _ = ended.wait_for(|ended| *ended) => server.head,
+    };
+    // A request that came meanwhile is answered.
+    serving.as_mut().graceful_shutdown();
+    tokio::select! {
+        _ = serving.as_mut() => {}
+        () = async { sleep(farewell).await; connection.expired(Patience::NONE).await } => {}
     }
 }
 
-/// What happens on a connection.
-struct Activity {
-    /// There was a request.
-    asked: AtomicBool,
-    /// Requests whose answer has not begun.
-    busy: Arc<AtomicUsize>,
-    start: Instant,
-    /// Milliseconds from the start to the last byte.
-    last: AtomicU64,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self { asked: AtomicBool::new(false), busy: Arc::default(), start: Instant::now(), last: AtomicU64::new(0) }
-    }
-
-    fn note(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last.store(now, Ordering::Relaxed);
-    }
-
-    /// Returns once there was no byte for `limit`, and nothing to wait for.
-    async fn idle(&self, limit: Duration) {
-        loop {
-            let last = self.start + Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let until = match self.busy.load(Ordering::Relaxed) {
-                0 if last.elapsed() >= limit => return,
-                0 => last + limit,
-                _ => Instant::now() + limit,
-            };
-            sleep_until(until).await;
-        }
-    }
-}
-
-/// A stream that notes when bytes pass.
+/// A stream that notes whether writes go on.
 struct Watched {
     stream: Box<dyn Stream>,
-    activity: Arc<Activity>,
+    connection: Arc<Connection>,
 }
 
 impl Watched {
-    fn noted<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if outcome.is_ready() {
-            self.activity.note();
-        }
+    fn noted(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.connection.wrote(outcome.is_ready());
         outcome
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        self.noted(outcome)
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 

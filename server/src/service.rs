@@ -10,25 +10,27 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use hyper::body::Body as _;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, StatusCode};
+use hyper::{HeaderMap, Method, StatusCode, Version};
 use strongroom::Error;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use crate::answer::{Content, Held, Response};
 use crate::body::{self, RequestBody, Source};
 use crate::config::{Config, Limits};
+use crate::connection::Connection;
 use crate::counted::Counted;
-use crate::gate::{Gate, OnThread, Threads};
+use crate::gate::{Effect, Gate, OnThread, Threads};
+use crate::headers;
 use crate::host::Hosts;
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::readiness::Readiness;
 use crate::start::StartError;
 use crate::token::{Scope, TokenHashes, Tokens};
 
@@ -39,8 +41,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
 
 /// Batches that are held in memory at once.
 const BATCHES: usize = 2;
-/// How long the storage may take to prove that it can be reached.
-const READY: Duration = Duration::from_secs(5);
+/// What is in the log and the metrics where a client has gone before the answer.
+const CLIENT_GONE: u16 = 499;
+/// Bytes of an answer that is never kept back.
+const SMALL: u64 = 1 << 10;
+/// Room for the text of the metrics.
+const METRICS: u64 = 16 << 10;
 
 /// One of the two services, ready to be served.
 pub struct Service {
@@ -64,6 +70,9 @@ pub(crate) struct Shared {
     /// Places for long bodies, and for those that are held in memory.
     pub(crate) long: Arc<Gate>,
     pub(crate) batches: Arc<Gate>,
+    /// Bytes of answers that are not sent, beside each connection's allowance.
+    answers: Arc<Gate>,
+    readiness: Arc<Readiness>,
     pub(crate) tokens: Option<Tokens>,
     request_ids: RequestIds,
 }
@@ -96,6 +105,7 @@ pub(crate) type Handler<B> = fn(Call<B>) -> Answer;
 pub(crate) struct Call<B> {
     pub(crate) backend: Arc<B>,
     pub(crate) shared: Arc<Shared>,
+    connection: Arc<Connection>,
     pub(crate) head: Parts,
     pub(crate) body: RequestBody,
 }
@@ -114,16 +124,22 @@ impl Service {
             Some(path) => Some(Tokens::new(TokenHashes::read(path)?, limits.wrong_tokens_per_minute)),
             None => None,
         };
+        let backend = Arc::new(backend);
+        let looked_at = Arc::clone(&backend);
+        let readiness = Arc::new(Readiness::new(move || looked_at.ready()));
+        let elsewhere = config.has_storage_elsewhere().then(|| Arc::clone(&readiness));
         let shared = Arc::new(Shared {
             metrics: Metrics::default(),
-            threads: Threads::new(limits),
+            threads: Threads::new(limits, elsewhere),
             long: Arc::new(Gate::new(limits.long, limits)),
             batches: Arc::new(Gate::new(BATCHES, limits)),
+            answers: Arc::new(Gate::new(limits.answer_bytes as usize, limits)),
+            readiness,
             tokens,
             request_ids: RequestIds::new()?,
             limits: limits.clone(),
         });
-        Ok(Self { router: router(Arc::new(backend), routes, &shared), shared, port: B::PORT })
+        Ok(Self { router: router(backend, routes, &shared), shared, port: B::PORT })
     }
 }
 
@@ -134,11 +150,8 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
         let (path, scope, handler) = (route.path, route.scope, route.handler);
         let answer = move |request: Request| {
             let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
-            observed(Arc::clone(&shared), path, request, move |head, body| async move {
-                if let (Some(scope), Some(tokens)) = (scope, &shared.tokens) {
-                    tokens.check(&head.headers, scope)?;
-                }
-                handler(Call { backend, shared, head, body }).await
+            observed(Arc::clone(&shared), path, scope, request, move |connection, head, body| async move {
+                handler(Call { backend, shared, connection, head, body }).await
             })
         };
         router = router.route(path, MethodRouter::new().on(route.method, answer));
@@ -146,10 +159,10 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router
         .fallback(move |request| {
-            observed(no_path, "unknown", request, |_, _body| async { Err(Problem::no_such_path()) })
+            observed(no_path, "unknown", None, request, |_, _, _| async { Err(Problem::no_such_path()) })
         })
         .method_not_allowed_fallback(move |request| {
-            observed(no_method, "unknown", request, |_, _body| async { Err(Problem::no_such_method()) })
+            observed(no_method, "unknown", None, request, |_, _, _| async { Err(Problem::no_such_method()) })
         })
 }
 
@@ -175,16 +188,18 @@ async fn health() -> Result<Response, Problem> {
 }
 
 async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
-    let backend = Arc::clone(&call.backend);
-    match timeout(READY, call.shared.threads.run(move || backend.ready())).await {
-        Ok(Ok(Ok(()))) => Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"}))),
-        Ok(Ok(Err(error))) => Err(Problem::unreachable(Some(error.full_message()))),
-        _ => Err(Problem::unreachable(None)),
-    }
+    let shared = Arc::clone(&call.shared);
+    drop(call); // nothing that a stranger sent is kept while it waits
+    shared.readiness.look().await.map_err(Problem::unreachable)?;
+    Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
 }
 
 async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
-    Ok(text("text/plain; version=0.0.4", call.shared.metrics.text(call.shared.threads.waiting())))
+    let (shared, connection) = (Arc::clone(&call.shared), Arc::clone(&call.connection));
+    drop(call);
+    let held = shared.charge(&connection, METRICS, Payer::Stranger).await?;
+    let text = text("text/plain; version=0.0.4", shared.metrics.text(shared.threads.waiting()));
+    Ok(text.map(|content| content.charged(held)))
 }
 
 async fn openapi<B: Backend>() -> Result<Response, Problem> {
@@ -195,50 +210,191 @@ async fn openapi<B: Backend>() -> Result<Response, Problem> {
 async fn observed<F>(
     shared: Arc<Shared>,
     route: &'static str,
+    scope: Option<Scope>,
     request: Request,
-    handler: impl FnOnce(Parts, RequestBody) -> F,
-) -> Response
+    handler: impl FnOnce(Arc<Connection>, Parts, RequestBody) -> F,
+) -> hyper::Response<Body>
 where
     F: Future<Output = Result<Response, Problem>>,
 {
-    let start = Instant::now();
-    let request_id = shared.request_ids.next();
     let (mut head, body) = request.into_parts();
-    hide_secrets(&mut head.headers);
     let method = head.method.clone();
-    let _in_flight = Counted::new(&shared.metrics.in_flight);
+    let mut observation = Observation::new(&shared, route, method.clone());
+    hide_secrets(&mut head.headers);
+    let connection = head.extensions.remove::<Arc<Connection>>().unwrap_or_else(Connection::new);
+    let under_way = connection.begin(head.version == Version::HTTP_2);
     let received = Arc::clone(&shared.metrics.received);
     let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
 
     let hosts = head.extensions.get::<Hosts>().cloned();
-    let answer = async {
-        hosts.map_or(Ok(()), |hosts| hosts.check(&head))?;
-        handler(head, body).await
+    let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));
+    let authorized = known_host.and_then(|()| shared.authorize(&connection, &head.headers, scope));
+    let payer = authorized.as_ref().map_or(Payer::Stranger, |payer| *payer);
+    let stranger = match payer {
+        Payer::Client => None,
+        Payer::Stranger => match connection.admit_stranger() {
+            Some(stranger) => Some(stranger),
+            None => return observation.refuse(),
+        },
     };
-    let outcome = AssertUnwindSafe(answer).catch_unwind().await;
-    let outcome = outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")));
-    let (mut response, problem) = match outcome {
-        Ok(response) => (response, None),
-        Err(mut problem) => {
-            let told = (problem.title, problem.cause.take());
-            (problem.into_response(), Some(told))
+    let outcome = match authorized {
+        Ok(_) => {
+            let handled = async {
+                if payer == Payer::Client {
+                    headers::check(&head.method, &head.headers)?;
+                }
+                handler(Arc::clone(&connection), head, body).await
+            };
+            let outcome = AssertUnwindSafe(handled).catch_unwind().await;
+            outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")))
+        }
+        Err(problem) => {
+            drop((head, body));
+            Err(problem)
         }
     };
-    let (error, cause) = problem.map_or((None, None), |(title, cause)| (Some(title), cause));
-    let (status, duration) = (response.status(), start.elapsed());
-    shared.metrics.count(route, &method, status, error, duration);
-    let (status, micros) = (status.as_u16(), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
-    if status >= 500 {
-        tracing::error!(target: "strongroom", request_id, route, status, micros, error, cause, "answered");
-    } else {
-        tracing::info!(target: "strongroom", request_id, route, status, micros, error, "answered");
-    }
-    shared.metrics.sent.fetch_add(response.body().size_hint().lower(), Ordering::Relaxed);
+    let outcome = match outcome {
+        Ok(response) => shared.charge_response(&connection, response, payer).await,
+        problem => problem,
+    };
+    let mut response = observation.answered(outcome);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.extend(HeaderValue::from_str(&request_id).ok().map(|id| (REQUEST_ID, id)));
-    response
+    headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (REQUEST_ID, id)));
+    if method == Method::HEAD {
+        return response.map(|_| Body::empty());
+    }
+    response.map(|content| content.send(&shared, (under_way, stranger), route, observation.request_id.clone()))
 }
+
+/// Whose bytes an answer's are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payer {
+    /// A client with a valid token, or where none is needed.
+    Client,
+    /// Anybody else: the connection's own allowance is all there is.
+    Stranger,
+}
+
+impl Shared {
+    fn authorize(&self, connection: &Connection, headers: &HeaderMap, scope: Option<Scope>) -> Result<Payer, Problem> {
+        let Some(scope) = scope else { return Ok(Payer::Stranger) };
+        if let Some(tokens) = &self.tokens {
+            headers::check_single(headers, &AUTHORIZATION)?;
+            tokens.check(headers, scope)?;
+        }
+        connection.authenticate();
+        Ok(Payer::Client)
+    }
+
+    /// Room for an answer of so many bytes, which it holds until it is sent: the connection's own, or the budget's.
+    pub(crate) async fn charge(&self, connection: &Connection, bytes: u64, payer: Payer) -> Result<Held, Problem> {
+        let bytes = u32::try_from(bytes.min(self.limits.answer_bytes)).unwrap_or(u32::MAX);
+        if let Some(own) = connection.try_hold(bytes) {
+            return Ok(own.into());
+        }
+        if payer == Payer::Stranger {
+            let wait = Duration::from_secs(self.limits.wait_seconds);
+            let own = timeout(wait, connection.hold(bytes)).await.ok().flatten();
+            return own.map(Held::from).ok_or_else(Problem::overloaded);
+        }
+        let mut held = Held::default();
+        held.add(self.answers.enter_with(bytes).await?, Some(&self.answers));
+        Ok(held)
+    }
+
+    /// Charges an answer that was not charged before it was made. A small one is never kept back, since it may tell of what
+    /// was done; a connection has no more of those than requests at once.
+    async fn charge_response(
+        &self,
+        connection: &Connection,
+        mut response: Response,
+        payer: Payer,
+    ) -> Result<Response, Problem> {
+        let len = response.body().len();
+        if !response.body().is_charged() && len > 0 {
+            let held = if len <= SMALL {
+                connection.try_hold(SMALL as u32).map(Held::from).unwrap_or_default()
+            } else {
+                self.charge(connection, len, payer).await?
+            };
+            response.body_mut().charge(held);
+        }
+        Ok(response)
+    }
+}
+
+/// A request's line in the log, and its part of the metrics: also where its client has gone before it was answered.
+struct Observation {
+    shared: Arc<Shared>,
+    route: &'static str,
+    method: Method,
+    request_id: String,
+    start: Instant,
+    answered: bool,
+    _in_flight: Counted,
+}
+
+impl Observation {
+    fn new(shared: &Arc<Shared>, route: &'static str, method: Method) -> Self {
+        Self {
+            request_id: shared.request_ids.next(),
+            start: Instant::now(),
+            answered: false,
+            _in_flight: Counted::new(&shared.metrics.in_flight),
+            shared: Arc::clone(shared),
+            route,
+            method,
+        }
+    }
+
+    fn answered(&mut self, outcome: Result<Response, Problem>) -> Response {
+        let (response, error, cause) = match outcome {
+            Ok(response) => (response, None, None),
+            Err(mut problem) => {
+                let (error, cause) = (problem.title, problem.cause.take());
+                (problem.into_response(), Some(error), cause)
+            }
+        };
+        self.answered = true;
+        let (status, micros) = self.count(response.status(), error);
+        let (request_id, route) = (self.request_id.as_str(), self.route);
+        if status >= 500 {
+            tracing::error!(target: "strongroom", request_id, route, status, micros, error, cause, "answered");
+        } else {
+            tracing::info!(target: "strongroom", request_id, route, status, micros, error, "answered");
+        }
+        response
+    }
+
+    /// One of too many requests without a valid token: its stream is refused.
+    fn refuse(mut self) -> hyper::Response<Body> {
+        let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
+        response.extensions_mut().insert(Refused);
+        response
+    }
+
+    fn count(&self, status: StatusCode, error: Option<&'static str>) -> (u16, u64) {
+        let duration = self.start.elapsed();
+        self.shared.metrics.count(self.route, &self.method, status, error, duration);
+        (status.as_u16(), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
+        let (request_id, route) = (self.request_id.as_str(), self.route);
+        tracing::info!(target: "strongroom", request_id, route, status, micros, "the client has gone");
+    }
+}
+
+/// An answer that is none: HTTP/2 refuses the stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused;
 
 /// So that no header that is printed by mistake shows one.
 fn hide_secrets(headers: &mut HeaderMap) {
@@ -267,12 +423,23 @@ impl<B> Call<B> {
     /// The body's type without its parameters, if it is one of those that are known here.
     pub(crate) fn media_type(&self) -> Option<&'static str> {
         let value = self.head.headers.get(CONTENT_TYPE)?.to_str().ok()?;
-        let essence = value.split_once(';').map_or(value, |(essence, _)| essence).trim();
-        [JSON, BYTES].into_iter().find(|known| essence.eq_ignore_ascii_case(known))
+        let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+        let known = [JSON, BYTES].into_iter().find(|known| essence.trim().eq_ignore_ascii_case(known))?;
+        // Text in another encoding would be taken for what it is not.
+        let other_charset =
+            parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("charset")
+                    && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+            });
+        (!other_charset).then_some(known)
     }
 
     /// Works on the storage.
-    pub(crate) fn run<T, E, W>(&self, work: W) -> impl Future<Output = Result<T, Problem>> + Send + use<B, T, E, W>
+    pub(crate) fn run<T, E, W>(
+        &self,
+        effect: Effect,
+        work: W,
+    ) -> impl Future<Output = Result<T, Problem>> + Send + use<B, T, E, W>
     where
         B: Backend,
         T: Send + 'static,
@@ -281,12 +448,20 @@ impl<B> Call<B> {
         Problem: From<E>,
     {
         let (backend, threads) = (Arc::clone(&self.backend), self.shared.threads.clone());
-        async move { Ok(threads.run(move || work(&backend)).await??) }
+        async move { Ok(threads.run(effect, move || work(&backend)).await??) }
     }
 
-    /// The body with `len` bytes of `source`.
-    pub(crate) async fn stream(&mut self, source: OnThread<impl Source>, len: u64) -> Result<Body, Problem> {
-        body::stream(source, len, &self.shared.long, &self.shared.limits).await
+    /// Room for an answer of so many bytes, before it is made.
+    pub(crate) fn charge(&self, bytes: u64) -> impl Future<Output = Result<Held, Problem>> + Send + use<B> {
+        let (shared, connection) = (Arc::clone(&self.shared), Arc::clone(&self.connection));
+        async move { shared.charge(&connection, bytes, Payer::Client).await }
+    }
+
+    /// The answer's body with `len` bytes of `source`.
+    pub(crate) async fn stream(&mut self, source: OnThread<impl Source>, len: u64) -> Result<Content, Problem> {
+        let mut held = self.charge(body::charge_of(len)).await?;
+        let body = body::stream(source, len, &self.shared.long, &mut held).await?;
+        Ok(Content::new(body, held))
     }
 }
 
@@ -299,7 +474,7 @@ pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     response
 }
 
-pub(crate) fn text(media_type: &'static str, body: impl Into<Body>) -> Response {
+pub(crate) fn text(media_type: &'static str, body: impl Into<Content>) -> Response {
     let mut response = Response::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
@@ -317,7 +492,7 @@ pub(crate) fn secret(status: StatusCode, name: &'static str, value: &str) -> Res
 
 /// An answer without a body.
 pub(crate) fn empty(status: StatusCode) -> Response {
-    let mut response = Response::new(Body::empty());
+    let mut response = Response::new(Content::default());
     *response.status_mut() = status;
     response
 }

@@ -1,35 +1,42 @@
 //! The storage service: records under locators, over any storage.
 
+mod batch;
+
 use std::sync::Arc;
 
-use axum::response::Response;
 use axum::routing::MethodFilter;
 use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::{FutureExt, TryFutureExt};
 use hyper::StatusCode;
 use hyper::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
-    RANGE,
+    IF_RANGE, RANGE,
 };
 use serde::Deserialize;
 use serde_json::json;
 use strongroom::Error;
 use strongroom::storage::{self, Head, Info, Locator, PutMode, Storage};
-use tokio::sync::OwnedSemaphorePermit;
 
-use crate::body::{PIECE_LEN, Source};
+use crate::answer::{Content, Held, Response};
+use crate::body::{self, PIECE_LEN, Source};
 use crate::config::Config;
+use crate::gate::Effect;
+use crate::headers;
 use crate::problem::Problem;
 use crate::service::{BYTES, Backend, Call, JSON, Route, Service, empty, json};
 use crate::start::StartError;
 use crate::token::Scope;
-use crate::wire;
+use crate::wire::{self, Tags};
+
+use batch::Batch;
 
 /// The most lines of a page.
 const PAGE: usize = 1000;
+/// The most bytes of a line.
+const ENTRY_LEN: u64 = 128;
 /// The most bytes of a `get-many` request.
 const MANY: u64 = 1 << 20;
-/// The length that says that there is no record.
-const NONE: u64 = u64::MAX;
 /// How often a record that is replaced all the time is looked at anew.
 const ATTEMPTS: usize = 5;
 
@@ -79,49 +86,65 @@ impl Call<Records> {
         wire::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())
     }
 
-    fn if_match(&self) -> Result<Option<Head>, Problem> {
-        self.header(&IF_MATCH)?.map(wire::head).transpose()
+    fn if_match(&self) -> Result<Option<Tags>, Problem> {
+        Tags::of(self.head.headers.get_all(IF_MATCH), false)
     }
 
-    fn put_mode(&self) -> Result<PutMode, Problem> {
-        match (self.header(&IF_NONE_MATCH)?, self.if_match()?) {
-            (None, None) => Ok(PutMode::Overwrite),
-            (None, Some(head)) => Ok(PutMode::ReplaceIf(head)),
-            (Some(any), None) if any == "*" => Ok(PutMode::Create),
-            (Some(_), None) => Err(Problem::bad_request("If-None-Match is * here")),
-            (Some(_), Some(_)) => Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
-        }
-    }
-
-    /// The record's head and length; where it is to be a certain version and is not, that is the error.
+    /// The record's head and length; where it is to be one of certain versions and is not, that is the error.
     fn find(
         &self,
         locator: Locator,
-        expected: Option<Head>,
+        expected: Option<Tags>,
     ) -> impl Future<Output = Result<Info, Problem>> + Send + use<> {
-        let info = self.run(move |records| records.0.info(&locator));
+        let info = self.run(Effect::None, move |records| records.0.info(&locator));
         async move {
             let info = info.await?;
             match expected {
-                Some(head) => info.filter(|info| info.head == head).ok_or_else(|| storage::Error::Conflict.into()),
+                Some(tags) => {
+                    info.filter(|info| tags.matches(Some(&info.head))).ok_or_else(|| storage::Error::Conflict.into())
+                }
                 None => info.ok_or_else(Problem::not_found),
             }
         }
+    }
+
+    /// The one version that is expected: a list of them, or any, is looked up, since a storage compares one.
+    fn version(&self, locator: Locator, expected: Tags) -> impl Future<Output = Result<Head, Problem>> + Send + use<> {
+        match expected {
+            Tags::Heads(heads) if let [head] = *heads => ready(Ok(head)).left_future(),
+            tags => self.find(locator, Some(tags)).map_ok(|info| info.head).right_future(),
+        }
+    }
+
+    fn if_none_match(&self) -> Result<Option<Tags>, Problem> {
+        Tags::of(self.head.headers.get_all(IF_NONE_MATCH), true)
+    }
+
+    /// Whether the client has this version already (304).
+    fn is_known(&self, head: &Head) -> Result<bool, Problem> {
+        Ok(self.if_none_match()?.is_some_and(|tags| tags.matches(Some(head))))
     }
 }
 
 /// A short record is written at once, a long one as it comes.
 async fn put(mut call: Call<Records>) -> Result<Response, Problem> {
-    let (locator, mode) = (call.locator()?, call.put_mode()?);
+    let locator = call.locator()?;
     call.require_type(BYTES)?;
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
+    let mode = match (call.if_none_match()?, call.if_match()?) {
+        (None, None) => PutMode::Overwrite,
+        (None, Some(tags)) => PutMode::ReplaceIf(call.version(locator, tags).await?),
+        (Some(Tags::Any), None) => PutMode::Create,
+        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
+        (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
+    };
     let mut piece = call.body.piece(most).await?;
     if piece.len() < PIECE_LEN {
-        call.run(move |records| records.0.put(&locator, &piece, mode)).await?;
+        call.run(Effect::Write, move |records| records.0.put(&locator, &piece, mode)).await?;
         return Ok(empty(StatusCode::NO_CONTENT));
     }
-    let upload = call.run(move |records| Arc::clone(&records.0).upload(&locator, mode)).await?;
+    let upload = call.run(Effect::None, move |records| Arc::clone(&records.0).upload(&locator, mode)).await?;
     let mut upload = call.shared.threads.guard(upload);
     while !piece.is_empty() {
         (upload, ()) = upload.with(move |upload| upload.write(&piece)).await?;
@@ -153,20 +176,26 @@ impl Source for Part {
 }
 
 async fn get(call: Call<Records>) -> Result<Response, Problem> {
-    let (locator, expected) = (call.locator()?, call.if_match()?);
+    let locator = call.locator()?;
+    let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
     // The record may be replaced between the look at it and the first piece; from then on it is one version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
-        let info = call.find(locator, expected).await?;
-        let (start, count) = match &range {
-            Some(range) => wire::range(range, info.len)?,
-            None => (0, info.len),
+        let info = call.find(locator, call.if_match()?).await?;
+        if call.is_known(&info.head)? {
+            return Ok(not_modified(&info.head));
+        }
+        let etag = wire::etag(&info.head);
+        let range = match &range {
+            Some(range) if wire::range_applies(call.header(&IF_RANGE)?, Some(&etag)) => wire::range(range, info.len)?,
+            _ => None,
         };
+        let (start, count) = range.unwrap_or((0, info.len));
         let part = Part { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
         let part = call.shared.threads.guard(part);
         let body = match call.stream(part, count).await {
-            Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && expected.is_none() => continue,
+            Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && is_any_version => continue,
             body => body?,
         };
         let mut response = Response::new(body);
@@ -182,9 +211,18 @@ async fn get(call: Call<Records>) -> Result<Response, Problem> {
 
 async fn info(call: Call<Records>) -> Result<Response, Problem> {
     let info = call.find(call.locator()?, call.if_match()?).await?;
+    if call.is_known(&info.head)? {
+        return Ok(not_modified(&info.head));
+    }
     let mut response = empty(StatusCode::OK);
     describe(&mut response, &info.head, info.len);
     Ok(response)
+}
+
+fn not_modified(head: &Head) -> Response {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    insert(&mut response, ETAG, &wire::etag(head));
+    response
 }
 
 fn describe(response: &mut Response, head: &Head, len: u64) {
@@ -200,8 +238,12 @@ fn insert(response: &mut Response, name: HeaderName, value: &str) {
 }
 
 async fn delete(call: Call<Records>) -> Result<Response, Problem> {
-    let (locator, expected) = (call.locator()?, call.if_match()?);
-    match call.run(move |records| records.0.delete(&locator, expected.as_ref())).await? {
+    let locator = call.locator()?;
+    let expected = match call.if_match()? {
+        None => None,
+        Some(tags) => Some(call.version(locator, tags).await?),
+    };
+    match call.run(Effect::Write, move |records| records.0.delete(&locator, expected.as_ref())).await? {
         true => Ok(empty(StatusCode::NO_CONTENT)),
         false => Err(Problem::not_found()),
     }
@@ -216,23 +258,27 @@ async fn list(call: Call<Records>) -> Result<Response, Problem> {
             _ => return Err(Problem::bad_request("the query has a name that is not known")),
         }
     }
-    let entries = call.run(move |records| records.0.list(after.as_ref(), limit.min(PAGE))).await?;
+    let limit = limit.min(PAGE);
+    let held = call.charge(limit as u64 * ENTRY_LEN).await?;
+    let entries = call.run(Effect::None, move |records| records.0.list(after.as_ref(), limit)).await?;
     let line = |entry: &storage::Entry| json!({"locator": wire::to_hex(entry.locator.as_bytes()), "bytes": entry.len});
-    Ok(json(StatusCode::OK, &json!({"records": entries.iter().map(line).collect::<Vec<_>>()})))
+    let page = json(StatusCode::OK, &json!({"records": entries.iter().map(line).collect::<Vec<_>>()}));
+    Ok(page.map(|content| content.charged(held)))
 }
 
+/// Each record is taken from the body as it comes: a batch is in memory once.
 async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(BYTES)?;
     let most = call.shared.limits.batch_bytes;
     call.body.check_announced(most)?;
     call.body.takes_place_of(&call.shared.batches);
-    let body = call.body.all(most).await?;
-    let records = parse_records(&body).ok_or_else(|| {
-        Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
-    })?;
-    drop(body);
+    let mut batch = Batch::new(most);
+    while let Some(bytes) = call.body.chunk(most).await? {
+        batch.push(&bytes)?;
+    }
+    let records = batch.finish()?;
     let place = call.body.take_place();
-    call.run(move |there| {
+    call.run(Effect::Write, move |there| {
         let _place = place; // the work goes on also where the client does not wait for it
         there.0.create_many(&records)
     })
@@ -240,30 +286,8 @@ async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-fn parse_records(mut body: &[u8]) -> Option<Vec<(Locator, Vec<u8>)>> {
-    let mut records = Vec::new();
-    while let Some((locator, rest)) = body.split_first_chunk() {
-        let (len, rest) = rest.split_first_chunk()?;
-        let (record, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
-        records.push((Locator::from_bytes(*locator), record.to_vec()));
-        body = rest;
-    }
-    body.is_empty().then_some(records)
-}
-
-/// The answer to a `get-many`, which keeps its place until it is sent.
-struct Batch {
-    answer: Vec<u8>,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsRef<[u8]> for Batch {
-    fn as_ref(&self) -> &[u8] {
-        &self.answer
-    }
-}
-
-/// Their lengths are known before they are read: together they may not be more than a batch.
+/// The answer is the records as they were read, and keeps its place until it is sent. Their lengths are known before they are
+/// read: together they may not be more than a batch.
 async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(BYTES)?;
     let body = call.body.all(MANY).await?;
@@ -273,9 +297,10 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
     }
     let locators: Vec<_> = locators.iter().copied().map(Locator::from_bytes).collect();
     let most = call.shared.limits.batch_bytes;
-    let shared = Arc::clone(&call.shared);
-    let place = shared.batches.enter().await?;
-    let answer = call.run(move |there| {
+    let batches = Arc::clone(&call.shared.batches);
+    let place = batches.enter().await?;
+    // The place goes with the work, which goes on also where the client does not wait for it.
+    let answer = call.run(Effect::None, move |there| {
         let mut bytes = 0_u64;
         for locator in &locators {
             bytes = bytes.saturating_add(there.0.info(locator)?.map_or(0, |info| info.len));
@@ -283,14 +308,12 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
                 return Err(storage::Error::TooLarge);
             }
         }
-        let mut answer = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 8 * locators.len());
-        for record in there.0.get_many(&locators)? {
-            answer.extend_from_slice(&record.as_ref().map_or(NONE, |record| record.len() as u64).to_le_bytes());
-            answer.extend(record.into_iter().flatten());
-        }
-        Ok(Batch { answer, _place: place })
+        Ok((batch::parts(there.0.get_many(&locators)?), place))
     });
-    let mut response = Response::new(Bytes::from_owner(answer.await?).into());
+    let (parts, place) = answer.await?;
+    let mut held = Held::default();
+    held.add(place, Some(&batches));
+    let mut response = Response::new(Content::new(body::of_parts(parts), held));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
     Ok(response)
 }
@@ -302,26 +325,27 @@ struct CheckValue {
 }
 
 async fn check_value(call: Call<Records>) -> Result<Response, Problem> {
-    let value = call.run(|records| records.0.check_value()).await?.ok_or_else(Problem::not_found)?;
+    let value = call.run(Effect::None, |records| records.0.check_value()).await?.ok_or_else(Problem::not_found)?;
     Ok(json(StatusCode::OK, &json!({"check_value": wire::to_hex(&value)})))
 }
 
 async fn init_check_value(mut call: Call<Records>) -> Result<Response, Problem> {
     call.require_type(JSON)?;
+    headers::check_conditions(&call.head.headers)?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     let value = wire::object(&body).ok().and_then(|value: CheckValue| wire::from_hex(value.check_value.as_bytes()));
     let value = value.ok_or_else(|| Problem::bad_request("the body is {\"check_value\": \"32 hex digits\"}"))?;
-    let value = call.run(move |records| records.0.init_check_value(&value)).await?;
+    let value = call.run(Effect::Write, move |records| records.0.init_check_value(&value)).await?;
     Ok(json(StatusCode::OK, &json!({"check_value": wire::to_hex(&value)})))
 }
 
 async fn stats(call: Call<Records>) -> Result<Response, Problem> {
-    let stats = call.run(|records| records.0.stats()).await?;
+    let stats = call.run(Effect::None, |records| records.0.stats()).await?;
     Ok(json(StatusCode::OK, &json!({"records": stats.records, "bytes": stats.bytes})))
 }
 
 async fn maintain(call: Call<Records>) -> Result<Response, Problem> {
-    call.run(|records| records.0.maintain()).await?;
+    call.run(Effect::Write, |records| records.0.maintain()).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 

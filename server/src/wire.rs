@@ -40,31 +40,100 @@ pub(crate) fn etag(head: &Head) -> String {
     format!("\"{}\"", Base64UrlUnpadded::encode_string(head.as_bytes()))
 }
 
-/// The head in an `If-Match`.
-pub(crate) fn head(etag: &HeaderValue) -> Result<Head, Problem> {
-    let text = etag.to_str().ok().and_then(|text| text.strip_prefix('"')?.strip_suffix('"'));
-    let bytes = text.and_then(|text| Base64UrlUnpadded::decode_vec(text).ok());
-    let head = bytes.filter(|bytes| bytes.len() == strongroom::storage::HEAD_LEN).and_then(|bytes| Head::of(&bytes));
-    head.ok_or_else(|| Problem::bad_request("If-Match is one ETag: 68 bytes in base64url, in double quotes"))
+/// The entity tags of an `If-Match` or `If-None-Match` (RFC 9110 section 13.1).
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Tags {
+    /// `*`: whatever is there.
+    Any,
+    /// Those that can be a record's: no other matches anything.
+    Heads(Vec<Head>),
 }
 
-/// What of `len` bytes a `Range` asks for: the first and the number of them.
-pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<(u64, u64), Problem> {
-    parse_range(range, len).ok_or_else(|| Problem::no_such_range(len))
+impl Tags {
+    /// Those of all headers of one name; nothing where there is none. Weak tags are only compared where `weak`.
+    pub(crate) fn of<'h>(
+        values: impl IntoIterator<Item = &'h HeaderValue>,
+        weak: bool,
+    ) -> Result<Option<Self>, Problem> {
+        let invalid = || Problem::bad_request("a list of ETags, each in double quotes, or * is expected");
+        let mut tags = None;
+        for value in values {
+            let mut rest = value.to_str().map_err(|_| invalid())?.trim();
+            match (&mut tags, rest) {
+                (None, "*") => tags = Some(Self::Any),
+                (Some(_), "*") | (Some(Self::Any), _) => return Err(invalid()),
+                (None | Some(Self::Heads(_)), _) => {
+                    let Self::Heads(heads) = tags.get_or_insert(Self::Heads(Vec::new())) else { return Err(invalid()) };
+                    while !rest.is_empty() {
+                        let (is_weak, tag) = rest.strip_prefix("W/").map_or((false, rest), |tag| (true, tag));
+                        let (opaque, after) =
+                            tag.strip_prefix('"').and_then(|tag| tag.split_once('"')).ok_or_else(invalid)?;
+                        heads.extend(head(opaque).filter(|_| weak || !is_weak));
+                        let after = after.trim_start();
+                        rest = match after.strip_prefix(',') {
+                            Some(after) => after.trim_start_matches([',', ' ', '\t']),
+                            None if after.is_empty() => after,
+                            None => return Err(invalid()),
+                        };
+                    }
+                }
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Whether a record with this head is one of them, or that there is none.
+    pub(crate) fn matches(&self, there: Option<&Head>) -> bool {
+        match self {
+            Self::Any => there.is_some(),
+            Self::Heads(heads) => there.is_some_and(|there| heads.contains(there)),
+        }
+    }
 }
 
-fn parse_range(range: &HeaderValue, len: u64) -> Option<(u64, u64)> {
-    let (first, last) = range.to_str().ok()?.strip_prefix("bytes=")?.trim().split_once('-')?;
-    let number = |text: &str| -> Option<u64> {
-        if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
-    };
+/// The head in an entity tag, without its quotes.
+fn head(tag: &str) -> Option<Head> {
+    let bytes = Base64UrlUnpadded::decode_vec(tag).ok()?;
+    if bytes.len() == strongroom::storage::HEAD_LEN { Head::of(&bytes) } else { None }
+}
+
+/// Whether an `If-Range` is the record's own tag: a date is none, since there are no dates here.
+pub(crate) fn range_applies(if_range: Option<&HeaderValue>, etag: Option<&str>) -> bool {
+    if_range.is_none_or(|value| etag.is_some_and(|etag| value.as_bytes().trim_ascii() == etag.as_bytes()))
+}
+
+/// What of `len` bytes a `Range` asks for: the first and the number of them. Nothing where it is to be ignored: another unit,
+/// no valid range, or more than one (RFC 9110 section 14.2).
+pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<Option<(u64, u64)>, Problem> {
+    let Some((first, last)) = parse_range(range) else { return Ok(None) };
     let (start, end) = match (first, last) {
-        ("", suffix) => (len.saturating_sub(number(suffix)?), len),
-        (first, "") => (number(first)?, len),
-        (first, last) if number(first)? <= number(last)? => (number(first)?, number(last)?.saturating_add(1).min(len)),
-        _ => return None,
+        (None, suffix) => (len.saturating_sub(suffix.unwrap_or(0)), len),
+        (Some(first), None) => (first, len),
+        (Some(first), Some(last)) => (first, last.saturating_add(1).min(len)),
     };
-    (start < end).then(|| (start, end - start))
+    if start < end { Ok(Some((start, end - start))) } else { Err(Problem::no_such_range(len)) }
+}
+
+/// The first and the last byte; without the first, the last is the number of bytes at the end.
+fn parse_range(range: &HeaderValue) -> Option<(Option<u64>, Option<u64>)> {
+    let (unit, ranges) = range.to_str().ok()?.split_once('=')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let mut ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
+    let (Some(range), None) = (ranges.next(), ranges.next()) else { return None };
+    // A number that no counter holds is beyond the end of any record.
+    let number = |text: &str| match text {
+        "" => Some(None),
+        text if text.bytes().all(|digit| digit.is_ascii_digit()) => Some(Some(text.parse().unwrap_or(u64::MAX))),
+        _ => None,
+    };
+    let (first, last) = range.split_once('-')?;
+    match (number(first)?, number(last)?) {
+        (None, None) => None,
+        (Some(first), Some(last)) if last < first => None,
+        range => Some(range),
+    }
 }
 
 /// The `Content-Range` of `count` bytes from `start` on, of `len`.
@@ -93,6 +162,8 @@ pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Proble
 
 #[cfg(test)]
 mod tests {
+    use hyper::StatusCode;
+
     use super::*;
 
     #[test]
@@ -107,18 +178,58 @@ mod tests {
 
     #[test]
     fn ranges() {
-        let range = |text: &'static str, len| parse_range(&HeaderValue::from_static(text), len);
-        assert_eq!(range("bytes=0-0", 10), Some((0, 1)));
-        assert_eq!(range("bytes=2-5", 10), Some((2, 4)));
-        assert_eq!(range("bytes=2-", 10), Some((2, 8)));
-        assert_eq!(range("bytes=-3", 10), Some((7, 3)));
-        assert_eq!(range("bytes=-30", 10), Some((0, 10)));
-        assert_eq!(range("bytes=9-18446744073709551615", 10), Some((9, 1)));
-        for wrong in ["bytes=10-", "bytes=5-2", "bytes=-0", "bytes=-", "bytes=0-1,3-4", "lines=0-1", "bytes=+1-2", "x"]
-        {
-            assert_eq!(range(wrong, 10), None, "{wrong}");
+        let range =
+            |text: &'static str, len| range(&HeaderValue::from_static(text), len).map_err(|problem| problem.status);
+        let some = |start, count| Ok(Some((start, count)));
+        assert_eq!(range("bytes=0-0", 10), some(0, 1));
+        assert_eq!(range("bytes=2-5", 10), some(2, 4));
+        assert_eq!(range("Bytes=2-", 10), some(2, 8));
+        assert_eq!(range("bytes=-3", 10), some(7, 3));
+        assert_eq!(range("bytes=-30", 10), some(0, 10));
+        assert_eq!(range("bytes=9-99999999999999999999999", 10), some(9, 1));
+        assert_eq!(range("bytes= ,2-5 ,", 10), some(2, 4));
+        for beyond in ["bytes=10-", "bytes=10-11", "bytes=99999999999999999999999-", "bytes=-0"] {
+            assert_eq!(range(beyond, 10), Err(StatusCode::RANGE_NOT_SATISFIABLE), "{beyond}");
         }
-        assert_eq!(range("bytes=0-", 0), None);
+        assert_eq!(range("bytes=0-", 0), Err(StatusCode::RANGE_NOT_SATISFIABLE));
+        for ignored in ["bytes=5-2", "bytes=-", "bytes=0-1,3-4", "lines=0-1", "bytes=+1-2", "bytes=1", "x", ""] {
+            assert_eq!(range(ignored, 10), Ok(None), "{ignored}");
+        }
         assert_eq!(content_range(2, 4, 10), "bytes 2-5/10");
+    }
+
+    #[test]
+    fn tags() {
+        let heads = [1, 2, 3].map(|byte| Head::of(&[byte; 68]).unwrap());
+        let [one, two, three] = heads.map(|head| etag(&head));
+        let tags = |texts: &[&str], weak| {
+            let values: Vec<_> = texts.iter().map(|text| HeaderValue::from_str(text).unwrap()).collect();
+            Tags::of(&values, weak).map_err(|problem| problem.status)
+        };
+        let some = |heads: &[Head]| Ok(Some(Tags::Heads(heads.to_vec())));
+        assert_eq!(tags(&[], false), Ok(None));
+        assert_eq!(tags(&["*"], false), Ok(Some(Tags::Any)));
+        assert_eq!(tags(&[&one], false), some(&heads[..1]));
+        assert_eq!(tags(&[&format!("{one} ,, {two}"), &three], false), some(&heads));
+        assert_eq!(tags(&[&format!("W/{one}, {two}")], false), some(&heads[1..2]));
+        assert_eq!(tags(&[&format!("W/{one}, {two}")], true), some(&heads[..2]));
+        assert_eq!(tags(&["\"another's\", \"\""], false), some(&[]));
+        for wrong in ["x", "\"x", "\"a\" \"b\"", "*, *", "w/\"x\""] {
+            assert_eq!(tags(&[wrong], false), Err(StatusCode::BAD_REQUEST), "{wrong}");
+        }
+        assert_eq!(tags(&["*", "*"], false), Err(StatusCode::BAD_REQUEST));
+        assert_eq!(tags(&["*", &one], false), Err(StatusCode::BAD_REQUEST));
+        assert!(Tags::Any.matches(Some(&heads[0])) && !Tags::Any.matches(None));
+    }
+
+    #[test]
+    fn if_range_is_the_records_tag_or_the_range_is_ignored() {
+        let applies = |if_range, etag| range_applies(if_range, etag);
+        let value = HeaderValue::from_static("\"a\"");
+        assert!(applies(None, None) && applies(Some(&value), Some("\"a\"")));
+        for other in ["\"b\"", "W/\"a\"", "Wed, 21 Oct 2015 07:28:00 GMT"] {
+            assert!(!applies(Some(&HeaderValue::from_static(other)), Some("\"a\"")), "{other}");
+        }
+        assert!(!applies(Some(&value), None));
     }
 }

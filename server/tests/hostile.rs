@@ -170,23 +170,27 @@ fn slow_bodies_keep_no_short_one_out() {
     server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(409, 2, "AlreadyExists");
 }
 
-/// Who does not read an answer loses the place, and then the connection.
+/// A client that does not read its answer loses the place, and then the connection.
 #[test]
 fn a_client_that_sleeps_keeps_nobody_out() {
+    const LEN: u64 = 64 << 20;
     let server = encryption(&with(|config| {
         config.limits.long = 1;
-        config.limits.idle_seconds = 1;
-        config.limits.wait_seconds = 30;
+        config.limits.wait_seconds = 50;
     }));
-    let stored = server.send(STORE, &HEADERS, &vec![0; 64 << 20]).json();
+    let stored = server.send(STORE, &HEADERS, &vec![0; LEN as usize]).json();
     let headers = [&HEADERS[..], &[("strongroom-key", stored["key"].as_str().unwrap())]].concat();
     let mut sleeper = server.connect();
     sleeper.head("POST /v1/retrieve", &headers, Some(0));
-    server.wait_for_metric("strongroom_sent_bytes_total", |bytes| bytes > 64 << 20); // counted when it begins
+    sleeper.stream.peek(&mut [0]).unwrap(); // the answer has begun
     let start = Instant::now();
-    assert!(server.send("POST /v1/retrieve", &headers, b"").whole);
+    let answer = server.send("POST /v1/retrieve", &headers, b"");
+    assert_eq!((answer.status, answer.whole), (200, true));
     assert!(start.elapsed() > Duration::from_millis(500), "it waited for the place");
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
+    // What was announced to the sleeper is no byte that was sent.
+    server.wait_for_metric("strongroom_sent_bytes_total", |bytes| (LEN..LEN * 3 / 2).contains(&bytes));
+    server.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 1);
     assert!(!sleeper.answer(false).whole);
 }
 

@@ -2,16 +2,17 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use axum::response::Response;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
+use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
 use zeroize::Zeroizing;
 
 use super::{Records, hand_out};
+use crate::answer::Response;
 use crate::body::Source;
+use crate::gate::Effect;
 use crate::problem::Problem;
 use crate::service::{BYTES, Call, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
 use crate::wire;
@@ -73,7 +74,7 @@ async fn receive(
     call.body.check_announced(most)?;
     // Nothing is begun for who sends nothing.
     let mut piece = call.body.piece(most).await?;
-    let writer = call.run_with_key(start).await?;
+    let writer = call.run_with_key(Effect::None, start).await?;
     let mut writer = call.shared.threads.guard(writer);
     while !piece.is_empty() {
         (writer, ()) = writer.with(move |writer| writer.write_all(&piece).map_err(of_reader)).await?;
@@ -99,17 +100,18 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
         return Err(Problem::bad_request("a retrieve of bytes has an empty body"));
     }
     let (reader, len) = call
-        .run_with_key(move |records| {
+        .run_with_key(Effect::None, move |records| {
             let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
             let len = reader.len()?;
             Ok::<_, Error>((reader, len))
         })
         .await?;
     let reader = call.shared.threads.guard(reader);
-    let (start, count) = match &range {
-        Some(range) => wire::range(range, len)?,
-        None => (0, len),
+    let range = match &range {
+        Some(range) if wire::range_applies(call.header(&IF_RANGE)?, None) => wire::range(range, len)?,
+        _ => None,
     };
+    let (start, count) = range.unwrap_or((0, len));
     let (reader, _) = reader.with(move |reader| reader.seek(SeekFrom::Start(start)).map_err(of_reader)).await?;
     let mut response = Response::new(call.stream(reader, count).await?);
     let headers = response.headers_mut();

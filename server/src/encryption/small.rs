@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::io::Read;
 
-use axum::response::Response;
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use strongroom::{Error, RecordKey};
+use strongroom::{Error, RecordKey, RecordReader};
 use zeroize::Zeroizing;
 
 use super::{Records, hand_out};
+use crate::answer::Response;
+use crate::gate::Effect;
 use crate::problem::Problem;
 use crate::service::{Call, JSON, empty, json, secret};
 use crate::wire;
@@ -92,36 +93,60 @@ pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> 
     let request = request(&mut call).await?;
     unknown(&request.new_key, "new_key")?;
     let (id, data, key) = (needed(request.id, "id")?, needed(request.data, "data")?, request.key);
-    let key = call.run(move |records| match key {
+    let key = call.run(Effect::Write, move |records| match key {
         Some(key) => records.store.store_with_key(id, &key, data).map(|()| key),
         None => records.store.store(id, data),
     });
     Ok(hand_out(StatusCode::CREATED, &key.await?))
 }
 
-/// Opened as a stream, so that a long record is refused before it is read, and a wrong key whatever the record's length.
+/// Opened as a stream, so that a long record is refused before it is read, and a wrong key whatever the record's length. An
+/// answer that is not short is read once there is room for it.
 pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     unknown(&request.data, "data")?;
     unknown(&request.new_key, "new_key")?;
     let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
     let most = call.shared.limits.json_bytes / 4 * 3;
-    let answer = call.run_with_key(move |records| {
+    let opened = call.run_with_key(Effect::None, move |records| {
         let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
         let len = reader.len()?;
         let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Error::TooLarge)?;
-        let mut data = Zeroizing::new(vec![0; len]);
-        reader.read_exact(&mut data).map_err(super::bytes::of_reader)?;
-        Ok::<_, Error>(secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(&data))))
+        if len > SHORT {
+            return Ok(Opened::Long(Box::new(reader), len));
+        }
+        Ok::<_, Error>(Opened::Short(read(&mut reader, len)?))
     });
-    answer.await
+    let (reader, len) = match opened.await? {
+        Opened::Short(answer) => return Ok(answer),
+        Opened::Long(reader, len) => (call.shared.threads.guard(reader), len),
+    };
+    let held = call.charge(len as u64 / 3 * 4 + ROOM).await?;
+    let (_, answer) = reader.with(move |reader| read(reader, len)).await?;
+    Ok(answer.map(|content| content.charged(held)))
+}
+
+/// A record of at most this many bytes is read at once.
+const SHORT: usize = 16 << 10;
+/// What is beside the data in an answer, at most.
+const ROOM: u64 = 64;
+
+enum Opened {
+    Short(Response),
+    Long(Box<RecordReader>, usize),
+}
+
+fn read(reader: &mut RecordReader, len: usize) -> Result<Response, Error> {
+    let mut data = Zeroizing::new(vec![0; len]);
+    reader.read_exact(&mut data).map_err(super::bytes::of_reader)?;
+    Ok(secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(&data))))
 }
 
 pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
     let new_key = request.new_key;
-    let key = call.run_with_key(move |records| {
+    let key = call.run_with_key(Effect::Write, move |records| {
         let outcome = match new_key {
             Some(new) => records.store.replace_with_key(&id, &key, &new, data).map(|()| new),
             None => records.store.replace(&id, &key, data),
@@ -136,7 +161,7 @@ pub(super) async fn delete(mut call: Call<Records>) -> Result<Response, Problem>
     unknown(&request.data, "data")?;
     unknown(&request.new_key, "new_key")?;
     let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
-    call.run_with_key(move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
+    call.run_with_key(Effect::Write, move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -146,7 +171,7 @@ pub(super) async fn erase(mut call: Call<Records>) -> Result<Response, Problem> 
     unknown(&request.key, "key")?;
     unknown(&request.new_key, "new_key")?;
     let id = needed(request.id, "id")?;
-    let erased = call.run(move |records| records.store.erase(id)).await?;
+    let erased = call.run(Effect::Write, move |records| records.store.erase(id)).await?;
     Ok(json(StatusCode::OK, &json!({ "erased": erased })))
 }
 
@@ -154,6 +179,6 @@ pub(super) async fn stats(mut call: Call<Records>) -> Result<Response, Problem> 
     let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
         return Err(Problem::bad_request("the body is {}"));
     };
-    let stats = call.run(|records| records.store.stats()).await?;
+    let stats = call.run(Effect::None, |records| records.store.stats()).await?;
     Ok(json(StatusCode::OK, &json!({"records": stats.records, "bytes": stats.bytes})))
 }

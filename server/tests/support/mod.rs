@@ -107,13 +107,15 @@ impl Running {
 
     /// Waits until a number that the server counts is as it should be.
     pub(crate) fn wait_for_metric(&self, name: &str, is_right: impl Fn(u64) -> bool) {
+        let mut value = 0;
         let became_right = (0..1000).any(|_| {
             std::thread::sleep(Duration::from_millis(10));
             let metrics = String::from_utf8(self.send("GET /metrics", &[], b"").body).unwrap();
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-            is_right(line.unwrap().parse().unwrap())
+            value = line.unwrap().parse().unwrap();
+            is_right(value)
         });
-        assert!(became_right, "{name} is not as it should be");
+        assert!(became_right, "{name} is {value}, and not as it should be");
     }
 
     /// A request in JSON.

@@ -1,0 +1,216 @@
+//! What is known of one connection: its requests under way, what its answers hold, and since when nothing is under way.
+//! Bytes that pass are no progress: HTTP/2 has frames that ask for nothing.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep};
+
+use crate::answer::{TICK, Unsent};
+use crate::config::Limits;
+use crate::counted::Counted;
+
+/// Bytes of unsent answers that each connection has for itself, so that others cannot keep its short answers back.
+pub(crate) const ALLOWANCE: u32 = 64 << 10;
+/// Requests without a valid token at once; HTTP/2 refuses the streams of more.
+const STRANGERS: usize = 8;
+
+/// One connection, as its requests and the loop that serves it see it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    start: Instant,
+    /// Requests, from their head to the last byte of their answer.
+    under_way: AtomicUsize,
+    /// Milliseconds from the start to when the last one ended.
+    quiet_since: AtomicU64,
+    /// Milliseconds from the start to when a write had to wait; 0 while none waits.
+    blocked_since: AtomicU64,
+    unblocked: Notify,
+    requested: AtomicBool,
+    http2: AtomicBool,
+    authenticated: AtomicBool,
+    strangers: Arc<AtomicUsize>,
+    allowance: Arc<Semaphore>,
+    answers: Mutex<Vec<Weak<Unsent>>>,
+    /// Told when the connection's place is needed.
+    evicted: Notify,
+}
+
+/// How long a connection may wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a first request, and in HTTP/1 for the next one.
+    head: Duration,
+    /// For the next request in HTTP/2, and for the client to take anything at all.
+    idle: Duration,
+}
+
+impl Patience {
+    /// For a connection that ends: once nothing is under way.
+    pub(crate) const NONE: Self = Self { head: Duration::ZERO, idle: Duration::ZERO };
+
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let seconds = Duration::from_secs;
+        Self { head: seconds(limits.head_seconds), idle: seconds(limits.idle_seconds) }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            start: Instant::now(),
+            under_way: AtomicUsize::new(0),
+            quiet_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            unblocked: Notify::new(),
+            requested: AtomicBool::new(false),
+            http2: AtomicBool::new(false),
+            authenticated: AtomicBool::new(false),
+            strangers: Arc::default(),
+            allowance: Arc::new(Semaphore::new(ALLOWANCE as usize)),
+            answers: Mutex::default(),
+            evicted: Notify::new(),
+        })
+    }
+
+    /// A request begins; it is under way until the result is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, http2: bool) -> UnderWay {
+        self.requested.store(true, Ordering::Relaxed);
+        self.http2.store(http2, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+
+    pub(crate) fn is_http2(&self) -> bool {
+        self.http2.load(Ordering::Relaxed)
+    }
+
+    /// A valid token was shown, or none is needed.
+    pub(crate) fn authenticate(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a request without a valid token; nothing where there are too many.
+    pub(crate) fn admit_stranger(&self) -> Option<Counted> {
+        Some(Counted::new(&self.strangers)).filter(|stranger| stranger.before < STRANGERS)
+    }
+
+    /// Bytes of the connection's own allowance, if so many are left.
+    pub(crate) fn try_hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.allowance).try_acquire_many_owned(bytes).ok()
+    }
+
+    /// As [`try_hold`](Self::try_hold), once so many are left.
+    pub(crate) async fn hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.allowance).acquire_many_owned(bytes.min(ALLOWANCE)).await.ok()
+    }
+
+    /// Looks at the time of an answer until it is sent.
+    pub(crate) fn watch(&self, answer: &Arc<Unsent>) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Few are there at once: in HTTP/1 one.
+        answers.retain(|answer| answer.strong_count() > 0);
+        answers.push(Arc::downgrade(answer));
+    }
+
+    /// Whether a client is too slow for one of its answers.
+    fn is_overdue(&self) -> bool {
+        let answers: Vec<_> = {
+            let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.iter().filter_map(Weak::upgrade).collect()
+        };
+        answers.iter().filter(|answer| answer.is_overdue()).count() > 0
+    }
+
+    /// Notes whether a write went on.
+    pub(crate) fn wrote(&self, went_on: bool) {
+        if !went_on {
+            let now = self.now().max(1);
+            let _ = self.blocked_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        } else if self.blocked_since.load(Ordering::Relaxed) != 0 {
+            self.blocked_since.store(0, Ordering::Relaxed);
+            self.unblocked.notify_waiters();
+        }
+    }
+
+    /// Waits while the client takes nothing: answers without a body are in no budget, and requests can come in a row.
+    pub(crate) async fn writable(&self) {
+        loop {
+            let unblocked = self.unblocked.notified();
+            if self.blocked_since.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            unblocked.await;
+        }
+    }
+
+    /// Asks for the connection's place.
+    pub(crate) fn evict(&self) {
+        self.evicted.notify_one();
+    }
+
+    /// Returns when the connection's place is needed and nothing is under way.
+    pub(crate) async fn is_evicted(&self) {
+        loop {
+            self.evicted.notified().await;
+            if self.quiet().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// How long nothing has been under way, if that is so, and whether a valid token was ever shown.
+    pub(crate) fn quiet(&self) -> Option<(bool, Duration)> {
+        let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
+        let is_quiet = self.under_way.load(Ordering::Relaxed) == 0;
+        is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since.elapsed()))
+    }
+
+    /// Returns once the connection has waited for too long: for a request, for a client that takes nothing, or for one that
+    /// takes an answer too slowly. An HTTP/2 stream that can be reset is, before the connection is closed for it.
+    pub(crate) async fn expired(&self, patience: Patience) {
+        let mut was_overdue = false;
+        loop {
+            let limit = match (self.requested.load(Ordering::Relaxed), self.http2.load(Ordering::Relaxed)) {
+                (true, true) => patience.idle,
+                _ => patience.head,
+            };
+            let quiet = self.quiet().map(|(_, quiet)| limit.saturating_sub(quiet));
+            let blocked = match self.blocked_since.load(Ordering::Relaxed) {
+                0 => None,
+                since => Some(patience.idle.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),
+            };
+            let left = quiet.into_iter().chain(blocked).min();
+            let is_overdue = self.is_overdue();
+            if left.is_some_and(|left| left.is_zero()) || was_overdue && is_overdue {
+                return;
+            }
+            was_overdue = is_overdue;
+            // What begins or ends meanwhile is seen in time.
+            sleep(left.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)).await;
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A request under way.
+#[derive(Debug)]
+pub(crate) struct UnderWay(Arc<Connection>);
+
+impl UnderWay {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}

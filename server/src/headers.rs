@@ -1,0 +1,50 @@
+//! Headers that change what a request means (RFC 9110): each is honoured, or the request is refused.
+
+use hyper::Method;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, IF_MATCH,
+    IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
+};
+
+use crate::problem::Problem;
+use crate::wire::Tags;
+
+/// Fails where a header means what no route here does.
+pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    for (name, value) in headers {
+        let value = value.as_bytes().trim_ascii();
+        match *name {
+            AUTHORIZATION | CONTENT_TYPE | RANGE | IF_RANGE => check_single(headers, name)?,
+            // What is decoded here would be another record than the one that was sent.
+            CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
+            TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {
+                return Err(Problem::bad_request("the one transfer coding that is known here is chunked"));
+            }
+            // Part of a record would be stored as a whole one.
+            CONTENT_RANGE if [Method::PUT, Method::POST].contains(method) => {
+                return Err(Problem::bad_request("a record is stored as a whole: send it without Content-Range"));
+            }
+            IF_MATCH | IF_NONE_MATCH if method == Method::POST => check_conditions(headers)?,
+            EXPECT if !value.eq_ignore_ascii_case(b"100-continue") => return Err(Problem::expectation()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Fails where a condition is not met by what has no entity tag: a list of tags never, that nothing is there never.
+pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
+    let tags = |name, weak| Tags::of(headers.get_all(name), weak);
+    if matches!(tags(IF_MATCH, false)?, Some(Tags::Heads(_))) || tags(IF_NONE_MATCH, true)? == Some(Tags::Any) {
+        return Err(Problem::condition("there are no ETags here: send it without If-Match and If-None-Match"));
+    }
+    Ok(())
+}
+
+/// Fails where there is more than one.
+pub(crate) fn check_single(headers: &HeaderMap, name: &HeaderName) -> Result<(), Problem> {
+    match headers.get_all(name).iter().nth(1) {
+        Some(_) => Err(Problem::bad_request(format!("{name} is given twice"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,127 @@
+//! Connections and places: what holds them, and what gives them to others.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use h2::{Ping, client};
+use serde_json::json;
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom_server::Config;
+use support::{config, encryption, encryption_over};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+const STORE: &str = "POST /v1/store";
+const HEADERS: [(&str, &str); 2] = [("content-type", "application/octet-stream"), ("strongroom-id", "YQ")];
+
+fn with(change: impl FnOnce(&mut Config)) -> Config {
+    let mut config = config();
+    change(&mut config);
+    config
+}
+
+/// Slowness alone ends no answer, but it keeps no place that others wait for.
+#[test]
+fn a_slow_reader_gives_its_place_to_others() {
+    let server = encryption(&with(|config| {
+        config.limits.long = 1;
+        config.limits.wait_seconds = 50;
+    }));
+    let stored = server.send(STORE, &HEADERS, &vec![0; 64 << 20]).json();
+    let headers = [&HEADERS[..], &[("strongroom-key", stored["key"].as_str().unwrap())]].concat();
+    let mut slow = server.connect();
+    slow.head("POST /v1/retrieve", &headers, Some(0));
+    slow.stream.peek(&mut [0]).unwrap();
+    let reader = std::thread::spawn(move || {
+        while slow.stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    });
+    let answer = server.send("POST /v1/retrieve", &headers, b"");
+    assert_eq!((answer.status, answer.whole), (200, true));
+    drop(server);
+    drop(reader); // it has megabytes to read that the system keeps for it
+}
+
+/// A connection without a request gives its place to one that has one.
+#[test]
+fn quiet_connections_keep_nobody_out() {
+    let server = encryption(&with(|config| {
+        config.limits.connections = 8;
+        config.limits.head_seconds = 600;
+        config.limits.idle_seconds = 600;
+    }));
+    let mut quiet: Vec<_> = (0..8).map(|_| server.connect()).collect();
+    quiet.iter_mut().skip(4).for_each(|client| client.send("GET /healthz", &[], b"").is(200));
+    server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
+    assert!(quiet[0].is_closed(), "the first is quiet for the longest time");
+}
+
+/// `nc -N` and scripts say all that they have to say, and then wait for the answers.
+#[test]
+fn what_came_before_half_a_close_is_answered() {
+    let memory = Arc::new(MemoryStorage::new());
+    let server = encryption_over(memory.clone(), &config());
+    for n in 0..20 {
+        let mut client = server.connect();
+        let requests: String = (0..8).map(|m| {
+            let body = json!({"id": format!("{n} {m}"), "data": ""}).to_string();
+            let version = if m == 7 { "1.0" } else { "1.1" }; // the last one ends the connection
+            let len = body.len();
+            format!("{STORE} HTTP/{version}\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}")
+        }).collect();
+        client.stream.write_all(requests.as_bytes()).unwrap();
+        client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut answers = String::new();
+        client.stream.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches(" 201 Created\r\n").count(), 8, "{answers}");
+        assert_eq!(answers.matches("{\"key\":\"srk1").count(), 8, "{answers}");
+    }
+    assert_eq!(memory.stats().unwrap().records, 160);
+}
+
+/// Answers without a body are in no budget: while a client takes none, no further request is begun.
+#[test]
+fn requests_in_a_row_wait_for_a_client_that_reads_nothing() {
+    let server = encryption(&with(|config| config.limits.idle_seconds = 1));
+    let mut client = server.connect();
+    client.stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+    let requests = "HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(10_000);
+    let all = (0..200).try_for_each(|_| client.stream.write_all(requests.as_bytes()));
+    assert!(all.is_err(), "80 MB of requests were taken");
+    server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
+}
+
+/// Bytes are no progress: HTTP/2 has frames that ask for nothing.
+#[test]
+fn pings_keep_no_connection_open() {
+    let server = encryption(&with(|config| {
+        config.limits.head_seconds = 1;
+        config.limits.idle_seconds = 1;
+    }));
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        for requests in [0, 1] {
+            let stream = TcpStream::connect(server.address).await.unwrap();
+            let (mut sender, mut connection) = client::handshake(stream).await.unwrap();
+            let mut pings = connection.ping_pong().unwrap();
+            let ended = tokio::spawn(connection);
+            for _ in 0..requests {
+                let request = hyper::Request::get("http://x/healthz").body(()).unwrap();
+                let (response, _) = sender.send_request(request, true).unwrap();
+                assert_eq!(response.await.unwrap().status(), 200);
+            }
+            let pinging = async {
+                while pings.ping(Ping::opaque()).await.is_ok() {
+                    sleep(Duration::from_millis(100)).await;
+                }
+            };
+            timeout(Duration::from_secs(30), pinging).await.expect("the connection is open still");
+            let _ = ended.await.unwrap();
+        }
+    });
+}
