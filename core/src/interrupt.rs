@@ -13,7 +13,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Who can end the waits of a thread.
 enum Source {
-    Poll { poll: fn() -> bool, asked: Instant, answered: bool },
+    /// `asked` is `None` until the first wait: calls that never wait do not look at the clock.
+    Poll {
+        poll: fn() -> bool,
+        asked: Option<Instant>,
+        answered: bool,
+    },
     Owner(Cancellation),
 }
 
@@ -29,16 +34,19 @@ thread_local! {
 ///
 /// `poll` must not use a store: this thread may hold its locks.
 pub fn interruptible<R>(poll: fn() -> bool, call: impl FnOnce() -> R) -> R {
-    with(Source::Poll { poll, asked: Instant::now(), answered: false }, call)
+    with(Source::Poll { poll, asked: None, answered: false }, call)
 }
 
 /// Whether the call of [`interruptible`] on this thread is to end. Asks `poll` at most every 50 ms.
 #[must_use]
 pub fn is_interrupted() -> bool {
     let poll = SOURCE.with_borrow_mut(|source| match source {
-        Some(Source::Poll { poll, asked, answered: false }) if asked.elapsed() >= INTERVAL => {
-            *asked = Instant::now();
-            Some(*poll)
+        Some(Source::Poll { poll, asked, answered: false }) => {
+            let is_due = asked.get_or_insert_with(Instant::now).elapsed() >= INTERVAL;
+            if is_due {
+                *asked = Some(Instant::now());
+            }
+            is_due.then_some(*poll)
         }
         _ => None,
     });

@@ -44,7 +44,10 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "maintain": store.maintain,
     }
     assert {name for name in vars(Strongroom) if not name.startswith("_")} - {"close"} == set(calls)
-    for call in [*calls.values(), lambda: "id" in store, lambda: store.store_many([]), lambda: store.retrieve_many([])]:
+    calls["in"] = lambda: "id" in store
+    calls["store_many of none"] = lambda: store.store_many([])
+    calls["retrieve_many of none"] = lambda: store.retrieve_many([])
+    for call in calls.values():
         with pytest.raises(strongroom.ClosedError):
             call()
     store.close()
@@ -111,7 +114,7 @@ def test_a_file_does_what_it_says(store: Strongroom) -> None:
             writer.fileno,
             lambda: io.BufferedWriter(reader),
             lambda: io.BufferedReader(writer),
-            lambda: io.BufferedRandom(reader),  # type: ignore[arg-type]
+            lambda: io.BufferedRandom(reader),
         ]
         for call in calls:
             with pytest.raises(io.UnsupportedOperation):
@@ -154,9 +157,10 @@ def test_places(store: Strongroom) -> None:
             with pytest.raises((TypeError, BufferError)):
                 reader.readinto(buffer)  # type: ignore[arg-type]
         assert reader.tell() == 49_999, "nothing is skipped"
-        for size in (1.5, "1", 2**63):
+        no_sizes: list[object] = [1.5, "1", 2**63]
+        for no_size in no_sizes:
             with pytest.raises((TypeError, OverflowError)):
-                reader.read(size)  # type: ignore[arg-type]
+                reader.read(no_size)  # type: ignore[arg-type]
 
     assert store.retrieve_range("id", key, 7, 7) == store.retrieve_range("id", key, 9, 7) == b""
     assert store.retrieve_range("id", key, 49_999, 2**64 - 1) == data[-1:]
@@ -295,10 +299,10 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     # A backslash and a drive are parts of a name here, and so is a byte that is no text.
     names: list[str | os.PathLike[str]] = [Named(), "C:\\data\\records.db", "not-utf8-\udcff.db", "a b%20c.db", "~"]
-    for name in names:
-        with strongroom.open(name) as store:
+    for path in names:
+        with strongroom.open(path) as store:
             store.store("id", b"data")
-        assert (tmp_path / name).is_file()
+        assert (tmp_path / path).is_file()
 
 
 def test_a_store_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
