@@ -76,7 +76,7 @@ pub(crate) fn interval() -> Option<Duration> {
 }
 
 /// Sleeps for `time`, or until it is interrupted.
-#[cfg_attr(not(any(feature = "remote", feature = "sqlite")), expect(dead_code, reason = "these storages sleep"))]
+#[cfg_attr(not(any(feature = "remote", feature = "sqlite")), allow(dead_code, reason = "these storages sleep"))]
 pub(crate) fn sleep(time: Duration) {
     let end = Instant::now() + time;
     while !is_interrupted() {
