@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -49,7 +50,8 @@ def test_invalid_texts(kind: type[Key]) -> None:
     text = kind.generate().to_text()
     other = (IndexKey if kind is Key else Key).generate().to_text()
     typo = text[:-1] + ("q" if text[-1] != "q" else "p")
-    for wrong in ("", "srk1", text[:-1], typo, other, text + " ", "\ud800"):
+    two_lines = f"{text}\n{text}"
+    for wrong in ("", " ", "\ufeff", "srk1", text[:-1], typo, other, f"{text[:9]} {text[9:]}", two_lines, "\ud800"):
         with pytest.raises(strongroom.InvalidKeyError) as caught:
             kind.from_text(wrong)
         assert text not in str(caught.value)
@@ -57,6 +59,24 @@ def test_invalid_texts(kind: type[Key]) -> None:
         kind.from_text(typo)
     with pytest.raises(strongroom.InvalidKeyError, match="starts with"):
         kind.from_text(other)
+
+
+@KINDS
+@pytest.mark.parametrize("written", ["{}\n", "\ufeff{}\r\n", "  {}\t \r\n\r\n", "\n{}", "\ufeff {}"])
+def test_the_text_of_a_file(kind: type[Key], written: str, tmp_path: Path) -> None:
+    """As an editor or a shell of any system writes it."""
+    key = kind.generate()
+    file = tmp_path / "key"
+    file.write_bytes(written.format(key.to_text()).encode())
+    with file.open() as opened:
+        assert kind.from_text(opened.read()) == key
+    with file.open(encoding="utf-8-sig", newline="") as opened:
+        assert kind.from_text(opened.read()) == key
+    if isinstance(key, IndexKey):
+        with strongroom.open(tmp_path / "records.db", index_key=key) as store:
+            record_key = store.store("id", b"data")
+        with strongroom.open(tmp_path / "records.db", index_key_file=file) as store:
+            assert store.retrieve("id", record_key) == b"data"
 
 
 @KINDS

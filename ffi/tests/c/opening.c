@@ -50,6 +50,18 @@ static void keys(void) {
     CHECK_OK(strongroom_record_key_from_text(room.text, strlen(text), &room.key, &error));
     CHECK(strongroom_record_key_equal(&a, &room.key));
 
+    // As an editor or a shell of any system writes it to a file.
+    const char *const around[][2] = {{"", "\n"}, {"\xef\xbb\xbf", "\r\n"}, {" \t", " \r\n\n"}, {"\n", ""}};
+    for (size_t i = 0; i < COUNT(around); i++) {
+        char written[STRONGROOM_KEY_TEXT_SIZE + 8];
+        snprintf(written, sizeof written, "%s%s%s", around[i][0], text, around[i][1]);
+        memset(&b, 0, sizeof b);
+        CHECK_OK(strongroom_record_key_from_text(written, strlen(written), &b, &error));
+        CHECK(strongroom_record_key_equal(&a, &b));
+    }
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text(" \n", 2, &b, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text("\xef\xbb\xbf", 3, &b, &error));
+
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_index_key_from_text(text, strlen(text), &c, &error));
     CHECK(strcmp(error.message, "the text is not an index key: an index key starts with \"srx1\"") == 0);
     text[30] = text[30] == 'q' ? 'p' : 'q';
@@ -105,7 +117,7 @@ static void options(void) {
 
     CHECK_OK(strongroom_index_key_to_text(&index_key, text, &error));
     FILE *file = fopen("key", "w");
-    CHECK(file != NULL && fprintf(file, "%s\n", text) > 0 && fclose(file) == 0);
+    CHECK(file != NULL && fprintf(file, "\xef\xbb\xbf%s\r\n", text) > 0 && fclose(file) == 0);
     CHECK(chmod("key", 0666) == 0);
     options.index_key_file = "key";
     options.index_key = &index_key;
