@@ -319,6 +319,7 @@ static void service_dies(const char *program, strongroom_options options, const 
         strongroom *store = NULL;
         strongroom_writer *writer = NULL;
         https[0] = 0;
+        unlink("log"); // the address of the one before is in it
         const pid_t service = serve(program);
         const strongroom_options plain = options_with("token");
         CHECK_OK(strongroom_open(i % 2 == 0 ? "unix:socket" : https, i % 2 == 0 ? &plain : &options, &store, &error));
