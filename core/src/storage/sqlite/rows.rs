@@ -41,7 +41,7 @@ pub(super) fn find(connection: &Connection, locator: &Locator) -> Outcome<Option
     };
     let info = Info { head: head.ok_or(Error::Corrupt)?, len: unsigned(row.get(1)?)? };
     let segment_len = usize::try_from(row.get::<_, i64>(3)?).map_err(|_| Error::Corrupt)?;
-    if segment_len < HEAD_LEN {
+    if segment_len < HEAD_LEN || info.len < HEAD_LEN as u64 {
         return Err(Error::Corrupt.into());
     }
     Ok(Some(RecordRow { id, object: row.get(2)?, segment_len, info }))

@@ -135,7 +135,8 @@ fn check(connection: &Connection, path: &Path) -> Outcome<()> {
 }
 
 fn entries(connection: &Connection) -> Outcome<Vec<Entry>> {
-    let sql = "SELECT type, name, tbl_name, sql, coalesce(rootpage, 0) != 0 FROM sqlite_schema ORDER BY type, name";
+    let sql =
+        "SELECT type, name, tbl_name, sql, coalesce(rootpage, 0) != 0 FROM sqlite_schema ORDER BY type DESC, name";
     let mut statement = connection.prepare(sql)?;
     let rows = statement.query_map((), |row| {
         let sql: Option<String> = row.get(3)?;
