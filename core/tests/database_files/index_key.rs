@@ -51,7 +51,7 @@ fn what_others_can_change_or_read_is_refused() {
 /// Containers, Kubernetes and systemd show a secret as a file of root's, readable by all, behind links of root's.
 #[test]
 fn a_file_of_roots_may_be_readable_by_all() {
-    if !is_root() {
+    if env::var_os(FOLDER).is_none() && !is_root() {
         return; // nobody else makes one
     }
     let prepare = |folder: &Path| {

@@ -115,7 +115,7 @@ fn a_store_that_cannot_be_written_is_refused_without_a_trace() {
 
 #[test]
 fn the_database_of_another_user_is_refused() {
-    if !is_root() {
+    if env::var_os(FOLDER).is_none() && !is_root() {
         return; // nobody else gives a file away
     }
     as_nobody(
