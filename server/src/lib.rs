@@ -33,6 +33,7 @@ mod service;
 
 mod answer;
 mod body;
+mod charge;
 mod config;
 mod config_error;
 mod config_files;
@@ -44,6 +45,7 @@ mod host;
 mod listen;
 mod log;
 mod metrics;
+mod observation;
 mod pace;
 mod problem;
 mod readiness;

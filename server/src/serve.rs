@@ -23,8 +23,9 @@ use crate::config::{Address, Config};
 use crate::connection::{Connection, Patience};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
+use crate::observation::Refused;
 use crate::reload::Reloader;
-use crate::service::{Refused, Service};
+use crate::service::Service;
 use crate::start::StartError;
 use crate::tls::Certificates;
 

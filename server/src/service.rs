@@ -4,8 +4,6 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -17,18 +15,19 @@ use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, Head
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 use strongroom::Error;
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::answer::{Content, Held, Response};
 use crate::body::{self, RequestBody, Source};
+use crate::charge::Payer;
 use crate::config::{Config, Limits};
 use crate::connection::Connection;
-use crate::counted::Counted;
 use crate::gate::{Effect, Gate, OnThread, Threads};
 use crate::headers;
 use crate::host::Hosts;
 use crate::metrics::Metrics;
+use crate::observation::{Observation, RequestIds};
 use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::start::StartError;
@@ -41,10 +40,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
 
 /// Batches that are held in memory at once.
 const BATCHES: usize = 2;
-/// What is in the log and the metrics where a client has gone before the answer.
-const CLIENT_GONE: u16 = 499;
-/// Bytes of an answer that is never kept back.
-const SMALL: u64 = 1 << 10;
 /// Room for the text of the metrics.
 const METRICS: u64 = 16 << 10;
 
@@ -71,10 +66,10 @@ pub(crate) struct Shared {
     pub(crate) long: Arc<Gate>,
     pub(crate) batches: Arc<Gate>,
     /// Bytes of answers that are not sent, beside each connection's allowance.
-    answers: Arc<Gate>,
+    pub(crate) answers: Arc<Gate>,
     readiness: Arc<Readiness>,
     pub(crate) tokens: Option<Tokens>,
-    request_ids: RequestIds,
+    pub(crate) request_ids: RequestIds,
 }
 
 /// What is behind a service.
@@ -133,7 +128,10 @@ impl Service {
             threads: Threads::new(limits, elsewhere),
             long: Arc::new(Gate::new(limits.long, limits)),
             batches: Arc::new(Gate::new(BATCHES, limits)),
-            answers: Arc::new(Gate::new(limits.answer_bytes as usize, limits)),
+            answers: Arc::new(Gate::new(
+                usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS),
+                limits,
+            )),
             readiness,
             tokens,
             request_ids: RequestIds::new()?,
@@ -267,15 +265,6 @@ where
     response.map(|content| content.send(&shared, (under_way, stranger), route, observation.request_id.clone()))
 }
 
-/// Whose bytes an answer's are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Payer {
-    /// A client with a valid token, or where none is needed.
-    Client,
-    /// Anybody else: the connection's own allowance is all there is.
-    Stranger,
-}
-
 impl Shared {
     fn authorize(&self, connection: &Connection, headers: &HeaderMap, scope: Option<Scope>) -> Result<Payer, Problem> {
         let Some(scope) = scope else { return Ok(Payer::Stranger) };
@@ -286,115 +275,7 @@ impl Shared {
         connection.authenticate();
         Ok(Payer::Client)
     }
-
-    /// Room for an answer of so many bytes, which it holds until it is sent: the connection's own, or the budget's.
-    pub(crate) async fn charge(&self, connection: &Connection, bytes: u64, payer: Payer) -> Result<Held, Problem> {
-        let bytes = u32::try_from(bytes.min(self.limits.answer_bytes)).unwrap_or(u32::MAX);
-        if let Some(own) = connection.try_hold(bytes) {
-            return Ok(own.into());
-        }
-        if payer == Payer::Stranger {
-            let wait = Duration::from_secs(self.limits.wait_seconds);
-            let own = timeout(wait, connection.hold(bytes)).await.ok().flatten();
-            return own.map(Held::from).ok_or_else(Problem::overloaded);
-        }
-        let mut held = Held::default();
-        held.add(self.answers.enter_with(bytes).await?, Some(&self.answers));
-        Ok(held)
-    }
-
-    /// Charges an answer that was not charged before it was made. A small one is never kept back, since it may tell of what
-    /// was done; a connection has no more of those than requests at once.
-    async fn charge_response(
-        &self,
-        connection: &Connection,
-        mut response: Response,
-        payer: Payer,
-    ) -> Result<Response, Problem> {
-        let len = response.body().len();
-        if !response.body().is_charged() && len > 0 {
-            let held = if len <= SMALL {
-                connection.try_hold(SMALL as u32).map(Held::from).unwrap_or_default()
-            } else {
-                self.charge(connection, len, payer).await?
-            };
-            response.body_mut().charge(held);
-        }
-        Ok(response)
-    }
 }
-
-/// A request's line in the log, and its part of the metrics: also where its client has gone before it was answered.
-struct Observation {
-    shared: Arc<Shared>,
-    route: &'static str,
-    method: Method,
-    request_id: String,
-    start: Instant,
-    answered: bool,
-    _in_flight: Counted,
-}
-
-impl Observation {
-    fn new(shared: &Arc<Shared>, route: &'static str, method: Method) -> Self {
-        Self {
-            request_id: shared.request_ids.next(),
-            start: Instant::now(),
-            answered: false,
-            _in_flight: Counted::new(&shared.metrics.in_flight),
-            shared: Arc::clone(shared),
-            route,
-            method,
-        }
-    }
-
-    fn answered(&mut self, outcome: Result<Response, Problem>) -> Response {
-        let (response, error, cause) = match outcome {
-            Ok(response) => (response, None, None),
-            Err(mut problem) => {
-                let (error, cause) = (problem.title, problem.cause.take());
-                (problem.into_response(), Some(error), cause)
-            }
-        };
-        self.answered = true;
-        let (status, micros) = self.count(response.status(), error);
-        let (request_id, route) = (self.request_id.as_str(), self.route);
-        if status >= 500 {
-            tracing::error!(target: "strongroom", request_id, route, status, micros, error, cause, "answered");
-        } else {
-            tracing::info!(target: "strongroom", request_id, route, status, micros, error, "answered");
-        }
-        response
-    }
-
-    /// One of too many requests without a valid token: its stream is refused.
-    fn refuse(mut self) -> hyper::Response<Body> {
-        let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
-        response.extensions_mut().insert(Refused);
-        response
-    }
-
-    fn count(&self, status: StatusCode, error: Option<&'static str>) -> (u16, u64) {
-        let duration = self.start.elapsed();
-        self.shared.metrics.count(self.route, &self.method, status, error, duration);
-        (status.as_u16(), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-    }
-}
-
-impl Drop for Observation {
-    fn drop(&mut self) {
-        if self.answered {
-            return;
-        }
-        let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
-        let (request_id, route) = (self.request_id.as_str(), self.route);
-        tracing::info!(target: "strongroom", request_id, route, status, micros, "the client has gone");
-    }
-}
-
-/// An answer that is none: HTTP/2 refuses the stream.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused;
 
 /// So that no header that is printed by mistake shows one.
 fn hide_secrets(headers: &mut HeaderMap) {
@@ -495,24 +376,6 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Content::default());
     *response.status_mut() = status;
     response
-}
-
-/// Names of requests: a keyed hash of their number, so that they tell nobody how many there were.
-struct RequestIds {
-    key: [u8; 32],
-    last: AtomicU64,
-}
-
-impl RequestIds {
-    fn new() -> Result<Self, StartError> {
-        Ok(Self { key: crate::token::random()?, last: AtomicU64::new(0) })
-    }
-
-    fn next(&self) -> String {
-        let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let hash = blake3::keyed_hash(&self.key, &number.to_le_bytes()).to_hex();
-        hash.get(..16).unwrap_or_default().to_owned()
-    }
 }
 
 /// Whether the OpenAPI document has the routes of the table, and the other way round.

@@ -1,0 +1,107 @@
+//! What is logged and counted of a request. Nothing that a client sent is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::body::Body;
+use hyper::{Method, StatusCode};
+
+use crate::answer::Response;
+use crate::counted::Counted;
+use crate::problem::Problem;
+use crate::service::Shared;
+use crate::start::StartError;
+
+/// The status in the log and the metrics where a client has gone before the answer.
+const CLIENT_GONE: u16 = 499;
+
+/// A request's line in the log, and its part of the metrics: also where its client has gone before it was answered.
+pub(crate) struct Observation {
+    shared: Arc<Shared>,
+    route: &'static str,
+    method: Method,
+    pub(crate) request_id: String,
+    start: Instant,
+    answered: bool,
+    _in_flight: Counted,
+}
+
+impl Observation {
+    pub(crate) fn new(shared: &Arc<Shared>, route: &'static str, method: Method) -> Self {
+        Self {
+            request_id: shared.request_ids.next(),
+            start: Instant::now(),
+            answered: false,
+            _in_flight: Counted::new(&shared.metrics.in_flight),
+            shared: Arc::clone(shared),
+            route,
+            method,
+        }
+    }
+
+    pub(crate) fn answered(&mut self, outcome: Result<Response, Problem>) -> Response {
+        let (response, error, cause) = match outcome {
+            Ok(response) => (response, None, None),
+            Err(mut problem) => {
+                let (error, cause) = (problem.title, problem.cause.take());
+                (problem.into_response(), Some(error), cause)
+            }
+        };
+        self.answered = true;
+        let (status, micros) = self.count(response.status(), error);
+        let (request_id, route) = (self.request_id.as_str(), self.route);
+        if status >= 500 {
+            tracing::error!(target: "strongroom", request_id, route, status, micros, error, cause, "answered");
+        } else {
+            tracing::info!(target: "strongroom", request_id, route, status, micros, error, "answered");
+        }
+        response
+    }
+
+    /// One of too many requests without a valid token: its stream is refused.
+    pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
+        let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
+        response.extensions_mut().insert(Refused);
+        response
+    }
+
+    fn count(&self, status: StatusCode, error: Option<&'static str>) -> (u16, u64) {
+        let duration = self.start.elapsed();
+        self.shared.metrics.count(self.route, &self.method, status, error, duration);
+        (status.as_u16(), u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        if self.answered {
+            return;
+        }
+        let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
+        let (request_id, route) = (self.request_id.as_str(), self.route);
+        tracing::info!(target: "strongroom", request_id, route, status, micros, "the client has gone");
+    }
+}
+
+/// An answer that is none: HTTP/2 refuses the stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refused;
+
+/// Names of requests: a keyed hash of their number, so that they tell nobody how many there were.
+pub(crate) struct RequestIds {
+    key: [u8; 32],
+    last: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Result<Self, StartError> {
+        Ok(Self { key: crate::token::random()?, last: AtomicU64::new(0) })
+    }
+
+    fn next(&self) -> String {
+        let number = self.last.fetch_add(1, Ordering::Relaxed);
+        let hash = blake3::keyed_hash(&self.key, &number.to_le_bytes()).to_hex();
+        hash.get(..16).unwrap_or_default().to_owned()
+    }
+}
