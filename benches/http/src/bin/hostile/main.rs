@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
 
+mod unread;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -73,9 +75,16 @@ fn main() {
         ("bytes of endless bodies, and of 10 GiB with a wrong token", pour),
         ("wrong tokens", wrong_tokens),
     ];
+    let unread: [Attack; 4] = [
+        ("answers of 1 MiB that nobody takes, on 12 connections", unread::answers),
+        ("answers without a token that nobody takes, on 400 connections", unread::metrics),
+        ("connections that send PINGs alone", unread::pings),
+        ("long answers, of which 4 KiB a second are taken", unread::slow_readers),
+    ];
     for _ in 0..3 {
         measure("alone", &[]);
         measure("beside hostile ones", &refused);
+        measure("beside ones that take no answers", &unread);
     }
     measure("beside a body of 10 GiB with a right token", &[("bytes of a body of 10 GiB", ten_gib)]);
     let memory = server.peak_memory();
