@@ -9,7 +9,7 @@ use crate::args::Options;
 use crate::failure::Failure;
 use crate::serve_args::Serve;
 use crate::serve_config::{configure, no_server};
-use crate::serve_signals::{reload_at_hangup, stop_signal};
+use crate::serve_signals::{hangup, reload_at, stop_signal};
 use crate::store::Store;
 use crate::{hardening, open, runtime, systemd};
 
@@ -44,8 +44,9 @@ fn run(service: Service, config: &Config) -> Result<(), Failure> {
     runtime.block_on(async {
         const SIGNALS: &str = "cannot wait for signals";
         let stop = stop_signal().map_err(Failure::io(SIGNALS))?;
+        let hangup = hangup().map_err(Failure::io(SIGNALS))?;
         let server = Server::bind(service, config).await?;
-        reload_at_hangup(server.reloader()).map_err(Failure::io(SIGNALS))?;
+        reload_at(hangup, server.reloader());
         systemd::notify(systemd::READY);
         server.serve(stop).await;
         Ok(())

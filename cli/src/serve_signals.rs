@@ -36,12 +36,20 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
-/// Reloads at each SIGHUP from now on, one after the other.
+/// SIGHUP, which does not end the program from now on.
 #[cfg(unix)]
-pub(crate) fn reload_at_hangup(reloader: Reloader) -> io::Result<()> {
+pub(crate) type Hangup = tokio::signal::unix::Signal;
+
+#[cfg(unix)]
+pub(crate) fn hangup() -> io::Result<Hangup> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut hangup = signal(SignalKind::hangup())?;
+    signal(SignalKind::hangup())
+}
+
+/// Reloads at each SIGHUP, one after the other.
+#[cfg(unix)]
+pub(crate) fn reload_at(mut hangup: Hangup, reloader: Reloader) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             systemd::notify(&systemd::reloading());
@@ -51,10 +59,15 @@ pub(crate) fn reload_at_hangup(reloader: Reloader) -> io::Result<()> {
             systemd::notify(systemd::READY);
         }
     });
-    Ok(())
 }
 
 #[cfg(not(unix))]
-pub(crate) fn reload_at_hangup(_reloader: Reloader) -> io::Result<()> {
-    Ok(())
+pub(crate) struct Hangup;
+
+#[cfg(not(unix))]
+pub(crate) fn hangup() -> io::Result<Hangup> {
+    Ok(Hangup)
 }
+
+#[cfg(not(unix))]
+pub(crate) fn reload_at(_hangup: Hangup, _reloader: Reloader) {}

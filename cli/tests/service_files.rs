@@ -77,13 +77,12 @@ fn no_file_takes_the_place_of_another() {
             let said = if line_is_named { "line 1" } else { kind };
             assert!(refused.contains(said) && (line_is_named || refused.contains(name)), "{name} = {file}: {refused}");
         }
+        if name == "index_key_file" {
+            continue; // the store's own error tells of one that is missing
+        }
         world.write("config.toml", document(name, "missing"));
-        let refused = world.fail(
-            if name == "index_key_file" { 10 } else { 19 },
-            &["serve", "--config", "config.toml", "--store", &store],
-            "",
-        );
-        assert!(refused.contains(name) || name == "index_key_file", "{refused}");
+        let refused = world.fail(19, &["serve", "--config", "config.toml", "--store", &store], "");
+        assert!(refused.contains(name), "{refused}");
     }
     assert!(elsewhere.accept().is_err(), "nothing was connected to");
     assert!(!world.exists("records.db"), "nothing was made");
