@@ -23,7 +23,7 @@ async fn connect(server: &Running) -> SendRequest<Full<Bytes>> {
 }
 
 fn request(path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Request<Full<Bytes>> {
-    let request = Request::post(format!("http://test{path}")).header("content-type", "application/octet-stream");
+    let request = Request::post(format!("http://localhost{path}")).header("content-type", "application/octet-stream");
     let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     request.body(Full::new(body.into())).unwrap()
 }
