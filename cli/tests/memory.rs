@@ -22,7 +22,7 @@ use strongroom::{IndexKey, RecordKey};
 
 use scanner::Scanner;
 use support::World;
-use support::wait::{self, DEADLINE, WaitWithin};
+use support::wait::{self, DEADLINE, WaitWithin, write_within};
 
 const MIB: usize = 1 << 20;
 
@@ -205,8 +205,7 @@ fn the_storage_service_never_has_a_secret_in_memory() {
     secrets(id, &key, &data, &mut under_way);
     let args = [&["store", "--id", id, "--key-file", "own"], &place[..]].concat();
     let mut client = world.command(&args).stdin(Stdio::piped()).spawn().unwrap();
-    let mut stdin = client.stdin.take().unwrap();
-    stdin.write_all(&data[..3 * MIB]).unwrap();
+    let stdin = write_within(client.stdin.take().unwrap(), &data[..3 * MIB], DEADLINE);
     let [mut of_id, mut of_key, mut of_data] = [(); 3].map(|()| Scanner::default());
     of_id.add("the id", id.as_bytes());
     of_key.add("the key's text", key.trim().as_bytes());
@@ -220,8 +219,7 @@ fn the_storage_service_never_has_a_secret_in_memory() {
     }
     wait_for(|| is_in_memory(&of_data, client.id()));
     assert_storage_knows_nothing(&world, &storage, &under_way);
-    stdin.write_all(&data[3 * MIB..]).unwrap();
-    drop(stdin);
+    drop(write_within(stdin, &data[3 * MIB..], DEADLINE));
     assert!(client.wait_within(DEADLINE).success());
     assert_storage_knows_nothing(&world, &storage, &under_way);
     assert_storage_knows_nothing(&world, &storage, &scanner);

@@ -5,13 +5,13 @@
 
 mod support;
 
-use std::io::{Read, Write, pipe};
+use std::io::{Read, pipe};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_setfl};
-use support::wait::{self, DEADLINE, WaitWithin};
+use support::wait::{self, DEADLINE, Join, WaitWithin, write_within};
 use support::{DATA, ID, World, failure, feed, secret_in};
 
 /// The program with its standard streams as `redirection` says.
@@ -79,7 +79,6 @@ fn no_data_is_stored_only_where_that_is_meant() {
     world.write("empty", "");
     world.ok(&["key", "new", "--key-out", "own"], "");
     wait::output(Command::new("mkfifo").arg(world.path("pipe")));
-    let write_nothing = || drop(std::fs::File::options().write(true).open(world.path("pipe")).unwrap());
     let before = world.names();
     for data in [&[][..], &["-"], &["/dev/stdin"], &["/dev/null"], &["--from-command", "true"]] {
         for command in [
@@ -92,11 +91,10 @@ fn no_data_is_stored_only_where_that_is_meant() {
             assert!(message.contains("--allow-empty"), "{message}");
         }
     }
-    thread::scope(|scope| {
-        scope.spawn(write_nothing);
-        let output = feed(&mut world.command(&["store", "--id", "new", "--key-out", "new", "pipe"]), b"");
-        assert!(failure(&output, 19).contains("--allow-empty"));
-    });
+    let pipe = world.path("pipe");
+    thread::spawn(|| std::fs::File::options().write(true).open(pipe)); // waits for the program, and writes nothing
+    let output = feed(&mut world.command(&["store", "--id", "new", "--key-out", "new", "pipe"]), b"");
+    assert!(failure(&output, 19).contains("--allow-empty"));
     let from_file = feed(&mut redirected(&world, "<empty", &["store", "--id", "new", "--key-out", "new"]), b"");
     assert!(failure(&from_file, 19).contains("--allow-empty"));
     assert_eq!(world.names(), before);
@@ -189,7 +187,7 @@ fn a_key_that_was_printed_for_nothing_is_told() {
     replace.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = replace.spawn().unwrap();
     // More than the pipe holds, so that the program has looked at the record.
-    child.stdin.as_mut().unwrap().write_all(&[b'x'; 200_000]).unwrap();
+    child.stdin = child.stdin.map(|stdin| write_within(stdin, &[b'x'; 200_000], DEADLINE));
     world.ok(&["delete", "--id", ID, "--key-file", "key"], "");
     let output = child.output_within(DEADLINE);
     let message = String::from_utf8(output.stderr).unwrap();
@@ -204,40 +202,37 @@ fn a_key_that_was_printed_for_nothing_is_told() {
 fn streams_that_do_not_block_are_waited_for() {
     let world = World::new();
     let data: Vec<u8> = (0..=250).cycle().take(2_000_000).collect();
-    let ((stdin, mut to_stdin), (mut from_stdout, stdout)) = (pipe().unwrap(), pipe().unwrap());
-    fcntl_setfl(&stdin, OFlags::NONBLOCK).unwrap();
-    fcntl_setfl(&stdout, OFlags::NONBLOCK).unwrap();
-    thread::scope(|scope| {
-        let mut store = world.command(&["store", "--id", ID, "--key-out", "key"]);
-        let mut store = store.stdin(stdin).spawn().unwrap();
-        let mut pieces = data.chunks(700_000);
-        thread::sleep(Duration::from_millis(100)); // so that the program finds nothing to read
-        pieces.by_ref().for_each(|piece| {
-            to_stdin.write_all(piece).unwrap();
-            thread::sleep(Duration::from_millis(30));
-        });
-        drop(to_stdin);
-        assert!(store.wait_within(DEADLINE).success());
-
-        let mut retrieve = world.command(&["retrieve", "--id", ID, "--key-file", "key"]);
-        let mut child = retrieve.stdin(Stdio::null()).stdout(stdout).spawn().unwrap();
-        drop(retrieve); // and its end of the pipe
-        let read = scope.spawn(move || {
-            thread::sleep(Duration::from_millis(100)); // so that the program finds no room
-            let mut read = Vec::new();
-            from_stdout.read_to_end(&mut read).unwrap();
-            read
-        });
-        assert!(child.wait_within(DEADLINE).success());
-        assert!(wait::Join::join_within(read, DEADLINE) == data);
-    });
-    // A key and an id, and what is said on stderr.
-    let (stdin, mut to_stdin) = pipe().unwrap();
-    fcntl_setfl(&stdin, OFlags::NONBLOCK).unwrap();
-    let mut command = world.command(&["delete", "--id", ID, "--key-file", "-"]);
-    let mut child = command.stdin(stdin).spawn().unwrap();
-    thread::sleep(Duration::from_millis(100));
-    to_stdin.write_all(&world.read("key")).unwrap();
+    // Time for the program to find nothing to read, and no room for what it writes.
+    let pause = || thread::sleep(Duration::from_millis(100));
+    let non_blocking_stdin = |args: &[&str]| {
+        let (stdin, to_stdin) = pipe().unwrap();
+        fcntl_setfl(&stdin, OFlags::NONBLOCK).unwrap();
+        (world.command(args).stdin(stdin).spawn().unwrap(), to_stdin)
+    };
+    let (mut store, mut to_stdin) = non_blocking_stdin(&["store", "--id", ID, "--key-out", "key"]);
+    for piece in data.chunks(700_000) {
+        pause();
+        to_stdin = write_within(to_stdin, piece, DEADLINE);
+    }
     drop(to_stdin);
+    assert!(store.wait_within(DEADLINE).success());
+
+    let (mut from_stdout, stdout) = pipe().unwrap();
+    fcntl_setfl(&stdout, OFlags::NONBLOCK).unwrap();
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key"];
+    let mut child = world.command(&retrieve).stdin(Stdio::null()).stdout(stdout).spawn().unwrap();
+    let read = thread::spawn(move || {
+        pause();
+        let mut read = Vec::new();
+        from_stdout.read_to_end(&mut read).unwrap();
+        read
+    });
     assert!(child.wait_within(DEADLINE).success());
+    assert!(read.join_within(DEADLINE) == data);
+
+    let (mut delete, to_stdin) = non_blocking_stdin(&["delete", "--id", ID, "--key-file", "-"]);
+    pause();
+    drop(write_within(to_stdin, &world.read("key"), DEADLINE));
+    assert!(delete.wait_within(DEADLINE).success());
+    assert_eq!(world.records(), 0);
 }

@@ -7,8 +7,8 @@ mod support;
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
-use support::wait::{self, DEADLINE, WaitWithin};
-use support::{ID, World, failure, feed};
+use support::wait::{self, DEADLINE, WaitWithin, write_within};
+use support::{ID, World, feed};
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
@@ -102,8 +102,7 @@ fn an_interrupted_store_leaves_nothing() {
     let world = World::with_record();
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut child = world.command(&["store", "--id", "large"]).stdin(Stdio::piped()).spawn().unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(&pattern(10_000_000)).unwrap();
+        let stdin = write_within(child.stdin.take().unwrap(), &pattern(10_000_000), DEADLINE);
         assert_eq!(interrupt(child, signal), Some(signal.as_raw()));
         drop(stdin);
         assert_eq!(world.records(), 1);
@@ -137,16 +136,15 @@ fn a_terminal_shows_progress_and_a_pipe_none() {
 
     // Data that take longer than the time between two drawings, and of which nobody knows how long they are.
     assert!(wait::output(std::process::Command::new("mkfifo").arg(world.path("pipe"))).status.success());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut pipe = std::fs::File::options().write(true).open(world.path("pipe")).unwrap();
-            pipe.write_all(&pattern(20_000_000)).unwrap();
-            std::thread::sleep(std::time::Duration::from_secs(1));
-            pipe.write_all(b"the end").unwrap();
-        });
-        let shown = shown(&["store", "--id", "piped", "--key-out", "piped.key", "pipe"]);
-        assert!(shown.contains("19.07 MiB") && shown.contains("iB/s"), "{shown}");
+    let pipe = world.path("pipe");
+    std::thread::spawn(|| {
+        let mut pipe = std::fs::File::options().write(true).open(pipe).unwrap(); // waits for the program
+        pipe.write_all(&pattern(20_000_000)).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        pipe.write_all(b"the end").unwrap();
     });
+    let shown = shown(&["store", "--id", "piped", "--key-out", "piped.key", "pipe"]);
+    assert!(shown.contains("19.07 MiB") && shown.contains("iB/s"), "{shown}");
 }
 
 #[test]
@@ -154,7 +152,7 @@ fn a_folder_is_no_data() {
     let world = World::with_record();
     std::fs::create_dir(world.path("folder")).unwrap();
     world.fail(19, &["store", "--id", "new", "folder"], "");
-    assert_eq!(failure(&feed(&mut world.command(&["store", "--id", "new"]), b"x"), 2).lines().count(), 1);
+    assert_eq!(world.records(), 1);
 }
 
 /// 4 GiB through the program, in and out, in at most 32 MiB of memory.
@@ -180,7 +178,7 @@ fn four_gibibytes_pass_through_little_memory() {
     let mut left = usize::try_from(LEN).unwrap();
     for block in blocks() {
         let piece = &block[..block.len().min(left)];
-        stdin.write_all(piece).unwrap();
+        stdin = write_within(stdin, piece, DEADLINE);
         left -= piece.len();
         if left == 0 {
             break;

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
@@ -70,6 +70,17 @@ fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
         let _ = send.send(read);
     });
     receive
+}
+
+/// Writes to a program that is expected to read. Gives the pipe back, to be written to again or closed.
+#[track_caller]
+pub(crate) fn write_within<W: Write + Send + 'static>(mut pipe: W, data: &[u8], deadline: Duration) -> W {
+    let ((send, receive), data) = (channel(), data.to_vec());
+    thread::spawn(move || {
+        let written = pipe.write_all(&data);
+        let _ = send.send(written.map(|()| pipe));
+    });
+    receive.recv_timeout(deadline).expect("nobody has read within the deadline").unwrap()
 }
 
 /// Runs a program to its end, and reads what it prints.
