@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use strongroom::{Error, RecordKey, Strongroom};
-use support::pattern;
+use support::{pattern, wait};
 
 /// Set in the process that a test starts: its database.
 const STORE: &str = "STRONGROOM_TEST_STORE";
@@ -45,14 +45,13 @@ fn run_without_sync(name: &str, n: u32, path: &Path) -> String {
 }
 
 fn run_in_shell(name: &str, script: &str, path: &Path) -> String {
-    let output = Command::new("bash")
+    let mut command = Command::new("bash");
+    command
         .args(["-c", &format!(r#"{script}; exec "$0" "$@""#)])
         .arg(env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture"])
-        .env(STORE, path)
-        .output()
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
+        .env(STORE, path);
+    String::from_utf8(wait::output(&mut command).stdout).unwrap()
 }
 
 /// What follows `name` at the start of a line, in each line that has it.

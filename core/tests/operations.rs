@@ -9,6 +9,7 @@ use std::thread;
 
 use strongroom::storage::{Head, PutMode, Storage};
 use strongroom::{Error, RecordKey, Stats, Strongroom};
+use support::wait::{DEADLINE, Join};
 use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
 /// What `outcome` failed with.
@@ -289,7 +290,7 @@ fn of_racing_replaces_one_wins() {
                         })
                     })
                     .collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                threads.into_iter().map(|thread| thread.join_within(DEADLINE)).collect()
             });
             let (mut won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(|(outcome, _)| outcome.is_ok());
             assert_eq!(won.len(), 1);

@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::HashMap;
 use std::env;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::{Error, RecordKey, Strongroom};
 use support::pattern;
+use support::wait::{DEADLINE, WaitWithin};
 
 const PROCESSES: usize = 2;
 const THREADS: usize = 4;
@@ -92,8 +93,9 @@ fn processes_share_a_database() {
     let mut acknowledged = 0;
     let mut shared = 0;
     let mut done = 0;
-    for mut child in children {
-        for line in BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap) {
+    for child in children {
+        let output = child.output_within(DEADLINE);
+        for line in String::from_utf8(output.stdout).unwrap().lines() {
             let words: Vec<_> = line.split(' ').collect();
             // The test runner writes before the first line.
             match words.iter().position(|word| *word == "ack" || *word == "done") {
@@ -110,7 +112,7 @@ fn processes_share_a_database() {
                 None => {}
             }
         }
-        assert!(child.wait().unwrap().success());
+        assert!(output.status.success());
     }
     eprintln!("{acknowledged} writes acknowledged, {} records", versions.len());
     assert_eq!(done, PROCESSES);

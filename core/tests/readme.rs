@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+#[path = "support/wait.rs"]
+mod wait;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use wait::WaitWithin;
 
 #[test]
 fn the_readme_shows_the_examples_and_the_first_works() {
@@ -24,8 +30,9 @@ fn the_readme_shows_the_examples_and_the_first_works() {
             .args(["run", "--quiet", "--example", "first_use", "--manifest-path"])
             .arg(root.join("Cargo.toml"))
             .current_dir(&folder)
-            .status()
-            .unwrap();
+            .spawn()
+            .unwrap()
+            .wait_within(Duration::from_secs(3600)); // it may have to build first
         assert!(status.success());
     }
     assert!(folder.path().join("records.db.index-key").exists());

@@ -16,6 +16,7 @@ use intercept::Intercepted;
 use serde_json::json;
 use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
 use strongroom_server::{Config, Scope};
+use support::wait::{DEADLINE, Join, wait_for};
 use support::{Client, Running, config, encryption, encryption_over, storage_with, token};
 
 const STORE: &str = "POST /v1/store";
@@ -65,7 +66,7 @@ fn a_body_that_comes_too_slowly_is_408() {
         });
         client.answer(false).is_problem(408, 12, "Busy");
         assert!(client.is_closed());
-        dribble.join().unwrap();
+        dribble.join_within(DEADLINE);
     }
     assert_eq!(memory.stats().unwrap().records, 0);
 }
@@ -94,7 +95,7 @@ fn a_body_that_is_too_long_is_413() {
             while stream.write_all(&chunk).is_ok() {}
         });
         endless.answer(false).is_problem(413, 8, "TooLarge");
-        pour.join().unwrap(); // it is cut
+        pour.join_within(DEADLINE); // it is cut
     }
     let body = json!({"id": "a", "data": "A".repeat(1000)});
     server.json("/v1/store", &body).is_problem(413, 8, "TooLarge");
@@ -118,7 +119,7 @@ fn a_body_that_is_too_long_is_413() {
 fn more_than_can_be_done_is_503() {
     let (go_on, told) = std::sync::mpsc::channel::<()>();
     let memory = Arc::new(MemoryStorage::new());
-    let slow = Intercepted::before_put(memory.clone(), move || told.recv().unwrap());
+    let slow = Intercepted::before_put(memory.clone(), move || told.recv_timeout(DEADLINE).unwrap());
     let config = with(|config| {
         config.limits.threads = 1;
         config.limits.waiting = 1;
@@ -317,7 +318,7 @@ fn a_stop_finishes_what_is_under_way() {
     idle.send("GET /healthz", &[], b"").is(200);
     server.begin_to_stop();
     assert!(idle.is_closed());
-    while TcpStream::connect(server.address).is_ok() {}
+    wait_for(|| TcpStream::connect(server.address).err());
     client.stream.write_all(&[0; 10]).unwrap();
     client.answer(false).is(201);
     assert!(client.is_closed());

@@ -16,6 +16,7 @@ use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteSto
 use strongroom::{Endpoint, Error};
 
 use support::proxy::{Fault, Plan, Proxy};
+use support::wait::{DEADLINE, Join, wait_for};
 use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, in_parallel};
 
 /// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
@@ -253,11 +254,9 @@ fn a_removal_that_is_repeated_spares_what_came_meanwhile() {
         proxy.plan(Plan::from_write([Fault::Silence], Fault::None));
         let outcome = thread::scope(|scope| {
             let removal = scope.spawn(|| remote.delete(&locator, expected.as_ref()));
-            while memory.get(&locator).unwrap().is_some() {
-                thread::yield_now();
-            }
+            wait_for(|| memory.get(&locator).unwrap().is_none().then_some(()));
             memory.put(&locator, &new, PutMode::Create).unwrap();
-            removal.join().unwrap()
+            removal.join_within(DEADLINE)
         });
         assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
         assert!(memory.get(&locator).unwrap().unwrap() == new);

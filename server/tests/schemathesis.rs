@@ -6,12 +6,14 @@
 mod support;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use strongroom::RecordKey;
 use strongroom::storage::MemoryStorage;
+use support::wait::WaitWithin;
 use support::{Running, config, encryption, storage};
 
 const ENCRYPTION: &str = include_str!("../openapi/encryption.json");
@@ -36,7 +38,8 @@ fn run(server: &Running, document: &str) -> (bool, String) {
     ]);
     command.current_dir(&folder).env("SCHEMATHESIS_HOOKS", hooks).env("STRONGROOM_URL", &url);
     command.env("STRONGROOM_KEY", &*RecordKey::generate().unwrap().to_text());
-    let output = command.output().unwrap();
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = command.spawn().unwrap().output_within(Duration::from_secs(1800));
     let report = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.success(), report)
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod intercept;
 pub(crate) mod scanner;
+pub(crate) mod wait;
 
 use std::sync::Arc;
 

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod proxy;
+#[path = "../../../core/tests/support/wait.rs"]
+pub(crate) mod wait;
 pub(crate) mod way;
 
 use std::io::{Read, Write};
@@ -17,6 +19,7 @@ use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{IndexKey, Strongroom};
 use strongroom_server::{Address, Config, NewToken, Reloader, Scope, Server, Service};
 use tokio::sync::oneshot;
+use wait::{DEADLINE, Join};
 
 /// A server in a thread; it stops when this is dropped.
 pub(crate) struct Running {
@@ -49,7 +52,7 @@ pub(crate) fn start_with_reloader(service: Service, config: &Config) -> (Running
             server.serve(async { drop(stopped.await) }).await;
         });
     });
-    let (mut addresses, reloader) = addresses.recv().unwrap();
+    let (mut addresses, reloader) = addresses.recv_timeout(DEADLINE).unwrap();
     let address = match addresses.remove(0) {
         Address::Tcp(address) => address,
         Address::Unix(_) => ([0, 0, 0, 0], 0).into(),
@@ -91,7 +94,7 @@ impl Running {
 
     /// Waits until all connections are closed.
     pub(crate) fn wait(&mut self) {
-        self.thread.take().unwrap().join().unwrap();
+        self.thread.take().unwrap().join_within(DEADLINE);
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -128,8 +131,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            let ended = thread.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the server has panicked");
+            let has_ended = wait::poll_within(DEADLINE, || thread.is_finished().then_some(())).is_some();
+            assert!(has_ended || std::thread::panicking(), "the server does not stop");
+            let is_well = !has_ended || thread.join().is_ok();
+            assert!(is_well || std::thread::panicking(), "the server has panicked");
         }
     }
 }
