@@ -98,6 +98,10 @@ impl Command {
             Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
             Self::Retrieve { record, key, .. } | Self::Delete { record, key } => (record, None, key.path.as_deref()),
             Self::Erase { record, .. } => (record, None, None),
+            #[cfg(feature = "server")]
+            Self::Serve(serve) | Self::ServeStorage(serve) => {
+                return serve.config.iter().map(PathBuf::as_path).collect();
+            }
             _ => return Vec::new(),
         };
         let data = data.filter(|data| !data.from_command).map(|data| data.file.as_deref().unwrap_or(Path::new("-")));

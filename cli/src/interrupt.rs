@@ -57,7 +57,7 @@ mod unix {
     }
 
     fn watch() -> io::Result<()> {
-        AT_ONCE.store(false, Ordering::SeqCst);
+        AT_ONCE.store(true, Ordering::SeqCst); // nothing is half done yet
         let ends_the_program: Vec<_> = terminating().filter(|signal| !is_ignored(*signal)).collect();
         for signal in ends_the_program.iter().copied() {
             if low_level::signal_name(signal).is_some_and(|name| name != "SIGIO") {
@@ -78,7 +78,9 @@ mod unix {
             low_level::exit(128 + signal); // for those whose default signal-hook does not know
         });
         let cannot_start = |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
-        thread.map(drop).map_err(cannot_start)
+        thread.map_err(cannot_start)?;
+        AT_ONCE.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// The signals that end a program and can be caught, but for those of its own faults.

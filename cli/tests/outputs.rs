@@ -92,8 +92,11 @@ fn a_file_in_use_is_no_output() {
 #[test]
 fn a_file_in_use_is_no_stdout() {
     let world = World::with_record();
+    world.write("config.toml", "");
     let before = contents(&world);
     for (file, args) in [
+        #[cfg(feature = "server")]
+        ("config.toml", &["serve", "--config", "config.toml", "--print-config"][..]),
         ("records.db", &["stats"][..]),
         ("records.db", &["retrieve", "--id", ID, "--key-file", "key"]),
         ("records.db", &["key", "new"]),
