@@ -44,13 +44,10 @@ pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     }
 }
 
-fn read_line(stdin: impl Read) -> io::Result<String> {
-    let mut line = Vec::new();
-    for byte in stdin.bytes().take(1024) {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
+fn read_line(mut stdin: impl Read) -> io::Result<String> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < 1024 && stdin.read(&mut byte)? == 1 && byte != *b"\n" {
+        line.extend(byte);
     }
     Ok(String::from_utf8_lossy(&line).into_owned())
 }

@@ -41,7 +41,7 @@ impl Service {
         let mut log = String::new();
         // A warning may come before the line that tells where it listens.
         let address = loop {
-            let line = lines.recv_timeout(DEADLINE).expect("the service logs where it listens");
+            let line = lines.recv_timeout(DEADLINE).unwrap();
             let told: Result<Value, _> = serde_json::from_str(&line);
             log.push_str(&line);
             assert!(told.is_ok(), "{log}");
