@@ -142,8 +142,7 @@ fn all_fail<E>(calls: Vec<(&'static str, Result<(), E>)>, but: &[&str]) {
 #[test]
 fn more_than_was_asked_for_is_not_read() {
     for status in ["200 OK", "201 Created", "206 Partial Content\r\ncontent-range: bytes 0-99/100", "404 Not Found"] {
-        for length in
-            ["content-length: 3221225472", "transfer-encoding: chunked\r\n\r\n40000000", "connection: close"]
+        for length in ["content-length: 3221225472", "transfer-encoding: chunked\r\n\r\n40000000", "connection: close"]
         {
             let head = format!("{status}\r\n{length}");
             let endpoint = hostile(move |_, stream| send(stream, &head, b"").and_then(|()| flood(stream)));

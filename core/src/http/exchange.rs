@@ -267,7 +267,10 @@ impl Arriving {
         }
         // That of a `HEAD` has a length, and no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
-        let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Failure::TooLarge)?;
+        if len > most {
+            return Err(Failure::NoSense); // more than was asked for: a range, for instance, was dropped on the way
+        }
+        let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
         let mut body = Zeroizing::new(Vec::new());
         make_room(&mut body, len.min(MOST_UNPROVED))?;
         while let Some(data) = self.next().await? {

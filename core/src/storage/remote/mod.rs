@@ -31,7 +31,7 @@ const NONE: u64 = u64::MAX;
 ///
 /// A call that is not answered is repeated, until the endpoint's time is up, where its repetition does no harm; what is
 /// left unknown is [`Error::Indeterminate`]. [`create_many`](Storage::create_many) is bounded by what the service takes at
-/// once (64 MiB unless configured otherwise), [`get_many`](Storage::get_many) by 64 MiB: more is [`Error::TooLarge`]. After a
+/// once (64 MiB unless configured otherwise), [`get_many`](Storage::get_many) also by 64 MiB: more is [`Error::TooLarge`] or [`Error::Backend`]. After a
 /// fork it is for the parent alone.
 ///
 /// The service is not trusted. No call takes more memory than the answer that it asks for can have: only
