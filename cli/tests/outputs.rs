@@ -82,6 +82,7 @@ fn a_file_in_use_is_no_output() {
         assert!(refused.contains("choose another name"), "{refused}");
     }
     assert_eq!(contents(&world), before);
+    fs::remove_file(world.path("folder/records.db")).unwrap(); // a database has one name
     // Others are fine, also beside the store and over what is there.
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "records.db.copy"], "");
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "authorities"], "");

@@ -124,7 +124,7 @@ fn a_key_in_the_tokens_place_is_not_sent() {
         assert!(world.fail(19, &args, "").contains(&format!("is not a token but {kind}")));
         world.write("config", format!("index_key_file = 'index'\n[remote]\ntoken_file = '{file}'"));
         let failed = world.fail(19, &["serve", "--config", "config", "--store", &url], "");
-        assert!(failed.contains(&format!("is not a token but {kind}")), "{failed}");
+        assert!(failed.contains(&format!("remote.token_file holds {kind}")), "{failed}");
     }
     let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
     world.write("token", &token);

@@ -56,6 +56,7 @@ fn expected(message: &str) -> String {
 
 /// The names of all fields: a name that is none of these is not repeated, since it can be a secret.
 const FIELDS: &[&str] = &[
+    "answer_bytes",
     "authorities",
     "batch_bytes",
     "body_bytes_per_second",
@@ -83,6 +84,7 @@ const FIELDS: &[&str] = &[
     "names",
     "record_bytes",
     "remote",
+    "revocations",
     "socket_group",
     "socket_mode",
     "store",

@@ -149,7 +149,7 @@ impl Accepted {
             {
                 return;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

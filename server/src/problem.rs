@@ -24,7 +24,7 @@ pub(crate) struct Problem {
     pub(crate) title: &'static str,
     detail: Cow<'static, str>,
     /// A header that says what would be right.
-    header: Option<(HeaderName, HeaderValue)>,
+    header: Option<Box<(HeaderName, HeaderValue)>>,
     /// For the log alone.
     pub(crate) cause: Option<String>,
 }
@@ -87,13 +87,13 @@ impl Problem {
     pub(crate) fn media_type(expected: &'static str) -> Self {
         let problem =
             Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type here is {expected}"));
-        Self { header: Some((ACCEPT, HeaderValue::from_static(expected))), ..problem }
+        Self { header: Some((ACCEPT, HeaderValue::from_static(expected)).into()), ..problem }
     }
 
     pub(crate) fn no_such_range(len: u64) -> Self {
         let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "there is no such range");
         let range = HeaderValue::from_str(&format!("bytes */{len}"));
-        Self { header: range.ok().map(|range| (CONTENT_RANGE, range)), ..problem }
+        Self { header: range.ok().map(|range| (CONTENT_RANGE, range).into()), ..problem }
     }
 
     pub(crate) fn too_slow() -> Self {
@@ -122,7 +122,7 @@ impl Problem {
     pub(crate) fn content_coding() -> Self {
         let detail = "the body is stored as it comes: send it without Content-Encoding";
         let problem = Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
-        Self { header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity"))), ..problem }
+        Self { header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity")).into()), ..problem }
     }
 
     pub(crate) fn expectation() -> Self {
@@ -215,7 +215,7 @@ impl Problem {
             }
             _ => {}
         }
-        headers.extend(self.header);
+        headers.extend(self.header.map(|header| *header));
         response
     }
 }
@@ -248,7 +248,7 @@ mod tests {
             (500, Error::Closed),
             (400, argument()),
             (410, Error::Expired),
-            (500, Error::AccessDenied("secret".into())),
+            (502, Error::AccessDenied("secret".into())),
             (500, Error::Internal("secret".into())),
         ];
         for (status, error) in errors {

@@ -48,7 +48,7 @@ impl Unreading {
 
     async fn send(&mut self, method: Method, path: &str, body: &str) -> ResponseFuture {
         self.sender = self.sender.clone().ready().await.unwrap();
-        let mut request = Request::builder().method(method).uri(format!("http://x{path}"));
+        let mut request = Request::builder().method(method).uri(format!("http://localhost{path}"));
         request = request.header("content-type", "application/json");
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));

@@ -111,7 +111,7 @@ fn pings_keep_no_connection_open() {
             let mut pings = connection.ping_pong().unwrap();
             let ended = tokio::spawn(connection);
             for _ in 0..requests {
-                let request = hyper::Request::get("http://x/healthz").body(()).unwrap();
+                let request = hyper::Request::get("http://localhost/healthz").body(()).unwrap();
                 let (response, _) = sender.send_request(request, true).unwrap();
                 assert_eq!(response.await.unwrap().status(), 200);
             }

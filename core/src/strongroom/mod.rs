@@ -33,8 +33,6 @@ use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
 /// Bytes of a record from which on it is fetched and opened part by part: each is opened while a cache still holds it, and
 /// several cores can share the work.
 const LONG: u64 = cores::WORTH_SHARING as u64;
-/// The longest data for which memory is asked on the word of a storage, before the length is proved.
-const MOST_UNPROVED: u64 = 16 << 20;
 /// How often a record is begun to be read that is replaced each time meanwhile.
 const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
@@ -472,10 +470,9 @@ impl Strongroom {
         record: &Record<'_>,
         mut open: impl FnMut(Fetched) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut most = LONG;
         for _ in 0..ATTEMPTS {
-            match open(self.storage.get_up_to(&record.locator, most)?.ok_or(Error::NotFound)?) {
-                Err(Error::Conflict) => most = MOST_UNPROVED, // as much as possible at one moment
+            match open(self.storage.get_up_to(&record.locator, LONG)?.ok_or(Error::NotFound)?) {
+                Err(Error::Conflict) => {}
                 outcome => return outcome,
             }
         }

@@ -6,7 +6,6 @@ use std::ops::Range;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::MOST_UNPROVED;
 use super::fetch::{Fetcher, Source};
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
 use crate::cores;
@@ -16,6 +15,8 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
 const PART_CHUNKS: usize = 16;
 const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
+/// The longest data for which memory is asked on the word of a storage, before the length is proved.
+const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { cores::WORTH_SHARING };
 
