@@ -73,7 +73,7 @@ fn what_came_before_half_a_close_is_answered() {
             let body = json!({"id": format!("{n} {m}"), "data": ""}).to_string();
             let version = if m == 7 { "1.0" } else { "1.1" }; // the last one ends the connection
             let len = body.len();
-            format!("{STORE} HTTP/{version}\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}")
+            format!("{STORE} HTTP/{version}\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {len}\r\n\r\n{body}")
         }).collect();
         client.stream.write_all(requests.as_bytes()).unwrap();
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
@@ -91,7 +91,7 @@ fn requests_in_a_row_wait_for_a_client_that_reads_nothing() {
     let server = encryption(&with(|config| config.limits.idle_seconds = 1));
     let mut client = server.connect();
     client.stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
-    let requests = "HEAD /healthz HTTP/1.1\r\nhost: x\r\n\r\n".repeat(10_000);
+    let requests = "HEAD /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(10_000);
     let all = (0..200).try_for_each(|_| client.stream.write_all(requests.as_bytes()));
     assert!(all.is_err(), "80 MB of requests were taken");
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
