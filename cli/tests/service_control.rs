@@ -1,7 +1,7 @@
 //! A running service, and what is done to it: signals, a log that nobody reads, systemd, too few threads.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
 
 mod support;
 

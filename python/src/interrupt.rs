@@ -54,10 +54,10 @@ pub(crate) fn release<T: Send + 'static>(value: T) {
 /// A signal handler that runs inside a call can use no store: it would wait for what the call holds.
 pub(crate) fn check_not_handling() -> Result<(), Failure> {
     if HANDLING.get() {
-        return Err(PyErr::from(PyRuntimeError::new_err(
+        return Err(PyRuntimeError::new_err(
             "a signal handler ran while a call of this thread waited, and cannot use a store itself: raise an exception \
              to end the call, or set a flag",
-        ))
+        )
         .into());
     }
     Ok(())
