@@ -1,6 +1,6 @@
 //! Opening a store: the index key, and everything that is no store and must be left as it is.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unreachable, reason = "tests")]
 
 mod support;
 

@@ -1,6 +1,8 @@
 //! Writes under a caller's key that are repeated: from bytes, from a reader and by a writer, with the same outcomes, and
 //! without a record being read whose key is another.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
 mod support;
 
 use std::io::Write;

@@ -1,7 +1,7 @@
 //! The queue of writers in every order of events that a few threads can come in: loom tries them all, and finds threads
 //! that wait for ever.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};

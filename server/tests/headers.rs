@@ -120,7 +120,8 @@ fn ranges_are_honoured_refused_or_ignored() {
     let record = format!("/v1/records/{}", "7".repeat(64));
     storage.send(&format!("PUT {record}"), &[BYTES], RECORD).is(204);
     let get = |headers: &[(&str, &str)]| storage.send(&format!("GET {record}"), headers, b"");
-    let services: [&dyn Fn(&[(&str, &str)]) -> Answer; 2] = [&retrieve, &get];
+    type Ask<'a> = &'a dyn Fn(&[(&str, &str)]) -> Answer;
+    let services: [Ask<'_>; 2] = [&retrieve, &get];
     for ask in services {
         for (range, body) in
             [("bytes=2-3", "23"), ("BYTES=66-", "*/"), ("bytes=-1", "/"), ("bytes=,67-99999999999999999999", "/")]

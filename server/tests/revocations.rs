@@ -1,6 +1,6 @@
 //! Certificates of services that their authority has revoked, as the library's own client sees them.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod support;
 

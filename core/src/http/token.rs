@@ -54,6 +54,7 @@ fn check(text: &str) -> Result<(), InvalidEndpoint> {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "tests")]
 mod tests {
     use super::*;
 

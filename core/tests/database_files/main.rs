@@ -1,7 +1,7 @@
 //! The database's file and those beside it: which are accepted, who owns them, and what happens when they go.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 #[path = "../support/mod.rs"]
 mod support;
