@@ -6,7 +6,6 @@ mod commands;
 mod copy;
 mod examples;
 mod failure;
-mod files;
 mod hardening;
 mod ids;
 mod in_use;

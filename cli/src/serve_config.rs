@@ -7,8 +7,8 @@ use strongroom_server::{Address, Config, Tls};
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
-use crate::files;
 use crate::serve_args::Serve;
+use crate::streams;
 
 pub(crate) fn no_server() -> Failure {
     Failure::argument("a service has a store of its own: give --store, not --server")
@@ -37,7 +37,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     if args.print_config {
         let text =
             config.to_toml().map_err(|_| Failure::argument("a path is no Unicode text, and cannot be printed"))?;
-        files::print(text.as_bytes()).map_err(Failure::stdout)?;
+        streams::print(text.as_bytes()).map_err(Failure::stdout)?;
         return Ok(None);
     }
     let remote = config.remote.clone();

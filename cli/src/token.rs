@@ -11,8 +11,9 @@ use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::failure::Failure;
-use crate::files;
+use crate::new_file::sync_folder_of;
 use crate::serve_args::TokenCommand;
+use crate::streams;
 
 pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Failure> {
     let TokenCommand::New { scopes, tokens } = command;
@@ -27,7 +28,7 @@ pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Fai
         (false, None) => format!("{}\n{line}\n", token.text()),
         (false, Some(_)) => format!("{}\n", token.text()),
     };
-    files::print(text.as_bytes()).map_err(Failure::stdout)
+    streams::print(text.as_bytes()).map_err(Failure::stdout)
 }
 
 fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
@@ -46,7 +47,7 @@ fn append(path: &Path, line: &str) -> Result<(), Failure> {
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
     write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
     // A file system that cannot make the name durable is no reason to keep the token from its owner.
-    let _ = files::sync_folder_of(path);
+    let _ = sync_folder_of(path);
     Ok(())
 }
 

@@ -81,8 +81,8 @@ impl Builder {
     /// Uses the SQLite database at this path, and makes it where there is none.
     ///
     /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key unless
-    /// one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it. A file of that name is
-    /// `./:memory:`.
+    /// one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it, and
+    /// [`read_only`](Self::read_only) is refused. A file of that name is `./:memory:`.
     #[cfg(feature = "sqlite")]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_path_buf());
@@ -164,8 +164,8 @@ impl Builder {
                 Err(Error::InvalidArgument("an address of a service is no path: open it as an endpoint".into()))
             }
             (Some(path), None) if is_memory(&path) => {
-                if self.must_exist {
-                    let text = "a store in memory is always new: open `:memory:` without must_exist";
+                if self.must_exist || self.read_only == ReadOnly::Always {
+                    let text = "a store in memory is always new: open `:memory:` without must_exist and read_only";
                     return Err(Error::InvalidArgument(text.into()));
                 }
                 let index_key = given.map_or_else(IndexKey::generate, Ok)?;

@@ -330,7 +330,9 @@ fn a_store_in_memory_leaves_no_file() {
         assert_error(builder.open().unwrap().retrieve("id", &key).map(|_| unreachable!()), "NotFound", "");
     }
     assert_error(builder().index_key_file(sidecar(&path)).open(), "IndexKeyMissing", "");
-    assert_error(builder().must_exist().open(), "InvalidArgument", "always new");
+    for builder in [builder().must_exist(), builder().read_only()] {
+        assert_error(builder.open(), "InvalidArgument", "always new");
+    }
     for name in [":memory:", ":memory:.index-key", ":memory:-wal", ":memory:.uploads"] {
         assert!(!Path::new(name).exists(), "{name}");
     }

@@ -36,6 +36,7 @@ impl Config {
             ("remote.authorities", &remote.authorities, Kind::Certificates),
             ("remote.client_certificate", &remote.client_certificate, Kind::Certificates),
             ("remote.client_key", &remote.client_key, Kind::PrivateKey),
+            ("remote.revocations", &remote.revocations, Kind::RevocationLists),
         ];
         for (name, path, expected) in
             files.into_iter().filter_map(|(name, path, kind)| Some((name, path.as_ref()?, kind)))
