@@ -303,8 +303,8 @@ typedef struct {
     const char *client_certificate_file;
     /// The certificate's private key, in PEM. Or NULL, as the certificate.
     const char *client_key_file;
-    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. What they
-    /// revoke is refused, and so is a certificate of which none tells. The file is read again before a new connection once it
+    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. Revoked
+    /// certificates are refused, and so is one that no list covers. The file is read again before a new connection once it
     /// has changed. Or NULL.
     const char *revocations_file;
     /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a

@@ -1,4 +1,4 @@
-//! What stands below the help of each command. No line is longer than a manual page of 80 columns has room for.
+//! The examples below the help of each command. Each line fits into a manual page of 80 columns.
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:

@@ -14,7 +14,7 @@ use crate::streams::{self, is_stdin};
 const DATABASE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".uploads"];
 
 pub(crate) struct InUse {
-    /// Files that SQLite has open. Whoever else closes one of them in this process gives up SQLite's locks.
+    /// Files that SQLite has open. Closing one of them elsewhere in this process releases SQLite's locks.
     database: Vec<PathBuf>,
     others: Vec<PathBuf>,
 }
@@ -89,7 +89,7 @@ fn is_same_name(one: &Path, other: &Path) -> bool {
     one.file_name() == other.file_name() && folder(one).is_some() && folder(one) == folder(other)
 }
 
-/// What is the same for all names of a file: its device and inode.
+/// A file's device and inode, which are the same under all of its names.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     Some(identity_of(&fs::metadata(path).ok()?))

@@ -1,4 +1,4 @@
-//! Data on its way in: from a file, stdin or another program, piece by piece. Whatever makes the data incomplete is an error
+//! Data on its way in: from a file, stdin or another program, piece by piece. Incomplete data is an error
 //! before the record is written.
 
 use std::fs::{File, Metadata};
@@ -127,7 +127,7 @@ impl Input {
         Ok(())
     }
 
-    /// What became of an operation that has read the data.
+    /// The outcome of an operation that has read the data.
     pub(crate) fn outcome(self, outcome: Result<(), Error>) -> Result<(), Failure> {
         match self.failure {
             Some(failure) => Err(failure),

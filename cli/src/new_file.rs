@@ -10,7 +10,7 @@ use tempfile::TempPath;
 
 use crate::interrupt;
 
-/// What temporary names begin with.
+/// The start of temporary names.
 const PREFIX: &str = ".strongroom-";
 
 /// A new file, readable by its owner alone, in the folder where it is to get its name.

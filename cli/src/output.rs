@@ -13,7 +13,7 @@ use crate::streams::{is_stream, print, stdout};
 
 const CANNOT_WRITE: &str = "cannot write the file of --output";
 
-/// What is more than this is not shown on a terminal.
+/// The most bytes that are shown on a terminal.
 const MOST_SHOWN: usize = 1 << 20;
 
 /// Where data goes.

@@ -1,4 +1,4 @@
-//! What a service is configured to: the file, the environment and the flags together.
+//! A service's configuration: the file, the environment and the flags together.
 
 use std::fs;
 

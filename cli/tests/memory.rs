@@ -225,7 +225,7 @@ fn the_storage_service_never_has_a_secret_in_memory() {
     assert_storage_knows_nothing(&world, &storage, &scanner);
 }
 
-/// What a service worked on is wiped when it is freed: the program's allocator does that.
+/// The program's allocator wipes a service's memory when it is freed.
 #[test]
 fn a_server_forgets_what_it_worked_on() {
     let world = World::new();

@@ -63,7 +63,7 @@ fn a_signal_leaves_no_key_file_of_nothing() {
             }
         }
     }
-    // What the last one has left is gone, and the same command succeeds.
+    // The leftovers of the last one are gone, and the same command succeeds.
     world.ok(&["store", "--id", "new", "--key-out", "k"], DATA);
     assert_eq!(names(&world).len(), before.len() + 1);
     assert_eq!(world.ok(&["retrieve", "--id", "new", "--key-file", "k"], ""), DATA);

@@ -113,7 +113,7 @@ fn a_file_in_use_is_no_stdout() {
     }
 }
 
-/// Whoever closes a file of the database in the same process gives up SQLite's locks on it.
+/// Closing a file of the database elsewhere in the same process releases SQLite's locks on it.
 #[test]
 fn a_file_of_the_store_is_no_input() {
     let world = World::with_record();

@@ -60,7 +60,7 @@ pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, E
         }
         found => found?,
     };
-    // Whoever made it: its name is on the disk, too.
+    // Its name is on the disk, too, also where another process has made it.
     sync_folder_of(path).map_err(|error| failed(path, error))?;
     remove_abandoned(folder_of(path));
     Ok(key)
@@ -97,7 +97,7 @@ fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Removes what makers left that were killed half way. What cannot be removed is left.
+/// Removes the files of makers that were killed half way, as far as that is permitted.
 fn remove_abandoned(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_temporary)

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long a wait goes on before it asks, and asks again.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Who can end the waits of a thread.
+/// The means to end the waits of a thread.
 enum Source {
     /// `asked` is `None` until the first wait: calls that never wait do not look at the clock.
     Poll {

@@ -29,7 +29,7 @@ pub enum InvalidKey {
     Kind {
         /// The kind of key that was asked for, such as "a record key".
         expected: &'static str,
-        /// What the text is, where that is known, such as "a token".
+        /// The kind of the text, where it is known, such as "a token".
         found: Option<&'static str>,
         /// What the text of such a key starts with.
         prefix: &'static str,

@@ -2,7 +2,7 @@
 
 pub(crate) const TOKEN: &str = "a token";
 
-/// What kind of secret `text` is, or is meant to be: such as "an index key".
+/// The kind of secret that `text` is, or is meant to be, such as "an index key".
 pub(crate) fn of(text: &str) -> Option<&'static str> {
     const KINDS: [(&str, &str); 4] = [
         ("srk1", "a record key"),

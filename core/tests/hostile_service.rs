@@ -15,7 +15,7 @@ use strongroom::client::Client;
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
 
-/// What the process may have needed at its peak, whichever of these tests ran: the code itself and some answers.
+/// The most memory at the process's peak, whichever of these tests ran: the code itself and some answers.
 const MOST_MEMORY_KIB: u64 = 192 << 10;
 
 type Sent = std::io::Result<()>;

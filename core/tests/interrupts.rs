@@ -53,7 +53,7 @@ fn waits_for_a_lock_end_early() {
         }),
         1
     );
-    // What does not wait is not interrupted.
+    // A call that does not wait is not interrupted.
     assert_eq!(interruptible(yes, || store.retrieve("id", &key)).unwrap(), b"data");
     assert!(!is_interrupted());
 

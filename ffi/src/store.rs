@@ -54,8 +54,8 @@ pub struct strongroom_options {
     pub client_certificate_file: *const c_char,
     /// The certificate's private key, in PEM. Or NULL, as the certificate.
     pub client_key_file: *const c_char,
-    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. What they
-    /// revoke is refused, and so is a certificate of which none tells. The file is read again before a new connection once it
+    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. Revoked
+    /// certificates are refused, and so is one that no list covers. The file is read again before a new connection once it
     /// has changed. Or NULL.
     pub revocations_file: *const c_char,
     /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a

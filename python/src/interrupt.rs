@@ -16,14 +16,14 @@ use strongroom::interrupt::interruptible;
 use crate::error::Failure;
 
 thread_local! {
-    /// What a signal handler raised while a call of this thread waited.
+    /// The exception that a signal handler raised while a call of this thread waited.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
     /// Whether this thread runs signal handlers inside a call that waits, and may hold locks of the library's.
     static HANDLING: Cell<bool> = const { Cell::new(false) };
     static CANCELLED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` detached. What a signal handler raises meanwhile ends the waits of `work`, and is raised; its cause is how
+/// Runs `work` detached. An exception of a signal handler ends the waits of `work`, and is raised; its cause is how
 /// `work` ended.
 pub(crate) fn detached<T: Send>(
     py: Python<'_>,

@@ -33,7 +33,7 @@ use crate::record::{NativeReader, NativeWriter};
 /// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
 /// :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
 /// :param revocations: A file with certificate revocation lists in PEM, one of each authority in the service's chain.
-///     What they revoke is refused, and so is a certificate of which none tells. It is read again before a new
+///     Revoked certificates are refused, and so is one that no list covers. It is read again before a new
 ///     connection once it has changed.
 /// :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
 /// :raises IndexKeyMissingError: The index key's file is not there.

@@ -29,7 +29,7 @@ FOREVER = 3600.0
 
 
 class StopError(Exception):
-    """What the signal handler raises."""
+    """The exception of the signal handler."""
 
 
 @pytest.fixture

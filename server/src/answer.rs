@@ -20,7 +20,7 @@ use crate::gate::Gate;
 use crate::pace::Pace;
 use crate::service::Shared;
 
-/// What is handed to the connection at once; its owner sees no progress within it.
+/// The bytes that the connection gets at once; progress within them is not seen.
 const SLICE_LEN: usize = 64 << 10;
 /// How much of an answer the connection may hold.
 const WINDOW: usize = 256 << 10;
@@ -127,8 +127,8 @@ impl Content {
     }
 }
 
-/// What the connection has taken of an answer and not yet sent. Hyper asks for no more while the client takes nothing, so
-/// that the connection's own loop looks at the time.
+/// The bytes of an answer that the connection has taken and not yet sent. Hyper asks for no more
+/// while the client takes nothing, so that the connection's own loop looks at the time.
 #[derive(Debug)]
 pub(crate) struct Unsent {
     bytes: AtomicUsize,
@@ -212,7 +212,7 @@ pub(crate) struct Cut;
 
 struct Answer {
     body: Body,
-    /// What the body gave and the connection has not taken.
+    /// Bytes of the body that the connection has not taken.
     slices: Bytes,
     /// Bytes that the connection has not taken.
     left: u64,

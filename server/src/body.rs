@@ -127,7 +127,7 @@ impl RequestBody {
         self.gather(usize::MAX, most).await
     }
 
-    /// What comes next; nothing at the end. Of a body of more than `most` bytes, the last is never had.
+    /// The next bytes; none at the end. The last bytes of a body with more than `most` are an error.
     pub(crate) async fn chunk(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
         let Some(data) = self.next().await? else { return Ok(None) };
         if self.received > most {
@@ -183,7 +183,7 @@ pub(crate) trait Source: Send + 'static {
 /// Pieces of a long answer in memory at once, beside those that the connection has: one is there, one waits, one is made.
 const PIECES: u64 = 3;
 
-/// What a long answer of `len` bytes holds of the budget.
+/// The bytes of the budget that a long answer of `len` bytes holds.
 pub(crate) fn charge_of(len: u64) -> u64 {
     len.min(PIECES * PIECE_LEN as u64)
 }

@@ -112,7 +112,7 @@ impl From<Address> for String {
     }
 }
 
-/// Who may connect to a Unix socket: the permission bits in octal, as `chmod` takes them.
+/// A Unix socket's permission bits, in octal, as `chmod` takes them: those with write permission may connect.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SocketMode(u32);

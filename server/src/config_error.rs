@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, without a word of it: a secret can stand in the wrong place.
+//! Errors of a configuration, which repeat nothing of it: a secret can stand in the wrong place.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is known of one connection: its requests under way, what its answers hold, and since when nothing is under way.
+//! The state of one connection: its requests under way, the bytes of its answers, and since when nothing is under way.
 //! Bytes that pass are no progress: HTTP/2 has frames that ask for nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -188,7 +188,7 @@ impl Connection {
                 return;
             }
             was_overdue = is_overdue;
-            // What begins or ends meanwhile is seen in time.
+            // A request that begins or ends meanwhile is seen in time.
             sleep(left.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)).await;
         }
     }

@@ -72,7 +72,7 @@ pub(crate) struct Threads {
     elsewhere: Option<Arc<Readiness>>,
 }
 
-/// What work does to the storage, and so what it means that nobody waits for its end.
+/// The effect of work on the storage, which decides the error where nobody waits for its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effect {
     /// Nothing that outlives the request.

@@ -15,7 +15,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
         let value = value.as_bytes().trim_ascii();
         match *name {
             AUTHORIZATION | CONTENT_TYPE | RANGE | IF_RANGE => check_single(headers, name)?,
-            // What is decoded here would be another record than the one that was sent.
+            // Decoding would store another record than the one that was sent.
             CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
             TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {
                 return Err(Problem::bad_request("the one transfer coding that is known here is chunked"));

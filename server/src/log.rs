@@ -1,4 +1,4 @@
-//! Logs, on stderr: of this crate alone. What the libraries below it would say may hold what clients sent. A thread of its
+//! Logs, on stderr: of this crate alone. Lines of the libraries below it may hold bytes that clients sent. A thread of its
 //! own writes the lines, so that a reader who has stopped reading stops no request.
 
 use std::io::{self, ErrorKind, Write};

@@ -1,4 +1,4 @@
-//! What is logged and counted of a request. Nothing that a client sent is.
+//! The log line and the counts of a request. They hold nothing that a client sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

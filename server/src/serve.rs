@@ -179,7 +179,7 @@ fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        // Who has said all still wants the answers. One that has gone is known by the first write, or by the deadlines.
+        // A client that has closed its side still wants the answers. The first write or a deadline tells that one has gone.
         .half_close(true)
         .timer(TokioTimer::new())
         .max_buf_size(HEAD_LEN)

@@ -18,7 +18,7 @@ pub enum StartError {
         "{0} is reached by others than this machine: give tokens (tokens), or ask for clients' certificates (tls.client_authorities)"
     )]
     NeedsClients(String),
-    /// What every user of the machine can reach is not open to all.
+    /// A service that every user of the machine can reach needs clients that prove who they are.
     #[error(
         "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow it all the same, set insecure_loopback"
     )]
@@ -52,9 +52,9 @@ pub enum StartError {
     WrongFile {
         /// The file's name in the configuration.
         name: &'static str,
-        /// What the file holds.
+        /// The kind that the file holds.
         found: &'static str,
-        /// What it is to hold.
+        /// The kind that it is to hold.
         expected: &'static str,
     },
     /// A key or a token stands where a path belongs.

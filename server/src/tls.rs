@@ -49,7 +49,7 @@ impl Certificates {
     }
 }
 
-/// What the files make of it, if they go together.
+/// TLS with these files, if they go together.
 pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let unusable = |error: rustls::Error| StartError::Tls(error.into());
     let chain = certificates(&read(&tls.certificate, "tls.certificate")?, "tls.certificate")?;

@@ -294,7 +294,7 @@ mod tests {
         }
         let zeros = format!("{good}\n{}\0\0\0", &cut[..10]);
         assert_eq!(TokenHashes::parse(&zeros).unwrap().tokens.len(), 1);
-        // What nobody begins to write is an error there, too; the last line may lack its end.
+        // Any other unfinished line is an error, too; the last line may lack its end.
         for bad in ["srt1abc", "00 store", "# \n?", &cut.replace("retrieve", "all"), "no token"] {
             TokenHashes::parse(&format!("{good}\n{bad}")).unwrap_err();
         }

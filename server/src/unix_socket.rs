@@ -14,7 +14,7 @@ use crate::start::StartError;
 /// Connections that wait to be accepted, as the standard library has it.
 const BACKLOG: u32 = 128;
 
-/// Who may connect.
+/// The permissions of the socket.
 pub(crate) struct Access {
     mode: SocketMode,
     group: Option<u32>,

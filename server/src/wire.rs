@@ -102,8 +102,8 @@ pub(crate) fn range_applies(if_range: Option<&HeaderValue>, etag: Option<&str>) 
     if_range.is_none_or(|value| etag.is_some_and(|etag| value.as_bytes().trim_ascii() == etag.as_bytes()))
 }
 
-/// What of `len` bytes a `Range` asks for: the first and the number of them. Nothing where it is to be ignored: another unit,
-/// no valid range, or more than one (RFC 9110 section 14.2).
+/// The part of `len` bytes that a `Range` asks for: the first byte and the number of them. Nothing where it is to
+/// be ignored: another unit, no valid range, or more than one (RFC 9110 section 14.2).
 pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<Option<(u64, u64)>, Problem> {
     let Some((first, last)) = parse_range(range) else { return Ok(None) };
     let (start, end) = match (first, last) {

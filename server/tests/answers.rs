@@ -134,7 +134,7 @@ fn unread_answers_are_within_the_budget_on_every_route() {
     }
 }
 
-/// What is given back when an answer is sent, or given up.
+/// Bytes are given back when an answer is sent, or given up.
 #[test]
 fn the_budget_is_given_back() {
     let server = encryption(&with(|config| {

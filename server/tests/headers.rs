@@ -15,7 +15,7 @@ use support::{Answer, Running, config, encryption, encryption_over, storage, tok
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// What no route here does.
+/// Requests that no route here serves.
 const REFUSED: [(&str, &str, u16); 15] = [
     ("content-encoding", "gzip", 415),
     ("content-encoding", "identity, br", 415),

@@ -189,7 +189,7 @@ fn a_client_that_sleeps_keeps_nobody_out() {
     assert_eq!((answer.status, answer.whole), (200, true));
     assert!(start.elapsed() > Duration::from_millis(500), "it waited for the place");
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
-    // What was announced to the sleeper is no byte that was sent.
+    // Bytes that were announced to the sleeper are not sent ones.
     server.wait_for_metric("strongroom_sent_bytes_total", |bytes| (LEN..LEN * 3 / 2).contains(&bytes));
     server.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 1);
     assert!(!sleeper.answer(false).whole);

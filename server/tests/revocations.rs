@@ -103,7 +103,7 @@ fn a_revoked_certificate_is_refused() {
     assert_eq!(RemoteStorage::open(&endpoint).unwrap().stats().unwrap(), Stats::default());
 }
 
-/// What cannot be known is refused: no list of the authority's, or an old one.
+/// An unknown state is refused: no list of the authority's, or an old one.
 #[test]
 fn a_certificate_of_which_no_list_tells_is_refused() {
     let (folder, authority, other) = (tempfile::tempdir().unwrap(), authority(), {

@@ -16,7 +16,7 @@ use super::wait::{DEADLINE, WaitWithin};
 /// A service, and what it has logged.
 pub(crate) struct Service {
     child: Child,
-    /// What it logs, line by line.
+    /// Its log, line by line.
     lines: Receiver<String>,
     log: String,
     /// Where it listens, if that is a port.

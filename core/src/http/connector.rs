@@ -73,7 +73,7 @@ impl Place {
     }
 }
 
-/// What a name or an address stands for. Names are looked up by a thread of their own: tokio would panic where the system has
+/// The addresses of a name. Names are looked up by a thread of their own: tokio would panic where the system has
 /// none to give.
 async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {

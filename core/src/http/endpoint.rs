@@ -71,7 +71,7 @@ pub enum InvalidEndpoint {
     /// A text is no token. It was not sent.
     #[error("the text is not a token{}: a token starts with \"srt1\"", secret_kind::but(*found))]
     Token {
-        /// What it is, where that is known, such as "an index key".
+        /// The kind of the text, where it is known, such as "an index key".
         found: Option<&'static str>,
     },
     /// A token's checksum does not match. It was not sent.

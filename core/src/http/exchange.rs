@@ -302,7 +302,7 @@ impl Arriving {
     }
 }
 
-/// Moves what is in `body` to where there is room for so many bytes. What it leaves is wiped.
+/// Moves what is in `body` to where there is room for so many bytes. The old buffer is wiped.
 fn make_room(body: &mut Zeroizing<Vec<u8>>, capacity: usize) -> Result<(), Failure> {
     let mut larger = Zeroizing::new(Vec::new());
     larger.try_reserve_exact(capacity).map_err(|_| Failure::TooLarge)?;

@@ -56,7 +56,7 @@ fn causes<'e>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// What is at the bottom of an error of hyper's.
+/// The innermost cause of an error of hyper's.
 pub(super) fn root(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
@@ -122,7 +122,7 @@ impl Failure {
         Self::Lost(Broken(cause).into())
     }
 
-    /// What it means where an attempt was lost before: that nothing was done now says nothing of then.
+    /// The failure of a repetition after a lost attempt: that nothing was done now says nothing of then.
     pub(super) fn after_lost(self) -> Self {
         match self {
             Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
@@ -131,7 +131,7 @@ impl Failure {
         }
     }
 
-    /// What it means where the request was not sent to its end: a service does nothing before that.
+    /// The failure of a request that was not sent to its end: a service does nothing before that.
     pub(super) fn before_end(self) -> Self {
         match self {
             Self::Lost(source) => Self::NotSent(source),

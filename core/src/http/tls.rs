@@ -29,7 +29,7 @@ pub(super) struct Tls {
     current: Mutex<Option<(Stamp, Arc<ClientConfig>)>>,
 }
 
-/// What changes when a file is written or replaced.
+/// The properties of a file that change when it is written or replaced.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,

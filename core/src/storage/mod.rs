@@ -251,7 +251,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn stats(&self) -> Result<Stats, Error>;
 
     /// Removes what uploads left whose process has ended, if that can be told at the moment, and what the storage keeps of
-    /// records that were deleted. What is under way is not touched.
+    /// records that were deleted. Uploads under way are not touched.
     ///
     /// # Errors
     ///

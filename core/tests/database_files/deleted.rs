@@ -1,4 +1,4 @@
-//! What was deleted is in none of the store's files after `maintain`, nor after closing.
+//! Deleted ciphertext is in none of the store's files after `maintain`, nor after closing.
 
 use std::collections::HashSet;
 

@@ -54,7 +54,7 @@ fn store_with_a_record(path: &Path) -> strongroom::RecordKey {
     key
 }
 
-/// What lies in a folder: names, and all that may change without a change of the name.
+/// The content of a folder: names, and all that may change without a change of the name.
 fn listing(folder: &Path) -> BTreeSet<(OsString, u32, u32, u64)> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let line = |entry: fs::DirEntry| {

@@ -60,7 +60,7 @@ fn a_write_to_files_that_are_gone_is_not_acknowledged() {
     }
 }
 
-/// What asks whether the service is ready reads.
+/// The readiness check of a service reads.
 #[test]
 fn reads_notice_it_soon() {
     for (what, _, event) in EVENTS {

@@ -128,7 +128,7 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
 
 /// A record of at most this many bytes is read at once.
 const SHORT: usize = 16 << 10;
-/// What is beside the data in an answer, at most.
+/// The most bytes beside the data in an answer.
 const ROOM: u64 = 64;
 
 enum Opened {

@@ -22,7 +22,7 @@ pub(super) enum ReadOnly {
 }
 
 impl ReadOnly {
-    /// What a write is told.
+    /// The error of a write.
     pub(super) fn refusal(&self) -> Error {
         match self {
             Self::Chosen => Error::Unsupported("the store is open for reading alone: open it without read_only".into()),

@@ -74,7 +74,7 @@ pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Id
     }
 }
 
-/// What is damaged in its very first bytes cannot be told from what was never a store.
+/// A store with damage in its very first bytes cannot be told from a file that was never a store.
 pub(super) fn not_ours(path: &Path) -> Fault {
     let text = format!(
         "{} is not a Strongroom database, or is damaged from its first bytes on; it was left as it is. Choose another \
