@@ -24,8 +24,8 @@ use crate::record::{NativeReader, NativeWriter};
 /// :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
 ///     have changed or read it.
 /// :param must_exist: Open the database only if it is there.
-/// :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on a
-///     read-only medium. Writes raise :exc:`UnsupportedError`.
+/// :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on
+///     a read-only medium. Writes raise :exc:`UnsupportedError`.
 /// :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
 ///     the process, and a power cut may undo the last ones. For a database.
 /// :param token: What a service wants to see, ``srt1...``.
@@ -358,8 +358,8 @@ impl Strongroom {
         record_writer(py, self.call(py, |store| store.replace_record(id, key))?)
     }
 
-    /// The same under a new key that the caller made and wrote down. The write may be repeated with the same data. The
-    /// key must never have sealed an earlier version of this record.
+    /// The same under a new key that the caller made and wrote down. The write may be repeated with the same data.
+    /// The key must never have sealed an earlier version of this record.
     ///
     /// :raises InvalidArgumentError: Both keys are one.
     fn replace_record_with_key<'py>(
@@ -379,8 +379,8 @@ impl Strongroom {
         Ok(Stats { records: stats.records, bytes: stats.bytes })
     }
 
-    /// Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty the
-    /// database's log, which may have the ciphertext of deleted records.
+    /// Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty
+    /// the database's log, which may have the ciphertext of deleted records.
     ///
     /// :raises BusyError: Others read all the time.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {

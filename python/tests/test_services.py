@@ -170,7 +170,13 @@ def test_what_does_not_go_together(service: Service, path: Path) -> None:
     for url in ("http://192.0.2.1:8421", "https://", "unix:", f"{service.https}/path", "http://127.0.0.1:99999"):
         with pytest.raises(strongroom.InvalidArgumentError):
             service.open(url)
-    wrong = [{"token": "srt1"}, {"token_file": "token"}, {"timeout": 1}, {"authorities": "authority.pem"}, {"revocations": "x"}]
+    wrong = [
+        {"token": "srt1"},
+        {"token_file": "token"},
+        {"timeout": 1},
+        {"authorities": "authority.pem"},
+        {"revocations": "x"},
+    ]
     for argument in [*wrong, {"client_certificate": ("client.pem", "client.key")}]:
         with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
             strongroom.open(path, **argument)

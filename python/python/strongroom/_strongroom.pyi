@@ -52,8 +52,8 @@ def open(
     :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
         have changed or read it.
     :param must_exist: Open the database only if it is there.
-    :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on a
-        read-only medium. Writes raise :exc:`UnsupportedError`.
+    :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on
+        a read-only medium. Writes raise :exc:`UnsupportedError`.
     :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
         the process, and a power cut may undo the last ones. For a database.
     :param token: What a service wants to see, ``srt1...``.
@@ -314,8 +314,8 @@ class Strongroom:
         """
 
     def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
-        """The same under a new key that the caller made and wrote down. The write may be repeated with the same data. The
-        key must never have sealed an earlier version of this record.
+        """The same under a new key that the caller made and wrote down. The write may be repeated with the same data.
+        The key must never have sealed an earlier version of this record.
 
         :raises InvalidArgumentError: Both keys are one.
         """
@@ -324,8 +324,8 @@ class Strongroom:
         """Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them."""
 
     def maintain(self) -> None:
-        """Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty the
-        database's log, which may have the ciphertext of deleted records.
+        """Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty
+        the database's log, which may have the ciphertext of deleted records.
 
         :raises BusyError: Others read all the time.
         """
