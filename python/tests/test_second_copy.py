@@ -47,15 +47,17 @@ def test_by_another_name_too(closed_store: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_copy_that_comes_later_is_found_at_the_next_opening(path: Path) -> None:
-    with strongroom.open(path) as store:
-        store.store("id", b"data")
-        with strongroom.open(path) as again:
-            assert "id" in again, "a second handle is no second copy"
-        database = sqlite3.connect(path)
-        assert look(database) == 1
-        with pytest.raises(strongroom.InvalidArgumentError, match="another copy of SQLite"):
-            strongroom.open(path)
-        database.close()
+    store = strongroom.open(path)
+    store.store("id", b"data")
+    with strongroom.open(path) as again:
+        assert "id" in again, "a second handle is no second copy"
+    database = sqlite3.connect(path)
+    assert look(database) == 1
+    with pytest.raises(strongroom.InvalidArgumentError, match="another copy of SQLite"):
+        strongroom.open(path)
+    database.close()  # and so removes the log, since the locks of a process are one to both copies
+    with pytest.raises(strongroom.StorageError, match="was removed"):
+        store.close()
 
 
 def test_a_closed_store_is_not_taken_for_its_own_user(closed_store: Path) -> None:
