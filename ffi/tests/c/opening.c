@@ -14,12 +14,12 @@ static void versions_and_statuses(void) {
     CHECK(strcmp(strongroom_status_name(STRONGROOM_OK), "Ok") == 0);
     CHECK(strcmp(strongroom_status_name(STRONGROOM_WRONG_KEY), "WrongKey") == 0);
     CHECK(strcmp(strongroom_status_name(STRONGROOM_INTERNAL), "Internal") == 0);
-    const int wrong[] = {-1, 21, 98, 100, 1000, -2147483647 - 1, 2147483647};
+    const int wrong[] = {-1, 22, 98, 100, 1000, -2147483647 - 1, 2147483647};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         CHECK(strcmp(strongroom_status_name(wrong[i]), "Unknown") == 0);
         CHECK(strstr(strongroom_status_message(wrong[i]), "does not know") != NULL);
     }
-    for (int status = 0; status <= 20; status++)
+    for (int status = 0; status <= 21; status++)
         CHECK(strcmp(strongroom_status_name(status), "Unknown") != 0 && strlen(strongroom_status_message(status)) > 5);
 }
 
