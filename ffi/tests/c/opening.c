@@ -63,7 +63,7 @@ static void keys(void) {
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text("\xef\xbb\xbf", 3, &b, &error));
 
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_index_key_from_text(text, strlen(text), &c, &error));
-    CHECK(strcmp(error.message, "the text is not an index key: an index key starts with \"srx1\"") == 0);
+    CHECK(strcmp(error.message, "the text is not an index key but a record key: an index key starts with \"srx1\"") == 0);
     text[30] = text[30] == 'q' ? 'p' : 'q';
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_record_key_from_text(text, strlen(text), &b, &error));
     CHECK(strstr(error.message, "typo") != NULL);

@@ -141,7 +141,8 @@ impl SqliteStorage {
 /// Whether the database could not be opened for want of room. SQLite tells that of some of its files by a code alone that
 /// could mean anything: then a file of no name is tried.
 fn is_full(error: &Error, path: &Path) -> bool {
-    let no_file = || tempfile::tempfile_in(folder_of(path)).is_err_and(|error| is_no_room(&error));
+    let folder = folder_of(path);
+    let no_file = || folder.is_dir() && tempfile::tempfile_in(folder).is_err_and(|error| is_no_room(&error));
     matches!(error, Error::Full) || matches!(error, Error::Backend(_)) && no_file()
 }
 
