@@ -84,7 +84,10 @@ impl Read for Reader {
             let piece = self.next_piece();
             self.patience.spend(begun.elapsed());
             match piece {
-                Err(Failure::Lost(_)) if attempts < ATTEMPTS => attempts += 1,
+                Err(Failure::Lost(_)) if attempts < ATTEMPTS => {
+                    attempts += 1;
+                    self.patience.spend_loss();
+                }
                 piece => self.piece = piece.map_err(of_read)?,
             }
             self.patience.earn(self.piece.len());

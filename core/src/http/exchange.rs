@@ -84,32 +84,40 @@ pub(crate) struct Arriving {
 
 /// How much longer a service is waited for: each byte that it sends adds to it.
 #[derive(Clone, Copy)]
-pub(crate) struct Patience(Duration);
+pub(crate) struct Patience {
+    left: Duration,
+    /// The time that a lost connection costs, however soon it was lost.
+    loss: Duration,
+}
 
 impl Patience {
     pub(crate) fn new(time: Duration) -> Self {
-        Self(time)
+        Self { left: time, loss: time / 10 }
     }
 
     /// What `future` gives, unless it takes too long.
     async fn watch<T>(&mut self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let begun = Instant::now();
-        let outcome = timeout(self.0, future).await;
+        let outcome = timeout(self.left, future).await;
         self.spend(begun.elapsed());
         outcome.unwrap_or_else(|_| Err(Failure::too_late()))
     }
 
     pub(crate) fn spend(&mut self, waited: Duration) {
-        self.0 = self.0.saturating_sub(waited);
+        self.left = self.left.saturating_sub(waited);
+    }
+
+    pub(crate) fn spend_loss(&mut self) {
+        self.spend(self.loss);
     }
 
     pub(crate) fn earn(&mut self, bytes: usize) {
         let micros = (bytes as u64).saturating_mul(1_000_000) / BYTES_PER_SECOND;
-        self.0 = self.0.saturating_add(Duration::from_micros(micros));
+        self.left = self.left.saturating_add(Duration::from_micros(micros));
     }
 
     pub(crate) fn check(self) -> Result<(), Failure> {
-        if self.0.is_zero() { Err(Failure::too_late()) } else { Ok(()) }
+        if self.left.is_zero() { Err(Failure::too_late()) } else { Ok(()) }
     }
 }
 
