@@ -61,7 +61,8 @@ fn service(folder: &Path, authority: &Authority) -> (Running, Endpoint) {
     let certificate = write("server.pem", params.signed_by(&key, authority).unwrap().pem());
     let key = write("server.key", key.serialize_pem());
     let authorities = write("authority.pem", authority.pem());
-    let document = format!("listen = ['127.0.0.1:0']\n[tls]\ncertificate = '{certificate}'\nkey = '{key}'");
+    let listen = "listen = ['127.0.0.1:0']\ninsecure_loopback = true";
+    let document = format!("{listen}\n[tls]\ncertificate = '{certificate}'\nkey = '{key}'");
     let server = storage_with(Arc::new(MemoryStorage::new()), &Config::from_toml(&document).unwrap());
     let endpoint = Endpoint::new(&format!("https://localhost:{}", server.address.port())).unwrap();
     (server, endpoint.authorities(authorities).timeout(Duration::from_secs(20)))
