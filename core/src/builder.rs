@@ -9,15 +9,38 @@ use crate::Strongroom;
 use crate::error::Error;
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
-#[cfg(feature = "sqlite")]
-use crate::index_key_file;
 use crate::key::IndexKey;
+#[cfg(feature = "sqlite")]
+use crate::key::file as index_key_file;
 use crate::locator;
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+
+impl Strongroom {
+    /// Opens the SQLite database at `path`, and makes it where there is none.
+    ///
+    /// The index key, which hides the ids, is in the file `<path>.index-key`, made together with the database. Back it
+    /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can
+    /// try out ids. In production, better give it yourself: [`Builder::index_key`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::IndexKeyMissing`] where a database has lost its index key's file, [`Error::IndexKeyMismatch`] where the
+    /// file is another's; [`Error::InvalidArgument`] where `path` is no place for a store, [`Error::Unsupported`] for
+    /// one of a newer version, [`Error::Storage`] where it cannot be read and written.
+    #[cfg(feature = "sqlite")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::builder().path(path).open()
+    }
+
+    /// Opens a store with an index key, a durability or a storage of your choice.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+}
 
 /// Opens a store with an index key, a durability or a storage of your choice.
 ///

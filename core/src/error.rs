@@ -8,8 +8,10 @@ use std::path::PathBuf;
 #[cfg(feature = "remote")]
 use crate::http::InvalidEndpoint;
 use crate::key::InvalidKey;
-use crate::random::RandomError;
+#[cfg(feature = "sqlite")]
+use crate::key::file::KeyFileError;
 use crate::record::UnsupportedHeader;
+use crate::util::random::RandomError;
 use crate::{cobblestone, storage};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -220,6 +222,20 @@ impl From<cobblestone::Error> for Error {
             cobblestone::Error::Forked => Self::Forked,
             cobblestone::Error::Random(source) => source.into(),
             other @ cobblestone::Error::BufferSize => Self::Internal(other.into()),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<KeyFileError> for Error {
+    fn from(error: KeyFileError) -> Self {
+        match error {
+            KeyFileError::Missing(path) => Self::IndexKeyMissing { path },
+            KeyFileError::Refused(message) => Self::InvalidArgument(message.into()),
+            KeyFileError::InvalidKey(error) => error.into(),
+            KeyFileError::Random(error) => error.into(),
+            KeyFileError::NoRoom => Self::StorageFull,
+            error @ KeyFileError::Io { .. } => Self::Storage(error.into()),
         }
     }
 }

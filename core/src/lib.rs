@@ -25,16 +25,12 @@
 
 #![forbid(unsafe_code)]
 
-mod strongroom;
+mod store;
 
 mod builder;
 #[cfg(feature = "remote")]
 pub mod client;
 mod error;
-#[cfg(feature = "sqlite")]
-mod files;
-#[cfg(feature = "sqlite")]
-mod index_key_file;
 
 #[cfg(feature = "hazmat")]
 pub mod record;
@@ -44,7 +40,6 @@ mod record;
 
 mod key;
 mod locator;
-mod secret_kind;
 
 #[cfg(feature = "hazmat")]
 pub mod cobblestone;
@@ -52,25 +47,22 @@ pub mod cobblestone;
 #[expect(dead_code, unreachable_pub, unused_imports, reason = "public with the feature `hazmat`")]
 mod cobblestone;
 
-mod cores;
 #[cfg(feature = "remote")]
 mod http;
-pub mod interrupt;
-mod random;
-mod relay;
 pub mod storage;
-mod threads;
+mod util;
 
 #[cfg(test)]
 mod vectors;
 
-pub use crate::strongroom::{RecordReader, RecordWriter, Strongroom};
 pub use builder::Builder;
 pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint};
 pub use key::{IndexKey, InvalidKey, RecordKey};
-pub use random::RandomError;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;
 pub use storage::Stats;
+pub use store::{RecordReader, RecordWriter, Strongroom};
+pub use util::interrupt;
+pub use util::random::RandomError;

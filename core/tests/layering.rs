@@ -1,67 +1,30 @@
-//! The flow of data has one direction: a module uses what stands below it in this list, never what stands above.
+//! The flow of data has one direction: a module uses those below it in the list, and no files use each other in a circle.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Each module of the crate, and the modules that it may use.
-const ALLOWED: [(&str, &[&str]); 20] = [
-    (
-        "strongroom",
-        &[
-            "builder",
-            "error",
-            "record",
-            "key",
-            "locator",
-            "cobblestone",
-            "cores",
-            "interrupt",
-            "relay",
-            "storage",
-            "threads",
-        ],
-    ),
-    ("builder", &["strongroom", "error", "http", "index_key_file", "key", "locator", "storage"]),
-    ("client", &["error", "http", "key", "record", "storage"]),
-    ("error", &["http", "record", "key", "cobblestone", "storage", "random"]),
-    ("index_key_file", &["error", "files", "key", "random"]),
-    ("files", &[]),
-    ("record", &[]),
-    ("key", &["random", "secret_kind"]),
-    ("secret_kind", &[]),
-    ("locator", &["key"]),
-    ("cobblestone", &["cores", "random"]),
-    ("cores", &["threads"]),
-    ("http", &["interrupt", "random", "relay", "secret_kind", "threads"]),
-    ("interrupt", &[]),
-    ("random", &[]),
-    ("relay", &["interrupt"]),
-    ("storage", &["files", "http", "interrupt", "locator", "random", "threads"]),
-    ("threads", &[]),
-    // Tests inside the crate.
-    ("vectors", &["strongroom", "error", "record", "key", "locator", "cobblestone", "storage"]),
-    (
-        "lib",
-        &[
-            "strongroom",
-            "builder",
-            "client",
-            "error",
-            "record",
-            "key",
-            "locator",
-            "cobblestone",
-            "cores",
-            "http",
-            "interrupt",
-            "random",
-            "storage",
-        ],
-    ),
+/// The crate's modules, from top to bottom.
+const ORDER: [&str; 13] = [
+    "lib",
+    "vectors", // tests of the record format
+    "builder",
+    "store",
+    "client",
+    "error",
+    "record",
+    "cobblestone",
+    "storage",
+    "http",
+    "locator",
+    "key",
+    "util",
 ];
+
+/// Modules side by side in the list that must not know each other: only the store sees both encryption and storage.
+const STRANGERS: [(&str, &str); 2] = [("cobblestone", "storage"), ("record", "storage")];
 
 /// The only modules that may name these crates: encryption, SQLite and randomness have one home each.
 const HOMES: [(&str, &str); 8] = [
@@ -71,89 +34,189 @@ const HOMES: [(&str, &str); 8] = [
     ("sha2", "cobblestone"),
     ("blake3", "locator"),
     ("rusqlite", "storage"),
-    ("rand", "random"),
+    ("rand", "util"),
     ("tokio", "http"),
 ];
 
-/// The modules of the crate that `source` uses, by any path that starts with `crate::`.
-fn uses(source: &str) -> BTreeSet<String> {
+/// A path in a source: its segments, such as `["store", "writer", "RecordWriter"]`.
+type Segments = Vec<String>;
+
+/// The paths in `source`, a file of module `file` (`["store", "writer"]`), resolved from the crate's root.
+fn paths(file: &[&str], source: &str) -> BTreeSet<Segments> {
     let code: Vec<_> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    // Tests may look at everything.
     let code = code.join("\n");
-    let mut used = BTreeSet::new();
-    for path in code.split("crate::").skip(1) {
-        let names = match path.strip_prefix('{') {
-            Some(group) => group.split('}').next().unwrap(),
-            None => path.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap(),
-        };
-        for name in names.split(',').map(|name| name.trim().split("::").next().unwrap()) {
-            used.insert(match name {
-                // What the crate's root gives on.
-                "Strongroom" => "strongroom".to_string(),
-                "Endpoint" => "http".to_string(),
-                "Error" => "error".to_string(),
-                "RecordKey" | "IndexKey" | "InvalidKey" => "key".to_string(),
-                "Stats" | "Durability" => "storage".to_string(),
-                other => other.to_string(),
-            });
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
+    let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let mut found = BTreeSet::new();
+    for start in ["crate::", "super::"] {
+        for (at, _) in code.match_indices(start) {
+            if code[..at].ends_with(is_name) {
+                continue;
+            }
+            let rest = &code[at..];
+            let mut segments: Segments = Vec::new();
+            let (path, group) = rest.split_at(rest.find(|c: char| !is_name(c)).unwrap_or(rest.len()));
+            let mut base: Vec<&str> = file.to_vec();
+            for segment in path.split("::").filter(|segment| !segment.is_empty()) {
+                match segment {
+                    "crate" => base.clear(),
+                    "super" => drop(base.pop()),
+                    name => segments.push(name.to_string()),
+                }
+            }
+            let base: Segments = base.into_iter().map(String::from).chain(segments).collect();
+            if let Some(group) = group.strip_prefix('{').filter(|_| path.ends_with("::")) {
+                for name in group.split('}').next().unwrap().split(',') {
+                    let name = name.trim().split([' ', ':', '{']).next().unwrap();
+                    found.insert(base.iter().cloned().chain([name.to_string()]).collect());
+                }
+            } else {
+                found.insert(base);
+            }
         }
     }
-    used.remove("");
-    used
+    found
 }
 
-/// Why `source`, a file of `module`, breaks the rules.
-fn faults(module: &str, source: &str) -> Vec<String> {
-    let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| *name == module) else {
-        return vec![format!("{module} is not in the list of modules")];
-    };
-    let mut faults: Vec<_> = uses(source)
-        .into_iter()
-        .filter(|used| used != module && !allowed.contains(&used.as_str()))
-        .map(|used| format!("{module} uses {used}"))
-        .collect();
+/// The top module of a path; an item of the crate's root stands for the module that it comes from.
+fn top(path: &Segments) -> Option<&str> {
+    path.first().map(|name| match name.as_str() {
+        "Strongroom" | "RecordReader" | "RecordWriter" => "store",
+        "Endpoint" | "InvalidEndpoint" => "http",
+        "Error" => "error",
+        "RecordKey" | "IndexKey" | "InvalidKey" => "key",
+        "Stats" | "Durability" => "storage",
+        "interrupt" | "RandomError" => "util",
+        other => other,
+    })
+}
+
+/// Why `source`, a file of the module `file`, breaks the order.
+fn faults(file: &[&str], source: &str) -> Vec<String> {
+    let module = file[0];
+    let level = |name: &str| ORDER.iter().position(|other| *other == name);
+    let Some(own) = level(module) else { return vec![format!("{module} is not in the list of modules")] };
+    let mut faults = BTreeSet::new();
+    for path in paths(file, source) {
+        let Some(used) = top(&path).filter(|used| *used != module) else { continue };
+        let strangers = STRANGERS.contains(&(module, used)) || STRANGERS.contains(&(used, module));
+        match level(used) {
+            // A macro of the crate's, or an item of its root.
+            None => {}
+            Some(level) if level > own && !strangers => {}
+            Some(_) => drop(faults.insert(format!("{} uses {}", file.join("/"), path.join("::")))),
+        }
+    }
     for (name, home) in HOMES {
         if module != home && module != "vectors" && source.contains(&format!("{name}::")) {
-            faults.push(format!("{module} uses the crate {name}, which {home} alone may"));
+            faults.insert(format!("{module} uses the crate {name}, which {home} alone may"));
         }
     }
-    faults
+    faults.into_iter().collect()
 }
 
-fn check_folder(folder: &Path, module: Option<&str>, faults_found: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let stem = path.file_stem().unwrap().to_str().unwrap();
-        let module = module.unwrap_or(stem);
-        if path.is_dir() {
-            check_folder(&path, Some(module), faults_found);
-        } else if module != "storage" || stem != "conformance" {
-            let source = fs::read_to_string(&path).unwrap();
-            faults_found.extend(faults(module, &source));
+/// Every file of the crate but the conformance suite, which tests whole storages: its module path, and its source.
+fn sources() -> BTreeMap<Vec<String>, String> {
+    fn collect(folder: &Path, module: &[String], sources: &mut BTreeMap<Vec<String>, String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            if stem == "conformance" || stem == "tests" {
+                continue;
+            }
+            let mut module = module.to_vec();
+            if stem != "mod" {
+                module.push(stem.to_string());
+            }
+            if path.is_dir() {
+                collect(&path, &module, sources);
+            } else {
+                sources.insert(module, fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &[], &mut found);
+    found
+}
+
+/// A circle of files, if there is one. A folder's `mod.rs` declares its files and hands on what they define: it is the
+/// way through which the others are reached, not a part of a circle.
+fn circle(sources: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
+    let is_folder =
+        |module: &[String]| sources.keys().any(|other| other.len() > module.len() && other.starts_with(module));
+    let file_of = |path: &[String]| {
+        (1..=path.len()).rev().map(|len| path[..len].to_vec()).find(|module| sources.contains_key(module))
+    };
+    let edges: BTreeMap<_, BTreeSet<_>> = sources
+        .iter()
+        .map(|(file, source)| {
+            let names: Vec<_> = file.iter().map(String::as_str).collect();
+            let used = paths(&names, source).into_iter().filter_map(|path| file_of(&path));
+            (file, used.filter(|used| used != file && !is_folder(used)).collect())
+        })
+        .collect();
+    // Files that use nothing that is left are taken away, until only circles are left.
+    let mut left: BTreeSet<_> = sources.keys().filter(|file| !is_folder(file)).collect();
+    loop {
+        let before = left.len();
+        left = left.iter().copied().filter(|file| edges[file].iter().any(|used| left.contains(used))).collect();
+        if left.len() == before {
+            return (!left.is_empty()).then(|| left.iter().map(|file| file.join("/")).collect());
         }
     }
 }
 
 #[test]
-fn no_module_uses_what_stands_above_it() {
-    let mut faults = Vec::new();
-    check_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut faults);
+fn no_module_uses_one_above_it() {
+    let faults: Vec<_> = sources()
+        .iter()
+        .flat_map(|(file, source)| faults(&file.iter().map(String::as_str).collect::<Vec<_>>(), source))
+        .collect();
     assert_eq!(faults, Vec::<String>::new());
 }
 
 #[test]
+fn no_files_use_each_other_in_a_circle() {
+    assert_eq!(circle(&sources()), None);
+}
+
+#[test]
 fn a_forbidden_import_is_found() {
-    for (module, source) in [
-        ("cobblestone", "use crate::storage::Storage;"),
-        ("storage", "use crate::cobblestone;"),
-        ("storage", "use crate::{cobblestone, locator::Locator};"),
-        ("storage", "    fn f() { crate::cobblestone::seal(); }"),
-        ("locator", "use crate::Strongroom;"),
-        ("key", "use crate::error::Error;"),
-        ("storage", "use aes_gcm::Aes256Gcm;"),
-        ("strongroom", "use rusqlite::Connection;"),
-        ("unknown", ""),
+    for (file, source) in [
+        (&["cobblestone"][..], "use crate::storage::Storage;"),
+        (&["storage", "sqlite"], "use crate::cobblestone;"),
+        (&["storage", "sqlite", "rows"], "use crate::{cobblestone, locator::Locator};"),
+        (&["storage"], "    fn f() { crate::cobblestone::seal(); }"),
+        (&["locator"], "use crate::Strongroom;"),
+        (&["key"], "use super::error::Error;"),
+        (&["key", "file"], "use crate::error::Error;"),
+        (&["key"], "use aes_gcm::Aes256Gcm;"),
+        (&["store"], "use rusqlite::Connection;"),
+        (&["unknown"], ""),
     ] {
-        assert_eq!(faults(module, source).len(), 1, "{source}");
+        assert_eq!(faults(file, source).len(), 1, "{source}");
     }
-    assert!(faults("strongroom", "use crate::storage::Storage;\n// use crate::unheard::Of;").is_empty());
+    assert!(faults(&["store"], "use crate::storage::Storage;\n// use crate::builder::Of;").is_empty());
+}
+
+#[test]
+fn a_circle_is_found() {
+    let sources = |pairs: &[(&[&str], &str)]| -> BTreeMap<Vec<String>, String> {
+        pairs.iter().map(|(file, source)| (file.iter().map(|s| s.to_string()).collect(), source.to_string())).collect()
+    };
+    let one = ("use super::b::B;", "use super::c::C;");
+    let files = |last: &'static str| {
+        sources(&[
+            (&["x"], ""),
+            (&["x", "a"], one.0),
+            (&["x", "b"], one.1),
+            (&["x", "c"], last),
+            (&["d"], "use crate::x::a::A;"),
+        ])
+    };
+    assert_eq!(circle(&files("use super::D;")), None);
+    let found = circle(&files("use super::{a::A, D};")).unwrap();
+    assert!(["x/a", "x/b", "x/c"].iter().all(|file| found.contains(&file.to_string())), "{found:?}");
 }

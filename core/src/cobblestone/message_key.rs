@@ -9,7 +9,7 @@ use super::size::MAX_CHUNKS;
 use super::{
     CHUNK_LEN, COMMITMENT_LEN, Cipher, Error, KEY_LEN, NONCE_LEN, PREFIX_LEN, SALT_LEN, SEALED_CHUNK_LEN, TAG_LEN, hkdf,
 };
-use crate::random;
+use crate::util::random;
 
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
 

@@ -65,8 +65,8 @@ use cipher::Cipher;
 #[cfg(feature = "aws-lc-rs")]
 use cipher_aws_lc::Cipher;
 
-use crate::cores;
-use crate::random::RandomError;
+use crate::util::parallel;
+use crate::util::random::RandomError;
 
 /// Bytes of an input key.
 pub const KEY_LEN: usize = 32;
@@ -89,7 +89,7 @@ pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 pub(crate) const PART_CHUNKS: usize = 8;
 /// Plaintext bytes from which on several cores are faster than one. With AWS-LC, two take 1.3 times as long as one for
 /// 1 MiB, and 0.7 times for 4 MiB.
-const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 2 << 20 } else { cores::WORTH_SHARING };
+const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 2 << 20 } else { parallel::WORTH_SHARING };
 
 /// Why a message was not sealed or not opened.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 use super::message_key::{self, MessageKey};
 use super::size::{plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
-use crate::cores;
+use crate::util::parallel;
 
 /// Opens `message` into a new plaintext, [`plaintext_len`](super::plaintext_len) bytes long.
 ///
@@ -72,10 +72,10 @@ fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(
 }
 
 fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-    let threads = cores::for_bytes(plaintext.len(), WORTH_SHARING);
+    let threads = parallel::for_bytes(plaintext.len(), WORTH_SHARING);
     let parts = plaintext.chunks_mut(PART_CHUNKS * CHUNK_LEN).chain(once(&mut [][..]));
     let parts = sealed.chunks(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
-    let outcome = cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, (sealed, part))| {
+    let outcome = parallel::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, (sealed, part))| {
         key.open_chunks(first, sealed, part)
     });
     if outcome.is_err() {

@@ -8,7 +8,8 @@ use zeroize::{Zeroize, Zeroizing};
 use super::message_key::MessageKey;
 use super::size::{message_len_usize, plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
-use crate::cores;
+use crate::util::owner_process::OwnerProcess;
+use crate::util::parallel;
 
 /// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.
 ///
@@ -47,8 +48,8 @@ pub(super) fn seal_chunks(
     prefix_out.copy_from_slice(prefix);
     let parts = plaintext.chunks(PART_CHUNKS * CHUNK_LEN).chain(once(&[][..]));
     let parts = sealed.chunks_mut(PART_CHUNKS * SEALED_CHUNK_LEN).zip(parts);
-    cores::for_each(
-        cores::for_bytes(plaintext.len(), WORTH_SHARING),
+    parallel::for_each(
+        parallel::for_bytes(plaintext.len(), WORTH_SHARING),
         (0..).step_by(PART_CHUNKS).zip(parts),
         |(first, (sealed, part))| {
             // Behind whole chunks stands an empty one, if there is room for it.
@@ -137,7 +138,7 @@ pub struct Sealer {
     /// Plaintext that does not fill a chunk yet. Its capacity is a chunk, so no copy is left behind by growth.
     buffer: Zeroizing<Vec<u8>>,
     /// The process that began the message. A forked child has the same key and counter, and must not go on.
-    process: u32,
+    owner: OwnerProcess,
 }
 
 impl Sealer {
@@ -150,7 +151,7 @@ impl Sealer {
         let (key, prefix) = MessageKey::generate(key, context)?;
         out.extend_from_slice(&prefix);
         let buffer = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
-        Ok(Self { key, next: 0, buffer, process: std::process::id() })
+        Ok(Self { key, next: 0, buffer, owner: OwnerProcess::current() })
     }
 
     /// Takes more plaintext, and writes the chunks that are full to the end of `out`.
@@ -193,7 +194,7 @@ impl Sealer {
 
 impl Sealer {
     fn check_process(&self) -> Result<(), Error> {
-        if std::process::id() == self.process { Ok(()) } else { Err(Error::Forked) }
+        if self.owner.is_current() { Ok(()) } else { Err(Error::Forked) }
     }
 }
 
@@ -224,7 +225,7 @@ mod tests {
     fn a_forked_child_does_not_seal_with_the_parents_nonces() {
         let mut message = Vec::new();
         let mut sealer = Sealer::new(&[7; KEY_LEN], b"", &mut message).unwrap();
-        sealer.process = sealer.process.wrapping_add(1);
+        sealer.owner = sealer.owner.forked();
         let before = message.clone();
         assert!(matches!(sealer.update(&[7; 20_000], &mut message).unwrap_err(), Error::Forked));
         assert!(matches!(sealer.finish(&mut message).unwrap_err(), Error::Forked));

@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::failure::full_message;
 use super::tls::Tls;
-use crate::threads;
+use crate::util::threads;
 
 /// Where to connect to.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use super::address::{self, Address, without_brackets};
 use super::connector::Place;
 use super::tls::{Files, Tls};
 use super::token;
-use crate::secret_kind;
+use crate::util::secret_kind;
 
 /// How long a call may take, unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -33,8 +33,8 @@ pub(crate) use exchange::{Answer, Arriving, Ask, Patience};
 pub(crate) use failure::{Failure, TooLate};
 pub(crate) use problem::Problem;
 
-use crate::interrupt;
-use crate::random;
+use crate::util::interrupt;
+use crate::util::random;
 
 /// How long a connection is kept that nobody uses: less than services do, so that none is used that they have closed.
 const IDLE: Duration = Duration::from_secs(5);

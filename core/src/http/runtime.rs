@@ -9,21 +9,22 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::{Failure, TooLate};
-use crate::interrupt;
-use crate::relay::relay;
-use crate::threads;
+use crate::util::handoff::handoff;
+use crate::util::interrupt;
+use crate::util::owner_process::OwnerProcess;
+use crate::util::threads;
 
 pub(super) struct Runtime {
     handle: Option<Handle>,
     /// Dropped, it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
-    process: u32,
+    owner: OwnerProcess,
 }
 
 impl Runtime {
     pub(super) fn start() -> io::Result<Self> {
-        let (outbox, built) = relay();
+        let (outbox, built) = handoff();
         let (stop, stopped) = oneshot::channel::<()>();
         // Built by its own thread: whoever builds it gets a handle of its thread (as in `relay`).
         let work = move || match Builder::new_current_thread().enable_all().thread_name("strongroom-http").build() {
@@ -38,11 +39,11 @@ impl Runtime {
         };
         let thread = threads::spawn("strongroom-http", work)?;
         let handle = built.receive().unwrap_or_else(|| Err(io::Error::other("the thread for HTTP has ended")))?;
-        Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), process: std::process::id() })
+        Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), owner: OwnerProcess::current() })
     }
 
     pub(super) fn check_process(&self) -> Result<(), Failure> {
-        if std::process::id() == self.process { Ok(()) } else { Err(Failure::Forked) }
+        if self.owner.is_current() { Ok(()) } else { Err(Failure::Forked) }
     }
 
     /// Waits for what `future` gives. Where the wait is interrupted, the future is dropped, and its request with it.
@@ -54,7 +55,7 @@ impl Runtime {
         if interrupt::was_interrupted() {
             return Err(Failure::NotSent(TooLate.into()));
         }
-        let (outbox, outcome) = relay();
+        let (outbox, outcome) = handoff();
         let task = self.spawn(async move {
             let _ = outbox.send(future.await); // there is room, and somebody who waits
         });
@@ -77,7 +78,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         let all = (self.handle.take(), self.stop.take(), self.thread.take());
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             // The thread is the parent's, and so are the connections.
             let _ = ManuallyDrop::new(all);
             return;

@@ -10,7 +10,7 @@ use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
 use super::InvalidEndpoint;
-use crate::secret_kind;
+use crate::util::secret_kind;
 
 /// More than a token's text and some space around it need not be read.
 const MOST_BYTES: usize = 1024;

@@ -62,7 +62,7 @@ fn sound(path: &Path) {
     storage.init_check_value(&[7; 16]).unwrap();
     storage.put(&locator(SHORT), &[7; 100], PutMode::Create).unwrap();
     storage.put(&locator(LONG), &vec![7; 600_000], PutMode::Create).unwrap();
-    storage.write(|connection| upload::add_dead(connection, 77)).unwrap();
+    storage.write(|connection| garbage::add_dead(connection, 77)).unwrap();
     storage.close().unwrap();
 }
 

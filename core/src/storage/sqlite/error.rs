@@ -4,8 +4,8 @@ use std::io;
 
 use rusqlite::{ErrorCode, ffi};
 
-use crate::files::is_no_room;
 use crate::storage::Error;
+use crate::util::files::is_no_room;
 
 /// An error inside this module, where `?` takes SQLite's as well. (A conversion into [`Error`] itself would be public,
 /// and would bind users to a version of rusqlite.)

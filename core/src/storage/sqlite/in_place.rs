@@ -21,9 +21,9 @@ use super::lock;
 #[cfg(unix)]
 use super::path::with_suffix;
 #[cfg(unix)]
-use crate::files::folder_of;
-#[cfg(unix)]
 use crate::storage::Error;
+#[cfg(unix)]
+use crate::util::files::folder_of;
 
 /// How often reads ask.
 const EVERY: Duration = Duration::from_millis(100);

@@ -1,15 +1,16 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
-mod anchor;
-mod change;
 #[cfg(test)]
 mod damage;
 mod error;
+mod fork_guard;
+mod garbage;
+mod group_commit;
 mod in_place;
 mod open;
 mod path;
-mod presence;
 mod profile;
+mod read_lock;
 mod read_only;
 mod readers;
 mod rows;
@@ -17,15 +18,15 @@ mod schema;
 mod second_copy;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod upload;
+mod upload_lock;
 mod writer;
 
-/// The locks of [`turns`].
+/// The locks of [`group_commit::queue`].
 mod sync {
     pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-    use crate::interrupt;
+    use crate::util::interrupt;
 
     /// Waits until `changed` is notified, or for as long as a wait goes on before it asks whether it is interrupted.
     pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
@@ -35,29 +36,27 @@ mod sync {
         }
     }
 
-    pub(super) use crate::interrupt::is_interrupted;
+    pub(super) use crate::util::interrupt::is_interrupted;
 }
 
 use std::borrow::Cow;
 use std::fmt;
-use std::fs::TryLockError;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Instant;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
-use anchor::Anchor;
-use change::{Change, Told};
+use crate::util::owner_process::OwnerProcess;
 use error::{Fault, Outcome, is_write_error};
+use group_commit::queue::CommitQueue;
+use group_commit::{Operation, OperationOutcome};
 use in_place::{InPlace, Moved};
+use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
-use turns::Turns;
 use upload::SqliteUpload;
 use writer::{Commit, Writer};
 
@@ -85,18 +84,18 @@ const CLOSED: u8 = 2;
 pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
-    /// One writer at a time, as SQLite has it, in the order of their coming.
-    turns: Turns<Change<'static>, Told>,
-    /// For the one whose turn it is; `None` once closed.
+    /// One writer at a time, as in SQLite; first come, first served.
+    commit_queue: CommitQueue<Operation<'static>, OperationOutcome>,
+    /// For the leader; `None` once closed.
     writer: Mutex<Option<Writer>>,
     readers: Readers,
-    anchor: Anchor,
+    read_lock: ReadLock,
     access: Access,
     /// Why nothing can be written, if so.
     read_only: Option<ReadOnly>,
     in_place: Arc<InPlace>,
     state: Arc<AtomicU8>,
-    process: u32,
+    owner: OwnerProcess,
 }
 
 impl SqliteStorage {
@@ -107,7 +106,7 @@ impl SqliteStorage {
     }
 
     fn check_usable(&self) -> Result<(), Error> {
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             return Err(Error::Forked);
         }
         self.check_open()
@@ -136,7 +135,7 @@ impl SqliteStorage {
             Ok(connection)
         })?;
         if reader.is_frequent() && self.read_only.is_none() {
-            self.call_anchor();
+            self.request_read_lock();
         }
         let outcome = self.in_place.check_now_and_then();
         let outcome = outcome.and_then(|()| work(&mut reader.connection));
@@ -147,10 +146,10 @@ impl SqliteStorage {
         self.access.check_unchanged().and(outcome)
     }
 
-    fn call_anchor(&self) {
+    fn request_read_lock(&self) {
         let (path, durability, state) = (self.path.clone(), self.durability, Arc::clone(&self.state));
         let open = move || open::open_reader(&path, &Access::Write, durability);
-        self.anchor.call(open, move |Fault(error)| poison_after(&state, &error));
+        self.read_lock.request(open, move |Fault(error)| poison_after(&state, &error));
     }
 
     /// Runs `work` in a transaction that sees one moment of the database.
@@ -168,11 +167,11 @@ impl SqliteStorage {
 
     fn write_with<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_writable()?;
-        let _turn = self.turns.enter_alone().ok_or(Error::Busy)?;
+        let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
         self.transact(commit, work)
     }
 
-    /// The same for the one whose turn it is.
+    /// The same, for the leader.
     fn transact<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.with_writer(|writer| writer.transact(commit, work))
     }
@@ -185,51 +184,6 @@ impl SqliteStorage {
             poison_after(&self.state, error);
         }
         outcome
-    }
-
-    /// Removes the segments of an object that no record needs, a few at a time, until `deadline`. What is left then is
-    /// left to the next sweep.
-    fn reclaim(&self, object: i64, deadline: Option<Instant>) -> Outcome<()> {
-        loop {
-            let start = Instant::now();
-            if self.write(|connection| upload::remove_some(connection, object))?
-                || deadline.is_some_and(|deadline| Instant::now() > deadline)
-            {
-                return Ok(());
-            }
-            // Other writers wait by trying again and again: they must find a gap.
-            thread::sleep(start.elapsed() / 2);
-        }
-    }
-
-    /// Reclaims what a write that has succeeded left. That this fails is no fault of the write's.
-    fn reclaim_after(&self, garbage: rows::Garbage) {
-        if let Some(object) = garbage {
-            let _ = self.reclaim(object, None);
-        }
-    }
-
-    /// Removes what dead uploads left, and what is left of records removed, until `deadline`.
-    fn sweep(&self, deadline: Option<Instant>) -> Outcome<()> {
-        if self.read(|connection| upload::pending(connection))?.is_empty() {
-            return Ok(());
-        }
-        // Whoever uploads holds this lock with others. Holding it alone proves that nobody does, and keeps it so until
-        // all that is there is marked as dead.
-        let lock = upload::lock_file(&self.path)?;
-        match lock.try_lock() {
-            Ok(()) => self.write(upload::mark_dead)?,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(Error::Backend(error.into()).into()),
-        }
-        drop(lock);
-        for object in self.read(|connection| upload::dead(connection))? {
-            self.reclaim(object, deadline)?;
-            if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -260,7 +214,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
-        let garbage = self.change(&Change::Put { locator: *locator, record: Cow::Borrowed(record), mode })?;
+        let garbage = self.apply(&Operation::Put { locator: *locator, record: Cow::Borrowed(record), mode })?;
         self.reclaim_after(garbage.flatten());
         Ok(())
     }
@@ -306,7 +260,7 @@ impl Storage for SqliteStorage {
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        let deleted = self.change(&Change::Delete { locator: *locator, expected: expected.copied() })?;
+        let deleted = self.apply(&Operation::Delete { locator: *locator, expected: expected.copied() })?;
         self.reclaim_after(deleted.flatten());
         Ok(deleted.is_some())
     }
@@ -332,7 +286,7 @@ impl Storage for SqliteStorage {
     fn maintain(&self) -> Result<(), Error> {
         self.check_writable()?;
         self.sweep(None)?;
-        let _turn = self.turns.enter_alone();
+        let _leader = self.commit_queue.lead_alone();
         Ok(self.with_writer(Writer::empty_log)?)
     }
 
@@ -344,7 +298,7 @@ impl Storage for SqliteStorage {
             Err(Error::Closed) => return Ok(()),
             _ => {}
         }
-        self.anchor.end();
+        self.read_lock.end();
         let (writer, before) = {
             let mut writer = lock(&self.writer);
             (writer.take(), self.state.swap(CLOSED, Ordering::AcqRel))
@@ -358,7 +312,7 @@ impl Storage for SqliteStorage {
 
 impl Drop for SqliteStorage {
     fn drop(&mut self) {
-        if std::process::id() == self.process {
+        if self.owner.is_current() {
             let _ = self.close();
         } else {
             // The connections are the parent's: closing them here would drop its locks and could damage the database.
@@ -366,7 +320,7 @@ impl Drop for SqliteStorage {
             let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _ = ManuallyDrop::new(writer.take());
             self.readers.forget();
-            self.anchor.forget();
+            self.read_lock.forget();
         }
     }
 }

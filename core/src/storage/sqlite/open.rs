@@ -8,21 +8,22 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
-use super::anchor::Anchor;
-use super::change::abandoned;
 use super::error::{Fault, Outcome};
+use super::fork_guard::OpenHandle;
+use super::group_commit::abandoned;
+use super::group_commit::queue::CommitQueue;
 use super::in_place::InPlace;
 use super::path::{self, failed, with_suffix};
-use super::presence::Presence;
+use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly, immutable_uri};
 use super::readers::Readers;
 use super::schema::{self, Identity, not_ours};
 use super::second_copy::Claim;
-use super::turns::Turns;
 use super::writer::Writer;
 use super::{Durability, OPEN, SqliteStorage, profile};
-use crate::files::{folder_of, is_no_room};
 use crate::storage::Error;
+use crate::util::files::{folder_of, is_no_room};
+use crate::util::owner_process::OwnerProcess;
 
 /// The bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
@@ -93,9 +94,9 @@ impl SqliteStorage {
     }
 
     fn open_as_it_is(path: &Path, durability: Durability, may_create: bool) -> Outcome<Self> {
-        let presence = Presence::enter()?;
+        let fork_guard = OpenHandle::enter()?;
         let path = path::resolve(path)?;
-        let claim = Claim::new(&path, presence)?;
+        let claim = Claim::new(&path, fork_guard)?;
         let connection = open_database(&path, durability, may_create)?;
         let in_place = Arc::new(InPlace::new(&path, &["", "-wal", "-shm"], &connection)?);
         let writer = Writer::new(connection, durability, Arc::clone(&in_place));
@@ -103,9 +104,9 @@ impl SqliteStorage {
     }
 
     fn open_to_read(path: &Path, why: ReadOnly) -> Outcome<Self> {
-        let presence = Presence::enter()?;
+        let fork_guard = OpenHandle::enter()?;
         let path = path::resolve(path)?;
-        let claim = Claim::new(&path, presence)?;
+        let claim = Claim::new(&path, fork_guard)?;
         let durability = Durability::default();
         let (connection, access) = open_to_read(&path, durability)?;
         // The log and its index come and go with those who write.
@@ -125,15 +126,15 @@ impl SqliteStorage {
         Self {
             path,
             durability,
-            turns: Turns::new(abandoned),
+            commit_queue: CommitQueue::new(abandoned),
             writer: Mutex::new(writer),
             readers: Readers::new(claim),
-            anchor: Anchor::default(),
+            read_lock: ReadLock::default(),
             access,
             read_only,
             in_place,
             state: Arc::new(AtomicU8::new(OPEN)),
-            process: std::process::id(),
+            owner: OwnerProcess::current(),
         }
     }
 }

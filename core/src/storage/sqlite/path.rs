@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::Outcome;
-use crate::files::{is_no_room, sync_folder_of};
 use crate::storage::Error;
+use crate::util::files::{is_no_room, sync_folder_of};
 
 /// The files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];

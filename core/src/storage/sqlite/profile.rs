@@ -11,8 +11,8 @@ use rusqlite::types::FromSql;
 use super::Durability;
 use super::error::{Fault, Outcome};
 use super::schema::PAGE_SIZE;
-use crate::interrupt;
 use crate::storage::Error;
+use crate::util::interrupt;
 
 /// Pages in the write-ahead log from which on it is moved into the database, 16 MiB: a log that is used again and again
 /// costs less than one that grows, and no commit pays for a long move.

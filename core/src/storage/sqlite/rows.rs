@@ -4,10 +4,10 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
 
 use super::error::{Fault, Outcome};
-use super::upload;
-use crate::interrupt::is_interrupted;
-use crate::random;
+use super::garbage::{self, Garbage};
 use crate::storage::{Entry, Error, Fetched, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats};
+use crate::util::interrupt::is_interrupted;
+use crate::util::random;
 
 /// The most bytes of a record that one row holds. To find a place in a row SQLite goes through all pages before it, so
 /// whoever reads a part of a record wants short rows; 16 sealed chunks are what a core takes at once.
@@ -57,9 +57,6 @@ pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -
         _ => Ok(found),
     }
 }
-
-/// Segments that no record needs any more, and that are still to be removed: see [`super::SqliteStorage::reclaim`].
-pub(super) type Garbage = Option<i64>;
 
 /// Writes a record that is in memory.
 pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mode: PutMode) -> Outcome<Garbage> {
@@ -123,16 +120,9 @@ fn check_interrupt() -> Outcome<()> {
 /// Leaves the segments of a record that is gone to be reclaimed: many records may go in one transaction.
 fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
     if let Some(object) = old.object {
-        upload::add_dead(connection, object)?;
+        garbage::add_dead(connection, object)?;
     }
     Ok(old.object)
-}
-
-/// Removes at most `limit` segments, and returns how many there were.
-pub(super) fn delete_segments(connection: &Connection, object: i64, limit: usize) -> Outcome<usize> {
-    let sql = "DELETE FROM segment WHERE id IN (SELECT id FROM segment WHERE object = ?1 LIMIT ?2)";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(connection.prepare_cached(sql)?.execute((object, limit))?)
 }
 
 /// From this length on, a record is read into its buffer piece by piece: together with its row, SQLite would make a copy of

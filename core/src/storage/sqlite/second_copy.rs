@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::presence::Presence;
+use super::fork_guard::OpenHandle;
 use crate::storage::Error;
 
 /// The databases that this copy has open, each as often as it is claimed.
@@ -18,12 +18,12 @@ static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 /// A database that this copy of SQLite has open, or is about to open. Drop it after the last connection.
 pub(super) struct Claim {
     path: PathBuf,
-    presence: Presence,
+    fork_guard: OpenHandle,
 }
 
 impl Claim {
     /// Claims the database at a resolved path, unless another copy has it open.
-    pub(super) fn new(path: &Path, presence: Presence) -> Result<Self, Error> {
+    pub(super) fn new(path: &Path, fork_guard: OpenHandle) -> Result<Self, Error> {
         let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
         let ours = usize::from(claimed.iter().any(|other| other == path));
         if mapped(path) > ours {
@@ -35,14 +35,14 @@ impl Claim {
             return Err(Error::InvalidArgument(text.into()));
         }
         claimed.push(path.to_path_buf());
-        Ok(Self { path: path.to_path_buf(), presence })
+        Ok(Self { path: path.to_path_buf(), fork_guard })
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // In a forked child the lock may be held for ever, and nothing can be opened anyway.
-        if self.presence.is_here() {
+        if self.fork_guard.is_here() {
             let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = claimed.iter().position(|path| *path == self.path) {
                 claimed.swap_remove(index);
@@ -103,7 +103,7 @@ mod tests {
     fn claims_are_counted() {
         let path = Path::new("/nowhere/claims_are_counted");
         let count = || CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count();
-        let claim = || Claim::new(path, Presence::enter().unwrap()).unwrap();
+        let claim = || Claim::new(path, OpenHandle::enter().unwrap()).unwrap();
         let (one, two) = (claim(), claim());
         assert_eq!(count(), 2);
         drop(one);

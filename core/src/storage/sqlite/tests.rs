@@ -1,5 +1,6 @@
 //! Faults, hostile files and races below the trait's promises.
 
+use std::thread;
 use std::time::Duration;
 
 use super::*;
@@ -75,7 +76,7 @@ fn count(storage: &SqliteStorage, table: &str) -> i64 {
 fn long_upload(storage: &Arc<SqliteStorage>) -> (Box<dyn Upload>, i64) {
     let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
     upload.write(&vec![7; 40 << 20]).unwrap();
-    let objects = storage.read(|connection| upload::pending(connection)).unwrap();
+    let objects = storage.read(|connection| garbage::pending(connection)).unwrap();
     (upload, objects[0])
 }
 
@@ -97,13 +98,13 @@ fn an_upload_that_was_given_up_does_not_commit() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
-    storage.write(upload::mark_dead).unwrap();
+    storage.write(garbage::mark_dead).unwrap();
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
     assert_eq!(storage.get(&locator(1)).unwrap(), None);
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
 
     let (mut upload, half_swept) = long_upload(&storage);
-    assert!(!storage.write(|connection| upload::remove_some(connection, half_swept)).unwrap());
+    assert!(!storage.write(|connection| garbage::remove_some(connection, half_swept)).unwrap());
     assert!(matches!(upload.write(&vec![7; 2 << 20]).unwrap_err(), Error::Conflict));
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
@@ -127,7 +128,7 @@ fn a_forked_child_is_refused_and_closes_nothing() {
     let (folder, mut storage) = storage();
     storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
     storage.get(&locator(1)).unwrap();
-    storage.process = storage.process.wrapping_add(1);
+    storage.owner = storage.owner.forked();
     assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Forked));
     assert!(matches!(storage.put(&locator(2), &[7; 100], PutMode::Create).unwrap_err(), Error::Forked));
     assert!(matches!(storage.close().unwrap_err(), Error::Forked));
@@ -178,7 +179,7 @@ fn every_connection_has_the_profile() {
 
 /// What is not durable yet is made durable by the next write that is: each that returns has to be.
 #[test]
-fn whatever_returns_is_durable() {
+fn every_write_is_durable_when_it_returns() {
     type Write = fn(&Arc<SqliteStorage>);
     let upload: Write = |storage| {
         let mut upload = Arc::clone(storage).upload(&locator(3), PutMode::Create).unwrap();
@@ -196,7 +197,7 @@ fn whatever_returns_is_durable() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     for (what, write) in writes {
-        storage.write_with(Commit::Staged, upload::mark_dead).unwrap();
+        storage.write_with(Commit::Staged, garbage::mark_dead).unwrap();
         let synchronous = || profile::get::<i32>(lock(&storage.writer).as_ref().unwrap().connection(), "synchronous");
         assert_eq!(synchronous().unwrap(), 1);
         write(&storage);
@@ -286,48 +287,48 @@ fn a_new_database_is_its_owners_alone() {
     }
 }
 
-/// Lets all of `changes` wait, so that one turn makes them together, and returns their outcomes.
-fn together(storage: &SqliteStorage, changes: &[Change<'_>]) -> Vec<Outcome<change::Changed>> {
+/// Lets all of `operations` wait, so that one leader commits them together, and returns their outcomes.
+fn together(storage: &SqliteStorage, operations: &[Operation<'_>]) -> Vec<Outcome<group_commit::Applied>> {
     thread::scope(|scope| {
-        let turn = storage.turns.enter_alone();
+        let leader = storage.commit_queue.lead_alone();
         let threads: Vec<_> = (1..)
-            .zip(changes)
-            .map(|(waiting, change)| {
-                let thread = scope.spawn(|| storage.change(change));
-                while storage.turns.waiting() < waiting {
+            .zip(operations)
+            .map(|(waiting, operation)| {
+                let thread = scope.spawn(|| storage.apply(operation));
+                while storage.commit_queue.waiting() < waiting {
                     thread::yield_now();
                 }
                 thread
             })
             .collect();
-        drop(turn);
+        drop(leader);
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
 }
 
-fn create(number: u8, len: usize) -> Change<'static> {
-    Change::Put { locator: locator(number), record: vec![number; len].into(), mode: PutMode::Create }
+fn create(number: u8, len: usize) -> Operation<'static> {
+    Operation::Put { locator: locator(number), record: vec![number; len].into(), mode: PutMode::Create }
 }
 
 #[test]
-fn those_who_wait_share_a_commit_and_each_has_its_own_outcome() {
+fn waiting_writers_share_a_commit_and_each_has_its_own_outcome() {
     let (_folder, storage) = storage();
     let log = || std::fs::metadata(path::with_suffix(storage.path(), "-wal")).unwrap().len();
     storage.put(&locator(100), &[100; 100], PutMode::Create).unwrap();
     let one_commit = log();
-    let mut changes: Vec<_> = (0..30).map(|number| create(number, 100)).collect();
-    changes[7] = create(6, 200);
-    changes[8] = Change::Delete { locator: locator(100), expected: Head::of(&[99; 100]) };
-    changes[9] = Change::Delete { locator: locator(99), expected: None };
-    changes[29] = Change::Delete { locator: locator(100), expected: Head::of(&[100; 100]) };
-    for (number, outcome) in together(&storage, &changes).into_iter().enumerate() {
+    let mut operations: Vec<_> = (0..30).map(|number| create(number, 100)).collect();
+    operations[7] = create(6, 200);
+    operations[8] = Operation::Delete { locator: locator(100), expected: Head::of(&[99; 100]) };
+    operations[9] = Operation::Delete { locator: locator(99), expected: None };
+    operations[29] = Operation::Delete { locator: locator(100), expected: Head::of(&[100; 100]) };
+    for (number, outcome) in together(&storage, &operations).into_iter().enumerate() {
         match (number, outcome) {
             (7, Err(Fault(Error::AlreadyExists))) | (8, Err(Fault(Error::Conflict))) => {}
             (9, Ok(None)) | (_, Ok(Some(None))) => {}
             (number, outcome) => panic!("{number}: {outcome:?}"),
         }
     }
-    assert!(log() < one_commit * 3, "30 changes took more than one commit");
+    assert!(log() < one_commit * 3, "30 operations took more than one commit");
     assert_eq!(storage.get(&locator(6)).unwrap(), Some(vec![6; 100]));
     assert_eq!(storage.stats().unwrap().records, 26);
     assert_eq!(storage.get(&locator(100)).unwrap(), None);
@@ -342,10 +343,10 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
         storage.put(&locator(number), &vec![7; 2_000_000], PutMode::Create).unwrap();
     }
     let before = count(&storage, "segment");
-    let mut changes: Vec<_> =
-        numbers.map(|number| Change::Delete { locator: locator(number), expected: None }).collect();
-    changes[3] = Change::Put { locator: locator(4), record: vec![8; 100].into(), mode: PutMode::Overwrite };
-    for outcome in together(&storage, &changes) {
+    let mut operations: Vec<_> =
+        numbers.map(|number| Operation::Delete { locator: locator(number), expected: None }).collect();
+    operations[3] = Operation::Put { locator: locator(4), record: vec![8; 100].into(), mode: PutMode::Overwrite };
+    for outcome in together(&storage, &operations) {
         assert!(matches!(outcome, Ok(Some(Some(_)))), "{outcome:?}");
     }
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (before, 4));
@@ -355,7 +356,7 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
 }
 
 #[test]
-fn one_that_fails_does_not_take_the_others_with_it() {
+fn an_operation_that_fails_fails_alone() {
     let (_folder, storage) = storage();
     storage.put(&locator(100), &[7; 100], PutMode::Create).unwrap();
     let pages: i32 = storage.read(|connection| profile::get(connection, "page_count")).unwrap();
@@ -364,8 +365,8 @@ fn one_that_fails_does_not_take_the_others_with_it() {
         let limit = format!("PRAGMA max_page_count = {}", pages + 2);
         writer.as_ref().unwrap().connection().execute_batch(&limit).unwrap();
     }
-    let changes = [create(1, 100), create(2, 60_000), create(3, 100), create(4, 60_000), create(5, 100)];
-    for (number, outcome) in (1..).zip(together(&storage, &changes)) {
+    let operations = [create(1, 100), create(2, 60_000), create(3, 100), create(4, 60_000), create(5, 100)];
+    for (number, outcome) in (1..).zip(together(&storage, &operations)) {
         let full = matches!(outcome, Err(Fault(Error::Full)));
         assert_eq!(full, number % 2 == 0, "{number}: {outcome:?}");
         assert_eq!(storage.get(&locator(number)).unwrap().is_some(), !full, "{number}");
@@ -373,23 +374,23 @@ fn one_that_fails_does_not_take_the_others_with_it() {
 }
 
 #[test]
-fn what_fails_for_one_fails_for_all_who_shared_it() {
+fn a_failed_transaction_fails_for_all_who_share_it() {
     let (_folder, storage) = storage();
     storage.close().unwrap();
-    let closed = storage.change(&create(1, 100));
+    let closed = storage.apply(&create(1, 100));
     assert!(matches!(closed, Err(Fault(Error::Closed))));
 
     let (_folder, storage) = self::storage();
-    let changes = [create(1, 100), create(2, 100), create(3, 100)];
+    let operations = [create(1, 100), create(2, 100), create(3, 100)];
     let other = Connection::open(storage.path()).unwrap();
     {
         let writer = lock(&storage.writer);
         writer.as_ref().unwrap().connection().busy_timeout(Duration::from_millis(50)).unwrap();
     }
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    for outcome in together(&storage, &changes) {
+    for outcome in together(&storage, &operations) {
         assert!(matches!(outcome, Err(Fault(Error::Busy))), "{outcome:?}");
     }
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(together(&storage, &changes).iter().all(Result::is_ok));
+    assert!(together(&storage, &operations).iter().all(Result::is_ok));
 }

@@ -4,14 +4,11 @@
 //! upload. The row in `pending` says that they belong to no record yet; the last transaction removes it and writes the
 //! record's row, which makes the whole record visible and durable at once.
 //!
-//! What a killed process leaves is swept. To tell it from an upload under way, each upload holds a lock on a file beside
-//! the database, shared with the others; it ends with the process. And should the lock fail to tell: what is swept is
-//! marked as dead first, and an upload finds the mark at its next step, at its commit at the latest.
+//! A killed process leaves its segments for garbage collection ([`super::garbage`]), which may take an upload under way for
+//! dead: the upload then finds the mark at its next step, at its commit at the latest.
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,20 +16,14 @@ use rusqlite::Connection;
 
 use super::SqliteStorage;
 use super::error::{Fault, Outcome};
-use super::path::{cannot_make, with_suffix};
+use super::garbage::DEAD;
 use super::rows::{self, SEGMENT_LEN};
+use super::upload_lock;
 use super::writer::Commit;
-use crate::files::give_owner_of;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
-
-/// What stands for the time in the row of an object that is dead.
-const DEAD: i64 = 0;
 
 /// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
 const STAGED: i64 = 256;
-
-/// How many segments one transaction removes: other writers wait for no more.
-const SEGMENTS_AT_ONCE: usize = 64;
 
 /// How often an upload waits again for other writers.
 const RETRIES: usize = 5;
@@ -63,7 +54,7 @@ impl SqliteUpload {
 
     fn flush(&mut self) -> Outcome<()> {
         if self.lock.is_none() {
-            self.lock = Some(lock_shared(self.storage.path())?);
+            self.lock = Some(upload_lock::share(self.storage.path())?);
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
         let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
@@ -172,79 +163,6 @@ fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> O
         return Err(Error::Conflict.into()); // given up for dead
     }
     rows::put_segment(connection, Some(object), n, data)
-}
-
-/// Removes some segments of an object, if it still belongs to no record. Returns whether that was all.
-pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool> {
-    if connection.execute("UPDATE pending SET touched = ?2 WHERE object = ?1", (object, DEAD))? == 0 {
-        return Ok(true); // it belongs to a record by now, or is gone
-    }
-    if rows::delete_segments(connection, object, SEGMENTS_AT_ONCE)? == SEGMENTS_AT_ONCE {
-        return Ok(false);
-    }
-    connection.execute("DELETE FROM pending WHERE object = ?1", [object])?;
-    Ok(true)
-}
-
-/// Leaves segments of a record that is gone to be removed later.
-pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
-    connection.execute("INSERT INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
-    Ok(())
-}
-
-/// Marks all objects that belong to no record: nobody uploads.
-pub(super) fn mark_dead(connection: &Connection) -> Outcome<()> {
-    connection.execute("UPDATE pending SET touched = ?1", [DEAD])?;
-    Ok(())
-}
-
-/// Objects that belong to no record.
-pub(super) fn pending(connection: &Connection) -> Outcome<Vec<i64>> {
-    objects(connection, i64::MAX)
-}
-
-/// Objects that belong to no record and will belong to none.
-pub(super) fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
-    objects(connection, DEAD)
-}
-
-fn objects(connection: &Connection, newest: i64) -> Outcome<Vec<i64>> {
-    let mut statement = connection.prepare("SELECT object FROM pending WHERE touched <= ?1")?;
-    Ok(statement.query_map([newest], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?)
-}
-
-/// The file whose lock tells that somebody uploads: `<database>.uploads`, empty, with the database's owner and mode, for
-/// all who may use the database.
-pub(super) fn lock_file(database: &Path) -> Result<File, Error> {
-    let path = with_suffix(database, ".uploads");
-    let open = || {
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(io::Error::other("it is no regular file: remove it"));
-        }
-        let file = match File::options().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path)?,
-            made => {
-                let file = made?;
-                file.set_permissions(fs::metadata(database)?.permissions())?;
-                file
-            }
-        };
-        give_owner_of(database, &file)?;
-        Ok(file)
-    };
-    open().map_err(|error| cannot_make(&path, error))
-}
-
-/// Says that somebody uploads. Waits for the first step of a sweep at most.
-fn lock_shared(database: &Path) -> Result<File, Error> {
-    let file = lock_file(database)?;
-    loop {
-        match file.lock_shared() {
-            Ok(()) => return Ok(file),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal
-            Err(error) => return Err(Error::Backend(error.into())),
-        }
-    }
 }
 
 /// Unix time in seconds, for people to see how old an upload is; never [`DEAD`].

@@ -8,25 +8,26 @@ use std::thread::JoinHandle;
 
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
-use crate::interrupt::{self, Cancellation};
 use crate::locator::Locator;
 use crate::record::HEADER_LEN;
-use crate::relay::{Receiver, Sender, relay};
 use crate::storage::{self, Head, Storage};
-use crate::threads;
+use crate::util::handoff::{Receiver, Sender, handoff};
+use crate::util::interrupt::{self, Cancellation};
+use crate::util::owner_process::OwnerProcess;
+use crate::util::threads;
 
 /// The most chunks that are fetched at once.
-const FETCH_MOST: u64 = 64;
+const MAX_CHUNKS: u64 = 64;
 
 /// One version of a record, and where it lies.
 #[derive(Clone)]
-pub(super) struct Source {
+pub(super) struct StoredVersion {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) locator: Locator,
     pub(super) head: Head,
 }
 
-impl Source {
+impl StoredVersion {
     /// Fills `buffer` with the bytes of the record's message from `offset` on.
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let offset = offset.checked_add(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
@@ -47,27 +48,27 @@ struct Piece {
 
 impl Piece {
     /// Makes this the piece with these chunks, `len` bytes long.
-    fn fill(mut self, source: &Source, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
+    fn fill(mut self, source: &StoredVersion, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
         self.sealed.resize(len, 0);
         source.read(chunk_offset(chunks.start).ok_or(Error::Corrupt)?, &mut self.sealed)?;
         Ok(Self { chunks, ..self })
     }
 }
 
-pub(super) struct Fetcher {
-    source: Source,
+pub(super) struct ReadAhead {
+    source: StoredVersion,
     piece: Piece,
-    ahead: Option<Ahead>,
+    ahead: Option<ReaderThread>,
     /// The record is not what it was: said again each time.
     lost: bool,
 }
 
-impl Fetcher {
-    pub(super) fn new(source: Source) -> Self {
+impl ReadAhead {
+    pub(super) fn new(source: StoredVersion) -> Self {
         Self { source, piece: Piece::default(), ahead: None, lost: false }
     }
 
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &StoredVersion {
         &self.source
     }
 
@@ -88,7 +89,7 @@ impl Fetcher {
             }
             let in_order = index == self.piece.chunks.end && index > 0;
             let before = self.piece.chunks.end - self.piece.chunks.start;
-            let wanted = if in_order { (before * 2).min(FETCH_MOST) } else { 1 };
+            let wanted = if in_order { (before * 2).min(MAX_CHUNKS) } else { 1 };
             let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
             if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
                 outcome = self.fetch(index..index + 1, end, &len_of); // what is missing may be missing behind it
@@ -107,8 +108,8 @@ impl Fetcher {
             Some(ahead) => ahead.take(&chunks)?,
             None => None,
         };
-        let next = chunks.end..chunks.end.saturating_add(FETCH_MOST).min(end);
-        let is_run = chunks.end - chunks.start == FETCH_MOST && !next.is_empty();
+        let next = chunks.end..chunks.end.saturating_add(MAX_CHUNKS).min(end);
+        let is_run = chunks.end - chunks.start == MAX_CHUNKS && !next.is_empty();
         match awaited {
             Some(piece) => {
                 self.piece = piece?;
@@ -118,7 +119,7 @@ impl Fetcher {
             }
             None => {
                 if is_run && self.ahead.is_none() {
-                    self.ahead = Ahead::start(self.source.clone());
+                    self.ahead = ReaderThread::start(self.source.clone());
                 }
                 if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
                     ahead.request(Piece::default(), next.clone(), len_of(&next));
@@ -132,7 +133,7 @@ impl Fetcher {
 }
 
 /// A thread that fetches the next piece while the present one is opened.
-struct Ahead {
+struct ReaderThread {
     /// These two are `None` when it is to end.
     requests: Option<Sender<Request>>,
     pieces: Option<Receiver<Result<Piece, Error>>>,
@@ -140,17 +141,17 @@ struct Ahead {
     /// The chunks that are being fetched.
     awaited: Option<Range<u64>>,
     cancellation: Cancellation,
-    process: u32,
+    owner: OwnerProcess,
 }
 
 /// A buffer to use again, the chunks, and how many bytes they have.
 type Request = (Piece, Range<u64>, usize);
 
-impl Ahead {
+impl ReaderThread {
     /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
-    fn start(source: Source) -> Option<Self> {
-        let (requests, inbox) = relay::<Request>();
-        let (outbox, pieces) = relay();
+    fn start(source: StoredVersion) -> Option<Self> {
+        let (requests, inbox) = handoff::<Request>();
+        let (outbox, pieces) = handoff();
         let work = move || {
             while let Some((piece, chunks, len)) = inbox.receive() {
                 if outbox.send(piece.fill(&source, chunks, len)).is_err() {
@@ -168,13 +169,13 @@ impl Ahead {
             thread: Some(thread),
             awaited: None,
             cancellation,
-            process: std::process::id(),
+            owner: OwnerProcess::current(),
         })
     }
 
     /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
     fn take(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
-        if self.awaited.is_some() && std::process::id() != self.process {
+        if self.awaited.is_some() && !self.owner.is_current() {
             return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
         }
         let Some(awaited) = self.awaited.take() else { return Ok(None) };
@@ -188,7 +189,7 @@ impl Ahead {
 
     fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) {
         let request = (buffer, chunks.clone(), len);
-        let here = std::process::id() == self.process;
+        let here = self.owner.is_current();
         if here && self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok()) {
             self.awaited = Some(chunks);
         }
@@ -196,10 +197,10 @@ impl Ahead {
 }
 
 /// The thread has ended when this returns: it keeps no storage open.
-impl Drop for Ahead {
+impl Drop for ReaderThread {
     fn drop(&mut self) {
         let (requests, pieces, thread) = (self.requests.take(), self.pieces.take(), self.thread.take());
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
             let _ = ManuallyDrop::new((requests, pieces, thread));
             return;

@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::interrupt;
+use crate::util::interrupt;
 
 /// Two ends, with room for one value between them.
-pub(crate) fn relay<T>() -> (Sender<T>, Receiver<T>) {
+pub(crate) fn handoff<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared { slot: Mutex::new(Slot { value: None, ended: false }), changed: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
 }
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn all_values_come_in_order() {
-        let (sender, receiver) = relay();
+        let (sender, receiver) = handoff();
         let receive = thread::spawn(move || std::iter::from_fn(|| receiver.receive()).collect::<Vec<_>>());
         for value in 0..100_000 {
             sender.send(value).unwrap();
@@ -127,13 +127,13 @@ mod tests {
 
     #[test]
     fn nobody_waits_for_an_end_that_is_gone() {
-        let (sender, receiver) = relay();
+        let (sender, receiver) = handoff();
         sender.send(1).unwrap();
         let send = thread::spawn(move || sender.send(2)); // there is no room
         drop(receiver);
         assert_eq!(send.join().unwrap(), Err(2));
 
-        let (sender, receiver) = relay::<u8>();
+        let (sender, receiver) = handoff::<u8>();
         let receive = thread::spawn(move || receiver.receive());
         drop(sender);
         assert_eq!(receive.join().unwrap(), None);
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_there_is_no_room_for_is_dropped() {
-        let (sender, receiver) = relay();
+        let (sender, receiver) = handoff();
         assert_eq!(receiver.take(), None);
         sender.offer(1);
         sender.offer(2);

@@ -15,23 +15,25 @@ mod sync {
         false
     }
 }
-#[path = "../src/storage/sqlite/turns.rs"]
 #[allow(unreachable_pub, dead_code, reason = "it is the library's")]
-mod turns;
+#[path = "../src/storage/sqlite/group_commit"]
+mod group_commit {
+    pub(crate) mod queue;
+}
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use group_commit::queue::{CommitQueue, Role};
 use sync::{Arc, Mutex};
-use turns::{Entry, Turns};
 
 const ABANDONED: u32 = u32::MAX;
 
-/// What a caller does whose turn it is.
+/// What a leader does.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     /// Its job, and those of others.
     Shared,
-    /// Something that needs a turn of its own.
+    /// Something that shares no transaction.
     Alone,
     /// It panics half way.
     Panics,
@@ -39,35 +41,35 @@ enum Kind {
     PanicsTelling,
 }
 
-/// Turns, and the jobs that were done.
+/// CommitQueue, and the jobs that were done.
 struct Store {
-    turns: Turns<u32, u32>,
+    queue: CommitQueue<u32, u32>,
     done: Mutex<Vec<u32>>,
 }
 
 impl Store {
     fn write(&self, job: u32, kind: Kind) -> u32 {
         if kind == Kind::Alone {
-            let _turn = self.turns.enter_alone().expect("nothing interrupts it");
-            let mut done = self.done.try_lock().expect("two turns at once");
+            let _leader = self.queue.lead_alone().expect("nothing interrupts it");
+            let mut done = self.done.try_lock().expect("two leaders at once");
             loom::thread::yield_now();
             done.push(job);
             return outcome(job);
         }
-        match self.turns.enter(|| Some((job, 1))) {
-            Entry::Done(outcome) => outcome,
-            Entry::Interrupted => panic!("nothing interrupts it"),
-            Entry::Turn(mut turn) => {
-                turn.gather();
+        match self.queue.join(|| Some((job, 1))) {
+            Role::Follower(outcome) => outcome,
+            Role::Interrupted => panic!("nothing interrupts it"),
+            Role::Leader(mut leader) => {
+                leader.gather();
                 assert!(kind != Kind::Panics, "half way");
                 {
-                    let mut done = self.done.try_lock().expect("two turns at once");
+                    let mut done = self.done.try_lock().expect("two leaders at once");
                     loom::thread::yield_now(); // others get their chance
                     done.push(job);
-                    done.extend(turn.jobs());
+                    done.extend(leader.jobs());
                 }
-                let outcomes: Vec<_> = turn.jobs().map(|job| outcome(*job)).collect();
-                turn.finish(outcomes.into_iter().inspect(|_| assert!(kind != Kind::PanicsTelling, "telling")));
+                let outcomes: Vec<_> = leader.jobs().map(|job| outcome(*job)).collect();
+                leader.finish(outcomes.into_iter().inspect(|_| assert!(kind != Kind::PanicsTelling, "telling")));
                 outcome(job)
             }
         }
@@ -84,7 +86,7 @@ fn check(kinds: &'static [Kind]) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
     model.check(move || {
-        let store = Arc::new(Store { turns: Turns::new(|| ABANDONED), done: Mutex::new(Vec::new()) });
+        let store = Arc::new(Store { queue: CommitQueue::new(|| ABANDONED), done: Mutex::new(Vec::new()) });
         let write = |(job, kind): (u32, &'static Kind)| {
             let store = Arc::clone(&store);
             move || catch_unwind(AssertUnwindSafe(|| store.write(job, *kind))).ok()
@@ -120,7 +122,7 @@ fn every_job_is_done_once_and_told_to_its_caller() {
 }
 
 #[test]
-fn a_turn_of_ones_own_comes_between() {
+fn unshared_work_comes_between() {
     check(&[Kind::Shared, Kind::Alone, Kind::Shared]);
     check(&[Kind::Alone, Kind::Alone, Kind::Shared]);
 }

@@ -10,12 +10,29 @@ use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 use zeroize::Zeroizing;
 
-use crate::error::Error;
-use crate::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
 use crate::key::{IndexKey, InvalidKey};
-use crate::random;
+use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
+use crate::util::random::{self, RandomError};
 
-/// More than a key's text is no key, and need not be read.
+/// Why an index key's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyFileError {
+    #[error("there is no file {}", .0.display())]
+    Missing(PathBuf),
+    /// The message says what is wrong with the file, and how to mend it.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidKey),
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    #[error("there is no room for the index key's file")]
+    NoRoom,
+    #[error("cannot use the index key's file {}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+/// A longer file holds no key, and need not be read.
 const MAX_LEN: usize = 256;
 
 const TEMPORARY: &str = ".index-key-";
@@ -29,13 +46,13 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 
 /// Reads the index key from `path`, if nobody else could have changed or read it. The owner of the file `database` may
 /// own it, too.
-pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Error> {
+pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, KeyFileError> {
     if path.as_os_str().is_empty() {
-        return Err(Error::InvalidArgument("the index key's file has no name".into()));
+        return Err(KeyFileError::Refused("the index key's file has no name".into()));
     }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN));
     let file = File::open(path).map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Error::IndexKeyMissing { path: path.to_path_buf() },
+        ErrorKind::NotFound => KeyFileError::Missing(path.to_path_buf()),
         _ => failed(path, error),
     })?;
     #[cfg(unix)]
@@ -48,9 +65,9 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Err
 
 /// Reads the index key from `path`, or makes a new one there, for the owner of `database`. It is on the disk when this
 /// returns. Of several processes at once, one makes it and all get the same.
-pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, Error> {
+pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, KeyFileError> {
     let key = match read(path, Some(database)) {
-        Err(Error::IndexKeyMissing { .. }) => {
+        Err(KeyFileError::Missing(_)) => {
             let key = IndexKey::generate()?;
             match create(path, &key, database) {
                 Ok(()) => key,
@@ -122,21 +139,20 @@ mod access {
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     use std::path::Path;
 
-    use super::failed;
-    use crate::error::Error;
+    use super::{KeyFileError, failed};
 
     /// As ssh does it with its keys: refuses a file that others may change, exchange or read.
     ///
     /// Root is no other: it reads any file. Files of root may be readable by all, as secrets are that containers and
     /// service managers hand to a process of another user.
-    pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), KeyFileError> {
         let us = rustix::process::geteuid().as_raw();
         let database_owner = database.and_then(|database| fs::metadata(database).ok()).map(|database| database.uid());
         let is_trusted = |owner| owner == 0 || owner == us || Some(owner) == database_owner;
         let refuse = |what: String, remedy: String| {
             let path = path.display();
             let text = format!("the index key's file {path} is not safe: {what}. {remedy} {path}");
-            Err(Error::InvalidArgument(text.into()))
+            Err(KeyFileError::Refused(text))
         };
         let link = fs::symlink_metadata(path).map_err(|error| failed(path, error))?;
         if link.is_symlink() && !is_trusted(link.uid()) {
@@ -162,15 +178,6 @@ mod access {
     }
 }
 
-fn failed(path: &Path, source: io::Error) -> Error {
-    #[derive(Debug, thiserror::Error)]
-    #[error("cannot use the index key's file {}", path.display())]
-    struct CannotUse {
-        path: PathBuf,
-        source: io::Error,
-    }
-    if is_no_room(&source) {
-        return Error::StorageFull;
-    }
-    Error::Storage(Box::new(CannotUse { path: path.to_path_buf(), source }))
+fn failed(path: &Path, source: io::Error) -> KeyFileError {
+    if is_no_room(&source) { KeyFileError::NoRoom } else { KeyFileError::Io { path: path.to_path_buf(), source } }
 }

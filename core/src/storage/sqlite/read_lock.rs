@@ -1,13 +1,13 @@
-//! A thread that makes reads cheap while there are many.
+//! A thread that holds SQLite's read lock while reads are frequent, so that each read need not take it.
 //!
-//! A read takes a lock on the log's index and gives it back: two calls of the system, which cost more than most reads, and
-//! under a lock of the process, so that threads that read at once wait for each other. But SQLite asks the system only
-//! for the first of a process's connections, and counts the others. So one connection more, the anchor, holds the lock.
+//! A read takes a lock on the log's index and gives it back. These two system calls cost more than most reads, and they
+//! run under a lock of the process, so that concurrent reads wait for each other. But SQLite asks the system only for the
+//! first connection of a process that reads, and counts the others. So one more connection holds the lock for all.
 //!
-//! It must not keep the log from being moved into the database and begun anew. So it first moves the log itself, once
-//! nobody has written for a while (from there it is read faster, too); with all of it moved, SQLite gives a reader the
-//! one lock that does not stand in the way of a new beginning. And it gives the lock back every few milliseconds, for
-//! others who move the log, and holds none while somebody writes. It ends when there are few reads.
+//! It must not keep the log from being checkpointed and restarted. So, once nobody has written for a while, it first
+//! checkpoints the log itself (reads from the database file are faster, too). With the whole log checkpointed, SQLite
+//! gives a reader the one lock that does not prevent a restart. The thread releases the lock every few milliseconds, for
+//! others who checkpoint, and holds none while somebody writes. It ends when reads become rare.
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,17 +19,17 @@ use rusqlite::Connection;
 
 use super::error::{Fault, Outcome};
 use super::lock;
-use crate::threads;
+use crate::util::threads;
 
 /// How long the lock is held at once.
 const TICK: Duration = Duration::from_millis(10);
-/// Ticks without a write after which the log is moved, and the lock is held.
+/// Ticks without a write after which the thread checkpoints the log and holds the lock.
 const QUIET_TICKS: u32 = 10;
-/// Ticks without a call for the anchor after which its thread ends.
+/// Ticks without a request after which the thread ends.
 const IDLE_TICKS: u32 = 50;
 
 #[derive(Default)]
-pub(super) struct Anchor {
+pub(super) struct ReadLock {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -44,9 +44,10 @@ struct Shared {
     changed: Condvar,
 }
 
-impl Anchor {
-    /// Says that reads are frequent. `open` gives the thread its connection, and `failed` hears of what ends it.
-    pub(super) fn call(
+impl ReadLock {
+    /// Starts the thread unless it runs: reads are frequent. `open` makes its connection; `failed` gets the error that
+    /// ends it.
+    pub(super) fn request(
         &self,
         open: impl FnOnce() -> Outcome<Connection> + Send + 'static,
         failed: impl FnOnce(Fault) + Send + 'static,
@@ -60,14 +61,14 @@ impl Anchor {
             return;
         }
         if let Some(before) = thread.take() {
-            let _ = before.join(); // it was at its very end
+            let _ = before.join(); // it has left its loop
         }
         let shared = Arc::clone(&self.shared);
         let work = move || {
             open().and_then(|connection| shared.hold(&connection)).unwrap_or_else(failed);
             shared.running.store(false, Ordering::Release);
         };
-        *thread = threads::spawn("strongroom-anchor", work).ok();
+        *thread = threads::spawn("strongroom-lock", work).ok();
         if thread.is_none() {
             self.shared.running.store(false, Ordering::Release);
         }
@@ -94,7 +95,7 @@ impl Shared {
     fn hold(&self, connection: &Connection) -> Outcome<()> {
         let (mut version, mut quiet, mut idle) = (version(connection)?, 0, 0);
         while idle < IDLE_TICKS {
-            let held = if quiet >= QUIET_TICKS && move_log(connection)? {
+            let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
                 let transaction = connection.unchecked_transaction()?;
                 transaction.query_row("SELECT count(*) FROM meta", (), |_| Ok(()))?;
                 Some(transaction)
@@ -120,13 +121,13 @@ impl Shared {
     }
 }
 
-/// What changes with each commit of another connection, in any process.
+/// A number that changes with each commit of another connection, in any process.
 fn version(connection: &Connection) -> Outcome<i64> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?)
 }
 
-/// Moves the log into the database as far as others let it, without waiting for any. Returns whether all of it is there.
-fn move_log(connection: &Connection) -> Outcome<bool> {
+/// Checkpoints the log as far as other users allow, without waiting. Returns whether the whole log is in the database.
+fn checkpoint(connection: &Connection) -> Outcome<bool> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
     let pages: (i64, i64) = statement.query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;
     Ok(pages.0 == pages.1)
@@ -160,11 +161,11 @@ mod tests {
     }
 
     fn runs(storage: &SqliteStorage) -> bool {
-        Arc::strong_count(&storage.anchor.shared) > 1
+        Arc::strong_count(&storage.read_lock.shared) > 1
     }
 
     #[test]
-    fn frequent_reads_have_the_log_moved_and_nothing_keeps_it_from_a_new_beginning() {
+    fn frequent_reads_checkpoint_the_log_and_never_prevent_its_restart() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.db");
         let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
@@ -179,7 +180,7 @@ mod tests {
             reads_until(&storage, || runs(&storage));
             longest = longest.max(std::fs::metadata(path.with_extension("db-wal")).unwrap().len());
         }
-        assert!(longest < 2_500_000, "the log went on where it should have begun anew: {longest}");
+        assert!(longest < 2_500_000, "the log grew where it should have been restarted: {longest}");
     }
 
     #[test]

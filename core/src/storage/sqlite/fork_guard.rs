@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::storage::Error;
+use crate::util::owner_process::OwnerProcess;
 
 /// The open handles, below the number of the process that opened them.
 static HANDLES: AtomicU64 = AtomicU64::new(0);
@@ -14,24 +15,24 @@ static HANDLES: AtomicU64 = AtomicU64::new(0);
 const COUNT: u64 = 0xffff_ffff;
 
 /// An open handle: drop it after the last connection. It counts until it is dropped by the process that made it.
-pub(super) struct Presence {
-    process: u32,
+pub(super) struct OpenHandle {
+    owner: OwnerProcess,
 }
 
-impl Presence {
+impl OpenHandle {
     pub(super) fn enter() -> Result<Self, Error> {
         let process = std::process::id();
         let entered = HANDLES.fetch_update(Ordering::AcqRel, Ordering::Acquire, |handles| entered(handles, process));
-        entered.map(|_| Self { process }).map_err(|_| Error::Forked)
+        entered.map(|_| Self { owner: OwnerProcess::current() }).map_err(|_| Error::Forked)
     }
 
     /// Whether this is the process that made it.
     pub(super) fn is_here(&self) -> bool {
-        std::process::id() == self.process
+        self.owner.is_current()
     }
 }
 
-impl Drop for Presence {
+impl Drop for OpenHandle {
     fn drop(&mut self) {
         if self.is_here() {
             HANDLES.fetch_sub(1, Ordering::AcqRel);

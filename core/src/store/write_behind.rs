@@ -5,22 +5,23 @@ use std::mem::ManuallyDrop;
 use std::thread::JoinHandle;
 
 use crate::error::Error;
-use crate::interrupt::{self, Cancellation};
-use crate::relay::{Receiver, Sender, relay};
 use crate::storage::Upload;
-use crate::threads;
+use crate::util::handoff::{Receiver, Sender, handoff};
+use crate::util::interrupt::{self, Cancellation};
+use crate::util::owner_process::OwnerProcess;
+use crate::util::threads;
 
 /// From so many bytes on, a thread writes.
 const LONG: u64 = 1 << 20;
 
 /// Bytes on their way into an upload. A write that fails is final.
-pub(super) enum Feed {
+pub(super) enum WriteBehind {
     Direct { upload: Box<dyn Upload>, fed: u64 },
-    Thread(Feeder),
+    Thread(WriterThread),
     Failed,
 }
 
-impl Feed {
+impl WriteBehind {
     pub(super) fn new(upload: Box<dyn Upload>) -> Self {
         Self::Direct { upload, fed: 0 }
     }
@@ -38,9 +39,9 @@ impl Feed {
                 bytes.clear();
                 *self = if fed < LONG { Self::Direct { upload, fed } } else { Self::start(upload) };
             }
-            Self::Thread(mut feeder) => {
-                feeder.write(bytes)?;
-                *self = Self::Thread(feeder);
+            Self::Thread(mut thread) => {
+                thread.write(bytes)?;
+                *self = Self::Thread(thread);
             }
             Self::Failed => return Err(failed_before()),
         }
@@ -51,17 +52,17 @@ impl Feed {
     pub(super) fn finish(self) -> Result<Box<dyn Upload>, Error> {
         match self {
             Self::Direct { upload, .. } => Ok(upload),
-            Self::Thread(mut feeder) => feeder.join(),
+            Self::Thread(mut thread) => thread.join(),
             Self::Failed => Err(failed_before()),
         }
     }
 
     fn start(upload: Box<dyn Upload>) -> Self {
-        let (pieces, inbox) = relay::<Vec<u8>>();
-        let (outbox, spare) = relay();
+        let (pieces, inbox) = handoff::<Vec<u8>>();
+        let (outbox, spare) = handoff();
         // The upload follows by a relay of its own: where no thread is to be had, it is still here.
-        let (hand_over, handed_over) = relay::<Box<dyn Upload>>();
-        let (running, ended) = relay::<()>();
+        let (hand_over, handed_over) = handoff::<Box<dyn Upload>>();
+        let (running, ended) = handoff::<()>();
         let work = move || {
             let _running = running;
             let mut upload = handed_over.receive().ok_or_else(failed_before)?;
@@ -79,19 +80,19 @@ impl Feed {
             return Self::Direct { upload, fed: 0 };
         };
         let _ = hand_over.send(upload); // there is room for it
-        Self::Thread(Feeder {
+        Self::Thread(WriterThread {
             pieces: Some(pieces),
             spare: Some(spare),
             ended: Some(ended),
             cancellation,
             thread: Some(thread),
-            process: std::process::id(),
+            owner: OwnerProcess::current(),
         })
     }
 }
 
 /// A thread that writes to an upload.
-pub(super) struct Feeder {
+pub(super) struct WriterThread {
     /// `None` once there is no more to write.
     pieces: Option<Sender<Vec<u8>>>,
     /// Buffers that can be used again.
@@ -100,12 +101,12 @@ pub(super) struct Feeder {
     ended: Option<Receiver<()>>,
     cancellation: Cancellation,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
-    process: u32,
+    owner: OwnerProcess,
 }
 
-impl Feeder {
+impl WriterThread {
     fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             return Err(Error::Forked); // the thread is the parent's
         }
         let spare = self.spare.as_ref().and_then(Receiver::take);
@@ -120,7 +121,7 @@ impl Feeder {
     /// Waits until all is written. An interrupted wait has the thread give up.
     fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
         let (pieces, ended, thread) = (self.pieces.take(), self.ended.take(), self.thread.take());
-        if std::process::id() != self.process {
+        if !self.owner.is_current() {
             // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
             let _ = ManuallyDrop::new((pieces, self.spare.take(), ended, thread));
             return Err(Error::Forked);
@@ -138,7 +139,7 @@ impl Feeder {
 }
 
 /// What is not finished is gone when this returns.
-impl Drop for Feeder {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         self.cancellation.cancel();
         let _ = self.join();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::Record;
-use super::feed::{Feed, failed_before};
-use super::repeat::Repeat;
+use super::repeated_write::RepeatedWrite;
+use super::write_behind::{WriteBehind, failed_before};
 use crate::cobblestone::{CHUNK_LEN, Sealer};
 use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
@@ -35,12 +35,12 @@ pub struct RecordWriter {
 enum Sink {
     /// Into a new record.
     Seal {
-        feed: Feed,
+        feed: WriteBehind,
         sealer: Sealer,
         sealed: Vec<u8>,
     },
     /// Beside the record that an earlier write under the same key stored.
-    Compare(Repeat),
+    Compare(RepeatedWrite),
     Failed,
 }
 
@@ -48,12 +48,12 @@ impl RecordWriter {
     pub(super) fn new(upload: Box<dyn Upload>, key: RecordKey, header: Header, context: &[u8]) -> Result<Self, Error> {
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(key.expose_bytes(), context, &mut sealed)?;
-        let sink = Sink::Seal { feed: Feed::new(upload), sealer, sealed };
+        let sink = Sink::Seal { feed: WriteBehind::new(upload), sealer, sealed };
         Ok(Self { sink, key, len: 0, repeatable: None })
     }
 
     /// A writer that repeats an earlier write under `key`.
-    pub(super) fn repeat(repeat: Repeat, key: RecordKey) -> Self {
+    pub(super) fn repeat(repeat: RepeatedWrite, key: RecordKey) -> Self {
         Self { sink: Sink::Compare(repeat), key, len: 0, repeatable: None }
     }
 
@@ -91,7 +91,7 @@ impl RecordWriter {
                 upload.write(&sealed)?;
                 upload.commit().map_err(|error| match (error.into(), self.repeatable) {
                     (error @ (Error::AlreadyExists | Error::Conflict), Some((storage, record))) => {
-                        let repeat = Repeat::find(&storage, &record, &self.key, || Error::Conflict);
+                        let repeat = RepeatedWrite::find(&storage, &record, &self.key, || Error::Conflict);
                         if matches!(repeat, Ok(Some(_))) { Error::Busy } else { error }
                     }
                     (error, _) => error,

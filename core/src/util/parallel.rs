@@ -10,7 +10,7 @@ use std::thread;
 
 use crossbeam_utils::thread::ScopedJoinHandle;
 
-use crate::threads::BlockedSignals;
+use crate::util::threads::BlockedSignals;
 
 /// The cores that this process may use.
 fn count() -> usize {

@@ -9,13 +9,13 @@ use crate::key::RecordKey;
 use crate::storage::Storage;
 
 /// A record that an earlier write under the same key stored, and how far the data of this write is the same.
-pub(super) struct Repeat {
+pub(super) struct RepeatedWrite {
     stored: RecordReader,
     /// The error of a write whose data is another.
     differs: fn() -> Error,
 }
 
-impl Repeat {
+impl RepeatedWrite {
     /// The repeat of a write under `key`, if the record that is there opens under it. Nothing but its first 80 bytes is
     /// read before the key has proved to be right.
     pub(super) fn find(

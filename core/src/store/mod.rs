@@ -1,38 +1,35 @@
 //! The service: the only place that sees both encryption and storage.
 
-mod feed;
-mod fetch;
+mod read_ahead;
 mod reader;
-mod repeat;
+mod repeated_write;
+mod write_behind;
 mod writer;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io::Read;
 use std::ops::Range;
-#[cfg(feature = "sqlite")]
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use reader::RecordReader;
 pub use writer::RecordWriter;
 
-use fetch::Source;
-use repeat::Repeat;
+use read_ahead::StoredVersion;
+use repeated_write::RepeatedWrite;
 
-use crate::builder::Builder;
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
-use crate::cores;
 use crate::error::{Error, same_key};
 use crate::key::{IndexKey, RecordKey};
 use crate::locator::{Locator, LocatorKey};
 use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
+use crate::util::parallel;
 
 /// Bytes of a record from which on it is fetched and opened part by part: each is opened while a cache still holds it, and
 /// several cores can share the work.
-const LONG: u64 = cores::WORTH_SHARING as u64;
+const LONG: u64 = parallel::WORTH_SHARING as u64;
 /// How often a record is begun to be read that is replaced each time meanwhile.
 const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
@@ -69,27 +66,6 @@ pub struct Strongroom {
 }
 
 impl Strongroom {
-    /// Opens the SQLite database at `path`, and makes it where there is none.
-    ///
-    /// The index key, which hides the ids, is in the file `<path>.index-key`, made together with the database. Back it
-    /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can
-    /// try out ids. In production, better give it yourself: [`Builder::index_key`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::IndexKeyMissing`] where a database has lost its index key's file, [`Error::IndexKeyMismatch`] where the
-    /// file is another's; [`Error::InvalidArgument`] where `path` is no place for a store, [`Error::Unsupported`] for
-    /// one of a newer version, [`Error::Storage`] where it cannot be read and written.
-    #[cfg(feature = "sqlite")]
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        Self::builder().path(path).open()
-    }
-
-    /// Opens a store with an index key, a durability or a storage of your choice.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
     /// The store over `storage`, once the index key is known to be its own.
     pub(crate) fn new(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Self {
         Self { storage, locator_key: LocatorKey::new(index_key) }
@@ -396,8 +372,8 @@ impl Strongroom {
         let cost = |(_, data): &(&[u8], &[u8])| data.len().saturating_add(KEY_SCHEDULE_COST);
         let cost = pairs.iter().map(cost).fold(0, usize::saturating_add);
         let mut made: Vec<_> = pairs.iter().map(|_| None).collect();
-        let threads = cores::for_bytes(cost, cores::WORTH_SHARING);
-        cores::for_each(threads, pairs.iter().zip(&mut made), |((id, data), made)| {
+        let threads = parallel::for_bytes(cost, parallel::WORTH_SHARING);
+        parallel::for_each(threads, pairs.iter().zip(&mut made), |((id, data), made)| {
             let (record, key) = (self.record(id)?, RecordKey::generate()?);
             let sealed = record.seal(&key, data)?;
             *made = Some((key, (record.locator, sealed)));
@@ -480,8 +456,13 @@ impl Strongroom {
     }
 
     /// The repeat of a write under `key`, if there is something to repeat.
-    fn repeat(&self, record: &Record<'_>, key: &RecordKey, differs: fn() -> Error) -> Result<Option<Repeat>, Error> {
-        Repeat::find(&self.storage, record, key, differs)
+    fn repeat(
+        &self,
+        record: &Record<'_>,
+        key: &RecordKey,
+        differs: fn() -> Error,
+    ) -> Result<Option<RepeatedWrite>, Error> {
+        RepeatedWrite::find(&self.storage, record, key, differs)
     }
 
     /// The head of the stored record, once `key` is known to be its key.
@@ -516,7 +497,7 @@ fn reader(storage: &Arc<dyn Storage>, record: &Record<'_>, key: &RecordKey, info
     }
     let message_len = info.len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
     let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
-    let source = Source { storage: Arc::clone(storage), locator: record.locator, head: info.head };
+    let source = StoredVersion { storage: Arc::clone(storage), locator: record.locator, head: info.head };
     Ok(RecordReader::new(source, opener))
 }
 

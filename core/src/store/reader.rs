@@ -6,10 +6,10 @@ use std::ops::Range;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::fetch::{Fetcher, Source};
+use super::read_ahead::{ReadAhead, StoredVersion};
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
-use crate::cores;
 use crate::error::Error;
+use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
@@ -18,7 +18,7 @@ const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
 /// The longest data for which memory is asked on the word of a storage, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
-const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { cores::WORTH_SHARING };
+const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { parallel::WORTH_SHARING };
 
 /// A record, read from any place in constant memory.
 ///
@@ -29,7 +29,7 @@ const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { c
 ///
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
 pub struct RecordReader {
-    fetcher: Fetcher,
+    fetcher: ReadAhead,
     opener: RangeOpener,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
@@ -38,9 +38,9 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    pub(super) fn new(source: Source, opener: RangeOpener) -> Self {
+    pub(super) fn new(source: StoredVersion, opener: RangeOpener) -> Self {
         // Room for a chunk from the start, so that no copy is left behind by growth.
-        let (fetcher, chunk) = (Fetcher::new(source), Zeroizing::new(Vec::with_capacity(CHUNK_LEN)));
+        let (fetcher, chunk) = (ReadAhead::new(source), Zeroizing::new(Vec::with_capacity(CHUNK_LEN)));
         Self { fetcher, opener, position: 0, chunk, chunk_index: None }
     }
 
@@ -91,10 +91,10 @@ impl RecordReader {
     /// wiped.
     fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
         let (source, opener) = (self.fetcher.source(), &self.opener);
-        let threads = cores::for_bytes(data.len(), WORTH_SHARING);
+        let threads = parallel::for_bytes(data.len(), WORTH_SHARING);
         let (last, none) = (data.len().saturating_sub(1) / PART_LEN * PART_CHUNKS, data.is_empty());
         let parts = data.chunks_mut(PART_LEN).chain(none.then(Default::default));
-        cores::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, part)| {
+        parallel::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, part)| {
             // Behind whole chunks, the last part has the empty final one.
             let chunks = part.len() / CHUNK_LEN + usize::from(first == last);
             let mut sealed = vec![0; part.len() + chunks * TAG_LEN];

@@ -1,5 +1,8 @@
 //! The two kinds of keys: 32 random bytes each, wiped on drop, never printed, never copied by accident.
 
+#[cfg(feature = "sqlite")]
+pub(crate) mod file;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,8 +11,8 @@ use bech32::{Bech32m, Hrp};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::random::{self, RandomError};
-use crate::secret_kind;
+use crate::util::random::{self, RandomError};
+use crate::util::secret_kind;
 
 /// Bytes of a key.
 const KEY_LEN: usize = 32;

@@ -1,0 +1,146 @@
+//! Group commit: writers that wait for each other share one transaction, and so one sync of the disk.
+//!
+//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of all waiting writers, commits
+//! once, and tells each writer its own outcome.
+
+pub(super) mod queue;
+
+use std::borrow::Cow;
+use std::iter;
+
+use rusqlite::Connection;
+
+use super::SqliteStorage;
+use super::error::{Fault, Outcome, again};
+use super::garbage::Garbage;
+use super::rows;
+use super::writer::Commit;
+use crate::storage::{Error, Head, Locator, PutMode};
+use queue::{Leader, Role};
+
+/// The most bytes of an operation that can wait in the queue: it is copied there, so that another thread can apply it.
+const MAX_SHARED_BYTES: usize = 64 << 10;
+
+/// A write of one record.
+#[derive(Clone)]
+pub(super) enum Operation<'r> {
+    Put { locator: Locator, record: Cow<'r, [u8]>, mode: PutMode },
+    Delete { locator: Locator, expected: Option<Head> },
+}
+
+/// What an operation leaves to be reclaimed; `None` where there was no record to delete.
+pub(super) type Applied = Option<Garbage>;
+
+/// As [`Outcome`], for another thread.
+pub(super) type OperationOutcome = Result<Applied, Error>;
+
+impl Operation<'_> {
+    fn size(&self) -> usize {
+        match self {
+            Self::Put { record, .. } => record.len(),
+            Self::Delete { .. } => 0,
+        }
+    }
+
+    /// A copy that owns its memory, and its size.
+    fn to_job(&self) -> (Operation<'static>, usize) {
+        let job = match self {
+            Self::Put { locator, record, mode } => {
+                Operation::Put { locator: *locator, record: Cow::Owned(record.to_vec()), mode: *mode }
+            }
+            Self::Delete { locator, expected } => Operation::Delete { locator: *locator, expected: *expected },
+        };
+        (job, self.size())
+    }
+
+    /// Applies the operation inside the caller's transaction. [`Error::AlreadyExists`] and [`Error::Conflict`] come before
+    /// anything is changed, if the record has one row.
+    fn apply(&self, connection: &Connection) -> Outcome<Applied> {
+        match self {
+            Self::Put { locator, record, mode } => rows::put(connection, locator, record, *mode).map(Some),
+            Self::Delete { locator, expected } => rows::delete(connection, locator, expected.as_ref()),
+        }
+    }
+}
+
+impl SqliteStorage {
+    /// Applies an operation durably: in a transaction of its own, or in one that it shares with waiting writers.
+    pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
+        if operation.size() > MAX_SHARED_BYTES {
+            return self.write(|connection| operation.apply(connection));
+        }
+        self.check_writable()?;
+        match self.commit_queue.join(|| Some(operation.to_job())) {
+            Role::Follower(outcome) => Ok(outcome?),
+            Role::Leader(leader) => self.commit_group(operation, leader),
+            Role::Interrupted => Err(Error::Busy.into()),
+        }
+    }
+
+    /// Commits the leader's own operation and those of the waiting writers in one transaction. Each has its own outcome,
+    /// unless the transaction itself fails: then all fail.
+    fn commit_group(
+        &self,
+        own: &Operation<'_>,
+        mut leader: Leader<'_, Operation<'static>, OperationOutcome>,
+    ) -> Outcome<Applied> {
+        // Before the transaction begins: if another process holds the lock, all of these are told so together.
+        leader.gather();
+        let mut rolled_back = false;
+        let outcome = self.transact(Commit::Durable, |connection| {
+            let applied = apply_each(connection, own, &mut leader);
+            rolled_back = applied.is_err();
+            applied
+        });
+        let mut outcomes: Vec<OperationOutcome> = match outcome {
+            Ok(outcomes) => outcomes,
+            // One operation failed and rolled back the others: each is repeated alone, so that only that one fails.
+            Err(_) if rolled_back && self.check_open().is_ok() && leader.jobs().next().is_some() => all(own, &leader)
+                .map(|operation| Ok(self.transact(Commit::Durable, |connection| operation.apply(connection))?))
+                .collect(),
+            Err(Fault(error)) => {
+                leader.finish(iter::repeat_with(|| Err(again(&error))));
+                return Err(error.into());
+            }
+        };
+        let followers = outcomes.split_off(1);
+        leader.finish(followers);
+        Ok(outcomes.pop().unwrap_or_else(abandoned)?)
+    }
+}
+
+/// Applies the leader's own operation and those of the waiting writers, until none waits: a writer that arrives meanwhile
+/// joins the group.
+fn apply_each(
+    connection: &Connection,
+    own: &Operation<'_>,
+    leader: &mut Leader<'_, Operation<'static>, OperationOutcome>,
+) -> Outcome<Vec<OperationOutcome>> {
+    let mut outcomes = Vec::new();
+    loop {
+        leader.gather();
+        let before = outcomes.len();
+        for operation in all(own, leader).skip(before) {
+            outcomes.push(match operation.apply(connection) {
+                Err(Fault(refusal @ (Error::AlreadyExists | Error::Conflict))) => Err(refusal),
+                outcome => Ok(outcome?),
+            });
+        }
+        if outcomes.len() == before {
+            return Ok(outcomes);
+        }
+    }
+}
+
+/// The leader's own operation, then those that it took over.
+fn all<'a>(
+    own: &'a Operation<'a>,
+    leader: &'a Leader<'_, Operation<'static>, OperationOutcome>,
+) -> impl Iterator<Item = &'a Operation<'a>> {
+    iter::once(own).chain(leader.jobs().map(|job| -> &Operation<'_> { job }))
+}
+
+/// The outcome of an operation whose leader panicked.
+pub(super) fn abandoned() -> OperationOutcome {
+    Err(Error::Indeterminate("the thread that committed this write for another panicked".into()))
+}

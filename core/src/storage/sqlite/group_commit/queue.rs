@@ -1,0 +1,183 @@
+//! The queue of writers: first come, first served, one leader at a time.
+//!
+//! If no write is running, the caller leads at once, on its own thread. Otherwise it leaves its job in the queue and waits.
+//! The next leader does its own job and those behind it in the queue, in one transaction, so that one commit serves all.
+//!
+//! The locks come from the `sync` module above, so that a test can check every order of events with locks of its own.
+
+use std::collections::VecDeque;
+use std::{iter, mem};
+
+use super::super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
+
+/// The most jobs and bytes of one group: they bound how long a writer waits.
+const MAX_JOBS: usize = 256;
+const MAX_BYTES: usize = 1 << 20;
+
+/// A queue of jobs `J`, each with an outcome `O`.
+pub(in super::super) struct CommitQueue<J, O> {
+    queue: Mutex<Queue<J, O>>,
+    /// Makes the outcome of a job whose leader panicked.
+    abandoned: fn() -> O,
+}
+
+struct Queue<J, O> {
+    has_leader: bool,
+    waiting: VecDeque<Arc<Waiter<J, O>>>,
+}
+
+struct Waiter<J, O> {
+    /// The job and its size in bytes; `None` for work that shares no transaction.
+    job: Option<(J, usize)>,
+    stage: Mutex<Stage<O>>,
+    changed: Condvar,
+}
+
+enum Stage<O> {
+    Waiting,
+    Leading,
+    Done(O),
+}
+
+/// How a caller's wait ended.
+pub(in super::super) enum Role<'q, J, O> {
+    /// The caller leads the next group.
+    Leader(Leader<'q, J, O>),
+    /// Another leader has done the job.
+    Follower(O),
+    /// The wait was interrupted, and the job will never be done.
+    Interrupted,
+}
+
+impl<J, O> CommitQueue<J, O> {
+    pub(in super::super) fn new(abandoned: fn() -> O) -> Self {
+        Self { queue: Mutex::new(Queue { has_leader: false, waiting: VecDeque::new() }), abandoned }
+    }
+
+    /// Waits until the caller leads, or a leader has done `job`. `job` is called only if there is a wait.
+    pub(in super::super) fn join(&self, job: impl FnOnce() -> Option<(J, usize)>) -> Role<'_, J, O> {
+        if let Some(leader) = self.try_lead(&mut lock(&self.queue)) {
+            return Role::Leader(leader);
+        }
+        let waiter = Arc::new(Waiter { job: job(), stage: Mutex::new(Stage::Waiting), changed: Condvar::new() });
+        {
+            let mut queue = lock(&self.queue);
+            if let Some(leader) = self.try_lead(&mut queue) {
+                return Role::Leader(leader);
+            }
+            queue.waiting.push_back(Arc::clone(&waiter));
+        }
+        let mut stage = lock(&waiter.stage);
+        while let Stage::Waiting = *stage {
+            stage = wait(&waiter.changed, stage);
+            if let Stage::Waiting = *stage {
+                drop(stage); // the question may take a while, and the queue's lock comes before this one
+                if is_interrupted() && self.withdraw(&waiter) {
+                    return Role::Interrupted;
+                }
+                stage = lock(&waiter.stage);
+            }
+        }
+        match mem::replace(&mut *stage, Stage::Leading) {
+            Stage::Done(outcome) => Role::Follower(outcome),
+            Stage::Leading | Stage::Waiting => Role::Leader(self.lead()),
+        }
+    }
+
+    /// Waits until the caller leads, for work that shares no transaction; `None` if the wait was interrupted.
+    pub(in super::super) fn lead_alone(&self) -> Option<Leader<'_, J, O>> {
+        match self.join(|| None) {
+            Role::Leader(leader) => Some(leader),
+            // Unreachable: no leader takes over a waiter without a job.
+            Role::Follower(_) => Some(self.lead()),
+            Role::Interrupted => None,
+        }
+    }
+
+    /// Removes a waiter from the queue. Returns `false` if a leader has taken it over, or if it leads itself.
+    fn withdraw(&self, waiter: &Arc<Waiter<J, O>>) -> bool {
+        let mut queue = lock(&self.queue);
+        let place = queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter));
+        place.and_then(|place| queue.waiting.remove(place)).is_some()
+    }
+
+    #[cfg(test)]
+    pub(in super::super) fn waiting(&self) -> usize {
+        lock(&self.queue).waiting.len()
+    }
+
+    fn try_lead(&self, queue: &mut Queue<J, O>) -> Option<Leader<'_, J, O>> {
+        let free = !mem::replace(&mut queue.has_leader, true);
+        free.then(|| self.lead())
+    }
+
+    fn lead(&self) -> Leader<'_, J, O> {
+        Leader { queue: self, followers: Vec::new(), bytes: 0 }
+    }
+}
+
+/// The right to write; dropping it hands the right to the next waiter.
+pub(in super::super) struct Leader<'q, J, O> {
+    queue: &'q CommitQueue<J, O>,
+    /// The waiters whose jobs this leader does.
+    followers: Vec<Arc<Waiter<J, O>>>,
+    bytes: usize,
+}
+
+impl<J, O> Leader<'_, J, O> {
+    /// Takes over the jobs at the front of the queue, as many as one group may have.
+    pub(in super::super) fn gather(&mut self) {
+        let mut queue = lock(&self.queue.queue);
+        while self.followers.len() < MAX_JOBS
+            && let Some((_, size)) = queue.waiting.front().and_then(|next| next.job.as_ref())
+            && self.bytes.saturating_add(*size) <= MAX_BYTES
+        {
+            self.bytes = self.bytes.saturating_add(*size);
+            self.followers.extend(queue.waiting.pop_front());
+        }
+    }
+
+    /// The jobs of the followers.
+    pub(in super::super) fn jobs(&self) -> impl Iterator<Item = &J> {
+        self.followers.iter().filter_map(|waiter| waiter.job.as_ref()).map(|(job, _)| job)
+    }
+
+    /// Tells each follower its outcome, and steps down.
+    pub(in super::super) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
+        let outcomes = outcomes.into_iter().chain(iter::repeat_with(self.queue.abandoned));
+        // Collected first: if the iterator panics, no follower has been told yet, and all of them are.
+        let outcomes: Vec<_> = outcomes.take(self.followers.len()).collect();
+        for (waiter, outcome) in self.followers.drain(..).zip(outcomes) {
+            waiter.set(Stage::Done(outcome));
+        }
+    }
+}
+
+impl<J, O> Drop for Leader<'_, J, O> {
+    fn drop(&mut self) {
+        for waiter in self.followers.drain(..) {
+            waiter.set(Stage::Done((self.queue.abandoned)()));
+        }
+        let next = {
+            let mut queue = lock(&self.queue.queue);
+            let next = queue.waiting.pop_front();
+            queue.has_leader = next.is_some();
+            next
+        };
+        if let Some(next) = next {
+            next.set(Stage::Leading);
+        }
+    }
+}
+
+impl<J, O> Waiter<J, O> {
+    fn set(&self, stage: Stage<O>) {
+        *lock(&self.stage) = stage;
+        self.changed.notify_one();
+    }
+}
+
+/// Nothing panics while one of these locks is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

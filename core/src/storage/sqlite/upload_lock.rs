@@ -1,0 +1,43 @@
+//! The file `<database>.uploads`, whose lock tells that an upload is under way: each upload shares the lock, which ends
+//! with its process. The file is empty, and has the database's owner and mode, for all who may use the database.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::path::{cannot_make, with_suffix};
+use crate::storage::Error;
+use crate::util::files::give_owner_of;
+
+/// Opens the file, and makes it where there is none.
+pub(super) fn open(database: &Path) -> Result<File, Error> {
+    let path = with_suffix(database, ".uploads");
+    let open_or_create = || {
+        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other("it is no regular file: remove it"));
+        }
+        let file = match File::options().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path)?,
+            made => {
+                let file = made?;
+                file.set_permissions(fs::metadata(database)?.permissions())?;
+                file
+            }
+        };
+        give_owner_of(database, &file)?;
+        Ok(file)
+    };
+    open_or_create().map_err(|error| cannot_make(&path, error))
+}
+
+/// Shares the lock. Waits for the first step of a sweep at most.
+pub(super) fn share(database: &Path) -> Result<File, Error> {
+    let file = open(database)?;
+    loop {
+        match file.lock_shared() {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal
+            Err(error) => return Err(Error::Backend(error.into())),
+        }
+    }
+}
