@@ -28,9 +28,9 @@ fn records_that_are_missing_there_or_not_opened() {
 fn a_record_that_was_altered() {
     let world = World::with_record();
     let database = Connection::open(world.path("records.db")).unwrap();
-    let mut record: Vec<u8> = database.query_row("SELECT data FROM record", (), |row| row.get(0)).unwrap();
+    let mut record: Vec<u8> = database.query_row("SELECT body FROM record", (), |row| row.get(0)).unwrap();
     *record.last_mut().unwrap() ^= 1;
-    database.execute("UPDATE record SET data = ?1", [record]).unwrap();
+    database.execute("UPDATE record SET body = ?1", [record]).unwrap();
     drop(database);
     world.fail(4, &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
     assert!(!world.exists("copy"));

@@ -12,10 +12,11 @@ use crate::http::Endpoint;
 use crate::key::IndexKey;
 #[cfg(feature = "sqlite")]
 use crate::key::file as index_key_file;
-use crate::locator;
+use crate::locator::{self, FIRST_GENERATION, LocatorKey};
+use crate::settings::{Generation, Settings, Unreadable};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 
@@ -205,8 +206,8 @@ impl Builder {
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,
-                    // Where a check value is, there may be records: the key they need is never made anew.
-                    None if storage.check_value()?.is_some() => index_key_file::read(&beside, Some(storage.path()))?,
+                    // A store with settings may have records: the key that they need is never made anew.
+                    None if storage.settings()?.is_some() => index_key_file::read(&beside, Some(storage.path()))?,
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
                 open(Arc::new(storage), &index_key)
@@ -260,12 +261,34 @@ fn needs_index_key() -> Error {
 
 /// Opens the store over `storage`, if the index key is its own.
 fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, Error> {
-    let expected = locator::check_value(index_key);
-    let stored = match storage.check_value()? {
-        Some(stored) => stored,
-        None => storage.init_check_value(&expected)?,
+    let check_value = locator::check_value(index_key);
+    let settings = match storage.settings()? {
+        Some(document) => read_settings(&document)?,
+        None => {
+            let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
+            match storage.swap_settings(None, &new.encode()) {
+                Ok(()) => new,
+                // Another process makes the same new store.
+                Err(storage::Error::Conflict) => read_settings(&storage.settings()?.ok_or(Error::Conflict)?)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
     };
-    if stored == expected { Ok(Strongroom::new(storage, index_key)) } else { Err(Error::IndexKeyMismatch) }
+    let generation = settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?;
+    if settings.generations.len() > 1 {
+        let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
+        return Err(Error::Unsupported(text.into()));
+    }
+    Ok(Strongroom::new(storage, LocatorKey::new(index_key, generation)))
+}
+
+fn read_settings(document: &[u8]) -> Result<Settings, Error> {
+    Settings::decode(document).map_err(|error| match error {
+        Unreadable::Damaged => Error::Corrupt,
+        Unreadable::NewerVersion => {
+            Error::Unsupported("the store has settings of a newer version: use a newer Strongroom".into())
+        }
+    })
 }
 
 impl fmt::Debug for Builder {

@@ -40,6 +40,7 @@ mod record;
 
 mod key;
 mod locator;
+mod settings;
 
 #[cfg(feature = "hazmat")]
 pub mod cobblestone;

@@ -12,7 +12,7 @@ const CHECK_CONTEXT: &str = "strongroom 2026-11-23 v1 index key check";
 /// Bytes of a locator.
 pub const LOCATOR_LEN: usize = 32;
 
-/// The name of a record in a storage: keyed BLAKE3 of its id under the index key.
+/// The name of a record in a storage: the generation of the index key, and a keyed BLAKE3 hash of the id under that key.
 ///
 /// Its order is that of its bytes. `Debug` shows four of them, enough to tell two apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,31 +39,39 @@ impl fmt::Debug for Locator {
     }
 }
 
+/// The first generation of a store's index key. Each rotation counts one more, from 255 back to 1; 0 is reserved.
+pub(crate) const FIRST_GENERATION: u8 = 1;
+
 /// What makes locators: derived from the index key, which need not be kept for it.
-pub(crate) struct LocatorKey([u8; 32]);
+pub(crate) struct LocatorKey {
+    key: [u8; 32],
+    generation: u8,
+}
 
 impl LocatorKey {
     /// `blake3::derive_key(LOCATOR_CONTEXT, index key)`
-    pub(crate) fn new(index_key: &IndexKey) -> Self {
-        Self(derive_key(LOCATOR_CONTEXT, index_key))
+    pub(crate) fn new(index_key: &IndexKey, generation: u8) -> Self {
+        Self { key: derive_key(LOCATOR_CONTEXT, index_key), generation }
     }
 
-    /// `blake3::keyed_hash(locator key, LE64(len(namespace)) || namespace || LE64(len(id)) || id)`
+    /// `generation(1) || blake3::keyed_hash(locator key, LE64(len(namespace)) || namespace || LE64(len(id)) || id)[0..31]`
     pub(crate) fn locator(&self, namespace: &[u8], id: &[u8]) -> Locator {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
         for field in [namespace, id] {
             hasher.update(&(field.len() as u64).to_le_bytes());
             hasher.update(field);
         }
-        let locator = Locator(hasher.finalize().into());
+        let hash = hasher.finalize();
         hasher.zeroize(); // it holds the key
-        locator
+        let mut locator = [self.generation; LOCATOR_LEN];
+        locator.iter_mut().skip(1).zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+        Locator(locator)
     }
 }
 
 impl Drop for LocatorKey {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.key.zeroize();
     }
 }
 

@@ -103,11 +103,15 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
             ("get_many", storage.get_many(&[locator(); 3]).map(drop)),
             ("list", storage.list(None, 10).map(drop)),
             ("stats", storage.stats().map(drop)),
-            ("check_value", storage.check_value().map(drop)),
-            ("init_check_value", storage.init_check_value(&[7; 16]).map(drop)),
+            ("get_end", storage.get_end(&locator(), 1 << 16).map(drop)),
+            ("rename", storage.rename(&locator(), &head(), &Locator::from_bytes([9; 32]))),
+            ("list_expired", storage.list_expired(7, 10).map(drop)),
+            ("verify", storage.verify(None, 10).map(drop)),
+            ("settings", storage.settings().map(drop)),
+            ("swap_settings", storage.swap_settings(None, b"settings")),
             ("info", storage.info(&locator()).map(drop)),
             ("put", storage.put(&locator(), &[1; 100], PutMode::Create)),
-            ("create_many", storage.create_many(&[(locator(), vec![1; 100])])),
+            ("create_many", storage.create_many(&[(locator(), &[1; 100])])),
             ("delete", storage.delete(&locator(), Some(&head())).map(drop)),
             ("upload", Arc::clone(&storage).upload(&locator(), PutMode::Create).map(drop)),
         ]
@@ -161,11 +165,10 @@ fn a_record_that_always_changes_is_given_up() {
         |storage: Arc<dyn Storage>| Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap();
     let key = open(local.clone()).store("id", vec![1; 3_000_000]).unwrap();
     let record = local.get(&local.list(None, 1).unwrap()[0].locator).unwrap().unwrap();
-    let check_value: String = local.check_value().unwrap().unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let settings = local.settings().unwrap().unwrap();
     let endpoint = hostile(move |request, stream| {
-        if request.contains("/v1/check-value") {
-            let body = format!("{{\"check_value\":\"{check_value}\"}}");
-            return send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes());
+        if request.contains("/v1/settings") {
+            return send(stream, &format!("200 OK\r\ncontent-length: {}", settings.len()), &settings);
         }
         if request.starts_with("head ") {
             let etag = Base64UrlUnpadded::encode_string(&record[..68]);

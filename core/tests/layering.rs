@@ -7,13 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
     "store",
     "client",
     "error",
+    "settings",
     "record",
     "cobblestone",
     "storage",

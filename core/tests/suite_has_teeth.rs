@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::storage::conformance as suite;
-use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload};
+use strongroom::storage::{
+    Entry, Error, Fetched, Head, Info, Limits, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -29,7 +31,14 @@ enum Fault {
     ReadIgnoresTheHead,
     ReadIgnoresTheOffset,
     ReadStopsAtTheEnd,
-    CheckValueIsOverwritten,
+    SettingsAreOverwritten,
+    RenameIgnoresTheHead,
+    RenameCopies,
+    ExpiredForgetsTheFirst,
+    EndIsTheStart,
+    EachStopsAtAnError,
+    VerifySkipsTheLast,
+    LimitsDenyBatches,
     StatsCountNothing,
     MaintenanceRemovesAll,
     CloseIsForgotten,
@@ -76,7 +85,7 @@ impl Storage for Faulty {
         self.inner.put(locator, record, mode)
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         if self.has(Fault::BatchStopsHalfWay) {
             return records.iter().try_for_each(|(locator, record)| self.put(locator, record, PutMode::Create));
         }
@@ -98,9 +107,25 @@ impl Storage for Faulty {
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
         let info = self.info(locator)?.filter(|info| info.len > most && self.has(Fault::LongRecordsAreShortened));
         Ok(match info {
-            Some(info) => Some(Fetched::Long(Info::new(info.head, info.len - 1))),
+            Some(info) => Some(Fetched::Long { info: Info::new(info.head, info.len - 1), start: Vec::new() }),
             None => self.get(locator)?.map(Fetched::Record),
         })
+    }
+
+    fn create_each(&self, records: &[(Locator, &[u8])]) -> Vec<Result<(), Error>> {
+        let mut outcomes = self.inner.create_each(records);
+        if self.has(Fault::EachStopsAtAnError)
+            && let Some(at) = outcomes.iter().position(Result::is_err)
+        {
+            outcomes.truncate(at + 1);
+        }
+        outcomes
+    }
+
+    fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
+        let found = self.inner.get_end(locator, len)?;
+        let record = self.inner.get(locator)?.filter(|_| self.has(Fault::EndIsTheStart));
+        Ok(found.map(|(info, end)| (info, record.map_or(end.clone(), |record| record[..end.len()].to_vec()))))
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
@@ -142,6 +167,15 @@ impl Storage for Faulty {
         self.inner.delete(locator, expected.filter(|_| !self.has(Fault::DeleteIgnoresTheHead)))
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        if self.has(Fault::RenameCopies) {
+            let record = self.inner.get(from)?.ok_or(Error::Conflict)?;
+            return self.inner.put(to, &record, PutMode::Create);
+        }
+        let there = self.inner.info(from)?.filter(|_| self.has(Fault::RenameIgnoresTheHead));
+        self.inner.rename(from, &there.map_or(*head, |info| info.head), to)
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
         let mut entries = self.inner.list(after, limit)?;
         if self.has(Fault::ListIsBackwards) {
@@ -150,13 +184,40 @@ impl Storage for Faulty {
         Ok(entries)
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        self.inner.check_value()
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let mut entries = self.inner.list_expired(now, limit)?;
+        if self.has(Fault::ExpiredForgetsTheFirst) && !entries.is_empty() {
+            entries.remove(0);
+        }
+        Ok(entries)
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        let stored = self.inner.init_check_value(value)?;
-        Ok(if self.has(Fault::CheckValueIsOverwritten) { *value } else { stored })
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.settings()
+    }
+
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        if self.has(Fault::SettingsAreOverwritten) {
+            let there = self.inner.settings()?;
+            return self.inner.swap_settings(there.as_deref(), new);
+        }
+        self.inner.swap_settings(expected, new)
+    }
+
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        let mut verified = self.inner.verify(after, limit)?;
+        if self.has(Fault::VerifySkipsTheLast) && verified.next.is_none() {
+            verified.records = verified.records.saturating_sub(1);
+        }
+        Ok(verified)
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = self.inner.limits();
+        if self.has(Fault::LimitsDenyBatches) {
+            limits.batch_bytes = 0;
+        }
+        limits
     }
 
     fn stats(&self) -> Result<Stats, Error> {
@@ -257,7 +318,16 @@ each_fault_is_caught! {
     DeleteIgnoresTheHead by delete_heeds_the_expected_head;
     LocatorsAreCutShort by locators_are_compared_whole;
     ListIsBackwards by list_is_in_order_and_paged;
-    CheckValueIsOverwritten by the_first_check_value_stays;
+    SettingsAreOverwritten by settings_are_compared_and_swapped;
+    RenameCopies by rename_moves_one_version;
+    ExpiredForgetsTheFirst by list_expired_gives_those_that_are_due;
+    EndIsTheStart by get_end_gives_the_last_bytes;
+    EachStopsAtAnError by create_each_writes_what_it_can;
+    VerifySkipsTheLast by verify_looks_at_every_record;
+    LimitsDenyBatches by limits_are_kept;
+    BatchStopsHalfWay by overlapping_batches_are_whole;
+    UploadsOverwrite by of_concurrent_uploads_one_wins;
+    DeleteIgnoresTheHead by of_a_delete_and_a_replace_one_wins;
     StatsCountNothing by stats_count_records_and_bytes;
     CloseIsForgotten by a_closed_storage_does_nothing;
     CreateOverwrites by of_concurrent_creates_one_wins;
@@ -274,6 +344,6 @@ fn records_survive_reopening() {
 
 #[test]
 #[should_panic]
-fn check_value_survives_reopening() {
-    suite::check_value_survives_reopening(|_: &Path| open_with(Fault::None));
+fn settings_survive_reopening() {
+    suite::settings_survive_reopening(|_: &Path| open_with(Fault::None));
 }

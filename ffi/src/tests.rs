@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, panic, slice};
 
-use ::strongroom::storage::{Entry, Error, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload};
+use ::strongroom::storage::{
+    Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
+};
 use ::strongroom::{IndexKey, Strongroom};
 
 use crate::boundary::{outcome, quietly};
@@ -41,12 +43,12 @@ impl Storage for Panicking {
         self.inner().put(locator, record, mode)
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         self.inner().create_many(records)
     }
 
-    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        self.inner().get(locator)
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        self.inner().get_up_to(locator, most)
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
@@ -70,16 +72,28 @@ impl Storage for Panicking {
         self.inner().delete(locator, expected)
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        self.inner().rename(from, head, to)
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
         self.inner().list(after, limit)
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        self.inner().check_value()
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner().list_expired(now, limit)
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        self.inner().init_check_value(value)
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.inner().settings()
+    }
+
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        self.inner().swap_settings(expected, new)
+    }
+
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        self.inner().verify(after, limit)
     }
 
     fn stats(&self) -> Result<Stats, Error> {

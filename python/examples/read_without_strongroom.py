@@ -26,14 +26,17 @@ def field(value: bytes) -> bytes:
 def read(path: Path, id: bytes, key: str) -> bytes:
     index_key = key_bytes(Path(f"{path}.index-key").read_text())
     locator_key = blake3(index_key, derive_key_context="strongroom 2026-11-23 v1 locator").digest()
-    locator = blake3(field(b"") + field(id), key=locator_key).digest()
+    hash = blake3(field(b"") + field(id), key=locator_key).digest()
     with sqlite3.connect(path) as database:
-        row = database.execute("SELECT object, data FROM record WHERE locator = ?", (locator,)).fetchone()
+        (settings,) = database.execute("SELECT document FROM settings").fetchone()
+        locator = settings[19:20] + hash[:31]  # of the index key's generation
+        sql = "SELECT object, head, body FROM record WHERE locator = ?"
+        row = database.execute(sql, (locator,)).fetchone()
         if row is None:
             raise KeyError("no record has this id")
         more = database.execute("SELECT data FROM segment WHERE object = ? ORDER BY n", row[:1]).fetchall()
     database.close()
-    record = b"".join([row[1], *(data for (data,) in more)])
+    record = b"".join([row[1], row[2], *(data for (data,) in more)])
     header, message = record[:12], record[12:]
     context = b"strongroom/v1\0" + header + field(b"") + field(id)
     decryptor = Cobblestone256Decryptor(key_bytes(key), context)

@@ -65,13 +65,13 @@ class Planted:
     def plant(self, record: bytes) -> strongroom.Strongroom:
         index_key = IndexKey.from_bytes(self.index_key)
         strongroom.open(self.path, index_key=index_key).close()
-        locator = strongroom_format.locator(self.index_key, self.id)
+        locator = strongroom_format.locator(self.index_key, 1, self.id)
         prefix = int.from_bytes(locator[:8], "big") - 2**63
         database = sqlite3.connect(self.path)
         with database:
             database.execute(
-                "INSERT INTO record (prefix, len, locator, data) VALUES (?, ?, ?, ?)",
-                (prefix, len(record), locator, record),
+                "INSERT INTO record (prefix, len, checksum, locator, head, body) VALUES (?, ?, 0, ?, ?, ?)",
+                (prefix, len(record), locator, record[:68], record[68:]),
             )
         database.close()
         return strongroom.open(self.path, index_key=index_key)

@@ -202,10 +202,10 @@ def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
     store.close()
     database = sqlite3.connect(path)
     with database:
-        (data,) = database.execute("SELECT data FROM record").fetchone()
+        (data,) = database.execute("SELECT body FROM record").fetchone()
         data = bytearray(data)
-        data[68 + 2 * 16_400] ^= 1
-        database.execute("UPDATE record SET data = ?", (data,))
+        data[2 * 16_400] ^= 1
+        database.execute("UPDATE record SET body = ?", (data,))
     database.close()
     with strongroom.open(path) as store, store.open_record("id", key) as file:
         assert file.read(32_768) == pattern(32_768)
@@ -232,7 +232,7 @@ def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
 def test_before_a_damaged_end_there_is_something_to_read(store: Strongroom, path: Path) -> None:
     key = store.store("id", pattern(40_000))
     store.close()
-    sql = "UPDATE record SET data = CAST(substr(data, 1, length(data) - 1) || x'00' AS BLOB)"
+    sql = "UPDATE record SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
     change_database(path, sql)
     with strongroom.open(path) as store, store.open_record("id", key) as file:
         assert file.read(40_000) == pattern(32_768)

@@ -14,6 +14,7 @@ use hyper::header::{
     IF_RANGE, RANGE,
 };
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use strongroom::Error;
 use strongroom::storage::{self, Head, Info, Locator, PutMode, Storage};
@@ -34,7 +35,9 @@ use batch::Batch;
 /// The most lines of a page.
 const PAGE: usize = 1000;
 /// The most bytes of a line.
-const ENTRY_LEN: u64 = 128;
+const ENTRY_LEN: u64 = 256;
+/// The most records that a `verify` request checks.
+const VERIFY_PAGE: usize = 100;
 /// The most bytes of a `get-many` request.
 const MANY: u64 = 1 << 20;
 /// How often a record that is replaced all the time is looked at anew.
@@ -58,7 +61,7 @@ impl Backend for Records {
     const PORT: u16 = 8421;
 
     fn ready(&self) -> Result<(), Error> {
-        self.0.check_value()?;
+        self.0.settings()?;
         Ok(())
     }
 }
@@ -75,8 +78,11 @@ const ROUTES: &[Route<Records>] = &[
     route(MethodFilter::GET, "/v1/records", |call| Box::pin(list(call))),
     route(MethodFilter::POST, "/v1/create-many", |call| Box::pin(create_many(call))),
     route(MethodFilter::POST, "/v1/get-many", |call| Box::pin(get_many(call))),
-    route(MethodFilter::GET, "/v1/check-value", |call| Box::pin(check_value(call))),
-    route(MethodFilter::PUT, "/v1/check-value", |call| Box::pin(init_check_value(call))),
+    route(MethodFilter::POST, "/v1/rename", |call| Box::pin(rename(call))),
+    route(MethodFilter::GET, "/v1/expired", |call| Box::pin(list_expired(call))),
+    route(MethodFilter::GET, "/v1/settings", |call| Box::pin(settings(call))),
+    route(MethodFilter::POST, "/v1/swap-settings", |call| Box::pin(swap_settings(call))),
+    route(MethodFilter::POST, "/v1/verify", |call| Box::pin(verify(call))),
     route(MethodFilter::GET, "/v1/stats", |call| Box::pin(stats(call))),
     route(MethodFilter::POST, "/v1/maintain", |call| Box::pin(maintain(call))),
 ];
@@ -114,6 +120,13 @@ impl Call<Records> {
             Tags::Heads(heads) if let [head] = *heads => ready(Ok(head)).left_future(),
             tags => self.find(locator, Some(tags)).map_ok(|info| info.head).right_future(),
         }
+    }
+
+    /// The object in a JSON body.
+    async fn json_body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+        self.require_type(JSON)?;
+        headers::check_conditions(&self.head.headers)?;
+        wire::object(&self.body.all(self.shared.limits.json_bytes).await?)
     }
 
     fn if_none_match(&self) -> Result<Option<Tags>, Problem> {
@@ -254,16 +267,64 @@ async fn list(call: Call<Records>) -> Result<Response, Problem> {
     for (name, value) in wire::query(call.head.uri.query()) {
         match name {
             "after" => after = Some(wire::locator(value)?),
-            "limit" => limit = value.parse().map_err(|_| Problem::bad_request("limit is a number"))?,
-            _ => return Err(Problem::bad_request("the query has a name that is not known")),
+            "limit" => limit = wire::number("limit", value)?,
+            _ => return Err(unknown_name()),
         }
     }
+    page(call, limit, move |storage, limit| storage.list(after.as_ref(), limit)).await
+}
+
+async fn list_expired(call: Call<Records>) -> Result<Response, Problem> {
+    let (mut now, mut limit) = (None, PAGE);
+    for (name, value) in wire::query(call.head.uri.query()) {
+        match name {
+            "now" => now = Some(wire::number("now", value)?),
+            "limit" => limit = wire::number("limit", value)?,
+            _ => return Err(unknown_name()),
+        }
+    }
+    let now = now.ok_or_else(|| Problem::bad_request("the query has no `now`: a Unix time in seconds"))?;
+    page(call, limit, move |storage, limit| storage.list_expired(now, limit)).await
+}
+
+fn unknown_name() -> Problem {
+    Problem::bad_request("the query has a name that is not known")
+}
+
+/// A page of records, which counts as an answer in memory from before it is made.
+async fn page(
+    call: Call<Records>,
+    limit: usize,
+    list: impl FnOnce(&dyn Storage, usize) -> Result<Vec<storage::Entry>, storage::Error> + Send + 'static,
+) -> Result<Response, Problem> {
     let limit = limit.min(PAGE);
     let held = call.charge(limit as u64 * ENTRY_LEN).await?;
-    let entries = call.run(Effect::None, move |records| records.0.list(after.as_ref(), limit)).await?;
-    let line = |entry: &storage::Entry| json!({"locator": wire::to_hex(entry.locator.as_bytes()), "bytes": entry.len});
+    let entries = call.run(Effect::None, move |records| list(&*records.0, limit)).await?;
+    let line = |entry: &storage::Entry| {
+        json!({
+            "locator": wire::to_hex(entry.locator.as_bytes()),
+            "head": wire::base64(entry.info.head.as_bytes()),
+            "bytes": entry.info.len,
+        })
+    };
     let page = json(StatusCode::OK, &json!({"records": entries.iter().map(line).collect::<Vec<_>>()}));
     Ok(page.map(|content| content.charged(held)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rename {
+    from: String,
+    head: String,
+    to: String,
+}
+
+async fn rename(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request: Rename = call.json_body().await?;
+    let (from, to) = (wire::locator(&request.from)?, wire::locator(&request.to)?);
+    let head = wire::head(&request.head).ok_or_else(|| Problem::bad_request("a head is 91 characters of base64url"))?;
+    call.run(Effect::Write, move |records| records.0.rename(&from, &head, &to)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Each record is taken from the body as it comes: a batch is in memory once.
@@ -280,6 +341,7 @@ async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
     let place = call.body.take_place();
     call.run(Effect::Write, move |there| {
         let _place = place; // the work goes on also where the client does not wait for it
+        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, record.as_slice())).collect();
         there.0.create_many(&records)
     })
     .await?;
@@ -318,25 +380,53 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
     Ok(response)
 }
 
+async fn settings(call: Call<Records>) -> Result<Response, Problem> {
+    let settings = call.run(Effect::None, |records| records.0.settings()).await?.ok_or_else(Problem::not_found)?;
+    let mut response = Response::new(settings.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    Ok(response)
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CheckValue {
-    check_value: String,
+struct SwapSettings {
+    #[serde(default)]
+    expected: Option<String>,
+    new: String,
 }
 
-async fn check_value(call: Call<Records>) -> Result<Response, Problem> {
-    let value = call.run(Effect::None, |records| records.0.check_value()).await?.ok_or_else(Problem::not_found)?;
-    Ok(json(StatusCode::OK, &json!({"check_value": wire::to_hex(&value)})))
+async fn swap_settings(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request: SwapSettings = call.json_body().await?;
+    let bytes = |text: &str| {
+        wire::from_base64(text).ok_or_else(|| Problem::bad_request("settings are in base64url, without padding"))
+    };
+    let expected = request.expected.as_deref().map(bytes).transpose()?;
+    let new = bytes(&request.new)?;
+    call.run(Effect::Write, move |records| records.0.swap_settings(expected.as_deref(), &new)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn init_check_value(mut call: Call<Records>) -> Result<Response, Problem> {
-    call.require_type(JSON)?;
-    headers::check_conditions(&call.head.headers)?;
-    let body = call.body.all(call.shared.limits.json_bytes).await?;
-    let value = wire::object(&body).ok().and_then(|value: CheckValue| wire::from_hex(value.check_value.as_bytes()));
-    let value = value.ok_or_else(|| Problem::bad_request("the body is {\"check_value\": \"32 hex digits\"}"))?;
-    let value = call.run(Effect::Write, move |records| records.0.init_check_value(&value)).await?;
-    Ok(json(StatusCode::OK, &json!({"check_value": wire::to_hex(&value)})))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verify {
+    #[serde(default)]
+    after: Option<String>,
+    limit: usize,
+}
+
+async fn verify(mut call: Call<Records>) -> Result<Response, Problem> {
+    let request: Verify = call.json_body().await?;
+    let after = request.after.as_deref().map(wire::locator).transpose()?;
+    let limit = request.limit.min(VERIFY_PAGE);
+    let verified = call.run(Effect::None, move |records| records.0.verify(after.as_ref(), limit)).await?;
+    let hex = |locator: &Locator| wire::to_hex(locator.as_bytes());
+    let answer = json!({
+        "records": verified.records,
+        "bytes": verified.bytes,
+        "damaged": verified.damaged.iter().map(hex).collect::<Vec<_>>(),
+        "next": verified.next.as_ref().map(hex),
+    });
+    Ok(json(StatusCode::OK, &answer))
 }
 
 async fn stats(call: Call<Records>) -> Result<Response, Problem> {

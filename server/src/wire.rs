@@ -1,5 +1,7 @@
 //! Texts of the protocol: hexadecimal, base64, ranges, queries and JSON.
 
+use std::str::FromStr;
+
 use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::header::HeaderValue;
 use serde::Deserialize;
@@ -35,9 +37,22 @@ pub(crate) fn locator(text: &str) -> Result<Locator, Problem> {
     bytes.ok_or_else(|| Problem::bad_request("a locator is 64 lower-case hex digits"))
 }
 
+/// A number in a query.
+pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::bad_request(format!("{name} is a number")))
+}
+
+pub(crate) fn base64(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(bytes)
+}
+
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
+    Base64UrlUnpadded::decode_vec(text).ok()
+}
+
 /// A record's `ETag`.
 pub(crate) fn etag(head: &Head) -> String {
-    format!("\"{}\"", Base64UrlUnpadded::encode_string(head.as_bytes()))
+    format!("\"{}\"", base64(head.as_bytes()))
 }
 
 /// The entity tags of an `If-Match` or `If-None-Match` (RFC 9110 section 13.1).
@@ -92,8 +107,8 @@ impl Tags {
 }
 
 /// The head in an entity tag, without its quotes.
-fn head(tag: &str) -> Option<Head> {
-    let bytes = Base64UrlUnpadded::decode_vec(tag).ok()?;
+pub(crate) fn head(tag: &str) -> Option<Head> {
+    let bytes = from_base64(tag)?;
     if bytes.len() == strongroom::storage::HEAD_LEN { Head::of(&bytes) } else { None }
 }
 

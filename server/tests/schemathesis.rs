@@ -91,8 +91,11 @@ fn the_storage_service_answers_as_its_document_says() {
         "GET /v1/records 200",
         "POST /v1/create-many 204",
         "POST /v1/get-many 200",
-        "GET /v1/check-value 200",
-        "PUT /v1/check-value 200",
+        "POST /v1/rename 412",
+        "GET /v1/expired 200",
+        "GET /v1/settings 200",
+        "POST /v1/swap-settings 412",
+        "POST /v1/verify 200",
         "POST /v1/maintain 204",
     ];
     check(&storage(Arc::new(MemoryStorage::new())), STORAGE, &answers);

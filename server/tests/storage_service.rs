@@ -7,12 +7,13 @@ mod support;
 use std::sync::Arc;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom::storage::{MemoryStorage, Storage};
 use support::{Answer, Running, storage};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 const CREATE: (&str, &str) = ("if-none-match", "*");
+const JSON: (&str, &str) = ("content-type", "application/json");
 
 fn service() -> Running {
     storage(Arc::new(MemoryStorage::new()))
@@ -148,7 +149,8 @@ fn pages_are_in_order() {
     for n in [3, 1, 2] {
         put(&service, n, &record(n, 68 + usize::from(n)), &[]).is(204);
     }
-    let line = |n: u8| json!({"locator": locator(n), "bytes": 68 + u64::from(n)});
+    let head = |n: u8| Base64UrlUnpadded::encode_string(&record(n, 68));
+    let line = |n: u8| json!({"locator": locator(n), "head": head(n), "bytes": 68 + u64::from(n)});
     let list = |query: &str| service.send(&format!("GET /v1/records{query}"), &[], b"");
     assert_eq!(list("").json(), json!({"records": [line(1), line(2), line(3)]}));
     assert_eq!(list("?limit=2").json(), json!({"records": [line(1), line(2)]}));
@@ -190,22 +192,67 @@ fn many_are_created_together_or_not_at_all() {
 }
 
 #[test]
-fn the_first_check_value_stays() {
+fn settings_are_compared_and_swapped() {
     let service = service();
-    let put = |value: &str| {
-        let body = json!({ "check_value": value }).to_string();
-        service.send("PUT /v1/check-value", &[("content-type", "application/json")], body.as_bytes())
+    let swap = |body: &Value| service.send("POST /v1/swap-settings", &[JSON], body.to_string().as_bytes());
+    service.send("GET /v1/settings", &[], b"").is_problem(404, 1, "NotFound");
+    swap(&json!({"expected": "b25l", "new": "dHdv"})).is_problem(412, 11, "Conflict");
+    swap(&json!({"new": "b25l"})).is(204);
+    swap(&json!({"expected": null, "new": "dHdv"})).is_problem(412, 11, "Conflict");
+    let answer = service.send("GET /v1/settings", &[], b"");
+    answer.is(200);
+    assert_eq!(answer.body, b"one");
+    swap(&json!({"expected": "b25l", "new": "dHdv"})).is(204);
+    assert_eq!(service.send("GET /v1/settings", &[], b"").body, b"two");
+    for wrong in [json!({"expected": "dHdv", "new": "?"}), json!({"expected": "dHdv"}), json!(["dHdv", "b25l"])] {
+        swap(&wrong).is_problem(400, 19, "InvalidArgument");
+    }
+    let long = Base64UrlUnpadded::encode_string(&[7; 4097]);
+    swap(&json!({"expected": "dHdv", "new": long})).is_problem(400, 19, "InvalidArgument");
+    service.send("POST /v1/swap-settings", &[], b"{}").is_problem(415, 19, "InvalidArgument");
+}
+
+#[test]
+fn a_version_is_renamed() {
+    let service = service();
+    let (one, other) = (path(1), path(2));
+    service.send(&format!("PUT {one}"), &[BYTES], &[1; 100]).is(204);
+    let head = Base64UrlUnpadded::encode_string(&[1; 68]);
+    let hex = |path: &str| path.rsplit('/').next().unwrap().to_owned();
+    let rename = |head: &str| {
+        let body = json!({"from": hex(&one), "head": head, "to": hex(&other)});
+        service.send("POST /v1/rename", &[JSON], body.to_string().as_bytes())
     };
-    let (first, second) = ("00112233445566778899aabbccddeeff", "ffffffffffffffffffffffffffffffff");
-    service.send("GET /v1/check-value", &[], b"").is_problem(404, 1, "NotFound");
-    assert_eq!(put(first).json(), json!({"check_value": first}));
-    assert_eq!(put(second).json(), json!({"check_value": first}));
-    assert_eq!(service.send("GET /v1/check-value", &[], b"").json(), json!({"check_value": first}));
-    put("0011").is_problem(400, 19, "InvalidArgument");
-    let array = json!([first]).to_string();
-    let answer = service.send("PUT /v1/check-value", &[("content-type", "application/json")], array.as_bytes());
-    answer.is_problem(400, 19, "InvalidArgument");
-    service.send("PUT /v1/check-value", &[], b"{}").is_problem(415, 19, "InvalidArgument");
+    rename(&Base64UrlUnpadded::encode_string(&[2; 68])).is_problem(412, 11, "Conflict");
+    rename("short").is_problem(400, 19, "InvalidArgument");
+    rename(&head).is(204);
+    rename(&head).is(204); // a repetition
+    service.send(&format!("GET {one}"), &[], b"").is_problem(404, 1, "NotFound");
+    assert_eq!(service.send(&format!("GET {other}"), &[], b"").body, [1; 100]);
+    service.send(&format!("PUT {one}"), &[BYTES], &[1; 100]).is(204);
+    rename(&head).is_problem(412, 2, "AlreadyExists");
+}
+
+#[test]
+fn records_are_verified_and_those_that_expired_listed() {
+    let service = service();
+    for (number, time) in [(1, 0_u64), (2, 500), (3, 400)] {
+        let record = [&[number; 4][..], &time.to_le_bytes(), &[number; 88]].concat();
+        service.send(&format!("PUT {}", path(number)), &[BYTES], &record).is(204);
+    }
+    let expired = service.send("GET /v1/expired?now=450&limit=10", &[], b"").json();
+    assert_eq!(expired["records"].as_array().unwrap().len(), 1);
+    assert_eq!(expired["records"][0]["locator"], "03".repeat(32));
+    assert_eq!(service.send("GET /v1/expired?now=500", &[], b"").json()["records"].as_array().unwrap().len(), 2);
+    for wrong in ["GET /v1/expired", "GET /v1/expired?now=x", "GET /v1/expired?now=1&after=2"] {
+        service.send(wrong, &[], b"").is_problem(400, 19, "InvalidArgument");
+    }
+    let verify = |body: &Value| service.send("POST /v1/verify", &[JSON], body.to_string().as_bytes());
+    let step = verify(&json!({"limit": 2})).json();
+    assert_eq!(step, json!({"records": 2, "bytes": 200, "damaged": [], "next": "02".repeat(32)}));
+    let step = verify(&json!({"after": step["next"], "limit": 2})).json();
+    assert_eq!(step, json!({"records": 1, "bytes": 100, "damaged": [], "next": null}));
+    verify(&json!({"after": "0", "limit": 2})).is_problem(400, 19, "InvalidArgument");
 }
 
 #[test]

@@ -312,6 +312,12 @@ pub(crate) fn range(first: u64, last: Option<u64>) -> (HeaderName, HeaderValue) 
     (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
 }
 
+/// The header that asks for the last `len` bytes.
+pub(crate) fn last_bytes(len: u64) -> (HeaderName, HeaderValue) {
+    let value = HeaderValue::try_from(format!("bytes=-{len}"));
+    (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
+}
+
 /// Which bytes an answer with a part has, and the length of the whole (`Content-Range`); `None` where it is no such
 /// answer: something on the way may have dropped the range that was asked for.
 pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<(Range<u64>, u64)> {

@@ -5,7 +5,8 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{Entry, Error, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use super::types::check_settings;
+use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
 
 /// Keeps records in memory until it is dropped.
 #[derive(Default)]
@@ -16,7 +17,7 @@ pub struct MemoryStorage {
 #[derive(Default)]
 struct State {
     records: BTreeMap<Locator, Vec<u8>>,
-    check_value: Option<[u8; 16]>,
+    settings: Option<Vec<u8>>,
     closed: bool,
 }
 
@@ -40,15 +41,32 @@ impl MemoryStorage {
 }
 
 impl State {
+    fn info(&self, locator: &Locator) -> Option<Info> {
+        self.records.get(locator).and_then(|record| info_of(record))
+    }
+
     /// Whether `mode` allows a write under `locator`.
     fn check(&self, locator: &Locator, mode: PutMode) -> Result<(), Error> {
-        let head = self.records.get(locator).and_then(|record| Head::of(record));
+        let head = self.info(locator).map(|info| info.head);
         match mode {
             PutMode::Create if head.is_some() => Err(Error::AlreadyExists),
             PutMode::ReplaceIf(expected) if head != Some(expected) => Err(Error::Conflict),
             _ => Ok(()),
         }
     }
+}
+
+fn info_of(record: &[u8]) -> Option<Info> {
+    Head::of(record).map(|head| Info { head, len: record.len() as u64 })
+}
+
+fn entry((locator, record): (&Locator, &Vec<u8>)) -> Option<Entry> {
+    info_of(record).map(|info| Entry { locator: *locator, info })
+}
+
+/// The range of a map behind `after`.
+fn behind(after: Option<&Locator>) -> (Bound<Locator>, Bound<Locator>) {
+    (after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after)), Bound::Unbounded)
 }
 
 impl Storage for MemoryStorage {
@@ -60,11 +78,11 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         let mut new = BTreeMap::new();
         for (locator, record) in records {
             Head::require(record)?;
-            if new.insert(*locator, record.clone()).is_some() {
+            if new.insert(*locator, record.to_vec()).is_some() {
                 return Err(Error::AlreadyExists);
             }
         }
@@ -76,8 +94,12 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.read()?.records.get(locator).cloned())
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        let state = self.read()?;
+        Ok(state.records.get(locator).and_then(|record| match info_of(record)? {
+            info if info.len <= most => Some(Fetched::Record(record.clone())),
+            info => Some(Fetched::Long { info, start: Vec::new() }),
+        }))
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
@@ -86,9 +108,7 @@ impl Storage for MemoryStorage {
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
-        let state = self.read()?;
-        let info = |record: &Vec<u8>| Head::of(record).map(|head| Info { head, len: record.len() as u64 });
-        Ok(state.records.get(locator).and_then(info))
+        Ok(self.read()?.info(locator))
     }
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
@@ -120,20 +140,59 @@ impl Storage for MemoryStorage {
         Ok(state.records.remove(locator).is_some())
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        let mut state = self.write()?;
+        let is_this = |info: Option<Info>| info.is_some_and(|info| info.head == *head);
+        match (state.info(from), state.info(to)) {
+            (None, there) if is_this(there) => Ok(()),
+            (here, _) if !is_this(here) => Err(Error::Conflict),
+            _ if from == to => Ok(()),
+            (_, Some(_)) => Err(Error::AlreadyExists),
+            (_, None) => {
+                let record = state.records.remove(from).ok_or(Error::Conflict)?;
+                state.records.insert(*to, record);
+                Ok(())
+            }
+        }
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+        Ok(self.read()?.records.range(behind(after)).filter_map(entry).take(limit).collect())
+    }
+
+    /// Looks at all records: there is no index in memory.
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let state = self.read()?;
-        let start = after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after));
-        let records = state.records.range((start, Bound::Unbounded)).take(limit);
-        let entry = |(locator, record): (&Locator, &Vec<u8>)| Entry { locator: *locator, len: record.len() as u64 };
-        Ok(records.map(entry).collect())
+        let time = |entry: &Entry| entry.info.head.expires_at();
+        let mut expired: Vec<_> = state.records.iter().filter_map(entry).collect();
+        expired.retain(|entry| time(entry).is_some_and(|time| time <= now));
+        expired.sort_by_key(time);
+        expired.truncate(limit);
+        Ok(expired)
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        Ok(self.read()?.check_value)
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.read()?.settings.clone())
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        Ok(*self.write()?.check_value.get_or_insert(*value))
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        check_settings(new)?;
+        let mut state = self.write()?;
+        if state.settings.as_deref() != expected {
+            return Err(Error::Conflict);
+        }
+        state.settings = Some(new.to_vec());
+        Ok(())
+    }
+
+    /// Memory has no checksums: this counts.
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        let state = self.read()?;
+        let mut records = state.records.range(behind(after));
+        let checked: Vec<_> = records.by_ref().take(limit).collect();
+        let next = records.next().and(checked.last()).map(|(locator, _)| **locator);
+        let bytes = checked.iter().map(|(_, record)| record.len() as u64).sum();
+        Ok(Verified { records: checked.len() as u64, bytes, damaged: Vec::new(), next })
     }
 
     fn stats(&self) -> Result<Stats, Error> {

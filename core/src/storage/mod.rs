@@ -1,7 +1,7 @@
 //! Where records lie: the [`Storage`] trait, its contract, and the storages that come with the library.
 //!
 //! A storage sees locators and opaque records, never ids, keys or plaintext. It need not be trusted with secrets, only
-//! with keeping what it acknowledged: whoever writes to it can withhold records, but not forge or read one.
+//! with keeping what it acknowledged: its operator can withhold records, but not forge or read one.
 //!
 //! To bring your own, implement [`Storage`] and run the suite of `storage_conformance!` (feature `conformance`) on it.
 
@@ -13,6 +13,7 @@ mod memory;
 mod remote;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod types;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,130 +24,26 @@ pub use memory::MemoryStorage;
 pub use remote::RemoteStorage;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteStorage};
+pub use types::{Entry, Fetched, HEAD_LEN, Head, Info, Limits, MAX_SETTINGS_LEN, PutMode, Stats, Verified};
 
 pub use crate::locator::{LOCATOR_LEN, Locator};
-
-/// Bytes of a [`Head`].
-pub const HEAD_LEN: usize = 68;
-
-/// The first 68 bytes of a record: its header, salt and commitment. No two writes have the same, so a head stands for
-/// one version of a record.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Head([u8; HEAD_LEN]);
-
-impl Head {
-    /// The head of `record`, or `None` where it is shorter than 68 bytes.
-    #[must_use]
-    pub fn of(record: &[u8]) -> Option<Self> {
-        record.first_chunk().copied().map(Self)
-    }
-
-    /// The head of `record`, which is about to be stored.
-    pub(crate) fn require(record: &[u8]) -> Result<Self, Error> {
-        Self::of(record).ok_or_else(|| Error::InvalidArgument("a record has at least 68 bytes".into()))
-    }
-
-    /// The bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; HEAD_LEN] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Head {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Head(..)")
-    }
-}
-
-/// What a write may do to the record that is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutMode {
-    /// Writes where there is none; else [`Error::AlreadyExists`].
-    Create,
-    /// Writes in any case.
-    Overwrite,
-    /// Writes where the record there has this head; else, and where there is none, [`Error::Conflict`].
-    ReplaceIf(Head),
-}
-
-/// A record's head and length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Info {
-    /// The first 68 bytes.
-    pub head: Head,
-    /// The length of the whole record in bytes.
-    pub len: u64,
-}
-
-impl Info {
-    /// The info of a record with this head and length.
-    #[must_use]
-    pub const fn new(head: Head, len: u64) -> Self {
-        Self { head, len }
-    }
-}
-
-/// What [`Storage::get_up_to`] gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// The whole record.
-    Record(Vec<u8>),
-    /// Of a long record, what [`Storage::info`] tells.
-    Long(Info),
-}
-
-/// A line of [`Storage::list`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry {
-    /// The record's name.
-    pub locator: Locator,
-    /// The length of the whole record in bytes.
-    pub len: u64,
-}
-
-impl Entry {
-    /// The line of a record with this name and length.
-    #[must_use]
-    pub const fn new(locator: Locator, len: u64) -> Self {
-        Self { locator, len }
-    }
-}
-
-/// What a storage holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// The number of records.
-    pub records: u64,
-    /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
-    pub bytes: u64,
-}
-
-impl Stats {
-    /// So many records of so many bytes together.
-    #[must_use]
-    pub const fn new(records: u64, bytes: u64) -> Self {
-        Self { records, bytes }
-    }
-}
 
 /// A place that keeps records.
 ///
 /// # Contract
 ///
-/// - A write is atomic: others see the whole record or what was there before, at each moment, also when the process
-///   dies. A write that fails changes nothing, except [`Error::Indeterminate`], which says that this is not known.
+/// - A write is atomic: others see the whole record or the state before it, at each moment, even if the process is killed.
+///   A write that fails changes nothing, except [`Error::Indeterminate`], which says that this is not known.
 /// - A write is durable when it returns, as far as the storage was opened to be.
 /// - Writes to one locator have one order that all see; a read that starts after a write has returned sees it.
+/// - A storage that repeats a request after a lost reply compares heads before it reports [`Error::AlreadyExists`] or
+///   [`Error::Conflict`]: neither ever stands for the caller's own write.
 /// - All methods may be called from many threads at once.
-/// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. Beyond the first 12
-///   bytes (the header, for its expiry) a storage reads nothing into a record's bytes. It hands them back unchanged, or
-///   fails: [`Error::Corrupt`] where it knows that they are damaged.
-/// - What it cannot do, it says by [`Error::Unsupported`]; it never pretends.
-/// - After [`close`](Self::close) every method is [`Error::Closed`].
+/// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret the
+///   first 12 bytes (the header, for its expiry) and no others. It returns records unchanged, or fails: with
+///   [`Error::Corrupt`] where it knows that they are damaged.
+/// - A missing ability is [`Error::Unsupported`] and shows in [`limits`](Self::limits); a storage never pretends.
+/// - After [`close`](Self::close) every method is [`Error::Closed`], except [`limits`](Self::limits).
 /// - No error shows a record's bytes.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Writes a record.
@@ -160,34 +57,46 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] where one of them is there, or is named twice; [`Error::Unsupported`] from a storage
-    /// without transactions; those of [`put`](Self::put).
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error>;
+    /// [`Error::AlreadyExists`] where one of them exists, or is given twice; [`Error::Unsupported`] from a storage without
+    /// transactions; those of [`put`](Self::put).
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error>;
+
+    /// Writes many new records, each by itself, and returns their outcomes in the same order. As provided, one after the
+    /// other.
+    fn create_each(&self, records: &[(Locator, &[u8])]) -> Vec<Result<(), Error>> {
+        records.iter().map(|(locator, record)| self.put(locator, record, PutMode::Create)).collect()
+    }
+
+    /// The whole record where it has at most `most` bytes; of a longer one, its head and length. `None` where there is
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the contract.
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error>;
 
     /// The whole record, or `None` where there is none.
     ///
     /// # Errors
     ///
-    /// Those of the contract.
-    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error>;
-
-    /// The whole record where it has at most `most` bytes; of a longer one, a storage that can do so gives its info in
-    /// the place of its bytes, to be read in parts. As provided, this is [`get`](Self::get).
-    ///
-    /// # Errors
-    ///
-    /// Those of the contract.
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        let _ = most;
-        Ok(self.get(locator)?.map(Fetched::Record))
+    /// Those of the contract; [`Error::TooLarge`] where it does not fit in memory.
+    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
+        match self.get_up_to(locator, u64::MAX)? {
+            None => Ok(None),
+            Some(Fetched::Record(record)) => Ok(Some(record)),
+            Some(Fetched::Long { .. }) => Err(Error::TooLarge),
+        }
     }
 
-    /// Many records, in the order of `locators`. A storage with transactions reads them all from one moment.
+    /// Many records, in the order of `locators`. A storage with transactions reads them all from one moment. As provided,
+    /// one after the other.
     ///
     /// # Errors
     ///
-    /// Those of the contract.
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error>;
+    /// Those of [`get`](Self::get).
+    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        locators.iter().map(|locator| self.get(locator)).collect()
+    }
 
     /// The record's head and length, without reading the rest; `None` where there is none.
     ///
@@ -205,8 +114,23 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// ends before the buffer does. `buffer` may be partly written then.
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
 
-    /// Starts to write a record of any length piece by piece. `mode` is checked here as a courtesy, and again when the
-    /// upload is committed, which is when it counts.
+    /// The record's head and length, and its last `len` bytes, or all of them where it is shorter: a reader of parts needs
+    /// the end first, which proves the length. `None` where there is none. As provided, this is [`info`](Self::info) and
+    /// [`read_at`](Self::read_at).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] where the record is replaced or removed meanwhile, and those of the contract.
+    fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
+        let Some(info) = self.info(locator)? else { return Ok(None) };
+        let len = usize::try_from(info.len).map_or(len, |all| all.min(len));
+        let mut end = vec![0; len];
+        self.read_at(locator, &info.head, info.len - len as u64, &mut end)?;
+        Ok(Some((info, end)))
+    }
+
+    /// Starts to write a record of any length piece by piece. `mode` is checked here, so that a write in vain ends early,
+    /// and again when the upload is committed, which decides.
     ///
     /// # Errors
     ///
@@ -215,33 +139,62 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
 
     /// Removes a record; with `expected`, only the version with that head. `false` where there is none.
     ///
+    /// After a lost reply, the answer may be `true` although another caller removed the record.
+    ///
     /// # Errors
     ///
     /// [`Error::Conflict`] where the record has another head than `expected`.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error>;
 
+    /// Gives the version of a record that has this `head` another locator, in one step. A repetition succeeds: nothing is
+    /// under `from` then, and this head is under `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] where the record under `from` has another head or is gone; [`Error::AlreadyExists`] where
+    /// another record is under `to`.
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error>;
+
     /// At most `limit` records in the order of their locators, starting behind `after`. Pages are not of one moment:
-    /// a record that is there all along is listed once, one that comes or goes meanwhile may be or not.
+    /// a record that exists throughout is listed once; one that comes or goes meanwhile may be missing.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error>;
 
-    /// The check value of the index key, or `None` where none was set: a new storage.
+    /// At most `limit` records that expire at `now` (Unix time in seconds) or before, the earliest first, without looking
+    /// at all records.
     ///
     /// # Errors
     ///
-    /// Those of the contract.
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error>;
+    /// [`Error::Unsupported`] from a storage without an index of expiry; those of the contract.
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error>;
 
-    /// Sets the check value where none is set, and returns the one that is set then: of many callers at once, one
-    /// succeeds, and all get its value.
+    /// The settings document, or `None` where none was written: a new storage.
     ///
     /// # Errors
     ///
     /// Those of the contract.
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error>;
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error>;
+
+    /// Writes the settings document where `expected` is the present one (`None`: there is none). A document has at most
+    /// [`MAX_SETTINGS_LEN`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] where another document is there, [`Error::InvalidArgument`] for a longer one.
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
+
+    /// Checks at most `limit` records in the order of their locators, starting behind `after`, by the storage's own
+    /// checksums. A storage may stop earlier, so that no step takes long: [`Verified::next`] tells where to go on. Damage
+    /// that the storage can attribute to a record is reported; records are left as they are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] where damage keeps the storage from finding its records; [`Error::Unsupported`] from a storage
+    /// without checksums; those of the contract.
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error>;
 
     /// The number and bytes of all records. May have to look at each.
     ///
@@ -250,13 +203,18 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract.
     fn stats(&self) -> Result<Stats, Error>;
 
-    /// Removes what uploads left whose process has ended, if that can be told at the moment, and what the storage keeps of
-    /// records that were deleted. Uploads under way are not touched.
+    /// Removes the leftovers of dead uploads, as far as they can be told from uploads under way at the moment, and the
+    /// remains of deleted records. Uploads under way are not touched.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn maintain(&self) -> Result<(), Error>;
+
+    /// What this storage is good at, and what it refuses. Constant, and known without asking anybody.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
 
     /// Ends the use of the storage for all who share it. A second call does nothing.
     ///
@@ -266,8 +224,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// A record on its way into a storage. Nothing of it can be seen before [`commit`](Self::commit) succeeds; dropped, it
-/// leaves nothing.
+/// A record on its way into a storage. It is invisible before [`commit`](Self::commit) succeeds; a dropped upload leaves
+/// nothing.
 pub trait Upload: fmt::Debug + Send {
     /// Appends bytes.
     ///

@@ -21,7 +21,7 @@ use repeated_write::RepeatedWrite;
 
 use crate::cobblestone::{self, PREFIX_LEN, RangeOpener};
 use crate::error::{Error, same_key};
-use crate::key::{IndexKey, RecordKey};
+use crate::key::RecordKey;
 use crate::locator::{Locator, LocatorKey};
 use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::{self, Fetched, Head, Info, PutMode, Stats, Storage};
@@ -67,8 +67,8 @@ pub struct Strongroom {
 
 impl Strongroom {
     /// The store over `storage`, once the index key is known to be its own.
-    pub(crate) fn new(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Self {
-        Self { storage, locator_key: LocatorKey::new(index_key) }
+    pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey) -> Self {
+        Self { storage, locator_key }
     }
 
     /// Stores `data` under a new id, and returns the only key that opens it.
@@ -121,7 +121,7 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         self.of_one_version(&record, |found| match found {
             Fetched::Record(sealed) => record.open(key, &sealed),
-            Fetched::Long(info) => reader(&self.storage, &record, key, info)?.retrieve(),
+            Fetched::Long { info, .. } => reader(&self.storage, &record, key, info)?.retrieve(),
         })
     }
 
@@ -136,7 +136,7 @@ impl Strongroom {
         let record = self.record(id.as_ref())?;
         self.of_one_version(&record, |found| match found {
             Fetched::Record(sealed) => record.open_into(key, &sealed, buffer),
-            Fetched::Long(info) => reader(&self.storage, &record, key, info)?.retrieve_into(buffer),
+            Fetched::Long { info, .. } => reader(&self.storage, &record, key, info)?.retrieve_into(buffer),
         })
     }
 
@@ -380,6 +380,7 @@ impl Strongroom {
             Ok::<_, Error>(())
         })?;
         let (keys, sealed): (Vec<_>, Vec<_>) = made.into_iter().flatten().unzip();
+        let sealed: Vec<_> = sealed.iter().map(|(locator, record)| (*locator, record.as_slice())).collect();
         self.storage.create_many(&sealed)?;
         Ok(keys)
     }

@@ -29,6 +29,7 @@ pub(super) struct Vector {
     pub(super) name: String,
     pub(super) comment: String,
     pub(super) index_key: [u8; 32],
+    pub(super) generation: u8,
     pub(super) record_key: [u8; 32],
     pub(super) id: Bytes,
     pub(super) salt: [u8; 24],
@@ -44,6 +45,7 @@ impl Vector {
             name: name.to_string(),
             comment: comment.to_string(),
             index_key: counting(0x20),
+            generation: FIRST_GENERATION,
             record_key: digest("record key")[..32].try_into().unwrap(),
             id: Bytes::Given(id.as_ref().to_vec()),
             salt: digest("salt")[..24].try_into().unwrap(),
@@ -67,6 +69,7 @@ impl Vector {
             ("comment", string(&self.comment)),
             ("index_key", hex_json(&self.index_key)),
             ("index_key_text", string(&IndexKey::from_bytes(&self.index_key).unwrap().to_text())),
+            ("generation", self.generation.to_string()),
             ("record_key", hex_json(&self.record_key)),
             ("record_key_text", string(&RecordKey::from_bytes(&self.record_key).unwrap().to_text())),
             ("namespace", string("")),
@@ -137,6 +140,14 @@ pub(super) fn records() -> Vec<Vector> {
                 ..worked_example()
             }
         },
+        Vector {
+            generation: 2,
+            ..Vector {
+                name: "second-generation".to_string(),
+                comment: "an index key that was rotated to: the locator begins with its generation".to_string(),
+                ..worked_example()
+            }
+        },
         Vector::new("id-of-one-byte", "the shortest id", "i", data()),
         Vector {
             id: Bytes::Pattern(4096),
@@ -149,6 +160,36 @@ pub(super) fn records() -> Vec<Vector> {
         expiring("expires-in-9999", "expires at the end of the year 9999", 253_402_300_799),
     ]);
     records
+}
+
+/// The settings of a store, and of one whose index key is being rotated.
+pub(super) fn settings() -> [Settings; 2] {
+    let generation = |number: u8, index_key: u8| {
+        let index_key = IndexKey::from_bytes(&counting::<32>(index_key)).unwrap();
+        Generation { number, check_value: locator::check_value(&index_key) }
+    };
+    let store_id = counting(0xa0);
+    [
+        Settings { store_id, padding: Padding::None, generations: vec![generation(1, 0x20)] },
+        Settings { store_id, padding: Padding::Padme, generations: vec![generation(2, 0x60), generation(1, 0x20)] },
+    ]
+}
+
+pub(super) fn settings_fields(settings: &Settings) -> Vec<(&'static str, String)> {
+    let generations: Vec<_> = settings
+        .generations
+        .iter()
+        .map(|generation| {
+            let check_value = hex_json(&generation.check_value);
+            format!("{{\"number\": {}, \"check_value\": {check_value}}}", generation.number)
+        })
+        .collect();
+    vec![
+        ("store_id", hex_json(&settings.store_id)),
+        ("padding", string(if settings.padding == Padding::None { "none" } else { "padme" })),
+        ("generations", format!("[{}]", generations.join(", "))),
+        ("document", hex_json(&settings.encode())),
+    ]
 }
 
 /// A record that does not open.

@@ -40,7 +40,8 @@ impl Derived {
         let block_2 = hmac_sha512(&vector.record_key, &[&block_1[..], &info, &[2]].concat());
         let output = [block_1, block_2].concat();
         let locator_key = blake3::derive_key("strongroom 2026-11-23 v1 locator", &vector.index_key);
-        let locator = blake3::keyed_hash(&locator_key, &[field(b""), field(&id)].concat());
+        let hash = blake3::keyed_hash(&locator_key, &[field(b""), field(&id)].concat());
+        let locator = [&[vector.generation], &hash.as_bytes()[..31]].concat();
         let check_value = blake3::derive_key("strongroom 2026-11-23 v1 index key check", &vector.index_key);
         Self {
             header,
@@ -51,7 +52,7 @@ impl Derived {
             base_nonce: output[32..44].to_vec(),
             commitment: output[44..76].to_vec(),
             locator_key,
-            locator: locator.into(),
+            locator: locator.try_into().unwrap(),
             check_value: check_value[..16].to_vec(),
         }
     }

@@ -16,8 +16,9 @@ use sha2::{Digest, Sha512};
 
 use crate::cobblestone::{self, chunk_count, message_len, seal_with_salt};
 use crate::key::{IndexKey, InvalidKey, RecordKey};
-use crate::locator::{self, Locator, LocatorKey};
+use crate::locator::{self, FIRST_GENERATION, Locator, LocatorKey};
 use crate::record::Header;
+use crate::settings::{Generation, Padding, Settings};
 use crate::storage::{MemoryStorage, PutMode, Storage};
 use crate::{Error, Strongroom};
 use cases::*;
@@ -82,6 +83,7 @@ fn file() -> String {
         list("records", records().iter().map(Vector::fields).collect()),
         list("invalid", invalid().iter().map(Invalid::fields).collect()),
         list("keys", key_texts().iter().map(KeyText::fields).collect()),
+        list("settings", settings().iter().map(settings_fields).collect()),
     ];
     format!("{{\n{}\n}}\n", parts.join(",\n"))
 }
@@ -110,7 +112,7 @@ fn the_modules_agree_with_the_formulas() {
         let derived = Derived::new(&vector);
         let id = vector.id.bytes();
         let index_key = IndexKey::from_bytes(&vector.index_key).unwrap();
-        assert_eq!(LocatorKey::new(&index_key).locator(b"", &id).as_bytes(), &derived.locator);
+        assert_eq!(LocatorKey::new(&index_key, vector.generation).locator(b"", &id).as_bytes(), &derived.locator);
         assert_eq!(locator::check_value(&index_key)[..], derived.check_value);
         let record = vector.seal();
         assert_eq!(record[..12], derived.header);
@@ -126,6 +128,9 @@ fn every_record_opens() {
         let storage = Arc::new(MemoryStorage::new());
         let index_key = IndexKey::from_bytes(&vector.index_key).unwrap();
         let key = RecordKey::from_bytes(&vector.record_key).unwrap();
+        let generation = Generation { number: vector.generation, check_value: locator::check_value(&index_key) };
+        let settings = Settings { generations: vec![generation], ..settings()[0].clone() };
+        storage.swap_settings(None, &settings.encode()).unwrap();
         let store = Strongroom::builder().storage(storage.clone()).index_key(index_key).open().unwrap();
         assert!(matches!(store.retrieve(vector.id.bytes(), &key), Err(Error::NotFound)));
         let locator = Locator::from_bytes(Derived::new(&vector).locator);
@@ -144,11 +149,13 @@ fn every_invalid_record_gives_its_error() {
     let store = Strongroom::builder().path(&path).index_key(index_key()).open().unwrap();
     let database = rusqlite::Connection::open(&path).unwrap();
     let retrieve = |id: &[u8], key: &[u8], record: &[u8]| {
-        let locator = LocatorKey::new(&index_key()).locator(b"", id);
+        let locator = LocatorKey::new(&index_key(), FIRST_GENERATION).locator(b"", id);
         let prefix = i64::from_be_bytes(locator.as_bytes()[..8].try_into().unwrap()) ^ i64::MIN;
-        let sql = "INSERT INTO record (id, prefix, len, locator, data) VALUES (1, ?1, ?2, ?3, ?4)";
+        let (len, (head, body)) = (i64::try_from(record.len()).unwrap(), record.split_at(record.len().min(68)));
+        let sql =
+            "INSERT INTO record (id, prefix, len, checksum, locator, head, body) VALUES (1, ?1, ?2, 0, ?3, ?4, ?5)";
         database.execute("DELETE FROM record", ()).unwrap();
-        database.execute(sql, (prefix, i64::try_from(record.len()).unwrap(), locator.as_bytes(), record)).unwrap();
+        database.execute(sql, (prefix, len, locator.as_bytes(), head, body)).unwrap();
         let key = RecordKey::from_bytes(key).unwrap();
         let outcome = store.retrieve(id, &key);
         let into = store.retrieve_into(id, &key, &mut vec![0; record.len()]);

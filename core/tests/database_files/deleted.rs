@@ -8,7 +8,7 @@ use super::*;
 fn samples(path: &Path) -> HashSet<[u8; 16]> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(path, flags).unwrap();
-    let mut statement = connection.prepare("SELECT data FROM record UNION ALL SELECT data FROM segment").unwrap();
+    let mut statement = connection.prepare("SELECT body FROM record UNION ALL SELECT data FROM segment").unwrap();
     let rows = statement.query_map((), |row| row.get::<_, Vec<u8>>(0)).unwrap();
     // Beyond the header, which is the same in all.
     rows.flat_map(|data| data.unwrap()[12..].chunks_exact(16).map(|part| part.try_into().unwrap()).collect::<Vec<_>>())

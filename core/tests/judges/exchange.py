@@ -9,6 +9,7 @@ import os
 import random
 import sqlite3
 import sys
+import zlib
 
 import strongroom_format as f
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
@@ -21,13 +22,30 @@ def prefix(locator: bytes) -> int:
     return int.from_bytes(locator[:8], "big") - 2**63
 
 
+def numbers(one: int, other: int) -> bytes:
+    return one.to_bytes(8, "little", signed=True) + other.to_bytes(8, "little", signed=True)
+
+
+def record_checksum(locator: bytes, length: int, object: int | None, data: bytes) -> int:
+    return zlib.crc32(locator) ^ zlib.crc32(numbers(length, object or 0) + data)
+
+
+def segment_checksum(object: int, n: int, data: bytes) -> int:
+    return zlib.crc32(numbers(object, n) + data)
+
+
 def read(database: sqlite3.Connection, locator: bytes) -> bytes:
-    sql = "SELECT len, object, data FROM record WHERE prefix = ? AND locator = ?"
-    ((length, object, data),) = database.execute(sql, (prefix(locator), locator)).fetchall()
-    segments = database.execute("SELECT n, data FROM segment WHERE object = ? ORDER BY n", (object,)).fetchall()
-    assert [n for n, _ in segments] == list(range(len(segments)))
-    assert all(len(segment) == len(data) for _, segment in segments[:-1])
-    record = b"".join([data, *(segment for _, segment in segments)])
+    sql = "SELECT len, expires_at, object, checksum, head, body FROM record WHERE prefix = ? AND locator = ?"
+    ((length, expires_at, object, checksum, head, body),) = database.execute(sql, (prefix(locator), locator)).fetchall()
+    assert len(head) == 68
+    assert expires_at is None
+    assert checksum == record_checksum(locator, length, object, head + body)
+    sql = "SELECT n, checksum, data FROM segment WHERE object = ? ORDER BY n"
+    segments = database.execute(sql, (object,)).fetchall()
+    assert [n for n, _, _ in segments] == list(range(len(segments)))
+    assert all(len(data) == 68 + len(body) for _, _, data in segments[:-1])
+    assert all(checksum == segment_checksum(object, n, data) for n, checksum, data in segments)
+    record = b"".join([head, body, *(data for _, _, data in segments)])
     assert len(record) == length
     return record
 
@@ -35,10 +53,14 @@ def read(database: sqlite3.Connection, locator: bytes) -> bytes:
 def write(database: sqlite3.Connection, locator: bytes, record: bytes, segment_len: int) -> None:
     pieces = [record[i : i + segment_len] for i in range(0, len(record), segment_len)]
     object = random.getrandbits(63) if len(pieces) > 1 else None
-    sql = "INSERT INTO record (prefix, len, object, locator, data) VALUES (?, ?, ?, ?, ?)"
-    database.execute(sql, (prefix(locator), len(record), object, locator, pieces[0]))
+    checksum = record_checksum(locator, len(record), object, pieces[0])
+    sql = "INSERT INTO record (prefix, len, object, checksum, locator, head, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    row = (prefix(locator), len(record), object, checksum, locator, pieces[0][:68], pieces[0][68:])
+    database.execute(sql, row)
     for n, piece in enumerate(pieces[1:]):
-        database.execute("INSERT INTO segment (object, n, data) VALUES (?, ?, ?)", (object, n, piece))
+        checksum = segment_checksum(object or 0, n, piece)
+        sql = "INSERT INTO segment (object, n, checksum, data) VALUES (?, ?, ?, ?)"
+        database.execute(sql, (object, n, checksum, piece))
 
 
 def in_pieces(work: Cobblestone256Encryptor | Cobblestone256Decryptor, data: bytes) -> bytes:
@@ -65,14 +87,15 @@ def main() -> None:
     with open(f"{folder}/ours.json", encoding="ascii") as file:
         ours = json.load(file)
     database = sqlite3.connect(f"{folder}/records.db", isolation_level=None)
-    (stored,) = database.execute("SELECT value FROM meta WHERE name = 'index key check'").fetchone()
-    assert stored == f.check_value(index_key)
-    assert stored != f.check_value(bytes(32))
+    (document,) = database.execute("SELECT document FROM settings").fetchone()
+    store_id, generation = document[1:17], document[19]
+    assert document == f.settings(store_id, "none", [(generation, f.check_value(index_key))])
+    assert any(store_id)
 
     opened = refused = 0
     for line in ours:
         id, key = bytes.fromhex(line["id"]), f.key_from_text("srk", line["key"])
-        record = read(database, f.locator(index_key, id))
+        record = read(database, f.locator(index_key, generation, id))
         assert opens(record, key, id) == f.pattern(line["len"])
         opened += 1
         altered = bytearray(record)
@@ -96,7 +119,7 @@ def main() -> None:
             place = random.randrange(12, len(record))
             record = record[:place] + bytes([record[place] ^ 1]) + record[place + 1 :]
             line["error"] = "WrongKey" if place < 68 else "Corrupt"
-        write(database, f.locator(index_key, id), record, random.choice([5_000, 100_000, 1_047_552]))
+        write(database, f.locator(index_key, generation, id), record, random.choice([5_000, 100_000, 1_047_552]))
         theirs.append(line)
     database.execute("COMMIT")
     database.close()

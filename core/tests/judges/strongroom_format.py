@@ -71,12 +71,20 @@ def locator_key(index_key: bytes) -> bytes:
     return blake3(index_key, derive_key_context="strongroom 2026-11-23 v1 locator").digest()
 
 
-def locator(index_key: bytes, id: bytes) -> bytes:
-    return blake3(field(b"") + field(id), key=locator_key(index_key)).digest()
+def locator(index_key: bytes, generation: int, id: bytes) -> bytes:
+    return bytes([generation]) + blake3(field(b"") + field(id), key=locator_key(index_key)).digest()[:31]
 
 
 def check_value(index_key: bytes) -> bytes:
     return blake3(index_key, derive_key_context="strongroom 2026-11-23 v1 index key check").digest()[:16]
+
+
+# Settings
+
+
+def settings(store_id: bytes, padding: str, generations: list[tuple[int, bytes]]) -> bytes:
+    start = b"\x01" + store_id + bytes([["none", "padme"].index(padding), len(generations)])
+    return start + b"".join(bytes([number]) + check_value for number, check_value in generations)
 
 
 # Records

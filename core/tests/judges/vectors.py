@@ -49,7 +49,7 @@ def check_record(vector: dict[str, Any]) -> bytes:
     for name, value in zip(names, f.derive(record_key, salt, context), strict=True):
         assert_is(value, vector[name])
     assert_is(f.locator_key(index_key), vector["locator_key"])
-    assert_is(f.locator(index_key, id), vector["locator"])
+    assert_is(f.locator(index_key, vector["generation"], id), vector["locator"])
     assert_is(f.check_value(index_key), vector["check_value"])
     record = f.seal(record_key, id, salt, vector["expires_at"], plaintext)
     assert_is(record, vector["record"])
@@ -95,6 +95,12 @@ def check_key(vector: dict[str, Any]) -> None:
         assert key.hex() == vector.get("key")
 
 
+def check_settings(vector: dict[str, Any]) -> None:
+    generations = [(line["number"], bytes.fromhex(line["check_value"])) for line in vector["generations"]]
+    document = f.settings(bytes.fromhex(vector["store_id"]), vector["padding"], generations)
+    assert_is(document, vector["document"])
+
+
 def altered(value: Any) -> Any:
     """Something like `value` that is not it."""
     if isinstance(value, int):
@@ -138,8 +144,13 @@ def main() -> None:
         wrong = {**vector, "error": "0"} if "error" in vector else {**vector, "key": altered(vector["key"])}
         assert_refused(check_key, wrong)
         controls += 1
-    counts = [len(vectors[name]) for name in ("records", "invalid", "keys")]
-    print(f"{counts[0]} records, {counts[1]} invalid, {counts[2]} keys, {controls} controls")
+    for vector in vectors["settings"]:
+        check_settings(vector)
+        for name in ("store_id", "document"):
+            assert_refused(check_settings, {**vector, name: altered(vector[name])})
+            controls += 1
+    counts = [len(vectors[name]) for name in ("records", "invalid", "keys", "settings")]
+    print(f"{counts[0]} records, {counts[1]} invalid, {counts[2]} keys, {counts[3]} settings, {controls} controls")
 
 
 if __name__ == "__main__":

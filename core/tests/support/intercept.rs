@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
 
 type Event = Box<dyn FnOnce() + Send>;
 
@@ -80,7 +80,7 @@ impl Storage for Intercepted {
         self.inner.put(locator, record, mode)
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         self.inner.create_many(records)
     }
 
@@ -100,12 +100,12 @@ impl Storage for Intercepted {
             return Ok(self.get(locator)?.map(Fetched::Record));
         }
         if self.all_are_long {
-            return Ok(self.info(locator)?.map(Fetched::Long));
+            return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         }
         let found = self.inner.get_up_to(locator, most)?;
         match &found {
             Some(Fetched::Record(record)) => drop(self.bytes_read.fetch_add(record.len(), Ordering::Relaxed)),
-            Some(Fetched::Long(_)) => {
+            Some(Fetched::Long { .. }) => {
                 let event = self.after_long.lock().unwrap().take();
                 event.into_iter().for_each(|event| event());
             }
@@ -142,16 +142,28 @@ impl Storage for Intercepted {
         self.inner.delete(locator, expected)
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        self.inner.rename(from, head, to)
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
         self.inner.list(after, limit)
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        self.inner.check_value()
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        self.inner.list_expired(now, limit)
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        self.inner.init_check_value(value)
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        self.inner.settings()
+    }
+
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        self.inner.swap_settings(expected, new)
+    }
+
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        self.inner.verify(after, limit)
     }
 
     fn stats(&self) -> Result<Stats, Error> {

@@ -15,17 +15,18 @@ import strongroom_format as f
 from vectors import check_record, invalid_record, literal
 
 
-def make_database(path: Path, schema: str, index_key: bytes, id: bytes, record: bytes) -> None:
+def make_database(path: Path, schema: str, index_key: bytes, generation: int, id: bytes, record: bytes) -> None:
     path.unlink(missing_ok=True)
-    locator = f.locator(index_key, id)
+    locator = f.locator(index_key, generation, id)
     database = sqlite3.connect(path)
     database.executescript(
         f"PRAGMA application_id = 0x53524f4d; PRAGMA user_version = 1; PRAGMA journal_mode = WAL; {schema}"
     )
-    database.execute("INSERT INTO meta VALUES ('index key check', ?)", (f.check_value(index_key),))
+    settings = f.settings(bytes(16), "none", [(generation, f.check_value(index_key))])
+    database.execute("INSERT INTO settings VALUES (1, ?)", (settings,))
     database.execute(
-        "INSERT INTO record (prefix, len, locator, data) VALUES (?, ?, ?, ?)",
-        (int.from_bytes(locator[:8], "big") - 2**63, len(record), locator, record),
+        "INSERT INTO record (prefix, len, checksum, locator, head, body) VALUES (?, ?, 0, ?, ?, ?)",
+        (int.from_bytes(locator[:8], "big") - 2**63, len(record), locator, record[:68], record[68:]),
     )
     database.commit()
     database.close()
@@ -55,9 +56,8 @@ def main() -> None:
         invalid = "error" in vector
         record = invalid_record(vector, records) if invalid else records[vector["name"]]
         id = literal(vector["id"])
-        make_database(
-            folder / f"{vector['name']}.db", schema[1], bytes.fromhex(vector["index_key"]), id, record
-        )
+        index_key, generation = bytes.fromhex(vector["index_key"]), vector.get("generation", 1)
+        make_database(folder / f"{vector['name']}.db", schema[1], index_key, generation, id, record)
         values = [json.dumps(value) for value in (vector["name"], vector["record_key"], vector.get("error", "Ok"))]
         values += [c_bytes(vector["id"]), c_bytes(vector.get("plaintext", ""))]
         lines.append(f"    {{{', '.join(values)}}},")

@@ -14,16 +14,26 @@ use hyper::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Entry, Error, Fetched, Head, Info, LOCATOR_LEN, Locator, PutMode, Stats, Storage, Upload};
+use super::types::check_settings;
+use super::{
+    Entry, Error, Fetched, Head, Info, LOCATOR_LEN, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload,
+    Verified,
+};
 use crate::http::{self, Answer, Ask, BYTES, Endpoint, Failure, Http, InvalidEndpoint, JSON, Problem, Repeat, TooLate};
 use upload::RemoteUpload;
 
 /// The most lines of a page.
 const PAGE: usize = 1000;
 /// The most bytes of a line of a page.
-const LINE_BYTES: u64 = 512;
-/// The most bytes of [`Storage::get_many`]'s answer.
-const MOST_AT_ONCE: u64 = 64 << 20;
+const LINE_BYTES: u64 = 1024;
+/// The most bytes of [`Storage::get_many`]'s answer, and of a batch that services take unless configured otherwise.
+const MAX_BATCH_BYTES: u64 = 64 << 20;
+/// The most records of a step of [`Storage::verify`].
+const VERIFY_PAGE: usize = 100;
+/// A part of a long record, 256 sealed chunks: long enough that the time of a request matters little.
+const PART_LEN: usize = 256 * 16_400;
+/// Parts that are asked for at once.
+const PARALLEL_PARTS: usize = 2;
 /// The length that says that there is no record.
 const NONE: u64 = u64::MAX;
 
@@ -107,6 +117,10 @@ fn ask(method: Method, locator: &Locator) -> Ask {
     Ask::new(method, format!("/v1/records/{}", wire::hex(locator.as_bytes())))
 }
 
+fn ask_json(path: &str, body: &Value) -> Ask {
+    Ask::new(Method::POST, path).with(CONTENT_TYPE, JSON).body(body.to_string().into())
+}
+
 fn if_match(ask: Ask, head: &Head) -> Ask {
     ask.with(IF_MATCH, wire::etag(head))
 }
@@ -185,7 +199,7 @@ impl Storage for RemoteStorage {
         self.write(locator, head, &ask_put(locator, mode).body(Bytes::copy_from_slice(record)), mode)
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         let heads = records.iter().map(|(_, record)| Head::require(record)).collect::<Result<Vec<_>, _>>()?;
         let (Some((first, _)), Some(head)) = (records.first(), heads.first()) else {
             return self.http.check_open().map_err(of_read);
@@ -207,10 +221,13 @@ impl Storage for RemoteStorage {
         Ok(answer.map(|answer| answer.body))
     }
 
-    /// One call: the first `most` bytes, which are all of it as a rule.
+    /// One call: the first `most` bytes, which are the whole record as a rule.
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+        if most == u64::MAX {
+            return Ok(self.get(locator)?.map(Fetched::Record));
+        }
         let Some(last) = most.checked_sub(1) else {
-            return Ok(self.info(locator)?.map(Fetched::Long));
+            return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         };
         let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
         let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
@@ -222,13 +239,13 @@ impl Storage for RemoteStorage {
             return Ok(Some(Fetched::Record(answer.body)));
         }
         let head = Head::of(&answer.body).or_else(|| wire::head(&answer.headers)).ok_or_else(no_sense)?;
-        Ok(Some(Fetched::Long(Info { head, len })))
+        Ok(Some(Fetched::Long { info: Info { head, len }, start: answer.body }))
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let body = locators.iter().flat_map(Locator::as_bytes).copied().collect();
         let ask = Ask::new(Method::POST, "/v1/get-many").with(CONTENT_TYPE, BYTES).body(body);
-        let answer = self.read(&ask.at_most(MOST_AT_ONCE))?;
+        let answer = self.read(&ask.at_most(MAX_BATCH_BYTES))?;
         let mut rest = answer.body.as_slice();
         let mut next = || {
             let (len, behind) = rest.split_first_chunk()?;
@@ -275,6 +292,20 @@ impl Storage for RemoteStorage {
         Ok(())
     }
 
+    /// One call, for the range of the last `len` bytes.
+    fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
+        if len == 0 {
+            return Ok(self.info(locator)?.map(|info| (info, Vec::new())));
+        }
+        let (name, value) = http::last_bytes(len as u64);
+        let ask = ask(Method::GET, locator).with(name, value).at_most(len as u64);
+        let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
+        let (part, all) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
+        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
+        let is_end = part == (all.saturating_sub(len as u64)..all) && answer.body.len() as u64 == part.end - part.start;
+        if is_end { Ok(Some((Info { head, len: all }, answer.body))) } else { Err(no_sense()) }
+    }
+
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
         match (mode, self.info(locator)?) {
             (PutMode::Create, Some(_)) => Err(Error::AlreadyExists),
@@ -309,6 +340,17 @@ impl Storage for RemoteStorage {
         }
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        let body = json!({
+            "from": wire::hex(from.as_bytes()),
+            "head": wire::base64(head.as_bytes()),
+            "to": wire::hex(to.as_bytes()),
+        });
+        // A repetition succeeds.
+        let (outcome, _) = self.http.write(&ask_json("/v1/rename", &body), Repeat::Always, self.http.end());
+        outcome.map(drop).map_err(of_write)
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
         let (mut entries, mut after) = (Vec::new(), after.copied());
         loop {
@@ -330,16 +372,35 @@ impl Storage for RemoteStorage {
         }
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        let answer = self.find(&Ask::new(Method::GET, "/v1/check-value"), self.http.end())?;
-        answer.map(|answer| wire::check_value(&answer.body).ok_or_else(no_sense)).transpose()
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        let limit = limit.min(PAGE);
+        let path = format!("/v1/expired?now={now}&limit={limit}");
+        let answer = self.read(&Ask::new(Method::GET, path).at_most((limit as u64 + 1) * LINE_BYTES))?;
+        wire::entries(&answer.body).filter(|page| page.len() <= limit).ok_or_else(no_sense)
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        let body = json!({"check_value": wire::hex(value)}).to_string();
-        let ask = Ask::new(Method::PUT, "/v1/check-value").with(CONTENT_TYPE, JSON).body(body.into());
-        let (outcome, _) = self.http.write(&ask, Repeat::Always, self.http.end());
-        wire::check_value(&outcome.map_err(of_write)?.body).ok_or_else(no_sense)
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        let ask = Ask::new(Method::GET, "/v1/settings").at_most(MAX_SETTINGS_LEN as u64);
+        Ok(self.find(&ask, self.http.end())?.map(|answer| answer.body))
+    }
+
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        check_settings(new)?;
+        let body = json!({"expected": expected.map(wire::base64), "new": wire::base64(new)});
+        let (outcome, lost) = self.http.write(&ask_json("/v1/swap-settings", &body), Repeat::Always, self.http.end());
+        match outcome.map_err(of_write) {
+            // Perhaps it is the attempt whose answer was lost that wrote them.
+            Err(Error::Conflict) if lost && self.settings()?.as_deref() == Some(new) => Ok(()),
+            outcome => outcome.map(drop),
+        }
+    }
+
+    /// In steps of 100 records at most.
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        let limit = limit.min(VERIFY_PAGE);
+        let body = json!({"after": after.map(|after| wire::hex(after.as_bytes())), "limit": limit});
+        let answer = self.read(&ask_json("/v1/verify", &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
+        wire::verified(&answer.body).filter(|verified| verified.records <= limit as u64).ok_or_else(no_sense)
     }
 
     fn stats(&self) -> Result<Stats, Error> {
@@ -351,6 +412,10 @@ impl Storage for RemoteStorage {
 
     fn maintain(&self) -> Result<(), Error> {
         self.read(&Ask::new(Method::POST, "/v1/maintain")).map(drop)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { batch_bytes: MAX_BATCH_BYTES, part_len: PART_LEN, parallel_parts: PARALLEL_PARTS, ..Limits::default() }
     }
 
     /// Ends the use of this handle; the service goes on.

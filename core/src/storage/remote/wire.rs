@@ -5,7 +5,7 @@ use hyper::HeaderMap;
 use hyper::header::{CONTENT_LENGTH, ETAG, HeaderValue};
 use serde_json::Value;
 
-use crate::storage::{Entry, HEAD_LEN, Head, LOCATOR_LEN, Locator};
+use crate::storage::{Entry, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Verified};
 
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -18,15 +18,22 @@ fn from_hex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     bytes?.try_into().ok()
 }
 
+pub(super) fn base64(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(bytes)
+}
+
 /// A head as an `ETag`.
 pub(super) fn etag(head: &Head) -> HeaderValue {
-    let text = format!("\"{}\"", Base64UrlUnpadded::encode_string(head.as_bytes()));
+    let text = format!("\"{}\"", base64(head.as_bytes()));
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("\"\"")) // base64 is a header's text
 }
 
 /// The head in an `ETag`.
 pub(super) fn head(headers: &HeaderMap) -> Option<Head> {
-    let text = headers.get(ETAG)?.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')?;
+    head_of(headers.get(ETAG)?.to_str().ok()?.strip_prefix('"')?.strip_suffix('"')?)
+}
+
+fn head_of(text: &str) -> Option<Head> {
     let mut bytes = [0; HEAD_LEN];
     let len = Base64UrlUnpadded::decode(text, &mut bytes).ok()?.len();
     (len == HEAD_LEN).then_some(Head::of(&bytes)).flatten()
@@ -40,15 +47,28 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
 pub(super) fn entries(body: &[u8]) -> Option<Vec<Entry>> {
     let page: Value = serde_json::from_slice(body).ok()?;
     let entry = |line: &Value| {
-        let locator: [u8; LOCATOR_LEN] = from_hex(line.get("locator")?.as_str()?)?;
-        Some(Entry { locator: Locator::from_bytes(locator), len: line.get("bytes")?.as_u64()? })
+        let info = Info { head: head_of(line.get("head")?.as_str()?)?, len: line.get("bytes")?.as_u64()? };
+        Some(Entry { locator: locator(line.get("locator")?)?, info })
     };
     page.get("records")?.as_array()?.iter().map(entry).collect()
 }
 
-pub(super) fn check_value(body: &[u8]) -> Option<[u8; 16]> {
+fn locator(value: &Value) -> Option<Locator> {
+    from_hex::<LOCATOR_LEN>(value.as_str()?).map(Locator::from_bytes)
+}
+
+pub(super) fn verified(body: &[u8]) -> Option<Verified> {
     let body: Value = serde_json::from_slice(body).ok()?;
-    from_hex(body.get("check_value")?.as_str()?)
+    let next = match body.get("next")? {
+        Value::Null => None,
+        next => Some(locator(next)?),
+    };
+    Some(Verified {
+        records: body.get("records")?.as_u64()?,
+        bytes: body.get("bytes")?.as_u64()?,
+        damaged: body.get("damaged")?.as_array()?.iter().map(locator).collect::<Option<_>>()?,
+        next,
+    })
 }
 
 #[cfg(test)]

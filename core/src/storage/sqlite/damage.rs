@@ -9,7 +9,7 @@ const VALUES: [&str; 16] = [
     "NULL",
     "''",
     "'text'",
-    "CAST(data AS TEXT)",
+    "CAST(locator AS TEXT)",
     "0",
     "1",
     "-1",
@@ -24,29 +24,36 @@ const VALUES: [&str; 16] = [
     "zeroblob(3000000)",
 ];
 
-const COLUMNS: [(&str, &str); 13] = [
-    ("meta", "name"),
-    ("meta", "value"),
+const COLUMNS: [(&str, &str); 17] = [
+    ("settings", "id"),
+    ("settings", "document"),
     ("record", "id"),
     ("record", "prefix"),
     ("record", "len"),
+    ("record", "expires_at"),
     ("record", "object"),
+    ("record", "checksum"),
     ("record", "locator"),
-    ("record", "data"),
+    ("record", "head"),
+    ("record", "body"),
     ("segment", "object"),
     ("segment", "n"),
+    ("segment", "checksum"),
     ("segment", "data"),
     ("pending", "object"),
     ("pending", "touched"),
 ];
 
 /// Those whose damage shows at once. The others make a record be missing, at most.
-const SEEN: [(&str, &str); 6] = [
-    ("meta", "value"),
+const SEEN: [(&str, &str); 9] = [
+    ("settings", "document"),
+    ("record", "expires_at"),
     ("record", "len"),
     ("record", "object"),
+    ("record", "checksum"),
     ("record", "locator"),
-    ("record", "data"),
+    ("record", "head"),
+    ("record", "body"),
     ("segment", "data"),
 ];
 
@@ -59,7 +66,7 @@ fn locator(number: u8) -> Locator {
 
 fn sound(path: &Path) {
     let storage = Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap());
-    storage.init_check_value(&[7; 16]).unwrap();
+    storage.swap_settings(None, b"settings").unwrap();
     storage.put(&locator(SHORT), &[7; 100], PutMode::Create).unwrap();
     storage.put(&locator(LONG), &vec![7; 600_000], PutMode::Create).unwrap();
     storage.write(|connection| garbage::add_dead(connection, 77)).unwrap();
@@ -69,15 +76,14 @@ fn sound(path: &Path) {
 /// Sets a column of one row, or of all, whatever the table's types say. `false` where that is the same as it was, or where
 /// SQLite itself has no way to hold it.
 fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> bool {
-    let value =
-        if table == "record" || table == "segment" { value.to_string() } else { value.replace("data", "'data'") };
+    let value = if table == "record" { value.to_string() } else { value.replace("locator", "'text'") };
     let connection = Connection::open(path).unwrap();
     let set_schema = |sql: &str| {
         connection
             .execute_batch(&format!("PRAGMA writable_schema = ON; {sql}; PRAGMA writable_schema = RESET"))
             .unwrap();
     };
-    let lax = "UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '')";
+    let lax = "UPDATE sqlite_schema SET sql = replace(replace(sql, 'STRICT', ''), 'NOT NULL', '') WHERE type = 'table'";
     let schema: Vec<(String, Option<String>)> = {
         let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema").unwrap();
         let rows = statement.query_map((), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
@@ -97,7 +103,7 @@ fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> b
 
 type Operation = fn(&Arc<SqliteStorage>, &Locator) -> Result<(), Error>;
 
-const OPERATIONS: [(&str, Operation); 15] = [
+const OPERATIONS: [(&str, Operation); 18] = [
     ("get", |storage, locator| storage.get(locator).map(drop)),
     ("get_up_to", |storage, locator| storage.get_up_to(locator, 68).map(drop)),
     ("get_many", |storage, locator| storage.get_many(&[*locator]).map(drop)),
@@ -112,7 +118,13 @@ const OPERATIONS: [(&str, Operation); 15] = [
     }),
     ("list", |storage, _| storage.list(None, 10).map(drop)),
     ("list after", |storage, locator| storage.list(Some(locator), 10).map(drop)),
-    ("check_value", |storage, _| storage.check_value().map(drop)),
+    ("get_end", |storage, locator| storage.get_end(locator, 10).map(drop)),
+    ("list_expired", |storage, _| storage.list_expired(u64::MAX, 10).map(drop)),
+    ("settings", |storage, _| storage.settings().map(drop)),
+    ("verify", |storage, _| match storage.verify(None, 10)? {
+        verified if verified.damaged.is_empty() => Ok(()),
+        _ => Err(Error::Corrupt),
+    }),
     ("stats", |storage, _| storage.stats().map(drop)),
     ("put", |storage, locator| storage.put(locator, &[8; 200], PutMode::Overwrite)),
     ("put a long one", |storage, locator| storage.put(locator, &vec![8; 600_000], PutMode::Overwrite)),
@@ -175,7 +187,7 @@ fn a_row_with_any_value_is_whole_or_corrupt() {
 /// Somebody takes the tables away while the store is open.
 #[test]
 fn tables_that_vanish_are_corrupt() {
-    for table in ["meta", "record", "segment", "pending"] {
+    for table in ["settings", "record", "segment", "pending"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("records.db");
         sound(&path);

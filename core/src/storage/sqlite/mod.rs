@@ -1,5 +1,6 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
+mod checksum;
 #[cfg(test)]
 mod damage;
 mod error;
@@ -14,6 +15,7 @@ mod read_lock;
 mod read_only;
 mod readers;
 mod rows;
+mod scan;
 mod schema;
 mod second_copy;
 #[cfg(test)]
@@ -48,7 +50,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload};
+use super::types::check_settings;
+use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
 use crate::util::owner_process::OwnerProcess;
 use error::{Fault, Outcome, is_write_error};
 use group_commit::queue::CommitQueue;
@@ -219,12 +222,12 @@ impl Storage for SqliteStorage {
         Ok(())
     }
 
-    fn create_many(&self, records: &[(Locator, Vec<u8>)]) -> Result<(), Error> {
+    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
         for (_, record) in records {
             Head::require(record)?;
         }
-        // In the index's order: neighbours share its pages, and the file does not tell who came first.
-        let mut records: Vec<_> = records.iter().collect();
+        // In the index's order: neighbours share its pages, and the file does not tell which record came first.
+        let mut records = records.to_vec();
         records.sort_unstable_by_key(|(locator, _)| *locator);
         Ok(self.write_with(Commit::Many, |connection| {
             records
@@ -233,16 +236,18 @@ impl Storage for SqliteStorage {
         })?)
     }
 
-    fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.read(|connection| rows::get(connection, locator))?)
-    }
-
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
         Ok(self.read(|connection| rows::get_up_to(connection, locator, most))?)
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        Ok(self.snapshot(|connection| locators.iter().map(|locator| rows::get(connection, locator)).collect())?)
+        Ok(self.snapshot(|connection| {
+            let get = |locator| match rows::get_up_to(connection, locator, u64::MAX)? {
+                Some(Fetched::Record(record)) => Ok(Some(record)),
+                _ => Ok(None),
+            };
+            locators.iter().map(get).collect()
+        })?)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
@@ -251,6 +256,10 @@ impl Storage for SqliteStorage {
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         Ok(self.snapshot(|connection| rows::read_at(connection, locator, head, offset, buffer))?)
+    }
+
+    fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
+        Ok(self.snapshot(|connection| rows::get_end(connection, locator, len))?)
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
@@ -265,20 +274,33 @@ impl Storage for SqliteStorage {
         Ok(deleted.is_some())
     }
 
+    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
+        Ok(self.write(|connection| rows::rename(connection, from, head, to))?)
+    }
+
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        Ok(self.read(|connection| rows::list(connection, after, limit))?)
+        Ok(self.read(|connection| scan::list(connection, after, limit))?)
     }
 
-    fn check_value(&self) -> Result<Option<[u8; 16]>, Error> {
-        Ok(self.read(|connection| rows::check_value(connection))?)
+    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
+        Ok(self.read(|connection| scan::list_expired(connection, now, limit))?)
     }
 
-    fn init_check_value(&self, value: &[u8; 16]) -> Result<[u8; 16], Error> {
-        Ok(self.write(|connection| rows::init_check_value(connection, value))?)
+    fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.read(|connection| rows::settings(connection))?)
+    }
+
+    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
+        check_settings(new)?;
+        Ok(self.write(|connection| rows::swap_settings(connection, expected, new))?)
+    }
+
+    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+        Ok(self.snapshot(|connection| scan::verify(connection, after, limit))?)
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.read(|connection| rows::stats(connection))?)
+        Ok(self.read(|connection| scan::stats(connection))?)
     }
 
     /// Removes what dead uploads left, and empties the write-ahead log, which has what was deleted since it was last

@@ -173,7 +173,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     profile::apply(&connection, durability)?;
     // Makes the log and its index, if they are not there.
-    connection.query_row("SELECT count(*) FROM meta", (), |_| Ok(()))?;
+    connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
     Ok(connection)
 }
 

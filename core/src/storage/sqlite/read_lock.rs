@@ -97,7 +97,7 @@ impl Shared {
         while idle < IDLE_TICKS {
             let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
                 let transaction = connection.unchecked_transaction()?;
-                transaction.query_row("SELECT count(*) FROM meta", (), |_| Ok(()))?;
+                transaction.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
                 Some(transaction)
             } else {
                 None

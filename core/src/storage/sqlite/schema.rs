@@ -16,27 +16,33 @@ const SCHEMA_VERSION: i32 = 1;
 /// Bytes of a page, chosen when a database is made. Larger ones cost small writes, smaller ones cost large values.
 pub(super) const PAGE_SIZE: i32 = 8192;
 
-/// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `data` is
-///   the record, or its beginning where `object` names the segments that continue it.
-/// - `segment`: what follows, in order of `n` from 0. All but the last are as long as the record's `data`.
+/// - `settings`: the settings document, in one row.
+/// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `head` and
+///   `body` are the record, or its beginning where `object` names the segments that continue it. `expires_at` is NULL for
+///   a record that never expires. [`checksum`](super::checksum) tells what `checksum` covers.
+/// - `segment`: the continuations, in order of `n` from 0. All but the last are as long as `head` and `body` together.
 /// - `pending`: objects that belong to no record: of uploads under way, and when (Unix seconds) something was last added;
 ///   of what is dead and to be removed, 0.
-/// - `meta`: the check value of the index key.
 const SCHEMA: &str = "
-    CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), document BLOB NOT NULL) STRICT;
     CREATE TABLE record (
         id INTEGER PRIMARY KEY,
         prefix INTEGER NOT NULL,
         len INTEGER NOT NULL,
+        expires_at INTEGER,
         object INTEGER,
+        checksum INTEGER NOT NULL,
         locator BLOB NOT NULL,
-        data BLOB NOT NULL
+        head BLOB NOT NULL,
+        body BLOB NOT NULL
     ) STRICT;
     CREATE INDEX record_prefix ON record (prefix);
+    CREATE INDEX record_expires_at ON record (expires_at) WHERE expires_at IS NOT NULL;
     CREATE TABLE segment (
         id INTEGER PRIMARY KEY,
         object INTEGER NOT NULL,
         n INTEGER NOT NULL,
+        checksum INTEGER NOT NULL,
         data BLOB NOT NULL,
         UNIQUE (object, n)
     ) STRICT;
@@ -119,6 +125,15 @@ fn check(connection: &Connection, path: &Path) -> Outcome<()> {
         let text = format!("{}: the {} {name:?} {why}", path.display(), entry.kind);
         Err(Error::InvalidArgument(text.into()).into())
     };
+    let has_table = |name| found.iter().any(|entry| entry.kind == "table" && entry.name == name);
+    if has_table("meta") && !has_table("settings") {
+        let text = format!(
+            "{} was written by a development version of Strongroom, and no release reads it: take the records out with \
+             the program that wrote them, and store them again",
+            path.display()
+        );
+        return Err(Error::Unsupported(text.into()).into());
+    }
     if let Some(missing) = ours.iter().find(|entry| !found.contains(entry)) {
         return refuse(missing, "is missing or was altered: the database is damaged; restore it from a backup");
     }

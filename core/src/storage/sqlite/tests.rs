@@ -30,8 +30,8 @@ fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
     for len in [1_000_000, 5_000_000] {
         let outcome = storage.put(&locator(2), &vec![7; len], PutMode::Create);
         assert!(matches!(outcome.unwrap_err(), Error::Full));
-        let many = [(locator(3), vec![7; 100]), (locator(2), vec![7; len])];
-        assert!(matches!(storage.create_many(&many).unwrap_err(), Error::Full));
+        let (short, long) = (vec![7; 100], vec![7; len]);
+        assert!(matches!(storage.create_many(&[(locator(3), &short), (locator(2), &long)]).unwrap_err(), Error::Full));
         let mode = PutMode::ReplaceIf(Head::of(&[7; 68]).unwrap());
         assert!(matches!(storage.put(&locator(1), &vec![7; len], mode).unwrap_err(), Error::Full));
     }
@@ -145,7 +145,8 @@ fn rows_that_contradict_each_other_are_corrupt() {
         "UPDATE record SET len = -1",
         "UPDATE record SET len = 9223372036854775807",
         "UPDATE record SET object = NULL",
-        "UPDATE record SET data = zeroblob(10)",
+        "UPDATE record SET head = zeroblob(67)",
+        "UPDATE record SET body = zeroblob(10)",
         "DELETE FROM segment WHERE n = 1",
         "UPDATE segment SET data = zeroblob(length(data) - 1) WHERE n = 0",
     ] {
@@ -191,7 +192,7 @@ fn every_write_is_durable_when_it_returns() {
         ("a long record", |storage| storage.put(&locator(2), &vec![7; 1 << 20], PutMode::Create).unwrap()),
         ("an upload", upload),
         ("together", |storage| assert!(together(storage, &[create(4, 100), create(5, 100)]).iter().all(Result::is_ok))),
-        ("many", |storage| storage.create_many(&[(locator(6), vec![7; 100])]).unwrap()),
+        ("many", |storage| storage.create_many(&[(locator(6), &[7; 100])]).unwrap()),
         ("a removal", |storage| assert!(storage.delete(&locator(2), None).unwrap())),
     ];
     let (_folder, storage) = storage();
@@ -221,14 +222,14 @@ fn tables_of_another_making_are_refused_by_name() {
     let virtual_table = "PRAGMA writable_schema = ON;
         INSERT INTO sqlite_schema VALUES ('table', 'd', 'd', 0, 'CREATE VIRTUAL TABLE d USING fts5 (x)')";
     for (change, named) in [
-        ("CREATE TRIGGER t AFTER INSERT ON record BEGIN DELETE FROM meta; END", "the trigger \"t\" is not a part"),
+        ("CREATE TRIGGER t AFTER INSERT ON record BEGIN DELETE FROM settings; END", "the trigger \"t\" is not a part"),
         ("CREATE TABLE x (y); CREATE TRIGGER u AFTER INSERT ON x BEGIN DELETE FROM record; END", "the trigger \"u\""),
         ("CREATE VIEW v AS SELECT * FROM record", "the view \"v\""),
         (virtual_table, "the table \"d\""),
         ("CREATE INDEX mine ON record (len)", "the index \"mine\""),
         ("CREATE UNIQUE INDEX other ON Segment (n)", "the index \"other\""),
         ("DROP INDEX record_prefix", "the index \"record_prefix\" is missing or was altered"),
-        ("DROP TABLE meta", "\"meta\" is missing"),
+        ("DROP TABLE settings", "\"settings\" is missing"),
         ("ALTER TABLE record ADD COLUMN x ANY", "the table \"record\" is missing or was altered"),
         (&format!("DROP TABLE pending; {endless}"), "the table \"pending\" is missing"),
     ] {
@@ -240,11 +241,20 @@ fn tables_of_another_making_are_refused_by_name() {
     }
 }
 
+#[test]
+fn a_database_from_before_the_first_release_is_refused_by_name() {
+    let (_folder, path) = changed("ALTER TABLE settings RENAME TO meta");
+    for outcome in [SqliteStorage::open(&path, Durability::Full), SqliteStorage::open_read_only(&path)] {
+        let Err(Error::Unsupported(text)) = outcome else { panic!("{outcome:?}") };
+        assert!(text.contains("development version"), "{text}");
+    }
+}
+
 /// Those of Litestream, of SQLite's own tools, and of whoever keeps something beside the records.
 #[test]
 fn plain_tables_of_other_tools_are_let_be() {
     let referring = "CREATE TABLE note (record REFERENCES record (id) ON DELETE RESTRICT, text UNIQUE);
-        INSERT INTO record VALUES (1, -9223372036854775808, 100, NULL, zeroblob(32), zeroblob(100));
+        INSERT INTO record VALUES (1, -9223372036854775808, 100, NULL, NULL, 0, zeroblob(32), zeroblob(68), zeroblob(32));
         INSERT INTO note VALUES (1, 'important')";
     for change in [
         "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER); CREATE TABLE _litestream_lock (id INTEGER)",
@@ -266,8 +276,8 @@ fn plain_tables_of_other_tools_are_let_be() {
 #[test]
 fn a_row_without_a_length_is_corrupt() {
     let connection = Connection::open_in_memory().unwrap();
-    let sql = "CREATE TABLE record (id INTEGER PRIMARY KEY, prefix, len, object, locator, data);
-        INSERT INTO record VALUES (1, -9223372036854775808, 200, NULL, zeroblob(32), CAST('' AS TEXT))";
+    let sql = "CREATE TABLE record (id INTEGER PRIMARY KEY, prefix, len, object, locator, head, body);
+        INSERT INTO record VALUES (1, -9223372036854775808, 200, NULL, zeroblob(32), CAST('' AS TEXT), x'')";
     connection.execute_batch(sql).unwrap();
     let zeros = Locator::from_bytes([0; LOCATOR_LEN]);
     let Err(Fault(error)) = rows::find(&connection, &zeros) else { panic!("it was found") };

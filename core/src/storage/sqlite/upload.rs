@@ -162,7 +162,7 @@ fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> O
     if rows != 1 {
         return Err(Error::Conflict.into()); // given up for dead
     }
-    rows::put_segment(connection, Some(object), n, data)
+    rows::put_segment(connection, object, n, data)
 }
 
 /// Unix time in seconds, for people to see how old an upload is; never [`DEAD`].

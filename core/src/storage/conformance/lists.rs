@@ -1,0 +1,138 @@
+//! Promises over many records: order, expiry, verification, counts.
+
+use std::sync::Arc;
+
+use super::{LENGTHS, Open, entry, locator, record, with_storage};
+use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats};
+
+/// Locators that differ in one byte, wherever it is.
+fn near_locators() -> Vec<Locator> {
+    let mut locators = vec![[0; LOCATOR_LEN], [0x7f; LOCATOR_LEN], [0x80; LOCATOR_LEN], [0xff; LOCATOR_LEN]];
+    for place in 0..LOCATOR_LEN {
+        for byte in [1, 0x7f, 0x80, 0xff] {
+            let mut near = [0; LOCATOR_LEN];
+            near[place] = byte;
+            locators.push(near);
+        }
+    }
+    locators.into_iter().map(Locator::from_bytes).collect()
+}
+
+pub fn locators_are_compared_whole(open: Open) {
+    with_storage(open, |storage| {
+        let locators = near_locators();
+        for (n, locator) in locators.iter().enumerate() {
+            storage.put(locator, &record(1, 100 + n), PutMode::Create).unwrap();
+        }
+        for (n, locator) in locators.iter().enumerate() {
+            assert_eq!(storage.get(locator).unwrap(), Some(record(1, 100 + n)));
+            assert!(storage.delete(locator, None).unwrap());
+            assert_eq!(storage.stats().unwrap().records, (locators.len() - n - 1) as u64);
+        }
+    });
+}
+
+pub fn list_is_in_order_and_paged(open: Open) {
+    with_storage(open, |storage| {
+        let mut locators = near_locators();
+        for (n, locator) in locators.iter().enumerate() {
+            storage.put(locator, &record(1, 100 + n), PutMode::Create).unwrap();
+        }
+        let mut expected: Vec<_> =
+            (100..).zip(&locators).map(|(len, locator)| entry(*locator, &record(1, len))).collect();
+        expected.sort_by_key(|entry| entry.locator);
+        locators.sort();
+        assert_eq!(storage.list(None, usize::MAX).unwrap(), expected);
+        assert_eq!(storage.list(None, 0).unwrap(), []);
+        for page in [1, 7, 100] {
+            let mut all: Vec<Entry> = Vec::new();
+            loop {
+                let entries = storage.list(all.last().map(|entry| &entry.locator), page).unwrap();
+                assert!(entries.len() <= page);
+                if entries.is_empty() {
+                    break;
+                }
+                all.extend(entries);
+            }
+            assert_eq!(all, expected);
+        }
+        // A page may start behind a locator that is not there.
+        storage.delete(&locators[5], None).unwrap();
+        assert_eq!(storage.list(Some(&locators[5]), 1).unwrap()[0].locator, locators[6]);
+    });
+}
+
+pub fn list_expired_gives_those_that_are_due(open: Open) {
+    with_storage(open, |storage| {
+        let expiring = |number: u8, time: u64| {
+            let mut record = record(number, 100 + usize::from(number));
+            record[4..12].copy_from_slice(&time.to_le_bytes());
+            record
+        };
+        let times = [(1, 500), (2, 0), (3, 100), (4, u64::MAX), (5, 300), (6, 200)];
+        for (number, time) in times {
+            storage.put(&locator(number), &expiring(number, time), PutMode::Create).unwrap();
+        }
+        let due = |now, limit| match storage.list_expired(now, limit) {
+            Err(Error::Unsupported(_)) => None,
+            outcome => Some(outcome.unwrap()),
+        };
+        let expected = |numbers: &[u8]| -> Vec<Entry> {
+            let time = |number| times.iter().find(|(other, _)| *other == number).unwrap().1;
+            numbers.iter().map(|n| entry(locator(*n), &expiring(*n, time(*n)))).collect()
+        };
+        let Some(none) = due(99, 10) else { return };
+        assert_eq!(none, []);
+        assert_eq!(due(100, 10).unwrap(), expected(&[3]));
+        assert_eq!(due(499, 10).unwrap(), expected(&[3, 6, 5]));
+        assert_eq!(due(499, 2).unwrap(), expected(&[3, 6]), "the earliest first");
+        assert_eq!(due(1 << 40, 10).unwrap(), expected(&[3, 6, 5, 1]));
+        // A new version has its own time, also where it came by an upload.
+        storage.put(&locator(3), &expiring(7, 0), PutMode::Overwrite).unwrap();
+        let mut upload = Arc::clone(storage).upload(&locator(6), PutMode::Overwrite).unwrap();
+        upload.write(&expiring(8, 600)).unwrap();
+        upload.commit().unwrap();
+        storage.delete(&locator(5), None).unwrap();
+        let locators = |entries: Vec<Entry>| entries.iter().map(|entry| entry.locator).collect::<Vec<_>>();
+        assert_eq!(locators(due(599, 10).unwrap()), [locator(1)]);
+        assert_eq!(locators(due(600, 10).unwrap()), [locator(1), locator(6)]);
+    });
+}
+
+pub fn verify_looks_at_every_record(open: Open) {
+    with_storage(open, |storage| {
+        let mut bytes = 0;
+        for (number, len) in (0..).zip(LENGTHS) {
+            storage.put(&locator(number), &record(number, len), PutMode::Create).unwrap();
+            bytes += len as u64;
+        }
+        for limit in [1, 7, LENGTHS.len(), usize::MAX] {
+            let (mut records, mut checked, mut after) = (0, 0, None);
+            loop {
+                let step = match storage.verify(after.as_ref(), limit) {
+                    Err(Error::Unsupported(_)) => return,
+                    outcome => outcome.unwrap(),
+                };
+                assert!(step.records <= limit as u64);
+                assert_eq!(step.damaged, []);
+                (records, checked) = (records + step.records, checked + step.bytes);
+                match step.next {
+                    Some(next) => after = Some(next),
+                    None => break,
+                }
+            }
+            assert_eq!((records, checked), (LENGTHS.len() as u64, bytes), "by {limit}");
+        }
+    });
+}
+
+pub fn stats_count_records_and_bytes(open: Open) {
+    with_storage(open, |storage| {
+        assert_eq!(storage.stats().unwrap(), Stats::default());
+        storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
+        storage.put(&locator(2), &record(2, 3_000_000), PutMode::Create).unwrap();
+        assert_eq!(storage.stats().unwrap(), Stats { records: 2, bytes: 3_000_100 });
+        storage.delete(&locator(2), None).unwrap();
+        assert_eq!(storage.stats().unwrap(), Stats { records: 1, bytes: 100 });
+    });
+}

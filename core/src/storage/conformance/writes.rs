@@ -1,0 +1,165 @@
+//! Promises of single writes, batches, removals and renames.
+
+use super::{Open, borrowed, entry, error, head, locator, record, with_storage};
+use crate::storage::{Error, HEAD_LEN, Head, PutMode, Stats};
+
+pub fn a_created_record_is_there(open: Open) {
+    with_storage(open, |storage| {
+        storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(1, 100)));
+        assert_eq!(storage.get(&locator(2)).unwrap(), None);
+    });
+}
+
+pub fn create_refuses_a_taken_locator(open: Open) {
+    with_storage(open, |storage| {
+        storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
+        let outcome = storage.put(&locator(1), &record(2, 200), PutMode::Create);
+        assert!(matches!(error(outcome), Error::AlreadyExists));
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(1, 100)));
+    });
+}
+
+pub fn overwrite_writes_in_any_case(open: Open) {
+    with_storage(open, |storage| {
+        for (version, len) in [(1, 100), (2, 3 << 20), (3, 70), (4, 4 << 20), (5, 2 << 20)] {
+            storage.put(&locator(1), &record(version, len), PutMode::Overwrite).unwrap();
+            assert!(storage.get(&locator(1)).unwrap() == Some(record(version, len)));
+        }
+        assert_eq!(storage.stats().unwrap(), Stats { records: 1, bytes: 2 << 20 });
+    });
+}
+
+pub fn replace_if_needs_the_head(open: Open) {
+    with_storage(open, |storage| {
+        let (first, second) = (record(1, 100), record(2, 2 << 20));
+        let outcome = storage.put(&locator(1), &second, PutMode::ReplaceIf(head(&first)));
+        assert!(matches!(error(outcome), Error::Conflict), "there is nothing to replace");
+        storage.put(&locator(1), &first, PutMode::Create).unwrap();
+        storage.put(&locator(1), &second, PutMode::ReplaceIf(head(&first))).unwrap();
+        assert!(storage.get(&locator(1)).unwrap().as_ref() == Some(&second));
+        let outcome = storage.put(&locator(1), &first, PutMode::ReplaceIf(head(&first)));
+        assert!(matches!(error(outcome), Error::Conflict));
+        assert!(storage.get(&locator(1)).unwrap() == Some(second));
+    });
+}
+
+pub fn too_short_records_are_refused(open: Open) {
+    with_storage(open, |storage| {
+        for len in [0, 1, HEAD_LEN - 1] {
+            let short = vec![1; len];
+            let outcome = storage.put(&locator(1), &short, PutMode::Overwrite);
+            assert!(matches!(error(outcome), Error::InvalidArgument(_)));
+            let outcome = storage.create_many(&[(locator(2), &record(1, 100)), (locator(1), &short)]);
+            assert!(matches!(error(outcome), Error::InvalidArgument(_) | Error::Unsupported(_)));
+        }
+        assert_eq!(storage.list(None, 10).unwrap(), []);
+    });
+}
+
+pub fn create_many_writes_all(open: Open) {
+    with_storage(open, |storage| {
+        let records: Vec<_> = (0..50).map(|n| (locator(n), record(n, 100 + 30_000 * usize::from(n)))).collect();
+        match storage.create_many(&borrowed(&records)) {
+            Ok(()) => {
+                for (locator, record) in &records {
+                    assert!(storage.get(locator).unwrap().as_ref() == Some(record));
+                }
+                storage.create_many(&[]).unwrap();
+            }
+            Err(Error::Unsupported(_)) => assert_eq!(storage.list(None, 10).unwrap(), []),
+            Err(other) => panic!("{other}"),
+        }
+    });
+}
+
+pub fn create_many_writes_all_or_none(open: Open) {
+    with_storage(open, |storage| {
+        storage.put(&locator(3), &record(9, 100), PutMode::Create).unwrap();
+        let taken = [1, 2, 3, 4].map(|n| (locator(n), record(n, 100)));
+        let twice = [1, 2, 1].map(|n| (locator(n), record(n, 100)));
+        for records in [&taken[..], &twice[..]] {
+            let outcome = storage.create_many(&borrowed(records));
+            assert!(matches!(error(outcome), Error::AlreadyExists | Error::Unsupported(_)));
+            assert_eq!(storage.list(None, 10).unwrap(), [entry(locator(3), &record(9, 100))]);
+        }
+        assert_eq!(storage.get(&locator(3)).unwrap(), Some(record(9, 100)));
+    });
+}
+
+pub fn create_each_writes_what_it_can(open: Open) {
+    with_storage(open, |storage| {
+        storage.put(&locator(3), &record(9, 100), PutMode::Create).unwrap();
+        let records = [1, 2, 3, 4, 1].map(|n| (locator(n), record(n, 100)));
+        let outcomes = storage.create_each(&borrowed(&records));
+        assert_eq!(outcomes.len(), 5);
+        for (place, outcome) in (1..).zip(outcomes) {
+            match place {
+                3 => assert!(matches!(error(outcome), Error::AlreadyExists)),
+                // Of the two under one locator, either is the first.
+                1 | 5 => {}
+                _ => outcome.unwrap(),
+            }
+        }
+        assert_eq!(storage.get(&locator(3)).unwrap(), Some(record(9, 100)));
+        for number in [1, 2, 4] {
+            assert_eq!(storage.get(&locator(number)).unwrap(), Some(record(number, 100)));
+        }
+        assert!(storage.create_each(&[]).is_empty());
+    });
+}
+
+pub fn delete_removes(open: Open) {
+    with_storage(open, |storage| {
+        for len in [100, 3 << 20] {
+            storage.put(&locator(1), &record(1, len), PutMode::Create).unwrap();
+            storage.put(&locator(2), &record(2, len), PutMode::Overwrite).unwrap();
+            assert!(storage.delete(&locator(1), None).unwrap());
+            assert_eq!(storage.get(&locator(1)).unwrap(), None);
+            assert!(!storage.delete(&locator(1), None).unwrap());
+            assert!(storage.get(&locator(2)).unwrap() == Some(record(2, len)));
+        }
+    });
+}
+
+pub fn delete_heeds_the_expected_head(open: Open) {
+    with_storage(open, |storage| {
+        let (first, second) = (record(1, 100), record(2, 100));
+        storage.put(&locator(1), &first, PutMode::Create).unwrap();
+        let outcome = storage.delete(&locator(1), Some(&head(&second)));
+        assert!(matches!(error(outcome), Error::Conflict));
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(first.clone()));
+        assert!(storage.delete(&locator(1), Some(&head(&first))).unwrap());
+        assert_eq!(storage.get(&locator(1)).unwrap(), None);
+    });
+}
+
+pub fn rename_moves_one_version(open: Open) {
+    with_storage(open, |storage| {
+        for len in [100, 3 << 20] {
+            let (first, second) = (record(1, len), record(2, len));
+            let rename = |from: u8, head: &Head, to: u8| storage.rename(&locator(from), head, &locator(to));
+            assert!(matches!(error(rename(1, &head(&first), 2)), Error::Conflict), "there is nothing");
+            storage.put(&locator(1), &first, PutMode::Create).unwrap();
+            storage.put(&locator(3), &second, PutMode::Create).unwrap();
+            assert!(matches!(error(rename(1, &head(&second), 2)), Error::Conflict), "it is another version");
+            assert!(matches!(error(rename(1, &head(&first), 3)), Error::AlreadyExists));
+            assert!(storage.get(&locator(1)).unwrap().as_ref() == Some(&first));
+
+            rename(1, &head(&first), 1).unwrap();
+            rename(1, &head(&first), 2).unwrap();
+            rename(1, &head(&first), 2).unwrap(); // a repetition
+            assert_eq!(storage.get(&locator(1)).unwrap(), None);
+            assert!(storage.get(&locator(2)).unwrap().as_ref() == Some(&first));
+            let mut end = [0; 8];
+            storage.read_at(&locator(2), &head(&first), len as u64 - 8, &mut end).unwrap();
+            assert!(first.ends_with(&end));
+            let listed = storage.list(None, 10).unwrap();
+            assert_eq!(listed, [entry(locator(2), &first), entry(locator(3), &second)]);
+            assert_eq!(storage.verify(None, 10).map_or(Vec::new(), |verified| verified.damaged), []);
+            for number in [2, 3] {
+                assert!(storage.delete(&locator(number), None).unwrap());
+            }
+        }
+    });
+}

@@ -1,0 +1,141 @@
+//! Statements over many records: lists, counts, and the search for damage.
+
+use std::ops::ControlFlow;
+
+use rusqlite::{Connection, Row};
+
+use super::checksum;
+use super::error::{Fault, Outcome};
+use super::rows::{blob, check_interrupt, head, prefix, unsigned};
+use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Stats, Verified};
+
+pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
+    let mut entries = Vec::new();
+    page(connection, "locator, len, head", after, limit, |row| {
+        entries.push(entry(row)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(entries)
+}
+
+/// Hands these columns of at most `limit` records behind `after` to `visit`, in the order of locators.
+fn page(
+    connection: &Connection,
+    columns: &str,
+    after: Option<&Locator>,
+    limit: usize,
+    mut visit: impl FnMut(&Row<'_>) -> Outcome<ControlFlow<()>>,
+) -> Outcome<()> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let behind = if after.is_some() { "WHERE prefix >= ?1 AND (prefix, locator) > (?1, ?2)" } else { "" };
+    let sql = format!("SELECT {columns} FROM record {behind} ORDER BY prefix, locator LIMIT {limit}");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = match after {
+        Some(after) => statement.query((prefix(after), after.as_bytes()))?,
+        None => statement.query(())?,
+    };
+    while let Some(row) = rows.next()? {
+        if visit(row)?.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn entry(row: &Row<'_>) -> Outcome<Entry> {
+    Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
+}
+
+/// The partial index on `expires_at` gives the order, and has no other records.
+pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Entry>> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "SELECT locator, len, head FROM record WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query((now, limit))?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(row)?);
+    }
+    Ok(entries)
+}
+
+pub(super) fn stats(connection: &Connection) -> Outcome<Stats> {
+    let sql = "SELECT count(*), coalesce(sum(len), 0) FROM record";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(())?;
+    let row = rows.next()?.ok_or(Error::Corrupt)?;
+    Ok(Stats { records: unsigned(row, 0)?, bytes: unsigned(row, 1)? })
+}
+
+/// The bytes after which a step of [`verify`] stops.
+const VERIFY_STEP_BYTES: u64 = 64 << 20;
+
+/// Checks records in the order of the index, so that each is looked at as a reader would find it.
+pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Verified> {
+    let mut verified = Verified::default();
+    let mut last = None;
+    page(connection, "id, locator", after, usize::MAX, |row| {
+        if verified.records as usize >= limit || verified.bytes >= VERIFY_STEP_BYTES {
+            verified.next = last;
+            return Ok(ControlFlow::Break(()));
+        }
+        check_interrupt()?;
+        let (id, locator) = (row.get(0)?, locator(row, 1)?);
+        match check_record(connection, id, &locator) {
+            Ok(Some(len)) => verified.bytes = verified.bytes.saturating_add(len),
+            Ok(None) | Err(Fault(Error::Corrupt)) => verified.damaged.push(locator),
+            Err(error) => return Err(error),
+        }
+        verified.records += 1;
+        last = Some(locator);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(verified)
+}
+
+/// The length of the record in this row, if all of it is as it was written.
+fn check_record(connection: &Connection, id: i64, locator: &Locator) -> Outcome<Option<u64>> {
+    let sql = "SELECT len, object, checksum, head, body, prefix, expires_at FROM record WHERE id = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(Some(0)) }; // removed since it was listed
+    let (len, object, expected): (i64, Option<i64>, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (head, body) = (blob(row, 3)?, blob(row, 4)?);
+    let expires_at = Head::of(head).and_then(|head| head.expires_at());
+    let is_whole = checksum::of_record(locator, len, object, head, body) == expected
+        && head.len() == HEAD_LEN
+        && row.get::<_, i64>(5)? == prefix(locator)
+        && row.get::<_, Option<i64>>(6)? == expires_at.map(|time| i64::try_from(time).unwrap_or(i64::MAX));
+    let first_len = (head.len() + body.len()) as u64;
+    let rest_len = match object {
+        Some(object) => check_segments(connection, object, first_len)?,
+        None => Some(0),
+    };
+    let len = unsigned(row, 0)?;
+    Ok(Some(len).filter(|len| is_whole && rest_len.and_then(|rest| first_len.checked_add(rest)) == Some(*len)))
+}
+
+/// The bytes of an object's segments, if they are as they were written: all but the last are `segment_len` bytes long.
+fn check_segments(connection: &Connection, object: i64, segment_len: u64) -> Outcome<Option<u64>> {
+    let sql = "SELECT n, checksum, data FROM segment WHERE object = ?1 ORDER BY n";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([object])?;
+    let (mut bytes, mut next, mut is_last) = (0_u64, 0, false);
+    while let Some(row) = rows.next()? {
+        check_interrupt()?;
+        let (n, expected, data): (i64, u32, &[u8]) = (row.get(0)?, row.get(1)?, blob(row, 2)?);
+        if is_last || n != next || checksum::of_segment(object, n, data) != expected {
+            return Ok(None);
+        }
+        is_last = data.len() as u64 != segment_len;
+        bytes = bytes.saturating_add(data.len() as u64);
+        next += 1;
+    }
+    Ok(Some(bytes))
+}
+
+fn locator(row: &Row<'_>, column: usize) -> Outcome<Locator> {
+    let bytes = <[u8; LOCATOR_LEN]>::try_from(blob(row, column)?).map_err(|_| Error::Corrupt)?;
+    Ok(Locator::from_bytes(bytes))
+}

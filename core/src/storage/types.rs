@@ -1,0 +1,174 @@
+//! What a storage takes and gives: versions, modes, lines of lists.
+
+use std::fmt;
+
+use super::Error;
+use crate::locator::Locator;
+
+/// Bytes of a [`Head`].
+pub const HEAD_LEN: usize = 68;
+
+/// The first 68 bytes of a record: its header, salt and commitment. No two writes have the same, so a head stands for
+/// one version of a record.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Head([u8; HEAD_LEN]);
+
+impl Head {
+    /// The head of `record`, or `None` where it is shorter than 68 bytes.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Option<Self> {
+        record.first_chunk().copied().map(Self)
+    }
+
+    /// The head of `record`, which is about to be stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] where `record` is shorter than 68 bytes.
+    pub fn require(record: &[u8]) -> Result<Self, Error> {
+        Self::of(record).ok_or_else(|| Error::InvalidArgument("a record has at least 68 bytes".into()))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; HEAD_LEN] {
+        &self.0
+    }
+
+    /// When the record expires, as its header says (bytes 4 to 11): Unix time in seconds; `None` for never.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<u64> {
+        let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
+        Some(u64::from_le_bytes([a, b, c, d, e, f, g, h])).filter(|time| *time != 0)
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Head(..)")
+    }
+}
+
+/// What a write may do to the record that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutMode {
+    /// Writes where there is none; else [`Error::AlreadyExists`].
+    Create,
+    /// Writes in any case.
+    Overwrite,
+    /// Writes where the record there has this head; else, and where there is none, [`Error::Conflict`].
+    ReplaceIf(Head),
+}
+
+/// A record's head and length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// The first 68 bytes.
+    pub head: Head,
+    /// The length of the whole record in bytes.
+    pub len: u64,
+}
+
+impl Info {
+    /// The info of a record with this head and length.
+    #[must_use]
+    pub const fn new(head: Head, len: u64) -> Self {
+        Self { head, len }
+    }
+}
+
+/// What [`Storage::get_up_to`](super::Storage::get_up_to) gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The whole record.
+    Record(Vec<u8>),
+    /// A longer record: read the rest in parts.
+    Long {
+        /// Its head and length.
+        info: Info,
+        /// Its first bytes, as many as the storage has read anyway, at most as many as were asked for.
+        start: Vec<u8>,
+    },
+}
+
+/// A line of [`Storage::list`](super::Storage::list).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The record's name.
+    pub locator: Locator,
+    /// The record's head and length.
+    pub info: Info,
+}
+
+impl Entry {
+    /// The line of the record with this name, head and length.
+    #[must_use]
+    pub const fn new(locator: Locator, info: Info) -> Self {
+        Self { locator, info }
+    }
+}
+
+/// What a step of [`Storage::verify`](super::Storage::verify) found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// How many records the step checked.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The damaged ones among them.
+    pub damaged: Vec<Locator>,
+    /// The last one, after which the next step begins; `None` where this step was the last.
+    pub next: Option<Locator>,
+}
+
+/// What a storage is good at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The most bytes of a record.
+    pub record_bytes: u64,
+    /// The most bytes of the records of one [`create_many`](super::Storage::create_many); 0 where it is unsupported.
+    pub batch_bytes: u64,
+    /// How many bytes of a long record a reader best asks for at once.
+    pub part_len: usize,
+    /// How many parts a reader best asks for in parallel.
+    pub parallel_parts: usize,
+}
+
+impl Default for Limits {
+    /// No limits, and the parts of a storage in the same process: 256 KiB of data, one for each core.
+    fn default() -> Self {
+        Self { record_bytes: u64::MAX, batch_bytes: u64::MAX, part_len: 262_400, parallel_parts: usize::MAX }
+    }
+}
+
+/// What a storage holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The number of records.
+    pub records: u64,
+    /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
+    pub bytes: u64,
+}
+
+impl Stats {
+    /// `records` records with `bytes` bytes in total.
+    #[must_use]
+    pub const fn new(records: u64, bytes: u64) -> Self {
+        Self { records, bytes }
+    }
+}
+
+/// The most bytes of the settings document.
+pub const MAX_SETTINGS_LEN: usize = 4096;
+
+/// Refuses a settings document that is too long.
+pub(super) fn check_settings(document: &[u8]) -> Result<(), Error> {
+    if document.len() > MAX_SETTINGS_LEN {
+        return Err(Error::InvalidArgument("the settings document is longer than 4096 bytes".into()));
+    }
+    Ok(())
+}
