@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, IndexKey, RecordKey};
+use strongroom::{Error, IndexKey, RecordKey, WriteOptions};
 use zeroize::Zeroizing;
 
 use crate::args::{ByteRange, Cli, Command, Data, Id, Key, KeyCommand, Options};
@@ -103,8 +103,8 @@ fn store_under_key(options: &Options, id: &Id, data: &Data, key: &Path) -> Resul
     let mut input = Input::open(data)?;
     let key = keys::get(Some(key))?;
     let store = open::or_create(options)?;
-    let outcome = store.store_reader_with_key(id, &key, &mut input);
-    input.outcome(outcome)?;
+    let outcome = store.store_reader_with(id, &mut input, WriteOptions::new().key(&key));
+    input.outcome(outcome.map(drop))?;
     reply(options, &json!({"stored": true}), "")
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use strongroom::client::{self, Client};
-use strongroom::{Error, RecordKey, RecordReader, RecordWriter, Stats, Strongroom};
+use strongroom::{Error, RecordKey, RecordReader, RecordWriter, Stats, Strongroom, WriteOptions};
 
 use crate::args::Id;
 
@@ -30,10 +30,15 @@ impl Store {
         })
     }
 
-    pub(crate) fn store_reader_with_key(&self, id: &Id, key: &RecordKey, source: impl Read) -> Result<(), Error> {
+    pub(crate) fn store_reader_with(
+        &self,
+        id: &Id,
+        source: impl Read,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
         match self {
-            Self::Here(store) => store.store_reader_with_key(id, key, source),
-            Self::Elsewhere(store) => store.store_reader_with_key(id, key, source),
+            Self::Here(store) => store.store_reader_with(id, source, options),
+            Self::Elsewhere(store) => store.store_reader_with(id, source, options),
         }
     }
 

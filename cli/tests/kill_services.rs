@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use strongroom::client::Client;
-use strongroom::{Endpoint, Error, RecordKey};
+use strongroom::{Endpoint, Error, RecordKey, WriteOptions};
 use support::World;
 use support::wait::{DEADLINE, Join, WaitWithin};
 
@@ -142,15 +142,15 @@ fn work(client: &Client, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
         let version = Version::new(n * 8 + name, if n % 4 == 3 { LONG } else { SHORT });
         let (key, data) = (version.key(), version.data());
         let stored = counts.call(|| match version.len {
-            LONG => client.store_reader_with_key(&id, &key, Pieces(&data)),
-            _ => client.store_with_key(&id, &key, &data),
+            LONG => client.store_reader_with(&id, Pieces(&data), WriteOptions::new().key(&key)),
+            _ => client.store_with(&id, &data, WriteOptions::new().key(&key)),
         });
         match stored {
-            Some(Ok(())) => known.versions.push(version.clone()),
+            Some(Ok(_)) => known.versions.push(version.clone()),
             Some(Err(_)) => known.gone.push(version.clone()),
             None => known.versions.push(version.clone()),
         }
-        known.may_be_absent = !matches!(stored, Some(Ok(())));
+        known.may_be_absent = !matches!(stored, Some(Ok(_)));
         if known.may_be_absent {
             continue;
         }
@@ -159,15 +159,15 @@ fn work(client: &Client, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
         }
         if n % 2 == 0 {
             let new = Version::new(n * 8 + name + 4, SHORT);
-            match counts.call(|| client.replace_with_key(&id, &key, &new.key(), new.data())) {
-                Some(Ok(())) => known.gone.extend(std::mem::replace(&mut known.versions, vec![new])),
+            match counts.call(|| client.replace_with(&id, &key, new.data(), WriteOptions::new().key(&new.key()))) {
+                Some(Ok(_)) => known.gone.extend(std::mem::replace(&mut known.versions, vec![new])),
                 Some(Err(_)) => known.gone.push(new),
                 None => known.versions.push(new),
             }
         }
         if let (0, [version]) = (n % 5, &known.versions[..]) {
             match counts.call(|| client.delete(&id, &version.key())) {
-                Some(Ok(())) => {
+                Some(Ok(_)) => {
                     known.gone.append(&mut known.versions);
                     known.may_be_absent = true;
                 }

@@ -40,6 +40,7 @@ mod record;
 
 mod key;
 mod locator;
+mod options;
 mod settings;
 
 #[cfg(feature = "hazmat")]
@@ -61,6 +62,7 @@ pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint};
 pub use key::{IndexKey, InvalidKey, RecordKey};
+pub use options::WriteOptions;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;
 pub use storage::Stats;

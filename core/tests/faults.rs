@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use strongroom::{Error, RecordKey, Strongroom};
+use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 use support::{pattern, wait};
 
 /// Set in the process that a test starts: its database.
@@ -160,7 +160,7 @@ fn a_store_without_room_to_tidy_up_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = Strongroom::open(&path).unwrap();
-    store.store_with_key("id", &key, "data").unwrap();
+    store.store_with("id", "data", WriteOptions::new().key(&key)).unwrap();
     store.store("long", pattern(2_000_000)).unwrap();
     store.close().unwrap();
     let left = "INSERT INTO pending SELECT DISTINCT object, 1 FROM segment; DELETE FROM record WHERE len > 1000000";

@@ -9,7 +9,7 @@ mod support;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use strongroom::{Error, Stats, Strongroom};
+use strongroom::{Error, Stats, Strongroom, WriteOptions};
 use support::{SIZES, pattern, record_key};
 
 /// The records of version 1: key byte, id, length of the data.
@@ -56,6 +56,6 @@ fn make_the_database_of_version_1() {
     assert!(!golden("v1.db").exists(), "a golden file is never made anew");
     let store = Strongroom::open(golden("v1.db")).unwrap();
     for (key, id, size) in records() {
-        store.store_with_key(id, &record_key(key), pattern(size)).unwrap();
+        store.store_with(id, pattern(size), WriteOptions::new().key(&record_key(key))).unwrap();
     }
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 
 use rusqlite::Connection;
 use strongroom::interrupt::{interruptible, is_interrupted};
-use strongroom::{Error, RecordKey, Strongroom};
+use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 thread_local! {
     static ASKED: Cell<u32> = const { Cell::new(0) };
@@ -39,7 +39,7 @@ fn waits_for_a_lock_end_early() {
 
     assert_eq!(asked(|| store.store("new", "data").map(drop)), 1);
     assert_eq!(asked(|| store.store("new", &long).map(drop)), 1);
-    assert_eq!(asked(|| store.replace_with_key("id", &key, &new_key, "new")), 1);
+    assert_eq!(asked(|| store.replace_with("id", &key, "new", WriteOptions::new().key(&new_key)).map(drop)), 1);
     assert_eq!(asked(|| store.delete("id", &key)), 1);
     assert_eq!(asked(|| store.erase("id").map(drop)), 1);
     assert_eq!(asked(|| store.store_many(&[("new", "data")]).map(drop)), 1);

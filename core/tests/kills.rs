@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use strongroom::{RecordKey, Strongroom};
+use strongroom::{RecordKey, Strongroom, WriteOptions};
 use support::pattern;
 use support::wait::{DEADLINE, WaitWithin};
 
@@ -143,7 +143,7 @@ fn store_until_killed(path: &Path, run: &str) {
             scope.spawn(move || {
                 for n in 0.. {
                     let id = format!("{run}-{writer}-{n}");
-                    store.store_with_key(&id, &key_of(&id), pattern(1000)).unwrap();
+                    store.store_with(&id, pattern(1000), WriteOptions::new().key(&key_of(&id))).unwrap();
                     acknowledge(&format!("stored={id}"));
                 }
             });

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
     "store",
     "client",
+    "options",
     "error",
     "settings",
     "record",
@@ -86,6 +87,7 @@ fn top(path: &Segments) -> Option<&str> {
         "Strongroom" | "RecordReader" | "RecordWriter" => "store",
         "Endpoint" | "InvalidEndpoint" => "http",
         "Error" => "error",
+        "WriteOptions" => "options",
         "RecordKey" | "IndexKey" | "InvalidKey" => "key",
         "Stats" | "Durability" => "storage",
         "interrupt" | "RandomError" => "util",

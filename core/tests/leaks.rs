@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
-use strongroom::{Error, IndexKey, RecordKey, Strongroom};
+use strongroom::{Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 use support::index_key;
 use support::scanner::{Scanner, base64};
 
@@ -27,7 +27,7 @@ fn provoke(store: &Strongroom, n: usize, key: &RecordKey, said: &mut Vec<String>
     let wrong = RecordKey::generate().unwrap();
     let mut errors: Vec<Error> = vec![
         store.store(id(n), data(n)).unwrap_err(),
-        store.store_with_key(id(n), key, "other data").unwrap_err(),
+        store.store_with(id(n), "other data", WriteOptions::new().key(key)).unwrap_err(),
         store.retrieve(id(n), &wrong).unwrap_err(),
         store.retrieve(id(n) + "?", key).unwrap_err(),
         store.replace(id(n), &wrong, data(n)).unwrap_err(),

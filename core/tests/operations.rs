@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use strongroom::storage::{Head, PutMode, Storage};
-use strongroom::{Error, RecordKey, Stats, Strongroom};
+use strongroom::{Error, RecordKey, Stats, Strongroom, WriteOptions};
 use support::wait::{DEADLINE, Join};
 use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
@@ -89,7 +89,7 @@ fn empty_and_oversized_ids_are_refused_everywhere() {
         let key = record_key(1);
         for id in [vec![], vec![b'x'; 4097], vec![0; 1 << 20]] {
             assert!(matches!(error(store.store(&id, "data")), Error::InvalidId));
-            assert!(matches!(error(store.store_with_key(&id, &key, "data")), Error::InvalidId));
+            assert!(matches!(error(store.store_with(&id, "data", WriteOptions::new().key(&key))), Error::InvalidId));
             assert!(matches!(error(store.retrieve(&id, &key)), Error::InvalidId));
             assert!(matches!(error(store.replace(&id, &key, "data")), Error::InvalidId));
             assert!(matches!(error(store.delete(&id, &key)), Error::InvalidId));
@@ -156,10 +156,16 @@ fn a_caller_made_key_may_be_said_again() {
     each_store(|store| {
         let key = RecordKey::generate().unwrap();
         for _ in 0..3 {
-            store.store_with_key("id", &key, "data").unwrap();
+            store.store_with("id", "data", WriteOptions::new().key(&key)).unwrap();
         }
-        assert!(matches!(error(store.store_with_key("id", &key, "other data")), Error::AlreadyExists));
-        assert!(matches!(error(store.store_with_key("id", &record_key(2), "data")), Error::AlreadyExists));
+        assert!(matches!(
+            error(store.store_with("id", "other data", WriteOptions::new().key(&key))),
+            Error::AlreadyExists
+        ));
+        assert!(matches!(
+            error(store.store_with("id", "data", WriteOptions::new().key(&record_key(2)))),
+            Error::AlreadyExists
+        ));
         assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
         assert_eq!(store.stats().unwrap().records, 1);
     });
@@ -182,14 +188,26 @@ fn replacing_makes_a_new_key_and_ends_the_old() {
 fn replacing_under_a_caller_made_key_may_be_said_again() {
     each_store(|store| {
         let (old, new) = (store.store("id", "first").unwrap(), RecordKey::generate().unwrap());
-        assert!(matches!(error(store.replace_with_key("id", &old, &old, "second")), Error::InvalidArgument(_)));
+        assert!(matches!(
+            error(store.replace_with("id", &old, "second", WriteOptions::new().key(&old))),
+            Error::InvalidArgument(_)
+        ));
         for _ in 0..3 {
-            store.replace_with_key("id", &old, &new, "second").unwrap();
+            store.replace_with("id", &old, "second", WriteOptions::new().key(&new)).unwrap();
         }
         assert_eq!(store.retrieve("id", &new).unwrap(), b"second");
-        assert!(matches!(error(store.replace_with_key("id", &old, &new, "third")), Error::WrongKey));
-        assert!(matches!(error(store.replace_with_key("id", &old, &record_key(1), "second")), Error::WrongKey));
-        assert!(matches!(error(store.replace_with_key("other", &old, &new, "second")), Error::NotFound));
+        assert!(matches!(
+            error(store.replace_with("id", &old, "third", WriteOptions::new().key(&new))),
+            Error::WrongKey
+        ));
+        assert!(matches!(
+            error(store.replace_with("id", &old, "second", WriteOptions::new().key(&record_key(1)))),
+            Error::WrongKey
+        ));
+        assert!(matches!(
+            error(store.replace_with("other", &old, "second", WriteOptions::new().key(&new))),
+            Error::NotFound
+        ));
         assert_eq!(store.stats().unwrap().records, 1);
     });
 }
@@ -336,11 +354,11 @@ fn a_replace_that_comes_a_second_time_meanwhile_succeeds() {
         let (old, new) = (first.store("id", "old").unwrap(), record_key(1));
         let meanwhile = {
             let old = RecordKey::from_bytes(old.expose_bytes()).unwrap();
-            move || first.replace_with_key("id", &old, &record_key(1), "new").unwrap()
+            move || first.replace_with("id", &old, "new", WriteOptions::new().key(&record_key(1))).map(drop).unwrap()
         };
         let second = open_over(Arc::new(Intercepted::before_put(inner, meanwhile)));
-        match second.replace_with_key("id", &old, &new, again) {
-            Ok(()) => assert!(succeeds),
+        match second.replace_with("id", &old, again, WriteOptions::new().key(&new)) {
+            Ok(_) => assert!(succeeds),
             Err(failure) => assert!(!succeeds && matches!(failure, Error::Conflict), "{failure:?}"),
         }
         assert_eq!(second.retrieve("id", &new).unwrap(), b"new");

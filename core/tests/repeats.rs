@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
-use strongroom::{Error, RecordKey, Strongroom};
+use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use support::intercept::Intercepted;
 use support::{each_store, memory_store, open_over, pattern, record_key};
@@ -18,13 +18,13 @@ type Store = fn(&Strongroom, &RecordKey, &[u8]) -> Result<(), Error>;
 type Replace = fn(&Strongroom, &RecordKey, &RecordKey, &[u8]) -> Result<(), Error>;
 
 const STORE: [Store; 3] = [
-    |store, key, data| store.store_with_key("id", key, data),
-    |store, key, data| store.store_reader_with_key("id", key, data),
-    |store, key, data| written(store.create_record_with_key("id", key)?, key, data),
+    |store, key, data| store.store_with("id", data, WriteOptions::new().key(key)).map(drop),
+    |store, key, data| store.store_reader_with("id", data, WriteOptions::new().key(key)).map(drop),
+    |store, key, data| written(store.create_record_with("id", WriteOptions::new().key(key))?, key, data),
 ];
 const REPLACE: [Replace; 2] = [
-    |store, old, new, data| store.replace_with_key("id", old, new, data),
-    |store, old, new, data| written(store.replace_record_with_key("id", old, new)?, new, data),
+    |store, old, new, data| store.replace_with("id", old, data, WriteOptions::new().key(new)).map(drop),
+    |store, old, new, data| written(store.replace_record_with("id", old, WriteOptions::new().key(new))?, new, data),
 ];
 
 fn written(mut writer: strongroom::RecordWriter, key: &RecordKey, data: &[u8]) -> Result<(), Error> {
@@ -98,7 +98,7 @@ fn a_repeat_reads_no_more_than_it_compares() {
     const MIB: usize = 1 << 20;
     let inner = Arc::new(MemoryStorage::new());
     let key = record_key(1);
-    open_over(Arc::clone(&inner)).store_with_key("id", &key, pattern(20 * MIB)).unwrap();
+    open_over(Arc::clone(&inner)).store_with("id", pattern(20 * MIB), WriteOptions::new().key(&key)).unwrap();
     let storage = Arc::new(Intercepted::hostile(inner));
     let store = open_over(Arc::clone(&storage));
     let read = |write: &dyn Fn() -> Result<(), Error>| {
@@ -116,7 +116,8 @@ fn a_repeat_reads_no_more_than_it_compares() {
         assert!(read(&|| write(&store, &key, b"short")) < 40_000, "the first and the last chunk at most");
         assert!(read(&|| write(&store, &key, &other_end)) < 21 * MIB, "all of it once");
     }
-    assert_eq!(read(&|| store.store_with_key("id", &key, "short")), 0, "another length");
+    let short = || store.store_with("id", "short", WriteOptions::new().key(&key)).map(drop);
+    assert_eq!(read(&short), 0, "another length");
     for write in REPLACE {
         assert_eq!(read(&|| write(&store, &record_key(3), &record_key(2), &pattern(20 * MIB))), 0);
         assert!(read(&|| write(&store, &record_key(3), &key, &other_start)) < 20_000);
@@ -128,22 +129,22 @@ fn a_repeat_reads_no_more_than_it_compares() {
 fn the_later_of_two_at_once_is_told_to_repeat() {
     each_store(|store| {
         let key = record_key(1);
-        let mut later = store.create_record_with_key("id", &key).unwrap();
+        let mut later = store.create_record_with("id", WriteOptions::new().key(&key)).unwrap();
         later.write_all(b"data").unwrap();
-        store.store_with_key("id", &key, "data").unwrap();
+        store.store_with("id", "data", WriteOptions::new().key(&key)).unwrap();
         assert!(matches!(later.finish(), Err(Error::Busy)));
-        store.store_reader_with_key("id", &key, &b"data"[..]).unwrap();
+        store.store_reader_with("id", &b"data"[..], WriteOptions::new().key(&key)).unwrap();
 
         let new = record_key(2);
-        let later = store.replace_record_with_key("id", &key, &new).unwrap();
-        store.replace_with_key("id", &key, &new, "new").unwrap();
+        let later = store.replace_record_with("id", &key, WriteOptions::new().key(&new)).unwrap();
+        store.replace_with("id", &key, "new", WriteOptions::new().key(&new)).unwrap();
         assert!(matches!(later.finish(), Err(Error::Busy)));
 
-        let later = store.replace_record_with_key("id", &new, &record_key(3)).unwrap();
+        let later = store.replace_record_with("id", &new, WriteOptions::new().key(&record_key(3))).unwrap();
         let other = store.replace("id", &new, "of another").unwrap();
         assert!(matches!(later.finish(), Err(Error::Conflict)), "the other's key is another");
         store.delete("id", &other).unwrap();
-        let later = store.create_record_with_key("id", &key).unwrap();
+        let later = store.create_record_with("id", WriteOptions::new().key(&key)).unwrap();
         store.store("id", "of another").unwrap();
         assert!(matches!(later.finish(), Err(Error::AlreadyExists)));
     });
@@ -153,8 +154,8 @@ fn the_later_of_two_at_once_is_told_to_repeat() {
 fn a_repeat_that_fails_goes_on_failing() {
     let (store, storage) = memory_store();
     let key = record_key(1);
-    store.store_with_key("id", &key, pattern(100_000)).unwrap();
-    let mut writer = store.create_record_with_key("id", &key).unwrap();
+    store.store_with("id", pattern(100_000), WriteOptions::new().key(&key)).unwrap();
+    let mut writer = store.create_record_with("id", WriteOptions::new().key(&key)).unwrap();
     writer.write_all(&pattern(50_000)).unwrap();
     assert!(writer.write_all(b"other").is_err());
     assert!(writer.write_all(b"more").is_err());

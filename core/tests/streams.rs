@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use strongroom::storage::{Durability, MemoryStorage, PutMode, SqliteStorage, Storage};
-use strongroom::{Error, RecordKey, RecordReader, Strongroom};
+use strongroom::{Error, RecordKey, RecordReader, Strongroom, WriteOptions};
 use support::intercept::Intercepted;
 use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
@@ -95,13 +95,13 @@ fn of_two_writers_the_first_to_finish_wins() {
         assert_eq!(store.retrieve("id", &new_key).unwrap(), b"meanwhile");
 
         let made = RecordKey::generate().unwrap();
-        let mut writer = store.replace_record_with_key("id", &new_key, &made).unwrap();
+        let mut writer = store.replace_record_with("id", &new_key, WriteOptions::new().key(&made)).unwrap();
         writer.write_all(b"under a key of the caller's").unwrap();
         assert!(writer.finish().unwrap().ct_eq(&made));
         assert_eq!(store.retrieve("id", &made).unwrap(), b"under a key of the caller's");
-        let outcome = store.replace_record_with_key("id", &new_key, &record_key(1));
+        let outcome = store.replace_record_with("id", &new_key, WriteOptions::new().key(&record_key(1)));
         assert!(matches!(outcome.unwrap_err(), Error::WrongKey));
-        let outcome = store.replace_record_with_key("id", &made, &made);
+        let outcome = store.replace_record_with("id", &made, WriteOptions::new().key(&made));
         assert!(matches!(outcome.unwrap_err(), Error::InvalidArgument(_)));
     });
 }
@@ -112,16 +112,16 @@ fn a_caller_made_key_may_be_said_again() {
         let data = pattern(2_000_000);
         let key = RecordKey::generate().unwrap();
         for _ in 0..2 {
-            store.store_reader_with_key("id", &key, &*data).unwrap();
+            store.store_reader_with("id", &*data, WriteOptions::new().key(&key)).unwrap();
         }
         let others = [&data[..1_999_999], &[&data[..], b"x"].concat(), &data[1..], b""];
         for other in others {
-            let outcome = store.store_reader_with_key("id", &key, other);
+            let outcome = store.store_reader_with("id", other, WriteOptions::new().key(&key));
             assert!(matches!(outcome.unwrap_err(), Error::AlreadyExists));
         }
-        let outcome = store.store_reader_with_key("id", &record_key(1), &*data);
+        let outcome = store.store_reader_with("id", &*data, WriteOptions::new().key(&record_key(1)));
         assert!(matches!(outcome.unwrap_err(), Error::AlreadyExists));
-        let mut writer = store.create_record_with_key("other", &key).unwrap();
+        let mut writer = store.create_record_with("other", WriteOptions::new().key(&key)).unwrap();
         writer.write_all(b"data").unwrap();
         assert!(writer.finish().unwrap().ct_eq(&key));
     });
@@ -245,7 +245,7 @@ fn a_record_read_in_parts_is_all_there_and_true() {
     for len in lens.chain([17 << 20]) {
         let (data, key, memory) = (pattern(len), record_key(1), Arc::new(MemoryStorage::new()));
         let store = open_over(Arc::new(Intercepted::in_parts(memory.clone())));
-        store.store_with_key("id", &key, &data).unwrap();
+        store.store_with("id", &data, WriteOptions::new().key(&key)).unwrap();
         let mut buffer = vec![0xa5; len + 1];
         assert!(store.retrieve("id", &key).unwrap() == data, "{len}");
         assert_eq!(store.retrieve_into("id", &key, &mut buffer).unwrap(), len);
@@ -329,7 +329,7 @@ fn a_reader_never_mixes_two_versions() {
             }
         }
         // It stays so, also where a record comes back.
-        store.store_with_key("id", &key, pattern(3_000_000)).unwrap();
+        store.store_with("id", pattern(3_000_000), WriteOptions::new().key(&key)).unwrap();
         assert!(matches!(inner(replaced.read(&mut [0; 10]).unwrap_err()), Error::Conflict));
     });
 }
@@ -341,11 +341,11 @@ fn a_long_record_that_is_replaced_meanwhile_is_never_mixed() {
     let open = || Arc::new(SqliteStorage::open(folder.path().join("db"), Durability::Full).unwrap());
     for (n, into) in [false, true].into_iter().enumerate() {
         let (fast, key, id) = (open_over(open()), record_key(1), format!("id {n}"));
-        fast.store_with_key(&id, &key, pattern(1_000_000)).unwrap();
+        fast.store_with(&id, pattern(1_000_000), WriteOptions::new().key(&key)).unwrap();
         let (other_id, other_key) = (id.clone(), record_key(1));
         let meanwhile = move || {
             fast.erase(&other_id).unwrap();
-            fast.store_with_key(&other_id, &other_key, vec![9; 900_000]).unwrap();
+            fast.store_with(&other_id, vec![9; 900_000], WriteOptions::new().key(&other_key)).unwrap();
         };
         let slow = open_over(Arc::new(Intercepted::after_long(open(), meanwhile)));
         let data = if into {

@@ -20,7 +20,11 @@ static strongroom_status store_file(strongroom *store, FILE *file, strongroom_re
         status = strongroom_record_key_to_text(key, text, error);
     if (status == STRONGROOM_OK) {
         printf("%s\n", text); // in a real program: to whom the data belongs
-        status = strongroom_store_stream_with_key(store, "file", 4, key, read_file, file, error);
+        strongroom_write_options options;
+        memset(&options, 0, sizeof options);
+        options.size = sizeof options;
+        options.key = key;
+        status = strongroom_store_stream_with(store, "file", 4, read_file, file, &options, NULL, error);
     }
     strongroom_wipe(text, sizeof text);
     return status;

@@ -75,6 +75,34 @@ pub(crate) unsafe fn input<'a, T>(pointer: *const T, name: &'static str) -> Resu
     Ok(unsafe { &*pointer })
 }
 
+/// The largest options struct that is looked at, to tell a wrong size from one of a later version.
+const MAX_OPTIONS_SIZE: usize = 4096;
+
+/// The options struct at `options`, whose first member is its size as the caller knows it: of a caller who knows no more
+/// of it than this version, or uses no more. `None` for NULL.
+///
+/// # Safety
+///
+/// Where it is not NULL, it points to as many bytes as its first member says, as long as `'a`, and any bytes are a valid
+/// `T`.
+pub(crate) unsafe fn sized<'a, T>(options: *const T, name: &'static str) -> Result<Option<&'a T>, Error> {
+    if options.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: every version of the struct starts with its size.
+    let size = *unsafe { input(options.cast::<usize>(), name)? };
+    if !(size_of::<T>()..=MAX_OPTIONS_SIZE).contains(&size) {
+        return Err(invalid(format!("{name}.size is invalid: set it to the sizeof of its type")));
+    }
+    // SAFETY: there are `size` bytes.
+    let all = unsafe { bytes(options.cast(), size, name)? };
+    if all.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
+        return Err(Error::Unsupported(format!("{name} is of a newer version of the library").into()));
+    }
+    // SAFETY: there are enough bytes, and any are valid members.
+    unsafe { input(options, name) }.map(Some)
+}
+
 /// The handle at `pointer`, to be changed.
 ///
 /// # Safety

@@ -9,6 +9,7 @@ use ::strongroom::Error;
 
 use crate::boundary::{bytes, input, io_error, outcome, output};
 use crate::key::strongroom_record_key;
+use crate::options::{Options, give, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
@@ -36,7 +37,7 @@ pub unsafe extern "C" fn strongroom_store_stream(
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
-        let source = Source::new(read, context)?;
+        let source = CallbackReader::new(read, context)?;
         // SAFETY: by the header's conventions.
         let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, output(key, "key")?) };
         key.set(strongroom_record_key::new(&store.0.store_reader(id, source)?));
@@ -44,25 +45,30 @@ pub unsafe extern "C" fn strongroom_store_stream(
     })
 }
 
-/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the call may be repeated
-/// with the same data, and the key must never have sealed an earlier version of this record. STRONGROOM_BUSY where the same
-/// write was under way elsewhere: repeat it.
+/// Stores as strongroom_store_stream, with options. `key` may be NULL where the options have the key.
+///
+/// STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn strongroom_store_stream_with_key(
+pub unsafe extern "C" fn strongroom_store_stream_with(
     store: *const strongroom,
     id: *const c_void,
     id_len: usize,
-    key: *const strongroom_record_key,
     read: strongroom_read_fn,
     context: *mut c_void,
+    options: *const strongroom_write_options,
+    key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
-        let source = Source::new(read, context)?;
+        let source = CallbackReader::new(read, context)?;
         // SAFETY: by the header's conventions.
-        let (store, id, key) = unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?) };
-        store.0.store_reader_with_key(id, &key.get()?, source)
+        let (store, id, options) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, Options::read(options)?) };
+        // SAFETY: by the header's conventions.
+        let key = unsafe { options.key_output(key, "key")? };
+        give(&store.0.store_reader_with(id, source, options.get())?, key);
+        Ok(())
     })
 }
 
@@ -82,7 +88,7 @@ pub unsafe extern "C" fn strongroom_replace_stream(
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
-        let source = Source::new(read, context)?;
+        let source = CallbackReader::new(read, context)?;
         // SAFETY: by the header's conventions.
         let (store, id, old_key, new_key) = unsafe {
             (
@@ -93,6 +99,40 @@ pub unsafe extern "C" fn strongroom_replace_stream(
             )
         };
         new_key.set(strongroom_record_key::new(&store.0.replace_reader(id, &old_key, source)?));
+        Ok(())
+    })
+}
+
+/// Replaces as strongroom_replace_stream, with options. `new_key` may be NULL where the options have the new key.
+///
+/// As strongroom_replace_with, and STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_replace_stream_with(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    read: strongroom_read_fn,
+    context: *mut c_void,
+    options: *const strongroom_write_options,
+    new_key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        let source = CallbackReader::new(read, context)?;
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, options) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                Options::read(options)?,
+            )
+        };
+        // SAFETY: by the header's conventions.
+        let new_key = unsafe { options.key_output(new_key, "new_key")? };
+        give(&store.0.replace_reader_with(id, &old_key, source, options.get())?, new_key);
         Ok(())
     })
 }
@@ -133,19 +173,19 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
 }
 
 /// What a read function gives.
-struct Source {
+struct CallbackReader {
     read: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> isize,
     context: *mut c_void,
 }
 
-impl Source {
+impl CallbackReader {
     fn new(read: strongroom_read_fn, context: *mut c_void) -> Result<Self, Error> {
         let read = read.ok_or_else(|| Error::InvalidArgument("read is NULL".into()))?;
         Ok(Self { read, context })
     }
 }
 
-impl Read for Source {
+impl Read for CallbackReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // SAFETY: the caller gave a function that takes this.
         let answer = unsafe { (self.read)(self.context, buffer.as_mut_ptr().cast(), buffer.len()) };

@@ -52,7 +52,7 @@ impl strongroom_index_key {
 }
 
 /// Makes a new record key from the operating system's random numbers: to be written down before data is stored under
-/// it, with strongroom_store_with_key.
+/// it, by strongroom_write_options.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_generate(

@@ -50,8 +50,8 @@
 //! C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
 //! be called from a signal handler.
 //!
-//! The interface grows: statuses (have a default in a switch), functions, and members at the end of strongroom_options
-//! may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
+//! The interface grows: statuses (have a default in a switch), functions, and members at the end of options
+//! structs may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
 
 #![allow(non_camel_case_types, reason = "a type has one name in Rust and in C")]
 #![allow(
@@ -69,6 +69,7 @@ mod endpoint;
 pub mod callbacks;
 pub mod key;
 pub mod many;
+pub mod options;
 pub mod reader;
 pub mod records;
 pub mod status;

@@ -10,6 +10,7 @@ use zeroize::Zeroize;
 
 use crate::boundary::{buffer, bytes, input, outcome, output, owned, quietly};
 use crate::key::strongroom_record_key;
+use crate::options::{Options, give, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
@@ -60,7 +61,7 @@ pub unsafe extern "C" fn strongroom_buffer_free(buffer: *mut strongroom_buffer) 
 /// Stores data under a new id, and gives the only key that opens it.
 ///
 /// If the process ends before the key is written down, the record is there and nobody can open it: see
-/// strongroom_store_with_key to write the key down first.
+/// strongroom_write_options to write the key down first.
 ///
 /// STRONGROOM_ALREADY_EXISTS where a record has the id.
 #[unsafe(no_mangle)]
@@ -84,32 +85,30 @@ pub unsafe extern "C" fn strongroom_store(
     })
 }
 
-/// Stores data under a new id and a key that the caller made, with strongroom_record_key_generate, and wrote down.
-///
-/// The call may be repeated after a lost outcome: where a record is there that opens under this key to the same bytes,
-/// it succeeds.
-///
-/// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an attacker
-/// who can write to the storage can put the older one back, and it opens under that key.
+/// Stores as strongroom_store, with options. `key` may be NULL where the options have the key.
 ///
 /// STRONGROOM_ALREADY_EXISTS where the record there is another.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn strongroom_store_with_key(
+pub unsafe extern "C" fn strongroom_store_with(
     store: *const strongroom,
     id: *const c_void,
     id_len: usize,
-    key: *const strongroom_record_key,
     data: *const c_void,
     data_len: usize,
+    options: *const strongroom_write_options,
+    key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (store, id, key, data) = unsafe {
-            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, bytes(data, data_len, "data")?)
+        let (store, id, data, options) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, bytes(data, data_len, "data")?, Options::read(options)?)
         };
-        store.0.store_with_key(id, &key.get()?, data)
+        // SAFETY: by the header's conventions.
+        let key = unsafe { options.key_output(key, "key")? };
+        give(&store.0.store_with(id, data, options.get())?, key);
+        Ok(())
     })
 }
 
@@ -237,36 +236,37 @@ pub unsafe extern "C" fn strongroom_replace(
     })
 }
 
-/// Replaces as strongroom_replace, under a new key that the caller made, with strongroom_record_key_generate, and wrote
-/// down.
+/// Replaces as strongroom_replace, with options. `new_key` may be NULL where the options have the new key.
 ///
-/// The call may be repeated after a lost outcome: where the record there opens under the new key to the same bytes, it
-/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one. As with strongroom_store_with_key, the new key must never
-/// have sealed an earlier version of this record.
+/// STRONGROOM_INVALID_ARGUMENT where both keys are one.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn strongroom_replace_with_key(
+pub unsafe extern "C" fn strongroom_replace_with(
     store: *const strongroom,
     id: *const c_void,
     id_len: usize,
     old_key: *const strongroom_record_key,
-    new_key: *const strongroom_record_key,
     data: *const c_void,
     data_len: usize,
+    options: *const strongroom_write_options,
+    new_key: *mut strongroom_record_key,
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (store, id, old_key, new_key, data) = unsafe {
+        let (store, id, old_key, data, options) = unsafe {
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?,
-                input(new_key, "new_key")?,
+                input(old_key, "old_key")?.get()?, // read before the new one is in its place
                 bytes(data, data_len, "data")?,
+                Options::read(options)?,
             )
         };
-        store.0.replace_with_key(id, &old_key.get()?, &new_key.get()?, data)
+        // SAFETY: by the header's conventions.
+        let new_key = unsafe { options.key_output(new_key, "new_key")? };
+        give(&store.0.replace_with(id, &old_key, data, options.get())?, new_key);
+        Ok(())
     })
 }
 

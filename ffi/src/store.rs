@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
-use crate::boundary::{bytes, input, leave_nothing, optional, outcome, output, owned, path};
+use crate::boundary::{input, leave_nothing, optional, outcome, output, owned, path, sized};
 use crate::endpoint::{Service, builder_at};
 use crate::key::strongroom_index_key;
 use crate::status::{strongroom_error, strongroom_status};
@@ -62,9 +62,6 @@ pub struct strongroom_options {
     /// long answer may stand still. 0 for 30,000.
     pub timeout: u64,
 }
-
-/// The largest struct of options that is looked at, to tell a wrong size from one of a later version.
-const MAX_OPTIONS_SIZE: usize = 4096;
 
 /// Opens the SQLite database at `path`, and makes it where there is none (an empty file is one to be made). `options` may
 /// be NULL.
@@ -206,22 +203,8 @@ impl Options<'_> {
 /// Where it is not NULL, it points to as many bytes as its member `size` says, and its pointers are NULL or valid, as long
 /// as `'a`.
 unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<'a>>, Error> {
-    const KNOWN: usize = size_of::<strongroom_options>();
-    if options.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: every version of the struct starts with its size.
-    let size = *unsafe { input(options.cast::<usize>(), "options")? };
-    if !(KNOWN..=MAX_OPTIONS_SIZE).contains(&size) {
-        return Err(Error::InvalidArgument("options.size cannot be: set it to sizeof(strongroom_options)".into()));
-    }
-    // SAFETY: there are `size` bytes.
-    let bytes = unsafe { bytes(options.cast(), size, "options")? };
-    if bytes.iter().skip(KNOWN).any(|byte| *byte != 0) {
-        return Err(Error::Unsupported("the options are of a newer version of the library".into()));
-    }
-    // SAFETY: there are enough bytes, and any are valid members.
-    let options = unsafe { input(options, "options")? };
+    // SAFETY: by the caller.
+    let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(None) };
     // SAFETY: by the caller.
     let file = |file, name| optional(file, |file| unsafe { path(file, name) });
     // SAFETY: by the caller.

@@ -18,6 +18,7 @@ use crate::boundary::{outcome, quietly};
 use crate::callbacks::*;
 use crate::key::*;
 use crate::many::*;
+use crate::options::*;
 use crate::reader::*;
 use crate::records::*;
 use crate::status::*;
@@ -174,6 +175,8 @@ fn a_panic_becomes_a_status() {
     let mut stats = strongroom_stats { records: 0, bytes: 0 };
     let item = strongroom_item { id, id_len, data, data_len: 4 };
     let mut new_key = strongroom_record_key { bytes: [0; 32] };
+    let under = |key| strongroom_write_options { size: size_of::<strongroom_write_options>(), key };
+    let (under_key, under_other) = (under(&raw const key), under(&raw const other));
 
     macro_rules! each_is {
         ($status:ident: $($call:expr),* $(,)?) => {$(
@@ -184,7 +187,7 @@ fn a_panic_becomes_a_status() {
     }
 
     each_is! { STRONGROOM_OK:
-        strongroom_store_with_key(store, id, id_len, &raw const key, data, data_len, &raw mut error),
+        strongroom_store_with(store, id, id_len, data, data_len, &raw const under_key, null_mut(), &raw mut error),
         strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
         strongroom_create_record(store, b"new".as_ptr().cast(), 3, &raw mut writer, &raw mut error),
     }
@@ -193,12 +196,12 @@ fn a_panic_becomes_a_status() {
     armed.store(true, Ordering::Relaxed);
     each_is! { STRONGROOM_INTERNAL:
         strongroom_store(store, id, id_len, data, data_len, &raw mut new_key, &raw mut error),
-        strongroom_store_with_key(store, id, id_len, &raw const other, data, data_len, &raw mut error),
+        strongroom_store_with(store, id, id_len, data, data_len, &raw const under_other, null_mut(), &raw mut error),
         strongroom_retrieve(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
         strongroom_retrieve_into(store, id, id_len, &raw const key, room, 8, &raw mut len, &raw mut error),
         strongroom_retrieve_range(store, id, id_len, &raw const key, 0, 1, &raw mut buffer, &raw mut error),
         strongroom_replace(store, id, id_len, &raw const key, data, 1, &raw mut new_key, &raw mut error),
-        strongroom_replace_with_key(store, id, id_len, &raw const key, &raw const other, data, 1, &raw mut error),
+        strongroom_replace_with(store, id, id_len, &raw const key, data, 1, &raw const under_other, null_mut(), &raw mut error),
         strongroom_delete(store, id, id_len, &raw const key, &raw mut error),
         strongroom_erase(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),
@@ -207,17 +210,15 @@ fn a_panic_becomes_a_status() {
         strongroom_store_many(store, &raw const item, 1, &raw mut new_key, &raw mut error),
         strongroom_retrieve_many(store, &raw const request, 1, &raw mut result, &raw mut error),
         strongroom_create_record(store, id, id_len, &raw mut writer, &raw mut error),
-        strongroom_create_record_with_key(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
+        strongroom_create_record_with(store, id, id_len, &raw const under_key, &raw mut writer, &raw mut error),
         strongroom_replace_record(store, id, id_len, &raw const key, &raw mut writer, &raw mut error),
-        strongroom_replace_record_with_key(
-            store, id, id_len, &raw const key, &raw const other, &raw mut writer, &raw mut error
-        ),
+        strongroom_replace_record_with(store, id, id_len, &raw const key, &raw const under_other, &raw mut writer, &raw mut error),
         strongroom_writer_write(writer, data, data_len, &raw mut error),
         strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
         strongroom_reader_len(reader, &raw mut long_len, &raw mut error),
         strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
         strongroom_store_stream(store, id, id_len, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
-        strongroom_store_stream_with_key(store, id, id_len, &raw const other, Some(no_data), null_mut(), &raw mut error),
+        strongroom_store_stream_with(store, id, id_len, Some(no_data), null_mut(), &raw const under_other, null_mut(), &raw mut error),
         strongroom_replace_stream(store, id, id_len, &raw const key, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
         strongroom_retrieve_stream(store, id, id_len, &raw const key, Some(no_matter), null_mut(), &raw mut error),
     }

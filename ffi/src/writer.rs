@@ -10,6 +10,7 @@ use ::strongroom::{Error, RecordWriter};
 
 use crate::boundary::{bytes, exclusive, input, io_error, optional, outcome, output, owned, quietly};
 use crate::key::strongroom_record_key;
+use crate::options::{Options, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
@@ -54,27 +55,26 @@ pub unsafe extern "C" fn strongroom_create_record(
     })
 }
 
-/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the write may be repeated
-/// with the same data, and the key must never have sealed an earlier version of this record.
+/// Starts as strongroom_create_record, with options.
 ///
 /// STRONGROOM_ALREADY_EXISTS, here or from the writer, where the record there is another. STRONGROOM_BUSY from
 /// strongroom_writer_finish where the same write was under way elsewhere: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn strongroom_create_record_with_key(
+pub unsafe extern "C" fn strongroom_create_record_with(
     store: *const strongroom,
     id: *const c_void,
     id_len: usize,
-    key: *const strongroom_record_key,
+    options: *const strongroom_write_options,
     writer: *mut *mut strongroom_writer,
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (store, id, key, writer) = unsafe {
-            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(writer, "writer")?)
+        let (store, id, options, writer) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, Options::read(options)?, output(writer, "writer")?)
         };
-        writer.set(strongroom_writer::new(store.0.create_record_with_key(id, &key.get()?)?));
+        writer.set(strongroom_writer::new(store.0.create_record_with(id, options.get())?));
         Ok(())
     })
 }
@@ -102,32 +102,33 @@ pub unsafe extern "C" fn strongroom_replace_record(
     })
 }
 
-/// The same under a new key that the caller made and wrote down.
+/// Starts as strongroom_replace_record, with options.
 ///
-/// As strongroom_replace_with_key, and STRONGROOM_BUSY as with strongroom_create_record_with_key.
+/// As strongroom_replace_with, and STRONGROOM_BUSY as with strongroom_create_record_with.
 #[unsafe(no_mangle)]
 #[must_use]
-pub unsafe extern "C" fn strongroom_replace_record_with_key(
+pub unsafe extern "C" fn strongroom_replace_record_with(
     store: *const strongroom,
     id: *const c_void,
     id_len: usize,
     old_key: *const strongroom_record_key,
-    new_key: *const strongroom_record_key,
+    options: *const strongroom_write_options,
     writer: *mut *mut strongroom_writer,
     error: *mut strongroom_error,
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (store, id, old_key, new_key, writer) = unsafe {
+        let (store, id, old_key, options, writer) = unsafe {
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
                 input(old_key, "old_key")?,
-                input(new_key, "new_key")?,
+                Options::read(options)?,
                 output(writer, "writer")?,
             )
         };
-        writer.set(strongroom_writer::new(store.0.replace_record_with_key(id, &old_key.get()?, &new_key.get()?)?));
+        let record = store.0.replace_record_with(id, &old_key.get()?, options.get())?;
+        writer.set(strongroom_writer::new(record));
         Ok(())
     })
 }

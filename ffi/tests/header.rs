@@ -11,7 +11,8 @@ use std::{env, fs};
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
 /// The modules, in an order that teaches.
-const SECTIONS: [&str; 9] = ["version", "status", "key", "store", "records", "many", "writer", "reader", "callbacks"];
+const SECTIONS: [&str; 10] =
+    ["version", "status", "key", "store", "options", "records", "many", "writer", "reader", "callbacks"];
 
 /// Types that functions of other modules take.
 const TYPES: [&str; 3] = ["strongroom_status", "strongroom_error", "strongroom_buffer"];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::{Durability, Error, RecordKey, RecordWriter};
+use strongroom::{Durability, Error, RecordKey, RecordWriter, WriteOptions};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::endpoint::{Service, builder_at, token_text};
@@ -130,26 +130,15 @@ impl Drop for Strongroom {
 impl Strongroom {
     /// Store ``data`` under a new id, and return the only key that opens it.
     ///
-    /// Should the process end before the key is written down, the record is there and nobody can open it:
-    /// :meth:`store_with_key` is for those who write the key down first.
-    ///
-    /// :raises AlreadyExistsError: A record has this id.
-    fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>) -> Result<Key, Failure> {
-        Ok(self.call(py, |store| store.store(id, data))?.into())
-    }
-
-    /// Store ``data`` under a new id and a key that the caller made and wrote down.
-    ///
-    /// The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
-    /// succeeds.
-    ///
-    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
-    /// attacker who can write to the storage can put the older one back, and it opens under that key.
-    ///
-    /// :raises AlreadyExistsError: Another record has this id.
-    fn store_with_key(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<(), Failure> {
-        let key = key.get().inner();
-        self.call(py, |store| store.store_with_key(id, key, data))
+    /// :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between the
+    ///     record and its key, and the call may be repeated after a lost reply. If the record there opens under this key
+    ///     to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with write access to
+    ///     the storage can put back an older version that was sealed under the same key.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+    #[pyo3(signature = (id, data, *, key=None))]
+    fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>, key: Option<&Bound<'_, Key>>) -> Result<Key, Failure> {
+        let options = options(key);
+        Ok(self.call(py, |store| store.store_with(id, data, options))?.into())
     }
 
     /// Return the data stored under ``id``.
@@ -206,28 +195,22 @@ impl Strongroom {
     /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
     /// opens nothing any more.
     ///
+    /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
     /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
-    fn replace(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>, data: Data<'_>) -> Result<Key, Failure> {
-        let key = key.get().inner();
-        Ok(self.call(py, |store| store.replace(id, key, data))?.into())
-    }
-
-    /// Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
-    /// repeated after a lost reply. The new key must never have sealed an earlier version of this record.
-    ///
     /// :raises InvalidArgumentError: Both keys are one.
-    fn replace_with_key(
+    #[pyo3(signature = (id, key, data, *, new_key=None))]
+    fn replace(
         &self,
         py: Python<'_>,
         id: Id<'_>,
         key: &Bound<'_, Key>,
-        new_key: &Bound<'_, Key>,
         data: Data<'_>,
-    ) -> Result<(), Failure> {
-        let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        self.call(py, |store| store.replace_with_key(id, key, new_key, data))
+        new_key: Option<&Bound<'_, Key>>,
+    ) -> Result<Key, Failure> {
+        let (key, options) = (key.get().inner(), options(new_key));
+        Ok(self.call(py, |store| store.replace_with(id, key, data, options))?.into())
     }
 
     /// Remove the record that ``key`` opens.
@@ -293,17 +276,43 @@ impl Strongroom {
     /// :param source: A path, or an object with ``read()``.
     /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
     ///     stored.
-    /// :raises AlreadyExistsError: A record has this id.
+    /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
-    #[pyo3(signature = (id, source, progress=None))]
+    #[pyo3(signature = (id, source, progress=None, *, key=None))]
     fn store_file<'py>(
         slf: &Bound<'py, Self>,
         id: &Bound<'py, PyAny>,
         source: &Bound<'py, PyAny>,
         progress: Option<&Bound<'py, PyAny>>,
+        key: Option<&Bound<'py, Key>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let records = slf.py().import("strongroom._records")?;
-        records.call_method1("store_file", (slf, id, source, progress))
+        records.call_method1("store_file", (slf, id, source, progress, key))
+    }
+
+    /// Store all that a file gives in place of the record that ``key`` opens, in little memory, and return the new
+    /// version's own key.
+    ///
+    /// :param source: A path, or an object with ``read()``.
+    /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and the record is
+    ///     as it was.
+    /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it.
+    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
+    /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
+    #[pyo3(signature = (id, key, source, progress=None, *, new_key=None))]
+    fn replace_file<'py>(
+        slf: &Bound<'py, Self>,
+        id: &Bound<'py, PyAny>,
+        key: &Bound<'py, Key>,
+        source: &Bound<'py, PyAny>,
+        progress: Option<&Bound<'py, PyAny>>,
+        new_key: Option<&Bound<'py, Key>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let records = slf.py().import("strongroom._records")?;
+        records.call_method1("replace_file", (slf, id, key, source, progress, new_key))
     }
 
     /// Open a record as a binary file to read and seek in: a :class:`RecordReader`.
@@ -323,54 +332,38 @@ impl Strongroom {
 
     /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
     ///
-    /// :raises AlreadyExistsError: A record has this id.
-    fn create_record<'py>(&self, py: Python<'py>, id: Id<'_>) -> Result<Bound<'py, PyAny>, Failure> {
-        record_writer(py, self.call(py, |store| store.create_record(id))?)
-    }
-
-    /// The same under a key that the caller made and wrote down. As with :meth:`store_with_key`, the write may be
-    /// repeated with the same data, and the key must never have sealed an earlier version of this record.
-    ///
-    /// :raises AlreadyExistsError: Another record has this id. Finishing the record may raise this, too.
-    /// :raises BusyError: While finishing: the same write was under way elsewhere. Repeat it.
-    fn create_record_with_key<'py>(
+    /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record. Finishing the record may raise
+    ///     this, too.
+    /// :raises BusyError: While finishing, with ``key``: the same write was under way elsewhere. Repeat it.
+    #[pyo3(signature = (id, *, key=None))]
+    fn create_record<'py>(
         &self,
         py: Python<'py>,
         id: Id<'_>,
-        key: &Bound<'_, Key>,
+        key: Option<&Bound<'_, Key>>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let key = key.get().inner();
-        record_writer(py, self.call(py, |store| store.create_record_with_key(id, key))?)
+        let options = options(key);
+        record_writer(py, self.call(py, |store| store.create_record_with(id, options))?)
     }
 
     /// Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
     /// has the new version's own key. The old version stays until the new one is finished.
     ///
+    /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
+    /// :raises InvalidArgumentError: Both keys are one.
+    #[pyo3(signature = (id, key, *, new_key=None))]
     fn replace_record<'py>(
         &self,
         py: Python<'py>,
         id: Id<'_>,
         key: &Bound<'_, Key>,
+        new_key: Option<&Bound<'_, Key>>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let key = key.get().inner();
-        record_writer(py, self.call(py, |store| store.replace_record(id, key))?)
-    }
-
-    /// The same under a new key that the caller made and wrote down. The write may be repeated with the same data.
-    /// The key must never have sealed an earlier version of this record.
-    ///
-    /// :raises InvalidArgumentError: Both keys are one.
-    fn replace_record_with_key<'py>(
-        &self,
-        py: Python<'py>,
-        id: Id<'_>,
-        key: &Bound<'_, Key>,
-        new_key: &Bound<'_, Key>,
-    ) -> Result<Bound<'py, PyAny>, Failure> {
-        let (key, new_key) = (key.get().inner(), new_key.get().inner());
-        record_writer(py, self.call(py, |store| store.replace_record_with_key(id, key, new_key))?)
+        let (key, options) = (key.get().inner(), options(new_key));
+        record_writer(py, self.call(py, |store| store.replace_record_with(id, key, options))?)
     }
 
     /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
@@ -423,6 +416,11 @@ impl FromPyObject<'_, '_> for Place {
             place => Ok(Self(place?)),
         }
     }
+}
+
+/// The options of a write, under the caller's key if there is one.
+fn options<'k>(key: Option<&'k Bound<'_, Key>>) -> WriteOptions<'k> {
+    key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key.get().inner()))
 }
 
 /// A `RecordWriter` of Python's.

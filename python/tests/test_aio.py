@@ -26,11 +26,11 @@ def test_all_operations(path: Path) -> None:
             assert await store.retrieve_into("id", key, buffer) == 4
             new_key = await store.replace("id", key, b"new")
             last_key = Key.generate()
-            await store.replace_with_key("id", new_key, last_key, b"last")
+            await store.replace("id", new_key, b"last", new_key=last_key)
             with pytest.raises(strongroom.WrongKeyError):
                 await store.retrieve("id", key)
             await store.delete("id", last_key)
-            await store.store_with_key("id", key, b"data")
+            await store.store("id", b"data", key=key)
             assert await store.erase("id")
             keys = await store.store_many((f"id-{n}", pattern(n)) for n in range(3))
             assert await store.retrieve_many([("id-2", keys[2])]) == [pattern(2)]
@@ -48,9 +48,9 @@ def test_all_operations(path: Path) -> None:
             writer = await store.create_record("finished")
             assert await store.retrieve("finished", await writer.finish()) == b""
             made, newer = Key.generate(), Key.generate()
-            async with await store.create_record_with_key("made", made) as writer:
+            async with await store.create_record("made", key=made) as writer:
                 await writer.write(b"made")
-            async with await store.replace_record_with_key("made", made, newer) as writer:
+            async with await store.replace_record("made", made, new_key=newer) as writer:
                 await writer.write(b"newer")
             async with await store.replace_record("made", newer) as writer:
                 await writer.write(b"newest")
@@ -131,7 +131,7 @@ def test_cancelled_writes_are_whole_or_not_there(path: Path) -> None:
         async with await aio.open(path) as store:
             keys = [Key.generate() for _ in range(30)]
             for n, key in enumerate(keys):
-                task = asyncio.create_task(store.store_with_key(f"id-{n}", key, pattern(1 << 20)))
+                task = asyncio.create_task(store.store(f"id-{n}", pattern(1 << 20), key=key))
                 await asyncio.sleep(n / 5000)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -139,7 +139,7 @@ def test_cancelled_writes_are_whole_or_not_there(path: Path) -> None:
                     raise asyncio.CancelledError  # it was faster
             for n, key in enumerate(keys):
                 # Said again, it succeeds, whether it took place or not.
-                await store.store_with_key(f"id-{n}", key, pattern(1 << 20))
+                await store.store(f"id-{n}", pattern(1 << 20), key=key)
                 assert await store.retrieve(f"id-{n}", key) == pattern(1 << 20)
 
     asyncio.run(main())

@@ -24,26 +24,28 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     store.close()
     calls: dict[str, Callable[[], object]] = {
         "store": lambda: store.store("new", b"data"),
-        "store_with_key": lambda: store.store_with_key("id", key, b"data"),
+        "store under a key": lambda: store.store("id", b"data", key=key),
         "retrieve": lambda: store.retrieve("id", key),
         "retrieve_into": lambda: store.retrieve_into("id", key, bytearray(4)),
         "retrieve_range": lambda: store.retrieve_range("id", key, 0, 1),
         "replace": lambda: store.replace("id", key, b"data"),
-        "replace_with_key": lambda: store.replace_with_key("id", key, new_key, b"data"),
+        "replace under a key": lambda: store.replace("id", key, b"data", new_key=new_key),
         "delete": lambda: store.delete("id", key),
         "erase": lambda: store.erase("id"),
         "store_many": lambda: store.store_many([("new", b"data")]),
         "retrieve_many": lambda: store.retrieve_many([("id", key)], return_exceptions=True),
         "store_file": lambda: store.store_file("new", source),
+        "replace_file": lambda: store.replace_file("id", key, source),
         "open_record": lambda: store.open_record("id", key),
         "create_record": lambda: store.create_record("new"),
-        "create_record_with_key": lambda: store.create_record_with_key("new", key),
+        "create_record under a key": lambda: store.create_record("new", key=key),
         "replace_record": lambda: store.replace_record("id", key),
-        "replace_record_with_key": lambda: store.replace_record_with_key("id", key, new_key),
+        "replace_record under a key": lambda: store.replace_record("id", key, new_key=new_key),
         "stats": store.stats,
         "maintain": store.maintain,
     }
-    assert {name for name in vars(Strongroom) if not name.startswith("_")} - {"close"} == set(calls)
+    methods = {name for name in vars(Strongroom) if not name.startswith("_")}
+    assert methods - {"close"} == {name.removesuffix(" under a key") for name in calls}
     calls["in"] = lambda: "id" in store
     calls["store_many of none"] = lambda: store.store_many([])
     calls["retrieve_many of none"] = lambda: store.retrieve_many([])

@@ -81,7 +81,7 @@ ID, DATA = "planted id \u00e9", b"planted data \xff"
 def test_nothing_shows_secrets(store: Strongroom, path: Path) -> None:
     """No exception, no repr and no file shows an id, a key or data."""
     key, other = Key.generate(), Key.generate()
-    store.store_with_key(ID, key, DATA)
+    store.store(ID, DATA, key=key)
     shown: list[str] = []
     for act in (
         lambda: store.store(ID, DATA),

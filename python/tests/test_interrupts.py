@@ -56,7 +56,7 @@ def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], inte
     key = Key.generate()
     interrupt()
     with pytest.raises(StopError) as caught:
-        store.store_with_key("id", key, b"data")
+        store.store("id", b"data", key=key)
     assert type(caught.value.__cause__) is strongroom.BusyError
     file = store.create_record("long")
     interrupt()
@@ -72,7 +72,7 @@ def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], inte
         file.finish()
     locked()
     assert store.stats().records == 0
-    store.store_with_key("id", key, b"data")
+    store.store("id", b"data", key=key)
 
 
 def test_opening_waits_for_a_lock(path: Path, interrupt: Callable[[], None]) -> None:
@@ -212,7 +212,7 @@ def proxy(service: Service, tmp_path: Path) -> Iterator[Proxy]:
 def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:
     key, data = Key.generate(), pattern(20_000_000)
     with service.open(f"unix:{proxy.path}", timeout=FOREVER) as store:
-        store.store_with_key("before", key, data)
+        store.store("before", data, key=key)
         reader, writer = store.open_record("before", key), store.create_record("written")
         reader.read(2_500_000)  # from here on, it is read ahead
         proxy.silent.set()

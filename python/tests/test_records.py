@@ -37,25 +37,25 @@ def test_write_and_read(store: Strongroom, size: int) -> None:
 
 def test_replace_piece_by_piece(store: Strongroom) -> None:
     key, made, newer = Key.generate(), Key.generate(), Key.generate()
-    with store.create_record_with_key("id", key) as file:
+    with store.create_record("id", key=key) as file:
         file.write(b"first")
     assert file.key == key
-    with store.create_record_with_key("id", key) as file:  # the same once more
+    with store.create_record("id", key=key) as file:  # the same once more
         file.write(b"first")
-    with pytest.raises(strongroom.AlreadyExistsError), store.create_record_with_key("id", key) as file:
+    with pytest.raises(strongroom.AlreadyExistsError), store.create_record("id", key=key) as file:
         file.write(b"other")
     with pytest.raises(strongroom.AlreadyExistsError):
-        store.create_record_with_key("id", made)
+        store.create_record("id", key=made)
     with pytest.raises(strongroom.WrongKeyError):
         store.replace_record("id", made)
-    with store.replace_record_with_key("id", key, made) as file:
+    with store.replace_record("id", key, new_key=made) as file:
         file.write(pattern(3_000_000))
         assert store.retrieve("id", key) == b"first"  # until it is finished
     assert store.retrieve("id", made) == pattern(3_000_000)
     with pytest.raises(ZeroDivisionError), store.replace_record("id", made):
         _ = 1 / 0
     with store.replace_record("id", made) as file, pytest.raises(strongroom.InvalidArgumentError):
-        store.replace_record_with_key("id", newer, newer)
+        store.replace_record("id", newer, new_key=newer)
     assert store.retrieve("id", file.key) == b""
     with pytest.raises(strongroom.NotFoundError):
         store.replace_record("other", file.key)
@@ -308,6 +308,23 @@ def test_store_file(store: Strongroom, tmp_path: Path) -> None:
             file.close()
     assert store.retrieve("few", store.store_file("few", Source([b"a", b"bc", b"d"]))) == b"abcd"
     assert store.retrieve("empty", store.store_file("empty", io.BytesIO())) == b""
+
+
+def test_replace_file(store: Strongroom, tmp_path: Path) -> None:
+    file, key = tmp_path / "file", Key.generate()
+    file.write_bytes(pattern(300_000))
+    assert store.store_file("id", file, key=key) == key
+    assert store.store_file("id", file, key=key) == key  # the same once more
+    newer = store.replace_file("id", key, io.BytesIO(b"newer"))
+    with pytest.raises(RuntimeError):
+        store.replace_file("id", newer, Source([b"a"], RuntimeError("half way")))
+    assert store.retrieve("id", newer) == b"newer"
+    made, told = Key.generate(), list[int]()
+    assert store.replace_file("id", newer, file, told.append, new_key=made) == made
+    assert store.retrieve("id", made) == pattern(300_000)
+    assert told[-1] == 300_000
+    with pytest.raises(strongroom.WrongKeyError):
+        store.replace_file("id", newer, file)
 
 
 def test_store_file_whole_or_not_at_all(store: Strongroom, tmp_path: Path) -> None:

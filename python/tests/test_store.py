@@ -104,14 +104,14 @@ def test_retrieve_into(store: Strongroom) -> None:
 def test_keys_made_first(store: Strongroom) -> None:
     key, new_key = Key.generate(), Key.generate()
     for _ in range(2):  # said again, as after a lost reply
-        store.store_with_key("id", key, b"data")
+        store.store("id", b"data", key=key)
     with pytest.raises(strongroom.AlreadyExistsError):
-        store.store_with_key("id", key, b"other")
+        store.store("id", b"other", key=key)
     for _ in range(2):
-        store.replace_with_key("id", key, new_key, b"new")
+        store.replace("id", key, b"new", new_key=new_key)
     assert store.retrieve("id", new_key) == b"new"
     with pytest.raises(strongroom.InvalidArgumentError):
-        store.replace_with_key("id", new_key, new_key, b"new")
+        store.replace("id", new_key, b"new", new_key=new_key)
 
 
 def test_erase(store: Strongroom) -> None:

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use axum::routing::MethodFilter;
 use hyper::StatusCode;
-use strongroom::{Error, RecordKey, Strongroom};
+use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use absent::Absent;
 
@@ -105,6 +105,11 @@ const ROUTES: &[Route<Records>] = &[
     route("/v1/erase", Scope::Erase, |call| Box::pin(small::erase(call))),
     route("/v1/stats", Scope::Erase, |call| Box::pin(small::stats(call))),
 ];
+
+/// The options of a write, under the client's key if it has sent one.
+fn options(key: Option<&RecordKey>) -> WriteOptions<'_> {
+    key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key))
+}
 
 fn hand_out(status: StatusCode, key: &RecordKey) -> Response {
     secret(status, "key", &key.to_text())

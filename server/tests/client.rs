@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use strongroom::client::Client;
 use strongroom::storage::MemoryStorage;
-use strongroom::{Endpoint, Error, RecordKey};
+use strongroom::{Endpoint, Error, RecordKey, WriteOptions};
 use strongroom_server::Scope;
 
 use support::{Running, config, encryption, encryption_over, token};
@@ -43,7 +43,7 @@ fn data_of_all_lengths_comes_back() {
         let data = data(len);
         let ids = [format!("whole {len}"), format!("stream {len}"), format!("own key {len}")];
         let own = RecordKey::generate().unwrap();
-        store.store_reader_with_key(&ids[2], &own, Trickle(&data)).unwrap();
+        store.store_reader_with(&ids[2], Trickle(&data), WriteOptions::new().key(&own)).unwrap();
         let keys = [store.store(&ids[0], &data).unwrap(), store.store_reader(&ids[1], Trickle(&data)).unwrap(), own];
         for (id, key) in ids.iter().zip(&keys) {
             assert!(store.retrieve(id, key).unwrap() == data, "{id}");
@@ -134,7 +134,10 @@ fn errors_are_told_apart() {
         assert!(matches!(store.replace_record(id, &wrong).map(drop), Err(Error::NotFound)));
         assert!(matches!(store.delete(id, &wrong), Err(Error::NotFound)));
     }
-    assert!(matches!(store.replace_with_key("id", &key, &key, b"x"), Err(Error::InvalidArgument(_))));
+    assert!(matches!(
+        store.replace_with("id", &key, b"x", WriteOptions::new().key(&key)),
+        Err(Error::InvalidArgument(_))
+    ));
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
     store.close().unwrap();
     assert!(matches!(store.retrieve("id", &key), Err(Error::Closed)));
@@ -153,8 +156,8 @@ fn replacing_gives_a_new_key() {
     // Said again after a lost answer.
     let fourth = RecordKey::generate().unwrap();
     for _ in 0..2 {
-        store.replace_with_key("id", &third, &fourth, b"four").unwrap();
-        store.store_with_key("other", &fourth, b"same").unwrap();
+        store.replace_with("id", &third, b"four", WriteOptions::new().key(&fourth)).unwrap();
+        store.store_with("other", b"same", WriteOptions::new().key(&fourth)).unwrap();
     }
     assert_eq!(store.retrieve("id", &fourth).unwrap(), b"four");
 }

@@ -59,6 +59,8 @@ pub fn id(number: u64) -> [u8; 16] {
 pub enum Work {
     /// Durable stores of `len` bytes by `threads` threads.
     Store { threads: usize, len: usize },
+    /// The first `count` durable stores of a new store, of `len` bytes, by one thread.
+    First { count: u64, len: usize },
     /// Retrieves of `len` bytes by `threads` threads, in random order, of `records` records.
     Retrieve { threads: usize, records: u64, len: usize },
     /// `records` records of `len` bytes in transactions of [`BATCH`].
@@ -66,13 +68,14 @@ pub enum Work {
 }
 
 impl Work {
-    /// `store 8 1024`, `retrieve 1 10000 1024`, `bulk 1000000 256`.
+    /// `store 8 1024`, `first 1500 1024`, `retrieve 1 10000 1024`, `bulk 1000000 256`.
     #[must_use]
     pub fn from_words(words: &[&str]) -> Option<Self> {
         let number = |index: usize| words.get(index)?.parse::<u64>().ok();
         let size = |index: usize| usize::try_from(number(index)?).ok();
         Some(match *words.first()? {
             "store" => Self::Store { threads: size(1)?, len: size(2)? },
+            "first" => Self::First { count: number(1)?, len: size(2)? },
             "retrieve" => Self::Retrieve { threads: size(1)?, records: number(2)?, len: size(3)? },
             "bulk" => Self::Bulk { records: number(1)?, len: size(2)? },
             _ => return None,
@@ -113,6 +116,7 @@ pub fn run<C: Contestant>(arguments: impl Iterator<Item = String>) {
     let contestant = C::create(Path::new(path));
     let Figures { rate, p99, longest, worst, ends: [first, last] } = match Work::from_words(work).unwrap() {
         Work::Store { threads, len } => store(&contestant, threads, len, time),
+        Work::First { count, len } => first_stores(&contestant, count, len),
         Work::Retrieve { threads, records, len } => retrieve(contestant, threads, records, len, time),
         Work::Bulk { records, len } => bulk(contestant, records, len),
     };
@@ -127,6 +131,17 @@ pub fn arguments() -> impl Iterator<Item = String> {
 fn store<C: Contestant>(contestant: &C, threads: usize, len: usize, time: Duration) -> Figures {
     let data = vec![0x5a; len];
     in_threads(contestant, threads, time, |session, thread, n| session.store(((thread as u64) << 32) | n, &data))
+}
+
+fn first_stores<C: Contestant>(contestant: &C, count: u64, len: usize) -> Figures {
+    let (data, mut session, mut times) = (vec![0x5a; len], contestant.session(), Vec::new());
+    let start = Instant::now();
+    for number in 0..count {
+        let before = Instant::now();
+        session.store(number, &data);
+        times.push(before.elapsed());
+    }
+    Figures { rate: count as f64 / start.elapsed().as_secs_f64(), ..figures(times) }
 }
 
 fn retrieve<C: Contestant>(mut contestant: C, threads: usize, records: u64, len: usize, time: Duration) -> Figures {

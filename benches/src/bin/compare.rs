@@ -13,9 +13,11 @@ use std::{env, fs};
 use strongroom_contest::{Figures, Work};
 
 /// Name, program, and its first arguments. The first is what the others are compared with.
-const CONTESTANTS: [(&str, &str, &[&str]); 8] = [
+const CONTESTANTS: [(&str, &str, &[&str]); 10] = [
     ("Strongroom", "release/contestant_strongroom", &[]),
     ("Strongroom, AWS-LC", "bench-aws-lc/release/contestant_strongroom", &[]),
+    ("Strongroom, from readers", "release/contestant_strongroom", &["reader"]),
+    ("SQLite with AES-GCM", "release/contestant_plain", &["sealed"]),
     ("SQLite, no encryption", "release/contestant_plain", &[]),
     // For bulk loads, where it matters most.
     ("SQLite's defaults, no encryption", "release/contestant_plain", &["defaults"]),
@@ -26,8 +28,9 @@ const CONTESTANTS: [(&str, &str, &[&str]); 8] = [
 ];
 
 /// What is measured, in words for people and for the contestants.
-const WORKS: [(&str, &str); 9] = [
+const WORKS: [(&str, &str); 10] = [
     ("1 KiB durable store, 1 thread", "store 1 1024"),
+    ("The first 1,500 durable stores of 1 KiB in a new store", "first 1500 1024"),
     ("1 KiB durable store, 8 threads", "store 8 1024"),
     ("1 KiB durable store, 32 threads", "store 32 1024"),
     ("1 KiB retrieve, 1 thread", "retrieve 1 10000 1024"),

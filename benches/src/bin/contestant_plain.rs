@@ -1,80 +1,122 @@
-//! SQLite without encryption, as a contestant of `compare`: the floor. `plain` has Strongroom's settings; with
-//! `defaults` before the other arguments it has SQLite's own.
+//! SQLite, as a contestant of `compare`. Without encryption it is the floor, with Strongroom's settings, or with `defaults`
+//! before the other arguments with SQLite's own. With `sealed` it is what people write today: SQLite's own settings with a
+//! durable write-ahead log, and each value under AES-256-GCM with a key of its own.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, KeyInit};
+use rand::TryRng;
+use rand::rngs::SysRng;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use strongroom_contest::{Contestant, Session, arguments, id, run};
 
 fn main() {
     let mut arguments = arguments().peekable();
     if arguments.next_if_eq("defaults").is_some() {
-        run::<Plain<true>>(arguments);
+        run::<Plain<DEFAULTS>>(arguments);
+    } else if arguments.next_if_eq("sealed").is_some() {
+        run::<Plain<SEALED>>(arguments);
     } else {
-        run::<Plain<false>>(arguments);
+        run::<Plain<OURS>>(arguments);
     }
 }
 
 const OUR_SETTINGS: &str = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     PRAGMA wal_autocheckpoint = 2048; PRAGMA secure_delete = ON;";
+const DURABLE_LOG: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS record (id BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT";
 
-struct Plain<const DEFAULTS: bool> {
+const OURS: u8 = 0;
+const DEFAULTS: u8 = 1;
+const SEALED: u8 = 2;
+
+struct Plain<const KIND: u8> {
     path: PathBuf,
     first: Mutex<Connection>,
+    /// The keys of records 0, 1, 2, ... of what is sealed.
+    keys: Vec<[u8; 32]>,
 }
 
 /// A connection of one thread.
-struct Thread(Connection);
+struct Thread<'k, const KIND: u8>(Connection, &'k [[u8; 32]]);
 
-impl<const DEFAULTS: bool> Plain<DEFAULTS> {
+impl<const KIND: u8> Plain<KIND> {
     fn connect(path: &Path) -> Connection {
         let connection = Connection::open(path).unwrap();
         connection.busy_timeout(Duration::from_secs(60)).unwrap();
-        if !DEFAULTS {
-            connection.execute_batch(OUR_SETTINGS).unwrap();
+        match KIND {
+            OURS => connection.execute_batch(OUR_SETTINGS).unwrap(),
+            SEALED => connection.execute_batch(DURABLE_LOG).unwrap(),
+            _ => {}
         }
         connection.execute_batch(TABLE).unwrap();
         connection
     }
 }
 
-impl<const DEFAULTS: bool> Contestant for Plain<DEFAULTS> {
+impl<const KIND: u8> Contestant for Plain<KIND> {
     fn create(path: &Path) -> Self {
-        Self { path: path.to_owned(), first: Mutex::new(Self::connect(path)) }
+        Self { path: path.to_owned(), first: Mutex::new(Self::connect(path)), keys: Vec::new() }
     }
 
     fn fill(&mut self, numbers: Range<u64>, data: &[u8]) {
         let transaction = self.first.get_mut().unwrap().transaction().unwrap();
-        numbers.for_each(|number| insert(&transaction, number, data));
+        numbers.for_each(|number| self.keys.extend(insert::<KIND>(&transaction, number, data)));
         transaction.commit().unwrap();
     }
 
     fn session(&self) -> impl Session {
-        Thread(Self::connect(&self.path))
+        Thread::<KIND>(Self::connect(&self.path), &self.keys)
     }
 }
 
-impl Session for Thread {
+impl<const KIND: u8> Session for Thread<'_, KIND> {
     fn store(&mut self, number: u64, data: &[u8]) {
         let transaction = Transaction::new(&mut self.0, TransactionBehavior::Immediate).unwrap();
-        insert(&transaction, number, data);
+        insert::<KIND>(&transaction, number, data);
         transaction.commit().unwrap();
     }
 
     fn retrieve(&mut self, number: u64) -> Vec<u8> {
         let mut statement = self.0.prepare_cached("SELECT data FROM record WHERE id = ?1").unwrap();
-        statement.query_row([id(number)], |row| row.get(0)).unwrap()
+        let found: Vec<u8> = statement.query_row([id(number)], |row| row.get(0)).unwrap();
+        if KIND == SEALED { open(&self.1[usize::try_from(number).unwrap()], number, &found) } else { found }
     }
 }
 
-fn insert(transaction: &Transaction<'_>, number: u64, data: &[u8]) {
+/// Returns the key of what is sealed.
+fn insert<const KIND: u8>(transaction: &Transaction<'_>, number: u64, data: &[u8]) -> Option<[u8; 32]> {
     let sql = "INSERT INTO record (id, data) VALUES (?1, ?2)";
-    transaction.prepare_cached(sql).unwrap().execute((id(number), data)).unwrap();
+    let mut statement = transaction.prepare_cached(sql).unwrap();
+    if KIND == SEALED {
+        let (key, sealed) = seal(number, data);
+        statement.execute((id(number), sealed)).unwrap();
+        Some(key)
+    } else {
+        statement.execute((id(number), data)).unwrap();
+        None
+    }
+}
+
+/// A new key, and `nonce || ciphertext || tag` under it, bound to the id.
+fn seal(number: u64, data: &[u8]) -> ([u8; 32], Vec<u8>) {
+    let (mut key, mut nonce) = ([0; 32], [0; 12]);
+    SysRng.try_fill_bytes(&mut key).unwrap();
+    SysRng.try_fill_bytes(&mut nonce).unwrap();
+    let cipher = Aes256Gcm::new(&key.into());
+    let sealed = cipher.encrypt(&nonce.into(), Payload { msg: data, aad: &id(number) }).unwrap();
+    (key, [&nonce[..], &sealed].concat())
+}
+
+fn open(key: &[u8; 32], number: u64, sealed: &[u8]) -> Vec<u8> {
+    let (nonce, sealed) = sealed.split_first_chunk::<12>().unwrap();
+    let cipher = Aes256Gcm::new(key.into());
+    cipher.decrypt(nonce.into(), Payload { msg: sealed, aad: &id(number) }).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Strongroom, as a contestant of `compare`.
+//! Strongroom, as a contestant of `compare`; with `reader` before the other arguments, it stores from readers.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -10,16 +10,22 @@ use strongroom::{RecordKey, Strongroom};
 use strongroom_contest::{Contestant, Session, arguments, id, run};
 
 fn main() {
-    run::<Contender>(arguments());
+    let mut arguments = arguments().peekable();
+    if arguments.next_if_eq("reader").is_some() {
+        run::<Contender<true>>(arguments);
+    } else {
+        run::<Contender<false>>(arguments);
+    }
 }
 
-struct Contender {
+/// With `READERS`, data to store comes from a reader.
+struct Contender<const READERS: bool> {
     store: Strongroom,
     /// The keys of records 0, 1, 2, ...
     keys: Vec<RecordKey>,
 }
 
-impl Contestant for Contender {
+impl<const READERS: bool> Contestant for Contender<READERS> {
     fn create(path: &Path) -> Self {
         Self { store: Strongroom::open(path).unwrap(), keys: Vec::new() }
     }
@@ -34,9 +40,13 @@ impl Contestant for Contender {
     }
 }
 
-impl Session for &Contender {
+impl<const READERS: bool> Session for &Contender<READERS> {
     fn store(&mut self, number: u64, data: &[u8]) {
-        self.store.store(id(number), data).unwrap();
+        if READERS {
+            self.store.store_reader(id(number), data).unwrap();
+        } else {
+            self.store.store(id(number), data).unwrap();
+        }
     }
 
     fn retrieve(&mut self, number: u64) -> Vec<u8> {

@@ -1,10 +1,10 @@
 //! The client of the encryption server (`docs/HTTP.md`): a store elsewhere, with the methods of [`Strongroom`](crate::Strongroom).
 
 mod reader;
+mod write;
 mod writer;
 
 use std::fmt;
-use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -59,26 +59,6 @@ impl Client {
         Ok(Self { http: Arc::new(Http::open(endpoint)?) })
     }
 
-    /// As [`Strongroom::store`](crate::Strongroom::store).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyExists`], [`Error::InvalidId`], [`Error::TooLarge`], and those of the server and the way to it.
-    pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
-        let key = RecordKey::generate()?;
-        self.store_with_key(id, &key, data)?;
-        Ok(key)
-    }
-
-    /// As [`Strongroom::store_with_key`](crate::Strongroom::store_with_key).
-    ///
-    /// # Errors
-    ///
-    /// As [`store`](Self::store).
-    pub fn store_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, data: impl AsRef<[u8]>) -> Result<(), Error> {
-        self.send(&ask_store(id.as_ref(), key)?.body(wiped(data.as_ref())))
-    }
-
     /// As [`Strongroom::retrieve`](crate::Strongroom::retrieve).
     ///
     /// # Errors
@@ -114,83 +94,6 @@ impl Client {
             return Err(no_sense());
         }
         Ok(if is_empty { Vec::new() } else { answer.body })
-    }
-
-    /// As [`Strongroom::replace`](crate::Strongroom::replace).
-    ///
-    /// # Errors
-    ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile,
-    /// [`Error::TooLarge`].
-    pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
-        let key = RecordKey::generate()?;
-        self.replace_with_key(id, old, &key, data)?;
-        Ok(key)
-    }
-
-    /// As [`Strongroom::replace_with_key`](crate::Strongroom::replace_with_key).
-    ///
-    /// # Errors
-    ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
-    pub fn replace_with_key(
-        &self,
-        id: impl AsRef<[u8]>,
-        old: &RecordKey,
-        new: &RecordKey,
-        data: impl AsRef<[u8]>,
-    ) -> Result<(), Error> {
-        self.send(&ask_replace(id.as_ref(), old, new)?.body(wiped(data.as_ref())))
-    }
-
-    /// As [`Strongroom::create_record`](crate::Strongroom::create_record).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidId`]; the others come with [`Writer::finish`], or while it is written.
-    pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<Writer, Error> {
-        let key = RecordKey::generate()?;
-        Ok(Writer::new(Arc::clone(&self.http), ask_store(id.as_ref(), &key)?, key))
-    }
-
-    /// As [`Strongroom::replace_record`](crate::Strongroom::replace_record).
-    ///
-    /// # Errors
-    ///
-    /// As [`open_record`](Self::open_record).
-    pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<Writer, Error> {
-        self.retrieve_range(&id, old, 0..0)?; // that there is something to replace is known before all is sent
-        let key = RecordKey::generate()?;
-        Ok(Writer::new(Arc::clone(&self.http), ask_replace(id.as_ref(), old, &key)?, key))
-    }
-
-    /// As [`Strongroom::store_reader`](crate::Strongroom::store_reader).
-    ///
-    /// # Errors
-    ///
-    /// As [`store`](Self::store), and [`Error::Storage`] where `source` fails. Nothing is stored then.
-    pub fn store_reader(&self, id: impl AsRef<[u8]>, source: impl Read) -> Result<RecordKey, Error> {
-        self.create_record(id)?.copy_from(source)
-    }
-
-    /// As [`Strongroom::store_reader_with_key`](crate::Strongroom::store_reader_with_key).
-    ///
-    /// # Errors
-    ///
-    /// As [`store_reader`](Self::store_reader).
-    pub fn store_reader_with_key(&self, id: impl AsRef<[u8]>, key: &RecordKey, source: impl Read) -> Result<(), Error> {
-        let own = RecordKey::from_bytes(key.expose_bytes())?;
-        Writer::new(Arc::clone(&self.http), ask_store(id.as_ref(), key)?, own).copy_from(source)?;
-        Ok(())
-    }
-
-    /// As [`Strongroom::replace_reader`](crate::Strongroom::replace_reader).
-    ///
-    /// # Errors
-    ///
-    /// As [`replace`](Self::replace), and [`Error::Storage`] where `source` fails. The record is as it was then.
-    pub fn replace_reader(&self, id: impl AsRef<[u8]>, old: &RecordKey, source: impl Read) -> Result<RecordKey, Error> {
-        self.replace_record(id, old)?.copy_from(source)
     }
 
     /// As [`Strongroom::open_record`](crate::Strongroom::open_record).
@@ -252,11 +155,6 @@ impl Client {
     /// [`Error::Forked`] in a child of the process that opened it.
     pub fn close(&self) -> Result<(), Error> {
         self.http.close().map_err(of_read)
-    }
-
-    /// Sends a write under a key of ours, which may be repeated.
-    fn send(&self, ask: &Ask) -> Result<(), Error> {
-        self.http.write(ask, Repeat::Always, self.http.end()).0.map(drop).map_err(of_write)
     }
 }
 

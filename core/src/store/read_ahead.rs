@@ -1,43 +1,23 @@
-//! Fetching sealed chunks from a storage: single ones for those who jump about, 1 MiB at a time and ahead of need for
-//! those who read from front to back, so that one core reads while the other opens.
+//! Read-ahead: sealed chunks for random access one at a time; for sequential reads in parts that grow, ahead of need, so
+//! that one core reads while the other opens.
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crate::cobblestone::chunk_offset;
+use super::stored_version::StoredVersion;
+use crate::cobblestone::{SEALED_CHUNK_LEN, chunk_offset};
 use crate::error::Error;
-use crate::locator::Locator;
-use crate::record::HEADER_LEN;
-use crate::storage::{self, Head, Storage};
 use crate::util::handoff::{Receiver, Sender, handoff};
 use crate::util::interrupt::{self, Cancellation};
 use crate::util::owner_process::OwnerProcess;
 use crate::util::threads;
 
-/// The most chunks that are fetched at once.
+/// The most chunks of a part, unless the storage prefers longer parts.
 const MAX_CHUNKS: u64 = 64;
-
-/// One version of a record, and where it lies.
-#[derive(Clone)]
-pub(super) struct StoredVersion {
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) locator: Locator,
-    pub(super) head: Head,
-}
-
-impl StoredVersion {
-    /// Fills `buffer` with the bytes of the record's message from `offset` on.
-    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
-        let offset = offset.checked_add(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
-        self.storage.read_at(&self.locator, &self.head, offset, buffer).map_err(|error| match error {
-            // The head is the same, and the record shorter than it was.
-            storage::Error::InvalidArgument(_) => Error::Corrupt,
-            error => error.into(),
-        })
-    }
-}
+/// A sequential read comes to the longest parts in about so many steps.
+const GROWTH_STEPS: u64 = 32;
 
 /// Sealed chunks that lie one behind the other.
 #[derive(Default)]
@@ -48,15 +28,17 @@ struct Piece {
 
 impl Piece {
     /// Makes this the piece with these chunks, `len` bytes long.
-    fn fill(mut self, source: &StoredVersion, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
+    fn fill(mut self, version: &StoredVersion, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
         self.sealed.resize(len, 0);
-        source.read(chunk_offset(chunks.start).ok_or(Error::Corrupt)?, &mut self.sealed)?;
+        version.read(chunk_offset(chunks.start).ok_or(Error::Corrupt)?, &mut self.sealed)?;
         Ok(Self { chunks, ..self })
     }
 }
 
 pub(super) struct ReadAhead {
-    source: StoredVersion,
+    version: Arc<StoredVersion>,
+    /// The most chunks of a part.
+    max_chunks: u64,
     piece: Piece,
     ahead: Option<ReaderThread>,
     /// The record is not what it was: said again each time.
@@ -64,12 +46,14 @@ pub(super) struct ReadAhead {
 }
 
 impl ReadAhead {
-    pub(super) fn new(source: StoredVersion) -> Self {
-        Self { source, piece: Piece::default(), ahead: None, lost: false }
+    pub(super) fn new(version: StoredVersion) -> Self {
+        let preferred = version.limits().part_len / SEALED_CHUNK_LEN;
+        let max_chunks = MAX_CHUNKS.max(preferred as u64);
+        Self { version: Arc::new(version), max_chunks, piece: Piece::default(), ahead: None, lost: false }
     }
 
-    pub(super) fn source(&self) -> &StoredVersion {
-        &self.source
+    pub(super) fn version(&self) -> &StoredVersion {
+        &self.version
     }
 
     /// The sealed chunks that are at hand from `index` on. `end` is the number of chunks of the record, and `len_of`
@@ -89,7 +73,8 @@ impl ReadAhead {
             }
             let in_order = index == self.piece.chunks.end && index > 0;
             let before = self.piece.chunks.end - self.piece.chunks.start;
-            let wanted = if in_order { (before * 2).min(MAX_CHUNKS) } else { 1 };
+            let growth = (self.max_chunks / GROWTH_STEPS).max(2);
+            let wanted = if in_order { (before * growth).min(self.max_chunks) } else { 1 };
             let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
             if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
                 outcome = self.fetch(index..index + 1, end, &len_of); // what is missing may be missing behind it
@@ -108,8 +93,8 @@ impl ReadAhead {
             Some(ahead) => ahead.take(&chunks)?,
             None => None,
         };
-        let next = chunks.end..chunks.end.saturating_add(MAX_CHUNKS).min(end);
-        let is_run = chunks.end - chunks.start == MAX_CHUNKS && !next.is_empty();
+        let next = chunks.end..chunks.end.saturating_add(self.max_chunks).min(end);
+        let is_run = chunks.end - chunks.start == self.max_chunks && !next.is_empty();
         match awaited {
             Some(piece) => {
                 self.piece = piece?;
@@ -119,13 +104,13 @@ impl ReadAhead {
             }
             None => {
                 if is_run && self.ahead.is_none() {
-                    self.ahead = ReaderThread::start(self.source.clone());
+                    self.ahead = ReaderThread::start(Arc::clone(&self.version));
                 }
                 if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
                     ahead.request(Piece::default(), next.clone(), len_of(&next));
                 }
                 let len = len_of(&chunks);
-                self.piece = old.fill(&self.source, chunks, len)?;
+                self.piece = old.fill(&self.version, chunks, len)?;
             }
         }
         Ok(())
@@ -149,12 +134,12 @@ type Request = (Piece, Range<u64>, usize);
 
 impl ReaderThread {
     /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
-    fn start(source: StoredVersion) -> Option<Self> {
+    fn start(version: Arc<StoredVersion>) -> Option<Self> {
         let (requests, inbox) = handoff::<Request>();
         let (outbox, pieces) = handoff();
         let work = move || {
             while let Some((piece, chunks, len)) = inbox.receive() {
-                if outbox.send(piece.fill(&source, chunks, len)).is_err() {
+                if outbox.send(piece.fill(&version, chunks, len)).is_err() {
                     break; // the reader is gone
                 }
             }

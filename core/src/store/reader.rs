@@ -3,18 +3,23 @@
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::read_ahead::{ReadAhead, StoredVersion};
-use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, zeros};
+use super::address::{Address, is_past};
+use super::read_ahead::ReadAhead;
+use super::stored_version::StoredVersion;
+use crate::cobblestone::{
+    CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, verify_key, zeros,
+};
 use crate::error::Error;
+use crate::key::RecordKey;
+use crate::record::HEADER_LEN;
+use crate::storage::{HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
-/// The chunks of what a core fetches and opens at once: about what lies in one row of SQLite's.
-const PART_CHUNKS: usize = 16;
-const PART_LEN: usize = PART_CHUNKS * CHUNK_LEN;
 /// The longest data for which memory is asked on the word of a storage, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
@@ -29,7 +34,7 @@ const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { p
 ///
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
 pub struct RecordReader {
-    fetcher: ReadAhead,
+    read_ahead: ReadAhead,
     opener: RangeOpener,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
@@ -38,10 +43,19 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    pub(super) fn new(source: StoredVersion, opener: RangeOpener) -> Self {
+    /// Opens this version of the record at `address`, unless it has expired.
+    pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
+        let (context, prefix, header) = address.context_of(&version.info().head)?;
+        if is_past(header.expires_at) {
+            // Only the key's holder may believe it.
+            verify_key(key.expose_bytes(), &context, &prefix)?;
+            return Err(Error::Expired);
+        }
+        let message_len = version.info().len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         // Room for a chunk from the start, so that no copy is left behind by growth.
-        let (fetcher, chunk) = (ReadAhead::new(source), Zeroizing::new(Vec::with_capacity(CHUNK_LEN)));
-        Self { fetcher, opener, position: 0, chunk, chunk_index: None }
+        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
+        Ok(Self { read_ahead: ReadAhead::new(version), opener, position: 0, chunk, chunk_index: None })
     }
 
     /// The length of the data in bytes, proved by opening the final chunk.
@@ -71,7 +85,7 @@ impl RecordReader {
         let len = if len > MOST_UNPROVED { self.len()? } else { len };
         let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
         let mut data = Zeroizing::new(zeros(len)?);
-        self.read_all(&mut data)?;
+        self.open_parts(0, &mut data, true)?;
         Ok(std::mem::take(&mut *data))
     }
 
@@ -82,31 +96,52 @@ impl RecordReader {
             self.len()?; // that it is so long is to be true
             return Err(Error::TooLarge);
         };
-        self.read_all(data).inspect_err(|_| data.zeroize())?;
+        self.open_parts(0, data, true).inspect_err(|_| data.zeroize())?;
         Ok(len)
     }
 
-    /// Fills `data`, which is as long as the record's: each core fetches a part of the record and opens it into its place,
-    /// then the next. The final chunk is among them, and proves the length. What is in `data` after a failure is to be
-    /// wiped.
-    fn read_all(&self, data: &mut [u8]) -> Result<(), Error> {
-        let (source, opener) = (self.fetcher.source(), &self.opener);
-        let threads = parallel::for_bytes(data.len(), WORTH_SHARING);
-        let (last, none) = (data.len().saturating_sub(1) / PART_LEN * PART_CHUNKS, data.is_empty());
-        let parts = data.chunks_mut(PART_LEN).chain(none.then(Default::default));
-        parallel::for_each(threads, (0..).step_by(PART_CHUNKS).zip(parts), |(first, part)| {
-            // Behind whole chunks, the last part has the empty final one.
-            let chunks = part.len() / CHUNK_LEN + usize::from(first == last);
+    /// Fills `data` with the plaintext from chunk `first` on, part by part: each core fetches a part of the record and
+    /// opens it into its place, then the next. `to_end` says that `data` goes to the record's end: then the final chunk is
+    /// opened also if it is empty, which proves the length. After a failure, what is in `data` must be wiped.
+    fn open_parts(&self, first: usize, data: &mut [u8], to_end: bool) -> Result<(), Error> {
+        let (version, opener) = (self.read_ahead.version(), &self.opener);
+        let limits = version.limits();
+        let part_chunks = part_chunks(&limits);
+        let part_len = part_chunks.saturating_mul(CHUNK_LEN);
+        let threads = parallel::for_bytes(data.len(), WORTH_SHARING).min(limits.parallel_parts);
+        let (last, none) = (data.len().saturating_sub(1) / part_len, data.is_empty() && to_end);
+        let parts = data.chunks_mut(part_len).chain(none.then(Default::default)).enumerate();
+        parallel::for_each(threads, parts, |(n, part)| {
+            let ends_empty = to_end && n == last && part.len().is_multiple_of(CHUNK_LEN);
+            let chunks = part.len().div_ceil(CHUNK_LEN) + usize::from(ends_empty);
             let mut sealed = vec![0; part.len() + chunks * TAG_LEN];
-            let first = first as u64;
-            source.read(chunk_offset(first).ok_or(Error::Corrupt)?, &mut sealed)?;
+            let first = first.saturating_add(n.saturating_mul(part_chunks)) as u64;
+            version.read(chunk_offset(first).ok_or(Error::Corrupt)?, &mut sealed)?;
             Ok(opener.open_chunks(first, &sealed, part)?)
         })
     }
 
     /// The bytes `range`; bytes past the end are left out. The position stays.
     pub(super) fn read_range(&mut self, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        self.opener.read(range, |offset, sealed| self.fetcher.source().read(offset, sealed))
+        let len = self.len()?;
+        let end = range.end.min(len);
+        let start = range.start.min(end);
+        if start == end {
+            return Ok(Vec::new());
+        }
+        let (first, last) = (start / CHUNK, (end - 1) / CHUNK);
+        let in_memory = |value: u64| usize::try_from(value).map_err(|_| Error::TooLarge);
+        let (skip, wanted) = (in_memory(start % CHUNK)?, in_memory(end - start)?);
+        if first == last && self.chunk_index == Some(first) {
+            return Ok(self.chunk.get(skip..skip + wanted).ok_or(Error::Corrupt)?.to_vec());
+        }
+        let whole = in_memory(last.saturating_add(1).saturating_mul(CHUNK).min(len) - first * CHUNK)?;
+        let mut data = Zeroizing::new(zeros(whole)?);
+        self.open_parts(in_memory(first)?, &mut data, false)?;
+        data.copy_within(skip..skip + wanted, 0);
+        data.get_mut(wanted..).unwrap_or_default().zeroize();
+        data.truncate(wanted);
+        Ok(std::mem::take(&mut *data))
     }
 
     /// The length that the storage claims, which is not proved.
@@ -165,10 +200,30 @@ impl RecordReader {
     fn open_chunk(&mut self, index: u64, plaintext: &mut [u8]) -> Result<(), Error> {
         let end = chunk_count(self.opener.plaintext_len());
         let opener = &self.opener;
-        let sealed = self.fetcher.chunks_from(index, end, |chunks| sealed_len(opener, chunks))?;
+        let sealed = self.read_ahead.chunks_from(index, end, |chunks| sealed_len(opener, chunks))?;
         let sealed = sealed.get(..plaintext.len() + TAG_LEN).ok_or(Error::Corrupt)?;
         Ok(self.opener.open_chunk(index, sealed, plaintext)?)
     }
+}
+
+/// The chunks of a part that one core fetches and opens at once.
+fn part_chunks(limits: &Limits) -> usize {
+    (limits.part_len / SEALED_CHUNK_LEN).max(1)
+}
+
+/// The bytes of a record that are best fetched at first: all of a short one, the first part of a long one.
+pub(super) fn first_part_len(limits: &Limits) -> u64 {
+    (HEAD_LEN + part_chunks(limits).saturating_mul(SEALED_CHUNK_LEN)) as u64
+}
+
+/// Opens the record at `address` to read parts of it. Its last chunk, which proves the length, comes along.
+pub(super) fn open_version(
+    storage: &Arc<dyn Storage>,
+    address: &Address<'_>,
+    key: &RecordKey,
+) -> Result<RecordReader, Error> {
+    let (info, end) = storage.get_end(&address.locator, SEALED_CHUNK_LEN)?.ok_or(Error::NotFound)?;
+    RecordReader::new(StoredVersion::new(storage, address.locator, info).with_end(end), address, key)
 }
 
 /// The bytes of these chunks, sealed: all but the record's final one are whole.

@@ -1,35 +1,46 @@
-//! Repeated writes. A write under a key that the caller made may repeat one whose reply was lost: then the record that the
-//! first one stored is there, and the data is compared with it, in constant memory.
+//! Repeated writes: a write under the caller's key may repeat one whose reply was lost. Then the record of the first write
+//! is there, and the data is compared with it, in constant memory.
 
 use std::sync::Arc;
 
-use super::{Record, RecordReader, reader};
+use super::address::Address;
+use super::reader::RecordReader;
+use super::stored_version::StoredVersion;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::storage::Storage;
 
-/// A record that an earlier write under the same key stored, and how far the data of this write is the same.
+/// The record that is there, if it opens under `key`. Nothing but its head is read before the key has proved to be right.
+pub(super) fn opened_by(
+    storage: &Arc<dyn Storage>,
+    address: &Address<'_>,
+    key: &RecordKey,
+) -> Result<Option<RecordReader>, Error> {
+    let Some(info) = storage.info(&address.locator)? else { return Ok(None) };
+    match RecordReader::new(StoredVersion::new(storage, address.locator, info), address, key) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A write whose data is compared with the record that is there.
 pub(super) struct RepeatedWrite {
     stored: RecordReader,
-    /// The error of a write whose data is another.
+    /// Makes the error of a write whose data differs.
     differs: fn() -> Error,
 }
 
 impl RepeatedWrite {
-    /// The repeat of a write under `key`, if the record that is there opens under it. Nothing but its first 80 bytes is
-    /// read before the key has proved to be right.
+    /// `differs` makes the error of a write that is no repetition.
     pub(super) fn find(
         storage: &Arc<dyn Storage>,
-        record: &Record<'_>,
+        address: &Address<'_>,
         key: &RecordKey,
         differs: fn() -> Error,
-    ) -> Result<Option<Self>, Error> {
-        let Some(info) = storage.info(&record.locator)? else { return Ok(None) };
-        match reader(storage, record, key, info) {
-            Ok(stored) => Ok(Some(Self { stored, differs })),
-            Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => Ok(None),
-            Err(error) => Err(error),
-        }
+    ) -> Result<Self, Error> {
+        let stored = opened_by(storage, address, key)?.ok_or_else(differs)?;
+        Ok(Self { stored, differs })
     }
 
     /// Takes the next bytes; they are those of the record, or this fails.
@@ -42,7 +53,7 @@ impl RepeatedWrite {
         if self.stored.is_at_end()? { Ok(()) } else { Err((self.differs)()) }
     }
 
-    /// Takes all of the data. Nothing is read where its length is another.
+    /// Takes all of the data. Nothing is read if its length differs.
     pub(super) fn write_all(mut self, data: &[u8]) -> Result<(), Error> {
         if self.stored.claimed_len() != data.len() as u64 {
             return Err((self.differs)());

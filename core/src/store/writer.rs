@@ -6,17 +6,21 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Record;
-use super::repeated_write::RepeatedWrite;
+use super::address::Address;
+use super::repeated_write::{RepeatedWrite, opened_by};
 use super::write_behind::{WriteBehind, failed_before};
 use crate::cobblestone::{CHUNK_LEN, Sealer};
 use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
+use crate::locator::Locator;
 use crate::record::Header;
-use crate::storage::{Storage, Upload};
+use crate::storage::{PutMode, Storage};
 
-/// Sealed bytes that are gathered before the storage gets them.
+/// Sealed bytes that are gathered before the storage gets them: nearly what one row of SQLite holds.
 const GATHER_LEN: usize = 256 << 10;
+/// What is asked of a source at first, and once it has given as much: most records are short.
+const SHORT_READ_LEN: usize = 4 << 10;
+const LONG_READ_LEN: usize = 4 * CHUNK_LEN;
 
 /// A record on its way into a store: write to it, then [`finish`](Self::finish). Dropped before that, it leaves
 /// nothing.
@@ -28,39 +32,86 @@ pub struct RecordWriter {
     key: RecordKey,
     len: u64,
     /// The record, where its key is the caller's, so that the write may repeat another.
-    repeatable: Option<(Arc<dyn Storage>, Record<'static>)>,
+    repeatable: Option<Address<'static>>,
 }
 
 /// Where the data goes.
 enum Sink {
     /// Into a new record.
-    Seal {
-        feed: WriteBehind,
-        sealer: Sealer,
-        sealed: Vec<u8>,
-    },
+    Seal(Sealing),
     /// Beside the record that an earlier write under the same key stored.
     Compare(RepeatedWrite),
     Failed,
 }
 
+/// The place of a record that is written.
+pub(super) struct Target {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) locator: Locator,
+    pub(super) mode: PutMode,
+}
+
+/// A record that is being sealed. A short one is written by a single `put`, which shares its commit with other writers; an
+/// upload begins when there is more than that.
+struct Sealing {
+    target: Target,
+    sealer: Sealer,
+    /// What the storage has not got yet.
+    sealed: Vec<u8>,
+    upload: Option<WriteBehind>,
+}
+
+impl Sealing {
+    fn write(&mut self, data: &[u8]) -> Result<(), Error> {
+        self.sealer.update(data, &mut self.sealed)?;
+        if self.sealed.len() < GATHER_LEN {
+            return Ok(());
+        }
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => {
+                let upload = Arc::clone(&self.target.storage).upload(&self.target.locator, self.target.mode)?;
+                none.insert(WriteBehind::new(upload))
+            }
+        };
+        upload.write(&mut self.sealed)
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        let Self { target, sealer, mut sealed, upload } = self;
+        match upload {
+            None => {
+                sealer.finish(&mut sealed)?;
+                target.storage.put(&target.locator, &sealed, target.mode)?;
+            }
+            Some(upload) => {
+                let mut upload = upload.finish()?;
+                sealer.finish(&mut sealed)?;
+                upload.write(&sealed)?;
+                upload.commit()?;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl RecordWriter {
-    pub(super) fn new(upload: Box<dyn Upload>, key: RecordKey, header: Header, context: &[u8]) -> Result<Self, Error> {
+    pub(super) fn new(target: Target, address: &Address<'_>, key: RecordKey) -> Result<Self, Error> {
+        let header = Header::default();
         let mut sealed = header.encode().to_vec();
-        let sealer = Sealer::new(key.expose_bytes(), context, &mut sealed)?;
-        let sink = Sink::Seal { feed: WriteBehind::new(upload), sealer, sealed };
+        let sealer = Sealer::new(key.expose_bytes(), &address.context(&header), &mut sealed)?;
+        let sink = Sink::Seal(Sealing { target, sealer, sealed, upload: None });
         Ok(Self { sink, key, len: 0, repeatable: None })
     }
 
     /// A writer that repeats an earlier write under `key`.
-    pub(super) fn repeat(repeat: RepeatedWrite, key: RecordKey) -> Self {
-        Self { sink: Sink::Compare(repeat), key, len: 0, repeatable: None }
+    pub(super) fn repeated(write: RepeatedWrite, key: RecordKey) -> Self {
+        Self { sink: Sink::Compare(write), key, len: 0, repeatable: None }
     }
 
     /// The key is the caller's: the same write may be under way elsewhere.
-    pub(super) fn repeatable(mut self, storage: &Arc<dyn Storage>, record: Record<'_>) -> Self {
-        self.repeatable = Some((Arc::clone(storage), record.into_owned()));
-        self
+    pub(super) fn repeatable(self, address: Address<'_>) -> Self {
+        Self { repeatable: Some(address.into_owned()), ..self }
     }
 
     /// The key that will open the record: here to be written down before [`finish`](Self::finish), so that no crash
@@ -85,19 +136,19 @@ impl RecordWriter {
     /// the storage.
     pub fn finish(self) -> Result<RecordKey, Error> {
         match self.sink {
-            Sink::Seal { feed, sealer, mut sealed } => {
-                let mut upload = feed.finish()?;
-                sealer.finish(&mut sealed)?;
-                upload.write(&sealed)?;
-                upload.commit().map_err(|error| match (error.into(), self.repeatable) {
-                    (error @ (Error::AlreadyExists | Error::Conflict), Some((storage, record))) => {
-                        let repeat = RepeatedWrite::find(&storage, &record, &self.key, || Error::Conflict);
-                        if matches!(repeat, Ok(Some(_))) { Error::Busy } else { error }
+            Sink::Seal(sealing) => {
+                let storage = Arc::clone(&sealing.target.storage);
+                sealing.finish().map_err(|error| match (error, self.repeatable) {
+                    (error @ (Error::AlreadyExists | Error::Conflict), Some(address)) => {
+                        match opened_by(&storage, &address, &self.key) {
+                            Ok(Some(_)) => Error::Busy,
+                            _ => error,
+                        }
                     }
                     (error, _) => error,
                 })?;
             }
-            Sink::Compare(repeat) => repeat.finish()?,
+            Sink::Compare(write) => write.finish()?,
             Sink::Failed => return Err(failed_before()),
         }
         Ok(self.key)
@@ -105,11 +156,16 @@ impl RecordWriter {
 
     /// Writes all that `source` gives, and finishes.
     pub(super) fn copy_from(mut self, mut source: impl Read) -> Result<RecordKey, Error> {
-        let mut buffer = Zeroizing::new(vec![0; 4 * CHUNK_LEN]);
+        let mut buffer = Zeroizing::new(vec![0; SHORT_READ_LEN]);
         loop {
             match source.read(&mut buffer) {
                 Ok(0) => return self.finish(),
-                Ok(len) => self.write_piece(buffer.get(..len).ok_or_else(too_much_read)?)?,
+                Ok(len) => {
+                    self.write_piece(buffer.get(..len).ok_or_else(too_much_read)?)?;
+                    if len == SHORT_READ_LEN {
+                        buffer = Zeroizing::new(vec![0; LONG_READ_LEN]);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(source_failed(error)),
             }
@@ -118,11 +174,8 @@ impl RecordWriter {
 
     fn write_piece(&mut self, data: &[u8]) -> Result<(), Error> {
         let outcome = match &mut self.sink {
-            Sink::Seal { feed, sealer, sealed } => sealer
-                .update(data, sealed)
-                .map_err(Error::from)
-                .and_then(|()| if sealed.len() >= GATHER_LEN { feed.write(sealed) } else { Ok(()) }),
-            Sink::Compare(repeat) => repeat.write(data),
+            Sink::Seal(sealing) => sealing.write(data),
+            Sink::Compare(write) => write.write(data),
             Sink::Failed => return Err(failed_before()),
         };
         match outcome {

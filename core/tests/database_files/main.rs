@@ -22,7 +22,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use strongroom::{Error, Strongroom};
+use strongroom::{Error, Strongroom, WriteOptions};
 
 /// Set in the process that a test starts: its folder.
 const FOLDER: &str = "STRONGROOM_TEST_FOLDER";

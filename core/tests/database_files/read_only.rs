@@ -122,10 +122,10 @@ fn a_read_only_medium_is_read() {
     let made = tempfile::tempdir().unwrap();
     let closed = made.path().join("closed.db");
     let store = open(&closed).unwrap();
-    store.store_with_key("id", &key, "data").unwrap();
+    store.store_with("id", "data", WriteOptions::new().key(&key)).unwrap();
     store.close().unwrap();
     let store = open(&made.path().join("open.db")).unwrap();
-    store.store_with_key("id", &key, "data").unwrap();
+    store.store_with("id", "data", WriteOptions::new().key(&key)).unwrap();
     let script = format!(r#"cp {}/* "$F"; {script}"#, made.path().display());
     with_mounts(name, &script, test);
 }

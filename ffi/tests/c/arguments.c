@@ -81,12 +81,29 @@ static void records(void) {
     REFUSED(strongroom_store(store, ID, 2, "data", SIZE_MAX, &unwritten, &error));
     REFUSED(strongroom_store(store, ID, 2, "data", 4, NULL, &error));
 
-    REFUSED(strongroom_store_with_key(NULL, ID, 2, &key, "data", 4, &error));
-    REFUSED(strongroom_store_with_key(store, NULL, 2, &key, "data", 4, &error));
-    REFUSED(strongroom_store_with_key(store, ID, SIZE_MAX, &key, "data", 4, &error));
-    REFUSED(strongroom_store_with_key(store, ID, 2, NULL, "data", 4, &error));
-    REFUSED(strongroom_store_with_key(store, ID, 2, &key, NULL, 4, &error));
-    REFUSED(strongroom_store_with_key(store, ID, 2, &key, "data", SIZE_MAX, &error));
+    strongroom_write_options options;
+    memset(&options, 0, sizeof options);
+    REFUSED(strongroom_store_with(store, "options", 7, "data", 4, &options, &unwritten, &error));
+    CHECK(strstr(error.message, "size") != NULL);
+    struct {
+        strongroom_write_options options;
+        char newer;
+    } newer;
+    memset(&newer, 0, sizeof newer);
+    newer.options.size = sizeof newer;
+    newer.newer = 1;
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED,
+                 strongroom_store_with(store, "options", 7, "data", 4, &newer.options, &unwritten, &error));
+    options.size = sizeof options;
+    REFUSED(strongroom_store_with(store, "options", 7, "data", 4, &options, NULL, &error));
+    REFUSED(strongroom_store_with(store, "options", 7, "data", 4, NULL, NULL, &error));
+
+    REFUSED(strongroom_store_with(NULL, ID, 2, "data", 4, under(&key), NULL, &error));
+    REFUSED(strongroom_store_with(store, NULL, 2, "data", 4, under(&key), NULL, &error));
+    REFUSED(strongroom_store_with(store, ID, SIZE_MAX, "data", 4, under(&key), NULL, &error));
+    REFUSED(strongroom_store_with(store, ID, 2, "data", 4, under(NULL), NULL, &error));
+    REFUSED(strongroom_store_with(store, ID, 2, NULL, 4, under(&key), NULL, &error));
+    REFUSED(strongroom_store_with(store, ID, 2, "data", SIZE_MAX, under(&key), NULL, &error));
 
     REFUSED(strongroom_retrieve(NULL, ID, 2, &key, &data, &error));
     REFUSED(strongroom_retrieve(store, NULL, 2, &key, &data, &error));
@@ -119,13 +136,13 @@ static void records(void) {
 
     strongroom_record_key other;
     CHECK_OK(strongroom_record_key_generate(&other, &error));
-    REFUSED(strongroom_replace_with_key(NULL, ID, 2, &key, &other, "data", 4, &error));
-    REFUSED(strongroom_replace_with_key(store, NULL, 2, &key, &other, "data", 4, &error));
-    REFUSED(strongroom_replace_with_key(store, ID, SIZE_MAX, &key, &other, "data", 4, &error));
-    REFUSED(strongroom_replace_with_key(store, ID, 2, NULL, &other, "data", 4, &error));
-    REFUSED(strongroom_replace_with_key(store, ID, 2, &key, NULL, "data", 4, &error));
-    REFUSED(strongroom_replace_with_key(store, ID, 2, &key, &other, NULL, 4, &error));
-    REFUSED(strongroom_replace_with_key(store, ID, 2, &key, &other, "data", SIZE_MAX, &error));
+    REFUSED(strongroom_replace_with(NULL, ID, 2, &key, "data", 4, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_with(store, NULL, 2, &key, "data", 4, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_with(store, ID, SIZE_MAX, &key, "data", 4, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_with(store, ID, 2, NULL, "data", 4, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_with(store, ID, 2, &key, "data", 4, under(NULL), NULL, &error));
+    REFUSED(strongroom_replace_with(store, ID, 2, &key, NULL, 4, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_with(store, ID, 2, &key, "data", SIZE_MAX, under(&other), NULL, &error));
 
     REFUSED(strongroom_delete(NULL, ID, 2, &key, &error));
     REFUSED(strongroom_delete(store, NULL, 2, &key, &error));
@@ -177,20 +194,18 @@ static void streams(void) {
     REFUSED(strongroom_create_record(store, NULL, 3, &writer, &error));
     REFUSED(strongroom_create_record(store, "new", SIZE_MAX, &writer, &error));
     REFUSED(strongroom_create_record(store, "new", 3, NULL, &error));
-    REFUSED(strongroom_create_record_with_key(NULL, "new", 3, &key, &writer, &error));
-    REFUSED(strongroom_create_record_with_key(store, NULL, 3, &key, &writer, &error));
-    REFUSED(strongroom_create_record_with_key(store, "new", 3, NULL, &writer, &error));
-    REFUSED(strongroom_create_record_with_key(store, "new", 3, &key, NULL, &error));
+    REFUSED(strongroom_create_record_with(NULL, "new", 3, under(&key), &writer, &error));
+    REFUSED(strongroom_create_record_with(store, NULL, 3, under(&key), &writer, &error));
+    REFUSED(strongroom_create_record_with(store, "new", 3, under(&key), NULL, &error));
     REFUSED(strongroom_replace_record(NULL, ID, 2, &key, &writer, &error));
     REFUSED(strongroom_replace_record(store, NULL, 2, &key, &writer, &error));
     REFUSED(strongroom_replace_record(store, ID, 2, NULL, &writer, &error));
     REFUSED(strongroom_replace_record(store, ID, 2, &key, NULL, &error));
-    REFUSED(strongroom_replace_record_with_key(NULL, ID, 2, &key, &other, &writer, &error));
-    REFUSED(strongroom_replace_record_with_key(store, NULL, 2, &key, &other, &writer, &error));
-    REFUSED(strongroom_replace_record_with_key(store, ID, 2, NULL, &other, &writer, &error));
-    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, NULL, &writer, &error));
-    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, &other, NULL, &error));
-    REFUSED(strongroom_replace_record_with_key(store, ID, 2, &key, &key, &writer, &error));
+    REFUSED(strongroom_replace_record_with(NULL, ID, 2, &key, under(&other), &writer, &error));
+    REFUSED(strongroom_replace_record_with(store, NULL, 2, &key, under(&other), &writer, &error));
+    REFUSED(strongroom_replace_record_with(store, ID, 2, NULL, under(&other), &writer, &error));
+    REFUSED(strongroom_replace_record_with(store, ID, 2, &key, under(&other), NULL, &error));
+    REFUSED(strongroom_replace_record_with(store, ID, 2, &key, under(&key), &writer, &error));
     CHECK(writer == NULL);
 
     CHECK_OK(strongroom_create_record(store, "new", 3, &writer, &error));
@@ -232,10 +247,10 @@ static void streams(void) {
     REFUSED(strongroom_store_stream(store, NULL, 3, no_data, NULL, &unwritten, &error));
     REFUSED(strongroom_store_stream(store, "new", 3, NULL, NULL, &unwritten, &error));
     REFUSED(strongroom_store_stream(store, "new", 3, no_data, NULL, NULL, &error));
-    REFUSED(strongroom_store_stream_with_key(NULL, "new", 3, &key, no_data, NULL, &error));
-    REFUSED(strongroom_store_stream_with_key(store, NULL, 3, &key, no_data, NULL, &error));
-    REFUSED(strongroom_store_stream_with_key(store, "new", 3, NULL, no_data, NULL, &error));
-    REFUSED(strongroom_store_stream_with_key(store, "new", 3, &key, NULL, NULL, &error));
+    REFUSED(strongroom_store_stream_with(NULL, "new", 3, no_data, NULL, under(&key), NULL, &error));
+    REFUSED(strongroom_store_stream_with(store, NULL, 3, no_data, NULL, under(&key), NULL, &error));
+    REFUSED(strongroom_store_stream_with(store, "new", 3, no_data, NULL, under(NULL), NULL, &error));
+    REFUSED(strongroom_store_stream_with(store, "new", 3, NULL, NULL, under(&key), NULL, &error));
     REFUSED(strongroom_replace_stream(NULL, ID, 2, &key, no_data, NULL, &unwritten, &error));
     REFUSED(strongroom_replace_stream(store, NULL, 2, &key, no_data, NULL, &unwritten, &error));
     REFUSED(strongroom_replace_stream(store, ID, 2, NULL, no_data, NULL, &unwritten, &error));

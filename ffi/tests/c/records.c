@@ -60,9 +60,12 @@ static void outcomes(strongroom *store) {
     CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_delete(store, "id", 2, &key, &error));
     CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_replace(store, "id", 2, &key, "new", 3, &new_key, &error));
 
-    CHECK_OK(strongroom_store_with_key(store, "id", 2, &key, "data", 4, &error));
-    CHECK_OK(strongroom_store_with_key(store, "id", 2, &key, "data", 4, &error));
-    CHECK_STATUS(STRONGROOM_ALREADY_EXISTS, strongroom_store_with_key(store, "id", 2, &key, "date", 4, &error));
+    CHECK_OK(strongroom_store_with(store, "id", 2, "data", 4, NULL, &key, &error));
+    CHECK_OK(strongroom_delete(store, "id", 2, &key, &error));
+    CHECK_OK(strongroom_store_with(store, "id", 2, "data", 4, under(&key), &new_key, &error));
+    CHECK(memcmp(&key, &new_key, sizeof key) == 0);
+    CHECK_OK(strongroom_store_with(store, "id", 2, "data", 4, under(&key), NULL, &error));
+    CHECK_STATUS(STRONGROOM_ALREADY_EXISTS, strongroom_store_with(store, "id", 2, "date", 4, under(&key), NULL, &error));
     CHECK_STATUS(STRONGROOM_ALREADY_EXISTS, strongroom_store(store, "id", 2, "data", 4, &new_key, &error));
     CHECK_OK(strongroom_contains(store, "id", 2, &found, &error));
     CHECK(found);
@@ -77,9 +80,9 @@ static void outcomes(strongroom *store) {
     strongroom_buffer_free(&data);
 
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
-                 strongroom_replace_with_key(store, "id", 2, &new_key, &new_key, "newer", 5, &error));
-    CHECK_OK(strongroom_replace_with_key(store, "id", 2, &new_key, &other, "newer", 5, &error));
-    CHECK_OK(strongroom_replace_with_key(store, "id", 2, &new_key, &other, "newer", 5, &error));
+                 strongroom_replace_with(store, "id", 2, &new_key, "newer", 5, under(&new_key), NULL, &error));
+    CHECK_OK(strongroom_replace_with(store, "id", 2, &new_key, "newer", 5, under(&other), NULL, &error));
+    CHECK_OK(strongroom_replace_with(store, "id", 2, &new_key, "newer", 5, under(&other), NULL, &error));
     CHECK_OK(strongroom_delete(store, "id", 2, &other, &error));
     CHECK_OK(strongroom_erase(store, "id", 2, &found, &error));
     CHECK(!found);
@@ -101,7 +104,7 @@ static void outcomes(strongroom *store) {
     // A key that nobody filled, or that was wiped, is none.
     strongroom_wipe(&key, sizeof key);
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_retrieve(store, long_id, 4096, &key, &data, &error));
-    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_store_with_key(store, "x", 1, &key, "data", 4, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_store_with(store, "x", 1, "data", 4, under(&key), NULL, &error));
 }
 
 static void many(strongroom *store) {

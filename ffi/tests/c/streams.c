@@ -62,7 +62,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK_OK(strongroom_writer_finish(writer, &key, &error));
     strongroom_writer_free(writer);
     CHECK_OK(strongroom_record_key_generate(&before, &error));
-    CHECK_OK(strongroom_replace_record_with_key(store, "streamed", 8, &key, &before, &writer, &error));
+    CHECK_OK(strongroom_replace_record_with(store, "streamed", 8, &key, under(&before), &writer, &error));
     CHECK_OK(strongroom_writer_write(writer, "shorter", 7, &error));
     CHECK_OK(strongroom_retrieve(store, "streamed", 8, &key, &whole, &error));
     CHECK(whole.len == 5);
@@ -79,12 +79,12 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     strongroom_reader_free(reader);
 
     // Not finished, it leaves nothing.
-    CHECK_OK(strongroom_create_record_with_key(store, "dropped", 7, &before, &writer, &error));
+    CHECK_OK(strongroom_create_record_with(store, "dropped", 7, under(&before), &writer, &error));
     CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
     strongroom_writer_free(writer);
     CHECK_OK(strongroom_contains(store, "dropped", 7, &found, &error));
     CHECK(!found);
-    CHECK_OK(strongroom_create_record_with_key(store, "kept", 4, &before, &writer, &error));
+    CHECK_OK(strongroom_create_record_with(store, "kept", 4, under(&before), &writer, &error));
     CHECK_OK(strongroom_writer_finish(writer, NULL, &error));
     strongroom_writer_free(writer);
     CHECK_OK(strongroom_retrieve(store, "kept", 4, &before, &whole, &error));
@@ -137,13 +137,13 @@ static void functions(strongroom *store, const uint8_t *data) {
 
     CHECK_OK(strongroom_record_key_generate(&made, &error));
     source = whole;
-    CHECK_OK(strongroom_store_stream_with_key(store, "made", 4, &made, play, &source, &error));
+    CHECK_OK(strongroom_store_stream_with(store, "made", 4, play, &source, under(&made), NULL, &error));
     source = whole;
-    CHECK_OK(strongroom_store_stream_with_key(store, "made", 4, &made, play, &source, &error));
+    CHECK_OK(strongroom_store_stream_with(store, "made", 4, play, &source, under(&made), NULL, &error));
     source = whole;
     source.at = 1;
     CHECK_STATUS(STRONGROOM_ALREADY_EXISTS,
-                 strongroom_store_stream_with_key(store, "made", 4, &made, play, &source, &error));
+                 strongroom_store_stream_with(store, "made", 4, play, &source, under(&made), NULL, &error));
 
     // A function that gives up, or claims what cannot be.
     const ptrdiff_t answers[] = {-1, PTRDIFF_MIN, PTRDIFF_MAX, 1 << 30};

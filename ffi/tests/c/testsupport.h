@@ -25,6 +25,14 @@
 #define CHECK_STATUS(expected, call) check_status(__FILE__, __LINE__, #call, expected, call, &error)
 #define CHECK_OK(call) CHECK_STATUS(STRONGROOM_OK, call)
 
+// Options with this key, until the next call.
+static inline const strongroom_write_options *under(const strongroom_record_key *key) {
+    static strongroom_write_options options;
+    options.size = sizeof options;
+    options.key = key;
+    return &options;
+}
+
 static inline void check_status(const char *file, int line, const char *call, strongroom_status expected,
                                 strongroom_status status, const strongroom_error *error) {
     if (status != expected || error->status != expected || (error->message[0] == 0) != (expected == STRONGROOM_OK)) {

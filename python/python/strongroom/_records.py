@@ -187,8 +187,30 @@ def store_file(
     id: str | Buffer,
     source: SupportsRead | str | os.PathLike[str],
     progress: Callable[[int], object] | None,
+    key: Key | None,
 ) -> Key:
     """:meth:`Strongroom.store_file`."""
+    return _copy(source, progress, lambda: store.create_record(id, key=key))
+
+
+def replace_file(
+    store: Strongroom,
+    id: str | Buffer,
+    key: Key,
+    source: SupportsRead | str | os.PathLike[str],
+    progress: Callable[[int], object] | None,
+    new_key: Key | None,
+) -> Key:
+    """:meth:`Strongroom.replace_file`."""
+    return _copy(source, progress, lambda: store.replace_record(id, key, new_key=new_key))
+
+
+def _copy(
+    source: SupportsRead | str | os.PathLike[str],
+    progress: Callable[[int], object] | None,
+    start: Callable[[], RecordWriter],
+) -> Key:
+    """Write all that ``source`` gives to a record that is started once the arguments are known to be good."""
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             source = stack.enter_context(io.FileIO(source))
@@ -196,7 +218,7 @@ def store_file(
             raise TypeError(f"a path or a binary file is needed, not '{type(source).__name__}'")
         if not (progress is None or callable(progress)):
             raise TypeError("progress is not callable")
-        writer = stack.enter_context(store.create_record(id))
+        writer = stack.enter_context(start())
         while True:
             piece = source.read(_PIECE)
             if piece is None:

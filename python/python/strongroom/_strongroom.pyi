@@ -179,25 +179,14 @@ class Strongroom:
     several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
     """
 
-    def store(self, id: str | Buffer, data: Buffer) -> Key:
+    def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
         """Store ``data`` under a new id, and return the only key that opens it.
 
-        Should the process end before the key is written down, the record is there and nobody can open it:
-        :meth:`store_with_key` is for those who write the key down first.
-
-        :raises AlreadyExistsError: A record has this id.
-        """
-
-    def store_with_key(self, id: str | Buffer, key: Key, data: Buffer) -> None:
-        """Store ``data`` under a new id and a key that the caller made and wrote down.
-
-        The call may be repeated after a lost reply: where the record there opens under this key to the same bytes, it
-        succeeds.
-
-        Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
-        attacker who can write to the storage can put the older one back, and it opens under that key.
-
-        :raises AlreadyExistsError: Another record has this id.
+        :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between the
+            record and its key, and the call may be repeated after a lost reply. If the record there opens under this key
+            to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with write access to
+            the storage can put back an older version that was sealed under the same key.
+        :raises AlreadyExistsError: A record has this id; with ``key``, another record.
         """
 
     def retrieve(self, id: str | Buffer, key: Key) -> bytes:
@@ -222,19 +211,14 @@ class Strongroom:
         :raises ConflictError: The record was replaced or removed meanwhile.
         """
 
-    def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
+    def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
         """Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
         opens nothing any more.
 
+        :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
         :raises ConflictError: Somebody else replaced or removed it meanwhile.
-        """
-
-    def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
-        """Replace as :meth:`replace` does, under a new key that the caller made and wrote down. The call may be
-        repeated after a lost reply. The new key must never have sealed an earlier version of this record.
-
         :raises InvalidArgumentError: Both keys are one.
         """
 
@@ -274,13 +258,38 @@ class Strongroom:
         id: str | Buffer,
         source: SupportsRead | str | os.PathLike[str],
         progress: Callable[[int], object] | None = None,
+        *,
+        key: Key | None = None,
     ) -> Key:
         """Store all that a file gives under a new id, in little memory, and return the key.
 
         :param source: A path, or an object with ``read()``.
         :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
             stored.
-        :raises AlreadyExistsError: A record has this id.
+        :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+        :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+        :raises BlockingIOError: The source is non-blocking, and had nothing to read.
+        """
+
+    def replace_file(
+        self,
+        id: str | Buffer,
+        key: Key,
+        source: SupportsRead | str | os.PathLike[str],
+        progress: Callable[[int], object] | None = None,
+        *,
+        new_key: Key | None = None,
+    ) -> Key:
+        """Store all that a file gives in place of the record that ``key`` opens, in little memory, and return the new
+        version's own key.
+
+        :param source: A path, or an object with ``read()``.
+        :param progress: Called with the number of bytes stored so far. What it raises ends the call, and the record is
+            as it was.
+        :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it.
+        :raises ConflictError: Somebody else replaced or removed it meanwhile.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
@@ -291,32 +300,22 @@ class Strongroom:
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
         """
 
-    def create_record(self, id: str | Buffer) -> RecordWriter:
+    def create_record(self, id: str | Buffer, *, key: Key | None = None) -> RecordWriter:
         """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
 
-        :raises AlreadyExistsError: A record has this id.
+        :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+        :raises AlreadyExistsError: A record has this id; with ``key``, another record. Finishing the record may raise
+            this, too.
+        :raises BusyError: While finishing, with ``key``: the same write was under way elsewhere. Repeat it.
         """
 
-    def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
-        """The same under a key that the caller made and wrote down. As with :meth:`store_with_key`, the write may be
-        repeated with the same data, and the key must never have sealed an earlier version of this record.
-
-        :raises AlreadyExistsError: Another record has this id. Finishing the record may raise this, too.
-        :raises BusyError: While finishing: the same write was under way elsewhere. Repeat it.
-        """
-
-    def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
+    def replace_record(self, id: str | Buffer, key: Key, *, new_key: Key | None = None) -> RecordWriter:
         """Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
         has the new version's own key. The old version stays until the new one is finished.
 
+        :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        """
-
-    def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
-        """The same under a new key that the caller made and wrote down. The write may be repeated with the same data.
-        The key must never have sealed an earlier version of this record.
-
         :raises InvalidArgumentError: Both keys are one.
         """
 

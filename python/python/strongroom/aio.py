@@ -12,7 +12,7 @@ b'scanned pages'
 Cancelling a task ends its call soon: a write that waits for a lock does not take place any more. A write that has
 begun, or that a service may have received, takes place as a whole or not at all, and the task does not learn which.
 With :meth:`Strongroom.store` the new key is lost then: where tasks are cancelled, make the key first, with
-:meth:`strongroom.Key.generate`, and use :meth:`Strongroom.store_with_key`, which may be said again. A buffer that can
+:meth:`strongroom.Key.generate`, and give it to :meth:`Strongroom.store`, which may be repeated. A buffer that can
 change, such as a ``bytearray``, must not be changed before the call has ended, nor for a moment after a cancellation.
 """
 
@@ -101,13 +101,9 @@ class Strongroom:
     def __init__(self, store: strongroom.Strongroom) -> None:
         self._store = store
 
-    async def store(self, id: str | Buffer, data: Buffer) -> Key:
-        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, the key is lost."""
-        return await _in_thread(self._store.store, id, data)
-
-    async def store_with_key(self, id: str | Buffer, key: Key, data: Buffer) -> None:
-        """As :meth:`strongroom.Strongroom.store_with_key`."""
-        await _in_thread(self._store.store_with_key, id, key, data)
+    async def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
+        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, a key that is not given is lost."""
+        return await _in_thread(self._store.store, id, data, key=key)
 
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve`."""
@@ -121,13 +117,10 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.retrieve_range`."""
         return await _in_thread(self._store.retrieve_range, id, key, start, stop)
 
-    async def replace(self, id: str | Buffer, key: Key, data: Buffer) -> Key:
-        """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled meanwhile, the new key is lost."""
-        return await _in_thread(self._store.replace, id, key, data)
-
-    async def replace_with_key(self, id: str | Buffer, key: Key, new_key: Key, data: Buffer) -> None:
-        """As :meth:`strongroom.Strongroom.replace_with_key`."""
-        await _in_thread(self._store.replace_with_key, id, key, new_key, data)
+    async def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
+        """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled meanwhile, a new key that is not given is
+        lost."""
+        return await _in_thread(self._store.replace, id, key, data, new_key=new_key)
 
     async def delete(self, id: str | Buffer, key: Key) -> None:
         """As :meth:`strongroom.Strongroom.delete`."""
@@ -164,30 +157,37 @@ class Strongroom:
         id: str | Buffer,
         source: SupportsRead | str | os.PathLike[str],
         progress: Callable[[int], object] | None = None,
+        *,
+        key: Key | None = None,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
-        cancelled meanwhile, the key is lost."""
-        return await _in_thread(self._store.store_file, id, source, progress)
+        cancelled meanwhile, a key that is not given is lost."""
+        return await _in_thread(self._store.store_file, id, source, progress, key=key)
+
+    async def replace_file(
+        self,
+        id: str | Buffer,
+        key: Key,
+        source: SupportsRead | str | os.PathLike[str],
+        progress: Callable[[int], object] | None = None,
+        *,
+        new_key: Key | None = None,
+    ) -> Key:
+        """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task is
+        cancelled meanwhile, a new key that is not given is lost."""
+        return await _in_thread(self._store.replace_file, id, key, source, progress, new_key=new_key)
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
         """As :meth:`strongroom.Strongroom.open_record`."""
         return RecordReader(await _in_thread(self._store.open_record, id, key))
 
-    async def create_record(self, id: str | Buffer) -> RecordWriter:
+    async def create_record(self, id: str | Buffer, *, key: Key | None = None) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record`."""
-        return RecordWriter(await _in_thread(self._store.create_record, id))
+        return RecordWriter(await _in_thread(self._store.create_record, id, key=key))
 
-    async def create_record_with_key(self, id: str | Buffer, key: Key) -> RecordWriter:
-        """As :meth:`strongroom.Strongroom.create_record_with_key`."""
-        return RecordWriter(await _in_thread(self._store.create_record_with_key, id, key))
-
-    async def replace_record(self, id: str | Buffer, key: Key) -> RecordWriter:
+    async def replace_record(self, id: str | Buffer, key: Key, *, new_key: Key | None = None) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.replace_record`."""
-        return RecordWriter(await _in_thread(self._store.replace_record, id, key))
-
-    async def replace_record_with_key(self, id: str | Buffer, key: Key, new_key: Key) -> RecordWriter:
-        """As :meth:`strongroom.Strongroom.replace_record_with_key`."""
-        return RecordWriter(await _in_thread(self._store.replace_record_with_key, id, key, new_key))
+        return RecordWriter(await _in_thread(self._store.replace_record, id, key, new_key=new_key))
 
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""

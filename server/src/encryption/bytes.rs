@@ -9,7 +9,7 @@ use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, Head
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
 use zeroize::Zeroizing;
 
-use super::{Records, hand_out};
+use super::{Records, hand_out, options};
 use crate::answer::Response;
 use crate::body::Source;
 use crate::gate::Effect;
@@ -45,21 +45,14 @@ pub(super) fn of_reader(error: io::Error) -> Error {
 
 pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let start = move |records: &Records| match &key {
-        Some(key) => records.store.create_record_with_key(&id, key),
-        None => records.store.create_record(&id),
-    };
+    let start = move |records: &Records| records.store.create_record_with(&id, options(key.as_ref()));
     receive(&mut call, StatusCode::CREATED, start).await
 }
 
 pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
     let (id, old, key) = (call.id()?, call.needed_key()?, call.key(&STRONGROOM_NEW_KEY)?);
     let start = move |records: &Records| {
-        let writer = match &key {
-            Some(key) => records.store.replace_record_with_key(&id, &old, key),
-            None => records.store.replace_record(&id, &old),
-        };
-        records.hide(writer, &id, &old)
+        records.hide(records.store.replace_record_with(&id, &old, options(key.as_ref())), &id, &old)
     };
     receive(&mut call, StatusCode::OK, start).await
 }

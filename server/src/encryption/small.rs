@@ -10,7 +10,7 @@ use serde_json::json;
 use strongroom::{Error, RecordKey, RecordReader};
 use zeroize::Zeroizing;
 
-use super::{Records, hand_out};
+use super::{Records, hand_out, options};
 use crate::answer::Response;
 use crate::gate::Effect;
 use crate::problem::Problem;
@@ -93,10 +93,7 @@ pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> 
     let request = request(&mut call).await?;
     unknown(&request.new_key, "new_key")?;
     let (id, data, key) = (needed(request.id, "id")?, needed(request.data, "data")?, request.key);
-    let key = call.run(Effect::Write, move |records| match key {
-        Some(key) => records.store.store_with_key(id, &key, data).map(|()| key),
-        None => records.store.store(id, data),
-    });
+    let key = call.run(Effect::Write, move |records| records.store.store_with(id, data, options(key.as_ref())));
     Ok(hand_out(StatusCode::CREATED, &key.await?))
 }
 
@@ -147,11 +144,7 @@ pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem
     let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
     let new_key = request.new_key;
     let key = call.run_with_key(Effect::Write, move |records| {
-        let outcome = match new_key {
-            Some(new) => records.store.replace_with_key(&id, &key, &new, data).map(|()| new),
-            None => records.store.replace(&id, &key, data),
-        };
-        records.hide(outcome, &id, &key)
+        records.hide(records.store.replace_with(&id, &key, data, options(new_key.as_ref())), &id, &key)
     });
     Ok(hand_out(StatusCode::OK, &key.await?))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use strongroom::client::Client;
 use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
-use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
+use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 
 use super::proxy::{Plan, Proxy};
 use super::{Running, config, encryption_over, storage};
@@ -69,12 +69,14 @@ macro_rules! calls {
             fn run(&self, op: Op, Case { id, old, new, data }: &Case) -> Result<Option<RecordKey>, Error> {
                 match op {
                     Op::Store => self.store(id, data).map(Some),
-                    Op::StoreWithKey => self.store_with_key(id, new, data).map(|()| None),
-                    Op::StoreReader | Op::StoreLong => self.store_reader_with_key(id, new, &data[..]).map(|()| None),
+                    Op::StoreWithKey => self.store_with(id, data, WriteOptions::new().key(new)).map(|_| None),
+                    Op::StoreReader | Op::StoreLong => {
+                        self.store_reader_with(id, &data[..], WriteOptions::new().key(new)).map(|_| None)
+                    }
                     Op::Replace => self.replace(id, old, data).map(Some),
-                    Op::ReplaceWithKey => self.replace_with_key(id, old, new, data).map(|()| None),
-                    Op::Delete => self.delete(id, old).map(|()| None),
-                    Op::Erase => self.erase(id).map(|erased| assert!(erased)).map(|()| None),
+                    Op::ReplaceWithKey => self.replace_with(id, old, data, WriteOptions::new().key(new)).map(|_| None),
+                    Op::Delete => self.delete(id, old).map(|_| None),
+                    Op::Erase => self.erase(id).map(|erased| assert!(erased)).map(|_| None),
                 }
             }
 
@@ -135,7 +137,7 @@ impl Way {
         let [old, new] = [(); 2].map(|()| RecordKey::generate().unwrap());
         let data = if op == Op::StoreLong { NEW.repeat(160_000) } else { NEW.to_vec() };
         if matches!(op, Op::Replace | Op::ReplaceWithKey | Op::Delete | Op::Erase) {
-            self.direct.store_with_key(&id, &old, OLD).unwrap();
+            self.direct.store_with(&id, OLD, WriteOptions::new().key(&old)).unwrap();
         }
         Case { id, old, new, data }
     }

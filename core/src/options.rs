@@ -1,0 +1,57 @@
+//! Choices for a write.
+
+use crate::error::Error;
+use crate::key::RecordKey;
+
+/// Choices for a write, beside the id and the data: none unless said otherwise.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+/// use strongroom::{RecordKey, WriteOptions};
+///
+/// let key = RecordKey::generate()?;
+/// // ... write the key down, then:
+/// store.store_with("id", b"data", WriteOptions::new().key(&key))?;
+/// assert_eq!(store.retrieve("id", &key)?, b"data");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[must_use]
+pub struct WriteOptions<'k> {
+    key: Option<&'k RecordKey>,
+}
+
+impl<'k> WriteOptions<'k> {
+    /// No choices: a new key, made by the store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Seals under a key that the caller made, with [`RecordKey::generate`], and wrote down: no crash can come between the
+    /// record and its key.
+    ///
+    /// The write may be repeated after a lost reply: if the record that is there opens under this key to the same bytes, it
+    /// succeeds. Of two such writes at once, one may be told [`Error::Busy`]; one more repetition tells whether the records
+    /// are the same.
+    ///
+    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+    /// attacker with write access to the storage can put the older one back, and it opens under that key. The store cannot
+    /// notice this: it keeps no key.
+    pub fn key(self, key: &'k RecordKey) -> Self {
+        Self { key: Some(key) }
+    }
+
+    /// The caller's key, if there is one.
+    pub(crate) fn caller_key(&self) -> Option<&'k RecordKey> {
+        self.key
+    }
+
+    /// The key to seal under: a copy of the caller's, or a new one.
+    pub(crate) fn sealing_key(&self) -> Result<RecordKey, Error> {
+        Ok(match self.key {
+            Some(key) => key.duplicate(),
+            None => RecordKey::generate()?,
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! Where a record lies, and its encryption there: an id, its locator, and the context that binds both.
+
+use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cobblestone::{self, PREFIX_LEN};
+use crate::error::Error;
+use crate::key::RecordKey;
+use crate::locator::{Locator, LocatorKey};
+use crate::record::{HEADER_LEN, Header, is_id};
+use crate::storage::Head;
+
+/// The only namespace there is so far.
+const NAMESPACE: &[u8] = b"";
+
+/// An id, and the locator of its record.
+pub(super) struct Address<'i> {
+    id: Cow<'i, [u8]>,
+    pub(super) locator: Locator,
+}
+
+impl<'i> Address<'i> {
+    pub(super) fn new(locator_key: &LocatorKey, id: &'i [u8]) -> Result<Self, Error> {
+        if !is_id(id) {
+            return Err(Error::InvalidId);
+        }
+        Ok(Self { id: id.into(), locator: locator_key.locator(NAMESPACE, id) })
+    }
+}
+
+impl Address<'_> {
+    pub(super) fn into_owned(self) -> Address<'static> {
+        Address { id: self.id.into_owned().into(), locator: self.locator }
+    }
+
+    /// The context of a record with this header.
+    pub(super) fn context(&self, header: &Header) -> Vec<u8> {
+        header.context(NAMESPACE, &self.id)
+    }
+
+    /// The context of the version with this head, the first bytes of its message, and its header.
+    pub(super) fn context_of(&self, head: &Head) -> Result<(Vec<u8>, [u8; PREFIX_LEN], Header), Error> {
+        let (header, prefix) = head.as_bytes().split_first_chunk().ok_or(Error::Corrupt)?;
+        let header = Header::decode(header)?;
+        Ok((self.context(&header), prefix.try_into().map_err(|_| Error::Corrupt)?, header))
+    }
+
+    /// `header || message`, in one buffer of the exact size.
+    pub(super) fn seal(&self, key: &RecordKey, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let header = Header::default();
+        let message_len = cobblestone::message_len(data.len() as u64).ok_or(Error::TooLarge)?;
+        let message_len = usize::try_from(message_len).map_err(|_| Error::TooLarge)?;
+        let mut sealed = cobblestone::zeros(HEADER_LEN + message_len)?;
+        let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
+        *start = header.encode();
+        cobblestone::seal_into(key.expose_bytes(), &self.context(&header), data, message)?;
+        Ok(sealed)
+    }
+
+    /// Opens into a buffer of the exact size, so that the bindings to other languages need no copy.
+    pub(super) fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
+        let (context, message) = self.message_of(key, sealed)?;
+        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
+    }
+
+    /// Opens into the start of `buffer`, and returns the length.
+    pub(super) fn open_into(&self, key: &RecordKey, sealed: &[u8], buffer: &mut [u8]) -> Result<usize, Error> {
+        let (context, message) = self.message_of(key, sealed)?;
+        let len = cobblestone::plaintext_len(message.len() as u64);
+        let len_here = len.as_ref().ok().and_then(|len| usize::try_from(*len).ok());
+        let Some(plaintext) = len_here.and_then(|len| buffer.get_mut(..len)) else {
+            // Without the right key the answer is `WrongKey`, never the length.
+            let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
+            cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+            return Err(len.map_or(Error::Corrupt, |_| Error::TooLarge));
+        };
+        cobblestone::open_into(key.expose_bytes(), &context, message, plaintext)?;
+        Ok(plaintext.len())
+    }
+
+    /// The context and the message of a stored version, unless it has expired.
+    fn message_of<'s>(&self, key: &RecordKey, sealed: &'s [u8]) -> Result<(Vec<u8>, &'s [u8]), Error> {
+        let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
+        let header = Header::decode(header)?;
+        let context = self.context(&header);
+        if is_past(header.expires_at) {
+            // Only the key's holder may believe it.
+            let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
+            cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
+            return Err(Error::Expired);
+        }
+        Ok((context, message))
+    }
+}
+
+/// Whether a Unix time in seconds is past; 0 never is. With a clock before 1970, every other time is.
+pub(super) fn is_past(time: u64) -> bool {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
+    time != 0 && time <= now()
+}

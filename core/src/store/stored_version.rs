@@ -1,0 +1,58 @@
+//! One version of a record, and the bytes of it that the storage has given already.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::locator::Locator;
+use crate::record::HEADER_LEN;
+use crate::storage::{self, Info, Limits, Storage};
+
+pub(super) struct StoredVersion {
+    storage: Arc<dyn Storage>,
+    locator: Locator,
+    info: Info,
+    /// The record's first bytes and its last ones, as far as they are at hand.
+    start: Vec<u8>,
+    end: Vec<u8>,
+}
+
+impl StoredVersion {
+    pub(super) fn new(storage: &Arc<dyn Storage>, locator: Locator, info: Info) -> Self {
+        Self { storage: Arc::clone(storage), locator, info, start: Vec::new(), end: Vec::new() }
+    }
+
+    pub(super) fn with_start(self, start: Vec<u8>) -> Self {
+        Self { start, ..self }
+    }
+
+    pub(super) fn with_end(self, end: Vec<u8>) -> Self {
+        Self { end, ..self }
+    }
+
+    pub(super) fn info(&self) -> Info {
+        self.info
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.storage.limits()
+    }
+
+    /// Fills `buffer` with the bytes of the record's message from `offset` on.
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let offset = offset.checked_add(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
+        let from = |bytes: &[u8], first: u64| -> Option<()> {
+            let at = usize::try_from(offset.checked_sub(first)?).ok()?;
+            buffer.copy_from_slice(bytes.get(at..)?.get(..buffer.len())?);
+            Some(())
+        };
+        let mut from = from;
+        if from(&self.start, 0).or_else(|| from(&self.end, self.info.len - self.end.len() as u64)).is_some() {
+            return Ok(());
+        }
+        self.storage.read_at(&self.locator, &self.info.head, offset, buffer).map_err(|error| match error {
+            // The head is the same, and the record shorter than it was.
+            storage::Error::InvalidArgument(_) => Error::Corrupt,
+            error => error.into(),
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Choices for writes
+
+use ::strongroom::{Error, RecordKey, WriteOptions};
+
+use crate::boundary::{Output, input, optional, output, sized};
+use crate::key::strongroom_record_key;
+
+/// How to write a record. Set all of it to zero, then `size` to sizeof(strongroom_write_options), then what you choose:
+///
+///     strongroom_write_options options;
+///     memset(&options, 0, sizeof options);
+///     options.size = sizeof options;
+///     options.key = &key;
+///
+/// A larger struct, of a newer header, is accepted if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
+#[repr(C)]
+pub struct strongroom_write_options {
+    /// sizeof(strongroom_write_options): what the caller knows of this struct.
+    pub size: usize,
+    /// The key to seal the record under, which the caller made with strongroom_record_key_generate and wrote down. NULL for
+    /// a new one.
+    ///
+    /// The write may be repeated after a lost outcome: if the record that is there opens under this key to the same bytes,
+    /// it succeeds. Of two such writes at once, one may be told STRONGROOM_BUSY: repeat it once more.
+    ///
+    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+    /// attacker with write access to the storage can put the older one back, and it opens under that key.
+    pub key: *const strongroom_record_key,
+}
+
+/// Options with a key of their own.
+#[derive(Default)]
+pub(crate) struct Options {
+    key: Option<RecordKey>,
+}
+
+impl Options {
+    /// The options at `options`; the default ones for NULL.
+    ///
+    /// # Safety
+    ///
+    /// Where it is not NULL, it points to as many bytes as its member `size` says, and `key` is NULL or valid.
+    pub(crate) unsafe fn read(options: *const strongroom_write_options) -> Result<Self, Error> {
+        // SAFETY: by the caller.
+        let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(Self::default()) };
+        // SAFETY: by the caller.
+        let key = optional(options.key, |key| unsafe { input(key, "options.key") })?;
+        Ok(Self { key: key.map(strongroom_record_key::get).transpose()? })
+    }
+
+    pub(crate) fn get(&self) -> WriteOptions<'_> {
+        self.key.as_ref().map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key))
+    }
+
+    /// The place for the record's key, which callers who have the key need not give.
+    ///
+    /// # Safety
+    ///
+    /// As [`output`].
+    pub(crate) unsafe fn key_output<'a>(
+        &self,
+        key: *mut strongroom_record_key,
+        name: &'static str,
+    ) -> Result<Option<Output<'a, strongroom_record_key>>, Error> {
+        if key.is_null() && self.key.is_some() {
+            return Ok(None);
+        }
+        // SAFETY: by the caller.
+        unsafe { output(key, name) }.map(Some)
+    }
+}
+
+/// Gives the key, if it is wanted.
+pub(crate) fn give(key: &RecordKey, output: Option<Output<'_, strongroom_record_key>>) {
+    if let Some(output) = output {
+        output.set(strongroom_record_key::new(key));
+    }
+}
