@@ -51,8 +51,8 @@
  * C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
  * be called from a signal handler.
  *
- * The interface grows: statuses (have a default in a switch), functions, and members at the end of strongroom_options
- * may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
+ * The interface grows: statuses (have a default in a switch), functions, and members at the end of options
+ * structs may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
  */
 
 /* Generated from the sources by ffi/tests/header.rs: change those. */
@@ -193,7 +193,7 @@ typedef struct {
 } strongroom_index_key;
 
 /// Makes a new record key from the operating system's random numbers: to be written down before data is stored under
-/// it, with strongroom_store_with_key.
+/// it, by strongroom_write_options.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_generate(strongroom_record_key *key,
                                                  strongroom_error *error);
@@ -366,6 +366,13 @@ strongroom_status strongroom_get_stats(const strongroom *store,
 
 
 /*
+ * Choices for writes
+ */
+
+
+
+
+/*
  * Records
  *
  * Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
@@ -385,7 +392,7 @@ void strongroom_buffer_free(strongroom_buffer *buffer);
 /// Stores data under a new id, and gives the only key that opens it.
 ///
 /// If the process ends before the key is written down, the record is there and nobody can open it: see
-/// strongroom_store_with_key to write the key down first.
+/// strongroom_write_options to write the key down first.
 ///
 /// STRONGROOM_ALREADY_EXISTS where a record has the id.
 STRONGROOM_MUST_USE
@@ -397,23 +404,18 @@ strongroom_status strongroom_store(const strongroom *store,
                                    strongroom_record_key *key,
                                    strongroom_error *error);
 
-/// Stores data under a new id and a key that the caller made, with strongroom_record_key_generate, and wrote down.
-///
-/// The call may be repeated after a lost outcome: where a record is there that opens under this key to the same bytes,
-/// it succeeds.
-///
-/// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an attacker
-/// who can write to the storage can put the older one back, and it opens under that key.
+/// Stores as strongroom_store, with options. `key` may be NULL where the options have the key.
 ///
 /// STRONGROOM_ALREADY_EXISTS where the record there is another.
 STRONGROOM_MUST_USE
-strongroom_status strongroom_store_with_key(const strongroom *store,
-                                            const void *id,
-                                            size_t id_len,
-                                            const strongroom_record_key *key,
-                                            const void *data,
-                                            size_t data_len,
-                                            strongroom_error *error);
+strongroom_status strongroom_store_with(const strongroom *store,
+                                        const void *id,
+                                        size_t id_len,
+                                        const void *data,
+                                        size_t data_len,
+                                        const strongroom_write_options *options,
+                                        strongroom_record_key *key,
+                                        strongroom_error *error);
 
 /// Retrieves the data stored under an id, into memory of the library's: free it with strongroom_buffer_free.
 ///
@@ -470,21 +472,19 @@ strongroom_status strongroom_replace(const strongroom *store,
                                      strongroom_record_key *new_key,
                                      strongroom_error *error);
 
-/// Replaces as strongroom_replace, under a new key that the caller made, with strongroom_record_key_generate, and wrote
-/// down.
+/// Replaces as strongroom_replace, with options. `new_key` may be NULL where the options have the new key.
 ///
-/// The call may be repeated after a lost outcome: where the record there opens under the new key to the same bytes, it
-/// succeeds. STRONGROOM_INVALID_ARGUMENT where both keys are one. As with strongroom_store_with_key, the new key must never
-/// have sealed an earlier version of this record.
+/// STRONGROOM_INVALID_ARGUMENT where both keys are one.
 STRONGROOM_MUST_USE
-strongroom_status strongroom_replace_with_key(const strongroom *store,
-                                              const void *id,
-                                              size_t id_len,
-                                              const strongroom_record_key *old_key,
-                                              const strongroom_record_key *new_key,
-                                              const void *data,
-                                              size_t data_len,
-                                              strongroom_error *error);
+strongroom_status strongroom_replace_with(const strongroom *store,
+                                          const void *id,
+                                          size_t id_len,
+                                          const strongroom_record_key *old_key,
+                                          const void *data,
+                                          size_t data_len,
+                                          const strongroom_write_options *options,
+                                          strongroom_record_key *new_key,
+                                          strongroom_error *error);
 
 /// Removes the record that `key` opens.
 ///
@@ -591,18 +591,17 @@ strongroom_status strongroom_create_record(const strongroom *store,
                                            strongroom_writer **writer,
                                            strongroom_error *error);
 
-/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the write may be repeated
-/// with the same data, and the key must never have sealed an earlier version of this record.
+/// Starts as strongroom_create_record, with options.
 ///
 /// STRONGROOM_ALREADY_EXISTS, here or from the writer, where the record there is another. STRONGROOM_BUSY from
 /// strongroom_writer_finish where the same write was under way elsewhere: repeat it.
 STRONGROOM_MUST_USE
-strongroom_status strongroom_create_record_with_key(const strongroom *store,
-                                                    const void *id,
-                                                    size_t id_len,
-                                                    const strongroom_record_key *key,
-                                                    strongroom_writer **writer,
-                                                    strongroom_error *error);
+strongroom_status strongroom_create_record_with(const strongroom *store,
+                                                const void *id,
+                                                size_t id_len,
+                                                const strongroom_write_options *options,
+                                                strongroom_writer **writer,
+                                                strongroom_error *error);
 
 /// Starts to replace the record that `old_key` opens. The old version stays until strongroom_writer_finish succeeds.
 ///
@@ -615,17 +614,17 @@ strongroom_status strongroom_replace_record(const strongroom *store,
                                             strongroom_writer **writer,
                                             strongroom_error *error);
 
-/// The same under a new key that the caller made and wrote down.
+/// Starts as strongroom_replace_record, with options.
 ///
-/// As strongroom_replace_with_key, and STRONGROOM_BUSY as with strongroom_create_record_with_key.
+/// As strongroom_replace_with, and STRONGROOM_BUSY as with strongroom_create_record_with.
 STRONGROOM_MUST_USE
-strongroom_status strongroom_replace_record_with_key(const strongroom *store,
-                                                     const void *id,
-                                                     size_t id_len,
-                                                     const strongroom_record_key *old_key,
-                                                     const strongroom_record_key *new_key,
-                                                     strongroom_writer **writer,
-                                                     strongroom_error *error);
+strongroom_status strongroom_replace_record_with(const strongroom *store,
+                                                 const void *id,
+                                                 size_t id_len,
+                                                 const strongroom_record_key *old_key,
+                                                 const strongroom_write_options *options,
+                                                 strongroom_writer **writer,
+                                                 strongroom_error *error);
 
 /// Writes data, all of it. A write that fails, for whatever reason, is final: later ones and strongroom_writer_finish are
 /// STRONGROOM_INVALID_ARGUMENT. Data is gathered: a storage that fails, or a store that is closed, may show only later.
@@ -730,17 +729,18 @@ strongroom_status strongroom_store_stream(const strongroom *store,
                                           strongroom_record_key *key,
                                           strongroom_error *error);
 
-/// The same under a key that the caller made and wrote down. As with strongroom_store_with_key, the call may be repeated
-/// with the same data, and the key must never have sealed an earlier version of this record. STRONGROOM_BUSY where the same
-/// write was under way elsewhere: repeat it.
+/// Stores as strongroom_store_stream, with options. `key` may be NULL where the options have the key.
+///
+/// STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
 STRONGROOM_MUST_USE
-strongroom_status strongroom_store_stream_with_key(const strongroom *store,
-                                                   const void *id,
-                                                   size_t id_len,
-                                                   const strongroom_record_key *key,
-                                                   strongroom_read_fn read,
-                                                   void *context,
-                                                   strongroom_error *error);
+strongroom_status strongroom_store_stream_with(const strongroom *store,
+                                               const void *id,
+                                               size_t id_len,
+                                               strongroom_read_fn read,
+                                               void *context,
+                                               const strongroom_write_options *options,
+                                               strongroom_record_key *key,
+                                               strongroom_error *error);
 
 /// Stores all that `read` gives in place of the record that `old_key` opens, and gives the new key.
 ///
@@ -754,6 +754,20 @@ strongroom_status strongroom_replace_stream(const strongroom *store,
                                             void *context,
                                             strongroom_record_key *new_key,
                                             strongroom_error *error);
+
+/// Replaces as strongroom_replace_stream, with options. `new_key` may be NULL where the options have the new key.
+///
+/// As strongroom_replace_with, and STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_replace_stream_with(const strongroom *store,
+                                                 const void *id,
+                                                 size_t id_len,
+                                                 const strongroom_record_key *old_key,
+                                                 strongroom_read_fn read,
+                                                 void *context,
+                                                 const strongroom_write_options *options,
+                                                 strongroom_record_key *new_key,
+                                                 strongroom_error *error);
 
 /// Hands all data stored under an id to `write`, piece by piece, each authenticated before.
 ///

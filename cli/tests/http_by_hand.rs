@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::json;
 use wait::{DEADLINE, WaitWithin};
 
 /// The commands below the section's title, and what else they say on stdout where they run.
@@ -49,8 +50,12 @@ fn the_encryption_servers_commands_work() {
 #[test]
 fn the_storage_services_commands_work() {
     let locator = format!("{:064}", 7);
-    let list = format!("{{\"records\":[{{\"bytes\":2000,\"locator\":\"{locator}\"}}]}}");
-    assert_eq!(run("The storage service"), (true, format!("{{\"status\":\"ready\"}}100\n204\n412\n{list}")));
+    let (succeeded, said) = run("The storage service");
+    let list = said.strip_prefix("{\"status\":\"ready\"}100\n204\n412\n").unwrap();
+    let list: serde_json::Value = serde_json::from_str(list).unwrap();
+    assert!(succeeded);
+    assert_eq!((&list["records"][0]["locator"], &list["records"][0]["bytes"]), (&json!(locator), &json!(2000)));
+    assert_eq!(list["records"][0]["head"].as_str().unwrap().len(), 91);
 }
 
 #[test]

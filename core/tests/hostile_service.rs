@@ -163,7 +163,7 @@ fn a_record_that_always_changes_is_given_up() {
     let index_key = || IndexKey::from_bytes(&[7; 32]).unwrap();
     let open =
         |storage: Arc<dyn Storage>| Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap();
-    let key = open(local.clone()).store("id", vec![1; 3_000_000]).unwrap();
+    let key = open(local.clone()).store("id", vec![1; 9_000_000]).unwrap();
     let record = local.get(&local.list(None, 1).unwrap()[0].locator).unwrap().unwrap();
     let settings = local.settings().unwrap().unwrap();
     let endpoint = hostile(move |request, stream| {
@@ -177,17 +177,25 @@ fn a_record_that_always_changes_is_given_up() {
         if request.contains("if-match:") {
             return send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b"");
         }
-        let range = request.lines().find_map(|line| line.strip_prefix("range: bytes=0-")?.parse::<usize>().ok());
-        let Some(last) = range else {
+        let range = request.lines().find_map(|line| line.strip_prefix("range: bytes="));
+        let number = |text: &str| text.parse::<usize>().ok();
+        let part = match range.and_then(|range| range.split_once('-')) {
+            Some(("0", last)) => number(last).map(|last| 0..record.len().min(last + 1)),
+            Some(("", len)) => number(len).map(|len| record.len() - len..record.len()),
+            _ => None,
+        };
+        let Some(part) = part else {
             send(stream, &format!("200 OK\r\ncontent-length: {}", 16u64 << 30), b"")?;
             return flood(stream);
         };
-        let head = format!("206 Partial Content\r\ncontent-range: bytes 0-{last}/{}", record.len());
-        send(stream, &format!("{head}\r\ncontent-length: {}", last + 1), &record[..=last])
+        let etag = Base64UrlUnpadded::encode_string(&record[..68]);
+        let head = format!("206 Partial Content\r\netag: \"{etag}\"\r\ncontent-length: {}", part.len());
+        let place = format!("content-range: bytes {}-{}/{}", part.start, part.end - 1, record.len());
+        send(stream, &format!("{head}\r\n{place}"), &record[part])
     });
     let store = open(Arc::new(RemoteStorage::open(&endpoint.timeout(Duration::from_secs(20))).unwrap()));
     let (outcomes, read) = in_time(move || {
-        let mut buffer = vec![0; 4_000_000];
+        let mut buffer = vec![0; 10_000_000];
         let into = store.retrieve_into("id", &key, &mut buffer).map(drop);
         let mut read = Vec::new();
         let end = store

@@ -215,7 +215,6 @@ fn a_panic_becomes_a_status() {
         strongroom_replace_record_with(store, id, id_len, &raw const key, &raw const under_other, &raw mut writer, &raw mut error),
         strongroom_writer_write(writer, data, data_len, &raw mut error),
         strongroom_open_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
-        strongroom_reader_len(reader, &raw mut long_len, &raw mut error),
         strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
         strongroom_store_stream(store, id, id_len, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
         strongroom_store_stream_with(store, id, id_len, Some(no_data), null_mut(), &raw const under_other, null_mut(), &raw mut error),
@@ -229,6 +228,7 @@ fn a_panic_becomes_a_status() {
     each_is! { STRONGROOM_OK:
         strongroom_retrieve(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
         strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
+        strongroom_reader_len(reader, &raw mut long_len, &raw mut error),
     }
     assert_eq!((buffer.len, len), (data_len, 8));
     each_is! { STRONGROOM_INVALID_ARGUMENT:

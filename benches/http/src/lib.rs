@@ -60,6 +60,11 @@ impl Server {
         server
     }
 
+    /// Lets [`peak_memory`](Self::peak_memory) begin anew.
+    pub fn forget_peak_memory(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
+    }
+
     /// The most memory that it has had, in MiB.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {

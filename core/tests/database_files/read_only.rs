@@ -19,7 +19,7 @@ fn a_store_for_reading_refuses_every_write_and_leaves_no_trace() {
     assert_error(store.replace("id", &key, "data"), "Unsupported", refusal);
     assert_error(store.delete("id", &key), "Unsupported", refusal);
     assert_error(store.erase("id"), "Unsupported", refusal);
-    assert_error(store.create_record("new").map(drop), "Unsupported", refusal);
+    assert_error(store.create_record("new").and_then(|writer| writer.finish()).map(drop), "Unsupported", refusal);
     assert_error(store.maintain(), "Unsupported", refusal);
     store.close().unwrap();
     assert_error(store.contains("id"), "Closed", "");

@@ -3,6 +3,8 @@
 //! An open file goes on without its name: what is written to it after it was removed, renamed or replaced is lost, and
 //! nothing fails. The database's log and its index are as much a part of the store as the database.
 
+#[cfg(unix)]
+use std::fs::File;
 use std::path::Path;
 #[cfg(unix)]
 use std::path::PathBuf;
@@ -10,8 +12,6 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-#[cfg(unix)]
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
@@ -25,8 +25,12 @@ use crate::storage::Error;
 #[cfg(unix)]
 use crate::util::files::folder_of;
 
-/// How often reads ask.
+/// How often reads ask, and commits while the folder is as it was.
 const EVERY: Duration = Duration::from_millis(100);
+/// How long a folder must have had a state until the next change is sure to give it another one: clocks of file systems
+/// advance in ticks of at most 10 ms, or, where they have no parts of a second, of 2 s.
+#[cfg(unix)]
+const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2500)];
 
 /// The store's file is gone from its place.
 #[derive(Debug, thiserror::Error)]
@@ -40,10 +44,9 @@ pub(super) struct InPlace {
     #[cfg(unix)]
     files: Vec<(PathBuf, Option<FileId>)>,
     #[cfg(unix)]
-    folder: PathBuf,
-    /// In this state of the folder all files were in their places.
+    folder: Folder,
     #[cfg(unix)]
-    good: Mutex<Option<FolderState>>,
+    good: Mutex<Option<Good>>,
     opened: Instant,
     /// Milliseconds after `opened` at which reads ask next.
     next: AtomicU64,
@@ -52,28 +55,76 @@ pub(super) struct InPlace {
 #[cfg(unix)]
 type FileId = (u64, u64);
 
-/// A folder, and when a name in it came or went last: seconds and nanoseconds.
 #[cfg(unix)]
-type FolderState = (FileId, i64, i64);
+struct Folder {
+    path: PathBuf,
+    /// To ask this is three times faster than by name. It does not tell whether a folder above it has another name.
+    open: Option<File>,
+}
 
+/// A folder, and when a name in it, or its own, was last changed: seconds and nanoseconds.
+#[cfg(unix)]
+#[derive(Clone, Copy, PartialEq)]
+struct FolderState {
+    id: FileId,
+    names: (i64, i64),
+    own: (i64, i64),
+}
+
+/// In this state of the folder all files were in their places.
+#[cfg(unix)]
+struct Good {
+    state: FolderState,
+    since: Instant,
+    /// No later change can leave the folder in the same state.
+    settled: bool,
+}
+
+/// Which file this is. Asking for times as well would make the next write to it set new ones (Linux 6.13 and later), which
+/// each sync then has to write, too: half as much again of its time.
 #[cfg(unix)]
 fn file_id(path: &Path) -> Option<FileId> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+        match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::INO) {
+            Err(rustix::io::Errno::NOSYS) => {}
+            found => return found.ok().map(|file| (makedev(file.stx_dev_major, file.stx_dev_minor), file.stx_ino)),
+        }
+    }
     use std::os::unix::fs::MetadataExt;
     std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 #[cfg(unix)]
-fn folder_state(folder: &Path) -> Option<FolderState> {
-    use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata(folder).ok()?;
-    Some(((found.dev(), found.ino()), found.mtime(), found.mtime_nsec()))
+impl Folder {
+    fn new(path: &Path) -> Self {
+        use rustix::fs::{Mode, OFlags, open};
+        #[cfg(target_os = "linux")]
+        let flags = OFlags::PATH; // needs no right to read it
+        #[cfg(not(target_os = "linux"))]
+        let flags = OFlags::RDONLY;
+        let folder = open(path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        Self { path: path.to_path_buf(), open: folder.ok().map(File::from) }
+    }
+
+    fn state(&self) -> Option<FolderState> {
+        use std::os::unix::fs::MetadataExt;
+        let found = self.open.as_ref().map_or_else(|| std::fs::metadata(&self.path), File::metadata).ok()?;
+        Some(FolderState {
+            id: (found.dev(), found.ino()),
+            names: (found.mtime(), found.mtime_nsec()),
+            own: (found.ctime(), found.ctime_nsec()),
+        })
+    }
 }
 
-/// Whether the last change was long ago.
 #[cfg(unix)]
-fn is_settled((_, seconds, _): &FolderState) -> bool {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    u64::try_from(*seconds).is_ok_and(|seconds| seconds.saturating_add(2) < now)
+impl FolderState {
+    fn tick(&self) -> Duration {
+        let [fine, coarse] = TICKS;
+        if self.names.1 == 0 { coarse } else { fine }
+    }
 }
 
 impl InPlace {
@@ -91,20 +142,25 @@ impl InPlace {
         if moved != 0 {
             return Err(Error::Backend(Moved(path.display().to_string()).into()).into());
         }
-        let folder = folder_of(path).to_path_buf();
+        let folder = Folder::new(folder_of(path));
         Ok(Self { files, folder, good: Mutex::new(None), opened: Instant::now(), next: AtomicU64::new(0) })
     }
 
-    /// As [`check`](Self::check), but asks the system once, as long as no name in the folder changes.
+    /// As [`check`](Self::check), but asks the system once, as long as no name in the folder changes. A folder above it that
+    /// has another name is noticed a little later.
     #[cfg(unix)]
     pub(super) fn check_at_commit(&self) -> Outcome<()> {
-        let state = folder_state(&self.folder);
+        let (asked, state) = (Instant::now(), self.folder.state());
         let mut good = lock(&self.good);
-        if state.is_none() || *good != state {
-            self.check()?;
-            // File systems have coarse clocks: the next change may have the time of one that has just been.
-            *good = state.filter(is_settled);
+        let before = good.take_if(|good| Some(good.state) != state || !good.settled);
+        if good.is_some() {
+            return self.check_now_and_then();
         }
+        self.check()?;
+        *good = state.map(|state| match before.filter(|before| before.state == state) {
+            Some(before) => Good { settled: asked.duration_since(before.since) >= state.tick(), ..before },
+            None => Good { state, since: Instant::now(), settled: false },
+        });
         Ok(())
     }
 

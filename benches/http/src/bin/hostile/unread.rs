@@ -66,7 +66,7 @@ fn leave_unread(
                 }
                 for response in asked {
                     if let Ok(Ok(response)) = timeout(Duration::from_millis(100), response).await {
-                        done.fetch_add(1, Ordering::Relaxed);
+                        done.fetch_add(response.status().is_success().into(), Ordering::Relaxed);
                         bodies.push(response.into_body());
                     }
                 }
@@ -85,7 +85,7 @@ pub(super) fn answers(address: SocketAddr, token: &str, stop: &AtomicBool, done:
     let key = Connection::new(address, Some(token)).store(&id, 1 << 20);
     let body = Bytes::from(retrieve_body(&id, &key));
     let request = || {
-        let request = Request::post("http://x/v1/retrieve").header("content-type", "application/json");
+        let request = Request::post("http://localhost/v1/retrieve").header("content-type", "application/json");
         request.header("authorization", format!("Bearer {token}")).body(()).unwrap()
     };
     leave_unread(address, 12, request, &body, stop, done);
@@ -93,7 +93,7 @@ pub(super) fn answers(address: SocketAddr, token: &str, stop: &AtomicBool, done:
 
 /// Without one.
 pub(super) fn metrics(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
-    let request = || Request::get("http://x/metrics").body(()).unwrap();
+    let request = || Request::get("http://localhost/metrics").body(()).unwrap();
     leave_unread(address, 400, request, &Bytes::new(), stop, done);
 }
 
@@ -121,7 +121,7 @@ pub(super) fn pings(address: SocketAddr, _: &str, stop: &AtomicBool, done: &Atom
 pub(super) fn slow_readers(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let id = Base64UrlUnpadded::encode_string(new_id().as_bytes());
     let common = format!(
-        "Host: x\r\nAuthorization: Bearer {token}\r\nStrongroom-Id: {id}\r\nContent-Type: application/octet-stream\r\n"
+        "Host: localhost\r\nAuthorization: Bearer {token}\r\nStrongroom-Id: {id}\r\nContent-Type: application/octet-stream\r\n"
     );
     let mut stream = TcpStream::connect(address).unwrap();
     let store = format!("POST /v1/store HTTP/1.1\r\n{common}Connection: close\r\nContent-Length: {LONG}\r\n\r\n");
