@@ -7,6 +7,7 @@ use clap::builder::{OsStringValueParser, PathBufValueParser, Resettable, TypedVa
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use strongroom::protocol::secret_text::looks_like_secret;
 use zeroize::Zeroizing;
 
 use crate::examples;
@@ -354,7 +355,7 @@ impl Id {
 
     /// Refuses a key, which is there by mistake.
     pub(crate) fn from_bytes(id: Zeroizing<Vec<u8>>) -> Result<Self, &'static str> {
-        if is_key_text(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
+        if looks_like_secret(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
     }
 }
 
@@ -401,11 +402,5 @@ pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
 
 /// Whether `text` is a key or a token, or one with a typo.
 pub(crate) fn looks_like_key(text: &OsStr) -> bool {
-    is_key_text(text.as_encoded_bytes())
-}
-
-fn is_key_text(text: &[u8]) -> bool {
-    let is = |prefix: &&[u8; 4]| text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(*prefix));
-    let prefixed = [b"srk1", b"srx1", b"srt1"].iter().any(is);
-    prefixed && text.len() > 40 && text.iter().all(u8::is_ascii_alphanumeric)
+    looks_like_secret(text.as_encoded_bytes())
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::iter::successors;
 use std::path::PathBuf;
 
+use crate::error_code::ErrorCode;
 #[cfg(feature = "remote")]
 use crate::http::InvalidEndpoint;
 use crate::key::InvalidKey;
@@ -105,13 +106,13 @@ impl Error {
     /// The error's number: an exit status, a C status, a field on the wire. 0 is success and never an error.
     #[must_use]
     pub const fn code(&self) -> u8 {
-        self.code_and_name().0
+        self.error_code().number()
     }
 
     /// The error's name, such as `NotFound`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
-        self.code_and_name().1
+        self.error_code().name()
     }
 
     /// The error's message and those of its causes, down to the system's own words, for people to read: `input or output
@@ -122,30 +123,30 @@ impl Error {
         full_message(self)
     }
 
-    const fn code_and_name(&self) -> (u8, &'static str) {
+    pub(crate) const fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NotFound => (1, "NotFound"),
-            Self::AlreadyExists => (2, "AlreadyExists"),
-            Self::WrongKey => (3, "WrongKey"),
-            Self::Corrupt => (4, "Corrupt"),
-            Self::InvalidKey(_) => (5, "InvalidKey"),
-            Self::InvalidId => (6, "InvalidId"),
-            Self::Unsupported(_) => (7, "Unsupported"),
-            Self::TooLarge => (8, "TooLarge"),
-            Self::IndexKeyMismatch => (9, "IndexKeyMismatch"),
-            Self::IndexKeyMissing { .. } => (10, "IndexKeyMissing"),
-            Self::Conflict => (11, "Conflict"),
-            Self::Busy => (12, "Busy"),
-            Self::StorageFull => (13, "StorageFull"),
-            Self::Storage(_) => (14, "Storage"),
-            Self::Indeterminate(_) => (15, "Indeterminate"),
-            Self::Poisoned => (16, "Poisoned"),
-            Self::Forked => (17, "Forked"),
-            Self::Closed => (18, "Closed"),
-            Self::InvalidArgument(_) => (19, "InvalidArgument"),
-            Self::Expired => (20, "Expired"),
-            Self::AccessDenied(_) => (21, "AccessDenied"),
-            Self::Internal(_) => (99, "Internal"),
+            Self::NotFound => ErrorCode::NotFound,
+            Self::AlreadyExists => ErrorCode::AlreadyExists,
+            Self::WrongKey => ErrorCode::WrongKey,
+            Self::Corrupt => ErrorCode::Corrupt,
+            Self::InvalidKey(_) => ErrorCode::InvalidKey,
+            Self::InvalidId => ErrorCode::InvalidId,
+            Self::Unsupported(_) => ErrorCode::Unsupported,
+            Self::TooLarge => ErrorCode::TooLarge,
+            Self::IndexKeyMismatch => ErrorCode::IndexKeyMismatch,
+            Self::IndexKeyMissing { .. } => ErrorCode::IndexKeyMissing,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::Busy => ErrorCode::Busy,
+            Self::StorageFull => ErrorCode::StorageFull,
+            Self::Storage(_) => ErrorCode::Storage,
+            Self::Indeterminate(_) => ErrorCode::Indeterminate,
+            Self::Poisoned => ErrorCode::Poisoned,
+            Self::Forked => ErrorCode::Forked,
+            Self::Closed => ErrorCode::Closed,
+            Self::InvalidArgument(_) => ErrorCode::InvalidArgument,
+            Self::Expired => ErrorCode::Expired,
+            Self::AccessDenied(_) => ErrorCode::AccessDenied,
+            Self::Internal(_) => ErrorCode::Internal,
         }
     }
 }

@@ -52,6 +52,13 @@ mod cobblestone;
 #[cfg(feature = "remote")]
 mod http;
 pub mod storage;
+
+#[cfg(feature = "remote")]
+#[doc(hidden)]
+pub mod protocol;
+
+#[cfg_attr(not(feature = "remote"), expect(dead_code, unreachable_pub, reason = "public with the feature `remote`"))]
+mod error_code;
 mod util;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 17] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
@@ -20,8 +20,10 @@ const ORDER: [&str; 15] = [
     "cobblestone",
     "storage",
     "http",
+    "protocol",
     "locator",
     "key",
+    "error_code",
     "util",
 ];
 

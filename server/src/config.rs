@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strongroom::protocol::limits::{BATCH_BYTES, BYTES_PER_SECOND};
 
 use crate::config_error::InvalidConfig;
 use crate::secret_kind;
@@ -288,12 +289,12 @@ impl Default for Limits {
             waiting: 256,
             wait_seconds: 5,
             json_bytes: 3 << 19,
-            batch_bytes: 64 << 20,
+            batch_bytes: BATCH_BYTES,
             record_bytes: 16 << 30,
             answer_bytes: 64 << 20,
             head_seconds: 10,
             body_seconds: 10,
-            body_bytes_per_second: 1024,
+            body_bytes_per_second: BYTES_PER_SECOND,
             body_most_seconds: 3600,
             idle_seconds: 60,
             grace_seconds: 30,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use strongroom::protocol::secret_text::SecretKind;
 use zeroize::Zeroizing;
 
 use crate::config::Config;
@@ -30,9 +31,9 @@ impl Config {
             return Err(StartError::SecretAsPath { name: "store" });
         }
         let files = [
-            ("index_key_file", &self.index_key_file, Kind::IndexKey),
+            ("index_key_file", &self.index_key_file, Kind::Secret(SecretKind::IndexKey)),
             ("tokens", &self.tokens, Kind::TokenHashes),
-            ("remote.token_file", &remote.token_file, Kind::Token),
+            ("remote.token_file", &remote.token_file, Kind::Secret(SecretKind::Token)),
             ("remote.authorities", &remote.authorities, Kind::Certificates),
             ("remote.client_certificate", &remote.client_certificate, Kind::Certificates),
             ("remote.client_key", &remote.client_key, Kind::PrivateKey),
@@ -48,7 +49,8 @@ impl Config {
             match is_regular(path) {
                 Ok(true) => check(&read(path, name)?, name, expected)?,
                 Ok(false) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound && expected == Kind::IndexKey => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && expected == Kind::Secret(SecretKind::IndexKey) => {}
                 Err(source) => return Err(StartError::File { name, source }),
             }
         }

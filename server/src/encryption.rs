@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use axum::routing::MethodFilter;
 use hyper::StatusCode;
+use strongroom::protocol::names::{self, OCTET_STREAM};
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use absent::Absent;
@@ -18,7 +19,7 @@ use crate::answer::Response;
 use crate::config::Config;
 use crate::gate::Effect;
 use crate::problem::Problem;
-use crate::service::{BYTES, Backend, Call, Handler, Route, Service, secret};
+use crate::service::{Backend, Call, Handler, Route, Service, secret};
 use crate::start::StartError;
 use crate::token::Scope;
 
@@ -89,21 +90,21 @@ const fn route(path: &'static str, scope: Scope, handler: Handler<Records>) -> R
 }
 
 const ROUTES: &[Route<Records>] = &[
-    route("/v1/store", Scope::Store, |call| match call.media_type() {
-        Some(BYTES) => Box::pin(bytes::store(call)),
+    route(names::STORE, Scope::Store, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(bytes::store(call)),
         _ => Box::pin(small::store(call)),
     }),
-    route("/v1/retrieve", Scope::Retrieve, |call| match call.media_type() {
-        Some(BYTES) => Box::pin(bytes::retrieve(call)),
+    route(names::RETRIEVE, Scope::Retrieve, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(bytes::retrieve(call)),
         _ => Box::pin(small::retrieve(call)),
     }),
-    route("/v1/replace", Scope::Store, |call| match call.media_type() {
-        Some(BYTES) => Box::pin(bytes::replace(call)),
+    route(names::REPLACE, Scope::Store, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(bytes::replace(call)),
         _ => Box::pin(small::replace(call)),
     }),
-    route("/v1/delete", Scope::Erase, |call| Box::pin(small::delete(call))),
-    route("/v1/erase", Scope::Erase, |call| Box::pin(small::erase(call))),
-    route("/v1/stats", Scope::Erase, |call| Box::pin(small::stats(call))),
+    route(names::DELETE, Scope::Erase, |call| Box::pin(small::delete(call))),
+    route(names::ERASE, Scope::Erase, |call| Box::pin(small::erase(call))),
+    route(names::STATS, Scope::Erase, |call| Box::pin(small::stats(call))),
 ];
 
 /// The options of a write, under the client's key if it has sent one.

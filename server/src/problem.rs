@@ -6,12 +6,13 @@ use hyper::StatusCode;
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
+use strongroom::protocol::names::PROBLEM_JSON;
+use strongroom::protocol::problem::{code_header, document};
+use strongroom::protocol::range::unsatisfied_range;
+use strongroom::protocol::token::SCHEME;
 use strongroom::{Error, InvalidKey, RandomError, storage};
 
 use crate::answer::Response;
-
-/// The error's number, for answers without a body.
-pub(crate) const CODE: HeaderName = HeaderName::from_static("strongroom-code");
 
 /// What a client that is told to come again waits.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -92,7 +93,7 @@ impl Problem {
 
     pub(crate) fn no_such_range(len: u64) -> Self {
         let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "there is no such range");
-        let range = HeaderValue::from_str(&format!("bytes */{len}"));
+        let range = HeaderValue::from_str(&unsatisfied_range(len));
         Self { header: range.ok().map(|range| (CONTENT_RANGE, range).into()), ..problem }
     }
 
@@ -194,21 +195,14 @@ impl From<RandomError> for Problem {
 
 impl Problem {
     pub(crate) fn into_response(self) -> Response {
-        let body = serde_json::json!({
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "code": self.code,
-        });
-        let mut response = Response::new(body.to_string().into());
+        let mut response = Response::new(document(self.status, self.code, self.title, &self.detail).into());
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.insert(CODE, HeaderValue::from(u16::from(self.code)));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        headers.extend([code_header(self.code)]);
         match self.status {
             StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(SCHEME));
             }
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, RETRY_SECONDS);

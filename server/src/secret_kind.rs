@@ -3,18 +3,16 @@
 
 use std::path::Path;
 
-use bech32::Bech32m;
-use bech32::primitives::decode::CheckedHrpstring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use strongroom::protocol::secret_text::{self, SECRET_LEN, SecretKind, looks_like_secret};
+use zeroize::Zeroizing;
 
-use crate::token::{self, TokenHashes};
+use crate::token::TokenHashes;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
-    RecordKey,
-    IndexKey,
-    Token,
+    Secret(SecretKind),
     TokenHashes,
     PrivateKey,
     Certificates,
@@ -23,9 +21,9 @@ pub(crate) enum Kind {
 
 impl Kind {
     const ALL: [Self; 7] = [
-        Self::RecordKey,
-        Self::IndexKey,
-        Self::Token,
+        Self::Secret(SecretKind::RecordKey),
+        Self::Secret(SecretKind::IndexKey),
+        Self::Secret(SecretKind::Token),
         Self::TokenHashes,
         Self::PrivateKey,
         Self::Certificates,
@@ -34,9 +32,9 @@ impl Kind {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::RecordKey => "a record key (srk1...)",
-            Self::IndexKey => "an index key (srx1...)",
-            Self::Token => "a token (srt1...)",
+            Self::Secret(SecretKind::RecordKey) => "a record key (srk1...)",
+            Self::Secret(SecretKind::IndexKey) => "an index key (srx1...)",
+            Self::Secret(SecretKind::Token) => "a token (srt1...)",
             Self::TokenHashes => "hashes and scopes of tokens",
             Self::PrivateKey => "a private key in PEM",
             Self::Certificates => "certificates in PEM",
@@ -48,9 +46,10 @@ impl Kind {
     pub(crate) fn is_in(self, content: &[u8]) -> bool {
         let text = || str::from_utf8(content).unwrap_or_default();
         match self {
-            Self::RecordKey => is_key_text(text(), "srk"),
-            Self::IndexKey => is_key_text(text(), "srx"),
-            Self::Token => is_key_text(text(), token::PREFIX),
+            Self::Secret(kind) => {
+                let mut secret = Zeroizing::new([0; SECRET_LEN]);
+                secret_text::decode(kind, secret_text::trim(text()), &mut secret).is_ok()
+            }
             Self::TokenHashes => TokenHashes::parse(text()).is_ok_and(|hashes| !hashes.is_empty()),
             Self::PrivateKey => PrivateKeyDer::from_pem_slice(content).is_ok(),
             Self::Certificates => has_pem::<CertificateDer<'_>>(content),
@@ -61,13 +60,8 @@ impl Kind {
     /// The kind that the content is, or that one of its lines begins as.
     pub(crate) fn of(content: &[u8]) -> Option<Self> {
         let mut lines = str::from_utf8(content).unwrap_or_default().lines();
-        let secret = lines.find_map(|line| match trim(line).get(..4)?.to_ascii_lowercase().as_str() {
-            "srk1" => Some(Self::RecordKey),
-            "srx1" => Some(Self::IndexKey),
-            "srt1" => Some(Self::Token),
-            _ => None,
-        });
-        secret.or_else(|| Self::ALL.into_iter().find(|kind| kind.is_in(content)))
+        let secret = lines.find_map(|line| SecretKind::of(secret_text::trim(line)));
+        secret.map(Self::Secret).or_else(|| Self::ALL.into_iter().find(|kind| kind.is_in(content)))
     }
 }
 
@@ -79,22 +73,7 @@ fn has_pem<T: PemObject>(content: &[u8]) -> bool {
     }) && items > 0
 }
 
-fn is_key_text(text: &str, prefix: &str) -> bool {
-    let parsed = CheckedHrpstring::new::<Bech32m>(trim(text));
-    parsed.is_ok_and(|parsed| parsed.hrp().as_str().eq_ignore_ascii_case(prefix) && parsed.byte_iter().len() == 32)
-}
-
-/// Without a byte order mark and surrounding white space.
-fn trim(text: &str) -> &str {
-    text.trim_start_matches('\u{feff}').trim()
-}
-
 /// Whether a part of the path is a key or a token, which would be shown in messages about a file that is not there.
 pub(crate) fn in_path(path: &Path) -> bool {
-    path.iter().any(|part| {
-        let part = part.as_encoded_bytes();
-        let prefix = part.get(..4).unwrap_or_default().to_ascii_lowercase();
-        let is_secret = [b"srk1", b"srx1", b"srt1"].iter().any(|secret| prefix == *secret);
-        is_secret && part.len() > 40 && part.iter().all(u8::is_ascii_alphanumeric)
-    })
+    path.iter().any(|part| looks_like_secret(part.as_encoded_bytes()))
 }

@@ -15,6 +15,9 @@ use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName, Head
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, StatusCode, Version};
 use strongroom::Error;
+use strongroom::protocol::names::{
+    JSON, OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY, STRONGROOM_REQUEST_ID,
+};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -32,11 +35,6 @@ use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::start::StartError;
 use crate::token::{Scope, TokenHashes, Tokens};
-
-pub(crate) const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
-pub(crate) const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
-pub(crate) const STRONGROOM_NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
-const REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
 
 /// Batches that are held in memory at once.
 const BATCHES: usize = 2;
@@ -201,7 +199,7 @@ async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
 }
 
 async fn openapi<B: Backend>() -> Result<Response, Problem> {
-    Ok(text("application/json", B::OPENAPI))
+    Ok(text(JSON, B::OPENAPI))
 }
 
 /// Answers a request by `handler`, and counts and logs that it was. Nothing that a client sent is logged.
@@ -258,7 +256,7 @@ where
     let mut response = observation.answered(outcome);
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (REQUEST_ID, id)));
+    headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (STRONGROOM_REQUEST_ID, id)));
     if method == Method::HEAD {
         return response.map(|_| Body::empty());
     }
@@ -305,7 +303,7 @@ impl<B> Call<B> {
     pub(crate) fn media_type(&self) -> Option<&'static str> {
         let value = self.head.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
-        let known = [JSON, BYTES].into_iter().find(|known| essence.trim().eq_ignore_ascii_case(known))?;
+        let known = [JSON, OCTET_STREAM].into_iter().find(|known| essence.trim().eq_ignore_ascii_case(known))?;
         // Text in another encoding would be taken for what it is not.
         let other_charset =
             parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
@@ -345,9 +343,6 @@ impl<B> Call<B> {
         Ok(Content::new(body, held))
     }
 }
-
-pub(crate) const JSON: &str = "application/json";
-pub(crate) const BYTES: &str = "application/octet-stream";
 
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
     let mut response = text(JSON, value.to_string());

@@ -1,7 +1,5 @@
 //! The storage service: records under locators, over any storage.
 
-mod batch;
-
 use std::sync::Arc;
 
 use axum::routing::MethodFilter;
@@ -13,11 +11,15 @@ use hyper::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
     IF_RANGE, RANGE,
 };
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::Value;
 use strongroom::Error;
-use strongroom::storage::{self, Head, Info, Locator, PutMode, Storage};
+use strongroom::protocol::base64url::encode_etag;
+use strongroom::protocol::batch::{CreateManyDecoder, InvalidBatch, decode_locators, encode_get_many};
+use strongroom::protocol::documents::{self, Verification};
+use strongroom::protocol::limits::{GET_MANY_REQUEST_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
+use strongroom::protocol::names::{self, JSON, OCTET_STREAM};
+use strongroom::protocol::range::content_range;
+use strongroom::storage::{self, HEAD_LEN, Head, Info, Locator, PutMode, Storage};
 
 use crate::answer::{Content, Held, Response};
 use crate::body::{self, PIECE_LEN, Source};
@@ -25,21 +27,13 @@ use crate::config::Config;
 use crate::gate::Effect;
 use crate::headers;
 use crate::problem::Problem;
-use crate::service::{BYTES, Backend, Call, JSON, Route, Service, empty, json};
+use crate::service::{Backend, Call, Route, Service, empty, json};
 use crate::start::StartError;
 use crate::token::Scope;
 use crate::wire::{self, Tags};
 
-use batch::Batch;
-
-/// The most lines of a page.
-const PAGE: usize = 1000;
 /// The most bytes of a line.
 const ENTRY_LEN: u64 = 256;
-/// The most records that a `verify` request checks.
-const VERIFY_PAGE: usize = 100;
-/// The most bytes of a `get-many` request.
-const MANY: u64 = 1 << 20;
 /// How often a record that is replaced all the time is looked at anew.
 const ATTEMPTS: usize = 5;
 
@@ -71,20 +65,20 @@ const fn route(method: MethodFilter, path: &'static str, handler: crate::service
 }
 
 const ROUTES: &[Route<Records>] = &[
-    route(MethodFilter::PUT, "/v1/records/{locator}", |call| Box::pin(put(call))),
-    route(MethodFilter::GET, "/v1/records/{locator}", |call| Box::pin(get(call))),
-    route(MethodFilter::HEAD, "/v1/records/{locator}", |call| Box::pin(info(call))),
-    route(MethodFilter::DELETE, "/v1/records/{locator}", |call| Box::pin(delete(call))),
-    route(MethodFilter::GET, "/v1/records", |call| Box::pin(list(call))),
-    route(MethodFilter::POST, "/v1/create-many", |call| Box::pin(create_many(call))),
-    route(MethodFilter::POST, "/v1/get-many", |call| Box::pin(get_many(call))),
-    route(MethodFilter::POST, "/v1/rename", |call| Box::pin(rename(call))),
-    route(MethodFilter::GET, "/v1/expired", |call| Box::pin(list_expired(call))),
-    route(MethodFilter::GET, "/v1/settings", |call| Box::pin(settings(call))),
-    route(MethodFilter::POST, "/v1/swap-settings", |call| Box::pin(swap_settings(call))),
-    route(MethodFilter::POST, "/v1/verify", |call| Box::pin(verify(call))),
-    route(MethodFilter::GET, "/v1/stats", |call| Box::pin(stats(call))),
-    route(MethodFilter::POST, "/v1/maintain", |call| Box::pin(maintain(call))),
+    route(MethodFilter::PUT, names::RECORD, |call| Box::pin(put(call))),
+    route(MethodFilter::GET, names::RECORD, |call| Box::pin(get(call))),
+    route(MethodFilter::HEAD, names::RECORD, |call| Box::pin(info(call))),
+    route(MethodFilter::DELETE, names::RECORD, |call| Box::pin(delete(call))),
+    route(MethodFilter::GET, names::RECORDS, |call| Box::pin(list(call))),
+    route(MethodFilter::POST, names::CREATE_MANY, |call| Box::pin(create_many(call))),
+    route(MethodFilter::POST, names::GET_MANY, |call| Box::pin(get_many(call))),
+    route(MethodFilter::POST, names::RENAME, |call| Box::pin(rename(call))),
+    route(MethodFilter::GET, names::EXPIRED, |call| Box::pin(list_expired(call))),
+    route(MethodFilter::GET, names::SETTINGS, |call| Box::pin(settings(call))),
+    route(MethodFilter::POST, names::SWAP_SETTINGS, |call| Box::pin(swap_settings(call))),
+    route(MethodFilter::POST, names::VERIFY, |call| Box::pin(verify(call))),
+    route(MethodFilter::GET, names::STATS, |call| Box::pin(stats(call))),
+    route(MethodFilter::POST, names::MAINTAIN, |call| Box::pin(maintain(call))),
 ];
 
 impl Call<Records> {
@@ -122,11 +116,12 @@ impl Call<Records> {
         }
     }
 
-    /// The object in a JSON body.
-    async fn json_body<T: DeserializeOwned>(&mut self) -> Result<T, Problem> {
+    /// What `read` finds in a JSON body.
+    async fn json_body<T>(&mut self, read: fn(&Value) -> Option<T>, expected: &'static str) -> Result<T, Problem> {
         self.require_type(JSON)?;
         headers::check_conditions(&self.head.headers)?;
-        wire::object(&self.body.all(self.shared.limits.json_bytes).await?)
+        let body: Value = wire::object(&self.body.all(self.shared.limits.json_bytes).await?)?;
+        read(&body).ok_or_else(|| Problem::bad_request(expected))
     }
 
     fn if_none_match(&self) -> Result<Option<Tags>, Problem> {
@@ -142,7 +137,7 @@ impl Call<Records> {
 /// A short record is written at once, a long one as it comes.
 async fn put(mut call: Call<Records>) -> Result<Response, Problem> {
     let locator = call.locator()?;
-    call.require_type(BYTES)?;
+    call.require_type(OCTET_STREAM)?;
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
     let mode = match (call.if_none_match()?, call.if_match()?) {
@@ -199,7 +194,7 @@ async fn get(call: Call<Records>) -> Result<Response, Problem> {
         if call.is_known(&info.head)? {
             return Ok(not_modified(&info.head));
         }
-        let etag = wire::etag(&info.head);
+        let etag = encode_etag(info.head.as_bytes());
         let range = match &range {
             Some(range) if wire::range_applies(call.header(&IF_RANGE)?, Some(&etag)) => wire::range(range, info.len)?,
             _ => None,
@@ -215,7 +210,7 @@ async fn get(call: Call<Records>) -> Result<Response, Problem> {
         describe(&mut response, &info.head, count);
         if range.is_some() {
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-            insert(&mut response, CONTENT_RANGE, &wire::content_range(start, count, info.len));
+            insert(&mut response, CONTENT_RANGE, &content_range(start, count, info.len));
         }
         return Ok(response);
     }
@@ -234,15 +229,15 @@ async fn info(call: Call<Records>) -> Result<Response, Problem> {
 
 fn not_modified(head: &Head) -> Response {
     let mut response = empty(StatusCode::NOT_MODIFIED);
-    insert(&mut response, ETAG, &wire::etag(head));
+    insert(&mut response, ETAG, &encode_etag(head.as_bytes()));
     response
 }
 
 fn describe(response: &mut Response, head: &Head, len: u64) {
-    insert(response, ETAG, &wire::etag(head));
+    insert(response, ETAG, &encode_etag(head.as_bytes()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
 }
 
@@ -263,11 +258,11 @@ async fn delete(call: Call<Records>) -> Result<Response, Problem> {
 }
 
 async fn list(call: Call<Records>) -> Result<Response, Problem> {
-    let (mut after, mut limit) = (None, PAGE);
+    let (mut after, mut limit) = (None, PAGE_ENTRIES);
     for (name, value) in wire::query(call.head.uri.query()) {
         match name {
-            "after" => after = Some(wire::locator(value)?),
-            "limit" => limit = wire::number("limit", value)?,
+            names::AFTER => after = Some(wire::locator(value)?),
+            names::LIMIT => limit = wire::number(name, value)?,
             _ => return Err(unknown_name()),
         }
     }
@@ -275,11 +270,11 @@ async fn list(call: Call<Records>) -> Result<Response, Problem> {
 }
 
 async fn list_expired(call: Call<Records>) -> Result<Response, Problem> {
-    let (mut now, mut limit) = (None, PAGE);
+    let (mut now, mut limit) = (None, PAGE_ENTRIES);
     for (name, value) in wire::query(call.head.uri.query()) {
         match name {
-            "now" => now = Some(wire::number("now", value)?),
-            "limit" => limit = wire::number("limit", value)?,
+            names::NOW => now = Some(wire::number(name, value)?),
+            names::LIMIT => limit = wire::number(name, value)?,
             _ => return Err(unknown_name()),
         }
     }
@@ -297,47 +292,34 @@ async fn page(
     limit: usize,
     list: impl FnOnce(&dyn Storage, usize) -> Result<Vec<storage::Entry>, storage::Error> + Send + 'static,
 ) -> Result<Response, Problem> {
-    let limit = limit.min(PAGE);
+    let limit = limit.min(PAGE_ENTRIES);
     let held = call.charge(limit as u64 * ENTRY_LEN).await?;
     let entries = call.run(Effect::None, move |records| list(&*records.0, limit)).await?;
-    let line = |entry: &storage::Entry| {
-        json!({
-            "locator": wire::to_hex(entry.locator.as_bytes()),
-            "head": wire::base64(entry.info.head.as_bytes()),
-            "bytes": entry.info.len,
-        })
-    };
-    let page = json(StatusCode::OK, &json!({"records": entries.iter().map(line).collect::<Vec<_>>()}));
+    let lines = entries.iter().map(|entry| (entry.locator, &entry.info.head.as_bytes()[..], entry.info.len));
+    let page = json(StatusCode::OK, &documents::page(lines));
     Ok(page.map(|content| content.charged(held)))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rename {
-    from: String,
-    head: String,
-    to: String,
-}
-
 async fn rename(mut call: Call<Records>) -> Result<Response, Problem> {
-    let request: Rename = call.json_body().await?;
-    let (from, to) = (wire::locator(&request.from)?, wire::locator(&request.to)?);
-    let head = wire::head(&request.head).ok_or_else(|| Problem::bad_request("a head is 91 characters of base64url"))?;
+    const BODY: &str =
+        "the body is {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
+    let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
+    let head = Head::require(&head)?;
     call.run(Effect::Write, move |records| records.0.rename(&from, &head, &to)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Each record is taken from the body as it comes: a batch is in memory once.
 async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
-    call.require_type(BYTES)?;
+    call.require_type(OCTET_STREAM)?;
     let most = call.shared.limits.batch_bytes;
     call.body.check_announced(most)?;
     call.body.takes_place_of(&call.shared.batches);
-    let mut batch = Batch::new(most);
+    let mut batch = CreateManyDecoder::new(most);
     while let Some(bytes) = call.body.chunk(most).await? {
-        batch.push(&bytes)?;
+        batch.push(&bytes).map_err(invalid_batch)?;
     }
-    let records = batch.finish()?;
+    let records = batch.finish().map_err(invalid_batch)?;
     let place = call.body.take_place();
     call.run(Effect::Write, move |there| {
         let _place = place; // the work goes on also where the client does not wait for it
@@ -351,13 +333,10 @@ async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
 /// The answer is the records as they were read, and keeps its place until it is sent. Their lengths are known before they are
 /// read: together they may not be more than a batch.
 async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
-    call.require_type(BYTES)?;
-    let body = call.body.all(MANY).await?;
-    let (locators, rest) = body.as_chunks();
-    if !rest.is_empty() {
-        return Err(Problem::bad_request("the body is locators of 32 bytes each"));
-    }
-    let locators: Vec<_> = locators.iter().copied().map(Locator::from_bytes).collect();
+    call.require_type(OCTET_STREAM)?;
+    let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
+    let locators = decode_locators(&body);
+    let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
     let most = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
     let place = batches.enter().await?;
@@ -370,68 +349,51 @@ async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
                 return Err(storage::Error::TooLarge);
             }
         }
-        Ok((batch::parts(there.0.get_many(&locators)?), place))
+        Ok((encode_get_many(there.0.get_many(&locators)?), place))
     });
     let (parts, place) = answer.await?;
     let mut held = Held::default();
     held.add(place, Some(&batches));
     let mut response = Response::new(Content::new(body::of_parts(parts), held));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     Ok(response)
+}
+
+fn invalid_batch(error: InvalidBatch) -> Problem {
+    match error {
+        InvalidBatch::TooManyRecords => Problem::too_large(),
+        InvalidBatch::Malformed => {
+            Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
+        }
+    }
 }
 
 async fn settings(call: Call<Records>) -> Result<Response, Problem> {
     let settings = call.run(Effect::None, |records| records.0.settings()).await?.ok_or_else(Problem::not_found)?;
     let mut response = Response::new(settings.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     Ok(response)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SwapSettings {
-    #[serde(default)]
-    expected: Option<String>,
-    new: String,
-}
-
 async fn swap_settings(mut call: Call<Records>) -> Result<Response, Problem> {
-    let request: SwapSettings = call.json_body().await?;
-    let bytes = |text: &str| {
-        wire::from_base64(text).ok_or_else(|| Problem::bad_request("settings are in base64url, without padding"))
-    };
-    let expected = request.expected.as_deref().map(bytes).transpose()?;
-    let new = bytes(&request.new)?;
+    const BODY: &str = "the body is {expected, new}: both in base64url, without padding";
+    let (expected, new) = call.json_body(documents::read_swap_settings, BODY).await?;
     call.run(Effect::Write, move |records| records.0.swap_settings(expected.as_deref(), &new)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Verify {
-    #[serde(default)]
-    after: Option<String>,
-    limit: usize,
-}
-
 async fn verify(mut call: Call<Records>) -> Result<Response, Problem> {
-    let request: Verify = call.json_body().await?;
-    let after = request.after.as_deref().map(wire::locator).transpose()?;
-    let limit = request.limit.min(VERIFY_PAGE);
+    const BODY: &str = "the body is {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
+    let (after, limit) = call.json_body(documents::read_verify, BODY).await?;
+    let limit = limit.min(VERIFY_RECORDS);
     let verified = call.run(Effect::None, move |records| records.0.verify(after.as_ref(), limit)).await?;
-    let hex = |locator: &Locator| wire::to_hex(locator.as_bytes());
-    let answer = json!({
-        "records": verified.records,
-        "bytes": verified.bytes,
-        "damaged": verified.damaged.iter().map(hex).collect::<Vec<_>>(),
-        "next": verified.next.as_ref().map(hex),
-    });
-    Ok(json(StatusCode::OK, &answer))
+    let storage::Verified { records, bytes, damaged, next } = verified;
+    Ok(json(StatusCode::OK, &documents::verification(&Verification { records, bytes, damaged, next })))
 }
 
 async fn stats(call: Call<Records>) -> Result<Response, Problem> {
     let stats = call.run(Effect::None, |records| records.0.stats()).await?;
-    Ok(json(StatusCode::OK, &json!({"records": stats.records, "bytes": stats.bytes})))
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
 }
 
 async fn maintain(call: Call<Records>) -> Result<Response, Problem> {

@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use bech32::{Bech32m, Hrp};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use rand::TryRng;
 use rand::rngs::SysRng;
+use strongroom::protocol::secret_text::{self, SecretKind};
+use strongroom::protocol::token::shown_token;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -18,8 +19,6 @@ use crate::config_files;
 use crate::problem::Problem;
 use crate::secret_kind::Kind;
 use crate::start::StartError;
-
-pub(crate) const PREFIX: &str = "srt";
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,13 +72,7 @@ impl NewToken {
     /// Where the operating system gives no random bytes.
     pub fn generate(scopes: Vec<Scope>) -> Result<Self, rand::rngs::SysError> {
         let bytes = Zeroizing::new(random()?);
-        // Room for the whole text at once, so that no copy is left behind by growth.
-        let mut text = Zeroizing::new(String::with_capacity(64));
-        // Neither the prefix nor the length can be wrong: both are constants.
-        if let Ok(prefix) = Hrp::parse(PREFIX) {
-            let _ = bech32::encode_lower_to_fmt::<Bech32m, String>(&mut text, prefix, &*bytes);
-        }
-        Ok(Self { text, scopes })
+        Ok(Self { text: secret_text::encode(SecretKind::Token, &bytes), scopes })
     }
 
     /// The token: `srt1...`, for the client.
@@ -204,9 +197,8 @@ impl Tokens {
     /// Fails where the request has no token with this scope.
     pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
-        let token = header.as_bytes().split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
-        match token.and_then(|(_, token)| hashes.scopes(token)) {
+        match shown_token(header).and_then(|token| hashes.scopes(token)) {
             Some(scopes) if scopes.contains(&scope) => Ok(()),
             Some(_) => Err(Problem::forbidden()),
             None if self.wrong.lock().unwrap_or_else(PoisonError::into_inner).take() => Err(Problem::unauthorized()),

@@ -1,58 +1,25 @@
-//! Texts of the protocol: hexadecimal, base64, ranges, queries and JSON.
+//! What a request says in its path, query, headers and JSON.
 
 use std::str::FromStr;
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use hyper::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::error::Category;
-use strongroom::storage::{Head, Locator};
+use strongroom::protocol::base64url::decode_tag;
+use strongroom::protocol::hex::from_hex;
+use strongroom::protocol::range::RangeSpec;
+use strongroom::storage::{HEAD_LEN, Head, Locator};
 
 use crate::problem::Problem;
 
-/// The bytes of lower-case hexadecimal digits.
-pub(crate) fn from_hex<const LEN: usize>(text: &[u8]) -> Option<[u8; LEN]> {
-    let digit = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
-    let mut bytes = [0; LEN];
-    let (pairs, rest) = text.as_chunks::<2>();
-    if pairs.len() != LEN || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
-    Some(bytes)
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 pub(crate) fn locator(text: &str) -> Result<Locator, Problem> {
-    let bytes = from_hex(text.as_bytes()).map(Locator::from_bytes);
-    bytes.ok_or_else(|| Problem::bad_request("a locator is 64 lower-case hex digits"))
+    let locator = from_hex(text).map(Locator::from_bytes);
+    locator.ok_or_else(|| Problem::bad_request("a locator is 64 lower-case hex digits"))
 }
 
 /// A number in a query.
 pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::bad_request(format!("{name} is a number")))
-}
-
-pub(crate) fn base64(bytes: &[u8]) -> String {
-    Base64UrlUnpadded::encode_string(bytes)
-}
-
-pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
-    Base64UrlUnpadded::decode_vec(text).ok()
-}
-
-/// A record's `ETag`.
-pub(crate) fn etag(head: &Head) -> String {
-    format!("\"{}\"", base64(head.as_bytes()))
 }
 
 /// The entity tags of an `If-Match` or `If-None-Match` (RFC 9110 section 13.1).
@@ -83,7 +50,8 @@ impl Tags {
                         let (is_weak, tag) = rest.strip_prefix("W/").map_or((false, rest), |tag| (true, tag));
                         let (opaque, after) =
                             tag.strip_prefix('"').and_then(|tag| tag.split_once('"')).ok_or_else(invalid)?;
-                        heads.extend(head(opaque).filter(|_| weak || !is_weak));
+                        let head = decode_tag::<HEAD_LEN>(opaque).and_then(|head| Head::of(&head));
+                        heads.extend(head.filter(|_| weak || !is_weak));
                         let after = after.trim_start();
                         rest = match after.strip_prefix(',') {
                             Some(after) => after.trim_start_matches([',', ' ', '\t']),
@@ -106,54 +74,16 @@ impl Tags {
     }
 }
 
-/// The head in an entity tag, without its quotes.
-pub(crate) fn head(tag: &str) -> Option<Head> {
-    let bytes = from_base64(tag)?;
-    if bytes.len() == strongroom::storage::HEAD_LEN { Head::of(&bytes) } else { None }
-}
-
 /// Whether an `If-Range` is the record's own tag: a date is none, since there are no dates here.
 pub(crate) fn range_applies(if_range: Option<&HeaderValue>, etag: Option<&str>) -> bool {
     if_range.is_none_or(|value| etag.is_some_and(|etag| value.as_bytes().trim_ascii() == etag.as_bytes()))
 }
 
-/// The part of `len` bytes that a `Range` asks for: the first byte and the number of them. Nothing where it is to
-/// be ignored: another unit, no valid range, or more than one (RFC 9110 section 14.2).
+/// The part of `len` bytes that a `Range` asks for: the first byte and the number of them. Nothing where it is to be
+/// ignored (RFC 9110 section 14.2).
 pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<Option<(u64, u64)>, Problem> {
-    let Some((first, last)) = parse_range(range) else { return Ok(None) };
-    let (start, end) = match (first, last) {
-        (None, suffix) => (len.saturating_sub(suffix.unwrap_or(0)), len),
-        (Some(first), None) => (first, len),
-        (Some(first), Some(last)) => (first, last.saturating_add(1).min(len)),
-    };
-    if start < end { Ok(Some((start, end - start))) } else { Err(Problem::no_such_range(len)) }
-}
-
-/// The first and the last byte; without the first, the last is the number of bytes at the end.
-fn parse_range(range: &HeaderValue) -> Option<(Option<u64>, Option<u64>)> {
-    let (unit, ranges) = range.to_str().ok()?.split_once('=')?;
-    if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return None;
-    }
-    let mut ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
-    let (Some(range), None) = (ranges.next(), ranges.next()) else { return None };
-    // A number that no counter holds is beyond the end of any record.
-    let number = |text: &str| match text {
-        "" => Some(None),
-        text if text.bytes().all(|digit| digit.is_ascii_digit()) => Some(Some(text.parse().unwrap_or(u64::MAX))),
-        _ => None,
-    };
-    let (first, last) = range.split_once('-')?;
-    match (number(first)?, number(last)?) {
-        (None, None) => None,
-        (Some(first), Some(last)) if last < first => None,
-        range => Some(range),
-    }
-}
-
-/// The `Content-Range` of `count` bytes from `start` on, of `len`.
-pub(crate) fn content_range(start: u64, count: u64, len: u64) -> String {
-    format!("bytes {start}-{}/{len}", start + count - 1)
+    let Some(range) = RangeSpec::parse(range) else { return Ok(None) };
+    range.within(len).map(Some).ok_or_else(|| Problem::no_such_range(len))
 }
 
 /// The pairs of a query. No name or value here needs an escape.
@@ -178,45 +108,22 @@ pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Proble
 #[cfg(test)]
 mod tests {
     use hyper::StatusCode;
+    use strongroom::protocol::base64url::encode_etag;
 
     use super::*;
 
     #[test]
-    fn hexadecimal_is_read_in_one_way_alone() {
-        let bytes = [0x00, 0x19, 0xaf, 0xff];
-        assert_eq!(to_hex(&bytes), "0019afff");
-        assert_eq!(from_hex(b"0019afff"), Some(bytes));
-        for wrong in ["0019AFFF", "0019aff", "0019afff0", "0019afff00", "0019affg", "", "+019afff"] {
-            assert_eq!(from_hex::<4>(wrong.as_bytes()), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn ranges() {
-        let range =
-            |text: &'static str, len| range(&HeaderValue::from_static(text), len).map_err(|problem| problem.status);
-        let some = |start, count| Ok(Some((start, count)));
-        assert_eq!(range("bytes=0-0", 10), some(0, 1));
-        assert_eq!(range("bytes=2-5", 10), some(2, 4));
-        assert_eq!(range("Bytes=2-", 10), some(2, 8));
-        assert_eq!(range("bytes=-3", 10), some(7, 3));
-        assert_eq!(range("bytes=-30", 10), some(0, 10));
-        assert_eq!(range("bytes=9-99999999999999999999999", 10), some(9, 1));
-        assert_eq!(range("bytes= ,2-5 ,", 10), some(2, 4));
-        for beyond in ["bytes=10-", "bytes=10-11", "bytes=99999999999999999999999-", "bytes=-0"] {
-            assert_eq!(range(beyond, 10), Err(StatusCode::RANGE_NOT_SATISFIABLE), "{beyond}");
-        }
-        assert_eq!(range("bytes=0-", 0), Err(StatusCode::RANGE_NOT_SATISFIABLE));
-        for ignored in ["bytes=5-2", "bytes=-", "bytes=0-1,3-4", "lines=0-1", "bytes=+1-2", "bytes=1", "x", ""] {
-            assert_eq!(range(ignored, 10), Ok(None), "{ignored}");
-        }
-        assert_eq!(content_range(2, 4, 10), "bytes 2-5/10");
+    fn a_range_behind_the_end_is_an_error_and_one_that_is_not_valid_is_ignored() {
+        let range = |text| range(&HeaderValue::from_static(text), 10).map_err(|problem| problem.status);
+        assert_eq!(range("bytes=2-5"), Ok(Some((2, 4))));
+        assert_eq!(range("bytes=10-"), Err(StatusCode::RANGE_NOT_SATISFIABLE));
+        assert_eq!(range("bytes=5-2"), Ok(None));
     }
 
     #[test]
     fn tags() {
         let heads = [1, 2, 3].map(|byte| Head::of(&[byte; 68]).unwrap());
-        let [one, two, three] = heads.map(|head| etag(&head));
+        let [one, two, three] = heads.map(|head| encode_etag(head.as_bytes()));
         let tags = |texts: &[&str], weak| {
             let values: Vec<_> = texts.iter().map(|text| HeaderValue::from_str(text).unwrap()).collect();
             Tags::of(&values, weak).map_err(|problem| problem.status)

@@ -8,9 +8,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use base64ct::{Base64, Encoding};
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -19,14 +19,12 @@ pub use reader::Reader;
 pub use writer::Writer;
 
 use crate::error::{Error, same_key};
-use crate::http::{self, Answer, Ask, BYTES, Endpoint, Failure, Http, JSON, Problem, Repeat, TooLate};
+use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, Repeat, TooLate};
 use crate::key::RecordKey;
+use crate::protocol::names::{self, JSON, OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
+use crate::protocol::{ErrorCode, base64url, documents};
 use crate::record::is_id;
 use crate::storage::Stats;
-
-const ID: HeaderName = HeaderName::from_static("strongroom-id");
-const KEY: HeaderName = HeaderName::from_static("strongroom-key");
-const NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
 
 /// A store behind an encryption server, which sees ids, keys and data while it works on them.
 ///
@@ -79,9 +77,8 @@ impl Client {
         let is_empty = range.is_empty();
         // Of no bytes, one is asked for: the answer proves the key.
         let last = if is_empty { range.start } else { range.end - 1 };
-        let (name, value) = http::range(range.start, Some(last));
         let most = (last - range.start).saturating_add(1);
-        let ask = ask_retrieve(id.as_ref(), key)?.with(name, value).at_most(most);
+        let ask = ask_retrieve(id.as_ref(), key)?.range(range.start, Some(last)).at_most(most);
         let answer = match self.http.read(&ask, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(Vec::new());
@@ -112,11 +109,11 @@ impl Client {
     /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile;
     /// [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
-        let ask = ask_json("/v1/delete", id.as_ref(), Some(key))?;
+        let ask = ask_json(names::DELETE, id.as_ref(), Some(key))?;
         match self.http.write(&ask, Repeat::Always, self.http.end()) {
             // Removed by the attempt whose answer was lost, or by another, or never there: nobody can tell.
             (Err(Failure::Problem(problem)), true)
-                if [Problem::NOT_FOUND, Problem::CONFLICT].contains(&problem.code) =>
+                if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
             {
                 Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
             }
@@ -131,10 +128,10 @@ impl Client {
     /// [`Error::InvalidId`], and those of the server and the way to it: [`Error::Indeterminate`] where the answer was lost,
     /// since this is never said twice.
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
-        let ask = ask_json("/v1/erase", id.as_ref(), None)?;
+        let ask = ask_json(names::ERASE, id.as_ref(), None)?;
         // A second time, it could remove what was stored meanwhile.
         let (outcome, _) = self.http.write(&ask, Repeat::Undone, self.http.end());
-        field(&outcome.map_err(of_write)?, "erased", Value::as_bool)
+        document(&outcome.map_err(of_write)?, documents::read_erased)
     }
 
     /// As [`Strongroom::stats`](crate::Strongroom::stats).
@@ -143,9 +140,10 @@ impl Client {
     ///
     /// Those of the server and the way to it.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let ask = Ask::new(Method::POST, "/v1/stats").with(CONTENT_TYPE, JSON).body(Bytes::from_static(b"{}"));
+        let ask = Ask::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
         let answer = self.http.read(&ask, self.http.end()).map_err(of_read)?;
-        Ok(Stats::new(field(&answer, "records", Value::as_u64)?, field(&answer, "bytes", Value::as_u64)?))
+        let (records, bytes) = document(&answer, documents::read_stats)?;
+        Ok(Stats::new(records, bytes))
     }
 
     /// Ends the use of this handle; every later call is [`Error::Closed`].
@@ -164,24 +162,24 @@ fn check_id(id: &[u8]) -> Result<(), Error> {
 
 fn ask_bytes(path: &'static str, id: &[u8]) -> Result<Ask, Error> {
     check_id(id)?;
-    let id = Zeroizing::new(Base64UrlUnpadded::encode_string(id));
-    Ok(Ask::new(Method::POST, path).with(CONTENT_TYPE, BYTES).with(ID, secret(id)?))
+    let ask = Ask::new(Method::POST, path).of_type(OCTET_STREAM);
+    Ok(ask.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
 }
 
 fn ask_store(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
-    Ok(ask_bytes("/v1/store", id)?.with(KEY, secret(key.to_text())?))
+    Ok(ask_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
 }
 
 fn ask_retrieve(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
-    Ok(ask_bytes("/v1/retrieve", id)?.with(KEY, secret(key.to_text())?))
+    Ok(ask_bytes(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
 }
 
 fn ask_replace(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<Ask, Error> {
     if old.ct_eq(new) {
         return Err(same_key());
     }
-    let ask = ask_bytes("/v1/replace", id)?.with(KEY, secret(old.to_text())?);
-    Ok(ask.with(NEW_KEY, secret(new.to_text())?))
+    let ask = ask_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
+    Ok(ask.with(STRONGROOM_NEW_KEY, secret(new.to_text())?))
 }
 
 fn ask_json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<Ask, Error> {
@@ -194,7 +192,7 @@ fn ask_json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<As
         [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| body.push_str(part));
     }
     body.push('}');
-    Ok(Ask::new(Method::POST, path).with(CONTENT_TYPE, JSON).body(Bytes::from_owner(body)))
+    Ok(Ask::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body)))
 }
 
 /// A header that is not shown, and wiped when nobody has it any more.
@@ -210,10 +208,10 @@ fn wiped(data: &[u8]) -> Bytes {
     Bytes::from_owner(Zeroizing::new(data.to_vec()))
 }
 
-/// A field of an answer in JSON.
-fn field<T>(answer: &Answer, name: &str, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let value: Option<Value> = serde_json::from_slice(&answer.body).ok();
-    value.as_ref().and_then(|value| read(value.get(name)?)).ok_or_else(no_sense)
+/// What an answer in JSON says.
+fn document<T>(answer: &Answer, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
+    read(&document).ok_or_else(no_sense)
 }
 
 /// The server answered, and not as the protocol has it.
@@ -226,7 +224,7 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Storage(source),
-        Failure::Problem(problem) if problem.code == Problem::INTERNAL => Error::Internal(problem.into()),
+        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),
         other => of_write(other),
@@ -236,22 +234,24 @@ fn of_read(failure: Failure) -> Error {
 fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) => match problem.code {
-            Problem::NOT_FOUND => Error::NotFound,
-            2 => Error::AlreadyExists,
-            4 => Error::Corrupt,
-            6 => Error::InvalidId,
-            7 => Error::Unsupported(problem.detail.into()),
-            8 => Error::TooLarge,
-            9 => Error::IndexKeyMismatch,
-            Problem::CONFLICT => Error::Conflict,
-            12 => Error::Busy,
-            13 => Error::StorageFull,
-            0 => no_sense(),
-            19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
-            20 => Error::Expired,
+        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) => match problem.code() {
+            Some(ErrorCode::NotFound) => Error::NotFound,
+            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
+            Some(ErrorCode::Corrupt) => Error::Corrupt,
+            Some(ErrorCode::InvalidId) => Error::InvalidId,
+            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
+            Some(ErrorCode::TooLarge) => Error::TooLarge,
+            Some(ErrorCode::IndexKeyMismatch) => Error::IndexKeyMismatch,
+            Some(ErrorCode::Conflict) => Error::Conflict,
+            Some(ErrorCode::Busy) => Error::Busy,
+            Some(ErrorCode::StorageFull) => Error::StorageFull,
+            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
+                Error::InvalidArgument(problem.detail.into())
+            }
+            Some(ErrorCode::Expired) => Error::Expired,
             // It may come from behind the commit.
-            Problem::INTERNAL => Error::Indeterminate(problem.into()),
+            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),

@@ -56,8 +56,7 @@ impl Reader {
         let arriving = match self.arriving.take() {
             Some(arriving) => arriving,
             None => {
-                let (name, value) = http::range(self.position, None);
-                let arriving = self.http.begin(&self.ask.clone().with(name, value))?;
+                let arriving = self.http.begin(&self.ask.clone().range(self.position, None))?;
                 if http::part(arriving.status, &arriving.headers) != Some((self.position..self.len, self.len)) {
                     return Err(Failure::NoSense);
                 }

@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 use super::address::{self, Address, without_brackets};
 use super::connector::Place;
 use super::tls::{Files, Tls};
-use super::token;
-use crate::util::secret_kind;
+use super::token_file;
+use crate::protocol::{self, token::InvalidToken};
+use crate::util::secret_text;
 
 /// How long a call may take, unless it is said otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +70,7 @@ pub enum InvalidEndpoint {
     #[error("authorities, revocations and client certificates are for https:// alone")]
     NoTls,
     /// A text is no token. It was not sent.
-    #[error("the text is not a token{}: a token starts with \"srt1\"", secret_kind::but(*found))]
+    #[error("the text is not a token{}: a token starts with \"srt1\"", secret_text::but(*found))]
     Token {
         /// The kind of the text, where it is known, such as "an index key".
         found: Option<&'static str>,
@@ -190,8 +191,17 @@ impl Endpoint {
     pub(super) fn authorization(&self) -> Result<Option<HeaderValue>, InvalidEndpoint> {
         match &self.token {
             None => Ok(None),
-            Some(Token::Given(text)) => token::authorization(text).map(Some),
-            Some(Token::File(path)) => token::authorization(&token::read(path)?).map(Some),
+            Some(Token::Given(text)) => Ok(Some(protocol::token::authorization(text)?)),
+            Some(Token::File(path)) => Ok(Some(protocol::token::authorization(&token_file::read(path)?)?)),
+        }
+    }
+}
+
+impl From<InvalidToken> for InvalidEndpoint {
+    fn from(error: InvalidToken) -> Self {
+        match error {
+            InvalidToken::Kind(found) => Self::Token { found },
+            InvalidToken::Typo => Self::TokenTypo,
         }
     }
 }
@@ -223,6 +233,7 @@ impl fmt::Debug for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::util::secret_text::SecretKind;
 
     #[test]
     fn a_token_is_given_or_in_a_file() {
@@ -236,6 +247,28 @@ mod tests {
         for wrong in [endpoint.clone().token(key), endpoint.token_file(&file)] {
             let refused = wrong.authorization();
             assert!(matches!(refused, Err(InvalidEndpoint::Token { found: Some("an index key") })), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn another_secret_is_named_and_not_shown() {
+        let [record_key, index_key] = [SecretKind::RecordKey, SecretKind::IndexKey]
+            .map(|kind| secret_text::encode(kind, &[7; 32]).as_str().to_owned());
+        for (given, named) in [
+            (record_key, "is not a token but a record key:"),
+            (index_key.clone(), "is not a token but an index key:"),
+            (index_key.to_uppercase() + "\n", "is not a token but an index key:"),
+            ("-----BEGIN PRIVATE KEY-----\n".into(), "is not a token but a certificate or a private key in PEM:"),
+            (index_key.replace("srx", "srz"), "is not a token:"),
+            ("Bearer secret".into(), "is not a token:"),
+            ("hunter2secret".into(), "is not a token:"),
+            (String::new(), "is not a token:"),
+        ] {
+            let error = Endpoint::new("unix:/s").unwrap().token(given.clone()).authorization().unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains(named) && shown.contains("srt1"), "{shown}");
+            let secret = given.trim().get(4..24).unwrap_or("secret");
+            assert!(!shown.contains(secret), "{shown}");
         }
     }
 

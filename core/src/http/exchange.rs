@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::capture_connection;
@@ -19,18 +19,16 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use zeroize::Zeroizing;
 
+use super::Failure;
 use super::connector::Connector;
 use super::failure::root;
-use super::{Failure, Problem};
+use crate::protocol::limits::{BYTES_PER_SECOND, DOCUMENT_BYTES};
+use crate::protocol::range::{last_bytes, range};
 
 /// What is handed to a connection at once.
 const FRAME_LEN: usize = 64 << 10;
-/// The most bytes of an answer that is not data.
-const MOST_BYTES: u64 = 64 << 10;
 /// The longest answer for which memory is asked on the word of a service, before its bytes are there.
 const MOST_UNPROVED: usize = 16 << 20;
-/// The slowest answer that is waited for. Services demand as much of uploads.
-const BYTES_PER_SECOND: u64 = 1 << 10;
 
 /// What is asked for, to be said more than once if need be.
 #[derive(Clone)]
@@ -45,12 +43,27 @@ pub(crate) struct Ask {
 
 impl Ask {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: MOST_BYTES }
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: DOCUMENT_BYTES as u64 }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
         self
+    }
+
+    /// With the `Content-Type` of its body.
+    pub(crate) fn of_type(self, media_type: &'static str) -> Self {
+        self.with(CONTENT_TYPE, HeaderValue::from_static(media_type))
+    }
+
+    /// Asks for the bytes from `first` to `last` inclusive, or to the end.
+    pub(crate) fn range(self, first: u64, last: Option<u64>) -> Self {
+        self.with(RANGE, range(first, last))
+    }
+
+    /// Asks for the last `count` bytes.
+    pub(crate) fn last_bytes(self, count: u64) -> Self {
+        self.with(RANGE, last_bytes(count))
     }
 
     pub(crate) fn body(mut self, body: Bytes) -> Self {
@@ -300,7 +313,7 @@ impl Arriving {
     async fn refusal(mut self) -> Answer {
         let mut body = Vec::new();
         while let Ok(Some(data)) = self.next().await {
-            if data.len() > Problem::MOST_BYTES - body.len() {
+            if data.len() > DOCUMENT_BYTES - body.len() {
                 body.clear();
                 break;
             }

@@ -9,7 +9,7 @@ mod failure;
 mod problem;
 mod runtime;
 mod tls;
-mod token;
+mod token_file;
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderName, HeaderValue, RANGE};
+use hyper::header::{AUTHORIZATION, CONTENT_RANGE, HeaderMap, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -33,6 +33,7 @@ pub(crate) use exchange::{Answer, Arriving, Ask, Patience};
 pub(crate) use failure::{Failure, TooLate};
 pub(crate) use problem::Problem;
 
+use crate::protocol::range::parse_content_range;
 use crate::util::interrupt;
 use crate::util::random;
 
@@ -45,10 +46,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// So many attempts a call has time for, if none is answered.
 const ATTEMPTS: u32 = 3;
-
-/// Types of bodies.
-pub(crate) const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
-pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Whether a call may be repeated where it is not known whether the service has done it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -305,26 +302,11 @@ fn jitter(wait: Duration) -> Duration {
     wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }
 
-/// `Range`: the bytes from `first` to `last` inclusive, or to the end.
-pub(crate) fn range(first: u64, last: Option<u64>) -> (HeaderName, HeaderValue) {
-    let last = last.map_or(String::new(), |last| last.to_string());
-    let value = HeaderValue::try_from(format!("bytes={first}-{last}"));
-    (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
-}
-
-/// The header that asks for the last `len` bytes.
-pub(crate) fn last_bytes(len: u64) -> (HeaderName, HeaderValue) {
-    let value = HeaderValue::try_from(format!("bytes=-{len}"));
-    (RANGE, value.unwrap_or(HeaderValue::from_static("bytes=0-"))) // digits are a header's text
-}
-
-/// Which bytes an answer with a part has, and the length of the whole (`Content-Range`); `None` where it is no such
-/// answer: something on the way may have dropped the range that was asked for.
+/// Which bytes an answer with a part has, and the length of the whole; `None` where it is no such answer: something on the
+/// way may have dropped the range that was asked for.
 pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
-    let text = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?.to_str().ok()?;
-    let (part, whole) = text.strip_prefix("bytes ")?.split_once('/')?;
-    let (first, last) = part.split_once('-')?;
-    Some((first.parse().ok()?..last.parse::<u64>().ok()?.checked_add(1)?, whole.parse().ok()?))
+    let range = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?;
+    parse_content_range(range.to_str().ok()?)
 }
 
 impl fmt::Debug for Http {

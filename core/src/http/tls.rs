@@ -50,7 +50,7 @@ impl Tls {
                 roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
         }
-        let client = files.client_certificate.as_ref().map(|(certificate, key)| {
+        let client = files.client_certificate.as_ref().map(|(certificate, key)| -> Result<_, InvalidEndpoint> {
             let chain = certificates(certificate, "client certificate")?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("client certificate's key"))?;
             Ok((chain, key))

@@ -6,16 +6,11 @@ pub(crate) mod file;
 use std::fmt;
 use std::str::FromStr;
 
-use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
-use bech32::{Bech32m, Hrp};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::util::random::{self, RandomError};
-use crate::util::secret_kind;
-
-/// Bytes of a key.
-const KEY_LEN: usize = 32;
+use crate::util::secret_text::{self, InvalidText, SECRET_LEN as KEY_LEN, SecretKind};
 
 /// Why bytes or a text are no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +23,7 @@ pub enum InvalidKey {
     #[error("the key is all zeros")]
     AllZero,
     /// The text is a key of another kind, or of another program.
-    #[error("the text is not {expected}{}: {expected} starts with \"{prefix}\"", secret_kind::but(*found))]
+    #[error("the text is not {expected}{}: {expected} starts with \"{prefix}\"", secret_text::but(*found))]
     Kind {
         /// The kind of key that was asked for, such as "a record key".
         expected: &'static str,
@@ -92,12 +87,7 @@ macro_rules! key_type {
             #[doc = concat!("[`InvalidKey`] says whether the text has a typo or is no ", $kind, " at all.")]
             pub fn from_text(text: &str) -> Result<Self, InvalidKey> {
                 let mut bytes = Zeroizing::new([0; KEY_LEN]);
-                parse_text(text, $hrp, &mut bytes).map_err(|error| match error {
-                    InvalidKey::Kind { found, .. } => {
-                        InvalidKey::Kind { expected: concat!($article, " ", $kind), found, prefix: concat!($hrp, "1") }
-                    }
-                    other => other,
-                })?;
+                parse_text(text, SecretKind::$name, &mut bytes)?;
                 Self::from_bytes(&*bytes)
             }
 
@@ -113,7 +103,7 @@ macro_rules! key_type {
             /// The text form, which [`from_text`](Self::from_text) reads.
             #[must_use]
             pub fn to_text(&self) -> Zeroizing<String> {
-                to_text($hrp, &self.0)
+                secret_text::encode(SecretKind::$name, &self.0)
             }
 
             /// The secret bytes.
@@ -190,41 +180,22 @@ key_type! {
     IndexKey, "an" "index key", "srx"
 }
 
-fn parse_text(text: &str, hrp: &str, out: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim();
-    let kind = InvalidKey::Kind { expected: "", found: secret_kind::of(text), prefix: "" };
-    // Say that the kind is wrong rather than that the checksum is.
-    if text.split_once('1').is_some_and(|(start, _)| !start.eq_ignore_ascii_case(hrp)) {
-        return Err(kind);
-    }
-    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|error| match error {
-        CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => InvalidKey::Checksum,
-        _ => InvalidKey::Text,
-    })?;
-    if !parsed.hrp().as_str().eq_ignore_ascii_case(hrp) {
-        return Err(kind);
-    }
-    parsed.validate_segwit_padding().map_err(|_| InvalidKey::Text)?;
-    let bytes = parsed.byte_iter();
-    if bytes.len() != KEY_LEN {
-        return Err(InvalidKey::Length);
-    }
-    out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-    Ok(())
-}
-
-fn to_text(hrp: &str, bytes: &[u8; KEY_LEN]) -> Zeroizing<String> {
-    // Room for the whole text at once, so that no copy is left behind by growth.
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    // Neither the prefix nor the length can be wrong: both are constants.
-    if let Ok(hrp) = Hrp::parse(hrp) {
-        let _ = bech32::encode_lower_to_fmt::<Bech32m, String>(&mut text, hrp, bytes);
-    }
-    text
+fn parse_text(text: &str, kind: SecretKind, key: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
+    let text = secret_text::trim(text);
+    secret_text::decode(kind, text, key).map_err(|error| match error {
+        InvalidText::Kind => {
+            InvalidKey::Kind { expected: kind.name(), found: secret_text::name_of(text), prefix: kind.start() }
+        }
+        InvalidText::Checksum => InvalidKey::Checksum,
+        InvalidText::Text => InvalidKey::Text,
+        InvalidText::Length => InvalidKey::Length,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use bech32::{Bech32m, Hrp};
+
     use super::*;
 
     #[test]

@@ -7,5 +7,9 @@ pub mod interrupt;
 pub(crate) mod owner_process;
 pub(crate) mod parallel;
 pub(crate) mod random;
-pub(crate) mod secret_kind;
+#[cfg_attr(
+    not(feature = "remote"),
+    expect(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
+)]
+pub mod secret_text;
 pub(crate) mod threads;

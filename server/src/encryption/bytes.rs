@@ -2,10 +2,12 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use base64ct::{Base64UrlUnpadded, Encoding};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use strongroom::protocol::base64url::decode;
+use strongroom::protocol::names::{OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
+use strongroom::protocol::range::content_range;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
 use zeroize::Zeroizing;
 
@@ -14,13 +16,13 @@ use crate::answer::Response;
 use crate::body::Source;
 use crate::gate::Effect;
 use crate::problem::Problem;
-use crate::service::{BYTES, Call, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
+use crate::service::Call;
 use crate::wire;
 
 impl Call<Records> {
     fn id(&self) -> Result<Vec<u8>, Problem> {
         let header = self.header(&STRONGROOM_ID)?.ok_or_else(|| missing(&STRONGROOM_ID))?;
-        let id = header.to_str().ok().and_then(|text| Base64UrlUnpadded::decode_vec(text).ok());
+        let id = header.to_str().ok().and_then(decode);
         id.ok_or_else(|| Problem::bad_request("Strongroom-Id is base64url without padding"))
     }
 
@@ -108,10 +110,10 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
     let (reader, _) = reader.with(move |reader| reader.seek(SeekFrom::Start(start)).map_err(of_reader)).await?;
     let mut response = Response::new(call.stream(reader, count).await?);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(BYTES));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if range.is_some() {
-        let range = HeaderValue::from_str(&wire::content_range(start, count, len));
+        let range = HeaderValue::from_str(&content_range(start, count, len));
         headers.extend(range.ok().map(|range| (CONTENT_RANGE, range)));
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }

@@ -6,7 +6,8 @@ use std::io::Read;
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
 use serde::{Deserialize, Deserializer};
-use serde_json::json;
+use strongroom::protocol::documents;
+use strongroom::protocol::names::JSON;
 use strongroom::{Error, RecordKey, RecordReader};
 use zeroize::Zeroizing;
 
@@ -14,7 +15,7 @@ use super::{Records, hand_out, options};
 use crate::answer::Response;
 use crate::gate::Effect;
 use crate::problem::Problem;
-use crate::service::{Call, JSON, empty, json, secret};
+use crate::service::{Call, empty, json, secret};
 use crate::wire;
 
 /// All that a request may have; each takes what it needs, and no more may be there.
@@ -165,7 +166,7 @@ pub(super) async fn erase(mut call: Call<Records>) -> Result<Response, Problem> 
     unknown(&request.new_key, "new_key")?;
     let id = needed(request.id, "id")?;
     let erased = call.run(Effect::Write, move |records| records.store.erase(id)).await?;
-    Ok(json(StatusCode::OK, &json!({ "erased": erased })))
+    Ok(json(StatusCode::OK, &documents::erased(erased)))
 }
 
 pub(super) async fn stats(mut call: Call<Records>) -> Result<Response, Problem> {
@@ -173,5 +174,5 @@ pub(super) async fn stats(mut call: Call<Records>) -> Result<Response, Problem> 
         return Err(Problem::bad_request("the body is {}"));
     };
     let stats = call.run(Effect::None, |records| records.store.stats()).await?;
-    Ok(json(StatusCode::OK, &json!({"records": stats.records, "bytes": stats.bytes})))
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
 }

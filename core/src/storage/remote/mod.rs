@@ -4,38 +4,32 @@
 //! writes have the same.
 
 mod upload;
-mod wire;
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use hyper::header::{CONTENT_TYPE, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use bytes::Bytes;
+use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::types::check_settings;
 use super::{
-    Entry, Error, Fetched, Head, Info, LOCATOR_LEN, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload,
+    Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload,
     Verified,
 };
-use crate::http::{self, Answer, Ask, BYTES, Endpoint, Failure, Http, InvalidEndpoint, JSON, Problem, Repeat, TooLate};
+use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, InvalidEndpoint, Repeat, TooLate};
+use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
+use crate::protocol::names::{self, JSON, OCTET_STREAM};
+use crate::protocol::{ErrorCode, base64url, batch, documents};
 use upload::RemoteUpload;
 
-/// The most lines of a page.
-const PAGE: usize = 1000;
 /// The most bytes of a line of a page.
 const LINE_BYTES: u64 = 1024;
-/// The most bytes of [`Storage::get_many`]'s answer, and of a batch that services take unless configured otherwise.
-const MAX_BATCH_BYTES: u64 = 64 << 20;
-/// The most records of a step of [`Storage::verify`].
-const VERIFY_PAGE: usize = 100;
 /// A part of a long record, 256 sealed chunks: long enough that the time of a request matters little.
 const PART_LEN: usize = 256 * 16_400;
 /// Parts that are asked for at once.
 const PARALLEL_PARTS: usize = 2;
-/// The length that says that there is no record.
-const NONE: u64 = u64::MAX;
 
 /// Records in a storage service.
 ///
@@ -103,8 +97,8 @@ impl RemoteStorage {
 
     fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
         let Some(answer) = self.find(&ask(Method::HEAD, locator), end)? else { return Ok(None) };
-        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
-        Ok(Some(Info { head, len: wire::content_length(&answer.headers).ok_or_else(no_sense)? }))
+        let head = head_in(&answer.headers).ok_or_else(no_sense)?;
+        Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(no_sense)? }))
     }
 
     /// As [`read`](Self::read), for what may not be there.
@@ -114,15 +108,16 @@ impl RemoteStorage {
 }
 
 fn ask(method: Method, locator: &Locator) -> Ask {
-    Ask::new(method, format!("/v1/records/{}", wire::hex(locator.as_bytes())))
+    Ask::new(method, names::record(locator))
 }
 
 fn ask_json(path: &str, body: &Value) -> Ask {
-    Ask::new(Method::POST, path).with(CONTENT_TYPE, JSON).body(body.to_string().into())
+    Ask::new(Method::POST, path).of_type(JSON).body(body.to_string().into())
 }
 
 fn if_match(ask: Ask, head: &Head) -> Ask {
-    ask.with(IF_MATCH, wire::etag(head))
+    let etag = HeaderValue::try_from(base64url::encode_etag(head.as_bytes()));
+    ask.with(IF_MATCH, etag.unwrap_or(HeaderValue::from_static("\"\""))) // base64 is a header's text
 }
 
 fn with_mode(ask: Ask, mode: PutMode) -> Ask {
@@ -134,18 +129,35 @@ fn with_mode(ask: Ask, mode: PutMode) -> Ask {
 }
 
 fn ask_put(locator: &Locator, mode: PutMode) -> Ask {
-    with_mode(ask(Method::PUT, locator).with(CONTENT_TYPE, BYTES), mode)
+    with_mode(ask(Method::PUT, locator).of_type(OCTET_STREAM), mode)
 }
 
-fn with_range(ask: Ask, first: u64, last: u64) -> Ask {
-    let (name, value) = http::range(first, Some(last));
-    ask.with(name, value)
+/// The head in an `ETag`.
+fn head_in(headers: &HeaderMap) -> Option<Head> {
+    Head::of(&base64url::decode_etag::<HEAD_LEN>(headers.get(ETAG)?.to_str().ok()?)?)
+}
+
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// What an answer in JSON says.
+fn document<T>(answer: &Answer, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
+    read(&document).ok_or_else(no_sense)
+}
+
+/// The entries of a page.
+fn entries(page: &Value) -> Option<Vec<Entry>> {
+    let page = documents::read_page::<HEAD_LEN>(page)?;
+    let page = page.into_iter();
+    page.map(|(locator, head, len)| Some(Entry { locator, info: Info { head: Head::of(&head)?, len } })).collect()
 }
 
 /// `None` where the service says that there is nothing.
 fn found(outcome: Result<Answer, Failure>, error: fn(Failure) -> Error) -> Result<Option<Answer>, Error> {
     match outcome {
-        Err(Failure::Problem(problem)) if problem.code == Problem::NOT_FOUND => Ok(None),
+        Err(Failure::Problem(problem)) if problem.code() == Some(ErrorCode::NotFound) => Ok(None),
         outcome => outcome.map(Some).map_err(error),
     }
 }
@@ -160,7 +172,7 @@ fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
         Failure::Lost(source) => Error::Backend(source),
-        Failure::Problem(problem) if problem.code == Problem::INTERNAL => Error::Backend(problem.into()),
+        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Backend(problem.into()),
         Failure::TooLarge => Error::TooLarge,
         Failure::NoSense => no_sense(),
         other => of_write(other),
@@ -170,17 +182,19 @@ fn of_read(failure: Failure) -> Error {
 fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) => match problem.code {
-            2 => Error::AlreadyExists,
-            4 => Error::Corrupt,
-            7 => Error::Unsupported(problem.detail.into()),
-            8 => Error::TooLarge,
-            Problem::CONFLICT => Error::Conflict,
-            12 => Error::Busy,
-            13 => Error::Full,
-            Problem::INTERNAL => Error::Indeterminate(problem.into()),
-            0 => no_sense(),
-            19 if problem.status == StatusCode::BAD_REQUEST => Error::InvalidArgument(problem.detail.into()),
+        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) => match problem.code() {
+            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
+            Some(ErrorCode::Corrupt) => Error::Corrupt,
+            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
+            Some(ErrorCode::TooLarge) => Error::TooLarge,
+            Some(ErrorCode::Conflict) => Error::Conflict,
+            Some(ErrorCode::Busy) => Error::Busy,
+            Some(ErrorCode::StorageFull) => Error::Full,
+            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
+            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
+                Error::InvalidArgument(problem.detail.into())
+            }
             _ => Error::Backend(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
@@ -204,14 +218,8 @@ impl Storage for RemoteStorage {
         let (Some((first, _)), Some(head)) = (records.first(), heads.first()) else {
             return self.http.check_open().map_err(of_read);
         };
-        let len = records.iter().map(|(_, record)| LOCATOR_LEN + 8 + record.len()).sum();
-        let mut body = BytesMut::with_capacity(len);
-        for (locator, record) in records {
-            body.put_slice(locator.as_bytes());
-            body.put_u64_le(record.len() as u64);
-            body.put_slice(record);
-        }
-        let ask = Ask::new(Method::POST, "/v1/create-many").with(CONTENT_TYPE, BYTES).body(body.freeze());
+        let body = batch::encode_create_many(records);
+        let ask = Ask::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
         // All are there or none: the first one's head tells of all.
         self.write(first, *head, &ask, PutMode::Create)
     }
@@ -229,7 +237,7 @@ impl Storage for RemoteStorage {
         let Some(last) = most.checked_sub(1) else {
             return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         };
-        let ask = with_range(ask(Method::GET, locator), 0, last).at_most(most);
+        let ask = ask(Method::GET, locator).range(0, Some(last)).at_most(most);
         let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
         let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
         if part != (0..len.min(most)) || answer.body.len() as u64 != part.end {
@@ -238,29 +246,15 @@ impl Storage for RemoteStorage {
         if len == part.end {
             return Ok(Some(Fetched::Record(answer.body)));
         }
-        let head = Head::of(&answer.body).or_else(|| wire::head(&answer.headers)).ok_or_else(no_sense)?;
+        let head = Head::of(&answer.body).or_else(|| head_in(&answer.headers)).ok_or_else(no_sense)?;
         Ok(Some(Fetched::Long { info: Info { head, len }, start: answer.body }))
     }
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let body = locators.iter().flat_map(Locator::as_bytes).copied().collect();
-        let ask = Ask::new(Method::POST, "/v1/get-many").with(CONTENT_TYPE, BYTES).body(body);
-        let answer = self.read(&ask.at_most(MAX_BATCH_BYTES))?;
-        let mut rest = answer.body.as_slice();
-        let mut next = || {
-            let (len, behind) = rest.split_first_chunk()?;
-            let (record, behind) = match u64::from_le_bytes(*len) {
-                NONE => (None, behind),
-                len => {
-                    let (record, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
-                    (Some(record.to_vec()), behind)
-                }
-            };
-            rest = behind;
-            Some(record)
-        };
-        let records: Option<Vec<_>> = locators.iter().map(|_| next()).collect();
-        records.filter(|_| rest.is_empty()).ok_or_else(no_sense)
+        let body = batch::encode_locators(locators);
+        let ask = Ask::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
+        let answer = self.read(&ask.at_most(BATCH_BYTES))?;
+        batch::decode_get_many(&answer.body, locators.len()).ok_or_else(no_sense)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
@@ -276,7 +270,7 @@ impl Storage for RemoteStorage {
             return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
         };
         let last = offset.checked_add(last).ok_or_else(ends_before)?;
-        let ask = with_range(ask, offset, last).at_most(buffer.len() as u64);
+        let ask = ask.range(offset, Some(last)).at_most(buffer.len() as u64);
         let answer = match self.http.read(&ask, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(ends_before());
@@ -297,11 +291,10 @@ impl Storage for RemoteStorage {
         if len == 0 {
             return Ok(self.info(locator)?.map(|info| (info, Vec::new())));
         }
-        let (name, value) = http::last_bytes(len as u64);
-        let ask = ask(Method::GET, locator).with(name, value).at_most(len as u64);
+        let ask = ask(Method::GET, locator).last_bytes(len as u64).at_most(len as u64);
         let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
         let (part, all) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
-        let head = wire::head(&answer.headers).ok_or_else(no_sense)?;
+        let head = head_in(&answer.headers).ok_or_else(no_sense)?;
         let is_end = part == (all.saturating_sub(len as u64)..all) && answer.body.len() as u64 == part.end - part.start;
         if is_end { Ok(Some((Info { head, len: all }, answer.body))) } else { Err(no_sense()) }
     }
@@ -341,53 +334,51 @@ impl Storage for RemoteStorage {
     }
 
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
-        let body = json!({
-            "from": wire::hex(from.as_bytes()),
-            "head": wire::base64(head.as_bytes()),
-            "to": wire::hex(to.as_bytes()),
-        });
+        let body = documents::rename(from, head.as_bytes(), to);
         // A repetition succeeds.
-        let (outcome, _) = self.http.write(&ask_json("/v1/rename", &body), Repeat::Always, self.http.end());
+        let (outcome, _) = self.http.write(&ask_json(names::RENAME, &body), Repeat::Always, self.http.end());
         outcome.map(drop).map_err(of_write)
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        let (mut entries, mut after) = (Vec::new(), after.copied());
+        let (mut found, mut after) = (Vec::new(), after.copied());
         loop {
-            let wanted = PAGE.min(limit - entries.len());
-            let after_text = after.map(|after| format!("&after={}", wire::hex(after.as_bytes())));
-            let path = format!("/v1/records?limit={wanted}{}", after_text.unwrap_or_default());
-            let answer = self.read(&Ask::new(Method::GET, path).at_most((wanted as u64 + 1) * LINE_BYTES))?;
+            let wanted = PAGE_ENTRIES.min(limit - found.len());
+            let ask = Ask::new(Method::GET, names::page(after.as_ref(), wanted));
+            let answer = self.read(&ask.at_most((wanted as u64 + 1) * LINE_BYTES))?;
             let in_order = |page: &[Entry]| {
                 let locators = after.iter().chain(page.iter().map(|entry| &entry.locator));
                 page.len() <= wanted && locators.map(Locator::as_bytes).is_sorted_by(|one, next| one < next)
             };
-            let page = wire::entries(&answer.body).filter(|page| in_order(page)).ok_or_else(no_sense)?;
+            let page = document(&answer, entries)?;
+            if !in_order(&page) {
+                return Err(no_sense());
+            }
             let is_last = page.len() < wanted;
             after = page.last().map(|entry| entry.locator);
-            entries.extend(page);
-            if is_last || entries.len() >= limit {
-                return Ok(entries);
+            found.extend(page);
+            if is_last || found.len() >= limit {
+                return Ok(found);
             }
         }
     }
 
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
-        let limit = limit.min(PAGE);
-        let path = format!("/v1/expired?now={now}&limit={limit}");
-        let answer = self.read(&Ask::new(Method::GET, path).at_most((limit as u64 + 1) * LINE_BYTES))?;
-        wire::entries(&answer.body).filter(|page| page.len() <= limit).ok_or_else(no_sense)
+        let limit = limit.min(PAGE_ENTRIES);
+        let ask = Ask::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
+        let page = document(&self.read(&ask)?, entries)?;
+        if page.len() <= limit { Ok(page) } else { Err(no_sense()) }
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
-        let ask = Ask::new(Method::GET, "/v1/settings").at_most(MAX_SETTINGS_LEN as u64);
+        let ask = Ask::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
         Ok(self.find(&ask, self.http.end())?.map(|answer| answer.body))
     }
 
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
         check_settings(new)?;
-        let body = json!({"expected": expected.map(wire::base64), "new": wire::base64(new)});
-        let (outcome, lost) = self.http.write(&ask_json("/v1/swap-settings", &body), Repeat::Always, self.http.end());
+        let body = documents::swap_settings(expected, new);
+        let (outcome, lost) = self.http.write(&ask_json(names::SWAP_SETTINGS, &body), Repeat::Always, self.http.end());
         match outcome.map_err(of_write) {
             // Perhaps it is the attempt whose answer was lost that wrote them.
             Err(Error::Conflict) if lost && self.settings()?.as_deref() == Some(new) => Ok(()),
@@ -397,25 +388,29 @@ impl Storage for RemoteStorage {
 
     /// In steps of 100 records at most.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        let limit = limit.min(VERIFY_PAGE);
-        let body = json!({"after": after.map(|after| wire::hex(after.as_bytes())), "limit": limit});
-        let answer = self.read(&ask_json("/v1/verify", &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
-        wire::verified(&answer.body).filter(|verified| verified.records <= limit as u64).ok_or_else(no_sense)
+        let limit = limit.min(VERIFY_RECORDS);
+        let body = documents::verify(after, limit);
+        let answer = self.read(&ask_json(names::VERIFY, &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
+        let step = document(&answer, documents::read_verification)?;
+        if step.records > limit as u64 {
+            return Err(no_sense());
+        }
+        let documents::Verification { records, bytes, damaged, next } = step;
+        Ok(Verified { records, bytes, damaged, next })
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        let answer = self.read(&Ask::new(Method::GET, "/v1/stats"))?;
-        let stats: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
-        let number = |name| stats.get(name).and_then(Value::as_u64).ok_or_else(no_sense);
-        Ok(Stats { records: number("records")?, bytes: number("bytes")? })
+        let answer = self.read(&Ask::new(Method::GET, names::STATS))?;
+        let (records, bytes) = document(&answer, documents::read_stats)?;
+        Ok(Stats { records, bytes })
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        self.read(&Ask::new(Method::POST, "/v1/maintain")).map(drop)
+        self.read(&Ask::new(Method::POST, names::MAINTAIN)).map(drop)
     }
 
     fn limits(&self) -> Limits {
-        Limits { batch_bytes: MAX_BATCH_BYTES, part_len: PART_LEN, parallel_parts: PARALLEL_PARTS, ..Limits::default() }
+        Limits { batch_bytes: BATCH_BYTES, part_len: PART_LEN, parallel_parts: PARALLEL_PARTS, ..Limits::default() }
     }
 
     /// Ends the use of this handle; the service goes on.

@@ -1,0 +1,24 @@
+//! The file with the token that is shown to a service.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::InvalidEndpoint;
+
+/// More than a token's text and some space around it need not be read.
+const MOST_BYTES: usize = 1024;
+
+/// The text in the file at `path`.
+pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, InvalidEndpoint> {
+    let unreadable = |source| InvalidEndpoint::File { what: "token", source };
+    let file = File::open(path).map_err(unreadable)?;
+    // Room for all at once, so that no copy is left behind by growth.
+    let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 1));
+    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    let is_short = text.len() <= MOST_BYTES;
+    let text = str::from_utf8(&text).ok().filter(|_| is_short).ok_or(InvalidEndpoint::Token { found: None })?;
+    Ok(Zeroizing::new(text.to_owned()))
+}

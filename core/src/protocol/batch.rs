@@ -1,0 +1,216 @@
+//! Many records in one body: `create-many` takes them, `get-many` returns them.
+
+use std::mem;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::locator::{LOCATOR_LEN, Locator};
+
+/// The length that stands for a record that is not there.
+const ABSENT: u64 = u64::MAX;
+/// Bytes of a length, little endian.
+const LENGTH_LEN: usize = 8;
+/// Bytes before each record of a `create-many` request.
+const RECORD_HEAD_LEN: usize = LOCATOR_LEN + LENGTH_LEN;
+/// Parts of a body that are shorter are joined.
+const PART_LEN: usize = 16 << 10;
+/// This many bytes of the limit are counted for each record: an empty one needs memory, too.
+const BYTES_PER_RECORD: u64 = 128;
+/// A batch may have this many records, however low the limit is.
+const LEAST_RECORDS: u64 = 1024;
+
+/// Why a body is no batch that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidBatch {
+    /// It is cut short, or a length is wrong.
+    Malformed,
+    /// It has more records than the limit has room for.
+    TooManyRecords,
+}
+
+/// The body of `create-many`: for each record its locator, its length and itself.
+#[must_use]
+pub fn encode_create_many<R: AsRef<[u8]>>(records: &[(Locator, R)]) -> Bytes {
+    let len = records.iter().map(|(_, record)| RECORD_HEAD_LEN + record.as_ref().len()).sum();
+    let mut body = BytesMut::with_capacity(len);
+    for (locator, record) in records {
+        body.put_slice(locator.as_bytes());
+        body.put_u64_le(record.as_ref().len() as u64);
+        body.put_slice(record.as_ref());
+    }
+    body.freeze()
+}
+
+/// Reads the body of `create-many` as it comes, cut anywhere.
+#[derive(Debug)]
+pub struct CreateManyDecoder {
+    max_bytes: u64,
+    max_records: u64,
+    /// The beginning of a locator and length.
+    head: Vec<u8>,
+    /// How many bytes the last record lacks.
+    missing: usize,
+    records: Vec<(Locator, Vec<u8>)>,
+}
+
+impl CreateManyDecoder {
+    /// A decoder of a body that has at most `max_bytes`.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        let max_records = (max_bytes / BYTES_PER_RECORD).max(LEAST_RECORDS);
+        Self { max_bytes, max_records, head: Vec::new(), missing: 0, records: Vec::new() }
+    }
+
+    /// Takes the next bytes of the body.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBatch::Malformed`] where a record is longer than the limit, [`InvalidBatch::TooManyRecords`].
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), InvalidBatch> {
+        while !bytes.is_empty() {
+            let taken = match self.records.last_mut() {
+                Some((_, record)) if self.missing > 0 => {
+                    let (more, _) = bytes.split_at(self.missing.min(bytes.len()));
+                    record.extend_from_slice(more);
+                    self.missing -= more.len();
+                    more.len()
+                }
+                _ => self.push_head(bytes)?,
+            };
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Takes the bytes that belong to the next record's locator and length, and returns how many these are.
+    fn push_head(&mut self, bytes: &[u8]) -> Result<usize, InvalidBatch> {
+        let (more, _) = bytes.split_at(bytes.len().min(RECORD_HEAD_LEN - self.head.len()));
+        self.head.extend_from_slice(more);
+        let Some((locator, len)) = self.head.split_first_chunk() else { return Ok(more.len()) };
+        let Some(len) = len.first_chunk().map(|len| u64::from_le_bytes(*len)) else { return Ok(more.len()) };
+        if len > self.max_bytes {
+            return Err(InvalidBatch::Malformed);
+        }
+        if self.records.len() as u64 >= self.max_records {
+            return Err(InvalidBatch::TooManyRecords);
+        }
+        self.missing = usize::try_from(len).map_err(|_| InvalidBatch::Malformed)?;
+        self.records.push((Locator::from_bytes(*locator), Vec::with_capacity(self.missing)));
+        self.head.clear();
+        Ok(more.len())
+    }
+
+    /// The records of a body that has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidBatch::Malformed`] where it ends within a record.
+    pub fn finish(self) -> Result<Vec<(Locator, Vec<u8>)>, InvalidBatch> {
+        if self.head.is_empty() && self.missing == 0 { Ok(self.records) } else { Err(InvalidBatch::Malformed) }
+    }
+}
+
+/// The body of a `get-many` request: the locators.
+#[must_use]
+pub fn encode_locators(locators: &[Locator]) -> Bytes {
+    locators.iter().flat_map(Locator::as_bytes).copied().collect()
+}
+
+/// The locators in the body of a `get-many` request; `None` where the last one is cut short.
+#[must_use]
+pub fn decode_locators(body: &[u8]) -> Option<Vec<Locator>> {
+    let (locators, []) = body.as_chunks() else { return None };
+    Some(locators.iter().copied().map(Locator::from_bytes).collect())
+}
+
+/// The body of a `get-many` answer in parts: each record's length and itself. Long records are not copied.
+#[must_use]
+pub fn encode_get_many(records: Vec<Option<Vec<u8>>>) -> Vec<Bytes> {
+    let (mut parts, mut part) = (Vec::new(), Vec::new());
+    for record in records {
+        part.extend_from_slice(&record.as_ref().map_or(ABSENT, |record| record.len() as u64).to_le_bytes());
+        match record {
+            Some(record) if record.len() >= PART_LEN => {
+                parts.push(mem::take(&mut part).into());
+                parts.push(record.into());
+            }
+            Some(record) => part.extend_from_slice(&record),
+            None => {}
+        }
+        if part.len() >= PART_LEN {
+            parts.push(mem::take(&mut part).into());
+        }
+    }
+    parts.push(part.into());
+    parts
+}
+
+/// The `count` records in the body of a `get-many` answer; `None` where it has more or fewer.
+#[must_use]
+pub fn decode_get_many(mut body: &[u8], count: usize) -> Option<Vec<Option<Vec<u8>>>> {
+    let mut next = || {
+        let (len, behind) = body.split_first_chunk()?;
+        let (record, behind) = match u64::from_le_bytes(*len) {
+            ABSENT => (None, behind),
+            len => {
+                let (record, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
+                (Some(record.to_vec()), behind)
+            }
+        };
+        body = behind;
+        Some(record)
+    };
+    let records: Option<Vec<_>> = (0..count).map(|_| next()).collect();
+    records.filter(|_| body.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_read_however_the_body_is_cut() {
+        let record = |byte: u8, len: usize| (Locator::from_bytes([byte; 32]), vec![byte; len]);
+        let records = vec![record(1, 0), record(2, 1), record(3, 100), record(4, 0)];
+        let body = encode_create_many(&records);
+        assert_eq!(body.len(), 4 * 40 + 101);
+        for len in 1..=body.len() {
+            let mut batch = CreateManyDecoder::new(1000);
+            body.chunks(len).for_each(|bytes| batch.push(bytes).unwrap());
+            assert_eq!(batch.finish().unwrap(), records, "{len}");
+        }
+        for len in [1, 39, 40, 41, 80, body.len() - 1] {
+            let mut batch = CreateManyDecoder::new(1000);
+            batch.push(&body[..len]).unwrap();
+            assert_eq!(batch.finish().is_ok(), len == 40, "{len}");
+        }
+        let mut long = CreateManyDecoder::new(1000);
+        let head = [[0; 32].as_slice(), &1001_u64.to_le_bytes()].concat();
+        assert_eq!(long.push(&head), Err(InvalidBatch::Malformed));
+        let mut many = CreateManyDecoder::new(0);
+        (0..1024).for_each(|_| many.push(&[0; 40]).unwrap());
+        assert_eq!(many.push(&[0; 40]), Err(InvalidBatch::TooManyRecords));
+    }
+
+    #[test]
+    fn records_come_back_as_they_are() {
+        let records =
+            vec![Some(vec![1; 3]), None, Some(vec![2; PART_LEN]), Some(Vec::new()), Some(vec![3; PART_LEN - 1])];
+        let body = encode_get_many(records.clone()).concat();
+        assert!(decode_get_many(&body, records.len()).unwrap() == records);
+        assert_eq!(decode_get_many(&body, records.len() - 1), None);
+        assert_eq!(decode_get_many(&body, records.len() + 1), None);
+        assert_eq!(decode_get_many(&body[..body.len() - 1], records.len()), None);
+        assert_eq!(decode_get_many(&(u64::MAX - 1).to_le_bytes(), 1), None);
+        assert_eq!(decode_get_many(&[], 0), Some(Vec::new()));
+    }
+
+    #[test]
+    fn locators_come_back() {
+        let locators = [1, 2, 3].map(|byte| Locator::from_bytes([byte; 32]));
+        let body = encode_locators(&locators);
+        assert_eq!(decode_locators(&body).unwrap(), locators);
+        assert_eq!(decode_locators(&body[1..]), None);
+        assert_eq!(decode_locators(&[]), Some(Vec::new()));
+    }
+}

@@ -1,0 +1,204 @@
+//! Documents in JSON that both sides know. A client ignores fields of an answer that it does not know; a service refuses a
+//! request with such fields.
+
+use serde_json::{Map, Value, json};
+
+use super::base64url::{decode, decode_tag, encode};
+use super::hex::{from_hex, to_hex};
+use crate::locator::Locator;
+
+/// The outcome of one step of `verify`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// How many records the step checked.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The damaged ones among them.
+    pub damaged: Vec<Locator>,
+    /// The locator after which the next step begins; `None` where this was the last.
+    pub next: Option<Locator>,
+}
+
+/// A page of a list: each record's locator, head and length.
+#[must_use]
+pub fn page<'h>(entries: impl IntoIterator<Item = (Locator, &'h [u8], u64)>) -> Value {
+    let line = |(locator, head, len)| json!({"locator": hex(&locator), "head": encode(head), "bytes": len});
+    json!({"records": entries.into_iter().map(line).collect::<Vec<_>>()})
+}
+
+/// The entries of a page.
+#[must_use]
+pub fn read_page<const HEAD_LEN: usize>(page: &Value) -> Option<Vec<(Locator, [u8; HEAD_LEN], u64)>> {
+    let entry = |line: &Value| {
+        let head = decode_tag(line.get("head")?.as_str()?)?;
+        Some((locator(line.get("locator")?)?, head, line.get("bytes")?.as_u64()?))
+    };
+    page.get("records")?.as_array()?.iter().map(entry).collect()
+}
+
+/// A request to give a version of a record another locator.
+#[must_use]
+pub fn rename(from: &Locator, head: &[u8], to: &Locator) -> Value {
+    json!({"from": hex(from), "head": encode(head), "to": hex(to)})
+}
+
+/// The locators and the head in a request of [`rename`].
+#[must_use]
+pub fn read_rename<const HEAD_LEN: usize>(request: &Value) -> Option<(Locator, [u8; HEAD_LEN], Locator)> {
+    let fields = fields(request, &["from", "head", "to"])?;
+    let head = decode_tag(fields.get("head")?.as_str()?)?;
+    Some((locator(fields.get("from")?)?, head, locator(fields.get("to")?)?))
+}
+
+/// A request to write the settings `new` in place of `expected`.
+#[must_use]
+pub fn swap_settings(expected: Option<&[u8]>, new: &[u8]) -> Value {
+    json!({"expected": expected.map(encode), "new": encode(new)})
+}
+
+/// The expected and the new settings in a request of [`swap_settings`].
+#[must_use]
+pub fn read_swap_settings(request: &Value) -> Option<(Option<Vec<u8>>, Vec<u8>)> {
+    let fields = fields(request, &["expected", "new"])?;
+    let expected = optional(fields.get("expected"), |text| decode(text.as_str()?))?;
+    Some((expected, decode(fields.get("new")?.as_str()?)?))
+}
+
+/// A request to check at most `limit` records after `after`.
+#[must_use]
+pub fn verify(after: Option<&Locator>, limit: usize) -> Value {
+    json!({"after": after.map(hex), "limit": limit})
+}
+
+/// The place and the limit in a request of [`verify`].
+#[must_use]
+pub fn read_verify(request: &Value) -> Option<(Option<Locator>, usize)> {
+    let fields = fields(request, &["after", "limit"])?;
+    let limit = fields.get("limit")?.as_u64()?;
+    Some((optional(fields.get("after"), locator)?, usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
+/// The answer to [`verify`].
+#[must_use]
+pub fn verification(step: &Verification) -> Value {
+    json!({
+        "records": step.records,
+        "bytes": step.bytes,
+        "damaged": step.damaged.iter().map(hex).collect::<Vec<_>>(),
+        "next": step.next.as_ref().map(hex),
+    })
+}
+
+/// What the document of [`verification`] says.
+#[must_use]
+pub fn read_verification(document: &Value) -> Option<Verification> {
+    let (records, bytes) = read_stats(document)?;
+    let damaged = document.get("damaged")?.as_array()?.iter().map(locator).collect::<Option<_>>()?;
+    Some(Verification { records, bytes, damaged, next: optional(Some(document.get("next")?), locator)? })
+}
+
+/// How many records there are, and their bytes.
+#[must_use]
+pub fn stats(records: u64, bytes: u64) -> Value {
+    json!({"records": records, "bytes": bytes})
+}
+
+/// The records and bytes in the document of [`stats`].
+#[must_use]
+pub fn read_stats(document: &Value) -> Option<(u64, u64)> {
+    Some((document.get("records")?.as_u64()?, document.get("bytes")?.as_u64()?))
+}
+
+/// Whether `erase` found a record.
+#[must_use]
+pub fn erased(found: bool) -> Value {
+    json!({"erased": found})
+}
+
+/// What the document of [`erased`] says.
+#[must_use]
+pub fn read_erased(document: &Value) -> Option<bool> {
+    document.get("erased")?.as_bool()
+}
+
+fn hex(locator: &Locator) -> String {
+    to_hex(locator.as_bytes())
+}
+
+fn locator(value: &Value) -> Option<Locator> {
+    from_hex(value.as_str()?).map(Locator::from_bytes)
+}
+
+/// The fields of an object that has no others than these.
+fn fields<'v>(document: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
+    document.as_object().filter(|fields| fields.keys().all(|name| known.contains(&name.as_str())))
+}
+
+/// A field that may be missing or `null`; the outer `None` where it has another value than `read` takes.
+fn optional<T>(field: Option<&Value>, read: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
+    match field {
+        None | Some(Value::Null) => Some(None),
+        Some(value) => read(value).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Locator = Locator::from_bytes([1; 32]);
+    const OTHER: Locator = Locator::from_bytes([0xfe; 32]);
+
+    #[test]
+    fn documents_come_back() {
+        let heads = [[3; 68], [0xff; 68]];
+        let entries = vec![(ONE, heads[0], 7), (OTHER, heads[1], u64::MAX)];
+        let written = page(entries.iter().map(|(locator, head, len)| (*locator, &head[..], *len)));
+        assert_eq!(read_page(&written), Some(entries));
+        assert_eq!(read_rename(&rename(&ONE, &heads[0], &OTHER)), Some((ONE, heads[0], OTHER)));
+        for expected in [None, Some(b"old".to_vec()), Some(Vec::new())] {
+            let request = swap_settings(expected.as_deref(), b"new");
+            assert_eq!(read_swap_settings(&request), Some((expected, b"new".to_vec())));
+        }
+        for after in [None, Some(ONE)] {
+            assert_eq!(read_verify(&verify(after.as_ref(), 9)), Some((after, 9)));
+            let step = Verification { records: 2, bytes: 3, damaged: vec![OTHER], next: after };
+            assert_eq!(read_verification(&verification(&step)), Some(step));
+        }
+        assert_eq!(read_stats(&stats(1, 2)), Some((1, 2)));
+        assert_eq!(read_erased(&erased(true)), Some(true));
+    }
+
+    #[test]
+    fn other_documents_are_refused() {
+        let good = [rename(&ONE, &[3; 68], &OTHER), swap_settings(None, b"new"), verify(None, 9)];
+        let is_read = |request: &Value| {
+            read_rename::<68>(request).is_some()
+                || read_swap_settings(request).is_some()
+                || read_verify(request).is_some()
+        };
+        for request in good {
+            assert!(is_read(&request), "{request}");
+            for (name, wrong) in
+                [("from", json!("FE".repeat(32))), ("to", json!("fe")), ("head", json!("AAAA")), ("other", json!(1))]
+            {
+                let mut changed = request.clone();
+                changed[name] = wrong;
+                assert!(!is_read(&changed), "{changed}");
+            }
+            for (name, wrong) in
+                [("new", json!("?")), ("expected", json!("=")), ("limit", json!(-1)), ("after", json!("0"))]
+            {
+                let mut changed = request.clone();
+                changed[name] = wrong;
+                assert!(!is_read(&changed), "{changed}");
+            }
+        }
+        for wrong in [json!({}), json!([]), json!({"records": -1, "bytes": 1, "erased": 1}), json!(1)] {
+            assert!(!is_read(&wrong), "{wrong}");
+            let answers = (read_page::<68>(&wrong), read_verification(&wrong), read_stats(&wrong), read_erased(&wrong));
+            assert_eq!(answers, (None, None, None, None), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What a client and a service agree on (`docs/HTTP.md`), defined once for both: names, limits and codecs. Nothing here
+//! connects, waits or stores.
+//!
+//! This is no public API: it is public for the crate `strongroom-server` alone, and changes without notice.
+
+pub mod base64url;
+pub mod batch;
+pub mod documents;
+pub mod hex;
+pub mod limits;
+pub mod names;
+pub mod problem;
+pub mod range;
+pub mod token;
+
+pub use crate::error_code::ErrorCode;
+pub use crate::util::secret_text;

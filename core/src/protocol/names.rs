@@ -1,0 +1,99 @@
+//! Names on the wire: headers, media types and paths.
+
+use hyper::header::HeaderName;
+
+use super::hex::to_hex;
+use crate::locator::Locator;
+
+/// The record's id, in base64url without padding.
+pub const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
+/// The record's key, as text.
+pub const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
+/// The key of the new version, as text.
+pub const STRONGROOM_NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
+/// The error's number: the answer to a `HEAD` has no body to say it.
+pub const STRONGROOM_CODE: HeaderName = HeaderName::from_static("strongroom-code");
+/// The request's name in the service's log.
+pub const STRONGROOM_REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
+
+/// The media type of small requests and answers.
+pub const JSON: &str = "application/json";
+/// The media type of data and records.
+pub const OCTET_STREAM: &str = "application/octet-stream";
+/// The media type of errors (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Encryption server: stores data under a new id.
+pub const STORE: &str = "/v1/store";
+/// Encryption server: returns the data under an id.
+pub const RETRIEVE: &str = "/v1/retrieve";
+/// Encryption server: stores data in place of a record.
+pub const REPLACE: &str = "/v1/replace";
+/// Encryption server: removes a record, given its key.
+pub const DELETE: &str = "/v1/delete";
+/// Encryption server: removes a record without its key.
+pub const ERASE: &str = "/v1/erase";
+/// Both services: how much is stored.
+pub const STATS: &str = "/v1/stats";
+
+/// Storage service: lists records.
+pub const RECORDS: &str = "/v1/records";
+/// Storage service: one record, as a router's pattern. [`record`] is the path itself.
+pub const RECORD: &str = "/v1/records/{locator}";
+/// Storage service: creates all records of a batch, or none.
+pub const CREATE_MANY: &str = "/v1/create-many";
+/// Storage service: returns several records.
+pub const GET_MANY: &str = "/v1/get-many";
+/// Storage service: gives a record another locator.
+pub const RENAME: &str = "/v1/rename";
+/// Storage service: lists the records that have expired.
+pub const EXPIRED: &str = "/v1/expired";
+/// Storage service: the settings document.
+pub const SETTINGS: &str = "/v1/settings";
+/// Storage service: compares and swaps the settings document.
+pub const SWAP_SETTINGS: &str = "/v1/swap-settings";
+/// Storage service: checks records by the storage's own checksums.
+pub const VERIFY: &str = "/v1/verify";
+/// Storage service: removes what interrupted writes left.
+pub const MAINTAIN: &str = "/v1/maintain";
+
+/// The query's name for the locator after which a page begins.
+pub const AFTER: &str = "after";
+/// The query's name for the most entries of a page.
+pub const LIMIT: &str = "limit";
+/// The query's name for the time by which records have expired.
+pub const NOW: &str = "now";
+
+/// The path of one record.
+#[must_use]
+pub fn record(locator: &Locator) -> String {
+    format!("{RECORDS}/{}", to_hex(locator.as_bytes()))
+}
+
+/// The path and query of the page of at most `limit` entries after `after`.
+#[must_use]
+pub fn page(after: Option<&Locator>, limit: usize) -> String {
+    let after = after.map_or(String::new(), |after| format!("&{AFTER}={}", to_hex(after.as_bytes())));
+    format!("{RECORDS}?{LIMIT}={limit}{after}")
+}
+
+/// The path and query of the page of at most `limit` records that have expired at `now`.
+#[must_use]
+pub fn expired(now: u64, limit: usize) -> String {
+    format!("{EXPIRED}?{NOW}={now}&{LIMIT}={limit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_records_path_is_that_of_the_pattern() {
+        let locator = Locator::from_bytes([0xab; 32]);
+        let hex = "ab".repeat(32);
+        assert_eq!(record(&locator), RECORD.replace("{locator}", &hex));
+        assert_eq!(page(None, 7), "/v1/records?limit=7");
+        assert_eq!(expired(9, 7), "/v1/expired?now=9&limit=7");
+        assert_eq!(page(Some(&locator), 7), format!("/v1/records?limit=7&after={hex}"));
+    }
+}

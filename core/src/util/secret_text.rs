@@ -1,0 +1,171 @@
+//! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret in another's place is refused by
+//! name.
+
+use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
+use bech32::{Bech32m, Hrp};
+use zeroize::Zeroizing;
+
+/// Bytes of a secret.
+pub const SECRET_LEN: usize = 32;
+
+/// The shortest text that [`looks_like_secret`] takes for one: a whole text has 62 characters, a cut one fewer.
+const SHORTEST: usize = 41;
+
+/// The kinds of secrets that have a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretKind {
+    /// Opens one record.
+    RecordKey,
+    /// Hides the ids of a store.
+    IndexKey,
+    /// Shown by a client to a service.
+    Token,
+}
+
+impl SecretKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::RecordKey, Self::IndexKey, Self::Token];
+
+    /// The first characters of a text of this kind.
+    #[must_use]
+    pub const fn start(self) -> &'static str {
+        match self {
+            Self::RecordKey => "srk1",
+            Self::IndexKey => "srx1",
+            Self::Token => "srt1",
+        }
+    }
+
+    /// The kind in messages, with its article.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RecordKey => "a record key",
+            Self::IndexKey => "an index key",
+            Self::Token => "a token",
+        }
+    }
+
+    /// The kind of which `text` has the first characters, in either case.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| starts_with(text.as_bytes(), kind.start()))
+    }
+
+    /// The part before the separator `1`.
+    fn hrp(self) -> &'static str {
+        self.start().trim_end_matches('1')
+    }
+}
+
+/// Why a text is no secret of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidText {
+    /// It has another prefix.
+    Kind,
+    /// The checksum does not match.
+    Checksum,
+    /// It is cut short or has a character that no such text has.
+    Text,
+    /// It stands for more or fewer than 32 bytes.
+    Length,
+}
+
+/// The name of the secret that `text` is, or is meant to be.
+#[must_use]
+pub fn name_of(text: &str) -> Option<&'static str> {
+    let is_pem = || starts_with(text.as_bytes(), "-----BEGIN").then_some("a certificate or a private key in PEM");
+    SecretKind::of(text).map(SecretKind::name).or_else(is_pem)
+}
+
+/// For messages: ` but an index key`, or nothing where `found` is not known.
+pub(crate) fn but(found: Option<&str>) -> String {
+    found.map_or(String::new(), |found| format!(" but {found}"))
+}
+
+/// The text in a file: without a byte order mark before it and white space around it, which editors and shells add.
+#[must_use]
+pub fn trim(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text).trim()
+}
+
+/// Whether all of `text` is a secret, or one with a typo or a cut: for arguments and paths, in which other users and
+/// messages would show it.
+#[must_use]
+pub fn looks_like_secret(text: &[u8]) -> bool {
+    SecretKind::ALL.iter().any(|kind| starts_with(text, kind.start()))
+        && text.len() >= SHORTEST
+        && text.iter().all(u8::is_ascii_alphanumeric)
+}
+
+/// The text of a secret, in lower case.
+#[must_use]
+pub fn encode(kind: SecretKind, secret: &[u8; SECRET_LEN]) -> Zeroizing<String> {
+    // Room for the whole text at once, so that no copy is left behind by growth.
+    let mut text = Zeroizing::new(String::with_capacity(64));
+    // Neither the prefix nor the length can be wrong: both are constants.
+    if let Ok(hrp) = Hrp::parse(kind.hrp()) {
+        let _ = bech32::encode_lower_to_fmt::<Bech32m, String>(&mut text, hrp, secret);
+    }
+    text
+}
+
+/// Writes the bytes of the secret in `text`, which is trimmed already, to `secret`.
+///
+/// # Errors
+///
+/// Another kind is told before a wrong checksum.
+pub fn decode(kind: SecretKind, text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<(), InvalidText> {
+    if text.split_once('1').is_some_and(|(hrp, _)| !hrp.eq_ignore_ascii_case(kind.hrp())) {
+        return Err(InvalidText::Kind);
+    }
+    let parsed = CheckedHrpstring::new::<Bech32m>(text).map_err(|error| match error {
+        CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => InvalidText::Checksum,
+        _ => InvalidText::Text,
+    })?;
+    // The prefix ends at the last `1`, and may have others before it.
+    if !parsed.hrp().as_str().eq_ignore_ascii_case(kind.hrp()) {
+        return Err(InvalidText::Kind);
+    }
+    parsed.validate_segwit_padding().map_err(|_| InvalidText::Text)?;
+    let bytes = parsed.byte_iter();
+    if bytes.len() != SECRET_LEN {
+        return Err(InvalidText::Length);
+    }
+    secret.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+    Ok(())
+}
+
+fn starts_with(text: &[u8], start: &str) -> bool {
+    text.get(..start.len()).is_some_and(|text| text.eq_ignore_ascii_case(start.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_comes_back_as_itself_alone() {
+        for kind in SecretKind::ALL {
+            let text = encode(kind, &[7; SECRET_LEN]);
+            assert_eq!((text.len(), SecretKind::of(&text), name_of(&text)), (62, Some(kind), Some(kind.name())));
+            for other in SecretKind::ALL {
+                let mut secret = [0; SECRET_LEN];
+                let expected = if other == kind { Ok(()) } else { Err(InvalidText::Kind) };
+                assert_eq!(decode(other, &text, &mut secret), expected);
+                assert_eq!(secret == [7; SECRET_LEN], other == kind);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_its_look() {
+        let text = encode(SecretKind::Token, &[7; SECRET_LEN]);
+        for secret in [text.as_bytes(), text.to_uppercase().as_bytes(), &text.as_bytes()[..SHORTEST]] {
+            assert!(looks_like_secret(secret));
+        }
+        for other in ["srt1short", &text.replace("srt", "srz"), &text.replace("srt1", "srt1/"), ""] {
+            assert!(!looks_like_secret(other.as_bytes()), "{other}");
+        }
+    }
+}
