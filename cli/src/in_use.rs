@@ -31,11 +31,7 @@ impl InUse {
             &remote.client_key,
         ];
         let mut others: Vec<_> = named.into_iter().flatten().cloned().collect();
-        let store = match (&options.server, &options.store) {
-            (Some(_), _) => None,
-            (None, Some(path)) => Some(path.clone()).filter(|path| !open::is_memory(path) && !open::is_url(path)),
-            (None, None) => open::default_path().ok(),
-        };
+        let store = open::database(options);
         let database = store.iter().flat_map(|store| DATABASE.map(|suffix| with_suffix(store, suffix))).collect();
         others.extend(inputs.iter().filter(|path| !is_stdin(Some(path))).map(|path| path.to_path_buf()));
         others.extend(store.iter().map(|store| with_suffix(store, ".index-key")));

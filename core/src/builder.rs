@@ -12,6 +12,10 @@ use crate::http::Endpoint;
 use crate::key::IndexKey;
 #[cfg(feature = "sqlite")]
 use crate::key::file as index_key_file;
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+use crate::location::Location;
+#[cfg(feature = "sqlite")]
+use crate::location::MEMORY;
 use crate::locator::{self, FIRST_GENERATION, LocatorKey};
 use crate::settings::{Generation, Settings, Unreadable};
 #[cfg(feature = "remote")]
@@ -19,6 +23,8 @@ use crate::storage::RemoteStorage;
 use crate::storage::{self, Storage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+#[cfg(feature = "sqlite")]
+use crate::util::url::is_url;
 
 impl Strongroom {
     /// Opens the SQLite database at `path`, and makes it where there is none.
@@ -102,6 +108,19 @@ impl Builder {
         self
     }
 
+    /// Uses the storage at this location.
+    #[cfg(any(feature = "remote", feature = "sqlite"))]
+    pub fn location(self, location: Location) -> Self {
+        match location {
+            #[cfg(feature = "sqlite")]
+            Location::Memory => self.path(MEMORY),
+            #[cfg(feature = "sqlite")]
+            Location::Database(path) => self.path(path),
+            #[cfg(feature = "remote")]
+            Location::Service(endpoint) => self.endpoint(endpoint),
+        }
+    }
+
     /// Uses the SQLite database at this path, and makes it where there is none.
     ///
     /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key unless
@@ -183,11 +202,10 @@ impl Builder {
             (key, None) => key,
         };
         match (self.path, storage) {
-            #[cfg(feature = "remote")]
-            (Some(path), None) if path.to_str().is_some_and(Endpoint::is_url) => {
-                Err(Error::InvalidArgument("an address of a service is no path: open it as an endpoint".into()))
+            (Some(path), None) if path.to_str().is_some_and(is_url) => {
+                Err(Error::InvalidArgument("a URL is no path: open it as a location or an endpoint".into()))
             }
-            (Some(path), None) if is_memory(&path) => {
+            (Some(path), None) if path.as_os_str() == MEMORY => {
                 if self.must_exist || self.read_only == ReadOnly::Always {
                     let text = "a store in memory is always new: open `:memory:` without must_exist and read_only";
                     return Err(Error::InvalidArgument(text.into()));
@@ -247,12 +265,6 @@ impl Builder {
         }
         Ok(storage)
     }
-}
-
-/// Whether `path` is SQLite's name for a database in memory.
-#[cfg(feature = "sqlite")]
-fn is_memory(path: &Path) -> bool {
-    path.as_os_str() == ":memory:"
 }
 
 fn needs_index_key() -> Error {

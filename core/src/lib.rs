@@ -31,6 +31,8 @@ mod builder;
 #[cfg(feature = "remote")]
 pub mod client;
 mod error;
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+mod location;
 
 #[cfg(feature = "hazmat")]
 pub mod record;
@@ -53,6 +55,8 @@ mod cobblestone;
 mod http;
 pub mod storage;
 
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+mod endpoint_options;
 #[cfg(feature = "remote")]
 #[doc(hidden)]
 pub mod protocol;
@@ -65,10 +69,14 @@ mod util;
 mod vectors;
 
 pub use builder::Builder;
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+pub use endpoint_options::EndpointOptions;
 pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint};
 pub use key::{IndexKey, InvalidKey, RecordKey};
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+pub use location::Location;
 pub use options::WriteOptions;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 19] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
     "store",
     "client",
+    "location",
     "options",
     "error",
     "settings",
@@ -20,6 +21,7 @@ const ORDER: [&str; 17] = [
     "cobblestone",
     "storage",
     "http",
+    "endpoint_options",
     "protocol",
     "locator",
     "key",
@@ -88,6 +90,8 @@ fn top(path: &Segments) -> Option<&str> {
     path.first().map(|name| match name.as_str() {
         "Strongroom" | "RecordReader" | "RecordWriter" => "store",
         "Endpoint" | "InvalidEndpoint" => "http",
+        "EndpointOptions" => "endpoint_options",
+        "Location" => "location",
         "Error" => "error",
         "WriteOptions" => "options",
         "RecordKey" | "IndexKey" | "InvalidKey" => "key",

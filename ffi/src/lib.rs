@@ -63,7 +63,7 @@
 #![allow(unsafe_code, reason = "raw pointers are what C has; `boundary` turns them into references")]
 
 mod boundary;
-mod endpoint;
+mod location;
 
 // In the order of the header.
 pub mod callbacks;

@@ -6,8 +6,8 @@ use std::path::Path;
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
 use crate::boundary::{input, leave_nothing, optional, outcome, output, owned, path, sized};
-use crate::endpoint::{Service, builder_at};
 use crate::key::strongroom_index_key;
+use crate::location::{ServiceMembers, builder_at};
 use crate::status::{strongroom_error, strongroom_status};
 
 /// A store of encrypted records. One handle is for all threads of a program.
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn strongroom_open(
             unsafe { (crate::boundary::path(path, "path")?, output(store, "store")?, read(options)?) };
         let builder = match options {
             Some(options) => options.builder(path),
-            None => builder_at(path, Service::default()),
+            None => builder_at(path, ServiceMembers::default()),
         };
         let opened = builder.and_then(Builder::open).inspect_err(|_| leave_nothing())?;
         store.set(Box::into_raw(Box::new(strongroom(opened))));
@@ -167,7 +167,7 @@ struct Options<'a> {
     flags: u64,
     index_key: Option<&'a strongroom_index_key>,
     index_key_file: Option<&'a Path>,
-    service: Service<'a>,
+    service: ServiceMembers<'a>,
 }
 
 impl Options<'_> {
@@ -213,7 +213,7 @@ unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<
         flags: options.flags,
         index_key,
         index_key_file: file(options.index_key_file, "options.index_key_file")?,
-        service: Service {
+        service: ServiceMembers {
             token_file: file(options.token_file, "options.token_file")?,
             authorities_file: file(options.authorities_file, "options.authorities_file")?,
             client_certificate_file: file(options.client_certificate_file, "options.client_certificate_file")?,

@@ -7,10 +7,10 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
-mod endpoint;
 mod error;
 mod interrupt;
 mod key;
+mod location;
 mod record;
 mod store;
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::{Durability, Error, RecordKey, RecordWriter, WriteOptions};
+use strongroom::{Durability, EndpointOptions, Error, RecordKey, RecordWriter, WriteOptions};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
-use crate::endpoint::{Service, builder_at, token_text};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
+use crate::location::{builder_at, seconds, token_text};
 use crate::record::{NativeReader, NativeWriter};
 
 /// Open the store at ``path``, and make it where there is none.
@@ -74,9 +74,14 @@ pub(crate) fn open(
             return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
         }
     }
-    let token = token_text(token)?;
-    let service = Service { token, token_file, authorities, client_certificate, revocations, timeout };
-    let mut builder = builder_at(path, service)?;
+    let mut options = EndpointOptions::default();
+    options.token = token_text(token)?;
+    options.token_file = token_file;
+    options.authorities = authorities;
+    (options.client_certificate, options.client_key) = client_certificate.unzip();
+    options.revocations = revocations;
+    options.timeout = timeout.map(seconds);
+    let mut builder = builder_at(path, options)?;
     match durability {
         "full" => {}
         "relaxed" => builder = builder.durability(Durability::Relaxed),

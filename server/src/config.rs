@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strongroom::Location;
 use strongroom::protocol::limits::{BATCH_BYTES, BYTES_PER_SECOND};
 
 use crate::config_error::InvalidConfig;
@@ -55,8 +56,8 @@ impl Config {
 
     /// Whether the store is behind a storage service.
     pub(crate) fn has_storage_elsewhere(&self) -> bool {
-        let store = self.store.as_ref().and_then(|store| store.to_str()).unwrap_or_default();
-        ["https://", "http://", "unix:"].iter().any(|scheme| store.starts_with(scheme))
+        let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
+        matches!(location, Some(Location::Service(_)))
     }
 
     /// The configuration as a TOML document.

@@ -7,6 +7,7 @@ use hyper::http::uri::Authority;
 use rustls::pki_types::ServerName;
 
 use super::InvalidEndpoint;
+use crate::util::url::service_scheme;
 
 #[derive(Clone)]
 pub(super) enum Address {
@@ -15,21 +16,9 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
-/// The scheme of a URL in small letters, and what is behind its colon, if it is one of a service.
-fn scheme_of(text: &str) -> Option<(&'static str, &str)> {
-    let (scheme, rest) = text.split_once(':')?;
-    let known = ["https", "http", "unix"].into_iter().find(|known| scheme.eq_ignore_ascii_case(known))?;
-    Some((known, rest))
-}
-
-/// Whether a text is meant as an address of a service, and not as a path.
-pub(super) fn is_url(text: &str) -> bool {
-    scheme_of(text).is_some()
-}
-
 impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
-        let (scheme, rest) = scheme_of(url).ok_or(InvalidEndpoint::Url)?;
+        let (scheme, rest) = service_scheme(url).ok_or(InvalidEndpoint::Url)?;
         if scheme == "unix" {
             return socket(rest).map(Self::Unix);
         }
@@ -108,7 +97,6 @@ mod tests {
             ("http://LOCALHOST:1", "http://LOCALHOST:1"),
             ("Unix:/s", "unix:/s"),
         ] {
-            assert!(Endpoint::is_url(url));
             assert_eq!(Endpoint::new(url).unwrap().to_string(), shown);
         }
         for url in ["http://192.0.2.1:8420", "http://localhost.example:8420", "http://0.0.0.0:1", "http://[::]:1"] {
@@ -173,13 +161,6 @@ mod tests {
     fn a_sockets_path_fits() {
         for path in ["/a\0b", &"x".repeat(109)] {
             assert!(matches!(Endpoint::new(&format!("unix:{path}")), Err(InvalidEndpoint::SocketPath)));
-        }
-    }
-
-    #[test]
-    fn a_path_is_no_url() {
-        for path in ["records.db", "./https:x", "/unix:/s", "ftp://a.example", "unix", ":memory:", "C:\\records.db"] {
-            assert!(!Endpoint::is_url(path), "{path}");
         }
     }
 }

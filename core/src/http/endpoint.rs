@@ -10,10 +10,11 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::address::{self, Address, without_brackets};
+use super::address::{Address, without_brackets};
 use super::connector::Place;
 use super::tls::{Files, Tls};
 use super::token_file;
+use crate::endpoint_options::EndpointOptions;
 use crate::protocol::{self, token::InvalidToken};
 use crate::util::secret_text;
 
@@ -69,6 +70,15 @@ pub enum InvalidEndpoint {
     /// Certificates are for TLS alone.
     #[error("authorities, revocations and client certificates are for https:// alone")]
     NoTls,
+    /// A token and a file with one are given.
+    #[error("give a token or its file, not both")]
+    TwoTokens,
+    /// A client certificate is given without its key, or a key alone.
+    #[error("a client certificate needs its private key, and the key the certificate: give both, or neither")]
+    CertificateWithoutKey,
+    /// A time in which nothing can be done.
+    #[error("a timeout is a number of seconds, and more than 0")]
+    Timeout,
     /// A text is no token. It was not sent.
     #[error("the text is not a token{}: a token starts with \"srt1\"", secret_text::but(*found))]
     Token {
@@ -105,11 +115,31 @@ impl Endpoint {
         Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
-    /// Whether a text is meant as an address of a service, and not as a path: whether it starts with `https:`, `http:` or
-    /// `unix:`.
-    #[must_use]
-    pub fn is_url(text: &str) -> bool {
-        address::is_url(text)
+    /// The endpoint, reached in this way: the methods below in one call, for interfaces that get all options at once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidEndpoint::TwoTokens`], [`InvalidEndpoint::CertificateWithoutKey`], [`InvalidEndpoint::Timeout`]. Files are
+    /// read when the endpoint is opened.
+    pub fn with_options(mut self, options: EndpointOptions) -> Result<Self, InvalidEndpoint> {
+        self = match (options.token, options.token_file) {
+            (Some(_), Some(_)) => return Err(InvalidEndpoint::TwoTokens),
+            (Some(token), None) => self.token(token),
+            (None, Some(path)) => self.token_file(path),
+            (None, None) => self,
+        };
+        self = match (options.client_certificate, options.client_key) {
+            (Some(certificate), Some(key)) => self.client_certificate(certificate, key),
+            (None, None) => self,
+            _ => return Err(InvalidEndpoint::CertificateWithoutKey),
+        };
+        self.files.authorities = options.authorities.or(self.files.authorities);
+        self.files.revocations = options.revocations.or(self.files.revocations);
+        match options.timeout {
+            Some(timeout) if timeout.is_zero() => Err(InvalidEndpoint::Timeout),
+            Some(timeout) => Ok(self.timeout(timeout)),
+            None => Ok(self),
+        }
     }
 
     /// Shows this token, `srt1...`, with each request. Another text, such as a key, is an error when the endpoint is opened,

@@ -13,3 +13,5 @@ pub(crate) mod random;
 )]
 pub mod secret_text;
 pub(crate) mod threads;
+#[cfg(any(feature = "remote", feature = "sqlite"))]
+pub(crate) mod url;

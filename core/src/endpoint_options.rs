@@ -1,0 +1,68 @@
+//! How a service is reached, as each interface gives it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+/// How a service is reached and what is shown to it. Everything is optional; [`Location::with_options`] and
+/// [`Endpoint::with_options`] check it.
+///
+/// [`Location::with_options`]: crate::Location::with_options
+#[cfg_attr(feature = "remote", doc = "[`Endpoint::with_options`]: crate::Endpoint::with_options")]
+#[cfg_attr(not(feature = "remote"), doc = "[`Endpoint::with_options`]: crate::EndpointOptions")]
+#[derive(Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointOptions {
+    /// The token to show, `srt1...`.
+    pub token: Option<Zeroizing<String>>,
+    /// A file with the token, instead.
+    pub token_file: Option<PathBuf>,
+    /// A file with the authorities to trust, in PEM, instead of the system's.
+    pub authorities: Option<PathBuf>,
+    /// A file with the certificate to show, in PEM, and those between it and the authority.
+    pub client_certificate: Option<PathBuf>,
+    /// A file with the certificate's private key, in PEM.
+    pub client_key: Option<PathBuf>,
+    /// A file with certificate revocation lists, in PEM.
+    pub revocations: Option<PathBuf>,
+    /// How long a call may take until its answer begins.
+    pub timeout: Option<Duration>,
+}
+
+impl EndpointOptions {
+    /// Whether no option is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Never the token.
+impl fmt::Debug for EndpointOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, token_file, authorities, client_certificate, client_key, revocations, timeout } = self;
+        f.debug_struct("EndpointOptions")
+            .field("token", &token.as_ref().map(|_| ".."))
+            .field("token_file", token_file)
+            .field("authorities", authorities)
+            .field("client_certificate", client_certificate)
+            .field("client_key", client_key)
+            .field("revocations", revocations)
+            .field("timeout", timeout)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_shown() {
+        let options = EndpointOptions { token: Some("srt1secret".to_owned().into()), ..EndpointOptions::default() };
+        assert!(!options.is_empty() && EndpointOptions::default().is_empty());
+        assert!(format!("{options:?}").contains("token: Some(\"..\")"), "{options:?}");
+    }
+}

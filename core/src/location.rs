@@ -1,0 +1,163 @@
+//! Where a store is, as one text that every interface reads in the same way.
+
+use std::path::Path;
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
+
+use crate::endpoint_options::EndpointOptions;
+use crate::error::Error;
+#[cfg(feature = "remote")]
+use crate::http::Endpoint;
+use crate::util::url::{is_url, service_scheme};
+
+/// The text of [`Location::Memory`].
+pub(crate) const MEMORY: &str = ":memory:";
+
+/// Where a store is.
+///
+/// ```
+/// use strongroom::{Location, Strongroom};
+///
+/// let location = Location::parse(":memory:")?;
+/// let store = Strongroom::builder().location(location).open()?;
+/// # Ok::<(), strongroom::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Location {
+    /// `:memory:`: a new store in memory, which ends when it is closed.
+    #[cfg(feature = "sqlite")]
+    Memory,
+    /// `records.db`: the SQLite database at this path.
+    #[cfg(feature = "sqlite")]
+    Database(PathBuf),
+    /// `https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:PATH`: a storage service.
+    #[cfg(feature = "remote")]
+    Service(Endpoint),
+}
+
+impl Location {
+    /// The location that a text names: `:memory:`, the URL of a service, or else a path. A file whose name is like one of
+    /// the others is named by a path that begins otherwise: `./:memory:`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] where the URL is not valid or of another kind, [`Error::Unsupported`] where this build has
+    /// no such storage.
+    pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = text.as_ref();
+        match path.to_str() {
+            Some(text) if service_scheme(text).is_some() => service(text),
+            Some(text) if is_url(text) => Err(Error::InvalidArgument(
+                "the store is a URL of an unknown kind: give https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, or a path"
+                    .into(),
+            )),
+            _ => local(path),
+        }
+    }
+
+    /// The location, reached in this way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] where the options contradict each other, or there are any and the location is no service.
+    pub fn with_options(self, options: EndpointOptions) -> Result<Self, Error> {
+        match self {
+            #[cfg(feature = "remote")]
+            Self::Service(endpoint) => Ok(Self::Service(endpoint.with_options(options)?)),
+            #[cfg(feature = "sqlite")]
+            Self::Memory | Self::Database(_) if !options.is_empty() => {
+                Err(Error::InvalidArgument("options for a service are given, and the store is no URL of one".into()))
+            }
+            #[cfg(feature = "sqlite")]
+            other => Ok(other),
+        }
+    }
+}
+
+#[cfg(feature = "remote")]
+fn service(url: &str) -> Result<Location, Error> {
+    Ok(Location::Service(Endpoint::new(url)?))
+}
+
+#[cfg(not(feature = "remote"))]
+fn service(_: &str) -> Result<Location, Error> {
+    Err(Error::Unsupported("this build has no client for services: it needs the feature `remote`".into()))
+}
+
+#[cfg(feature = "sqlite")]
+#[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
+fn local(path: &Path) -> Result<Location, Error> {
+    Ok(if path.as_os_str() == MEMORY { Location::Memory } else { Location::Database(path.to_path_buf()) })
+}
+
+#[cfg(not(feature = "sqlite"))]
+fn local(_: &Path) -> Result<Location, Error> {
+    Err(Error::Unsupported("this build has no databases: it needs the feature `sqlite`".into()))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_text_names_one_kind() {
+        for path in ["records.db", "./:memory:", "./https://a", "/unix:/s", "", "C:\\records.db"] {
+            assert!(
+                matches!(Location::parse(path), Ok(Location::Database(found)) if found == Path::new(path)),
+                "{path}"
+            );
+        }
+        assert!(matches!(Location::parse(":memory:"), Ok(Location::Memory)));
+        for url in ["ftp://a.example", "postgres://a/b", "s3://bucket"] {
+            assert!(matches!(Location::parse(url), Err(Error::InvalidArgument(_))), "{url}");
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            let path = Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
+            assert!(matches!(Location::parse(path), Ok(Location::Database(_))));
+        }
+    }
+
+    #[test]
+    fn options_are_for_services() {
+        let mut options = EndpointOptions::default();
+        assert!(Location::Memory.with_options(options.clone()).is_ok());
+        options.timeout = Some(Duration::from_secs(1));
+        for local in [Location::Memory, Location::Database("records.db".into())] {
+            assert!(matches!(local.with_options(options.clone()), Err(Error::InvalidArgument(_))));
+        }
+    }
+
+    #[cfg(feature = "remote")]
+    #[test]
+    fn a_url_is_a_service_and_checked() {
+        for url in ["https://a.example:1", "HTTP://127.0.0.1", "unix:/s"] {
+            assert!(matches!(Location::parse(url), Ok(Location::Service(_))), "{url}");
+        }
+        for url in ["https://", "http://a.example", "unix:"] {
+            assert!(matches!(Location::parse(url), Err(Error::InvalidArgument(_))), "{url}");
+        }
+        let refused = |change: fn(&mut EndpointOptions)| {
+            let mut options = EndpointOptions::default();
+            change(&mut options);
+            Location::parse("https://a.example").unwrap().with_options(options).unwrap_err().to_string()
+        };
+        let both = refused(|options| {
+            options.token = Some("srt1".to_owned().into());
+            options.token_file = Some("token".into());
+        });
+        assert!(both.contains("not both"), "{both}");
+        for half in [
+            refused(|options| options.client_certificate = Some("c".into())),
+            refused(|options| options.client_key = Some("k".into())),
+        ] {
+            assert!(half.contains("its private key"), "{half}");
+        }
+        let timeout = refused(|options| options.timeout = Some(Duration::ZERO));
+        assert!(timeout.contains("more than 0"), "{timeout}");
+    }
+}

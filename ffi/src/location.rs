@@ -1,0 +1,30 @@
+//! A store's location and the options for a service.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ::strongroom::{Builder, EndpointOptions, Error, Location, Strongroom};
+
+/// Members of `strongroom_options` that are for services alone.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ServiceMembers<'a> {
+    pub(crate) token_file: Option<&'a Path>,
+    pub(crate) authorities_file: Option<&'a Path>,
+    pub(crate) client_certificate_file: Option<&'a Path>,
+    pub(crate) client_key_file: Option<&'a Path>,
+    pub(crate) revocations_file: Option<&'a Path>,
+    /// In milliseconds; 0 for the default.
+    pub(crate) timeout: u64,
+}
+
+/// A builder that opens the store at `path`.
+pub(crate) fn builder_at(path: &Path, service: ServiceMembers<'_>) -> Result<Builder, Error> {
+    let mut options = EndpointOptions::default();
+    options.token_file = service.token_file.map(Path::to_path_buf);
+    options.authorities = service.authorities_file.map(Path::to_path_buf);
+    options.client_certificate = service.client_certificate_file.map(Path::to_path_buf);
+    options.client_key = service.client_key_file.map(Path::to_path_buf);
+    options.revocations = service.revocations_file.map(Path::to_path_buf);
+    options.timeout = Some(service.timeout).filter(|timeout| *timeout != 0).map(Duration::from_millis);
+    Ok(Strongroom::builder().location(Location::parse(path)?.with_options(options)?))
+}
