@@ -1,15 +1,16 @@
 //! The command line: commands, options and their help. Nothing here has `Debug`, since ids must not be shown.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::builder::{OsStringValueParser, PathBufValueParser, Resettable, TypedValueParser};
+use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use strongroom::protocol::secret_text::looks_like_secret;
 use zeroize::Zeroizing;
 
+use crate::arg_path::path;
 use crate::examples;
 use crate::streams::is_stream;
 
@@ -387,20 +388,4 @@ impl AsRef<[u8]> for Id {
     fn as_ref(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// A path, and not by mistake a key or a token, which would end up in messages about a file that is not there.
-pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
-    PathBufValueParser::new().try_map(|path| {
-        if looks_like_key(path.as_os_str()) {
-            Err("a key or a token itself is never an argument: others can see it there. Put it in a file")
-        } else {
-            Ok(path)
-        }
-    })
-}
-
-/// Whether `text` is a key or a token, or one with a typo.
-pub(crate) fn looks_like_key(text: &OsStr) -> bool {
-    looks_like_secret(text.as_encoded_bytes())
 }

@@ -16,6 +16,7 @@ use crate::keys::{self, NewKeyFile};
 use crate::output::Output;
 use crate::store::Writer;
 use crate::streams::{self, is_stdin, is_stream};
+use crate::terminal;
 use crate::{hardening, ids, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
@@ -24,7 +25,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         hardening::harden()?;
     }
     if cli.command.prints(cli.options.json) {
-        streams::require_stdout()?;
+        terminal::require_stdout()?;
     }
     let inputs = cli.command.inputs();
     if inputs.iter().filter(|input| is_stdin(Some(input))).count() > 1 {
@@ -199,7 +200,7 @@ fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
 fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
     let store = open::existing(options)?;
     if !yes {
-        streams::confirm("Erase the record for ever? [y/N] ")?;
+        terminal::confirm("Erase the record for ever? [y/N] ")?;
     }
     let erased = store.erase(id)?;
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })

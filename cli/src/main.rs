@@ -1,6 +1,7 @@
 //! The program `strongroom`: the library for the shell. Data and keys travel in files and pipes, never in arguments;
 //! the exit status is the number of the library's error.
 
+mod arg_path;
 mod args;
 mod commands;
 mod copy;
@@ -30,6 +31,7 @@ mod store;
 mod streams;
 #[cfg(feature = "server")]
 mod systemd;
+mod terminal;
 #[cfg(feature = "server")]
 mod token;
 mod usage;

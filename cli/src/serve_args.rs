@@ -6,7 +6,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
 use strongroom_server::{Address, LogFormat, LogLevel, Scope, SocketMode};
 
-use crate::args::path;
+use crate::arg_path::path;
 
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:

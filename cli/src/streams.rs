@@ -1,9 +1,9 @@
 //! The standard streams: which of them are open, and reading and writing them whether they block or not.
 
-use std::io::{self, IsTerminal, Read, Write};
+#[cfg(not(unix))]
+use std::io::Read;
+use std::io::{self, Write};
 use std::path::Path;
-
-use crate::failure::Failure;
 
 #[cfg(unix)]
 pub(crate) use unix::{Stream, stderr, stdin, stdout};
@@ -19,37 +19,11 @@ pub(crate) fn is_stdin(path: Option<&Path>) -> bool {
     is_stream(path) || cfg!(unix) && NAMES.map(Path::new).map(Some).contains(&path)
 }
 
-/// An error if the program was started without a stdout: what is printed would be lost.
-pub(crate) fn require_stdout() -> Result<(), Failure> {
-    stdout().map(drop).map_err(Failure::io("stdout is closed: connect it to a file, a pipe or /dev/null"))
-}
-
 /// Prints to stdout.
 pub(crate) fn print(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = stdout()?;
     stdout.write_all(bytes)?;
     stdout.flush()
-}
-
-/// Asks on the terminal.
-pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::Usage("there is no terminal to ask for a confirmation on: pass --yes".into()));
-    }
-    let answer =
-        stderr().and_then(|mut stderr| stderr.write_all(question.as_bytes())).and_then(|()| read_line(stdin()?));
-    match answer.map_err(Failure::io("cannot ask on the terminal"))?.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::argument("not confirmed, so nothing was done")),
-    }
-}
-
-fn read_line(mut stdin: impl Read) -> io::Result<String> {
-    let (mut line, mut byte) = (Vec::new(), [0]);
-    while line.len() < 1024 && stdin.read(&mut byte)? == 1 && byte != *b"\n" {
-        line.extend(byte);
-    }
-    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 #[cfg(unix)]

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
-use crate::args::{Cli, looks_like_key};
+use crate::arg_path::looks_like_key;
+use crate::args::Cli;
 use crate::failure::Failure;
 use crate::streams;
 

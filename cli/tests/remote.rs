@@ -172,7 +172,7 @@ fn what_cannot_be_is_told() {
     assert!(world.fail(19, &["serve", "--server", "http://127.0.0.1:1"], "").contains("--store"));
     assert!(world.fail(19, &["serve-storage", "--store", "http://127.0.0.1:1"], "").contains("path"));
     let client = ["stats", "--server", "https://127.0.0.1:1", "--client-key", "key"];
-    assert!(world.fail(19, &client, "").contains("--client-certificate"));
+    assert!(world.fail(19, &client, "").contains("client certificate needs its private key"));
     let trusted = ["stats", "--server", "http://127.0.0.1:1", "--authorities", "ca.pem"];
     assert!(world.fail(19, &trusted, "").contains("https://"));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

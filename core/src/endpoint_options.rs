@@ -6,12 +6,8 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// How a service is reached and what is shown to it. Everything is optional; [`Location::with_options`] and
-/// [`Endpoint::with_options`] check it.
-///
-/// [`Location::with_options`]: crate::Location::with_options
-#[cfg_attr(feature = "remote", doc = "[`Endpoint::with_options`]: crate::Endpoint::with_options")]
-#[cfg_attr(not(feature = "remote"), doc = "[`Endpoint::with_options`]: crate::EndpointOptions")]
+/// How a service is reached and what is shown to it. Everything is optional; `Location::with_options` and
+/// `Endpoint::with_options` check it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointOptions {

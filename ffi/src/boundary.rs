@@ -219,11 +219,6 @@ pub(crate) unsafe fn buffer<'a>(data: *mut c_void, len: usize, name: &'static st
     Ok(unsafe { slice::from_raw_parts_mut(data.cast(), len) })
 }
 
-/// A text in C's characters, without a NUL byte at its end.
-pub(crate) fn c_chars(text: &str) -> impl Iterator<Item = c_char> {
-    text.bytes().map(|byte| c_char::from_le_bytes([byte]))
-}
-
 /// The path at `path`, a C string.
 ///
 /// # Safety

@@ -6,7 +6,8 @@ use std::mem::MaybeUninit;
 use ::strongroom::{Error, IndexKey, RecordKey};
 use zeroize::Zeroize;
 
-use crate::boundary::{buffer, bytes, c_chars, input, outcome, output, room};
+use crate::boundary::{buffer, bytes, input, outcome, output, room};
+use crate::c_text::c_chars;
 use crate::status::{strongroom_error, strongroom_status};
 
 /// The bytes of a key.

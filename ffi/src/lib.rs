@@ -63,6 +63,7 @@
 #![allow(unsafe_code, reason = "raw pointers are what C has; `boundary` turns them into references")]
 
 mod boundary;
+mod c_text;
 mod location;
 
 // In the order of the header.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use ::strongroom::Error;
 
-use crate::boundary::c_chars;
+use crate::c_text::c_chars;
 
 /// Why a function failed, or that it did not. The numbers are the same in every language and never change.
 #[repr(C)]

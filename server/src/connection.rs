@@ -1,6 +1,7 @@
 //! The state of one connection: its requests under way, the bytes of its answers, and since when nothing is under way.
 //! Bytes that pass are no progress: HTTP/2 has frames that ask for nothing.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -8,14 +9,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep};
 
-use crate::answer::{TICK, Unsent};
-use crate::config::Limits;
+use crate::body::transfer_deadline::TICK;
+use crate::config::limits::Limits;
 use crate::counted::Counted;
 
 /// Bytes of unsent answers that each connection has for itself, so that others cannot keep its short answers back.
 pub(crate) const ALLOWANCE: u32 = 64 << 10;
 /// Requests without a valid token at once; HTTP/2 refuses the streams of more.
-const STRANGERS: usize = 8;
+const MAX_UNAUTHENTICATED: usize = 8;
+
+/// An answer with a deadline, which its connection checks.
+pub(crate) trait Deadline: fmt::Debug + Send + Sync {
+    /// Whether the client is too slow.
+    fn is_overdue(&self) -> bool;
+}
 
 /// One connection, as its requests and the loop that serves it see it.
 #[derive(Debug)]
@@ -31,23 +38,23 @@ pub(crate) struct Connection {
     requested: AtomicBool,
     http2: AtomicBool,
     authenticated: AtomicBool,
-    strangers: Arc<AtomicUsize>,
+    unauthenticated: Arc<AtomicUsize>,
     allowance: Arc<Semaphore>,
-    answers: Mutex<Vec<Weak<Unsent>>>,
-    /// Told when the connection's place is needed.
+    answers: Mutex<Vec<Weak<dyn Deadline>>>,
+    /// Notified when another connection needs this one's permit.
     evicted: Notify,
 }
 
-/// How long a connection may wait for what.
+/// How long a connection may wait for its client.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct ConnectionTimeouts {
     /// For a first request, and in HTTP/1 for the next one.
     head: Duration,
     /// For the next request in HTTP/2, and for the client to take anything at all.
     idle: Duration,
 }
 
-impl Patience {
+impl ConnectionTimeouts {
     /// For a connection that ends: once nothing is under way.
     pub(crate) const NONE: Self = Self { head: Duration::ZERO, idle: Duration::ZERO };
 
@@ -68,7 +75,7 @@ impl Connection {
             requested: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             authenticated: AtomicBool::new(false),
-            strangers: Arc::default(),
+            unauthenticated: Arc::default(),
             allowance: Arc::new(Semaphore::new(ALLOWANCE as usize)),
             answers: Mutex::default(),
             evicted: Notify::new(),
@@ -93,22 +100,22 @@ impl Connection {
     }
 
     /// Counts a request without a valid token; nothing where there are too many.
-    pub(crate) fn admit_stranger(&self) -> Option<Counted> {
-        Some(Counted::new(&self.strangers)).filter(|stranger| stranger.before < STRANGERS)
+    pub(crate) fn admit_unauthenticated(&self) -> Option<Counted> {
+        Some(Counted::new(&self.unauthenticated)).filter(|request| request.before < MAX_UNAUTHENTICATED)
     }
 
     /// Bytes of the connection's own allowance, if so many are left.
-    pub(crate) fn try_hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn try_reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.allowance).try_acquire_many_owned(bytes).ok()
     }
 
-    /// As [`try_hold`](Self::try_hold), once so many are left.
-    pub(crate) async fn hold(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
+    /// As [`try_reserve`](Self::try_reserve), once so many are left.
+    pub(crate) async fn reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.allowance).acquire_many_owned(bytes.min(ALLOWANCE)).await.ok()
     }
 
-    /// Looks at the time of an answer until it is sent.
-    pub(crate) fn watch(&self, answer: &Arc<Unsent>) {
+    /// Checks the deadline of an answer until it is sent.
+    pub(crate) fn watch(&self, answer: &Arc<dyn Deadline>) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         // Few are there at once: in HTTP/1 one.
         answers.retain(|answer| answer.strong_count() > 0);
@@ -121,6 +128,7 @@ impl Connection {
             let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.iter().filter_map(Weak::upgrade).collect()
         };
+        // Each of them, so that each overdue answer is woken.
         answers.iter().filter(|answer| answer.is_overdue()).count() > 0
     }
 
@@ -146,12 +154,12 @@ impl Connection {
         }
     }
 
-    /// Asks for the connection's place.
+    /// Asks for the connection's permit.
     pub(crate) fn evict(&self) {
         self.evicted.notify_one();
     }
 
-    /// Returns when the connection's place is needed and nothing is under way.
+    /// Returns when another connection needs this one's permit and nothing is under way.
     pub(crate) async fn is_evicted(&self) {
         loop {
             self.evicted.notified().await;
@@ -170,17 +178,17 @@ impl Connection {
 
     /// Returns once the connection has waited for too long: for a request, for a client that takes nothing, or for one that
     /// takes an answer too slowly. An HTTP/2 stream that can be reset is, before the connection is closed for it.
-    pub(crate) async fn expired(&self, patience: Patience) {
+    pub(crate) async fn expired(&self, timeouts: ConnectionTimeouts) {
         let mut was_overdue = false;
         loop {
             let limit = match (self.requested.load(Ordering::Relaxed), self.http2.load(Ordering::Relaxed)) {
-                (true, true) => patience.idle,
-                _ => patience.head,
+                (true, true) => timeouts.idle,
+                _ => timeouts.head,
             };
             let quiet = self.quiet().map(|(_, quiet)| limit.saturating_sub(quiet));
             let blocked = match self.blocked_since.load(Ordering::Relaxed) {
                 0 => None,
-                since => Some(patience.idle.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),
+                since => Some(timeouts.idle.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),
             };
             let left = quiet.into_iter().chain(blocked).min();
             let is_overdue = self.is_overdue();

@@ -6,8 +6,8 @@ use hyper::header::{
     IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
 };
 
+use crate::conditions::Tags;
 use crate::problem::Problem;
-use crate::wire::Tags;
 
 /// Fails where a header means what no route here does.
 pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {

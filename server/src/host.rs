@@ -9,7 +9,8 @@ use hyper::header::HOST;
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-use crate::config::{Address, Config};
+use crate::config::address::Address;
+use crate::config::document::Config;
 use crate::problem::Problem;
 
 /// The hosts that requests on one connection may name.

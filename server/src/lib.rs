@@ -31,40 +31,54 @@ mod storage_service;
 
 mod service;
 
-mod answer;
+mod operations;
+mod route;
+
+mod call;
+mod handle;
+
+mod answer_memory;
+mod backend;
+mod blocking_pool;
 mod body;
-mod charge;
+mod concurrency_limit;
+mod conditions;
 mod config;
-mod config_error;
 mod config_files;
 mod connection;
 mod counted;
-mod gate;
+mod files;
 mod headers;
 mod host;
 mod listen;
 mod log;
 mod metrics;
 mod observation;
-mod pace;
 mod problem;
+mod random;
 mod readiness;
 mod reload;
-mod secret_kind;
+mod request_ids;
+mod request_text;
+mod response;
+mod shared;
 mod start;
 mod tls;
-mod token;
+mod token_file;
+mod tokens;
 #[cfg(unix)]
 mod unix_socket;
-mod wire;
 
-pub use config::{
-    Address, Config, InvalidAddress, InvalidSocketMode, Limits, Log, LogFormat, LogLevel, Remote, SocketMode, Tls,
-};
-pub use config_error::InvalidConfig;
+pub use config::address::{Address, InvalidAddress, InvalidSocketMode, SocketMode};
+pub use config::document::{Config, Log, LogFormat, LogLevel, Remote, Tls};
+pub use config::invalid::InvalidConfig;
+pub use config::limits::Limits;
 pub use log::{LogGuard, log_to_stderr};
 pub use reload::Reloader;
 pub use serve::Server;
 pub use service::Service;
 pub use start::StartError;
-pub use token::{InvalidScope, InvalidTokens, NewToken, Scope, finished_lines};
+pub use token_file::finished_lines;
+pub use tokens::hashes::InvalidTokens;
+pub use tokens::new_token::NewToken;
+pub use tokens::scope::{InvalidScope, Scope};

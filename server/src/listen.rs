@@ -8,7 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::config::{Address, Config};
+use crate::config::address::Address;
+use crate::config::document::Config;
 use crate::host::Hosts;
 use crate::start::StartError;
 use crate::tls::Certificates;

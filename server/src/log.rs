@@ -14,7 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
-use crate::config::{Log, LogFormat, LogLevel};
+use crate::config::document::{Log, LogFormat, LogLevel};
 use crate::start::StartError;
 
 /// Lines that wait to be written; more are dropped. A line has a few hundred bytes.

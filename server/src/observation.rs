@@ -1,17 +1,16 @@
-//! The log line and the counts of a request. They hold nothing that a client sent.
+//! The log line and the metrics of a request. They hold nothing that a client sent.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::body::Body;
 use hyper::{Method, StatusCode};
 
-use crate::answer::Response;
+use crate::body::content::Response;
 use crate::counted::Counted;
 use crate::problem::Problem;
-use crate::service::Shared;
-use crate::start::StartError;
+use crate::response;
+use crate::shared::Shared;
 
 /// The status in the log and the metrics where a client has gone before the answer.
 const CLIENT_GONE: u16 = 499;
@@ -45,7 +44,7 @@ impl Observation {
             Ok(response) => (response, None, None),
             Err(mut problem) => {
                 let (error, cause) = (problem.title, problem.cause.take());
-                (problem.into_response(), Some(error), cause)
+                (response::problem(problem), Some(error), cause)
             }
         };
         self.answered = true;
@@ -59,7 +58,7 @@ impl Observation {
         response
     }
 
-    /// One of too many requests without a valid token: its stream is refused.
+    /// For one of too many requests without a valid token: its stream is refused.
     pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
         let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
         response.extensions_mut().insert(Refused);
@@ -84,24 +83,6 @@ impl Drop for Observation {
     }
 }
 
-/// An answer that is none: HTTP/2 refuses the stream.
+/// Marks an answer in whose place HTTP/2 refuses the stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refused;
-
-/// Names of requests: a keyed hash of their number, so that they tell nobody how many there were.
-pub(crate) struct RequestIds {
-    key: [u8; 32],
-    last: AtomicU64,
-}
-
-impl RequestIds {
-    pub(crate) fn new() -> Result<Self, StartError> {
-        Ok(Self { key: crate::token::random()?, last: AtomicU64::new(0) })
-    }
-
-    fn next(&self) -> String {
-        let number = self.last.fetch_add(1, Ordering::Relaxed);
-        let hash = blake3::keyed_hash(&self.key, &number.to_le_bytes()).to_hex();
-        hash.get(..16).unwrap_or_default().to_owned()
-    }
-}

@@ -1,21 +1,11 @@
-//! Errors on the wire: the one place that says which error has which status.
+//! Error answers: the status of each error.
 
 use std::borrow::Cow;
 
 use hyper::StatusCode;
-use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
-use strongroom::protocol::names::PROBLEM_JSON;
-use strongroom::protocol::problem::{code_header, document};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_RANGE, HeaderName, HeaderValue};
 use strongroom::protocol::range::unsatisfied_range;
-use strongroom::protocol::token::SCHEME;
 use strongroom::{Error, InvalidKey, RandomError, storage};
-
-use crate::answer::Response;
-
-/// What a client that is told to come again waits.
-const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 /// An error answer (RFC 9457).
 #[derive(Debug)]
@@ -23,9 +13,9 @@ pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     pub(crate) code: u8,
     pub(crate) title: &'static str,
-    detail: Cow<'static, str>,
+    pub(crate) detail: Cow<'static, str>,
     /// A header that says what would be right.
-    header: Option<Box<(HeaderName, HeaderValue)>>,
+    pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
     /// For the log alone.
     pub(crate) cause: Option<String>,
 }
@@ -193,27 +183,6 @@ impl From<RandomError> for Problem {
     }
 }
 
-impl Problem {
-    pub(crate) fn into_response(self) -> Response {
-        let mut response = Response::new(document(self.status, self.code, self.title, &self.detail).into());
-        *response.status_mut() = self.status;
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
-        headers.extend([code_header(self.code)]);
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(SCHEME));
-            }
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(RETRY_AFTER, RETRY_SECONDS);
-            }
-            _ => {}
-        }
-        headers.extend(self.header.map(|header| *header));
-        response
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,8 +222,6 @@ mod tests {
             };
             let problem = Problem::from(error);
             assert_eq!((problem.status.as_u16(), problem.code), (status, code));
-            let retry = problem.into_response().headers().contains_key(RETRY_AFTER);
-            assert_eq!(retry, status == 503);
         }
         assert_eq!(Problem::from(storage::Error::AlreadyExists).status, 412);
         assert_eq!(Problem::from(storage::Error::Conflict).status, 412);

@@ -1,4 +1,4 @@
-//! Whether the storage can be reached: one look for all requests that ask at the same time.
+//! Whether the storage can be reached: one probe for all requests that ask at the same time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +9,13 @@ use futures_util::future::{BoxFuture, Shared};
 use strongroom::Error;
 use tokio::time::{sleep, timeout};
 
-/// How long a look may take.
-const LOOK: Duration = Duration::from_millis(800);
-/// How long work takes before a look is worth it.
+/// How long a probe may take.
+const PROBE_TIME: Duration = Duration::from_millis(800);
+/// How long work takes before a probe is worth it.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 type Check = dyn Fn() -> Result<(), Error> + Send + Sync;
-type Look = Shared<BoxFuture<'static, Result<(), String>>>;
+type Probe = Shared<BoxFuture<'static, Result<(), String>>>;
 
 /// The state of a storage.
 pub(crate) struct Readiness {
@@ -25,8 +25,8 @@ pub(crate) struct Readiness {
 
 #[derive(Default)]
 struct Last {
-    look: Option<Look>,
-    /// Why the last look that came to its end failed, if it did.
+    probe: Option<Probe>,
+    /// Why the last finished probe failed, if it did.
     cause: Option<String>,
 }
 
@@ -42,9 +42,9 @@ impl Readiness {
         Self { check: Arc::new(check), last: Mutex::default() }
     }
 
-    /// Looks at the storage, within a second; fails with the cause.
-    pub(crate) async fn look(&self) -> Result<(), String> {
-        let outcome = timeout(LOOK, self.current()).await;
+    /// Probes the storage, within a second; fails with the cause.
+    pub(crate) async fn probe(&self) -> Result<(), String> {
+        let outcome = timeout(PROBE_TIME, self.current()).await;
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {
             Ok(outcome) => outcome,
@@ -52,29 +52,29 @@ impl Readiness {
         }
     }
 
-    /// Returns why, once the storage cannot be reached.
-    pub(crate) async fn lost(&self) -> String {
+    /// Returns the cause, once the storage cannot be reached.
+    pub(crate) async fn unreachable(&self) -> String {
         loop {
             sleep(PATIENCE).await;
-            if let Err(cause) = self.look().await {
+            if let Err(cause) = self.probe().await {
                 return cause;
             }
         }
     }
 
-    /// The look under way, or a new one: never two at once, however long they take.
-    fn current(&self) -> Look {
+    /// The probe under way, or a new one: never two at once, however long they take.
+    fn current(&self) -> Probe {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match last.look.as_ref().map(|look| (look, look.peek())) {
-            Some((look, None)) => return look.clone(),
+        match last.probe.as_ref().map(|probe| (probe, probe.peek())) {
+            Some((probe, None)) => return probe.clone(),
             Some((_, Some(outcome))) => last.cause = outcome.clone().err(),
             None => {}
         }
         let check = Arc::clone(&self.check);
         let thread = tokio::task::spawn_blocking(move || check().map_err(|error| error.full_message()));
-        let look = async move { thread.await.unwrap_or_else(|_| Err("the look at the storage has panicked".into())) };
-        let look = look.boxed().shared();
-        last.look = Some(look.clone());
-        look
+        let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage has panicked".into())) };
+        let probe = probe.boxed().shared();
+        last.probe = Some(probe.clone());
+        probe
     }
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::{Config, Tls};
-use crate::config_files::is_regular;
-use crate::service::Shared;
+use crate::config::document::{Config, Tls};
+use crate::files::checked::is_regular;
+use crate::shared::Shared;
 use crate::start::StartError;
 use crate::tls::{self, Certificates};
-use crate::token::TokenHashes;
+use crate::token_file;
 
 /// Reads the files of tokens, certificates and revocation lists anew.
 #[derive(Clone)]
@@ -60,8 +60,8 @@ impl Reloader {
             path.map_or(Ok(()), |path| reloadable(path, name))?;
         }
         let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
-        let tokens = self.tokens.as_ref().map(|path| TokenHashes::read(path)).transpose()?;
-        if let (Some(tokens), Some(known)) = (tokens, &self.shared.tokens) {
+        let tokens = self.tokens.as_ref().map(|path| token_file::read(path)).transpose()?;
+        if let (Some(tokens), Some(known)) = (tokens, &self.shared.authentication) {
             known.replace(tokens);
         }
         if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {

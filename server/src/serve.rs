@@ -19,8 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Address, Config};
-use crate::connection::{Connection, Patience};
+use crate::config::address::Address;
+use crate::config::document::Config;
+use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
 use crate::observation::Refused;
@@ -96,10 +97,10 @@ impl Server {
         let grace = Duration::from_secs(limits.grace_seconds);
         let server = Arc::new(Connections {
             builder: builder(),
-            places: Arc::new(Semaphore::new(limits.connections)),
+            permits: Arc::new(Semaphore::new(limits.connections)),
             open: Mutex::default(),
             head: Duration::from_secs(limits.head_seconds),
-            patience: Patience::new(limits),
+            timeouts: ConnectionTimeouts::new(limits),
             service,
         });
         let (ending, ended) = watch::channel(false);
@@ -121,10 +122,10 @@ impl Server {
 struct Connections {
     service: Service,
     builder: Builder<TokioExecutor>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     open: Mutex<Open>,
     head: Duration,
-    patience: Patience,
+    timeouts: ConnectionTimeouts,
 }
 
 /// All open connections, by a number of their own.
@@ -135,17 +136,18 @@ struct Open {
 }
 
 impl Connections {
-    /// A place for a connection; where there is none, that of the one that is quiet for the longest time, strangers first.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return Some(place);
+    /// A permit for a connection. If there is none, the connection that is quiet for the longest time is closed, those
+    /// without a valid token first.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            return Some(permit);
         }
         loop {
             self.evict_one();
-            // One that began a request just then keeps its place: another is looked for.
-            let place = timeout(EVICTION, Arc::clone(&self.places).acquire_owned()).await;
-            if let Ok(place) = place {
-                return place.ok();
+            // A connection that began a request just then keeps its permit: another one is asked.
+            let permit = timeout(EVICTION, Arc::clone(&self.permits).acquire_owned()).await;
+            if let Ok(permit) = permit {
+                return permit.ok();
             }
         }
     }
@@ -172,7 +174,7 @@ impl Connections {
     }
 }
 
-/// How long a connection has to give its place up before another is asked.
+/// How long a connection has to give its permit up before another is asked.
 const EVICTION: Duration = Duration::from_millis(100);
 
 fn builder() -> Builder<TokioExecutor> {
@@ -206,13 +208,13 @@ async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::
         };
         match accepted {
             Ok(accepted) => {
-                let place = tokio::select! {
-                    place = server.place() => place,
+                let permit = tokio::select! {
+                    permit = server.permit() => permit,
                     _ = ended.wait_for(|ended| *ended) => break,
                 };
                 let (server, ended) = (Arc::clone(&server), ended.clone());
                 connections.spawn(async move {
-                    let _place = place;
+                    let _permit = permit;
                     let (number, connection) = server.opened();
                     serve(&server, &connection, accepted, ended).await;
                     server.closed(number);
@@ -246,7 +248,7 @@ async fn serve(
         return;
     };
     let _open = Counted::new(&server.service.shared.metrics.connections);
-    let io = TokioIo::new(Watched { stream, connection: Arc::clone(connection) });
+    let io = TokioIo::new(MonitoredStream { stream, connection: Arc::clone(connection) });
     let router = TowerToHyperService::new(server.service.router.clone());
     let answering = Arc::clone(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -268,7 +270,7 @@ async fn serve(
     let mut serving = pin!(server.builder.serve_connection(io, service));
     let farewell = tokio::select! {
         _ = serving.as_mut() => return,
-        () = connection.expired(server.patience) => FAREWELL,
+        () = connection.expired(server.timeouts) => FAREWELL,
         () = connection.is_evicted() => EVICTION,
         () = replaced.as_mut() => server.head,
         _ = ended.wait_for(|ended| *ended) => server.head,
@@ -277,30 +279,30 @@ async fn serve(
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = serving.as_mut() => {}
-        () = async { sleep(farewell).await; connection.expired(Patience::NONE).await } => {}
+        () = async { sleep(farewell).await; connection.expired(ConnectionTimeouts::NONE).await } => {}
     }
 }
 
-/// A stream that notes whether writes go on.
-struct Watched {
+/// A stream that tells its connection whether writes make progress.
+struct MonitoredStream {
     stream: Box<dyn Stream>,
     connection: Arc<Connection>,
 }
 
-impl Watched {
+impl MonitoredStream {
     fn noted(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         self.connection.wrote(outcome.is_ready());
         outcome
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for MonitoredStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for MonitoredStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.noted(outcome)

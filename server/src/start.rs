@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::token::InvalidTokens;
+use crate::tokens::hashes::InvalidTokens;
 
 /// Why a service does not start: a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -21,20 +21,25 @@ use strongroom::protocol::names::{self, JSON, OCTET_STREAM};
 use strongroom::protocol::range::content_range;
 use strongroom::storage::{self, HEAD_LEN, Head, Info, Locator, PutMode, Storage};
 
-use crate::answer::{Content, Held, Response};
-use crate::body::{self, PIECE_LEN, Source};
-use crate::config::Config;
-use crate::gate::Effect;
+use crate::backend::Backend;
+use crate::blocking_pool::Effect;
+use crate::body::chunks::{CHUNK_LEN, ChunkSource, from_parts};
+use crate::body::content::{Content, Permits, Response};
+use crate::call::Call;
+use crate::conditions::{Tags, range_applies};
+use crate::config::document::Config;
 use crate::headers;
 use crate::problem::Problem;
-use crate::service::{Backend, Call, Route, Service, empty, json};
+use crate::request_text;
+use crate::response::{empty, json};
+use crate::route::{Handler, Route};
+use crate::service::Service;
 use crate::start::StartError;
-use crate::token::Scope;
-use crate::wire::{self, Tags};
+use crate::tokens::scope::Scope;
 
-/// The most bytes of a line.
+/// The most bytes of an entry.
 const ENTRY_LEN: u64 = 256;
-/// How often a record that is replaced all the time is looked at anew.
+/// How often reading starts again when the record is replaced.
 const ATTEMPTS: usize = 5;
 
 impl Service {
@@ -44,13 +49,13 @@ impl Service {
     ///
     /// Where the file of tokens cannot be read, or the system gives no random bytes.
     pub fn storage(storage: Arc<dyn Storage>, config: &Config) -> Result<Self, StartError> {
-        Self::new(Records(storage), ROUTES, config)
+        Self::new(StorageBackend(storage), ROUTES, config)
     }
 }
 
-struct Records(Arc<dyn Storage>);
+struct StorageBackend(Arc<dyn Storage>);
 
-impl Backend for Records {
+impl Backend for StorageBackend {
     const OPENAPI: &'static str = include_str!("../openapi/storage.json");
     const PORT: u16 = 8421;
 
@@ -60,11 +65,11 @@ impl Backend for Records {
     }
 }
 
-const fn route(method: MethodFilter, path: &'static str, handler: crate::service::Handler<Records>) -> Route<Records> {
+const fn route(method: MethodFilter, path: &'static str, handler: Handler<StorageBackend>) -> Route<StorageBackend> {
     Route { method, path, scope: Some(Scope::Storage), handler }
 }
 
-const ROUTES: &[Route<Records>] = &[
+const ROUTES: &[Route<StorageBackend>] = &[
     route(MethodFilter::PUT, names::RECORD, |call| Box::pin(put(call))),
     route(MethodFilter::GET, names::RECORD, |call| Box::pin(get(call))),
     route(MethodFilter::HEAD, names::RECORD, |call| Box::pin(info(call))),
@@ -81,9 +86,9 @@ const ROUTES: &[Route<Records>] = &[
     route(MethodFilter::POST, names::MAINTAIN, |call| Box::pin(maintain(call))),
 ];
 
-impl Call<Records> {
+impl Call<StorageBackend> {
     fn locator(&self) -> Result<Locator, Problem> {
-        wire::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())
+        request_text::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())
     }
 
     fn if_match(&self) -> Result<Option<Tags>, Problem> {
@@ -96,7 +101,7 @@ impl Call<Records> {
         locator: Locator,
         expected: Option<Tags>,
     ) -> impl Future<Output = Result<Info, Problem>> + Send + use<> {
-        let info = self.run(Effect::None, move |records| records.0.info(&locator));
+        let info = self.run(Effect::None, move |backend| backend.0.info(&locator));
         async move {
             let info = info.await?;
             match expected {
@@ -120,7 +125,7 @@ impl Call<Records> {
     async fn json_body<T>(&mut self, read: fn(&Value) -> Option<T>, expected: &'static str) -> Result<T, Problem> {
         self.require_type(JSON)?;
         headers::check_conditions(&self.head.headers)?;
-        let body: Value = wire::object(&self.body.all(self.shared.limits.json_bytes).await?)?;
+        let body: Value = request_text::object(&self.body.all(self.shared.limits.json_bytes).await?)?;
         read(&body).ok_or_else(|| Problem::bad_request(expected))
     }
 
@@ -135,7 +140,7 @@ impl Call<Records> {
 }
 
 /// A short record is written at once, a long one as it comes.
-async fn put(mut call: Call<Records>) -> Result<Response, Problem> {
+async fn put(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     call.require_type(OCTET_STREAM)?;
     let most = call.shared.limits.record_bytes;
@@ -147,47 +152,47 @@ async fn put(mut call: Call<Records>) -> Result<Response, Problem> {
         (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
         (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
     };
-    let mut piece = call.body.piece(most).await?;
-    if piece.len() < PIECE_LEN {
-        call.run(Effect::Write, move |records| records.0.put(&locator, &piece, mode)).await?;
+    let mut chunk = call.body.chunk(most).await?;
+    if chunk.len() < CHUNK_LEN {
+        call.run(Effect::Write, move |backend| backend.0.put(&locator, &chunk, mode)).await?;
         return Ok(empty(StatusCode::NO_CONTENT));
     }
-    let upload = call.run(Effect::None, move |records| Arc::clone(&records.0).upload(&locator, mode)).await?;
-    let mut upload = call.shared.threads.guard(upload);
-    while !piece.is_empty() {
-        (upload, ()) = upload.with(move |upload| upload.write(&piece)).await?;
-        piece = call.body.piece(most).await?;
+    let upload = call.run(Effect::None, move |backend| Arc::clone(&backend.0).upload(&locator, mode)).await?;
+    let mut upload = call.shared.pool.own(upload);
+    while !chunk.is_empty() {
+        (upload, ()) = upload.with(move |upload| upload.write(&chunk)).await?;
+        chunk = call.body.chunk(most).await?;
     }
     upload.end(|upload| upload.commit()).await??;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// A part of one version of a record.
-struct Part {
+struct RecordPart {
     storage: Arc<dyn Storage>,
     locator: Locator,
     head: Head,
     offset: u64,
 }
 
-impl Source for Part {
-    fn next_piece(&mut self, len: usize) -> Result<Bytes, Problem> {
-        let mut piece = vec![0; len];
-        self.storage.read_at(&self.locator, &self.head, self.offset, &mut piece).map_err(|error| match error {
+impl ChunkSource for RecordPart {
+    fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem> {
+        let mut chunk = vec![0; len];
+        self.storage.read_at(&self.locator, &self.head, self.offset, &mut chunk).map_err(|error| match error {
             // The head is the same, and the record shorter than it was.
             storage::Error::InvalidArgument(_) => storage::Error::Corrupt.into(),
             error => Problem::from(error),
         })?;
         self.offset += len as u64;
-        Ok(piece.into())
+        Ok(chunk.into())
     }
 }
 
-async fn get(call: Call<Records>) -> Result<Response, Problem> {
+async fn get(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
-    // The record may be replaced between the look at it and the first piece; from then on it is one version.
+    // The record may be replaced after its head is known and before the first chunk is read; from then on it is one version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
         let info = call.find(locator, call.if_match()?).await?;
@@ -196,12 +201,12 @@ async fn get(call: Call<Records>) -> Result<Response, Problem> {
         }
         let etag = encode_etag(info.head.as_bytes());
         let range = match &range {
-            Some(range) if wire::range_applies(call.header(&IF_RANGE)?, Some(&etag)) => wire::range(range, info.len)?,
+            Some(range) if range_applies(call.header(&IF_RANGE)?, Some(&etag)) => request_text::range(range, info.len)?,
             _ => None,
         };
         let (start, count) = range.unwrap_or((0, info.len));
-        let part = Part { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
-        let part = call.shared.threads.guard(part);
+        let part = RecordPart { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
+        let part = call.shared.pool.own(part);
         let body = match call.stream(part, count).await {
             Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && is_any_version => continue,
             body => body?,
@@ -217,7 +222,7 @@ async fn get(call: Call<Records>) -> Result<Response, Problem> {
     Err(storage::Error::Busy.into())
 }
 
-async fn info(call: Call<Records>) -> Result<Response, Problem> {
+async fn info(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let info = call.find(call.locator()?, call.if_match()?).await?;
     if call.is_known(&info.head)? {
         return Ok(not_modified(&info.head));
@@ -245,36 +250,36 @@ fn insert(response: &mut Response, name: HeaderName, value: &str) {
     response.headers_mut().extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
 }
 
-async fn delete(call: Call<Records>) -> Result<Response, Problem> {
+async fn delete(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     let expected = match call.if_match()? {
         None => None,
         Some(tags) => Some(call.version(locator, tags).await?),
     };
-    match call.run(Effect::Write, move |records| records.0.delete(&locator, expected.as_ref())).await? {
+    match call.run(Effect::Write, move |backend| backend.0.delete(&locator, expected.as_ref())).await? {
         true => Ok(empty(StatusCode::NO_CONTENT)),
         false => Err(Problem::not_found()),
     }
 }
 
-async fn list(call: Call<Records>) -> Result<Response, Problem> {
+async fn list(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let (mut after, mut limit) = (None, PAGE_ENTRIES);
-    for (name, value) in wire::query(call.head.uri.query()) {
+    for (name, value) in request_text::query(call.head.uri.query()) {
         match name {
-            names::AFTER => after = Some(wire::locator(value)?),
-            names::LIMIT => limit = wire::number(name, value)?,
+            names::AFTER => after = Some(request_text::locator(value)?),
+            names::LIMIT => limit = request_text::number(name, value)?,
             _ => return Err(unknown_name()),
         }
     }
     page(call, limit, move |storage, limit| storage.list(after.as_ref(), limit)).await
 }
 
-async fn list_expired(call: Call<Records>) -> Result<Response, Problem> {
+async fn list_expired(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let (mut now, mut limit) = (None, PAGE_ENTRIES);
-    for (name, value) in wire::query(call.head.uri.query()) {
+    for (name, value) in request_text::query(call.head.uri.query()) {
         match name {
-            names::NOW => now = Some(wire::number(name, value)?),
-            names::LIMIT => limit = wire::number(name, value)?,
+            names::NOW => now = Some(request_text::number(name, value)?),
+            names::LIMIT => limit = request_text::number(name, value)?,
             _ => return Err(unknown_name()),
         }
     }
@@ -288,73 +293,73 @@ fn unknown_name() -> Problem {
 
 /// A page of records, which counts as an answer in memory from before it is made.
 async fn page(
-    call: Call<Records>,
+    call: Call<StorageBackend>,
     limit: usize,
     list: impl FnOnce(&dyn Storage, usize) -> Result<Vec<storage::Entry>, storage::Error> + Send + 'static,
 ) -> Result<Response, Problem> {
     let limit = limit.min(PAGE_ENTRIES);
-    let held = call.charge(limit as u64 * ENTRY_LEN).await?;
-    let entries = call.run(Effect::None, move |records| list(&*records.0, limit)).await?;
+    let permits = call.reserve(limit as u64 * ENTRY_LEN).await?;
+    let entries = call.run(Effect::None, move |backend| list(&*backend.0, limit)).await?;
     let lines = entries.iter().map(|entry| (entry.locator, &entry.info.head.as_bytes()[..], entry.info.len));
     let page = json(StatusCode::OK, &documents::page(lines));
-    Ok(page.map(|content| content.charged(held)))
+    Ok(page.map(|content| content.with_permits(permits)))
 }
 
-async fn rename(mut call: Call<Records>) -> Result<Response, Problem> {
+async fn rename(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str =
         "the body is {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
     let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
     let head = Head::require(&head)?;
-    call.run(Effect::Write, move |records| records.0.rename(&from, &head, &to)).await?;
+    call.run(Effect::Write, move |backend| backend.0.rename(&from, &head, &to)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 /// Each record is taken from the body as it comes: a batch is in memory once.
-async fn create_many(mut call: Call<Records>) -> Result<Response, Problem> {
+async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let most = call.shared.limits.batch_bytes;
     call.body.check_announced(most)?;
-    call.body.takes_place_of(&call.shared.batches);
+    call.body.use_limit(&call.shared.batches);
     let mut batch = CreateManyDecoder::new(most);
-    while let Some(bytes) = call.body.chunk(most).await? {
+    while let Some(bytes) = call.body.frame(most).await? {
         batch.push(&bytes).map_err(invalid_batch)?;
     }
     let records = batch.finish().map_err(invalid_batch)?;
-    let place = call.body.take_place();
-    call.run(Effect::Write, move |there| {
-        let _place = place; // the work goes on also where the client does not wait for it
+    let permit = call.body.take_permit();
+    call.run(Effect::Write, move |backend| {
+        let _permit = permit; // the work is finished even if the client has gone
         let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, record.as_slice())).collect();
-        there.0.create_many(&records)
+        backend.0.create_many(&records)
     })
     .await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The answer is the records as they were read, and keeps its place until it is sent. Their lengths are known before they are
-/// read: together they may not be more than a batch.
-async fn get_many(mut call: Call<Records>) -> Result<Response, Problem> {
+/// The answer is the records as they were read, and keeps its permit until it is sent. Their lengths are read before they
+/// are: together they may not exceed a batch.
+async fn get_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
     let locators = decode_locators(&body);
     let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
     let most = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
-    let place = batches.enter().await?;
-    // The place goes with the work, which goes on also where the client does not wait for it.
-    let answer = call.run(Effect::None, move |there| {
+    let permit = batches.acquire().await?;
+    // The work has the permit: it is finished even if the client has gone.
+    let answer = call.run(Effect::None, move |backend| {
         let mut bytes = 0_u64;
         for locator in &locators {
-            bytes = bytes.saturating_add(there.0.info(locator)?.map_or(0, |info| info.len));
+            bytes = bytes.saturating_add(backend.0.info(locator)?.map_or(0, |info| info.len));
             if bytes > most {
                 return Err(storage::Error::TooLarge);
             }
         }
-        Ok((encode_get_many(there.0.get_many(&locators)?), place))
+        Ok((encode_get_many(backend.0.get_many(&locators)?), permit))
     });
-    let (parts, place) = answer.await?;
-    let mut held = Held::default();
-    held.add(place, Some(&batches));
-    let mut response = Response::new(Content::new(body::of_parts(parts), held));
+    let (parts, permit) = answer.await?;
+    let mut permits = Permits::default();
+    permits.add(permit, Some(&batches));
+    let mut response = Response::new(Content::new(from_parts(parts), permits));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     Ok(response)
 }
@@ -368,36 +373,36 @@ fn invalid_batch(error: InvalidBatch) -> Problem {
     }
 }
 
-async fn settings(call: Call<Records>) -> Result<Response, Problem> {
-    let settings = call.run(Effect::None, |records| records.0.settings()).await?.ok_or_else(Problem::not_found)?;
+async fn settings(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let settings = call.run(Effect::None, |backend| backend.0.settings()).await?.ok_or_else(Problem::not_found)?;
     let mut response = Response::new(settings.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     Ok(response)
 }
 
-async fn swap_settings(mut call: Call<Records>) -> Result<Response, Problem> {
+async fn swap_settings(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str = "the body is {expected, new}: both in base64url, without padding";
     let (expected, new) = call.json_body(documents::read_swap_settings, BODY).await?;
-    call.run(Effect::Write, move |records| records.0.swap_settings(expected.as_deref(), &new)).await?;
+    call.run(Effect::Write, move |backend| backend.0.swap_settings(expected.as_deref(), &new)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-async fn verify(mut call: Call<Records>) -> Result<Response, Problem> {
+async fn verify(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str = "the body is {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
     let (after, limit) = call.json_body(documents::read_verify, BODY).await?;
     let limit = limit.min(VERIFY_RECORDS);
-    let verified = call.run(Effect::None, move |records| records.0.verify(after.as_ref(), limit)).await?;
+    let verified = call.run(Effect::None, move |backend| backend.0.verify(after.as_ref(), limit)).await?;
     let storage::Verified { records, bytes, damaged, next } = verified;
     Ok(json(StatusCode::OK, &documents::verification(&Verification { records, bytes, damaged, next })))
 }
 
-async fn stats(call: Call<Records>) -> Result<Response, Problem> {
-    let stats = call.run(Effect::None, |records| records.0.stats()).await?;
+async fn stats(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let stats = call.run(Effect::None, |backend| backend.0.stats()).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
 }
 
-async fn maintain(call: Call<Records>) -> Result<Response, Problem> {
-    call.run(Effect::Write, |records| records.0.maintain()).await?;
+async fn maintain(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    call.run(Effect::Write, |backend| backend.0.maintain()).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
@@ -405,6 +410,6 @@ async fn maintain(call: Call<Records>) -> Result<Response, Problem> {
 mod tests {
     #[test]
     fn the_openapi_document_has_all_routes_and_no_other() {
-        crate::service::check_openapi(super::ROUTES);
+        crate::operations::check_openapi(super::ROUTES);
     }
 }

@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::config::Tls;
-use crate::config_files::{check, read};
-use crate::secret_kind::Kind;
+use crate::config::document::Tls;
+use crate::files::checked::{check, read};
+use crate::files::kind::FileKind;
 use crate::start::StartError;
 
 /// The certificates in use: those of the last reload.
@@ -54,7 +54,7 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let unusable = |error: rustls::Error| StartError::Tls(error.into());
     let chain = certificates(&read(&tls.certificate, "tls.certificate")?, "tls.certificate")?;
     let key = read(&tls.key, "tls.key")?;
-    check(&key, "tls.key", Kind::PrivateKey)?;
+    check(&key, "tls.key", FileKind::PrivateKey)?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(pem("tls.key"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -81,7 +81,7 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
 }
 
 fn certificates(content: &[u8], name: &'static str) -> Result<Vec<CertificateDer<'static>>, StartError> {
-    check(content, name, Kind::Certificates)?;
+    check(content, name, FileKind::Certificates)?;
     CertificateDer::pem_slice_iter(content).collect::<Result<_, _>>().map_err(pem(name))
 }
 
@@ -89,7 +89,7 @@ fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     const NAME: &str = "tls.client_revocations";
     let Some(path) = &tls.client_revocations else { return Ok(Vec::new()) };
     let content = read(path, NAME)?;
-    check(&content, NAME, Kind::RevocationLists)?;
+    check(&content, NAME, FileKind::RevocationLists)?;
     CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(pem(NAME))
 }
 

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Group;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
-use crate::config::{Config, SocketMode};
+use crate::config::address::SocketMode;
+use crate::config::document::Config;
 use crate::start::StartError;
 
 /// Connections that wait to be accepted, as the standard library has it.

@@ -1,5 +1,5 @@
-//! Answers on their way out. Each holds its bytes' part of the budget until the connection has sent them, has a minimum
-//! rate and a deadline, and ends where it falls behind.
+//! The bodies of answers while they are sent: each has a minimum rate and a longest time, and ends where the client falls
+//! behind.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,144 +10,77 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use hyper::body::{Body as _, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
+use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::connection::UnderWay;
+use super::content::{Content, Cut, Permits};
+use super::transfer_deadline::TransferDeadline;
+use crate::connection::{Deadline, UnderWay};
 use crate::counted::Counted;
-use crate::gate::Gate;
-use crate::pace::Pace;
-use crate::service::Shared;
+use crate::shared::Shared;
 
 /// The bytes that the connection gets at once; progress within them is not seen.
 const SLICE_LEN: usize = 64 << 10;
 /// How much of an answer the connection may hold.
 const WINDOW: usize = 256 << 10;
 
-/// How often a deadline is looked at, which comes nearer when others wait.
-pub(crate) const TICK: Duration = Duration::from_millis(500);
-
-/// An answer as its handler makes it.
-pub(crate) type Response = hyper::Response<Content>;
-
-/// An answer's body, and the places and bytes that it holds until it is sent.
-#[derive(Debug, Default)]
-pub(crate) struct Content {
-    body: Body,
-    held: Held,
-}
-
-/// Places and bytes, each of a gate at which others may wait.
-#[derive(Debug, Default)]
-pub(crate) struct Held(Vec<(OwnedSemaphorePermit, Option<Arc<Gate>>)>);
-
-impl Held {
-    pub(crate) fn add(&mut self, permit: OwnedSemaphorePermit, gate: Option<&Arc<Gate>>) {
-        self.0.push((permit, gate.cloned()));
+/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the body
+/// is sent. Route and `request_id` are for the log.
+pub(crate) fn send(
+    content: Content,
+    shared: &Arc<Shared>,
+    (under_way, unauthenticated): (UnderWay, Option<Counted>),
+    route: &'static str,
+    request_id: String,
+) -> Body {
+    let left = content.len();
+    if left == 0 {
+        return Body::empty();
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether others wait for what is held here.
-    fn is_wanted(&self) -> bool {
-        self.0.iter().any(|(_, gate)| gate.as_ref().is_some_and(|gate| gate.waiting() > 0))
-    }
-}
-
-impl From<OwnedSemaphorePermit> for Held {
-    fn from(permit: OwnedSemaphorePermit) -> Self {
-        Self(vec![(permit, None)])
-    }
-}
-
-impl<B: Into<Body>> From<B> for Content {
-    fn from(body: B) -> Self {
-        Self { body: body.into(), held: Held::default() }
-    }
-}
-
-impl Content {
-    pub(crate) fn new(body: impl Into<Body>, held: Held) -> Self {
-        Self { body: body.into(), held }
-    }
-
-    /// Its length: all of them are known.
-    pub(crate) fn len(&self) -> u64 {
-        self.body.size_hint().lower()
-    }
-
-    pub(crate) fn is_charged(&self) -> bool {
-        !self.held.is_empty()
-    }
-
-    pub(crate) fn charge(&mut self, held: Held) {
-        self.held = held;
-    }
-
-    pub(crate) fn charged(self, held: Held) -> Self {
-        Self { held, ..self }
-    }
-
-    /// The body for the connection, which counts as under way, and perhaps as a stranger's, until it is sent. `name` is the
-    /// request's, for the log.
-    pub(crate) fn send(
-        self,
-        shared: &Arc<Shared>,
-        (under_way, stranger): (UnderWay, Option<Counted>),
-        route: &'static str,
-        name: String,
-    ) -> Body {
-        let left = self.len();
-        if left == 0 {
-            return Body::empty();
-        }
-        let connection = Arc::clone(under_way.connection());
-        let pace = Pace::new(&shared.limits);
-        let unsent = Arc::new(Unsent {
-            bytes: AtomicUsize::new(0),
-            end: Instant::now() + pace.total(),
-            waiting: Mutex::new(Waiting { pace, since: None }),
-            changed: AtomicWaker::new(),
-            sent: Arc::clone(&shared.metrics.sent),
-            held: self.held,
-            _counted: (under_way, stranger),
-        });
-        connection.watch(&unsent);
-        Body::new(Answer {
-            body: self.body,
-            slices: Bytes::new(),
-            left,
-            unsent,
-            waits_for_end: connection.is_http2(),
-            log: Some((Arc::clone(shared), route, name)),
-        })
-    }
+    let connection = Arc::clone(under_way.connection());
+    let deadline = TransferDeadline::new(&shared.limits);
+    let unsent = Arc::new(UnsentBytes {
+        bytes: AtomicUsize::new(0),
+        end: Instant::now() + deadline.longest(),
+        waiting: Mutex::new(Waiting { deadline, since: None }),
+        changed: AtomicWaker::new(),
+        sent: Arc::clone(&shared.metrics.sent),
+        permits: content.permits,
+        _counted: (under_way, unauthenticated),
+    });
+    let watched: Arc<dyn Deadline> = unsent.clone();
+    connection.watch(&watched);
+    Body::new(PacedBody {
+        body: content.body,
+        slices: Bytes::new(),
+        left,
+        unsent,
+        waits_for_end: connection.is_http2(),
+        log: Some((Arc::clone(shared), route, request_id)),
+    })
 }
 
 /// The bytes of an answer that the connection has taken and not yet sent. Hyper asks for no more
 /// while the client takes nothing, so that the connection's own loop looks at the time.
 #[derive(Debug)]
-pub(crate) struct Unsent {
+pub(crate) struct UnsentBytes {
     bytes: AtomicUsize,
     waiting: Mutex<Waiting>,
     end: Instant,
     changed: AtomicWaker,
     sent: Arc<AtomicU64>,
-    held: Held,
+    permits: Permits,
     _counted: (UnderWay, Option<Counted>),
 }
 
 #[derive(Debug)]
 struct Waiting {
-    pace: Pace,
+    deadline: TransferDeadline,
     /// Since when the client is waited for.
     since: Option<Instant>,
 }
 
-impl Unsent {
+impl UnsentBytes {
     fn give(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if self.bytes.fetch_add(bytes.len(), Ordering::Relaxed) == 0 {
             self.waiting().since = Some(Instant::now());
@@ -161,25 +94,11 @@ impl Unsent {
         let now = Instant::now();
         let mut waiting = self.waiting();
         let waited = waiting.since.map_or(Duration::ZERO, |since| now - since);
-        waiting.pace.waited(waited);
-        waiting.pace.passed(bytes as u64);
+        waiting.deadline.add_wait(waited);
+        waiting.deadline.add_bytes(bytes as u64);
         waiting.since = (left > 0).then_some(now);
         drop(waiting);
         self.changed.wake();
-    }
-
-    /// Whether the client is too slow. If it is, the answer ends where hyper asks for more of it.
-    pub(crate) fn is_overdue(&self) -> bool {
-        let open = self.bytes.load(Ordering::Relaxed) as u64;
-        let waiting = self.waiting();
-        let Some(since) = waiting.since else { return false };
-        let left = waiting.pace.left(open, self.held.is_wanted());
-        drop(waiting);
-        let overdue = Instant::now() >= self.end || since.elapsed() >= left;
-        if overdue {
-            self.changed.wake();
-        }
-        overdue
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -187,10 +106,26 @@ impl Unsent {
     }
 }
 
+impl Deadline for UnsentBytes {
+    /// If it is, the answer ends where hyper asks for more of it.
+    fn is_overdue(&self) -> bool {
+        let unsent = self.bytes.load(Ordering::Relaxed) as u64;
+        let waiting = self.waiting();
+        let Some(since) = waiting.since else { return false };
+        let left = waiting.deadline.time_left(unsent, self.permits.are_contended());
+        drop(waiting);
+        let overdue = Instant::now() >= self.end || since.elapsed() >= left;
+        if overdue {
+            self.changed.wake();
+        }
+        overdue
+    }
+}
+
 /// Bytes that count as unsent until the connection drops them.
 struct Slice {
     bytes: Bytes,
-    unsent: Arc<Unsent>,
+    unsent: Arc<UnsentBytes>,
 }
 
 impl AsRef<[u8]> for Slice {
@@ -205,25 +140,20 @@ impl Drop for Slice {
     }
 }
 
-/// An answer could not be sent to its end.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer was cut")]
-pub(crate) struct Cut;
-
-struct Answer {
+struct PacedBody {
     body: Body,
     /// Bytes of the body that the connection has not taken.
     slices: Bytes,
     /// Bytes that the connection has not taken.
     left: u64,
-    unsent: Arc<Unsent>,
+    unsent: Arc<UnsentBytes>,
     /// HTTP/1 drops a body that is taken before it is sent, HTTP/2 only one that is given up.
     waits_for_end: bool,
     /// For an answer that does not come to its end.
     log: Option<(Arc<Shared>, &'static str, String)>,
 }
 
-impl Answer {
+impl PacedBody {
     /// Waits until no more than `most` bytes are unsent; fails where that takes too long.
     fn poll_sent(&self, context: &mut Context<'_>, most: usize) -> Poll<Result<(), Cut>> {
         let is_sent = || self.unsent.bytes.load(Ordering::Acquire) <= most;
@@ -241,7 +171,7 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for PacedBody {
     fn drop(&mut self) {
         let Some((shared, route, request_id)) = self.log.take() else { return };
         if self.left > 0 || self.waits_for_end {
@@ -251,7 +181,7 @@ impl Drop for Answer {
     }
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for PacedBody {
     type Data = Bytes;
     type Error = Cut;
 

@@ -1,18 +1,19 @@
-//! What is done with a key where there is no record: as much as with a wrong one, so that time tells nobody which it was.
+//! Decoys: where there is no record, a key is tried on a decoy, which takes as long as a wrong key on a record. Time does not
+//! tell the two apart.
 
 use std::sync::Arc;
 
 use strongroom::storage::MemoryStorage;
 use strongroom::{Error, IndexKey, RecordKey, Strongroom};
 
-/// How much longer an id must be to be more work: a block of the hash.
+/// Ids within one block of the hash take the same time.
 const BLOCK: usize = 128;
 const BLOCKS: usize = 33;
 
-/// Records that nobody has the key of, one for each length of ids.
-pub(super) struct Absent(Strongroom);
+/// Records whose keys were thrown away, one for each length of ids in blocks.
+pub(super) struct DecoyRecords(Strongroom);
 
-impl Absent {
+impl DecoyRecords {
     pub(super) fn new() -> Result<Self, Error> {
         let storage = Arc::new(MemoryStorage::new());
         let store = Strongroom::builder().storage(storage).index_key(IndexKey::generate()?).open()?;
@@ -22,8 +23,8 @@ impl Absent {
         Ok(Self(store))
     }
 
+    /// Tries the key on a decoy, which it does not open.
     pub(super) fn try_key(&self, id: &[u8], key: &RecordKey) {
-        // It does not open: that is the work.
         let _ = self.0.open_record(Self::id(id.len()), key);
     }
 
@@ -39,9 +40,9 @@ mod tests {
 
     #[test]
     fn each_length_of_ids_has_a_record() {
-        let (absent, key) = (Absent::new().unwrap(), RecordKey::generate().unwrap());
+        let (decoys, key) = (DecoyRecords::new().unwrap(), RecordKey::generate().unwrap());
         for len in 1..=4096 {
-            let outcome = absent.0.open_record(Absent::id(len), &key);
+            let outcome = decoys.0.open_record(DecoyRecords::id(len), &key);
             assert!(matches!(outcome, Err(Error::WrongKey)), "{len}");
         }
     }

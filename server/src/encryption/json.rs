@@ -1,4 +1,4 @@
-//! Small things, as JSON.
+//! Small data and other operations, in JSON.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -11,14 +11,15 @@ use strongroom::protocol::names::JSON;
 use strongroom::{Error, RecordKey, RecordReader};
 use zeroize::Zeroizing;
 
-use super::{Records, hand_out, options};
-use crate::answer::Response;
-use crate::gate::Effect;
+use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
+use crate::blocking_pool::Effect;
+use crate::body::content::Response;
+use crate::call::Call;
 use crate::problem::Problem;
-use crate::service::{Call, empty, json, secret};
-use crate::wire;
+use crate::request_text;
+use crate::response::{empty, json, secret};
 
-/// All that a request may have; each takes what it needs, and no more may be there.
+/// The fields of all requests. Each operation takes its own and refuses the others.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Fields<'b> {
@@ -42,7 +43,7 @@ fn text<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Cow<'b, str>>, D::Er
     Text::deserialize(field).map(|Text(text)| Some(text))
 }
 
-/// What a request says.
+/// The values of a request's fields.
 #[derive(Default)]
 struct Request {
     id: Option<Vec<u8>>,
@@ -53,7 +54,7 @@ struct Request {
 
 impl Request {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let fields: Fields<'_> = wire::object(body)?;
+        let fields: Fields<'_> = request_text::object(body)?;
         let decode = |text: Cow<'_, str>| {
             let padded = Base64::decode_vec(&text).map(Zeroizing::new);
             padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))
@@ -75,39 +76,39 @@ impl Request {
 }
 
 /// The field's value, or that it is missing.
-fn needed<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
+fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
     field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
 }
 
-/// That the field is not there.
-fn unknown<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
+/// Fails where the operation does not know the field.
+fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
     if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
 }
 
-async fn request(call: &mut Call<Records>) -> Result<Request, Problem> {
+async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     Request::parse(&body)
 }
 
-pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
-    unknown(&request.new_key, "new_key")?;
-    let (id, data, key) = (needed(request.id, "id")?, needed(request.data, "data")?, request.key);
-    let key = call.run(Effect::Write, move |records| records.store.store_with(id, data, options(key.as_ref())));
-    Ok(hand_out(StatusCode::CREATED, &key.await?))
+    refuse(&request.new_key, "new_key")?;
+    let (id, data, key) = (required(request.id, "id")?, required(request.data, "data")?, request.key);
+    let key = call.run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref())));
+    Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
 /// Opened as a stream, so that a long record is refused before it is read, and a wrong key whatever the record's length. An
 /// answer that is not short is read once there is room for it.
-pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
-    unknown(&request.data, "data")?;
-    unknown(&request.new_key, "new_key")?;
-    let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
+    refuse(&request.data, "data")?;
+    refuse(&request.new_key, "new_key")?;
+    let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
     let most = call.shared.limits.json_bytes / 4 * 3;
-    let opened = call.run_with_key(Effect::None, move |records| {
-        let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
+    let opened = call.run_with_key(Effect::None, move |backend| {
+        let mut reader = backend.hide(backend.store.open_record(&id, &key), &id, &key)?;
         let len = reader.len()?;
         let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Error::TooLarge)?;
         if len > SHORT {
@@ -117,17 +118,17 @@ pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Proble
     });
     let (reader, len) = match opened.await? {
         Opened::Short(answer) => return Ok(answer),
-        Opened::Long(reader, len) => (call.shared.threads.guard(reader), len),
+        Opened::Long(reader, len) => (call.shared.pool.own(reader), len),
     };
-    let held = call.charge(len as u64 / 3 * 4 + ROOM).await?;
+    let permits = call.reserve(len as u64 / 3 * 4 + FIELD_BYTES).await?;
     let (_, answer) = reader.with(move |reader| read(reader, len)).await?;
-    Ok(answer.map(|content| content.charged(held)))
+    Ok(answer.map(|content| content.with_permits(permits)))
 }
 
 /// A record of at most this many bytes is read at once.
 const SHORT: usize = 16 << 10;
-/// The most bytes beside the data in an answer.
-const ROOM: u64 = 64;
+/// The most bytes of an answer besides the data.
+const FIELD_BYTES: u64 = 64;
 
 enum Opened {
     Short(Response),
@@ -136,43 +137,43 @@ enum Opened {
 
 fn read(reader: &mut RecordReader, len: usize) -> Result<Response, Error> {
     let mut data = Zeroizing::new(vec![0; len]);
-    reader.read_exact(&mut data).map_err(super::bytes::of_reader)?;
+    reader.read_exact(&mut data).map_err(record_error)?;
     Ok(secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(&data))))
 }
 
-pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
-    let (id, key, data) = (needed(request.id, "id")?, needed(request.key, "key")?, needed(request.data, "data")?);
+    let (id, key, data) = (required(request.id, "id")?, required(request.key, "key")?, required(request.data, "data")?);
     let new_key = request.new_key;
-    let key = call.run_with_key(Effect::Write, move |records| {
-        records.hide(records.store.replace_with(&id, &key, data, options(new_key.as_ref())), &id, &key)
+    let key = call.run_with_key(Effect::Write, move |backend| {
+        backend.hide(backend.store.replace_with(&id, &key, data, write_options(new_key.as_ref())), &id, &key)
     });
-    Ok(hand_out(StatusCode::OK, &key.await?))
+    Ok(key_answer(StatusCode::OK, &key.await?))
 }
 
-pub(super) async fn delete(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn delete(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
-    unknown(&request.data, "data")?;
-    unknown(&request.new_key, "new_key")?;
-    let (id, key) = (needed(request.id, "id")?, needed(request.key, "key")?);
-    call.run_with_key(Effect::Write, move |records| records.hide(records.store.delete(&id, &key), &id, &key)).await?;
+    refuse(&request.data, "data")?;
+    refuse(&request.new_key, "new_key")?;
+    let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
+    call.run_with_key(Effect::Write, move |backend| backend.hide(backend.store.delete(&id, &key), &id, &key)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-pub(super) async fn erase(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn erase(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
-    unknown(&request.data, "data")?;
-    unknown(&request.key, "key")?;
-    unknown(&request.new_key, "new_key")?;
-    let id = needed(request.id, "id")?;
-    let erased = call.run(Effect::Write, move |records| records.store.erase(id)).await?;
+    refuse(&request.data, "data")?;
+    refuse(&request.key, "key")?;
+    refuse(&request.new_key, "new_key")?;
+    let id = required(request.id, "id")?;
+    let erased = call.run(Effect::Write, move |backend| backend.store.erase(id)).await?;
     Ok(json(StatusCode::OK, &documents::erased(erased)))
 }
 
-pub(super) async fn stats(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
         return Err(Problem::bad_request("the body is {}"));
     };
-    let stats = call.run(Effect::None, |records| records.store.stats()).await?;
+    let stats = call.run(Effect::None, |backend| backend.store.stats()).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
 }

@@ -1,17 +1,14 @@
-//! Which kind of secret or certificate a file holds, so that one in another's place is noticed before it is used, sent or
-//! printed.
-
-use std::path::Path;
+//! The kind of secret or certificate in a file. A file in another's place is refused before it is used, sent or printed.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
-use strongroom::protocol::secret_text::{self, SECRET_LEN, SecretKind, looks_like_secret};
+use strongroom::protocol::secret_text::{self, SECRET_LEN, SecretKind};
 use zeroize::Zeroizing;
 
-use crate::token::TokenHashes;
+use crate::tokens::hashes::TokenHashes;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     Secret(SecretKind),
     TokenHashes,
     PrivateKey,
@@ -19,7 +16,7 @@ pub(crate) enum Kind {
     RevocationLists,
 }
 
-impl Kind {
+impl FileKind {
     const ALL: [Self; 7] = [
         Self::Secret(SecretKind::RecordKey),
         Self::Secret(SecretKind::IndexKey),
@@ -71,9 +68,4 @@ fn has_pem<T: PemObject>(content: &[u8]) -> bool {
         items += 1;
         item.is_ok()
     }) && items > 0
-}
-
-/// Whether a part of the path is a key or a token, which would be shown in messages about a file that is not there.
-pub(crate) fn in_path(path: &Path) -> bool {
-    path.iter().any(|part| looks_like_secret(part.as_encoded_bytes()))
 }

@@ -1,6 +1,6 @@
-//! Data of any length, as bytes, in constant memory.
+//! Data of any length as `application/octet-stream`, in constant memory.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -11,15 +11,16 @@ use strongroom::protocol::range::content_range;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
 use zeroize::Zeroizing;
 
-use super::{Records, hand_out, options};
-use crate::answer::Response;
-use crate::body::Source;
-use crate::gate::Effect;
+use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
+use crate::blocking_pool::Effect;
+use crate::body::chunks::ChunkSource;
+use crate::body::content::Response;
+use crate::call::Call;
+use crate::conditions::range_applies;
 use crate::problem::Problem;
-use crate::service::Call;
-use crate::wire;
+use crate::request_text;
 
-impl Call<Records> {
+impl Call<EncryptionBackend> {
     fn id(&self) -> Result<Vec<u8>, Problem> {
         let header = self.header(&STRONGROOM_ID)?.ok_or_else(|| missing(&STRONGROOM_ID))?;
         let id = header.to_str().ok().and_then(decode);
@@ -31,7 +32,7 @@ impl Call<Records> {
         Ok(Some(RecordKey::from_text(header.to_str().unwrap_or_default())?))
     }
 
-    fn needed_key(&self) -> Result<RecordKey, Problem> {
+    fn required_key(&self) -> Result<RecordKey, Problem> {
         self.key(&STRONGROOM_KEY)?.ok_or_else(|| missing(&STRONGROOM_KEY))
     }
 }
@@ -40,74 +41,69 @@ fn missing(name: &HeaderName) -> Problem {
     Problem::bad_request(format!("the header {name} is missing"))
 }
 
-/// The error in what a reader or writer of records says.
-pub(super) fn of_reader(error: io::Error) -> Error {
-    error.downcast().unwrap_or_else(|error| Error::Internal(error.into()))
-}
-
-pub(super) async fn store(mut call: Call<Records>) -> Result<Response, Problem> {
+pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let start = move |records: &Records| records.store.create_record_with(&id, options(key.as_ref()));
+    let start = move |backend: &EncryptionBackend| backend.store.create_record_with(&id, write_options(key.as_ref()));
     receive(&mut call, StatusCode::CREATED, start).await
 }
 
-pub(super) async fn replace(mut call: Call<Records>) -> Result<Response, Problem> {
-    let (id, old, key) = (call.id()?, call.needed_key()?, call.key(&STRONGROOM_NEW_KEY)?);
-    let start = move |records: &Records| {
-        records.hide(records.store.replace_record_with(&id, &old, options(key.as_ref())), &id, &old)
+pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let (id, old, key) = (call.id()?, call.required_key()?, call.key(&STRONGROOM_NEW_KEY)?);
+    let start = move |backend: &EncryptionBackend| {
+        backend.hide(backend.store.replace_record_with(&id, &old, write_options(key.as_ref())), &id, &old)
     };
     receive(&mut call, StatusCode::OK, start).await
 }
 
 /// Takes the body into the writer that `start` gives, and hands out the key.
 async fn receive(
-    call: &mut Call<Records>,
+    call: &mut Call<EncryptionBackend>,
     status: StatusCode,
-    start: impl FnOnce(&Records) -> Result<RecordWriter, Error> + Send + 'static,
+    start: impl FnOnce(&EncryptionBackend) -> Result<RecordWriter, Error> + Send + 'static,
 ) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
-    // Nothing is begun for who sends nothing.
-    let mut piece = call.body.piece(most).await?;
+    // No write is begun before data comes.
+    let mut chunk = call.body.chunk(most).await?;
     let writer = call.run_with_key(Effect::None, start).await?;
-    let mut writer = call.shared.threads.guard(writer);
-    while !piece.is_empty() {
-        (writer, ()) = writer.with(move |writer| writer.write_all(&piece).map_err(of_reader)).await?;
-        piece = call.body.piece(most).await?;
+    let mut writer = call.shared.pool.own(writer);
+    while !chunk.is_empty() {
+        (writer, ()) = writer.with(move |writer| writer.write_all(&chunk).map_err(record_error)).await?;
+        chunk = call.body.chunk(most).await?;
     }
     let key = writer.end(RecordWriter::finish).await??;
-    Ok(hand_out(status, &key))
+    Ok(key_answer(status, &key))
 }
 
-impl Source for RecordReader {
-    fn next_piece(&mut self, len: usize) -> Result<Bytes, Problem> {
-        let mut piece = Zeroizing::new(vec![0; len]);
-        self.read_exact(&mut piece).map_err(of_reader)?;
-        Ok(Bytes::from_owner(piece))
+impl ChunkSource for RecordReader {
+    fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem> {
+        let mut chunk = Zeroizing::new(vec![0; len]);
+        self.read_exact(&mut chunk).map_err(record_error)?;
+        Ok(Bytes::from_owner(chunk))
     }
 }
 
-/// The first piece is opened before the answer begins: a record that is damaged at its start is an error answer.
-pub(super) async fn retrieve(mut call: Call<Records>) -> Result<Response, Problem> {
-    let (id, key) = (call.id()?, call.needed_key()?);
+/// The first chunk is opened before the answer begins: a record that is damaged at its start is an error answer.
+pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let (id, key) = (call.id()?, call.required_key()?);
     let range = call.header(&RANGE)?.cloned();
-    if !call.body.piece(0).await.is_ok_and(|body| body.is_empty()) {
+    if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
         return Err(Problem::bad_request("a retrieve of bytes has an empty body"));
     }
     let (reader, len) = call
-        .run_with_key(Effect::None, move |records| {
-            let mut reader = records.hide(records.store.open_record(&id, &key), &id, &key)?;
+        .run_with_key(Effect::None, move |backend| {
+            let mut reader = backend.hide(backend.store.open_record(&id, &key), &id, &key)?;
             let len = reader.len()?;
             Ok::<_, Error>((reader, len))
         })
         .await?;
-    let reader = call.shared.threads.guard(reader);
+    let reader = call.shared.pool.own(reader);
     let range = match &range {
-        Some(range) if wire::range_applies(call.header(&IF_RANGE)?, None) => wire::range(range, len)?,
+        Some(range) if range_applies(call.header(&IF_RANGE)?, None) => request_text::range(range, len)?,
         _ => None,
     };
     let (start, count) = range.unwrap_or((0, len));
-    let (reader, _) = reader.with(move |reader| reader.seek(SeekFrom::Start(start)).map_err(of_reader)).await?;
+    let (reader, _) = reader.with(move |reader| reader.seek(SeekFrom::Start(start)).map_err(record_error)).await?;
     let mut response = Response::new(call.stream(reader, count).await?);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));

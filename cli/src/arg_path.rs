@@ -1,0 +1,23 @@
+//! Paths on the command line.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use strongroom::protocol::secret_text::looks_like_secret;
+
+/// A path, and not by mistake a key or a token, which would end up in messages about a file that is not there.
+pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    PathBufValueParser::new().try_map(|path| {
+        if looks_like_key(path.as_os_str()) {
+            Err("a key or a token itself is never an argument: others can see it there. Put it in a file")
+        } else {
+            Ok(path)
+        }
+    })
+}
+
+/// Whether `text` is a key or a token, or one with a typo.
+pub(crate) fn looks_like_key(text: &OsStr) -> bool {
+    looks_like_secret(text.as_encoded_bytes())
+}

@@ -1,0 +1,66 @@
+//! The memory of answers: each reserves its bytes until it is sent, from its connection's allowance or from the budget that
+//! all connections share.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::body::content::{Permits, Response};
+use crate::connection::Connection;
+use crate::problem::Problem;
+use crate::shared::Shared;
+
+/// An answer of at most this many bytes never waits.
+const SMALL: u32 = 1 << 10;
+
+/// Which memory a request may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requester {
+    /// The client has a valid token, or needs none: the allowance and the budget.
+    Authenticated,
+    /// Any other: the connection's allowance alone.
+    Unauthenticated,
+}
+
+impl Shared {
+    /// Reserves `bytes` of memory for an answer.
+    pub(crate) async fn reserve(
+        &self,
+        connection: &Connection,
+        bytes: u64,
+        requester: Requester,
+    ) -> Result<Permits, Problem> {
+        let bytes = u32::try_from(bytes.min(self.limits.answer_bytes)).unwrap_or(u32::MAX);
+        if let Some(own) = connection.try_reserve(bytes) {
+            return Ok(own.into());
+        }
+        if requester == Requester::Unauthenticated {
+            let wait = Duration::from_secs(self.limits.wait_seconds);
+            let own = timeout(wait, connection.reserve(bytes)).await.ok().flatten();
+            return own.map(Permits::from).ok_or_else(Problem::overloaded);
+        }
+        let mut permits = Permits::default();
+        permits.add(self.answers.acquire_many(bytes).await?, Some(&self.answers));
+        Ok(permits)
+    }
+
+    /// Reserves the memory of an answer that has none reserved yet. A small one never waits, since it may tell the outcome of
+    /// a write; a connection has no more of those than requests at once.
+    pub(crate) async fn reserve_for(
+        &self,
+        connection: &Connection,
+        response: Response,
+        requester: Requester,
+    ) -> Result<Response, Problem> {
+        let len = response.body().len();
+        if response.body().has_permits() || len == 0 {
+            return Ok(response);
+        }
+        let permits = if len <= u64::from(SMALL) {
+            connection.try_reserve(SMALL).map(Permits::from).unwrap_or_default()
+        } else {
+            self.reserve(connection, len, requester).await?
+        };
+        Ok(response.map(|content| content.with_permits(permits)))
+    }
+}

@@ -1,0 +1,74 @@
+//! An answer before it is sent.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use hyper::body::Body as _;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::concurrency_limit::ConcurrencyLimit;
+
+/// An answer as its handler makes it.
+pub(crate) type Response = hyper::Response<Content>;
+
+/// An answer's body, and the permits that it holds until it is sent.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(super) body: Body,
+    pub(super) permits: Permits,
+}
+
+/// Permits, each with the limit at which other requests may wait for it.
+#[derive(Debug, Default)]
+pub(crate) struct Permits(Vec<(OwnedSemaphorePermit, Option<Arc<ConcurrencyLimit>>)>);
+
+impl Permits {
+    pub(crate) fn add(&mut self, permit: OwnedSemaphorePermit, limit: Option<&Arc<ConcurrencyLimit>>) {
+        self.0.push((permit, limit.cloned()));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether other requests wait for one of these.
+    pub(super) fn are_contended(&self) -> bool {
+        self.0.iter().any(|(_, limit)| limit.as_ref().is_some_and(|limit| limit.waiting() > 0))
+    }
+}
+
+impl From<OwnedSemaphorePermit> for Permits {
+    fn from(permit: OwnedSemaphorePermit) -> Self {
+        Self(vec![(permit, None)])
+    }
+}
+
+impl<B: Into<Body>> From<B> for Content {
+    fn from(body: B) -> Self {
+        Self { body: body.into(), permits: Permits::default() }
+    }
+}
+
+impl Content {
+    pub(crate) fn new(body: impl Into<Body>, permits: Permits) -> Self {
+        Self { body: body.into(), permits }
+    }
+
+    /// The body's length, which is always known.
+    pub(crate) fn len(&self) -> u64 {
+        self.body.size_hint().lower()
+    }
+
+    pub(crate) fn has_permits(&self) -> bool {
+        !self.permits.is_empty()
+    }
+
+    pub(crate) fn with_permits(self, permits: Permits) -> Self {
+        Self { permits, ..self }
+    }
+}
+
+/// The answer could not be sent to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer was cut")]
+pub(crate) struct Cut;

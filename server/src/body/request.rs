@@ -1,0 +1,169 @@
+//! The bodies of requests, within their limits of size, time and concurrency.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
+
+use super::chunks::CHUNK_LEN;
+use super::transfer_deadline::{TICK, TransferDeadline};
+use crate::concurrency_limit::ConcurrencyLimit;
+use crate::config::limits::Limits;
+use crate::problem::Problem;
+
+/// The most bytes that a request may send without a permit for long bodies.
+const SHORT: u64 = 64 << 10;
+
+/// How long the rest of a refused body is read and thrown away, so that a client that is still sending can read the answer.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A request's body.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    body: Body,
+    ended: bool,
+    received: u64,
+    end: Instant,
+    deadline: TransferDeadline,
+    total: Arc<AtomicU64>,
+    long: Arc<ConcurrencyLimit>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Body, limits: &Limits, total: Arc<AtomicU64>, long: Arc<ConcurrencyLimit>) -> Self {
+        let deadline = TransferDeadline::new(limits);
+        Self {
+            ended: body.is_end_stream(),
+            body,
+            received: 0,
+            end: Instant::now() + deadline.longest(),
+            deadline,
+            total,
+            long,
+            permit: None,
+        }
+    }
+
+    /// If the body is long, it needs a permit of this limit.
+    pub(crate) fn use_limit(&mut self, limit: &Arc<ConcurrencyLimit>) {
+        self.long = Arc::clone(limit);
+    }
+
+    /// The permit, if the body has one, for the work on what came.
+    pub(crate) fn take_permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.permit.take()
+    }
+
+    /// The length that the client announced, or what there is at least.
+    fn announced(&self) -> u64 {
+        self.body.size_hint().lower()
+    }
+
+    /// Fails where more than `most` bytes are announced.
+    pub(crate) fn check_announced(&self, most: u64) -> Result<(), Problem> {
+        if self.announced() > most { Err(Problem::too_large()) } else { Ok(()) }
+    }
+
+    /// The next bytes; `None` at the end of a body that is whole.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        while !self.ended {
+            let start = Instant::now();
+            let contended = self.permit.is_some() && self.long.waiting() > 0;
+            let allowed = self.deadline.time_left(0, contended);
+            let deadline = self.end.min(start + allowed.min(TICK));
+            let frame = timeout_at(deadline, self.body.frame()).await;
+            self.deadline.add_wait(start.elapsed());
+            let frame = match frame {
+                Ok(frame) => frame,
+                // The deadline comes nearer when others wait.
+                Err(_) if allowed > TICK && Instant::now() < self.end => continue,
+                Err(_) => return Err(Problem::too_slow()),
+            };
+            let frame = match frame {
+                Some(Ok(frame)) => frame,
+                Some(Err(_)) => {
+                    self.ended = true;
+                    return Err(Problem::bad_request("the body was cut short"));
+                }
+                None => {
+                    self.ended = true;
+                    break;
+                }
+            };
+            if let Ok(data) = frame.into_data() {
+                let len = data.len() as u64;
+                self.received += len;
+                self.deadline.add_bytes(len);
+                self.total.fetch_add(len, Ordering::Relaxed);
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. The last chunk of a body of more
+    /// than `most` bytes is an error.
+    pub(crate) async fn chunk(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        self.gather(CHUNK_LEN, most).await
+    }
+
+    /// All of it.
+    pub(crate) async fn all(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        self.check_announced(most)?;
+        self.gather(usize::MAX, most).await
+    }
+
+    /// The next bytes as they came; `None` at the end. The last bytes of a body of more than `most` are an error.
+    pub(crate) async fn frame(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
+        let Some(data) = self.next().await? else { return Ok(None) };
+        if self.received > most {
+            return Err(Problem::too_large());
+        }
+        if self.received > SHORT && self.permit.is_none() {
+            self.permit = Some(self.long.acquire().await?);
+        }
+        Ok(Some(data))
+    }
+
+    async fn gather(&mut self, len: usize, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        let mut gathered = Zeroizing::new(Vec::new());
+        while gathered.len() < len {
+            let Some(data) = self.frame(most).await? else { break };
+            grow(&mut gathered, data.len());
+            gathered.extend_from_slice(&data);
+        }
+        Ok(gathered)
+    }
+}
+
+/// Makes room for `more` bytes, and leaves no copy behind.
+fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
+    let needed = buffer.len() + more;
+    if needed > buffer.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
+        larger.extend_from_slice(buffer);
+        *buffer = larger;
+    }
+}
+
+/// A body that was not read to its end was refused, and its client may still be sending: a connection that is closed at
+/// once would lose the answer.
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let mut body = std::mem::take(&mut self.body);
+            runtime.spawn(timeout(DRAIN, async move { while let Some(Ok(_)) = body.frame().await {} }));
+        }
+    }
+}

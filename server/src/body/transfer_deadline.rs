@@ -1,0 +1,84 @@
+//! The deadline of a body, in either direction: a minimum rate, and a longest time.
+
+use std::time::Duration;
+
+use crate::config::limits::Limits;
+
+/// Bytes earn time, but it is forfeited after this many more: a fast beginning does not pay for a standstill.
+const STRETCH: u64 = 256 << 10;
+/// How often a deadline is checked, which comes nearer when other requests wait.
+pub(crate) const TICK: Duration = Duration::from_millis(500);
+
+/// How many times faster a body must be while other requests wait for its permit.
+const CONTENDED_FACTOR: u64 = 64;
+
+/// Each stretch of a body has some seconds, and one more for each `bytes_per_second` bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TransferDeadline {
+    granted: Duration,
+    bytes_per_second: u64,
+    longest: Duration,
+    /// Bytes and time of this stretch.
+    bytes: u64,
+    waited: Duration,
+}
+
+impl TransferDeadline {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            granted: Duration::from_secs(limits.body_seconds),
+            bytes_per_second: limits.body_bytes_per_second.max(1),
+            longest: Duration::from_secs(limits.body_most_seconds),
+            bytes: 0,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// The longest time of a body, on whichever side the delay is.
+    pub(crate) fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// The client was waited for.
+    pub(crate) fn add_wait(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Bytes came, or were taken.
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if self.bytes >= STRETCH {
+            (self.bytes, self.waited) = (0, Duration::ZERO);
+        }
+    }
+
+    /// How much longer the client may be waited for, which has `unsent` bytes to take. The permit of a slow body is given up
+    /// when it is `contended`.
+    pub(crate) fn time_left(&self, unsent: u64, contended: bool) -> Duration {
+        let rate =
+            if contended { self.bytes_per_second.saturating_mul(CONTENDED_FACTOR) } else { self.bytes_per_second };
+        let earned = Duration::from_secs(self.bytes.saturating_add(unsent) / rate);
+        self.granted.saturating_add(earned).min(self.longest).saturating_sub(self.waited)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_comes_with_bytes_and_is_not_saved_up() {
+        let mut deadline = TransferDeadline::new(&Limits::default());
+        let left = |deadline: &TransferDeadline, contended| deadline.time_left(0, contended).as_secs();
+        assert_eq!((left(&deadline, false), left(&deadline, true)), (10, 10));
+        deadline.add_bytes(64 << 10);
+        deadline.add_wait(Duration::from_secs(5));
+        assert_eq!((left(&deadline, false), left(&deadline, true)), (69, 6));
+        assert_eq!(deadline.time_left(64 << 10, true).as_secs(), 7, "what is there to be taken takes time");
+        for _ in 0..1000 {
+            deadline.add_bytes(1 << 20);
+        }
+        assert_eq!((left(&deadline, false), left(&deadline, true)), (10, 10));
+        assert_eq!(deadline.time_left(u64::MAX, false).as_secs(), 3600);
+    }
+}

@@ -1,0 +1,64 @@
+//! Concurrency limits: how much is done at once. Further requests wait for a while. A permit is acquired when there is work,
+//! not while a short body is awaited, so that a slow client keeps no other waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::config::limits::Limits;
+use crate::counted::Counted;
+use crate::problem::Problem;
+
+/// A number of permits, which may stand for bytes, and of requests that may wait for one.
+#[derive(Debug)]
+pub(crate) struct ConcurrencyLimit {
+    permits: Arc<Semaphore>,
+    waiting: Arc<AtomicUsize>,
+    max_waiting: usize,
+    wait: Duration,
+}
+
+impl ConcurrencyLimit {
+    pub(crate) fn new(permits: usize, limits: &Limits) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(permits)),
+            waiting: Arc::default(),
+            max_waiting: limits.waiting,
+            wait: Duration::from_secs(limits.wait_seconds),
+        }
+    }
+
+    /// A permit, once there is one; 503 where too many requests wait, or it takes too long.
+    pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.acquire_many(1).await
+    }
+
+    /// As [`acquire`](Self::acquire), for `permits` at once.
+    pub(crate) async fn acquire_many(&self, permits: u32) -> Result<OwnedSemaphorePermit, Problem> {
+        if let Ok(permit) = Arc::clone(&self.permits).try_acquire_many_owned(permits) {
+            return Ok(permit);
+        }
+        let waiting = Counted::new(&self.waiting);
+        if waiting.before >= self.max_waiting {
+            return Err(Problem::overloaded());
+        }
+        match timeout(self.wait, Arc::clone(&self.permits).acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Problem::overloaded()),
+        }
+    }
+
+    /// A permit, however many requests wait and however long it takes: for work that has begun.
+    pub(crate) async fn acquire_patiently(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        permit.map_err(|_| Problem::internal("the service is stopping"))
+    }
+
+    /// How many requests wait for a permit.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}

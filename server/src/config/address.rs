@@ -1,0 +1,108 @@
+//! Addresses to listen on, and the mode of Unix sockets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::files::secret_path;
+
+/// Where to listen: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Address {
+    /// An IP address and a port; port 0 is any that is free.
+    Tcp(SocketAddr),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// A text is not an address to listen on.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("an address is an IP address and a port, such as 127.0.0.1:8420 or [::1]:8420, or unix:/path/of/a/socket")]
+pub struct InvalidAddress;
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.is_empty() || secret_path::has_secret(path.as_ref()) => Err(InvalidAddress),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|_| InvalidAddress),
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = InvalidAddress;
+
+    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+        text.parse()
+    }
+}
+
+impl From<Address> for String {
+    fn from(address: Address) -> Self {
+        match address {
+            Address::Tcp(address) => address.to_string(),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+/// A Unix socket's permission bits, in octal, as `chmod` takes them: those with write permission may connect.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// The permission bits.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether every user of the machine may connect.
+    pub(crate) fn is_for_all(self) -> bool {
+        self.0 & 0o002 != 0 // connecting needs the right to write
+    }
+}
+
+impl Default for SocketMode {
+    fn default() -> Self {
+        Self(0o600)
+    }
+}
+
+/// A text is not the mode of a Unix socket.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a socket's mode is three or four octal digits, such as 0600 or 0660, and lets its owner read and write")]
+pub struct InvalidSocketMode;
+
+impl FromStr for SocketMode {
+    type Err = InvalidSocketMode;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSocketMode> {
+        let is_octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+        match u32::from_str_radix(text, 8) {
+            Ok(bits) if is_octal && bits & !0o777 == 0 && bits & 0o600 == 0o600 => Ok(Self(bits)),
+            _ => Err(InvalidSocketMode),
+        }
+    }
+}
+
+impl TryFrom<String> for SocketMode {
+    type Error = InvalidSocketMode;
+
+    fn try_from(text: String) -> Result<Self, InvalidSocketMode> {
+        text.parse()
+    }
+}
+
+impl From<SocketMode> for String {
+    fn from(mode: SocketMode) -> Self {
+        format!("{:04o}", mode.0)
+    }
+}

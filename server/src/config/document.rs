@@ -1,0 +1,192 @@
+//! The document, field by field.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use strongroom::Location;
+
+use super::address::{Address, SocketMode};
+use super::invalid::InvalidConfig;
+use super::limits::Limits;
+
+/// The configuration of a service.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption server,
+    /// the address of a storage service.
+    pub store: Option<PathBuf>,
+    /// A file with the store's index key, for the program that starts the service.
+    pub index_key_file: Option<PathBuf>,
+    /// How the storage service is reached.
+    pub remote: Remote,
+    /// Where to listen. Empty: on loopback, port 8420 for an encryption server and 8421 for a storage service.
+    pub listen: Vec<Address>,
+    /// Names under which clients reach the service, besides `localhost` and loopback addresses: a request for another
+    /// host is answered 421. With TLS and without names, every host is accepted: clients have checked the certificate.
+    pub names: Vec<String>,
+    /// Listen on loopback addresses without tokens: every user of this machine can then do everything.
+    pub insecure_loopback: bool,
+    /// The mode of Unix sockets: 0600 by default, their owner alone.
+    pub socket_mode: SocketMode,
+    /// The group of Unix sockets: a name or a number.
+    pub socket_group: Option<String>,
+    /// The file with the hashes and scopes of tokens. Without it, no token is asked for.
+    pub tokens: Option<PathBuf>,
+    /// TLS on all TCP addresses.
+    pub tls: Option<Tls>,
+    /// What is logged.
+    pub log: Log,
+    /// What one client, and all together, may take.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The configuration in a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidConfig`] where the document is no TOML, or has a name or a value that is not known.
+    pub fn from_toml(document: &str) -> Result<Self, InvalidConfig> {
+        toml::from_str(document).map_err(|error| InvalidConfig::new(document, &error))
+    }
+
+    /// Whether the store is in a storage service.
+    pub(crate) fn has_remote_storage(&self) -> bool {
+        let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
+        matches!(location, Some(Location::Service(_)))
+    }
+
+    /// The configuration as a TOML document.
+    ///
+    /// # Errors
+    ///
+    /// Where a path is no Unicode text.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+/// How a storage service is reached, for the program that starts an encryption server. Certificates and keys are in PEM.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Remote {
+    /// A file with the token to show.
+    pub token_file: Option<PathBuf>,
+    /// The authorities to trust, instead of the system's.
+    pub authorities: Option<PathBuf>,
+    /// The certificate to show, and those between it and the authority.
+    pub client_certificate: Option<PathBuf>,
+    /// The certificate's private key.
+    pub client_key: Option<PathBuf>,
+    /// Certificate revocation lists of the authorities in the storage service's chain. A certificate of which none tells is
+    /// refused. The file is read again before a new connection once it has changed.
+    pub revocations: Option<PathBuf>,
+    /// How long a call may take with all its repetitions: 30 seconds unless said otherwise.
+    pub timeout_seconds: Option<u64>,
+}
+
+/// TLS 1.3, from files in PEM.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The server's certificate, and those between it and the authority.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// The authorities whose certificates a client must show one of.
+    #[serde(default)]
+    pub client_authorities: Option<PathBuf>,
+    /// The authorities' revocation lists, in one file. Each authority needs one: a client whose status no list tells is
+    /// refused. A list that has expired still counts.
+    #[serde(default)]
+    pub client_revocations: Option<PathBuf>,
+}
+
+/// What is logged, on stderr.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// From which level on.
+    pub level: LogLevel,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// From which level on something is logged.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: an object on each line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Config;
+    use crate::config::invalid::FIELDS;
+
+    #[test]
+    fn an_error_names_line_and_field_and_repeats_nothing() {
+        const SECRET: &str = "srx1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0s";
+        for (document, said) in [
+            ("[log]\nlevel = \"SECRET\"", "line 2 (level): expected one of `error`"),
+            ("[log]\nlevel = \"x, expected SECRET\"", "line 2 (level): expected one of `error`"),
+            ("[log]\nformat = SECRET", "line 2 (format): expected TOML"),
+            ("SECRET = 1", "line 1: expected one of `store`"),
+            ("\nSECRET", "line 2: expected TOML"),
+            ("[SECRET]\nx = 1", "line 1: expected one of `store`"),
+            ("[limits]\nthreads = \"SECRET\"", "line 2 (threads): expected usize"),
+            ("[limits]\nSECRET = 1", "line 2: expected one of `connections`"),
+            ("listen = [\"SECRET\"]", "line 1 (listen): an address is"),
+            ("listen = [\"unix:SECRET\"]", "line 1 (listen): an address is"),
+            ("listen = \"SECRET\"", "line 1 (listen): expected a sequence"),
+            ("socket_mode = \"SECRET\"", "line 1 (socket_mode): a socket's mode"),
+            ("[tls]\nkey = \"SECRET\"", "line 1: missing field `certificate`"),
+            ("tls = \"SECRET\"", "line 1 (tls): expected struct Tls"),
+            ("insecure_loopback = \"SECRET\"", "line 1 (insecure_loopback): expected a boolean"),
+            ("store = \"a\"\nstore = \"SECRET\"", "line 2 (store): expected TOML"),
+            ("[remote]\ntoken = \"SECRET\"", "line 2: expected one of `token_file`"),
+            ("remote = { token_file = [\"SECRET\"] }", "line 1 (remote): expected"),
+        ] {
+            let error = Config::from_toml(&document.replace("SECRET", SECRET)).unwrap_err();
+            assert!(error.to_string().starts_with(said), "{error}, not {said}");
+            for told in [error.to_string(), format!("{error:?}")] {
+                assert!(!told.contains("srx1") && !told.contains("qqqsy"), "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn all_fields_are_known() {
+        let document = "[a]\nx = 1";
+        let known = |document: &str| Config::from_toml(document).unwrap_err().expected().to_owned();
+        let tables = ["", "[remote]\n", "[log]\n", "[limits]\n", "[tls]\n"];
+        let mut names: Vec<String> = Vec::new();
+        for table in tables {
+            let expected = known(&format!("{table}nothing = 1"));
+            names.extend(expected.split('`').skip(1).step_by(2).map(str::to_owned));
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names, FIELDS, "{}", known(document));
+    }
+}

@@ -1,0 +1,105 @@
+//! Errors of a configuration, which repeat nothing of it: a secret can stand in the wrong place.
+
+use std::fmt;
+
+use super::address::{InvalidAddress, InvalidSocketMode};
+
+/// A document is not a configuration: the line, the field if its name is known, and what is expected there. Nothing else of
+/// the document is in it.
+#[derive(Clone, Debug)]
+pub struct InvalidConfig {
+    line: usize,
+    field: Option<String>,
+    expected: String,
+}
+
+impl fmt::Display for InvalidConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}", self.line)?;
+        if let Some(field) = &self.field {
+            write!(f, " ({field})")?;
+        }
+        write!(f, ": {}", self.expected)
+    }
+}
+
+impl std::error::Error for InvalidConfig {}
+
+impl InvalidConfig {
+    pub(crate) fn new(document: &str, error: &toml::de::Error) -> Self {
+        let start = error.span().map_or(0, |span| span.start);
+        let before = document.get(..start).unwrap_or_default();
+        let line = before.split('\n').count();
+        let name =
+            document.split('\n').nth(line - 1).and_then(|line| line.split_once('=')).map(|(name, _)| name.trim());
+        let field = name.filter(|name| FIELDS.contains(name)).map(str::to_owned);
+        Self { line, field, expected: expected(error.message()) }
+    }
+
+    /// What the document must have there.
+    #[cfg(test)]
+    pub(super) fn expected(&self) -> &str {
+        &self.expected
+    }
+}
+
+/// The part of serde's message that does not depend on the document.
+fn expected(message: &str) -> String {
+    const QUOTES_THE_DOCUMENT: [&str; 4] =
+        ["unknown field `", "unknown variant `", "invalid type: ", "invalid value: "];
+    let ours = [InvalidAddress.to_string(), InvalidSocketMode.to_string()];
+    if let Some(ours) = ours.into_iter().find(|ours| ours == message) {
+        return ours;
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if QUOTES_THE_DOCUMENT.iter().any(|start| message.starts_with(start)) => {
+            format!("expected {expected}")
+        }
+        _ if message.starts_with("missing field `") => message.to_owned(),
+        _ => "expected TOML: NAME = VALUE, with each name once".to_owned(),
+    }
+}
+
+/// The names of all fields: a name that is none of these is not repeated, since it can be a secret.
+pub(super) const FIELDS: &[&str] = &[
+    "answer_bytes",
+    "authorities",
+    "batch_bytes",
+    "body_bytes_per_second",
+    "body_most_seconds",
+    "body_seconds",
+    "certificate",
+    "client_authorities",
+    "client_certificate",
+    "client_key",
+    "client_revocations",
+    "connections",
+    "format",
+    "grace_seconds",
+    "head_seconds",
+    "idle_seconds",
+    "index_key_file",
+    "insecure_loopback",
+    "json_bytes",
+    "key",
+    "level",
+    "limits",
+    "listen",
+    "log",
+    "long",
+    "names",
+    "record_bytes",
+    "remote",
+    "revocations",
+    "socket_group",
+    "socket_mode",
+    "store",
+    "threads",
+    "timeout_seconds",
+    "tls",
+    "token_file",
+    "tokens",
+    "wait_seconds",
+    "waiting",
+    "wrong_tokens_per_minute",
+];

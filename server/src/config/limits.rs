@@ -1,0 +1,90 @@
+//! What one client, and all clients together, may take.
+
+use serde::{Deserialize, Serialize};
+use strongroom::protocol::limits::{BATCH_BYTES, BYTES_PER_SECOND};
+
+/// What one client, and all together, may take.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at once; more wait to be accepted.
+    pub connections: usize,
+    /// Threads that work on the storage.
+    pub threads: usize,
+    /// Bodies of more than 64 KiB at once: of requests and answers together.
+    pub long: usize,
+    /// Requests that wait for one of those; more are answered 503.
+    pub waiting: usize,
+    /// How long they wait before they are answered 503.
+    pub wait_seconds: u64,
+    /// Bytes of a JSON body, and of data in a JSON answer, sealed in base64.
+    pub json_bytes: u64,
+    /// Bytes of a `create-many` body, and of a `get-many` answer.
+    pub batch_bytes: u64,
+    /// Bytes of a body that is streamed.
+    pub record_bytes: u64,
+    /// Bytes of answers that clients have not taken yet, of all together; each connection has 64 KiB beside them.
+    pub answer_bytes: u64,
+    /// Seconds until a request's head must be there, and in HTTP/1 the next one's; and until TLS is agreed on.
+    pub head_seconds: u64,
+    /// Seconds of waiting for the client that are always granted to a body, of a request or of an answer...
+    pub body_seconds: u64,
+    /// ... and one more for each so many bytes that came or went, anew for each 256 KiB. While others wait for a long body's
+    /// place, it must be 64 times faster.
+    pub body_bytes_per_second: u64,
+    /// Seconds after which a body must be there, or have been taken, in any case.
+    pub body_most_seconds: u64,
+    /// Seconds without a request under way after which an HTTP/2 connection is closed, and without a byte taken after which
+    /// any is. In HTTP/1, `head_seconds` are for the next request.
+    pub idle_seconds: u64,
+    /// Seconds that requests under way have to finish when the service is told to end.
+    pub grace_seconds: u64,
+    /// Requests with wrong tokens in a minute, of all clients together; more are answered 429.
+    pub wrong_tokens_per_minute: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            threads: 64,
+            long: 64,
+            waiting: 256,
+            wait_seconds: 5,
+            json_bytes: 3 << 19,
+            batch_bytes: BATCH_BYTES,
+            record_bytes: 16 << 30,
+            answer_bytes: 64 << 20,
+            head_seconds: 10,
+            body_seconds: 10,
+            body_bytes_per_second: BYTES_PER_SECOND,
+            body_most_seconds: 3600,
+            idle_seconds: 60,
+            grace_seconds: 30,
+            wrong_tokens_per_minute: 60,
+        }
+    }
+}
+
+impl Limits {
+    /// One with which nothing would be done, or which no timer or counter holds: its name, and the least it may be.
+    pub(crate) fn unusable(&self) -> Option<(&'static str, u64)> {
+        let most = u64::from(u32::MAX);
+        let limits = [
+            ("connections", 1, self.connections as u64),
+            ("threads", 1, self.threads as u64),
+            ("long", 1, self.long as u64),
+            ("waiting", 0, self.waiting as u64),
+            ("wait_seconds", 0, self.wait_seconds),
+            ("answer_bytes", 1 << 20, self.answer_bytes),
+            ("head_seconds", 1, self.head_seconds),
+            ("body_seconds", 0, self.body_seconds),
+            ("body_most_seconds", 1, self.body_most_seconds),
+            ("idle_seconds", 1, self.idle_seconds),
+            ("grace_seconds", 0, self.grace_seconds),
+        ];
+        let unusable = limits.into_iter().find(|(_, least, value)| !(*least..=most).contains(value));
+        unusable.map(|(name, least, _)| (name, least))
+    }
+}

@@ -1,0 +1,62 @@
+//! The encryption server: the operations of a [`Strongroom`], for callers elsewhere.
+
+mod backend;
+mod decoy_records;
+mod json;
+mod octet_stream;
+mod response_delay;
+
+use std::sync::Arc;
+
+use axum::routing::MethodFilter;
+use strongroom::Strongroom;
+use strongroom::protocol::names::{self, OCTET_STREAM};
+
+use backend::EncryptionBackend;
+
+use crate::config::document::Config;
+use crate::route::{Handler, Route};
+use crate::service::Service;
+use crate::start::StartError;
+use crate::tokens::scope::Scope;
+
+impl Service {
+    /// The encryption server over `store`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file of tokens cannot be read, or the system gives no random bytes.
+    pub fn encryption(store: Arc<Strongroom>, config: &Config) -> Result<Self, StartError> {
+        Self::new(EncryptionBackend::new(store)?, ROUTES, config)
+    }
+}
+
+const fn route(path: &'static str, scope: Scope, handler: Handler<EncryptionBackend>) -> Route<EncryptionBackend> {
+    Route { method: MethodFilter::POST, path, scope: Some(scope), handler }
+}
+
+const ROUTES: &[Route<EncryptionBackend>] = &[
+    route(names::STORE, Scope::Store, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(octet_stream::store(call)),
+        _ => Box::pin(json::store(call)),
+    }),
+    route(names::RETRIEVE, Scope::Retrieve, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(octet_stream::retrieve(call)),
+        _ => Box::pin(json::retrieve(call)),
+    }),
+    route(names::REPLACE, Scope::Store, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(octet_stream::replace(call)),
+        _ => Box::pin(json::replace(call)),
+    }),
+    route(names::DELETE, Scope::Erase, |call| Box::pin(json::delete(call))),
+    route(names::ERASE, Scope::Erase, |call| Box::pin(json::erase(call))),
+    route(names::STATS, Scope::Erase, |call| Box::pin(json::stats(call))),
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_openapi_document_has_all_routes_and_no_other() {
+        crate::operations::check_openapi(super::ROUTES);
+    }
+}

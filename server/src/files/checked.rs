@@ -1,0 +1,54 @@
+//! Reading the files of a configuration, and checking that each holds what its name says.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::kind::FileKind;
+use super::secret_path;
+use crate::start::StartError;
+use crate::tokens::hashes::TokenHashes;
+
+/// The most bytes that are read: no file of a configuration has more.
+const MAX_LEN: u64 = 16 << 20;
+
+/// Fails where the content is not what `name` is for.
+pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> Result<(), StartError> {
+    if expected.is_in(content) {
+        return Ok(());
+    }
+    match FileKind::of(content) {
+        Some(found) if found != expected => {
+            Err(StartError::WrongFile { name, found: found.name(), expected: expected.name() })
+        }
+        // Its own error says more: which line, or that the checksum does not match.
+        _ if expected == FileKind::TokenHashes => {
+            TokenHashes::parse(str::from_utf8(content).unwrap_or("?"))?;
+            Ok(())
+        }
+        _ => Err(StartError::WrongFile { name, found: "something else, or a part of it", expected: expected.name() }),
+    }
+}
+
+/// The content of a file of the configuration.
+pub(crate) fn read(path: &Path, name: &'static str) -> Result<Zeroizing<Vec<u8>>, StartError> {
+    if secret_path::has_secret(path) {
+        return Err(StartError::SecretAsPath { name });
+    }
+    let read = || {
+        let file = File::open(path)?;
+        // Room for all at once, so that no copy is left behind by growth.
+        let len = file.metadata()?.len().min(MAX_LEN) + 1;
+        let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
+        file.take(MAX_LEN).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    read().map_err(StartError::file(name))
+}
+
+/// Whether the file can be read a second time.
+pub(crate) fn is_regular(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.is_file())
+}

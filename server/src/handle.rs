@@ -1,0 +1,113 @@
+//! What each request passes on its way to its handler and back.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::Request;
+use futures_util::FutureExt;
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, Version};
+use strongroom::protocol::names::{STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY, STRONGROOM_REQUEST_ID};
+
+use crate::answer_memory::Requester;
+use crate::body::content::Response;
+use crate::body::paced;
+use crate::body::request::RequestBody;
+use crate::connection::Connection;
+use crate::headers;
+use crate::host::Hosts;
+use crate::observation::Observation;
+use crate::problem::Problem;
+use crate::shared::Shared;
+use crate::tokens::scope::Scope;
+
+/// Answers a request by `handler`: host and token are checked before it, the answer is paced after it, and both are counted
+/// and logged. Nothing that a client sent is logged.
+pub(crate) async fn handle<F>(
+    shared: Arc<Shared>,
+    route: &'static str,
+    scope: Option<Scope>,
+    request: Request,
+    handler: impl FnOnce(Arc<Connection>, Parts, RequestBody) -> F,
+) -> hyper::Response<Body>
+where
+    F: Future<Output = Result<Response, Problem>>,
+{
+    let (mut head, body) = request.into_parts();
+    let method = head.method.clone();
+    let mut observation = Observation::new(&shared, route, method.clone());
+    hide_secrets(&mut head.headers);
+    let connection = head.extensions.remove::<Arc<Connection>>().unwrap_or_else(Connection::new);
+    let under_way = connection.begin(head.version == Version::HTTP_2);
+    let received = Arc::clone(&shared.metrics.received);
+    let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
+
+    let hosts = head.extensions.get::<Hosts>().cloned();
+    let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));
+    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &head.headers, scope));
+    let requester = authorized.as_ref().map_or(Requester::Unauthenticated, |requester| *requester);
+    let unauthenticated = match requester {
+        Requester::Authenticated => None,
+        Requester::Unauthenticated => match connection.admit_unauthenticated() {
+            Some(request) => Some(request),
+            None => return observation.refuse(),
+        },
+    };
+    let outcome = match authorized {
+        Ok(_) => {
+            let handled = async {
+                if requester == Requester::Authenticated {
+                    headers::check(&head.method, &head.headers)?;
+                }
+                handler(Arc::clone(&connection), head, body).await
+            };
+            let outcome = AssertUnwindSafe(handled).catch_unwind().await;
+            outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")))
+        }
+        Err(problem) => {
+            drop((head, body));
+            Err(problem)
+        }
+    };
+    let outcome = match outcome {
+        Ok(response) => shared.reserve_for(&connection, response, requester).await,
+        problem => problem,
+    };
+    let mut response = observation.answered(outcome);
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (STRONGROOM_REQUEST_ID, id)));
+    if method == Method::HEAD {
+        return response.map(|_| Body::empty());
+    }
+    response.map(|content| {
+        paced::send(content, &shared, (under_way, unauthenticated), route, observation.request_id.clone())
+    })
+}
+
+/// Fails where the route needs a scope and the request has no token with it.
+fn authorize(
+    shared: &Shared,
+    connection: &Connection,
+    headers: &HeaderMap,
+    scope: Option<Scope>,
+) -> Result<Requester, Problem> {
+    let Some(scope) = scope else { return Ok(Requester::Unauthenticated) };
+    if let Some(authentication) = &shared.authentication {
+        headers::check_single(headers, &AUTHORIZATION)?;
+        authentication.check(headers, scope)?;
+    }
+    connection.authenticate();
+    Ok(Requester::Authenticated)
+}
+
+/// So that no header that is printed by mistake shows one.
+fn hide_secrets(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY] {
+        if let hyper::header::Entry::Occupied(mut entry) = headers.entry(name) {
+            entry.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The routes that both services have, for those who operate them.
+
+use std::sync::Arc;
+
+use axum::routing::MethodFilter;
+use hyper::StatusCode;
+use strongroom::protocol::names::JSON;
+
+use crate::answer_memory::Requester;
+use crate::backend::Backend;
+use crate::body::content::Response;
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::response::{json, text};
+use crate::route::Route;
+
+/// Memory for the text of the metrics.
+const METRICS_BYTES: u64 = 16 << 10;
+
+/// The routes that both services have.
+pub(crate) fn operations<B: Backend>() -> &'static [Route<B>] {
+    const {
+        &[
+            Route { method: MethodFilter::GET, path: "/healthz", scope: None, handler: |_| Box::pin(health()) },
+            Route { method: MethodFilter::GET, path: "/readyz", scope: None, handler: |call| Box::pin(ready(call)) },
+            Route { method: MethodFilter::GET, path: "/metrics", scope: None, handler: |call| Box::pin(metrics(call)) },
+            Route {
+                method: MethodFilter::GET,
+                path: "/openapi.json",
+                scope: None,
+                handler: |_| Box::pin(openapi::<B>()),
+            },
+        ]
+    }
+}
+
+async fn health() -> Result<Response, Problem> {
+    Ok(json(StatusCode::OK, &serde_json::json!({"status": "ok"})))
+}
+
+async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
+    let shared = Arc::clone(&call.shared);
+    drop(call); // nothing that a client without a token sent is kept while it waits
+    shared.readiness.probe().await.map_err(Problem::unreachable)?;
+    Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
+}
+
+async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
+    let (shared, connection) = (Arc::clone(&call.shared), Arc::clone(&call.connection));
+    drop(call);
+    let permits = shared.reserve(&connection, METRICS_BYTES, Requester::Unauthenticated).await?;
+    let text = text("text/plain; version=0.0.4", shared.metrics.text(shared.pool.waiting()));
+    Ok(text.map(|content| content.with_permits(permits)))
+}
+
+async fn openapi<B: Backend>() -> Result<Response, Problem> {
+    Ok(text(JSON, B::OPENAPI))
+}
+
+/// Whether the OpenAPI document has the routes of the table, and the other way round.
+#[cfg(test)]
+pub(crate) fn check_openapi<B: Backend>(routes: &'static [Route<B>]) {
+    use std::collections::BTreeSet;
+
+    const METHODS: [(MethodFilter, &str); 5] = [
+        (MethodFilter::GET, "get"),
+        (MethodFilter::HEAD, "head"),
+        (MethodFilter::PUT, "put"),
+        (MethodFilter::POST, "post"),
+        (MethodFilter::DELETE, "delete"),
+    ];
+    let document: serde_json::Value = serde_json::from_str(B::OPENAPI).unwrap();
+    let methods = |(path, item): (&String, &serde_json::Value)| {
+        item.as_object()
+            .unwrap()
+            .iter()
+            .map(|(method, operation)| {
+                let needs_token = operation.get("security").is_some();
+                (path.clone(), method.clone(), needs_token)
+            })
+            .collect::<Vec<_>>()
+    };
+    let documented: BTreeSet<_> = document["paths"].as_object().unwrap().iter().flat_map(methods).collect();
+    let name = |filter| METHODS.into_iter().find(|(known, _)| *known == filter).unwrap().1.to_owned();
+    let routes = routes.iter().chain(operations());
+    let served = routes.map(|route| (route.path.to_owned(), name(route.method), route.scope.is_some())).collect();
+    assert_eq!(documented, served);
+}

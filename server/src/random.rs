@@ -1,0 +1,11 @@
+//! Random numbers of the operating system.
+
+use rand::TryRng;
+use rand::rngs::{SysError, SysRng};
+
+/// 32 random bytes.
+pub(crate) fn random() -> Result<[u8; 32], SysError> {
+    let mut bytes = [0; 32];
+    SysRng.try_fill_bytes(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,23 @@
+//! Routes: a path, a method, and the handler of their requests.
+
+use std::pin::Pin;
+
+use axum::routing::MethodFilter;
+
+use crate::body::content::Response;
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::tokens::scope::Scope;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
+
+pub(crate) type Handler<B> = fn(Call<B>) -> Answer;
+
+/// A path, a method, and their handler.
+pub(crate) struct Route<B: 'static> {
+    pub(crate) method: MethodFilter,
+    pub(crate) path: &'static str,
+    /// What the token must allow; without one, no token is needed.
+    pub(crate) scope: Option<Scope>,
+    pub(crate) handler: Handler<B>,
+}

@@ -1,0 +1,61 @@
+//! What all requests of a service share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::blocking_pool::BlockingPool;
+use crate::concurrency_limit::ConcurrencyLimit;
+use crate::config::document::Config;
+use crate::config::limits::Limits;
+use crate::metrics::Metrics;
+use crate::readiness::Readiness;
+use crate::request_ids::RequestIds;
+use crate::start::StartError;
+use crate::token_file;
+use crate::tokens::authentication::Authentication;
+
+/// Batches in memory at once.
+const BATCHES: usize = 2;
+
+/// The state of a service.
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) pool: BlockingPool,
+    /// Long bodies at once, and batches that are in memory as a whole.
+    pub(crate) long: Arc<ConcurrencyLimit>,
+    pub(crate) batches: Arc<ConcurrencyLimit>,
+    /// Bytes of unsent answers, besides each connection's allowance.
+    pub(crate) answers: Arc<ConcurrencyLimit>,
+    pub(crate) readiness: Arc<Readiness>,
+    /// `None` where no tokens are configured.
+    pub(crate) authentication: Option<Authentication>,
+    pub(crate) request_ids: RequestIds,
+}
+
+impl Shared {
+    pub(crate) fn new(config: &Config, readiness: Arc<Readiness>) -> Result<Self, StartError> {
+        let limits = &config.limits;
+        if let Some((name, least)) = limits.unusable() {
+            return Err(StartError::Limit { name, least });
+        }
+        let authentication = match &config.tokens {
+            Some(path) => Some(Authentication::new(token_file::read(path)?, limits.wrong_tokens_per_minute)),
+            None => None,
+        };
+        let remote_storage = config.has_remote_storage().then(|| Arc::clone(&readiness));
+        let limit = |permits| Arc::new(ConcurrencyLimit::new(permits, limits));
+        Ok(Self {
+            metrics: Metrics::default(),
+            pool: BlockingPool::new(limits, remote_storage),
+            long: limit(limits.long),
+            batches: limit(BATCHES),
+            answers: limit(usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
+            readiness,
+            authentication,
+            request_ids: RequestIds::new()?,
+            limits: limits.clone(),
+        })
+    }
+}

@@ -1,0 +1,109 @@
+//! The hashes of the tokens that a service accepts, and the lines that they stand in.
+
+use subtle::ConstantTimeEq;
+
+use super::scope::{SCOPES, Scope};
+
+/// A line of the file of tokens is not valid.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("line {line} of the file of tokens is not a hash and scopes, as `strongroom token new` prints them")]
+pub struct InvalidTokens {
+    line: usize,
+}
+
+/// The tokens that a service accepts: hashes, and what each allows.
+#[derive(Debug, Default)]
+pub(crate) struct TokenHashes {
+    tokens: Vec<(blake3::Hash, Vec<Scope>)>,
+    /// The number of an unfinished line at the end.
+    pub(crate) unfinished: Option<usize>,
+}
+
+impl TokenHashes {
+    /// Lines of `hash scope,scope`; empty ones, and what stands behind `#`, are for people. The beginning of a line at
+    /// the end is ignored: an interrupted write left it, and printed no token.
+    pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
+        let mut hashes = Self::default();
+        for (number, whole) in (1..).zip(file.trim_start_matches('\u{feff}').split_inclusive('\n')) {
+            let line = whole.split_once('#').map_or(whole, |(line, _)| line).trim();
+            match parse_line(line) {
+                _ if line.is_empty() => {}
+                Some(token) => hashes.tokens.push(token),
+                None if is_unfinished(whole) => hashes.unfinished = Some(number),
+                None => return Err(InvalidTokens { line: number }),
+            }
+        }
+        Ok(hashes)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The scopes of a token. All hashes are compared, each in constant time.
+    pub(super) fn scopes(&self, token: &[u8]) -> Option<Vec<Scope>> {
+        let hash = blake3::hash(token);
+        let mut found = None;
+        for (known, scopes) in &self.tokens {
+            if bool::from(known.as_bytes().ct_eq(hash.as_bytes())) {
+                found = Some(scopes.clone());
+            }
+        }
+        found
+    }
+}
+
+/// Whether the line has no newline and is the beginning of a valid one, perhaps with zeros where its bytes did not reach the disk.
+fn is_unfinished(line: &str) -> bool {
+    let line = line.trim_end_matches('\0');
+    let (hash, scopes) = line.split_at_checked(64).unwrap_or((line, ""));
+    let mut scopes = scopes.strip_prefix(' ').unwrap_or(scopes).rsplit(',');
+    let last = scopes.next().unwrap_or_default();
+    !line.ends_with('\n')
+        && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
+        && SCOPES.iter().any(|(scope, _)| scope.starts_with(last))
+        && scopes.all(|scope| scope.parse::<Scope>().is_ok())
+}
+
+fn parse_line(line: &str) -> Option<(blake3::Hash, Vec<Scope>)> {
+    let (hash, scopes) = line.split_once(char::is_whitespace)?;
+    let scopes = scopes.trim().split(',').map(|scope| scope.trim().parse().ok()).collect::<Option<_>>()?;
+    Some((blake3::Hash::from_hex(hash).ok()?, scopes))
+}
+
+#[cfg(test)]
+#[allow(clippy::string_slice, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::tokens::new_token::NewToken;
+
+    #[test]
+    fn a_line_that_is_not_valid_is_named() {
+        let good = NewToken::generate(vec![Scope::Storage]).unwrap().line();
+        for bad in ["srt1abc storage", "00 store", &good.replace("storage", "all"), good.split(' ').next().unwrap()] {
+            let error = TokenHashes::parse(&format!("{good}\n{bad}\n")).unwrap_err();
+            assert!(error.to_string().contains("line 2"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_line_at_the_end_is_ignored() {
+        let scopes = vec![Scope::Store, Scope::Retrieve];
+        let [good, cut] = [(); 2].map(|()| NewToken::generate(scopes.clone()).unwrap().line());
+        for len in 0..cut.len() {
+            let file = format!("{good}\n{}", &cut[..len]);
+            let hashes = TokenHashes::parse(&file).unwrap();
+            // A line that was cut behind a scope is whole, but its token was never printed.
+            assert_eq!(hashes.tokens.len(), if len == 70 { 2 } else { 1 }, "{len}");
+            assert_eq!(hashes.unfinished, (len != 0 && len != 70).then_some(2));
+        }
+        let zeros = format!("{good}\n{}\0\0\0", &cut[..10]);
+        assert_eq!(TokenHashes::parse(&zeros).unwrap().tokens.len(), 1);
+        // Any other unfinished line is an error, too; the last line may lack its end.
+        for bad in ["srt1abc", "00 store", "# \n?", &cut.replace("retrieve", "all"), "no token"] {
+            TokenHashes::parse(&format!("{good}\n{bad}")).unwrap_err();
+        }
+        assert_eq!(TokenHashes::parse(&good).unwrap().tokens.len(), 1);
+        assert_eq!(TokenHashes::parse(&format!("\u{feff}{good}\r\n")).unwrap().tokens.len(), 1);
+    }
+}

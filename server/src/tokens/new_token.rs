@@ -1,0 +1,39 @@
+//! Making tokens.
+
+use strongroom::protocol::secret_text::{self, SecretKind};
+use zeroize::Zeroizing;
+
+use super::scope::Scope;
+use crate::random::random;
+
+/// A new token, and the line that makes a service accept it.
+#[derive(Debug)]
+pub struct NewToken {
+    text: Zeroizing<String>,
+    scopes: Vec<Scope>,
+}
+
+impl NewToken {
+    /// A token of 32 random bytes.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system gives no random bytes.
+    pub fn generate(scopes: Vec<Scope>) -> Result<Self, rand::rngs::SysError> {
+        let bytes = Zeroizing::new(random()?);
+        Ok(Self { text: secret_text::encode(SecretKind::Token, &bytes), scopes })
+    }
+
+    /// The token: `srt1...`, for the client.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line for the services' file of tokens: the text's BLAKE3 hash, and the scopes.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let scopes: Vec<_> = self.scopes.iter().map(ToString::to_string).collect();
+        format!("{} {}", blake3::hash(self.text.as_bytes()).to_hex(), scopes.join(","))
+    }
+}

@@ -1,0 +1,41 @@
+//! Scopes: what a token allows.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// To store and replace.
+    Store,
+    /// To retrieve.
+    Retrieve,
+    /// To delete, erase and count.
+    Erase,
+    /// All of the storage service.
+    Storage,
+}
+
+pub(super) const SCOPES: [(&str, Scope); 4] =
+    [("store", Scope::Store), ("retrieve", Scope::Retrieve), ("erase", Scope::Erase), ("storage", Scope::Storage)];
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = SCOPES.iter().find_map(|(name, scope)| (scope == self).then_some(*name));
+        f.write_str(name.unwrap_or_default())
+    }
+}
+
+/// A text is not a scope.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a scope is store, retrieve, erase or storage")]
+pub struct InvalidScope;
+
+impl FromStr for Scope {
+    type Err = InvalidScope;
+
+    fn from_str(text: &str) -> Result<Self, InvalidScope> {
+        SCOPES.iter().find_map(|(name, scope)| (*name == text).then_some(*scope)).ok_or(InvalidScope)
+    }
+}
