@@ -15,7 +15,7 @@ use crate::record::UnsupportedHeader;
 use crate::util::random::RandomError;
 use crate::{cobblestone, storage};
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an operation failed. No variant shows an id, a key or data.
 ///
@@ -73,10 +73,10 @@ pub enum Error {
     /// Input or output failed; the source tells how. Nothing was changed. Where it was a write, the handle may be
     /// [`Poisoned`](Self::Poisoned) from now on.
     #[error("input or output failed")]
-    Storage(#[source] Source),
+    Storage(#[source] BoxError),
     /// A commit failed, so whether the write took place is not known. Open the store anew and look.
     #[error("it is not known whether the write took place: open the store again and look")]
-    Indeterminate(#[source] Source),
+    Indeterminate(#[source] BoxError),
     /// An earlier write or commit failed half way, so this handle is not to be trusted.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
@@ -96,10 +96,10 @@ pub enum Error {
     /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
     /// Nothing was changed.
     #[error("access is denied: give credentials that are valid there and have the right to do this")]
-    AccessDenied(#[source] Source),
+    AccessDenied(#[source] BoxError),
     /// A fault that is not the caller's.
     #[error("an internal fault: please report it")]
-    Internal(#[source] Source),
+    Internal(#[source] BoxError),
 }
 
 impl Error {

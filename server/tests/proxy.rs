@@ -15,9 +15,9 @@ use strongroom::client::Client;
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error};
 
+use support::proxied_service::{KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedService, QUICK, WRITES, in_parallel};
 use support::proxy::{Fault, Plan, Proxy};
 use support::wait::{DEADLINE, Join, wait_for};
-use support::way::{KINDS, Kind, NEW, OPS, Op, PATIENT, QUICK, WRITES, Way, in_parallel};
 
 /// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
 fn is_repeated(kind: Kind, op: Op) -> bool {
@@ -38,7 +38,7 @@ fn with_kinds<T: Clone>(items: impl IntoIterator<Item = T>) -> Vec<(Kind, T)> {
 fn cut_everywhere(len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -> usize {
     let mut cuts = Vec::new();
     for (kind, op) in with_kinds(OPS) {
-        for (place, lengths) in Way::new(kind).lengths(op).into_iter().enumerate() {
+        for (place, lengths) in ProxiedService::new(kind).lengths(op).into_iter().enumerate() {
             let len = len(lengths);
             let step = if op == Op::StoreWithKey { 1 } else { (len / 20).max(1) };
             cuts.extend((0..len).step_by(step).chain(len - 3..=len).map(|cut| (kind, (op, place, cut))));
@@ -77,7 +77,7 @@ fn a_request_that_is_cut_does_nothing_or_all() {
 #[test]
 fn a_proxy_that_does_nothing_changes_nothing() {
     for kind in KINDS {
-        let way = Way::new(kind);
+        let way = ProxiedService::new(kind);
         for op in OPS {
             assert_eq!(way.lengths(op).len(), looks(kind, op) + 1, "{kind:?}, {op:?}");
         }
@@ -169,7 +169,7 @@ fn a_request_that_comes_twice_is_done_once() {
 fn what_is_read_is_whole_or_an_error() {
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     for kind in KINDS {
-        let way = Way::new(kind);
+        let way = ProxiedService::new(kind);
         let (patient, quick) = (way.client(PATIENT), way.client(QUICK));
         for len in [100, data.len()] {
             let (id, data) = (len.to_string(), &data[..len]);
@@ -202,7 +202,7 @@ fn what_is_read_is_whole_or_an_error() {
 
 #[test]
 fn a_reader_goes_on_where_the_answer_was_cut() {
-    let way = Way::new(Kind::Encryption);
+    let way = ProxiedService::new(Kind::Encryption);
     let endpoint = Endpoint::new(&way.proxy.url()).unwrap();
     let client = Client::open(&endpoint).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
@@ -224,7 +224,7 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
 /// HTTP knows ranges of `GET` alone: something between client and service may drop one.
 #[test]
 fn a_range_that_is_dropped_on_the_way_is_noticed() {
-    let way = Way::new(Kind::Encryption);
+    let way = ProxiedService::new(Kind::Encryption);
     let client = Client::open(&Endpoint::new(&way.proxy.url()).unwrap()).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     let key = way.direct.store("id", &data).unwrap();
@@ -266,7 +266,7 @@ fn a_removal_that_is_repeated_spares_what_came_meanwhile() {
 /// The control of all repetition: what could undo another's write is never said twice.
 #[test]
 fn what_may_not_be_repeated_is_not() {
-    let way = Way::new(Kind::Storage);
+    let way = ProxiedService::new(Kind::Storage);
     let remote = RemoteStorage::open(&Endpoint::new(&way.proxy.url()).unwrap().timeout(QUICK)).unwrap();
     let (locator, record) = (Locator::from_bytes([1; 32]), [1; 100]);
     let put = |first, always| {
@@ -284,7 +284,7 @@ fn what_may_not_be_repeated_is_not() {
     assert!(remote.get(&locator).unwrap().unwrap() == record);
     put(Fault::CutAnswer(0), Fault::None).unwrap(); // it is there
 
-    let way = Way::new(Kind::Encryption);
+    let way = ProxiedService::new(Kind::Encryption);
     let client = way.client(QUICK);
     let outcome = way.check(&*client, Op::Erase, Plan::next([Fault::CutAnswer(0)]));
     assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
@@ -297,7 +297,7 @@ fn each_call_ends_in_its_time() {
     thread::scope(|scope| {
         for (kind, op) in with_kinds(OPS) {
             scope.spawn(move || {
-                let way = Way::new(kind);
+                let way = ProxiedService::new(kind);
                 let client = way.client(TIME);
                 let start = Instant::now();
                 let outcome = way.check(&*client, op, Plan::from_write([], Fault::Silence));

@@ -19,7 +19,7 @@ pub use reader::Reader;
 pub use writer::Writer;
 
 use crate::error::{Error, same_key};
-use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, Repeat, TooLate};
+use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy, TooLate};
 use crate::key::RecordKey;
 use crate::protocol::names::{self, JSON, OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
 use crate::protocol::{ErrorCode, base64url, documents};
@@ -44,7 +44,7 @@ use crate::storage::Stats;
 /// # Ok::<(), strongroom::Error>(())
 /// ```
 pub struct Client {
-    http: Arc<Http>,
+    http: Arc<HttpClient>,
 }
 
 impl Client {
@@ -54,7 +54,7 @@ impl Client {
     ///
     /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint's cannot be read.
     pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
-        Ok(Self { http: Arc::new(Http::open(endpoint)?) })
+        Ok(Self { http: Arc::new(HttpClient::open(endpoint)?) })
     }
 
     /// As [`Strongroom::retrieve`](crate::Strongroom::retrieve).
@@ -64,8 +64,8 @@ impl Client {
     /// [`Error::NotFound`], also for a wrong key; [`Error::Corrupt`], [`Error::Expired`], [`Error::Unsupported`],
     /// [`Error::InvalidId`], and those of the server and the way to it.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
-        let ask = ask_retrieve(id.as_ref(), key)?.at_most(u64::MAX);
-        Ok(self.http.read(&ask, self.http.end()).map_err(of_read)?.body)
+        let request = retrieve_request(id.as_ref(), key)?.at_most(u64::MAX);
+        Ok(self.http.read(&request, self.http.end()).map_err(of_read)?.body)
     }
 
     /// As [`Strongroom::retrieve_range`](crate::Strongroom::retrieve_range).
@@ -78,8 +78,8 @@ impl Client {
         // Of no bytes, one is asked for: the answer proves the key.
         let last = if is_empty { range.start } else { range.end - 1 };
         let most = (last - range.start).saturating_add(1);
-        let ask = ask_retrieve(id.as_ref(), key)?.range(range.start, Some(last)).at_most(most);
-        let answer = match self.http.read(&ask, self.http.end()) {
+        let request = retrieve_request(id.as_ref(), key)?.range(range.start, Some(last)).at_most(most);
+        let answer = match self.http.read(&request, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(Vec::new());
             }
@@ -99,7 +99,7 @@ impl Client {
     ///
     /// As [`retrieve`](Self::retrieve), for the record's beginning and its end; the rest is checked as it is read.
     pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Reader, Error> {
-        Reader::open(Arc::clone(&self.http), ask_retrieve(id.as_ref(), key)?)
+        Reader::open(Arc::clone(&self.http), retrieve_request(id.as_ref(), key)?)
     }
 
     /// As [`Strongroom::delete`](crate::Strongroom::delete).
@@ -109,8 +109,8 @@ impl Client {
     /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile;
     /// [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
-        let ask = ask_json(names::DELETE, id.as_ref(), Some(key))?;
-        match self.http.write(&ask, Repeat::Always, self.http.end()) {
+        let request = json_request(names::DELETE, id.as_ref(), Some(key))?;
+        match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
             // Removed by the attempt whose answer was lost, or by another, or never there: nobody can tell.
             (Err(Failure::Problem(problem)), true)
                 if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
@@ -128,9 +128,9 @@ impl Client {
     /// [`Error::InvalidId`], and those of the server and the way to it: [`Error::Indeterminate`] where the answer was lost,
     /// since this is never said twice.
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
-        let ask = ask_json(names::ERASE, id.as_ref(), None)?;
+        let request = json_request(names::ERASE, id.as_ref(), None)?;
         // A second time, it could remove what was stored meanwhile.
-        let (outcome, _) = self.http.write(&ask, Repeat::Undone, self.http.end());
+        let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }
 
@@ -140,8 +140,8 @@ impl Client {
     ///
     /// Those of the server and the way to it.
     pub fn stats(&self) -> Result<Stats, Error> {
-        let ask = Ask::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
-        let answer = self.http.read(&ask, self.http.end()).map_err(of_read)?;
+        let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
+        let answer = self.http.read(&request, self.http.end()).map_err(of_read)?;
         let (records, bytes) = document(&answer, documents::read_stats)?;
         Ok(Stats::new(records, bytes))
     }
@@ -160,29 +160,29 @@ fn check_id(id: &[u8]) -> Result<(), Error> {
     if is_id(id) { Ok(()) } else { Err(Error::InvalidId) }
 }
 
-fn ask_bytes(path: &'static str, id: &[u8]) -> Result<Ask, Error> {
+fn bytes_request(path: &'static str, id: &[u8]) -> Result<ApiRequest, Error> {
     check_id(id)?;
-    let ask = Ask::new(Method::POST, path).of_type(OCTET_STREAM);
-    Ok(ask.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
+    let request = ApiRequest::new(Method::POST, path).of_type(OCTET_STREAM);
+    Ok(request.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
 }
 
-fn ask_store(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
-    Ok(ask_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+fn store_request(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
+    Ok(bytes_request(names::STORE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
 }
 
-fn ask_retrieve(id: &[u8], key: &RecordKey) -> Result<Ask, Error> {
-    Ok(ask_bytes(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+fn retrieve_request(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
+    Ok(bytes_request(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
 }
 
-fn ask_replace(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<Ask, Error> {
+fn replace_request(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<ApiRequest, Error> {
     if old.ct_eq(new) {
         return Err(same_key());
     }
-    let ask = ask_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
-    Ok(ask.with(STRONGROOM_NEW_KEY, secret(new.to_text())?))
+    let request = bytes_request(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
+    Ok(request.with(STRONGROOM_NEW_KEY, secret(new.to_text())?))
 }
 
-fn ask_json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<Ask, Error> {
+fn json_request(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<ApiRequest, Error> {
     check_id(id)?;
     let id = Base64::encode_string(id);
     // Room for all at once, so that no copy of the key is left behind by growth.
@@ -192,7 +192,7 @@ fn ask_json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<As
         [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| body.push_str(part));
     }
     body.push('}');
-    Ok(Ask::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body)))
+    Ok(ApiRequest::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body)))
 }
 
 /// A header that is not shown, and wiped when nobody has it any more.
@@ -209,7 +209,7 @@ fn wiped(data: &[u8]) -> Bytes {
 }
 
 /// What an answer in JSON says.
-fn document<T>(answer: &Answer, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
     read(&document).ok_or_else(no_sense)
 }

@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes};
 
 use super::{no_sense, of_read};
 use crate::error::Error;
-use crate::http::{self, Arriving, Ask, Failure, Http, Patience};
+use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
 
 /// So often a connection may break without a byte in between.
 const ATTEMPTS: usize = 3;
@@ -20,23 +20,23 @@ const ATTEMPTS: usize = 3;
 /// The server sends no byte before it is authenticated. A stream that has come to its end without an error has been whole.
 /// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`](crate::Error).
 pub struct Reader {
-    http: Arc<Http>,
-    ask: Ask,
+    http: Arc<HttpClient>,
+    request: ApiRequest,
     len: u64,
     position: u64,
     /// The answer whose next bytes are those at the position, behind those of `piece`.
-    arriving: Option<Arriving>,
+    response: Option<StreamingResponse>,
     piece: Bytes,
     /// For all connections together.
-    patience: Patience,
+    time_budget: TimeBudget,
 }
 
 impl Reader {
-    pub(super) fn open(http: Arc<Http>, ask: Ask) -> Result<Self, Error> {
-        let arriving = http.begin(&ask).map_err(of_read)?;
-        let len = arriving.len().ok_or_else(no_sense)?;
-        let patience = http.patience();
-        Ok(Self { http, ask, len, position: 0, arriving: Some(arriving), piece: Bytes::new(), patience })
+    pub(super) fn open(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
+        let response = http.begin(&request).map_err(of_read)?;
+        let len = response.len().ok_or_else(no_sense)?;
+        let time_budget = http.time_budget();
+        Ok(Self { http, request, len, position: 0, response: Some(response), piece: Bytes::new(), time_budget })
     }
 
     /// The length of the data in bytes, proved by the server.
@@ -53,20 +53,20 @@ impl Reader {
 
     /// The next bytes at the position, which are not the end.
     fn next_piece(&mut self) -> Result<Bytes, Failure> {
-        let arriving = match self.arriving.take() {
-            Some(arriving) => arriving,
+        let response = match self.response.take() {
+            Some(response) => response,
             None => {
-                let arriving = self.http.begin(&self.ask.clone().range(self.position, None))?;
-                if http::part(arriving.status, &arriving.headers) != Some((self.position..self.len, self.len)) {
+                let response = self.http.begin(&self.request.clone().range(self.position, None))?;
+                if http::part(response.status, &response.headers) != Some((self.position..self.len, self.len)) {
                     return Err(Failure::NoSense);
                 }
-                arriving
+                response
             }
         };
-        let (arriving, piece) = self.http.next(arriving)?;
+        let (response, piece) = self.http.next(response)?;
         let left = usize::try_from(self.len - self.position).unwrap_or(usize::MAX);
         let piece = piece.filter(|piece| piece.len() <= left).ok_or(Failure::NoSense)?;
-        self.arriving = Some(arriving);
+        self.response = Some(response);
         Ok(piece)
     }
 }
@@ -78,18 +78,18 @@ impl Read for Reader {
         }
         let mut attempts = 1;
         while self.piece.is_empty() {
-            self.patience.check().map_err(of_read)?;
+            self.time_budget.check().map_err(of_read)?;
             let begun = Instant::now();
             let piece = self.next_piece();
-            self.patience.spend(begun.elapsed());
+            self.time_budget.spend(begun.elapsed());
             match piece {
                 Err(Failure::Lost(_)) if attempts < ATTEMPTS => {
                     attempts += 1;
-                    self.patience.spend_loss();
+                    self.time_budget.spend_loss();
                 }
                 piece => self.piece = piece.map_err(of_read)?,
             }
-            self.patience.earn(self.piece.len());
+            self.time_budget.earn(self.piece.len());
         }
         let len = self.piece.len().min(buffer.len());
         self.piece.copy_to_slice(buffer.get_mut(..len).unwrap_or_default());
@@ -109,7 +109,7 @@ impl Seek for Reader {
         let invalid = || Error::InvalidArgument("a position before the start of the record".into());
         let position = position.ok_or_else(invalid)?;
         if position != self.position {
-            (self.position, self.arriving, self.piece) = (position, None, Bytes::new());
+            (self.position, self.response, self.piece) = (position, None, Bytes::new());
         }
         Ok(position)
     }

@@ -4,9 +4,9 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::{Client, Writer, ask_replace, ask_store, wiped};
+use super::{Client, Writer, replace_request, store_request, wiped};
 use crate::error::Error;
-use crate::http::{Ask, Repeat};
+use crate::http::{ApiRequest, RetryPolicy};
 use crate::key::RecordKey;
 use crate::options::WriteOptions;
 
@@ -32,7 +32,7 @@ impl Client {
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
         let key = options.sealing_key()?;
-        self.send(&ask_store(id.as_ref(), &key)?.body(wiped(data.as_ref())))?;
+        self.send(&store_request(id.as_ref(), &key)?.body(wiped(data.as_ref())))?;
         Ok(key)
     }
 
@@ -59,7 +59,7 @@ impl Client {
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
         let key = options.sealing_key()?;
-        self.send(&ask_replace(id.as_ref(), old, &key)?.body(wiped(data.as_ref())))?;
+        self.send(&replace_request(id.as_ref(), old, &key)?.body(wiped(data.as_ref())))?;
         Ok(key)
     }
 
@@ -126,7 +126,7 @@ impl Client {
     /// As [`create_record`](Self::create_record).
     pub fn create_record_with(&self, id: impl AsRef<[u8]>, options: WriteOptions<'_>) -> Result<Writer, Error> {
         let key = options.sealing_key()?;
-        Ok(Writer::new(Arc::clone(&self.http), ask_store(id.as_ref(), &key)?, key))
+        Ok(Writer::new(Arc::clone(&self.http), store_request(id.as_ref(), &key)?, key))
     }
 
     /// As [`Strongroom::replace_record`](crate::Strongroom::replace_record).
@@ -150,15 +150,15 @@ impl Client {
         options: WriteOptions<'_>,
     ) -> Result<Writer, Error> {
         let key = options.sealing_key()?;
-        let ask = ask_replace(id.as_ref(), old, &key)?;
+        let request = replace_request(id.as_ref(), old, &key)?;
         if options.caller_key().is_none() {
             self.retrieve_range(&id, old, 0..0)?; // that there is something to replace is known before all is sent
         }
-        Ok(Writer::new(Arc::clone(&self.http), ask, key))
+        Ok(Writer::new(Arc::clone(&self.http), request, key))
     }
 
     /// Sends a write under a key of ours, which may be repeated.
-    fn send(&self, ask: &Ask) -> Result<(), Error> {
-        self.http.write(ask, Repeat::Always, self.http.end()).0.map(drop).map_err(super::of_write)
+    fn send(&self, request: &ApiRequest) -> Result<(), Error> {
+        self.http.write(request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(super::of_write)
     }
 }

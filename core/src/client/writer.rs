@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::of_write;
 use crate::error::{Error, source_failed};
-use crate::http::{Ask, Http, Repeat, Sending};
+use crate::http::{ApiRequest, HttpClient, RetryPolicy, StreamingRequest};
 use crate::key::RecordKey;
 
 /// From so many bytes on, a record is sent as it comes.
@@ -23,20 +23,20 @@ const LONG: usize = 256 << 10;
 /// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
 #[must_use = "a record that is not finished is not there"]
 pub struct Writer {
-    http: Arc<Http>,
-    ask: Ask,
+    http: Arc<HttpClient>,
+    request: ApiRequest,
     key: RecordKey,
     len: u64,
     /// What a piece will be. None grows beyond its room, so that no copy is left behind.
     gathered: Zeroizing<Vec<u8>>,
     /// The request, once it has begun.
-    sending: Option<Sending>,
+    sending: Option<StreamingRequest>,
     failed: bool,
 }
 
 impl Writer {
-    pub(super) fn new(http: Arc<Http>, ask: Ask, key: RecordKey) -> Self {
-        Self { http, ask, key, len: 0, gathered: piece(), sending: None, failed: false }
+    pub(super) fn new(http: Arc<HttpClient>, request: ApiRequest, key: RecordKey) -> Self {
+        Self { http, request, key, len: 0, gathered: piece(), sending: None, failed: false }
     }
 
     /// The key that will open the record: here to be written down before [`finish`](Self::finish).
@@ -60,8 +60,8 @@ impl Writer {
     pub fn finish(mut self) -> Result<RecordKey, Error> {
         self.check()?;
         if self.sending.is_none() {
-            let ask = self.ask.body(Bytes::from_owner(self.gathered));
-            self.http.write(&ask, Repeat::Always, self.http.end()).0.map_err(of_write)?;
+            let request = self.request.body(Bytes::from_owner(self.gathered));
+            self.http.write(&request, RetryPolicy::Idempotent, self.http.end()).0.map_err(of_write)?;
         } else {
             let sending = self.send_gathered()?;
             self.http.finish(sending).map_err(of_write)?;
@@ -103,10 +103,10 @@ impl Writer {
     }
 
     /// The request with what was gathered in it.
-    fn send_gathered(&mut self) -> Result<Sending, Error> {
+    fn send_gathered(&mut self) -> Result<StreamingRequest, Error> {
         let sending = match self.sending.take() {
             Some(sending) => sending,
-            None => self.http.upload(&self.ask).map_err(of_write)?,
+            None => self.http.upload(&self.request).map_err(of_write)?,
         };
         let piece = mem::replace(&mut self.gathered, piece());
         self.http.push(sending, Bytes::from_owner(piece)).map_err(of_write)

@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::http::uri::Authority;
 use rustls::pki_types::ServerName;
 
-use super::InvalidEndpoint;
+use super::invalid_endpoint::InvalidEndpoint;
 use crate::util::url::service_scheme;
 
 #[derive(Clone)]

@@ -4,9 +4,9 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use super::Problem;
+use super::problem::Problem;
 
-type Source = Box<dyn std::error::Error + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call has no answer, or not the one that was asked for.
 #[derive(Debug)]
@@ -14,14 +14,14 @@ pub(crate) enum Failure {
     /// The service says so.
     Problem(Problem),
     /// The service was not reached: nothing was done.
-    NotSent(Source),
+    NotSent(BoxError),
     /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
-    Untrusted(Source),
+    Untrusted(BoxError),
     /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry will
     /// not help.
-    Denied(Source),
+    Denied(BoxError),
     /// The service may have been reached, and what it did is not known.
-    Lost(Source),
+    Lost(BoxError),
     /// The answer is more than was asked for, or does not fit in memory.
     TooLarge,
     /// The answer makes no sense.

@@ -1,8 +1,7 @@
-//! Error answers (RFC 9457), as `docs/HTTP.md` has them.
+//! Error answers, and what follows from them.
 
-use hyper::StatusCode;
+use hyper::{HeaderMap, StatusCode};
 
-use super::Answer;
 use crate::protocol::{ErrorCode, problem};
 
 /// What a service says that went wrong.
@@ -17,9 +16,9 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn of(answer: &Answer) -> Self {
-        let detail = problem::detail(&answer.body).unwrap_or_else(|| "the service refused the request".to_owned());
-        Self { status: answer.status, number: problem::code_in(&answer.headers), detail }
+    pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let detail = problem::detail(body).unwrap_or_else(|| "the service refused the request".to_owned());
+        Self { status, number: problem::code_in(headers), detail }
     }
 
     /// Whether one of our services says so, and not something on the way to it.
@@ -32,7 +31,7 @@ impl Problem {
         self.number.and_then(ErrorCode::from_number)
     }
 
-    /// The service says that it did nothing, and might do it a little later.
+    /// The service says that it did nothing, and that a retry may succeed.
     pub(super) fn is_passing(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
@@ -42,13 +41,13 @@ impl Problem {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
 
-    /// What was done is not known: the service says so, or what stands between has lost its answer.
+    /// The outcome is unknown: the service says so, or a proxy has lost its answer.
     pub(super) fn is_of_lost(&self) -> bool {
         self.code() == Some(ErrorCode::Indeterminate) || !self.is_ours() && self.status.is_server_error()
     }
 
-    /// It is about the request or the record there, and not about the service's state at the time: an earlier attempt
-    /// would have been told the same, or has made it so.
+    /// The answer is about the request or the record, not about the service's state at the time: an earlier attempt got the
+    /// same answer, or caused it.
     pub(super) fn is_verdict(&self) -> bool {
         const PASSING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         self.is_ours() && self.status.is_client_error() && !self.is_denial() && !PASSING.contains(&self.status)

@@ -8,7 +8,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::{Failure, TooLate};
+use super::failure::{Failure, TooLate};
 use crate::util::handoff::handoff;
 use crate::util::interrupt;
 use crate::util::owner_process::OwnerProcess;

@@ -11,7 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, version};
 
-use super::InvalidEndpoint;
+use super::invalid_endpoint::InvalidEndpoint;
 
 /// The files that TLS needs, in PEM.
 #[derive(Clone, Default, PartialEq, Eq)]

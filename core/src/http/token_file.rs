@@ -6,7 +6,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::InvalidEndpoint;
+use super::invalid_endpoint::InvalidEndpoint;
 
 /// More than a token's text and some space around it need not be read.
 const MOST_BYTES: usize = 1024;

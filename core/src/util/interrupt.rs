@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The means to end the waits of a thread.
-enum Source {
+enum InterruptSource {
     /// `asked` is `None` until the first wait: calls that never wait do not look at the clock.
     Poll {
         poll: fn() -> bool,
@@ -23,7 +23,7 @@ enum Source {
 }
 
 thread_local! {
-    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+    static SOURCE: RefCell<Option<InterruptSource>> = const { RefCell::new(None) };
 }
 
 /// Runs `call`. Where this thread waits in it, for a lock, a thread or a service, it asks `poll` every 50 ms; from the
@@ -34,14 +34,14 @@ thread_local! {
 ///
 /// `poll` must not use a store: this thread may hold its locks.
 pub fn interruptible<R>(poll: fn() -> bool, call: impl FnOnce() -> R) -> R {
-    with(Source::Poll { poll, asked: None, answered: false }, call)
+    with(InterruptSource::Poll { poll, asked: None, answered: false }, call)
 }
 
 /// Whether the call of [`interruptible`] on this thread is to end. Asks `poll` at most every 50 ms.
 #[must_use]
 pub fn is_interrupted() -> bool {
     let poll = SOURCE.with_borrow_mut(|source| match source {
-        Some(Source::Poll { poll, asked, answered: false }) => {
+        Some(InterruptSource::Poll { poll, asked, answered: false }) => {
             let is_due = asked.get_or_insert_with(Instant::now).elapsed() >= INTERVAL;
             if is_due {
                 *asked = Some(Instant::now());
@@ -53,7 +53,7 @@ pub fn is_interrupted() -> bool {
     // Not while `SOURCE` is borrowed: it may do anything.
     if poll.is_some_and(|poll| poll()) {
         SOURCE.with_borrow_mut(|source| {
-            if let Some(Source::Poll { answered, .. }) = source {
+            if let Some(InterruptSource::Poll { answered, .. }) = source {
                 *answered = true;
             }
         });
@@ -64,8 +64,8 @@ pub fn is_interrupted() -> bool {
 /// Whether [`is_interrupted`] was true before. Asks nobody.
 pub(crate) fn was_interrupted() -> bool {
     SOURCE.with_borrow(|source| match source {
-        Some(Source::Poll { answered, .. }) => *answered,
-        Some(Source::Owner(cancellation)) => cancellation.0.load(Ordering::Relaxed),
+        Some(InterruptSource::Poll { answered, .. }) => *answered,
+        Some(InterruptSource::Owner(cancellation)) => cancellation.0.load(Ordering::Relaxed),
         None => false,
     })
 }
@@ -99,13 +99,13 @@ impl Cancellation {
 
     /// Runs `work`, whose waits end once this is cancelled.
     pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
-        with(Source::Owner(self), work)
+        with(InterruptSource::Owner(self), work)
     }
 }
 
-fn with<R>(source: Source, call: impl FnOnce() -> R) -> R {
+fn with<R>(source: InterruptSource, call: impl FnOnce() -> R) -> R {
     /// Restores the outer source, also after a panic.
-    struct Restore(Option<Source>);
+    struct Restore(Option<InterruptSource>);
     impl Drop for Restore {
         fn drop(&mut self) {
             SOURCE.with_borrow_mut(|source| mem::swap(source, &mut self.0));

@@ -2,10 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub(crate) mod proxied_service;
 pub(crate) mod proxy;
 #[path = "../../../core/tests/support/wait.rs"]
 pub(crate) mod wait;
-pub(crate) mod way;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -18,7 +18,9 @@ use super::{
     Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload,
     Verified,
 };
-use crate::http::{self, Answer, Ask, Endpoint, Failure, Http, InvalidEndpoint, Repeat, TooLate};
+use crate::http::{
+    self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, InvalidEndpoint, RetryPolicy, TooLate,
+};
 use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
 use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::{ErrorCode, base64url, batch, documents};
@@ -44,7 +46,7 @@ const PARALLEL_PARTS: usize = 2;
 /// is up, is given up.
 #[derive(Debug)]
 pub struct RemoteStorage {
-    http: Http,
+    http: HttpClient,
 }
 
 impl RemoteStorage {
@@ -54,23 +56,23 @@ impl RemoteStorage {
     ///
     /// Where a file of the endpoint's cannot be used.
     pub fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        Ok(Self { http: Http::open(endpoint)? })
+        Ok(Self { http: HttpClient::open(endpoint)? })
     }
 
     /// For what changes nothing, or the same again.
-    fn read(&self, ask: &Ask) -> Result<Answer, Error> {
-        self.http.read(ask, self.http.end()).map_err(of_read)
+    fn read(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        self.http.read(request, self.http.end()).map_err(of_read)
     }
 
     /// Writes what has this head.
-    fn write(&self, locator: &Locator, head: Head, ask: &Ask, mode: PutMode) -> Result<(), Error> {
+    fn write(&self, locator: &Locator, head: Head, request: &ApiRequest, mode: PutMode) -> Result<(), Error> {
         let repeat = match mode {
-            PutMode::Create | PutMode::ReplaceIf(_) => Repeat::Always,
+            PutMode::Create | PutMode::ReplaceIf(_) => RetryPolicy::Idempotent,
             // A second time, it could undo what another wrote meanwhile.
-            PutMode::Overwrite => Repeat::Undone,
+            PutMode::Overwrite => RetryPolicy::UnlessDone,
         };
         let end = self.http.end();
-        let (outcome, lost) = self.http.write(ask, repeat, end);
+        let (outcome, lost) = self.http.write(request, repeat, end);
         self.settle(outcome, lost, locator, head, end)
     }
 
@@ -78,7 +80,7 @@ impl RemoteStorage {
     /// was successful before: an attempt whose answer was lost, or one that somebody between here and the service repeated.
     fn settle(
         &self,
-        outcome: Result<Answer, Failure>,
+        outcome: Result<ApiResponse, Failure>,
         lost: bool,
         locator: &Locator,
         head: Head,
@@ -96,40 +98,40 @@ impl RemoteStorage {
     }
 
     fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
-        let Some(answer) = self.find(&ask(Method::HEAD, locator), end)? else { return Ok(None) };
+        let Some(answer) = self.find(&record_request(Method::HEAD, locator), end)? else { return Ok(None) };
         let head = head_in(&answer.headers).ok_or_else(no_sense)?;
         Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(no_sense)? }))
     }
 
     /// As [`read`](Self::read), for what may not be there.
-    fn find(&self, ask: &Ask, end: Instant) -> Result<Option<Answer>, Error> {
-        found(self.http.read(ask, end), of_read)
+    fn find(&self, request: &ApiRequest, end: Instant) -> Result<Option<ApiResponse>, Error> {
+        found(self.http.read(request, end), of_read)
     }
 }
 
-fn ask(method: Method, locator: &Locator) -> Ask {
-    Ask::new(method, names::record(locator))
+fn record_request(method: Method, locator: &Locator) -> ApiRequest {
+    ApiRequest::new(method, names::record(locator))
 }
 
-fn ask_json(path: &str, body: &Value) -> Ask {
-    Ask::new(Method::POST, path).of_type(JSON).body(body.to_string().into())
+fn json_request(path: &str, body: &Value) -> ApiRequest {
+    ApiRequest::new(Method::POST, path).of_type(JSON).body(body.to_string().into())
 }
 
-fn if_match(ask: Ask, head: &Head) -> Ask {
+fn if_match(request: ApiRequest, head: &Head) -> ApiRequest {
     let etag = HeaderValue::try_from(base64url::encode_etag(head.as_bytes()));
-    ask.with(IF_MATCH, etag.unwrap_or(HeaderValue::from_static("\"\""))) // base64 is a header's text
+    request.with(IF_MATCH, etag.unwrap_or(HeaderValue::from_static("\"\""))) // base64 is a header's text
 }
 
-fn with_mode(ask: Ask, mode: PutMode) -> Ask {
+fn with_mode(request: ApiRequest, mode: PutMode) -> ApiRequest {
     match mode {
-        PutMode::Create => ask.with(IF_NONE_MATCH, HeaderValue::from_static("*")),
-        PutMode::ReplaceIf(head) => if_match(ask, &head),
-        PutMode::Overwrite => ask,
+        PutMode::Create => request.with(IF_NONE_MATCH, HeaderValue::from_static("*")),
+        PutMode::ReplaceIf(head) => if_match(request, &head),
+        PutMode::Overwrite => request,
     }
 }
 
-fn ask_put(locator: &Locator, mode: PutMode) -> Ask {
-    with_mode(ask(Method::PUT, locator).of_type(OCTET_STREAM), mode)
+fn put_request(locator: &Locator, mode: PutMode) -> ApiRequest {
+    with_mode(record_request(Method::PUT, locator).of_type(OCTET_STREAM), mode)
 }
 
 /// The head in an `ETag`.
@@ -142,7 +144,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// What an answer in JSON says.
-fn document<T>(answer: &Answer, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
     read(&document).ok_or_else(no_sense)
 }
@@ -155,7 +157,7 @@ fn entries(page: &Value) -> Option<Vec<Entry>> {
 }
 
 /// `None` where the service says that there is nothing.
-fn found(outcome: Result<Answer, Failure>, error: fn(Failure) -> Error) -> Result<Option<Answer>, Error> {
+fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> Result<Option<ApiResponse>, Error> {
     match outcome {
         Err(Failure::Problem(problem)) if problem.code() == Some(ErrorCode::NotFound) => Ok(None),
         outcome => outcome.map(Some).map_err(error),
@@ -210,7 +212,7 @@ fn of_write(failure: Failure) -> Error {
 impl Storage for RemoteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         let head = Head::require(record)?;
-        self.write(locator, head, &ask_put(locator, mode).body(Bytes::copy_from_slice(record)), mode)
+        self.write(locator, head, &put_request(locator, mode).body(Bytes::copy_from_slice(record)), mode)
     }
 
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
@@ -219,13 +221,13 @@ impl Storage for RemoteStorage {
             return self.http.check_open().map_err(of_read);
         };
         let body = batch::encode_create_many(records);
-        let ask = Ask::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
+        let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
         // All are there or none: the first one's head tells of all.
-        self.write(first, *head, &ask, PutMode::Create)
+        self.write(first, *head, &request, PutMode::Create)
     }
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
-        let answer = self.find(&ask(Method::GET, locator).at_most(u64::MAX), self.http.end())?;
+        let answer = self.find(&record_request(Method::GET, locator).at_most(u64::MAX), self.http.end())?;
         Ok(answer.map(|answer| answer.body))
     }
 
@@ -237,8 +239,8 @@ impl Storage for RemoteStorage {
         let Some(last) = most.checked_sub(1) else {
             return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         };
-        let ask = ask(Method::GET, locator).range(0, Some(last)).at_most(most);
-        let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
+        let request = record_request(Method::GET, locator).range(0, Some(last)).at_most(most);
+        let Some(answer) = self.find(&request, self.http.end())? else { return Ok(None) };
         let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
         if part != (0..len.min(most)) || answer.body.len() as u64 != part.end {
             return Err(no_sense());
@@ -252,8 +254,8 @@ impl Storage for RemoteStorage {
 
     fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let body = batch::encode_locators(locators);
-        let ask = Ask::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
-        let answer = self.read(&ask.at_most(BATCH_BYTES))?;
+        let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
+        let answer = self.read(&request.at_most(BATCH_BYTES))?;
         batch::decode_get_many(&answer.body, locators.len()).ok_or_else(no_sense)
     }
 
@@ -263,15 +265,15 @@ impl Storage for RemoteStorage {
 
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
         let ends_before = || Error::InvalidArgument("the record ends before this range".into());
-        let ask = if_match(ask(Method::GET, locator), head);
+        let request = if_match(record_request(Method::GET, locator), head);
         let Some(last) = (buffer.len() as u64).checked_sub(1) else {
             // Nothing is read; but the version, and that there are so many bytes, is looked at.
             let info = self.info(locator)?.filter(|info| info.head == *head).ok_or(Error::Conflict)?;
             return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
         };
         let last = offset.checked_add(last).ok_or_else(ends_before)?;
-        let ask = ask.range(offset, Some(last)).at_most(buffer.len() as u64);
-        let answer = match self.http.read(&ask, self.http.end()) {
+        let request = request.range(offset, Some(last)).at_most(buffer.len() as u64);
+        let answer = match self.http.read(&request, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Err(ends_before());
             }
@@ -291,8 +293,8 @@ impl Storage for RemoteStorage {
         if len == 0 {
             return Ok(self.info(locator)?.map(|info| (info, Vec::new())));
         }
-        let ask = ask(Method::GET, locator).last_bytes(len as u64).at_most(len as u64);
-        let Some(answer) = self.find(&ask, self.http.end())? else { return Ok(None) };
+        let request = record_request(Method::GET, locator).last_bytes(len as u64).at_most(len as u64);
+        let Some(answer) = self.find(&request, self.http.end())? else { return Ok(None) };
         let (part, all) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
         let head = head_in(&answer.headers).ok_or_else(no_sense)?;
         let is_end = part == (all.saturating_sub(len as u64)..all) && answer.body.len() as u64 == part.end - part.start;
@@ -318,8 +320,8 @@ impl Storage for RemoteStorage {
                     None => return Ok(false),
                 },
             };
-            let ask = if_match(ask(Method::DELETE, locator), &head);
-            let (outcome, lost) = self.http.write(&ask, Repeat::Always, end);
+            let request = if_match(record_request(Method::DELETE, locator), &head);
+            let (outcome, lost) = self.http.write(&request, RetryPolicy::Idempotent, end);
             return match found(outcome, of_write) {
                 Ok(Some(_)) => Ok(true),
                 // It was there, so the attempt that was lost has removed it.
@@ -336,7 +338,8 @@ impl Storage for RemoteStorage {
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
         let body = documents::rename(from, head.as_bytes(), to);
         // A repetition succeeds.
-        let (outcome, _) = self.http.write(&ask_json(names::RENAME, &body), Repeat::Always, self.http.end());
+        let (outcome, _) =
+            self.http.write(&json_request(names::RENAME, &body), RetryPolicy::Idempotent, self.http.end());
         outcome.map(drop).map_err(of_write)
     }
 
@@ -344,8 +347,8 @@ impl Storage for RemoteStorage {
         let (mut found, mut after) = (Vec::new(), after.copied());
         loop {
             let wanted = PAGE_ENTRIES.min(limit - found.len());
-            let ask = Ask::new(Method::GET, names::page(after.as_ref(), wanted));
-            let answer = self.read(&ask.at_most((wanted as u64 + 1) * LINE_BYTES))?;
+            let request = ApiRequest::new(Method::GET, names::page(after.as_ref(), wanted));
+            let answer = self.read(&request.at_most((wanted as u64 + 1) * LINE_BYTES))?;
             let in_order = |page: &[Entry]| {
                 let locators = after.iter().chain(page.iter().map(|entry| &entry.locator));
                 page.len() <= wanted && locators.map(Locator::as_bytes).is_sorted_by(|one, next| one < next)
@@ -365,20 +368,21 @@ impl Storage for RemoteStorage {
 
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let limit = limit.min(PAGE_ENTRIES);
-        let ask = Ask::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
-        let page = document(&self.read(&ask)?, entries)?;
+        let request = ApiRequest::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
+        let page = document(&self.read(&request)?, entries)?;
         if page.len() <= limit { Ok(page) } else { Err(no_sense()) }
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
-        let ask = Ask::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
-        Ok(self.find(&ask, self.http.end())?.map(|answer| answer.body))
+        let request = ApiRequest::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
+        Ok(self.find(&request, self.http.end())?.map(|answer| answer.body))
     }
 
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
         check_settings(new)?;
         let body = documents::swap_settings(expected, new);
-        let (outcome, lost) = self.http.write(&ask_json(names::SWAP_SETTINGS, &body), Repeat::Always, self.http.end());
+        let (outcome, lost) =
+            self.http.write(&json_request(names::SWAP_SETTINGS, &body), RetryPolicy::Idempotent, self.http.end());
         match outcome.map_err(of_write) {
             // Perhaps it is the attempt whose answer was lost that wrote them.
             Err(Error::Conflict) if lost && self.settings()?.as_deref() == Some(new) => Ok(()),
@@ -390,7 +394,7 @@ impl Storage for RemoteStorage {
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
         let limit = limit.min(VERIFY_RECORDS);
         let body = documents::verify(after, limit);
-        let answer = self.read(&ask_json(names::VERIFY, &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
+        let answer = self.read(&json_request(names::VERIFY, &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
         let step = document(&answer, documents::read_verification)?;
         if step.records > limit as u64 {
             return Err(no_sense());
@@ -400,13 +404,13 @@ impl Storage for RemoteStorage {
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        let answer = self.read(&Ask::new(Method::GET, names::STATS))?;
+        let answer = self.read(&ApiRequest::new(Method::GET, names::STATS))?;
         let (records, bytes) = document(&answer, documents::read_stats)?;
         Ok(Stats { records, bytes })
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        self.read(&Ask::new(Method::POST, names::MAINTAIN)).map(drop)
+        self.read(&ApiRequest::new(Method::POST, names::MAINTAIN)).map(drop)
     }
 
     fn limits(&self) -> Limits {

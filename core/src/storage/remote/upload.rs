@@ -5,8 +5,8 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use super::{RemoteStorage, ask_put, of_write};
-use crate::http::Sending;
+use super::{RemoteStorage, of_write, put_request};
+use crate::http::StreamingRequest;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
 /// From so many bytes on, a record is sent as it comes.
@@ -19,7 +19,7 @@ pub(super) struct RemoteUpload {
     len: u64,
     gathered: Vec<u8>,
     /// The request and the record's head, once it has begun.
-    sending: Option<(Sending, Head)>,
+    sending: Option<(StreamingRequest, Head)>,
     failed: bool,
 }
 
@@ -36,13 +36,13 @@ impl RemoteUpload {
     }
 
     /// The request with what was gathered in it. Where this fails nothing has been done: the service has not seen the end.
-    fn send_gathered(&mut self) -> Result<(Sending, Head), Error> {
+    fn send_gathered(&mut self) -> Result<(StreamingRequest, Head), Error> {
         let http = &self.storage.http;
         let (sending, head) = match self.sending.take() {
             Some(begun) => begun,
             None => {
                 let head = Head::require(&self.gathered)?;
-                (http.upload(&ask_put(&self.locator, self.mode)).map_err(of_write)?, head)
+                (http.upload(&put_request(&self.locator, self.mode)).map_err(of_write)?, head)
             }
         };
         let piece = mem::take(&mut self.gathered);
@@ -67,8 +67,8 @@ impl Upload for RemoteUpload {
         self.check()?;
         if self.sending.is_none() {
             let head = Head::require(&self.gathered)?;
-            let ask = ask_put(&self.locator, self.mode).body(mem::take(&mut self.gathered).into());
-            return self.storage.write(&self.locator, head, &ask, self.mode);
+            let request = put_request(&self.locator, self.mode).body(mem::take(&mut self.gathered).into());
+            return self.storage.write(&self.locator, head, &request, self.mode);
         }
         let (sending, head) = self.send_gathered()?;
         let end = self.storage.http.end();

@@ -91,7 +91,7 @@ calls!(Client);
 calls!(Strongroom);
 
 /// A service, the proxy before it, and a store beside both that sees what is really there.
-pub(crate) struct Way {
+pub(crate) struct ProxiedService {
     pub(crate) kind: Kind,
     pub(crate) proxy: Proxy,
     pub(crate) direct: Strongroom,
@@ -111,7 +111,7 @@ pub(crate) fn store_over(storage: Arc<dyn Storage>) -> Strongroom {
     Strongroom::builder().storage(storage).index_key(IndexKey::from_bytes(&[7; 32]).unwrap()).open().unwrap()
 }
 
-impl Way {
+impl ProxiedService {
     pub(crate) fn new(kind: Kind) -> Self {
         let memory = Arc::new(MemoryStorage::new());
         let service = match kind {
@@ -186,14 +186,14 @@ impl Way {
 }
 
 /// Shares work among threads, each with a service of its own.
-pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&Way, &dyn Calls, &T) + Sync) {
+pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&ProxiedService, &dyn Calls, &T) + Sync) {
     const THREADS: usize = 24;
     thread::scope(|scope| {
         for (kind, first) in KINDS.into_iter().flat_map(|kind| (0..THREADS).map(move |first| (kind, first))) {
             let each = &each;
             let work = work.iter().filter(move |(of, _)| *of == kind).skip(first).step_by(THREADS);
             scope.spawn(move || {
-                let way = Way::new(kind);
+                let way = ProxiedService::new(kind);
                 let client = way.client(PATIENT);
                 work.for_each(|(_, item)| each(&way, &*client, item));
             });

@@ -1,0 +1,126 @@
+//! Requests and their bodies.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
+use tokio::sync::mpsc;
+
+use super::timing::IdleTimer;
+use crate::protocol::limits::DOCUMENT_BYTES;
+use crate::protocol::range::{last_bytes, range};
+
+/// Bytes that are handed to a connection at once.
+const FRAME_LEN: usize = 64 << 10;
+
+/// A request of a service's interface, which can be sent more than once.
+#[derive(Clone)]
+pub(crate) struct ApiRequest {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+    /// The most bytes of the answer that are accepted.
+    pub(crate) most: u64,
+}
+
+impl ApiRequest {
+    pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: DOCUMENT_BYTES as u64 }
+    }
+
+    pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With the `Content-Type` of its body.
+    pub(crate) fn of_type(self, media_type: &'static str) -> Self {
+        self.with(CONTENT_TYPE, HeaderValue::from_static(media_type))
+    }
+
+    /// Requests the bytes from `first` to `last` inclusive, or to the end.
+    pub(crate) fn range(self, first: u64, last: Option<u64>) -> Self {
+        self.with(RANGE, range(first, last))
+    }
+
+    /// Asks for the last `count` bytes.
+    pub(crate) fn last_bytes(self, count: u64) -> Self {
+        self.with(RANGE, last_bytes(count))
+    }
+
+    pub(crate) fn body(mut self, body: Bytes) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Accepts an answer of at most this many bytes.
+    pub(crate) fn at_most(mut self, most: u64) -> Self {
+        self.most = most;
+        self
+    }
+}
+
+/// A request's body.
+pub(super) enum OutgoingBody {
+    Whole(Bytes, IdleTimer),
+    /// Pieces, and `None` at the end. If they stop without it, the request is cancelled.
+    Pieces(mpsc::Receiver<Option<Bytes>>, IdleTimer),
+    Ended,
+}
+
+/// The rest of a body will not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the request was cancelled")]
+pub(super) struct Cancelled;
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = Cancelled;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cancelled>>> {
+        let piece = match &mut *self {
+            Self::Whole(bytes, clock) if !bytes.is_empty() => {
+                clock.tick();
+                Some(Ok(bytes.split_to(bytes.len().min(FRAME_LEN))))
+            }
+            Self::Whole(..) | Self::Ended => None,
+            Self::Pieces(pieces, clock) => {
+                clock.stop();
+                let piece = ready!(pieces.poll_recv(context));
+                clock.tick();
+                match piece {
+                    Some(Some(bytes)) => Some(Ok(bytes)),
+                    Some(None) => None,
+                    None => Some(Err(Cancelled)),
+                }
+            }
+        };
+        if !matches!(piece, Some(Ok(_))) {
+            *self = Self::Ended;
+        }
+        Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes, _) => bytes.is_empty(),
+            Self::Pieces(..) => false,
+            Self::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Pieces(..) => SizeHint::default(),
+            Self::Ended => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Answers, whole or piece by piece. None takes more memory than was requested, nor much more than has arrived.
+
+use std::mem;
+use std::ops::Range;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use hyper::{HeaderMap, StatusCode};
+use zeroize::Zeroizing;
+
+use super::failure::{Failure, root};
+use super::problem::Problem;
+use super::timing::{IdleTimer, TimeBudget};
+use crate::protocol::limits::DOCUMENT_BYTES;
+use crate::protocol::range::parse_content_range;
+
+/// The longest answer for which memory is reserved before its bytes arrive, on the word of a service.
+const MOST_UNPROVED: usize = 16 << 20;
+
+/// An answer that is complete.
+#[derive(Debug)]
+pub(crate) struct ApiResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer that has begun and is read piece by piece.
+pub(crate) struct StreamingResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(super) body: Incoming,
+    pub(super) idle: IdleTimer,
+    pub(super) budget: TimeBudget,
+}
+
+impl StreamingResponse {
+    /// The length of the body, which all answers of our services have.
+    pub(crate) fn len(&self) -> Option<u64> {
+        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// The next bytes; `None` at the end of an answer that is whole.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        loop {
+            self.idle.tick();
+            match self.budget.watch(self.idle.watch(self.body.frame())).await? {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.budget.earn(data.len());
+                        return Ok(Some(data));
+                    }
+                }
+                Some(Err(error)) => return Err(Failure::broken(root(&error))),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// The whole answer, of at most so many bytes. No copy of them is left elsewhere.
+    pub(super) async fn all(mut self, most: u64) -> Result<ApiResponse, Failure> {
+        if !self.status.is_success() {
+            return Ok(self.refusal().await);
+        }
+        // That of a `HEAD` has a length, and no body.
+        let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
+        if len > most {
+            return Err(Failure::NoSense); // more than was requested: a proxy may have dropped the range
+        }
+        let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
+        let mut body = Zeroizing::new(Vec::new());
+        make_room(&mut body, len.min(MOST_UNPROVED))?;
+        while let Some(data) = self.next().await? {
+            let filled = body.len() + data.len();
+            if filled > len {
+                return Err(Failure::TooLarge); // it had no length, or another
+            }
+            if filled > body.capacity() {
+                let double = body.capacity().saturating_mul(2).max(filled);
+                make_room(&mut body, double.min(len))?;
+            }
+            body.extend_from_slice(&data);
+        }
+        Ok(ApiResponse { status: self.status, headers: self.headers, body: mem::take(&mut *body) })
+    }
+
+    /// The answer of a service that refuses, or of a proxy before it, in whatever form. If the body is long or cut off, it is
+    /// left out.
+    async fn refusal(mut self) -> ApiResponse {
+        let mut body = Vec::new();
+        while let Ok(Some(data)) = self.next().await {
+            if data.len() > DOCUMENT_BYTES - body.len() {
+                body.clear();
+                break;
+            }
+            body.extend_from_slice(&data);
+        }
+        ApiResponse { status: self.status, headers: self.headers, body }
+    }
+}
+
+/// Moves the bytes of `body` into a buffer of this capacity. The old buffer is wiped.
+fn make_room(body: &mut Zeroizing<Vec<u8>>, capacity: usize) -> Result<(), Failure> {
+    let mut larger = Zeroizing::new(Vec::new());
+    larger.try_reserve_exact(capacity).map_err(|_| Failure::TooLarge)?;
+    larger.extend_from_slice(body);
+    *body = larger;
+    Ok(())
+}
+
+/// The answer, if it is a success; else the failure that it tells of.
+pub(super) fn accepted(answer: ApiResponse) -> Result<ApiResponse, Failure> {
+    if answer.status.is_success() {
+        return Ok(answer);
+    }
+    let problem = Problem::read(answer.status, &answer.headers, &answer.body);
+    Err(if problem.is_of_lost() { Failure::Lost(problem.into()) } else { Failure::Problem(problem) })
+}
+
+/// The bytes that an answer with a part has, and the length of the whole; `None` for another answer: a proxy may have dropped
+/// the requested range.
+pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
+    let range = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?;
+    parse_content_range(range.to_str().ok()?)
+}

@@ -1,0 +1,49 @@
+//! Requests whose bodies are sent piece by piece.
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::Failure;
+use super::response::ApiResponse;
+use super::timing::IdleTimer;
+
+/// A request whose body is sent piece by piece. Dropped, it is cancelled.
+pub(crate) struct StreamingRequest {
+    pub(super) pieces: mpsc::Sender<Option<Bytes>>,
+    pub(super) answer: oneshot::Receiver<Result<ApiResponse, Failure>>,
+    pub(super) idle: IdleTimer,
+}
+
+impl StreamingRequest {
+    /// Sends a piece, or the end. If the service has answered before the end, that is the failure, and nothing was done.
+    pub(super) async fn push(mut self, piece: Option<Bytes>) -> Result<Self, Failure> {
+        let sent = {
+            self.idle.tick(); // the service did not cause the delay until now
+            let send = self.idle.watch(self.pieces.send(piece));
+            tokio::select! {
+                biased;
+                early = &mut self.answer => Err(early),
+                sent = send => Ok(sent.map_err(Failure::before_end)?.is_ok()),
+            }
+        };
+        let early = match sent {
+            Ok(true) => return Ok(self),
+            // The connection takes no more.
+            Ok(false) => self.answer.await,
+            Err(early) => early,
+        };
+        Err(early.unwrap_or_else(|_| Err(gone())).err().unwrap_or(Failure::NoSense).before_end())
+    }
+
+    /// Ends the body, and waits for the answer.
+    pub(super) async fn finish(self) -> Result<ApiResponse, Failure> {
+        let request = self.push(None).await?;
+        request.idle.tick();
+        request.answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+/// The connection's task has ended.
+fn gone() -> Failure {
+    Failure::broken("it has ended".into())
+}

@@ -1,0 +1,41 @@
+//! The storage behind the service.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use strongroom::Error;
+use strongroom::protocol::names::JSON;
+use strongroom::storage::Storage;
+
+use crate::backend::Backend;
+use crate::call::Call;
+use crate::headers;
+use crate::problem::Problem;
+use crate::request_text;
+
+/// A storage, served to libraries and encryption servers elsewhere.
+pub(super) struct StorageBackend(pub(super) Arc<dyn Storage>);
+
+impl Backend for StorageBackend {
+    const OPENAPI: &'static str = include_str!("../../openapi/storage.json");
+    const PORT: u16 = 8421;
+
+    fn ready(&self) -> Result<(), Error> {
+        self.0.settings()?;
+        Ok(())
+    }
+}
+
+impl Call<StorageBackend> {
+    /// What `read` finds in a JSON body.
+    pub(super) async fn json_body<T>(
+        &mut self,
+        read: fn(&Value) -> Option<T>,
+        expected: &'static str,
+    ) -> Result<T, Problem> {
+        self.require_type(JSON)?;
+        headers::check_conditions(&self.head.headers)?;
+        let body: Value = request_text::object(&self.body.all(self.shared.limits.json_bytes).await?)?;
+        read(&body).ok_or_else(|| Problem::bad_request(expected))
+    }
+}

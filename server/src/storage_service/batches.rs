@@ -1,0 +1,77 @@
+//! Many records in one request.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use strongroom::protocol::batch::{CreateManyDecoder, InvalidBatch, decode_locators, encode_get_many};
+use strongroom::protocol::limits::GET_MANY_REQUEST_BYTES;
+use strongroom::protocol::names::OCTET_STREAM;
+use strongroom::storage;
+
+use super::backend::StorageBackend;
+use crate::blocking_pool::Effect;
+use crate::body::chunks::from_parts;
+use crate::body::content::{Content, Permits, Response};
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::response::empty;
+
+/// Each record is taken from the body as it comes: a batch is in memory once.
+pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    call.require_type(OCTET_STREAM)?;
+    let most = call.shared.limits.batch_bytes;
+    call.body.check_announced(most)?;
+    call.body.use_limit(&call.shared.batches);
+    let mut batch = CreateManyDecoder::new(most);
+    while let Some(bytes) = call.body.frame(most).await? {
+        batch.push(&bytes).map_err(invalid_batch)?;
+    }
+    let records = batch.finish().map_err(invalid_batch)?;
+    let permit = call.body.take_permit();
+    call.run(Effect::Write, move |backend| {
+        let _permit = permit; // the work is finished even if the client has gone
+        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, record.as_slice())).collect();
+        backend.0.create_many(&records)
+    })
+    .await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// The answer is the records as they were read, and keeps its permit until it is sent. Their lengths are read before they
+/// are: together they may not exceed a batch.
+pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    call.require_type(OCTET_STREAM)?;
+    let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
+    let locators = decode_locators(&body);
+    let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
+    let most = call.shared.limits.batch_bytes;
+    let batches = Arc::clone(&call.shared.batches);
+    let permit = batches.acquire().await?;
+    // The work has the permit: it is finished even if the client has gone.
+    let answer = call.run(Effect::None, move |backend| {
+        let mut bytes = 0_u64;
+        for locator in &locators {
+            bytes = bytes.saturating_add(backend.0.info(locator)?.map_or(0, |info| info.len));
+            if bytes > most {
+                return Err(storage::Error::TooLarge);
+            }
+        }
+        Ok((encode_get_many(backend.0.get_many(&locators)?), permit))
+    });
+    let (parts, permit) = answer.await?;
+    let mut permits = Permits::default();
+    permits.add(permit, Some(&batches));
+    let mut response = Response::new(Content::new(from_parts(parts), permits));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+    Ok(response)
+}
+
+fn invalid_batch(error: InvalidBatch) -> Problem {
+    match error {
+        InvalidBatch::TooManyRecords => Problem::too_large(),
+        InvalidBatch::Malformed => {
+            Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
+        }
+    }
+}

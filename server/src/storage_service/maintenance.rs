@@ -1,0 +1,48 @@
+//! The settings document, and what operators do.
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use strongroom::protocol::documents::{self, Verification};
+use strongroom::protocol::limits::VERIFY_RECORDS;
+use strongroom::protocol::names::OCTET_STREAM;
+use strongroom::storage;
+
+use super::backend::StorageBackend;
+use crate::blocking_pool::Effect;
+use crate::body::content::Response;
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::response::{empty, json};
+
+pub(super) async fn settings(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let settings = call.run(Effect::None, |backend| backend.0.settings()).await?.ok_or_else(Problem::not_found)?;
+    let mut response = Response::new(settings.into());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+    Ok(response)
+}
+
+pub(super) async fn swap_settings(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    const BODY: &str = "the body is {expected, new}: both in base64url, without padding";
+    let (expected, new) = call.json_body(documents::read_swap_settings, BODY).await?;
+    call.run(Effect::Write, move |backend| backend.0.swap_settings(expected.as_deref(), &new)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    const BODY: &str = "the body is {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
+    let (after, limit) = call.json_body(documents::read_verify, BODY).await?;
+    let limit = limit.min(VERIFY_RECORDS);
+    let verified = call.run(Effect::None, move |backend| backend.0.verify(after.as_ref(), limit)).await?;
+    let storage::Verified { records, bytes, damaged, next } = verified;
+    Ok(json(StatusCode::OK, &documents::verification(&Verification { records, bytes, damaged, next })))
+}
+
+pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let stats = call.run(Effect::None, |backend| backend.0.stats()).await?;
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
+}
+
+pub(super) async fn maintain(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    call.run(Effect::Write, |backend| backend.0.maintain()).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}

@@ -1,0 +1,61 @@
+//! The storage service: records under locators, over any storage.
+
+mod backend;
+mod batches;
+mod lists;
+mod maintenance;
+mod records;
+
+use std::sync::Arc;
+
+use axum::routing::MethodFilter;
+use strongroom::protocol::names;
+use strongroom::storage::Storage;
+
+use backend::StorageBackend;
+
+use crate::config::document::Config;
+use crate::route::{Handler, Route};
+use crate::service::Service;
+use crate::start::StartError;
+use crate::tokens::scope::Scope;
+
+impl Service {
+    /// The storage service over `storage`.
+    ///
+    /// # Errors
+    ///
+    /// Where the file of tokens cannot be read, or the system gives no random bytes.
+    pub fn storage(storage: Arc<dyn Storage>, config: &Config) -> Result<Self, StartError> {
+        Self::new(StorageBackend(storage), ROUTES, config)
+    }
+}
+
+const fn route(method: MethodFilter, path: &'static str, handler: Handler<StorageBackend>) -> Route<StorageBackend> {
+    Route { method, path, scope: Some(Scope::Storage), handler }
+}
+
+const ROUTES: &[Route<StorageBackend>] = &[
+    route(MethodFilter::PUT, names::RECORD, |call| Box::pin(records::put(call))),
+    route(MethodFilter::GET, names::RECORD, |call| Box::pin(records::get(call))),
+    route(MethodFilter::HEAD, names::RECORD, |call| Box::pin(records::info(call))),
+    route(MethodFilter::DELETE, names::RECORD, |call| Box::pin(records::delete(call))),
+    route(MethodFilter::GET, names::RECORDS, |call| Box::pin(lists::list(call))),
+    route(MethodFilter::POST, names::CREATE_MANY, |call| Box::pin(batches::create_many(call))),
+    route(MethodFilter::POST, names::GET_MANY, |call| Box::pin(batches::get_many(call))),
+    route(MethodFilter::POST, names::RENAME, |call| Box::pin(records::rename(call))),
+    route(MethodFilter::GET, names::EXPIRED, |call| Box::pin(lists::list_expired(call))),
+    route(MethodFilter::GET, names::SETTINGS, |call| Box::pin(maintenance::settings(call))),
+    route(MethodFilter::POST, names::SWAP_SETTINGS, |call| Box::pin(maintenance::swap_settings(call))),
+    route(MethodFilter::POST, names::VERIFY, |call| Box::pin(maintenance::verify(call))),
+    route(MethodFilter::GET, names::STATS, |call| Box::pin(maintenance::stats(call))),
+    route(MethodFilter::POST, names::MAINTAIN, |call| Box::pin(maintenance::maintain(call))),
+];
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_openapi_document_has_all_routes_and_no_other() {
+        crate::operations::check_openapi(super::ROUTES);
+    }
+}

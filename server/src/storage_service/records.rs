@@ -1,0 +1,207 @@
+//! One record: its bytes, its head, its removal and its renaming.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::ready;
+use futures_util::{FutureExt, TryFutureExt};
+use hyper::StatusCode;
+use hyper::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    IF_RANGE, RANGE,
+};
+use strongroom::protocol::base64url::encode_etag;
+use strongroom::protocol::documents;
+use strongroom::protocol::names::OCTET_STREAM;
+use strongroom::protocol::range::content_range;
+use strongroom::storage::{self, HEAD_LEN, Head, Info, Locator, PutMode, Storage};
+
+use super::backend::StorageBackend;
+use crate::blocking_pool::Effect;
+use crate::body::chunks::{CHUNK_LEN, ChunkSource};
+use crate::body::content::Response;
+use crate::call::Call;
+use crate::conditions::{Tags, range_applies};
+use crate::problem::Problem;
+use crate::request_text;
+use crate::response::empty;
+
+/// How often reading starts again when the record is replaced.
+const ATTEMPTS: usize = 5;
+
+impl Call<StorageBackend> {
+    fn locator(&self) -> Result<Locator, Problem> {
+        request_text::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())
+    }
+
+    fn if_match(&self) -> Result<Option<Tags>, Problem> {
+        Tags::of(self.head.headers.get_all(IF_MATCH), false)
+    }
+
+    /// The record's head and length; where it is to be one of certain versions and is not, that is the error.
+    fn find(
+        &self,
+        locator: Locator,
+        expected: Option<Tags>,
+    ) -> impl Future<Output = Result<Info, Problem>> + Send + use<> {
+        let info = self.run(Effect::None, move |backend| backend.0.info(&locator));
+        async move {
+            let info = info.await?;
+            match expected {
+                Some(tags) => {
+                    info.filter(|info| tags.matches(Some(&info.head))).ok_or_else(|| storage::Error::Conflict.into())
+                }
+                None => info.ok_or_else(Problem::not_found),
+            }
+        }
+    }
+
+    /// The one version that is expected: a list of them, or any, is looked up, since a storage compares one.
+    fn version(&self, locator: Locator, expected: Tags) -> impl Future<Output = Result<Head, Problem>> + Send + use<> {
+        match expected {
+            Tags::Heads(heads) if let [head] = *heads => ready(Ok(head)).left_future(),
+            tags => self.find(locator, Some(tags)).map_ok(|info| info.head).right_future(),
+        }
+    }
+
+    fn if_none_match(&self) -> Result<Option<Tags>, Problem> {
+        Tags::of(self.head.headers.get_all(IF_NONE_MATCH), true)
+    }
+
+    /// Whether the client has this version already (304).
+    fn is_known(&self, head: &Head) -> Result<bool, Problem> {
+        Ok(self.if_none_match()?.is_some_and(|tags| tags.matches(Some(head))))
+    }
+}
+
+/// A short record is written at once, a long one as it comes.
+pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let locator = call.locator()?;
+    call.require_type(OCTET_STREAM)?;
+    let most = call.shared.limits.record_bytes;
+    call.body.check_announced(most)?;
+    let mode = match (call.if_none_match()?, call.if_match()?) {
+        (None, None) => PutMode::Overwrite,
+        (None, Some(tags)) => PutMode::ReplaceIf(call.version(locator, tags).await?),
+        (Some(Tags::Any), None) => PutMode::Create,
+        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
+        (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
+    };
+    let mut chunk = call.body.chunk(most).await?;
+    if chunk.len() < CHUNK_LEN {
+        call.run(Effect::Write, move |backend| backend.0.put(&locator, &chunk, mode)).await?;
+        return Ok(empty(StatusCode::NO_CONTENT));
+    }
+    let upload = call.run(Effect::None, move |backend| Arc::clone(&backend.0).upload(&locator, mode)).await?;
+    let mut upload = call.shared.pool.own(upload);
+    while !chunk.is_empty() {
+        (upload, ()) = upload.with(move |upload| upload.write(&chunk)).await?;
+        chunk = call.body.chunk(most).await?;
+    }
+    upload.end(|upload| upload.commit()).await??;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
+
+/// A part of one version of a record.
+struct RecordPart {
+    storage: Arc<dyn Storage>,
+    locator: Locator,
+    head: Head,
+    offset: u64,
+}
+
+impl ChunkSource for RecordPart {
+    fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem> {
+        let mut chunk = vec![0; len];
+        self.storage.read_at(&self.locator, &self.head, self.offset, &mut chunk).map_err(|error| match error {
+            // The head is the same, and the record shorter than it was.
+            storage::Error::InvalidArgument(_) => storage::Error::Corrupt.into(),
+            error => Problem::from(error),
+        })?;
+        self.offset += len as u64;
+        Ok(chunk.into())
+    }
+}
+
+pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let locator = call.locator()?;
+    let is_any_version = call.if_match()?.is_none();
+    let range = call.header(&RANGE)?.cloned();
+    // The record may be replaced after its head is known and before the first chunk is read; from then on it is one version.
+    let mut call = call;
+    for _ in 0..ATTEMPTS {
+        let info = call.find(locator, call.if_match()?).await?;
+        if call.is_known(&info.head)? {
+            return Ok(not_modified(&info.head));
+        }
+        let etag = encode_etag(info.head.as_bytes());
+        let range = match &range {
+            Some(range) if range_applies(call.header(&IF_RANGE)?, Some(&etag)) => request_text::range(range, info.len)?,
+            _ => None,
+        };
+        let (start, count) = range.unwrap_or((0, info.len));
+        let part = RecordPart { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
+        let part = call.shared.pool.own(part);
+        let body = match call.stream(part, count).await {
+            Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && is_any_version => continue,
+            body => body?,
+        };
+        let mut response = Response::new(body);
+        describe(&mut response, &info.head, count);
+        if range.is_some() {
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            insert(&mut response, CONTENT_RANGE, &content_range(start, count, info.len));
+        }
+        return Ok(response);
+    }
+    Err(storage::Error::Busy.into())
+}
+
+pub(super) async fn info(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let info = call.find(call.locator()?, call.if_match()?).await?;
+    if call.is_known(&info.head)? {
+        return Ok(not_modified(&info.head));
+    }
+    let mut response = empty(StatusCode::OK);
+    describe(&mut response, &info.head, info.len);
+    Ok(response)
+}
+
+fn not_modified(head: &Head) -> Response {
+    let mut response = empty(StatusCode::NOT_MODIFIED);
+    insert(&mut response, ETAG, &encode_etag(head.as_bytes()));
+    response
+}
+
+fn describe(response: &mut Response, head: &Head, len: u64) {
+    insert(response, ETAG, &encode_etag(head.as_bytes()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+}
+
+fn insert(response: &mut Response, name: HeaderName, value: &str) {
+    response.headers_mut().extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+}
+
+pub(super) async fn delete(call: Call<StorageBackend>) -> Result<Response, Problem> {
+    let locator = call.locator()?;
+    let expected = match call.if_match()? {
+        None => None,
+        Some(tags) => Some(call.version(locator, tags).await?),
+    };
+    match call.run(Effect::Write, move |backend| backend.0.delete(&locator, expected.as_ref())).await? {
+        true => Ok(empty(StatusCode::NO_CONTENT)),
+        false => Err(Problem::not_found()),
+    }
+}
+
+pub(super) async fn rename(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    const BODY: &str =
+        "the body is {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
+    let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
+    let head = Head::require(&head)?;
+    call.run(Effect::Write, move |backend| backend.0.rename(&from, &head, &to)).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
+}
