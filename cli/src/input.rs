@@ -16,7 +16,7 @@ const CANNOT_READ: &str = "cannot read the data";
 
 /// Where data comes from.
 pub(crate) struct Input {
-    source: Source,
+    source: DataSource,
     /// How much there is to read, where that is known.
     pub(crate) len: Option<u64>,
     is_empty: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Input {
     failure: Option<Failure>,
 }
 
-enum Source {
+enum DataSource {
     /// A regular file, and how it was before it was read.
     File(File, FileState),
     Stream(Box<dyn Read>),
@@ -43,7 +43,7 @@ impl Input {
             Some(program) if data.from_command => {
                 let mut command = Command::new(program);
                 command.args(&data.args).stdout(Stdio::piped());
-                Self::new(Source::Program(command))
+                Self::new(DataSource::Program(command))
             }
             Some(path) if !is_stdin(Some(path)) => {
                 let file = File::open(path).map_err(Failure::io("cannot open FILE"))?;
@@ -62,17 +62,17 @@ impl Input {
         Ok(Self { may_be_empty: input.may_be_empty || data.allow_empty, ..input })
     }
 
-    fn new(source: Source) -> Self {
+    fn new(source: DataSource) -> Self {
         Self { source, len: None, is_empty: true, may_be_empty: false, failure: None }
     }
 
     fn from_file(mut file: File, found: &Metadata) -> Self {
         if !found.is_file() {
-            return Self::new(Source::Stream(Box::new(file)));
+            return Self::new(DataSource::Stream(Box::new(file)));
         }
         let place = file.stream_position().unwrap_or(0); // stdin may have been read in part
         let state = state(found);
-        Self { len: Some(state.0.saturating_sub(place)), ..Self::new(Source::File(file, state)) }
+        Self { len: Some(state.0.saturating_sub(place)), ..Self::new(DataSource::File(file, state)) }
     }
 
     #[cfg(unix)]
@@ -81,23 +81,23 @@ impl Input {
         Ok(if found.is_file() {
             Self::from_file(stdin.into_file(), &found)
         } else {
-            Self::new(Source::Stream(Box::new(stdin)))
+            Self::new(DataSource::Stream(Box::new(stdin)))
         })
     }
 
     #[cfg(not(unix))]
     fn from_stdin(stdin: impl Read + 'static) -> io::Result<Self> {
-        Ok(Self::new(Source::Stream(Box::new(stdin))))
+        Ok(Self::new(DataSource::Stream(Box::new(stdin))))
     }
 
     /// Reads some bytes; none at the end of data that is complete.
     pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let read = match &mut self.source {
-            Source::File(file, _) => read(file, buffer),
-            Source::Stream(stream) => read(stream, buffer),
-            Source::Running(program) => read(&mut program.stdout, buffer),
-            Source::Program(command) => {
-                self.source = Source::Running(Running::start(command)?);
+            DataSource::File(file, _) => read(file, buffer),
+            DataSource::Stream(stream) => read(stream, buffer),
+            DataSource::Running(program) => read(&mut program.stdout, buffer),
+            DataSource::Program(command) => {
+                self.source = DataSource::Running(Running::start(command)?);
                 return self.read_some(buffer);
             }
         };
@@ -111,14 +111,14 @@ impl Input {
 
     fn check_end(&mut self) -> Result<(), Failure> {
         match &mut self.source {
-            Source::File(file, before) => {
+            DataSource::File(file, before) => {
                 let now = file.metadata().map_err(Failure::io(CANNOT_READ))?;
                 if state(&now) != *before {
                     let changed = io::Error::other("it was changed meanwhile: try again, or read a copy");
                     return Err(Failure::io(CANNOT_READ)(changed));
                 }
             }
-            Source::Running(program) => program.check_end()?,
+            DataSource::Running(program) => program.check_end()?,
             _ => {}
         }
         if self.is_empty && !self.may_be_empty {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
-use strongroom_server::{Address, LogFormat, LogLevel, Scope, SocketMode};
+use strongroom_server::{ListenAddress, LogFormat, LogLevel, Scope, SocketMode};
 
 use crate::arg_path::path;
 
@@ -49,7 +49,7 @@ pub(crate) struct Serve {
     /// Where to listen: IP:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:8420 for serve,
     /// 127.0.0.1:8421 for serve-storage]
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_LISTEN", hide_env_values = true, value_delimiter = ',')]
-    pub(crate) listen: Vec<Address>,
+    pub(crate) listen: Vec<ListenAddress>,
     /// A name under which clients reach the service, besides localhost; may be given more than once
     #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
     pub(crate) names: Vec<String>,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use strongroom::Error;
-use strongroom_server::{Address, Config, Tls};
+use strongroom_server::{Config, ListenAddress, Tls};
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
@@ -32,7 +32,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     merge_shared(&mut config, options);
     merge_own(&mut config, args)?;
     if config.listen.is_empty() {
-        config.listen.push(Address::Tcp(([127, 0, 0, 1], port).into()));
+        config.listen.push(ListenAddress::Tcp(([127, 0, 0, 1], port).into()));
     }
     if args.print_config {
         let text =

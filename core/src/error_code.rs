@@ -5,9 +5,11 @@ macro_rules! error_codes {
         /// The kind of an error. A number never changes its meaning; 0 is success and never an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        #[expect(missing_docs, reason = "`Error` describes each")]
         pub enum ErrorCode {
-            $($name = $number,)+
+            $(
+                #[doc = concat!("`Error::", stringify!($name), "`")]
+                $name = $number,
+            )+
         }
 
         impl ErrorCode {

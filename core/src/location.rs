@@ -11,6 +11,7 @@ use crate::http::Endpoint;
 use crate::util::url::{is_url, service_scheme};
 
 /// The text of [`Location::Memory`].
+#[cfg(feature = "sqlite")]
 pub(crate) const MEMORY: &str = ":memory:";
 
 /// Where a store is.

@@ -172,7 +172,7 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
     })
 }
 
-/// What a read function gives.
+/// The data that a caller's function reads.
 struct CallbackReader {
     read: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> isize,
     context: *mut c_void,

@@ -9,7 +9,7 @@ use hyper::header::HOST;
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-use crate::config::address::Address;
+use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::problem::Problem;
 
@@ -23,11 +23,11 @@ pub(crate) enum Hosts {
 }
 
 impl Hosts {
-    pub(crate) fn new(address: &Address, config: &Config) -> Self {
+    pub(crate) fn new(address: &ListenAddress, config: &Config) -> Self {
         match address {
-            Address::Unix(_) => Self::Any,
-            Address::Tcp(_) if config.tls.is_some() && config.names.is_empty() => Self::Any,
-            Address::Tcp(_) => Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect()),
+            ListenAddress::Unix(_) => Self::Any,
+            ListenAddress::Tcp(_) if config.tls.is_some() && config.names.is_empty() => Self::Any,
+            ListenAddress::Tcp(_) => Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect()),
         }
     }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_loopback_and_configured_names_are_hosts() {
-        let tcp: Address = "127.0.0.1:8420".parse().unwrap();
+        let tcp: ListenAddress = "127.0.0.1:8420".parse().unwrap();
         let config = Config { names: vec!["Strongroom.Internal".into()], ..Config::default() };
         let hosts = Hosts::new(&tcp, &config);
         for host in [
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn without_tls_and_unix_sockets_no_other_host_is_accepted() {
-        let [tcp, unix] = ["127.0.0.1:1", "unix:/x"].map(|address| address.parse::<Address>().unwrap());
+        let [tcp, unix] = ["127.0.0.1:1", "unix:/x"].map(|address| address.parse::<ListenAddress>().unwrap());
         let plain = Config::default();
         let with_tls = Config::from_toml("[tls]\ncertificate = \"c\"\nkey = \"k\"").unwrap();
         let named = Config { names: vec!["a.example".into()], ..with_tls.clone() };

@@ -69,7 +69,7 @@ mod tokens;
 #[cfg(unix)]
 mod unix_socket;
 
-pub use config::address::{Address, InvalidAddress, InvalidSocketMode, SocketMode};
+pub use config::address::{InvalidListenAddress, InvalidSocketMode, ListenAddress, SocketMode};
 pub use config::document::{Config, Log, LogFormat, LogLevel, Remote, Tls};
 pub use config::invalid::InvalidConfig;
 pub use config::limits::Limits;

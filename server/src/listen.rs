@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::config::address::Address;
+use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::host::Hosts;
 use crate::start::StartError;
@@ -20,7 +20,7 @@ pub(crate) struct Listener {
     socket: Socket,
     tls: Option<Certificates>,
     hosts: Hosts,
-    pub(crate) address: Address,
+    pub(crate) address: ListenAddress,
 }
 
 enum Socket {
@@ -51,7 +51,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Listens on all addresses, if each is safe.
 pub(crate) async fn listen(
-    addresses: &[Address],
+    addresses: &[ListenAddress],
     config: &Config,
     tls: Option<&Certificates>,
 ) -> Result<Vec<Listener>, StartError> {
@@ -73,40 +73,42 @@ pub(crate) async fn listen(
 }
 
 /// Off this machine, all is encrypted. Clients prove who they are, unless file permissions say who may connect.
-fn check(address: &Address, config: &Config) -> Result<(), StartError> {
+fn check(address: &ListenAddress, config: &Config) -> Result<(), StartError> {
     let certificates = config.tls.as_ref().and_then(|tls| tls.client_authorities.as_ref());
     let proven = config.tokens.is_some() || certificates.is_some();
     match address {
-        Address::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => {
+        ListenAddress::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => {
             if proven || config.insecure_loopback {
                 Ok(())
             } else {
                 Err(StartError::NeedsTokens(tcp.to_string()))
             }
         }
-        Address::Tcp(tcp) if config.tls.is_none() => Err(StartError::NeedsTls(tcp.to_string())),
-        Address::Tcp(tcp) if !proven => Err(StartError::NeedsClients(tcp.to_string())),
-        Address::Unix(_) if config.socket_mode.is_for_all() && config.tokens.is_none() && !config.insecure_loopback => {
+        ListenAddress::Tcp(tcp) if config.tls.is_none() => Err(StartError::NeedsTls(tcp.to_string())),
+        ListenAddress::Tcp(tcp) if !proven => Err(StartError::NeedsClients(tcp.to_string())),
+        ListenAddress::Unix(_)
+            if config.socket_mode.is_for_all() && config.tokens.is_none() && !config.insecure_loopback =>
+        {
             Err(StartError::NeedsTokens("a Unix socket of this mode".into()))
         }
         _ => Ok(()),
     }
 }
 
-async fn bind(address: &Address, #[cfg(unix)] access: &Access) -> io::Result<(Socket, Address)> {
+async fn bind(address: &ListenAddress, #[cfg(unix)] access: &Access) -> io::Result<(Socket, ListenAddress)> {
     match address {
-        Address::Tcp(address) => {
+        ListenAddress::Tcp(address) => {
             let listener = TcpListener::bind(address).await?;
-            let address = Address::Tcp(listener.local_addr()?);
+            let address = ListenAddress::Tcp(listener.local_addr()?);
             Ok((Socket::Tcp(listener), address))
         }
         #[cfg(unix)]
-        Address::Unix(path) => {
+        ListenAddress::Unix(path) => {
             let (listener, _file) = unix_socket::bind(path, access).await?;
             Ok((Socket::Unix { listener, _file }, address.clone()))
         }
         #[cfg(not(unix))]
-        Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        ListenAddress::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

@@ -61,7 +61,7 @@ impl Observation {
     /// For one of too many requests without a valid token: its stream is refused.
     pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
         let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
-        response.extensions_mut().insert(Refused);
+        response.extensions_mut().insert(RefusedStream);
         response
     }
 
@@ -85,4 +85,4 @@ impl Drop for Observation {
 
 /// Marks an answer in whose place HTTP/2 refuses the stream.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Refused;
+pub(crate) struct RefusedStream;

@@ -1,4 +1,4 @@
-//! Connections from their first byte to their last: timers, limits, and an orderly end.
+//! OpenConnections from their first byte to their last: timers, limits, and an orderly end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,12 +19,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::config::address::Address;
+use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
-use crate::observation::Refused;
+use crate::observation::RefusedStream;
 use crate::reload::Reloader;
 use crate::service::Service;
 use crate::start::StartError;
@@ -66,7 +66,7 @@ impl Server {
     /// else `insecure_loopback`, and TLS off the machine itself.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
         let tls = config.tls.as_ref().map(Certificates::new).transpose()?;
-        let default = [Address::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
+        let default = [ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
         let addresses = if config.listen.is_empty() { &default[..] } else { &config.listen };
         let listeners = listen(addresses, config, tls.as_ref()).await?;
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
@@ -79,7 +79,7 @@ impl Server {
 
     /// Where it listens, with the port that the system chose.
     #[must_use]
-    pub fn addresses(&self) -> Vec<Address> {
+    pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 
@@ -95,7 +95,7 @@ impl Server {
         let Self { service, listeners, reloader: _ } = self;
         let limits = &service.shared.limits;
         let grace = Duration::from_secs(limits.grace_seconds);
-        let server = Arc::new(Connections {
+        let server = Arc::new(OpenConnections {
             builder: builder(),
             permits: Arc::new(Semaphore::new(limits.connections)),
             open: Mutex::default(),
@@ -119,23 +119,23 @@ impl Server {
     }
 }
 
-struct Connections {
+struct OpenConnections {
     service: Service,
     builder: Builder<TokioExecutor>,
     permits: Arc<Semaphore>,
-    open: Mutex<Open>,
+    open: Mutex<ConnectionsByNumber>,
     head: Duration,
     timeouts: ConnectionTimeouts,
 }
 
-/// All open connections, by a number of their own.
+/// All open connections, each with a number of its own.
 #[derive(Default)]
-struct Open {
+struct ConnectionsByNumber {
     last: u64,
     connections: BTreeMap<u64, Arc<Connection>>,
 }
 
-impl Connections {
+impl OpenConnections {
     /// A permit for a connection. If there is none, the connection that is quiet for the longest time is closed, those
     /// without a valid token first.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -198,7 +198,7 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 /// Accepts connections until the end, and then waits for those that are open.
-async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::Receiver<bool>) {
+async fn accept(server: Arc<OpenConnections>, listener: Listener, mut ended: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -232,7 +232,7 @@ async fn accept(server: Arc<Connections>, listener: Listener, mut ended: watch::
 }
 
 async fn serve(
-    server: &Connections,
+    server: &OpenConnections,
     connection: &Arc<Connection>,
     accepted: Accepted,
     mut ended: watch::Receiver<bool>,
@@ -261,8 +261,8 @@ async fn serve(
             connection.writable().await;
             let Ok(answer) = router.call(request).await;
             drop(under_way); // the answer counts as one itself
-            match answer.extensions().get::<Refused>() {
-                Some(Refused) => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
+            match answer.extensions().get::<RefusedStream>() {
+                Some(RefusedStream) => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
                 None => Ok(answer),
             }
         }

@@ -10,13 +10,13 @@ use super::invalid_endpoint::InvalidEndpoint;
 use crate::util::url::service_scheme;
 
 #[derive(Clone)]
-pub(super) enum Address {
+pub(super) enum ServiceAddress {
     Https { host: String, port: u16, name: ServerName<'static> },
     Loopback { host: String, port: u16 },
     Unix(PathBuf),
 }
 
-impl Address {
+impl ServiceAddress {
     pub(super) fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
         let (scheme, rest) = service_scheme(url).ok_or(InvalidEndpoint::Url)?;
         if scheme == "unix" {

@@ -47,8 +47,8 @@ struct Connections {
 
 impl HttpClient {
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        let (place, attempt) = (endpoint.place()?, endpoint.time() / ATTEMPTS);
-        let connector = Connector { place, time: attempt };
+        let (target, attempt) = (endpoint.target()?, endpoint.time() / ATTEMPTS);
+        let connector = Connector { target, time: attempt };
         let build = |kept| {
             let mut builder = Client::builder(TokioExecutor::new());
             builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);

@@ -1,4 +1,4 @@
-//! Connections to one place: TLS 1.3, loopback or a Unix socket.
+//! Connections to one target: TLS 1.3, loopback or a Unix socket.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -24,7 +24,7 @@ use crate::util::threads;
 
 /// Where to connect to.
 #[derive(Clone)]
-pub(super) enum Place {
+pub(super) enum Target {
     Tls {
         host: String,
         port: u16,
@@ -45,7 +45,7 @@ impl Connection for Box<dyn Stream> {
     }
 }
 
-impl Place {
+impl Target {
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         match self {
             Self::Tls { host, port, name, tls } => {
@@ -91,7 +91,7 @@ async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// Connects, whatever the address of the request says.
 #[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) place: Place,
+    pub(super) target: Target,
     pub(super) time: Duration,
 }
 
@@ -105,9 +105,9 @@ impl tower_service::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { place, time } = self.clone();
+        let Self { target, time } = self.clone();
         Box::pin(async move {
-            let connected = timeout(time, place.connect()).await;
+            let connected = timeout(time, target.connect()).await;
             Ok(TokioIo::new(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
         })
     }

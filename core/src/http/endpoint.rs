@@ -9,8 +9,8 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::address::{Address, without_brackets};
-use super::connector::Place;
+use super::address::{ServiceAddress, without_brackets};
+use super::connector::Target;
 use super::invalid_endpoint::InvalidEndpoint;
 use super::tls::{Files, Tls};
 use super::token_file;
@@ -38,7 +38,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone)]
 #[must_use = "an endpoint does nothing until it is opened"]
 pub struct Endpoint {
-    address: Address,
+    address: ServiceAddress,
     token: Option<Token>,
     files: Files,
     timeout: Duration,
@@ -57,7 +57,7 @@ impl Endpoint {
     ///
     /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`], [`InvalidEndpoint::NeedsTls`].
     pub fn new(url: &str) -> Result<Self, InvalidEndpoint> {
-        let address = Address::parse(url)?;
+        let address = ServiceAddress::parse(url)?;
         Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
@@ -141,25 +141,25 @@ impl Endpoint {
     /// What stands before each path.
     pub(super) fn base(&self) -> String {
         match &self.address {
-            Address::Https { host, port, .. } => format!("https://{host}:{port}"),
-            Address::Loopback { host, port } => format!("http://{host}:{port}"),
-            Address::Unix(_) => "http://localhost".to_owned(),
+            ServiceAddress::Https { host, port, .. } => format!("https://{host}:{port}"),
+            ServiceAddress::Loopback { host, port } => format!("http://{host}:{port}"),
+            ServiceAddress::Unix(_) => "http://localhost".to_owned(),
         }
     }
 
-    pub(super) fn place(&self) -> Result<Place, InvalidEndpoint> {
-        if !matches!(self.address, Address::Https { .. }) && self.files != Files::default() {
+    pub(super) fn target(&self) -> Result<Target, InvalidEndpoint> {
+        if !matches!(self.address, ServiceAddress::Https { .. }) && self.files != Files::default() {
             return Err(InvalidEndpoint::NoTls);
         }
         Ok(match &self.address {
-            Address::Https { host, port, name } => Place::Tls {
+            ServiceAddress::Https { host, port, name } => Target::Tls {
                 host: without_brackets(host),
                 port: *port,
                 name: name.clone(),
                 tls: Arc::new(Tls::open(&self.files)?),
             },
-            Address::Loopback { host, port } => Place::Loopback(without_brackets(host), *port),
-            Address::Unix(path) => Place::Unix(path.clone()),
+            ServiceAddress::Loopback { host, port } => Target::Loopback(without_brackets(host), *port),
+            ServiceAddress::Unix(path) => Target::Unix(path.clone()),
         })
     }
 
@@ -185,7 +185,7 @@ impl FromStr for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            ServiceAddress::Unix(path) => write!(f, "unix:{}", path.display()),
             _ => f.write_str(&self.base()),
         }
     }
@@ -249,9 +249,9 @@ mod tests {
     fn certificates_are_for_tls() {
         let plain = Endpoint::new("http://127.0.0.1:1").unwrap();
         for endpoint in [plain.clone().authorities("/ca.pem"), plain.revocations("/crl.pem")] {
-            assert!(matches!(endpoint.place(), Err(InvalidEndpoint::NoTls)));
+            assert!(matches!(endpoint.target(), Err(InvalidEndpoint::NoTls)));
         }
         let endpoint = Endpoint::new("https://127.0.0.1:1").unwrap().authorities("/nowhere/ca.pem");
-        assert!(matches!(endpoint.place(), Err(InvalidEndpoint::File { what: "authorities", .. })));
+        assert!(matches!(endpoint.target(), Err(InvalidEndpoint::File { what: "authorities", .. })));
     }
 }

@@ -43,7 +43,7 @@ struct Unreachable(String);
 /// Inside [`Failure::Denied`].
 #[derive(Debug, thiserror::Error)]
 #[error("the service refuses the client's certificate: {0}")]
-struct Refused(String);
+struct CertificateRefused(String);
 
 /// Inside [`Failure::Lost`].
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Failure {
     pub(super) fn of_client(error: legacy::Error) -> Self {
         let cause = root(&error);
         if is_refused(&error) {
-            return Self::Denied(Refused(cause).into());
+            return Self::Denied(CertificateRefused(cause).into());
         }
         if !error.is_connect() {
             return Self::broken(cause);

@@ -11,7 +11,7 @@ use crate::files::secret_path;
 /// Where to listen: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Address {
+pub enum ListenAddress {
     /// An IP address and a port; port 0 is any that is free.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
@@ -21,33 +21,33 @@ pub enum Address {
 /// A text is not an address to listen on.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("an address is an IP address and a port, such as 127.0.0.1:8420 or [::1]:8420, or unix:/path/of/a/socket")]
-pub struct InvalidAddress;
+pub struct InvalidListenAddress;
 
-impl FromStr for Address {
-    type Err = InvalidAddress;
+impl FromStr for ListenAddress {
+    type Err = InvalidListenAddress;
 
-    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+    fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
         match text.strip_prefix("unix:") {
-            Some(path) if path.is_empty() || secret_path::has_secret(path.as_ref()) => Err(InvalidAddress),
+            Some(path) if path.is_empty() || secret_path::has_secret(path.as_ref()) => Err(InvalidListenAddress),
             Some(path) => Ok(Self::Unix(path.into())),
-            None => text.parse().map(Self::Tcp).map_err(|_| InvalidAddress),
+            None => text.parse().map(Self::Tcp).map_err(|_| InvalidListenAddress),
         }
     }
 }
 
-impl TryFrom<String> for Address {
-    type Error = InvalidAddress;
+impl TryFrom<String> for ListenAddress {
+    type Error = InvalidListenAddress;
 
-    fn try_from(text: String) -> Result<Self, InvalidAddress> {
+    fn try_from(text: String) -> Result<Self, InvalidListenAddress> {
         text.parse()
     }
 }
 
-impl From<Address> for String {
-    fn from(address: Address) -> Self {
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> Self {
         match address {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(path) => format!("unix:{}", path.display()),
+            ListenAddress::Tcp(address) => address.to_string(),
+            ListenAddress::Unix(path) => format!("unix:{}", path.display()),
         }
     }
 }

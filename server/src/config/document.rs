@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use strongroom::Location;
 
-use super::address::{Address, SocketMode};
+use super::address::{ListenAddress, SocketMode};
 use super::invalid::InvalidConfig;
 use super::limits::Limits;
 
@@ -22,7 +22,7 @@ pub struct Config {
     /// How the storage service is reached.
     pub remote: Remote,
     /// Where to listen. Empty: on loopback, port 8420 for an encryption server and 8421 for a storage service.
-    pub listen: Vec<Address>,
+    pub listen: Vec<ListenAddress>,
     /// Names under which clients reach the service, besides `localhost` and loopback addresses: a request for another
     /// host is answered 421. With TLS and without names, every host is accepted: clients have checked the certificate.
     pub names: Vec<String>,

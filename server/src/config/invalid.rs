@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::address::{InvalidAddress, InvalidSocketMode};
+use super::address::{InvalidListenAddress, InvalidSocketMode};
 
 /// A document is not a configuration: the line, the field if its name is known, and what is expected there. Nothing else of
 /// the document is in it.
@@ -47,7 +47,7 @@ impl InvalidConfig {
 fn expected(message: &str) -> String {
     const QUOTES_THE_DOCUMENT: [&str; 4] =
         ["unknown field `", "unknown variant `", "invalid type: ", "invalid value: "];
-    let ours = [InvalidAddress.to_string(), InvalidSocketMode.to_string()];
+    let ours = [InvalidListenAddress.to_string(), InvalidSocketMode.to_string()];
     if let Some(ours) = ours.into_iter().find(|ours| ours == message) {
         return ours;
     }

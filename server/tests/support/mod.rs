@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{IndexKey, Strongroom};
-use strongroom_server::{Address, Config, NewToken, Reloader, Scope, Server, Service};
+use strongroom_server::{Config, ListenAddress, NewToken, Reloader, Scope, Server, Service};
 use tokio::sync::oneshot;
 use wait::{DEADLINE, Join};
 
@@ -54,8 +54,8 @@ pub(crate) fn start_with_reloader(service: Service, config: &Config) -> (Running
     });
     let (mut addresses, reloader) = addresses.recv_timeout(DEADLINE).unwrap();
     let address = match addresses.remove(0) {
-        Address::Tcp(address) => address,
-        Address::Unix(_) => ([0, 0, 0, 0], 0).into(),
+        ListenAddress::Tcp(address) => address,
+        ListenAddress::Unix(_) => ([0, 0, 0, 0], 0).into(),
     };
     (Running { address, stop: Some(stop), thread: Some(thread) }, reloader)
 }
