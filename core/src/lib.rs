@@ -17,7 +17,7 @@
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
-//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`].
+//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`]. [`Location`] reads paths and URLs alike.
 //! - `serde`: keys as text in documents of your own.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC in the place of `aes-gcm`. The same records, faster; needs a C compiler.
 //! - `hazmat`: the parts of the record format, for those who write tools for it.

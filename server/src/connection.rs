@@ -18,7 +18,7 @@ pub(crate) const ALLOWANCE: u32 = 64 << 10;
 /// Requests without a valid token at once; HTTP/2 refuses the streams of more.
 const MAX_UNAUTHENTICATED: usize = 8;
 
-/// An answer with a deadline, which its connection checks.
+/// An answer whose deadline its connection checks.
 pub(crate) trait Deadline: fmt::Debug + Send + Sync {
     /// Whether the client is too slow.
     fn is_overdue(&self) -> bool;

@@ -19,7 +19,7 @@ use crate::connection::{Deadline, UnderWay};
 use crate::counted::Counted;
 use crate::shared::Shared;
 
-/// The bytes that the connection gets at once; progress within them is not seen.
+/// The bytes that the connection gets at once. Progress within them is not visible.
 const SLICE_LEN: usize = 64 << 10;
 /// How much of an answer the connection may hold.
 const WINDOW: usize = 256 << 10;
@@ -60,8 +60,8 @@ pub(crate) fn send(
     })
 }
 
-/// The bytes of an answer that the connection has taken and not yet sent. Hyper asks for no more
-/// while the client takes nothing, so that the connection's own loop looks at the time.
+/// The bytes of an answer that the connection has taken and not yet sent. Hyper asks for no more while the client takes
+/// nothing, so the connection's own loop checks the deadline.
 #[derive(Debug)]
 pub(crate) struct UnsentBytes {
     bytes: AtomicUsize,
@@ -107,7 +107,7 @@ impl UnsentBytes {
 }
 
 impl Deadline for UnsentBytes {
-    /// If it is, the answer ends where hyper asks for more of it.
+    /// An overdue answer ends when hyper asks for more of it.
     fn is_overdue(&self) -> bool {
         let unsent = self.bytes.load(Ordering::Relaxed) as u64;
         let waiting = self.waiting();
@@ -188,7 +188,7 @@ impl hyper::body::Body for PacedBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         if this.left == 0 {
-            // It is under way until all is sent: nothing else could end it.
+            // The request is under way until all is sent: nothing else could end it.
             return match ready!(this.poll_sent(context, 0)) {
                 Ok(()) => {
                     this.log = None;
@@ -203,7 +203,7 @@ impl hyper::body::Body for PacedBody {
         while this.slices.is_empty() {
             match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => this.slices = frame.into_data().unwrap_or_default(),
-                // Where there is no more before the end, it was given up.
+                // A body that ends early has failed.
                 Some(Err(_)) | None => return Poll::Ready(Some(Err(Cut))),
             }
         }
