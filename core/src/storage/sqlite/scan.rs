@@ -76,7 +76,7 @@ pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: us
     let mut verified = Verified::default();
     let mut last = None;
     page(connection, "id, locator", after, usize::MAX, |row| {
-        if verified.records as usize >= limit || verified.bytes >= VERIFY_STEP_BYTES {
+        if verified.records >= limit as u64 || verified.bytes >= VERIFY_STEP_BYTES {
             verified.next = last;
             return Ok(ControlFlow::Break(()));
         }
