@@ -29,7 +29,7 @@ fn main() {
 }
 
 const OUR_SETTINGS: &str = "PRAGMA page_size = 8192; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-    PRAGMA wal_autocheckpoint = 2048; PRAGMA secure_delete = ON;";
+    PRAGMA wal_autocheckpoint = 256; PRAGMA secure_delete = ON;";
 const DURABLE_LOG: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS record (id BLOB NOT NULL UNIQUE, data BLOB NOT NULL) STRICT";
 

@@ -57,11 +57,12 @@ use error::{Fault, Outcome, is_write_error};
 use group_commit::queue::CommitQueue;
 use group_commit::{Operation, OperationOutcome};
 use in_place::{InPlace, Moved};
+use profile::Commit;
 use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
 use upload::SqliteUpload;
-use writer::{Commit, Writer};
+use writer::Writer;
 
 /// How much of the machine may fail without losing a write that has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -14,17 +14,19 @@ use super::schema::PAGE_SIZE;
 use crate::storage::Error;
 use crate::util::interrupt;
 
-/// Pages in the write-ahead log from which on it is moved into the database, 16 MiB: a log that is used again and again
-/// costs less than one that grows, and no commit pays for a long move.
-const CHECKPOINT_PAGES: i32 = 2048;
-/// The same for commits of many records, 256 MiB: few and long moves write each page of the index less often.
+/// Pages in the write-ahead log from which on it is checkpointed, 2 MiB: a log that is used again and again costs less than
+/// one that grows, which a new store's does until then.
+const CHECKPOINT_PAGES: i32 = 256;
+/// The same for commits of long records, 16 MiB: each fills the shorter log, and would wait for a checkpoint of its own.
+const CHECKPOINT_PAGES_LONG: i32 = 2048;
+/// The same for commits of many records, 256 MiB: few and long checkpoints write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// Pages to which the log is cut when it has been moved, 64 MiB; among commits of many records it stays as it is, since
-/// growing again costs more.
+/// Pages to which the log is cut when it has been checkpointed, 64 MiB; among commits of many records it keeps its length,
+/// since growing again costs more.
 const LOG_PAGES: i32 = 8192;
 
-/// KiB of pages that a connection keeps, as SQLite has it, and one that commits many records: their places in the index
-/// are all over it, and each commit reads it again as far as it is not in memory.
+/// KiB of pages that a connection caches, SQLite's default; and one that commits many records: their places in the index
+/// are scattered, and each commit reads them again if they are not in memory.
 const CACHE_KIB: i32 = 2000;
 const CACHE_KIB_MANY: i32 = 32_000;
 
@@ -71,7 +73,7 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     // What makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
-    set_durable(connection, durability)
+    CommitSettings::new(Commit::Durable, durability).apply(connection, None)
 }
 
 /// The same, where nothing can be written.
@@ -80,37 +82,62 @@ pub(super) fn apply_to_read(connection: &Connection) -> Outcome<()> {
     set(connection, "cell_size_check", 1)
 }
 
-/// For commits that are as durable as `durability` says.
-pub(super) fn set_durable(connection: &Connection, durability: Durability) -> Outcome<()> {
-    set_commits(connection, durability, CHECKPOINT_PAGES, LOG_PAGES, CACHE_KIB)
+/// What a commit waits for, and what follows it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// As durable as the storage was opened to be, of short records.
+    Durable,
+    /// The same, of a long record.
+    Long,
+    /// The same, of many records.
+    Many,
+    /// Nothing: a later durable commit, which writes the same log to the disk, makes this one durable with itself. The
+    /// log is not checkpointed in between, where a failure to write it would go unnoticed.
+    Staged,
 }
 
-/// The same, for commits of many records.
-pub(super) fn set_durable_many(connection: &Connection, durability: Durability) -> Outcome<()> {
-    set_commits(connection, durability, CHECKPOINT_PAGES_MANY, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY)
-}
-
-fn set_commits(
-    connection: &Connection,
-    durability: Durability,
+/// The settings of a connection that differ between kinds of commits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommitSettings {
+    synchronous: i32,
     checkpoint_pages: i32,
     log_pages: i32,
     cache_kib: i32,
-) -> Outcome<()> {
-    let synchronous = match durability {
-        Durability::Full => 2,
-        Durability::Relaxed => 1,
-    };
-    set(connection, "synchronous", synchronous)?;
-    set(connection, "wal_autocheckpoint", checkpoint_pages)?;
-    set(connection, "journal_size_limit", log_pages * PAGE_SIZE)?;
-    set(connection, "cache_size", -cache_kib)
 }
 
-/// For commits that a later durable one makes durable.
-pub(super) fn set_staged(connection: &Connection) -> Outcome<()> {
-    set(connection, "synchronous", 1)?;
-    set(connection, "wal_autocheckpoint", 0)
+impl CommitSettings {
+    pub(super) fn new(commit: Commit, durability: Durability) -> Self {
+        let synchronous = match (commit, durability) {
+            (Commit::Staged, _) | (_, Durability::Relaxed) => 1,
+            (_, Durability::Full) => 2,
+        };
+        let (checkpoint_pages, log_pages, cache_kib) = match commit {
+            Commit::Durable => (CHECKPOINT_PAGES, LOG_PAGES, CACHE_KIB),
+            Commit::Long => (CHECKPOINT_PAGES_LONG, LOG_PAGES, CACHE_KIB),
+            Commit::Many => (CHECKPOINT_PAGES_MANY, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY),
+            Commit::Staged => (0, LOG_PAGES, CACHE_KIB),
+        };
+        Self { synchronous, checkpoint_pages, log_pages, cache_kib }
+    }
+
+    /// Sets what differs from `before`; all of it where that is not known.
+    pub(super) fn apply(self, connection: &Connection, before: Option<Self>) -> Outcome<()> {
+        let values = |settings: Self| {
+            [
+                ("synchronous", settings.synchronous),
+                ("wal_autocheckpoint", settings.checkpoint_pages),
+                ("journal_size_limit", settings.log_pages * PAGE_SIZE),
+                ("cache_size", -settings.cache_kib),
+            ]
+        };
+        let before = before.map(values);
+        for (n, (pragma, value)) in values(self).into_iter().enumerate() {
+            if before.as_ref().and_then(|before| before.get(n)) != Some(&(pragma, value)) {
+                set(connection, pragma, value)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Changes the journal's mode, once in a database's life, and returns what it is. SQLite does not wait for the lock of

@@ -17,9 +17,9 @@ use rusqlite::Connection;
 use super::SqliteStorage;
 use super::error::{Fault, Outcome};
 use super::garbage::DEAD;
+use super::profile::Commit;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
-use super::writer::Commit;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
 /// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
@@ -57,7 +57,7 @@ impl SqliteUpload {
             self.lock = Some(upload_lock::share(self.storage.path())?);
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
-        let commit = if (n + 1) % STAGED == 0 { Commit::Durable } else { Commit::Staged };
+        let commit = if (n + 1) % STAGED == 0 { Commit::Long } else { Commit::Staged };
         let outcome =
             patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)));
         outcome.map_err(|Fault(error)| match error {
@@ -120,7 +120,7 @@ impl Upload for SqliteUpload {
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
         };
-        let garbage = patiently(|| this.storage.write(work))?;
+        let garbage = patiently(|| this.storage.write_with(Commit::Long, work))?;
         self.done = true;
         self.storage.reclaim_after(garbage);
         Ok(())

@@ -6,34 +6,24 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::Durability;
 use super::error::{Fault, Outcome};
 use super::in_place::InPlace;
-use super::{Durability, profile};
+use super::profile::{Commit, CommitSettings};
 use crate::storage::Error;
-
-/// What a commit waits for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Commit {
-    /// What the storage was opened for.
-    Durable,
-    /// The same, for many records.
-    Many,
-    /// Nothing: a later durable commit, which writes the same log to the disk, makes this one durable with itself. The
-    /// log is not moved into the database in between, where a failure to write it would go unnoticed.
-    Staged,
-}
 
 pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
     in_place: Arc<InPlace>,
     /// What the connection is set to; `None` where that is not known.
-    commit: Option<Commit>,
+    settings: Option<CommitSettings>,
 }
 
 impl Writer {
     pub(super) fn new(connection: Connection, durability: Durability, in_place: Arc<InPlace>) -> Self {
-        Self { connection, durability, in_place, commit: Some(Commit::Durable) }
+        let settings = CommitSettings::new(Commit::Durable, durability);
+        Self { connection, durability, in_place, settings: Some(settings) }
     }
 
     /// Runs `work` in a transaction that excludes other writers, and commits it if it succeeds.
@@ -81,15 +71,11 @@ impl Writer {
     }
 
     fn set_commit(&mut self, commit: Commit) -> Outcome<()> {
-        if self.commit != Some(commit) {
-            self.commit = None;
-            let connection = &self.connection;
-            match commit {
-                Commit::Durable => profile::set_durable(connection, self.durability)?,
-                Commit::Many => profile::set_durable_many(connection, self.durability)?,
-                Commit::Staged => profile::set_staged(connection)?,
-            }
-            self.commit = Some(commit);
+        let settings = CommitSettings::new(commit, self.durability);
+        if self.settings != Some(settings) {
+            let before = self.settings.take();
+            settings.apply(&self.connection, before)?;
+            self.settings = Some(settings);
         }
         Ok(())
     }

@@ -13,8 +13,8 @@ use rusqlite::Connection;
 use super::SqliteStorage;
 use super::error::{Fault, Outcome, again};
 use super::garbage::Garbage;
+use super::profile::Commit;
 use super::rows;
-use super::writer::Commit;
 use crate::storage::{Error, Head, Locator, PutMode};
 use queue::{Leader, Role};
 
@@ -67,7 +67,7 @@ impl SqliteStorage {
     /// Applies an operation durably: in a transaction of its own, or in one that it shares with waiting writers.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
         if operation.size() > MAX_SHARED_BYTES {
-            return self.write(|connection| operation.apply(connection));
+            return self.write_with(Commit::Long, |connection| operation.apply(connection));
         }
         self.check_writable()?;
         match self.commit_queue.join(|| Some(operation.to_job())) {
