@@ -20,6 +20,8 @@ use crate::storage::{HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
+/// The end of a record that comes along when it is opened: its last data, also where the final chunk is empty.
+const END_LEN: usize = SEALED_CHUNK_LEN + TAG_LEN;
 /// The longest data for which memory is asked on the word of a storage, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
@@ -222,7 +224,7 @@ pub(super) fn open_version(
     address: &Address<'_>,
     key: &RecordKey,
 ) -> Result<RecordReader, Error> {
-    let (info, end) = storage.get_end(&address.locator, SEALED_CHUNK_LEN)?.ok_or(Error::NotFound)?;
+    let (info, end) = storage.get_end(&address.locator, END_LEN)?.ok_or(Error::NotFound)?;
     RecordReader::new(StoredVersion::new(storage, address.locator, info).with_end(end), address, key)
 }
 
