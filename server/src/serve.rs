@@ -1,4 +1,4 @@
-//! OpenConnections from their first byte to their last: timers, limits, and an orderly end.
+//! Connections from their first byte to their last: timers, limits, and an orderly end.
 
 use std::collections::BTreeMap;
 use std::io;
