@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
-use crate::body::chunks::ChunkSource;
+use crate::body::chunks::{CHUNK_LEN, ChunkSource};
 use crate::body::content::Response;
 use crate::call::Call;
 use crate::conditions::range_applies;
@@ -65,6 +65,15 @@ async fn receive(
     call.body.check_announced(most)?;
     // No write is begun before data comes.
     let mut chunk = call.body.chunk(most).await?;
+    if chunk.len() < CHUNK_LEN {
+        // All of a short body is here: one step on one thread.
+        let write = move |backend: &EncryptionBackend| {
+            let mut writer = start(backend)?;
+            writer.write_all(&chunk).map_err(record_error)?;
+            writer.finish()
+        };
+        return Ok(key_answer(status, &call.run_with_key(Effect::Write, write).await?));
+    }
     let writer = call.run_with_key(Effect::None, start).await?;
     let mut writer = call.shared.pool.own(writer);
     while !chunk.is_empty() {
