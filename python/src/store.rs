@@ -135,10 +135,10 @@ impl Drop for Strongroom {
 impl Strongroom {
     /// Store ``data`` under a new id, and return the only key that opens it.
     ///
-    /// :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between the
-    ///     record and its key, and the call may be repeated after a lost reply. If the record there opens under this key
-    ///     to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with write access to
-    ///     the storage can put back an older version that was sealed under the same key.
+    /// :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between
+    ///     the record and its key, and the call may be repeated after a lost reply. If the record there opens under
+    ///     this key to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with
+    ///     write access to the storage can put back an older version that was sealed under the same key.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, another record.
     #[pyo3(signature = (id, data, *, key=None))]
     fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>, key: Option<&Bound<'_, Key>>) -> Result<Key, Failure> {

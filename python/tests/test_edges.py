@@ -55,7 +55,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     store.close()
 
 
-@pytest.mark.parametrize("size", [10, LONG])
+@pytest.mark.parametrize("size", [100_000, LONG])
 def test_files_of_a_closed_store(store: Strongroom, size: int) -> None:
     key = store.store("id", pattern(size))
     reader, writer = store.open_record("id", key), store.create_record("new")

@@ -149,14 +149,14 @@ def test_many_at_once(store: Strongroom) -> None:
 
 def test_close(path: Path) -> None:
     with strongroom.open(path) as store:
-        key = store.store("id", b"data")
+        key = store.store("id", pattern(100_000))
         reader = store.open_record("id", key)
     for call in (store.stats, store.maintain, lambda: store.retrieve("id", key), reader.read):
         with pytest.raises(strongroom.ClosedError):
             call()
     store.close()
     with strongroom.open(path) as store:
-        assert store.retrieve("id", key) == b"data"
+        assert store.retrieve("id", key) == pattern(100_000)
         store.maintain()
 
 

@@ -182,10 +182,10 @@ class Strongroom:
     def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
         """Store ``data`` under a new id, and return the only key that opens it.
 
-        :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between the
-            record and its key, and the call may be repeated after a lost reply. If the record there opens under this key
-            to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with write access to
-            the storage can put back an older version that was sealed under the same key.
+        :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between
+            the record and its key, and the call may be repeated after a lost reply. If the record there opens under
+            this key to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with
+            write access to the storage can put back an older version that was sealed under the same key.
         :raises AlreadyExistsError: A record has this id; with ``key``, another record.
         """
 

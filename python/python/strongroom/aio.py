@@ -102,7 +102,8 @@ class Strongroom:
         self._store = store
 
     async def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
-        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, a key that is not given is lost."""
+        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, a key that is not given is
+        lost."""
         return await _in_thread(self._store.store, id, data, key=key)
 
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
@@ -173,8 +174,8 @@ class Strongroom:
         *,
         new_key: Key | None = None,
     ) -> Key:
-        """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task is
-        cancelled meanwhile, a new key that is not given is lost."""
+        """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task
+        is cancelled meanwhile, a new key that is not given is lost."""
         return await _in_thread(self._store.replace_file, id, key, source, progress, new_key=new_key)
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
