@@ -369,7 +369,27 @@ strongroom_status strongroom_get_stats(const strongroom *store,
  * Choices for writes
  */
 
-
+/// How to write a record. Set all of it to zero, then `size` to sizeof(strongroom_write_options), then what you choose:
+///
+///     strongroom_write_options options;
+///     memset(&options, 0, sizeof options);
+///     options.size = sizeof options;
+///     options.key = &key;
+///
+/// A larger struct, of a newer header, is accepted if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
+typedef struct {
+    /// sizeof(strongroom_write_options): what the caller knows of this struct.
+    size_t size;
+    /// The key to seal the record under, which the caller made with strongroom_record_key_generate and wrote down. NULL for
+    /// a new one.
+    ///
+    /// The write may be repeated after a lost outcome: if the record that is there opens under this key to the same bytes,
+    /// it succeeds. Of two such writes at once, one may be told STRONGROOM_BUSY: repeat it once more.
+    ///
+    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
+    /// attacker with write access to the storage can put the older one back, and it opens under that key.
+    const strongroom_record_key *key;
+} strongroom_write_options;
 
 
 /*

@@ -15,7 +15,7 @@ const SECTIONS: [&str; 10] =
     ["version", "status", "key", "store", "options", "records", "many", "writer", "reader", "callbacks"];
 
 /// Types that functions of other modules take.
-const TYPES: [&str; 3] = ["strongroom_status", "strongroom_error", "strongroom_buffer"];
+const TYPES: [&str; 4] = ["strongroom_status", "strongroom_error", "strongroom_buffer", "strongroom_write_options"];
 
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
