@@ -1,13 +1,13 @@
-//! The checksums of rows: they find damage without any key. They do not protect from an attacker; encryption does.
+//! The checksums of rows. They detect damage without any key; only encryption protects from an attacker.
 //!
-//! CRC-32 (ISO 3309, the one of gzip: RFC 1952, section 8), of which only a combination is stored:
+//! The algorithm is CRC-32 (ISO 3309, as in gzip: RFC 1952, section 8). A row stores:
 //!
 //! ```text
 //! record:  CRC-32(locator) XOR CRC-32(LE64(len) || LE64(object, or 0) || head || body)
 //! segment: CRC-32(LE64(object) || LE64(n) || data)
 //! ```
 //!
-//! So a record is renamed without reading it: the locator's part is exchanged.
+//! A rename therefore does not read the record: it exchanges the locator's part.
 
 use crate::storage::Locator;
 

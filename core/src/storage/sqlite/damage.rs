@@ -1,6 +1,6 @@
-//! Rows that no store wrote: each column of each table with values of every type and range.
+//! Tests of rows that no store wrote: each column of each table with values of every type and range.
 //!
-//! Each operation succeeds or says that the rows are damaged. None says that the machine is at fault.
+//! Each operation succeeds or reports that the rows are damaged. None blames the machine.
 
 use super::*;
 use crate::storage::LOCATOR_LEN;
@@ -44,7 +44,7 @@ const COLUMNS: [(&str, &str); 17] = [
     ("pending", "touched"),
 ];
 
-/// Those whose damage shows at once. The others make a record be missing, at most.
+/// Columns whose damage is detected. Damage to the others makes a record missing, at most.
 const SEEN: [(&str, &str); 9] = [
     ("settings", "document"),
     ("record", "expires_at"),
@@ -73,8 +73,8 @@ fn sound(path: &Path) {
     storage.close().unwrap();
 }
 
-/// Sets a column of one row, or of all, whatever the table's types say. `false` where that is the same as it was, or where
-/// SQLite itself has no way to hold it.
+/// Sets a column of one row, or of all, regardless of the table's types. `false` if nothing changes, or if SQLite
+/// cannot store the value.
 fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> bool {
     let value = if table == "record" { value.to_string() } else { value.replace("locator", "'text'") };
     let connection = Connection::open(path).unwrap();
@@ -184,7 +184,7 @@ fn a_row_with_any_value_is_whole_or_corrupt() {
     assert_eq!(use_it(&path, "nothing"), 0);
 }
 
-/// Somebody takes the tables away while the store is open.
+/// Another program drops the tables while the store is open.
 #[test]
 fn tables_that_vanish_are_corrupt() {
     for table in ["settings", "record", "segment", "pending"] {

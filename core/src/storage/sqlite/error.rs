@@ -1,4 +1,4 @@
-//! From SQLite's errors to the storage's.
+//! Conversion of SQLite's errors into the storage's.
 
 use std::io;
 
@@ -46,9 +46,9 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
-    /// The same for a commit, of which it may not be known whether it took place.
+    /// The fault of a failed commit, whose outcome may not be known.
     pub(super) fn of_commit(error: rusqlite::Error) -> Self {
-        // The log is written whole before its index is: such a commit may come back when the log is recovered.
+        // The log is complete before its index is written: recovery of the log may bring such a commit back.
         let index = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP, ffi::SQLITE_IOERR_SHMOPEN];
         if error.sqlite_error().is_some_and(|error| index.contains(&error.extended_code)) {
             return Self(Error::Indeterminate(error.into()));
@@ -60,8 +60,9 @@ impl Fault {
     }
 }
 
-/// Whether a write failed for want of room under another code than `SQLITE_FULL`, which stands for ENOSPC in a plain
-/// write alone: a quota, a limit on the size of files, the log's index. SQLite takes the cause from the same place.
+/// Whether a write failed for lack of space under another code than `SQLITE_FULL`. That code stands only for ENOSPC in
+/// a plain write, not for a quota, a limit on the size of files, or the log's index. SQLite takes the cause from the
+/// same place.
 fn is_out_of_room(error: &rusqlite::Error) -> bool {
     let writes = [
         ffi::SQLITE_IOERR_WRITE,
@@ -75,8 +76,8 @@ fn is_out_of_room(error: &rusqlite::Error) -> bool {
         && is_no_room(&io::Error::last_os_error())
 }
 
-/// Whether the rows, or the tables themselves, are not what a store writes: with statements that are always the same and
-/// values that the tables take, nothing else gives these.
+/// Whether the rows, or the tables themselves, are damaged: our statements are constant and our values fit the tables,
+/// so nothing else causes these errors.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
@@ -115,8 +116,8 @@ pub(super) fn again(error: &Error) -> Error {
     }
 }
 
-/// Whether output failed below SQLite, so that what the system holds of the file is not to be trusted. A read that fails
-/// says nothing about writes.
+/// Whether a write failed below SQLite, so that the system's view of the file is not reliable. A failed read says
+/// nothing about writes.
 pub(super) fn is_write_error(error: &Error) -> bool {
     let Error::Backend(source) = error else { return false };
     let error = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);

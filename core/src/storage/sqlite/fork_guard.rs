@@ -1,20 +1,20 @@
-//! Whether handles were open when this process was forked.
+//! Detection of handles that were open when this process was forked.
 //!
-//! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it: a database that it
-//! opens anew seems to be locked already, so that the parent, on closing, takes itself for the last user and removes the
-//! log under the child. Such a child must not open a database at all.
+//! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it. A database that
+//! the child opens anew therefore seems to be locked already; the parent, on closing, takes itself for the last user
+//! and removes the log under the child. Such a child must not open a database at all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::storage::Error;
 use crate::util::owner_process::OwnerProcess;
 
-/// The open handles, below the number of the process that opened them.
+/// The number of open handles in the low 32 bits, and the id of the process that opened them in the high ones.
 static HANDLES: AtomicU64 = AtomicU64::new(0);
 
 const COUNT: u64 = 0xffff_ffff;
 
-/// An open handle: drop it after the last connection. It counts until it is dropped by the process that made it.
+/// An open handle: drop it after the last connection. It counts until the process that made it drops it.
 pub(super) struct OpenHandle {
     owner: OwnerProcess,
 }
@@ -26,7 +26,7 @@ impl OpenHandle {
         entered.map(|_| Self { owner: OwnerProcess::current() }).map_err(|_| Error::Forked)
     }
 
-    /// Whether this is the process that made it.
+    /// Whether this is the process that made the handle.
     pub(super) fn is_here(&self) -> bool {
         self.owner.is_current()
     }
@@ -40,7 +40,7 @@ impl Drop for OpenHandle {
     }
 }
 
-/// The handles with one more of `process`; `None` where handles of a parent's were open at the fork.
+/// `handles` with one more of `process`; `None` if handles of a parent were open at the fork.
 fn entered(handles: u64, process: u32) -> Option<u64> {
     let owner = u64::from(process) << 32;
     match (handles & COUNT, handles & !COUNT) {

@@ -1,8 +1,9 @@
 //! Garbage collection: segments that belong to no record.
 //!
-//! Such segments have a row in `pending`: those of uploads under way, of uploads whose process was killed, and of records
-//! that were replaced or removed. The lock that each upload holds ([`upload_lock`]) tells the first two apart. Should it
-//! fail to: segments are marked as dead before they are removed, and an upload finds the mark at its next step.
+//! Such segments have a row in `pending`. They belong to running uploads, to uploads whose process was killed, or to
+//! records that were replaced or removed. The lock that each upload holds ([`upload_lock`]) distinguishes the first
+//! two. If it fails to: segments are marked as dead before they are removed, and an upload finds the mark at its next
+//! step.
 
 use std::fs::TryLockError;
 use std::thread;
@@ -14,18 +15,18 @@ use super::error::Outcome;
 use super::{SqliteStorage, upload_lock};
 use crate::storage::Error;
 
-/// The mark of a dead object, in the place of the time when it was last added to.
+/// The mark of a dead object, in place of the time when a segment was last added.
 pub(super) const DEAD: i64 = 0;
 
-/// How many segments one transaction removes: other writers wait for no more.
+/// The most segments that one transaction removes, which bounds the wait of other writers.
 const SEGMENTS_AT_ONCE: usize = 64;
 
 /// An object whose segments no record needs any more: see [`SqliteStorage::reclaim`].
 pub(super) type Garbage = Option<i64>;
 
 impl SqliteStorage {
-    /// Removes the segments of an object that no record needs, a few at a time, until `deadline`. What is left then is
-    /// left to the next sweep.
+    /// Removes the segments of an object that no record needs, a few at a time, until `deadline`. The next sweep
+    /// removes the rest.
     pub(super) fn reclaim(&self, object: i64, deadline: Option<Instant>) -> Outcome<()> {
         loop {
             let start = Instant::now();
@@ -34,25 +35,25 @@ impl SqliteStorage {
             {
                 return Ok(());
             }
-            // Other writers wait by trying again and again: they must find a gap.
+            // Other writers wait by polling: they need a gap.
             thread::sleep(start.elapsed() / 2);
         }
     }
 
-    /// Reclaims what a write that has succeeded left. That this fails is no fault of the write's.
+    /// Reclaims the garbage of a successful write. A failure here is not a failure of the write.
     pub(super) fn reclaim_after(&self, garbage: Garbage) {
         if let Some(object) = garbage {
             let _ = self.reclaim(object, None);
         }
     }
 
-    /// Removes what dead uploads left, and what is left of records removed, until `deadline`.
+    /// Removes the leftovers of dead uploads and of removed records, until `deadline`.
     pub(super) fn sweep(&self, deadline: Option<Instant>) -> Outcome<()> {
         if self.read(|connection| pending(connection))?.is_empty() {
             return Ok(());
         }
-        // Whoever uploads holds this lock with others. Holding it alone proves that nobody does, and keeps it so until
-        // all that is there is marked as dead.
+        // Each upload holds this lock shared. An exclusive lock proves that no upload is running, and prevents new ones
+        // until all pending objects are marked as dead.
         let lock = upload_lock::open(&self.path)?;
         match lock.try_lock() {
             Ok(()) => self.write(mark_dead)?,
@@ -82,13 +83,13 @@ pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool>
     Ok(true)
 }
 
-/// Leaves segments of a record that is gone to be removed later.
+/// Leaves the segments of a removed record to be reclaimed later.
 pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
     connection.execute("INSERT INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
     Ok(())
 }
 
-/// Marks all objects that belong to no record: nobody uploads.
+/// Marks all objects that belong to no record as dead. No upload may be running.
 pub(super) fn mark_dead(connection: &Connection) -> Outcome<()> {
     connection.execute("UPDATE pending SET touched = ?1", [DEAD])?;
     Ok(())
@@ -99,7 +100,7 @@ pub(super) fn pending(connection: &Connection) -> Outcome<Vec<i64>> {
     objects(connection, i64::MAX)
 }
 
-/// Objects that belong to no record and will belong to none.
+/// Objects that belong to no record, and never will.
 fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
     objects(connection, DEAD)
 }

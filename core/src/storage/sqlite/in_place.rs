@@ -1,7 +1,7 @@
-//! Whether the files that are open are still those under their names.
+//! Detection of open files that are no longer the ones under their names.
 //!
-//! An open file goes on without its name: what is written to it after it was removed, renamed or replaced is lost, and
-//! nothing fails. The database's log and its index are as much a part of the store as the database.
+//! An open file outlives its name: writes to a file that was removed, renamed or replaced are lost, and no call fails.
+//! The database's log and its index are as much a part of the store as the database.
 
 #[cfg(unix)]
 use std::fs::File;
@@ -25,14 +25,14 @@ use crate::storage::Error;
 #[cfg(unix)]
 use crate::util::files::folder_of;
 
-/// How often reads ask, and commits while the folder is as it was.
+/// The interval of the checks by reads, and by commits while the folder is unchanged.
 const EVERY: Duration = Duration::from_millis(100);
-/// How long a folder must have had a state until the next change is sure to give it another one: clocks of file systems
-/// advance in ticks of at most 10 ms, or, where they have no parts of a second, of 2 s.
+/// The age of a folder's state from which on the next change is sure to give it another state: clocks of file systems
+/// advance in ticks of at most 10 ms, or of 2 s if they have no fractions of a second.
 #[cfg(unix)]
 const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2500)];
 
-/// The store's file is gone from its place.
+/// A file of the store is no longer in its place.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0} was removed, renamed or replaced while the store was open: put it back or restore a backup, then open the \
@@ -48,7 +48,7 @@ pub(super) struct InPlace {
     #[cfg(unix)]
     good: Mutex<Option<Good>>,
     opened: Instant,
-    /// Milliseconds after `opened` at which reads ask next.
+    /// The time of the next check by reads, in milliseconds after `opened`.
     next: AtomicU64,
 }
 
@@ -58,11 +58,12 @@ type FileId = (u64, u64);
 #[cfg(unix)]
 struct Folder {
     path: PathBuf,
-    /// To ask this is three times faster than by name. It does not tell whether a folder above it has another name.
+    /// A query of this handle is three times faster than one by name, but does not notice that a folder above was
+    /// renamed.
     open: Option<File>,
 }
 
-/// A folder, and when a name in it, or its own, was last changed: seconds and nanoseconds.
+/// A folder, and the times when a name in it, and its own entry, were last changed: seconds and nanoseconds.
 #[cfg(unix)]
 #[derive(Clone, Copy, PartialEq)]
 struct FolderState {
@@ -71,7 +72,7 @@ struct FolderState {
     own: (i64, i64),
 }
 
-/// In this state of the folder all files were in their places.
+/// A state of the folder in which all files were in place.
 #[cfg(unix)]
 struct Good {
     state: FolderState,
@@ -80,8 +81,8 @@ struct Good {
     settled: bool,
 }
 
-/// Which file this is. Asking for times as well would make the next write to it set new ones (Linux 6.13 and later), which
-/// each sync then has to write, too: half as much again of its time.
+/// The identity of a file. A query of its times as well would make the next write set new ones (Linux 6.13 and later),
+/// which each sync then has to write, too: half as much again of its time.
 #[cfg(unix)]
 fn file_id(path: &Path) -> Option<FileId> {
     #[cfg(target_os = "linux")]
@@ -101,7 +102,7 @@ impl Folder {
     fn new(path: &Path) -> Self {
         use rustix::fs::{Mode, OFlags, open};
         #[cfg(target_os = "linux")]
-        let flags = OFlags::PATH; // needs no right to read it
+        let flags = OFlags::PATH; // needs no read permission
         #[cfg(not(target_os = "linux"))]
         let flags = OFlags::RDONLY;
         let folder = open(path, flags | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
@@ -128,8 +129,8 @@ impl FolderState {
 }
 
 impl InPlace {
-    /// For a database that `connection` has open, and the files with these suffixes: what lies under their names now is its
-    /// own.
+    /// Watches a database that `connection` has open, and the files with these suffixes: the files now under these
+    /// names are the database's own.
     #[cfg(unix)]
     pub(super) fn new(path: &Path, suffixes: &[&str], connection: &Connection) -> Outcome<Self> {
         let with_id = |path: PathBuf| {
@@ -146,8 +147,8 @@ impl InPlace {
         Ok(Self { files, folder, good: Mutex::new(None), opened: Instant::now(), next: AtomicU64::new(0) })
     }
 
-    /// As [`check`](Self::check), but asks the system once, as long as no name in the folder changes. A folder above it that
-    /// has another name is noticed a little later.
+    /// As [`check`](Self::check), but with one system call while no name in the folder changes. The renaming of a
+    /// folder above it is noticed a little later.
     #[cfg(unix)]
     pub(super) fn check_at_commit(&self) -> Outcome<()> {
         let (asked, state) = (Instant::now(), self.folder.state());
@@ -164,8 +165,8 @@ impl InPlace {
         Ok(())
     }
 
-    /// Fails with [`Moved`] where one of the files is not in its place. As `SQLITE_FCNTL_HAS_MOVED` does, it asks the system
-    /// once for each, but needs no connection: one that is opened too late has the wrong file.
+    /// Fails with [`Moved`] if one of the files is not in its place. Like `SQLITE_FCNTL_HAS_MOVED`, it makes one system
+    /// call for each file, but needs no connection: a connection opened too late has the wrong file.
     #[cfg(unix)]
     pub(super) fn check(&self) -> Outcome<()> {
         let mut files = self.files.iter();
@@ -175,7 +176,7 @@ impl InPlace {
         }
     }
 
-    /// Open files cannot be removed there.
+    /// These systems do not remove open files.
     #[cfg(not(unix))]
     pub(super) fn new(_path: &Path, _suffixes: &[&str], _connection: &Connection) -> Outcome<Self> {
         Ok(Self { opened: Instant::now(), next: AtomicU64::new(0) })
@@ -191,7 +192,7 @@ impl InPlace {
         Ok(())
     }
 
-    /// The same, if the last time was a while ago.
+    /// As [`check`](Self::check), unless the last one was a moment ago.
     pub(super) fn check_now_and_then(&self) -> Outcome<()> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.opened.elapsed());

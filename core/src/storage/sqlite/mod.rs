@@ -30,7 +30,7 @@ mod sync {
 
     use crate::util::interrupt;
 
-    /// Waits until `changed` is notified, or for as long as a wait goes on before it asks whether it is interrupted.
+    /// Waits until `changed` is notified, or until the wait must check for an interrupt.
     pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
         match interrupt::interval() {
             None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
@@ -64,14 +64,14 @@ use readers::Readers;
 use upload::SqliteUpload;
 use writer::Writer;
 
-/// How much of the machine may fail without losing a write that has returned.
+/// Which failures a write survives once it has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
     /// A write survives a power cut (SQLite's `synchronous=FULL`).
     #[default]
     Full,
-    /// A write survives the end of the process; a power cut may undo the last ones, none by half
+    /// A write survives the end of the process; a power cut may undo the last writes, each as a whole
     /// (`synchronous=NORMAL`).
     Relaxed,
 }
@@ -82,20 +82,20 @@ const CLOSED: u8 = 2;
 
 /// Records in an SQLite database.
 ///
-/// Several threads and processes may use one database at once. It lies on a local disk: a write-ahead log does not work
-/// over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`], and cannot open another
-/// where one was open at the fork, because SQLite takes the parent's locks for its own.
+/// Several threads and processes may use one database at once. It must lie on a local disk: a write-ahead log does not
+/// work over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`]. If a handle was
+/// open at the fork, the child cannot open another, because SQLite takes the parent's locks for the child's.
 pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
-    /// One writer at a time, as in SQLite; first come, first served.
+    /// Admits one writer at a time, as SQLite does, in order of arrival.
     commit_queue: CommitQueue<Operation<'static>, OperationOutcome>,
-    /// For the leader; `None` once closed.
+    /// The leader's connection; `None` once closed.
     writer: Mutex<Option<Writer>>,
     readers: Readers,
     read_lock: ReadLock,
     access: Access,
-    /// Why nothing can be written, if so.
+    /// Why the store is read-only, if it is.
     read_only: Option<ReadOnly>,
     in_place: Arc<InPlace>,
     state: Arc<AtomicU8>,
@@ -129,7 +129,7 @@ impl SqliteStorage {
         self.read_only.as_ref().map_or(Ok(()), |why| Err(why.refusal()))
     }
 
-    /// Runs `work` on a connection for reading. A statement sees one moment of the database; what needs several uses
+    /// Runs `work` on a connection for reading. One statement sees one state of the database; for several, use
     /// [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
@@ -156,7 +156,7 @@ impl SqliteStorage {
         self.read_lock.request(open, move |Fault(error)| poison_after(&state, &error));
     }
 
-    /// Runs `work` in a transaction that sees one moment of the database.
+    /// Runs `work` in a transaction that sees one state of the database.
     fn snapshot<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.read(|connection| {
             let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
@@ -175,7 +175,7 @@ impl SqliteStorage {
         self.transact(commit, work)
     }
 
-    /// The same, for the leader.
+    /// As [`write`](Self::write), for the leader.
     fn transact<T>(&self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.with_writer(|writer| writer.transact(commit, work))
     }
@@ -209,8 +209,8 @@ fn poison(state: &AtomicU8) {
     let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
 }
 
-/// Nothing panics between two steps that belong together, and SQLite rolls back what is not committed: a poisoned lock
-/// guards a good connection.
+/// No code panics between two steps that belong together, and SQLite rolls back what is not committed: the connection
+/// behind a poisoned lock is valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -227,7 +227,7 @@ impl Storage for SqliteStorage {
         for (_, record) in records {
             Head::require(record)?;
         }
-        // In the index's order: neighbours share its pages, and the file does not tell which record came first.
+        // Sorted as in the index: neighbours share its pages, and the file does not tell which record came first.
         let mut records = records.to_vec();
         records.sort_unstable_by_key(|(locator, _)| *locator);
         Ok(self.write_with(Commit::Many, |connection| {
@@ -304,8 +304,8 @@ impl Storage for SqliteStorage {
         Ok(self.read(|connection| scan::stats(connection))?)
     }
 
-    /// Removes what dead uploads left, and empties the write-ahead log, which has what was deleted since it was last
-    /// emptied. [`Error::Busy`] where others read all the time.
+    /// Removes the leftovers of dead uploads, and empties the write-ahead log, which keeps deleted data until then.
+    /// [`Error::Busy`] if other users never stop reading.
     fn maintain(&self) -> Result<(), Error> {
         self.check_writable()?;
         self.sweep(None)?;
@@ -313,8 +313,8 @@ impl Storage for SqliteStorage {
         Ok(self.with_writer(Writer::empty_log)?)
     }
 
-    /// Waits for the write under way, moves the log into the database file, and closes all connections but those of
-    /// reads under way, which close when they are done.
+    /// Waits for a running write, moves the log into the database file, and closes all connections. The connections of
+    /// running reads close when the reads end.
     fn close(&self) -> Result<(), Error> {
         match self.check_usable() {
             Err(Error::Forked) => return Err(Error::Forked),
@@ -338,8 +338,8 @@ impl Drop for SqliteStorage {
         if self.owner.is_current() {
             let _ = self.close();
         } else {
-            // The connections are the parent's: closing them here would drop its locks and could damage the database.
-            // No lock: a thread of the parent's may have held it.
+            // The connections belong to the parent: closing them here would drop its locks and could damage the
+            // database. No lock is taken: a thread of the parent may have held it.
             let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _ = ManuallyDrop::new(writer.take());
             self.readers.forget();

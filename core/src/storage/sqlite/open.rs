@@ -1,4 +1,4 @@
-//! Opening a database: what is accepted, and how a new one is made.
+//! Opening a database: the checks, and the creation of a new one.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU8;
@@ -28,24 +28,25 @@ use crate::util::owner_process::OwnerProcess;
 /// The bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
 
-/// How long opening may be busy with what others left.
+/// The most time that opening spends on the leftovers of others.
 const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
 
 impl SqliteStorage {
-    /// Opens the database at `path`, and makes it where there is none.
+    /// Opens the database at `path`, and creates it if there is none.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the path is a folder, a device, a symbolic link, a file with further hard links or
-    /// of another user, or one that is not a Strongroom database; [`Error::Unsupported`] for one of a newer version;
-    /// [`Error::Backend`] where it cannot be read and written. The file is as it was then, and nothing is left beside it.
+    /// [`Error::InvalidArgument`] where the path is a folder, a device, a symbolic link, a file with further hard
+    /// links, a file of another user, or not a Strongroom database; [`Error::Unsupported`] for one of a newer version;
+    /// [`Error::Backend`] where it cannot be read and written. The file is then unchanged, and nothing is left beside
+    /// it.
     ///
     /// On a full disk the database opens, and can be read; each write is [`Error::Full`] until it is opened again.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
         Ok(Self::open_with(path.as_ref(), durability, true)?)
     }
 
-    /// Opens the database at `path`, which must be there.
+    /// Opens the database at `path`, which must exist.
     ///
     /// # Errors
     ///
@@ -54,21 +55,21 @@ impl SqliteStorage {
         Ok(Self::open_with(path.as_ref(), durability, false)?)
     }
 
-    /// Opens the database at `path`, which must be there, for reading alone: also where it cannot be written, such as a
-    /// backup on a read-only medium. Writes are [`Error::Unsupported`], and nothing is left beside the file.
+    /// Opens the database at `path`, which must exist, read-only: also where it cannot be written, such as a backup on
+    /// a read-only medium. Writes are [`Error::Unsupported`], and nothing is left beside the file.
     ///
-    /// Others may go on to use the database. If none had it open, and one changes it later, reads are
+    /// Others may use the database meanwhile. If none had it open, and one changes it later, reads are
     /// [`Error::Backend`] until it is opened again.
     ///
     /// # Errors
     ///
-    /// As [`open_existing`](Self::open_existing), but hard links and another owner do no harm;
+    /// As [`open_existing`](Self::open_existing), but hard links and another owner are accepted;
     /// [`Error::InvalidArgument`] where a write-ahead log has changes that the file lacks, and the folder is read-only.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self::open_to_read(path.as_ref(), ReadOnly::Chosen)?)
     }
 
-    /// Opens the database at `path`, which must be there; for reading alone where it cannot be written.
+    /// Opens the database at `path`, which must exist; read-only if it cannot be written.
     pub(crate) fn open_as_permitted(path: &Path, durability: Durability) -> Result<Self, Error> {
         let resolved = path::resolve(path)?;
         match path::find(&resolved)?.and_then(|_| path::why_not_writable(&resolved)) {
@@ -84,7 +85,7 @@ impl SqliteStorage {
             }
             outcome => outcome?,
         };
-        // Opening does not need it: a full disk, for one, must not keep anybody from reading.
+        // A failed sweep does not matter: a full disk, for example, must not prevent reads.
         let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
         if storage.check_open().is_err() {
             drop(storage);
@@ -109,7 +110,7 @@ impl SqliteStorage {
         let claim = Claim::new(&path, fork_guard)?;
         let durability = Durability::default();
         let (connection, access) = open_to_read(&path, durability)?;
-        // The log and its index come and go with those who write.
+        // The log and its index are not watched: writers create and remove them.
         let in_place = Arc::new(InPlace::new(&path, &[""], &connection)?);
         Ok(Self::new(path, durability, claim, in_place, None, access, Some(why)))
     }
@@ -139,15 +140,15 @@ impl SqliteStorage {
     }
 }
 
-/// Whether the database could not be opened for want of room. SQLite tells that of some of its files by a code alone that
-/// could mean anything: then a file of no name is tried.
+/// Whether the database could not be opened for lack of space. For some of its files SQLite reports only a code with
+/// many meanings: then the creation of an unnamed file is tried.
 fn is_full(error: &Error, path: &Path) -> bool {
     let folder = folder_of(path);
     let no_file = || folder.is_dir() && tempfile::tempfile_in(folder).is_err_and(|error| is_no_room(&error));
     matches!(error, Error::Full) || matches!(error, Error::Backend(_)) && no_file()
 }
 
-/// Opens the database at a resolved path; where there is none, makes it if it may. The first connection is the writer's.
+/// Opens the database at a resolved path, or creates it if `may_create`. The first connection is the writer's.
 fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outcome<Connection> {
     let found = if may_create { path::find_or_create(path)? } else { path::find(path)? };
     let found = found.ok_or_else(|| missing(path))?;
@@ -161,7 +162,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
             failed(path, "the file cannot be written: check its owner and mode, and those of its folder").into()
         );
     }
-    // Should the file be another program's, its write-ahead log is left to that program.
+    // If the file is another program's, its write-ahead log is left to that program.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wal_existed)?;
     let identity = schema::identify(&connection.unchecked_transaction()?, path)?;
     if let Identity::Empty = identity {
@@ -172,12 +173,12 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     profile::apply(&connection, durability)?;
-    // Makes the log and its index, if they are not there.
+    // Creates the log and its index if they are missing.
     connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
     Ok(connection)
 }
 
-/// Opens the database at a resolved path for reading alone, and finds out how.
+/// Opens the database at a resolved path read-only, and determines the way of access.
 fn open_to_read(path: &Path, durability: Durability) -> Outcome<(Connection, Access)> {
     let found = path::find(path)?.ok_or_else(|| missing(path))?;
     check_len(path, found.len())?;
@@ -193,7 +194,7 @@ fn open_to_read(path: &Path, durability: Durability) -> Outcome<(Connection, Acc
 /// Another connection to a database that is open, for reading only.
 pub(super) fn open_reader(path: &Path, access: &Access, durability: Durability) -> Outcome<Connection> {
     let connection = connect(path, access)?;
-    // Moving the log into the database is the writer's business, also when a reader is the last to close.
+    // Only the writer moves the log into the database, even if a reader is the last to close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     match access {
         Access::Write => profile::apply(&connection, durability)?,
@@ -215,7 +216,7 @@ fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
         Access::Immutable(_) => Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI),
     };
     let mut connection = connection.map_err(|error| match error {
-        // The text beside the code has the path once more.
+        // The text beside the code repeats the path.
         rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
         error => failed(path, error),
     })?;
@@ -227,12 +228,12 @@ fn missing(path: &Path) -> Error {
     Error::InvalidArgument(format!("there is no store at {}", path.display()).into())
 }
 
-/// SQLite takes some shorter files for new ones. It has never made one: its smallest page is larger.
+/// SQLite takes some shorter files for new databases, but never writes one: its smallest page is larger.
 fn check_len(path: &Path, len: u64) -> Outcome<()> {
     if (1..SMALLEST).contains(&len) { Err(not_ours(path)) } else { Ok(()) }
 }
 
-/// Before SQLite leaves a log's index beside a database that it cannot write.
+/// Refuses a database that cannot be written, before SQLite leaves a log's index beside it.
 fn refuse_not_writable(path: &Path) -> Outcome<()> {
     match path::why_not_writable(path) {
         Some(why) => Err(failed(path, why + "; or open the store for reading alone").into()),

@@ -1,7 +1,8 @@
 //! The database's path, checked before SQLite opens it.
 //!
-//! SQLite opens what it is given: it would overwrite a disk, and leave files beside a database that it cannot use. A log
-//! is found by the database's name, so a file with two names would have two logs, each with records that the other lacks.
+//! SQLite opens any path that it is given: it would overwrite a disk, and leave files beside a database that it cannot
+//! use. It finds the log by the database's name, so a file with two names would have two logs, each with records that
+//! the other lacks.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
@@ -15,8 +16,8 @@ use crate::util::files::{is_no_room, sync_folder_of};
 /// The files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The path of the database, fit for SQLite: absolute, so that no name means something else to it (`:memory:`, `file:`),
-/// and with its folder resolved, so that only the file itself may not be a link.
+/// The path of the database, fit for SQLite: absolute, so that no name has a special meaning (`:memory:`, `file:`), and
+/// with its folder resolved, so that only the file itself must not be a link.
 pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     let argument = |what: &str| Error::InvalidArgument(format!("{what}: {}", path.display()).into());
     if path.as_os_str().as_encoded_bytes().contains(&0) {
@@ -32,7 +33,7 @@ pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     Ok(folder.join(name))
 }
 
-/// The database's file, if there is one: a regular file.
+/// The metadata of the database's file, if there is one: it must be a regular file.
 pub(super) fn find(path: &Path) -> Outcome<Option<Metadata>> {
     let _creating = creating();
     look(path)
@@ -61,7 +62,7 @@ fn look(path: &Path) -> Outcome<Option<Metadata>> {
     Ok(Some(found))
 }
 
-/// Refuses a database that is not to be written: another user's, or one with more than one name.
+/// Refuses a database that must not be written: another user's, or one with more than one name.
 pub(super) fn check_owner_and_names(path: &Path, found: &Metadata) -> Outcome<()> {
     #[cfg(unix)]
     {
@@ -93,7 +94,7 @@ pub(super) fn check_owner_and_names(path: &Path, found: &Metadata) -> Outcome<()
     Ok(())
 }
 
-/// Why the database cannot be written, if that can be told: its file, its folder or the files beside it.
+/// Why the database cannot be written, as far as its file, its folder and the files beside it show.
 pub(super) fn why_not_writable(path: &Path) -> Option<String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let companions = COMPANIONS.map(|suffix| with_suffix(path, suffix));
@@ -125,8 +126,8 @@ fn access(file: &Path) -> io::Result<()> {
     if found.is_file() && found.permissions().readonly() { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) }
 }
 
-/// Makes the database's file, empty and its owner's alone; SQLite gives the files beside it the same mode. For another
-/// mode, make an empty file first.
+/// Creates the database's file, empty and for its owner alone, if there is none. SQLite gives the files beside it the
+/// same mode. For another mode, create an empty file first.
 pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
     let _creating = creating();
     if let Some(found) = look(path)? {
@@ -144,14 +145,14 @@ pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
     look(path)
 }
 
-/// Held while a file is made. All locks of a process on a file go when any part of it closes the file: nobody else here
-/// may open a new one before its maker has closed it.
+/// Held while a file is created. A process loses all its locks on a file when any part of it closes the file: no other
+/// thread may open a new file before its creator has closed it.
 fn creating() -> MutexGuard<'static, ()> {
     static CREATING: Mutex<()> = Mutex::new(());
     CREATING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether this one file is mounted.
+/// Whether the file itself is a mount point.
 #[cfg(unix)]
 fn is_mount_point(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
@@ -188,7 +189,7 @@ fn refuse<T>(path: &Path, why: &str) -> Outcome<T> {
     Err(Error::InvalidArgument(format!("{} {why}", path.display()).into()).into())
 }
 
-/// A file could not be made.
+/// The error of a file that could not be created.
 pub(super) fn cannot_make(path: &Path, error: io::Error) -> Error {
     if is_no_room(&error) { Error::Full } else { failed(path, error) }
 }

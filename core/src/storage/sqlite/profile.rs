@@ -14,19 +14,19 @@ use super::schema::PAGE_SIZE;
 use crate::storage::Error;
 use crate::util::interrupt;
 
-/// Pages in the write-ahead log from which on it is checkpointed, 2 MiB: a log that is used again and again costs less than
-/// one that grows, which a new store's does until then.
+/// Pages in the write-ahead log that trigger a checkpoint, 2 MiB. Reusing a log costs less than growing one, as a new
+/// store does until its first checkpoint.
 const CHECKPOINT_PAGES: i32 = 256;
-/// The same for commits of long records, 16 MiB: each fills the shorter log, and would wait for a checkpoint of its own.
+/// The same for commits of long records, 16 MiB: each would fill the shorter log, and wait for its own checkpoint.
 const CHECKPOINT_PAGES_LONG: i32 = 2048;
 /// The same for commits of many records, 256 MiB: few and long checkpoints write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// Pages to which the log is cut when it has been checkpointed, 64 MiB; among commits of many records it keeps its length,
+/// Pages to which the log is truncated after a checkpoint, 64 MiB. Between commits of many records it keeps its length,
 /// since growing again costs more.
 const LOG_PAGES: i32 = 8192;
 
-/// KiB of pages that a connection caches, SQLite's default; and one that commits many records: their places in the index
-/// are scattered, and each commit reads them again if they are not in memory.
+/// KiB of pages that a connection caches: SQLite's default, and the size for commits of many records. Their places in
+/// the index are scattered, and each commit reads the pages that are not cached again.
 const CACHE_KIB: i32 = 2000;
 const CACHE_KIB_MANY: i32 = 32_000;
 
@@ -35,13 +35,13 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of one row, so that a value from a hostile file cannot exhaust memory.
 const MAX_ROW_LEN: i32 = 1 << 20;
 
-/// What protects from a hostile file, before the first look into it.
+/// Sets the protections against a hostile file, before the first read of it.
 pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_LEN)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-    // Other tools' tables change nothing here, whatever refers to what.
+    // Foreign keys of other tools' tables must have no effect here.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
@@ -49,8 +49,8 @@ pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
     Ok(())
 }
 
-/// Waits before the next try for another's lock, as SQLite's own handler does, which cannot be interrupted. Says whether
-/// to try again.
+/// Waits before the next attempt to take another's lock. Unlike SQLite's own handler, it can be interrupted. Returns
+/// whether to try again.
 fn wait_for_lock(tries: i32) -> bool {
     const PAUSES: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
     let pause = |n: i32| {
@@ -62,7 +62,7 @@ fn wait_for_lock(tries: i32) -> bool {
     waited < BUSY_TIMEOUT && !interrupt::was_interrupted()
 }
 
-/// What every connection needs, once the database is known to be ours.
+/// Applies the settings of every connection, once the database is known to be ours.
 pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<()> {
     if use_write_ahead_log(connection)? != "wal" {
         let text = "the file system cannot hold a write-ahead log; put the store on a local disk";
@@ -70,29 +70,29 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     }
     set(connection, "secure_delete", 1)?;
     apply_to_read(connection)?;
-    // What makes a sync reach the disk on macOS; without effect elsewhere.
+    // Makes a sync reach the disk on macOS; without effect elsewhere.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
     CommitSettings::new(Commit::Durable, durability).apply(connection, None)
 }
 
-/// The same, where nothing can be written.
+/// The same, for a connection that cannot write.
 pub(super) fn apply_to_read(connection: &Connection) -> Outcome<()> {
     set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
     set(connection, "cell_size_check", 1)
 }
 
-/// What a commit waits for, and what follows it.
+/// The kind of a commit: its durability, and the checkpoint after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Commit {
-    /// As durable as the storage was opened to be, of short records.
+    /// As durable as the storage was opened to be, for short records.
     Durable,
-    /// The same, of a long record.
+    /// The same, for a long record.
     Long,
-    /// The same, of many records.
+    /// The same, for many records.
     Many,
-    /// Nothing: a later durable commit, which writes the same log to the disk, makes this one durable with itself. The
-    /// log is not checkpointed in between, where a failure to write it would go unnoticed.
+    /// Not synced: a later durable commit, which syncs the same log, makes this one durable, too. No checkpoint comes
+    /// in between, where a failure to write the log would go unnoticed.
     Staged,
 }
 
@@ -120,7 +120,7 @@ impl CommitSettings {
         Self { synchronous, checkpoint_pages, log_pages, cache_kib }
     }
 
-    /// Sets what differs from `before`; all of it where that is not known.
+    /// Applies the settings that differ from `before`; all of them if `before` is not known.
     pub(super) fn apply(self, connection: &Connection, before: Option<Self>) -> Outcome<()> {
         let values = |settings: Self| {
             [
@@ -140,8 +140,8 @@ impl CommitSettings {
     }
 }
 
-/// Changes the journal's mode, once in a database's life, and returns what it is. SQLite does not wait for the lock of
-/// this one change, so this does.
+/// Sets the journal mode, once in a database's life, and returns the mode. SQLite does not wait for the lock of this
+/// change, so this function does.
 fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -156,7 +156,7 @@ fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
 }
 
 pub(super) fn set(connection: &Connection, pragma: &str, value: i32) -> Outcome<()> {
-    // Some of these answer with a row, some do not.
+    // Some of these return a row, some do not.
     connection.pragma(None, pragma, value, |_| Ok(()))?;
     if get::<i32>(connection, pragma)? == value {
         Ok(())

@@ -38,15 +38,15 @@ pub(super) struct ReadLock {
 struct Shared {
     /// The thread runs, or is being started.
     running: AtomicBool,
-    /// Reads are frequent, since the thread last looked.
+    /// Reads have been frequent since the thread last looked.
     wanted: AtomicBool,
     ended: Mutex<bool>,
     changed: Condvar,
 }
 
 impl ReadLock {
-    /// Starts the thread unless it runs: reads are frequent. `open` makes its connection; `failed` gets the error that
-    /// ends it.
+    /// Starts the thread unless it runs, because reads are frequent. `open` makes its connection; `failed` gets the
+    /// error that ends it.
     pub(super) fn request(
         &self,
         open: impl FnOnce() -> Outcome<Connection> + Send + 'static,
@@ -83,7 +83,7 @@ impl ReadLock {
         }
     }
 
-    /// Leaves the thread alone, in a forked child, where it is not.
+    /// Forgets the thread in a forked child, where it does not exist.
     pub(super) fn forget(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = ManuallyDrop::new(thread.take());
@@ -114,7 +114,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Waits for a tick. Returns whether it is to end.
+    /// Waits for a tick. Returns whether the thread must end.
     fn wait(&self) -> bool {
         let ended = self.changed.wait_timeout_while(lock(&self.ended), TICK, |ended| !*ended);
         *ended.unwrap_or_else(PoisonError::into_inner).0
@@ -126,7 +126,7 @@ fn version(connection: &Connection) -> Outcome<i64> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?)
 }
 
-/// Checkpoints the log as far as other users allow, without waiting. Returns whether the whole log is in the database.
+/// Checkpoints the log as far as other users allow, without waiting. Returns whether the database has the whole log.
 fn checkpoint(connection: &Connection) -> Outcome<bool> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
     let pages: (i64, i64) = statement.query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;
@@ -147,7 +147,7 @@ mod tests {
         Locator::from_bytes([number; LOCATOR_LEN])
     }
 
-    /// Whether the database file itself, without its log, has `part`.
+    /// Whether the database file itself, without its log, contains `part`.
     fn is_moved(path: &Path, part: &[u8]) -> bool {
         std::fs::read(path).unwrap().windows(part.len()).any(|window| window == part)
     }

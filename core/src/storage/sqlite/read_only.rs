@@ -1,9 +1,9 @@
-//! Stores that are read and not written: backups, read-only media, full disks.
+//! Read-only stores: backups, read-only media, full disks.
 //!
-//! SQLite reads a database with a write-ahead log only together with the log's index, which it makes beside it. Where it
-//! cannot, or must leave no trace, it can be told that the file is immutable: it then takes no locks, and does not look
-//! for changes or a log. That is true of a database that nobody has open. Should somebody open it meanwhile, its changes
-//! reach the file with a checkpoint: each read looks afterwards whether the file is still the same.
+//! SQLite reads a database with a write-ahead log only together with the log's index, which it creates beside it. If it
+//! cannot create the index, or must leave no trace, it can open the file as immutable: it then takes no locks, and
+//! looks for neither changes nor a log. A database that nobody has open is immutable. If somebody opens it meanwhile, a
+//! checkpoint brings changes into the file: each read checks afterwards whether the file is still the same.
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::error::Outcome;
 use super::path::{failed, why_not_writable, with_suffix};
 use crate::storage::Error;
 
-/// Why a store is open for reading alone.
+/// Why a store is open read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadOnly {
     Chosen,
@@ -32,21 +32,21 @@ impl ReadOnly {
     }
 }
 
-/// SQLite extends a log's index by so many bytes.
+/// The bytes by which SQLite extends a log's index.
 const INDEX_REGION: u64 = 32 << 10;
 
 /// How connections use the files.
 #[derive(Clone, Debug)]
 pub(super) enum Access {
     Write,
-    /// Reading, beside others who may write: with their log and its index.
+    /// Reads while others may write, with their log and its index.
     Read,
-    /// Reading a file that nobody has open.
+    /// Reads a file that nobody has open.
     Immutable(Unchanged),
 }
 
 impl Access {
-    /// How the database at `path` can be read without a trace.
+    /// The access that reads the database at `path` without a trace.
     pub(super) fn to_read(path: &Path) -> Outcome<Self> {
         let len = |suffix| fs::metadata(with_suffix(path, suffix)).ok().map(|file| file.len());
         let needs = |file: &str| {
@@ -68,7 +68,7 @@ impl Access {
         }
     }
 
-    /// Fails where what was read may be of two states of the file.
+    /// Fails if what was read may mix two states of the file.
     pub(super) fn check_unchanged(&self) -> Outcome<()> {
         match self {
             Self::Immutable(unchanged) => unchanged.check(),

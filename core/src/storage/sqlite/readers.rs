@@ -1,7 +1,7 @@
-//! The connections that read, kept for who reads next.
+//! The pool of connections for reading.
 //!
-//! Each has a place of its own, and each thread looks into one place first: threads that read at once share no lock and
-//! no line of a cache.
+//! Each connection has its own place, and each thread tries one place first: concurrent reads share no lock and no
+//! cache line.
 
 use std::array;
 use std::mem::ManuallyDrop;
@@ -15,7 +15,7 @@ use super::lock;
 use super::second_copy::Claim;
 use crate::storage::Error;
 
-/// Connections that are kept when nobody reads.
+/// The most idle connections.
 const PLACES: usize = 8;
 
 pub(super) struct Readers {
@@ -24,11 +24,11 @@ pub(super) struct Readers {
     claim: Mutex<Option<Arc<Claim>>>,
 }
 
-/// As long as what a core fetches at once, two lines of a cache.
+/// Two cache lines, as much as a core fetches at once.
 #[repr(align(128))]
 struct Place(Mutex<Option<Box<Reader>>>);
 
-/// A connection, and its part in the claim to the database, which outlives it: fields are dropped in their order.
+/// A connection, and its share in the claim to the database, which must outlive it: fields are dropped in their order.
 pub(super) struct Reader {
     pub(super) connection: Connection,
     reads: u32,
@@ -36,7 +36,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Counts a read; true now and then, for those who read a lot.
+    /// Counts a read. Returns `true` for every 64th read of this connection.
     pub(super) fn is_frequent(&mut self) -> bool {
         self.reads = self.reads.wrapping_add(1);
         self.reads.is_multiple_of(64)
@@ -44,7 +44,7 @@ impl Reader {
 }
 
 thread_local! {
-    /// The place where this thread looks first.
+    /// The place that this thread tries first.
     static OWN: usize = {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         NEXT.fetch_add(1, Ordering::Relaxed) % PLACES
@@ -56,7 +56,7 @@ impl Readers {
         Self { places: array::from_fn(|_| Place(Mutex::new(None))), claim: Mutex::new(Some(Arc::new(claim))) }
     }
 
-    /// A connection that nobody uses at the moment, or a new one.
+    /// An idle connection, or a new one.
     pub(super) fn take(&self, open: impl FnOnce() -> Outcome<Connection>) -> Outcome<Box<Reader>> {
         if let Some(reader) = self.own_first().find_map(|place| lock(&place.0).take()) {
             return Ok(reader);
@@ -65,7 +65,7 @@ impl Readers {
         Ok(Box::new(Reader { connection: open()?, reads: 0, _claim: claim }))
     }
 
-    /// Keeps a connection for others, if there is room, and `wanted` says so while nobody can clear its place.
+    /// Keeps a connection for others if there is room and `wanted` agrees. It is asked while the place is locked.
     pub(super) fn give_back(&self, reader: Box<Reader>, wanted: impl Fn() -> bool) {
         for place in self.own_first() {
             let mut place = lock(&place.0);
@@ -78,18 +78,18 @@ impl Readers {
         }
     }
 
-    /// Closes all connections that nobody uses.
+    /// Closes all idle connections.
     pub(super) fn clear(&self) {
         self.places.iter().for_each(|place| drop(lock(&place.0).take()));
     }
 
-    /// Gives up the claim to the database, but for the part of reads under way.
+    /// Gives up the claim to the database; running reads keep their shares.
     pub(super) fn give_up(&self) {
         *lock(&self.claim) = None;
     }
 
-    /// Leaves the connections as they are, in a forked child, to whom they do not belong. No lock: a thread of the
-    /// parent's may have held it.
+    /// Forgets the connections in a forked child: they belong to the parent. No lock is taken: a thread of the parent
+    /// may have held it.
     pub(super) fn forget(&mut self) {
         for place in &mut self.places {
             let place = place.0.get_mut().unwrap_or_else(PoisonError::into_inner);

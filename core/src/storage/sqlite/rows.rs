@@ -1,4 +1,4 @@
-//! The tables' rows: every statement that reads or writes a record, each run inside a transaction of the caller's.
+//! The tables' rows: every statement that reads or writes a record. Each runs inside the caller's transaction.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
@@ -10,8 +10,8 @@ use crate::storage::{Error, Fetched, HEAD_LEN, Head, Info, Locator, PutMode};
 use crate::util::interrupt::is_interrupted;
 use crate::util::random;
 
-/// The most bytes of a record that one row holds, and the bytes of each segment but the last. To find a place in a row
-/// SQLite reads all pages before it, so a reader of parts wants short rows. One core opens 16 sealed chunks at once.
+/// The most bytes of a record in one row, and the length of each segment but the last. To find an offset in a row
+/// SQLite reads all pages before it, so a reader of parts needs short rows. One core opens 16 sealed chunks at once.
 pub(super) const SEGMENT_LEN: usize = 262_400;
 
 /// A record's row, without its data.
@@ -37,7 +37,7 @@ pub(super) fn find(connection: &Connection, locator: &Locator) -> Outcome<Option
     Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info }))
 }
 
-/// The record that is there, if `mode` allows a write.
+/// The stored record, if `mode` allows a write.
 pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Outcome<Option<RecordRow>> {
     let found = find(connection, locator)?;
     let head = found.as_ref().map(|row| row.info.head);
@@ -54,7 +54,7 @@ pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mod
     let object = if rest.is_empty() {
         None
     } else {
-        check(connection, locator, mode)?; // before much is written in vain
+        check(connection, locator, mode)?; // fails before the segments are written
         let object = new_object()?;
         for (n, segment) in (0..).zip(rest.chunks(SEGMENT_LEN)) {
             put_segment(connection, object, n, segment)?;
@@ -64,7 +64,7 @@ pub(super) fn put(connection: &Connection, locator: &Locator, record: &[u8], mod
     put_record(connection, locator, mode, first, object, record.len() as u64)
 }
 
-/// Writes a record's row, which holds `first`. The segments of `object` are there.
+/// Writes a record's row, which holds `first`. The segments of `object` exist already.
 pub(super) fn put_record(
     connection: &Connection,
     locator: &Locator,
@@ -106,7 +106,7 @@ pub(super) fn put_record(
     }
 }
 
-/// A time later than SQLite's integers go never comes.
+/// A time beyond SQLite's integers never comes.
 fn expiry_column(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
@@ -125,12 +125,12 @@ pub(super) fn put_segment(connection: &Connection, object: i64, n: i64, data: &[
     Ok(())
 }
 
-/// For each segment of many.
+/// Called for each segment of a long record.
 pub(super) fn check_interrupt() -> Outcome<()> {
     if is_interrupted() { Err(Error::Busy.into()) } else { Ok(()) }
 }
 
-/// Leaves the segments of a record that is gone to garbage collection: one transaction may remove many records.
+/// Leaves the segments of a removed record to garbage collection: one transaction may remove many records.
 fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
     if let Some(object) = old.object {
         garbage::add_dead(connection, object)?;
@@ -138,12 +138,12 @@ fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
     Ok(old.object)
 }
 
-/// From this length on, a record is read into its buffer piece by piece: together with its row, SQLite would make a copy of
-/// the whole first.
+/// From this length on, a record is read into its buffer piece by piece: SQLite would copy the whole if it were read
+/// together with its row.
 const LONG_LEN: i64 = 64 << 10;
 
-/// The record, or the head and length of one that is longer than `most`, of one moment: the first statement stays open
-/// while the segments are read.
+/// The record, or the head and length of one that is longer than `most`. All reads see one state: the first statement
+/// stays open while the segments are read.
 pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -> Outcome<Option<Fetched>> {
     let sql = "SELECT len, head, CASE WHEN len < ?3 THEN body END, object, id, octet_length(body)
         FROM record WHERE prefix = ?1 AND locator = ?2";
@@ -165,7 +165,7 @@ pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -
     let head = head(row, 1)?;
     let (object, id) = (row.get::<_, Option<i64>>(3)?, row.get(4)?);
     let first_len = length(row, 5)?.checked_add(HEAD_LEN).ok_or(Error::Corrupt)?;
-    // The lengths are the file's claim: believed only where the rows add up to it.
+    // The lengths in the file are not trusted unless the rows add up to them.
     let rest_len = object.map_or(Ok(0), |object| segment_bytes(connection, object))?;
     if first_len.checked_add(rest_len) != Some(len) {
         return Err(Error::Corrupt.into());
@@ -208,7 +208,7 @@ pub(super) fn read_at(
     read(connection, &row.ok_or(Error::Conflict)?, offset, buffer)
 }
 
-/// The record's head and length, and its last `len` bytes at most.
+/// The record's head and length, and at most its last `len` bytes.
 pub(super) fn get_end(connection: &Connection, locator: &Locator, len: usize) -> Outcome<Option<(Info, Vec<u8>)>> {
     let Some(row) = find(connection, locator)? else { return Ok(None) };
     let len = usize::try_from(row.info.len).map_or(len, |all| all.min(len));
@@ -285,12 +285,12 @@ pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Optio
     Ok(Some(release(connection, &row)?))
 }
 
-/// Gives a version of a record another locator.
+/// Moves a version of a record to another locator.
 pub(super) fn rename(connection: &Connection, from: &Locator, head: &Head, to: &Locator) -> Outcome<()> {
     let is_this = |row: &RecordRow| row.info.head == *head;
     let there = find(connection, to)?;
     let Some(row) = find(connection, from)? else {
-        return there.filter(is_this).map(drop).ok_or(Error::Conflict.into()); // a repetition
+        return there.filter(is_this).map(drop).ok_or(Error::Conflict.into()); // a retry
     };
     match (is_this(&row), there) {
         (false, _) => Err(Error::Conflict.into()),
@@ -326,13 +326,13 @@ pub(super) fn prefix(locator: &Locator) -> i64 {
     i64::from_be_bytes([a ^ 0x80, b, c, d, e, f, g, h])
 }
 
-/// A column that is a head.
+/// A column that holds a head.
 pub(super) fn head(row: &Row<'_>, column: usize) -> Outcome<Head> {
     let head = blob(row, column)?;
     Ok(Head::of(head).filter(|_| head.len() == HEAD_LEN).ok_or(Error::Corrupt)?)
 }
 
-/// A column that is a length in memory.
+/// A column that holds a length, as a `usize`.
 fn length(row: &Row<'_>, column: usize) -> Outcome<usize> {
     Ok(usize::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Corrupt)?)
 }
@@ -342,7 +342,7 @@ pub(super) fn blob<'r>(row: &'r Row<'_>, column: usize) -> Outcome<&'r [u8]> {
     Ok(row.get_ref(column)?.as_blob().map_err(|_| Error::Corrupt)?)
 }
 
-/// A column that is no negative number.
+/// A column that must not be negative.
 pub(super) fn unsigned(row: &Row<'_>, column: usize) -> Outcome<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Corrupt)?)
 }

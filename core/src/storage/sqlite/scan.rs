@@ -18,7 +18,7 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
     Ok(entries)
 }
 
-/// Hands these columns of at most `limit` records behind `after` to `visit`, in the order of locators.
+/// Passes these columns of at most `limit` records after `after` to `visit`, in the order of locators.
 fn page(
     connection: &Connection,
     columns: &str,
@@ -46,7 +46,7 @@ fn entry(row: &Row<'_>) -> Outcome<Entry> {
     Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
 }
 
-/// The partial index on `expires_at` gives the order, and has no other records.
+/// The partial index on `expires_at` gives the order, and contains no other records.
 pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Entry>> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -71,7 +71,7 @@ pub(super) fn stats(connection: &Connection) -> Outcome<Stats> {
 /// The bytes after which a step of [`verify`] stops.
 const VERIFY_STEP_BYTES: u64 = 64 << 20;
 
-/// Checks records in the order of the index, so that each is looked at as a reader would find it.
+/// Checks records through the index, so that each is checked as a reader would find it.
 pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Verified> {
     let mut verified = Verified::default();
     let mut last = None;
@@ -94,7 +94,7 @@ pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: us
     Ok(verified)
 }
 
-/// The length of the record in this row, if all of it is as it was written.
+/// The length of the record in this row, if the whole record is intact.
 fn check_record(connection: &Connection, id: i64, locator: &Locator) -> Outcome<Option<u64>> {
     let sql = "SELECT len, object, checksum, head, body, prefix, expires_at FROM record WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -116,7 +116,7 @@ fn check_record(connection: &Connection, id: i64, locator: &Locator) -> Outcome<
     Ok(Some(len).filter(|len| is_whole && rest_len.and_then(|rest| first_len.checked_add(rest)) == Some(*len)))
 }
 
-/// The bytes of an object's segments, if they are as they were written: all but the last are `segment_len` bytes long.
+/// The bytes of an object's segments, if they are intact: all but the last are `segment_len` bytes long.
 fn check_segments(connection: &Connection, object: i64, segment_len: u64) -> Outcome<Option<u64>> {
     let sql = "SELECT n, checksum, data FROM segment WHERE object = ?1 ORDER BY n";
     let mut statement = connection.prepare_cached(sql)?;

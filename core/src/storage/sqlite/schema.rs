@@ -1,4 +1,4 @@
-//! The tables of a database, and whose it is.
+//! The tables of a database, and the check whose database it is.
 
 use std::path::Path;
 
@@ -21,8 +21,8 @@ pub(super) const PAGE_SIZE: i32 = 8192;
 ///   `body` are the record, or its beginning where `object` names the segments that continue it. `expires_at` is NULL for
 ///   a record that never expires. [`checksum`](super::checksum) tells what `checksum` covers.
 /// - `segment`: the continuations, in order of `n` from 0. All but the last are as long as `head` and `body` together.
-/// - `pending`: objects that belong to no record: of uploads under way, and when (Unix seconds) something was last added;
-///   of what is dead and to be removed, 0.
+/// - `pending`: objects that belong to no record. For a running upload, the time (Unix seconds) when a segment was last
+///   added; for a dead object, which is to be removed, 0.
 const SCHEMA: &str = "
     CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), document BLOB NOT NULL) STRICT;
     CREATE TABLE record (
@@ -55,14 +55,15 @@ pub(super) enum Identity {
     Empty,
 }
 
-/// Whose database this is, by reading alone. The transaction makes it one look: another process may be making it.
+/// Determines whose database this is, without a write. The transaction shows one state: another process may be creating
+/// the tables.
 pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Identity> {
     let read = |pragma| {
         let value = transaction.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
         value.map_err(|error| match (error.sqlite_error_code(), Fault::from(error)) {
             (Some(ErrorCode::NotADatabase), _) => not_ours(path),
             (_, Fault(Error::Backend(source))) => failed(path, source).into(),
-            // A database's pages are not all there, say: damage, whoever's it is.
+            // Damage, such as missing pages, whoever owns the database.
             (_, other) => other,
         })
     };
@@ -90,8 +91,8 @@ pub(super) fn not_ours(path: &Path) -> Fault {
     Error::InvalidArgument(text.into()).into()
 }
 
-/// Makes the tables in one transaction, so that a crash leaves an empty file or a whole database. Of two processes at
-/// once, one does it.
+/// Creates the tables in one transaction, so that a crash leaves an empty file or a whole database. If two processes
+/// try at once, one does it.
 pub(super) fn create(connection: &mut Connection, path: &Path) -> Outcome<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
@@ -109,15 +110,15 @@ struct Entry {
     kind: String,
     name: String,
     table: String,
-    /// But for white space, as it was typed; `None` for an index that SQLite made by itself.
+    /// The statement as it was typed, but for white space; `None` for an index that SQLite made by itself.
     sql: Option<String>,
     /// Whether it has pages: a view, a trigger and a virtual table have none.
     has_pages: bool,
 }
 
-/// Refuses a database whose tables are not those of [`SCHEMA`], or that has anything besides that could change what a
-/// statement on them does: a trigger, a view, a virtual table, an index on one of them. Other tables with their indexes
-/// are other tools' business: of Litestream, for one, or of SQLite's `ANALYZE`.
+/// Refuses a database whose tables are not those of [`SCHEMA`], or that has anything else that could change the effect
+/// of a statement on them: a trigger, a view, a virtual table, an index on one of them. Other tables and their indexes
+/// are allowed: they belong to other tools, such as Litestream or SQLite's `ANALYZE`.
 fn check(connection: &Connection, path: &Path) -> Outcome<()> {
     let (ours, found) = (our_entries()?, entries(connection)?);
     let refuse = |entry: &Entry, why: &str| {
@@ -162,7 +163,7 @@ fn entries(connection: &Connection) -> Outcome<Vec<Entry>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What [`SCHEMA`] makes.
+/// The entries that [`SCHEMA`] creates.
 fn our_entries() -> Outcome<Vec<Entry>> {
     let connection = Connection::open_in_memory()?;
     connection.execute_batch(SCHEMA)?;

@@ -1,10 +1,10 @@
-//! Finding a second copy of SQLite in this process that has the same database open: that of another language's binding,
-//! for one.
+//! Detection of a second copy of SQLite in this process that has the same database open, such as that of another
+//! language's binding.
 //!
-//! All locks of a process on a file go when any part of it closes the file. One copy of SQLite knows and allows for it;
-//! two do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The
-//! index gives a copy away: it is mapped into memory, once for each copy, and Linux lists what is mapped. Elsewhere, and
-//! where a copy has not read the database yet, nothing is found. To open the file and look would itself drop the locks.
+//! A process loses all its locks on a file when any part of it closes the file. One copy of SQLite allows for that; two
+//! do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The index
+//! reveals a copy: each copy maps it into memory, and Linux lists the mappings. On other systems, and before a copy has
+//! read the database, nothing is found. Opening the file to look would itself drop the locks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -72,7 +72,7 @@ fn count(maps: &[u8], file: &[u8]) -> usize {
         let Some(rest) = line.strip_suffix(file) else { return false };
         let mut fields = rest.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let offset = fields.nth(2);
-        // Device and inode, and nothing else: `file` is the whole path.
+        // Only device and inode remain: `file` is the whole path.
         offset.is_some_and(|offset| offset.iter().all(|digit| *digit == b'0')) && fields.count() == 2
     };
     maps.split(|byte| *byte == b'\n').filter(is_start).count()

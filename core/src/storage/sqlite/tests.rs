@@ -1,4 +1,4 @@
-//! Faults, hostile files and races below the trait's promises.
+//! Tests of faults, hostile files and races below the trait's promises.
 
 use std::thread;
 use std::time::Duration;
@@ -61,8 +61,8 @@ fn an_upload_that_finds_no_room_leaves_nothing() {
     assert_eq!(count(&storage, "pending"), 0);
 }
 
-/// The segments that an upload of so many bytes has written: the record's own row has the beginning, and what fills no
-/// segment is not written yet.
+/// The segments that an upload has written after this many bytes: its beginning belongs to the record's own row, and a
+/// segment is written only when it is full.
 fn segments(len: usize) -> i64 {
     i64::try_from(len / rows::SEGMENT_LEN - 1).unwrap()
 }
@@ -92,7 +92,7 @@ fn an_upload_under_way_is_not_swept() {
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
-/// Should the lock fail to tell that somebody uploads: the sweep began, then the upload commits.
+/// If the lock fails to show a running upload: the sweep begins, then the upload commits.
 #[test]
 fn an_upload_that_was_given_up_does_not_commit() {
     let (_folder, storage) = storage();
@@ -122,7 +122,7 @@ fn what_was_committed_is_not_swept() {
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
-/// To the handle a forked child is a process with another number.
+/// To the handle, a forked child is a process with another id.
 #[test]
 fn a_forked_child_is_refused_and_closes_nothing() {
     let (folder, mut storage) = storage();
@@ -137,7 +137,7 @@ fn a_forked_child_is_refused_and_closes_nothing() {
     assert!(folder.path().join("records.db-wal").exists());
 }
 
-/// Lengths and heads in a file are claims.
+/// Lengths and heads in a file are not trusted.
 #[test]
 fn rows_that_contradict_each_other_are_corrupt() {
     for damage in [
@@ -178,7 +178,7 @@ fn every_connection_has_the_profile() {
     assert!(storage.read(write).unwrap(), "a reader's connection writes");
 }
 
-/// What is not durable yet is made durable by the next write that is: each that returns has to be.
+/// Each durable write syncs again after a staged one, so that it is durable when it returns.
 #[test]
 fn every_write_is_durable_when_it_returns() {
     type Write = fn(&Arc<SqliteStorage>);
@@ -214,7 +214,7 @@ fn changed(change: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// A file whose tables are not ours, however much it says so, could make each statement do anything.
+/// Tables that are not ours, in a file that claims to be, could change the effect of each statement.
 #[test]
 fn tables_of_another_making_are_refused_by_name() {
     let endless = "CREATE VIEW pending AS
@@ -250,7 +250,7 @@ fn a_database_from_before_the_first_release_is_refused_by_name() {
     }
 }
 
-/// Those of Litestream, of SQLite's own tools, and of whoever keeps something beside the records.
+/// Tables of Litestream, of SQLite's own tools, and of users who keep other data beside the records.
 #[test]
 fn plain_tables_of_other_tools_are_let_be() {
     let referring = "CREATE TABLE note (record REFERENCES record (id) ON DELETE RESTRICT, text UNIQUE);
@@ -272,7 +272,7 @@ fn plain_tables_of_other_tools_are_let_be() {
     }
 }
 
-/// A text of no length in the place of bytes, which only a damaged file has.
+/// An empty text in place of bytes, which only a damaged file has.
 #[test]
 fn a_row_without_a_length_is_corrupt() {
     let connection = Connection::open_in_memory().unwrap();
@@ -297,7 +297,7 @@ fn a_new_database_is_its_owners_alone() {
     }
 }
 
-/// Lets all of `operations` wait, so that one leader commits them together, and returns their outcomes.
+/// Queues all `operations`, so that one leader commits them together, and returns their outcomes.
 fn together(storage: &SqliteStorage, operations: &[Operation<'_>]) -> Vec<Outcome<group_commit::Applied>> {
     thread::scope(|scope| {
         let leader = storage.commit_queue.lead_alone();
@@ -344,7 +344,7 @@ fn waiting_writers_share_a_commit_and_each_has_its_own_outcome() {
     assert_eq!(storage.get(&locator(100)).unwrap(), None);
 }
 
-/// The segments of many long records could be gigabytes: they go in transactions of their own.
+/// The segments of many long records could be gigabytes: they are removed in other transactions.
 #[test]
 fn removals_that_share_a_commit_leave_the_segments_for_later() {
     let (_folder, storage) = storage();

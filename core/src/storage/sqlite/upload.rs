@@ -1,11 +1,11 @@
-//! Records that arrive piece by piece.
+//! Uploads: records written piece by piece.
 //!
-//! Each segment is written in a transaction of its own, so that other writers wait for a segment at most, never for an
-//! upload. The row in `pending` says that they belong to no record yet; the last transaction removes it and writes the
-//! record's row, which makes the whole record visible and durable at once.
+//! Each segment is written in a transaction of its own, so that other writers wait for one segment at most, never for
+//! an upload. The row in `pending` says that the segments belong to no record yet; the last transaction removes it and
+//! writes the record's row, which makes the whole record visible and durable at once.
 //!
-//! A killed process leaves its segments for garbage collection ([`super::garbage`]), which may take an upload under way for
-//! dead: the upload then finds the mark at its next step, at its commit at the latest.
+//! A killed process leaves its segments to garbage collection ([`super::garbage`]), which may take a running upload for
+//! dead: the upload then finds the mark at its next step, at the latest at its commit.
 
 use std::fmt;
 use std::fs::File;
@@ -22,10 +22,10 @@ use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
-/// After so many staged segments one is durable, so that the log can be moved into the database and does not grow.
+/// After this many staged segments one is durable, so that the log can be checkpointed and does not grow.
 const STAGED: i64 = 256;
 
-/// How often an upload waits again for other writers.
+/// How often an upload waits for other writers again.
 const RETRIES: usize = 5;
 
 pub(super) struct SqliteUpload {
@@ -34,12 +34,12 @@ pub(super) struct SqliteUpload {
     mode: PutMode,
     /// The record's beginning, at most a segment, which will lie in the record's own row.
     first: Vec<u8>,
-    /// What does not fill a segment yet.
+    /// Bytes that do not fill a segment yet.
     buffer: Vec<u8>,
     object: i64,
     /// Held from the first segment on.
     lock: Option<File>,
-    /// Segments that are written.
+    /// The number of written segments.
     segments: i64,
     len: u64,
     done: bool,
@@ -61,7 +61,7 @@ impl SqliteUpload {
         let outcome =
             patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)));
         outcome.map_err(|Fault(error)| match error {
-            // Whatever became of the segment, the record is not there.
+            // Whatever the outcome for the segment, the record does not exist.
             Error::Indeterminate(source) => Error::Backend(source),
             known => known,
         })?;
@@ -70,7 +70,7 @@ impl SqliteUpload {
         Ok(())
     }
 
-    /// Removes what is written so far, as far as that can be done now; the rest is swept one day.
+    /// Removes the segments written so far, as far as possible now; a later sweep removes the rest.
     fn abandon(&mut self) {
         if !self.done && self.segments > 0 {
             self.storage.reclaim_after(Some(self.object));
@@ -115,7 +115,7 @@ impl Upload for SqliteUpload {
             if object.is_some() {
                 let sql = "DELETE FROM pending WHERE object = ?1 AND touched > ?2";
                 if connection.execute(sql, (this.object, DEAD))? != 1 {
-                    return Err(Error::Conflict.into()); // given up for dead
+                    return Err(Error::Conflict.into()); // marked as dead
                 }
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
@@ -139,7 +139,7 @@ impl fmt::Debug for SqliteUpload {
     }
 }
 
-/// Waits again for other writers, when it has waited in vain: much is lost with an upload.
+/// Waits for other writers again after a timeout: a failed upload is expensive.
 fn patiently<T>(mut write: impl FnMut() -> Outcome<T>) -> Outcome<T> {
     for _ in 0..RETRIES {
         match write() {
@@ -150,7 +150,8 @@ fn patiently<T>(mut write: impl FnMut() -> Outcome<T>) -> Outcome<T> {
     write()
 }
 
-/// Writes segment `n`, and the row in `pending`: the first segment makes it, the others need it to be there and alive.
+/// Writes segment `n`, and the row in `pending`: the first segment creates it, the others need it to exist, not marked
+/// as dead.
 fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> Outcome<()> {
     let rows = if n == 0 {
         let sql = "INSERT INTO pending (object, touched) VALUES (?1, ?2)";
@@ -160,7 +161,7 @@ fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> O
         connection.prepare_cached(sql)?.execute((object, now(), DEAD))?
     };
     if rows != 1 {
-        return Err(Error::Conflict.into()); // given up for dead
+        return Err(Error::Conflict.into()); // marked as dead
     }
     rows::put_segment(connection, object, n, data)
 }

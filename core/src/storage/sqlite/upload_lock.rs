@@ -1,5 +1,6 @@
-//! The file `<database>.uploads`, whose lock tells that an upload is under way: each upload shares the lock, which ends
-//! with its process. The file is empty, and has the database's owner and mode, for all who may use the database.
+//! The file `<database>.uploads`, whose lock shows that an upload is running: each upload holds the lock shared, and
+//! the lock ends with its process. The file is empty, and has the database's owner and mode, for all users of the
+//! database.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -9,7 +10,7 @@ use super::path::{cannot_make, with_suffix};
 use crate::storage::Error;
 use crate::util::files::give_owner_of;
 
-/// Opens the file, and makes it where there is none.
+/// Opens the file, and creates it if there is none.
 pub(super) fn open(database: &Path) -> Result<File, Error> {
     let path = with_suffix(database, ".uploads");
     let open_or_create = || {
@@ -30,7 +31,7 @@ pub(super) fn open(database: &Path) -> Result<File, Error> {
     open_or_create().map_err(|error| cannot_make(&path, error))
 }
 
-/// Shares the lock. Waits for the first step of a sweep at most.
+/// Takes the lock shared. Waits at most for the first step of a sweep.
 pub(super) fn share(database: &Path) -> Result<File, Error> {
     let file = open(database)?;
     loop {

@@ -1,4 +1,4 @@
-//! The connection that writes, and what its commits wait for.
+//! The connection for writing, and its commits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
     in_place: Arc<InPlace>,
-    /// What the connection is set to; `None` where that is not known.
+    /// The present settings of the connection; `None` if they are not known.
     settings: Option<CommitSettings>,
 }
 
@@ -38,7 +38,7 @@ impl Writer {
         Ok(value)
     }
 
-    /// Moves the log into the database and empties it: what was deleted is nowhere in the files any more.
+    /// Moves the log into the database and empties it: no file contains deleted data any more.
     pub(super) fn empty_log(&mut self) -> Outcome<()> {
         self.in_place.check()?;
         self.set_commit(Commit::Durable)?;
@@ -52,12 +52,12 @@ impl Writer {
     /// Moves the log into the database, unless the handle is poisoned, and closes the connection.
     pub(super) fn close(self, poisoned: bool) -> Outcome<()> {
         let connection = self.connection;
-        // By its name SQLite would remove the log of another database that has taken this one's place.
+        // SQLite removes the log by its name, which may now belong to another database in this one's place.
         let in_place = self.in_place.check();
         if poisoned || in_place.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
-            // Best effort: with other users of the database still there, the log stays and nothing is lost.
+            // Best effort: if others use the database, the log stays and nothing is lost.
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }

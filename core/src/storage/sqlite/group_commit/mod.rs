@@ -84,7 +84,7 @@ impl SqliteStorage {
         own: &Operation<'_>,
         mut leader: Leader<'_, Operation<'static>, OperationOutcome>,
     ) -> Outcome<Applied> {
-        // Before the transaction begins: if another process holds the lock, all of these are told so together.
+        // Gathered before the transaction begins: if another process holds the lock, all of these fail together.
         leader.gather();
         let mut rolled_back = false;
         let outcome = self.transact(Commit::Durable, |connection| {

@@ -177,7 +177,7 @@ impl<J, O> Waiter<J, O> {
     }
 }
 
-/// Nothing panics while one of these locks is held.
+/// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
