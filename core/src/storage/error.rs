@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a storage failed. Those who use [`Strongroom`](crate::Strongroom) see [`crate::Error`] in its place.
+/// Why a storage failed. Users of [`Strongroom`](crate::Strongroom) see [`crate::Error`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -14,10 +14,10 @@ pub enum Error {
     /// The record is not the one that the caller expected, or is gone.
     #[error("the record was changed or removed meanwhile")]
     Conflict,
-    /// The storage knows that what it holds is damaged.
+    /// The storage has detected damage in its data.
     #[error("the stored data is damaged")]
     Corrupt,
-    /// A lock was not to be had, or a deadline passed. Nothing was changed.
+    /// A lock was not available in time, or a deadline passed. Nothing was changed.
     #[error("the storage is busy")]
     Busy,
     /// No room. Nothing was changed.
@@ -29,16 +29,16 @@ pub enum Error {
     /// The storage cannot do this, or holds something of a newer version.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
-    /// An argument that cannot be, such as a path that is a folder.
+    /// An invalid argument, such as a path that is a folder.
     #[error("{0}")]
     InvalidArgument(Cow<'static, str>),
     /// Input, output or the backend itself failed. Nothing was changed.
     #[error("the storage's backend failed")]
     Backend(#[source] Source),
-    /// A commit failed, and whether it took place is not known.
+    /// A commit failed, and its outcome is not known.
     #[error("the outcome of a commit is not known")]
     Indeterminate(#[source] Source),
-    /// An earlier commit failed, and the handle is not to be trusted.
+    /// An earlier commit failed, so the state behind this handle is not reliable.
     #[error("an earlier commit failed")]
     Poisoned,
     /// A handle was open when this process was forked: neither it nor a new one can be used here.

@@ -28,7 +28,8 @@ impl MemoryStorage {
         Self::default()
     }
 
-    // Nothing panics while it holds the lock, and each change is a single step: a poisoned lock guards a good state.
+    // No code panics while it holds the lock, and each change is a single step: the state behind a poisoned lock is
+    // valid.
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         if state.closed { Err(Error::Closed) } else { Ok(state) }
@@ -64,7 +65,7 @@ fn entry((locator, record): (&Locator, &Vec<u8>)) -> Option<Entry> {
     info_of(record).map(|info| Entry { locator: *locator, info })
 }
 
-/// The range of a map behind `after`.
+/// The range of a map after `after`.
 fn behind(after: Option<&Locator>) -> (Bound<Locator>, Bound<Locator>) {
     (after.map_or(Bound::Unbounded, |after| Bound::Excluded(*after)), Bound::Unbounded)
 }
@@ -160,7 +161,7 @@ impl Storage for MemoryStorage {
         Ok(self.read()?.records.range(behind(after)).filter_map(entry).take(limit).collect())
     }
 
-    /// Looks at all records: there is no index in memory.
+    /// Scans all records: memory has no index of expiry.
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let state = self.read()?;
         let time = |entry: &Entry| entry.info.head.expires_at();
@@ -185,7 +186,7 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    /// Memory has no checksums: this counts.
+    /// Memory has no checksums: this only counts the records.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
         let state = self.read()?;
         let mut records = state.records.range(behind(after));
@@ -212,7 +213,7 @@ impl Storage for MemoryStorage {
     }
 }
 
-/// Shows how much there is, never what.
+/// Shows the number of records, never their contents.
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let records = self.read().map_or(0, |state| state.records.len());

@@ -1,7 +1,7 @@
-//! Where records lie: the [`Storage`] trait, its contract, and the storages that come with the library.
+//! Storages: the [`Storage`] trait, its contract, and the storages that come with the library.
 //!
-//! A storage sees locators and opaque records, never ids, keys or plaintext. It need not be trusted with secrets, only
-//! with keeping what it acknowledged: its operator can withhold records, but not forge or read one.
+//! A storage sees locators and opaque records, never ids, keys or plaintext. It is trusted to keep what it
+//! acknowledged, and with no secret: its operator can withhold a record, but cannot forge or read one.
 //!
 //! To bring your own, implement [`Storage`] and run the suite of `storage_conformance!` (feature `conformance`) on it.
 
@@ -32,12 +32,12 @@ pub use crate::locator::{LOCATOR_LEN, Locator};
 ///
 /// # Contract
 ///
-/// - A write is atomic: others see the whole record or the state before it, at each moment, even if the process is killed.
-///   A write that fails changes nothing, except [`Error::Indeterminate`], which says that this is not known.
-/// - A write is durable when it returns, as far as the storage was opened to be.
-/// - Writes to one locator have one order that all see; a read that starts after a write has returned sees it.
+/// - A write is atomic: at each moment others see the whole record or the state before it, even if the process is
+///   killed. A write that fails changes nothing; after [`Error::Indeterminate`] that is not known.
+/// - A write is durable when it returns, to the degree that the storage was opened with.
+/// - All callers see the writes to one locator in one order; a read that starts after a write has returned sees it.
 /// - A storage that repeats a request after a lost reply compares heads before it reports [`Error::AlreadyExists`] or
-///   [`Error::Conflict`]: neither ever stands for the caller's own write.
+///   [`Error::Conflict`]: the caller's own write never causes either.
 /// - All methods may be called from many threads at once.
 /// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret the
 ///   first 12 bytes (the header, for its expiry) and no others. It returns records unchanged, or fails: with
@@ -50,7 +50,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// As `mode` says; [`Error::Full`], [`Error::TooLarge`], and those of the contract.
+    /// Those of `mode`; [`Error::Full`], [`Error::TooLarge`], and those of the contract.
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error>;
 
     /// Writes many new records in one transaction: all of them, or none.
@@ -61,14 +61,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// transactions; those of [`put`](Self::put).
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error>;
 
-    /// Writes many new records, each by itself, and returns their outcomes in the same order. As provided, one after the
-    /// other.
+    /// Writes many new records, each by itself, and returns their outcomes in the same order. The default
+    /// implementation writes one after the other.
     fn create_each(&self, records: &[(Locator, &[u8])]) -> Vec<Result<(), Error>> {
         records.iter().map(|(locator, record)| self.put(locator, record, PutMode::Create)).collect()
     }
 
-    /// The whole record where it has at most `most` bytes; of a longer one, its head and length. `None` where there is
-    /// none.
+    /// The whole record if it has at most `most` bytes, else its head and length. `None` if there is no record.
     ///
     /// # Errors
     ///
@@ -88,8 +87,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         }
     }
 
-    /// Many records, in the order of `locators`. A storage with transactions reads them all from one moment. As provided,
-    /// one after the other.
+    /// Many records, in the order of `locators`. A storage with transactions reads them all from one snapshot. The
+    /// default implementation reads one after the other.
     ///
     /// # Errors
     ///
@@ -114,9 +113,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// ends before the buffer does. `buffer` may be partly written then.
     fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
 
-    /// The record's head and length, and its last `len` bytes, or all of them where it is shorter: a reader of parts needs
-    /// the end first, which proves the length. `None` where there is none. As provided, this is [`info`](Self::info) and
-    /// [`read_at`](Self::read_at).
+    /// The record's head and length, and its last `len` bytes, or all of them if it is shorter. A reader of parts needs
+    /// the end first, because it proves the length. `None` if there is no record. The default implementation calls
+    /// [`info`](Self::info) and [`read_at`](Self::read_at).
     ///
     /// # Errors
     ///
@@ -129,8 +128,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         Ok(Some((info, end)))
     }
 
-    /// Starts to write a record of any length piece by piece. `mode` is checked here, so that a write in vain ends early,
-    /// and again when the upload is committed, which decides.
+    /// Starts to write a record of any length piece by piece. `mode` is checked here, so that a hopeless write fails
+    /// early, and again at the commit, which decides.
     ///
     /// # Errors
     ///
@@ -146,8 +145,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Conflict`] where the record has another head than `expected`.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error>;
 
-    /// Gives the version of a record that has this `head` another locator, in one step. A repetition succeeds: nothing is
-    /// under `from` then, and this head is under `to`.
+    /// Moves the version of a record that has this `head` to another locator, in one step. A retry succeeds: `from` is
+    /// then empty, and `to` has this head.
     ///
     /// # Errors
     ///
@@ -155,30 +154,30 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// another record is under `to`.
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error>;
 
-    /// At most `limit` records in the order of their locators, starting behind `after`. Pages are not of one moment:
-    /// a record that exists throughout is listed once; one that comes or goes meanwhile may be missing.
+    /// At most `limit` records after `after`, in the order of their locators. The pages are not one snapshot: a record
+    /// that exists throughout is listed once; one that is created or removed meanwhile may be missing.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error>;
 
-    /// At most `limit` records that expire at `now` (Unix time in seconds) or before, the earliest first, without looking
-    /// at all records.
+    /// At most `limit` records that expire at `now` (Unix time in seconds) or before, the earliest first, without a
+    /// scan of all records.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`] from a storage without an index of expiry; those of the contract.
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error>;
 
-    /// The settings document, or `None` where none was written: a new storage.
+    /// The settings document, or `None` in a new storage, where none was written yet.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn settings(&self) -> Result<Option<Vec<u8>>, Error>;
 
-    /// Writes the settings document where `expected` is the present one (`None`: there is none). A document has at most
+    /// Writes the settings document if the present one is `expected` (`None`: there is none). A document has at most
     /// [`MAX_SETTINGS_LEN`] bytes.
     ///
     /// # Errors
@@ -186,9 +185,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Conflict`] where another document is there, [`Error::InvalidArgument`] for a longer one.
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
 
-    /// Checks at most `limit` records in the order of their locators, starting behind `after`, by the storage's own
-    /// checksums. A storage may stop earlier, so that no step takes long: [`Verified::next`] tells where to go on. Damage
-    /// that the storage can attribute to a record is reported; records are left as they are.
+    /// Checks at most `limit` records after `after`, in the order of their locators, by the storage's own checksums. A
+    /// storage may stop earlier, so that no step takes long: the next step starts at [`Verified::next`]. Damage that
+    /// the storage can attribute to a record is reported; no record is changed.
     ///
     /// # Errors
     ///
@@ -196,27 +195,27 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// without checksums; those of the contract.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error>;
 
-    /// The number and bytes of all records. May have to look at each.
+    /// The number of records and their total bytes. May scan all records.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn stats(&self) -> Result<Stats, Error>;
 
-    /// Removes the leftovers of dead uploads, as far as they can be told from uploads under way at the moment, and the
-    /// remains of deleted records. Uploads under way are not touched.
+    /// Removes the remains of deleted records, and the leftovers of dead uploads as far as these can be distinguished
+    /// from running uploads. Running uploads are not touched.
     ///
     /// # Errors
     ///
     /// Those of the contract.
     fn maintain(&self) -> Result<(), Error>;
 
-    /// What this storage is good at, and what it refuses. Constant, and known without asking anybody.
+    /// The storage's limits and preferred sizes. They are constant, and known without a request.
     fn limits(&self) -> Limits {
         Limits::default()
     }
 
-    /// Ends the use of the storage for all who share it. A second call does nothing.
+    /// Closes the storage for all who share it. A second call does nothing.
     ///
     /// # Errors
     ///
@@ -224,7 +223,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// A record on its way into a storage. It is invisible before [`commit`](Self::commit) succeeds; a dropped upload leaves
+/// A record that is being written. It is invisible before [`commit`](Self::commit) succeeds; a dropped upload leaves
 /// nothing.
 pub trait Upload: fmt::Debug + Send {
     /// Appends bytes.
@@ -238,7 +237,6 @@ pub trait Upload: fmt::Debug + Send {
     ///
     /// # Errors
     ///
-    /// As the upload's mode says, those of [`Storage::put`], and [`Error::Conflict`] where the storage gave the upload
-    /// up for dead.
+    /// Those of [`Storage::put`] in the upload's mode, and [`Error::Conflict`] if the storage took the upload for dead.
     fn commit(self: Box<Self>) -> Result<(), Error>;
 }

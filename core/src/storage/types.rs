@@ -1,4 +1,4 @@
-//! What a storage takes and gives: versions, modes, lines of lists.
+//! Arguments and results of a storage: versions, modes, entries of lists.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use crate::locator::Locator;
 /// Bytes of a [`Head`].
 pub const HEAD_LEN: usize = 68;
 
-/// The first 68 bytes of a record: its header, salt and commitment. No two writes have the same, so a head stands for
-/// one version of a record.
+/// The first 68 bytes of a record: its header, salt and commitment. No two writes have the same head, so a head
+/// identifies one version of a record.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Head([u8; HEAD_LEN]);
 
@@ -52,11 +52,11 @@ impl fmt::Debug for Head {
 /// What a write may do to the record that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutMode {
-    /// Writes where there is none; else [`Error::AlreadyExists`].
+    /// Writes if there is no record; else [`Error::AlreadyExists`].
     Create,
     /// Writes in any case.
     Overwrite,
-    /// Writes where the record there has this head; else, and where there is none, [`Error::Conflict`].
+    /// Writes if the record has this head; else, or if there is no record, [`Error::Conflict`].
     ReplaceIf(Head),
 }
 
@@ -78,7 +78,7 @@ impl Info {
     }
 }
 
-/// What [`Storage::get_up_to`](super::Storage::get_up_to) gives.
+/// The result of [`Storage::get_up_to`](super::Storage::get_up_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// The whole record.
@@ -87,43 +87,43 @@ pub enum Fetched {
     Long {
         /// Its head and length.
         info: Info,
-        /// Its first bytes, as many as the storage has read anyway, at most as many as were asked for.
+        /// Its first bytes: those that the storage has read anyway, at most as many as were asked for.
         start: Vec<u8>,
     },
 }
 
-/// A line of [`Storage::list`](super::Storage::list).
+/// An entry of [`Storage::list`](super::Storage::list).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// The record's name.
+    /// The record's locator.
     pub locator: Locator,
     /// The record's head and length.
     pub info: Info,
 }
 
 impl Entry {
-    /// The line of the record with this name, head and length.
+    /// The entry of the record with this locator, head and length.
     #[must_use]
     pub const fn new(locator: Locator, info: Info) -> Self {
         Self { locator, info }
     }
 }
 
-/// What a step of [`Storage::verify`](super::Storage::verify) found.
+/// The result of one step of [`Storage::verify`](super::Storage::verify).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verified {
     /// How many records the step checked.
     pub records: u64,
-    /// Their bytes.
+    /// Their total bytes.
     pub bytes: u64,
     /// The damaged ones among them.
     pub damaged: Vec<Locator>,
-    /// The last one, after which the next step begins; `None` where this step was the last.
+    /// The last locator checked, after which the next step begins; `None` if this step was the last.
     pub next: Option<Locator>,
 }
 
-/// What a storage is good at.
+/// A storage's limits and preferred sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
@@ -131,20 +131,20 @@ pub struct Limits {
     pub record_bytes: u64,
     /// The most bytes of the records of one [`create_many`](super::Storage::create_many); 0 where it is unsupported.
     pub batch_bytes: u64,
-    /// How many bytes of a long record a reader best asks for at once.
+    /// The preferred number of bytes of one part of a long record.
     pub part_len: usize,
-    /// How many parts a reader best asks for in parallel.
+    /// The preferred number of parts to read in parallel.
     pub parallel_parts: usize,
 }
 
 impl Default for Limits {
-    /// No limits, and the parts of a storage in the same process: 256 KiB of data, one for each core.
+    /// No limits, and the parts of a storage in the same process: 256 KiB of data each, one for each core.
     fn default() -> Self {
         Self { record_bytes: u64::MAX, batch_bytes: u64::MAX, part_len: 262_400, parallel_parts: usize::MAX }
     }
 }
 
-/// What a storage holds.
+/// How much a storage holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {

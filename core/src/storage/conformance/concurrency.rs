@@ -7,7 +7,7 @@ use std::thread;
 use super::{Open, entry, error, head, locator, record, with_storage};
 use crate::storage::{Error, HEAD_LEN, PutMode, Storage};
 
-/// Lets 8 threads at once write version 1 to 8, and returns the one that won.
+/// Writes versions 1 to 8 from 8 threads at once, and returns the version that won.
 fn race(storage: &Arc<dyn Storage>, mode: PutMode) -> u8 {
     let outcomes: Vec<_> = thread::scope(|scope| {
         let put = |n| storage.put(&locator(1), &record(n, 100 + usize::from(n)), mode);
@@ -40,7 +40,7 @@ pub fn of_concurrent_replaces_one_wins(open: Open) {
             let winner = race(storage, PutMode::ReplaceIf(there));
             let found = storage.get(&locator(1)).unwrap().unwrap();
             assert_eq!(found, record(winner, 100 + usize::from(winner)));
-            // So that the next round's versions all have other heads.
+            // The versions of the next round must all have other heads.
             storage.put(&locator(1), &record(99, 100), PutMode::Overwrite).unwrap();
         }
     });
@@ -97,7 +97,7 @@ pub fn overlapping_batches_are_whole(open: Open) {
         if storage.limits().batch_bytes == 0 {
             return;
         }
-        // Each batch has a locator of its own and two that others have, in various orders.
+        // Each batch has one locator of its own and two that all batches share, in various orders.
         let batch = |n: u8| [[n, 100, 101], [101, n, 100], [100, 101, n]][usize::from(n % 3)];
         let create = |n: u8| {
             let record = record(n, 100);

@@ -56,7 +56,7 @@ pub fn list_is_in_order_and_paged(open: Open) {
             }
             assert_eq!(all, expected);
         }
-        // A page may start behind a locator that is not there.
+        // A page may start after a locator that does not exist.
         storage.delete(&locators[5], None).unwrap();
         assert_eq!(storage.list(Some(&locators[5]), 1).unwrap()[0].locator, locators[6]);
     });
@@ -87,7 +87,7 @@ pub fn list_expired_gives_those_that_are_due(open: Open) {
         assert_eq!(due(499, 10).unwrap(), expected(&[3, 6, 5]));
         assert_eq!(due(499, 2).unwrap(), expected(&[3, 6]), "the earliest first");
         assert_eq!(due(1 << 40, 10).unwrap(), expected(&[3, 6, 5, 1]));
-        // A new version has its own time, also where it came by an upload.
+        // A new version has its own expiry, even if an upload wrote it.
         storage.put(&locator(3), &expiring(7, 0), PutMode::Overwrite).unwrap();
         let mut upload = Arc::clone(storage).upload(&locator(6), PutMode::Overwrite).unwrap();
         upload.write(&expiring(8, 600)).unwrap();

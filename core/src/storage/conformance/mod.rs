@@ -38,7 +38,7 @@ pub use uploads::*;
 pub use whole_storage::*;
 pub use writes::*;
 
-/// Opens the storage that lies in a folder, and makes it where there is none.
+/// Opens the storage in a folder, and creates it if there is none.
 pub type Open = fn(&Path) -> Arc<dyn Storage>;
 
 /// Writes one `#[test]` for each promise of [`Storage`](crate::storage::Storage): see
@@ -103,8 +103,8 @@ macro_rules! storage_conformance {
     };
 }
 
-/// Lengths around every limit that a storage may have inside: the shortest record, pages, chunks, rows of 1 MiB, parts
-/// of 8 MiB.
+/// Lengths around every internal limit that a storage may have: the shortest record, pages, chunks, rows of 1 MiB,
+/// parts of 8 MiB.
 const LENGTHS: [usize; 23] = [
     HEAD_LEN,
     HEAD_LEN + 1,
@@ -142,7 +142,7 @@ fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; LOCATOR_LEN])
 }
 
-/// A record whose bytes tell its version and their own places.
+/// A record whose bytes encode its version and their own offsets.
 fn record(version: u8, len: usize) -> Vec<u8> {
     let mut record: Vec<u8> = (0..len).map(|i| ((i / 251 + i) % 256) as u8 ^ version).collect();
     record[..4].copy_from_slice(&[1, 1, 0, 0]);
@@ -153,7 +153,7 @@ fn head(record: &[u8]) -> Head {
     Head::of(record).unwrap()
 }
 
-/// What `outcome` failed with.
+/// The error of `outcome`.
 #[track_caller]
 fn error<T: std::fmt::Debug>(outcome: Result<T, Error>) -> Error {
     outcome.unwrap_err()

@@ -96,7 +96,7 @@ pub fn create_each_writes_what_it_can(open: Open) {
         for (place, outcome) in (1..).zip(outcomes) {
             match place {
                 3 => assert!(matches!(error(outcome), Error::AlreadyExists)),
-                // Of the two under one locator, either is the first.
+                // Two records have the same locator: either of them may come first.
                 1 | 5 => {}
                 _ => outcome.unwrap(),
             }
@@ -148,7 +148,7 @@ pub fn rename_moves_one_version(open: Open) {
 
             rename(1, &head(&first), 1).unwrap();
             rename(1, &head(&first), 2).unwrap();
-            rename(1, &head(&first), 2).unwrap(); // a repetition
+            rename(1, &head(&first), 2).unwrap(); // a retry
             assert_eq!(storage.get(&locator(1)).unwrap(), None);
             assert!(storage.get(&locator(2)).unwrap().as_ref() == Some(&first));
             let mut end = [0; 8];

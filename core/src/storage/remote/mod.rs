@@ -1,7 +1,7 @@
-//! A storage elsewhere: the storage service (`docs/HTTP.md`), which sees locators and sealed records alone.
+//! The client of the storage service (`docs/HTTP.md`), which sees only locators and sealed records.
 //!
-//! A call whose answer is lost is repeated where that does no harm. A record's head tells whether it is there already: no two
-//! writes have the same.
+//! A call whose answer is lost is repeated if that does no harm. A record's head tells whether the record is stored
+//! already: no two writes have the same head.
 
 mod upload;
 
@@ -28,22 +28,21 @@ use upload::RemoteUpload;
 
 /// The most bytes of a line of a page.
 const LINE_BYTES: u64 = 1024;
-/// A part of a long record, 256 sealed chunks: long enough that the time of a request matters little.
+/// A part of a long record, 256 sealed chunks: long enough that the latency of a request matters little.
 const PART_LEN: usize = 256 * 16_400;
-/// Parts that are asked for at once.
+/// Parts that are requested in parallel.
 const PARALLEL_PARTS: usize = 2;
 
 /// Records in a storage service.
 ///
-/// A call that is not answered is repeated, until the endpoint's time is up, where its repetition does no harm; what is
-/// left unknown is [`Error::Indeterminate`]. [`create_many`](Storage::create_many) is bounded by what the service takes at
-/// once (64 MiB unless configured otherwise), [`get_many`](Storage::get_many) also by 64 MiB: more is [`Error::TooLarge`] or [`Error::Backend`]. After a
-/// fork it is for the parent alone.
+/// A call without an answer is repeated until the endpoint's time is up, if that does no harm; an outcome that is still
+/// unknown then is [`Error::Indeterminate`]. The service limits [`create_many`](Storage::create_many) (64 MiB unless
+/// configured otherwise); [`get_many`](Storage::get_many) is also limited to 64 MiB: more is [`Error::TooLarge`] or
+/// [`Error::Backend`]. After a fork only the parent can use the handle.
 ///
-/// The service is not trusted. No call takes more memory than the answer that it asks for can have: only
-/// [`get`](Storage::get) has no bound but the length that the service sends; [`get_up_to`](Storage::get_up_to) and
-/// [`read_at`](Storage::read_at) have the caller's. An answer that comes at less than 1 KiB a second, once the endpoint's time
-/// is up, is given up.
+/// The service is not trusted. No call takes more memory than the requested answer can have: the caller bounds
+/// [`get_up_to`](Storage::get_up_to) and [`read_at`](Storage::read_at); only [`get`](Storage::get) has no bound but the
+/// length that the service sends. Once the endpoint's time is up, an answer slower than 1 KiB a second is abandoned.
 #[derive(Debug)]
 pub struct RemoteStorage {
     http: HttpClient,
@@ -54,21 +53,21 @@ impl RemoteStorage {
     ///
     /// # Errors
     ///
-    /// Where a file of the endpoint's cannot be used.
+    /// If a file of the endpoint cannot be used.
     pub fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
         Ok(Self { http: HttpClient::open(endpoint)? })
     }
 
-    /// For what changes nothing, or the same again.
+    /// Sends a request that changes nothing, or that has the same effect twice.
     fn read(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
         self.http.read(request, self.http.end()).map_err(of_read)
     }
 
-    /// Writes what has this head.
+    /// Sends a write of the record with this head.
     fn write(&self, locator: &Locator, head: Head, request: &ApiRequest, mode: PutMode) -> Result<(), Error> {
         let repeat = match mode {
             PutMode::Create | PutMode::ReplaceIf(_) => RetryPolicy::Idempotent,
-            // A second time, it could undo what another wrote meanwhile.
+            // A repetition could overwrite what another client wrote meanwhile.
             PutMode::Overwrite => RetryPolicy::UnlessDone,
         };
         let end = self.http.end();
@@ -76,8 +75,8 @@ impl RemoteStorage {
         self.settle(outcome, lost, locator, head, end)
     }
 
-    /// What came of a write. Where it was told that it comes too late, or nothing, the head that is there tells whether it
-    /// was successful before: an attempt whose answer was lost, or one that somebody between here and the service repeated.
+    /// The outcome of a write. After `AlreadyExists`, `Conflict` or a lost answer, the stored head tells whether an
+    /// earlier attempt succeeded: one whose answer was lost, or one that a proxy repeated.
     fn settle(
         &self,
         outcome: Result<ApiResponse, Failure>,
@@ -103,7 +102,7 @@ impl RemoteStorage {
         Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(no_sense)? }))
     }
 
-    /// As [`read`](Self::read), for what may not be there.
+    /// As [`read`](Self::read); `None` if there is no such record or document.
     fn find(&self, request: &ApiRequest, end: Instant) -> Result<Option<ApiResponse>, Error> {
         found(self.http.read(request, end), of_read)
     }
@@ -119,7 +118,7 @@ fn json_request(path: &str, body: &Value) -> ApiRequest {
 
 fn if_match(request: ApiRequest, head: &Head) -> ApiRequest {
     let etag = HeaderValue::try_from(base64url::encode_etag(head.as_bytes()));
-    request.with(IF_MATCH, etag.unwrap_or(HeaderValue::from_static("\"\""))) // base64 is a header's text
+    request.with(IF_MATCH, etag.unwrap_or(HeaderValue::from_static("\"\""))) // base64 is valid in a header
 }
 
 fn with_mode(request: ApiRequest, mode: PutMode) -> ApiRequest {
@@ -143,7 +142,7 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// What an answer in JSON says.
+/// Decodes an answer in JSON.
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
     read(&document).ok_or_else(no_sense)
@@ -156,7 +155,7 @@ fn entries(page: &Value) -> Option<Vec<Entry>> {
     page.map(|(locator, head, len)| Some(Entry { locator, info: Info { head: Head::of(&head)?, len } })).collect()
 }
 
-/// `None` where the service says that there is nothing.
+/// `None` if the service answers `NotFound`.
 fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> Result<Option<ApiResponse>, Error> {
     match outcome {
         Err(Failure::Problem(problem)) if problem.code() == Some(ErrorCode::NotFound) => Ok(None),
@@ -164,12 +163,12 @@ fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> 
     }
 }
 
-/// The service answered, and not as the protocol has it.
+/// The error of an answer that violates the protocol.
 fn no_sense() -> Error {
     Error::Backend("the answer is not that of a storage service".into())
 }
 
-/// What changes nothing has not been done.
+/// The error of a request that changes nothing, so that no outcome is unknown.
 fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
@@ -202,7 +201,7 @@ fn of_write(failure: Failure) -> Error {
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
-        // It has succeeded, or what stands between says so.
+        // The service succeeded, or a proxy says so.
         Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
@@ -222,7 +221,7 @@ impl Storage for RemoteStorage {
         };
         let body = batch::encode_create_many(records);
         let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
-        // All are there or none: the first one's head tells of all.
+        // All records exist or none: the head of the first one stands for all.
         self.write(first, *head, &request, PutMode::Create)
     }
 
@@ -231,7 +230,7 @@ impl Storage for RemoteStorage {
         Ok(answer.map(|answer| answer.body))
     }
 
-    /// One call: the first `most` bytes, which are the whole record as a rule.
+    /// One request: the first `most` bytes, usually the whole record.
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
         if most == u64::MAX {
             return Ok(self.get(locator)?.map(Fetched::Record));
@@ -267,7 +266,7 @@ impl Storage for RemoteStorage {
         let ends_before = || Error::InvalidArgument("the record ends before this range".into());
         let request = if_match(record_request(Method::GET, locator), head);
         let Some(last) = (buffer.len() as u64).checked_sub(1) else {
-            // Nothing is read; but the version, and that there are so many bytes, is looked at.
+            // An empty read still checks the version and the offset.
             let info = self.info(locator)?.filter(|info| info.head == *head).ok_or(Error::Conflict)?;
             return if offset <= info.len { Ok(()) } else { Err(ends_before()) };
         };
@@ -288,7 +287,7 @@ impl Storage for RemoteStorage {
         Ok(())
     }
 
-    /// One call, for the range of the last `len` bytes.
+    /// One request, for the last `len` bytes.
     fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
         if len == 0 {
             return Ok(self.info(locator)?.map(|info| (info, Vec::new())));
@@ -309,7 +308,7 @@ impl Storage for RemoteStorage {
         }
     }
 
-    /// A version is removed, not whatever is there: so it may be said again where the answer was lost.
+    /// Removes one version, not whatever is stored, so that a retry after a lost answer does no harm.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
         let end = self.http.end();
         loop {
@@ -324,7 +323,7 @@ impl Storage for RemoteStorage {
             let (outcome, lost) = self.http.write(&request, RetryPolicy::Idempotent, end);
             return match found(outcome, of_write) {
                 Ok(Some(_)) => Ok(true),
-                // It was there, so the attempt that was lost has removed it.
+                // The record existed before, so the lost attempt has removed it.
                 Ok(None) => Ok(lost),
                 Err(Error::Conflict) if lost => {
                     Err(Error::Indeterminate("the answer was lost, and another version is there now".into()))
@@ -337,7 +336,7 @@ impl Storage for RemoteStorage {
 
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
         let body = documents::rename(from, head.as_bytes(), to);
-        // A repetition succeeds.
+        // A retry succeeds.
         let (outcome, _) =
             self.http.write(&json_request(names::RENAME, &body), RetryPolicy::Idempotent, self.http.end());
         outcome.map(drop).map_err(of_write)
@@ -384,7 +383,7 @@ impl Storage for RemoteStorage {
         let (outcome, lost) =
             self.http.write(&json_request(names::SWAP_SETTINGS, &body), RetryPolicy::Idempotent, self.http.end());
         match outcome.map_err(of_write) {
-            // Perhaps it is the attempt whose answer was lost that wrote them.
+            // The attempt whose answer was lost may have written them.
             Err(Error::Conflict) if lost && self.settings()?.as_deref() == Some(new) => Ok(()),
             outcome => outcome.map(drop),
         }
@@ -417,7 +416,7 @@ impl Storage for RemoteStorage {
         Limits { batch_bytes: BATCH_BYTES, part_len: PART_LEN, parallel_parts: PARALLEL_PARTS, ..Limits::default() }
     }
 
-    /// Ends the use of this handle; the service goes on.
+    /// Closes this handle; the service keeps running.
     fn close(&self) -> Result<(), Error> {
         self.http.close().map_err(of_read)
     }

@@ -1,5 +1,5 @@
-//! A record sent piece by piece. A short one is sent at once when it is committed, and again if need be; of a long one, the
-//! beginning is gone when its end comes, so that it is sent once.
+//! Uploads to the storage service. A short record is sent at the commit, and again if need be. A long record is
+//! streamed, and so sent once: at its end, its beginning is no longer in memory.
 
 use std::fmt;
 use std::mem;
@@ -9,7 +9,7 @@ use super::{RemoteStorage, of_write, put_request};
 use crate::http::StreamingRequest;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
-/// From so many bytes on, a record is sent as it comes.
+/// From this many bytes on, a record is streamed.
 const LONG: usize = 1 << 20;
 
 pub(super) struct RemoteUpload {
@@ -35,7 +35,7 @@ impl RemoteUpload {
         Ok(())
     }
 
-    /// The request with what was gathered in it. Where this fails nothing has been done: the service has not seen the end.
+    /// Sends the gathered bytes. A failure changes nothing: the service has not seen the end of the record.
     fn send_gathered(&mut self) -> Result<(StreamingRequest, Head), Error> {
         let http = &self.storage.http;
         let (sending, head) = match self.sending.take() {
@@ -56,7 +56,7 @@ impl Upload for RemoteUpload {
         self.gathered.extend_from_slice(bytes);
         self.len = self.len.saturating_add(bytes.len() as u64);
         if self.gathered.len() >= LONG {
-            self.failed = true; // unless this succeeds
+            self.failed = true; // until this succeeds
             self.sending = Some(self.send_gathered()?);
             self.failed = false;
         }
