@@ -1,4 +1,4 @@
-//! The address of a service. A text that a URL's grammar or the system does not take is refused, never repaired.
+//! The address of a service. A text that the grammar of URLs or the system does not accept is refused, never repaired.
 
 use std::path::PathBuf;
 
@@ -33,7 +33,7 @@ impl ServiceAddress {
             return Ok(Self::Https { host, port: port(authority, 443)?, name });
         }
         let address = without_brackets(&host).parse::<std::net::IpAddr>();
-        // What `localhost` is, is looked at when it is connected to.
+        // `localhost` is resolved and checked when a connection is made.
         let is_localhost = host.eq_ignore_ascii_case("localhost");
         if !address.map_or(is_localhost, |address| address.to_canonical().is_loopback()) {
             return Err(InvalidEndpoint::NeedsTls);
@@ -42,8 +42,8 @@ impl ServiceAddress {
     }
 }
 
-/// The port of an authority, or `default` where it has no colon. The crate `http` lets any text stand behind the colon, and
-/// has no port then.
+/// The port of an authority, or `default` if it has no colon. The crate `http` accepts any text after the colon, and
+/// then reports no port.
 fn port(authority: &Authority, default: u16) -> Result<u16, InvalidEndpoint> {
     let behind_host = authority.as_str().get(authority.host().len()..).ok_or(InvalidEndpoint::Url)?;
     if behind_host.is_empty() {
@@ -54,7 +54,7 @@ fn port(authority: &Authority, default: u16) -> Result<u16, InvalidEndpoint> {
     port.ok_or(InvalidEndpoint::Port)
 }
 
-/// The path of a Unix socket, which has less room than other paths.
+/// The path of a Unix socket, which must be shorter than other paths.
 fn socket(path: &str) -> Result<PathBuf, InvalidEndpoint> {
     if path.is_empty() {
         return Err(InvalidEndpoint::Url);
@@ -64,7 +64,7 @@ fn socket(path: &str) -> Result<PathBuf, InvalidEndpoint> {
     Ok(path.into())
 }
 
-/// An IPv6 address, which stands in brackets in a URL.
+/// Removes the brackets around an IPv6 address in a URL.
 pub(super) fn without_brackets(host: &str) -> String {
     host.trim_matches(['[', ']']).to_owned()
 }
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// None of them is the default port.
+    /// None of these may become the default port.
     #[test]
     fn a_port_is_a_number_from_1_to_65535() {
         for place in ["https://a.example", "http://127.0.0.1", "http://[::1]", "https://[2001:db8::1]"] {

@@ -1,4 +1,4 @@
-//! A service, and the calls of it.
+//! The HTTP client of a service.
 
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -24,7 +24,7 @@ use super::runtime::Runtime;
 use super::timing::{IdleTimer, TimeBudget};
 use super::upload::StreamingRequest;
 
-/// How long an idle connection is kept: less than services keep it, so that no connection is used that they have closed.
+/// How long an idle connection is kept: less than services keep it, so that the client uses none that they have closed.
 const IDLE: Duration = Duration::from_secs(5);
 /// The most idle connections.
 const KEPT: usize = 32;
@@ -33,7 +33,7 @@ const KEPT: usize = 32;
 pub(crate) struct HttpClient {
     endpoint: Endpoint,
     authorization: Option<HeaderValue>,
-    /// Always there, until it is dropped.
+    /// `None` only while the client is dropped.
     connections: Option<Connections>,
     closed: AtomicBool,
     runtime: Runtime,
@@ -74,7 +74,7 @@ impl HttpClient {
         if self.closed.load(Ordering::Acquire) { Err(Failure::Closed) } else { Ok(()) }
     }
 
-    /// When a call that begins now has to end.
+    /// The deadline of a call that begins now.
     pub(crate) fn end(&self) -> Instant {
         Instant::now() + self.endpoint.time()
     }
@@ -84,8 +84,8 @@ impl HttpClient {
         self.call(request, RetryPolicy::Idempotent, end).0
     }
 
-    /// The answer to a request that changes something, and whether the outcome of an earlier attempt is unknown, which may
-    /// have been successful.
+    /// The answer to a request that changes something, and whether the outcome of an earlier attempt is unknown: it may
+    /// have succeeded.
     pub(crate) fn write(
         &self,
         request: &ApiRequest,
@@ -104,7 +104,7 @@ impl HttpClient {
         })
     }
 
-    /// How long an answer that is read piece by piece is waited for in all.
+    /// The total time to wait for an answer that is read piece by piece.
     pub(crate) fn time_budget(&self) -> TimeBudget {
         TimeBudget::new(self.endpoint.time())
     }
@@ -146,12 +146,12 @@ impl HttpClient {
         let most = request.most;
         self.runtime.spawn(async move {
             let answer = async { accepted(exchange.await?.all(most).await?) };
-            let _ = outbox.send(answer.await); // where nobody waits any more, it was given up
+            let _ = outbox.send(answer.await); // fails if the upload was abandoned
         });
         Ok(StreamingRequest { pieces, answer, idle })
     }
 
-    /// Sends a piece. If the service has answered before the end, that is the failure, and nothing was done.
+    /// Sends a piece. An answer before the end of the body is a failure, and nothing was done.
     pub(crate) fn push(&self, request: StreamingRequest, piece: Bytes) -> Result<StreamingRequest, Failure> {
         self.check_open()?;
         self.runtime.wait(request.push(Some(piece)))
@@ -163,7 +163,7 @@ impl HttpClient {
         self.runtime.wait(request.finish())
     }
 
-    /// A future that sends the request once. Without a `budget` of its own, the answer is waited for until the end.
+    /// A future that sends the request once. Without a `budget`, it waits for the answer until `end`.
     fn attempt(
         &self,
         request: &ApiRequest,
@@ -193,7 +193,7 @@ impl HttpClient {
 impl Drop for HttpClient {
     fn drop(&mut self) {
         if self.runtime.check_process().is_err() {
-            // The connections are the parent's, whose thread may have held their locks at the fork.
+            // The connections belong to the parent, whose thread may have held their locks at the fork.
             let _ = ManuallyDrop::new(self.connections.take());
         }
     }

@@ -22,7 +22,7 @@ use super::failure::full_message;
 use super::tls::Tls;
 use crate::util::threads;
 
-/// Where to connect to.
+/// The target of connections.
 #[derive(Clone)]
 pub(super) enum Target {
     Tls {
@@ -73,8 +73,7 @@ impl Target {
     }
 }
 
-/// The addresses of a name. Names are looked up by a thread of their own: tokio would panic where the system has
-/// none to give.
+/// The addresses of a name. A thread of our own resolves it: tokio would panic if the system could not start one.
 async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -83,12 +82,12 @@ async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let host = host.to_owned();
     threads::spawn("strongroom-dns", move || {
         let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        let _ = outbox.send(addresses); // where nobody waits any more, it came too late
+        let _ = outbox.send(addresses); // fails if the caller no longer waits
     })?;
     found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks up names has ended")))
 }
 
-/// Connects, whatever the address of the request says.
+/// Connects to the target, whatever the address of the request.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) target: Target,

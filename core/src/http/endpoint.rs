@@ -1,4 +1,4 @@
-//! Where a service is, how it is known to be the right one, and what is shown to it.
+//! The endpoint of a service: its address, the proof of its identity, and the client's credentials.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,12 @@ use super::token_file;
 use crate::endpoint_options::EndpointOptions;
 use crate::protocol;
 
-/// How long a call may take, unless it is said otherwise.
+/// The default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A moment that is centuries away cannot be told.
+/// An instant centuries away cannot be represented.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A service over HTTP: its address, and what proves both sides.
+/// A service over HTTP: its address, and the proofs of identity of both sides.
 ///
 /// - `https://storage.example:8421`: TLS 1.3, with a certificate of an authority that the system trusts, or of
 ///   [`authorities`](Self::authorities).
@@ -61,7 +61,7 @@ impl Endpoint {
         Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
-    /// The endpoint, reached in this way: the methods below in one call, for interfaces that get all options at once.
+    /// Sets all options: the methods below in one call, for interfaces that get all options at once.
     ///
     /// # Errors
     ///
@@ -88,47 +88,47 @@ impl Endpoint {
         }
     }
 
-    /// Shows this token, `srt1...`, with each request. Another text, such as a key, is an error when the endpoint is opened,
-    /// and is not sent.
+    /// Sends this token, `srt1...`, with each request. Another text, such as a key, is an error when the endpoint is
+    /// opened, and is not sent.
     pub fn token(mut self, token: impl Into<Zeroizing<String>>) -> Self {
         self.token = Some(Token::Given(Arc::new(token.into())));
         self
     }
 
-    /// Shows the token in this file, as by [`token`](Self::token). White space around it and a byte order mark are left out.
-    /// The file is read when the endpoint is opened.
+    /// Sends the token in this file, as [`token`](Self::token) does. White space around it and a byte order mark are
+    /// ignored. The file is read when the endpoint is opened.
     pub fn token_file(mut self, path: impl AsRef<Path>) -> Self {
         self.token = Some(Token::File(path.as_ref().to_path_buf()));
         self
     }
 
-    /// Trusts the authorities in this file, in PEM, and no others.
+    /// Trusts only the authorities in this file, in PEM.
     pub fn authorities(mut self, path: impl AsRef<Path>) -> Self {
         self.files.authorities = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// Shows a certificate: that in the first file, and those between it and the authority; its private key is in the
-    /// second. Both are in PEM.
+    /// Presents a client certificate. The first file has the certificate and those between it and the authority; the
+    /// second has its private key. Both are in PEM.
     pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.files.client_certificate = Some((certificate.as_ref().to_path_buf(), key.as_ref().to_path_buf()));
         self
     }
 
-    /// Refuses certificates of the service that this file revokes. It has certificate revocation lists (CRL) in PEM, one of
-    /// each authority in the service's chain: a certificate of which no list tells is refused, and so is one whose list is
-    /// past its next update.
+    /// Refuses certificates of the service that this file revokes. The file has certificate revocation lists (CRL) in
+    /// PEM, one of each authority in the service's chain. A certificate that no list covers is refused, and so is one
+    /// whose list is past its next update.
     ///
-    /// The file is read when the endpoint is opened, and again before a new connection once it has changed. If it cannot be
-    /// used then, the connection fails. Connections that are there go on.
+    /// The file is read when the endpoint is opened, and again before a new connection once it has changed. If it
+    /// cannot be used then, the connection fails. Existing connections continue.
     pub fn revocations(mut self, path: impl AsRef<Path>) -> Self {
         self.files.revocations = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// How long a call may take with all its repetitions until its answer begins, and how long an answer or a request that
-    /// is long may stand still: 30 seconds unless said otherwise, a day at most. A third of it is for a service that cannot be
-    /// reached, and for one attempt; none begins in the last sixth. The answer itself may take one second more for each KiB.
+    /// The time limit of a call, with all its retries, until its answer begins, and of a pause within a long answer or
+    /// request: 30 seconds by default, a day at most. A third of it is for a service that cannot be reached, and for
+    /// one attempt; no attempt begins in the last sixth. The answer itself may take one second more for each KiB.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
@@ -138,7 +138,7 @@ impl Endpoint {
         self.timeout
     }
 
-    /// What stands before each path.
+    /// The part of the URL before each path.
     pub(super) fn base(&self) -> String {
         match &self.address {
             ServiceAddress::Https { host, port, .. } => format!("https://{host}:{port}"),
@@ -181,7 +181,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// The address, as it is given; never the token.
+/// Shows the address as it was given, never the token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {

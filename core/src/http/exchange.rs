@@ -1,5 +1,5 @@
-//! One request and the head of its answer. Nothing waits for ever: a peer that sends or receives no byte for a while, or too
-//! few, is given up.
+//! One request and the head of its answer. Each wait is bounded: a peer that sends or receives no byte for a while, or
+//! too few, is abandoned.
 
 use hyper::Request;
 use hyper::header::CONTENT_ENCODING;

@@ -1,4 +1,4 @@
-//! Why a call of a service has no answer, and what follows from that.
+//! The failures of calls, and what each says about the outcome.
 
 use std::io;
 
@@ -8,10 +8,10 @@ use super::problem::Problem;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call has no answer, or not the one that was asked for.
+/// Why a call has no answer, or not the requested one.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The service says so.
+    /// The service answered with an error.
     Problem(Problem),
     /// The service was not reached: nothing was done.
     NotSent(BoxError),
@@ -22,9 +22,9 @@ pub(crate) enum Failure {
     Denied(BoxError),
     /// The service may have been reached, and what it did is not known.
     Lost(BoxError),
-    /// The answer is more than was asked for, or does not fit in memory.
+    /// The answer is longer than requested, or does not fit in memory.
     TooLarge,
-    /// The answer makes no sense.
+    /// The answer violates the protocol.
     NoSense,
     Forked,
     Closed,
@@ -74,8 +74,8 @@ fn has_kind(error: &(dyn std::error::Error + 'static), kind: io::ErrorKind) -> b
     io_causes(error).any(|error| error.kind() == kind)
 }
 
-/// Whether the service refused the client's certificate, or that there is none. In TLS 1.3 the client hears of it when it
-/// has sent its request already, of which the service reads nothing then.
+/// Whether the service refused the client's certificate, or the lack of one. In TLS 1.3 the client learns this only
+/// after it has sent its request, of which the service then reads nothing.
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription::*;
     io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {
@@ -122,7 +122,7 @@ impl Failure {
         Self::Lost(Broken(cause).into())
     }
 
-    /// The failure of a repetition after a lost attempt: that nothing was done now says nothing of then.
+    /// The failure of a retry after a lost attempt: the retry did nothing, but the lost attempt may have.
     pub(super) fn after_lost(self) -> Self {
         match self {
             Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
@@ -131,7 +131,7 @@ impl Failure {
         }
     }
 
-    /// The failure of a request that was not sent to its end: a service does nothing before that.
+    /// The failure of a request that was not sent to its end: a service does nothing before the end.
     pub(super) fn before_end(self) -> Self {
         match self {
             Self::Lost(source) => Self::NotSent(source),

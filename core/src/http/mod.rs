@@ -1,4 +1,4 @@
-//! Calls of the two services over HTTP (`docs/HTTP.md`): kept connections, deadlines, and retries where they do no harm.
+//! Calls of the two services over HTTP (`docs/HTTP.md`): kept connections, deadlines, and retries if they do no harm.
 
 mod address;
 mod client;

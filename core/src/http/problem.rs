@@ -1,17 +1,17 @@
-//! Error answers, and what follows from them.
+//! Error answers, and what they say about the outcome.
 
 use hyper::{HeaderMap, StatusCode};
 
 use crate::protocol::{ErrorCode, problem};
 
-/// What a service says that went wrong.
+/// An error answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the service: {detail}")]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     /// The error's number; `None` where the answer is not one of our services'.
     number: Option<u8>,
-    /// The service's words.
+    /// The service's description of the error.
     pub(crate) detail: String,
 }
 
@@ -21,7 +21,7 @@ impl Problem {
         Self { status, number: problem::code_in(headers), detail }
     }
 
-    /// Whether one of our services says so, and not something on the way to it.
+    /// Whether the answer is from one of our services, not from a proxy.
     pub(crate) fn is_ours(&self) -> bool {
         self.number.is_some()
     }
@@ -31,23 +31,23 @@ impl Problem {
         self.number.and_then(ErrorCode::from_number)
     }
 
-    /// The service says that it did nothing, and that a retry may succeed.
+    /// Whether the service did nothing, and a retry may succeed.
     pub(super) fn is_passing(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// The token is missing or wrong, or lacks the right: the service says so, or a proxy before it.
+    /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the right.
     pub(crate) fn is_denial(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
 
-    /// The outcome is unknown: the service says so, or a proxy has lost its answer.
+    /// Whether the outcome is unknown: the service says so, or a proxy has lost its answer.
     pub(super) fn is_of_lost(&self) -> bool {
         self.code() == Some(ErrorCode::Indeterminate) || !self.is_ours() && self.status.is_server_error()
     }
 
-    /// The answer is about the request or the record, not about the service's state at the time: an earlier attempt got the
-    /// same answer, or caused it.
+    /// Whether the answer depends on the request or the record, not on the service's state at the time: an earlier
+    /// attempt got the same answer, or caused it.
     pub(super) fn is_verdict(&self) -> bool {
         const PASSING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
         self.is_ours() && self.status.is_client_error() && !self.is_denial() && !PASSING.contains(&self.status)

@@ -37,7 +37,7 @@ impl ApiRequest {
         self
     }
 
-    /// With the `Content-Type` of its body.
+    /// Sets the `Content-Type` of the body.
     pub(crate) fn of_type(self, media_type: &'static str) -> Self {
         self.with(CONTENT_TYPE, HeaderValue::from_static(media_type))
     }
@@ -47,7 +47,7 @@ impl ApiRequest {
         self.with(RANGE, range(first, last))
     }
 
-    /// Asks for the last `count` bytes.
+    /// Requests the last `count` bytes.
     pub(crate) fn last_bytes(self, count: u64) -> Self {
         self.with(RANGE, last_bytes(count))
     }

@@ -1,4 +1,4 @@
-//! Answers, whole or piece by piece. None takes more memory than was requested, nor much more than has arrived.
+//! Answers, whole or piece by piece. No answer takes more memory than was requested, nor much more than has arrived.
 
 use std::mem;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::timing::{IdleTimer, TimeBudget};
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::parse_content_range;
 
-/// The longest answer for which memory is reserved before its bytes arrive, on the word of a service.
+/// The most memory that is reserved for an answer on the service's word, before its bytes arrive.
 const MOST_UNPROVED: usize = 16 << 20;
 
 /// An answer that is complete.
@@ -42,7 +42,7 @@ impl StreamingResponse {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    /// The next bytes; `None` at the end of an answer that is whole.
+    /// The next bytes; `None` at the end of a complete answer.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             self.idle.tick();
@@ -59,12 +59,12 @@ impl StreamingResponse {
         }
     }
 
-    /// The whole answer, of at most so many bytes. No copy of them is left elsewhere.
+    /// The whole answer, of at most `most` bytes. No other copy of them is left in memory.
     pub(super) async fn all(mut self, most: u64) -> Result<ApiResponse, Failure> {
         if !self.status.is_success() {
             return Ok(self.refusal().await);
         }
-        // That of a `HEAD` has a length, and no body.
+        // The answer to a `HEAD` has a length, but no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
         if len > most {
             return Err(Failure::NoSense); // more than was requested: a proxy may have dropped the range
@@ -86,8 +86,7 @@ impl StreamingResponse {
         Ok(ApiResponse { status: self.status, headers: self.headers, body: mem::take(&mut *body) })
     }
 
-    /// The answer of a service that refuses, or of a proxy before it, in whatever form. If the body is long or cut off, it is
-    /// left out.
+    /// The error answer of a service, or of a proxy before it, in any form. A body that is long or cut off is dropped.
     async fn refusal(mut self) -> ApiResponse {
         let mut body = Vec::new();
         while let Ok(Some(data)) = self.next().await {
@@ -110,7 +109,7 @@ fn make_room(body: &mut Zeroizing<Vec<u8>>, capacity: usize) -> Result<(), Failu
     Ok(())
 }
 
-/// The answer, if it is a success; else the failure that it tells of.
+/// The answer if it is a success, else its failure.
 pub(super) fn accepted(answer: ApiResponse) -> Result<ApiResponse, Failure> {
     if answer.status.is_success() {
         return Ok(answer);
@@ -119,8 +118,8 @@ pub(super) fn accepted(answer: ApiResponse) -> Result<ApiResponse, Failure> {
     Err(if problem.is_of_lost() { Failure::Lost(problem.into()) } else { Failure::Problem(problem) })
 }
 
-/// The bytes that an answer with a part has, and the length of the whole; `None` for another answer: a proxy may have dropped
-/// the requested range.
+/// The range of bytes in a partial answer, and the length of the whole; `None` for another answer: a proxy may have
+/// dropped the requested range.
 pub(crate) fn part(status: StatusCode, headers: &HeaderMap) -> Option<(Range<u64>, u64)> {
     let range = headers.get(CONTENT_RANGE).filter(|_| status == StatusCode::PARTIAL_CONTENT)?;
     parse_content_range(range.to_str().ok()?)

@@ -12,24 +12,24 @@ pub(super) const ATTEMPTS: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// Whether a call is repeated if it is not known whether the service has done it.
+/// Whether a call whose outcome is unknown is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryPolicy {
-    /// Repeated: twice has the effect of once.
+    /// Repeated: two calls have the effect of one.
     Idempotent,
     /// Repeated only if it was certainly not done.
     UnlessDone,
 }
 
-/// Makes attempts until one succeeds, or fails for good, or the time is up. Also returns whether the outcome of one is
-/// unknown. `time` is that of a call, `end` the end of this one.
+/// Repeats `attempt` until it succeeds, fails for good, or the time is up. Also returns whether the outcome of one
+/// attempt is unknown. `time` is the time limit of a call, `end` the deadline of this one.
 pub(super) fn with_retries<T>(
     policy: RetryPolicy,
     time: Duration,
     end: Instant,
     attempt: impl Fn() -> Result<T, Failure>,
 ) -> (Result<T, Failure>, bool) {
-    // A service that cannot be reached may be restarting, and has the time of one attempt for it; more, if it may know the
+    // A service that cannot be reached may be restarting: it gets the time of one attempt, or more if it may know the
     // outcome of a lost attempt.
     let reached_by = Instant::now() + time / ATTEMPTS;
     // An attempt that is cut off soon after its beginning would only make a known outcome unknown.
@@ -56,6 +56,6 @@ pub(super) fn with_retries<T>(
 /// Half of `wait` to all of it, so that clients that were refused together do not retry together.
 fn jitter(wait: Duration) -> Duration {
     let mut bytes = [0; 4];
-    let _ = random::fill(&mut bytes); // without it, all wait for half as long
+    let _ = random::fill(&mut bytes); // if this fails, all wait for half as long
     wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! A thread that drives connections, so that callers can simply wait: from any thread, also from one that drives others.
+//! A thread that drives connections, so that callers can block: on any thread, also on one that drives others.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -16,7 +16,7 @@ use crate::util::threads;
 
 pub(super) struct Runtime {
     handle: Option<Handle>,
-    /// Dropped, it ends the thread.
+    /// Dropping this ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     owner: OwnerProcess,
@@ -26,11 +26,11 @@ impl Runtime {
     pub(super) fn start() -> io::Result<Self> {
         let (outbox, built) = handoff();
         let (stop, stopped) = oneshot::channel::<()>();
-        // Built by its own thread: whoever builds it gets a handle of its thread (as in `relay`).
+        // Built on its own thread: the thread that builds it gets a thread handle (see `util::handoff`).
         let work = move || match Builder::new_current_thread().enable_all().thread_name("strongroom-http").build() {
             Ok(runtime) => {
-                let _ = outbox.send(Ok(runtime.handle().clone())); // there is room, and somebody who waits
-                let _ = runtime.block_on(stopped); // the sender says nothing, it goes
+                let _ = outbox.send(Ok(runtime.handle().clone())); // there is room, and the receiver waits
+                let _ = runtime.block_on(stopped); // ends when the sender is dropped
                 runtime.shutdown_background();
             }
             Err(error) => {
@@ -46,7 +46,7 @@ impl Runtime {
         if self.owner.is_current() { Ok(()) } else { Err(Failure::Forked) }
     }
 
-    /// Waits for what `future` gives. Where the wait is interrupted, the future is dropped, and its request with it.
+    /// Waits for the result of `future`. If the wait is interrupted, the future is dropped, and its request with it.
     pub(super) fn wait<T: Send + 'static>(
         &self,
         future: impl Future<Output = Result<T, Failure>> + Send + 'static,
@@ -57,7 +57,7 @@ impl Runtime {
         }
         let (outbox, outcome) = handoff();
         let task = self.spawn(async move {
-            let _ = outbox.send(future.await); // there is room, and somebody who waits
+            let _ = outbox.send(future.await); // there is room, and the receiver waits
         });
         outcome.receive().unwrap_or_else(|| {
             if interrupt::was_interrupted() {
@@ -68,7 +68,7 @@ impl Runtime {
         })
     }
 
-    /// Goes on while the caller does other things.
+    /// Runs `future` in the background.
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         self.handle.as_ref().map(|handle| handle.spawn(future).abort_handle())
     }
@@ -79,7 +79,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let all = (self.handle.take(), self.stop.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread is the parent's, and so are the connections.
+            // The thread and the connections belong to the parent.
             let _ = ManuallyDrop::new(all);
             return;
         }

@@ -1,4 +1,4 @@
-//! How long a call waits: in all, and while nothing happens.
+//! Time limits of a call: in all, and without activity.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::failure::Failure;
 use crate::protocol::limits::BYTES_PER_SECOND;
 
-/// How much longer a service is waited for. Each byte that it sends adds to the time.
+/// The remaining time to wait for a service. Each byte that it sends adds time.
 #[derive(Clone, Copy)]
 pub(crate) struct TimeBudget {
     left: Duration,
@@ -21,7 +21,7 @@ impl TimeBudget {
         Self { left: time, loss: time / 10 }
     }
 
-    /// What `future` gives, unless it takes too long.
+    /// The result of `future`, unless it takes too long.
     pub(super) async fn watch<T>(&mut self, future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         let begun = Instant::now();
         let outcome = timeout(self.left, future).await;
@@ -47,10 +47,10 @@ impl TimeBudget {
     }
 }
 
-/// Measures how long nothing has happened. It stands still while the caller is waited for.
+/// Measures the time without activity. It is paused while the call waits for the caller.
 #[derive(Clone)]
 pub(super) struct IdleTimer {
-    /// `None` while it stands still.
+    /// `None` while the timer is paused.
     last: Arc<Mutex<Option<Instant>>>,
     longest: Duration,
 }
@@ -60,7 +60,7 @@ impl IdleTimer {
         Self { last: Arc::new(Mutex::new(Some(Instant::now()))), longest }
     }
 
-    /// Something happened.
+    /// Records activity.
     pub(super) fn tick(&self) {
         *self.last() = Some(Instant::now());
     }
@@ -77,7 +77,7 @@ impl IdleTimer {
         self.last().unwrap_or_else(Instant::now) + self.longest
     }
 
-    /// What `future` gives, unless nothing happens for too long.
+    /// The result of `future`, unless nothing happens for too long.
     pub(super) async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
         let mut future = std::pin::pin!(future);
         loop {

@@ -87,7 +87,7 @@ impl Tls {
         let builder = match &self.revocations {
             Some(path) => {
                 let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider);
-                // By default it also refuses a certificate of which no list tells.
+                // By default it also refuses a certificate that no list covers.
                 let verifier = verifier.with_crls(revocations(path)?).enforce_revocation_expiration().build();
                 builder.with_webpki_verifier(verifier.map_err(|error| InvalidEndpoint::Tls(error.into()))?)
             }
@@ -120,7 +120,7 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
     Ok(certificates)
 }
 
-/// Without any list, nothing would be checked: a file without one is an error.
+/// A file without a list is an error: nothing would be checked.
 fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidEndpoint> {
     let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(unreadable("revocations"))?;
     let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(unreadable("revocations"))?;
@@ -135,7 +135,7 @@ fn unusable(error: rustls::Error) -> InvalidEndpoint {
     InvalidEndpoint::Tls(error.into())
 }
 
-/// The error itself is not told: it can have a line of the file, which may be a key's.
+/// The error itself is not shown: it can contain a line of the file, which may be part of a key.
 fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
     move |error| match error {
         pem::Error::Io(source) => InvalidEndpoint::File { what, source },

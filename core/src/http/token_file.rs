@@ -1,4 +1,4 @@
-//! The file with the token that is shown to a service.
+//! The file with the token for a service.
 
 use std::fs::File;
 use std::io::Read;
@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 
 use super::invalid_endpoint::InvalidEndpoint;
 
-/// More than a token's text and some space around it need not be read.
+/// The most bytes that are read: a token's text and some space around it.
 const MOST_BYTES: usize = 1024;
 
 /// The text in the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, InvalidEndpoint> {
     let unreadable = |source| InvalidEndpoint::File { what: "token", source };
     let file = File::open(path).map_err(unreadable)?;
-    // Room for all at once, so that no copy is left behind by growth.
+    // Full capacity from the start: growth would leave a copy behind.
     let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 1));
     file.take(MOST_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
     let is_short = text.len() <= MOST_BYTES;

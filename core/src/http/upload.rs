@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::response::ApiResponse;
 use super::timing::IdleTimer;
 
-/// A request whose body is sent piece by piece. Dropped, it is cancelled.
+/// A request whose body is sent piece by piece. Dropping it cancels the request.
 pub(crate) struct StreamingRequest {
     pub(super) pieces: mpsc::Sender<Option<Bytes>>,
     pub(super) answer: oneshot::Receiver<Result<ApiResponse, Failure>>,
@@ -15,7 +15,7 @@ pub(crate) struct StreamingRequest {
 }
 
 impl StreamingRequest {
-    /// Sends a piece, or the end. If the service has answered before the end, that is the failure, and nothing was done.
+    /// Sends a piece, or the end. An answer before the end of the body is a failure, and nothing was done.
     pub(super) async fn push(mut self, piece: Option<Bytes>) -> Result<Self, Failure> {
         let sent = {
             self.idle.tick(); // the service did not cause the delay until now
@@ -28,7 +28,7 @@ impl StreamingRequest {
         };
         let early = match sent {
             Ok(true) => return Ok(self),
-            // The connection takes no more.
+            // The connection accepts no more pieces.
             Ok(false) => self.answer.await,
             Err(early) => early,
         };
