@@ -3,7 +3,7 @@
 use base64ct::{Base64UrlUnpadded, Encoding};
 use zeroize::Zeroizing;
 
-/// An id as the text of a header, which is wiped.
+/// An id as the text of a header, wiped on drop.
 #[must_use]
 pub fn encode_id(id: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(encode(id))

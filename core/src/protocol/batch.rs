@@ -12,14 +12,14 @@ const ABSENT: u64 = u64::MAX;
 const LENGTH_LEN: usize = 8;
 /// Bytes before each record of a `create-many` request.
 const RECORD_HEAD_LEN: usize = LOCATOR_LEN + LENGTH_LEN;
-/// Parts of a body that are shorter are joined.
+/// Shorter parts of a body are joined.
 const PART_LEN: usize = 16 << 10;
 /// This many bytes of the limit are counted for each record: an empty one needs memory, too.
 const BYTES_PER_RECORD: u64 = 128;
 /// A batch may have this many records, however low the limit is.
 const LEAST_RECORDS: u64 = 1024;
 
-/// Why a body is no batch that is taken.
+/// Why a body is not an acceptable batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidBatch {
     /// It is cut short, or a length is wrong.
@@ -41,7 +41,7 @@ pub fn encode_create_many<R: AsRef<[u8]>>(records: &[(Locator, R)]) -> Bytes {
     body.freeze()
 }
 
-/// Reads the body of `create-many` as it comes, cut anywhere.
+/// Decodes the body of `create-many` in pieces of any size.
 #[derive(Debug)]
 pub struct CreateManyDecoder {
     max_bytes: u64,

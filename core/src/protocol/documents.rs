@@ -90,7 +90,7 @@ pub fn verification(step: &Verification) -> Value {
     })
 }
 
-/// What the document of [`verification`] says.
+/// The outcome in the document of [`verification`].
 #[must_use]
 pub fn read_verification(document: &Value) -> Option<Verification> {
     let (records, bytes) = read_stats(document)?;
@@ -116,7 +116,7 @@ pub fn erased(found: bool) -> Value {
     json!({"erased": found})
 }
 
-/// What the document of [`erased`] says.
+/// The answer in the document of [`erased`].
 #[must_use]
 pub fn read_erased(document: &Value) -> Option<bool> {
     document.get("erased")?.as_bool()
@@ -130,12 +130,12 @@ fn locator(value: &Value) -> Option<Locator> {
     from_hex(value.as_str()?).map(Locator::from_bytes)
 }
 
-/// The fields of an object that has no others than these.
+/// The fields of an object, if it has only `known` ones.
 fn fields<'v>(document: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
     document.as_object().filter(|fields| fields.keys().all(|name| known.contains(&name.as_str())))
 }
 
-/// A field that may be missing or `null`; the outer `None` where it has another value than `read` takes.
+/// A field that may be missing or `null`; the outer `None` if `read` does not accept its value.
 fn optional<T>(field: Option<&Value>, read: impl FnOnce(&Value) -> Option<T>) -> Option<Option<T>> {
     match field {
         None | Some(Value::Null) => Some(None),

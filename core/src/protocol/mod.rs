@@ -1,4 +1,4 @@
-//! What a client and a service agree on (`docs/HTTP.md`), defined once for both: names, limits and codecs. Nothing here
+//! The protocol of clients and services (`docs/HTTP.md`), defined once for both: names, limits and codecs. Nothing here
 //! connects, waits or stores.
 //!
 //! This is no public API: it is public for the crate `strongroom-server` alone, and changes without notice.

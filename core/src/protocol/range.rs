@@ -9,12 +9,13 @@ use hyper::header::HeaderValue;
 pub enum RangeSpec {
     /// From one byte to another, inclusive, or to the end.
     From(u64, Option<u64>),
-    /// The last bytes, at most so many.
+    /// At most this many of the last bytes.
     Last(u64),
 }
 
 impl RangeSpec {
-    /// The part that a `Range` asks for. `None` where it is to be ignored: another unit, no valid range, or more than one.
+    /// The part that a `Range` asks for. `None` if the header is to be ignored: another unit, no valid range, or more
+    /// than one.
     #[must_use]
     pub fn parse(range: &HeaderValue) -> Option<Self> {
         let (unit, ranges) = range.to_str().ok()?.split_once('=')?;
@@ -23,7 +24,7 @@ impl RangeSpec {
         }
         let mut ranges = ranges.split(',').map(str::trim).filter(|range| !range.is_empty());
         let (Some(range), None) = (ranges.next(), ranges.next()) else { return None };
-        // A number that no counter holds is beyond the end of any record.
+        // A number that overflows `u64` is beyond the end of any record.
         let number = |text: &str| match text {
             "" => Some(None),
             text if text.bytes().all(|digit| digit.is_ascii_digit()) => Some(Some(text.parse().unwrap_or(u64::MAX))),
@@ -38,7 +39,7 @@ impl RangeSpec {
         }
     }
 
-    /// The first byte and the number of bytes, of `len`; `None` where there are none.
+    /// The first byte and the number of bytes of the part, within `len`; `None` if it is empty.
     #[must_use]
     pub fn within(self, len: u64) -> Option<(u64, u64)> {
         let (start, end) = match self {
@@ -55,14 +56,14 @@ impl RangeSpec {
 pub fn range(first: u64, last: Option<u64>) -> HeaderValue {
     let last = last.map_or(String::new(), |last| last.to_string());
     let value = HeaderValue::try_from(format!("bytes={first}-{last}"));
-    value.unwrap_or(HeaderValue::from_static("bytes=0-")) // digits are a header's text
+    value.unwrap_or(HeaderValue::from_static("bytes=0-")) // digits are valid in a header
 }
 
 /// The `Range` of the last `count` bytes.
 #[must_use]
 pub fn last_bytes(count: u64) -> HeaderValue {
     let value = HeaderValue::try_from(format!("bytes=-{count}"));
-    value.unwrap_or(HeaderValue::from_static("bytes=0-")) // digits are a header's text
+    value.unwrap_or(HeaderValue::from_static("bytes=0-")) // digits are valid in a header
 }
 
 /// The `Content-Range` of `count` bytes from `start` on, of `len`.
@@ -71,7 +72,7 @@ pub fn content_range(start: u64, count: u64, len: u64) -> String {
     format!("bytes {start}-{}/{len}", start.saturating_add(count).saturating_sub(1))
 }
 
-/// The `Content-Range` of an answer that no part of `len` bytes was found for.
+/// The `Content-Range` of the answer to a range beyond the `len` bytes.
 #[must_use]
 pub fn unsatisfied_range(len: u64) -> String {
     format!("bytes */{len}")

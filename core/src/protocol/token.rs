@@ -9,16 +9,17 @@ use crate::util::secret_text::{self, SECRET_LEN, SecretKind};
 /// The authentication scheme.
 pub const SCHEME: &str = "Bearer";
 
-/// Why a text is no token.
+/// Why a text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// It is something else: another secret by its name, where that is known.
+    /// It is something else: another secret, named if it is known.
     Kind(Option<&'static str>),
     /// It has a typo or is cut short.
     Typo,
 }
 
-/// `Bearer srt1...`, wiped when nobody has it any more. White space and a byte order mark around the token are left out.
+/// `Bearer srt1...`, wiped when its last copy is dropped. White space and a byte order mark around the token are
+/// ignored.
 ///
 /// # Errors
 ///
@@ -30,7 +31,7 @@ pub fn authorization(text: &str) -> Result<HeaderValue, InvalidToken> {
     }
     let mut secret = Zeroizing::new([0; SECRET_LEN]);
     secret_text::decode(SecretKind::Token, text, &mut secret).map_err(|_| InvalidToken::Typo)?;
-    // Room for all at once, so that no copy is left behind by growth.
+    // Full capacity from the start: growth would leave a copy behind.
     let mut line = Zeroizing::new(String::with_capacity(SCHEME.len() + 1 + text.len()));
     [SCHEME, " ", text].into_iter().for_each(|part| line.push_str(part));
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(line)).map_err(|_| InvalidToken::Typo)?;
