@@ -1,4 +1,4 @@
-//! Files beside each other: names that last, owners.
+//! Durable file names, and the owners of files.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Makes the name of the new file `path` durable.
 ///
-/// A folder that cannot be synced at all (one that may not be read; one on CIFS or FUSE) is no error: the file is there.
+/// A folder that cannot be synced at all (not readable, or on CIFS or FUSE) is not an error: the file exists.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
@@ -21,7 +21,7 @@ fn cannot_be_synced(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::Unsupported)
 }
 
-/// Whether this is what the system says when there is no room.
+/// Whether the error means that there is no space.
 pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
@@ -66,7 +66,7 @@ mod tests {
         sync_folder_of(Path::new("file")).unwrap();
     }
 
-    /// EINVAL from a real file system: that of processes syncs nothing.
+    /// EINVAL from a real file system: `/proc` cannot sync.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_system_without_sync_is_no_error() {

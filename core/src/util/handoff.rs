@@ -1,6 +1,6 @@
 //! Handing values from one thread to another, one at a time.
 //!
-//! The standard library's channels would do, but for this: who waits at one gets a handle of its thread, which nobody
+//! The standard library's channels have one drawback: a thread that waits at one gets a thread handle, which nobody
 //! frees in the main thread of a C or Python program. Leak checkers report it there as ours.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -24,17 +24,17 @@ struct Shared<T> {
 
 struct Slot<T> {
     value: Option<T>,
-    /// One of the ends is gone.
+    /// One of the ends was dropped.
     ended: bool,
 }
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, Slot<T>> {
-        // No panic can come while it is held.
+        // No code panics while it holds this lock.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits as long as there is another end and `wait` says so, unless it is interrupted.
+    /// Waits while the other end exists and `wait` says so, unless it is interrupted.
     fn wait_while(&self, wait: impl Fn(&Slot<T>) -> bool) -> MutexGuard<'_, Slot<T>> {
         loop {
             let waits = |slot: &mut Slot<T>| !slot.ended && wait(slot);
@@ -61,7 +61,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Hands `value` over, once there is room for it. Gives it back where the receiver is gone, or the wait is interrupted.
+    /// Hands `value` over once there is room. Returns it if the receiver is gone, or the wait is interrupted.
     pub(crate) fn send(&self, value: T) -> Result<(), T> {
         let mut slot = self.0.wait_while(|slot| slot.value.is_some());
         if slot.ended || slot.value.is_some() {
@@ -80,15 +80,14 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next value, once it is there; `None` where the sender is gone and there is none left, or the wait is
-    /// interrupted.
+    /// Waits for the next value; `None` if the sender is gone and no value is left, or the wait is interrupted.
     pub(crate) fn receive(&self) -> Option<T> {
         let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
         self.0.changed.notify_one();
         value
     }
 
-    /// The next value, if it is there.
+    /// The next value, if there is one already.
     pub(crate) fn take(&self) -> Option<T> {
         let value = self.0.lock().value.take();
         self.0.changed.notify_one();

@@ -1,5 +1,5 @@
-//! Ending waits early: for a language whose signal handlers run between the steps of a program, and for threads whose work
-//! nobody needs any more.
+//! Ending waits early: for a language whose signal handlers run between the steps of a program, and for threads whose
+//! result is no longer needed.
 
 use std::cell::RefCell;
 use std::mem;
@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a wait goes on before it asks, and asks again.
+/// The interval at which a wait checks for an interrupt.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The means to end the waits of a thread.
+/// The source of interrupts for the waits of a thread.
 enum InterruptSource {
-    /// `asked` is `None` until the first wait: calls that never wait do not look at the clock.
+    /// `asked` is `None` until the first wait: calls that never wait do not read the clock.
     Poll {
         poll: fn() -> bool,
         asked: Option<Instant>,
@@ -50,7 +50,7 @@ pub fn is_interrupted() -> bool {
         }
         _ => None,
     });
-    // Not while `SOURCE` is borrowed: it may do anything.
+    // Called while `SOURCE` is not borrowed: `poll` may do anything.
     if poll.is_some_and(|poll| poll()) {
         SOURCE.with_borrow_mut(|source| {
             if let Some(InterruptSource::Poll { answered, .. }) = source {
@@ -61,7 +61,7 @@ pub fn is_interrupted() -> bool {
     was_interrupted()
 }
 
-/// Whether [`is_interrupted`] was true before. Asks nobody.
+/// Whether [`is_interrupted`] returned `true` before. Does not call `poll`.
 pub(crate) fn was_interrupted() -> bool {
     SOURCE.with_borrow(|source| match source {
         Some(InterruptSource::Poll { answered, .. }) => *answered,
@@ -70,7 +70,7 @@ pub(crate) fn was_interrupted() -> bool {
     })
 }
 
-/// How long this thread may wait before it calls [`is_interrupted`]; `None` where nobody can end its waits.
+/// How long this thread may wait before it calls [`is_interrupted`]; `None` if nothing can end its waits.
 pub(crate) fn interval() -> Option<Duration> {
     SOURCE.with_borrow(|source| source.as_ref().map(|_| INTERVAL))
 }

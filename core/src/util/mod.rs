@@ -1,4 +1,4 @@
-//! What several modules need, and none of the others owns.
+//! Helpers that several modules share.
 
 #[cfg(feature = "sqlite")]
 pub(crate) mod files;

@@ -1,6 +1,6 @@
 //! Fork checks: threads, file locks and random states belong to the process that made them.
 
-/// The process that made a value. In a forked child it is another.
+/// The process that made a value. A forked child is another process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OwnerProcess(u32);
 

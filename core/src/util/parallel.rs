@@ -1,6 +1,6 @@
 //! Long work shared among the machine's cores.
 //!
-//! The standard library's scoped threads would do, but for this: who waits for them gets a handle of its thread, which
+//! The standard library's scoped threads have one drawback: the thread that waits for them gets a thread handle, which
 //! nobody frees in the main thread of a C or Python program. Leak checkers report it there as ours.
 
 use std::panic::resume_unwind;
@@ -18,22 +18,22 @@ fn count() -> usize {
     *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// Bytes below which it does not pay to share their encryption by `aes-gcm`: a thread more costs more than it gains.
+/// The fewest bytes whose encryption by `aes-gcm` is worth sharing: below, another thread costs more than it gains.
 pub(crate) const WORTH_SHARING: usize = 256 << 10;
 
-/// The threads that work on `len` bytes is worth, where it is worth sharing from `worth_sharing` bytes on.
+/// How many threads `len` bytes justify, if work is worth sharing from `worth_sharing` bytes on.
 pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
     if len < worth_sharing { 1 } else { count().min(len / (worth_sharing / 2)) }
 }
 
-/// Threads of this process that do shared work. A child that was forked amid such work counts too many, and shares less.
+/// Threads of this process that do shared work. A child forked during such work counts too many, and shares less.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
 
 /// A part of the cores, until it is dropped.
 struct Share(usize);
 
 impl Share {
-    /// Of `wanted` cores, those that nobody has, and at least one: more threads than cores would get in each other's way.
+    /// Takes up to `wanted` free cores, and at least one: more threads than cores would slow each other down.
     fn take(wanted: usize) -> Self {
         let taken = AT_WORK.fetch_add(wanted, Ordering::Relaxed);
         let share = count().saturating_sub(taken).clamp(1, wanted);
@@ -48,8 +48,8 @@ impl Drop for Share {
     }
 }
 
-/// Does `work` on each of `parts`, by as many threads as `threads` says and cores are free; the caller's is one of them,
-/// and where no other is to be had, the only one. Of several errors, it returns one.
+/// Does `work` on each of `parts`, with at most `threads` threads and no more than free cores. The caller's thread is
+/// one of them, and the only one if no other can be started. Of several errors, it returns one.
 pub(crate) fn for_each<T: Send, E: Send>(
     threads: usize,
     parts: impl Iterator<Item = T> + Send,

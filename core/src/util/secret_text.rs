@@ -1,5 +1,5 @@
-//! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret in another's place is refused by
-//! name.
+//! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret of the wrong kind is refused
+//! by name.
 
 use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
 use bech32::{Bech32m, Hrp};
@@ -18,7 +18,7 @@ pub enum SecretKind {
     RecordKey,
     /// Hides the ids of a store.
     IndexKey,
-    /// Shown by a client to a service.
+    /// Sent by a client to a service.
     Token,
 }
 
@@ -46,7 +46,7 @@ impl SecretKind {
         }
     }
 
-    /// The kind of which `text` has the first characters, in either case.
+    /// The kind whose prefix `text` has, in either case.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| starts_with(text.as_bytes(), kind.start()))
@@ -58,7 +58,7 @@ impl SecretKind {
     }
 }
 
-/// Why a text is no secret of a kind.
+/// Why a text is not a secret of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidText {
     /// It has another prefix.
@@ -83,14 +83,14 @@ pub(crate) fn but(found: Option<&str>) -> String {
     found.map_or(String::new(), |found| format!(" but {found}"))
 }
 
-/// The text in a file: without a byte order mark before it and white space around it, which editors and shells add.
+/// The text of a file, without the byte order mark and the white space that editors and shells add around it.
 #[must_use]
 pub fn trim(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
-/// Whether all of `text` is a secret, or one with a typo or a cut: for arguments and paths, in which other users and
-/// messages would show it.
+/// Whether all of `text` is a secret, or one with a typo or cut short. For arguments and paths, which other users and
+/// messages would show.
 #[must_use]
 pub fn looks_like_secret(text: &[u8]) -> bool {
     SecretKind::ALL.iter().any(|kind| starts_with(text, kind.start()))
@@ -101,7 +101,7 @@ pub fn looks_like_secret(text: &[u8]) -> bool {
 /// The text of a secret, in lower case.
 #[must_use]
 pub fn encode(kind: SecretKind, secret: &[u8; SECRET_LEN]) -> Zeroizing<String> {
-    // Room for the whole text at once, so that no copy is left behind by growth.
+    // Full capacity from the start: growth would leave a copy behind.
     let mut text = Zeroizing::new(String::with_capacity(64));
     // Neither the prefix nor the length can be wrong: both are constants.
     if let Ok(hrp) = Hrp::parse(kind.hrp()) {
@@ -114,7 +114,7 @@ pub fn encode(kind: SecretKind, secret: &[u8; SECRET_LEN]) -> Zeroizing<String> 
 ///
 /// # Errors
 ///
-/// Another kind is told before a wrong checksum.
+/// A wrong kind is reported before a wrong checksum.
 pub fn decode(kind: SecretKind, text: &str, secret: &mut [u8; SECRET_LEN]) -> Result<(), InvalidText> {
     if text.split_once('1').is_some_and(|(hrp, _)| !hrp.eq_ignore_ascii_case(kind.hrp())) {
         return Err(InvalidText::Kind);
@@ -123,7 +123,7 @@ pub fn decode(kind: SecretKind, text: &str, secret: &mut [u8; SECRET_LEN]) -> Re
         CheckedHrpstringError::Checksum(ChecksumError::InvalidResidue(_)) => InvalidText::Checksum,
         _ => InvalidText::Text,
     })?;
-    // The prefix ends at the last `1`, and may have others before it.
+    // The prefix ends at the last `1`, and may contain others.
     if !parsed.hrp().as_str().eq_ignore_ascii_case(kind.hrp()) {
         return Err(InvalidText::Kind);
     }

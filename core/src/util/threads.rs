@@ -1,5 +1,5 @@
-//! The library's own threads. They block signals: the host program's handlers run on its threads alone, and writing to a
-//! connection whose peer is gone is an error there, instead of SIGPIPE, which would end the process.
+//! The library's own threads. They block signals, so that the host program's handlers run only on its own threads. A
+//! write to a connection whose peer is gone is then an error, instead of SIGPIPE, which would end the process.
 
 use std::io;
 use std::thread::{self, JoinHandle};

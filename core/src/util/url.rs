@@ -1,6 +1,6 @@
-//! Texts that are URLs, and not paths.
+//! Texts that are URLs, not paths.
 
-/// The schemes of services: the last one has no host behind it.
+/// The schemes of services: the last one has no host.
 const SERVICES: [&str; 3] = ["https", "http", "unix"];
 
 /// The scheme of a service's URL in lower case, and the text behind its colon; `None` for any other text.
