@@ -26,7 +26,7 @@ use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::{ErrorCode, base64url, batch, documents};
 use upload::RemoteUpload;
 
-/// The most bytes of a line of a page.
+/// The most bytes of one entry of a page.
 const LINE_BYTES: u64 = 1024;
 /// A part of a long record, 256 sealed chunks: long enough that the latency of a request matters little.
 const PART_LEN: usize = 256 * 16_400;

@@ -176,7 +176,7 @@ impl InPlace {
         }
     }
 
-    /// These systems do not remove open files.
+    /// Open files cannot be removed on these systems.
     #[cfg(not(unix))]
     pub(super) fn new(_path: &Path, _suffixes: &[&str], _connection: &Connection) -> Outcome<Self> {
         Ok(Self { opened: Instant::now(), next: AtomicU64::new(0) })

@@ -36,7 +36,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Counts a read. Returns `true` for every 64th read of this connection.
+    /// Counts a read. Returns `true` now and then, on a connection that reads a lot.
     pub(super) fn is_frequent(&mut self) -> bool {
         self.reads = self.reads.wrapping_add(1);
         self.reads.is_multiple_of(64)

@@ -71,7 +71,7 @@ impl<J, O> CommitQueue<J, O> {
         while let Stage::Waiting = *stage {
             stage = wait(&waiter.changed, stage);
             if let Stage::Waiting = *stage {
-                drop(stage); // the question may take a while, and the queue's lock comes before this one
+                drop(stage); // the check may take a while, and the queue's lock comes before this one
                 if is_interrupted() && self.withdraw(&waiter) {
                     return Role::Interrupted;
                 }
