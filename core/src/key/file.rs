@@ -1,7 +1,7 @@
 //! The index key in a file: the text `srx1...` on a line, readable by its owner alone.
 //!
-//! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed. Its maker holds a lock on it,
-//! so that what a killed process left can be told from what is being made.
+//! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed. Its creator holds a lock on
+//! it, which distinguishes it from the leftover of a killed process.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -37,7 +37,7 @@ const MAX_LEN: usize = 256;
 
 const TEMPORARY: &str = ".index-key-";
 
-/// Where the index key of the database at `path` lies by default: `<path>.index-key`.
+/// The default file of the index key of the database at `path`: `<path>.index-key`.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
     name.push(".index-key");
@@ -77,13 +77,13 @@ pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, K
         }
         found => found?,
     };
-    // Its name is on the disk, too, also where another process has made it.
+    // The name is made durable, too, even if another process has created the file.
     sync_folder_of(path).map_err(|error| failed(path, error))?;
     remove_abandoned(folder_of(path));
     Ok(key)
 }
 
-/// Under a temporary name first: a file by the real name is whole, and none is ever overwritten.
+/// Writes under a temporary name first: a file with the real name is complete, and none is ever overwritten.
 fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
     let mut file = temporary_file(folder_of(path))?;
     give_owner_of(database, file.as_file())?;
@@ -94,7 +94,7 @@ fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file in `folder`, for its owner alone, and locked. Its name is of the system's random numbers.
+/// A new file in `folder`, for its owner alone, and locked. Random numbers of the system make its name.
 fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     loop {
         let mut name = [0; 8];
@@ -105,16 +105,16 @@ fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path)?;
-        // Without locks on this file system, nobody takes it for abandoned, either.
+        // If this file system has no locks, nobody takes the file for abandoned, either.
         let _ = file.lock();
         if path.try_exists()? {
             return Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?));
         }
-        // Somebody took it for abandoned before it was locked.
+        // Another process took the file for abandoned before it was locked.
     }
 }
 
-/// Removes the files of makers that were killed half way, as far as that is permitted.
+/// Removes the files of processes that were killed before the rename, as far as that is permitted.
 fn remove_abandoned(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_temporary)
@@ -141,10 +141,10 @@ mod access {
 
     use super::{KeyFileError, failed};
 
-    /// As ssh does it with its keys: refuses a file that others may change, exchange or read.
+    /// Refuses a file that others may change, exchange or read, as ssh does with its keys.
     ///
-    /// Root is no other: it reads any file. Files of root may be readable by all, as secrets are that containers and
-    /// service managers hand to a process of another user.
+    /// Root does not count as another user: it reads any file. Files of root may be readable by all: containers and
+    /// service managers hand secrets to a process of another user in this way.
     pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), KeyFileError> {
         let us = rustix::process::geteuid().as_raw();
         let database_owner = database.and_then(|database| fs::metadata(database).ok()).map(|database| database.uid());

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::util::random::{self, RandomError};
 use crate::util::secret_text::{self, InvalidText, SECRET_LEN as KEY_LEN, SecretKind};
 
-/// Why bytes or a text are no key.
+/// Why bytes or a text are not a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
@@ -29,7 +29,7 @@ pub enum InvalidKey {
         expected: &'static str,
         /// The kind of the text, where it is known, such as "a token".
         found: Option<&'static str>,
-        /// What the text of such a key starts with.
+        /// The prefix of such a key's text.
         prefix: &'static str,
     },
     /// The text's checksum does not fit.
@@ -45,7 +45,7 @@ macro_rules! key_type {
     ($(#[$doc:meta])* $name:ident, $article:literal $kind:literal, $hrp:literal) => {
         $(#[$doc])*
         ///
-        /// It has no `Clone`, `Display` or `PartialEq`: a copy, a text and a comparison are asked for by name.
+        /// It has no `Clone`, `Display` or `PartialEq`: copies, texts and comparisons are explicit calls.
         pub struct $name(Box<Zeroizing<[u8; KEY_LEN]>>);
 
         impl $name {
@@ -175,8 +175,8 @@ key_type! {
 }
 
 key_type! {
-    /// What hides the ids of a store: it turns an id into a locator. It belongs to the operator, and is never stored
-    /// in the database. Without it, no record is found again.
+    /// The key that hides the ids of a store: it turns an id into a locator. It belongs to the operator, and is never
+    /// stored in the database. Without it, no record is found again.
     IndexKey, "an" "index key", "srx"
 }
 
