@@ -38,7 +38,7 @@ pub(super) struct Vector {
 }
 
 impl Vector {
-    /// A vector whose key and salt are its own: the first bytes of a SHA-512.
+    /// A vector with a key and a salt of its own: the first bytes of a SHA-512.
     pub(super) fn new(name: &str, comment: &str, id: impl AsRef<[u8]>, plaintext: Bytes) -> Self {
         let digest = |what: &str| <[u8; 64]>::from(Sha512::digest(format!("strongroom test vector, {what}, {name}")));
         Self {
@@ -204,12 +204,12 @@ pub(super) struct Invalid {
 
 pub(super) enum Part {
     Given(Vec<u8>),
-    /// A range of the record of that name.
+    /// A range of the record with that name.
     Of(&'static str, usize, usize),
 }
 
 impl Invalid {
-    /// Something that is opened as `vector`, and is not its record.
+    /// Bytes that are opened as `vector`, but are not its record.
     pub(super) fn new(
         vector: &Vector,
         name: &'static str,
@@ -355,7 +355,7 @@ pub(super) fn invalid() -> Vec<Invalid> {
         all.push(Invalid::new(&find(of_name), name, comment, record, "Corrupt"));
     }
 
-    // Past their time.
+    // Expired records.
     let expired = expiring("expired", "expired in 1970", 1);
     let record = expired.seal();
     let mut damaged = record.clone();
@@ -372,7 +372,7 @@ pub(super) fn invalid() -> Vec<Invalid> {
     all
 }
 
-/// A text, what it is asked for as, and the key that it is or why it is none.
+/// A text, the kind of key it is read as, and the key or the error.
 pub(super) struct KeyText {
     pub(super) comment: &'static str,
     pub(super) kind: &'static str,

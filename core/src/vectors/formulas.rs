@@ -16,7 +16,7 @@ pub(super) fn field(value: &[u8]) -> Vec<u8> {
     [&(value.len() as u64).to_le_bytes(), value].concat()
 }
 
-/// All that lies between the inputs of a record and the record.
+/// All values between the inputs of a record and the record.
 pub(super) struct Derived {
     pub(super) header: Vec<u8>,
     pub(super) context: Vec<u8>,

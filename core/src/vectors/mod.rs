@@ -1,8 +1,8 @@
 //! The test vectors of the format, `docs/vectors.json`: written here, compared byte for byte, and opened through the
 //! public API. `UPDATE=1` writes the file anew.
 //!
-//! The derived values come from the formulas of `docs/FORMAT.md`, written out once more, and not from the modules that
-//! the records are sealed with.
+//! The derived values come from the formulas of `docs/FORMAT.md`, written out once more, not from the modules that seal
+//! the records.
 
 mod cases;
 mod formulas;
@@ -188,7 +188,7 @@ fn every_key_text_is_the_key_or_the_error() {
     }
 }
 
-/// Each value of the first vector, and each that lies between, is a value of FORMAT.md's worked example.
+/// FORMAT.md's worked example contains each value of the first vector and each intermediate value.
 #[test]
 fn the_worked_example_of_the_document_is_the_first_vector() {
     let document = fs::read_to_string(docs("FORMAT.md")).unwrap();
