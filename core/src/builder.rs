@@ -1,4 +1,4 @@
-//! Opening a store with choices.
+//! Opening a store with options.
 
 use std::fmt;
 #[cfg(feature = "sqlite")]
@@ -27,17 +27,17 @@ use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 use crate::util::url::is_url;
 
 impl Strongroom {
-    /// Opens the SQLite database at `path`, and makes it where there is none.
+    /// Opens the SQLite database at `path`, and creates it if there is none.
     ///
-    /// The index key, which hides the ids, is in the file `<path>.index-key`, made together with the database. Back it
-    /// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can
-    /// try out ids. In production, better give it yourself: [`Builder::index_key`].
+    /// The index key hides the ids. It is in the file `<path>.index-key`, created together with the database. Back it
+    /// up, apart from the database's backups: without it no record is found again, and an attacker with both can test
+    /// guesses of ids. In production, prefer a key of your own: [`Builder::index_key`].
     ///
     /// # Errors
     ///
-    /// [`Error::IndexKeyMissing`] where a database has lost its index key's file, [`Error::IndexKeyMismatch`] where the
-    /// file is another's; [`Error::InvalidArgument`] where `path` is no place for a store, [`Error::Unsupported`] for
-    /// one of a newer version, [`Error::Storage`] where it cannot be read and written.
+    /// [`Error::IndexKeyMissing`] where the index key's file of a database is missing, [`Error::IndexKeyMismatch`]
+    /// where it belongs to another store; [`Error::InvalidArgument`] where `path` cannot hold a store,
+    /// [`Error::Unsupported`] for a store of a newer version, [`Error::Storage`] where it cannot be read and written.
     #[cfg(feature = "sqlite")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().path(path).open()
@@ -83,7 +83,7 @@ pub struct Builder {
     read_only: ReadOnly,
 }
 
-/// Whether the database is opened for reading alone.
+/// Whether the database is opened read-only.
 #[cfg(feature = "sqlite")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum ReadOnly {
@@ -100,8 +100,8 @@ impl Builder {
         self
     }
 
-    /// Uses the storage service there, which sees sealed records alone: ids, keys and data stay in this process. It needs
-    /// an [`index_key`](Self::index_key), the same for all who share the service.
+    /// Uses the storage service at this endpoint. The service sees only sealed records: ids, keys and data stay in this
+    /// process. It needs an [`index_key`](Self::index_key), the same for all who share the service.
     #[cfg(feature = "remote")]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
@@ -121,7 +121,7 @@ impl Builder {
         }
     }
 
-    /// Uses the SQLite database at this path, and makes it where there is none.
+    /// Uses the SQLite database at this path, and creates it if there is none.
     ///
     /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key unless
     /// one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it, and
@@ -132,37 +132,37 @@ impl Builder {
         self
     }
 
-    /// Hides ids under this key, kept apart from the database: the right choice for production. No file is made
-    /// beside the database then.
+    /// Hides ids under this key, which the caller keeps apart from the database: the right choice for production. No
+    /// key file is then created beside the database.
     pub fn index_key(mut self, index_key: IndexKey) -> Self {
         self.index_key = Some(index_key);
         self
     }
 
-    /// Reads the index key from this file, which must be there: the text `srx1...` on a line.
+    /// Reads the index key from this file, which must exist: the text `srx1...` on a line.
     ///
-    /// On Unix, a file that others could have changed is refused: one that group or others may write, that belongs to
-    /// another user than this process's, root, or (beside a database) the database's, or that a symbolic link of another
-    /// user names. So is one that group or others may read, unless it belongs to root, as the secrets of containers and
-    /// service managers do. `chmod 600` makes a file safe.
+    /// On Unix, a file that others could have changed is refused: its group or others may write it; it belongs to
+    /// another user than this process's, root, or (beside a database) the database's; or a symbolic link of another
+    /// user names it. A file that its group or others may read is refused, too, unless it belongs to root, as the
+    /// secrets of containers and service managers do. `chmod 600` makes a file safe.
     #[cfg(feature = "sqlite")]
     pub fn index_key_file(mut self, path: impl AsRef<Path>) -> Self {
         self.index_key_file = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// Opens the database only if it is there: a typo in a path does not make a new store, in which nothing is found.
-    /// `:memory:` is never there.
+    /// Opens the database only if it exists: a typo in a path does not create a new, empty store. `:memory:` never
+    /// exists.
     #[cfg(feature = "sqlite")]
     pub fn must_exist(mut self) -> Self {
         self.must_exist = true;
         self
     }
 
-    /// Opens the database for reading alone, and leaves no trace beside it: to look into a backup, also on a read-only
-    /// medium. Writes are [`Error::Unsupported`]. The database must be there.
+    /// Opens the database read-only, and leaves no trace beside it: to inspect a backup, also on a read-only medium.
+    /// Writes are [`Error::Unsupported`]. The database must exist.
     ///
-    /// Others may go on to use the database. If none had it open, and one changes it later, reads are
+    /// Others may use the database meanwhile. If none had it open, and one changes it later, reads are
     /// [`Error::Storage`] until it is opened again.
     #[cfg(feature = "sqlite")]
     pub fn read_only(mut self) -> Self {
@@ -170,15 +170,15 @@ impl Builder {
         self
     }
 
-    /// Opens the database, which must be there, for reading alone where this process may not write it or it lies on a
-    /// read-only medium. Writes are then [`Error::Unsupported`], and say why.
+    /// Opens the database, which must exist, read-only if this process may not write it or it lies on a read-only
+    /// medium. Writes are then [`Error::Unsupported`], with the reason.
     #[cfg(feature = "sqlite")]
     pub fn allow_read_only(mut self) -> Self {
         self.read_only = ReadOnly::WhereNotWritable;
         self
     }
 
-    /// How durable writes are: [`Durability::Full`] unless said otherwise.
+    /// The durability of writes: [`Durability::Full`] by default.
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
@@ -189,8 +189,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`Strongroom::open`]; [`Error::InvalidArgument`] where the choices contradict each other or something is
-    /// missing.
+    /// As [`Strongroom::open`]; [`Error::InvalidArgument`] where the options contradict each other or one is missing.
     #[cfg(feature = "sqlite")]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?;
@@ -224,7 +223,7 @@ impl Builder {
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,
-                    // A store with settings may have records: the key that they need is never made anew.
+                    // A store with settings may have records: their key is never replaced by a new one.
                     None if storage.settings()?.is_some() => index_key_file::read(&beside, Some(storage.path()))?,
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
@@ -253,7 +252,7 @@ impl Builder {
         open(storage, &self.index_key.ok_or_else(needs_index_key)?)
     }
 
-    /// The storage that was given, or that of the endpoint.
+    /// The given storage, or that of the endpoint.
     fn take_storage(&mut self) -> Result<Option<Arc<dyn Storage>>, Error> {
         let storage = self.storage.take();
         #[cfg(feature = "remote")]
@@ -280,7 +279,7 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
             let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
             match storage.swap_settings(None, &new.encode()) {
                 Ok(()) => new,
-                // Another process makes the same new store.
+                // Another process is creating the same store.
                 Err(storage::Error::Conflict) => read_settings(&storage.settings()?.ok_or(Error::Conflict)?)?,
                 Err(error) => return Err(error.into()),
             }

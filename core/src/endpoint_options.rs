@@ -1,4 +1,4 @@
-//! How a service is reached, as each interface gives it.
+//! The options of the way to a service, as each interface takes them.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// How a service is reached and what is shown to it. Everything is optional; `Location::with_options` and
+/// How to reach a service, and the credentials for it. Everything is optional; `Location::with_options` and
 /// `Endpoint::with_options` check it.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointOptions {
-    /// The token to show, `srt1...`.
+    /// The token to send, `srt1...`.
     pub token: Option<Zeroizing<String>>,
     /// A file with the token, instead.
     pub token_file: Option<PathBuf>,
     /// A file with the authorities to trust, in PEM, instead of the system's.
     pub authorities: Option<PathBuf>,
-    /// A file with the certificate to show, in PEM, and those between it and the authority.
+    /// A file with the client certificate, in PEM, and those between it and the authority.
     pub client_certificate: Option<PathBuf>,
-    /// A file with the certificate's private key, in PEM.
+    /// A file with the client certificate's private key, in PEM.
     pub client_key: Option<PathBuf>,
     /// A file with certificate revocation lists, in PEM.
     pub revocations: Option<PathBuf>,
-    /// How long a call may take until its answer begins.
+    /// The time limit of a call until its answer begins.
     pub timeout: Option<Duration>,
 }
 
@@ -35,7 +35,7 @@ impl EndpointOptions {
     }
 }
 
-/// Never the token.
+/// Never shows the token.
 impl fmt::Debug for EndpointOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { token, token_file, authorities, client_certificate, client_key, revocations, timeout } = self;

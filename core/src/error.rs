@@ -36,7 +36,7 @@ pub enum Error {
     /// The record, or the database that holds it, was altered or damaged.
     #[error("what is stored was altered or damaged: restore it from a backup")]
     Corrupt,
-    /// Bytes or a text are no key.
+    /// The bytes or the text are not a key.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// An id has 1 to 4,096 bytes.
@@ -64,33 +64,33 @@ pub enum Error {
     /// Somebody else replaced or removed the record meanwhile.
     #[error("the record was changed by someone else meanwhile: retrieve it and try again")]
     Conflict,
-    /// A lock or a deadline.
+    /// A lock was not available in time, or a deadline passed.
     #[error("the storage is busy: try again")]
     Busy,
-    /// No room. What was stored before is as it was.
+    /// No space is left. Everything stored before is unchanged.
     #[error("the storage is full: make room and try again")]
     StorageFull,
-    /// Input or output failed; the source tells how. Nothing was changed. Where it was a write, the handle may be
+    /// Input or output failed; the source tells how. Nothing was changed. After a failed write, the handle may be
     /// [`Poisoned`](Self::Poisoned) from now on.
     #[error("input or output failed")]
     Storage(#[source] BoxError),
-    /// A commit failed, so whether the write took place is not known. Open the store anew and look.
+    /// A commit failed, so it is not known whether the write took place. Open the store anew and look.
     #[error("it is not known whether the write took place: open the store again and look")]
     Indeterminate(#[source] BoxError),
-    /// An earlier write or commit failed half way, so this handle is not to be trusted.
+    /// An earlier write or commit failed half way, so the state behind this handle is not reliable.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
-    /// The handle was opened by the parent of this process; or a handle was open at the fork, so that this process cannot
-    /// open one of its own.
+    /// The parent of this process opened the handle; or a handle was open at the fork, so that this process cannot open
+    /// one of its own.
     #[error("a store was open when this process was forked: fork before opening it, or start a new program")]
     Forked,
     /// The store is closed.
     #[error("the store is closed")]
     Closed,
-    /// An argument, or a combination of them, cannot be.
+    /// An argument, or a combination of arguments, is invalid.
     #[error("{0}")]
     InvalidArgument(Cow<'static, str>),
-    /// The record is past its time.
+    /// The record is past its expiry.
     #[error("the record has expired")]
     Expired,
     /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
@@ -115,9 +115,9 @@ impl Error {
         self.error_code().name()
     }
 
-    /// The error's message and those of its causes, down to the system's own words, for people to read: `input or output
-    /// failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).) What a path could
-    /// tell a terminal to do is escaped.
+    /// The error's message and those of its causes, down to the system's own words, for people to read: `input or
+    /// output failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).) Control
+    /// characters, such as those in a path, are escaped.
     #[must_use]
     pub fn full_message(&self) -> String {
         full_message(self)
@@ -161,12 +161,12 @@ fn full_message(error: &dyn std::error::Error) -> String {
     shown
 }
 
-/// The keys of both versions are one.
+/// The error of a replacement under the old key.
 pub(crate) fn same_key() -> Error {
     Error::InvalidArgument("a new version needs a new key".into())
 }
 
-/// The source of the data failed, not the storage.
+/// The error of a failed source of data, which is not the storage's.
 pub(crate) fn source_failed(source: io::Error) -> Error {
     #[derive(Debug, thiserror::Error)]
     #[error("the data to store could not be read")]
@@ -174,7 +174,7 @@ pub(crate) fn source_failed(source: io::Error) -> Error {
     Error::Storage(Box::new(SourceFailed(source)))
 }
 
-/// For readers and writers: the error is inside, and [`io::Error::downcast`] gives it back.
+/// For readers and writers: the error is inside, and [`io::Error::downcast`] returns it.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error {

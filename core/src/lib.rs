@@ -11,16 +11,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The database holds neither ids nor data in the clear, and no key: [`Strongroom`] tells what it does, `docs/FORMAT.md`
-//! how each byte is made, and `docs/THREATS.md` what this protects from and what not.
+//! The database holds neither ids nor data in the clear, and no key. [`Strongroom`] describes the operations,
+//! `docs/FORMAT.md` each byte, and `docs/THREATS.md` the protection and its limits.
 //!
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
-//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`]. [`Location`] reads paths and URLs alike.
+//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`]. [`Location`] reads paths and URLs.
 //! - `serde`: keys as text in documents of your own.
-//! - `aws-lc-rs`: AES-256-GCM by AWS-LC in the place of `aes-gcm`. The same records, faster; needs a C compiler.
-//! - `hazmat`: the parts of the record format, for those who write tools for it.
+//! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`. The same records, faster; needs a C compiler.
+//! - `hazmat`: the parts of the record format, for authors of tools for it.
 //! - `conformance`: the test suite for storages.
 
 #![forbid(unsafe_code)]

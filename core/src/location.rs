@@ -1,4 +1,4 @@
-//! Where a store is, as one text that every interface reads in the same way.
+//! The location of a store, as one text that every interface reads in the same way.
 
 use std::path::Path;
 #[cfg(feature = "sqlite")]
@@ -14,7 +14,7 @@ use crate::util::url::{is_url, service_scheme};
 #[cfg(feature = "sqlite")]
 pub(crate) const MEMORY: &str = ":memory:";
 
-/// Where a store is.
+/// The location of a store.
 ///
 /// ```
 /// use strongroom::{Location, Strongroom};
@@ -38,13 +38,13 @@ pub enum Location {
 }
 
 impl Location {
-    /// The location that a text names: `:memory:`, the URL of a service, or else a path. A file whose name is like one of
-    /// the others is named by a path that begins otherwise: `./:memory:`.
+    /// Parses `:memory:`, the URL of a service, or else a path. A file whose name looks like one of the others needs a
+    /// path that begins otherwise: `./:memory:`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the URL is not valid or of another kind, [`Error::Unsupported`] where this build has
-    /// no such storage.
+    /// [`Error::InvalidArgument`] where the URL is not valid or of another kind, [`Error::Unsupported`] where this
+    /// build has no such storage.
     pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
         let path = text.as_ref();
         match path.to_str() {
@@ -57,11 +57,12 @@ impl Location {
         }
     }
 
-    /// The location, reached in this way.
+    /// The location with these options.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the options contradict each other, or there are any and the location is no service.
+    /// [`Error::InvalidArgument`] where the options contradict each other, or are given and the location is not a
+    /// service.
     pub fn with_options(self, options: EndpointOptions) -> Result<Self, Error> {
         match self {
             #[cfg(feature = "remote")]

@@ -1,4 +1,4 @@
-//! From an id to the name under which a storage holds its record.
+//! Locators: the names under which a storage holds records, computed from ids.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl fmt::Debug for Locator {
 /// The first generation of a store's index key. Each rotation counts one more, from 255 back to 1; 0 is reserved.
 pub(crate) const FIRST_GENERATION: u8 = 1;
 
-/// What makes locators: derived from the index key, which need not be kept for it.
+/// The key that computes locators. It is derived from the index key, which need not be kept for it.
 pub(crate) struct LocatorKey {
     key: [u8; 32],
     generation: u8,
@@ -77,8 +77,8 @@ impl Drop for LocatorKey {
 
 impl ZeroizeOnDrop for LocatorKey {}
 
-/// What a storage keeps to know its index key again: the first 16 bytes of
-/// `blake3::derive_key(CHECK_CONTEXT, index key)`.
+/// The value by which a storage recognises its index key: the first 16 bytes of `blake3::derive_key(CHECK_CONTEXT,
+/// index key)`.
 pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
     let hash = derive_key(CHECK_CONTEXT, index_key);
     let mut check_value = [0; 16];
@@ -86,7 +86,7 @@ pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
     check_value
 }
 
-/// `blake3::derive_key`, and the index key wiped out of the hasher.
+/// `blake3::derive_key`; wipes the index key from the hasher.
 fn derive_key(context: &str, index_key: &IndexKey) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new_derive_key(context);
     hasher.update(index_key.expose_bytes());

@@ -1,9 +1,9 @@
-//! Choices for a write.
+//! Options of a write.
 
 use crate::error::Error;
 use crate::key::RecordKey;
 
-/// Choices for a write, beside the id and the data: none unless said otherwise.
+/// Options of a write, beside the id and the data: none by default.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -23,16 +23,16 @@ pub struct WriteOptions<'k> {
 }
 
 impl<'k> WriteOptions<'k> {
-    /// No choices: a new key, made by the store.
+    /// No options: the store makes a new key.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Seals under a key that the caller made, with [`RecordKey::generate`], and wrote down: no crash can come between the
-    /// record and its key.
+    /// Seals under a key that the caller made with [`RecordKey::generate`] and wrote down, so that no crash separates
+    /// the record from its key.
     ///
-    /// The write may be repeated after a lost reply: if the record that is there opens under this key to the same bytes, it
-    /// succeeds. Of two such writes at once, one may be told [`Error::Busy`]; one more repetition tells whether the records
+    /// The write may be repeated after a lost reply: it succeeds if the stored record opens under this key to the same
+    /// bytes. Of two such writes at once, one may get [`Error::Busy`]; one more repetition tells whether the records
     /// are the same.
     ///
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an

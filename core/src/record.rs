@@ -17,7 +17,7 @@ const VERSION: u8 = 1;
 const SUITE: u8 = 1;
 const LABEL: &[u8] = b"strongroom/v1\0";
 
-/// The record is of a version, a suite or with flags that this program does not know.
+/// The record has a version, a suite or flags that this program does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the record's version, suite or flags are not known here; a newer Strongroom may have written it")]
 pub struct UnsupportedHeader;
@@ -27,7 +27,7 @@ pub(crate) fn is_id(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.len() <= MAX_ID_LEN
 }
 
-/// What stands in front of a record's message, readable by all and bound by the message.
+/// The header before a record's message, readable by all and bound by the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// When the record stops being readable: Unix time in seconds, 0 for never.
@@ -46,7 +46,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`UnsupportedHeader`] for all that version 1 does not know: never a guess.
+    /// [`UnsupportedHeader`] for everything that version 1 does not know: never a guess.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, UnsupportedHeader> {
         match *bytes {
             [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h] => {

@@ -1,6 +1,6 @@
-//! The settings document: what a storage keeps about the store that lies in it.
+//! The settings document, which a storage keeps about its store.
 //!
-//! `docs/FORMAT.md` has its bytes. The storage compares and swaps the document, and never looks into it.
+//! `docs/FORMAT.md` specifies its bytes. The storage compares and swaps the document, and never interprets it.
 
 use crate::util::random::{self, RandomError};
 
@@ -10,7 +10,7 @@ const CHECK_VALUE_LEN: usize = 16;
 /// At most two index keys live at once: the present one, and during a rotation the one before.
 const MAX_GENERATIONS: usize = 2;
 
-/// Whether records are padded to hide their lengths, where a write does not say.
+/// Whether records are padded to hide their lengths, unless a write says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Padding {
     #[default]
