@@ -1,4 +1,4 @@
-//! Where a record lies, and its encryption there: an id, its locator, and the context that binds both.
+//! The address of a record: its id, its locator, and the context that binds both; sealing and opening there.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -84,7 +84,7 @@ impl Address<'_> {
         let header = Header::decode(header)?;
         let context = self.context(&header);
         if is_past(header.expires_at) {
-            // Only the key's holder may believe it.
+            // Only the holder of the key is told that the record has expired.
             let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
             return Err(Error::Expired);
@@ -93,7 +93,7 @@ impl Address<'_> {
     }
 }
 
-/// Whether a Unix time in seconds is past; 0 never is. With a clock before 1970, every other time is.
+/// Whether a Unix time in seconds is past; 0 never is. A clock before 1970 counts as past every other time.
 pub(super) fn is_past(time: u64) -> bool {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
     time != 0 && time <= now()

@@ -26,7 +26,7 @@ use crate::locator::LocatorKey;
 use crate::storage::{Fetched, Info, Stats, Storage};
 use crate::util::parallel;
 
-/// How often a record is begun to be read that is replaced each time meanwhile.
+/// How often a read begins again because the record was replaced meanwhile.
 const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
 const KEY_SCHEDULE_COST: usize = 8 << 10;
@@ -70,8 +70,9 @@ impl Strongroom {
     /// # Errors
     ///
     /// [`Error::NotFound`]; [`Error::WrongKey`], also where the record's first 68 bytes were altered;
-    /// [`Error::Corrupt`] where anything else of it was; [`Error::Conflict`] where a long record is replaced again and again
-    /// while it is read; [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of the storage.
+    /// [`Error::Corrupt`] where another part of it was altered; [`Error::Conflict`] where a long record is replaced
+    /// again and again while it is read; [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of
+    /// the storage.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         let address = self.address(id.as_ref())?;
         self.of_one_version(&address, |found| match found {
@@ -81,7 +82,7 @@ impl Strongroom {
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
-    /// where plaintext lies, and wipe it. What of `buffer` is behind the data stays as it was, or is zero.
+    /// where plaintext lies, and wipe it. The rest of `buffer` is unchanged or zero.
     ///
     /// # Errors
     ///
@@ -189,8 +190,8 @@ impl Strongroom {
         Ok(outcomes.map(|((address, (_, key)), sealed)| address.open(key, &sealed.ok_or(Error::NotFound)?)).collect())
     }
 
-    /// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to
-    /// later records. Opening a store does the same.
+    /// Removes the leftovers of interrupted writes, unless a large record is being written at the time, and frees their
+    /// space for later records. Opening a store does the same.
     ///
     /// # Errors
     ///
@@ -199,7 +200,7 @@ impl Strongroom {
         Ok(self.storage.maintain()?)
     }
 
-    /// How many records there are, and the bytes of their ciphertexts. Takes time in proportion to their number.
+    /// The number of records, and the bytes of their ciphertexts. Takes time in proportion to their number.
     ///
     /// # Errors
     ///
@@ -222,8 +223,8 @@ impl Strongroom {
         Address::new(&self.locator_key, id)
     }
 
-    /// What `open` makes of one version of a record. If a long record is replaced while its parts are read, this starts
-    /// again: as a rule, the key does not open the new version, and that is the outcome.
+    /// The result of `open` on one version of a record. If a long record is replaced while its parts are read, this
+    /// starts again; usually the key does not open the new version, and that is the outcome.
     fn of_one_version<T>(
         &self,
         address: &Address<'_>,

@@ -1,5 +1,5 @@
-//! Read-ahead: sealed chunks for random access one at a time; for sequential reads in parts that grow, ahead of need, so
-//! that one core reads while the other opens.
+//! Read-ahead of sealed chunks. Random access reads them one at a time; sequential access reads parts that grow, ahead
+//! of need, so that one core reads while another opens.
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -16,10 +16,10 @@ use crate::util::threads;
 
 /// The most chunks of a part, unless the storage prefers longer parts.
 const MAX_CHUNKS: u64 = 64;
-/// A sequential read comes to the longest parts in about so many steps.
+/// A sequential read reaches the longest parts in about this many steps.
 const GROWTH_STEPS: u64 = 32;
 
-/// Sealed chunks that lie one behind the other.
+/// Consecutive sealed chunks.
 #[derive(Default)]
 struct Piece {
     chunks: Range<u64>,
@@ -27,7 +27,7 @@ struct Piece {
 }
 
 impl Piece {
-    /// Makes this the piece with these chunks, `len` bytes long.
+    /// Fills this piece with these chunks, `len` bytes long.
     fn fill(mut self, version: &StoredVersion, chunks: Range<u64>, len: usize) -> Result<Self, Error> {
         self.sealed.resize(len, 0);
         version.read(chunk_offset(chunks.start).ok_or(Error::Corrupt)?, &mut self.sealed)?;
@@ -41,7 +41,7 @@ pub(super) struct ReadAhead {
     max_chunks: u64,
     piece: Piece,
     ahead: Option<ReaderThread>,
-    /// The record is not what it was: said again each time.
+    /// The record was replaced or removed: each later read fails, too.
     lost: bool,
 }
 
@@ -56,8 +56,8 @@ impl ReadAhead {
         &self.version
     }
 
-    /// The sealed chunks that are at hand from `index` on. `end` is the number of chunks of the record, and `len_of`
-    /// tells how many bytes a range of them has.
+    /// The sealed chunks in memory from `index` on. `end` is the number of chunks of the record, and `len_of` returns
+    /// the bytes of a range of them.
     pub(super) fn chunks_from(
         &mut self,
         index: u64,
@@ -77,7 +77,7 @@ impl ReadAhead {
             let wanted = if in_order { (before * growth).min(self.max_chunks) } else { 1 };
             let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
             if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
-                outcome = self.fetch(index..index + 1, end, &len_of); // what is missing may be missing behind it
+                outcome = self.fetch(index..index + 1, end, &len_of); // perhaps only later chunks are missing
             }
             self.lost = matches!(outcome, Err(Error::Conflict));
             outcome?;
@@ -87,7 +87,7 @@ impl ReadAhead {
     }
 
     fn fetch(&mut self, chunks: Range<u64>, end: u64, len_of: &impl Fn(&Range<u64>) -> usize) -> Result<(), Error> {
-        // Until this succeeds there is no piece; its buffer is used again.
+        // There is no piece until this succeeds; its buffer is used again.
         let old = std::mem::take(&mut self.piece);
         let awaited = match &mut self.ahead {
             Some(ahead) => ahead.take(&chunks)?,
@@ -119,7 +119,7 @@ impl ReadAhead {
 
 /// A thread that fetches the next piece while the present one is opened.
 struct ReaderThread {
-    /// These two are `None` when it is to end.
+    /// Both are `None` once the thread must end.
     requests: Option<Sender<Request>>,
     pieces: Option<Receiver<Result<Piece, Error>>>,
     thread: Option<JoinHandle<()>>,
@@ -129,11 +129,11 @@ struct ReaderThread {
     owner: OwnerProcess,
 }
 
-/// A buffer to use again, the chunks, and how many bytes they have.
+/// A buffer to use again, the chunks, and their number of bytes.
 type Request = (Piece, Range<u64>, usize);
 
 impl ReaderThread {
-    /// `None` where there is no thread to be had: then each piece is fetched when it is needed.
+    /// `None` if no thread can be started: each piece is then fetched when it is needed.
     fn start(version: Arc<StoredVersion>) -> Option<Self> {
         let (requests, inbox) = handoff::<Request>();
         let (outbox, pieces) = handoff();
@@ -161,12 +161,12 @@ impl ReaderThread {
     /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
     fn take(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
         if self.awaited.is_some() && !self.owner.is_current() {
-            return Err(Error::Forked); // the thread is the parent's, and would be waited for in vain
+            return Err(Error::Forked); // the thread is the parent's: the wait would never end
         }
         let Some(awaited) = self.awaited.take() else { return Ok(None) };
         let piece = self.pieces.as_ref().and_then(Receiver::receive);
         if piece.is_none() && interrupt::was_interrupted() {
-            self.awaited = Some(awaited); // it still comes
+            self.awaited = Some(awaited); // it is still being fetched
             return Err(Error::Busy);
         }
         Ok(piece.filter(|_| awaited == *chunks))
@@ -186,7 +186,7 @@ impl Drop for ReaderThread {
     fn drop(&mut self) {
         let (requests, pieces, thread) = (self.requests.take(), self.pieces.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
+            // The thread is the parent's: a wait for it, or for what it shares, would never end.
             let _ = ManuallyDrop::new((requests, pieces, thread));
             return;
         }

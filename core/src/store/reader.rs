@@ -20,21 +20,21 @@ use crate::storage::{HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
-/// The end of a record that comes along when it is opened: its last data, also where the final chunk is empty.
+/// The end of a record that is read when it is opened: its last data, even if the final chunk is empty.
 const END_LEN: usize = SEALED_CHUNK_LEN + TAG_LEN;
-/// The longest data for which memory is asked on the word of a storage, before the length is proved.
+/// The most memory that is reserved on a storage's word, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { parallel::WORTH_SHARING };
 
 /// A record, read from any place in constant memory.
 ///
-/// No byte comes out before its chunk is authenticated. If a chunk was altered, all before it can be read, and reading
-/// it is [`Error::Corrupt`] each time. Reading is pinned to the version that was opened: once it is replaced or removed,
-/// what has not been fetched yet is [`Error::Conflict`] each time, and never a mix. A stream that has come to its end
-/// without an error has been whole.
+/// No byte is released before its chunk is authenticated. If a chunk was altered, all chunks before it can be read, and
+/// each read of it is [`Error::Corrupt`]. Reads are pinned to the version that was opened: once it is replaced or
+/// removed, each read of bytes that were not fetched before is [`Error::Conflict`], never a mix. A stream that ends
+/// without an error is complete.
 ///
-/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`].
+/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
 pub struct RecordReader {
     read_ahead: ReadAhead,
     opener: RangeOpener,
@@ -49,13 +49,13 @@ impl RecordReader {
     pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let (context, prefix, header) = address.context_of(&version.info().head)?;
         if is_past(header.expires_at) {
-            // Only the key's holder may believe it.
+            // Only the holder of the key is told that the record has expired.
             verify_key(key.expose_bytes(), &context, &prefix)?;
             return Err(Error::Expired);
         }
         let message_len = version.info().len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
         let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
-        // Room for a chunk from the start, so that no copy is left behind by growth.
+        // Full capacity from the start: growth would leave a copy behind.
         let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
         Ok(Self { read_ahead: ReadAhead::new(version), opener, position: 0, chunk, chunk_index: None })
     }
@@ -81,7 +81,7 @@ impl RecordReader {
         Ok(self.len()? == 0)
     }
 
-    /// All of the data, by several cores.
+    /// All of the data, opened by several cores.
     pub(super) fn retrieve(&mut self) -> Result<Vec<u8>, Error> {
         let len = self.opener.plaintext_len();
         let len = if len > MOST_UNPROVED { self.len()? } else { len };
@@ -91,11 +91,11 @@ impl RecordReader {
         Ok(std::mem::take(&mut *data))
     }
 
-    /// All of the data into the start of `buffer`, by several cores. Returns its length.
+    /// Opens all of the data into the start of `buffer`, by several cores. Returns its length.
     pub(super) fn retrieve_into(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let len = usize::try_from(self.opener.plaintext_len()).map_err(|_| Error::TooLarge)?;
         let Some(data) = buffer.get_mut(..len) else {
-            self.len()?; // that it is so long is to be true
+            self.len()?; // proves the length
             return Err(Error::TooLarge);
         };
         self.open_parts(0, data, true).inspect_err(|_| data.zeroize())?;
@@ -103,8 +103,8 @@ impl RecordReader {
     }
 
     /// Fills `data` with the plaintext from chunk `first` on, part by part: each core fetches a part of the record and
-    /// opens it into its place, then the next. `to_end` says that `data` goes to the record's end: then the final chunk is
-    /// opened also if it is empty, which proves the length. After a failure, what is in `data` must be wiped.
+    /// opens it into its place, then the next. `to_end` says that `data` extends to the record's end: the final chunk
+    /// is then opened even if it is empty, which proves the length. After a failure, `data` must be wiped.
     fn open_parts(&self, first: usize, data: &mut [u8], to_end: bool) -> Result<(), Error> {
         let (version, opener) = (self.read_ahead.version(), &self.opener);
         let limits = version.limits();
@@ -146,12 +146,12 @@ impl RecordReader {
         Ok(std::mem::take(&mut *data))
     }
 
-    /// The length that the storage claims, which is not proved.
+    /// The length that the storage claims, not proved.
     pub(super) fn claimed_len(&self) -> u64 {
         self.opener.plaintext_len()
     }
 
-    /// Whether the next bytes are these; the position is behind them then.
+    /// Whether the next bytes are these. If so, the position moves past them.
     pub(super) fn continues_with(&mut self, mut data: &[u8]) -> Result<bool, Error> {
         while !data.is_empty() {
             let stored = self.current_chunk()?;
@@ -165,7 +165,7 @@ impl RecordReader {
         Ok(true)
     }
 
-    /// Whether the position is the end, which is proved.
+    /// Whether the position is the proved end.
     pub(super) fn is_at_end(&mut self) -> Result<bool, Error> {
         Ok(self.current_chunk()?.is_empty())
     }
@@ -173,7 +173,7 @@ impl RecordReader {
     /// What is left of the chunk at the position; nothing at the end.
     fn current_chunk(&mut self) -> Result<&[u8], Error> {
         let index = self.position / CHUNK;
-        // The final chunk is opened at the end too, also where it is empty: only it says that this is the end.
+        // At the end the final chunk is opened, too, even if it is empty: only it proves the end.
         if index < chunk_count(self.opener.plaintext_len()) {
             self.load_chunk(index)?;
             let start = usize::try_from(self.position % CHUNK).map_err(|_| Error::TooLarge)?;
@@ -198,7 +198,7 @@ impl RecordReader {
         Ok(())
     }
 
-    /// Opens chunk `index` into `plaintext`, which has its length.
+    /// Opens chunk `index` into `plaintext`, which has the chunk's length.
     fn open_chunk(&mut self, index: u64, plaintext: &mut [u8]) -> Result<(), Error> {
         let end = chunk_count(self.opener.plaintext_len());
         let opener = &self.opener;
@@ -213,12 +213,12 @@ fn part_chunks(limits: &Limits) -> usize {
     (limits.part_len / SEALED_CHUNK_LEN).max(1)
 }
 
-/// The bytes of a record that are best fetched at first: all of a short one, the first part of a long one.
+/// The bytes of a record to read first: all of a short one, the first part of a long one.
 pub(super) fn first_part_len(limits: &Limits) -> u64 {
     (HEAD_LEN + part_chunks(limits).saturating_mul(SEALED_CHUNK_LEN)) as u64
 }
 
-/// Opens the record at `address` to read parts of it. Its last chunk, which proves the length, comes along.
+/// Opens the record at `address` to read parts of it. Also reads its last chunk, which proves the length.
 pub(super) fn open_version(
     storage: &Arc<dyn Storage>,
     address: &Address<'_>,
@@ -248,7 +248,7 @@ impl Read for RecordReader {
             && self.chunk_index != Some(index)
             && let Some(target) = buffer.get_mut(..whole)
         {
-            // A whole chunk is wanted: open it where it is wanted.
+            // A whole chunk is wanted: open it directly into its place.
             self.open_chunk(index, target)?;
             self.position += whole as u64;
             return Ok(whole);
@@ -273,7 +273,7 @@ impl BufRead for RecordReader {
 }
 
 impl Seek for RecordReader {
-    /// Seeking from the end proves the length first. A position behind the end is allowed, and nothing is read there.
+    /// Seeking from the end proves the length first. A position past the end is allowed; reads there return nothing.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),

@@ -1,5 +1,5 @@
-//! Repeated writes: a write under the caller's key may repeat one whose reply was lost. Then the record of the first write
-//! is there, and the data is compared with it, in constant memory.
+//! Repeated writes: a write under the caller's key may repeat one whose reply was lost. The record of the first write
+//! then exists, and the data is compared with it, in constant memory.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::storage::Storage;
 
-/// The record that is there, if it opens under `key`. Nothing but its head is read before the key has proved to be right.
+/// The stored record, if it opens under `key`. Only its head is read before the key is proved.
 pub(super) fn opened_by(
     storage: &Arc<dyn Storage>,
     address: &Address<'_>,
@@ -24,7 +24,7 @@ pub(super) fn opened_by(
     }
 }
 
-/// A write whose data is compared with the record that is there.
+/// A write whose data is compared with the stored record.
 pub(super) struct RepeatedWrite {
     stored: RecordReader,
     /// Makes the error of a write whose data differs.
@@ -43,12 +43,12 @@ impl RepeatedWrite {
         Ok(Self { stored, differs })
     }
 
-    /// Takes the next bytes; they are those of the record, or this fails.
+    /// Takes the next bytes. Fails unless they are those of the record.
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         if self.stored.continues_with(data)? { Ok(()) } else { Err((self.differs)()) }
     }
 
-    /// Takes the end of the data; it is that of the record, or this fails.
+    /// Takes the end of the data. Fails unless it is the end of the record.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         if self.stored.is_at_end()? { Ok(()) } else { Err((self.differs)()) }
     }

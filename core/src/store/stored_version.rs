@@ -1,4 +1,4 @@
-//! One version of a record, and the bytes of it that the storage has given already.
+//! One version of a record, with the bytes that the storage has returned already.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ pub(super) struct StoredVersion {
     storage: Arc<dyn Storage>,
     locator: Locator,
     info: Info,
-    /// The record's first bytes and its last ones, as far as they are at hand.
+    /// The record's first and last bytes, as far as they were read already.
     start: Vec<u8>,
     end: Vec<u8>,
 }
@@ -50,7 +50,7 @@ impl StoredVersion {
             return Ok(());
         }
         self.storage.read_at(&self.locator, &self.info.head, offset, buffer).map_err(|error| match error {
-            // The head is the same, and the record shorter than it was.
+            // The head is the same, but the record is shorter than before.
             storage::Error::InvalidArgument(_) => Error::Corrupt,
             error => error.into(),
         })

@@ -16,8 +16,8 @@ use crate::storage::{self, Head, PutMode};
 impl Strongroom {
     /// Stores `data` under a new id, and returns the only key that opens it.
     ///
-    /// If the process ends before the key is written down, the record is there and nobody can open it:
-    /// [`WriteOptions::key`] is for callers who write the key down first.
+    /// If the process ends before the key is written down, nobody can open the stored record: [`WriteOptions::key`] is
+    /// for callers who write the key down first.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -82,7 +82,7 @@ impl Strongroom {
             head => head?,
         };
         match self.storage.put(&address.locator, &address.seal(&key, data)?, PutMode::ReplaceIf(head)) {
-            // The call that this one repeats may have been under way until now.
+            // The call that this one repeats may have ended only now.
             Err(storage::Error::Conflict) if options.caller_key().is_some() => {
                 self.repeated(&address, &key, || Error::Conflict)?.write_all(data)?;
             }
@@ -91,7 +91,7 @@ impl Strongroom {
         Ok(key)
     }
 
-    /// Stores all that `source` gives under a new id, in constant memory, and returns the key.
+    /// Stores all data of `source` under a new id, in constant memory, and returns the key.
     ///
     /// # Errors
     ///
@@ -115,11 +115,11 @@ impl Strongroom {
         if options.caller_key().is_some() {
             return self.create(address, options)?.copy_from(source);
         }
-        // Whether the id is free is the storage's to say, when it gets the data.
+        // The storage decides whether the id is free, when it gets the data.
         self.writer(&address, options.sealing_key()?, PutMode::Create)?.copy_from(source)
     }
 
-    /// Stores all that `source` gives in place of the record that `old` opens, in constant memory, and returns the new
+    /// Stores all data of `source` in place of the record that `old` opens, in constant memory, and returns the new
     /// key.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_reader_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -144,8 +144,8 @@ impl Strongroom {
         self.replace_record_with(id, old, options)?.copy_from(source)
     }
 
-    /// Starts to store a record of any length under a new id, written piece by piece in constant memory. The key comes
-    /// with [`RecordWriter::finish`]; before it, nothing of the record can be seen.
+    /// Starts to store a record of any length under a new id, written piece by piece in constant memory.
+    /// [`RecordWriter::finish`] returns the key; before it, nothing of the record is visible.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -194,7 +194,7 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_record_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -217,7 +217,7 @@ impl Strongroom {
 
     fn create(&self, address: Address<'_>, options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
         let key = options.sealing_key()?;
-        let is_taken = self.storage.info(&address.locator)?.is_some(); // before much is written in vain
+        let is_taken = self.storage.info(&address.locator)?.is_some(); // fails before the data is written
         match (is_taken, options.caller_key()) {
             (true, None) => Err(Error::AlreadyExists),
             (true, Some(_)) => Ok(RecordWriter::repeated(self.repeated(&address, &key, || Error::AlreadyExists)?, key)),

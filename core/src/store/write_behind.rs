@@ -1,5 +1,5 @@
-//! Handing sealed bytes to a storage: directly for short records, by a thread for long ones, so that one core seals while
-//! the other writes.
+//! Write-behind: sealed bytes of short records go to the storage directly, those of long records through a thread, so
+//! that one core seals while another writes.
 
 use std::mem::ManuallyDrop;
 use std::thread::JoinHandle;
@@ -11,10 +11,10 @@ use crate::util::interrupt::{self, Cancellation};
 use crate::util::owner_process::OwnerProcess;
 use crate::util::threads;
 
-/// From so many bytes on, a thread writes.
+/// From this many bytes on, a thread writes.
 const LONG: u64 = 1 << 20;
 
-/// Bytes on their way into an upload. A write that fails is final.
+/// Writes bytes to an upload. A failed write is final.
 pub(super) enum WriteBehind {
     Direct { upload: Box<dyn Upload>, fed: u64 },
     Thread(WriterThread),
@@ -26,7 +26,7 @@ impl WriteBehind {
         Self::Direct { upload, fed: 0 }
     }
 
-    /// Hands `bytes` on, and leaves an empty buffer in their place.
+    /// Writes `bytes`, and leaves an empty buffer in their place.
     pub(super) fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let before = std::mem::replace(self, Self::Failed);
         if interrupt::is_interrupted() {
@@ -60,7 +60,7 @@ impl WriteBehind {
     fn start(upload: Box<dyn Upload>) -> Self {
         let (pieces, inbox) = handoff::<Vec<u8>>();
         let (outbox, spare) = handoff();
-        // The upload follows by a relay of its own: where no thread is to be had, it is still here.
+        // The upload is handed over later: if no thread can be started, it is still here.
         let (hand_over, handed_over) = handoff::<Box<dyn Upload>>();
         let (running, ended) = handoff::<()>();
         let work = move || {
@@ -97,7 +97,7 @@ pub(super) struct WriterThread {
     pieces: Option<Sender<Vec<u8>>>,
     /// Buffers that can be used again.
     spare: Option<Receiver<Vec<u8>>>,
-    /// Gives nothing, and ends with the thread.
+    /// Receives nothing, and ends with the thread.
     ended: Option<Receiver<()>>,
     cancellation: Cancellation,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
@@ -118,11 +118,11 @@ impl WriterThread {
         }
     }
 
-    /// Waits until all is written. An interrupted wait has the thread give up.
+    /// Waits until everything is written. An interrupted wait cancels the thread's work.
     fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
         let (pieces, ended, thread) = (self.pieces.take(), self.ended.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread is the parent's: its end, and that of what it shares, would be waited for in vain.
+            // The thread is the parent's: a wait for it, or for what it shares, would never end.
             let _ = ManuallyDrop::new((pieces, self.spare.take(), ended, thread));
             return Err(Error::Forked);
         }
@@ -138,7 +138,7 @@ impl WriterThread {
     }
 }
 
-/// What is not finished is gone when this returns.
+/// When this returns, an unfinished upload is gone.
 impl Drop for WriterThread {
     fn drop(&mut self) {
         self.cancellation.cancel();

@@ -18,20 +18,20 @@ use crate::storage::{PutMode, Storage};
 
 /// Sealed bytes that are gathered before the storage gets them: nearly what one row of SQLite holds.
 const GATHER_LEN: usize = 256 << 10;
-/// What is asked of a source at first, and once it has given as much: most records are short.
+/// Bytes of the first reads from a source, until one is full: most records are short.
 const SHORT_READ_LEN: usize = 4 << 10;
 const LONG_READ_LEN: usize = 4 * CHUNK_LEN;
 
-/// A record on its way into a store: write to it, then [`finish`](Self::finish). Dropped before that, it leaves
-/// nothing.
+/// A record that is being written: write to it, then [`finish`](Self::finish). If it is dropped before, nothing is
+/// stored.
 ///
-/// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
+/// It needs little memory of its own, however long the record is. A failed write is final: later ones fail too.
 #[must_use = "a record that is not finished is not there"]
 pub struct RecordWriter {
     sink: Sink,
     key: RecordKey,
     len: u64,
-    /// The record, where its key is the caller's, so that the write may repeat another.
+    /// The address of the record if its key is the caller's, so that the write may repeat another.
     repeatable: Option<Address<'static>>,
 }
 
@@ -39,24 +39,24 @@ pub struct RecordWriter {
 enum Sink {
     /// Into a new record.
     Seal(Sealing),
-    /// Beside the record that an earlier write under the same key stored.
+    /// Compared with the record that an earlier write under the same key stored.
     Compare(RepeatedWrite),
     Failed,
 }
 
-/// The place of a record that is written.
+/// The destination of a record.
 pub(super) struct Target {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) locator: Locator,
     pub(super) mode: PutMode,
 }
 
-/// A record that is being sealed. A short one is written by a single `put`, which shares its commit with other writers; an
-/// upload begins when there is more than that.
+/// A record that is being sealed. A single `put`, which shares its commit with other writers, writes a short one; an
+/// upload begins when there are more bytes.
 struct Sealing {
     target: Target,
     sealer: Sealer,
-    /// What the storage has not got yet.
+    /// Sealed bytes that the storage has not got yet.
     sealed: Vec<u8>,
     upload: Option<WriteBehind>,
 }
@@ -114,8 +114,8 @@ impl RecordWriter {
         Self { repeatable: Some(address.into_owned()), ..self }
     }
 
-    /// The key that will open the record: here to be written down before [`finish`](Self::finish), so that no crash
-    /// comes between.
+    /// The key that will open the record. Write it down before [`finish`](Self::finish), so that no crash separates the
+    /// record from its key.
     #[must_use]
     pub fn key(&self) -> &RecordKey {
         &self.key
@@ -127,13 +127,13 @@ impl RecordWriter {
         self.len
     }
 
-    /// Ends the record: it is there, whole and durable, when this returns its key.
+    /// Completes the record: it is stored, whole and durable, when this returns its key.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where somebody else was faster; [`Error::Busy`] where that was a
-    /// write under the same key: repeat this one; [`Error::InvalidArgument`] where an earlier write failed; and those of
-    /// the storage.
+    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where another write was faster; [`Error::Busy`] where that was a
+    /// write under the same key: repeat this one; [`Error::InvalidArgument`] where an earlier write failed; and those
+    /// of the storage.
     pub fn finish(self) -> Result<RecordKey, Error> {
         match self.sink {
             Sink::Seal(sealing) => {
@@ -154,7 +154,7 @@ impl RecordWriter {
         Ok(self.key)
     }
 
-    /// Writes all that `source` gives, and finishes.
+    /// Writes all data of `source`, and finishes.
     pub(super) fn copy_from(mut self, mut source: impl Read) -> Result<RecordKey, Error> {
         let mut buffer = Zeroizing::new(vec![0; SHORT_READ_LEN]);
         loop {
@@ -188,13 +188,13 @@ impl RecordWriter {
 
 impl Write for RecordWriter {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        // No more at once than is gathered: what a caller writes is not sealed into a buffer of its size.
+        // Accepts no more at once than is gathered, so that a long slice is not sealed into a buffer of its size.
         let data = data.get(..GATHER_LEN).unwrap_or(data);
         self.write_piece(data)?;
         Ok(data.len())
     }
 
-    /// Does nothing: a record is durable when it is finished, not before.
+    /// Does nothing: a record becomes durable when it is finished, not before.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
