@@ -1,4 +1,4 @@
-//! The client of the encryption server (`docs/HTTP.md`): a store elsewhere, with the methods of [`Strongroom`](crate::Strongroom).
+//! The client of the encryption server (`docs/HTTP.md`), with the methods of [`Strongroom`](crate::Strongroom).
 
 mod reader;
 mod write;
@@ -28,10 +28,10 @@ use crate::storage::Stats;
 
 /// A store behind an encryption server, which sees ids, keys and data while it works on them.
 ///
-/// The methods are those of [`Strongroom`](crate::Strongroom) that a server has an endpoint for, and so are the errors, but
-/// for this: the server does not tell a wrong key from a record that is not there, both are [`Error::NotFound`]. New keys are
-/// made here and shown to the server, so that a call whose answer is lost can be repeated, which happens until the endpoint's
-/// time is up. A write whose outcome is not known even then is [`Error::Indeterminate`].
+/// It has the methods of [`Strongroom`](crate::Strongroom) for which a server has an endpoint, and the same errors with
+/// one exception: the server does not distinguish a wrong key from a missing record, both are [`Error::NotFound`]. The
+/// client makes new keys and sends them to the server, so that it can repeat a call whose answer is lost, until the
+/// endpoint's time is up. A write whose outcome is still unknown then is [`Error::Indeterminate`].
 ///
 /// ```no_run
 /// use strongroom::Endpoint;
@@ -52,7 +52,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint's cannot be read.
+    /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint cannot be read.
     pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
         Ok(Self { http: Arc::new(HttpClient::open(endpoint)?) })
     }
@@ -62,7 +62,7 @@ impl Client {
     /// # Errors
     ///
     /// [`Error::NotFound`], also for a wrong key; [`Error::Corrupt`], [`Error::Expired`], [`Error::Unsupported`],
-    /// [`Error::InvalidId`], and those of the server and the way to it.
+    /// [`Error::InvalidId`], and those of the server and the connection.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         let request = retrieve_request(id.as_ref(), key)?.at_most(u64::MAX);
         Ok(self.http.read(&request, self.http.end()).map_err(of_read)?.body)
@@ -75,7 +75,7 @@ impl Client {
     /// As [`retrieve`](Self::retrieve).
     pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let is_empty = range.is_empty();
-        // Of no bytes, one is asked for: the answer proves the key.
+        // For an empty range, one byte is requested: the answer proves the key.
         let last = if is_empty { range.start } else { range.end - 1 };
         let most = (last - range.start).saturating_add(1);
         let request = retrieve_request(id.as_ref(), key)?.range(range.start, Some(last)).at_most(most);
@@ -111,7 +111,7 @@ impl Client {
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
         let request = json_request(names::DELETE, id.as_ref(), Some(key))?;
         match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
-            // Removed by the attempt whose answer was lost, or by another, or never there: nobody can tell.
+            // The lost attempt or another caller removed it, or it never existed: nobody can tell.
             (Err(Failure::Problem(problem)), true)
                 if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
             {
@@ -125,11 +125,11 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`], and those of the server and the way to it: [`Error::Indeterminate`] where the answer was lost,
-    /// since this is never said twice.
+    /// [`Error::InvalidId`], and those of the server and the connection: [`Error::Indeterminate`] where the answer was
+    /// lost, since this request is never repeated then.
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
         let request = json_request(names::ERASE, id.as_ref(), None)?;
-        // A second time, it could remove what was stored meanwhile.
+        // A repetition could remove a record that was stored meanwhile.
         let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }
@@ -138,7 +138,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Those of the server and the way to it.
+    /// Those of the server and the connection.
     pub fn stats(&self) -> Result<Stats, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
         let answer = self.http.read(&request, self.http.end()).map_err(of_read)?;
@@ -146,7 +146,7 @@ impl Client {
         Ok(Stats::new(records, bytes))
     }
 
-    /// Ends the use of this handle; every later call is [`Error::Closed`].
+    /// Closes this handle; every later call is [`Error::Closed`].
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ fn replace_request(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<ApiReq
 fn json_request(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<ApiRequest, Error> {
     check_id(id)?;
     let id = Base64::encode_string(id);
-    // Room for all at once, so that no copy of the key is left behind by growth.
+    // Full capacity from the start: growth would leave a copy of the key behind.
     let mut body = Zeroizing::new(String::with_capacity(id.len() + 128));
     ["{\"id_base64\":\"", &id, "\""].into_iter().for_each(|part| body.push_str(part));
     if let Some(key) = key {
@@ -195,7 +195,7 @@ fn json_request(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Resul
     Ok(ApiRequest::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body)))
 }
 
-/// A header that is not shown, and wiped when nobody has it any more.
+/// A header that is never shown, and is wiped when its last copy is dropped.
 fn secret(text: Zeroizing<String>) -> Result<HeaderValue, Error> {
     let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
     let mut value = value.map_err(|error| Error::Internal(error.into()))?;
@@ -203,23 +203,23 @@ fn secret(text: Zeroizing<String>) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// A copy that is wiped when nobody has it any more.
+/// A copy that is wiped when its last handle is dropped.
 fn wiped(data: &[u8]) -> Bytes {
     Bytes::from_owner(Zeroizing::new(data.to_vec()))
 }
 
-/// What an answer in JSON says.
+/// Decodes an answer in JSON.
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
     read(&document).ok_or_else(no_sense)
 }
 
-/// The server answered, and not as the protocol has it.
+/// The error of an answer that violates the protocol.
 fn no_sense() -> Error {
     Error::Storage("the answer is not that of an encryption server".into())
 }
 
-/// What changes nothing has not been done.
+/// The error of a request that changes nothing, so that no outcome is unknown.
 fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
@@ -250,14 +250,14 @@ fn of_write(failure: Failure) -> Error {
                 Error::InvalidArgument(problem.detail.into())
             }
             Some(ErrorCode::Expired) => Error::Expired,
-            // It may come from behind the commit.
+            // The error may have come after the commit.
             Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
             _ => Error::Storage(problem.into()),
         },
         Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
-        // It has succeeded, or what stands between says so.
+        // The server succeeded, or a proxy says so.
         Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,

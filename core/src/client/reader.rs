@@ -1,4 +1,4 @@
-//! A record read in pieces from a server. Where the connection breaks, reading goes on at the same place on another: the
+//! A record read in pieces from a server. If the connection breaks, reading continues at the same place on another. The
 //! key opens one version, so that no two are mixed, unless its holder has stored two of one length under it.
 
 use std::fmt;
@@ -12,19 +12,19 @@ use super::{no_sense, of_read};
 use crate::error::Error;
 use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
 
-/// So often a connection may break without a byte in between.
+/// How often a connection may break without a byte in between.
 const ATTEMPTS: usize = 3;
 
 /// A record, read from any place in constant memory.
 ///
-/// The server sends no byte before it is authenticated. A stream that has come to its end without an error has been whole.
-/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] gives the [`Error`](crate::Error).
+/// The server sends no byte before it is authenticated. A stream that ends without an error is complete. The errors
+/// arrive in an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`](crate::Error).
 pub struct Reader {
     http: Arc<HttpClient>,
     request: ApiRequest,
     len: u64,
     position: u64,
-    /// The answer whose next bytes are those at the position, behind those of `piece`.
+    /// The answer; its next bytes follow those of `piece`, which begins at the position.
     response: Option<StreamingResponse>,
     piece: Bytes,
     /// For all connections together.
@@ -51,7 +51,7 @@ impl Reader {
         self.len == 0
     }
 
-    /// The next bytes at the position, which are not the end.
+    /// The next bytes at the position, which is not the end.
     fn next_piece(&mut self) -> Result<Bytes, Failure> {
         let response = match self.response.take() {
             Some(response) => response,
@@ -99,7 +99,7 @@ impl Read for Reader {
 }
 
 impl Seek for Reader {
-    /// A position behind the end is allowed, and nothing is read there.
+    /// A position past the end is allowed; reads there return nothing.
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),

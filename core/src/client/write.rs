@@ -1,5 +1,5 @@
-//! Storing and replacing, as [`Strongroom`](crate::Strongroom) does. The client makes the key, unless the caller has, and
-//! sends it along: so a write may be repeated when its answer was lost.
+//! Storing and replacing, as [`Strongroom`](crate::Strongroom) does. The client makes the key, unless the caller did,
+//! and sends it with the data: so it can repeat a write whose answer was lost.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`], [`Error::InvalidId`], [`Error::TooLarge`], and those of the server and the way to it.
+    /// [`Error::AlreadyExists`], [`Error::InvalidId`], [`Error::TooLarge`], and those of the server and the connection.
     pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
         self.store_with(id, data, WriteOptions::new())
     }
@@ -50,7 +50,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -99,7 +99,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_reader_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -114,7 +114,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`]; the others come with [`Writer::finish`], or while it is written.
+    /// [`Error::InvalidId`]; writing and [`Writer::finish`] return the others.
     pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<Writer, Error> {
         self.create_record_with(id, WriteOptions::new())
     }
@@ -142,7 +142,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`replace_record`](Self::replace_record); [`Error::InvalidArgument`] where both keys are one.
+    /// As [`replace_record`](Self::replace_record); [`Error::InvalidArgument`] where both keys are the same.
     pub fn replace_record_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -152,12 +152,12 @@ impl Client {
         let key = options.sealing_key()?;
         let request = replace_request(id.as_ref(), old, &key)?;
         if options.caller_key().is_none() {
-            self.retrieve_range(&id, old, 0..0)?; // that there is something to replace is known before all is sent
+            self.retrieve_range(&id, old, 0..0)?; // fails before all data is sent
         }
         Ok(Writer::new(Arc::clone(&self.http), request, key))
     }
 
-    /// Sends a write under a key of ours, which may be repeated.
+    /// Sends a write under a key that the server did not choose, so that it may be repeated.
     fn send(&self, request: &ApiRequest) -> Result<(), Error> {
         self.http.write(request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(super::of_write)
     }

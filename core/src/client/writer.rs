@@ -1,5 +1,5 @@
-//! A record sent to a server piece by piece. A short one is sent at once when it is finished, and again if need be; of a long
-//! one, the beginning is gone when its end comes, so that it is sent once.
+//! Writing a record to a server piece by piece. A short record is sent when it is finished, and again if need be. A
+//! long record is streamed, and so sent once: at its end, its beginning is no longer in memory.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -14,20 +14,20 @@ use crate::error::{Error, source_failed};
 use crate::http::{ApiRequest, HttpClient, RetryPolicy, StreamingRequest};
 use crate::key::RecordKey;
 
-/// From so many bytes on, a record is sent as it comes.
+/// From this many bytes on, a record is streamed.
 const LONG: usize = 256 << 10;
 
-/// A record on its way into a store elsewhere: write to it, then [`finish`](Self::finish). Dropped before that, it leaves
-/// nothing.
+/// A record that is being written to a server: write to it, then [`finish`](Self::finish). If it is dropped before,
+/// nothing is stored.
 ///
-/// It needs little memory of its own, however long the record is. A write that fails is final: later ones fail too.
+/// It needs little memory of its own, however long the record is. A failed write is final: later ones fail too.
 #[must_use = "a record that is not finished is not there"]
 pub struct Writer {
     http: Arc<HttpClient>,
     request: ApiRequest,
     key: RecordKey,
     len: u64,
-    /// What a piece will be. None grows beyond its room, so that no copy is left behind.
+    /// The next piece. It never grows beyond its capacity, which would leave a copy behind.
     gathered: Zeroizing<Vec<u8>>,
     /// The request, once it has begun.
     sending: Option<StreamingRequest>,
@@ -39,7 +39,7 @@ impl Writer {
         Self { http, request, key, len: 0, gathered: piece(), sending: None, failed: false }
     }
 
-    /// The key that will open the record: here to be written down before [`finish`](Self::finish).
+    /// The key that will open the record. Write it down before [`finish`](Self::finish).
     #[must_use]
     pub fn key(&self) -> &RecordKey {
         &self.key
@@ -51,12 +51,13 @@ impl Writer {
         self.len
     }
 
-    /// Ends the record: it is there, whole and durable, when this returns its key.
+    /// Completes the record: it is stored, whole and durable, when this returns its key.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where somebody else was faster, [`Error::Indeterminate`] where the
-    /// answer was lost, [`Error::InvalidArgument`] where an earlier write failed, and those of the server and the way to it.
+    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where another write was faster, [`Error::Indeterminate`] where
+    /// the answer was lost, [`Error::InvalidArgument`] where an earlier write failed, and those of the server and the
+    /// connection.
     pub fn finish(mut self) -> Result<RecordKey, Error> {
         self.check()?;
         if self.sending.is_none() {
@@ -69,7 +70,7 @@ impl Writer {
         Ok(self.key)
     }
 
-    /// Writes all that `source` gives, and finishes.
+    /// Writes all data of `source`, and finishes.
     pub(super) fn copy_from(mut self, mut source: impl Read) -> Result<RecordKey, Error> {
         let mut buffer = Zeroizing::new(vec![0; 64 << 10]);
         loop {
@@ -93,7 +94,7 @@ impl Writer {
     fn write_piece(&mut self, data: &[u8]) -> Result<(), Error> {
         self.check()?;
         if self.gathered.len() + data.len() > LONG {
-            self.failed = true; // unless this succeeds
+            self.failed = true; // until this succeeds
             self.sending = Some(self.send_gathered()?);
             self.failed = false;
         }
@@ -102,7 +103,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The request with what was gathered in it.
+    /// Sends the gathered bytes.
     fn send_gathered(&mut self) -> Result<StreamingRequest, Error> {
         let sending = match self.sending.take() {
             Some(sending) => sending,
@@ -124,7 +125,7 @@ impl Write for Writer {
         Ok(data.len())
     }
 
-    /// Does nothing: a record is durable when it is finished, not before.
+    /// Does nothing: a record becomes durable when it is finished, not before.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
