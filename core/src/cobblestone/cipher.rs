@@ -6,7 +6,8 @@ use aes_gcm::{Aes256Gcm, Tag};
 
 use super::{Error, KEY_LEN, NONCE_LEN, TAG_LEN};
 
-/// AES-256-GCM (NIST SP 800-38D) without associated data, with a nonce of 12 bytes and a tag of 16. A nonce seals once.
+/// AES-256-GCM (NIST SP 800-38D) without associated data, with a nonce of 12 bytes and a tag of 16. A nonce must never
+/// seal twice.
 pub(super) struct Cipher(Aes256Gcm);
 
 impl Cipher {
@@ -37,7 +38,7 @@ impl Cipher {
         self.open_inout(nonce, InOutBuf::new(body, plaintext).map_err(|_| Error::BufferSize)?, tag)
     }
 
-    /// Opens `sealed` where it lies: the plaintext is all but the last 16 bytes, which are the tag.
+    /// Opens `sealed` in place: the plaintext is all but the last 16 bytes, which are the tag.
     pub(super) fn open_in_place(&self, nonce: [u8; NONCE_LEN], sealed: &mut [u8]) -> Result<(), Error> {
         let (body, tag) = sealed.split_last_chunk_mut().ok_or(Error::Corrupt)?;
         self.open_inout(nonce, body.into(), tag)

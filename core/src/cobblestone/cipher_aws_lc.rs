@@ -4,7 +4,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::{Error, KEY_LEN, NONCE_LEN, TAG_LEN};
 
-/// As [`super::cipher::Cipher`], but for what a failure leaves behind: zeros.
+/// As [`super::cipher::Cipher`], except that a failure leaves zeros behind.
 pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
@@ -16,7 +16,7 @@ impl Cipher {
         if plaintext.len().checked_add(TAG_LEN) != Some(sealed.len()) {
             return Err(Error::BufferSize);
         }
-        // The one function that seals from one buffer into another: here with nothing in the first pair of them.
+        // The only function that seals from one buffer into another; its first pair of buffers is empty here.
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.seal_in_place_scatter(nonce, Aad::empty(), &mut [], plaintext, sealed).map_err(|_| Error::TooLarge)
     }

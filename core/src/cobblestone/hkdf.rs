@@ -1,7 +1,7 @@
 //! HKDF-Expand (RFC 5869, section 2.3) with HMAC-SHA-512 (RFC 2104), on the hash's compression function.
 //!
-//! Eight runs of that function are most of what a small record costs. The crate `hmac` takes its input in pieces, each
-//! with buffers of its own to wipe, and adds half as much again; here the input of a hash lies in one piece. (The crate
+//! Eight runs of that function are most of the cost of a small record. The crate `hmac` takes its input in pieces, each
+//! with buffers of its own to wipe, and adds half as much again; here the input of a hash is one slice. (The crate
 //! `hkdf` refuses a key shorter than the hash.)
 
 use sha2::block_api::compress512;
@@ -13,10 +13,10 @@ use super::KEY_LEN;
 const BLOCK_LEN: usize = 128;
 const HASH_LEN: usize = 64;
 
-/// What SHA-512 keeps from one block to the next.
+/// The state of SHA-512 between blocks.
 type State = [u64; 8];
 
-/// What it starts with (FIPS 180-4, section 5.3.5).
+/// The initial state (FIPS 180-4, section 5.3.5).
 const INITIAL: State = [
     0x6a09_e667_f3bc_c908,
     0xbb67_ae85_84ca_a73b,
@@ -37,11 +37,11 @@ impl Drop for Output {
     }
 }
 
-/// The beginning of `HKDF-Expand-SHA-512(prk = key, info)`. The parts of `info` stand one behind the other.
+/// The beginning of `HKDF-Expand-SHA-512(prk = key, info)`. The parts of `info` are concatenated.
 pub(super) fn expand(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Output {
     let hmac = Hmac::new(key);
     let info_len = info.iter().map(|part| part.len()).sum::<usize>();
-    // Room for the longest input, padded: growth would leave a copy behind.
+    // Capacity for the longest input, padded: growth would leave a copy behind.
     let mut input = Vec::with_capacity(info_len + HASH_LEN + 2 * BLOCK_LEN);
     let mut block = |before: &[u8], number: u8, block: &mut [u8; HASH_LEN]| {
         input.clear();
@@ -58,7 +58,7 @@ pub(super) fn expand(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Output {
     output
 }
 
-/// The states behind the first block of HMAC's two hashes, which is the key.
+/// The states of HMAC's two hashes after their first block, which is the key.
 struct Hmac {
     inner: Zeroizing<State>,
     outer: Zeroizing<State>,
@@ -67,7 +67,7 @@ struct Hmac {
 impl Hmac {
     fn new(key: &[u8; KEY_LEN]) -> Self {
         let state_behind = |pad: u8| {
-            // A key is filled up to a block with zeros.
+            // A key is padded to a block with zeros.
             let mut block = [[pad; KEY_LEN]; BLOCK_LEN / KEY_LEN];
             let [start, ..] = &mut block;
             start.iter_mut().zip(key).for_each(|(to, from)| *to ^= from);
@@ -79,7 +79,7 @@ impl Hmac {
         Self { inner: state_behind(0x36), outer: state_behind(0x5c) }
     }
 
-    /// Writes the code of `input` to `code`. What is in `input` then is to be wiped.
+    /// Writes the authentication code of `input` to `code`. The caller must wipe `input` afterwards.
     fn authenticate(&self, input: &mut Vec<u8>, code: &mut [u8; HASH_LEN]) {
         hash_rest(&self.inner, input, code);
         input.clear();
@@ -88,7 +88,7 @@ impl Hmac {
     }
 }
 
-/// Ends a hash that had one block before: `input` is padded, and the hash goes to `hash`.
+/// Ends a hash after its first block: pads `input`, and writes the result to `hash`.
 fn hash_rest(before: &Zeroizing<State>, input: &mut Vec<u8>, hash: &mut [u8; HASH_LEN]) {
     // One bit, zeros, and the length in bits, to the end of a block (FIPS 180-4, section 5.1.2).
     let bits = (BLOCK_LEN + input.len()) as u128 * 8;

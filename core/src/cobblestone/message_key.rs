@@ -13,7 +13,7 @@ use crate::util::random;
 
 const INFO: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
 
-/// What one message is sealed with: derived, used for this message only.
+/// The derived key of one message, used for this message only.
 pub(super) struct MessageKey {
     cipher: Cipher,
     base_nonce: Zeroizing<[u8; NONCE_LEN]>,
@@ -42,7 +42,7 @@ impl MessageKey {
         Ok((Self::new(aead_key, base_nonce)?, prefix))
     }
 
-    /// The key of the message that starts with `prefix`, or `WrongKey` where the commitment is another's.
+    /// The key of the message that starts with `prefix`, or `WrongKey` if the commitment differs.
     #[inline(always)] // each return copies the cipher's 600 bytes
     pub(super) fn recover(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<Self, Error> {
         let derived = verify(key, context, prefix)?;
@@ -63,29 +63,29 @@ impl MessageKey {
         self.cipher.seal(self.nonce(index)?, plaintext, sealed)
     }
 
-    /// Seals chunk `index` where it lies, at the start of `chunk`, with `TAG_LEN` bytes behind it for the tag.
+    /// Seals chunk `index` in place, at the start of `chunk`, with `TAG_LEN` bytes behind it for the tag.
     pub(super) fn seal_chunk_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<(), Error> {
         let (body, tag) = split_tag_mut(chunk)?;
         *tag = self.cipher.seal_in_place(self.nonce(index)?, body)?;
         Ok(())
     }
 
-    /// Opens chunk `index` from `sealed` into `plaintext`, which is `TAG_LEN` shorter, and after [`Error::Corrupt`] as
-    /// it was, or all zeros.
+    /// Opens chunk `index` from `sealed` into `plaintext`, which is `TAG_LEN` shorter. After [`Error::Corrupt`],
+    /// `plaintext` is unchanged, or all zeros.
     pub(super) fn open_chunk(&self, index: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         let nonce = self.nonce(index).map_err(|_| Error::Corrupt)?; // no message has so many chunks
         self.cipher.open(nonce, sealed, plaintext)
     }
 
-    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which is as long as they are, opened.
+    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which has exactly the length of their plaintext.
     pub(super) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-        // Behind whole chunks stands an empty one, if it is there.
+        // After whole chunks comes an empty one, if there is one.
         let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
         let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
         chunks.try_for_each(|(index, (sealed, chunk))| self.open_chunk(index, sealed, chunk))
     }
 
-    /// Opens chunk `index` where it lies; its plaintext is all but the last `TAG_LEN` bytes of `chunk`.
+    /// Opens chunk `index` in place; its plaintext is all but the last `TAG_LEN` bytes of `chunk`.
     pub(super) fn open_chunk_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<(), Error> {
         let nonce = self.nonce(index).map_err(|_| Error::Corrupt)?;
         self.cipher.open_in_place(nonce, chunk)
@@ -104,7 +104,7 @@ impl MessageKey {
     }
 }
 
-/// What is derived for the message that starts with `prefix`, or `WrongKey` where the commitment is another's.
+/// The derived values of the message that starts with `prefix`, or `WrongKey` if the commitment differs.
 pub(super) fn verify(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<hkdf::Output, Error> {
     let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Corrupt)?;
     let derived = derive(key, salt, context);

@@ -72,17 +72,17 @@ use crate::util::random::RandomError;
 pub const KEY_LEN: usize = 32;
 /// Bytes of the random salt at the start of a message.
 pub const SALT_LEN: usize = 24;
-/// Bytes of the key commitment behind the salt.
+/// Bytes of the key commitment after the salt.
 pub const COMMITMENT_LEN: usize = 32;
 /// Bytes of a chunk's nonce.
 const NONCE_LEN: usize = 12;
-/// Bytes in front of the first chunk: salt and commitment.
+/// Bytes before the first chunk: salt and commitment.
 pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 /// Plaintext bytes of every chunk but the final one, which is always shorter.
 pub const CHUNK_LEN: usize = 16_384;
 /// Bytes of a chunk's authentication tag.
 pub const TAG_LEN: usize = 16;
-/// Bytes of a sealed chunk, but of the final one.
+/// Bytes of a sealed chunk, except the final one.
 pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 
 /// The chunks that a core takes at once.
@@ -99,7 +99,7 @@ pub enum Error {
     /// told apart.
     #[error("the key or the context is not the one that the message was sealed with")]
     WrongKey,
-    /// The message was altered, cut or lengthened behind its first 56 bytes.
+    /// The message was altered, cut or lengthened after its first 56 bytes.
     #[error("the message was altered, or is not complete")]
     Corrupt,
     /// More plaintext than a message may hold, 4 PiB less one byte, or than fits in memory.
@@ -108,10 +108,10 @@ pub enum Error {
     /// A buffer is not of the size that the size functions give.
     #[error("a buffer has the wrong size")]
     BufferSize,
-    /// The message was begun before this process was forked: both would seal under one key and one nonce.
+    /// The message was begun before this process was forked: parent and child would seal under one key and one nonce.
     #[error("the message was begun before this process was forked")]
     Forked,
-    /// No random salt could be had.
+    /// The system has no random salt.
     #[error(transparent)]
     Random(#[from] RandomError),
 }

@@ -15,7 +15,7 @@ use crate::util::parallel;
 /// # Errors
 ///
 /// [`Error::WrongKey`], [`Error::Corrupt`], or [`Error::TooLarge`] where there is no memory for it. No plaintext is
-/// given out then.
+/// released then.
 pub fn open(key: &[u8; KEY_LEN], context: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
     let (message_key, sealed) = start(key, context, message)?;
     let mut plaintext = zeros(plaintext_len_usize(message.len())?)?;
@@ -27,8 +27,8 @@ pub fn open(key: &[u8; KEY_LEN], context: &[u8], message: &[u8]) -> Result<Vec<u
 ///
 /// # Errors
 ///
-/// [`Error::BufferSize`] for a `plaintext` of another length, [`Error::WrongKey`]: `plaintext` is as it was.
-/// [`Error::Corrupt`]: `plaintext` is all zeros, or as it was.
+/// [`Error::BufferSize`] for a `plaintext` of another length, [`Error::WrongKey`]: `plaintext` is unchanged.
+/// [`Error::Corrupt`]: `plaintext` is all zeros, or unchanged.
 pub fn open_into(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
     let (message_key, sealed) = start(key, context, message)?;
     if plaintext.len() != plaintext_len_usize(message.len())? {
@@ -37,12 +37,12 @@ pub fn open_into(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], plaintext:
     open_chunks(&message_key, sealed, plaintext)
 }
 
-/// Opens in place: the plaintext is the start of `buffer`, and what it returns; the rest of `buffer` is wiped. No
-/// second buffer is used.
+/// Opens in place: returns the plaintext, which is the start of `buffer`; the rest of `buffer` is wiped. No second
+/// buffer is used.
 ///
 /// # Errors
 ///
-/// [`Error::WrongKey`]: `buffer` is as it was. [`Error::Corrupt`]: `buffer` is all zeros, or as it was.
+/// [`Error::WrongKey`]: `buffer` is unchanged. [`Error::Corrupt`]: `buffer` is all zeros, or unchanged.
 pub fn open_in_place<'b>(key: &[u8; KEY_LEN], context: &[u8], buffer: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
     let (message_key, _) = start(key, context, buffer)?;
     let plaintext_len = plaintext_len_usize(buffer.len())?;
@@ -64,7 +64,7 @@ pub fn verify_key(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]
     message_key::verify(key, context, prefix).map(drop)
 }
 
-/// The key of `message`, once its commitment is checked, and its sealed chunks.
+/// The key of `message`, after the check of its commitment, and its sealed chunks.
 #[inline(always)]
 fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(MessageKey, &'m [u8]), Error> {
     let (prefix, sealed) = message.split_first_chunk::<PREFIX_LEN>().ok_or(Error::Corrupt)?;
@@ -84,7 +84,7 @@ fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<
     outcome
 }
 
-/// Takes the first chunk first: its place in the plaintext lies before all chunks still to be opened.
+/// Begins with the first chunk: its place in the plaintext lies before all chunks that are still sealed.
 fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
     for index in 0..=plaintext_len / CHUNK_LEN {
         let to = index * CHUNK_LEN;
@@ -99,8 +99,8 @@ fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 
 /// Opens a message piece by piece, in pieces of any size; it holds at most one sealed chunk.
 ///
-/// What it gives out is the true beginning of the message. That nothing is missing is known when
-/// [`Opener::finish`] succeeds, not before.
+/// Its output is the true beginning of the message. Only the success of [`Opener::finish`] proves that nothing is
+/// missing.
 ///
 /// ```
 /// # #[cfg(feature = "hazmat")] {
@@ -142,7 +142,7 @@ impl Opener {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], and again at each later call: only the chunks before the altered one come out.
+    /// [`Error::Corrupt`], and again at each later call: only the chunks before the altered one are released.
     pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Corrupt);
@@ -158,7 +158,7 @@ impl Opener {
             self.append_opened(None, out)?;
             self.buffer.clear();
         }
-        // The final chunk is shorter, so that a whole one never waits for what follows it.
+        // The final chunk is shorter, so a whole chunk never waits for the bytes after it.
         let (chunks, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
         out.reserve(chunks.len().saturating_mul(CHUNK_LEN));
         for chunk in chunks {

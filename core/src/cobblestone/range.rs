@@ -77,7 +77,7 @@ impl RangeOpener {
         self.length_proved
     }
 
-    /// The plaintext bytes of chunk `index`: 16,384, but of the final one; 0 behind it.
+    /// The plaintext bytes of chunk `index`: 16,384, fewer for the final one, 0 after it.
     #[must_use]
     pub fn chunk_len(&self, index: u64) -> usize {
         let rest = index.checked_mul(CHUNK).and_then(|start| self.plaintext_len.checked_sub(start)).unwrap_or(0);
@@ -88,7 +88,7 @@ impl RangeOpener {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`]; `plaintext` is as it was, or all zeros.
+    /// [`Error::Corrupt`]; `plaintext` is unchanged, or all zeros.
     pub fn open_chunk(&mut self, index: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         if plaintext.len() != self.chunk_len(index) {
             return Err(Error::BufferSize);
@@ -100,8 +100,8 @@ impl RangeOpener {
         Ok(())
     }
 
-    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which is as long as they are, opened. The length stays a
-    /// claim unless the final chunk is among them.
+    /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which has exactly the length of their plaintext.
+    /// The length stays a claim unless the final chunk is among them.
     pub(crate) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         self.key.open_chunks(first, sealed, plaintext)
     }
@@ -113,7 +113,7 @@ impl RangeOpener {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], [`Error::TooLarge`] where the range does not fit in memory, and what `read` returns.
+    /// [`Error::Corrupt`], [`Error::TooLarge`] where the range does not fit in memory, and the errors of `read`.
     pub fn read<E: From<Error>>(
         &mut self,
         range: Range<u64>,

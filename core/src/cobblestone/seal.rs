@@ -37,7 +37,7 @@ pub fn seal_into(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8], message:
     seal_chunks(&message_key, &prefix, plaintext, message)
 }
 
-/// Everything of [`seal_into`] behind the choice of the salt.
+/// The part of [`seal_into`] after the choice of the salt.
 pub(super) fn seal_chunks(
     message_key: &MessageKey,
     prefix: &[u8; PREFIX_LEN],
@@ -52,7 +52,7 @@ pub(super) fn seal_chunks(
         parallel::for_bytes(plaintext.len(), WORTH_SHARING),
         (0..).step_by(PART_CHUNKS).zip(parts),
         |(first, (sealed, part))| {
-            // Behind whole chunks stands an empty one, if there is room for it.
+            // After whole chunks comes an empty one, if there is room for it.
             let chunks = part.chunks(CHUNK_LEN).chain(once(&[][..]));
             let chunks = (first..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks));
             chunks.into_iter().try_for_each(|(index, (sealed, chunk))| message_key.seal_chunk(index, chunk, sealed))
@@ -74,12 +74,12 @@ pub(crate) fn seal_with_salt(
     Ok(message)
 }
 
-/// Seals in place: `buffer` is as long as the message and starts with the plaintext; what lies behind the plaintext
-/// is overwritten. No second buffer is used.
+/// Seals in place: `buffer` is as long as the message and starts with the plaintext; the bytes after the plaintext are
+/// overwritten. No second buffer is used.
 ///
 /// # Errors
 ///
-/// [`Error::BufferSize`] where no message has the length of `buffer`, [`Error::Random`]. The buffer is as it was.
+/// [`Error::BufferSize`] where no message has the length of `buffer`, [`Error::Random`]. The buffer is unchanged.
 ///
 /// ```
 /// # #[cfg(feature = "hazmat")] {
@@ -103,7 +103,7 @@ pub fn seal_in_place(key: &[u8; KEY_LEN], context: &[u8], buffer: &mut [u8]) -> 
     outcome
 }
 
-/// Takes the last chunk first: its place in the message lies behind all plaintext still to be moved.
+/// Begins with the last chunk: its place in the message lies after all plaintext that is still to be moved.
 fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
     for index in (0..=plaintext_len / CHUNK_LEN).rev() {
         let from = index * CHUNK_LEN;
@@ -135,7 +135,7 @@ fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 pub struct Sealer {
     key: MessageKey,
     next: u64,
-    /// Plaintext that does not fill a chunk yet. Its capacity is a chunk, so no copy is left behind by growth.
+    /// Plaintext that does not fill a chunk yet. Its capacity is a chunk: growth would leave a copy behind.
     buffer: Zeroizing<Vec<u8>>,
     /// The process that began the message. A forked child has the same key and counter, and must not go on.
     owner: OwnerProcess,
@@ -220,7 +220,7 @@ impl fmt::Debug for Sealer {
 mod tests {
     use super::*;
 
-    /// To the sealer, a forked child is a process with another number.
+    /// To the sealer, a forked child is a process with another id.
     #[test]
     fn a_forked_child_does_not_seal_with_the_parents_nonces() {
         let mut message = Vec::new();

@@ -7,7 +7,7 @@ const SEALED_CHUNK: u64 = SEALED_CHUNK_LEN as u64;
 const PREFIX: u64 = PREFIX_LEN as u64;
 const TAG: u64 = TAG_LEN as u64;
 
-/// Chunks that a message may have: 2^38 (chunked-encryption, "Message chunking").
+/// The most chunks of a message: 2^38 (chunked-encryption, "Message chunking").
 pub(super) const MAX_CHUNKS: u64 = 1 << 38;
 
 /// The most plaintext bytes of one message: 4 PiB less one byte.
@@ -33,7 +33,7 @@ pub const fn message_len(plaintext_len: u64) -> Option<u64> {
 }
 
 /// The number of plaintext bytes in a message of `message_len` bytes. The message itself can still be false: only
-/// its final chunk, opened, proves its length.
+/// opening its final chunk proves its length.
 ///
 /// # Errors
 ///
