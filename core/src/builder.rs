@@ -123,8 +123,8 @@ impl Builder {
 
     /// Uses the SQLite database at this path, and creates it if there is none.
     ///
-    /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key unless
-    /// one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it, and
+    /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key
+    /// unless one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it, and
     /// [`read_only`](Self::read_only) is refused. A file of that name is `./:memory:`.
     #[cfg(feature = "sqlite")]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {

@@ -12,7 +12,8 @@ const CHECK_CONTEXT: &str = "strongroom 2026-11-23 v1 index key check";
 /// Bytes of a locator.
 pub const LOCATOR_LEN: usize = 32;
 
-/// The name of a record in a storage: the generation of the index key, and a keyed BLAKE3 hash of the id under that key.
+/// The name of a record in a storage: the generation of the index key, and a keyed BLAKE3 hash of the id under that
+/// key.
 ///
 /// Its order is that of its bytes. `Debug` shows four of them, enough to tell two apart.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -36,8 +36,8 @@ impl<'k> WriteOptions<'k> {
     /// are the same.
     ///
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
-    /// attacker with write access to the storage can put the older one back, and it opens under that key. The store cannot
-    /// notice this: it keeps no key.
+    /// attacker with write access to the storage can put the older one back, and it opens under that key. The store
+    /// cannot notice this: it keeps no key.
     pub fn key(self, key: &'k RecordKey) -> Self {
         Self { key: Some(key) }
     }

@@ -106,8 +106,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile;
-    /// [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record
+    /// meanwhile; [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
         let request = json_request(names::DELETE, id.as_ref(), Some(key))?;
         match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {

@@ -40,8 +40,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record meanwhile,
-    /// [`Error::TooLarge`].
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record
+    /// meanwhile, [`Error::TooLarge`].
     pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
         self.replace_with(id, old, data, WriteOptions::new())
     }

@@ -55,7 +55,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`], [`InvalidEndpoint::NeedsTls`].
+    /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`],
+    /// [`InvalidEndpoint::NeedsTls`].
     pub fn new(url: &str) -> Result<Self, InvalidEndpoint> {
         let address = ServiceAddress::parse(url)?;
         Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
@@ -65,8 +66,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`InvalidEndpoint::TwoTokens`], [`InvalidEndpoint::CertificateWithoutKey`], [`InvalidEndpoint::Timeout`]. Files are
-    /// read when the endpoint is opened.
+    /// [`InvalidEndpoint::TwoTokens`], [`InvalidEndpoint::CertificateWithoutKey`], [`InvalidEndpoint::Timeout`]. Files
+    /// are read when the endpoint is opened.
     pub fn with_options(mut self, options: EndpointOptions) -> Result<Self, InvalidEndpoint> {
         self = match (options.token, options.token_file) {
             (Some(_), Some(_)) => return Err(InvalidEndpoint::TwoTokens),

@@ -17,8 +17,8 @@ pub(crate) enum Failure {
     NotSent(BoxError),
     /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
     Untrusted(BoxError),
-    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry will
-    /// not help.
+    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry
+    /// will not help.
     Denied(BoxError),
     /// The service may have been reached, and what it did is not known.
     Lost(BoxError),

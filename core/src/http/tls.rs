@@ -65,8 +65,8 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The configuration for a connection that begins now. Sessions are resumed within one configuration alone, so that a
-    /// changed file of revocations applies to each new connection.
+    /// The configuration for a connection that begins now. Sessions are resumed within one configuration alone, so that
+    /// a changed file of revocations applies to each new connection.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, InvalidEndpoint> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.revocations.as_deref().map_or(Ok(Stamp { modified: None, len: 0, inode: 0 }), stamp)?;

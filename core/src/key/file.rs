@@ -63,8 +63,8 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
     Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
 }
 
-/// Reads the index key from `path`, or makes a new one there, for the owner of `database`. It is on the disk when this
-/// returns. Of several processes at once, one makes it and all get the same.
+/// Reads the index key from `path`, or creates a new one there, for the owner of `database`. The key is durable when
+/// this returns. If several processes try at once, one creates it and all get the same.
 pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, KeyFileError> {
     let key = match read(path, Some(database)) {
         Err(KeyFileError::Missing(_)) => {

@@ -79,8 +79,8 @@ macro_rules! key_type {
             }
 
             #[doc = concat!("The key in its text form, `", $hrp, "1` and 58 more characters (Bech32m, BIP 350).")]
-            /// A byte order mark before it and white space around it are left out, so that the text of a key file can be
-            /// given as it is.
+            /// A byte order mark before it and white space around it are left out, so that the text of a key file can
+            /// be given as it is.
             ///
             /// # Errors
             ///

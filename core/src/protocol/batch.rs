@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::locator::{LOCATOR_LEN, Locator};
 
-/// The length that stands for a record that is not there.
+/// The length that stands for a missing record.
 const ABSENT: u64 = u64::MAX;
 /// Bytes of a length, little endian.
 const LENGTH_LEN: usize = 8;

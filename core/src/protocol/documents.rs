@@ -1,5 +1,5 @@
-//! Documents in JSON that both sides know. A client ignores fields of an answer that it does not know; a service refuses a
-//! request with such fields.
+//! Documents in JSON that both sides know. A client ignores fields of an answer that it does not know; a service
+//! refuses a request with such fields.
 
 use serde_json::{Map, Value, json};
 

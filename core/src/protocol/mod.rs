@@ -1,7 +1,7 @@
 //! The protocol of clients and services (`docs/HTTP.md`), defined once for both: names, limits and codecs. Nothing here
 //! connects, waits or stores.
 //!
-//! This is no public API: it is public for the crate `strongroom-server` alone, and changes without notice.
+//! This is not a public API: it is public only for the crate `strongroom-server`, and changes without notice.
 
 pub mod base64url;
 pub mod batch;

@@ -22,8 +22,8 @@ pub fn document(status: StatusCode, number: u8, name: &str, detail: &str) -> Str
     document.to_string()
 }
 
-/// The sentence in the document of an error, without control characters and not too long; `None` where `body` is no such
-/// document.
+/// The sentence in the document of an error, without control characters and not too long; `None` where `body` is no
+/// such document.
 #[must_use]
 pub fn detail(body: &[u8]) -> Option<String> {
     let document: Value = serde_json::from_slice(body).ok()?;

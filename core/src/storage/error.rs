@@ -47,8 +47,8 @@ pub enum Error {
     /// The storage is closed.
     #[error("the storage is closed")]
     Closed,
-    /// The backend denies access: a token, a client certificate, a password, or a right is missing or wrong. Nothing was
-    /// changed.
+    /// The backend denies access: a token, a client certificate, a password, or a right is missing or wrong. Nothing
+    /// was changed.
     #[error("the storage's backend denies access")]
     AccessDenied(#[source] Source),
 }

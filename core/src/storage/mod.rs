@@ -39,8 +39,8 @@ pub use crate::locator::{LOCATOR_LEN, Locator};
 /// - A storage that repeats a request after a lost reply compares heads before it reports [`Error::AlreadyExists`] or
 ///   [`Error::Conflict`]: the caller's own write never causes either.
 /// - All methods may be called from many threads at once.
-/// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret the
-///   first 12 bytes (the header, for its expiry) and no others. It returns records unchanged, or fails: with
+/// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret
+///   the first 12 bytes (the header, for its expiry) and no others. It returns records unchanged, or fails: with
 ///   [`Error::Corrupt`] where it knows that they are damaged.
 /// - A missing ability is [`Error::Unsupported`] and shows in [`limits`](Self::limits); a storage never pretends.
 /// - After [`close`](Self::close) every method is [`Error::Closed`], except [`limits`](Self::limits).
@@ -57,8 +57,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] where one of them exists, or is given twice; [`Error::Unsupported`] from a storage without
-    /// transactions; those of [`put`](Self::put).
+    /// [`Error::AlreadyExists`] where one of them exists, or is given twice; [`Error::Unsupported`] from a storage
+    /// without transactions; those of [`put`](Self::put).
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error>;
 
     /// Writes many new records, each by itself, and returns their outcomes in the same order. The default
@@ -191,8 +191,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where damage keeps the storage from finding its records; [`Error::Unsupported`] from a storage
-    /// without checksums; those of the contract.
+    /// [`Error::Corrupt`] where damage keeps the storage from finding its records; [`Error::Unsupported`] from a
+    /// storage without checksums; those of the contract.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error>;
 
     /// The number of records and their total bytes. May scan all records.

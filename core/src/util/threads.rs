@@ -32,7 +32,8 @@ mod unix {
         Signal::SIGTRAP,
     ];
 
-    /// Blocks the calling thread's signals until it is dropped. Threads that are started meanwhile inherit that, and keep it.
+    /// Blocks the calling thread's signals until it is dropped. Threads that are started meanwhile inherit that, and
+    /// keep it.
     pub(crate) struct BlockedSignals(Option<SigSet>);
 
     impl BlockedSignals {

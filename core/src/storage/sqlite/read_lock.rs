@@ -1,13 +1,13 @@
 //! A thread that holds SQLite's read lock while reads are frequent, so that each read need not take it.
 //!
 //! A read takes a lock on the log's index and gives it back. These two system calls cost more than most reads, and they
-//! run under a lock of the process, so that concurrent reads wait for each other. But SQLite asks the system only for the
-//! first connection of a process that reads, and counts the others. So one more connection holds the lock for all.
+//! run under a lock of the process, so that concurrent reads wait for each other. But SQLite asks the system only for
+//! the first connection of a process that reads, and counts the others. So one more connection holds the lock for all.
 //!
 //! It must not keep the log from being checkpointed and restarted. So, once nobody has written for a while, it first
 //! checkpoints the log itself (reads from the database file are faster, too). With the whole log checkpointed, SQLite
-//! gives a reader the one lock that does not prevent a restart. The thread releases the lock every few milliseconds, for
-//! others who checkpoint, and holds none while somebody writes. It ends when reads become rare.
+//! gives a reader the one lock that does not prevent a restart. The thread releases the lock every few milliseconds,
+//! for others who checkpoint, and holds none while somebody writes. It ends when reads become rare.
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -17,9 +17,9 @@ const SCHEMA_VERSION: i32 = 1;
 pub(super) const PAGE_SIZE: i32 = 8192;
 
 /// - `settings`: the settings document, in one row.
-/// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `head` and
-///   `body` are the record, or its beginning where `object` names the segments that continue it. `expires_at` is NULL for
-///   a record that never expires. [`checksum`](super::checksum) tells what `checksum` covers.
+/// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `head`
+///   and `body` are the record, or its beginning where `object` names the segments that continue it. `expires_at` is
+///   NULL for a record that never expires. [`checksum`](super::checksum) tells what `checksum` covers.
 /// - `segment`: the continuations, in order of `n` from 0. All but the last are as long as `head` and `body` together.
 /// - `pending`: objects that belong to no record. For a running upload, the time (Unix seconds) when a segment was last
 ///   added; for a dead object, which is to be removed, 0.

@@ -1,7 +1,7 @@
 //! Group commit: writers that wait for each other share one transaction, and so one sync of the disk.
 //!
-//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of all waiting writers, commits
-//! once, and tells each writer its own outcome.
+//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of all waiting writers,
+//! commits once, and tells each writer its own outcome.
 
 pub(super) mod queue;
 
@@ -53,8 +53,8 @@ impl Operation<'_> {
         (job, self.size())
     }
 
-    /// Applies the operation inside the caller's transaction. [`Error::AlreadyExists`] and [`Error::Conflict`] come before
-    /// anything is changed, if the record has one row.
+    /// Applies the operation inside the caller's transaction. [`Error::AlreadyExists`] and [`Error::Conflict`] come
+    /// before anything is changed, if the record has one row.
     fn apply(&self, connection: &Connection) -> Outcome<Applied> {
         match self {
             Self::Put { locator, record, mode } => rows::put(connection, locator, record, *mode).map(Some),
@@ -77,8 +77,8 @@ impl SqliteStorage {
         }
     }
 
-    /// Commits the leader's own operation and those of the waiting writers in one transaction. Each has its own outcome,
-    /// unless the transaction itself fails: then all fail.
+    /// Commits the leader's own operation and those of the waiting writers in one transaction. Each has its own
+    /// outcome, unless the transaction itself fails: then all fail.
     fn commit_group(
         &self,
         own: &Operation<'_>,
@@ -109,8 +109,8 @@ impl SqliteStorage {
     }
 }
 
-/// Applies the leader's own operation and those of the waiting writers, until none waits: a writer that arrives meanwhile
-/// joins the group.
+/// Applies the leader's own operation and those of the waiting writers, until none waits: a writer that arrives
+/// meanwhile joins the group.
 fn apply_each(
     connection: &Connection,
     own: &Operation<'_>,

@@ -1,7 +1,8 @@
 //! The queue of writers: first come, first served, one leader at a time.
 //!
-//! If no write is running, the caller leads at once, on its own thread. Otherwise it leaves its job in the queue and waits.
-//! The next leader does its own job and those behind it in the queue, in one transaction, so that one commit serves all.
+//! If no write is running, the caller leads at once, on its own thread. Otherwise it leaves its job in the queue and
+//! waits. The next leader does its own job and those behind it in the queue, in one transaction, so that one commit
+//! serves all.
 //!
 //! The locks come from the `sync` module above, so that a test can check every order of events with locks of its own.
 
