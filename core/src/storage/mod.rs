@@ -186,8 +186,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Conflict`] where another document is there, [`Error::InvalidArgument`] for a longer one.
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
 
-    /// Checks at most `limit` records in the order of their locators, starting behind `after`, by the storage's own
-    /// checksums. A storage may stop earlier, so that no step takes long: [`Verified::next`] tells where to go on. Damage
+    /// Checks at most `limit` records, and at least one, in the order of their locators, starting behind `after`, by the
+    /// storage's own checksums. A storage may stop earlier, so that no step takes long: [`Verified::next`] tells where to go on. Damage
     /// that the storage can attribute to a record is reported; records are left as they are.
     ///
     /// # Errors

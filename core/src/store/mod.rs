@@ -26,8 +26,6 @@ use crate::locator::LocatorKey;
 use crate::storage::{Fetched, Info, Stats, Storage};
 use crate::util::parallel;
 
-/// How often a record is begun to be read that is replaced each time meanwhile.
-const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
 const KEY_SCHEDULE_COST: usize = 8 << 10;
 
@@ -230,7 +228,7 @@ impl Strongroom {
         mut open: impl FnMut(Fetched) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let most = reader::first_part_len(&self.storage.limits());
-        for _ in 0..ATTEMPTS {
+        for _ in 0..reader::ATTEMPTS {
             match open(self.storage.get_up_to(&address.locator, most)?.ok_or(Error::NotFound)?) {
                 Err(Error::Conflict) => {}
                 outcome => return outcome,

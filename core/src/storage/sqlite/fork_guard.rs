@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::storage::Error;
-use crate::util::owner_process::OwnerProcess;
+use crate::util::fork_check::OwnerProcess;
 
 /// The open handles, below the number of the process that opened them.
 static HANDLES: AtomicU64 = AtomicU64::new(0);
