@@ -17,7 +17,7 @@ use crate::location::Location;
 #[cfg(feature = "sqlite")]
 use crate::location::MEMORY;
 use crate::locator::{self, FIRST_GENERATION, LocatorKey};
-use crate::settings::{Generation, Settings, Unreadable};
+use crate::settings::{Generation, Padding, Settings, Unreadable};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
 use crate::storage::{self, Storage};
@@ -224,7 +224,9 @@ impl Builder {
                 let index_key = match given {
                     Some(key) => key,
                     // A store with settings may have records: their key is never replaced by a new one.
-                    None if storage.settings()?.is_some() => index_key_file::read(&beside, Some(storage.path()))?,
+                    None if self.read_only != ReadOnly::Never || !is_new(&storage)? => {
+                        index_key_file::read(&beside, Some(storage.path()))?
+                    }
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
                 open(Arc::new(storage), &index_key)
@@ -275,6 +277,8 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
     let check_value = locator::check_value(index_key);
     let settings = match storage.settings()? {
         Some(document) => read_settings(&document)?,
+        // Without the settings, nothing tells which index key the records need.
+        None if !is_new(&*storage)? => return Err(Error::Corrupt),
         None => {
             let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
             match storage.swap_settings(None, &new.encode()) {
@@ -285,12 +289,21 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
             }
         }
     };
+    if settings.padding == Padding::Padme {
+        let text = "the store pads its records, which this version of Strongroom cannot do: use a newer one";
+        return Err(Error::Unsupported(text.into()));
+    }
     let generation = settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?;
     if settings.generations.len() > 1 {
         let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
         return Err(Error::Unsupported(text.into()));
     }
     Ok(Strongroom::new(storage, LocatorKey::new(index_key, generation)))
+}
+
+/// Whether the storage has neither settings nor records.
+fn is_new(storage: &dyn Storage) -> Result<bool, Error> {
+    Ok(storage.settings()?.is_none() && storage.list(None, 1)?.is_empty())
 }
 
 fn read_settings(document: &[u8]) -> Result<Settings, Error> {

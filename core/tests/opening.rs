@@ -388,3 +388,33 @@ fn the_database_is_what_the_format_says() {
     // A corruption of write-ahead logs was mended in SQLite 3.51.3.
     assert!(rusqlite::version_number() >= 3_051_003);
 }
+
+/// Nothing tells which index key records without settings need: none is taken for theirs, and none is made.
+#[test]
+fn a_store_that_has_lost_its_settings_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    with_key(&path, index_key()).unwrap().store("id", "data").unwrap();
+    let database = Connection::open(&path).unwrap();
+    database.execute("DELETE FROM settings", ()).unwrap();
+    assert_error(with_key(&path, index_key()), "Corrupt", "");
+    assert!(Strongroom::open(&path).is_err());
+    assert!(!sidecar(&path).exists(), "a key was made");
+    database.execute("DELETE FROM record", ()).unwrap();
+    drop(database);
+    with_key(&path, index_key()).unwrap();
+}
+
+/// A version to come pads records: one that cannot leaves such a store alone.
+#[test]
+fn a_store_that_pads_its_records_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    with_key(&path, index_key()).unwrap().close().unwrap();
+    let database = Connection::open(&path).unwrap();
+    let mut document: Vec<u8> = database.query_row("SELECT document FROM settings", (), |row| row.get(0)).unwrap();
+    document[17] = 1;
+    database.execute("UPDATE settings SET document = ?1", [document]).unwrap();
+    drop(database);
+    assert_error(with_key(&path, index_key()), "Unsupported", "pads its records");
+}

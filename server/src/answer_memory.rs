@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::body::content::{Permits, Response};
+use crate::body::unsent_answer::{Permits, Response};
 use crate::connection::Connection;
 use crate::problem::Problem;
 use crate::shared::Shared;

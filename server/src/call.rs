@@ -9,9 +9,9 @@ use strongroom::protocol::names::{JSON, OCTET_STREAM};
 use crate::answer_memory::Requester;
 use crate::backend::Backend;
 use crate::blocking_pool::{Effect, PoolOwned};
-use crate::body::chunks::{self, ChunkSource};
-use crate::body::content::{Content, Permits};
+use crate::body::answer_chunks::{self, ChunkSource};
 use crate::body::request::RequestBody;
+use crate::body::unsent_answer::{Content, Permits};
 use crate::connection::Connection;
 use crate::problem::Problem;
 use crate::shared::Shared;
@@ -79,8 +79,8 @@ impl<B> Call<B> {
 
     /// The answer's body with `len` bytes of `source`.
     pub(crate) async fn stream(&mut self, source: PoolOwned<impl ChunkSource>, len: u64) -> Result<Content, Problem> {
-        let mut permits = self.reserve(chunks::memory_of(len)).await?;
-        let body = chunks::stream(source, len, &self.shared.long, &mut permits).await?;
+        let mut permits = self.reserve(answer_chunks::memory_of(len)).await?;
+        let body = answer_chunks::stream(source, len, &self.shared.long, &mut permits).await?;
         Ok(Content::new(body, permits))
     }
 }

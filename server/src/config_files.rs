@@ -8,7 +8,7 @@ use crate::config::document::Config;
 use crate::files::checked::{check, is_regular, read};
 use crate::files::kind::FileKind;
 use crate::files::secret_path;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tls;
 
 impl Config {

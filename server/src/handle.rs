@@ -12,9 +12,9 @@ use hyper::{HeaderMap, Method, Version};
 use strongroom::protocol::names::{STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY, STRONGROOM_REQUEST_ID};
 
 use crate::answer_memory::Requester;
-use crate::body::content::Response;
-use crate::body::paced;
+use crate::body::answer;
 use crate::body::request::RequestBody;
+use crate::body::unsent_answer::Response;
 use crate::connection::Connection;
 use crate::headers;
 use crate::host::Hosts;
@@ -83,7 +83,7 @@ where
         return response.map(|_| Body::empty());
     }
     response.map(|content| {
-        paced::send(content, &shared, (under_way, unauthenticated), route, observation.request_id.clone())
+        answer::send(content, &shared, (under_way, unauthenticated), route, observation.request_id.clone())
     })
 }
 

@@ -31,7 +31,7 @@ mod storage_service;
 
 mod service;
 
-mod operations;
+mod operator_routes;
 mod route;
 
 mod call;
@@ -62,7 +62,7 @@ mod request_ids;
 mod request_text;
 mod response;
 mod shared;
-mod start;
+mod start_error;
 mod tls;
 mod token_file;
 mod tokens;
@@ -77,7 +77,7 @@ pub use log::{LogGuard, log_to_stderr};
 pub use reload::Reloader;
 pub use serve::Server;
 pub use service::Service;
-pub use start::StartError;
+pub use start_error::StartError;
 pub use token_file::finished_lines;
 pub use tokens::hashes::InvalidTokens;
 pub use tokens::new_token::NewToken;

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::host::Hosts;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tls::Certificates;
 #[cfg(unix)]
 use crate::unix_socket::{self, Access, SocketFile};

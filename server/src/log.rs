@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::document::{Log, LogFormat, LogLevel};
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// Lines that wait to be written; more are dropped. A line has a few hundred bytes.
 const QUEUE: usize = 4096;

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Body;
 use hyper::{Method, StatusCode};
 
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::counted::Counted;
 use crate::problem::Problem;
 use crate::response;

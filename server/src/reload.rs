@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::document::{Config, Tls};
 use crate::files::checked::is_regular;
 use crate::shared::Shared;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tls::{self, Certificates};
 use crate::token_file;
 

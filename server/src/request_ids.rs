@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::random::random;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// Names of requests: a keyed hash of their number, so that a name does not tell how many requests there were.
 pub(crate) struct RequestIds {

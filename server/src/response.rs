@@ -8,7 +8,7 @@ use strongroom::protocol::problem::{code_header, document};
 use strongroom::protocol::token::SCHEME;
 use zeroize::Zeroizing;
 
-use crate::body::content::{Content, Response};
+use crate::body::unsent_answer::{Content, Response};
 use crate::problem::Problem;
 
 /// How long a client waits that is told to come again.

@@ -4,7 +4,7 @@ use std::pin::Pin;
 
 use axum::routing::MethodFilter;
 
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::tokens::scope::Scope;

@@ -27,7 +27,7 @@ use crate::listen::{Accepted, Listener, Stream, listen};
 use crate::observation::RefusedStream;
 use crate::reload::Reloader;
 use crate::service::Service;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tls::Certificates;
 
 /// The most bytes of a request's head.

@@ -11,12 +11,12 @@ use crate::backend::Backend;
 use crate::call::Call;
 use crate::config::document::Config;
 use crate::handle::handle;
-use crate::operations::operations;
+use crate::operator_routes::operations;
 use crate::problem::Problem;
 use crate::readiness::Readiness;
 use crate::route::Route;
 use crate::shared::Shared;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// One of the two services, ready to be served.
 pub struct Service {

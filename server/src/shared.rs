@@ -11,7 +11,7 @@ use crate::config::limits::Limits;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::request_ids::RequestIds;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::token_file;
 use crate::tokens::authentication::Authentication;
 

@@ -15,7 +15,7 @@ use tokio_rustls::server::TlsStream;
 use crate::config::document::Tls;
 use crate::files::checked::{check, read};
 use crate::files::kind::FileKind;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// The certificates in use: those of the last reload.
 #[derive(Clone)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::files::checked;
 use crate::files::kind::FileKind;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tokens::hashes::TokenHashes;
 
 /// The hashes in the file at `path`.

@@ -10,7 +10,7 @@ use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::config::address::SocketMode;
 use crate::config::document::Config;
-use crate::start::StartError;
+use crate::start_error::StartError;
 
 /// Connections that wait to be accepted, as the standard library has it.
 const BACKLOG: u32 = 128;

@@ -8,7 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::message_key::MessageKey;
 use super::size::{message_len_usize, plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
-use crate::util::owner_process::OwnerProcess;
+use crate::util::fork_check::OwnerProcess;
 use crate::util::parallel;
 
 /// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.

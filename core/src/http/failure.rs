@@ -127,6 +127,7 @@ impl Failure {
         match self {
             Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
             Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
+            Self::Closed => Self::Lost("the handle was closed before the call was answered".into()),
             other => other,
         }
     }

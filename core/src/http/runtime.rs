@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::failure::{Failure, TooLate};
+use crate::util::fork_check::OwnerProcess;
 use crate::util::handoff::handoff;
 use crate::util::interrupt;
-use crate::util::owner_process::OwnerProcess;
 use crate::util::threads;
 
 pub(super) struct Runtime {

@@ -126,6 +126,14 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
+    fn get_end(&self, locator: &Locator, len: usize) -> Result<Option<(Info, Vec<u8>)>, Error> {
+        let state = self.read()?;
+        Ok(state.records.get(locator).and_then(|record| {
+            let end = record.get(record.len().saturating_sub(len)..)?;
+            Some((info_of(record)?, end.to_vec()))
+        }))
+    }
+
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
         self.read()?.check(locator, mode)?;
         let record = Vec::new();
@@ -190,7 +198,7 @@ impl Storage for MemoryStorage {
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
         let state = self.read()?;
         let mut records = state.records.range(behind(after));
-        let checked: Vec<_> = records.by_ref().take(limit).collect();
+        let checked: Vec<_> = records.by_ref().take(limit.max(1)).collect();
         let next = records.next().and(checked.last()).map(|(locator, _)| **locator);
         let bytes = checked.iter().map(|(_, record)| record.len() as u64).sum();
         Ok(Verified { records: checked.len() as u64, bytes, damaged: Vec::new(), next })

@@ -185,9 +185,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Conflict`] where another document is there, [`Error::InvalidArgument`] for a longer one.
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
 
-    /// Checks at most `limit` records after `after`, in the order of their locators, by the storage's own checksums. A
-    /// storage may stop earlier, so that no step takes long: the next step starts at [`Verified::next`]. Damage that
-    /// the storage can attribute to a record is reported; no record is changed.
+    /// Checks at least one and at most `limit` records after `after`, in the order of their locators, by the storage's
+    /// own checksums. A storage may stop before `limit`, so that no step takes long: the next step starts at
+    /// [`Verified::next`]. Damage that the storage can attribute to a record is reported; no record is changed.
     ///
     /// # Errors
     ///

@@ -26,8 +26,6 @@ use crate::locator::LocatorKey;
 use crate::storage::{Fetched, Info, Stats, Storage};
 use crate::util::parallel;
 
-/// How often a read begins again because the record was replaced meanwhile.
-const ATTEMPTS: usize = 5;
 /// The bytes whose encryption takes as long as the derivation of a record's keys.
 const KEY_SCHEDULE_COST: usize = 8 << 10;
 
@@ -231,7 +229,7 @@ impl Strongroom {
         mut open: impl FnMut(Fetched) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let most = reader::first_part_len(&self.storage.limits());
-        for _ in 0..ATTEMPTS {
+        for _ in 0..reader::ATTEMPTS {
             match open(self.storage.get_up_to(&address.locator, most)?.ok_or(Error::NotFound)?) {
                 Err(Error::Conflict) => {}
                 outcome => return outcome,

@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::stored_version::StoredVersion;
-use crate::cobblestone::{SEALED_CHUNK_LEN, chunk_offset};
+use super::stored_version::{StoredVersion, part_chunks};
+use crate::cobblestone::chunk_offset;
 use crate::error::Error;
+use crate::util::fork_check::OwnerProcess;
 use crate::util::handoff::{Receiver, Sender, handoff};
 use crate::util::interrupt::{self, Cancellation};
-use crate::util::owner_process::OwnerProcess;
 use crate::util::threads;
 
 /// The most chunks of a part, unless the storage prefers longer parts.
@@ -47,8 +47,7 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     pub(super) fn new(version: StoredVersion) -> Self {
-        let preferred = version.limits().part_len / SEALED_CHUNK_LEN;
-        let max_chunks = MAX_CHUNKS.max(preferred as u64);
+        let max_chunks = MAX_CHUNKS.max(part_chunks(&version.limits()) as u64);
         Self { version: Arc::new(version), max_chunks, piece: Piece::default(), ahead: None, lost: false }
     }
 

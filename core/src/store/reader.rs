@@ -9,19 +9,21 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::address::{Address, is_past};
 use super::read_ahead::ReadAhead;
-use super::stored_version::StoredVersion;
+use super::stored_version::{StoredVersion, part_chunks};
 use crate::cobblestone::{
     CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, verify_key, zeros,
 };
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::record::HEADER_LEN;
-use crate::storage::{HEAD_LEN, Limits, Storage};
+use crate::storage::{self, HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The end of a record that is read when it is opened: its last data, even if the final chunk is empty.
 const END_LEN: usize = SEALED_CHUNK_LEN + TAG_LEN;
+/// How often a read begins again because the record was replaced meanwhile.
+pub(super) const ATTEMPTS: usize = 5;
 /// The most memory that is reserved on a storage's word, before the length is proved.
 const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
@@ -208,11 +210,6 @@ impl RecordReader {
     }
 }
 
-/// The chunks of a part that one core fetches and opens at once.
-fn part_chunks(limits: &Limits) -> usize {
-    (limits.part_len / SEALED_CHUNK_LEN).max(1)
-}
-
 /// The bytes of a record to read first: all of a short one, the first part of a long one.
 pub(super) fn first_part_len(limits: &Limits) -> u64 {
     (HEAD_LEN + part_chunks(limits).saturating_mul(SEALED_CHUNK_LEN)) as u64
@@ -224,8 +221,18 @@ pub(super) fn open_version(
     address: &Address<'_>,
     key: &RecordKey,
 ) -> Result<RecordReader, Error> {
-    let (info, end) = storage.get_end(&address.locator, END_LEN)?.ok_or(Error::NotFound)?;
-    RecordReader::new(StoredVersion::new(storage, address.locator, info).with_end(end), address, key)
+    for _ in 0..ATTEMPTS {
+        match storage.get_end(&address.locator, END_LEN) {
+            // The record was replaced or removed between the reads of its head and of its end.
+            Err(storage::Error::Conflict) => {}
+            found => {
+                let (info, end) = found?.ok_or(Error::NotFound)?;
+                let version = StoredVersion::new(storage, address.locator, info).with_end(end);
+                return RecordReader::new(version, address, key);
+            }
+        }
+    }
+    Err(Error::Conflict)
 }
 
 /// The bytes of these chunks, sealed: all but the record's final one are whole.

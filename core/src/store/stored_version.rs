@@ -2,10 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::cobblestone::SEALED_CHUNK_LEN;
 use crate::error::Error;
 use crate::locator::Locator;
 use crate::record::HEADER_LEN;
 use crate::storage::{self, Info, Limits, Storage};
+
+/// The most chunks of a part, 16 MiB, whatever a storage prefers.
+const MAX_PART_CHUNKS: usize = 1024;
+
+/// The chunks of a part that one core fetches and opens at once.
+pub(super) fn part_chunks(limits: &Limits) -> usize {
+    (limits.part_len / SEALED_CHUNK_LEN).clamp(1, MAX_PART_CHUNKS)
+}
 
 pub(super) struct StoredVersion {
     storage: Arc<dyn Storage>,

@@ -6,9 +6,9 @@ use std::thread::JoinHandle;
 
 use crate::error::Error;
 use crate::storage::Upload;
+use crate::util::fork_check::OwnerProcess;
 use crate::util::handoff::{Receiver, Sender, handoff};
 use crate::util::interrupt::{self, Cancellation};
-use crate::util::owner_process::OwnerProcess;
 use crate::util::threads;
 
 /// From this many bytes on, a thread writes.

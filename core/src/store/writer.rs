@@ -162,7 +162,7 @@ impl RecordWriter {
                 Ok(0) => return self.finish(),
                 Ok(len) => {
                     self.write_piece(buffer.get(..len).ok_or_else(too_much_read)?)?;
-                    if len == SHORT_READ_LEN {
+                    if buffer.len() == SHORT_READ_LEN && len == SHORT_READ_LEN {
                         buffer = Zeroizing::new(vec![0; LONG_READ_LEN]);
                     }
                 }

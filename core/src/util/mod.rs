@@ -2,9 +2,9 @@
 
 #[cfg(feature = "sqlite")]
 pub(crate) mod files;
+pub(crate) mod fork_check;
 pub(crate) mod handoff;
 pub mod interrupt;
-pub(crate) mod owner_process;
 pub(crate) mod parallel;
 pub(crate) mod random;
 #[cfg_attr(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
+    import strongroom
     from strongroom._strongroom import Key, NativeReader, NativeWriter, Strongroom
 
 #: Bytes that are read at once from a file to store.
@@ -208,7 +209,7 @@ def replace_file(
 def _copy(
     source: SupportsRead | str | os.PathLike[str],
     progress: Callable[[int], object] | None,
-    start: Callable[[], RecordWriter],
+    start: Callable[[], strongroom.RecordWriter],
 ) -> Key:
     """Write all that ``source`` gives to a record that is started once the arguments are known to be good."""
     with contextlib.ExitStack() as stack:

@@ -12,7 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroizing;
 
-use super::chunks::CHUNK_LEN;
+use super::answer_chunks::CHUNK_LEN;
 use super::transfer_deadline::{TICK, TransferDeadline};
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::config::limits::Limits;

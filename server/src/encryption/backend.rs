@@ -1,25 +1,20 @@
-//! The store behind the encryption server. A client without the right key cannot tell by time whether there is a record.
+//! The store behind the encryption server.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
 
 use hyper::StatusCode;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use super::decoy_records::DecoyRecords;
-use super::response_delay;
 use crate::backend::Backend;
-use crate::blocking_pool::Effect;
-use crate::body::content::Response;
-use crate::call::Call;
-use crate::problem::Problem;
+use crate::body::unsent_answer::Response;
 use crate::response::secret;
 
 /// A store, served to callers elsewhere.
 pub(super) struct EncryptionBackend {
     pub(super) store: Arc<Strongroom>,
-    decoys: DecoyRecords,
+    pub(super) decoys: DecoyRecords,
 }
 
 impl Backend for EncryptionBackend {
@@ -31,43 +26,9 @@ impl Backend for EncryptionBackend {
     }
 }
 
-impl Call<EncryptionBackend> {
-    /// Does `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key, is
-    /// answered at the end of a step of time, which hides how long the work took and so which of the two it was. The step
-    /// begins when the request is there: a client that could choose when the work begins would see the difference.
-    pub(super) fn run_with_key<T, E, W>(
-        &self,
-        effect: Effect,
-        work: W,
-    ) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E, W>
-    where
-        T: Send + 'static,
-        E: Send + 'static,
-        W: FnOnce(&EncryptionBackend) -> Result<T, E> + Send + 'static,
-        Problem: From<E>,
-    {
-        let (start, outcome) = (Instant::now(), self.run(effect, work));
-        async move {
-            let outcome = outcome.await;
-            if matches!(&outcome, Err(problem) if problem.status == StatusCode::NOT_FOUND) {
-                response_delay::until_next_step(start).await;
-            }
-            outcome
-        }
-    }
-}
-
 impl EncryptionBackend {
     pub(super) fn new(store: Arc<Strongroom>) -> Result<Self, Error> {
         Ok(Self { store, decoys: DecoyRecords::new()? })
-    }
-
-    /// Where there is no record, takes the time that a wrong key takes.
-    pub(super) fn hide<T>(&self, outcome: Result<T, Error>, id: &[u8], key: &RecordKey) -> Result<T, Error> {
-        if let Err(Error::NotFound) = outcome {
-            self.decoys.try_key(id, key);
-        }
-        outcome
     }
 }
 

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::request_text;

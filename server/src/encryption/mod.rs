@@ -2,6 +2,7 @@
 
 mod backend;
 mod decoy_records;
+mod hidden_existence;
 mod json;
 mod octet_stream;
 mod response_delay;
@@ -17,7 +18,7 @@ use backend::EncryptionBackend;
 use crate::config::document::Config;
 use crate::route::{Handler, Route};
 use crate::service::Service;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
 
 impl Service {
@@ -57,6 +58,6 @@ const ROUTES: &[Route<EncryptionBackend>] = &[
 mod tests {
     #[test]
     fn the_openapi_document_has_all_routes_and_no_other() {
-        crate::operations::check_openapi(super::ROUTES);
+        crate::operator_routes::check_openapi(super::ROUTES);
     }
 }

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
-use crate::body::chunks::{CHUNK_LEN, ChunkSource};
-use crate::body::content::Response;
+use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::conditions::range_applies;
 use crate::problem::Problem;
@@ -43,38 +43,55 @@ fn missing(name: &HeaderName) -> Problem {
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let start = move |backend: &EncryptionBackend| backend.store.create_record_with(&id, write_options(key.as_ref()));
-    receive(&mut call, StatusCode::CREATED, start).await
+    let target = Target { id, old: None, key };
+    receive(&mut call, StatusCode::CREATED, target).await
 }
 
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, old, key) = (call.id()?, call.required_key()?, call.key(&STRONGROOM_NEW_KEY)?);
-    let start = move |backend: &EncryptionBackend| {
-        backend.hide(backend.store.replace_record_with(&id, &old, write_options(key.as_ref())), &id, &old)
-    };
-    receive(&mut call, StatusCode::OK, start).await
+    let target = Target { id, old: Some(old), key };
+    receive(&mut call, StatusCode::OK, target).await
 }
 
-/// Takes the body into the writer that `start` gives, and hands out the key.
-async fn receive(
-    call: &mut Call<EncryptionBackend>,
-    status: StatusCode,
-    start: impl FnOnce(&EncryptionBackend) -> Result<RecordWriter, Error> + Send + 'static,
-) -> Result<Response, Problem> {
+/// The record that a body becomes.
+struct Target {
+    id: Vec<u8>,
+    /// The key of the version that is replaced.
+    old: Option<RecordKey>,
+    /// The client's key for the new version.
+    key: Option<RecordKey>,
+}
+
+impl Target {
+    fn write(&self, backend: &EncryptionBackend, data: &[u8]) -> Result<RecordKey, Error> {
+        let options = write_options(self.key.as_ref());
+        match &self.old {
+            None => backend.store.store_with(&self.id, data, options),
+            Some(old) => backend.hide(backend.store.replace_with(&self.id, old, data, options), &self.id, old),
+        }
+    }
+
+    fn writer(&self, backend: &EncryptionBackend) -> Result<RecordWriter, Error> {
+        let options = write_options(self.key.as_ref());
+        match &self.old {
+            None => backend.store.create_record_with(&self.id, options),
+            Some(old) => backend.hide(backend.store.replace_record_with(&self.id, old, options), &self.id, old),
+        }
+    }
+}
+
+/// Takes the body into the record, and hands out the key.
+async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target: Target) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
     // No write is begun before data comes.
     let mut chunk = call.body.chunk(most).await?;
     if chunk.len() < CHUNK_LEN {
-        // All of a short body is here: one step on one thread.
-        let write = move |backend: &EncryptionBackend| {
-            let mut writer = start(backend)?;
-            writer.write_all(&chunk).map_err(record_error)?;
-            writer.finish()
-        };
+        // All of a short body is here.
+        let write = move |backend: &EncryptionBackend| target.write(backend, &chunk);
         return Ok(key_answer(status, &call.run_with_key(Effect::Write, write).await?));
     }
-    let writer = call.run_with_key(Effect::None, start).await?;
+    let writer = call.run_with_key(Effect::None, move |backend| target.writer(backend)).await?;
     let mut writer = call.shared.pool.own(writer);
     while !chunk.is_empty() {
         (writer, ()) = writer.with(move |writer| writer.write_all(&chunk).map_err(record_error)).await?;

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::kind::FileKind;
 use super::secret_path;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tokens::hashes::TokenHashes;
 
 /// The most bytes that are read: no file of a configuration has more.

@@ -11,8 +11,8 @@ use strongroom::storage;
 
 use super::backend::StorageBackend;
 use crate::blocking_pool::Effect;
-use crate::body::chunks::from_parts;
-use crate::body::content::{Content, Permits, Response};
+use crate::body::answer_chunks::from_parts;
+use crate::body::unsent_answer::{Content, Permits, Response};
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::empty;

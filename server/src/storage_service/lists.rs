@@ -8,7 +8,7 @@ use strongroom::storage::{self, Storage};
 
 use super::backend::StorageBackend;
 use crate::blocking_pool::Effect;
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::request_text;

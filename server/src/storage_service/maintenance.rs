@@ -9,7 +9,7 @@ use strongroom::storage;
 
 use super::backend::StorageBackend;
 use crate::blocking_pool::Effect;
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::{empty, json};

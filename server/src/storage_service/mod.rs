@@ -17,7 +17,7 @@ use backend::StorageBackend;
 use crate::config::document::Config;
 use crate::route::{Handler, Route};
 use crate::service::Service;
-use crate::start::StartError;
+use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
 
 impl Service {
@@ -56,6 +56,6 @@ const ROUTES: &[Route<StorageBackend>] = &[
 mod tests {
     #[test]
     fn the_openapi_document_has_all_routes_and_no_other() {
-        crate::operations::check_openapi(super::ROUTES);
+        crate::operator_routes::check_openapi(super::ROUTES);
     }
 }

@@ -18,8 +18,8 @@ use strongroom::storage::{self, HEAD_LEN, Head, Info, Locator, PutMode, Storage}
 
 use super::backend::StorageBackend;
 use crate::blocking_pool::Effect;
-use crate::body::chunks::{CHUNK_LEN, ChunkSource};
-use crate::body::content::Response;
+use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::conditions::{Tags, range_applies};
 use crate::problem::Problem;

@@ -102,6 +102,11 @@ impl RemoteStorage {
         Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(no_sense)? }))
     }
 
+    fn settings_until(&self, end: Instant) -> Result<Option<Vec<u8>>, Error> {
+        let request = ApiRequest::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
+        Ok(self.find(&request, end)?.map(|answer| answer.body))
+    }
+
     /// As [`read`](Self::read); `None` if there is no such record or document.
     fn find(&self, request: &ApiRequest, end: Instant) -> Result<Option<ApiResponse>, Error> {
         found(self.http.read(request, end), of_read)
@@ -373,29 +378,34 @@ impl Storage for RemoteStorage {
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
-        let request = ApiRequest::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
-        Ok(self.find(&request, self.http.end())?.map(|answer| answer.body))
+        self.settings_until(self.http.end())
     }
 
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {
         check_settings(new)?;
         let body = documents::swap_settings(expected, new);
-        let (outcome, lost) =
-            self.http.write(&json_request(names::SWAP_SETTINGS, &body), RetryPolicy::Idempotent, self.http.end());
-        match outcome.map_err(of_write) {
-            // The attempt whose answer was lost may have written them.
-            Err(Error::Conflict) if lost && self.settings()?.as_deref() == Some(new) => Ok(()),
-            outcome => outcome.map(drop),
+        let end = self.http.end();
+        let (outcome, lost) = self.http.write(&json_request(names::SWAP_SETTINGS, &body), RetryPolicy::Idempotent, end);
+        let Err(error) = outcome.map_err(of_write) else { return Ok(()) };
+        if !matches!(error, Error::Conflict | Error::Indeterminate(_)) {
+            return Err(error);
+        }
+        // An attempt whose answer was lost, or one that a proxy repeated, may have written them.
+        match self.settings_until(end) {
+            Ok(there) if there.as_deref() == Some(new) => Ok(()),
+            Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),
+            _ => Err(error),
         }
     }
 
     /// In steps of 100 records at most.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        let limit = limit.min(VERIFY_RECORDS);
+        let limit = limit.clamp(1, VERIFY_RECORDS);
         let body = documents::verify(after, limit);
         let answer = self.read(&json_request(names::VERIFY, &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
         let step = document(&answer, documents::read_verification)?;
-        if step.records > limit as u64 {
+        let goes_on = step.next.is_none_or(|next| after.is_none_or(|after| *after < next));
+        if !goes_on || step.records > limit as u64 || step.damaged.len() > limit {
             return Err(no_sense());
         }
         let documents::Verification { records, bytes, damaged, next } = step;

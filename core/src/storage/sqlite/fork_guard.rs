@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::storage::Error;
-use crate::util::owner_process::OwnerProcess;
+use crate::util::fork_check::OwnerProcess;
 
 /// The number of open handles in the low 32 bits, and the id of the process that opened them in the high ones.
 static HANDLES: AtomicU64 = AtomicU64::new(0);

@@ -1,8 +1,9 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
 mod checksum;
+mod connection_settings;
 #[cfg(test)]
-mod damage;
+mod damage_tests;
 mod error;
 mod fork_guard;
 mod garbage;
@@ -10,7 +11,6 @@ mod group_commit;
 mod in_place;
 mod open;
 mod path;
-mod profile;
 mod read_lock;
 mod read_only;
 mod readers;
@@ -52,12 +52,12 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::types::check_settings;
 use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
-use crate::util::owner_process::OwnerProcess;
+use crate::util::fork_check::OwnerProcess;
+use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
 use group_commit::queue::CommitQueue;
 use group_commit::{Operation, OperationOutcome};
 use in_place::{InPlace, Moved};
-use profile::Commit;
 use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
@@ -309,7 +309,7 @@ impl Storage for SqliteStorage {
     fn maintain(&self) -> Result<(), Error> {
         self.check_writable()?;
         self.sweep(None)?;
-        let _leader = self.commit_queue.lead_alone();
+        let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
         Ok(self.with_writer(Writer::empty_log)?)
     }
 

@@ -20,10 +20,10 @@ use super::readers::Readers;
 use super::schema::{self, Identity, not_ours};
 use super::second_copy::Claim;
 use super::writer::Writer;
-use super::{Durability, OPEN, SqliteStorage, profile};
+use super::{Durability, OPEN, SqliteStorage, connection_settings};
 use crate::storage::Error;
 use crate::util::files::{folder_of, is_no_room};
-use crate::util::owner_process::OwnerProcess;
+use crate::util::fork_check::OwnerProcess;
 
 /// The bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
@@ -172,7 +172,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
         schema::create(&mut connection, path)?;
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-    profile::apply(&connection, durability)?;
+    connection_settings::apply(&connection, durability)?;
     // Creates the log and its index if they are missing.
     connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
     Ok(connection)
@@ -197,10 +197,10 @@ pub(super) fn open_reader(path: &Path, access: &Access, durability: Durability) 
     // Only the writer moves the log into the database, even if a reader is the last to close.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     match access {
-        Access::Write => profile::apply(&connection, durability)?,
-        Access::Read | Access::Immutable(_) => profile::apply_to_read(&connection)?,
+        Access::Write => connection_settings::apply(&connection, durability)?,
+        Access::Read | Access::Immutable(_) => connection_settings::apply_to_read(&connection)?,
     }
-    profile::set(&connection, "query_only", 1)?;
+    connection_settings::set(&connection, "query_only", 1)?;
     Ok(connection)
 }
 
@@ -220,7 +220,7 @@ fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
         rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
         error => failed(path, error),
     })?;
-    profile::protect(&mut connection)?;
+    connection_settings::protect(&mut connection)?;
     Ok(connection)
 }
 

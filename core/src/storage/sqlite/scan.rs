@@ -11,8 +11,13 @@ use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, S
 
 pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
     let mut entries = Vec::new();
-    page(connection, "locator, len, head", after, limit, |row| {
-        entries.push(entry(row)?);
+    page(connection, "locator, len, head, prefix", after, limit, |row| {
+        let entry = entry(row)?;
+        // A row at a wrong place would hide the rows between that place and its own.
+        if row.get::<_, i64>(3)? != prefix(&entry.locator) {
+            return Err(Error::Corrupt.into());
+        }
+        entries.push(entry);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(entries)
@@ -27,12 +32,12 @@ fn page(
     mut visit: impl FnMut(&Row<'_>) -> Outcome<ControlFlow<()>>,
 ) -> Outcome<()> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let behind = if after.is_some() { "WHERE prefix >= ?1 AND (prefix, locator) > (?1, ?2)" } else { "" };
-    let sql = format!("SELECT {columns} FROM record {behind} ORDER BY prefix, locator LIMIT {limit}");
+    let behind = if after.is_some() { "WHERE prefix >= ?2 AND (prefix, locator) > (?2, ?3)" } else { "" };
+    let sql = format!("SELECT {columns} FROM record {behind} ORDER BY prefix, locator LIMIT ?1");
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = match after {
-        Some(after) => statement.query((prefix(after), after.as_bytes()))?,
-        None => statement.query(())?,
+        Some(after) => statement.query((limit, prefix(after), after.as_bytes()))?,
+        None => statement.query([limit])?,
     };
     while let Some(row) = rows.next()? {
         if visit(row)?.is_break() {
@@ -46,16 +51,22 @@ fn entry(row: &Row<'_>) -> Outcome<Entry> {
     Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
 }
 
-/// The partial index on `expires_at` gives the order, and contains no other records.
+/// The partial index on `expires_at` gives the order, and contains no other records. Damaged rows are left out, so that
+/// they block no others: [`verify`] reports them.
 pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Entry>> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let sql = "SELECT locator, len, head FROM record WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2";
+    let sql = "SELECT locator, len, head FROM record WHERE expires_at <= ?1 ORDER BY expires_at";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query((now, limit))?;
+    let mut rows = statement.query([now])?;
     let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        entries.push(entry(row)?);
+    while entries.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        match entry(row) {
+            Ok(entry) => entries.push(entry),
+            Err(Fault(Error::Corrupt)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(entries)
 }
@@ -73,10 +84,11 @@ const VERIFY_STEP_BYTES: u64 = 64 << 20;
 
 /// Checks records through the index, so that each is checked as a reader would find it.
 pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Verified> {
-    let mut verified = Verified::default();
+    let (mut verified, limit) = (Verified::default(), limit.max(1) as u64);
     let mut last = None;
-    page(connection, "id, locator", after, usize::MAX, |row| {
-        if verified.records >= limit as u64 || verified.bytes >= VERIFY_STEP_BYTES {
+    page(connection, "id, locator, prefix", after, usize::MAX, |row| {
+        let is_full = verified.records >= limit || verified.bytes >= VERIFY_STEP_BYTES;
+        if is_full && last.is_some() {
             verified.next = last;
             return Ok(ControlFlow::Break(()));
         }
@@ -88,7 +100,8 @@ pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: us
             Err(error) => return Err(error),
         }
         verified.records += 1;
-        last = Some(locator);
+        // The next step begins after a row at its right place; after another, it would repeat or skip some rows.
+        last = (row.get::<_, i64>(2)? == prefix(&locator)).then_some(locator);
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(verified)

@@ -158,6 +158,34 @@ fn rows_that_contradict_each_other_are_corrupt() {
     }
 }
 
+/// A row with the prefix of another is at a wrong place in every list.
+#[test]
+fn a_row_at_a_wrong_place_is_reported_and_hides_no_other() {
+    for wrong in ["-9223372036854775808", "9223372036854775807"] {
+        for limit in [1, 2, 3] {
+            let (_folder, storage) = storage();
+            for number in 1..=6 {
+                storage.put(&locator(number), &[number; 100], PutMode::Create).unwrap();
+            }
+            let sql = format!("UPDATE record SET prefix = {wrong} WHERE id IN (3, 4)");
+            storage.write(|connection| Ok(connection.execute(&sql, ())?)).unwrap();
+            assert!(matches!(storage.list(None, 10).unwrap_err(), Error::Corrupt));
+            let (mut records, mut damaged, mut after) = (0, Vec::new(), None);
+            for _ in 0..10 {
+                let step = storage.verify(after.as_ref(), limit).unwrap();
+                records += step.records;
+                damaged.extend(step.damaged);
+                after = step.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            damaged.sort();
+            assert_eq!((records, damaged, after), (6, vec![locator(3), locator(4)], None), "{wrong} by {limit}");
+        }
+    }
+}
+
 #[test]
 fn every_connection_has_the_profile() {
     let (_folder, storage) = storage();
@@ -199,7 +227,8 @@ fn every_write_is_durable_when_it_returns() {
     let storage = Arc::new(storage);
     for (what, write) in writes {
         storage.write_with(Commit::Staged, garbage::mark_dead).unwrap();
-        let synchronous = || profile::get::<i32>(lock(&storage.writer).as_ref().unwrap().connection(), "synchronous");
+        let synchronous =
+            || connection_settings::get::<i32>(lock(&storage.writer).as_ref().unwrap().connection(), "synchronous");
         assert_eq!(synchronous().unwrap(), 1);
         write(&storage);
         assert_eq!(synchronous().unwrap(), 2, "{what}");
@@ -369,7 +398,7 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
 fn an_operation_that_fails_fails_alone() {
     let (_folder, storage) = storage();
     storage.put(&locator(100), &[7; 100], PutMode::Create).unwrap();
-    let pages: i32 = storage.read(|connection| profile::get(connection, "page_count")).unwrap();
+    let pages: i32 = storage.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
     {
         let writer = lock(&storage.writer);
         let limit = format!("PRAGMA max_page_count = {}", pages + 2);

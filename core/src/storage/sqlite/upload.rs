@@ -15,9 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 
 use super::SqliteStorage;
+use super::connection_settings::Commit;
 use super::error::{Fault, Outcome};
 use super::garbage::DEAD;
-use super::profile::Commit;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};

@@ -7,9 +7,9 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Durability;
+use super::connection_settings::{Commit, CommitSettings};
 use super::error::{Fault, Outcome};
 use super::in_place::InPlace;
-use super::profile::{Commit, CommitSettings};
 use crate::storage::Error;
 
 pub(super) struct Writer {

@@ -11,9 +11,9 @@ use std::iter;
 use rusqlite::Connection;
 
 use super::SqliteStorage;
+use super::connection_settings::Commit;
 use super::error::{Fault, Outcome, again};
 use super::garbage::Garbage;
-use super::profile::Commit;
 use super::rows;
 use crate::storage::{Error, Head, Locator, PutMode};
 use queue::{Leader, Role};

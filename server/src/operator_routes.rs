@@ -8,7 +8,7 @@ use strongroom::protocol::names::JSON;
 
 use crate::answer_memory::Requester;
 use crate::backend::Backend;
-use crate::body::content::Response;
+use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::{json, text};

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::content::{Cut, Permits};
+use super::unsent_answer::{Cut, Permits};
 use crate::blocking_pool::PoolOwned;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::problem::Problem;

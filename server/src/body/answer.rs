@@ -13,8 +13,8 @@ use futures_util::task::AtomicWaker;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::content::{Content, Cut, Permits};
 use super::transfer_deadline::TransferDeadline;
+use super::unsent_answer::{Content, Cut, Permits};
 use crate::connection::{Deadline, UnderWay};
 use crate::counted::Counted;
 use crate::shared::Shared;

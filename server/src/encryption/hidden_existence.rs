@@ -1,0 +1,49 @@
+//! A wrong key and a missing record take the same time: a client without the right key cannot tell whether there is a
+//! record.
+
+use std::time::Instant;
+
+use hyper::StatusCode;
+use strongroom::{Error, RecordKey};
+
+use super::backend::EncryptionBackend;
+use super::response_delay;
+use crate::blocking_pool::Effect;
+use crate::call::Call;
+use crate::problem::Problem;
+
+impl Call<EncryptionBackend> {
+    /// Does `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key, is
+    /// answered at the end of a step of time, which hides how long the work took and so which of the two it was. The step
+    /// begins when the request is there: a client that could choose when the work begins would see the difference.
+    pub(super) fn run_with_key<T, E, W>(
+        &self,
+        effect: Effect,
+        work: W,
+    ) -> impl Future<Output = Result<T, Problem>> + Send + use<T, E, W>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        W: FnOnce(&EncryptionBackend) -> Result<T, E> + Send + 'static,
+        Problem: From<E>,
+    {
+        let (start, outcome) = (Instant::now(), self.run(effect, work));
+        async move {
+            let outcome = outcome.await;
+            if matches!(&outcome, Err(problem) if problem.status == StatusCode::NOT_FOUND) {
+                response_delay::until_next_step(start).await;
+            }
+            outcome
+        }
+    }
+}
+
+impl EncryptionBackend {
+    /// Where there is no record, takes the time that a wrong key takes.
+    pub(super) fn hide<T>(&self, outcome: Result<T, Error>, id: &[u8], key: &RecordKey) -> Result<T, Error> {
+        if let Err(Error::NotFound) = outcome {
+            self.decoys.try_key(id, key);
+        }
+        outcome
+    }
+}
