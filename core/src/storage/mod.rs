@@ -186,7 +186,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
 
     /// Checks at least one and at most `limit` records after `after`, in the order of their locators, by the storage's
-    /// own checksums. A storage may stop before `limit`, so that no step takes long: the next step starts at
+    /// own checksums. A storage may stop before `limit`, so that no step takes long: the next step starts after
     /// [`Verified::next`]. Damage that the storage can attribute to a record is reported; no record is changed.
     ///
     /// # Errors

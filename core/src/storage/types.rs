@@ -49,7 +49,7 @@ impl fmt::Debug for Head {
     }
 }
 
-/// What a write may do to the record that is there.
+/// The write modes: how a write treats the record that is stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutMode {
     /// Writes if there is no record; else [`Error::AlreadyExists`].

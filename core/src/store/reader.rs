@@ -172,7 +172,7 @@ impl RecordReader {
         Ok(self.current_chunk()?.is_empty())
     }
 
-    /// What is left of the chunk at the position; nothing at the end.
+    /// The rest of the chunk at the position; nothing at the end.
     fn current_chunk(&mut self) -> Result<&[u8], Error> {
         let index = self.position / CHUNK;
         // At the end the final chunk is opened, too, even if it is empty: only it proves the end.

@@ -14,7 +14,7 @@ impl OwnerProcess {
         std::process::id() == self.0
     }
 
-    /// What a forked child sees: the value of another process.
+    /// The value as a forked child sees it: that of another process.
     #[cfg(test)]
     pub(crate) fn forked(self) -> Self {
         Self(self.0.wrapping_add(1))

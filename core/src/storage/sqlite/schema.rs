@@ -63,7 +63,7 @@ pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Id
         value.map_err(|error| match (error.sqlite_error_code(), Fault::from(error)) {
             (Some(ErrorCode::NotADatabase), _) => not_ours(path),
             (_, Fault(Error::Backend(source))) => failed(path, source).into(),
-            // Damage, such as missing pages, whoever owns the database.
+            // Damage, such as missing pages, no matter whose database it is.
             (_, other) => other,
         })
     };

@@ -28,7 +28,7 @@ pub(super) enum Operation<'r> {
     Delete { locator: Locator, expected: Option<Head> },
 }
 
-/// What an operation leaves to be reclaimed; `None` where there was no record to delete.
+/// The garbage of an operation; `None` where there was no record to delete.
 pub(super) type Applied = Option<Garbage>;
 
 /// As [`Outcome`], for another thread.
