@@ -1,4 +1,4 @@
-//! What each request passes on its way to its handler and back.
+//! The steps of each request before and after its handler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -103,7 +103,7 @@ fn authorize(
     Ok(Requester::Authenticated)
 }
 
-/// So that no header that is printed by mistake shows one.
+/// Marks secret headers, so that a header printed by mistake shows no secret.
 fn hide_secrets(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY] {
         if let hyper::header::Entry::Occupied(mut entry) = headers.entry(name) {

@@ -1,4 +1,4 @@
-//! What all requests of a service share.
+//! The state that all requests of a service share.
 
 use std::sync::Arc;
 

@@ -52,17 +52,17 @@ impl RequestBody {
         }
     }
 
-    /// If the body is long, it needs a permit of this limit.
+    /// A long body needs a permit of this limit.
     pub(crate) fn use_limit(&mut self, limit: &Arc<ConcurrencyLimit>) {
         self.long = Arc::clone(limit);
     }
 
-    /// The permit, if the body has one, for the work on what came.
+    /// The body's permit, if it has one, for the work on its data.
     pub(crate) fn take_permit(&mut self) -> Option<OwnedSemaphorePermit> {
         self.permit.take()
     }
 
-    /// The length that the client announced, or what there is at least.
+    /// The announced length, or the least that the body can have.
     fn announced(&self) -> u64 {
         self.body.size_hint().lower()
     }
@@ -83,7 +83,7 @@ impl RequestBody {
             self.deadline.add_wait(start.elapsed());
             let frame = match frame {
                 Ok(frame) => frame,
-                // The deadline comes nearer when others wait.
+                // The deadline moves earlier when others wait.
                 Err(_) if allowed > TICK && Instant::now() < self.end => continue,
                 Err(_) => return Err(Problem::too_slow()),
             };
@@ -115,7 +115,7 @@ impl RequestBody {
         self.gather(CHUNK_LEN, most).await
     }
 
-    /// All of it.
+    /// The whole body.
     pub(crate) async fn all(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.check_announced(most)?;
         self.gather(usize::MAX, most).await
@@ -154,8 +154,8 @@ fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
     }
 }
 
-/// A body that was not read to its end was refused, and its client may still be sending: a connection that is closed at
-/// once would lose the answer.
+/// An unread rest means that the body was refused, and its client may still be sending. Closing the connection at once
+/// would lose the answer.
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.ended {

@@ -32,9 +32,9 @@ impl Backend for EncryptionBackend {
 }
 
 impl Call<EncryptionBackend> {
-    /// Does `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key, is
-    /// answered at the end of a step of time, which hides how long the work took and so which of the two it was. The step
-    /// begins when the request is there: a client that could choose when the work begins would see the difference.
+    /// Does `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key,
+    /// is answered at the end of a time step, which hides the duration of the work, and so which of the two it was. The
+    /// step begins when the request arrives: a client that could choose when the work begins would see the difference.
     pub(super) fn run_with_key<T, E, W>(
         &self,
         effect: Effect,
@@ -62,7 +62,7 @@ impl EncryptionBackend {
         Ok(Self { store, decoys: DecoyRecords::new()? })
     }
 
-    /// Where there is no record, takes the time that a wrong key takes.
+    /// For a missing record, takes as long as for a wrong key.
     pub(super) fn hide<T>(&self, outcome: Result<T, Error>, id: &[u8], key: &RecordKey) -> Result<T, Error> {
         if let Err(Error::NotFound) = outcome {
             self.decoys.try_key(id, key);

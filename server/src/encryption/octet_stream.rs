@@ -55,7 +55,7 @@ pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Respons
     receive(&mut call, StatusCode::OK, start).await
 }
 
-/// Takes the body into the writer that `start` gives, and hands out the key.
+/// Writes the body to the writer that `start` makes, and returns the key.
 async fn receive(
     call: &mut Call<EncryptionBackend>,
     status: StatusCode,
@@ -63,10 +63,10 @@ async fn receive(
 ) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;
-    // No write is begun before data comes.
+    // No write begins before data arrives.
     let mut chunk = call.body.chunk(most).await?;
     if chunk.len() < CHUNK_LEN {
-        // All of a short body is here: one step on one thread.
+        // A short body is complete here: one thread stores it in one step.
         let write = move |backend: &EncryptionBackend| {
             let mut writer = start(backend)?;
             writer.write_all(&chunk).map_err(record_error)?;
@@ -92,7 +92,7 @@ impl ChunkSource for RecordReader {
     }
 }
 
-/// The first chunk is opened before the answer begins: a record that is damaged at its start is an error answer.
+/// Opens the first chunk before the answer begins: a record that is damaged at its start is an error answer.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
     let range = call.header(&RANGE)?.cloned();

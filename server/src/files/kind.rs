@@ -54,7 +54,7 @@ impl FileKind {
         }
     }
 
-    /// The kind that the content is, or that one of its lines begins as.
+    /// The kind of the content. A line that starts like a secret decides first.
     pub(crate) fn of(content: &[u8]) -> Option<Self> {
         let mut lines = str::from_utf8(content).unwrap_or_default().lines();
         let secret = lines.find_map(|line| SecretKind::of(secret_text::trim(line)));

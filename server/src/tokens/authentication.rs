@@ -1,4 +1,4 @@
-//! Which requests have a valid token.
+//! Authentication of requests by token.
 
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ impl Authentication {
     }
 }
 
-/// How many events a minute may have, whoever causes them.
+/// The number of events allowed in a minute, for all clients together.
 #[derive(Debug)]
 struct MinuteQuota {
     per_minute: u32,
