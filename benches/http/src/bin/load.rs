@@ -38,7 +38,7 @@ fn main() {
     }
 }
 
-/// Requests in a second, and how long one of a hundred takes at the least.
+/// Requests in a second, and the 99th percentile of their times.
 fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f64, Duration) {
     let keys = if work == "retrieve" { fill(server) } else { Vec::new() };
     let (keys, end) = (&keys, Instant::now() + seconds);
@@ -46,7 +46,7 @@ fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f
         let mut connection = Connection::new(server.address, None);
         let (mut times, mut number) = (Vec::new(), client);
         while Instant::now() < end {
-            // Far from one to the next, and all of them.
+            // Distant steps, which visit all of them.
             number += 7919;
             let (path, body, expected) = if work == "store" {
                 ("/v1/store", store_body(&format!("{client}-{number}"), LEN), 201)
@@ -69,7 +69,7 @@ fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f
     (times.len() as f64 / seconds.as_secs_f64(), percentile(&mut times, 99))
 }
 
-/// Stores what is to be retrieved.
+/// Stores the records to be retrieved.
 fn fill(server: &Server) -> Vec<String> {
     const CLIENTS: usize = 16;
     thread::scope(|scope| {
