@@ -1,4 +1,5 @@
-//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C at once, SIGHUP has it read its files anew.
+//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C at once, SIGHUP has it read its files
+//! anew.
 
 use std::io;
 

@@ -18,8 +18,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`StartError::WrongFile`] names both kinds, never the content; [`StartError::SecretAsPath`]; [`StartError::File`];
-    /// [`StartError::Tokens`]; [`StartError::Tls`].
+    /// [`StartError::WrongFile`] names both kinds, never the content; [`StartError::SecretAsPath`];
+    /// [`StartError::File`]; [`StartError::Tokens`]; [`StartError::Tls`].
     pub fn check_files(&self) -> Result<(), StartError> {
         let (remote, tls) = (&self.remote, self.tls.as_ref());
         if self.store.as_deref().is_some_and(secret_path::has_secret) {

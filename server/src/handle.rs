@@ -23,8 +23,8 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::tokens::scope::Scope;
 
-/// Answers a request by `handler`: host and token are checked before it, the answer is paced after it, and both are counted
-/// and logged. Nothing that a client sent is logged.
+/// Answers a request by `handler`: host and token are checked before it, the answer is paced after it, and both are
+/// counted and logged. Nothing that a client sent is logged.
 pub(crate) async fn handle<F>(
     shared: Arc<Shared>,
     route: &'static str,

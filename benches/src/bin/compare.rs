@@ -1,5 +1,5 @@
-//! Runs Strongroom and its alternatives in turn, each in a process of its own, and prints tables of medians: `compare
-//! [SECONDS [ROUNDS]]`. The picture beside the tables, `benches/figures.svg`, is of the same run.
+//! Runs Strongroom and its alternatives in turn, each in a process of its own, and prints tables of medians:
+//! `compare [SECONDS [ROUNDS]]`. The picture beside the tables, `benches/figures.svg`, is of the same run.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]

@@ -24,7 +24,8 @@ pub(crate) trait ChunkSource: Send + 'static {
     fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem>;
 }
 
-/// Chunks of a long answer in memory at once, beside those that the connection has: one is sent, one waits, one is read.
+/// Chunks of a long answer in memory at once, beside those that the connection has: one is sent, one waits, one is
+/// read.
 const CHUNKS: u64 = 3;
 
 /// The memory of an answer of `len` bytes that is sent in chunks.

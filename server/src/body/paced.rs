@@ -24,8 +24,8 @@ const SLICE_LEN: usize = 64 << 10;
 /// The most bytes of an answer that the connection may hold.
 const WINDOW: usize = 256 << 10;
 
-/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the body
-/// is sent. Route and `request_id` are for the log.
+/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the
+/// body is sent. Route and `request_id` are for the log.
 pub(crate) fn send(
     content: Content,
     shared: &Arc<Shared>,

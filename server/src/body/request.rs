@@ -21,7 +21,8 @@ use crate::problem::Problem;
 /// The most bytes that a request may send without a permit for long bodies.
 const SHORT: u64 = 64 << 10;
 
-/// How long the rest of a refused body is read and thrown away, so that a client that is still sending can read the answer.
+/// How long the rest of a refused body is read and thrown away, so that a client that is still sending can read the
+/// answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request's body.
@@ -109,8 +110,8 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. The last chunk of a body of more
-    /// than `most` bytes is an error.
+    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. The last chunk of a body of
+    /// more than `most` bytes is an error.
     pub(crate) async fn chunk(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.gather(CHUNK_LEN, most).await
     }

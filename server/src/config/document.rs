@@ -14,8 +14,8 @@ use super::limits::Limits;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption server,
-    /// the address of a storage service.
+    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption
+    /// server, the address of a storage service.
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! The store behind the encryption server. A client without the right key cannot tell by time whether there is a record.
+//! The store behind the encryption server. A client without the right key cannot tell by time whether there is a
+//! record.
 
 use std::io;
 use std::sync::Arc;

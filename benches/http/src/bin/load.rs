@@ -1,4 +1,5 @@
-//! Puts load on `strongroom serve` and on the plain server, each in a process of its own, in turn: `load [SECONDS [ROUNDS]]`.
+//! Puts load on `strongroom serve` and on the plain server, each in a process of its own, in turn:
+//! `load [SECONDS [ROUNDS]]`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]

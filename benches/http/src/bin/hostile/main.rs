@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use strongroom_http_benches::{Connection, Server, millis, percentile, retrieve_body, store_body};
 
-/// The most memory that the server may ever have, in MiB: half of the units' `MemoryMax`, which counts the system's buffers
-/// for its sockets and files as well.
+/// The most memory that the server may ever have, in MiB: half of the units' `MemoryMax`, which counts the system's
+/// buffers for its sockets and files as well.
 const BUDGET: u64 = 512;
 const HALF_OPEN: usize = 1000;
 const DRIBBLES: usize = 200;
