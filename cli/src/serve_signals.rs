@@ -1,5 +1,4 @@
-//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C at once, SIGHUP has it read its files
-//! anew.
+//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C ends it at once, SIGHUP reloads its files.
 
 use std::io;
 

@@ -35,7 +35,7 @@ impl<B> Call<B> {
         }
     }
 
-    /// Fails where the body is of another type.
+    /// Fails if the body is of another type.
     pub(crate) fn require_type(&self, expected: &'static str) -> Result<(), Problem> {
         if self.media_type() == Some(expected) { Ok(()) } else { Err(Problem::media_type(expected)) }
     }

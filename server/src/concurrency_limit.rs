@@ -1,5 +1,5 @@
-//! Concurrency limits: how much is done at once. Further requests wait for a while. A permit is acquired when there is
-//! work, not while a short body is awaited, so that a slow client keeps no other waiting.
+//! Concurrency limits: further requests wait for a while. A permit is acquired when there is work, not while a short
+//! body arrives, so that a slow client makes no other wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

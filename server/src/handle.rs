@@ -23,8 +23,8 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::tokens::scope::Scope;
 
-/// Answers a request by `handler`: host and token are checked before it, the answer is paced after it, and both are
-/// counted and logged. Nothing that a client sent is logged.
+/// Answers a request by `handler`. Host and token are checked before it, and the answer is paced after it. Request and
+/// answer are counted and logged, without anything that a client sent.
 pub(crate) async fn handle<F>(
     shared: Arc<Shared>,
     route: &'static str,
@@ -87,7 +87,7 @@ where
     })
 }
 
-/// Fails where the route needs a scope and the request has no token with it.
+/// Fails if the route needs a scope and the request has no token with it.
 fn authorize(
     shared: &Shared,
     connection: &Connection,

@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// The hosts that requests on one connection may name.
 #[derive(Clone, Debug)]
 pub(crate) enum Hosts {
-    /// On a Unix socket, which no web page reaches, and with TLS, where the client has checked the certificate.
+    /// For a Unix socket, which no web page reaches, and for TLS, whose client has checked the certificate.
     Any,
     /// `localhost`, loopback addresses and these names, in lower case.
     LoopbackAnd(Arc<[String]>),

@@ -57,7 +57,7 @@ pub enum StartError {
         /// The kind that was expected.
         expected: &'static str,
     },
-    /// A key or a token stands where a path belongs.
+    /// A key or a token stands in the place of a path.
     #[error("{name} is a key or a token, not a path: write it into a file, and give the file's path")]
     SecretAsPath {
         /// The name in the configuration.

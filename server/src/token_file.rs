@@ -23,7 +23,7 @@ pub(crate) fn read(path: &Path) -> Result<TokenHashes, StartError> {
 ///
 /// # Errors
 ///
-/// [`StartError::WrongFile`] and [`StartError::Tokens`] where the content is not that of a file of tokens.
+/// [`StartError::WrongFile`] and [`StartError::Tokens`] if the content is not that of a file of tokens.
 pub fn finished_lines(file: &[u8]) -> Result<&str, StartError> {
     checked::check(file, "tokens", FileKind::TokenHashes)?;
     let file = str::from_utf8(file).unwrap_or_default();

@@ -21,8 +21,7 @@ use crate::problem::Problem;
 /// The most bytes that a request may send without a permit for long bodies.
 const SHORT: u64 = 64 << 10;
 
-/// How long the rest of a refused body is read and thrown away, so that a client that is still sending can read the
-/// answer.
+/// How long the rest of a refused body is read and dropped, so that a client that is still sending can read the answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request's body.
@@ -68,7 +67,7 @@ impl RequestBody {
         self.body.size_hint().lower()
     }
 
-    /// Fails where more than `most` bytes are announced.
+    /// Fails if more than `most` bytes are announced.
     pub(crate) fn check_announced(&self, most: u64) -> Result<(), Problem> {
         if self.announced() > most { Err(Problem::too_large()) } else { Ok(()) }
     }
@@ -110,8 +109,8 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. The last chunk of a body of
-    /// more than `most` bytes is an error.
+    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. If the body has more than
+    /// `most` bytes, its last chunk is an error.
     pub(crate) async fn chunk(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.gather(CHUNK_LEN, most).await
     }
@@ -122,7 +121,8 @@ impl RequestBody {
         self.gather(usize::MAX, most).await
     }
 
-    /// The next bytes as they came; `None` at the end. The last bytes of a body of more than `most` are an error.
+    /// The next bytes as they arrived; `None` at the end. If the body has more than `most` bytes, its last bytes are an
+    /// error.
     pub(crate) async fn frame(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
         let Some(data) = self.next().await? else { return Ok(None) };
         if self.received > most {

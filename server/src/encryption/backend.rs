@@ -1,5 +1,4 @@
-//! The store behind the encryption server. A client without the right key cannot tell by time whether there is a
-//! record.
+//! The store behind the encryption server. Without the right key, a client cannot tell by time whether a record exists.
 
 use std::io;
 use std::sync::Arc;

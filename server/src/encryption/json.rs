@@ -80,7 +80,7 @@ fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
     field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
 }
 
-/// Fails where the operation does not know the field.
+/// Fails if the operation does not know the field.
 fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
     if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
 }

@@ -1,5 +1,4 @@
-//! The kind of secret or certificate in a file. A file in another's place is refused before it is used, sent or
-//! printed.
+//! The kind of secret or certificate in a file. A wrong file is refused before it is used, sent or printed.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};

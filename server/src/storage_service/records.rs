@@ -127,8 +127,7 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
     let locator = call.locator()?;
     let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
-    // The record may be replaced after its head is known and before the first chunk is read; from then on it is one
-    // version.
+    // The record may be replaced between the look at its head and its first chunk; from then on it is one version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
         let info = call.find(locator, call.if_match()?).await?;

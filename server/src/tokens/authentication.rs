@@ -28,7 +28,7 @@ impl Authentication {
         *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 
-    /// Fails where the request has no token with this scope.
+    /// Fails if the request has no token with this scope.
     pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);

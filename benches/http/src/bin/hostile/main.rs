@@ -228,7 +228,7 @@ fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// Endless bodies where short ones belong, and 10 GiB with a wrong token; each until it is cut.
+/// Endless bodies in place of short ones, and 10 GiB with a wrong token; each until it is cut.
 fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let chunk = [b"10000\r\n", &[b' '; 65536][..], b"\r\n"].concat();
     let requests = [
