@@ -1,4 +1,4 @@
-//! Records, in memory and in SQLite: sealed ones by the storages, and data by the store on top of them.
+//! Records in memory and in SQLite: sealed records in the storages, and data in the store on top of them.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 
@@ -17,7 +17,7 @@ fn storages(folder: &Path) -> [(&'static str, Arc<dyn Storage>); 2] {
     [("memory", Arc::new(MemoryStorage::new())), ("SQLite", Arc::new(sqlite))]
 }
 
-/// Writes replace one record again and again: the file does not grow with the rounds.
+/// Writes replace one record again and again, so that the file does not grow with the rounds.
 fn storage(criterion: &mut Criterion) {
     let folder = tempfile::tempdir_in(".").unwrap();
     for (name, storage) in storages(folder.path()) {

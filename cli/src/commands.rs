@@ -1,4 +1,4 @@
-//! What each command does, in the order that loses nothing when it fails half way.
+//! The commands. Their steps are in an order that loses nothing if one of them fails.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ use crate::terminal;
 use crate::{hardening, ids, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    // The manual is for all to read, and new files become private.
+    // The manual is for all users, and hardening makes new files private.
     if !matches!(cli.command, Command::Man { .. }) {
         hardening::harden()?;
     }
@@ -87,7 +87,7 @@ fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use
             reply_key_file(options, key_out)
         }
         None => reply_key(options, &key).map_err(|source| {
-            // Rather no record than one that nobody can open.
+            // No record is better than one that nobody can open.
             let deleted = RecordKey::from_text(&key).map_err(Error::from).and_then(|key| store.delete(id, &key));
             let what = match deleted {
                 Ok(()) => "cannot print the key, so nothing was stored",
@@ -143,7 +143,7 @@ fn retrieve(
     }
 }
 
-/// Replaces the record. Its new key is written or printed before the record is, since the old one opens nothing after that.
+/// Replaces the record. The new key is written or printed first, since the old one opens nothing afterwards.
 fn replace(
     options: &Options,
     id: &Id,
@@ -223,7 +223,7 @@ fn new_key(options: &Options, index: bool, key_out: Option<&Path>, in_use: &InUs
     }
 }
 
-/// Tells what was done: as JSON, or in words if there are any.
+/// Prints the outcome: as JSON, or as `words` unless they are empty.
 fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
     let text = match words {
         _ if options.json => format!("{object}\n"),
@@ -237,7 +237,7 @@ fn reply_key_file(options: &Options, path: Option<&Path>) -> Result<(), Failure>
     reply(options, &json!({"key_file": path.map(Path::to_string_lossy)}), "")
 }
 
-/// Prints a new key. Its text is in no buffer that is not wiped.
+/// Prints a new key. Every buffer that holds its text is wiped.
 fn reply_key(options: &Options, key: &str) -> std::io::Result<()> {
     let mut line = Zeroizing::new(Vec::with_capacity(128));
     if options.json {

@@ -1,4 +1,4 @@
-//! Data from one place to another, with a progress bar for those who wait.
+//! Copying data, with a progress bar.
 
 use std::io::{self, IsTerminal};
 
@@ -9,10 +9,10 @@ use crate::failure::Failure;
 
 const BUFFER_LEN: usize = 256 << 10;
 
-/// Less than this is done before a bar could be read.
+/// A shorter copy ends before a bar could be read.
 const SHORT: u64 = 16 << 20;
 
-/// Hands all that `read` gives to `write`, and returns how many bytes that were. `len` is what there is, if known.
+/// Copies all data from `read` to `write`, and returns the number of bytes. `len` is the expected number, if known.
 pub(crate) fn copy(
     len: Option<u64>,
     mut read: impl FnMut(&mut [u8]) -> Result<usize, Failure>,
@@ -32,8 +32,8 @@ pub(crate) fn copy(
     Ok(copied)
 }
 
-/// On a terminal: bytes, rate and, where the length is known, the time that is left. Elsewhere, nothing. It is drawn when data
-/// comes, not by a thread.
+/// On a terminal: bytes, rate and, if the length is known, the time left. Elsewhere: nothing. Data redraws it as it
+/// arrives; no thread does.
 fn progress_bar(len: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() || len.is_some_and(|len| len < SHORT) {
         return ProgressBar::hidden();

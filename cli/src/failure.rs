@@ -1,5 +1,5 @@
-//! What can go wrong, and how it is told: one message, one exit status. No message repeats what was on the command
-//! line: a path given by mistake may be a key, an id or data.
+//! The program's errors: each has one message and one exit status. No message repeats the command line: a path given by
+//! mistake may be a key, an id or data.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,17 +12,17 @@ use crate::streams::stderr;
 
 /// As in `sysexits.h`.
 const USAGE: u8 = 64;
-/// What a shell reports of a program that wrote to a closed pipe (128 + SIGPIPE).
+/// The status of a program that wrote to a closed pipe, as a shell reports it (128 + SIGPIPE).
 const BROKEN_PIPE: u8 = 141;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
     Strongroom(#[from] strongroom::Error),
-    /// The command line makes no sense.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(Cow<'static, str>),
-    /// A file or a stream of the user's.
+    /// A file or a stream of the user failed.
     #[error("{what}")]
     Io { what: &'static str, source: io::Error },
     /// A service does not start.
@@ -32,18 +32,18 @@ pub(crate) enum Failure {
     /// A new key was printed, and then the record was not replaced.
     #[error("the record was not replaced, and the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
-    /// Who reads stdout has enough.
+    /// The reader of stdout has closed it.
     #[error("stdout was closed")]
     BrokenPipe,
 }
 
 impl Failure {
-    /// To be used in `map_err`.
+    /// For `map_err`.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }
 
-    /// For the library's streams, whose errors are its own in an `io::Error`.
+    /// For the library's streams, which wrap the library's errors in an `io::Error`.
     pub(crate) fn stream(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.downcast() {
             Ok(error) => Self::Strongroom(error),
@@ -115,7 +115,7 @@ impl Failure {
         }
     }
 
-    /// Tells the user on stderr, and gives the exit status.
+    /// Prints the message to stderr, and returns the exit status.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
         let (code, name) = self.code_and_name();
         let message = self.message();
@@ -127,7 +127,7 @@ impl Failure {
             None => format!("error: {message}\n"),
         };
         if !matches!(self, Self::BrokenPipe) {
-            // Where stderr fails too, the exit status is all that is left.
+            // If stderr fails too, only the exit status is left.
             let _ = stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
         }
         ExitCode::from(self.code())

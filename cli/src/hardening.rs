@@ -1,8 +1,8 @@
-//! What the process gives up so that keys and data stay inside it.
+//! Restrictions of the process that keep keys and data inside it.
 
 use crate::failure::Failure;
 
-/// No core dumps, no debugger of the same user's, and no new file that others may read.
+/// No core dumps, no debugger of the same user, and no new file that others may read.
 #[cfg(unix)]
 pub(crate) fn harden() -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
@@ -20,7 +20,7 @@ pub(crate) fn harden() -> Result<(), Failure> {
     Ok(())
 }
 
-/// As many open files as the system allows: each connection is one.
+/// Raises the limit on open files to the maximum: each connection is one.
 #[cfg(all(unix, feature = "server"))]
 pub(crate) fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -10,7 +10,7 @@ use crate::args::{Id, Record};
 use crate::failure::Failure;
 use crate::streams::{is_stdin, stdin};
 
-/// The longest id, and one byte that is too much.
+/// One byte more than the longest id.
 const TOO_LONG: usize = 4096 + 1;
 
 /// The id of the command line, or the one in the file of `--id-file`.
@@ -23,7 +23,7 @@ pub(crate) fn get(record: Record) -> Result<Id, Failure> {
     } else {
         Box::new(File::open(&path).map_err(Failure::io(CANNOT_READ))?)
     };
-    // Room for all, so that no copy is left behind by growth.
+    // Full capacity at once: growth would leave a copy behind.
     let mut id = Zeroizing::new(Vec::with_capacity(TOO_LONG + 1));
     reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io(CANNOT_READ))?;
     id.pop_if(|last| *last == b'\n'); // `echo` and editors end the line

@@ -1,5 +1,5 @@
-//! Data on its way in: from a file, stdin or another program, piece by piece. Incomplete data is an error
-//! before the record is written.
+//! Input of data: from a file, stdin or another program, piece by piece. Incomplete data is an error before the record
+//! is written.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek};
@@ -14,27 +14,27 @@ use crate::streams::{is_stdin, stdin};
 
 const CANNOT_READ: &str = "cannot read the data";
 
-/// Where data comes from.
+/// The source of data.
 pub(crate) struct Input {
     source: DataSource,
-    /// How much there is to read, where that is known.
+    /// The number of bytes to read, if it is known.
     pub(crate) len: Option<u64>,
     is_empty: bool,
     may_be_empty: bool,
-    /// Why a read failed, as [`Read`] cannot tell it.
+    /// The cause of a failed read, which [`Read`] cannot carry.
     failure: Option<Failure>,
 }
 
 enum DataSource {
-    /// A regular file, and how it was before it was read.
+    /// A regular file, and its state before it was read.
     File(File, FileState),
     Stream(Box<dyn Read>),
-    /// Not started before it is read.
+    /// The first read starts it.
     Program(Command),
     Running(Running),
 }
 
-/// A file's length, and when it was changed.
+/// A file's length, and the time of its last change.
 type FileState = (u64, Option<SystemTime>);
 
 impl Input {
@@ -51,7 +51,7 @@ impl Input {
                 if found.is_dir() {
                     return Err(Failure::argument("FILE is a folder"));
                 }
-                // The name of an empty file says that it is meant, that of a pipe does not.
+                // A named file may be empty on purpose; an empty pipe may hide a failure.
                 Self { may_be_empty: found.is_file(), ..Self::from_file(file, &found) }
             }
             _ => {
@@ -90,7 +90,7 @@ impl Input {
         Ok(Self::new(DataSource::Stream(Box::new(stdin))))
     }
 
-    /// Reads some bytes; none at the end of data that is complete.
+    /// Reads some bytes; none at the end of complete data.
     pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let read = match &mut self.source {
             DataSource::File(file, _) => read(file, buffer),
@@ -173,7 +173,7 @@ impl Running {
         Ok(Self { child, stdout })
     }
 
-    /// Whether all that it wrote is all that there is to write.
+    /// Fails unless the program succeeded: otherwise its data may be incomplete.
     fn check_end(&mut self) -> Result<(), Failure> {
         const FAILED: &str = "the program of --from-command failed, so nothing was written";
 
@@ -182,7 +182,7 @@ impl Running {
     }
 }
 
-/// Ends the program, whose data is of no use any more.
+/// Ends the program, whose data is no longer needed.
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
@@ -201,7 +201,7 @@ impl Drop for Running {
 mod tests {
     use super::*;
 
-    /// Reads a file of 100 bytes, of which `change` makes something else after the first ten.
+    /// Reads a file of 100 bytes that `change` alters after the first ten.
     fn read_while(change: impl FnOnce(&File)) -> Result<Vec<u8>, Failure> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("data");

@@ -1,5 +1,5 @@
-//! Ctrl-C and all other signals that end the program: what is half done goes first, and what cannot be left half done is
-//! finished. A second signal ends the program at once.
+//! Ctrl-C and all other signals that end the program: unfinished files are removed first, and steps that must not stop
+//! half way are finished. A second signal ends the program at once.
 
 #[cfg(not(unix))]
 use std::io;
@@ -32,7 +32,7 @@ mod unix {
         temporary: Option<PathBuf>,
     }
 
-    /// While it lives, a signal waits.
+    /// Signals wait while this value lives.
     pub(crate) struct Hold(MutexGuard<'static, HalfDone>);
 
     impl Hold {
@@ -42,7 +42,7 @@ mod unix {
         }
     }
 
-    /// Has signals wait.
+    /// Makes signals wait.
     pub(crate) fn hold() -> io::Result<Hold> {
         let mut half_done = half_done();
         if !half_done.watching {
@@ -83,19 +83,19 @@ mod unix {
         Ok(())
     }
 
-    /// The signals that end a program and can be caught, but for those of its own faults.
+    /// The signals that end a program and can be caught, except those for its own faults.
     fn terminating() -> impl Iterator<Item = i32> {
         use consts::{SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPIPE, SIGPROF, SIGQUIT, SIGSYS, SIGTERM, SIGTRAP};
         use consts::{SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 
         let everywhere = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF];
         let everywhere = everywhere.into_iter().chain([SIGXCPU, SIGXFSZ, SIGTRAP, SIGABRT, SIGSYS]);
-        // On Linux besides SIGSTKFLT, SIGPWR and those for real time; elsewhere, SIGIO does nothing.
+        // On Linux also SIGSTKFLT, SIGIO, SIGPWR and the real-time signals; elsewhere, SIGIO does nothing.
         let on_linux = [16, SIGIO, 30].into_iter().chain(34..=64);
         everywhere.chain(on_linux.filter(|_| cfg!(target_os = "linux")))
     }
 
-    /// Whether the program was started so that this signal does nothing, as `nohup` does. Known on Linux alone.
+    /// Whether the program was started with this signal ignored, as `nohup` does. Known on Linux alone.
     fn is_ignored(signal: i32) -> bool {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored =

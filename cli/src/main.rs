@@ -42,7 +42,7 @@ use std::process::ExitCode;
 use args::Cli;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes what is freed: buffers of data, keys and tokens, also those of the libraries below.
+/// Wipes freed memory: buffers of data, keys and tokens, also those of the libraries below.
 #[global_allocator]
 static WIPING: ZeroAlloc<System> = ZeroAlloc(System);
 

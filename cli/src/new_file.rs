@@ -1,6 +1,6 @@
-//! New files, which get their names when they are whole: until then they have none, where the system allows that, so that no
-//! signal and no crash leaves half of one. Elsewhere they have a temporary name, which is removed by all signals and, after a
-//! crash, by the next command that writes into the folder.
+//! New files, which get their names when they are complete. Until then they have no name, if the system allows that, so
+//! that no signal and no crash leaves half a file. Elsewhere they have a temporary name: any signal removes it, and
+//! after a crash, the next command that writes into the folder does.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,7 @@ use crate::interrupt;
 /// The start of temporary names.
 const PREFIX: &str = ".strongroom-";
 
-/// A new file, readable by its owner alone, in the folder where it is to get its name.
+/// A new file, readable by its owner alone, in the folder of its future name.
 pub(crate) struct NewFile {
     file: File,
     /// Its temporary name, if it has one.
@@ -29,7 +29,7 @@ impl NewFile {
         }
         loop {
             let hold = interrupt::hold()?;
-            // Without the temporary name that the library's words hold.
+            // Only the error's kind: the library's message holds the temporary name.
             let named = temporary_builder().tempfile_in(folder).map_err(|error| error.kind())?;
             let (file, temporary) = named.into_parts();
             hold.remove_at_signal(&temporary);
@@ -44,7 +44,7 @@ impl NewFile {
         self.file.sync_all()
     }
 
-    /// Gives the file its name; `AlreadyExists` where that is taken.
+    /// Gives the file its name; `AlreadyExists` if the name is taken.
     pub(crate) fn name(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         match self.temporary {
@@ -85,7 +85,7 @@ fn temporary_builder() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// A file without a name; `None` where the system has none, or where the folder may not be written.
+/// A nameless file; `None` if the system does not support it, or the folder is not writable.
 #[cfg(target_os = "linux")]
 fn nameless(folder: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -99,7 +99,7 @@ fn nameless(_folder: &Path) -> Option<File> {
     None
 }
 
-/// Gives a file without a name this one, if it is free.
+/// Gives a nameless file this name, if the name is free.
 #[cfg(target_os = "linux")]
 fn link(file: &File, path: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;
@@ -115,7 +115,7 @@ fn link(_file: &File, _path: &Path) -> io::Result<()> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Gives a file without a name a temporary one.
+/// Gives a nameless file a temporary name.
 fn temporary_name(file: &File, folder: &Path) -> io::Result<TempPath> {
     lock(file);
     Ok(temporary_builder().make_in(folder, |path| link(file, path))?.into_temp_path())
@@ -144,14 +144,15 @@ fn is_own(file: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::uid(file) == rustix::process::geteuid().as_raw()
 }
 
-/// Locks a new file for as long as this process lives, so that [`remove_dead`] leaves it alone; false where that was faster.
+/// Locks a new file for the life of this process, so that [`remove_dead`] spares it; false if it was removed before
+/// that.
 #[cfg(unix)]
 fn mark_as_alive(file: &File, path: &Path) -> bool {
     lock(file);
     path.exists()
 }
 
-/// A file system without locks has nothing to tell the dead from the living by: nothing is removed then.
+/// Fails on a file system without locks; there, [`remove_dead`] cannot lock either, and removes nothing.
 #[cfg(unix)]
 fn lock(file: &File) {
     let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive);
@@ -172,8 +173,7 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a new name durable, as far as the file system can: some let no folder be opened or synchronised, and the name is
-/// there all the same.
+/// Makes a new name durable, as far as the file system can. Some cannot open or sync a folder, which is no error.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
 
@@ -186,8 +186,7 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder and those above it that are missing, for their owner alone. All their names are durable then, whoever made
-/// them.
+/// Makes a folder and its missing parents, for their owner alone, and makes the names of all of them durable.
 pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Which store is used, and when it is made.
+//! Opening the store, and making a new one.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::new_file::create_folders;
 use crate::store::Store;
 
-/// Opens the store, which must be there: a typo in a path must not make a new store, in which nothing is found.
+/// Opens a store that exists: a typo in a path must not make a new, empty store.
 pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
     if let Some(client) = client(options)? {
         return Ok(Store::Elsewhere(client));
@@ -39,7 +39,7 @@ pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
     Ok(Store::Here(builder.open()?))
 }
 
-/// Opens the store, and makes it where there is none. Of the folders, only the default one is made.
+/// Opens the store, or makes it. Only the default folder is made, no other.
 pub(crate) fn or_create(options: &Options) -> Result<Store, Failure> {
     match client(options)? {
         Some(client) => Ok(Store::Elsewhere(client)),
@@ -62,7 +62,7 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
             ));
         }
         Location::Service(_) => location.with_options(endpoint_options(&options.remote))?,
-        // The environment has the options for services also where a command uses none.
+        // The environment may set the options for services even if a command uses none.
         _ => location,
     };
     let builder = Strongroom::builder().location(location);
@@ -83,7 +83,7 @@ fn endpoint_options(remote: &Remote) -> EndpointOptions {
     options
 }
 
-/// Opens the storage alone, which needs no index key, and makes it where there is none.
+/// Opens or makes the storage alone, which needs no index key.
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
     match location_to_make(options)? {

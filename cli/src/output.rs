@@ -1,4 +1,4 @@
-//! Data on its way out: to a file, stdout or a terminal.
+//! Output of data: to a file, stdout or a terminal.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -16,12 +16,12 @@ const CANNOT_WRITE: &str = "cannot write the file of --output";
 /// The most bytes that are shown on a terminal.
 const MOST_SHOWN: usize = 1 << 20;
 
-/// Where data goes.
+/// The destination of data.
 pub(crate) enum Output {
     Stdout(Box<dyn Write>),
-    /// Gathered, and shown when it is whole and plain text.
+    /// Collected, and shown once it is complete and plain text.
     Terminal(Zeroizing<Vec<u8>>),
-    /// Without its name until it is whole.
+    /// Nameless until it is complete.
     File {
         file: NewFile,
         path: PathBuf,
@@ -32,7 +32,7 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
             return if io::stdout().is_terminal() {
-                // Room for all, so that no copy is left behind by growth.
+                // Full capacity at once: growth would leave a copy behind.
                 Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MOST_SHOWN))))
             } else {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
@@ -46,7 +46,7 @@ impl Output {
     pub(crate) fn check(path: &Path, in_use: &InUse) -> Result<(), Failure> {
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => Err(Failure::argument("the output is a folder: name a file in it")),
-            // To replace a device or a link by a file is never meant.
+            // Nobody means to replace a device or a link with a file.
             Ok(found) if !found.is_file() => Err(Failure::argument("the output is no regular file: use stdout")),
             _ => in_use.refuse(path),
         }
@@ -79,7 +79,7 @@ impl Output {
     }
 }
 
-/// Whether a terminal shows it and is not controlled by it.
+/// Whether a terminal can show the data, and no control character is in it.
 fn is_plain_text(data: &[u8]) -> bool {
     str::from_utf8(data).is_ok_and(|text| !text.chars().any(|char| char.is_control() && !"\n\r\t".contains(char)))
 }

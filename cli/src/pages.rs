@@ -1,4 +1,4 @@
-//! What is made from the command line's definition: completions for shells, and the manual.
+//! Output made from the definition of the command line: completions for shells, and the manual.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(crate) fn write_manual(folder: &Path, in_use: &InUse) -> Result<(), Failure>
     write_pages(&command, folder, in_use)
 }
 
-/// Writes the page of a command, and those of its own commands.
+/// Writes the page of a command, and the pages of its subcommands.
 fn write_pages(command: &Command, folder: &Path, in_use: &InUse) -> Result<(), Failure> {
     const CANNOT_WRITE: &str = "cannot write the manual into DIR";
 
@@ -41,7 +41,8 @@ fn write_pages(command: &Command, folder: &Path, in_use: &InUse) -> Result<(), F
     std::fs::write(path, page).map_err(Failure::io(CANNOT_WRITE))
 }
 
-/// As `clap_mangen` does it, but the examples and tables keep their lines, and variables have a section of their own.
+/// Renders as `clap_mangen` does, but the examples and tables keep their lines, and variables have a section of their
+/// own.
 fn render(command: &Command, man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_title(page)?;
     man.render_name_section(page)?;
@@ -70,7 +71,7 @@ fn environment(command: &Command) -> Roff {
     section
 }
 
-/// Each part that has a title as a section, without filling its lines.
+/// Makes a section of each part with a title, without filling its lines.
 fn after_help(command: &Command) -> String {
     let mut page = String::new();
     for line in command.get_after_help().map(ToString::to_string).unwrap_or_default().lines() {

@@ -1,4 +1,4 @@
-//! The threads of a service. All are there before it starts and stay: a system that gives no more threads later stops no
+//! The threads of a service. All of them start before the service does, and stay: a later shortage of threads stops no
 //! request.
 
 use std::io::{self, ErrorKind};
@@ -11,16 +11,16 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
 
-/// Blocking work besides requests: a reload, values that are dropped.
+/// Threads for blocking work besides requests: reloads and dropped values.
 const OTHERS: usize = 16;
-/// How long all threads may take to start, on a busy machine, too.
+/// How long all threads may take to start, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A runtime with `threads` threads for work that blocks.
 pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    // Tokio panics or hangs where it gets no thread for its own workers, so they are tried first.
+    // Tokio panics or hangs if it gets no thread for its own workers, so the number of threads is tried first.
     try_threads(threads.saturating_add(workers).saturating_add(OTHERS)).map_err(Failure::io(MISSING))?;
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(threads.saturating_add(OTHERS));
@@ -38,7 +38,7 @@ pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
     }
 }
 
-/// Fails where the system does not give so many threads at once.
+/// Fails if the system does not give so many threads at once.
 fn try_threads(count: usize) -> io::Result<()> {
     let end = Arc::new(Mutex::new(()));
     let held = end.lock().unwrap_or_else(PoisonError::into_inner);
@@ -56,7 +56,7 @@ fn try_threads(count: usize) -> io::Result<()> {
 const MISSING: &str =
     "the system gives too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
 
-/// Threads that wait for each other, so that each is one of its own.
+/// A barrier: the threads wait for each other, so that all of them exist at the same time.
 struct Meeting {
     arrived: Mutex<usize>,
     all: usize,

@@ -30,14 +30,14 @@ pub(crate) fn serve_storage(options: &Options, args: &Serve) -> Result<(), Failu
     Ok(storage.close().map_err(Error::from)?)
 }
 
-/// Starts the log, and checks all files, before anything is opened or connected to.
+/// Starts the log and checks all files, before anything is opened or connected to.
 fn prepare(config: &Config) -> Result<LogGuard, Failure> {
     let log = log_to_stderr(&config.log)?;
     config.check_files()?;
     Ok(log)
 }
 
-/// Serves until a signal says that it is enough.
+/// Serves until a signal ends it.
 fn run(service: Service, config: &Config) -> Result<(), Failure> {
     hardening::allow_many_files();
     let runtime = runtime::start(config.limits.threads)?;

@@ -14,9 +14,9 @@ pub(crate) fn no_server() -> Failure {
     Failure::argument("a service has a store of its own: give --store, not --server")
 }
 
-/// The configuration; none where it was to be printed alone. Flags go before the file. The services' own environment
-/// variables go before the file, too. Those that the shell's commands use as well, for the store and for services elsewhere,
-/// count only where the file says nothing: what a user's shell works with is not meant for a service.
+/// The configuration; `None` if it was only to be printed. Flags and the services' own environment variables override
+/// the file. Variables that the shell's commands use as well, for the store and for services elsewhere, count only if
+/// the file says nothing: a user's shell settings are not meant for a service.
 pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Option<(Options, Config)>, Failure> {
     if options.server.is_some() {
         return Err(no_server());

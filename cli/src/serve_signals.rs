@@ -1,4 +1,4 @@
-//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C at once, SIGHUP has it read its files anew.
+//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C ends it at once, SIGHUP reloads its files.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use strongroom_server::Reloader;
 
 use crate::systemd;
 
-/// Is done when the service is to end.
+/// Completes when the service is to end.
 #[cfg(unix)]
 pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use signal_hook::flag::{register, register_conditional_default};
     use tokio::signal::unix::{SignalKind, signal};
 
-    // In the signal's handler itself, so that it ends also a service whose threads are all busy.
+    // The signal's handler itself ends the process at the second Ctrl-C, even if all threads of the service are busy.
     let stopping = Arc::new(AtomicBool::new(false));
     register_conditional_default(SIGINT, Arc::clone(&stopping))?;
     register(SIGINT, Arc::clone(&stopping))?;
@@ -36,7 +36,7 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
-/// SIGHUP, which does not end the program from now on.
+/// SIGHUP; from now on it does not end the program.
 #[cfg(unix)]
 pub(crate) type Hangup = tokio::signal::unix::Signal;
 
@@ -54,7 +54,7 @@ pub(crate) fn reload_at(mut hangup: Hangup, reloader: Reloader) {
         while hangup.recv().await.is_some() {
             systemd::notify(&systemd::reloading());
             let reloader = reloader.clone();
-            // The log tells the failure, and everything is as it was.
+            // The log has the failure, which changes nothing.
             let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
             systemd::notify(systemd::READY);
         }

@@ -1,4 +1,4 @@
-//! A store that is here, or behind an encryption server: the same for all commands.
+//! One interface to a local store and to a store behind an encryption server.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
@@ -108,7 +108,7 @@ impl Write for Writer {
 }
 
 impl Reader {
-    /// The length of the data, proved.
+    /// The authenticated length of the data.
     pub(crate) fn len(&mut self) -> Result<u64, Error> {
         match self {
             Self::Here(reader) => reader.len(),

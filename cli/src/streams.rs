@@ -1,4 +1,4 @@
-//! The standard streams: which of them are open, and reading and writing them whether they block or not.
+//! The standard streams: whether they are open, and blocking reads and writes on blocking and non-blocking streams.
 
 #[cfg(not(unix))]
 use std::io::Read;
@@ -39,8 +39,8 @@ mod unix {
     /// A bit for each standard stream that was closed when the program was started.
     static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-    // Before `main`, since the standard library opens /dev/null in place of streams that are closed: they would seem to be
-    // empty, and to take all that is written.
+    // Before `main`: the standard library replaces closed streams with /dev/null, which seems to be empty, and to take
+    // all that is written.
     ctor::declarative::ctor! {
         #[ctor(unsafe)]
         fn look_at_the_standard_streams() {
@@ -73,7 +73,7 @@ mod unix {
         open(2, rustix::stdio::stderr())
     }
 
-    /// A stream that waits, even where another program has made it non-blocking.
+    /// A stream that waits, even if another program has made it non-blocking.
     pub(crate) struct Stream(File);
 
     impl Stream {
@@ -102,7 +102,7 @@ mod unix {
         }
     }
 
-    /// Does `work`, again as soon as it can be done without waiting.
+    /// Does `work`, and repeats it once the stream is ready.
     fn waiting<'s, S: AsFd>(
         stream: &'s S,
         event: PollFlags,

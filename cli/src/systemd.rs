@@ -1,11 +1,11 @@
-//! Tells systemd what the service is about to do, where it waits for that (`Type=notify`).
+//! Notifies systemd of the service's state (`Type=notify`).
 
 /// The service listens, or has reloaded.
 pub(crate) const READY: &str = "READY=1";
 /// The service takes no more requests.
 pub(crate) const STOPPING: &str = "STOPPING=1";
 
-/// The service reads tokens and certificates anew. systemd tells by the time whether that is its own request.
+/// The service reloads tokens and certificates. By the time, systemd recognises its own reload request.
 #[cfg(target_os = "linux")]
 pub(crate) fn reloading() -> String {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);

@@ -1,11 +1,11 @@
-//! What a command needs of the user's terminal: a stdout that takes its result, and a confirmation.
+//! A command's needs of the user's terminal: a stdout that takes its result, and a confirmation.
 
 use std::io::{self, IsTerminal, Read, Write};
 
 use crate::failure::Failure;
 use crate::streams::{stderr, stdin, stdout};
 
-/// An error if the program was started without a stdout: what is printed would be lost.
+/// Fails if the program was started without a stdout: its output would be lost.
 pub(crate) fn require_stdout() -> Result<(), Failure> {
     stdout().map(drop).map_err(Failure::io("stdout is closed: connect it to a file, a pipe or /dev/null"))
 }

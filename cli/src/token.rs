@@ -35,8 +35,8 @@ fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
     NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()).into())
 }
 
-/// Adds a line to the file; it is on the disk when this returns. A line that an earlier run could not finish goes, and
-/// nothing of the new one stays where it cannot be written. The file keeps its owner and its mode.
+/// Adds a line to the file; it is on the disk when this returns. An unfinished line of an earlier run is removed, and a
+/// failed write leaves nothing of the new line. The file keeps its owner and its mode.
 fn append(path: &Path, line: &str) -> Result<(), Failure> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
@@ -46,12 +46,12 @@ fn append(path: &Path, line: &str) -> Result<(), Failure> {
     let lines = finished_lines(&content)?;
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
     write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
-    // A file system that cannot make the name durable is no reason to keep the token from its owner.
+    // The owner gets the token even if the file system cannot make the name durable.
     let _ = sync_folder_of(path);
     Ok(())
 }
 
-/// More than this is no file of tokens.
+/// The most bytes of a file of tokens.
 const MOST: u64 = 16 << 20;
 
 fn failed() -> impl FnOnce(io::Error) -> Failure {

@@ -1,5 +1,5 @@
-//! What clap finds wrong with a command line, in words that leave the values out: clap itself repeats them, and one may
-//! be a key.
+//! Errors of the command line that clap finds, in messages without values: clap's own messages repeat values, and one
+//! may be a key.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
@@ -13,7 +13,7 @@ use crate::args::Cli;
 use crate::failure::Failure;
 use crate::streams;
 
-/// Prints help, or what is wrong, and gives the exit status.
+/// Prints help or the error, and returns the exit status.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
     // The command line could not be parsed, so this is a guess.
     let json = std::env::args_os().any(|arg| arg == "--json");
@@ -58,7 +58,7 @@ fn message(error: &clap::Error) -> String {
             format!("{arg} is none of: {}", text(error, ContextKind::ValidValue))
         }
         ErrorKind::TooManyValues => format!("{arg} takes no value"),
-        // Our own parsers' words, which hold no value.
+        // Messages of our own parsers, which hold no value.
         ErrorKind::ValueValidation => match std::error::Error::source(error) {
             Some(source) => format!("{arg}: {source}"),
             None => format!("{arg} has a wrong value"),

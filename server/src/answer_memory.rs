@@ -1,5 +1,5 @@
-//! The memory of answers: each reserves its bytes until it is sent, from its connection's allowance or from the budget that
-//! all connections share.
+//! Memory of unsent answers: each answer reserves its bytes until it is sent, from its connection's allowance or from
+//! the budget that all connections share.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const SMALL: u32 = 1 << 10;
 pub(crate) enum Requester {
     /// The client has a valid token, or needs none: the allowance and the budget.
     Authenticated,
-    /// Any other: the connection's allowance alone.
+    /// Every other client: the connection's allowance alone.
     Unauthenticated,
 }
 
@@ -44,8 +44,8 @@ impl Shared {
         Ok(permits)
     }
 
-    /// Reserves the memory of an answer that has none reserved yet. A small one never waits, since it may tell the outcome of
-    /// a write; a connection has no more of those than requests at once.
+    /// Reserves memory for an answer that has none yet. A small answer never waits, since it may report the outcome of
+    /// a write; the limit on a connection's concurrent requests bounds the small answers, too.
     pub(crate) async fn reserve_for(
         &self,
         connection: &Connection,

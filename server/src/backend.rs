@@ -1,4 +1,4 @@
-//! What a service serves.
+//! The backend of a service.
 
 use strongroom::Error;
 
@@ -6,9 +6,9 @@ use strongroom::Error;
 pub(crate) trait Backend: Send + Sync + 'static {
     /// The OpenAPI document.
     const OPENAPI: &'static str;
-    /// Where it listens, if the configuration names no address.
+    /// The port, if the configuration names no address.
     const PORT: u16;
 
-    /// Fails where the storage cannot be reached.
+    /// Fails if the storage cannot be reached.
     fn ready(&self) -> Result<(), Error>;
 }

@@ -14,16 +14,16 @@ use crate::readiness::Readiness;
 #[derive(Clone, Debug)]
 pub(crate) struct BlockingPool {
     limit: Arc<ConcurrencyLimit>,
-    /// Of a storage service, which may become unreachable while work on it waits.
+    /// The state of a storage service, which may become unreachable while work waits for it.
     remote_storage: Option<Arc<Readiness>>,
 }
 
-/// The effect of work on the storage, which decides the error where nobody waits for its end.
+/// The effect of work on the storage. It decides the error if nobody waits for the end of the work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effect {
     /// Nothing that outlives the request.
     None,
-    /// It may have been done.
+    /// A write, which may have taken place.
     Write,
 }
 
@@ -55,7 +55,7 @@ impl BlockingPool {
         self.until_unreachable(effect, async { run_on_thread(self.limit.acquire_patiently().await?, work).await }).await
     }
 
-    /// Waits for `work`, but no longer than until the storage proves to be unreachable.
+    /// Waits for `work`, at most until the storage proves unreachable.
     async fn until_unreachable<T>(
         &self,
         effect: Effect,

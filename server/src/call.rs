@@ -35,7 +35,7 @@ impl<B> Call<B> {
         }
     }
 
-    /// Fails where the body is of another type.
+    /// Fails if the body is of another type.
     pub(crate) fn require_type(&self, expected: &'static str) -> Result<(), Problem> {
         if self.media_type() == Some(expected) { Ok(()) } else { Err(Problem::media_type(expected)) }
     }
@@ -45,7 +45,7 @@ impl<B> Call<B> {
         let value = self.head.headers.get(CONTENT_TYPE)?.to_str().ok()?;
         let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
         let known = [JSON, OCTET_STREAM].into_iter().find(|known| essence.trim().eq_ignore_ascii_case(known))?;
-        // Text in another encoding would be taken for what it is not.
+        // Text in another encoding would be misread.
         let other_charset =
             parameters.split(';').filter_map(|parameter| parameter.split_once('=')).any(|(name, value)| {
                 name.trim().eq_ignore_ascii_case("charset")

@@ -1,5 +1,5 @@
-//! Concurrency limits: how much is done at once. Further requests wait for a while. A permit is acquired when there is work,
-//! not while a short body is awaited, so that a slow client keeps no other waiting.
+//! Concurrency limits: further requests wait for a while. A permit is acquired when there is work, not while a short
+//! body arrives, so that a slow client makes no other wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::config::limits::Limits;
 use crate::counted::Counted;
 use crate::problem::Problem;
 
-/// A number of permits, which may stand for bytes, and of requests that may wait for one.
+/// A number of permits, which may count bytes, and a number of requests that may wait for one.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyLimit {
     permits: Arc<Semaphore>,
@@ -31,7 +31,7 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// A permit, once there is one; 503 where too many requests wait, or it takes too long.
+    /// Waits for a permit; 503 if too many requests wait, or the wait is too long.
     pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
         self.acquire_many(1).await
     }
@@ -51,7 +51,7 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// A permit, however many requests wait and however long it takes: for work that has begun.
+    /// Waits for a permit however many requests wait and however long it takes, for work that has begun.
     pub(crate) async fn acquire_patiently(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.map_err(|_| Problem::internal("the service is stopping"))

@@ -9,14 +9,14 @@ use crate::problem::Problem;
 /// The entity tags of an `If-Match` or `If-None-Match` (RFC 9110 section 13.1).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tags {
-    /// `*`: whatever is there.
+    /// `*`: any record.
     Any,
-    /// Those that can be a record's: no other matches anything.
+    /// The tags that can be a record's; other tags match nothing.
     Heads(Vec<Head>),
 }
 
 impl Tags {
-    /// The tags of all headers of one name; `None` where there is none. Weak tags are only compared where `weak`.
+    /// The tags of all headers with one name; `None` without such a header. Weak tags count only if `weak` is true.
     pub(crate) fn of<'h>(
         values: impl IntoIterator<Item = &'h HeaderValue>,
         weak: bool,
@@ -49,7 +49,7 @@ impl Tags {
         Ok(tags)
     }
 
-    /// Whether a record with this head is one of them, or that there is none.
+    /// Whether a tag matches the head of the present record; `None` (no record) matches no tag.
     pub(crate) fn matches(&self, there: Option<&Head>) -> bool {
         match self {
             Self::Any => there.is_some(),
@@ -58,7 +58,7 @@ impl Tags {
     }
 }
 
-/// Whether an `If-Range` is the record's own tag: a date is none, since there are no dates here.
+/// Whether an `If-Range` is the record's own tag. A date never applies, since records have no dates.
 pub(crate) fn range_applies(if_range: Option<&HeaderValue>, etag: Option<&str>) -> bool {
     if_range.is_none_or(|value| etag.is_some_and(|etag| value.as_bytes().trim_ascii() == etag.as_bytes()))
 }

@@ -12,14 +12,14 @@ use crate::start_error::StartError;
 use crate::tls;
 
 impl Config {
-    /// Checks that each file that the configuration names is there and holds what its name says: an index key, a token,
-    /// hashes of tokens, certificates, a private key. Nothing is opened or connected to before that, so that no secret goes
-    /// to the wrong place. Pipes are not checked here, since they can be read once only.
+    /// Checks that each file of the configuration exists and holds what its name says: an index key, a token, hashes of
+    /// tokens, certificates, a private key. The check comes before anything is opened or connected to, so that no
+    /// secret goes to the wrong place. Pipes are left out, since they can be read only once.
     ///
     /// # Errors
     ///
-    /// [`StartError::WrongFile`] names both kinds, never the content; [`StartError::SecretAsPath`]; [`StartError::File`];
-    /// [`StartError::Tokens`]; [`StartError::Tls`].
+    /// [`StartError::WrongFile`] names both kinds, never the content; [`StartError::SecretAsPath`];
+    /// [`StartError::File`]; [`StartError::Tokens`]; [`StartError::Tls`].
     pub fn check_files(&self) -> Result<(), StartError> {
         let (remote, tls) = (&self.remote, self.tls.as_ref());
         if self.store.as_deref().is_some_and(secret_path::has_secret) {
@@ -40,7 +40,7 @@ impl Config {
             if secret_path::has_secret(path) {
                 return Err(StartError::SecretAsPath { name });
             }
-            // The index key file that is not there yet is told about by the store.
+            // The store reports a missing index key file.
             match is_regular(path) {
                 Ok(true) => check(&read(path, name)?, name, expected)?,
                 Ok(false) => {}

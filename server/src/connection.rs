@@ -1,5 +1,5 @@
-//! The state of one connection: its requests under way, the bytes of its answers, and since when nothing is under way.
-//! Bytes that pass are no progress: HTTP/2 has frames that ask for nothing.
+//! The state of one connection: its requests under way, the bytes of its answers, and the start of its idle time.
+//! Traffic alone is no progress: HTTP/2 has frames that ask for nothing.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -30,9 +30,9 @@ pub(crate) struct Connection {
     start: Instant,
     /// Requests, from their head to the last byte of their answer.
     under_way: AtomicUsize,
-    /// Milliseconds from the start to when the last one ended.
+    /// Milliseconds from the start to the end of the last request.
     quiet_since: AtomicU64,
-    /// Milliseconds from the start to when a write had to wait; 0 while none waits.
+    /// Milliseconds from the start to the moment a write was blocked; 0 while none is blocked.
     blocked_since: AtomicU64,
     unblocked: Notify,
     requested: AtomicBool,
@@ -55,7 +55,7 @@ pub(crate) struct ConnectionTimeouts {
 }
 
 impl ConnectionTimeouts {
-    /// For a connection that ends: once nothing is under way.
+    /// For a connection that is being closed: it ends once nothing is under way.
     pub(crate) const NONE: Self = Self { head: Duration::ZERO, idle: Duration::ZERO };
 
     pub(crate) fn new(limits: &Limits) -> Self {
@@ -99,7 +99,7 @@ impl Connection {
         self.authenticated.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a request without a valid token; nothing where there are too many.
+    /// Counts a request without a valid token; `None` if there are too many.
     pub(crate) fn admit_unauthenticated(&self) -> Option<Counted> {
         Some(Counted::new(&self.unauthenticated)).filter(|request| request.before < MAX_UNAUTHENTICATED)
     }
@@ -109,7 +109,7 @@ impl Connection {
         Arc::clone(&self.allowance).try_acquire_many_owned(bytes).ok()
     }
 
-    /// As [`try_reserve`](Self::try_reserve), once so many are left.
+    /// As [`try_reserve`](Self::try_reserve), but waits until so many are left.
     pub(crate) async fn reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.allowance).acquire_many_owned(bytes.min(ALLOWANCE)).await.ok()
     }
@@ -117,7 +117,7 @@ impl Connection {
     /// Checks the deadline of an answer until it is sent.
     pub(crate) fn watch(&self, answer: &Arc<dyn Deadline>) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Few are there at once: in HTTP/1 one.
+        // The list is short: in HTTP/1, it has one entry.
         answers.retain(|answer| answer.strong_count() > 0);
         answers.push(Arc::downgrade(answer));
     }
@@ -128,11 +128,11 @@ impl Connection {
             let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.iter().filter_map(Weak::upgrade).collect()
         };
-        // Each of them, so that each overdue answer is woken.
+        // `count` checks every answer, and so wakes every overdue one.
         answers.iter().filter(|answer| answer.is_overdue()).count() > 0
     }
 
-    /// Notes whether a write went on.
+    /// Notes whether a write made progress.
     pub(crate) fn wrote(&self, went_on: bool) {
         if !went_on {
             let now = self.now().max(1);
@@ -143,7 +143,8 @@ impl Connection {
         }
     }
 
-    /// Waits while the client takes nothing: answers without a body are in no budget, and requests can come in a row.
+    /// Waits while the client takes nothing: no budget limits answers without a body, and a client can pipeline
+    /// requests.
     pub(crate) async fn writable(&self) {
         loop {
             let unblocked = self.unblocked.notified();
@@ -154,7 +155,7 @@ impl Connection {
         }
     }
 
-    /// Asks for the connection's permit.
+    /// Asks the connection to give up its permit.
     pub(crate) fn evict(&self) {
         self.evicted.notify_one();
     }
@@ -169,15 +170,15 @@ impl Connection {
         }
     }
 
-    /// How long nothing has been under way, if that is so, and whether a valid token was ever shown.
+    /// If nothing is under way: whether a valid token was ever shown, and the time since the last request.
     pub(crate) fn quiet(&self) -> Option<(bool, Duration)> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         let is_quiet = self.under_way.load(Ordering::Relaxed) == 0;
         is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since.elapsed()))
     }
 
-    /// Returns once the connection has waited for too long: for a request, for a client that takes nothing, or for one that
-    /// takes an answer too slowly. An HTTP/2 stream that can be reset is, before the connection is closed for it.
+    /// Returns once the connection has waited too long: for a request, for a client that takes nothing, or for a client
+    /// that takes an answer too slowly. HTTP/2 first has a chance to reset the slow stream alone.
     pub(crate) async fn expired(&self, timeouts: ConnectionTimeouts) {
         let mut was_overdue = false;
         loop {
@@ -196,7 +197,7 @@ impl Connection {
                 return;
             }
             was_overdue = is_overdue;
-            // A request that begins or ends meanwhile is seen in time.
+            // At most one tick, so that a request that begins or ends meanwhile is noticed.
             sleep(left.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)).await;
         }
     }

@@ -1,13 +1,13 @@
-//! Counting what there is at the moment.
+//! A counter of live values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One of those that are counted, until it is dropped.
+/// One counted value; dropping it lowers the count.
 #[derive(Debug)]
 pub(crate) struct Counted {
     count: Arc<AtomicUsize>,
-    /// How many there were before this one.
+    /// The count before this value was added.
     pub(crate) before: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What each request passes on its way to its handler and back.
+//! The steps of each request before and after its handler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -23,8 +23,8 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::tokens::scope::Scope;
 
-/// Answers a request by `handler`: host and token are checked before it, the answer is paced after it, and both are counted
-/// and logged. Nothing that a client sent is logged.
+/// Answers a request by `handler`. Host and token are checked before it, and the answer is paced after it. Request and
+/// answer are counted and logged, without anything that a client sent.
 pub(crate) async fn handle<F>(
     shared: Arc<Shared>,
     route: &'static str,
@@ -87,7 +87,7 @@ where
     })
 }
 
-/// Fails where the route needs a scope and the request has no token with it.
+/// Fails if the route needs a scope and the request has no token with it.
 fn authorize(
     shared: &Shared,
     connection: &Connection,
@@ -103,7 +103,7 @@ fn authorize(
     Ok(Requester::Authenticated)
 }
 
-/// So that no header that is printed by mistake shows one.
+/// Marks secret headers, so that a header printed by mistake shows no secret.
 fn hide_secrets(headers: &mut HeaderMap) {
     for name in [AUTHORIZATION, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY] {
         if let hyper::header::Entry::Occupied(mut entry) = headers.entry(name) {

@@ -9,13 +9,13 @@ use hyper::header::{
 use crate::conditions::Tags;
 use crate::problem::Problem;
 
-/// Fails where a header means what no route here does.
+/// Fails if a header asks for something that no route supports.
 pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     for (name, value) in headers {
         let value = value.as_bytes().trim_ascii();
         match *name {
             AUTHORIZATION | CONTENT_TYPE | RANGE | IF_RANGE => check_single(headers, name)?,
-            // Decoding would store another record than the one that was sent.
+            // Decoding would store a record other than the one sent.
             CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
             TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {
                 return Err(Problem::bad_request("the one transfer coding that is known here is chunked"));
@@ -32,7 +32,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
     Ok(())
 }
 
-/// Fails where a condition is not met by what has no entity tag: a list of tags never, that nothing is there never.
+/// Fails if a condition cannot hold without entity tags: `If-Match` with a list, or `If-None-Match: *`.
 pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
     let tags = |name, weak| Tags::of(headers.get_all(name), weak);
     if matches!(tags(IF_MATCH, false)?, Some(Tags::Heads(_))) || tags(IF_NONE_MATCH, true)? == Some(Tags::Any) {
@@ -41,7 +41,7 @@ pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Fails where there is more than one.
+/// Fails if the header occurs more than once.
 pub(crate) fn check_single(headers: &HeaderMap, name: &HeaderName) -> Result<(), Problem> {
     match headers.get_all(name).iter().nth(1) {
         Some(_) => Err(Problem::bad_request(format!("{name} is given twice"))),

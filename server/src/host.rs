@@ -1,5 +1,5 @@
-//! Which hosts a request may name. A web page can send requests to a loopback address under a name of its own (DNS
-//! rebinding), and is known by that name.
+//! The hosts that a request may name. A web page can send requests to a loopback address under a name of its own (DNS
+//! rebinding); this name identifies them.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// The hosts that requests on one connection may name.
 #[derive(Clone, Debug)]
 pub(crate) enum Hosts {
-    /// On a Unix socket, which no web page reaches, and with TLS, where the client has checked the certificate.
+    /// For a Unix socket, which no web page reaches, and for TLS, whose client has checked the certificate.
     Any,
     /// `localhost`, loopback addresses and these names, in lower case.
     LoopbackAnd(Arc<[String]>),
@@ -31,7 +31,7 @@ impl Hosts {
         }
     }
 
-    /// Fails where the request names another host, in its target or its header, or none where HTTP wants one.
+    /// Fails if the target or the header names another host, or if the host is missing where HTTP requires one.
     pub(crate) fn check(&self, head: &Parts) -> Result<(), Problem> {
         let mut headers = head.headers.get_all(HOST).iter();
         let header = match (headers.next(), headers.next()) {

@@ -1,5 +1,6 @@
 //! Strongroom over HTTP: the encryption server, which stores and retrieves data as the library does, and the storage
-//! service, which keeps records under locators and never sees an id, a key or plaintext. `docs/HTTP.md` is the protocol.
+//! service, which keeps records under locators and never sees an id, a key or plaintext. `docs/HTTP.md` is the
+//! protocol.
 //!
 //! The program `strongroom` starts them by `serve` and `serve-storage`; here they are for programs of your own:
 //!

@@ -1,4 +1,4 @@
-//! Where connections come from: TCP, TLS over it, and Unix sockets.
+//! Listeners: TCP, TLS over TCP, and Unix sockets.
 
 use std::io;
 
@@ -28,12 +28,12 @@ enum Socket {
     #[cfg(unix)]
     Unix {
         listener: UnixListener,
-        /// Removed with it.
+        /// The socket's file, removed on drop.
         _file: SocketFile,
     },
 }
 
-/// A connection whose client has not said anything yet.
+/// An accepted connection, before anything is read from it.
 pub(crate) struct Accepted {
     stream: Accept,
     pub(crate) hosts: Hosts,
@@ -72,7 +72,8 @@ pub(crate) async fn listen(
     Ok(listeners)
 }
 
-/// Off this machine, all is encrypted. Clients prove who they are, unless file permissions say who may connect.
+/// Traffic off this machine is always encrypted. Clients authenticate themselves, unless file permissions decide who
+/// may connect.
 fn check(address: &ListenAddress, config: &Config) -> Result<(), StartError> {
     let certificates = config.tls.as_ref().and_then(|tls| tls.client_authorities.as_ref());
     let proven = config.tokens.is_some() || certificates.is_some();
@@ -132,7 +133,7 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection, once TLS is agreed on.
+    /// The connection, after the TLS handshake.
     pub(crate) async fn establish(self) -> io::Result<Box<dyn Stream>> {
         match self.stream {
             Accept::Tcp(stream, Some(tls)) => Ok(Box::new(tls.accept(stream).await?)),
@@ -142,11 +143,11 @@ impl Accepted {
         }
     }
 
-    /// Is done when the certificates that the connection was made under are replaced.
+    /// Completes when the certificates of this connection are replaced.
     pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
         let replaced = self.replaced.clone();
         async move {
-            // An error is the end of the service, which connections are told in another way.
+            // An error means that the service ends; connections learn that in another way.
             if let Some(mut replaced) = replaced
                 && replaced.changed().await.is_ok()
             {

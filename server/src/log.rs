@@ -1,5 +1,5 @@
-//! Logs, on stderr: of this crate alone. Lines of the libraries below it may hold bytes that clients sent. A thread of its
-//! own writes the lines, so that a reader who has stopped reading stops no request.
+//! The log of this crate on stderr. Lines of the libraries below it are left out, since they may hold bytes that
+//! clients sent. A separate thread writes the lines, so that a reader that stalls blocks no request.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,18 +19,18 @@ use crate::start_error::StartError;
 
 /// Lines that wait to be written; more are dropped. A line has a few hundred bytes.
 const QUEUE: usize = 4096;
-/// How long the end of the process waits for lines that are not written yet.
+/// How long the process waits at its end for unwritten lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Sends what the services log to stderr, for the whole process, until the guard is dropped. No id, key, token or data is in
-/// it. Lines that stderr does not take in time are dropped and counted: requests do not wait for them. A panic is a line,
-/// too, with its place alone: its message can hold what a client sent.
+/// Logs the services to stderr, for the whole process, until the guard is dropped. The log has no id, key, token or
+/// data. Lines that stderr does not take in time are dropped and counted: requests do not wait for them. A panic is
+/// logged with its place alone: its message can hold bytes that a client sent.
 ///
 /// # Errors
 ///
-/// [`StartError::Log`] where the process has a logger already, or there is no thread for this one.
+/// [`StartError::Log`] if the process has a logger already, or no thread can be started.
 pub fn log_to_stderr(log: &Log) -> Result<LogGuard, StartError> {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
@@ -63,11 +63,11 @@ pub(crate) fn dropped_lines() -> u64 {
 
 enum Message {
     Line(Vec<u8>),
-    /// All lines before it are written once its sender is dropped.
+    /// Its sender is dropped once all earlier lines are written.
     Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
 }
 
-/// Waits, when it is dropped, a second at most for the lines that are not written yet.
+/// On drop, waits at most a second for unwritten lines.
 #[derive(Debug)]
 #[must_use = "the last lines may be lost unless this is kept until the process ends"]
 pub struct LogGuard(SyncSender<Message>);
@@ -122,7 +122,7 @@ fn write_lines(lines: &Receiver<Message>) {
     }
 }
 
-/// Also to a stderr that does not block.
+/// Handles a non-blocking stderr, too.
 fn write(mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match io::stderr().write(line) {

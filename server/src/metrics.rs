@@ -1,4 +1,4 @@
-//! What is counted, as Prometheus reads it.
+//! Metrics in Prometheus's text format.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -28,7 +28,7 @@ pub(crate) struct Metrics {
     /// Bytes of bodies.
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) sent: Arc<AtomicU64>,
-    /// Answers that did not come to their end.
+    /// Answers that were cut.
     pub(crate) cut: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
@@ -126,7 +126,7 @@ fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
 }
 
-/// Of all methods that a client may make up, those that are counted apart.
+/// The methods with a count of their own; a client may invent others.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::DELETE => "DELETE",

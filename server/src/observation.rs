@@ -12,10 +12,10 @@ use crate::problem::Problem;
 use crate::response;
 use crate::shared::Shared;
 
-/// The status in the log and the metrics where a client has gone before the answer.
+/// The status in the log and the metrics if the client has gone before the answer.
 const CLIENT_GONE: u16 = 499;
 
-/// A request's line in the log, and its part of the metrics: also where its client has gone before it was answered.
+/// A request's log line and metrics, recorded even if the client has gone before the answer.
 pub(crate) struct Observation {
     shared: Arc<Shared>,
     route: &'static str,
@@ -58,7 +58,7 @@ impl Observation {
         response
     }
 
-    /// For one of too many requests without a valid token: its stream is refused.
+    /// Refuses the stream: there are too many requests without a valid token.
     pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
         let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
         response.extensions_mut().insert(RefusedStream);
@@ -83,6 +83,6 @@ impl Drop for Observation {
     }
 }
 
-/// Marks an answer in whose place HTTP/2 refuses the stream.
+/// Marks an answer that HTTP/2 replaces with a refused stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RefusedStream;

@@ -1,4 +1,4 @@
-//! The routes that both services have, for those who operate them.
+//! The routes of both services for their operators.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::route::Route;
 /// Memory for the text of the metrics.
 const METRICS_BYTES: u64 = 16 << 10;
 
-/// The routes that both services have.
+/// The routes of both services.
 pub(crate) fn operations<B: Backend>() -> &'static [Route<B>] {
     const {
         &[
@@ -57,7 +57,7 @@ async fn openapi<B: Backend>() -> Result<Response, Problem> {
     Ok(text(JSON, B::OPENAPI))
 }
 
-/// Whether the OpenAPI document has the routes of the table, and the other way round.
+/// Fails unless the OpenAPI document and the table have the same routes.
 #[cfg(test)]
 pub(crate) fn check_openapi<B: Backend>(routes: &'static [Route<B>]) {
     use std::collections::BTreeSet;

@@ -14,7 +14,7 @@ pub(crate) struct Problem {
     pub(crate) code: u8,
     pub(crate) title: &'static str,
     pub(crate) detail: Cow<'static, str>,
-    /// A header that says what would be right.
+    /// A header that names an acceptable value.
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
     /// For the log alone.
     pub(crate) cause: Option<String>,
@@ -128,7 +128,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, &Error::NotFound)
     }
 
-    /// What a record must be to be changed is not what is there.
+    /// The record is not the one that the request's condition names.
     pub(crate) fn precondition(error: storage::Error) -> Self {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(StatusCode::CONFLICT, &error.into()) }
     }
@@ -145,7 +145,7 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match &error {
             Error::NotFound | Error::WrongKey => return Self::not_found(),
-            // It is this service that the storage denies access, and not the client.
+            // The storage denies access to this service, not to the client.
             Error::AccessDenied(_) => return Error::Storage(error.into()).into(),
             Error::InvalidKey(_) | Error::InvalidId | Error::InvalidArgument(_) => StatusCode::BAD_REQUEST,
             Error::AlreadyExists | Error::Conflict | Error::IndexKeyMismatch => StatusCode::CONFLICT,
@@ -161,7 +161,7 @@ impl From<Error> for Problem {
     }
 }
 
-/// The storage service's errors: what is there already, or is another, is a precondition that failed.
+/// The storage service's errors: an existing record, or a different one, is a failed precondition.
 impl From<storage::Error> for Problem {
     fn from(error: storage::Error) -> Self {
         match error {

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 /// How long a probe may take.
 const PROBE_TIME: Duration = Duration::from_millis(800);
-/// How long work takes before a probe is worth it.
+/// How long work may take before the storage is probed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 type Check = dyn Fn() -> Result<(), Error> + Send + Sync;
@@ -37,7 +37,7 @@ impl fmt::Debug for Readiness {
 }
 
 impl Readiness {
-    /// `check` may block, and takes however long it takes.
+    /// `check` may block for any time.
     pub(crate) fn new(check: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -> Self {
         Self { check: Arc::new(check), last: Mutex::default() }
     }
@@ -62,7 +62,7 @@ impl Readiness {
         }
     }
 
-    /// The probe under way, or a new one: never two at once, however long they take.
+    /// The probe under way, or a new one. There are never two at once, however long they take.
     fn current(&self) -> Probe {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match last.probe.as_ref().map(|probe| (probe, probe.peek())) {

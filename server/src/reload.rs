@@ -29,12 +29,12 @@ impl Reloader {
         Self { shared, tls: config.tls.clone().zip(tls), tokens: config.tokens.clone() }
     }
 
-    /// Reads all files, and then uses what they hold. From then on a removed token is refused, a revoked client cannot
-    /// connect, and connections with TLS that were made before end with the requests that are under way.
+    /// Reads all files, and then uses their contents. From then on a removed token is refused, a revoked client cannot
+    /// connect, and earlier TLS connections end with the requests under way.
     ///
     /// # Errors
     ///
-    /// As at the start. Then everything stays as it was. The log has the outcome.
+    /// The errors of the start; the old contents then stay in use. The log has the outcome.
     pub fn reload(&self) -> Result<(), StartError> {
         let outcome = self.read_and_replace();
         match &outcome {

@@ -1,11 +1,11 @@
-//! Names of requests, for the log and for clients.
+//! Request ids, for the log and for clients.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::random::random;
 use crate::start_error::StartError;
 
-/// Names of requests: a keyed hash of their number, so that a name does not tell how many requests there were.
+/// Request ids: a keyed hash of a counter, so that an id does not reveal the number of requests.
 pub(crate) struct RequestIds {
     key: [u8; 32],
     last: AtomicU64,

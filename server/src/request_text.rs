@@ -21,7 +21,7 @@ pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::bad_request(format!("{name} is a number")))
 }
 
-/// The part of `len` bytes that a `Range` asks for: the first byte and the number of them. Nothing where it is to be
+/// The part of `len` bytes that a `Range` asks for: its first byte and its length. `None` if the header is to be
 /// ignored (RFC 9110 section 14.2).
 pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<Option<(u64, u64)>, Problem> {
     let Some(range) = RangeSpec::parse(range) else { return Ok(None) };
@@ -40,7 +40,7 @@ pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Proble
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::bad_request(OTHER_FIELDS));
     }
-    // What serde says may repeat what it found.
+    // Serde's message may repeat the input.
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => Problem::bad_request(OTHER_FIELDS),
         _ => Problem::bad_request("the body is no JSON"),

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::body::unsent_answer::{Content, Response};
 use crate::problem::Problem;
 
-/// How long a client waits that is told to come again.
+/// How long a client should wait before it tries again.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
@@ -28,7 +28,7 @@ pub(crate) fn text(media_type: &'static str, body: impl Into<Content>) -> Respon
 
 /// An answer in JSON that holds a secret. It is wiped once the connection has taken it.
 pub(crate) fn secret(status: StatusCode, name: &'static str, value: &str) -> Response {
-    // Room for all at once, so that no copy is left behind by growth. No value here needs an escape.
+    // Full capacity at once: growth would leave a copy behind. No value here needs an escape.
     let mut body = Zeroizing::new(String::with_capacity(value.len() + 32));
     ["{\"", name, "\":\"", value, "\"}"].into_iter().for_each(|part| body.push_str(part));
     let mut response = text(JSON, Bytes::from_owner(body));
@@ -43,7 +43,7 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// The answer that tells of a problem (RFC 9457).
+/// The answer for a problem (RFC 9457).
 pub(crate) fn problem(problem: Problem) -> Response {
     let mut response = Response::new(document(problem.status, problem.code, problem.title, &problem.detail).into());
     *response.status_mut() = problem.status;

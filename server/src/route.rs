@@ -17,7 +17,7 @@ pub(crate) type Handler<B> = fn(Call<B>) -> Answer;
 pub(crate) struct Route<B: 'static> {
     pub(crate) method: MethodFilter,
     pub(crate) path: &'static str,
-    /// What the token must allow; without one, no token is needed.
+    /// The scope that the token needs; `None`: no token is needed.
     pub(crate) scope: Option<Scope>,
     pub(crate) handler: Handler<B>,
 }

@@ -36,11 +36,11 @@ const HEAD_LEN: usize = 64 << 10;
 const HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// What HTTP/2 keeps of answers beside their own slices.
+/// Bytes of answers that HTTP/2 buffers besides their slices.
 const SEND_BUFFER: usize = 64 << 10;
 /// How long a client has to take the end of its connection.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// What a client may send of one body, and of all on its connection, before it is read.
+/// Unread bytes that a client may send, of one body and on the whole connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
@@ -62,8 +62,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Where an address cannot be listened on, or not safely: TCP needs tokens or clients' certificates, on loopback or
-    /// else `insecure_loopback`, and TLS off the machine itself.
+    /// If listening on an address fails or is unsafe: TCP needs tokens or client certificates (on loopback,
+    /// `insecure_loopback` waives them), and TLS off this machine.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
         let tls = config.tls.as_ref().map(Certificates::new).transpose()?;
         let default = [ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
@@ -77,7 +77,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The addresses, with the ports that the system chose.
     #[must_use]
     pub fn addresses(&self) -> Vec<ListenAddress> {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
@@ -89,8 +89,8 @@ impl Server {
         self.reloader.clone()
     }
 
-    /// Serves until `stop` is done; then takes no more requests, and returns when those under way are finished, or their
-    /// time is up.
+    /// Serves until `stop` completes. Then it takes no more requests, and returns when those under way are finished, or
+    /// their time is up.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
         let Self { service, listeners, reloader: _ } = self;
         let limits = &service.shared.limits;
@@ -136,15 +136,15 @@ struct ConnectionsByNumber {
 }
 
 impl OpenConnections {
-    /// A permit for a connection. If there is none, the connection that is quiet for the longest time is closed, those
-    /// without a valid token first.
+    /// A permit for a connection. If none is free, the connection that has been idle longest is closed, those without a
+    /// valid token first.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
             return Some(permit);
         }
         loop {
             self.evict_one();
-            // A connection that began a request just then keeps its permit: another one is asked.
+            // A connection that has just begun a request keeps its permit; then another connection is asked.
             let permit = timeout(EVICTION, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(permit) = permit {
                 return permit.ok();
@@ -181,7 +181,8 @@ fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        // A client that has closed its side still wants the answers. The first write or a deadline tells that one has gone.
+        // A client that has closed its side still wants the answers. The first write or a deadline reveals a client
+        // that has gone.
         .half_close(true)
         .timer(TokioTimer::new())
         .max_buf_size(HEAD_LEN)

@@ -22,7 +22,7 @@ use crate::start_error::StartError;
 pub struct Service {
     pub(crate) router: Router,
     pub(crate) shared: Arc<Shared>,
-    /// Where it listens, if the configuration names no address.
+    /// The port, if the configuration names no address.
     pub(crate) port: u16,
 }
 

@@ -1,4 +1,4 @@
-//! What all requests of a service share.
+//! The state that all requests of a service share.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     /// Bytes of unsent answers, besides each connection's allowance.
     pub(crate) answers: Arc<ConcurrencyLimit>,
     pub(crate) readiness: Arc<Readiness>,
-    /// `None` where no tokens are configured.
+    /// `None` if no tokens are configured.
     pub(crate) authentication: Option<Authentication>,
     pub(crate) request_ids: RequestIds,
 }

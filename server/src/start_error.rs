@@ -8,22 +8,22 @@ use crate::tokens::hashes::InvalidTokens;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// What is sent over a network is encrypted.
+    /// An address that other machines reach has no TLS.
     #[error(
         "{0} is reached by others than this machine: give a certificate (tls.certificate, tls.key), or listen on a loopback address or a Unix socket"
     )]
     NeedsTls(String),
-    /// What is open to a network is not open to all.
+    /// An address that other machines reach requires neither tokens nor client certificates.
     #[error(
         "{0} is reached by others than this machine: give tokens (tokens), or ask for clients' certificates (tls.client_authorities)"
     )]
     NeedsClients(String),
-    /// A service that every user of the machine can reach needs clients that prove who they are.
+    /// An address that every user of the machine reaches requires neither tokens nor client certificates.
     #[error(
         "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow it all the same, set insecure_loopback"
     )]
     NeedsTokens(String),
-    /// A limit that stops everything, or that is none.
+    /// A limit is too small for any work, or too large.
     #[error("limits.{name} is to be between {least} and 4,294,967,295")]
     Limit {
         /// Its name in the configuration.
@@ -47,17 +47,17 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
-    /// A file of the configuration holds something else.
+    /// A file of the configuration holds something other than expected.
     #[error("the file of {name} holds {found}, not {expected}: give the right file")]
     WrongFile {
         /// The file's name in the configuration.
         name: &'static str,
         /// The kind that the file holds.
         found: &'static str,
-        /// The kind that it is to hold.
+        /// The kind that was expected.
         expected: &'static str,
     },
-    /// A key or a token stands where a path belongs.
+    /// A key or a token stands in the place of a path.
     #[error("{name} is a key or a token, not a path: write it into a file, and give the file's path")]
     SecretAsPath {
         /// The name in the configuration.
@@ -75,13 +75,13 @@ pub enum StartError {
         /// The file's name in the configuration.
         name: &'static str,
     },
-    /// The file of tokens has a line that is none.
+    /// A line of the file of tokens is invalid.
     #[error(transparent)]
     Tokens(#[from] InvalidTokens),
-    /// Certificates and keys that do not go together, or are none.
+    /// Certificates or keys are invalid, or do not match each other.
     #[error("the files of tls cannot be used")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The encryption server's own preparations.
+    /// The encryption server's preparations failed.
     #[error(transparent)]
     Store(#[from] strongroom::Error),
     /// The operating system gave no random bytes.
@@ -90,7 +90,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// To be used in `map_err`.
+    /// For `map_err`.
     pub(crate) fn file(name: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { name, source }
     }

@@ -32,13 +32,13 @@ impl Certificates {
         Ok(Self(Arc::new(State { acceptor, replaced: watch::Sender::new(()) })))
     }
 
-    /// New connections use `acceptor`, and those that are open are told to close.
+    /// New connections use `acceptor`; open ones are told to close.
     pub(crate) fn replace(&self, acceptor: TlsAcceptor) {
         *self.0.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
         self.0.replaced.send_replace(());
     }
 
-    /// Is told of each replacement from now on.
+    /// A receiver that learns of each later replacement.
     pub(crate) fn replaced(&self) -> watch::Receiver<()> {
         self.0.replaced.subscribe()
     }
@@ -49,7 +49,7 @@ impl Certificates {
     }
 }
 
-/// TLS with these files, if they go together.
+/// TLS with these files, if they match each other.
 pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let unusable = |error: rustls::Error| StartError::Tls(error.into());
     let chain = certificates(&read(&tls.certificate, "tls.certificate")?, "tls.certificate")?;
@@ -93,7 +93,7 @@ fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(pem(NAME))
 }
 
-/// The error itself is not told: it can have a line of the file, which may be a key's.
+/// The error itself is dropped: it can quote a line of the file, perhaps of a key.
 fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
     move |_| StartError::Tls(format!("the file of {name} is not in PEM, or has nothing of the kind").into())
 }

@@ -18,11 +18,12 @@ pub(crate) fn read(path: &Path) -> Result<TokenHashes, StartError> {
     Ok(hashes)
 }
 
-/// The whole lines of a file of tokens, behind which another can be written. An unfinished one at the end is left out.
+/// The complete lines of a file of tokens, after which a new line can be written. An unfinished line at the end is left
+/// out.
 ///
 /// # Errors
 ///
-/// [`StartError::WrongFile`] and [`StartError::Tokens`] where the content is not that of a file of tokens.
+/// [`StartError::WrongFile`] and [`StartError::Tokens`] if the content is not that of a file of tokens.
 pub fn finished_lines(file: &[u8]) -> Result<&str, StartError> {
     checked::check(file, "tokens", FileKind::TokenHashes)?;
     let file = str::from_utf8(file).unwrap_or_default();
@@ -43,7 +44,7 @@ mod tests {
         let [good, cut] = [(); 2].map(|()| NewToken::generate(scopes.clone()).unwrap().line());
         for len in 0..cut.len() {
             let file = format!("{good}\n{}", &cut[..len]);
-            // A line that was cut behind a scope is whole.
+            // A line that was cut after a scope is complete.
             let finished = if len == 70 { file.len() } else { good.len() + 1 };
             assert_eq!(finished_lines(file.as_bytes()).unwrap(), &file[..finished]);
         }

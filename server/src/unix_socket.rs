@@ -1,4 +1,4 @@
-//! A Unix socket under its name: made for those alone who may use it, by one service at a time.
+//! A Unix socket and its file: nobody can connect before its permissions are set, and one service at a time owns it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ use crate::config::address::SocketMode;
 use crate::config::document::Config;
 use crate::start_error::StartError;
 
-/// Connections that wait to be accepted, as the standard library has it.
+/// Connections that may wait to be accepted, as in the standard library.
 const BACKLOG: u32 = 128;
 
 /// The permissions of the socket.
@@ -34,7 +34,7 @@ impl Access {
     }
 }
 
-/// A socket's name, which goes with this.
+/// A socket's file, removed on drop.
 pub(crate) struct SocketFile {
     path: PathBuf,
     _lock: Lock,
@@ -46,8 +46,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Takes the place of a socket that nobody listens on. Nobody can connect before mode and group are set, since nothing
-/// listens before that.
+/// Replaces a socket that nobody listens on. Nobody can connect before mode and group are set, since listening begins
+/// after that.
 pub(crate) async fn bind(path: &Path, access: &Access) -> io::Result<(UnixListener, SocketFile)> {
     let lock = Lock::take(path)?;
     make_room(path).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn bind(path: &Path, access: &Access) -> io::Result<(UnixListen
     Ok((socket.listen(BACKLOG)?, file))
 }
 
-/// Removes a socket that a crash left. Any other file, and a socket that is in use, stays.
+/// Removes a socket that a crash left. Other files, and sockets in use, stay.
 async fn make_room(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -77,7 +77,7 @@ async fn make_room(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A locked file beside the socket: of two services that find a dead socket, one gets its place.
+/// A locked file beside the socket: if two services find a dead socket, only one replaces it.
 struct Lock {
     path: PathBuf,
     /// The system releases the lock when the process ends in any way.
@@ -104,7 +104,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => return Err(ErrorKind::AddrInUse.into()),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // Its last owner may have removed the file before it was locked here.
+            // The last owner may have removed the file before it was locked here.
             let (locked, there) = (file.metadata()?, fs::symlink_metadata(&path));
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {
                 return Ok(Self { path, _locked: file });

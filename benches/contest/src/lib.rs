@@ -1,5 +1,5 @@
-//! The works that a contestant does in a process of its own, because most bring an SQLite of their own: one interface for
-//! all of them, and one way to measure.
+//! One interface for all contestants, and one way to measure them. Each contestant runs in a process of its own,
+//! because most bring their own SQLite.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -18,18 +18,18 @@ pub const BATCH: u64 = 10_000;
 
 /// A store under test.
 pub trait Contestant: Sync {
-    /// Makes a store, each write of which is durable when it returns.
+    /// Makes a store whose writes are durable when they return.
     fn create(path: &Path) -> Self;
 
-    /// Stores records with these numbers in one transaction; the first call begins at 0, and each goes on where the one
-    /// before ended.
+    /// Stores records with these numbers in one transaction. The first call begins at 0, and each call continues after
+    /// the one before.
     fn fill(&mut self, numbers: Range<u64>, data: &[u8]);
 
-    /// What a thread works with.
+    /// The handle of one thread.
     fn session(&self) -> impl Session;
 }
 
-/// What a thread works with.
+/// The handle of one thread.
 pub trait Session {
     /// Stores a record; it is durable when this returns.
     fn store(&mut self, number: u64, data: &[u8]);
@@ -38,7 +38,7 @@ pub trait Session {
     fn retrieve(&mut self, number: u64) -> Vec<u8>;
 }
 
-/// The id of the record with a number: like random UUIDs, in no order.
+/// The id of the record with this number. Ids are in no order, like random UUIDs.
 #[must_use]
 pub fn id(number: u64) -> [u8; 16] {
     // SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators"): a permutation of all `u64`.
@@ -83,22 +83,22 @@ impl Work {
     }
 }
 
-/// What came of a work.
+/// The results of a work.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
     /// Operations in a second.
     pub rate: f64,
-    /// The 99th percentile of an operation's seconds, and the longest; of a bulk load, of a transaction.
+    /// The 99th percentile of an operation's seconds, and the maximum; for a bulk load, of a transaction's.
     pub p99: f64,
     pub longest: f64,
-    /// The 99th percentile of the thread that is served worst.
+    /// The highest 99th percentile of any thread.
     pub worst: f64,
-    /// Of a bulk load, the rates of its first and its last 100,000 records.
+    /// For a bulk load, the rates of its first and its last 100,000 records.
     pub ends: [f64; 2],
 }
 
 impl Figures {
-    /// What [`run`] prints.
+    /// The figures in the line that [`run`] prints.
     #[must_use]
     pub fn from_line(line: &str) -> Option<Self> {
         let numbers: Vec<f64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
@@ -185,7 +185,7 @@ fn in_threads<C: Contestant>(
         let threads: Vec<_> = (0..threads).map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    // The last one of each thread ended when the time was over.
+    // The last operation of each thread ended after the time was over.
     let in_time: usize = times.iter().map(|times| times.len() - 1).sum();
     let worst = times.iter().map(|times| figures(times.clone()).p99).fold(0.0, f64::max);
     Figures { rate: in_time as f64 / time.as_secs_f64(), worst, ..figures(times.concat()) }
@@ -208,12 +208,12 @@ fn bulk<C: Contestant>(mut contestant: C, records: u64, len: usize) -> Figures {
     Figures { rate: records as f64 / elapsed.as_secs_f64(), ends, ..figures(times) }
 }
 
-/// What goes into a transaction each.
+/// The record numbers of each transaction.
 fn batches(records: u64) -> impl Iterator<Item = Range<u64>> {
     (0..records.div_ceil(BATCH)).map(move |batch| batch * BATCH..records.min((batch + 1) * BATCH))
 }
 
-/// What the times alone tell.
+/// The figures that follow from the times alone.
 fn figures(mut times: Vec<Duration>) -> Figures {
     times.sort_unstable();
     let p99 = times[times.len() * 99 / 100].as_secs_f64();

@@ -1,5 +1,4 @@
-//! A server in a process of its own, and a client that says the least that HTTP/1.1 needs, so that it costs little beside
-//! what is measured.
+//! A server in a process of its own, and a minimal HTTP/1.1 client, whose cost is small beside the measured work.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "a benchmark")]
@@ -17,7 +16,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use tempfile::TempDir;
 
-/// A server with a store of its own; it ends when this is dropped.
+/// A server with a store of its own; dropping this ends the server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -26,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// `strongroom serve`, which logs warnings alone: the others log nothing either.
+    /// `strongroom serve`, which logs only warnings: the others log nothing either.
     #[must_use]
     pub fn strongroom(args: &[&str]) -> Self {
         Self::start("strongroom", |command, address, folder| {
@@ -35,7 +34,7 @@ impl Server {
         })
     }
 
-    /// One of those of the program `plain`: `sqlite` or `strongroom`.
+    /// A server of the program `plain`: `sqlite` or `strongroom`.
     #[must_use]
     pub fn plain(kind: &str) -> Self {
         Self::start("plain", |command, address, folder| {
@@ -45,7 +44,7 @@ impl Server {
 
     fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &std::path::Path)) -> Self {
         let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-        // On the disk that the target is on: a temporary folder may be in memory, where nothing waits for a disk.
+        // On the disk of the target folder: a temporary folder may be in memory, where nothing waits for a disk.
         let folder = tempfile::tempdir_in(&target).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(target.join("release").join(program));
@@ -60,12 +59,12 @@ impl Server {
         server
     }
 
-    /// Lets [`peak_memory`](Self::peak_memory) begin anew.
+    /// Resets [`peak_memory`](Self::peak_memory).
     pub fn forget_peak_memory(&self) {
         fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
     }
 
-    /// The most memory that it has had, in MiB.
+    /// The server's peak memory, in MiB.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
@@ -81,11 +80,11 @@ impl Drop for Server {
     }
 }
 
-/// A connection that is kept.
+/// A persistent connection.
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<TcpStream>,
-    /// What each request's head says beside its length.
+    /// The headers of each request besides its length.
     headers: String,
 }
 
@@ -106,7 +105,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Where the connection ends before.
+    /// If the connection ends before the answer does.
     pub fn post(&mut self, path: &str, body: &str) -> io::Result<(u16, String)> {
         let headers = &self.headers;
         let request = format!("POST {path} HTTP/1.1\r\n{headers}Content-Length: {}\r\n\r\n{body}", body.len());
@@ -131,7 +130,7 @@ impl Connection {
         Ok((status, String::from_utf8(body).unwrap()))
     }
 
-    /// Stores so many bytes, and gives the key.
+    /// Stores `len` bytes, and returns the key.
     pub fn store(&mut self, id: &str, len: usize) -> String {
         let (status, answer) = self.post("/v1/store", &store_body(id, len)).unwrap();
         assert_eq!(status, 201, "{answer}");
@@ -149,7 +148,7 @@ pub fn retrieve_body(id: &str, key: &str) -> String {
     format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}")
 }
 
-/// The value that so many of a hundred are not above.
+/// The percentile: so many of a hundred values are not above it.
 #[must_use]
 pub fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values.sort_unstable();

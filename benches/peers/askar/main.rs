@@ -1,5 +1,5 @@
-//! askar's storage with a raw key and SQLite, as a contestant of `compare`. The settings are its own but for what makes a
-//! store durable; a session for each operation, as its users have it.
+//! askar's storage with a raw key and SQLite, as a contestant of `compare`. The settings are its own, except those for
+//! durable stores; each operation has a session, as its users do it.
 
 use std::ops::Range;
 use std::path::Path;

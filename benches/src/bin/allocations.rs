@@ -1,4 +1,4 @@
-//! What a store and a retrieve ask of the allocator. SQLite's own memory is its own affair, and not counted.
+//! Allocations of a store and of a retrieve. SQLite's own memory is not counted.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]

@@ -1,4 +1,4 @@
-//! What a call from C costs over the same call in Rust: a program in C and this one retrieve the same records in turn.
+//! The cost of a call from C over the same call in Rust: a program in C and this one retrieve the same records in turn.
 //!
 //! `c_interface PROGRAM [rounds]`, where PROGRAM is benches/c/retrieve.c; the table is for README.md of this folder.
 

@@ -1,4 +1,4 @@
-//! Runs Strongroom and what people use today in turn, each in a process of its own, and prints tables of medians:
+//! Runs Strongroom and its alternatives in turn, each in a process of its own, and prints tables of medians:
 //! `compare [SECONDS [ROUNDS]]`. The picture beside the tables, `benches/figures.svg`, is of the same run.
 
 #![forbid(unsafe_code)]
@@ -12,7 +12,7 @@ use std::{env, fs};
 
 use strongroom_contest::{Figures, Work};
 
-/// Name, program, and its first arguments. The first is what the others are compared with.
+/// Name, program, and its first arguments. The others are compared with the first.
 const CONTESTANTS: [(&str, &str, &[&str]); 10] = [
     ("Strongroom", "release/contestant_strongroom", &[]),
     ("Strongroom, AWS-LC", "bench-aws-lc/release/contestant_strongroom", &[]),
@@ -27,7 +27,7 @@ const CONTESTANTS: [(&str, &str, &[&str]); 10] = [
     ("askar", "peers/release/contestant_askar", &[]),
 ];
 
-/// What is measured, in words for people and for the contestants.
+/// The works that are measured, in words for people and for the contestants.
 const WORKS: [(&str, &str); 10] = [
     ("1 KiB durable store, 1 thread", "store 1 1024"),
     ("The first 1,500 durable stores of 1 KiB in a new store", "first 1500 1024"),
@@ -41,7 +41,7 @@ const WORKS: [(&str, &str); 10] = [
     ("A million records of 256 bytes, 10,000 in a transaction", "bulk 1000000 256"),
 ];
 
-/// What came of a contestant's rounds.
+/// The results of a contestant's rounds.
 struct Row {
     name: &'static str,
     rates: Vec<f64>,
@@ -149,7 +149,7 @@ fn whole(number: f64) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// A bar for each contestant and work, as long as its rate beside the best one's.
+/// A bar for each contestant and work; its length is the rate relative to the best.
 fn picture(results: &[(&str, Vec<Row>)]) -> String {
     let (mut y, mut bars) = (20, String::new());
     for (title, rows) in results {

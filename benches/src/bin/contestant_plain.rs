@@ -1,6 +1,6 @@
-//! SQLite, as a contestant of `compare`. Without encryption it is the floor, with Strongroom's settings, or with `defaults`
-//! before the other arguments with SQLite's own. With `sealed` it is what people write today: SQLite's own settings with a
-//! durable write-ahead log, and each value under AES-256-GCM with a key of its own.
+//! SQLite, as a contestant of `compare`. Without encryption it is the baseline, with Strongroom's settings or, with
+//! `defaults` before the other arguments, with SQLite's own. With `sealed` it is what people write today: SQLite's own
+//! settings with a durable write-ahead log, and each value under AES-256-GCM with a key of its own.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -40,7 +40,7 @@ const SEALED: u8 = 2;
 struct Plain<const KIND: u8> {
     path: PathBuf,
     first: Mutex<Connection>,
-    /// The keys of records 0, 1, 2, ... of what is sealed.
+    /// The keys of sealed records 0, 1, 2, ...
     keys: Vec<[u8; 32]>,
 }
 
@@ -91,7 +91,7 @@ impl<const KIND: u8> Session for Thread<'_, KIND> {
     }
 }
 
-/// Returns the key of what is sealed.
+/// Returns the key of a sealed value.
 fn insert<const KIND: u8>(transaction: &Transaction<'_>, number: u64, data: &[u8]) -> Option<[u8; 32]> {
     let sql = "INSERT INTO record (id, data) VALUES (?1, ?2)";
     let mut statement = transaction.prepare_cached(sql).unwrap();

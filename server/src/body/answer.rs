@@ -1,5 +1,5 @@
-//! The bodies of answers while they are sent: each has a minimum rate and a longest time, and ends where the client falls
-//! behind.
+//! The bodies of answers while they are sent. Each has a minimum rate and a longest time, and is cut if the client
+//! falls behind.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,11 +21,11 @@ use crate::shared::Shared;
 
 /// The bytes that the connection gets at once. Progress within them is not visible.
 const SLICE_LEN: usize = 64 << 10;
-/// How much of an answer the connection may hold.
+/// The most bytes of an answer that the connection may hold.
 const WINDOW: usize = 256 << 10;
 
-/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the body
-/// is sent. Route and `request_id` are for the log.
+/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the
+/// body is sent. Route and `request_id` are for the log.
 pub(crate) fn send(
     content: Content,
     shared: &Arc<Shared>,
@@ -76,7 +76,7 @@ pub(crate) struct UnsentBytes {
 #[derive(Debug)]
 struct Waiting {
     deadline: TransferDeadline,
-    /// Since when the client is waited for.
+    /// The start of the present wait for the client.
     since: Option<Instant>,
 }
 
@@ -147,14 +147,14 @@ struct PacedBody {
     /// Bytes that the connection has not taken.
     left: u64,
     unsent: Arc<UnsentBytes>,
-    /// HTTP/1 drops a body that is taken before it is sent, HTTP/2 only one that is given up.
+    /// HTTP/1 drops a body once all of it is taken, though not yet sent; HTTP/2 drops only a body that is given up.
     waits_for_end: bool,
-    /// For an answer that does not come to its end.
+    /// Present until the answer is sent: if the body is dropped before, it is logged as cut.
     log: Option<(Arc<Shared>, &'static str, String)>,
 }
 
 impl PacedBody {
-    /// Waits until no more than `most` bytes are unsent; fails where that takes too long.
+    /// Waits until at most `most` bytes are unsent; fails if that takes too long.
     fn poll_sent(&self, context: &mut Context<'_>, most: usize) -> Poll<Result<(), Cut>> {
         let is_sent = || self.unsent.bytes.load(Ordering::Acquire) <= most;
         if is_sent() {

@@ -24,16 +24,17 @@ pub(crate) trait ChunkSource: Send + 'static {
     fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem>;
 }
 
-/// Chunks of a long answer in memory at once, beside those that the connection has: one is sent, one waits, one is read.
+/// Chunks of a long answer in memory at once, beside those that the connection has: one is sent, one waits, one is
+/// read.
 const CHUNKS: u64 = 3;
 
-/// The memory of an answer of `len` bytes that comes in chunks.
+/// The memory of an answer of `len` bytes that is sent in chunks.
 pub(crate) fn memory_of(len: u64) -> u64 {
     len.min(CHUNKS * CHUNK_LEN as u64)
 }
 
-/// The answer's body with `len` bytes of `source`. Its first chunk is read when this returns: what fails until then is an
-/// error answer, what fails later cuts the answer. A long one adds a permit of `long`.
+/// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: an earlier failure is
+/// an error answer, a later one cuts the answer. A long body also holds a permit of `long`.
 pub(crate) async fn stream(
     source: PoolOwned<impl ChunkSource>,
     len: u64,

@@ -21,7 +21,7 @@ use crate::problem::Problem;
 /// The most bytes that a request may send without a permit for long bodies.
 const SHORT: u64 = 64 << 10;
 
-/// How long the rest of a refused body is read and thrown away, so that a client that is still sending can read the answer.
+/// How long the rest of a refused body is read and dropped, so that a client that is still sending can read the answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request's body.
@@ -52,22 +52,22 @@ impl RequestBody {
         }
     }
 
-    /// If the body is long, it needs a permit of this limit.
+    /// A long body needs a permit of this limit.
     pub(crate) fn use_limit(&mut self, limit: &Arc<ConcurrencyLimit>) {
         self.long = Arc::clone(limit);
     }
 
-    /// The permit, if the body has one, for the work on what came.
+    /// The body's permit, if it has one, for the work on its data.
     pub(crate) fn take_permit(&mut self) -> Option<OwnedSemaphorePermit> {
         self.permit.take()
     }
 
-    /// The length that the client announced, or what there is at least.
+    /// The announced length, or the least that the body can have.
     fn announced(&self) -> u64 {
         self.body.size_hint().lower()
     }
 
-    /// Fails where more than `most` bytes are announced.
+    /// Fails if more than `most` bytes are announced.
     pub(crate) fn check_announced(&self, most: u64) -> Result<(), Problem> {
         if self.announced() > most { Err(Problem::too_large()) } else { Ok(()) }
     }
@@ -83,7 +83,7 @@ impl RequestBody {
             self.deadline.add_wait(start.elapsed());
             let frame = match frame {
                 Ok(frame) => frame,
-                // The deadline comes nearer when others wait.
+                // The deadline moves earlier when others wait.
                 Err(_) if allowed > TICK && Instant::now() < self.end => continue,
                 Err(_) => return Err(Problem::too_slow()),
             };
@@ -109,19 +109,20 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. The last chunk of a body of more
-    /// than `most` bytes is an error.
+    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. If the body has more than
+    /// `most` bytes, its last chunk is an error.
     pub(crate) async fn chunk(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.gather(CHUNK_LEN, most).await
     }
 
-    /// All of it.
+    /// The whole body.
     pub(crate) async fn all(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.check_announced(most)?;
         self.gather(usize::MAX, most).await
     }
 
-    /// The next bytes as they came; `None` at the end. The last bytes of a body of more than `most` are an error.
+    /// The next bytes as they arrived; `None` at the end. If the body has more than `most` bytes, its last bytes are an
+    /// error.
     pub(crate) async fn frame(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
         let Some(data) = self.next().await? else { return Ok(None) };
         if self.received > most {
@@ -154,8 +155,8 @@ fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
     }
 }
 
-/// A body that was not read to its end was refused, and its client may still be sending: a connection that is closed at
-/// once would lose the answer.
+/// An unread rest means that the body was refused, and its client may still be sending. Closing the connection at once
+/// would lose the answer.
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.ended {

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use crate::config::limits::Limits;
 
-/// Bytes earn time, but it is forfeited after this many more: a fast beginning does not pay for a standstill.
+/// Bytes earn time, which expires after this many further bytes: a fast beginning does not pay for a later stall.
 const STRETCH: u64 = 256 << 10;
-/// How often a deadline is checked, which comes nearer when other requests wait.
+/// How often a deadline is checked: it moves earlier when other requests wait.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// How many times faster a body must be while other requests wait for its permit.
 const CONTENDED_FACTOR: u64 = 64;
 
-/// Each stretch of a body has some seconds, and one more for each `bytes_per_second` bytes.
+/// Each stretch of a body may take a fixed time, and one second more for each `bytes_per_second` bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TransferDeadline {
     granted: Duration,
@@ -34,17 +34,17 @@ impl TransferDeadline {
         }
     }
 
-    /// The longest time of a body, on whichever side the delay is.
+    /// The longest time of a body, whichever side is slow.
     pub(crate) fn longest(&self) -> Duration {
         self.longest
     }
 
-    /// The client was waited for.
+    /// Adds time that was spent waiting for the client.
     pub(crate) fn add_wait(&mut self, time: Duration) {
         self.waited += time;
     }
 
-    /// Bytes came, or were taken.
+    /// Adds bytes that the client has sent or taken.
     pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.bytes += bytes;
         if self.bytes >= STRETCH {
@@ -52,8 +52,8 @@ impl TransferDeadline {
         }
     }
 
-    /// How much longer the client may be waited for, which has `unsent` bytes to take. The permit of a slow body is given up
-    /// when it is `contended`.
+    /// The time left to wait for a client that has `unsent` bytes to take. While the body's permit is `contended`, the
+    /// body must be faster.
     pub(crate) fn time_left(&self, unsent: u64, contended: bool) -> Duration {
         let rate =
             if contended { self.bytes_per_second.saturating_mul(CONTENDED_FACTOR) } else { self.bytes_per_second };

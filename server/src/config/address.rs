@@ -12,7 +12,7 @@ use crate::files::secret_path;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ListenAddress {
-    /// An IP address and a port; port 0 is any that is free.
+    /// An IP address and a port; port 0 means any free port.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
@@ -52,7 +52,7 @@ impl From<ListenAddress> for String {
     }
 }
 
-/// A Unix socket's permission bits, in octal, as `chmod` takes them: those with write permission may connect.
+/// A Unix socket's permission bits, in octal, as `chmod` takes them: users with write permission may connect.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SocketMode(u32);

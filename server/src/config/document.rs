@@ -14,31 +14,31 @@ use super::limits::Limits;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption server,
-    /// the address of a storage service.
+    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption
+    /// server, the address of a storage service.
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
-    /// How the storage service is reached.
+    /// The connection to the storage service.
     pub remote: Remote,
     /// Where to listen. Empty: on loopback, port 8420 for an encryption server and 8421 for a storage service.
     pub listen: Vec<ListenAddress>,
-    /// Names under which clients reach the service, besides `localhost` and loopback addresses: a request for another
-    /// host is answered 421. With TLS and without names, every host is accepted: clients have checked the certificate.
+    /// Names under which clients reach the service, besides `localhost` and loopback addresses. A request for another
+    /// host is answered 421. With TLS and without names, every host is accepted, since clients check the certificate.
     pub names: Vec<String>,
-    /// Listen on loopback addresses without tokens: every user of this machine can then do everything.
+    /// Listen on loopback addresses without tokens: every user of this machine then has all rights.
     pub insecure_loopback: bool,
-    /// The mode of Unix sockets: 0600 by default, their owner alone.
+    /// The mode of Unix sockets; the default, 0600, admits only their owner.
     pub socket_mode: SocketMode,
     /// The group of Unix sockets: a name or a number.
     pub socket_group: Option<String>,
-    /// The file with the hashes and scopes of tokens. Without it, no token is asked for.
+    /// The file with the hashes and scopes of tokens. Without it, requests need no token.
     pub tokens: Option<PathBuf>,
     /// TLS on all TCP addresses.
     pub tls: Option<Tls>,
-    /// What is logged.
+    /// The log.
     pub log: Log,
-    /// What one client, and all together, may take.
+    /// Limits for one client, and for all clients together.
     pub limits: Limits,
 }
 
@@ -47,7 +47,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`InvalidConfig`] where the document is no TOML, or has a name or a value that is not known.
+    /// [`InvalidConfig`] if the document is not TOML, or has an unknown name or an invalid value.
     pub fn from_toml(document: &str) -> Result<Self, InvalidConfig> {
         toml::from_str(document).map_err(|error| InvalidConfig::new(document, &error))
     }
@@ -62,29 +62,30 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where a path is no Unicode text.
+    /// If a path is not valid Unicode.
     pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
         toml::to_string(self)
     }
 }
 
-/// How a storage service is reached, for the program that starts an encryption server. Certificates and keys are in PEM.
+/// The connection to a storage service, for the program that starts an encryption server. Certificates and keys are in
+/// PEM.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Remote {
-    /// A file with the token to show.
+    /// A file with the token for the storage service.
     pub token_file: Option<PathBuf>,
     /// The authorities to trust, instead of the system's.
     pub authorities: Option<PathBuf>,
-    /// The certificate to show, and those between it and the authority.
+    /// The client's certificate, and the intermediate certificates.
     pub client_certificate: Option<PathBuf>,
     /// The certificate's private key.
     pub client_key: Option<PathBuf>,
-    /// Certificate revocation lists of the authorities in the storage service's chain. A certificate of which none tells is
-    /// refused. The file is read again before a new connection once it has changed.
+    /// Certificate revocation lists of the authorities in the storage service's chain. A certificate that no list
+    /// covers is refused. A changed file is read again before the next connection.
     pub revocations: Option<PathBuf>,
-    /// How long a call may take with all its repetitions: 30 seconds unless said otherwise.
+    /// The longest time of a call with all its retries; 30 seconds by default.
     pub timeout_seconds: Option<u64>,
 }
 
@@ -92,30 +93,30 @@ pub struct Remote {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
-    /// The server's certificate, and those between it and the authority.
+    /// The server's certificate, and the intermediate certificates.
     pub certificate: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// The authorities whose certificates a client must show one of.
+    /// Authorities: a client must show a certificate of one of them.
     #[serde(default)]
     pub client_authorities: Option<PathBuf>,
-    /// The authorities' revocation lists, in one file. Each authority needs one: a client whose status no list tells is
-    /// refused. A list that has expired still counts.
+    /// The authorities' revocation lists, in one file. Each authority needs a list: a client that no list covers is
+    /// refused. An expired list still counts.
     #[serde(default)]
     pub client_revocations: Option<PathBuf>,
 }
 
-/// What is logged, on stderr.
+/// The log on stderr.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// From which level on.
+    /// The lowest level that is logged.
     pub level: LogLevel,
-    /// In which form.
+    /// The form of a line.
     pub format: LogFormat,
 }
 
-/// From which level on something is logged.
+/// The lowest level that is logged.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]

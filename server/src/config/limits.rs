@@ -1,9 +1,9 @@
-//! What one client, and all clients together, may take.
+//! Limits for one client, and for all clients together.
 
 use serde::{Deserialize, Serialize};
 use strongroom::protocol::limits::{BATCH_BYTES, BYTES_PER_SECOND};
 
-/// What one client, and all together, may take.
+/// Limits for one client, and for all clients together.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -14,29 +14,29 @@ pub struct Limits {
     pub threads: usize,
     /// Bodies of more than 64 KiB at once: of requests and answers together.
     pub long: usize,
-    /// Requests that wait for one of those; more are answered 503.
+    /// Requests that wait for a thread, or for the permit of a long body; more are answered 503.
     pub waiting: usize,
-    /// How long they wait before they are answered 503.
+    /// Seconds that they wait before they are answered 503.
     pub wait_seconds: u64,
-    /// Bytes of a JSON body, and of data in a JSON answer, sealed in base64.
+    /// Bytes of a JSON request body, and of the base64 data in a JSON answer.
     pub json_bytes: u64,
     /// Bytes of a `create-many` body, and of a `get-many` answer.
     pub batch_bytes: u64,
     /// Bytes of a body that is streamed.
     pub record_bytes: u64,
-    /// Bytes of answers that clients have not taken yet, of all together; each connection has 64 KiB beside them.
+    /// Bytes of unsent answers, for all connections together; each connection has 64 KiB besides.
     pub answer_bytes: u64,
-    /// Seconds until a request's head must be there, and in HTTP/1 the next one's; and until TLS is agreed on.
+    /// Seconds for a request's head to arrive, in HTTP/1 for the next request's too, and for the TLS handshake.
     pub head_seconds: u64,
-    /// Seconds of waiting for the client that are always granted to a body, of a request or of an answer...
+    /// Seconds that every body, of a request or of an answer, may wait for the client...
     pub body_seconds: u64,
-    /// ... and one more for each so many bytes that came or went, anew for each 256 KiB. While others wait for a long body's
-    /// place, it must be 64 times faster.
+    /// ... and the bytes that earn one second more, anew for each 256 KiB. While others wait for a long body's permit,
+    /// the body must be 64 times faster.
     pub body_bytes_per_second: u64,
-    /// Seconds after which a body must be there, or have been taken, in any case.
+    /// The longest time of a body in seconds, at any rate.
     pub body_most_seconds: u64,
-    /// Seconds without a request under way after which an HTTP/2 connection is closed, and without a byte taken after which
-    /// any is. In HTTP/1, `head_seconds` are for the next request.
+    /// Seconds without a request after which an HTTP/2 connection is closed, and seconds after which any connection is
+    /// closed whose client takes no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
     pub idle_seconds: u64,
     /// Seconds that requests under way have to finish when the service is told to end.
     pub grace_seconds: u64,
@@ -68,7 +68,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// One with which nothing would be done, or which no timer or counter holds: its name, and the least it may be.
+    /// The first limit that would stop all work, or that no timer or counter can hold: its name and its minimum.
     pub(crate) fn unusable(&self) -> Option<(&'static str, u64)> {
         let most = u64::from(u32::MAX);
         let limits = [

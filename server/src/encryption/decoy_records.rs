@@ -1,5 +1,5 @@
-//! Decoys: where there is no record, a key is tried on a decoy, which takes as long as a wrong key on a record. Time does not
-//! tell the two apart.
+//! Decoys: if there is no record, the key is tried on a decoy, which takes as long as a wrong key on a record. Time
+//! does not reveal the difference.
 
 use std::sync::Arc;
 

@@ -35,7 +35,7 @@ struct Fields<'b> {
     new_key: Option<Cow<'b, str>>,
 }
 
-/// A field's text, where it stands in the body unless it has escapes. `null` is none.
+/// A field's text, borrowed from the body unless it has escapes. `null` means no text.
 fn text<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Cow<'b, str>>, D::Error> {
     #[derive(Deserialize)]
     struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
@@ -75,12 +75,12 @@ impl Request {
     }
 }
 
-/// The field's value, or that it is missing.
+/// The field's value; fails if it is missing.
 fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
     field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
 }
 
-/// Fails where the operation does not know the field.
+/// Fails if the operation does not know the field.
 fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
     if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
 }
@@ -99,8 +99,8 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
-/// Opened as a stream, so that a long record is refused before it is read, and a wrong key whatever the record's length. An
-/// answer that is not short is read once there is room for it.
+/// Opens the record as a stream, so that a long record is refused before it is read, and a wrong key at any length.
+/// Data that is not short is read once memory for it is reserved.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     refuse(&request.data, "data")?;

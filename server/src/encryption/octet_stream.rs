@@ -80,7 +80,7 @@ impl Target {
     }
 }
 
-/// Takes the body into the record, and hands out the key.
+/// Writes the body to the record, and returns its key.
 async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target: Target) -> Result<Response, Problem> {
     let most = call.shared.limits.record_bytes;
     call.body.check_announced(most)?;

@@ -1,10 +1,10 @@
-//! Answers that are delayed to the next step of time. A thread sleeps to the microsecond; Tokio's timer wakes whole milliseconds
-//! after its own thread went to sleep, which would show how long the work before took.
+//! Delays answers to the next time step. A thread sleeps to the microsecond. Tokio's timer wakes whole milliseconds
+//! after its own thread went to sleep, which would reveal the duration of the earlier work.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// An answer comes at a multiple of this time after its request.
+/// An answer is sent at a multiple of this time after its request.
 const STEP: Duration = Duration::from_millis(5);
 
 /// Waits until the next multiple of [`STEP`] after `start`.

@@ -14,7 +14,7 @@ use crate::tokens::hashes::TokenHashes;
 /// The most bytes that are read: no file of a configuration has more.
 const MAX_LEN: u64 = 16 << 20;
 
-/// Fails where the content is not what `name` is for.
+/// Fails if the content is not of the kind that `name` needs.
 pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> Result<(), StartError> {
     if expected.is_in(content) {
         return Ok(());
@@ -23,7 +23,7 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
         Some(found) if found != expected => {
             Err(StartError::WrongFile { name, found: found.name(), expected: expected.name() })
         }
-        // Its own error says more: which line, or that the checksum does not match.
+        // The parser's error says more: the line, or that a checksum does not match.
         _ if expected == FileKind::TokenHashes => {
             TokenHashes::parse(str::from_utf8(content).unwrap_or("?"))?;
             Ok(())
@@ -39,7 +39,7 @@ pub(crate) fn read(path: &Path, name: &'static str) -> Result<Zeroizing<Vec<u8>>
     }
     let read = || {
         let file = File::open(path)?;
-        // Room for all at once, so that no copy is left behind by growth.
+        // Full capacity at once: growth would leave a copy behind.
         let len = file.metadata()?.len().min(MAX_LEN) + 1;
         let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
         file.take(MAX_LEN).read_to_end(&mut content)?;

@@ -1,4 +1,4 @@
-//! The kind of secret or certificate in a file. A file in another's place is refused before it is used, sent or printed.
+//! The kind of secret or certificate in a file. A wrong file is refused before it is used, sent or printed.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -54,7 +54,7 @@ impl FileKind {
         }
     }
 
-    /// The kind that the content is, or that one of its lines begins as.
+    /// The kind of the content. A line that starts like a secret decides first.
     pub(crate) fn of(content: &[u8]) -> Option<Self> {
         let mut lines = str::from_utf8(content).unwrap_or_default().lines();
         let secret = lines.find_map(|line| SecretKind::of(secret_text::trim(line)));

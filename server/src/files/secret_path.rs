@@ -1,4 +1,4 @@
-//! Secrets that stand where a path belongs.
+//! Secrets in the place of paths.
 
 use std::path::Path;
 

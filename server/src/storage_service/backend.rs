@@ -27,7 +27,7 @@ impl Backend for StorageBackend {
 }
 
 impl Call<StorageBackend> {
-    /// What `read` finds in a JSON body.
+    /// The value that `read` takes from a JSON body.
     pub(super) async fn json_body<T>(
         &mut self,
         read: fn(&Value) -> Option<T>,

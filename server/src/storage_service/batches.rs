@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::empty;
 
-/// Each record is taken from the body as it comes: a batch is in memory once.
+/// Takes each record from the body as it arrives: a batch is in memory once.
 pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let most = call.shared.limits.batch_bytes;
@@ -38,8 +38,8 @@ pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Respon
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The answer is the records as they were read, and keeps its permit until it is sent. Their lengths are read before they
-/// are: together they may not exceed a batch.
+/// The answer holds the records as they were read, and its permit until it is sent. The lengths are read first:
+/// together they may not exceed a batch.
 pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;

@@ -46,7 +46,7 @@ fn unknown_name() -> Problem {
     Problem::bad_request("the query has a name that is not known")
 }
 
-/// A page of records, which counts as an answer in memory from before it is made.
+/// A page of records. Its memory is reserved before it is made.
 async fn page(
     call: Call<StorageBackend>,
     limit: usize,

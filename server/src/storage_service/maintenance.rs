@@ -1,4 +1,4 @@
-//! The settings document, and what operators do.
+//! The settings document, and maintenance by operators.
 
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};

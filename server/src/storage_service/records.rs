@@ -26,7 +26,7 @@ use crate::problem::Problem;
 use crate::request_text;
 use crate::response::empty;
 
-/// How often reading starts again when the record is replaced.
+/// How often reading starts again if the record is replaced.
 const ATTEMPTS: usize = 5;
 
 impl Call<StorageBackend> {
@@ -38,7 +38,7 @@ impl Call<StorageBackend> {
         Tags::of(self.head.headers.get_all(IF_MATCH), false)
     }
 
-    /// The record's head and length; where it is to be one of certain versions and is not, that is the error.
+    /// The record's head and length; fails if the request expects other versions.
     fn find(
         &self,
         locator: Locator,
@@ -56,7 +56,7 @@ impl Call<StorageBackend> {
         }
     }
 
-    /// The one version that is expected: a list of them, or any, is looked up, since a storage compares one.
+    /// The expected version. A list of tags, or `*`, needs a look-up, since a storage compares one version.
     fn version(&self, locator: Locator, expected: Tags) -> impl Future<Output = Result<Head, Problem>> + Send + use<> {
         match expected {
             Tags::Heads(heads) if let [head] = *heads => ready(Ok(head)).left_future(),
@@ -74,7 +74,7 @@ impl Call<StorageBackend> {
     }
 }
 
-/// A short record is written at once, a long one as it comes.
+/// A short record is written at once, a long one as it arrives.
 pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     call.require_type(OCTET_STREAM)?;
@@ -114,7 +114,7 @@ impl ChunkSource for RecordPart {
     fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem> {
         let mut chunk = vec![0; len];
         self.storage.read_at(&self.locator, &self.head, self.offset, &mut chunk).map_err(|error| match error {
-            // The head is the same, and the record shorter than it was.
+            // The head is the same, but the record is shorter than before.
             storage::Error::InvalidArgument(_) => storage::Error::Corrupt.into(),
             error => Problem::from(error),
         })?;
@@ -127,7 +127,7 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
     let locator = call.locator()?;
     let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
-    // The record may be replaced after its head is known and before the first chunk is read; from then on it is one version.
+    // The record may be replaced between the look at its head and its first chunk; from then on it is one version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
         let info = call.find(locator, call.if_match()?).await?;

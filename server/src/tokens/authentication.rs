@@ -1,4 +1,4 @@
-//! Which requests have a valid token.
+//! Authentication of requests by token.
 
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ impl Authentication {
         *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 
-    /// Fails where the request has no token with this scope.
+    /// Fails if the request has no token with this scope.
     pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
@@ -41,7 +41,7 @@ impl Authentication {
     }
 }
 
-/// How many events a minute may have, whoever causes them.
+/// The number of events allowed in a minute, for all clients together.
 #[derive(Debug)]
 struct MinuteQuota {
     per_minute: u32,

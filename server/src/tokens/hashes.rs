@@ -1,4 +1,4 @@
-//! The hashes of the tokens that a service accepts, and the lines that they stand in.
+//! The hashes of the tokens that a service accepts, and the lines of their file.
 
 use subtle::ConstantTimeEq;
 
@@ -11,7 +11,7 @@ pub struct InvalidTokens {
     line: usize,
 }
 
-/// The tokens that a service accepts: hashes, and what each allows.
+/// The tokens that a service accepts: their hashes and scopes.
 #[derive(Debug, Default)]
 pub(crate) struct TokenHashes {
     tokens: Vec<(blake3::Hash, Vec<Scope>)>,
@@ -20,8 +20,8 @@ pub(crate) struct TokenHashes {
 }
 
 impl TokenHashes {
-    /// Lines of `hash scope,scope`; empty ones, and what stands behind `#`, are for people. The beginning of a line at
-    /// the end is ignored: an interrupted write left it, and printed no token.
+    /// Parses lines of `hash scope,scope`. Empty lines, and comments after `#`, are for people. An incomplete last line
+    /// is ignored: an interrupted write left it, and printed no token.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
         for (number, whole) in (1..).zip(file.trim_start_matches('\u{feff}').split_inclusive('\n')) {
@@ -53,7 +53,8 @@ impl TokenHashes {
     }
 }
 
-/// Whether the line has no newline and is the beginning of a valid one, perhaps with zeros where its bytes did not reach the disk.
+/// Whether the line lacks a newline and begins like a valid one, perhaps with zeros for bytes that did not reach the
+/// disk.
 fn is_unfinished(line: &str) -> bool {
     let line = line.trim_end_matches('\0');
     let (hash, scopes) = line.split_at_checked(64).unwrap_or((line, ""));
@@ -93,7 +94,7 @@ mod tests {
         for len in 0..cut.len() {
             let file = format!("{good}\n{}", &cut[..len]);
             let hashes = TokenHashes::parse(&file).unwrap();
-            // A line that was cut behind a scope is whole, but its token was never printed.
+            // A line that was cut after a scope is complete, but its token was never printed.
             assert_eq!(hashes.tokens.len(), if len == 70 { 2 } else { 1 }, "{len}");
             assert_eq!(hashes.unfinished, (len != 0 && len != 70).then_some(2));
         }

@@ -1,4 +1,4 @@
-//! Bearer tokens: services know their hashes alone, so that a copy of the file of tokens shows none.
+//! Bearer tokens. Services keep only their hashes, so that a copy of the file of tokens reveals no token.
 
 pub(crate) mod authentication;
 pub(crate) mod hashes;

@@ -1,4 +1,5 @@
-//! Puts load on `strongroom serve` and on the plain server, each in a process of its own, in turn: `load [SECONDS [ROUNDS]]`.
+//! Puts load on `strongroom serve` and on the plain server, each in a process of its own, in turn:
+//! `load [SECONDS [ROUNDS]]`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -38,7 +39,7 @@ fn main() {
     }
 }
 
-/// Requests in a second, and how long one of a hundred takes at the least.
+/// Requests in a second, and the 99th percentile of their times.
 fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f64, Duration) {
     let keys = if work == "retrieve" { fill(server) } else { Vec::new() };
     let (keys, end) = (&keys, Instant::now() + seconds);
@@ -46,7 +47,7 @@ fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f
         let mut connection = Connection::new(server.address, None);
         let (mut times, mut number) = (Vec::new(), client);
         while Instant::now() < end {
-            // Far from one to the next, and all of them.
+            // Distant steps, which visit all of them.
             number += 7919;
             let (path, body, expected) = if work == "store" {
                 ("/v1/store", store_body(&format!("{client}-{number}"), LEN), 201)
@@ -69,7 +70,7 @@ fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f
     (times.len() as f64 / seconds.as_secs_f64(), percentile(&mut times, 99))
 }
 
-/// Stores what is to be retrieved.
+/// Stores the records to be retrieved.
 fn fill(server: &Server) -> Vec<String> {
     const CLIENTS: usize = 16;
     thread::scope(|scope| {

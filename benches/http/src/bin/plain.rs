@@ -1,9 +1,9 @@
-//! What a team would write without Strongroom, and what it would write with the library and no care for time: axum and
-//! SQLite, the same requests and answers. `plain sqlite|strongroom ADDRESS PATH`.
+//! The servers that a team would write without Strongroom, and with the library but no protection against timing: axum
+//! and SQLite, the same requests and answers. `plain sqlite|strongroom ADDRESS PATH`.
 //!
-//! `sqlite` keeps data as it is: one connection that writes, behind a lock, and as many as needed that read; WAL,
-//! `synchronous=FULL`, one transaction for each store. `strongroom` is the control of the program `timing`: it answers a
-//! missing record as soon as it is known to be missing.
+//! `sqlite` stores data unencrypted: one connection that writes, behind a lock, and as many readers as needed; WAL,
+//! `synchronous=FULL`, one transaction for each store. `strongroom` is the control of the program `timing`: it answers
+//! a missing record as soon as it is known to be missing.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]

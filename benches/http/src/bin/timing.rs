@@ -1,7 +1,7 @@
-//! Whether time tells a missing record from a wrong key: `timing [REQUESTS]`. Over one connection, requests of three kinds
-//! take turns: for a record that is missing, with a wrong key, and with a wrong key again. The last two differ in nothing:
-//! what is between their medians is noise. The same for a server that does nothing against it shows that a difference
-//! would be seen.
+//! Tests whether time reveals a missing record: `timing [REQUESTS]`. Over one connection, requests of three kinds take
+//! turns: for a record that is missing, with a wrong key, and with a wrong key again. The last two are the same, so the
+//! difference between their medians is noise. A server without protection is the control: it shows that the test finds
+//! a difference.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -26,7 +26,7 @@ fn main() {
 fn measure(name: &str, server: &Server, requests: usize, id_len: usize) {
     let mut connection = Connection::new(server.address, None);
     let id = |number: usize| format!("{number:0id_len$}");
-    // Others are there, too, as in any store; those that are asked for are 100 of them.
+    // A store of 1,000 records, of which the requests use 100.
     (0..1000).for_each(|number| drop(connection.store(&id(number), 1024)));
     let wrong = RecordKey::generate().unwrap().to_text();
     let body = |number: usize| retrieve_body(&id(number), &wrong);

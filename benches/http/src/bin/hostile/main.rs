@@ -1,5 +1,6 @@
-//! What hostile clients do to honest ones, and to the server's memory: `hostile [SECONDS [each]]`, with `each` for one attack
-//! after the other. Fails where the memory is not within its budget, and does not end where an attack does nothing; the times are printed alone.
+//! Measures the effect of hostile clients on honest ones, and on the server's memory: `hostile [SECONDS [each]]`;
+//! `each` runs one attack after the other. Fails if the memory exceeds its budget, and does not end if an attack does
+//! nothing. The times are only printed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use strongroom_http_benches::{Connection, Server, millis, percentile, retrieve_body, store_body};
 
-/// The most memory that the server may ever have, in MiB: half of the units' `MemoryMax`, which counts the system's buffers
-/// for its sockets and files as well.
+/// The most memory that the server may ever have, in MiB: half of the units' `MemoryMax`, which counts the system's
+/// buffers for its sockets and files as well.
 const BUDGET: u64 = 512;
 const HALF_OPEN: usize = 1000;
 const DRIBBLES: usize = 200;
@@ -52,7 +53,7 @@ fn main() {
             for ((_, attack), count) in attacks.iter().zip(&counts) {
                 scope.spawn(move || attack(server.address, token, stop, count));
             }
-            // Until they are all there, with what they stored first.
+            // Waits until every attack has begun.
             while counts.iter().any(|count| count.load(Ordering::Relaxed) == 0) {
                 sleep(Duration::from_millis(10));
             }
@@ -109,10 +110,10 @@ fn main() {
     assert!(memory <= BUDGET, "{memory} MiB are more than the budget of {BUDGET} MiB");
 }
 
-/// So that each id is new.
+/// Makes each id new.
 static STORED: AtomicU64 = AtomicU64::new(0);
 
-/// A name, and what is done until it is told to stop; it counts how much.
+/// A name, and a function that attacks until it is told to stop, and counts its actions.
 type Attack = (&'static str, fn(SocketAddr, &str, &AtomicBool, &AtomicU64));
 
 /// Stores and retrieves in turn, a hundred times a second.
@@ -160,7 +161,7 @@ fn head(headers: &str, token: &str, length: &str) -> String {
     )
 }
 
-/// Silent connections and halves of heads: who is thrown out comes again.
+/// Silent connections and incomplete heads; a closed connection is opened again.
 fn half_open(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
     let open = |number: usize| {
         let mut stream = connect(address)?;
@@ -205,7 +206,7 @@ fn dribble(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64
     }
 }
 
-/// Lengths that are not the body's: far more than may be, far more than comes, and less.
+/// Wrong lengths: far above the limit, far above the body's, and below it.
 fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let requests = [
         (head(JSON, token, "Content-Length: 10737418240"), &b"{"[..]),
@@ -227,7 +228,7 @@ fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// Endless bodies where short ones belong, and 10 GiB with a wrong token; each until it is cut.
+/// Endless bodies in place of short ones, and 10 GiB with a wrong token; each until it is cut.
 fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let chunk = [b"10000\r\n", &[b' '; 65536][..], b"\r\n"].concat();
     let requests = [
@@ -247,7 +248,7 @@ fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// Tokens that are guessed: 500 a second.
+/// Guessed tokens: 500 a second.
 fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
     let mut connection = Connection::new(address, Some("srt1wrong"));
     while !stop.load(Ordering::Relaxed) {
@@ -258,7 +259,7 @@ fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU6
     }
 }
 
-/// As fast as it is taken, and cut when the time is up: nothing of it is stored.
+/// A body sent as fast as the server takes it, and cut when the time is up: nothing of it is stored.
 fn ten_gib(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let mut stream = connect(address).unwrap();
     stream.write_all(head(BYTES, token, &format!("Content-Length: {TEN_GIB}")).as_bytes()).unwrap();

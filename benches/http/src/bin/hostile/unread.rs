@@ -20,7 +20,7 @@ fn block_on<T>(attack: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(attack)
 }
 
-/// A connection that lets no byte of an answer's body through, and what keeps it.
+/// A connection whose flow control admits no byte of an answer's body.
 async fn connect(address: SocketAddr) -> Option<SendRequest<Bytes>> {
     let stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let builder = &mut Builder::new();
@@ -38,7 +38,7 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>, body: &Bytes) -> 
     Some(response)
 }
 
-/// Asks on so many connections at once, and again where an answer or a connection was cut.
+/// Sends requests on so many connections at once, and again after an answer or a connection was cut.
 fn leave_unread(
     address: SocketAddr,
     connections: usize,
@@ -79,7 +79,7 @@ fn leave_unread(
     });
 }
 
-/// With a token.
+/// Leaves answers unread, with a token.
 pub(super) fn answers(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let id = new_id();
     let key = Connection::new(address, Some(token)).store(&id, 1 << 20);
@@ -91,7 +91,7 @@ pub(super) fn answers(address: SocketAddr, token: &str, stop: &AtomicBool, done:
     leave_unread(address, 12, request, &body, stop, done);
 }
 
-/// Without one.
+/// Leaves metrics unread, without a token.
 pub(super) fn metrics(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
     let request = || Request::get("http://localhost/metrics").body(()).unwrap();
     leave_unread(address, 400, request, &Bytes::new(), stop, done);
