@@ -395,13 +395,12 @@ fn a_store_that_has_lost_its_settings_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     with_key(&path, index_key()).unwrap().store("id", "data").unwrap();
-    let database = Connection::open(&path).unwrap();
-    database.execute("DELETE FROM settings", ()).unwrap();
+    let execute = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    execute("DELETE FROM settings");
     assert_error(with_key(&path, index_key()), "Corrupt", "");
     assert!(Strongroom::open(&path).is_err());
     assert!(!sidecar(&path).exists(), "a key was made");
-    database.execute("DELETE FROM record", ()).unwrap();
-    drop(database);
+    execute("DELETE FROM record");
     with_key(&path, index_key()).unwrap();
 }
 

@@ -371,6 +371,7 @@ fn a_record_can_be_copied_to_another_storage_without_any_key() {
     let (store, storage) = memory_store();
     let key = store.store("id", pattern(2_000_000)).unwrap();
     let copy = Arc::new(strongroom::storage::MemoryStorage::new());
+    copy.swap_settings(None, &storage.settings().unwrap().unwrap()).unwrap();
     for entry in storage.list(None, 10).unwrap() {
         let record = storage.get(&entry.locator).unwrap().unwrap();
         assert!(Head::of(&record).is_some());
