@@ -224,7 +224,7 @@ impl Builder {
                 let index_key = match given {
                     Some(key) => key,
                     // A store with settings may have records: their key is never replaced by a new one.
-                    None if self.read_only != ReadOnly::Never || !is_new(&storage)? => {
+                    None if self.read_only != ReadOnly::Never || settings_of(&storage)?.is_some() => {
                         index_key_file::read(&beside, Some(storage.path()))?
                     }
                     None => index_key_file::read_or_create(&beside, storage.path())?,
@@ -275,10 +275,8 @@ fn needs_index_key() -> Error {
 /// Opens the store over `storage`, if the index key is its own.
 fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(index_key);
-    let settings = match storage.settings()? {
+    let settings = match settings_of(&*storage)? {
         Some(document) => read_settings(&document)?,
-        // Without the settings, nothing tells which index key the records need.
-        None if !is_new(&*storage)? => return Err(Error::Corrupt),
         None => {
             let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
             match storage.swap_settings(None, &new.encode()) {
@@ -301,9 +299,15 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
     Ok(Strongroom::new(storage, LocatorKey::new(index_key, generation)))
 }
 
-/// Whether the storage has neither settings nor records.
-fn is_new(storage: &dyn Storage) -> Result<bool, Error> {
-    Ok(storage.settings()?.is_none() && storage.list(None, 1)?.is_empty())
+/// The settings document, or `None` if the storage is new. Without its settings, nothing tells which index key records
+/// need: they are damaged then.
+fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
+    let settings = storage.settings()?;
+    if settings.is_some() || storage.list(None, 1)?.is_empty() {
+        return Ok(settings);
+    }
+    // Another process may have made the store between the two.
+    storage.settings()?.map(Some).ok_or(Error::Corrupt)
 }
 
 fn read_settings(document: &[u8]) -> Result<Settings, Error> {
