@@ -24,9 +24,14 @@ fn is_repeated(kind: Kind, op: Op) -> bool {
     kind == Kind::Storage || !matches!(op, Op::StoreLong | Op::Delete | Op::Erase)
 }
 
-/// The requests of a call before the one that changes something: most operations look at the record first.
+/// The requests of a call before the one that changes something: most operations look at the record first. An upload
+/// looks once more when it begins.
 fn looks(kind: Kind, op: Op) -> usize {
-    usize::from(kind == Kind::Storage && !matches!(op, Op::Store | Op::StoreWithKey))
+    match (kind, op) {
+        (Kind::Encryption, _) | (Kind::Storage, Op::Store | Op::StoreWithKey) => 0,
+        (Kind::Storage, Op::StoreLong) => 2,
+        (Kind::Storage, _) => 1,
+    }
 }
 
 /// Each item with each kind of service.
