@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, IndexKey, RecordKey, WriteOptions};
+use strongroom::{Error, IndexKey, RecordKey, RecordWriter, WriteOptions};
 use zeroize::Zeroizing;
 
 use crate::args::{ByteRange, Cli, Command, Data, Id, Key, KeyCommand, Options};
@@ -14,7 +14,6 @@ use crate::in_use::InUse;
 use crate::input::Input;
 use crate::keys::{self, NewKeyFile};
 use crate::output::Output;
-use crate::store::Writer;
 use crate::streams::{self, is_stdin, is_stream};
 use crate::terminal;
 use crate::{hardening, ids, open, pages};
@@ -180,7 +179,7 @@ fn replace(
     }
 }
 
-fn write_data(writer: &mut Writer, input: &mut Input) -> Result<(), Failure> {
+fn write_data(writer: &mut RecordWriter, input: &mut Input) -> Result<(), Failure> {
     let failed = Failure::stream("cannot write the record");
     copy(input.len, |buffer| input.read_some(buffer), |data| writer.write_all(data).map_err(&failed))?;
     Ok(())

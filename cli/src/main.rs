@@ -27,7 +27,6 @@ mod serve_args;
 mod serve_config;
 #[cfg(feature = "server")]
 mod serve_signals;
-mod store;
 mod streams;
 #[cfg(feature = "server")]
 mod systemd;

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
-use strongroom::client::Client;
 #[cfg(feature = "server")]
 use strongroom::storage::{Durability, MemoryStorage, SqliteStorage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
@@ -12,12 +11,11 @@ use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::new_file::create_folders;
-use crate::store::Store;
 
 /// Opens a store that exists: a typo in a path must not make a new, empty store.
-pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
-    if let Some(client) = client(options)? {
-        return Ok(Store::Elsewhere(client));
+pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
+    if let Some(store) = connected(options)? {
+        return Ok(store);
     }
     let location = match &options.store {
         Some(store) => Location::parse(store)?,
@@ -36,22 +34,22 @@ pub(crate) fn existing(options: &Options) -> Result<Store, Failure> {
     };
     let builder = builder(options, location)?;
     let builder = if must_exist { builder.must_exist().allow_read_only() } else { builder };
-    Ok(Store::Here(builder.open()?))
+    Ok(builder.open()?)
 }
 
 /// Opens the store, or makes it. Only the default folder is made, no other.
-pub(crate) fn or_create(options: &Options) -> Result<Store, Failure> {
-    match client(options)? {
-        Some(client) => Ok(Store::Elsewhere(client)),
-        None => Ok(Store::Here(builder(options, location_to_make(options)?)?.open()?)),
+pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
+    match connected(options)? {
+        Some(store) => Ok(store),
+        None => Ok(builder(options, location_to_make(options)?)?.open()?),
     }
 }
 
 /// The store behind an encryption server, if one is named.
-fn client(options: &Options) -> Result<Option<Client>, Failure> {
+fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
     let Some(url) = &options.server else { return Ok(None) };
     let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options(&options.remote)));
-    Ok(Some(Client::open(&endpoint.map_err(Error::from)?)?))
+    Ok(Some(Strongroom::connect(&endpoint.map_err(Error::from)?)?))
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {

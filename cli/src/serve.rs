@@ -10,14 +10,15 @@ use crate::failure::Failure;
 use crate::serve_args::Serve;
 use crate::serve_config::{configure, no_server};
 use crate::serve_signals::{hangup, reload_at, stop_signal};
-use crate::store::Store;
 use crate::{hardening, open, runtime, systemd};
 
 pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     let Some((options, config)) = configure(options, args, 8420)? else { return Ok(()) };
     let _log = prepare(&config)?;
-    let Store::Here(store) = open::or_create(&options)? else { return Err(no_server()) };
-    let store = Arc::new(store);
+    if options.server.is_some() {
+        return Err(no_server());
+    }
+    let store = Arc::new(open::or_create(&options)?);
     run(Service::encryption(Arc::clone(&store), &config)?, &config)?;
     Ok(store.close()?)
 }

@@ -14,8 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strongroom::client::Client;
-use strongroom::{Endpoint, Error, RecordKey, WriteOptions};
+use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use support::World;
 use support::wait::{DEADLINE, Join, WaitWithin};
 
@@ -134,7 +133,7 @@ impl Counts {
 }
 
 /// Stores, retrieves, replaces and deletes until told to stop, with keys of its own; writes down what was acknowledged.
-fn work(client: &Client, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
+fn work(client: &Strongroom, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
     let mut log = Log::new();
     for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
         let id = format!("record {name} {n}");
@@ -235,7 +234,7 @@ fn killed_services_lose_nothing_acknowledged() {
     );
     let mut services = [&storage, &server].map(|args| Supervised::start(&world, args));
     let endpoint = Endpoint::new(&format!("http://127.0.0.1:{port}")).unwrap();
-    let patient = Client::open(&endpoint).unwrap();
+    let patient = Strongroom::connect(&endpoint).unwrap();
     patient.stats().unwrap();
 
     let (stop, counts, start) = (AtomicBool::new(false), Counts::default(), Instant::now());
@@ -243,7 +242,7 @@ fn killed_services_lose_nothing_acknowledged() {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|name| {
                 let (endpoint, stop, counts) = (endpoint.clone().timeout(TIMEOUT), &stop, &counts);
-                scope.spawn(move || work(&Client::open(&endpoint).unwrap(), name, stop, counts))
+                scope.spawn(move || work(&Strongroom::connect(&endpoint).unwrap(), name, stop, counts))
             })
             .collect();
         for kill in 0..2 * KILLS {

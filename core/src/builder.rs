@@ -5,7 +5,6 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::Strongroom;
 use crate::error::Error;
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
@@ -23,6 +22,8 @@ use crate::storage::RemoteStorage;
 use crate::storage::{self, Storage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+use crate::store::Store;
+use crate::strongroom::Strongroom;
 #[cfg(feature = "sqlite")]
 use crate::util::url::is_url;
 
@@ -296,7 +297,7 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
         let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
         return Err(Error::Unsupported(text.into()));
     }
-    Ok(Strongroom::new(storage, LocatorKey::new(index_key, generation)))
+    Ok(Strongroom::new(Arc::new(Store::new(storage, LocatorKey::new(index_key, generation)))))
 }
 
 /// The settings document, or `None` if the storage is new. Without its settings, nothing tells which index key records

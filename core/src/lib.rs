@@ -17,7 +17,8 @@
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
-//! - `remote`: stores over HTTP: [`storage::RemoteStorage`] and [`client::Client`]. [`Location`] reads paths and URLs.
+//! - `remote`: stores over HTTP: an encryption server by [`Strongroom::connect`], a storage service by
+//!   [`Builder::endpoint`]. [`Location`] reads paths and URLs.
 //! - `serde`: keys as text in documents of your own.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`. The same records, faster; needs a C compiler.
 //! - `hazmat`: the parts of the record format, for authors of tools for it.
@@ -25,14 +26,17 @@
 
 #![forbid(unsafe_code)]
 
+mod builder;
+mod strongroom;
+
+#[cfg(feature = "remote")]
+mod client;
 mod store;
 
-mod builder;
-#[cfg(feature = "remote")]
-pub mod client;
 mod error;
 #[cfg(any(feature = "remote", feature = "sqlite"))]
 mod location;
+mod operations;
 
 #[cfg(feature = "hazmat")]
 pub mod record;
@@ -81,6 +85,6 @@ pub use options::WriteOptions;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;
 pub use storage::Stats;
-pub use store::{RecordReader, RecordWriter, Strongroom};
+pub use strongroom::{RecordReader, RecordWriter, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;

@@ -11,7 +11,6 @@ use std::thread;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use strongroom::client::Client;
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
 
@@ -100,7 +99,7 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
         vec![
             ("get_up_to", storage.get_up_to(&locator(), 1 << 20).map(drop)),
             ("read_at", storage.read_at(&locator(), &head(), 0, &mut [0; 1 << 16])),
-            ("get_many", storage.get_many(&[locator(); 3]).map(drop)),
+            ("get_many", storage.get_many(&[locator(); 3], u64::MAX).map(drop)),
             ("list", storage.list(None, 10).map(drop)),
             ("stats", storage.stats().map(drop)),
             ("get_end", storage.get_end(&locator(), 1 << 16).map(drop)),
@@ -118,9 +117,9 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
     })
 }
 
-/// Each call of the encryption server's client, but [`Client::retrieve`].
+/// Each call of the encryption server's client, but [`Strongroom::retrieve`].
 fn client_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)> {
-    let (client, key) = (Client::open(endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (client, key) = (Strongroom::connect(endpoint).unwrap(), RecordKey::generate().unwrap());
     in_time(move || {
         vec![
             ("retrieve_range", client.retrieve_range("id", &key, 0..1000).map(drop)),
@@ -227,7 +226,7 @@ fn an_answer_that_trickles_is_given_up() {
     for (name, outcome) in storage_calls(&endpoint).into_iter().filter(|(name, _)| !["info", "upload"].contains(name)) {
         assert!(matches!(outcome, Err(storage::Error::Busy | storage::Error::Indeterminate(_))), "{name}: {outcome:?}");
     }
-    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let outcome = in_time(move || client.retrieve("id", &key));
     assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
     // A refusal, too.
@@ -235,7 +234,7 @@ fn an_answer_that_trickles_is_given_up() {
         send(stream, "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 1000", b"")?;
         trickle(stream, 1000)
     });
-    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     assert!(matches!(in_time(move || client.retrieve("id", &key)), Err(Error::NotFound)));
 }
 
@@ -251,7 +250,7 @@ fn a_stream_that_trickles_is_given_up() {
             trickle(stream, bytes)?;
             Err(std::io::ErrorKind::Other.into())
         });
-        let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+        let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
         let (error, read) = in_time(move || {
             let mut read = Vec::new();
             let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
@@ -312,7 +311,7 @@ fn no_answer_leads_elsewhere() {
 #[test]
 fn a_coded_answer_is_refused() {
     let endpoint = hostile(|_, stream| send(stream, "200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4", b"data"));
-    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let (whole, reader) = in_time(move || (client.retrieve("id", &key), client.open_record("id", &key).map(drop)));
     assert!(matches!(whole, Err(Error::Storage(_))), "{whole:?}");
     assert!(matches!(reader, Err(Error::Storage(_))), "{reader:?}");
@@ -346,7 +345,7 @@ fn an_honest_answer_is_taken() {
         send(stream, &format!("200 OK\r\ncontent-length: {}", 20 << 20), &vec![7; 20 << 20])
     });
     let endpoint = endpoint.timeout(Duration::from_secs(60));
-    let (client, key) = (Client::open(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let data = in_time(move || client.retrieve("id", &key)).unwrap();
     assert!(data.len() == 20 << 20 && data.iter().all(|byte| *byte == 7));
 }

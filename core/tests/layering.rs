@@ -7,14 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 21] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
-    "store",
+    "strongroom",
     "client",
+    "store",
     "location",
     "options",
+    "operations",
     "error",
     "settings",
     "record",
@@ -88,7 +90,7 @@ fn paths(file: &[&str], source: &str) -> BTreeSet<Segments> {
 /// The top module of a path; an item of the crate's root stands for the module that it comes from.
 fn top(path: &Segments) -> Option<&str> {
     path.first().map(|name| match name.as_str() {
-        "Strongroom" | "RecordReader" | "RecordWriter" => "store",
+        "Strongroom" | "RecordReader" | "RecordWriter" => "strongroom",
         "Endpoint" | "InvalidEndpoint" => "http",
         "EndpointOptions" => "endpoint_options",
         "Location" => "location",

@@ -26,6 +26,7 @@ enum Fault {
     LocatorsAreCutShort,
     LongRecordsAreShortened,
     ManyComeBackwards,
+    ManyHaveNoLimit,
     InfoForgetsTheHead,
     ListIsBackwards,
     ReadIgnoresTheHead,
@@ -128,8 +129,9 @@ impl Storage for Faulty {
         Ok(found.map(|(info, end)| (info, record.map_or(end.clone(), |record| record[..end.len()].to_vec()))))
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let mut records = self.inner.get_many(locators)?;
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let most = if self.has(Fault::ManyHaveNoLimit) { u64::MAX } else { most };
+        let mut records = self.inner.get_many(locators, most)?;
         if self.has(Fault::ManyComeBackwards) {
             records.reverse();
         }
@@ -304,6 +306,7 @@ each_fault_is_caught! {
     BatchStopsHalfWay by create_many_writes_all_or_none;
     LongRecordsAreShortened by get_up_to_spares_long_records;
     ManyComeBackwards by get_many_keeps_the_order;
+    ManyHaveNoLimit by get_many_refuses_more_than_asked_for;
     InfoForgetsTheHead by info_tells_head_and_length;
     ReadIgnoresTheOffset by read_at_reads_any_range;
     ReadStopsAtTheEnd by read_at_refuses_ranges_past_the_end;

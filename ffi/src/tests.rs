@@ -52,8 +52,8 @@ impl Storage for Panicking {
         self.inner().get_up_to(locator, most)
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner().get_many(locators)
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.inner().get_many(locators, most)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

@@ -8,17 +8,16 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom::client::Client;
 use strongroom::storage::MemoryStorage;
-use strongroom::{Endpoint, Error, RecordKey, WriteOptions};
+use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
 use support::{Running, config, encryption, encryption_over, token};
 
 const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
 
-fn client(server: &Running) -> Client {
-    Client::open(&Endpoint::new(&format!("http://{}", server.address)).unwrap()).unwrap()
+fn client(server: &Running) -> Strongroom {
+    Strongroom::connect(&Endpoint::new(&format!("http://{}", server.address)).unwrap()).unwrap()
 }
 
 fn data(len: usize) -> Vec<u8> {
@@ -48,7 +47,7 @@ fn data_of_all_lengths_comes_back() {
         for (id, key) in ids.iter().zip(&keys) {
             assert!(store.retrieve(id, key).unwrap() == data, "{id}");
             let mut reader = store.open_record(id, key).unwrap();
-            assert_eq!(reader.len(), len as u64);
+            assert_eq!(reader.len().unwrap(), len as u64);
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();
             assert!(read == data, "{id}");
@@ -116,7 +115,7 @@ fn ranges_and_positions() {
 
     let empty = store.store("empty", b"").unwrap();
     assert_eq!(store.retrieve_range("empty", &empty, 0..10).unwrap(), b"");
-    assert!(store.open_record("empty", &empty).unwrap().is_empty());
+    assert!(store.open_record("empty", &empty).unwrap().is_empty().unwrap());
 }
 
 #[test]
@@ -197,7 +196,7 @@ fn a_damaged_record_is_told_where_it_is_reached() {
     assert!(data.starts_with(&read) && read.len() <= 40 * 16_384);
     // As a whole, it cannot be told from a connection that breaks: nothing is given out.
     let quick = Endpoint::new(&format!("http://{}", server.address)).unwrap().timeout(Duration::from_secs(1));
-    assert!(matches!(Client::open(&quick).unwrap().retrieve("id", &key), Err(Error::Storage(_))));
+    assert!(matches!(Strongroom::connect(&quick).unwrap().retrieve("id", &key), Err(Error::Storage(_))));
 }
 
 #[test]
@@ -209,7 +208,7 @@ fn tokens_are_shown() {
     config.tokens = Some(file);
     let server = encryption(&config);
     let endpoint = Endpoint::new(&format!("http://{}", server.address)).unwrap();
-    let store = Client::open(&endpoint.clone().token(token.clone())).unwrap();
+    let store = Strongroom::connect(&endpoint.clone().token(token.clone())).unwrap();
     let key = store.store("id", b"data").unwrap();
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
     let error = store.erase("id").unwrap_err();
@@ -217,8 +216,11 @@ fn tokens_are_shown() {
     assert!(error.full_message().contains("scope"), "{}", error.full_message());
     let written = folder.path().join("token");
     std::fs::write(&written, token + "\n").unwrap();
-    assert_eq!(Client::open(&endpoint.clone().token_file(&written)).unwrap().retrieve("id", &key).unwrap(), b"data");
-    let error = Client::open(&endpoint).unwrap().retrieve("id", &key).unwrap_err();
+    assert_eq!(
+        Strongroom::connect(&endpoint.clone().token_file(&written)).unwrap().retrieve("id", &key).unwrap(),
+        b"data"
+    );
+    let error = Strongroom::connect(&endpoint).unwrap().retrieve("id", &key).unwrap_err();
     assert!(matches!(error, Error::AccessDenied(_)));
     assert!(error.full_message().contains("token"), "{}", error.full_message());
 }
@@ -230,7 +232,7 @@ fn who_cannot_be_reached_is_told_in_time() {
         listener.local_addr().unwrap()
     };
     let endpoint = Endpoint::new(&format!("http://{address}")).unwrap().timeout(Duration::from_millis(300));
-    let store = Client::open(&endpoint).unwrap();
+    let store = Strongroom::connect(&endpoint).unwrap();
     let error = store.store("id", b"data").unwrap_err();
     assert!(matches!(error, Error::Storage(_)), "nothing was done");
     assert!(error.full_message().contains("refused"), "{}", error.full_message());
@@ -238,7 +240,7 @@ fn who_cannot_be_reached_is_told_in_time() {
     // One that listens, and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = Endpoint::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
-    let store = Client::open(&endpoint.timeout(Duration::from_millis(300))).unwrap();
+    let store = Strongroom::connect(&endpoint.timeout(Duration::from_millis(300))).unwrap();
     assert!(matches!(store.store("id", b"data"), Err(Error::Indeterminate(_))), "it may have been done");
     assert!(matches!(store.retrieve("id", &RecordKey::generate().unwrap()), Err(Error::Busy)));
 }

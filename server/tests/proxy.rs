@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strongroom::client::Client;
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
-use strongroom::{Endpoint, Error};
+use strongroom::{Endpoint, Error, Strongroom};
 
-use support::proxied_service::{KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedService, QUICK, WRITES, in_parallel};
+use support::proxied_service::{KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedService, QUICK, WRITES, in_parallel, run};
 use support::proxy::{Fault, Plan, Proxy};
 use support::wait::{DEADLINE, Join, wait_for};
 
@@ -111,7 +110,7 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
     in_parallel(&with_kinds(work), |way, patient, (op, fault)| {
         let (op, quick) = (*op, way.client(QUICK));
         let plan = Plan::from_write([], fault.clone());
-        match way.check(&*quick, op, plan.clone()) {
+        match way.check(&quick, op, plan.clone()) {
             Err(Error::Indeterminate(_)) => {}
             Err(Error::Storage(_)) if op == Op::StoreLong && matches!(fault, Fault::CutRequest(_)) => {}
             outcome => panic!("{op:?}, {fault:?}: {outcome:?}"),
@@ -120,9 +119,9 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
         if [Op::StoreWithKey, Op::StoreReader, Op::StoreLong, Op::ReplaceWithKey].contains(&op) {
             let case = way.case(op);
             way.proxy.plan(plan);
-            quick.run(op, &case).unwrap_err();
+            run(&quick, op, &case).unwrap_err();
             way.proxy.plan(Plan::next([]));
-            patient.run(op, &case).unwrap_or_else(|error| panic!("{op:?}, {fault:?}: {error:?}"));
+            run(&patient, op, &case).unwrap_or_else(|error| panic!("{op:?}, {fault:?}: {error:?}"));
             assert!(way.is_done(op, &case, None));
         }
     });
@@ -138,15 +137,15 @@ fn a_refusal_does_not_undo_what_was_done_before() {
     in_parallel(&with_kinds(WRITES.into_iter().chain([Op::Delete])), |way, _, op| {
         let (op, client) = (*op, way.client(2 * QUICK));
         for answer in [BUSY, BUSY_IN_CHUNKS, WITHOUT_TOKEN].map(Fault::Answer) {
-            let outcome = way.check(&*client, op, Plan::from_write([Fault::CutAnswer(0)], answer.clone()));
+            let outcome = way.check(&client, op, Plan::from_write([Fault::CutAnswer(0)], answer.clone()));
             assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
             // The control: where none was lost, nothing was done.
-            let outcome = way.check(&*client, op, Plan::from_write([], answer));
+            let outcome = way.check(&client, op, Plan::from_write([], answer));
             assert!(matches!(outcome, Err(Error::Busy | Error::AccessDenied(_))), "{op:?}: {outcome:?}");
         }
-        let outcome = way.check(&*client, op, Plan::from_write([Fault::Vanish], Fault::None));
+        let outcome = way.check(&client, op, Plan::from_write([Fault::Vanish], Fault::None));
         assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
-        let outcome = way.check(&*client, op, Plan::next([]));
+        let outcome = way.check(&client, op, Plan::next([]));
         assert!(matches!(outcome, Err(Error::Storage(_))), "{op:?}: {outcome:?}");
     });
 }
@@ -163,7 +162,7 @@ fn a_request_that_comes_twice_is_done_once() {
             // One of the two finds nothing any more.
             let case = way.case(Op::Delete);
             way.proxy.plan(plan);
-            let outcome = client.run(Op::Delete, &case);
+            let outcome = run(&client, Op::Delete, &case);
             assert!(matches!(outcome, Ok(None) | Err(Error::NotFound | Error::Conflict)), "{outcome:?}");
             assert!(way.is_done(Op::Delete, &case, None));
         }
@@ -180,7 +179,7 @@ fn what_is_read_is_whole_or_an_error() {
             let (id, data) = (len.to_string(), &data[..len]);
             let key = way.direct.store(&id, data).unwrap();
             way.proxy.plan(Plan::next([]));
-            assert!(patient.get(&id, &key).unwrap() == data);
+            assert!(patient.retrieve(&id, &key).unwrap() == data);
             let requests = way.proxy.passed();
             // Parts of a long record are fetched at once, in any order.
             let shortest = requests.iter().map(|(_, answer)| *answer).min().unwrap();
@@ -188,12 +187,12 @@ fn what_is_read_is_whole_or_an_error() {
                 let before = || iter::repeat_n(Fault::None, place);
                 for cut in (0..answer).step_by(answer / 20) {
                     way.proxy.plan(Plan::next(before().chain([Fault::CutAnswer(cut)])));
-                    assert!(patient.get(&id, &key).unwrap() == data);
+                    assert!(patient.retrieve(&id, &key).unwrap() == data);
                     assert!(way.proxy.has_done_all());
                 }
                 for always in [Fault::CutAnswer(shortest - 1), Fault::CutRequest(request / 2), Fault::Silence] {
                     way.proxy.plan(Plan::next(before()).always(always.clone()));
-                    let outcome = quick.get(&id, &key).map(|data| data.len());
+                    let outcome = quick.retrieve(&id, &key).map(|data| data.len());
                     assert!(
                         matches!(outcome, Err(Error::Storage(_) | Error::Busy)),
                         "{place}, {always:?}: {outcome:?}"
@@ -209,7 +208,7 @@ fn what_is_read_is_whole_or_an_error() {
 fn a_reader_goes_on_where_the_answer_was_cut() {
     let way = ProxiedService::new(Kind::Encryption);
     let endpoint = Endpoint::new(&way.proxy.url()).unwrap();
-    let client = Client::open(&endpoint).unwrap();
+    let client = Strongroom::connect(&endpoint).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     let key = way.direct.store("id", &data).unwrap();
     way.proxy.plan(Plan::next([]).always(Fault::CutAnswer(100_000)));
@@ -220,7 +219,7 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
     // Where no byte comes, it gives up, having given out what was true.
     way.proxy.plan(Plan::next([Fault::CutAnswer(100_000)]).always(Fault::CutAnswer(100)));
     read.clear();
-    let client = Client::open(&endpoint.timeout(Duration::from_secs(2))).unwrap();
+    let client = Strongroom::connect(&endpoint.timeout(Duration::from_secs(2))).unwrap();
     let error = client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
     assert!(matches!(error.downcast().unwrap(), Error::Storage(_)));
     assert!(!read.is_empty() && data.starts_with(&read) && read.len() < 100_000);
@@ -230,7 +229,7 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
 #[test]
 fn a_range_that_is_dropped_on_the_way_is_noticed() {
     let way = ProxiedService::new(Kind::Encryption);
-    let client = Client::open(&Endpoint::new(&way.proxy.url()).unwrap()).unwrap();
+    let client = Strongroom::connect(&Endpoint::new(&way.proxy.url()).unwrap()).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     let key = way.direct.store("id", &data).unwrap();
     let is_noticed = |outcome: Result<Vec<u8>, Error>| {
@@ -291,7 +290,7 @@ fn what_may_not_be_repeated_is_not() {
 
     let way = ProxiedService::new(Kind::Encryption);
     let client = way.client(QUICK);
-    let outcome = way.check(&*client, Op::Erase, Plan::next([Fault::CutAnswer(0)]));
+    let outcome = way.check(&client, Op::Erase, Plan::next([Fault::CutAnswer(0)]));
     assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
     assert_eq!(way.proxy.passed().len(), 1);
 }
@@ -305,7 +304,7 @@ fn each_call_ends_in_its_time() {
                 let way = ProxiedService::new(kind);
                 let client = way.client(TIME);
                 let start = Instant::now();
-                let outcome = way.check(&*client, op, Plan::from_write([], Fault::Silence));
+                let outcome = way.check(&client, op, Plan::from_write([], Fault::Silence));
                 assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
                 assert!(start.elapsed() < TIME + TIME / 2, "{kind:?}, {op:?}: {:?}", start.elapsed());
             });
@@ -326,7 +325,7 @@ fn who_is_not_connected_has_done_nothing() {
     let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
     let waiting: Vec<_> = iter::from_fn(|| connect().ok()).take(1000).collect();
     assert!(waiting.len() < 1000, "the queue is full");
-    let client = Client::open(&Endpoint::new(&format!("http://{address}")).unwrap().timeout(QUICK)).unwrap();
+    let client = Strongroom::connect(&Endpoint::new(&format!("http://{address}")).unwrap().timeout(QUICK)).unwrap();
     let outcome = client.store("id", NEW);
     assert!(matches!(outcome, Err(Error::Storage(_))), "{outcome:?}");
 }

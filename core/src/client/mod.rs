@@ -1,115 +1,126 @@
-//! The client of the encryption server (`docs/HTTP.md`), with the methods of [`Strongroom`](crate::Strongroom).
+//! The operations on an encryption server (`docs/HTTP.md`), which sees ids, keys and data while it works on them. Each
+//! write has its key from here, so that it may be repeated when its answer is lost.
 
+mod errors;
+mod many;
 mod reader;
-mod write;
+mod request;
 mod writer;
 
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base64ct::{Base64, Encoding};
 use bytes::Bytes;
-use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-pub use reader::Reader;
-pub use writer::Writer;
+use errors::{no_sense, of_read, of_write};
+use reader::Reader;
+use writer::Writer;
 
-use crate::error::{Error, same_key};
-use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy, TooLate};
+use crate::error::Error;
+use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy};
 use crate::key::RecordKey;
-use crate::protocol::names::{self, JSON, OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
-use crate::protocol::{ErrorCode, base64url, documents};
-use crate::record::is_id;
+use crate::operations::{NewKey, Operations, ReadRecord, WriteRecord};
+use crate::protocol::names::{self, JSON};
+use crate::protocol::{ErrorCode, documents};
 use crate::storage::Stats;
 
-/// A store behind an encryption server, which sees ids, keys and data while it works on them.
-///
-/// It has the methods of [`Strongroom`](crate::Strongroom) for which a server has an endpoint, and the same errors with
-/// one exception: the server does not distinguish a wrong key from a missing record, both are [`Error::NotFound`]. The
-/// client makes new keys and sends them to the server, so that it can repeat a call whose answer is lost, until the
-/// endpoint's time is up. A write whose outcome is still unknown then is [`Error::Indeterminate`].
-///
-/// ```no_run
-/// use strongroom::Endpoint;
-/// use strongroom::client::Client;
-///
-/// let endpoint = Endpoint::new("https://strongroom.example:8420")?.token_file("/run/secrets/strongroom-token");
-/// let store = Client::open(&endpoint)?;
-/// let key = store.store("user:42:passport", b"scanned pages")?;
-/// assert_eq!(store.retrieve("user:42:passport", &key)?, b"scanned pages");
-/// # Ok::<(), strongroom::Error>(())
-/// ```
-pub struct Client {
+/// The operations on an encryption server.
+pub(crate) struct Client {
     http: Arc<HttpClient>,
 }
 
 impl Client {
     /// The encryption server at `endpoint`, which need not be reachable yet.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint cannot be read.
-    pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Error> {
         Ok(Self { http: Arc::new(HttpClient::open(endpoint)?) })
     }
 
-    /// As [`Strongroom::retrieve`](crate::Strongroom::retrieve).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`], also for a wrong key; [`Error::Corrupt`], [`Error::Expired`], [`Error::Unsupported`],
-    /// [`Error::InvalidId`], and those of the server and the connection.
-    pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
-        let request = retrieve_request(id.as_ref(), key)?.at_most(u64::MAX);
-        Ok(self.http.read(&request, self.http.end()).map_err(of_read)?.body)
+    /// Sends a request that changes nothing.
+    fn read(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
+        self.http.read(request, self.http.end()).map_err(of_read)
     }
 
-    /// As [`Strongroom::retrieve_range`](crate::Strongroom::retrieve_range).
-    ///
-    /// # Errors
-    ///
-    /// As [`retrieve`](Self::retrieve).
-    pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
+    /// Sends a write under a key that the server did not choose, so that it may be repeated.
+    fn write(&self, request: &ApiRequest) -> Result<(), Error> {
+        self.http.write(request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(of_write)
+    }
+}
+
+impl Operations for Client {
+    fn store(&self, id: &[u8], data: &[u8], new: NewKey<'_>) -> Result<(), Error> {
+        self.write(&request::store(id, new.key)?.body(wiped(data)))
+    }
+
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error> {
+        self.write(&request::replace(id, old, new.key)?.body(wiped(data)))
+    }
+
+    fn create_record(&self, id: &[u8], new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+        Ok(Box::new(Writer::new(Arc::clone(&self.http), request::store(id, new.key)?)))
+    }
+
+    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+        let request = request::replace(id, old, new.key)?;
+        if !new.is_callers {
+            self.retrieve_range(id, old, 0..0)?; // fails before all data is sent
+        }
+        Ok(Box::new(Writer::new(Arc::clone(&self.http), request)))
+    }
+
+    fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+        self.create_all(records)
+    }
+
+    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
+        Ok(self.read(&request::retrieve(id, key)?.at_most(u64::MAX))?.body)
+    }
+
+    fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
+        let data = Zeroizing::new(self.read(&request::retrieve(id, key)?.at_most(buffer.len() as u64))?.body);
+        buffer.get_mut(..data.len()).ok_or_else(no_sense)?.copy_from_slice(&data);
+        Ok(data.len())
+    }
+
+    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let is_empty = range.is_empty();
         // For an empty range, one byte is requested: the answer proves the key.
         let last = if is_empty { range.start } else { range.end - 1 };
         let most = (last - range.start).saturating_add(1);
-        let request = retrieve_request(id.as_ref(), key)?.range(range.start, Some(last)).at_most(most);
-        let answer = match self.http.read(&request, self.http.end()) {
+        let request = request::retrieve(id, key)?.range(range.start, Some(last)).at_most(most);
+        let mut answer = match self.http.read(&request, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(Vec::new());
             }
             outcome => outcome.map_err(of_read)?,
         };
+        let mut data = Zeroizing::new(mem::take(&mut answer.body));
         let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
         let expected = range.start..last.saturating_add(1).min(len);
-        if part != expected || answer.body.len() as u64 != part.end.saturating_sub(part.start) {
+        if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
             return Err(no_sense());
         }
-        Ok(if is_empty { Vec::new() } else { answer.body })
+        Ok(if is_empty { Vec::new() } else { mem::take(&mut *data) })
     }
 
-    /// As [`Strongroom::open_record`](crate::Strongroom::open_record).
-    ///
-    /// # Errors
-    ///
-    /// As [`retrieve`](Self::retrieve), for the record's beginning and its end; the rest is checked as it is read.
-    pub fn open_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Reader, Error> {
-        Reader::open(Arc::clone(&self.http), retrieve_request(id.as_ref(), key)?)
+    fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
+        Ok(Box::new(Reader::open(Arc::clone(&self.http), request::retrieve(id, key)?)?))
     }
 
-    /// As [`Strongroom::delete`](crate::Strongroom::delete).
-    ///
-    /// # Errors
-    ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where somebody else replaced or removed the record
-    /// meanwhile; [`Error::Indeterminate`] also where an answer was lost and there is no such record now.
-    pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
-        let request = json_request(names::DELETE, id.as_ref(), Some(key))?;
+    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+        self.retrieve_all(records)
+    }
+
+    fn contains(&self, id: &[u8]) -> Result<bool, Error> {
+        document(&self.read(&request::json(names::CONTAINS, id, None)?)?, documents::read_contains)
+    }
+
+    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
+        let request = request::json(names::DELETE, id, Some(key))?;
         match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
             // The lost attempt or another caller removed it, or it never existed: nobody can tell.
             (Err(Failure::Problem(problem)), true)
@@ -121,86 +132,27 @@ impl Client {
         }
     }
 
-    /// As [`Strongroom::erase`](crate::Strongroom::erase).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidId`], and those of the server and the connection: [`Error::Indeterminate`] where the answer was
-    /// lost, since this request is never repeated then.
-    pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
-        let request = json_request(names::ERASE, id.as_ref(), None)?;
+    fn erase(&self, id: &[u8]) -> Result<bool, Error> {
+        let request = request::json(names::ERASE, id, None)?;
         // A repetition could remove a record that was stored meanwhile.
         let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }
 
-    /// As [`Strongroom::stats`](crate::Strongroom::stats).
-    ///
-    /// # Errors
-    ///
-    /// Those of the server and the connection.
-    pub fn stats(&self) -> Result<Stats, Error> {
+    fn maintain(&self) -> Result<(), Error> {
+        self.http.check_open().map_err(of_read)?;
+        Err(Error::Unsupported("an encryption server maintains its store itself".into()))
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
-        let answer = self.http.read(&request, self.http.end()).map_err(of_read)?;
-        let (records, bytes) = document(&answer, documents::read_stats)?;
+        let (records, bytes) = document(&self.read(&request)?, documents::read_stats)?;
         Ok(Stats::new(records, bytes))
     }
 
-    /// Closes this handle; every later call is [`Error::Closed`].
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Forked`] in a child of the process that opened it.
-    pub fn close(&self) -> Result<(), Error> {
+    fn close(&self) -> Result<(), Error> {
         self.http.close().map_err(of_read)
     }
-}
-
-fn check_id(id: &[u8]) -> Result<(), Error> {
-    if is_id(id) { Ok(()) } else { Err(Error::InvalidId) }
-}
-
-fn bytes_request(path: &'static str, id: &[u8]) -> Result<ApiRequest, Error> {
-    check_id(id)?;
-    let request = ApiRequest::new(Method::POST, path).of_type(OCTET_STREAM);
-    Ok(request.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
-}
-
-fn store_request(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
-    Ok(bytes_request(names::STORE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
-}
-
-fn retrieve_request(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
-    Ok(bytes_request(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
-}
-
-fn replace_request(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<ApiRequest, Error> {
-    if old.ct_eq(new) {
-        return Err(same_key());
-    }
-    let request = bytes_request(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
-    Ok(request.with(STRONGROOM_NEW_KEY, secret(new.to_text())?))
-}
-
-fn json_request(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<ApiRequest, Error> {
-    check_id(id)?;
-    let id = Base64::encode_string(id);
-    // Full capacity from the start: growth would leave a copy of the key behind.
-    let mut body = Zeroizing::new(String::with_capacity(id.len() + 128));
-    ["{\"id_base64\":\"", &id, "\""].into_iter().for_each(|part| body.push_str(part));
-    if let Some(key) = key {
-        [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| body.push_str(part));
-    }
-    body.push('}');
-    Ok(ApiRequest::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body)))
-}
-
-/// A header that is never shown, and is wiped when its last copy is dropped.
-fn secret(text: Zeroizing<String>) -> Result<HeaderValue, Error> {
-    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(text));
-    let mut value = value.map_err(|error| Error::Internal(error.into()))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 /// A copy that is wiped when its last handle is dropped.
@@ -212,56 +164,6 @@ fn wiped(data: &[u8]) -> Bytes {
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
     let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
     read(&document).ok_or_else(no_sense)
-}
-
-/// The error of an answer that violates the protocol.
-fn no_sense() -> Error {
-    Error::Storage("the answer is not that of an encryption server".into())
-}
-
-/// The error of a request that changes nothing, so that no outcome is unknown.
-fn of_read(failure: Failure) -> Error {
-    match failure {
-        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
-        Failure::Lost(source) => Error::Storage(source),
-        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
-        Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
-        other => of_write(other),
-    }
-}
-
-fn of_write(failure: Failure) -> Error {
-    match failure {
-        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
-        Failure::Problem(problem) => match problem.code() {
-            Some(ErrorCode::NotFound) => Error::NotFound,
-            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
-            Some(ErrorCode::Corrupt) => Error::Corrupt,
-            Some(ErrorCode::InvalidId) => Error::InvalidId,
-            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
-            Some(ErrorCode::TooLarge) => Error::TooLarge,
-            Some(ErrorCode::IndexKeyMismatch) => Error::IndexKeyMismatch,
-            Some(ErrorCode::Conflict) => Error::Conflict,
-            Some(ErrorCode::Busy) => Error::Busy,
-            Some(ErrorCode::StorageFull) => Error::StorageFull,
-            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
-                Error::InvalidArgument(problem.detail.into())
-            }
-            Some(ErrorCode::Expired) => Error::Expired,
-            // The error may have come after the commit.
-            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
-            _ => Error::Storage(problem.into()),
-        },
-        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
-        Failure::Denied(source) => Error::AccessDenied(source),
-        Failure::Lost(source) => Error::Indeterminate(source),
-        // The server succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
-        Failure::Forked => Error::Forked,
-        Failure::Closed => Error::Closed,
-    }
 }
 
 impl fmt::Debug for Client {

@@ -1,8 +1,7 @@
 //! A record read in pieces from a server. If the connection breaks, reading continues at the same place on another. The
 //! key opens one version, so that no two are mixed, unless its holder has stored two of one length under it.
 
-use std::fmt;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,15 +10,13 @@ use bytes::{Buf, Bytes};
 use super::{no_sense, of_read};
 use crate::error::Error;
 use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
+use crate::operations::ReadRecord;
 
 /// How often a connection may break without a byte in between.
 const ATTEMPTS: usize = 3;
 
-/// A record, read from any place in constant memory.
-///
-/// The server sends no byte before it is authenticated. A stream that ends without an error is complete. The errors
-/// arrive in an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`](crate::Error).
-pub struct Reader {
+/// A record at a server, which sends no byte before it is authenticated.
+pub(super) struct Reader {
     http: Arc<HttpClient>,
     request: ApiRequest,
     len: u64,
@@ -37,18 +34,6 @@ impl Reader {
         let len = response.len().ok_or_else(no_sense)?;
         let time_budget = http.time_budget();
         Ok(Self { http, request, len, position: 0, response: Some(response), piece: Bytes::new(), time_budget })
-    }
-
-    /// The length of the data in bytes, proved by the server.
-    #[must_use]
-    pub fn len(&self) -> u64 {
-        self.len
-    }
-
-    /// Whether there is no data.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The next bytes at the position, which is not the end.
@@ -73,11 +58,22 @@ impl Reader {
 
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() || self.position >= self.len {
+        if buffer.is_empty() {
             return Ok(0);
         }
+        let piece = self.fill_buf()?;
+        let len = piece.len().min(buffer.len());
+        let (Some(to), Some(from)) = (buffer.get_mut(..len), piece.get(..len)) else { return Ok(0) };
+        to.copy_from_slice(from);
+        self.consume(len);
+        Ok(len)
+    }
+}
+
+impl BufRead for Reader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
         let mut attempts = 1;
-        while self.piece.is_empty() {
+        while self.piece.is_empty() && self.position < self.len {
             self.time_budget.check().map_err(of_read)?;
             let begun = Instant::now();
             let piece = self.next_piece();
@@ -91,32 +87,28 @@ impl Read for Reader {
             }
             self.time_budget.earn(self.piece.len());
         }
-        let len = self.piece.len().min(buffer.len());
-        self.piece.copy_to_slice(buffer.get_mut(..len).unwrap_or_default());
-        self.position += len as u64;
-        Ok(len)
+        Ok(&self.piece)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        let amount = amount.min(self.piece.len());
+        self.piece.advance(amount);
+        self.position += amount as u64;
     }
 }
 
-impl Seek for Reader {
-    /// A position past the end is allowed; reads there return nothing.
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(distance) => self.len.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
-        };
-        let invalid = || Error::InvalidArgument("a position before the start of the record".into());
-        let position = position.ok_or_else(invalid)?;
+impl ReadRecord for Reader {
+    fn len(&mut self) -> Result<u64, Error> {
+        Ok(self.len)
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn set_position(&mut self, position: u64) {
         if position != self.position {
             (self.position, self.response, self.piece) = (position, None, Bytes::new());
         }
-        Ok(position)
-    }
-}
-
-impl fmt::Debug for Reader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("position", &self.position).finish_non_exhaustive()
     }
 }

@@ -180,6 +180,19 @@ key_type! {
     IndexKey, "an" "index key", "srx"
 }
 
+impl RecordKey {
+    /// New keys, as of [`generate`](Self::generate), with fewer calls of the operating system.
+    pub(crate) fn generate_many(count: usize) -> Result<Vec<Self>, RandomError> {
+        let mut keys: Vec<_> = (0..count).map(|_| Self(Box::default())).collect();
+        let mut bytes = Zeroizing::new([[0; KEY_LEN]; 128]);
+        for keys in keys.chunks_mut(bytes.len()) {
+            random::fill(bytes.as_flattened_mut())?;
+            keys.iter_mut().zip(bytes.iter()).for_each(|(key, bytes)| key.0.copy_from_slice(bytes));
+        }
+        Ok(keys)
+    }
+}
+
 fn parse_text(text: &str, kind: SecretKind, key: &mut [u8; KEY_LEN]) -> Result<(), InvalidKey> {
     let text = secret_text::trim(text);
     secret_text::decode(kind, text, key).map_err(|error| match error {
@@ -207,6 +220,15 @@ mod tests {
         assert!(RecordKey::from_text(&text).unwrap().ct_eq(&key));
         assert!(RecordKey::from_text(&text.to_uppercase()).unwrap().ct_eq(&key));
         assert!(!RecordKey::generate().unwrap().ct_eq(&key));
+    }
+
+    #[test]
+    fn many_keys_differ() {
+        for count in [0, 1, 128, 300] {
+            let keys = RecordKey::generate_many(count).unwrap();
+            let different: std::collections::BTreeSet<_> = keys.iter().map(RecordKey::expose_bytes).collect();
+            assert!(different.len() == count && !different.contains(&[0; KEY_LEN]));
+        }
     }
 
     #[test]

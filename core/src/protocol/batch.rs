@@ -145,6 +145,12 @@ pub fn encode_get_many(records: Vec<Option<Vec<u8>>>) -> Vec<Bytes> {
     parts
 }
 
+/// The bytes of the lengths in a `get-many` answer with `count` records.
+#[must_use]
+pub fn lengths_len(count: usize) -> u64 {
+    (count as u64).saturating_mul(size_of::<u64>() as u64)
+}
+
 /// The `count` records in the body of a `get-many` answer; `None` where it has more or fewer.
 #[must_use]
 pub fn decode_get_many(mut body: &[u8], count: usize) -> Option<Vec<Option<Vec<u8>>>> {

@@ -122,6 +122,18 @@ pub fn read_erased(document: &Value) -> Option<bool> {
     document.get("erased")?.as_bool()
 }
 
+/// Whether there is a record.
+#[must_use]
+pub fn contains(found: bool) -> Value {
+    json!({"contains": found})
+}
+
+/// The answer in the document of [`contains`].
+#[must_use]
+pub fn read_contains(document: &Value) -> Option<bool> {
+    document.get("contains")?.as_bool()
+}
+
 fn hex(locator: &Locator) -> String {
     to_hex(locator.as_bytes())
 }
@@ -168,6 +180,7 @@ mod tests {
         }
         assert_eq!(read_stats(&stats(1, 2)), Some((1, 2)));
         assert_eq!(read_erased(&erased(true)), Some(true));
+        assert_eq!(read_contains(&contains(true)), Some(true));
     }
 
     #[test]

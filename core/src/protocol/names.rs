@@ -33,6 +33,12 @@ pub const REPLACE: &str = "/v1/replace";
 pub const DELETE: &str = "/v1/delete";
 /// Encryption server: removes a record without its key.
 pub const ERASE: &str = "/v1/erase";
+/// Encryption server: whether a record has an id.
+pub const CONTAINS: &str = "/v1/contains";
+/// Encryption server: stores all records of a batch, or none.
+pub const STORE_MANY: &str = "/v1/store-many";
+/// Encryption server: returns the data of several records.
+pub const RETRIEVE_MANY: &str = "/v1/retrieve-many";
 /// Both services: how much is stored.
 pub const STATS: &str = "/v1/stats";
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::types::check_settings;
-use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
+use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, get_each};
 
 /// Keeps records in memory until it is dropped.
 #[derive(Default)]
@@ -44,6 +44,14 @@ impl MemoryStorage {
 impl State {
     fn info(&self, locator: &Locator) -> Option<Info> {
         self.records.get(locator).and_then(|record| info_of(record))
+    }
+
+    fn get_up_to(&self, locator: &Locator, most: u64) -> Option<Fetched> {
+        let record = self.records.get(locator)?;
+        Some(match info_of(record)? {
+            info if info.len <= most => Fetched::Record(record.clone()),
+            info => Fetched::Long { info, start: Vec::new() },
+        })
     }
 
     /// Whether `mode` allows a write under `locator`.
@@ -96,16 +104,12 @@ impl Storage for MemoryStorage {
     }
 
     fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        let state = self.read()?;
-        Ok(state.records.get(locator).and_then(|record| match info_of(record)? {
-            info if info.len <= most => Some(Fetched::Record(record.clone())),
-            info => Some(Fetched::Long { info, start: Vec::new() }),
-        }))
+        Ok(self.read()?.get_up_to(locator, most))
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let state = self.read()?;
-        Ok(locators.iter().map(|locator| state.records.get(locator).cloned()).collect())
+        get_each(locators, most, |locator, most| Ok(state.get_up_to(locator, most)))
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

@@ -87,14 +87,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         }
     }
 
-    /// Many records, in the order of `locators`. A storage with transactions reads them all from one snapshot. The
-    /// default implementation reads one after the other.
+    /// Many records of at most `most` bytes together, in the order of `locators`. A storage with transactions reads
+    /// them all from one snapshot. The default implementation reads one after the other.
     ///
     /// # Errors
     ///
-    /// Those of [`get`](Self::get).
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        locators.iter().map(|locator| self.get(locator)).collect()
+    /// [`Error::TooLarge`] where the records have more bytes, which are not read then; those of the contract.
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        get_each(locators, most, |locator, most| self.get_up_to(locator, most))
     }
 
     /// The record's head and length, without reading the rest; `None` where there is none.
@@ -221,6 +221,24 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of the contract; the storage is closed all the same.
     fn close(&self) -> Result<(), Error>;
+}
+
+/// The records that `get_up_to` finds, one after the other, if they have at most `most` bytes together.
+fn get_each<E: From<Error>>(
+    locators: &[Locator],
+    most: u64,
+    get_up_to: impl Fn(&Locator, u64) -> Result<Option<Fetched>, E>,
+) -> Result<Vec<Option<Vec<u8>>>, E> {
+    let mut left = most;
+    let get = |locator| match get_up_to(locator, left)? {
+        None => Ok(None),
+        Some(Fetched::Record(record)) => {
+            left = left.saturating_sub(record.len() as u64);
+            Ok(Some(record))
+        }
+        Some(Fetched::Long { .. }) => Err(Error::TooLarge.into()),
+    };
+    locators.iter().map(get).collect()
 }
 
 /// A record that is being written. It is invisible before [`commit`](Self::commit) succeeds; a dropped upload leaves

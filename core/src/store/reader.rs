@@ -1,7 +1,6 @@
 //! A record read in pieces.
 
-use std::fmt;
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use crate::cobblestone::{
 };
 use crate::error::Error;
 use crate::key::RecordKey;
+use crate::operations::ReadRecord;
 use crate::record::HEADER_LEN;
 use crate::storage::{self, HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
@@ -29,15 +29,8 @@ const MOST_UNPROVED: u64 = 16 << 20;
 /// Bytes below which one core fetches and opens a record as fast as several.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { parallel::WORTH_SHARING };
 
-/// A record, read from any place in constant memory.
-///
-/// No byte is released before its chunk is authenticated. If a chunk was altered, all chunks before it can be read, and
-/// each read of it is [`Error::Corrupt`]. Reads are pinned to the version that was opened: once it is replaced or
-/// removed, each read of bytes that were not fetched before is [`Error::Conflict`], never a mix. A stream that ends
-/// without an error is complete.
-///
-/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
-pub struct RecordReader {
+/// One version of a record.
+pub(super) struct Reader {
     read_ahead: ReadAhead,
     opener: RangeOpener,
     position: u64,
@@ -46,7 +39,7 @@ pub struct RecordReader {
     chunk_index: Option<u64>,
 }
 
-impl RecordReader {
+impl Reader {
     /// Opens this version of the record at `address`, unless it has expired.
     pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let (context, prefix, header) = address.context_of(&version.info().head)?;
@@ -60,27 +53,6 @@ impl RecordReader {
         // Full capacity from the start: growth would leave a copy behind.
         let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
         Ok(Self { read_ahead: ReadAhead::new(version), opener, position: 0, chunk, chunk_index: None })
-    }
-
-    /// The length of the data in bytes, proved by opening the final chunk.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Corrupt`], [`Error::Conflict`], and those of the storage.
-    pub fn len(&mut self) -> Result<u64, Error> {
-        if !self.opener.length_is_proved() {
-            self.load_chunk(chunk_count(self.opener.plaintext_len()) - 1)?;
-        }
-        Ok(self.opener.plaintext_len())
-    }
-
-    /// Whether there is no data, proved as by [`len`](Self::len).
-    ///
-    /// # Errors
-    ///
-    /// As [`len`](Self::len).
-    pub fn is_empty(&mut self) -> Result<bool, Error> {
-        Ok(self.len()? == 0)
     }
 
     /// All of the data, opened by several cores.
@@ -220,7 +192,7 @@ pub(super) fn open_version(
     storage: &Arc<dyn Storage>,
     address: &Address<'_>,
     key: &RecordKey,
-) -> Result<RecordReader, Error> {
+) -> Result<Reader, Error> {
     for _ in 0..ATTEMPTS {
         match storage.get_end(&address.locator, END_LEN) {
             // The record was replaced or removed between the reads of its head and of its end.
@@ -228,7 +200,7 @@ pub(super) fn open_version(
             found => {
                 let (info, end) = found?.ok_or(Error::NotFound)?;
                 let version = StoredVersion::new(storage, address.locator, info).with_end(end);
-                return RecordReader::new(version, address, key);
+                return Reader::new(version, address, key);
             }
         }
     }
@@ -243,7 +215,7 @@ fn sealed_len(opener: &RangeOpener, chunks: &Range<u64>) -> usize {
     })
 }
 
-impl Read for RecordReader {
+impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -269,7 +241,7 @@ impl Read for RecordReader {
     }
 }
 
-impl BufRead for RecordReader {
+impl BufRead for Reader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         Ok(self.current_chunk()?)
     }
@@ -279,26 +251,20 @@ impl BufRead for RecordReader {
     }
 }
 
-impl Seek for RecordReader {
-    /// Seeking from the end proves the length first. A position past the end is allowed; reads there return nothing.
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(distance) => self.len()?.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
-        };
-        let invalid = || Error::InvalidArgument("a position before the start of the record".into());
-        self.position = position.ok_or_else(invalid)?;
-        Ok(self.position)
+impl ReadRecord for Reader {
+    /// Opens the final chunk, which proves the length.
+    fn len(&mut self) -> Result<u64, Error> {
+        if !self.opener.length_is_proved() {
+            self.load_chunk(chunk_count(self.opener.plaintext_len()) - 1)?;
+        }
+        Ok(self.opener.plaintext_len())
     }
 
-    fn stream_position(&mut self) -> io::Result<u64> {
-        Ok(self.position)
+    fn position(&self) -> u64 {
+        self.position
     }
-}
 
-impl fmt::Debug for RecordReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordReader").field("position", &self.position).finish_non_exhaustive()
+    fn set_position(&mut self, position: u64) {
+        self.position = position;
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::address::Address;
-use super::reader::RecordReader;
+use super::reader::Reader;
 use super::stored_version::StoredVersion;
 use crate::error::Error;
 use crate::key::RecordKey;
@@ -15,9 +15,9 @@ pub(super) fn opened_by(
     storage: &Arc<dyn Storage>,
     address: &Address<'_>,
     key: &RecordKey,
-) -> Result<Option<RecordReader>, Error> {
+) -> Result<Option<Reader>, Error> {
     let Some(info) = storage.info(&address.locator)? else { return Ok(None) };
-    match RecordReader::new(StoredVersion::new(storage, address.locator, info), address, key) {
+    match Reader::new(StoredVersion::new(storage, address.locator, info), address, key) {
         Ok(reader) => Ok(Some(reader)),
         Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => Ok(None),
         Err(error) => Err(error),
@@ -26,7 +26,7 @@ pub(super) fn opened_by(
 
 /// A write whose data is compared with the stored record.
 pub(super) struct RepeatedWrite {
-    stored: RecordReader,
+    stored: Reader,
     /// Makes the error of a write whose data differs.
     differs: fn() -> Error,
 }

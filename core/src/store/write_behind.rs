@@ -146,6 +146,6 @@ impl Drop for WriterThread {
     }
 }
 
-pub(super) fn failed_before() -> Error {
+fn failed_before() -> Error {
     Error::InvalidArgument("an earlier write of this record failed: start it again".into())
 }

@@ -1,38 +1,26 @@
 //! A record written piece by piece.
 
-use std::fmt;
-use std::io::{self, Read, Write};
 use std::sync::Arc;
-
-use zeroize::Zeroizing;
 
 use super::address::Address;
 use super::repeated_write::{RepeatedWrite, opened_by};
-use super::write_behind::{WriteBehind, failed_before};
-use crate::cobblestone::{CHUNK_LEN, Sealer};
-use crate::error::{Error, source_failed};
+use super::write_behind::WriteBehind;
+use crate::cobblestone::Sealer;
+use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::Locator;
+use crate::operations::WriteRecord;
 use crate::record::Header;
 use crate::storage::{PutMode, Storage};
 
 /// Sealed bytes that are gathered before the storage gets them: nearly what one row of SQLite holds.
 const GATHER_LEN: usize = 256 << 10;
-/// Bytes of the first reads from a source, until one is full: most records are short.
-const SHORT_READ_LEN: usize = 4 << 10;
-const LONG_READ_LEN: usize = 4 * CHUNK_LEN;
 
-/// A record that is being written: write to it, then [`finish`](Self::finish). If it is dropped before, nothing is
-/// stored.
-///
-/// It needs little memory of its own, however long the record is. A failed write is final: later ones fail too.
-#[must_use = "a record that is not finished is not there"]
-pub struct RecordWriter {
+/// A record of which pieces are written.
+pub(super) struct Writer {
     sink: Sink,
-    key: RecordKey,
-    len: u64,
-    /// The address of the record if its key is the caller's, so that the write may repeat another.
-    repeatable: Option<Address<'static>>,
+    /// The address and the key of the record if the key is the caller's, so that the write may repeat another.
+    repeatable: Option<(Address<'static>, RecordKey)>,
 }
 
 /// Where the data goes.
@@ -41,7 +29,6 @@ enum Sink {
     Seal(Sealing),
     /// Compared with the record that an earlier write under the same key stored.
     Compare(RepeatedWrite),
-    Failed,
 }
 
 /// The destination of a record.
@@ -95,117 +82,48 @@ impl Sealing {
     }
 }
 
-impl RecordWriter {
-    pub(super) fn new(target: Target, address: &Address<'_>, key: RecordKey) -> Result<Self, Error> {
+impl Writer {
+    pub(super) fn new(target: Target, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let header = Header::default();
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(key.expose_bytes(), &address.context(&header), &mut sealed)?;
-        let sink = Sink::Seal(Sealing { target, sealer, sealed, upload: None });
-        Ok(Self { sink, key, len: 0, repeatable: None })
+        Ok(Self { sink: Sink::Seal(Sealing { target, sealer, sealed, upload: None }), repeatable: None })
     }
 
-    /// A writer that repeats an earlier write under `key`.
-    pub(super) fn repeated(write: RepeatedWrite, key: RecordKey) -> Self {
-        Self { sink: Sink::Compare(write), key, len: 0, repeatable: None }
+    /// A writer that repeats an earlier write.
+    pub(super) fn repeated(write: RepeatedWrite) -> Self {
+        Self { sink: Sink::Compare(write), repeatable: None }
     }
 
     /// The key is the caller's: the same write may be under way elsewhere.
-    pub(super) fn repeatable(self, address: Address<'_>) -> Self {
-        Self { repeatable: Some(address.into_owned()), ..self }
+    pub(super) fn repeatable(self, address: Address<'_>, key: &RecordKey) -> Self {
+        Self { repeatable: Some((address.into_owned(), key.duplicate())), ..self }
     }
+}
 
-    /// The key that will open the record. Write it down before [`finish`](Self::finish), so that no crash separates the
-    /// record from its key.
-    #[must_use]
-    pub fn key(&self) -> &RecordKey {
-        &self.key
-    }
-
-    /// How many bytes have been written.
-    #[must_use]
-    pub fn bytes_written(&self) -> u64 {
-        self.len
-    }
-
-    /// Completes the record: it is stored, whole and durable, when this returns its key.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where another write was faster; [`Error::Busy`] where that was a
-    /// write under the same key: repeat this one; [`Error::InvalidArgument`] where an earlier write failed; and those
-    /// of the storage.
-    pub fn finish(self) -> Result<RecordKey, Error> {
-        match self.sink {
-            Sink::Seal(sealing) => {
-                let storage = Arc::clone(&sealing.target.storage);
-                sealing.finish().map_err(|error| match (error, self.repeatable) {
-                    (error @ (Error::AlreadyExists | Error::Conflict), Some(address)) => {
-                        match opened_by(&storage, &address, &self.key) {
-                            Ok(Some(_)) => Error::Busy,
-                            _ => error,
-                        }
-                    }
-                    (error, _) => error,
-                })?;
-            }
-            Sink::Compare(write) => write.finish()?,
-            Sink::Failed => return Err(failed_before()),
-        }
-        Ok(self.key)
-    }
-
-    /// Writes all data of `source`, and finishes.
-    pub(super) fn copy_from(mut self, mut source: impl Read) -> Result<RecordKey, Error> {
-        let mut buffer = Zeroizing::new(vec![0; SHORT_READ_LEN]);
-        loop {
-            match source.read(&mut buffer) {
-                Ok(0) => return self.finish(),
-                Ok(len) => {
-                    self.write_piece(buffer.get(..len).ok_or_else(too_much_read)?)?;
-                    if buffer.len() == SHORT_READ_LEN && len == SHORT_READ_LEN {
-                        buffer = Zeroizing::new(vec![0; LONG_READ_LEN]);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(source_failed(error)),
-            }
+impl WriteRecord for Writer {
+    fn write(&mut self, piece: &[u8]) -> Result<(), Error> {
+        match &mut self.sink {
+            Sink::Seal(sealing) => sealing.write(piece),
+            Sink::Compare(write) => write.write(piece),
         }
     }
 
-    fn write_piece(&mut self, data: &[u8]) -> Result<(), Error> {
-        let outcome = match &mut self.sink {
-            Sink::Seal(sealing) => sealing.write(data),
-            Sink::Compare(write) => write.write(data),
-            Sink::Failed => return Err(failed_before()),
+    fn finish(self: Box<Self>) -> Result<(), Error> {
+        let Self { sink, repeatable } = *self;
+        let sealing = match sink {
+            Sink::Seal(sealing) => sealing,
+            Sink::Compare(write) => return write.finish(),
         };
-        match outcome {
-            Ok(()) => self.len = self.len.saturating_add(data.len() as u64),
-            Err(_) => self.sink = Sink::Failed,
-        }
-        outcome
+        let storage = Arc::clone(&sealing.target.storage);
+        sealing.finish().map_err(|error| match (error, repeatable) {
+            (error @ (Error::AlreadyExists | Error::Conflict), Some((address, key))) => {
+                match opened_by(&storage, &address, &key) {
+                    Ok(Some(_)) => Error::Busy,
+                    _ => error,
+                }
+            }
+            (error, _) => error,
+        })
     }
-}
-
-impl Write for RecordWriter {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        // Accepts no more at once than is gathered, so that a long slice is not sealed into a buffer of its size.
-        let data = data.get(..GATHER_LEN).unwrap_or(data);
-        self.write_piece(data)?;
-        Ok(data.len())
-    }
-
-    /// Does nothing: a record becomes durable when it is finished, not before.
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl fmt::Debug for RecordWriter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecordWriter").field("bytes", &self.len).finish_non_exhaustive()
-    }
-}
-
-fn too_much_read() -> Error {
-    source_failed(io::Error::other("the source claims to have read more than it was asked for"))
 }

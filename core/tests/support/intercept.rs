@@ -114,8 +114,8 @@ impl Storage for Intercepted {
         Ok(found)
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner.get_many(locators)
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.inner.get_many(locators, most)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

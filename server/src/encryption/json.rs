@@ -1,17 +1,16 @@
 //! Small data and other operations, in JSON.
 
-use std::borrow::Cow;
 use std::io::Read;
 
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
-use serde::{Deserialize, Deserializer};
 use strongroom::protocol::documents;
 use strongroom::protocol::names::JSON;
-use strongroom::{Error, RecordKey, RecordReader};
+use strongroom::{Error, RecordReader};
 use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
+use super::fields::{Fields, Request, refuse, required};
 use crate::blocking_pool::Effect;
 use crate::body::unsent_answer::Response;
 use crate::call::Call;
@@ -19,76 +18,10 @@ use crate::problem::Problem;
 use crate::request_text;
 use crate::response::{empty, json, secret};
 
-/// The fields of all requests. Each operation takes its own and refuses the others.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Fields<'b> {
-    #[serde(borrow, deserialize_with = "text")]
-    id: Option<Cow<'b, str>>,
-    #[serde(borrow, deserialize_with = "text")]
-    id_base64: Option<Cow<'b, str>>,
-    #[serde(borrow, deserialize_with = "text")]
-    data: Option<Cow<'b, str>>,
-    #[serde(borrow, deserialize_with = "text")]
-    key: Option<Cow<'b, str>>,
-    #[serde(borrow, deserialize_with = "text")]
-    new_key: Option<Cow<'b, str>>,
-}
-
-/// A field's text, borrowed from the body unless it has escapes. `null` means no text.
-fn text<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Cow<'b, str>>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text<'b>(#[serde(borrow)] Cow<'b, str>);
-
-    Text::deserialize(field).map(|Text(text)| Some(text))
-}
-
-/// The values of a request's fields.
-#[derive(Default)]
-struct Request {
-    id: Option<Vec<u8>>,
-    data: Option<Zeroizing<Vec<u8>>>,
-    key: Option<RecordKey>,
-    new_key: Option<RecordKey>,
-}
-
-impl Request {
-    fn parse(body: &[u8]) -> Result<Self, Problem> {
-        let fields: Fields<'_> = request_text::object(body)?;
-        let decode = |text: Cow<'_, str>| {
-            let padded = Base64::decode_vec(&text).map(Zeroizing::new);
-            padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))
-        };
-        let key = |text: Cow<'_, str>| RecordKey::from_text(&text).map_err(Problem::from);
-        let id = match (fields.id, fields.id_base64) {
-            (Some(id), None) => Some(id.into_owned().into_bytes()),
-            (None, Some(id)) => Some(decode(id)?.to_vec()),
-            (None, None) => None,
-            (Some(_), Some(_)) => return Err(Problem::bad_request("give id or id_base64, not both")),
-        };
-        Ok(Self {
-            id,
-            data: fields.data.map(decode).transpose()?,
-            key: fields.key.map(key).transpose()?,
-            new_key: fields.new_key.map(key).transpose()?,
-        })
-    }
-}
-
-/// The field's value; fails if it is missing.
-fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
-    field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
-}
-
-/// Fails if the operation does not know the field.
-fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
-    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
-}
-
 async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
-    Request::parse(&body)
+    Request::try_from(request_text::object::<Fields<'_>>(&body)?)
 }
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
@@ -161,13 +94,24 @@ pub(super) async fn delete(mut call: Call<EncryptionBackend>) -> Result<Response
 }
 
 pub(super) async fn erase(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
-    let request = request(&mut call).await?;
+    let id = id_alone(&mut call).await?;
+    let erased = call.run(Effect::Write, move |backend| backend.store.erase(id)).await?;
+    Ok(json(StatusCode::OK, &documents::erased(erased)))
+}
+
+pub(super) async fn contains(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let id = id_alone(&mut call).await?;
+    let found = call.run(Effect::None, move |backend| backend.store.contains(id)).await?;
+    Ok(json(StatusCode::OK, &documents::contains(found)))
+}
+
+/// The id of a request that has no other field.
+async fn id_alone(call: &mut Call<EncryptionBackend>) -> Result<Vec<u8>, Problem> {
+    let request = request(call).await?;
     refuse(&request.data, "data")?;
     refuse(&request.key, "key")?;
     refuse(&request.new_key, "new_key")?;
-    let id = required(request.id, "id")?;
-    let erased = call.run(Effect::Write, move |backend| backend.store.erase(id)).await?;
-    Ok(json(StatusCode::OK, &documents::erased(erased)))
+    required(request.id, "id")
 }
 
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {

@@ -2,8 +2,10 @@
 
 mod backend;
 mod decoy_records;
+mod fields;
 mod hidden_existence;
 mod json;
+mod many;
 mod octet_stream;
 mod response_delay;
 
@@ -49,6 +51,9 @@ const ROUTES: &[Route<EncryptionBackend>] = &[
         Some(OCTET_STREAM) => Box::pin(octet_stream::replace(call)),
         _ => Box::pin(json::replace(call)),
     }),
+    route(names::CONTAINS, Scope::Store, |call| Box::pin(json::contains(call))),
+    route(names::STORE_MANY, Scope::Store, |call| Box::pin(many::store(call))),
+    route(names::RETRIEVE_MANY, Scope::Retrieve, |call| Box::pin(many::retrieve(call))),
     route(names::DELETE, Scope::Erase, |call| Box::pin(json::delete(call))),
     route(names::ERASE, Scope::Erase, |call| Box::pin(json::erase(call))),
     route(names::STATS, Scope::Erase, |call| Box::pin(json::stats(call))),

@@ -38,8 +38,7 @@ pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Respon
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The answer holds the records as they were read, and its permit until it is sent. The lengths are read first:
-/// together they may not exceed a batch.
+/// The answer holds the records as they were read, and its permit until it is sent.
 pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
@@ -50,14 +49,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
     let permit = batches.acquire().await?;
     // The work has the permit: it is finished even if the client has gone.
     let answer = call.run(Effect::None, move |backend| {
-        let mut bytes = 0_u64;
-        for locator in &locators {
-            bytes = bytes.saturating_add(backend.0.info(locator)?.map_or(0, |info| info.len));
-            if bytes > most {
-                return Err(storage::Error::TooLarge);
-            }
-        }
-        Ok((encode_get_many(backend.0.get_many(&locators)?), permit))
+        Ok::<_, storage::Error>((encode_get_many(backend.0.get_many(&locators, most)?), permit))
     });
     let (parts, permit) = answer.await?;
     let mut permits = Permits::default();

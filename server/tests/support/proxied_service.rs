@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use strongroom::client::Client;
 use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 
@@ -23,7 +22,7 @@ pub(crate) const NEW: &[u8] = b"what is stored";
 /// Which service is behind the proxy, and so which client is before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
-    /// Behind [`Client`].
+    /// Behind [`Strongroom::connect`].
     Encryption,
     /// Behind a [`Strongroom`] over [`RemoteStorage`].
     Storage,
@@ -56,39 +55,20 @@ pub(crate) const OPS: [Op; 8] = [
     Op::Erase,
 ];
 
-/// What both clients can do.
-pub(crate) trait Calls: Sync {
-    fn run(&self, op: Op, case: &Case) -> Result<Option<RecordKey>, Error>;
-    fn get(&self, id: &str, key: &RecordKey) -> Result<Vec<u8>, Error>;
-}
-
-macro_rules! calls {
-    ($store:ty) => {
-        impl Calls for $store {
-            /// Gives the key of the record where it is a new one.
-            fn run(&self, op: Op, Case { id, old, new, data }: &Case) -> Result<Option<RecordKey>, Error> {
-                match op {
-                    Op::Store => self.store(id, data).map(Some),
-                    Op::StoreWithKey => self.store_with(id, data, WriteOptions::new().key(new)).map(|_| None),
-                    Op::StoreReader | Op::StoreLong => {
-                        self.store_reader_with(id, &data[..], WriteOptions::new().key(new)).map(|_| None)
-                    }
-                    Op::Replace => self.replace(id, old, data).map(Some),
-                    Op::ReplaceWithKey => self.replace_with(id, old, data, WriteOptions::new().key(new)).map(|_| None),
-                    Op::Delete => self.delete(id, old).map(|_| None),
-                    Op::Erase => self.erase(id).map(|erased| assert!(erased)).map(|_| None),
-                }
-            }
-
-            fn get(&self, id: &str, key: &RecordKey) -> Result<Vec<u8>, Error> {
-                self.retrieve(id, key)
-            }
+/// Makes a call. Returns the key of the record where it is a new one.
+pub(crate) fn run(store: &Strongroom, op: Op, Case { id, old, new, data }: &Case) -> Result<Option<RecordKey>, Error> {
+    match op {
+        Op::Store => store.store(id, data).map(Some),
+        Op::StoreWithKey => store.store_with(id, data, WriteOptions::new().key(new)).map(|_| None),
+        Op::StoreReader | Op::StoreLong => {
+            store.store_reader_with(id, &data[..], WriteOptions::new().key(new)).map(|_| None)
         }
-    };
+        Op::Replace => store.replace(id, old, data).map(Some),
+        Op::ReplaceWithKey => store.replace_with(id, old, data, WriteOptions::new().key(new)).map(|_| None),
+        Op::Delete => store.delete(id, old).map(|_| None),
+        Op::Erase => store.erase(id).map(|erased| assert!(erased)).map(|_| None),
+    }
 }
-
-calls!(Client);
-calls!(Strongroom);
 
 /// A service, the proxy before it, and a store beside both that sees what is really there.
 pub(crate) struct ProxiedService {
@@ -122,12 +102,12 @@ impl ProxiedService {
         Self { kind, proxy, direct: store_over(memory), ids: AtomicUsize::new(0), _service: service }
     }
 
-    pub(crate) fn client(&self, time: Duration) -> Box<dyn Calls> {
+    pub(crate) fn client(&self, time: Duration) -> Strongroom {
         self.proxy.plan(Plan::next([]));
         let endpoint = Endpoint::new(&self.proxy.url()).unwrap().timeout(time);
         match self.kind {
-            Kind::Encryption => Box::new(Client::open(&endpoint).unwrap()),
-            Kind::Storage => Box::new(store_over(Arc::new(RemoteStorage::open(&endpoint).unwrap()))),
+            Kind::Encryption => Strongroom::connect(&endpoint).unwrap(),
+            Kind::Storage => store_over(Arc::new(RemoteStorage::open(&endpoint).unwrap())),
         }
     }
 
@@ -143,10 +123,10 @@ impl ProxiedService {
     }
 
     /// Makes a call with these faults, and checks that what it says is true. Gives the call's outcome.
-    pub(crate) fn check(&self, client: &dyn Calls, op: Op, plan: Plan) -> Result<(), Error> {
+    pub(crate) fn check(&self, client: &Strongroom, op: Op, plan: Plan) -> Result<(), Error> {
         let case = self.case(op);
         self.proxy.plan(plan.clone());
-        let outcome = client.run(op, &case);
+        let outcome = run(client, op, &case);
         let said = format!("{:?}, {op:?}, {plan:?}: {outcome:?}", self.kind);
         match &outcome {
             Ok(key) => assert!(self.is_done(op, &case, key.as_ref()), "{said}"),
@@ -180,13 +160,13 @@ impl ProxiedService {
 
     /// The lengths of the requests that a call makes, and of their answers, where nothing goes wrong.
     pub(crate) fn lengths(&self, op: Op) -> Vec<(usize, usize)> {
-        self.check(&*self.client(PATIENT), op, Plan::next([])).unwrap();
+        self.check(&self.client(PATIENT), op, Plan::next([])).unwrap();
         self.proxy.passed()
     }
 }
 
 /// Shares work among threads, each with a service of its own.
-pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&ProxiedService, &dyn Calls, &T) + Sync) {
+pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&ProxiedService, &Strongroom, &T) + Sync) {
     const THREADS: usize = 24;
     thread::scope(|scope| {
         for (kind, first) in KINDS.into_iter().flat_map(|kind| (0..THREADS).map(move |first| (kind, first))) {
@@ -195,7 +175,7 @@ pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&ProxiedSer
             scope.spawn(move || {
                 let way = ProxiedService::new(kind);
                 let client = way.client(PATIENT);
-                work.for_each(|(_, item)| each(&way, &*client, item));
+                work.for_each(|(_, item)| each(&way, &client, item));
             });
         }
     });

@@ -66,6 +66,7 @@ macro_rules! storage_conformance {
             every_length_comes_back
             get_up_to_spares_long_records
             get_many_keeps_the_order
+            get_many_refuses_more_than_asked_for
             get_end_gives_the_last_bytes
             info_tells_head_and_length
             read_at_reads_any_range

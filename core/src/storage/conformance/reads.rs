@@ -7,7 +7,7 @@ pub fn a_missing_record_is_none(open: Open) {
     with_storage(open, |storage| {
         assert_eq!(storage.get(&locator(1)).unwrap(), None);
         assert_eq!(storage.info(&locator(1)).unwrap(), None);
-        assert_eq!(storage.get_many(&[locator(1), locator(2)]).unwrap(), [None, None]);
+        assert_eq!(storage.get_many(&[locator(1), locator(2)], 0).unwrap(), [None, None]);
         assert!(!storage.delete(&locator(1), None).unwrap());
         assert!(!storage.delete(&locator(1), Some(&head(&record(1, 100)))).unwrap());
         assert_eq!(storage.list(None, 10).unwrap(), []);
@@ -50,10 +50,23 @@ pub fn get_many_keeps_the_order(open: Open) {
         for n in [1, 2, 3] {
             storage.put(&locator(n), &record(n, 100), PutMode::Create).unwrap();
         }
-        let found = storage.get_many(&[3, 9, 1, 3, 2].map(locator)).unwrap();
+        let found = storage.get_many(&[3, 9, 1, 3, 2].map(locator), 400).unwrap();
         let expected = [Some(3), None, Some(1), Some(3), Some(2)].map(|n| n.map(|n| record(n, 100)));
         assert_eq!(found, expected);
-        assert_eq!(storage.get_many(&[]).unwrap(), Vec::<Option<Vec<u8>>>::new());
+        assert_eq!(storage.get_many(&[], 0).unwrap(), Vec::<Option<Vec<u8>>>::new());
+    });
+}
+
+pub fn get_many_refuses_more_than_asked_for(open: Open) {
+    with_storage(open, |storage| {
+        for (n, len) in [(1, 100), (2, 40_000), (3, 3 << 20)] {
+            storage.put(&locator(n), &record(n, len), PutMode::Create).unwrap();
+        }
+        for (numbers, len) in [(vec![1], 100), (vec![9, 2, 1, 2], 80_100), (vec![1, 3], 100 + (3 << 20))] {
+            let locators: Vec<_> = numbers.into_iter().map(locator).collect();
+            assert!(storage.get_many(&locators, len).is_ok());
+            assert!(matches!(error(storage.get_many(&locators, len - 1)), Error::TooLarge), "{len}");
+        }
     });
 }
 

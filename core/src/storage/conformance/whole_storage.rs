@@ -59,7 +59,7 @@ pub fn a_closed_storage_does_nothing(open: Open) {
     assert!(matches!(error(storage.create_many(&[(locator(3), &record)])), Error::Closed));
     assert!(matches!(error(storage.get(&locator(1))), Error::Closed));
     assert!(matches!(error(storage.get_end(&locator(1), 1)), Error::Closed));
-    assert!(matches!(error(storage.get_many(&[locator(1)])), Error::Closed));
+    assert!(matches!(error(storage.get_many(&[locator(1)], u64::MAX)), Error::Closed));
     assert!(matches!(error(storage.info(&locator(1))), Error::Closed));
     assert!(matches!(error(storage.read_at(&locator(1), &head(&record), 0, &mut [0])), Error::Closed));
     assert!(matches!(error(Arc::clone(&storage).upload(&locator(4), PutMode::Create)), Error::Closed));

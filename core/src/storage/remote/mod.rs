@@ -256,10 +256,11 @@ impl Storage for RemoteStorage {
         Ok(Some(Fetched::Long { info: Info { head, len }, start: answer.body }))
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let most = most.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
         let body = batch::encode_locators(locators);
         let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
-        let answer = self.read(&request.at_most(BATCH_BYTES))?;
+        let answer = self.read(&request.at_most(most))?;
         batch::decode_get_many(&answer.body, locators.len()).ok_or_else(no_sense)
     }
 

@@ -106,7 +106,7 @@ type Operation = fn(&Arc<SqliteStorage>, &Locator) -> Result<(), Error>;
 const OPERATIONS: [(&str, Operation); 18] = [
     ("get", |storage, locator| storage.get(locator).map(drop)),
     ("get_up_to", |storage, locator| storage.get_up_to(locator, 68).map(drop)),
-    ("get_many", |storage, locator| storage.get_many(&[*locator]).map(drop)),
+    ("get_many", |storage, locator| storage.get_many(&[*locator], u64::MAX).map(drop)),
     ("info", |storage, locator| storage.info(locator).map(drop)),
     ("read_at", |storage, locator| {
         let Some(info) = storage.info(locator)? else { return Ok(()) };

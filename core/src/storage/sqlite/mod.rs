@@ -51,7 +51,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::types::check_settings;
-use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
+use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, get_each};
 use crate::util::fork_check::OwnerProcess;
 use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
@@ -241,13 +241,9 @@ impl Storage for SqliteStorage {
         Ok(self.read(|connection| rows::get_up_to(connection, locator, most))?)
     }
 
-    fn get_many(&self, locators: &[Locator]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         Ok(self.snapshot(|connection| {
-            let get = |locator| match rows::get_up_to(connection, locator, u64::MAX)? {
-                Some(Fetched::Record(record)) => Ok(Some(record)),
-                _ => Ok(None),
-            };
-            locators.iter().map(get).collect()
+            get_each(locators, most, |locator, most| rows::get_up_to(connection, locator, most))
         })?)
     }
 

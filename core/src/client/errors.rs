@@ -1,0 +1,57 @@
+//! The error of each failure of a call.
+
+use hyper::StatusCode;
+
+use crate::error::Error;
+use crate::http::{Failure, TooLate};
+use crate::protocol::ErrorCode;
+
+/// The error of an answer that violates the protocol.
+pub(super) fn no_sense() -> Error {
+    Error::Storage("the answer is not that of an encryption server".into())
+}
+
+/// The error of a request that changes nothing, so that no outcome is unknown.
+pub(super) fn of_read(failure: Failure) -> Error {
+    match failure {
+        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
+        Failure::Lost(source) => Error::Storage(source),
+        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::NoSense => no_sense(),
+        other => of_write(other),
+    }
+}
+
+pub(super) fn of_write(failure: Failure) -> Error {
+    match failure {
+        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
+        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) => match problem.code() {
+            Some(ErrorCode::NotFound) => Error::NotFound,
+            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
+            Some(ErrorCode::Corrupt) => Error::Corrupt,
+            Some(ErrorCode::InvalidId) => Error::InvalidId,
+            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
+            Some(ErrorCode::TooLarge) => Error::TooLarge,
+            Some(ErrorCode::IndexKeyMismatch) => Error::IndexKeyMismatch,
+            Some(ErrorCode::Conflict) => Error::Conflict,
+            Some(ErrorCode::Busy) => Error::Busy,
+            Some(ErrorCode::StorageFull) => Error::StorageFull,
+            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
+                Error::InvalidArgument(problem.detail.into())
+            }
+            Some(ErrorCode::Expired) => Error::Expired,
+            // The error may have come after the commit.
+            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
+            _ => Error::Storage(problem.into()),
+        },
+        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
+        Failure::Denied(source) => Error::AccessDenied(source),
+        Failure::Lost(source) => Error::Indeterminate(source),
+        // The server succeeded, or a proxy says so.
+        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
+        Failure::Forked => Error::Forked,
+        Failure::Closed => Error::Closed,
+    }
+}

@@ -1,0 +1,75 @@
+//! Many records in one request.
+
+use base64ct::{Base64, Encoding};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::errors::no_sense;
+use super::{Client, request};
+use crate::error::Error;
+use crate::key::RecordKey;
+use crate::operations::NewKey;
+use crate::protocol::ErrorCode;
+use crate::protocol::limits::{BATCH_BYTES, BATCH_RECORDS};
+use crate::protocol::names;
+
+/// One record of the answer: its data or an error.
+#[derive(Deserialize)]
+struct Found<'a> {
+    #[serde(borrow)]
+    data: Option<&'a str>,
+    code: Option<u8>,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    records: Vec<Found<'a>>,
+}
+
+impl Client {
+    /// Stores all records, or none.
+    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+        check_count(records.len())?;
+        let parts = records.iter().map(|(id, data, new)| (*id, new.key, Some(*data)));
+        self.write(&request::many(names::STORE_MANY, parts)?)
+    }
+
+    pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+        check_count(records.len())?;
+        let request = request::many(names::RETRIEVE_MANY, records.iter().map(|(id, key)| (*id, *key, None)))?;
+        let body = Zeroizing::new(self.read(&request.at_most(BATCH_BYTES))?.body);
+        let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| no_sense())?;
+        if found.len() != records.len() {
+            return Err(no_sense());
+        }
+        found.into_iter().map(Found::outcome).collect::<Option<_>>().ok_or_else(no_sense)
+    }
+}
+
+impl Found<'_> {
+    /// `None` if the answer violates the protocol.
+    fn outcome(self) -> Option<Result<Vec<u8>, Error>> {
+        match (self.data, self.code) {
+            (Some(data), None) => Some(Ok(Base64::decode_vec(data).ok()?)),
+            (None, Some(code)) => Some(Err(error_of_record(ErrorCode::from_number(code)?)?)),
+            _ => None,
+        }
+    }
+}
+
+/// The error of one record among many.
+fn error_of_record(code: ErrorCode) -> Option<Error> {
+    match code {
+        ErrorCode::NotFound => Some(Error::NotFound),
+        ErrorCode::Corrupt => Some(Error::Corrupt),
+        ErrorCode::Conflict => Some(Error::Conflict),
+        ErrorCode::Expired => Some(Error::Expired),
+        ErrorCode::Unsupported => Some(Error::Unsupported("the server does not know the record's version".into())),
+        _ => None,
+    }
+}
+
+fn check_count(count: usize) -> Result<(), Error> {
+    if count > BATCH_RECORDS { Err(Error::TooLarge) } else { Ok(()) }
+}

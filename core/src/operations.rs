@@ -1,0 +1,76 @@
+//! The operations of a store as [`Strongroom`](crate::Strongroom) calls them: on a storage (`store/`) or on an encryption
+//! server (`client/`). `Strongroom` documents them.
+
+use std::fmt;
+use std::io::BufRead;
+use std::ops::Range;
+
+use crate::error::Error;
+use crate::key::RecordKey;
+use crate::storage::Stats;
+
+/// The key of a version that is written.
+#[derive(Clone, Copy)]
+pub(crate) struct NewKey<'k> {
+    pub(crate) key: &'k RecordKey,
+    /// Whether the caller made the key, so that the write may repeat an earlier one.
+    pub(crate) is_callers: bool,
+}
+
+pub(crate) trait Operations: fmt::Debug + Send + Sync {
+    fn store(&self, id: &[u8], data: &[u8], key: NewKey<'_>) -> Result<(), Error>;
+
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error>;
+
+    /// Whether the id is free may be found out at the end.
+    fn create_record(&self, id: &[u8], key: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
+
+    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
+
+    fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error>;
+
+    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error>;
+
+    fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error>;
+
+    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error>;
+
+    fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error>;
+
+    /// [`Error::TooLarge`] where one call cannot return so many records.
+    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error>;
+
+    fn contains(&self, id: &[u8]) -> Result<bool, Error>;
+
+    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error>;
+
+    fn erase(&self, id: &[u8]) -> Result<bool, Error>;
+
+    fn maintain(&self) -> Result<(), Error>;
+
+    fn stats(&self) -> Result<Stats, Error>;
+
+    fn close(&self) -> Result<(), Error>;
+}
+
+/// A record that is read in pieces.
+pub(crate) trait ReadRecord: BufRead + Send {
+    /// The length of the data, proved.
+    fn len(&mut self) -> Result<u64, Error>;
+
+    fn position(&self) -> u64;
+
+    /// The position may be past the end.
+    fn set_position(&mut self, position: u64);
+}
+
+/// The most bytes of one piece of a record that is written.
+pub(crate) const MAX_PIECE_LEN: usize = 256 << 10;
+
+/// A record that is written in pieces. Dropped before it is finished, also after a failure, it leaves nothing.
+pub(crate) trait WriteRecord: Send {
+    /// Writes at most [`MAX_PIECE_LEN`] bytes.
+    fn write(&mut self, piece: &[u8]) -> Result<(), Error>;
+
+    fn finish(self: Box<Self>) -> Result<(), Error>;
+}

@@ -1,0 +1,230 @@
+//! Storing and replacing: each for bytes, a reader and a writer, in a plain form and in one with options.
+
+use std::io::Read;
+
+use super::{RecordWriter, Strongroom};
+use crate::error::{Error, same_key};
+use crate::key::RecordKey;
+use crate::operations::NewKey;
+use crate::options::WriteOptions;
+
+impl Strongroom {
+    /// Stores `data` under a new id, and returns the only key that opens it.
+    ///
+    /// If the process ends before the key is written down, nobody can open the stored record: [`WriteOptions::key`] is
+    /// for callers who write the key down first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyExists`] where a record has the id, [`Error::InvalidId`], [`Error::TooLarge`], and those of the
+    /// storage.
+    pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        self.store_with(id, data, WriteOptions::new())
+    }
+
+    /// Stores as [`store`](Self::store), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn store_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        data: impl AsRef<[u8]>,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
+        let key = options.sealing_key()?;
+        self.operations.store(id.as_ref(), data.as_ref(), new_key(&key, options))?;
+        Ok(key)
+    }
+
+    /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key no
+    /// longer opens anything, and no older version opens under the new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] where somebody else replaced or removed the record
+    /// meanwhile; [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is as it was.
+    pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
+        self.replace_with(id, old, data, WriteOptions::new())
+    }
+
+    /// Replaces as [`replace`](Self::replace), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
+    pub fn replace_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        data: impl AsRef<[u8]>,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
+        let key = replacing_key(old, options)?;
+        self.operations.replace(id.as_ref(), old, data.as_ref(), new_key(&key, options))?;
+        Ok(key)
+    }
+
+    /// Stores all data of `source` under a new id, in constant memory, and returns the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), and [`Error::Storage`] where `source` fails. Nothing is stored then.
+    pub fn store_reader(&self, id: impl AsRef<[u8]>, source: impl Read) -> Result<RecordKey, Error> {
+        self.store_reader_with(id, source, WriteOptions::new())
+    }
+
+    /// Stores as [`store_reader`](Self::store_reader), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`store_reader`](Self::store_reader).
+    pub fn store_reader_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        source: impl Read,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
+        self.writer(id.as_ref(), options)?.copy_from(source)
+    }
+
+    /// Stores all data of `source` in place of the record that `old` opens, in constant memory, and returns the new
+    /// key.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace), and [`Error::Storage`] where `source` fails. The record is as it was then.
+    pub fn replace_reader(&self, id: impl AsRef<[u8]>, old: &RecordKey, source: impl Read) -> Result<RecordKey, Error> {
+        self.replace_reader_with(id, old, source, WriteOptions::new())
+    }
+
+    /// Replaces as [`replace_reader`](Self::replace_reader), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are the same.
+    pub fn replace_reader_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        source: impl Read,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
+        self.replace_record_with(id, old, options)?.copy_from(source)
+    }
+
+    /// Starts to store a record of any length under a new id, written piece by piece in constant memory.
+    /// [`RecordWriter::finish`] returns the key; before it, nothing of the record is visible.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+    /// use std::io::{Read, Write};
+    ///
+    /// let mut writer = store.create_record("log")?;
+    /// for n in 0..1000 {
+    ///     writeln!(writer, "line {n}")?;
+    /// }
+    /// let key = writer.finish()?;
+    ///
+    /// let mut text = String::new();
+    /// store.open_record("log", &key)?.read_to_string(&mut text)?;
+    /// assert!(text.ends_with("line 999\n"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn create_record(&self, id: impl AsRef<[u8]>) -> Result<RecordWriter, Error> {
+        self.create_record_with(id, WriteOptions::new())
+    }
+
+    /// Starts as [`create_record`](Self::create_record), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store).
+    pub fn create_record_with(&self, id: impl AsRef<[u8]>, options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
+        let id = id.as_ref();
+        // Under the caller's key, the record that is there may be that of an earlier attempt.
+        if options.caller_key().is_none() && self.operations.contains(id)? {
+            return Err(Error::AlreadyExists); // before the data is written
+        }
+        self.writer(id, options)
+    }
+
+    /// Starts to store a record of any length in place of the one that `old` opens, written piece by piece in constant
+    /// memory. Before [`RecordWriter::finish`], the record is as it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace).
+    pub fn replace_record(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<RecordWriter, Error> {
+        self.replace_record_with(id, old, WriteOptions::new())
+    }
+
+    /// Starts as [`replace_record`](Self::replace_record), with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
+    pub fn replace_record_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordWriter, Error> {
+        let key = replacing_key(old, options)?;
+        let record = self.operations.replace_record(id.as_ref(), old, new_key(&key, options))?;
+        Ok(RecordWriter::new(record, key))
+    }
+
+    /// Stores many pairs of id and data in one transaction, all or none, and returns their keys in the same order.
+    ///
+    /// # Errors
+    ///
+    /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also where an id is named twice;
+    /// [`Error::Unsupported`] from a storage without transactions.
+    pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
+        let keys = RecordKey::generate_many(items.len())?;
+        let new_key = |key| NewKey { key, is_callers: false };
+        let records = items.iter().zip(&keys).map(|((id, data), key)| (id.as_ref(), data.as_ref(), new_key(key)));
+        self.operations.store_many(&records.collect::<Vec<_>>())?;
+        Ok(keys)
+    }
+
+    /// Stores as [`store_many`](Self::store_many), with options for each pair.
+    ///
+    /// # Errors
+    ///
+    /// As [`store_many`](Self::store_many). A repetition under the same keys succeeds if all records are there.
+    pub fn store_many_with<I: AsRef<[u8]>, D: AsRef<[u8]>>(
+        &self,
+        items: &[(I, D, WriteOptions<'_>)],
+    ) -> Result<Vec<RecordKey>, Error> {
+        let keys = items.iter().map(|(.., options)| options.sealing_key()).collect::<Result<Vec<_>, _>>()?;
+        let records = items.iter().zip(&keys);
+        let records = records.map(|((id, data, options), key)| (id.as_ref(), data.as_ref(), new_key(key, *options)));
+        self.operations.store_many(&records.collect::<Vec<_>>())?;
+        Ok(keys)
+    }
+
+    fn writer(&self, id: &[u8], options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
+        let key = options.sealing_key()?;
+        Ok(RecordWriter::new(self.operations.create_record(id, new_key(&key, options))?, key))
+    }
+}
+
+fn new_key<'k>(key: &'k RecordKey, options: WriteOptions<'_>) -> NewKey<'k> {
+    NewKey { key, is_callers: options.caller_key().is_some() }
+}
+
+/// The key of a version in place of the one that `old` opens.
+fn replacing_key(old: &RecordKey, options: WriteOptions<'_>) -> Result<RecordKey, Error> {
+    match options.caller_key() {
+        Some(new) if old.ct_eq(new) => Err(same_key()),
+        _ => options.sealing_key(),
+    }
+}

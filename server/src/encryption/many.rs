@@ -1,0 +1,207 @@
+//! Many records in one request, in JSON.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use base64ct::{Base64, Encoding};
+use bytes::Bytes;
+use hyper::StatusCode;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use strongroom::protocol::limits::BATCH_RECORDS;
+use strongroom::protocol::names::JSON;
+use strongroom::{Error, RecordKey};
+use zeroize::Zeroizing;
+
+use super::backend::{EncryptionBackend, record_error, write_options};
+use super::fields::{Fields, Request, refuse, required};
+use super::response_delay;
+use crate::blocking_pool::Effect;
+use crate::body::unsent_answer::{Permits, Response};
+use crate::call::Call;
+use crate::problem::Problem;
+use crate::request_text;
+use crate::response::text;
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ManyFields<'b> {
+    #[serde(borrow, deserialize_with = "at_most_a_batch")]
+    records: Option<Vec<Fields<'b>>>,
+}
+
+/// The records of a request; no more than one above the limit, since a short text can have many.
+fn at_most_a_batch<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Vec<Fields<'b>>>, D::Error> {
+    struct Records;
+
+    impl<'b> Visitor<'b> for Records {
+        type Value = Vec<Fields<'b>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("records")
+        }
+
+        fn visit_seq<A: SeqAccess<'b>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+            let mut records = Vec::new();
+            while records.len() <= BATCH_RECORDS
+                && let Some(record) = items.next_element()?
+            {
+                records.push(record);
+            }
+            while items.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(records)
+        }
+    }
+
+    field.deserialize_seq(Records).map(Some)
+}
+
+async fn requests(call: &mut Call<EncryptionBackend>) -> Result<Vec<Request>, Problem> {
+    call.require_type(JSON)?;
+    call.body.use_limit(&Arc::clone(&call.shared.batches));
+    let body = call.body.all(call.shared.limits.batch_bytes).await?;
+    let ManyFields { records } = request_text::object(&body)?;
+    let records = required(records, "records")?;
+    if records.len() > BATCH_RECORDS {
+        return Err(Problem::too_large());
+    }
+    records.into_iter().map(Request::try_from).collect()
+}
+
+pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let mut records = Vec::new();
+    for request in requests(&mut call).await? {
+        refuse(&request.new_key, "new_key")?;
+        records.push((required(request.id, "id")?, required(request.data, "data")?, request.key));
+    }
+    let permit = call.body.take_permit();
+    let keys = call.run(Effect::Write, move |backend| {
+        let _permit = permit; // the work is finished even if the client has gone
+        let records: Vec<_> = records.iter().map(|(id, data, key)| (id, data, write_options(key.as_ref()))).collect();
+        backend.store.store_many_with(&records)
+    });
+    let mut answer = Answer::new("keys");
+    for key in keys.await? {
+        answer.push(&["\"", &key.to_text(), "\""]);
+    }
+    Ok(answer.into_response(StatusCode::CREATED))
+}
+
+/// Each record is opened before it is read: a wrong key costs no more than a missing record, at any length.
+pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let mut records = Vec::new();
+    for request in requests(&mut call).await? {
+        refuse(&request.data, "data")?;
+        refuse(&request.new_key, "new_key")?;
+        records.push((required(request.id, "id")?, required(request.key, "key")?));
+    }
+    let (most, batches) = (call.shared.limits.batch_bytes, Arc::clone(&call.shared.batches));
+    let permit = match call.body.take_permit() {
+        Some(permit) => permit,
+        None => batches.acquire().await?,
+    };
+    let start = std::time::Instant::now();
+    // The work has the permit: it is finished even if the client has gone.
+    let found = call.run(Effect::None, move |backend| Ok::<_, Error>((backend.find_all(&records, most)?, permit)));
+    let (found, permit) = found.await?;
+    if found.has_missing {
+        response_delay::until_next_step(start).await;
+    }
+    let mut permits = Permits::default();
+    permits.add(permit, Some(&batches));
+    Ok(found.answer.into_response(StatusCode::OK).map(|content| content.with_permits(permits)))
+}
+
+/// The answer to a request for many records.
+struct Found {
+    answer: Answer,
+    /// Whether one of them is missing, or has another key.
+    has_missing: bool,
+}
+
+impl EncryptionBackend {
+    /// The answer with all records, which has at most `most` bytes.
+    fn find_all(&self, records: &[(Vec<u8>, RecordKey)], most: u64) -> Result<Found, Error> {
+        let (mut answer, mut has_missing) = (Answer::new("records"), false);
+        for (id, key) in records {
+            match self.find(id, key, most.saturating_sub(answer.len())) {
+                Ok(data) => answer.push(&["{\"data\":\"", &data, "\"}"]),
+                Err(
+                    error @ (Error::NotFound
+                    | Error::WrongKey
+                    | Error::Corrupt
+                    | Error::Conflict
+                    | Error::Expired
+                    | Error::Unsupported(_)),
+                ) => {
+                    let problem = Problem::from(error);
+                    has_missing |= problem.status == StatusCode::NOT_FOUND;
+                    let code = problem.code.to_string();
+                    answer.push(&["{\"code\":", &code, ",\"title\":\"", problem.title, "\"}"]);
+                }
+                Err(error) => return Err(error),
+            }
+            if answer.len() > most {
+                return Err(Error::TooLarge);
+            }
+        }
+        Ok(Found { answer, has_missing })
+    }
+
+    /// A record's data in base64, of at most `most` bytes.
+    fn find(&self, id: &[u8], key: &RecordKey, most: u64) -> Result<Zeroizing<String>, Error> {
+        let mut reader = self.hide(self.store.open_record(id, key), id, key)?;
+        let len = reader.len()?;
+        if len / 3 * 4 > most {
+            return Err(Error::TooLarge);
+        }
+        let mut data = Zeroizing::new(vec![0; usize::try_from(len).map_err(|_| Error::TooLarge)?]);
+        reader.read_exact(&mut data).map_err(record_error)?;
+        Ok(Zeroizing::new(Base64::encode_string(&data)))
+    }
+}
+
+/// An answer in JSON, `{"name":[item, ...]}`, that holds secrets. It is wiped once the connection has taken it.
+struct Answer {
+    body: Zeroizing<String>,
+    is_empty: bool,
+}
+
+impl Answer {
+    fn new(name: &'static str) -> Self {
+        let mut answer = Self { body: Zeroizing::default(), is_empty: true };
+        answer.append(&["{\"", name, "\":["]);
+        answer
+    }
+
+    fn len(&self) -> u64 {
+        self.body.len() as u64
+    }
+
+    /// Adds an item. No text here needs an escape.
+    fn push(&mut self, parts: &[&str]) {
+        if !std::mem::take(&mut self.is_empty) {
+            self.append(&[","]);
+        }
+        self.append(parts);
+    }
+
+    /// Makes room and leaves no copy behind.
+    fn append(&mut self, parts: &[&str]) {
+        let needed = self.body.len() + parts.iter().map(|part| part.len()).sum::<usize>();
+        if needed > self.body.capacity() {
+            let mut larger = Zeroizing::new(String::with_capacity(needed.max(2 * self.body.capacity())));
+            larger.push_str(&self.body);
+            self.body = larger;
+        }
+        parts.iter().for_each(|part| self.body.push_str(part));
+    }
+
+    fn into_response(mut self, status: StatusCode) -> Response {
+        self.append(&["]}"]);
+        let mut response = text(JSON, Bytes::from_owner(self.body));
+        *response.status_mut() = status;
+        response
+    }
+}
