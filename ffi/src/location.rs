@@ -17,14 +17,20 @@ pub(crate) struct ServiceMembers<'a> {
     pub(crate) timeout: u64,
 }
 
+impl ServiceMembers<'_> {
+    pub(crate) fn endpoint_options(self) -> EndpointOptions {
+        let mut options = EndpointOptions::default();
+        options.token_file = self.token_file.map(Path::to_path_buf);
+        options.authorities = self.authorities_file.map(Path::to_path_buf);
+        options.client_certificate = self.client_certificate_file.map(Path::to_path_buf);
+        options.client_key = self.client_key_file.map(Path::to_path_buf);
+        options.revocations = self.revocations_file.map(Path::to_path_buf);
+        options.timeout = Some(self.timeout).filter(|timeout| *timeout != 0).map(Duration::from_millis);
+        options
+    }
+}
+
 /// A builder that opens the store at `path`.
 pub(crate) fn builder_at(path: &Path, service: ServiceMembers<'_>) -> Result<Builder, Error> {
-    let mut options = EndpointOptions::default();
-    options.token_file = service.token_file.map(Path::to_path_buf);
-    options.authorities = service.authorities_file.map(Path::to_path_buf);
-    options.client_certificate = service.client_certificate_file.map(Path::to_path_buf);
-    options.client_key = service.client_key_file.map(Path::to_path_buf);
-    options.revocations = service.revocations_file.map(Path::to_path_buf);
-    options.timeout = Some(service.timeout).filter(|timeout| *timeout != 0).map(Duration::from_millis);
-    Ok(Strongroom::builder().location(Location::parse(path)?.with_options(options)?))
+    Ok(Strongroom::builder().location(Location::parse(path)?.with_options(service.endpoint_options())?))
 }

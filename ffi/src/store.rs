@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::path::Path;
 
-use ::strongroom::{Builder, Durability, Error, Strongroom};
+use ::strongroom::{Builder, Durability, Endpoint, Error, Strongroom};
 
 use crate::boundary::{input, leave_nothing, optional, outcome, output, owned, path, sized};
 use crate::key::strongroom_index_key;
@@ -107,6 +107,39 @@ pub unsafe extern "C" fn strongroom_open(
     })
 }
 
+/// Connects to the encryption server at `url`, which need not be reachable yet. It sees ids, keys and data while it works on
+/// them. Of `options`, which may be NULL, only the members for a service go with it.
+///
+///     https://strongroom.example:8420           TLS 1.3
+///     http://127.0.0.1:8420                     on this machine alone
+///     unix:/run/strongroom/server.sock          a Unix socket
+///
+/// The store has the functions of one that strongroom_open opens, with a few differences: the server does not tell a wrong
+/// key from a missing record, and both are STRONGROOM_NOT_FOUND; a call without an answer is repeated if that does no harm,
+/// and a write whose outcome stays unknown is STRONGROOM_INDETERMINATE; strongroom_maintain is STRONGROOM_UNSUPPORTED.
+///
+/// STRONGROOM_INVALID_ARGUMENT where `url` is not one of these, or options do not go with it; STRONGROOM_STORAGE where a file
+/// cannot be read.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_connect(
+    url: *const c_char,
+    options: *const strongroom_options,
+    store: *mut *mut strongroom,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (url, store, options) = unsafe { (path(url, "url")?, output(store, "store")?, read(options)?) };
+        let members = options.map_or(Ok(ServiceMembers::default()), Options::service_alone)?;
+        let url = url.to_str().ok_or(Error::InvalidArgument("url is not UTF-8".into()))?;
+        let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(members.endpoint_options()));
+        let connected = Strongroom::connect(&endpoint.map_err(Error::from)?).inspect_err(|_| leave_nothing())?;
+        store.set(Box::into_raw(Box::new(strongroom(connected))));
+        Ok(())
+    })
+}
+
 /// Closes the store and frees the handle, also where it returns a failure, such as STRONGROOM_FORKED. Readers and writers
 /// that are still there are to be freed all the same. NULL is allowed.
 #[unsafe(no_mangle)]
@@ -170,7 +203,16 @@ struct Options<'a> {
     service: ServiceMembers<'a>,
 }
 
-impl Options<'_> {
+impl<'a> Options<'a> {
+    /// The members for a service, if no other is set.
+    fn service_alone(self) -> Result<ServiceMembers<'a>, Error> {
+        if self.flags != 0 || self.index_key.is_some() || self.index_key_file.is_some() {
+            let text = "an encryption server has its own index key and flags: leave options.flags, index_key and index_key_file 0";
+            return Err(Error::InvalidArgument(text.into()));
+        }
+        Ok(self.service)
+    }
+
     fn builder(self, path: &Path) -> Result<Builder, Error> {
         let mut builder = builder_at(path, self.service)?;
         let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY;

@@ -29,7 +29,7 @@ mod _strongroom {
     #[pymodule_export]
     use crate::record::{NativeReader, NativeWriter};
     #[pymodule_export]
-    use crate::store::{Stats, Strongroom, open};
+    use crate::store::{Stats, Strongroom, connect, open};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -5,13 +5,43 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use strongroom::{Builder, EndpointOptions, Error, Location, Strongroom};
+use strongroom::{EndpointOptions, Error};
 use zeroize::Zeroizing;
 
 use crate::error::Failure;
 
+/// The options of the way to a service.
+pub(crate) fn endpoint_options(
+    token: Option<&Bound<'_, PyString>>,
+    token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
+    revocations: Option<PathBuf>,
+    timeout: Option<f64>,
+) -> Result<EndpointOptions, Failure> {
+    let mut options = EndpointOptions::default();
+    options.token = token_text(token)?;
+    options.token_file = token_file;
+    options.authorities = authorities;
+    (options.client_certificate, options.client_key) = client_certificate.unzip();
+    options.revocations = revocations;
+    options.timeout = timeout.map(seconds);
+    let certificate = [&options.client_certificate, &options.client_key];
+    let files = [&options.token_file, &options.authorities, &options.revocations].into_iter().chain(certificate);
+    files.flatten().try_for_each(check_path)?;
+    Ok(options)
+}
+
+/// Refuses a path that no system call can take.
+pub(crate) fn check_path(path: &PathBuf) -> Result<(), Failure> {
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
+    }
+    Ok(())
+}
+
 /// The text of a token.
-pub(crate) fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<String>>, Failure> {
+fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<String>>, Failure> {
     // The error of Python's own would carry the token.
     let text = token.map(|token| {
         let invalid = |_| Error::InvalidArgument("the text is not a token: a token starts with \"srt1\"".into());
@@ -21,11 +51,6 @@ pub(crate) fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Z
 }
 
 /// The seconds as a timeout. Those that are no duration are none at all, which the library refuses.
-pub(crate) fn seconds(seconds: f64) -> Duration {
+fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
-}
-
-/// A builder that opens the store at `path`.
-pub(crate) fn builder_at(path: PathBuf, options: EndpointOptions) -> Result<Builder, Error> {
-    Ok(Strongroom::builder().location(Location::parse(path)?.with_options(options)?))
 }

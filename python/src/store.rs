@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::{Durability, EndpointOptions, Error, RecordKey, RecordWriter, WriteOptions};
+use strongroom::{Durability, Endpoint, Error, Location, RecordKey, RecordWriter, WriteOptions};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
-use crate::location::{builder_at, seconds, token_text};
+use crate::location::{check_path, endpoint_options};
 use crate::record::{NativeReader, NativeWriter};
 
 /// Open the store at ``path``, and make it where there is none.
@@ -67,21 +67,9 @@ pub(crate) fn open(
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
-    let files = [&index_key_file, &token_file, &authorities, &revocations].into_iter().flatten();
-    let pair = client_certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
-    for path in files.chain(pair).chain([&path]) {
-        if path.as_os_str().as_encoded_bytes().contains(&0) {
-            return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
-        }
-    }
-    let mut options = EndpointOptions::default();
-    options.token = token_text(token)?;
-    options.token_file = token_file;
-    options.authorities = authorities;
-    (options.client_certificate, options.client_key) = client_certificate.unzip();
-    options.revocations = revocations;
-    options.timeout = timeout.map(seconds);
-    let mut builder = builder_at(path, options)?;
+    [Some(&path), index_key_file.as_ref()].into_iter().flatten().try_for_each(check_path)?;
+    let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
+    let mut builder = strongroom::Strongroom::builder().location(Location::parse(path)?.with_options(options)?);
     match durability {
         "full" => {}
         "relaxed" => builder = builder.durability(Durability::Relaxed),
@@ -102,7 +90,44 @@ pub(crate) fn open(
     Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
 }
 
-/// A store of encrypted records, made by :func:`open`.
+/// Connect to the encryption server at ``url``. It sees ids, keys and data while it works on them; it need not be
+/// reachable yet.
+///
+/// The store has the calls of one that :func:`open` opens, with a few differences: the server does not tell a wrong key
+/// from a missing record, and both raise :exc:`NotFoundError`; a call that is not answered is repeated if that does no
+/// harm, and a write whose outcome stays unknown raises :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises
+/// :exc:`UnsupportedError`.
+///
+/// :param url: ``https://HOST:PORT``, and on this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+/// :param token: The token to send, ``srt1...``.
+/// :param token_file: A file with the token instead.
+/// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
+/// :param client_certificate: The files of a certificate to send, and of its private key, in PEM.
+/// :param revocations: A file with certificate revocation lists in PEM, as of :func:`open`.
+/// :param timeout: The seconds that a call may take until its answer begins: 30 by default.
+/// :raises InvalidArgumentError: The URL is not valid, or an argument does not go with it.
+/// :raises StorageError: A file cannot be read.
+#[pyfunction]
+#[pyo3(signature = (
+    url, *, token=None, token_file=None, authorities=None, client_certificate=None, revocations=None, timeout=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
+pub(crate) fn connect(
+    py: Python<'_>,
+    url: &str,
+    token: Option<&Bound<'_, PyString>>,
+    token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
+    revocations: Option<PathBuf>,
+    timeout: Option<f64>,
+) -> Result<Strongroom, Failure> {
+    let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
+    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(options)).map_err(Error::from)?;
+    Ok(Strongroom(Some(detached(py, || Ok(strongroom::Strongroom::connect(&endpoint)?))?)))
+}
+
+/// A store of encrypted records, made by :func:`open` or :func:`connect`.
 ///
 /// Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
 /// UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
@@ -239,11 +264,28 @@ impl Strongroom {
 
     /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
     ///
+    /// :param keys: A key for each pair, as ``key`` of :meth:`store`.
     /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
-    fn store_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>) -> Result<Vec<Key>, Failure> {
+    /// :raises InvalidArgumentError: There are more or fewer keys than pairs.
+    #[pyo3(signature = (items, *, keys=None))]
+    fn store_many(
+        &self,
+        py: Python<'_>,
+        items: &Bound<'_, PyAny>,
+        keys: Option<&Bound<'_, PyAny>>,
+    ) -> Result<Vec<Key>, Failure> {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
-        Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect())
+        let Some(keys) = keys else {
+            return Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect());
+        };
+        let keys = keys.try_iter()?.map(|key| Ok(key?.cast_into()?)).collect::<PyResult<Vec<Bound<'_, Key>>>>()?;
+        if keys.len() != items.len() {
+            return Err(Error::InvalidArgument("keys has more or fewer keys than there are pairs".into()).into());
+        }
+        let items = items.iter().zip(&keys);
+        let items: Vec<_> = items.map(|((id, data), key)| (id.as_ref(), data.as_ref(), options(Some(key)))).collect();
+        Ok(self.call(py, |store| store.store_many_with(&items))?.into_iter().map(Key::from).collect())
     }
 
     /// Retrieve the data of pairs of id and key, all from one moment, in the same order.

@@ -121,7 +121,7 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
             way.proxy.plan(plan);
             run(&quick, op, &case).unwrap_err();
             way.proxy.plan(Plan::next([]));
-            run(&patient, op, &case).unwrap_or_else(|error| panic!("{op:?}, {fault:?}: {error:?}"));
+            run(patient, op, &case).unwrap_or_else(|error| panic!("{op:?}, {fault:?}: {error:?}"));
             assert!(way.is_done(op, &case, None));
         }
     });
@@ -162,7 +162,7 @@ fn a_request_that_comes_twice_is_done_once() {
             // One of the two finds nothing any more.
             let case = way.case(Op::Delete);
             way.proxy.plan(plan);
-            let outcome = run(&client, Op::Delete, &case);
+            let outcome = run(client, Op::Delete, &case);
             assert!(matches!(outcome, Ok(None) | Err(Error::NotFound | Error::Conflict)), "{outcome:?}");
             assert!(way.is_done(Op::Delete, &case, None));
         }

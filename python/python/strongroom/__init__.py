@@ -10,7 +10,7 @@ The database holds neither ids nor data in the clear, and no key. :mod:`strongro
 """
 
 from strongroom._records import RecordReader, RecordWriter
-from strongroom._strongroom import IndexKey, Key, Stats, Strongroom, __version__, open
+from strongroom._strongroom import IndexKey, Key, Stats, Strongroom, __version__, connect, open
 from strongroom.exceptions import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -68,5 +68,6 @@ __all__ = [
     "UnsupportedError",
     "WrongKeyError",
     "__version__",
+    "connect",
     "open",
 ]

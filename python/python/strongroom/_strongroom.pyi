@@ -19,6 +19,7 @@ __all__ = [
     "Stats",
     "Strongroom",
     "__version__",
+    "connect",
     "open",
 ]
 
@@ -73,6 +74,35 @@ def open(
     :raises UnsupportedError: The store is of a newer version.
     :raises ForkedError: A store was open when this process was forked.
     :raises StorageError: The database cannot be read and written, or the service not be reached.
+    """
+
+def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Strongroom:
+    """Connect to the encryption server at ``url``. It sees ids, keys and data while it works on them; it need not be
+    reachable yet.
+
+    The store has the calls of one that :func:`open` opens, with a few differences: the server does not tell a wrong key
+    from a missing record, and both raise :exc:`NotFoundError`; a call that is not answered is repeated if that does no
+    harm, and a write whose outcome stays unknown raises :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises
+    :exc:`UnsupportedError`.
+
+    :param url: ``https://HOST:PORT``, and on this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
+    :param token: The token to send, ``srt1...``.
+    :param token_file: A file with the token instead.
+    :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
+    :param client_certificate: The files of a certificate to send, and of its private key, in PEM.
+    :param revocations: A file with certificate revocation lists in PEM, as of :func:`open`.
+    :param timeout: The seconds that a call may take until its answer begins: 30 by default.
+    :raises InvalidArgumentError: The URL is not valid, or an argument does not go with it.
+    :raises StorageError: A file cannot be read.
     """
 
 @final
@@ -169,7 +199,7 @@ class IndexKey:
 
 @final
 class Strongroom:
-    """A store of encrypted records, made by :func:`open`.
+    """A store of encrypted records, made by :func:`open` or :func:`connect`.
 
     Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
     UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
@@ -233,10 +263,14 @@ class Strongroom:
     def erase(self, id: str | Buffer) -> bool:
         """Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one."""
 
-    def store_many(self, items: Iterable[tuple[str | Buffer, Buffer]]) -> list[Key]:
+    def store_many(
+        self, items: Iterable[tuple[str | Buffer, Buffer]], *, keys: Iterable[Key] | None = None
+    ) -> list[Key]:
         """Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
 
+        :param keys: A key for each pair, as ``key`` of :meth:`store`.
         :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
+        :raises InvalidArgumentError: There are more or fewer keys than pairs.
         """
 
     @overload

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from strongroom import IndexKey, Key, Stats, StrongroomError
     from strongroom._records import SupportsRead
 
-__all__ = ["RecordReader", "RecordWriter", "Strongroom", "open"]
+__all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "open"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -79,6 +79,30 @@ async def open(
         must_exist=must_exist,
         read_only=read_only,
         durability=durability,
+        token=token,
+        token_file=token_file,
+        authorities=authorities,
+        client_certificate=client_certificate,
+        revocations=revocations,
+        timeout=timeout,
+    )
+    return Strongroom(store)
+
+
+async def connect(
+    url: str,
+    *,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Strongroom:
+    """Connect to an encryption server, as :func:`strongroom.connect` does."""
+    store = await _in_thread(
+        strongroom.connect,
+        url,
         token=token,
         token_file=token_file,
         authorities=authorities,
@@ -135,9 +159,13 @@ class Strongroom:
         """Whether a record has this id: what ``id in store`` is without asyncio."""
         return await _in_thread(self._store.__contains__, id)
 
-    async def store_many(self, items: Iterable[tuple[str | Buffer, Buffer]]) -> list[Key]:
-        """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled meanwhile, the keys are lost."""
-        return await _in_thread(self._store.store_many, list(items))
+    async def store_many(
+        self, items: Iterable[tuple[str | Buffer, Buffer]], *, keys: Iterable[Key] | None = None
+    ) -> list[Key]:
+        """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled meanwhile, keys that are not given are
+        lost."""
+        given = None if keys is None else list(keys)
+        return await _in_thread(self._store.store_many, list(items), keys=given)
 
     @overload
     async def retrieve_many(
