@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changes_while_it_is_read_is_no_data() {
+    fn a_file_that_changes_while_it_is_read_is_an_error() {
         use std::io::Write;
 
         assert_eq!(read_while(|_| {}).unwrap(), [b'x'; 100]);

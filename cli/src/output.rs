@@ -14,7 +14,7 @@ use crate::streams::{is_stream, print, stdout};
 const CANNOT_WRITE: &str = "cannot write the file of --output";
 
 /// The most bytes that are shown on a terminal.
-const MOST_SHOWN: usize = 1 << 20;
+const MAX_TERMINAL_BYTES: usize = 1 << 20;
 
 /// The destination of data.
 pub(crate) enum Output {
@@ -33,7 +33,7 @@ impl Output {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
             return if io::stdout().is_terminal() {
                 // Full capacity at once: growth would leave a copy behind.
-                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MOST_SHOWN))))
+                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MAX_TERMINAL_BYTES))))
             } else {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
             };
@@ -55,7 +55,7 @@ impl Output {
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Stdout(stdout) => stdout.write_all(data).map_err(Failure::stdout),
-            Self::Terminal(gathered) if gathered.len() + data.len() > MOST_SHOWN => {
+            Self::Terminal(gathered) if gathered.len() + data.len() > MAX_TERMINAL_BYTES => {
                 Err(Failure::argument("the data is too long to be shown on a terminal: use --output"))
             }
             Self::Terminal(gathered) => {
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_a_terminal_is_no_plain_text() {
+    fn control_characters_are_not_plain_text() {
         assert!(is_plain_text("Grüße\r\n\tein Text".as_bytes()));
         assert!(is_plain_text(b""));
         assert!(!is_plain_text(b"\x1b[2J"));

@@ -43,7 +43,7 @@ fn all_commands(world: &World, place: &[&str]) {
 }
 
 #[test]
-fn three_programs_are_one_store() {
+fn client_and_both_services_act_as_one_store() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
@@ -90,7 +90,7 @@ fn a_unix_socket_and_a_token() {
 }
 
 #[test]
-fn the_command_line_goes_before_the_environment() {
+fn the_command_line_overrides_the_environment() {
     let world = World::new();
     let server = Service::start(&world, &["serve"]); // the store is the environment's: records.db
     let url = format!("http://{}", server.address);
@@ -111,7 +111,7 @@ fn the_command_line_goes_before_the_environment() {
 }
 
 #[test]
-fn a_key_in_the_tokens_place_is_not_sent() {
+fn a_key_given_as_a_token_is_not_sent() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     world.ok(&["key", "new", "--key-out", "key"], "");
@@ -147,7 +147,7 @@ fn a_key_in_the_tokens_place_is_not_sent() {
 
 /// Threads whose stacks no memory can hold cannot be started.
 #[test]
-fn missing_threads_are_an_error() {
+fn too_few_client_threads_are_an_error() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let without_threads = |args: &[&str], stdin: &[u8]| {

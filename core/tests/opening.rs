@@ -118,7 +118,7 @@ fn a_copied_database_opens_with_the_explicit_key() {
 }
 
 #[test]
-fn a_damaged_index_keys_file_is_told() {
+fn a_damaged_index_key_file_is_an_error() {
     let (_folder, path) = folder();
     Strongroom::open(&path).unwrap().close().unwrap();
     let text = fs::read_to_string(sidecar(&path)).unwrap();
@@ -240,7 +240,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
 
 /// A store that lost its end or some of its bytes is told to be damaged, and neither taken for new nor changed.
 #[test]
-fn a_damaged_store_is_told_and_left_as_it_is() {
+fn a_damaged_store_is_an_error_and_unchanged() {
     let (_folder, path) = folder();
     let store = with_key(&path, index_key()).unwrap();
     for n in 0..100 {
@@ -286,7 +286,7 @@ fn a_foreign_write_ahead_log_is_left_as_it_is() {
 }
 
 #[test]
-fn a_path_that_cannot_be_a_store_is_told() {
+fn an_invalid_path_is_an_error() {
     let (folder, _) = folder();
     assert_error(Strongroom::open(folder.path()), "InvalidArgument", "is a folder");
     assert_error(Strongroom::open(""), "InvalidArgument", "names no file");

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_for_the_log_alone() {
+    fn causes_appear_only_in_the_log() {
         for error in [Error::Storage("secret".into()), Error::Internal("secret".into())] {
             let problem = Problem::from(error);
             assert!(problem.cause.as_deref().unwrap().contains("secret"));

@@ -24,12 +24,12 @@ pub enum StartError {
     )]
     NeedsTokens(String),
     /// A limit is too small for any work, or too large.
-    #[error("limits.{name} is to be between {least} and 4,294,967,295")]
+    #[error("limits.{name} must be between {min} and 4,294,967,295")]
     Limit {
         /// Its name in the configuration.
         name: &'static str,
-        /// The least that it may be.
-        least: u64,
+        /// The smallest valid value.
+        min: u64,
     },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]

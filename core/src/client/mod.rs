@@ -85,10 +85,10 @@ impl Client {
             }
             outcome => outcome.map_err(of_read)?,
         };
-        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
         let expected = range.start..last.saturating_add(1).min(len);
         if part != expected || answer.body.len() as u64 != part.end.saturating_sub(part.start) {
-            return Err(no_sense());
+            return Err(protocol_violation());
         }
         Ok(if is_empty { Vec::new() } else { answer.body })
     }
@@ -210,12 +210,12 @@ fn wiped(data: &[u8]) -> Bytes {
 
 /// Decodes an answer in JSON.
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
-    read(&document).ok_or_else(no_sense)
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
+    read(&document).ok_or_else(protocol_violation)
 }
 
 /// The error of an answer that violates the protocol.
-fn no_sense() -> Error {
+fn protocol_violation() -> Error {
     Error::Storage("the answer is not that of an encryption server".into())
 }
 
@@ -226,7 +226,7 @@ fn of_read(failure: Failure) -> Error {
         Failure::Lost(source) => Error::Storage(source),
         Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
         Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
+        Failure::ProtocolViolation => protocol_violation(),
         other => of_write(other),
     }
 }
@@ -234,7 +234,7 @@ fn of_read(failure: Failure) -> Error {
 fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) if !problem.is_ours() => protocol_violation(),
         Failure::Problem(problem) => match problem.code() {
             Some(ErrorCode::NotFound) => Error::NotFound,
             Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
@@ -258,7 +258,7 @@ fn of_write(failure: Failure) -> Error {
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The server succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
+        Failure::TooLarge | Failure::ProtocolViolation => Error::Indeterminate(protocol_violation().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_told_apart() {
+    fn other_texts_are_invalid() {
         let index_text = IndexKey::from_bytes(&[7; 32]).unwrap().to_text();
         let kind = InvalidKey::Kind { expected: "a record key", found: Some("an index key"), prefix: "srk1" };
         assert_eq!(RecordKey::from_text(&index_text).unwrap_err(), kind);

@@ -20,11 +20,11 @@ use crate::response::empty;
 /// Takes each record from the body as it arrives: a batch is in memory once.
 pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
-    let most = call.shared.limits.batch_bytes;
-    call.body.check_announced(most)?;
+    let max_len = call.shared.limits.batch_bytes;
+    call.body.check_announced(max_len)?;
     call.body.use_limit(&call.shared.batches);
-    let mut batch = CreateManyDecoder::new(most);
-    while let Some(bytes) = call.body.frame(most).await? {
+    let mut batch = CreateManyDecoder::new(max_len);
+    while let Some(bytes) = call.body.frame(max_len).await? {
         batch.push(&bytes).map_err(invalid_batch)?;
     }
     let records = batch.finish().map_err(invalid_batch)?;
@@ -45,7 +45,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
     let locators = decode_locators(&body);
     let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
-    let most = call.shared.limits.batch_bytes;
+    let max_len = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
     let permit = batches.acquire().await?;
     // The work has the permit: it is finished even if the client has gone.
@@ -53,7 +53,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
         let mut bytes = 0_u64;
         for locator in &locators {
             bytes = bytes.saturating_add(backend.0.info(locator)?.map_or(0, |info| info.len));
-            if bytes > most {
+            if bytes > max_len {
                 return Err(storage::Error::TooLarge);
             }
         }

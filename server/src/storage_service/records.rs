@@ -78,8 +78,8 @@ impl Call<StorageBackend> {
 pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     call.require_type(OCTET_STREAM)?;
-    let most = call.shared.limits.record_bytes;
-    call.body.check_announced(most)?;
+    let max_len = call.shared.limits.record_bytes;
+    call.body.check_announced(max_len)?;
     let mode = match (call.if_none_match()?, call.if_match()?) {
         (None, None) => PutMode::Overwrite,
         (None, Some(tags)) => PutMode::ReplaceIf(call.version(locator, tags).await?),
@@ -87,7 +87,7 @@ pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Prob
         (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
         (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
     };
-    let mut chunk = call.body.chunk(most).await?;
+    let mut chunk = call.body.chunk(max_len).await?;
     if chunk.len() < CHUNK_LEN {
         call.run(Effect::Write, move |backend| backend.0.put(&locator, &chunk, mode)).await?;
         return Ok(empty(StatusCode::NO_CONTENT));
@@ -96,7 +96,7 @@ pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Prob
     let mut upload = call.shared.pool.own(upload);
     while !chunk.is_empty() {
         (upload, ()) = upload.with(move |upload| upload.write(&chunk)).await?;
-        chunk = call.body.chunk(most).await?;
+        chunk = call.body.chunk(max_len).await?;
     }
     upload.end(|upload| upload.commit()).await??;
     Ok(empty(StatusCode::NO_CONTENT))
