@@ -33,7 +33,7 @@ pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
 
 pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     let reader: Box<dyn Read> = if is_stdin(Some(path)) {
-        Box::new(stdin().map_err(Failure::io("stdin is closed, where --key-file should read"))?)
+        Box::new(stdin().map_err(Failure::io("--key-file reads stdin, which is closed"))?)
     } else {
         Box::new(File::open(path).map_err(Failure::io(CANNOT_READ))?)
     };
@@ -53,8 +53,8 @@ fn parse(text: &str) -> Result<RecordKey, Failure> {
 
 fn ask() -> Result<RecordKey, Failure> {
     let text = prompt("Key (not shown): ").map(Zeroizing::new).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was typed"),
-        _ => Failure::Usage("there is no terminal to ask for the key on: give it with --key-file".into()),
+        ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was entered"),
+        _ => Failure::Usage("there is no terminal to ask for the key: pass --key-file".into()),
     })?;
     parse(&text)
 }

@@ -55,7 +55,7 @@ fn try_threads(count: usize) -> io::Result<()> {
 }
 
 const MISSING: &str =
-    "the system gives too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
+    "the system allows too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
 
 /// A barrier: the threads wait for each other, so that all of them exist at the same time.
 struct StartBarrier {

@@ -40,7 +40,7 @@ fn a_retrieved_file_is_private_and_replaces_no_link() {
 
     symlink("copy", world.path("link")).unwrap();
     let message = world.fail(19, &["retrieve", "--id", ID, "--key-file", "key", "-o", "link"], "");
-    assert!(message.contains("no regular file"), "{message}");
+    assert!(message.contains("not a regular file"), "{message}");
     assert!(fs::symlink_metadata(world.path("link")).unwrap().is_symlink());
 }
 

@@ -158,7 +158,7 @@ fn without_a_terminal_there_is_no_prompt() {
     for command in ["retrieve", "replace", "delete"] {
         let output = feed(&mut world.through(&detached, &[command, "--id", ID]), DATA.as_bytes());
         let message = failure(&output, 64);
-        assert!(message.contains("give it with --key-file"), "{message}");
+        assert!(message.contains("pass --key-file"), "{message}");
     }
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }

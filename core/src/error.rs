@@ -34,27 +34,27 @@ pub enum Error {
     #[error("the key does not open this record")]
     WrongKey,
     /// The record, or the database that holds it, was altered or damaged.
-    #[error("what is stored was altered or damaged: restore it from a backup")]
+    #[error("the stored data was altered or damaged: restore it from a backup")]
     Corrupt,
     /// The bytes or the text are not a key.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// An id has 1 to 4,096 bytes.
-    #[error("an id has 1 to 4096 bytes")]
+    #[error("an id must have 1 to 4096 bytes")]
     InvalidId,
     /// Something of a newer version, or something that the storage cannot do.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
     /// More data than a record, this storage, or the buffer given for it may hold.
-    #[error("the data is too large: for a record, for this storage, or for the buffer that was given for it")]
+    #[error("the data is too large for a record, for this storage, or for the given buffer")]
     TooLarge,
     /// The store was made with another index key.
-    #[error("the index key is not the one that this store was made with")]
+    #[error("the store was made with another index key")]
     IndexKeyMismatch,
     /// The file with the store's index key is not there.
     #[error(
-        "the index key is missing: there is no file {}. Without it no record of this store can be found again: put \
-         the file back from where it was kept, or give the index key itself",
+        "the index key is missing: there is no file {}. Without it, no record of this store can be found: restore \
+         the file, or pass the index key itself",
         path.display()
     )]
     IndexKeyMissing {
@@ -62,7 +62,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// Somebody else replaced or removed the record meanwhile.
-    #[error("the record was changed by someone else meanwhile: retrieve it and try again")]
+    #[error("the record was changed concurrently: retrieve it and try again")]
     Conflict,
     /// A lock was not available in time, or a deadline passed.
     #[error("the storage is busy: try again")]
@@ -75,7 +75,7 @@ pub enum Error {
     #[error("input or output failed")]
     Storage(#[source] BoxError),
     /// A commit failed, so it is not known whether the write took place. Open the store anew and look.
-    #[error("it is not known whether the write took place: open the store again and look")]
+    #[error("the outcome of the write is unknown: open the store again and check")]
     Indeterminate(#[source] BoxError),
     /// An earlier write or commit failed half way, so the state behind this handle is not reliable.
     #[error("an earlier write failed half way: open the store again")]
@@ -95,10 +95,10 @@ pub enum Error {
     Expired,
     /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
     /// Nothing was changed.
-    #[error("access is denied: give credentials that are valid there and have the right to do this")]
+    #[error("access is denied: use valid credentials with the right to do this")]
     AccessDenied(#[source] BoxError),
     /// A fault that is not the caller's.
-    #[error("an internal fault: please report it")]
+    #[error("internal error: please report it")]
     Internal(#[source] BoxError),
 }
 

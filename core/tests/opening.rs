@@ -144,7 +144,7 @@ fn a_named_index_key_file_must_be_there() {
     assert_error(open(), "IndexKeyMissing", "elsewhere");
     assert!(!path.exists(), "no database is made for a key that is not there");
     let unnamed = Strongroom::builder().path(&path).index_key_file("").open();
-    assert_error(unnamed, "InvalidArgument", "the index key's file has no name");
+    assert_error(unnamed, "InvalidArgument", "the path of the index key's file is empty");
     write_index_key(&elsewhere);
     open().unwrap();
     assert!(!sidecar(&path).exists());
@@ -190,9 +190,13 @@ fn contradicting_choices_are_refused() {
     let (_folder, path) = folder();
     let memory = || Arc::new(MemoryStorage::new());
     let builder = Strongroom::builder;
-    assert_error(builder().open(), "InvalidArgument", "give one of a path, a storage");
-    assert_error(builder().path(&path).storage(memory()).open(), "InvalidArgument", "give one of a path, a storage");
-    assert_error(builder().storage(memory()).open(), "InvalidArgument", "index key beside it: give one");
+    assert_error(builder().open(), "InvalidArgument", "give exactly one of a path, a storage");
+    assert_error(
+        builder().path(&path).storage(memory()).open(),
+        "InvalidArgument",
+        "give exactly one of a path, a storage",
+    );
+    assert_error(builder().storage(memory()).open(), "InvalidArgument", "give an index key");
     let both = builder().path(&path).index_key(index_key()).index_key_file(&path);
     assert_error(both.open(), "InvalidArgument", "not both");
     let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);

@@ -166,7 +166,7 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
             // SAFETY: the caller gave a function that takes this.
             match unsafe { write(context, data.as_ptr().cast(), len) } {
                 0 => reader.consume(len),
-                answer => return Err(Error::Storage(format!("the write function answered {answer}").into())),
+                answer => return Err(Error::Storage(format!("the write function returned {answer}").into())),
             }
         }
     })
@@ -191,7 +191,7 @@ impl Read for CallbackReader {
         let answer = unsafe { (self.read)(self.context, buffer.as_mut_ptr().cast(), buffer.len()) };
         match usize::try_from(answer) {
             Ok(len) if len <= buffer.len() => Ok(len),
-            _ => Err(io::Error::other(format!("the read function answered {answer}"))),
+            _ => Err(io::Error::other(format!("the read function returned {answer}"))),
         }
     }
 }

@@ -74,29 +74,29 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"there is a record under this id already: replace it, or choose another id",
     ),
     (STRONGROOM_WRONG_KEY, c"WrongKey", c"the key does not open this record"),
-    (STRONGROOM_CORRUPT, c"Corrupt", c"what is stored was altered or damaged: restore it from a backup"),
-    (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are no key"),
-    (STRONGROOM_INVALID_ID, c"InvalidId", c"an id has 1 to 4096 bytes"),
+    (STRONGROOM_CORRUPT, c"Corrupt", c"the stored data was altered or damaged: restore it from a backup"),
+    (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are not a key"),
+    (STRONGROOM_INVALID_ID, c"InvalidId", c"an id must have 1 to 4096 bytes"),
     (STRONGROOM_UNSUPPORTED, c"Unsupported", c"not supported by this version or this storage"),
     (
         STRONGROOM_TOO_LARGE,
         c"TooLarge",
-        c"the data is too large: for a record, for this storage, or for the buffer that was given for it",
+        c"the data is too large for a record, for this storage, or for the given buffer",
     ),
-    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the index key is not the one that this store was made with"),
+    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the store was made with another index key"),
     (
         STRONGROOM_INDEX_KEY_MISSING,
         c"IndexKeyMissing",
-        c"the index key is missing: put its file back from where it was kept, or give the index key itself",
+        c"the index key is missing: restore its file, or pass the index key itself",
     ),
-    (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed by someone else meanwhile: retrieve it and try again"),
+    (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed concurrently: retrieve it and try again"),
     (STRONGROOM_BUSY, c"Busy", c"the storage is busy: try again"),
     (STRONGROOM_STORAGE_FULL, c"StorageFull", c"the storage is full: make room and try again"),
     (STRONGROOM_STORAGE, c"Storage", c"input or output failed"),
     (
         STRONGROOM_INDETERMINATE,
         c"Indeterminate",
-        c"it is not known whether the write took place: open the store again and look",
+        c"the outcome of the write is unknown: open the store again and check",
     ),
     (STRONGROOM_POISONED, c"Poisoned", c"an earlier write failed half way: open the store again"),
     (
@@ -105,14 +105,10 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"a store was open when this process was forked: fork before opening it, or start a new program",
     ),
     (STRONGROOM_CLOSED, c"Closed", c"the store is closed"),
-    (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of them, cannot be"),
+    (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of arguments, is invalid"),
     (STRONGROOM_EXPIRED, c"Expired", c"the record has expired"),
-    (
-        STRONGROOM_ACCESS_DENIED,
-        c"AccessDenied",
-        c"access is denied: give credentials that are valid there and have the right to do this",
-    ),
-    (STRONGROOM_INTERNAL, c"Internal", c"an internal fault: please report it"),
+    (STRONGROOM_ACCESS_DENIED, c"AccessDenied", c"access is denied: use valid credentials with the right to do this"),
+    (STRONGROOM_INTERNAL, c"Internal", c"internal error: please report it"),
 ];
 
 impl strongroom_status {
@@ -133,7 +129,7 @@ pub extern "C" fn strongroom_status_name(status: c_int) -> *const c_char {
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn strongroom_status_message(status: c_int) -> *const c_char {
-    row(status).map_or(c"a status that this version does not know", |row| row.2).as_ptr()
+    row(status).map_or(c"unknown status", |row| row.2).as_ptr()
 }
 
 fn row(status: c_int) -> Option<&'static (strongroom_status, &'static CStr, &'static CStr)> {

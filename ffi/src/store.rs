@@ -175,7 +175,7 @@ impl Options<'_> {
         let mut builder = builder_at(path, self.service)?;
         let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY;
         if self.flags & !known != 0 {
-            return Err(Error::InvalidArgument("options.flags has a flag that this version does not know".into()));
+            return Err(Error::InvalidArgument("options.flags has an unknown flag".into()));
         }
         if self.flags & STRONGROOM_MUST_EXIST != 0 {
             builder = builder.must_exist();

@@ -80,7 +80,7 @@ macro_rules! key_class {
             ///
             /// :raises TypeError: Always.
             fn __reduce__(&self) -> PyResult<()> {
-                Err(PyTypeError::new_err("a key is not pickled or copied by accident: use to_text() or to_bytes()"))
+                Err(PyTypeError::new_err("a key cannot be pickled or copied: use to_text() or to_bytes()"))
             }
         }
     };

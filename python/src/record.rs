@@ -164,7 +164,7 @@ impl NativeReader {
             0 => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid("negative seek position"))?,
             1 => SeekFrom::Current(offset),
             2 => SeekFrom::End(offset),
-            _ => return Err(invalid("whence is 0, 1 or 2")),
+            _ => return Err(invalid("whence must be 0, 1 or 2")),
         };
         self.0.with(py, |reader| Ok(reader.seek(to)?))
     }

@@ -85,7 +85,7 @@ pub(crate) fn open(
     match durability {
         "full" => {}
         "relaxed" => builder = builder.durability(Durability::Relaxed),
-        _ => return Err(Error::InvalidArgument("durability is \"full\" or \"relaxed\"".into()).into()),
+        _ => return Err(Error::InvalidArgument("durability must be \"full\" or \"relaxed\"".into()).into()),
     }
     if let Some(key) = index_key {
         builder = builder.index_key(IndexKey::copy(key.get().inner())?);
@@ -414,7 +414,7 @@ impl FromPyObject<'_, '_> for Place {
         match object.extract::<u64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 if object.lt(0)? {
-                    return Err(Failure::Core(Error::InvalidArgument("a place is not negative".into())).into());
+                    return Err(Failure::Core(Error::InvalidArgument("a position must not be negative".into())).into());
                 }
                 Ok(Self(u64::MAX)) // behind the end of every record
             }

@@ -320,7 +320,7 @@ def test_a_store_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "id" not in store
     with pytest.raises(strongroom.InvalidArgumentError, match="always new"):
         strongroom.open(":memory:", must_exist=True)
-    with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
+    with pytest.raises(strongroom.InvalidArgumentError, match="URL of a service"):
         strongroom.open(":memory:", timeout=1)
     assert list(tmp_path.iterdir()) == []
 

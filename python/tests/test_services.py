@@ -178,7 +178,7 @@ def test_contradicting_options(service: Service, path: Path) -> None:
         {"revocations": "x"},
     ]
     for argument in [*wrong, {"client_certificate": ("client.pem", "client.key")}]:
-        with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
+        with pytest.raises(strongroom.InvalidArgumentError, match="URL of a service"):
             strongroom.open(path, **argument)
     assert not path.exists()
 

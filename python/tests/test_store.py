@@ -178,7 +178,7 @@ def test_open(path: Path, tmp_path: Path) -> None:
         assert store.retrieve("id", key) == b"data"
     with strongroom.open(path, index_key_file=file, read_only=True) as store:
         assert store.retrieve("id", key) == b"data"
-        with pytest.raises(strongroom.UnsupportedError, match="for reading alone"):
+        with pytest.raises(strongroom.UnsupportedError, match="open read-only"):
             store.store("new", b"data")
     file.chmod(0o666)
     with pytest.raises(strongroom.InvalidArgumentError, match="others can change it"):

@@ -72,7 +72,7 @@ impl Readiness {
         }
         let check = Arc::clone(&self.check);
         let thread = tokio::task::spawn_blocking(move || check().map_err(|error| error.full_message()));
-        let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage has panicked".into())) };
+        let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage panicked".into())) };
         let probe = probe.boxed().shared();
         last.probe = Some(probe.clone());
         probe

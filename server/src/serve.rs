@@ -109,11 +109,11 @@ impl Server {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
         stop.await;
-        tracing::info!(target: "strongroom", "stopping: no more requests are taken");
+        tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
         let _ = ending.send(true); // nobody left to hear it is fine, too
         let finished = async { while loops.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {
-            tracing::warn!(target: "strongroom", "requests were cut: the time to finish them was up");
+            tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
         }
         loops.shutdown().await;
     }
@@ -245,7 +245,7 @@ async fn serve(
         _ = ended.wait_for(|ended| *ended) => return,
     };
     let Ok(Ok(stream)) = established else {
-        tracing::debug!(target: "strongroom", "TLS was not agreed on");
+        tracing::debug!(target: "strongroom", "the TLS handshake failed");
         return;
     };
     let _open = Counted::new(&server.service.shared.metrics.connections);

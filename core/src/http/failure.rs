@@ -42,7 +42,7 @@ struct Unreachable(String);
 
 /// Inside [`Failure::Denied`].
 #[derive(Debug, thiserror::Error)]
-#[error("the service refuses the client's certificate: {0}")]
+#[error("the service refused the client's certificate: {0}")]
 struct CertificateRefused(String);
 
 /// Inside [`Failure::Lost`].

@@ -6,7 +6,7 @@ use crate::protocol::{ErrorCode, problem};
 
 /// An error answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the service: {detail}")]
+#[error("the service answered: {detail}")]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     /// The error's number; `None` where the answer is not one of our services'.

@@ -45,5 +45,5 @@ impl StreamingRequest {
 
 /// The connection's task has ended.
 fn connection_ended() -> Failure {
-    Failure::broken("it has ended".into())
+    Failure::broken("it ended".into())
 }

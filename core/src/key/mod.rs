@@ -36,7 +36,7 @@ pub enum InvalidKey {
     #[error("the key's text has a typo: its checksum does not match")]
     Checksum,
     /// The text cannot be a key at all.
-    #[error("the text is not a key: it is cut short, or has a character that no key has")]
+    #[error("the text is not a key: it is truncated, or has an invalid character")]
     Text,
 }
 

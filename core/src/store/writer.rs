@@ -207,5 +207,5 @@ impl fmt::Debug for RecordWriter {
 }
 
 fn too_much_read() -> Error {
-    source_failed(io::Error::other("the source claims to have read more than it was asked for"))
+    source_failed(io::Error::other("the source reported more bytes than were requested"))
 }

@@ -23,7 +23,7 @@ fn only_a_regular_file_is_opened() {
         ("a socket", &|path| UnixListener::bind(path).is_ok()),
         ("a device", &|path| make("mknod", &["b", "7", "250"], path)),
         ("a device", &|path| make("mknod", &["c", "1", "3"], path)),
-        ("it leads nowhere", &|path| symlink("nowhere", path).is_ok()),
+        ("its target does not exist", &|path| symlink("nowhere", path).is_ok()),
         ("name the file itself, /etc/passwd", &|path| symlink("/etc/passwd", path).is_ok()),
     ];
     for (says, make) in cases {
@@ -143,7 +143,7 @@ fn a_bind_mounted_file_is_refused() {
         r#"mkdir "$F/a b"; touch "$F/a b/records.db"; mount --bind "$F/a b/records.db" "$F/a b/records.db""#,
         |folder| {
             let path = folder.join("a b/records.db");
-            assert_error(open(&path), "InvalidArgument", "is mounted by itself");
+            assert_error(open(&path), "InvalidArgument", "is a mount point");
             open(&folder.join("a b/other.db")).unwrap();
         },
     );

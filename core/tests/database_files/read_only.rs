@@ -12,7 +12,7 @@ fn a_read_only_store_refuses_writes_and_leaves_no_trace() {
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
     assert!(store.contains("id").unwrap() && !store.contains("other").unwrap());
     assert_eq!(store.stats().unwrap().records, 1);
-    let refusal = "the store is open for reading alone";
+    let refusal = "the store is open read-only";
     assert_error(store.store("new", "data"), "Unsupported", refusal);
     assert_error(store.store("new", vec![7; 1 << 20]), "Unsupported", refusal);
     assert_error(store.store_many(&[("new", "data")]), "Unsupported", refusal);
@@ -104,12 +104,12 @@ fn a_read_only_medium_is_read() {
         let medium = folder.join("medium");
         for (name, records) in [("closed", 1), ("crashed", 1)] {
             let path = medium.join(name).join("records.db");
-            assert_error(open(&path), "Storage", "lies on a read-only file system");
+            assert_error(open(&path), "Storage", "is on a read-only file system");
             let by_itself = Strongroom::builder().path(&path).index_key(support::index_key()).allow_read_only();
             for store in [open_to_read(&path).unwrap(), by_itself.open().unwrap()] {
                 assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
                 assert_eq!(store.stats().unwrap().records, records);
-                assert_error(store.erase("id"), "Unsupported", "the store is open for reading alone");
+                assert_error(store.erase("id"), "Unsupported", "the store is open read-only");
             }
         }
         let path = medium.join("log/records.db");

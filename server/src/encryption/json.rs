@@ -57,7 +57,7 @@ impl Request {
         let fields: Fields<'_> = request_text::object(body)?;
         let decode = |text: Cow<'_, str>| {
             let padded = Base64::decode_vec(&text).map(Zeroizing::new);
-            padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))
+            padded.map_err(|_| Problem::bad_request("data must be padded base64 (RFC 4648 section 4)"))
         };
         let key = |text: Cow<'_, str>| RecordKey::from_text(&text).map_err(Problem::from);
         let id = match (fields.id, fields.id_base64) {
@@ -82,7 +82,7 @@ fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Problem> {
 
 /// Fails if the operation does not know the field.
 fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
-    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
+    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is unknown"))) } else { Ok(()) }
 }
 
 async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
@@ -172,7 +172,7 @@ pub(super) async fn erase(mut call: Call<EncryptionBackend>) -> Result<Response,
 
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
-        return Err(Problem::bad_request("the body is {}"));
+        return Err(Problem::bad_request("the body must be {}"));
     };
     let stats = call.run(Effect::None, |backend| backend.store.stats()).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))

@@ -24,7 +24,7 @@ impl Call<EncryptionBackend> {
     fn id(&self) -> Result<Vec<u8>, Problem> {
         let header = self.header(&STRONGROOM_ID)?.ok_or_else(|| missing(&STRONGROOM_ID))?;
         let id = header.to_str().ok().and_then(decode);
-        id.ok_or_else(|| Problem::bad_request("Strongroom-Id is base64url without padding"))
+        id.ok_or_else(|| Problem::bad_request("Strongroom-Id must be base64url without padding"))
     }
 
     fn key(&self, name: &HeaderName) -> Result<Option<RecordKey>, Problem> {
@@ -114,7 +114,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     let (id, key) = (call.id()?, call.required_key()?);
     let range = call.header(&RANGE)?.cloned();
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
-        return Err(Problem::bad_request("a retrieve of bytes has an empty body"));
+        return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));
     }
     let (reader, len) = call
         .run_with_key(Effect::None, move |backend| {

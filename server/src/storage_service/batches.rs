@@ -44,7 +44,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
     let locators = decode_locators(&body);
-    let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
+    let locators = locators.ok_or_else(|| Problem::bad_request("the body must be locators of 32 bytes each"))?;
     let max_len = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
     let permit = batches.acquire().await?;
@@ -70,8 +70,8 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
 fn invalid_batch(error: InvalidBatch) -> Problem {
     match error {
         InvalidBatch::TooManyRecords => Problem::too_large(),
-        InvalidBatch::Malformed => {
-            Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
-        }
+        InvalidBatch::Malformed => Problem::bad_request(
+            "the body must be, for each record, its locator (32 bytes), its length (8 bytes) and its bytes",
+        ),
     }
 }

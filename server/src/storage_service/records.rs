@@ -84,7 +84,7 @@ pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Prob
         (None, None) => PutMode::Overwrite,
         (None, Some(tags)) => PutMode::ReplaceIf(call.version(locator, tags).await?),
         (Some(Tags::Any), None) => PutMode::Create,
-        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
+        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match must be *")),
         (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
     };
     let mut chunk = call.body.chunk(max_len).await?;
@@ -199,7 +199,7 @@ pub(super) async fn delete(call: Call<StorageBackend>) -> Result<Response, Probl
 
 pub(super) async fn rename(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str =
-        "the body is {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
+        "the body must be {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
     let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
     let head = Head::require(&head)?;
     call.run(Effect::Write, move |backend| backend.0.rename(&from, &head, &to)).await?;

@@ -331,7 +331,7 @@ impl Storage for RemoteStorage {
                 // The record existed before, so the lost attempt has removed it.
                 Ok(None) => Ok(lost),
                 Err(Error::Conflict) if lost => {
-                    Err(Error::Indeterminate("the answer was lost, and another version is there now".into()))
+                    Err(Error::Indeterminate("the answer was lost, and the record has another version now".into()))
                 }
                 Err(Error::Conflict) if expected.is_none() => continue,
                 Err(error) => Err(error),

@@ -236,7 +236,7 @@ fn check_len(path: &Path, len: u64) -> Outcome<()> {
 /// Refuses a database that cannot be written, before SQLite leaves a log's index beside it.
 fn refuse_not_writable(path: &Path) -> Outcome<()> {
     match path::why_not_writable(path) {
-        Some(why) => Err(failed(path, why + "; or open the store for reading alone").into()),
+        Some(why) => Err(failed(path, why + "; or open the store read-only").into()),
         None => Ok(()),
     }
 }
