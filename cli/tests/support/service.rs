@@ -44,8 +44,8 @@ impl Service {
             let line = lines.recv_timeout(DEADLINE).unwrap();
             let entry: Result<Value, _> = serde_json::from_str(&line);
             log.push_str(&line);
-            assert!(told.is_ok(), "{log}");
-            if let Some(address) = told.unwrap()["address"].as_str() {
+            assert!(entry.is_ok(), "{log}");
+            if let Some(address) = entry.unwrap()["address"].as_str() {
                 break address.parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
             }
         };
