@@ -217,7 +217,7 @@ strongroom_status strongroom_record_key_from_text(const char *text,
                                                   strongroom_error *error);
 
 /// Writes the key's text into `text`, which has room for STRONGROOM_KEY_TEXT_SIZE characters, and ends it by a NUL
-/// byte. Keep it where only the data's owner reads.
+/// byte. Keep it where only the data's owner can read it.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_record_key_to_text(const strongroom_record_key *key,
                                                 char *text,

@@ -51,7 +51,7 @@ fn the_encryption_servers_commands_work() {
 fn the_storage_services_commands_work() {
     let locator = format!("{:064}", 7);
     let (succeeded, output) = run("The storage service");
-    let list = said.strip_prefix("{\"status\":\"ready\"}100\n204\n412\n").unwrap();
+    let list = output.strip_prefix("{\"status\":\"ready\"}100\n204\n412\n").unwrap();
     let list: serde_json::Value = serde_json::from_str(list).unwrap();
     assert!(succeeded);
     assert_eq!((&list["records"][0]["locator"], &list["records"][0]["bytes"]), (&json!(locator), &json!(2000)));

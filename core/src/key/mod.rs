@@ -166,7 +166,7 @@ key_type! {
     ///
     /// ```
     /// let key = strongroom::RecordKey::generate()?;
-    /// let text = key.to_text(); // "srk1...", to be kept where only the data's owner reads
+    /// let text = key.to_text(); // "srk1...", to be kept where only the data's owner can read it
     /// assert!(strongroom::RecordKey::from_text(&text)?.ct_eq(&key));
     /// assert_eq!(format!("{key:?}"), "RecordKey(..)");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
