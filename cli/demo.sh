@@ -19,7 +19,7 @@ absent() {
     echo "not in the database, its log or its index key's file: \"$1\""
 }
 
-say "Store $2 under an id. What is printed is the only key that opens it:"
+say "Store $2 under an id, and print the only key that opens it:"
 echo "\$ strongroom store --id '$id' $2"
 "$program" store --id "$id" "$file" | tee key
 
@@ -31,11 +31,11 @@ echo "identical: $(wc -c <copy) bytes"
 
 say "Search the database for the id, a phrase of the file, and the key:"
 ls -l records.db*
-grep -q -a -F 'SQLite format 3' records.db && echo "the search does find what is there: \"SQLite format 3\""
+grep -q -a -F 'SQLite format 3' records.db && echo "the search finds text that is there: \"SQLite format 3\""
 absent "$id"
 absent "$phrase"
 absent "$(cat key)"
 
-say "Another key does not open it:"
+say "Another key does not open the record:"
 "$program" key new >other
 "$program" retrieve --id "$id" --key-file other -o copy || echo "(exit status $?: WrongKey)"

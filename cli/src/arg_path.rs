@@ -10,7 +10,7 @@ use strongroom::protocol::secret_text::looks_like_secret;
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         if looks_like_key(path.as_os_str()) {
-            Err("a key or a token itself is never an argument: others can see it there. Put it in a file")
+            Err("a key or a token is never an argument, because other users can read it there: put it in a file")
         } else {
             Ok(path)
         }

@@ -16,9 +16,9 @@ use crate::streams::is_stream;
 
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
 ///
-/// Each record has a key of its own, which is handed out once and kept nowhere. The database holds neither ids nor data
-/// in the clear. A key is never an argument, where other users of the machine could read it: it comes from a file, a
-/// pipe or a prompt.
+/// Each record has its own key, which is returned once and never kept. The database holds neither ids nor data in the
+/// clear. A key is never an argument, because other users of the machine can read arguments: it comes from a file, a pipe
+/// or a prompt.
 #[derive(Parser)]
 #[command(name = "strongroom", version, max_term_width = 100, after_help = examples::EXAMPLES)]
 #[command(arg_required_else_help = false)]
@@ -32,16 +32,16 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The store: an SQLite database, the address of a storage service (https://HOST:PORT or unix:PATH), or ":memory:",
-    /// which ends with the program [default: strongroom/strongroom.db in your data folder]
+    /// The store: the path of an SQLite database, the URL of a storage service (https://HOST:PORT or unix:PATH), or
+    /// ":memory:" for a store that ends with the program [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
-    /// The address of an encryption server, whose store is used: https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH
+    /// The URL of an encryption server: https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH
     #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
-    /// A file with the index key, instead of the one beside the database
+    /// The file with the index key, instead of the one beside the database
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) index_key_file: Option<PathBuf>,
@@ -50,18 +50,18 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// The options among these that the environment gives, not the command line.
+    /// Those of these options whose values come from the environment.
     #[arg(skip)]
     pub(crate) from_environment: Vec<&'static str>,
 }
 
-/// The options that a service takes from the environment only where its own configuration does not have them.
+/// The options that a service reads from the environment only if its configuration lacks them.
 #[cfg(feature = "server")]
 const SHARED_WITH_SERVICES: [&str; 7] =
     ["store", "index_key_file", "token_file", "authorities", "client_certificate", "client_key", "timeout"];
 
 impl Cli {
-    /// The command line. Of a store and a server, the one that is named on it goes before the environment's.
+    /// Reads the command line. A store or a server named there overrides both in the environment.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -137,31 +137,31 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(unset_if_empty).mut_subcommands(without_empty_variables)
 }
 
-/// How a service is reached.
+/// How to reach a service.
 #[derive(Args)]
-#[command(next_help_heading = "Options for services elsewhere")]
+#[command(next_help_heading = "Options for remote services")]
 pub(crate) struct Remote {
-    /// The file with the token to show
+    /// The file with the access token
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_TOKEN_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
-    /// The authorities to trust, in PEM, instead of the system's
+    /// The certificate authorities to trust, in PEM, instead of the system's
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_AUTHORITIES", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) authorities: Option<PathBuf>,
-    /// The certificate to show and those between it and the authority, in PEM
+    /// The client's certificate and its intermediate certificates, in PEM
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_CLIENT_CERTIFICATE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) client_certificate: Option<PathBuf>,
-    /// The certificate's private key, in PEM
+    /// The private key of the client's certificate, in PEM
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_CLIENT_KEY", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) client_key: Option<PathBuf>,
-    /// Certificate revocation lists, in PEM: refuse the certificates that they revoke, and those of which none tells
+    /// Certificate revocation lists, in PEM: revoked certificates, and those that no list covers, are refused
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_REVOCATIONS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) revocations: Option<PathBuf>,
-    /// How long to try [default: 30]
+    /// The time limit of each call [default: 30]
     #[arg(long, global = true, value_name = "SECONDS", env = "STRONGROOM_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: Option<u64>,
@@ -171,15 +171,15 @@ pub(crate) struct Remote {
 pub(crate) enum Command {
     /// Store data under a new id, and print the only key that opens it
     ///
-    /// The key is printed alone on a line, or written to a file. If it can be neither printed nor written, nothing is
-    /// stored. The store is made where there is none. A file that changes while it is read is not stored.
+    /// The key is printed on a line of its own, or written to a file; if that fails, nothing is stored. A missing store is
+    /// made. A file that changes while it is read is not stored.
     #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
         record: Record,
         #[command(flatten)]
         data: Data,
-        /// Store under the key in this file, made by `key new`, and print none ("-" is stdin)
+        /// Use the key in this file, made by `key new`, and print none ("-" is stdin)
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         #[arg(conflicts_with = "key_out")]
         key_file: Option<PathBuf>,
@@ -188,26 +188,26 @@ pub(crate) enum Command {
     },
     /// Write the data stored under an id to stdout or a file
     ///
-    /// No byte is written before it has proved to be unaltered, and a file only when all of them have. On stdout, an
-    /// exit status of 0 says that the data is complete.
+    /// Only authenticated bytes are written to stdout, and an exit status of 0 says that the data is complete. A file is
+    /// written only once all of the data is authenticated.
     #[command(after_help = examples::RETRIEVE_EXAMPLES)]
     Retrieve {
         #[command(flatten)]
         record: Record,
         #[command(flatten)]
         key: Key,
-        /// Only these bytes, the last one exclusive; what lies behind the end is left out
+        /// Only these bytes, without byte END; the range is clipped at the end of the data
         #[arg(long, value_name = "START..END", value_parser = ByteRange::parse)]
         range: Option<ByteRange>,
-        /// Write to this file, readable by you alone; on failure, a file that is there stays as it is
+        /// Write to this file, readable only by you; a failure leaves an existing file unchanged
         #[arg(short, long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
-    /// Store data in place of a record, and print its new key
+    /// Replace a record's data, and print its new key
     ///
-    /// The old key proves the right to do so, and opens nothing any more. The new key is in its file, or printed, before
-    /// the record is replaced; if it can be neither written nor printed, nothing is replaced. If replacing fails after
-    /// that, the old key stays the right one.
+    /// The command needs the old key, which opens nothing afterwards. The new key is printed, or written to its file,
+    /// before the record is replaced; if that fails, nothing is replaced. If the replacement then fails, the old key stays
+    /// valid.
     #[command(after_help = examples::REPLACE_EXAMPLES)]
     Replace {
         #[command(flatten)]
@@ -227,40 +227,41 @@ pub(crate) enum Command {
         #[command(flatten)]
         key: Key,
     },
-    /// Remove a record without its key, for ever
+    /// Remove a record permanently, without its key
     ///
-    /// The operator's means to fulfil a right to erasure. Whether there was a record is printed, and is no error.
+    /// The operator's command to fulfil a right to erasure. It prints whether the record existed; a missing record is not
+    /// an error.
     #[command(after_help = examples::ERASE_EXAMPLES)]
     Erase {
         #[command(flatten)]
         record: Record,
-        /// Do not ask; needed where there is no terminal to ask on
+        /// Do not ask for confirmation; required without a terminal
         #[arg(long)]
         yes: bool,
     },
-    /// Print how many records there are, and the bytes of their ciphertexts
+    /// Print the number of records and the bytes of their ciphertexts
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
     /// Make keys
     #[command(subcommand, arg_required_else_help = false)]
     Key(KeyCommand),
-    /// Run the encryption server: the store, for programs that reach it over HTTP
+    /// Run the encryption server, which offers a store over HTTP
     ///
-    /// It holds ids, keys and data in memory while it works on them. Without TLS it listens on loopback addresses and
-    /// Unix sockets alone, and on TCP it asks for tokens or certificates. SIGTERM and Ctrl-C end it once the requests under
-    /// way are answered, a second Ctrl-C at once. SIGHUP makes it read tokens and certificates anew.
+    /// It holds ids, keys and data in memory while it works on them. Without TLS it listens only on loopback addresses and
+    /// Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once the active requests
+    /// are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_EXAMPLES)]
     Serve(crate::serve_args::Serve),
-    /// Run the storage service: records for encryption servers and libraries elsewhere
+    /// Run the storage service, which keeps records for encryption servers and libraries
     ///
-    /// It sees neither ids nor keys nor data in the clear, and needs no index key. Without TLS it listens on loopback
-    /// addresses and Unix sockets alone, and on TCP it asks for tokens or certificates. SIGTERM and Ctrl-C end it once the
-    /// requests under way are answered, a second Ctrl-C at once. SIGHUP makes it read tokens and certificates anew.
+    /// It sees no id, no key and no plaintext, and needs no index key. Without TLS it listens only on loopback addresses
+    /// and Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once the active
+    /// requests are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_STORAGE_EXAMPLES)]
     ServeStorage(crate::serve_args::Serve),
-    /// Make tokens for the services
+    /// Make access tokens for the services
     #[cfg(feature = "server")]
     #[command(subcommand, arg_required_else_help = false)]
     Token(crate::serve_args::TokenCommand),
@@ -271,7 +272,7 @@ pub(crate) enum Command {
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
     },
-    /// Write the manual's pages into a folder
+    /// Write the manual pages to a folder
     #[command(after_help = examples::MAN_EXAMPLES)]
     Man {
         /// The folder, which must exist
@@ -282,7 +283,7 @@ pub(crate) enum Command {
 
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a record key, or an index key, and store nothing
+    /// Make a record key or an index key, and store nothing
     #[command(after_help = examples::KEY_NEW_EXAMPLES)]
     New {
         /// Make an index key, which hides the ids of a store
@@ -299,31 +300,30 @@ pub(crate) struct Record {
     /// The record's id: 1 to 4096 bytes. Other users of the machine can see it in the list of processes
     #[arg(long, value_parser = OsStringValueParser::new().try_map(Id::new))]
     pub(crate) id: Option<Id>,
-    /// The file with the record's id ("-" is stdin): any bytes, but for one newline at the end, which is left out
+    /// The file with the record's id ("-" is stdin): any bytes; one newline at the end is ignored
     #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) id_file: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct Data {
-    /// The data; stdin without it, or where it is "-". With --from-command, the program that writes the data
+    /// The file with the data; stdin without it, or if it is "-". With --from-command, the program to run
     #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::AnyPath)]
     pub(crate) file: Option<PathBuf>,
     /// The program's arguments
     #[arg(value_name = "ARG", requires = "from_command")]
     pub(crate) args: Vec<OsString>,
-    /// Run a program, without a shell, and store what it writes to its stdout; if it fails, nothing is stored:
-    /// --from-command -- PROGRAM ARG...
+    /// Run a program, without a shell, and store its stdout if it succeeds: --from-command -- PROGRAM ARG...
     #[arg(long, requires = "file")]
     pub(crate) from_command: bool,
-    /// Store no data at all if stdin, a pipe or the program has none; without this, that is an error
+    /// Accept empty data from stdin, a pipe or a program, which is otherwise an error
     #[arg(long)]
     pub(crate) allow_empty: bool,
 }
 
 #[derive(Args)]
 pub(crate) struct Key {
-    /// The file with the record's key ("-" is stdin); without it, the key is asked for on the terminal
+    /// The file with the record's key ("-" is stdin); without it, the program prompts on the terminal
     #[arg(id = "key_file", long = "key-file", value_name = "PATH")]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) path: Option<PathBuf>,
@@ -331,7 +331,7 @@ pub(crate) struct Key {
 
 #[derive(Args)]
 pub(crate) struct KeyOut {
-    /// Write the new key to this new file, readable by you alone, instead of printing it
+    /// Write the new key to this new file, readable only by you, instead of printing it
     #[arg(id = "key_out", long = "key-out", value_name = "PATH")]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) path: Option<PathBuf>,
@@ -350,11 +350,11 @@ impl Id {
 
     #[cfg(not(unix))]
     fn new(id: OsString) -> Result<Self, &'static str> {
-        let id = id.into_string().map_err(|_| "an id is Unicode text on this system")?;
+        let id = id.into_string().map_err(|_| "an id must be Unicode text on this system")?;
         Self::from_bytes(id.into_bytes().into())
     }
 
-    /// Refuses a key, which is there by mistake.
+    /// Refuses a key, given by mistake.
     pub(crate) fn from_bytes(id: Zeroizing<Vec<u8>>) -> Result<Self, &'static str> {
         if looks_like_secret(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
     }
@@ -374,10 +374,10 @@ impl ByteRange {
         let number = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| WRONG) };
         let (start, end) = text.split_once("..").ok_or(WRONG)?;
         let range = Self { start: number(start, 0)?, end: number(end, u64::MAX)? };
-        if range.start > range.end { Err("a range ends before it starts") } else { Ok(range) }
+        if range.start > range.end { Err("the range ends before it starts") } else { Ok(range) }
     }
 
-    /// What of it there is of `len` bytes.
+    /// The range, clipped to `len` bytes.
     pub(crate) fn within(&self, len: u64) -> (u64, u64) {
         let end = self.end.min(len);
         (self.start.min(end), end)

@@ -29,7 +29,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     let inputs = cli.command.inputs();
     if inputs.iter().filter(|input| is_stdin(Some(input))).count() > 1 {
         return Err(Failure::Usage(
-            "of the id, the key and the data, two cannot both come from stdin: name a file for one".into(),
+            "only one of the id, the key and the data can come from stdin: name a file for the others".into(),
         ));
     }
     let in_use = InUse::new(&cli.options, &inputs);
@@ -120,7 +120,7 @@ fn retrieve(
     match to_file {
         Some(path) => Output::check(path, in_use)?,
         None if options.json => {
-            return Err(Failure::Usage("--json needs --output: the data itself is no JSON".into()));
+            return Err(Failure::Usage("--json needs --output: the data itself is not JSON".into()));
         }
         None => {}
     }
@@ -199,7 +199,7 @@ fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
 fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
     let store = open::existing(options)?;
     if !yes {
-        terminal::confirm("Erase the record for ever? [y/N] ")?;
+        terminal::confirm("Erase the record permanently? [y/N] ")?;
     }
     let erased = store.erase(id)?;
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_copied_whatever_the_pieces() {
+    fn any_piece_size_copies_all() {
         for piece_len in [1, 1000, BUFFER_LEN, 2 * BUFFER_LEN] {
             let (mut left, mut copied) = (600_000, 0);
             let read = |buffer: &mut [u8]| {

@@ -1,4 +1,4 @@
-//! The examples below the help of each command. Each line fits into a manual page of 80 columns.
+//! The examples in the help of each command. Each line fits a manual page of 80 columns.
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -6,7 +6,7 @@ Examples:
   strongroom retrieve --id report --key-file report.key -o copy.pdf
   strongroom delete --id report --key-file report.key
 
-  In a store behind an encryption server:
+  With an encryption server:
     strongroom store --server https://strongroom.example:8420 \\
       --token-file token --id report report.pdf
 
@@ -14,37 +14,37 @@ Exit status:
   0   success                       12   storage busy
   1   no such record                13   storage full
   2   record exists already         14   input or output failed
-  3   wrong key                     15   outcome of a write unknown
-  4   record altered                16   an earlier write failed
-  5   not a key                     19   invalid argument
+  3   wrong key                     15   outcome of the write unknown
+  4   record corrupt                16   an earlier write failed
+  5   invalid key                   19   invalid argument
   6   invalid id                    20   record expired
   7   unsupported                   21   access denied
   8   too large                     64   wrong usage
-  9   other index key               99   internal fault
+  9   index key mismatch            99   internal error
   10  index key missing             141  stdout was closed
-  11  changed meanwhile";
+  11  changed concurrently";
 
 pub(crate) const STORE_EXAMPLES: &str = "\
 Examples:
-  Write the new key to a file, before the data is stored:
+  Write the new key to a file before the data is stored:
     strongroom store --id report --key-out report.key report.pdf
 
-  Store what another program writes, if it succeeds:
+  Store the output of another program, if it succeeds:
     strongroom store --id backup --key-out backup.key \\
       --from-command -- pg_dump app
 
-  In a pipe, the failure of the other program goes unnoticed, and half
-  of the data is stored. If it has to be a pipe, `set -o pipefail` tells
-  the script (bash, zsh), but only after the data is stored:
+  A pipe hides the failure of the other program: incomplete data is
+  stored. With `set -o pipefail` (bash, zsh) the script fails, but only
+  after the data is stored:
     set -o pipefail
     pg_dump app | gzip | strongroom store --id backup --key-out backup.key
 
   Keep the printed key in a variable, and hide the id from other users
-  of the machine, who can see arguments:
+  of the machine, who can read arguments:
     key=$(printf %s \"$id\" | strongroom store --id-file - report.pdf)
 
-  Use a key that was made before; after a lost connection, repeat the
-  same command:
+  Make the key first, so that the command can be repeated after a lost
+  connection:
     strongroom key new --key-out report.key
     strongroom store --id report --key-file report.key report.pdf";
 
@@ -54,7 +54,7 @@ Examples:
   strongroom retrieve --id backup --key-file backup.key | psql app
   printf '%s\\n' \"$key\" | strongroom retrieve --id note --key-file -
 
-  The first kilobyte, and all behind the first million bytes:
+  The first 1,024 bytes, and all after the first million bytes:
     strongroom retrieve --id video --key-file video.key --range 0..1024
     strongroom retrieve --id video --key-file video.key \\
       --range 1000000.. -o rest";
@@ -64,8 +64,8 @@ Examples:
   strongroom replace --id report --key-file report.key \\
     --key-out report-2.key report-2.pdf
 
-  Store what another program writes, if it succeeds (in a pipe, its
-  failure goes unnoticed: see `strongroom store --help`):
+  Store the output of another program, if it succeeds (a pipe hides its
+  failure: see `strongroom store --help`):
     strongroom replace --id backup --key-file old.key --key-out new.key \\
       --from-command -- pg_dump app";
 
@@ -75,7 +75,7 @@ Examples:
 
 pub(crate) const ERASE_EXAMPLES: &str = "\
 Examples:
-  Ask on the terminal first:
+  Ask for confirmation on the terminal:
     strongroom erase --id report
 
   In a script:
@@ -88,7 +88,7 @@ Examples:
 
 pub(crate) const KEY_NEW_EXAMPLES: &str = "\
 Examples:
-  A key for a record that is stored later with `store --key-file`:
+  A record key for a later `store --key-file`:
     strongroom key new --key-out report.key
 
   An index key, kept apart from the database:

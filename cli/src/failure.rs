@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Start(#[from] strongroom_server::StartError),
     /// A new key was printed, and then the record was not replaced.
-    #[error("the record was not replaced, and the new key that was printed opens nothing")]
+    #[error("the record was not replaced: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
     /// The reader of stdout has closed it.
     #[error("stdout was closed")]
@@ -103,14 +103,16 @@ impl Failure {
         use strongroom::Error;
         match self {
             Self::Strongroom(Error::NotFound) => {
-                Some("ids are compared byte by byte; is it the right store? (A server says the same of a wrong key.)")
+                Some("ids are compared byte by byte; check the store (a server gives the same answer for a wrong key)")
             }
-            Self::Strongroom(Error::WrongKey) => Some("a replaced record opens under its new key alone"),
-            Self::Strongroom(Error::IndexKeyMismatch) => Some("name the file with the store's own by --index-key-file"),
-            Self::Strongroom(Error::AccessDenied(_)) => Some(
-                "name the file with a token by --token-file; a token of this service has the scope for this command",
-            ),
-            Self::Usage(_) => Some("`strongroom --help` and `strongroom COMMAND --help` tell more"),
+            Self::Strongroom(Error::WrongKey) => Some("a replaced record opens only under its new key"),
+            Self::Strongroom(Error::IndexKeyMismatch) => {
+                Some("pass the file with the store's own index key as --index-key-file")
+            }
+            Self::Strongroom(Error::AccessDenied(_)) => {
+                Some("pass the file with a token as --token-file; the token needs the scope for this command")
+            }
+            Self::Usage(_) => Some("see `strongroom --help` and `strongroom COMMAND --help`"),
             _ => None,
         }
     }

@@ -19,7 +19,7 @@ pub(crate) fn get(record: Record) -> Result<Id, Failure> {
 
     let Some(path) = record.id_file else { return record.id.ok_or(Failure::Strongroom(Error::InvalidId)) };
     let reader: Box<dyn Read> = if is_stdin(Some(&path)) {
-        Box::new(stdin().map_err(Failure::io("stdin is closed, where --id-file should read"))?)
+        Box::new(stdin().map_err(Failure::io("--id-file reads stdin, which is closed"))?)
     } else {
         Box::new(File::open(&path).map_err(Failure::io(CANNOT_READ))?)
     };

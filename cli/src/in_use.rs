@@ -44,12 +44,12 @@ impl InUse {
         inputs.extend(streams::stdin().ok().and_then(|stdin| stream_identity(&stdin)));
         if self.database.iter().filter_map(|file| identity(file)).any(|file| inputs.contains(&file)) {
             return Err(Failure::argument(
-                "a file of the store itself cannot be read as data or as a key while it is in use: copy it first",
+                "a file of the open store cannot be read as data or as a key: copy it first",
             ));
         }
         let stdout = streams::stdout().ok().and_then(|stdout| stream_identity(&stdout));
         if stdout.is_some_and(|stdout| self.all().any(|file| identity(file).as_ref() == Some(&stdout))) {
-            return Err(Failure::argument("stdout goes to a file that this command uses: choose another file"));
+            return Err(Failure::argument("stdout is a file that this command uses: choose another file"));
         }
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Input {
                 let file = File::open(path).map_err(Failure::io("cannot open FILE"))?;
                 let found = file.metadata().map_err(Failure::io(CANNOT_READ))?;
                 if found.is_dir() {
-                    return Err(Failure::argument("FILE is a folder"));
+                    return Err(Failure::argument("FILE is a folder: name a file"));
                 }
                 // A named file may be empty on purpose; an empty pipe may hide a failure.
                 Self { may_be_empty: found.is_file(), ..Self::from_file(file, &found) }
@@ -114,7 +114,7 @@ impl Input {
             DataSource::File(file, before) => {
                 let now = file.metadata().map_err(Failure::io(CANNOT_READ))?;
                 if state(&now) != *before {
-                    let changed = io::Error::other("it was changed meanwhile: try again, or read a copy");
+                    let changed = io::Error::other("it changed while it was read: try again, or read a copy");
                     return Err(Failure::io(CANNOT_READ)(changed));
                 }
             }
@@ -122,7 +122,7 @@ impl Input {
             _ => {}
         }
         if self.is_empty && !self.may_be_empty {
-            return Err(Failure::argument("the data is empty: if that is meant, pass --allow-empty"));
+            return Err(Failure::argument("the data is empty: pass --allow-empty to store it"));
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Read for Input {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.read_some(buffer).map_err(|failure| {
             self.failure = Some(failure);
-            io::Error::other("the data is not complete")
+            io::Error::other("the data is incomplete")
         })
     }
 }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changes_while_it_is_read_is_no_data() {
+    fn a_file_that_changes_while_it_is_read_is_an_error() {
         use std::io::Write;
 
         assert_eq!(read_while(|_| {}).unwrap(), [b'x'; 100]);

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 #[cfg(unix)]
-pub(crate) use unix::{AT_ONCE, Hold, hold};
+pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals};
 
 #[cfg(unix)]
 mod unix {
@@ -22,20 +22,20 @@ mod unix {
     use signal_hook::{consts, flag, low_level};
 
     /// While this is true, signals end the program at once, as if there were no handler.
-    pub(crate) static AT_ONCE: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+    pub(crate) static DEFAULT_ACTION: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
-    static HALF_DONE: Mutex<HalfDone> = Mutex::new(HalfDone { watching: false, temporary: None });
+    static CLEANUP: Mutex<Cleanup> = Mutex::new(Cleanup { watching: false, temporary: None });
 
-    struct HalfDone {
+    struct Cleanup {
         /// Whether the handlers are installed.
         watching: bool,
         temporary: Option<PathBuf>,
     }
 
     /// Signals wait while this value lives.
-    pub(crate) struct Hold(MutexGuard<'static, HalfDone>);
+    pub(crate) struct DeferredSignals(MutexGuard<'static, Cleanup>);
 
-    impl Hold {
+    impl DeferredSignals {
         /// From now on, a signal removes this file first.
         pub(crate) fn remove_at_signal(mut self, path: &Path) {
             self.0.temporary = Some(path.to_path_buf());
@@ -43,35 +43,35 @@ mod unix {
     }
 
     /// Makes signals wait.
-    pub(crate) fn hold() -> io::Result<Hold> {
-        let mut half_done = half_done();
-        if !half_done.watching {
+    pub(crate) fn defer_signals() -> io::Result<DeferredSignals> {
+        let mut cleanup = cleanup();
+        if !cleanup.watching {
             watch()?;
-            half_done.watching = true;
+            cleanup.watching = true;
         }
-        Ok(Hold(half_done))
+        Ok(DeferredSignals(cleanup))
     }
 
-    fn half_done() -> MutexGuard<'static, HalfDone> {
-        HALF_DONE.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cleanup() -> MutexGuard<'static, Cleanup> {
+        CLEANUP.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watch() -> io::Result<()> {
-        AT_ONCE.store(true, Ordering::SeqCst); // nothing is half done yet
+        DEFAULT_ACTION.store(true, Ordering::SeqCst); // nothing is half done yet
         let ends_the_program: Vec<_> = terminating().filter(|signal| !is_ignored(*signal)).collect();
         for signal in ends_the_program.iter().copied() {
             if low_level::signal_name(signal).is_some_and(|name| name != "SIGIO") {
-                flag::register_conditional_default(signal, Arc::clone(&AT_ONCE))?;
+                flag::register_conditional_default(signal, Arc::clone(&DEFAULT_ACTION))?;
             } else {
-                flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&AT_ONCE))?;
+                flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&DEFAULT_ACTION))?;
             }
         }
         let mut signals = Signals::new(ends_the_program)?;
         let thread = thread::Builder::new().name("signals".into()).spawn(move || {
             let Some(signal) = signals.forever().next() else { return };
-            AT_ONCE.store(true, Ordering::SeqCst);
-            let half_done = half_done();
-            if let Some(path) = &half_done.temporary {
+            DEFAULT_ACTION.store(true, Ordering::SeqCst);
+            let cleanup = cleanup();
+            if let Some(path) = &cleanup.temporary {
                 let _ = fs::remove_file(path);
             }
             let _ = low_level::emulate_default_handler(signal);
@@ -79,7 +79,7 @@ mod unix {
         });
         let cannot_start = |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
         thread.map_err(cannot_start)?;
-        AT_ONCE.store(false, Ordering::SeqCst);
+        DEFAULT_ACTION.store(false, Ordering::SeqCst);
         Ok(())
     }
 
@@ -105,14 +105,14 @@ mod unix {
 }
 
 #[cfg(not(unix))]
-pub(crate) struct Hold;
+pub(crate) struct DeferredSignals;
 
 #[cfg(not(unix))]
-impl Hold {
+impl DeferredSignals {
     pub(crate) fn remove_at_signal(self, _path: &Path) {}
 }
 
 #[cfg(not(unix))]
-pub(crate) fn hold() -> io::Result<Hold> {
-    Ok(Hold)
+pub(crate) fn defer_signals() -> io::Result<DeferredSignals> {
+    Ok(DeferredSignals)
 }

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::interrupt;
 #[cfg(unix)]
-use crate::interrupt::AT_ONCE;
+use crate::interrupt::DEFAULT_ACTION;
 use crate::new_file::NewFile;
 use crate::streams::{is_stdin, is_stream, stdin};
 
@@ -33,7 +33,7 @@ pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
 
 pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     let reader: Box<dyn Read> = if is_stdin(Some(path)) {
-        Box::new(stdin().map_err(Failure::io("stdin is closed, where --key-file should read"))?)
+        Box::new(stdin().map_err(Failure::io("--key-file reads stdin, which is closed"))?)
     } else {
         Box::new(File::open(path).map_err(Failure::io(CANNOT_READ))?)
     };
@@ -53,8 +53,8 @@ fn parse(text: &str) -> Result<RecordKey, Failure> {
 
 fn ask() -> Result<RecordKey, Failure> {
     let text = prompt("Key (not shown): ").map(Zeroizing::new).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was typed"),
-        _ => Failure::Usage("there is no terminal to ask for the key on: give it with --key-file".into()),
+        ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was entered"),
+        _ => Failure::Usage("there is no terminal to ask for the key: pass --key-file".into()),
     })?;
     parse(&text)
 }
@@ -64,9 +64,9 @@ fn ask() -> Result<RecordKey, Failure> {
 fn prompt(text: &str) -> io::Result<String> {
     use signal_hook::{consts::SIGINT, flag, low_level};
 
-    flag::register_conditional_default(SIGINT, Arc::clone(&AT_ONCE))?;
+    flag::register_conditional_default(SIGINT, Arc::clone(&DEFAULT_ACTION))?;
     let typed = rpassword::prompt_password(text);
-    AT_ONCE.store(true, Ordering::SeqCst);
+    DEFAULT_ACTION.store(true, Ordering::SeqCst);
     if typed.as_ref().is_err_and(|error| error.kind() == ErrorKind::Interrupted) {
         low_level::raise(SIGINT)?;
     }
@@ -89,7 +89,7 @@ pub(crate) struct NewKeyFile {
 pub(crate) struct NamedKeyFile {
     path: PathBuf,
     kept: bool,
-    _hold: interrupt::Hold,
+    _signals: interrupt::DeferredSignals,
 }
 
 impl NewKeyFile {
@@ -113,12 +113,12 @@ impl NewKeyFile {
 
     /// Gives the file its name; it is on the disk when this returns.
     pub(crate) fn name(self) -> Result<NamedKeyFile, Failure> {
-        let hold = interrupt::hold().map_err(Failure::io(CANNOT_WRITE))?;
+        let signals = interrupt::defer_signals().map_err(Failure::io(CANNOT_WRITE))?;
         self.file.name(&self.path).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => exists(),
             _ => Failure::io(CANNOT_WRITE)(error),
         })?;
-        Ok(NamedKeyFile { path: self.path, kept: false, _hold: hold })
+        Ok(NamedKeyFile { path: self.path, kept: false, _signals: signals })
     }
 }
 

@@ -28,11 +28,11 @@ impl NewFile {
             return Ok(Self { file, temporary: None });
         }
         loop {
-            let hold = interrupt::hold()?;
+            let signals = interrupt::defer_signals()?;
             // Only the error's kind: the library's message holds the temporary name.
             let named = temporary_builder().tempfile_in(folder).map_err(|error| error.kind())?;
             let (file, temporary) = named.into_parts();
-            hold.remove_at_signal(&temporary);
+            signals.remove_at_signal(&temporary);
             if mark_as_alive(&file, &temporary) {
                 return Ok(Self { file, temporary: Some(temporary) });
             }

@@ -25,7 +25,7 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
         Location::Database(path) => {
             if let Ok(false) = path.try_exists() {
                 return Err(Failure::argument(
-                    "there is no store there yet: check --store; `strongroom store` makes a new one",
+                    "the store does not exist: check --store; `strongroom store` makes a new one",
                 ));
             }
             true
@@ -56,7 +56,7 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
     let location = match location {
         Location::Service(_) if options.index_key_file.is_none() => {
             return Err(Failure::argument(
-                "a storage service needs --index-key-file, the same for all who share it: `strongroom key new --index` makes one",
+                "a storage service needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
             ));
         }
         Location::Service(_) => location.with_options(endpoint_options(&options.remote))?,
@@ -90,7 +90,7 @@ pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom
             let storage = SqliteStorage::open(path, Durability::Full).map_err(Error::from)?;
             Ok(std::sync::Arc::new(storage))
         }
-        _ => Err(Failure::argument("a storage service keeps the records itself: --store is a path here")),
+        _ => Err(Failure::argument("a storage service keeps the records itself: --store must be a path")),
     }
 }
 
@@ -119,6 +119,6 @@ fn location_to_make(options: &Options) -> Result<Location, Failure> {
 
 fn default_path() -> Result<PathBuf, Failure> {
     let strategy = etcetera::base_strategy::choose_native_strategy()
-        .map_err(|_| Failure::argument("your home folder is not known: name the store by --store"))?;
+        .map_err(|_| Failure::argument("your home folder is unknown: name the store with --store"))?;
     Ok(strategy.data_dir().join("strongroom").join("strongroom.db"))
 }

@@ -14,7 +14,7 @@ use crate::streams::{is_stream, print, stdout};
 const CANNOT_WRITE: &str = "cannot write the file of --output";
 
 /// The most bytes that are shown on a terminal.
-const MOST_SHOWN: usize = 1 << 20;
+const MAX_TERMINAL_BYTES: usize = 1 << 20;
 
 /// The destination of data.
 pub(crate) enum Output {
@@ -33,7 +33,7 @@ impl Output {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
             return if io::stdout().is_terminal() {
                 // Full capacity at once: growth would leave a copy behind.
-                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MOST_SHOWN))))
+                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MAX_TERMINAL_BYTES))))
             } else {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
             };
@@ -42,12 +42,12 @@ impl Output {
         Ok(Self::File { file, path: path.to_path_buf() })
     }
 
-    /// Refuses a path that is no place for a new file.
+    /// Refuses a path where no new file can be made.
     pub(crate) fn check(path: &Path, in_use: &InUse) -> Result<(), Failure> {
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => Err(Failure::argument("the output is a folder: name a file in it")),
             // Nobody means to replace a device or a link with a file.
-            Ok(found) if !found.is_file() => Err(Failure::argument("the output is no regular file: use stdout")),
+            Ok(found) if !found.is_file() => Err(Failure::argument("the output is not a regular file: use stdout")),
             _ => in_use.refuse(path),
         }
     }
@@ -55,8 +55,8 @@ impl Output {
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
         match self {
             Self::Stdout(stdout) => stdout.write_all(data).map_err(Failure::stdout),
-            Self::Terminal(gathered) if gathered.len() + data.len() > MOST_SHOWN => {
-                Err(Failure::argument("the data is too long to be shown on a terminal: use --output"))
+            Self::Terminal(gathered) if gathered.len() + data.len() > MAX_TERMINAL_BYTES => {
+                Err(Failure::argument("the data is too long for a terminal: use --output"))
             }
             Self::Terminal(gathered) => {
                 gathered.extend_from_slice(data);
@@ -66,12 +66,12 @@ impl Output {
         }
     }
 
-    /// The data is whole: a file gets its name.
+    /// Completes the output: a file gets its name.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
             Self::Terminal(gathered) if !is_plain_text(&gathered) => {
-                Err(Failure::argument("the data is not plain text, and not shown on a terminal: use --output"))
+                Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }
             Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
             Self::File { file, path } => file.replace(&path).map_err(Failure::io(CANNOT_WRITE)),
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_controls_a_terminal_is_no_plain_text() {
+    fn control_characters_are_not_plain_text() {
         assert!(is_plain_text("Grüße\r\n\tein Text".as_bytes()));
         assert!(is_plain_text(b""));
         assert!(!is_plain_text(b"\x1b[2J"));

@@ -1,4 +1,4 @@
-//! Output made from the definition of the command line: completions for shells, and the manual.
+//! Completions for shells and the manual, made from the definition of the command line.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub(crate) fn write_manual(folder: &Path, in_use: &InUse) -> Result<(), Failure>
 
 /// Writes the page of a command, and the pages of its subcommands.
 fn write_pages(command: &Command, folder: &Path, in_use: &InUse) -> Result<(), Failure> {
-    const CANNOT_WRITE: &str = "cannot write the manual into DIR";
+    const CANNOT_WRITE: &str = "cannot write the manual to DIR";
 
     for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
         write_pages(command, folder, in_use)?;
@@ -62,11 +62,11 @@ fn environment(command: &Command) -> Roff {
     for (n, (variable, option)) in variables.enumerate() {
         if n == 0 {
             section.control("SH", ["ENVIRONMENT"]);
-            section.text([roman("A variable that is empty counts as unset.")]);
+            section.text([roman("An empty variable counts as unset.")]);
         }
         section.control("TP", []);
         section.text([bold(variable)]);
-        section.text([roman("Stands for "), bold(format!("--{option}")), roman(", unless that is given.")]);
+        section.text([roman("Used if "), bold(format!("--{option}")), roman(" is not given.")]);
     }
     section
 }

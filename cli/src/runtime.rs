@@ -12,25 +12,26 @@ use tokio::runtime::{Builder, Runtime};
 use crate::failure::Failure;
 
 /// Threads for blocking work besides requests: reloads and dropped values.
-const OTHERS: usize = 16;
+const EXTRA_THREADS: usize = 16;
 /// How long all threads may take to start, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
-const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
+const KEEP_ALIVE: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A runtime with `threads` threads for work that blocks.
 pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     // Tokio panics or hangs if it gets no thread for its own workers, so the number of threads is tried first.
-    try_threads(threads.saturating_add(workers).saturating_add(OTHERS)).map_err(Failure::io(MISSING))?;
+    try_threads(threads.saturating_add(workers).saturating_add(EXTRA_THREADS)).map_err(Failure::io(MISSING))?;
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(workers).max_blocking_threads(threads.saturating_add(OTHERS));
-    let runtime = builder.enable_all().thread_keep_alive(FOR_EVER).build().map_err(Failure::io(MISSING))?;
-    let meeting = Arc::new(Meeting { arrived: Mutex::new(0), all: threads.saturating_add(1), changed: Condvar::new() });
+    builder.worker_threads(workers).max_blocking_threads(threads.saturating_add(EXTRA_THREADS));
+    let runtime = builder.enable_all().thread_keep_alive(KEEP_ALIVE).build().map_err(Failure::io(MISSING))?;
+    let barrier =
+        Arc::new(StartBarrier { arrived: Mutex::new(0), all: threads.saturating_add(1), changed: Condvar::new() });
     for _ in 0..threads {
-        let meeting = Arc::clone(&meeting);
-        runtime.spawn_blocking(move || meeting.join());
+        let barrier = Arc::clone(&barrier);
+        runtime.spawn_blocking(move || barrier.join());
     }
-    if meeting.join() {
+    if barrier.join() {
         Ok(runtime)
     } else {
         runtime.shutdown_background();
@@ -54,16 +55,16 @@ fn try_threads(count: usize) -> io::Result<()> {
 }
 
 const MISSING: &str =
-    "the system gives too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
+    "the system allows too few threads: raise its limit (ulimit -u, TasksMax), or lower limits.threads";
 
 /// A barrier: the threads wait for each other, so that all of them exist at the same time.
-struct Meeting {
+struct StartBarrier {
     arrived: Mutex<usize>,
     all: usize,
     changed: Condvar,
 }
 
-impl Meeting {
+impl StartBarrier {
     /// Returns once all have joined, or false at the deadline.
     fn join(&self) -> bool {
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);

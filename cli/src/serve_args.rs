@@ -10,7 +10,7 @@ use crate::arg_path::path;
 
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:
-  On this machine alone, with a store of its own, for the user who runs it:
+  For one user of this machine, with a store of its own:
     strongroom serve --store records.db --listen unix:/run/user/1000/strongroom.sock
 
   For other machines:
@@ -19,79 +19,79 @@ Examples:
       --listen 0.0.0.0:8420 --tokens /etc/strongroom/tokens \\
       --tls-certificate server.pem --tls-key server.key
 
-  What a configuration file, the environment and the flags come to:
+  Print the configuration that results from file, environment and flags:
     strongroom serve --config strongroom.toml --print-config";
 
 pub(crate) const SERVE_STORAGE_EXAMPLES: &str = "\
 Examples:
-  On this machine alone, behind a Unix socket:
+  For this machine, on a Unix socket:
     strongroom serve-storage --store records.db --listen unix:/run/strongroom/storage.sock
 
-  For other machines, which show a certificate:
+  For other machines, with client certificates:
     strongroom serve-storage --store records.db --listen 0.0.0.0:8421 \\
       --tls-certificate server.pem --tls-key server.key --tls-client-authorities clients.pem";
 
 const TOKEN_NEW_EXAMPLES: &str = "\
 Examples:
-  Print a token, and add its hash to a service's file of tokens:
+  Print a token, and add its hash to the service's tokens file:
     strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
 
-  Print a token, and the line for that file:
+  Print a token and its line for that file:
     strongroom token new --scopes storage";
 
 #[derive(Args)]
 #[command(next_help_heading = "Service options")]
 pub(crate) struct Serve {
-    /// A file with the configuration, in TOML; the environment and flags go before it
+    /// The configuration file, in TOML; the environment and flags override it
     #[arg(long, value_name = "PATH", env = "STRONGROOM_CONFIG", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
-    /// Where to listen: IP:PORT or unix:PATH; may be given more than once [default: 127.0.0.1:8420 for serve,
+    /// The address to listen on: IP:PORT or unix:PATH; may be repeated [default: 127.0.0.1:8420 for serve,
     /// 127.0.0.1:8421 for serve-storage]
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_LISTEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) listen: Vec<ListenAddress>,
-    /// A name under which clients reach the service, besides localhost; may be given more than once
+    /// A host name of the service, besides localhost; may be repeated
     #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
     pub(crate) names: Vec<String>,
-    /// Listen on loopback addresses without tokens: every user of this machine can then do everything
+    /// Require no token on loopback addresses: every user of this machine has full access
     #[arg(long, env = "STRONGROOM_INSECURE_LOOPBACK", hide_env_values = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) insecure_loopback: bool,
-    /// The mode of Unix sockets, such as 0660 [default: 0600]
+    /// The file mode of Unix sockets, such as 0660 [default: 0600]
     #[arg(long, value_name = "MODE", env = "STRONGROOM_SOCKET_MODE", hide_env_values = true)]
     pub(crate) socket_mode: Option<SocketMode>,
     /// The group of Unix sockets: a name or a number
     #[arg(long, value_name = "GROUP", env = "STRONGROOM_SOCKET_GROUP", hide_env_values = true)]
     pub(crate) socket_group: Option<String>,
-    /// The file with the hashes and scopes of the tokens that clients must have
+    /// The tokens file: the hashes and scopes of the tokens that clients need
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKENS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tokens: Option<PathBuf>,
-    /// The server's certificate and those between it and the authority, in PEM
+    /// The server's certificate and its intermediate certificates, in PEM
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CERTIFICATE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_certificate: Option<PathBuf>,
-    /// The certificate's private key, in PEM
+    /// The private key of the server's certificate, in PEM
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_KEY", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_key: Option<PathBuf>,
-    /// The authorities, in PEM, whose certificates clients must have
+    /// The authorities, in PEM, that issue client certificates: clients then need one
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_AUTHORITIES", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_client_authorities: Option<PathBuf>,
-    /// Their revocation lists, in PEM, one for each authority
+    /// Revocation lists for client certificates, in PEM, one for each authority
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_REVOCATIONS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_client_revocations: Option<PathBuf>,
-    /// From which level on to log
+    /// The lowest level to log
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG_LEVEL", hide_env_values = true)]
     #[arg(value_parser = log_level())]
     pub(crate) log_level: Option<LogLevel>,
-    /// The form of log lines
+    /// The format of log lines
     #[arg(long, value_name = "FORMAT", env = "STRONGROOM_LOG_FORMAT", hide_env_values = true)]
     #[arg(value_parser = log_format())]
     pub(crate) log_format: Option<LogFormat>,
-    /// Print the configuration that all of this comes to, and do not start
+    /// Print the resulting configuration, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
 }
@@ -100,14 +100,14 @@ pub(crate) struct Serve {
 pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
-    /// A service keeps a hash of it, and what it allows: store (store, replace), retrieve, erase (delete, erase, stats),
-    /// storage (all of the storage service).
+    /// The service keeps only the token's hash and scopes: store (store, replace), retrieve, erase (delete, erase, stats),
+    /// storage (the whole storage service).
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
-        /// What the token allows, separated by commas
+        /// The token's scopes, separated by commas
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
-        /// Add the token's hash and scopes to this file, instead of printing the line for it
+        /// Add the token's hash and scopes to this tokens file, instead of printing them
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         tokens: Option<PathBuf>,
     },

@@ -11,7 +11,7 @@ use crate::serve_args::Serve;
 use crate::streams;
 
 pub(crate) fn no_server() -> Failure {
-    Failure::argument("a service has a store of its own: give --store, not --server")
+    Failure::argument("a service has a store of its own: pass --store, not --server")
 }
 
 /// The configuration; `None` if it was only to be printed. Flags and the services' own environment variables override
@@ -36,7 +36,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     }
     if args.print_config {
         let text =
-            config.to_toml().map_err(|_| Failure::argument("a path is no Unicode text, and cannot be printed"))?;
+            config.to_toml().map_err(|_| Failure::argument("a path is not Unicode text, so it cannot be printed"))?;
         streams::print(text.as_bytes()).map_err(Failure::stdout)?;
         return Ok(None);
     }

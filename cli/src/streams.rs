@@ -43,7 +43,7 @@ mod unix {
     // all that is written.
     ctor::declarative::ctor! {
         #[ctor(unsafe)]
-        fn look_at_the_standard_streams() {
+        fn record_closed_streams() {
             let streams = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
             for (n, stream) in streams.into_iter().enumerate() {
                 if fcntl_getfd(stream) == Err(Errno::BADF) {

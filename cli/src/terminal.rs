@@ -13,7 +13,7 @@ pub(crate) fn require_stdout() -> Result<(), Failure> {
 /// Asks on the terminal.
 pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::Usage("there is no terminal to ask for a confirmation on: pass --yes".into()));
+        return Err(Failure::Usage("there is no terminal to ask for confirmation: pass --yes".into()));
     }
     let answer =
         stderr().and_then(|mut stderr| stderr.write_all(question.as_bytes())).and_then(|()| read_line(stdin()?));

@@ -42,7 +42,7 @@ fn append(path: &Path, line: &str) -> Result<(), Failure> {
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
     file.lock().map_err(failed())?; // of two programs at once, the second adds to what the first has written
     let mut content = Zeroizing::new(Vec::new());
-    (&mut file).take(MOST).read_to_end(&mut content).map_err(failed())?;
+    (&mut file).take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed())?;
     let lines = finished_lines(&content)?;
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
     write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
@@ -52,7 +52,7 @@ fn append(path: &Path, line: &str) -> Result<(), Failure> {
 }
 
 /// The most bytes of a file of tokens.
-const MOST: u64 = 16 << 20;
+const MAX_FILE_BYTES: u64 = 16 << 20;
 
 fn failed() -> impl FnOnce(io::Error) -> Failure {
     Failure::io("cannot write the file of --tokens")

@@ -26,7 +26,7 @@ pub(crate) fn report(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// With colours on a terminal.
+/// Prints with colours on a terminal.
 fn print(error: &clap::Error) -> io::Result<()> {
     if io::stdout().is_terminal() { error.print() } else { streams::print(error.render().to_string().as_bytes()) }
 }
@@ -37,11 +37,13 @@ fn message(error: &clap::Error) -> String {
         ErrorKind::UnknownArgument => {
             let did_you_mean = did_you_mean(error, ContextKind::SuggestedArg);
             if let Some(option) = option_before(&arg) {
-                format!("{option} needs a value, and a value that begins with \"-\" is joined to it: {option}=-5")
+                format!("{option} needs a value; join a value that begins with \"-\" to the option: {option}=-5")
             } else if arg == "--key" || looks_like_key(OsStr::new(&arg)) {
-                format!("a key itself is never an argument: others can see it there. Put it in a file{did_you_mean}")
+                format!(
+                    "a key is never an argument, because other users can read it there: put it in a file{did_you_mean}"
+                )
             } else {
-                format!("an argument is not known, and not repeated here because it may be secret{did_you_mean}")
+                format!("an argument is unknown, and not shown here because it may be secret{did_you_mean}")
             }
         }
         ErrorKind::InvalidSubcommand => {
@@ -52,22 +54,22 @@ fn message(error: &clap::Error) -> String {
         }
         ErrorKind::MissingRequiredArgument => format!("an argument is missing: {arg}"),
         ErrorKind::InvalidValue if text(error, ContextKind::InvalidValue).is_empty() => {
-            format!("{arg} needs a value; one that begins with \"-\" is joined to it: --id=-5")
+            format!("{arg} needs a value; join a value that begins with \"-\" to the option: --id=-5")
         }
         ErrorKind::InvalidValue => {
-            format!("{arg} is none of: {}", text(error, ContextKind::ValidValue))
+            format!("{arg} must be one of: {}", text(error, ContextKind::ValidValue))
         }
         ErrorKind::TooManyValues => format!("{arg} takes no value"),
         // Messages of our own parsers, which hold no value.
         ErrorKind::ValueValidation => match std::error::Error::source(error) {
             Some(source) => format!("{arg}: {source}"),
-            None => format!("{arg} has a wrong value"),
+            None => format!("{arg} has an invalid value"),
         },
         ErrorKind::ArgumentConflict => match text(error, ContextKind::PriorArg) {
             prior if prior.is_empty() || prior == arg => format!("{arg} is given twice"),
             prior => format!("{arg} cannot be used together with {prior}"),
         },
-        kind => kind.as_str().unwrap_or("the command line is not understood").to_owned(),
+        kind => kind.as_str().unwrap_or("the command line is invalid").to_owned(),
     }
 }
 

@@ -106,7 +106,7 @@ fn key_new_makes_both_kinds() {
 }
 
 #[test]
-fn json_tells_what_was_done() {
+fn json_reports_the_outcome() {
     let world = World::new();
     let stored = parse(&world.ok(&["--json", "store", "--id", ID], DATA));
     assert_eq!(stored.as_object().unwrap().len(), 1);

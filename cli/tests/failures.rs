@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use support::{DATA, ID, World, failure, feed, secret_in};
 
 #[test]
-fn records_that_are_missing_there_or_not_opened() {
+fn records_that_are_missing_or_do_not_open() {
     let world = World::with_record();
     world.ok(&["key", "new", "--key-out", "other"], "");
     for command in ["retrieve", "replace", "delete"] {
@@ -37,7 +37,7 @@ fn a_record_that_was_altered() {
 }
 
 #[test]
-fn what_is_no_key() {
+fn an_invalid_key_is_an_error() {
     let world = World::with_record();
     let key = String::from_utf8(world.read("key")).unwrap();
     let index_key = String::from_utf8(world.read("records.db.index-key")).unwrap();
@@ -101,7 +101,7 @@ fn index_keys_of_another_store_or_missing() {
 
 /// Paths that are named wrong. What was named is not repeated: it might be data, or a key.
 #[test]
-fn paths_that_are_no_files() {
+fn paths_of_other_file_kinds_are_errors() {
     let world = World::with_record();
     fs::create_dir(world.path("folder")).unwrap();
     world.write("text", "not a database, but long enough to be looked at as one");
@@ -204,7 +204,7 @@ fn a_value_that_looks_like_an_option_is_explained() {
 }
 
 #[test]
-fn without_a_command_the_commands_are_told() {
+fn without_a_command_the_help_lists_the_commands() {
     let world = World::new();
     for store in [Some("records.db"), None] {
         let mut command = world.command(&[]);

@@ -40,7 +40,7 @@ fn a_retrieved_file_is_private_and_replaces_no_link() {
 
     symlink("copy", world.path("link")).unwrap();
     let message = world.fail(19, &["retrieve", "--id", ID, "--key-file", "key", "-o", "link"], "");
-    assert!(message.contains("no regular file"), "{message}");
+    assert!(message.contains("not a regular file"), "{message}");
     assert!(fs::symlink_metadata(world.path("link")).unwrap().is_symlink());
 }
 
@@ -62,7 +62,7 @@ fn a_closed_pipe_ends_the_program_quietly() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_may_not_be_written_is_told() {
+fn an_output_that_cannot_be_written_is_an_error() {
     use std::os::unix::fs::PermissionsExt;
 
     let set_mode = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -43,15 +43,15 @@ fn run_script(script: &str) -> (bool, String) {
 
 #[test]
 fn the_encryption_servers_commands_work() {
-    let said = "{\"status\":\"ready\"}{\"data\":\"Zm91ciBzY29yZQ==\"}100\n";
-    assert_eq!(run("The encryption server"), (true, said.to_owned()));
+    let expected = "{\"status\":\"ready\"}{\"data\":\"Zm91ciBzY29yZQ==\"}100\n";
+    assert_eq!(run("The encryption server"), (true, expected.to_owned()));
 }
 
 #[test]
 fn the_storage_services_commands_work() {
     let locator = format!("{:064}", 7);
-    let (succeeded, said) = run("The storage service");
-    let list = said.strip_prefix("{\"status\":\"ready\"}100\n204\n412\n").unwrap();
+    let (succeeded, output) = run("The storage service");
+    let list = output.strip_prefix("{\"status\":\"ready\"}100\n204\n412\n").unwrap();
     let list: serde_json::Value = serde_json::from_str(list).unwrap();
     assert!(succeeded);
     assert_eq!((&list["records"][0]["locator"], &list["records"][0]["bytes"]), (&json!(locator), &json!(2000)));
@@ -59,6 +59,6 @@ fn the_storage_services_commands_work() {
 }
 
 #[test]
-fn a_command_that_fails_is_found_out() {
+fn a_failing_command_fails_the_test() {
     assert_eq!(run_script("curl -sf http://127.0.0.1:8420/readyz\necho not reached"), (false, String::new()));
 }

@@ -54,7 +54,7 @@ fn an_id_is_any_bytes_but_for_one_newline() {
 }
 
 #[test]
-fn what_cannot_be_an_id_is_told() {
+fn an_invalid_id_is_an_error() {
     let world = World::with_record();
     let key = String::from_utf8(world.read("key")).unwrap();
     world.write("id", ID);

@@ -31,7 +31,7 @@ fn key_files_are_private() {
 }
 
 #[test]
-fn a_key_file_is_never_overwritten_and_nothing_is_stored_then() {
+fn an_existing_key_file_prevents_the_store() {
     let world = World::with_record();
     let key = world.read("key");
     for args in [
@@ -49,7 +49,7 @@ fn a_key_file_is_never_overwritten_and_nothing_is_stored_then() {
 }
 
 #[test]
-fn a_key_file_of_nothing_is_removed() {
+fn a_key_file_is_removed_if_the_store_fails() {
     let world = World::with_record();
     world.ok(&["key", "new", "--key-out", "other"], "");
     let before = world.names();
@@ -79,7 +79,7 @@ fn a_record_whose_key_cannot_be_printed_is_not_stored() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_behind_stdout_is_told() {
+fn a_full_disk_under_stdout_is_an_error() {
     let world = World::with_record();
     let run = |args: &[&str]| {
         let full = File::options().write(true).open("/dev/full").unwrap();
@@ -99,7 +99,7 @@ fn a_full_disk_behind_stdout_is_told() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_new_key_that_its_file_does_not_take_changes_nothing() {
+fn an_unwritable_new_key_file_prevents_the_replace() {
     let world = World::with_record();
     fs::create_dir(world.path("full")).unwrap();
     // A file system of one page, which is taken.
@@ -122,7 +122,7 @@ fn a_new_key_that_its_file_does_not_take_changes_nothing() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_key_is_typed_unseen() {
+fn a_key_typed_on_a_terminal_is_not_echoed() {
     let world = World::with_record();
     let key = String::from_utf8(world.read("key")).unwrap();
     let args = ["retrieve", "--id", ID];
@@ -140,7 +140,7 @@ fn a_key_is_typed_unseen() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_process_is_closed_to_others() {
+fn other_processes_cannot_read_the_memory() {
     let mut world = World::with_record();
     world.run_unprivileged();
     let seen = on_terminal(&world, "Key (not shown): ", "\n", &["retrieve", "--id", ID]);
@@ -158,7 +158,7 @@ fn without_a_terminal_there_is_no_prompt() {
     for command in ["retrieve", "replace", "delete"] {
         let output = feed(&mut world.through(&detached, &[command, "--id", ID]), DATA.as_bytes());
         let message = failure(&output, 64);
-        assert!(message.contains("give it with --key-file"), "{message}");
+        assert!(message.contains("pass --key-file"), "{message}");
     }
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }

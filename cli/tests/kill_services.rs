@@ -224,7 +224,7 @@ impl Drop for Supervised<'_> {
 }
 
 #[test]
-fn killed_services_lose_nothing_acknowledged() {
+fn killed_services_keep_acknowledged_writes() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let [storage_port, port] = free_ports().take(2).collect::<Vec<_>>().try_into().unwrap();
@@ -281,7 +281,7 @@ fn killed_services_lose_nothing_acknowledged() {
 
 /// The control: a record that was acknowledged and is taken away, altered, or there against what was said, is noticed.
 #[test]
-fn the_check_sees_what_is_lost() {
+fn the_check_detects_lost_records() {
     let [first, second, failed] = [(1, SHORT), (2, LONG), (3, SHORT)].map(|(seed, len)| Version::new(seed, len));
     let log = Log::from([
         ("a".to_owned(), Known { versions: vec![first.clone()], ..Known::default() }),

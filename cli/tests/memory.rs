@@ -181,7 +181,7 @@ fn assert_storage_knows_nothing(world: &World, storage: &Service<'_>, scanner: &
 }
 
 #[test]
-fn the_storage_service_never_has_a_secret_in_memory() {
+fn the_storage_service_has_no_secret_in_memory() {
     let world = World::new();
     let ([storage, server], url, mut scanner) = services(&world);
     if !may_look(storage.child.id()) {
@@ -227,7 +227,7 @@ fn the_storage_service_never_has_a_secret_in_memory() {
 
 /// The program's allocator wipes a service's memory when it is freed.
 #[test]
-fn a_server_forgets_what_it_worked_on() {
+fn the_encryption_server_wipes_keys_and_data() {
     let world = World::new();
     let token = world.ok(&["token", "new", "--scopes", "store,retrieve,erase", "--tokens", "tokens"], "");
     world.write("token", &token);
@@ -292,7 +292,7 @@ fn send(url: &str, request: &str, token: &str, body: &str) -> String {
 /// 1 GiB through all three, in and out.
 #[test]
 #[ignore = "takes a minute and 4 GB of disk: run by make test-large"]
-fn one_gibibyte_passes_through_three_programs() {
+fn three_programs_stream_one_gibibyte() {
     const LEN: usize = 1 << 30;
     const MOST: u64 = 64 << 10;
     let world = World::new();
@@ -311,9 +311,9 @@ fn one_gibibyte_passes_through_three_programs() {
         let start = Instant::now();
         let args = [args, &["--server", &url]].concat();
         let output = wait::output(&mut world.through(&["/usr/bin/time", "-f", "peak %M"], &args));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{said}");
-        let client: u64 = said.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        let client: u64 = stderr.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap();
         let peaks = [client, server.peak(), storage.peak()];
         eprintln!("{}: {:.1?}; peaks of client, server and storage: {peaks:?} KiB", args[0], start.elapsed());
         assert!(peaks.iter().all(|peak| *peak <= MOST), "{peaks:?} KiB");

@@ -39,7 +39,7 @@ fn waiting_store(world: &World, without_nameless_files: bool) -> Child {
 }
 
 #[test]
-fn a_signal_leaves_no_key_file_of_nothing() {
+fn a_signal_removes_the_unused_key_file() {
     use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM};
     use signal_hook::consts::{SIGUSR1, SIGUSR2, SIGVTALRM, SIGXCPU, SIGXFSZ};
 
@@ -71,7 +71,7 @@ fn a_signal_leaves_no_key_file_of_nothing() {
 
 /// Whenever a retrieval is interrupted or killed, the file is the old one or the new one, and there is no other.
 #[test]
-fn an_interrupted_retrieve_leaves_no_half_file() {
+fn an_interrupted_retrieve_leaves_no_partial_file() {
     let world = World::new();
     let data = vec![b'x'; 50_000_000];
     world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
@@ -91,7 +91,7 @@ fn an_interrupted_retrieve_leaves_no_half_file() {
 
 /// The same where files without a name cannot be made.
 #[test]
-fn a_temporary_file_goes_with_a_signal() {
+fn a_signal_removes_the_temporary_file() {
     let world = World::new();
     world.ok(&["store", "--id", ID, "--key-out", "key"], vec![b'x'; 300_000_000]);
     world.write("copy", "precious");
@@ -113,7 +113,7 @@ fn a_temporary_file_goes_with_a_signal() {
 }
 
 #[test]
-fn what_crashes_left_is_removed() {
+fn files_left_by_a_crash_are_removed() {
     let world = World::with_record();
     world.write(".strongroom-dead", "plaintext");
     world.write(".strongroom-alive", "plaintext");
@@ -133,7 +133,7 @@ fn what_crashes_left_is_removed() {
 
 /// Between the key file's name and the record's commit, a signal waits: the one is never without the other.
 #[test]
-fn a_commit_is_finished_and_a_second_signal_ends_the_program_at_once() {
+fn a_signal_waits_for_a_commit_and_a_second_does_not() {
     let world = World::with_record();
     for interrupted_twice in [false, true] {
         let mut child = waiting_store(&world, false);
@@ -169,7 +169,7 @@ fn a_commit_is_finished_and_a_second_signal_ends_the_program_at_once() {
 /// Some file systems cannot synchronise a folder (EINVAL, ENOTSUP), some folders may not be opened (EACCES). That the disk
 /// fails (EIO) is another matter.
 #[test]
-fn a_folder_that_cannot_be_synchronised_fails_nothing() {
+fn a_folder_without_fsync_is_no_error() {
     let world = World::with_record();
     let index_key = ["--index-key-file", "records.db.index-key"];
     for (n, (error, status)) in [(22, 0), (95, 0), (13, 0), (1, 0), (38, 0), (5, 14)].into_iter().enumerate() {
@@ -207,7 +207,7 @@ fn the_default_folder_is_durable() {
 }
 
 #[test]
-fn where_no_thread_can_be_started_there_is_an_error() {
+fn a_thread_limit_is_an_error() {
     let mut world = World::with_record();
     world.write("large", vec![b'x'; 30_000_000]);
     world.write("records.db.uploads", ""); // which a long record leaves

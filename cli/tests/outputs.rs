@@ -17,7 +17,7 @@ fn contents(world: &World) -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn a_file_in_use_is_no_output() {
+fn an_input_or_store_file_is_refused_as_output() {
     let world = World::with_record();
     world.ok(&["token", "new", "--scopes", "store", "--tokens", "tokens"], "");
     for name in ["token", "authorities", "certificate", "certificate.key"] {
@@ -91,7 +91,7 @@ fn a_file_in_use_is_no_output() {
 
 /// `>>` does not empty the file first, so that it can still be saved.
 #[test]
-fn a_file_in_use_is_no_stdout() {
+fn an_input_or_store_file_is_refused_as_stdout() {
     let world = World::with_record();
     world.write("config.toml", "");
     let before = contents(&world);
@@ -115,7 +115,7 @@ fn a_file_in_use_is_no_stdout() {
 
 /// Closing a file of the database elsewhere in the same process releases SQLite's locks on it.
 #[test]
-fn a_file_of_the_store_is_no_input() {
+fn a_store_file_is_refused_as_input() {
     let world = World::with_record();
     fs::hard_link(world.path("records.db"), world.path("link")).unwrap();
     for args in [
@@ -136,7 +136,7 @@ fn a_file_of_the_store_is_no_input() {
 }
 
 #[test]
-fn a_manual_page_takes_the_place_of_no_store() {
+fn a_manual_page_does_not_overwrite_a_store() {
     let world = World::new();
     fs::create_dir(world.path("man1")).unwrap();
     world.ok(&["store", "--store", "man1/strongroom-store.1", "--id", ID, "--key-out", "key"], DATA);

@@ -43,7 +43,7 @@ fn all_commands(world: &World, place: &[&str]) {
 }
 
 #[test]
-fn three_programs_are_one_store() {
+fn client_and_both_services_act_as_one_store() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
@@ -82,7 +82,7 @@ fn a_unix_socket_and_a_token() {
     let retrieve = ["retrieve", "--server", &listen, "--id", ID, "--key-file", "key"];
     assert_eq!(world.ok(&[&retrieve[..], &["--token-file", "token"]].concat(), ""), DATA);
     let failed = world.fail(21, &retrieve, "");
-    assert!(failed.contains("a valid token is needed") && failed.contains("--token-file"), "{failed}");
+    assert!(failed.contains("a valid token is required") && failed.contains("--token-file"), "{failed}");
     let failed = world.fail(21, &["erase", "--server", &listen, "--token-file", "token", "--id", ID, "--yes"], "");
     assert!(failed.contains("scope"), "{failed}");
     world.fail(14, &[&retrieve[..], &["--token-file", "none"]].concat(), "");
@@ -90,7 +90,7 @@ fn a_unix_socket_and_a_token() {
 }
 
 #[test]
-fn the_command_line_goes_before_the_environment() {
+fn the_command_line_overrides_the_environment() {
     let world = World::new();
     let server = Service::start(&world, &["serve"]); // the store is the environment's: records.db
     let url = format!("http://{}", server.address);
@@ -104,14 +104,14 @@ fn the_command_line_goes_before_the_environment() {
     let found = with_server(&["retrieve", "--id", ID, "--key-file", "key"]);
     assert_eq!(
         support::failure(&found, 64),
-        "error: --store cannot be used together with --server\nhint: `strongroom --help` and `strongroom COMMAND --help` tell more\n"
+        "error: --store cannot be used together with --server\nhint: see `strongroom --help` and `strongroom COMMAND --help`\n"
     );
     let found = with_server(&["retrieve", "--store", "records.db", "--id", ID, "--key-file", "key"]);
     assert_eq!(String::from_utf8_lossy(&found.stdout), DATA);
 }
 
 #[test]
-fn a_key_in_the_tokens_place_is_not_sent() {
+fn a_key_given_as_a_token_is_not_sent() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     world.ok(&["key", "new", "--key-out", "key"], "");
@@ -147,7 +147,7 @@ fn a_key_in_the_tokens_place_is_not_sent() {
 
 /// Threads whose stacks no memory can hold cannot be started.
 #[test]
-fn missing_threads_are_an_error() {
+fn too_few_client_threads_are_an_error() {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let without_threads = |args: &[&str], stdin: &[u8]| {
@@ -172,7 +172,7 @@ fn what_cannot_be_is_told() {
     assert!(world.fail(19, &["serve", "--server", "http://127.0.0.1:1"], "").contains("--store"));
     assert!(world.fail(19, &["serve-storage", "--store", "http://127.0.0.1:1"], "").contains("path"));
     let client = ["stats", "--server", "https://127.0.0.1:1", "--client-key", "key"];
-    assert!(world.fail(19, &client, "").contains("client certificate needs its private key"));
+    assert!(world.fail(19, &client, "").contains("client certificate and its private key belong together"));
     let trusted = ["stats", "--server", "http://127.0.0.1:1", "--authorities", "ca.pem"];
     assert!(world.fail(19, &trusted, "").contains("https://"));
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

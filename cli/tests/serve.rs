@@ -88,7 +88,7 @@ fn the_storage_service_logs_no_locator_and_no_record() {
 }
 
 #[test]
-fn the_file_comes_before_the_environment_and_that_before_the_flags() {
+fn flags_override_the_environment_and_that_the_file() {
     let world = World::new();
     world.write(
         "config.toml",
@@ -120,7 +120,7 @@ fn the_file_comes_before_the_environment_and_that_before_the_flags() {
 }
 
 #[test]
-fn what_cannot_be_is_told_before_the_start() {
+fn invalid_configurations_fail_before_the_start() {
     let world = World::new();
     for (name, document) in
         [("a.toml", "lisen = []"), ("b.toml", "[limits]\nrequest = 1"), ("c.toml", "listen = [\"x\"]")]
@@ -168,7 +168,7 @@ fn a_token_is_printed_once() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn systemd_is_told_when_it_listens() {
+fn systemd_is_notified_when_it_listens() {
     let world = World::new();
     let socket = UnixDatagram::bind(world.path("notify")).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();

@@ -82,7 +82,7 @@ impl Drop for Started {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn an_unread_log_blocks_no_request() {
     let world = World::new();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut service = Started::new(&world, &["serve-storage", "--log-format", "json"], writer);
@@ -109,7 +109,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn the_last_lines_are_written_where_somebody_reads() {
+fn the_last_log_lines_are_written_to_a_reader() {
     let world = World::new();
     let service = Service::start(&world, &["serve-storage"]);
     for _ in 0..100 {
@@ -178,11 +178,11 @@ fn hangup_reloads_tokens() {
     assert_eq!(status(&added), "200");
     let (exit, log) = service.stop(Signal::TERM);
     assert_eq!(exit, Some(0));
-    assert!(log.contains("stay as they were") && log.contains("line 1") && log.contains("read anew"), "{log}");
+    assert!(log.contains("are not reloaded") && log.contains("line 1") && log.contains("read anew"), "{log}");
 }
 
 #[test]
-fn hangup_ends_no_service_that_has_nothing_to_reload() {
+fn hangup_without_reloadable_files_ends_no_service() {
     let world = World::new();
     let service = Service::start(&world, &["serve-storage"]);
     service.signal(Signal::HUP);
@@ -192,11 +192,11 @@ fn hangup_ends_no_service_that_has_nothing_to_reload() {
 }
 
 #[test]
-fn systemd_is_told_of_reload_and_end() {
+fn systemd_is_notified_of_reload_and_stop() {
     let world = World::new();
     let socket = UnixDatagram::bind(world.path("notify")).unwrap();
     socket.set_read_timeout(Some(LONG)).unwrap();
-    let told = || {
+    let notification = || {
         let mut message = [0; 128];
         let len = socket.recv(&mut message).unwrap();
         String::from_utf8(message[..len].to_vec()).unwrap()
@@ -204,14 +204,14 @@ fn systemd_is_told_of_reload_and_end() {
     let mut command = world.command(&["serve-storage", "--listen", "unix:socket"]);
     let child = command.env("NOTIFY_SOCKET", world.path("notify")).stderr(Stdio::null()).spawn().unwrap();
     let mut service = Started { child, address: ([127, 0, 0, 1], 0).into() };
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notification(), "READY=1");
     service.signal(Signal::HUP);
-    let reloading = told();
+    let reloading = notification();
     let time = reloading.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap();
     assert!(time.parse::<u64>().unwrap() > 0);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(notification(), "READY=1");
     service.signal(Signal::TERM);
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(notification(), "STOPPING=1");
     assert!(service.ended().success());
 
     // An empty variable is no socket.
@@ -241,10 +241,10 @@ fn too_few_threads_are_an_error() {
         let args = [&[limit.as_str()], &user[..], &["serve-storage", "--listen", "unix:socket"]].concat();
         let mut child = world.other("prlimit", &args).stderr(Stdio::piped()).spawn().unwrap();
         let status = wait_for(|| child.try_wait().unwrap());
-        let mut said = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        assert!(matches!(status.code(), Some(14 | 19)), "{most}: {status} {said}");
-        assert!(said.contains("error: ") && !said.contains("panicked at"), "{most}: {said}");
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(matches!(status.code(), Some(14 | 19)), "{most}: {status} {stderr}");
+        assert!(stderr.contains("error: ") && !stderr.contains("panicked at"), "{most}: {stderr}");
         assert!(!world.exists("socket"));
     }
 }

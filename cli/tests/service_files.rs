@@ -38,7 +38,7 @@ fn all_kinds() -> (World, Vec<(&'static str, &'static str)>) {
 }
 
 #[test]
-fn no_file_takes_the_place_of_another() {
+fn each_file_must_have_its_own_kind() {
     let (world, kinds) = all_kinds();
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
@@ -74,8 +74,11 @@ fn no_file_takes_the_place_of_another() {
             world.write("config.toml", document(name, file));
             let refused = world.fail(19, &["serve", "--config", "config.toml", "--store", &store], "");
             let line_is_named = name == "tokens" && *file == "noise";
-            let said = if line_is_named { "line 1" } else { kind };
-            assert!(refused.contains(said) && (line_is_named || refused.contains(name)), "{name} = {file}: {refused}");
+            let expected = if line_is_named { "line 1" } else { kind };
+            assert!(
+                refused.contains(expected) && (line_is_named || refused.contains(name)),
+                "{name} = {file}: {refused}"
+            );
         }
         if name == "index_key_file" {
             continue; // the store's own error tells of one that is missing
@@ -89,7 +92,7 @@ fn no_file_takes_the_place_of_another() {
 }
 
 #[test]
-fn a_secret_in_the_place_of_a_path_is_not_repeated() {
+fn a_secret_given_as_a_path_is_not_repeated() {
     let (world, _) = all_kinds();
     for file in ["record.key", "index.key", "token"] {
         let secret = String::from_utf8(world.read(file)).unwrap();
@@ -120,7 +123,7 @@ fn a_secret_in_the_place_of_a_path_is_not_repeated() {
 }
 
 #[test]
-fn an_interrupted_token_stops_no_service() {
+fn an_unfinished_token_line_stops_no_service() {
     let world = World::new();
     let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
     let whole = String::from_utf8(world.read("tokens")).unwrap();
@@ -146,7 +149,7 @@ fn an_interrupted_token_stops_no_service() {
 }
 
 #[test]
-fn no_other_file_is_taken_for_one_of_tokens() {
+fn token_new_refuses_other_files() {
     let (world, kinds) = all_kinds();
     world.ok(&["store", "--id", "x"], "data");
     let others = kinds.iter().map(|(file, _)| *file).filter(|file| *file != "tokens");
@@ -158,7 +161,7 @@ fn no_other_file_is_taken_for_one_of_tokens() {
 }
 
 #[test]
-fn many_new_tokens_at_once_are_all_there() {
+fn concurrent_token_new_keeps_all_tokens() {
     let world = World::new();
     let args = ["token", "new", "--scopes", "store", "--tokens", "tokens"];
     let children: Vec<_> =
@@ -173,7 +176,7 @@ fn many_new_tokens_at_once_are_all_there() {
 /// A folder that only lets names be looked up and made cannot be opened, and so not be synced.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_folder_that_cannot_be_synced_keeps_no_token_back() {
+fn a_folder_without_fsync_still_gives_a_token() {
     let mut world = World::new();
     fs::create_dir(world.path("folder")).unwrap();
     world.run_unprivileged();

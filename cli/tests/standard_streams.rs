@@ -20,7 +20,7 @@ fn redirected(world: &World, redirection: &str, args: &[&str]) -> Command {
 }
 
 #[test]
-fn a_closed_stream_is_an_error_before_anything_happens() {
+fn a_closed_stream_is_an_error_before_any_change() {
     let world = World::with_record();
     world.write("data", DATA);
     let before = world.names();
@@ -56,7 +56,7 @@ fn a_closed_stream_is_an_error_before_anything_happens() {
 
 /// Those that are not used may be closed; and /dev/null, however it is opened, is no closed stream.
 #[test]
-fn a_stream_that_is_not_used_may_be_closed() {
+fn an_unused_stream_may_be_closed() {
     let world = World::with_record();
     world.write("data", DATA);
     for (redirection, args) in [
@@ -74,7 +74,7 @@ fn a_stream_that_is_not_used_may_be_closed() {
 }
 
 #[test]
-fn no_data_is_stored_only_where_that_is_meant() {
+fn empty_data_is_stored_only_on_request() {
     let world = World::with_record();
     world.write("empty", "");
     world.ok(&["key", "new", "--key-out", "own"], "");
@@ -110,7 +110,7 @@ fn no_data_is_stored_only_where_that_is_meant() {
 }
 
 #[test]
-fn a_program_that_succeeds_gives_the_data() {
+fn from_command_stores_the_output_of_a_program() {
     let world = World::with_record();
     let program = ["--from-command", "--", "printf", "%s.%s\n", "$(id) * ", "-x"];
     world.ok(&[&["store", "--id", "new", "--key-out", "new"][..], &program].concat(), "");
@@ -129,7 +129,7 @@ fn a_program_that_succeeds_gives_the_data() {
 }
 
 #[test]
-fn a_program_that_fails_changes_nothing() {
+fn from_command_stores_nothing_if_the_program_fails() {
     let world = World::with_record();
     world.ok(&["key", "new", "--key-out", "own"], "");
     let before = world.names();
@@ -149,8 +149,8 @@ fn a_program_that_fails_changes_nothing() {
             &["store", "--id", "new", "--key-file", "own"],
         ] {
             let args = [command, &["--allow-empty", "--from-command", "--"], program].concat();
-            let said = world.fail(status, &args, "");
-            assert!(said.contains(message) && said.contains("--from-command"), "{args:?}: {said}");
+            let error = world.fail(status, &args, "");
+            assert!(error.contains(message) && error.contains("--from-command"), "{args:?}: {error}");
         }
         let names: Vec<_> = world.names().into_iter().filter(|name| name != "records.db.uploads").collect();
         assert_eq!(names, before, "{program:?}");
@@ -166,7 +166,7 @@ fn a_program_that_fails_changes_nothing() {
 
 /// A program that would write for ever is ended when its data cannot be stored.
 #[test]
-fn a_program_whose_data_is_not_stored_is_ended() {
+fn from_command_ends_the_program_after_an_error() {
     let world = World::with_record();
     let program = "echo $$ >pid; exec yes";
     let limit = ["sh", "-c", "ulimit -f 4096 && trap '' XFSZ && exec \"$@\"", "sh"];
@@ -181,7 +181,7 @@ fn a_program_whose_data_is_not_stored_is_ended() {
 
 /// The key is out before the old one opens nothing any more.
 #[test]
-fn a_key_that_was_printed_for_nothing_is_told() {
+fn a_failed_replace_says_that_the_printed_key_is_unused() {
     let world = World::with_record();
     let mut replace = world.command(&["replace", "--id", ID, "--key-file", "key"]);
     replace.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -199,7 +199,7 @@ fn a_key_that_was_printed_for_nothing_is_told() {
 
 /// As a parent that works with events leaves them.
 #[test]
-fn streams_that_do_not_block_are_waited_for() {
+fn non_blocking_streams_are_polled() {
     let world = World::new();
     let data: Vec<u8> = (0..=250).cycle().take(2_000_000).collect();
     // Time for the program to find nothing to read, and no room for what it writes.

@@ -23,8 +23,8 @@ fn large_data_passes_through_pipes_and_files() {
     world.ok(&["store", "--id", "pipe", "--key-out", "pipe.key"], &data);
     for id in ["file", "pipe"] {
         let key = format!("{id}.key");
-        let said = world.ok(&["retrieve", "--json", "--id", id, "--key-file", &key, "-o", "copy"], "");
-        assert!(said.contains("\"bytes\":20000000"), "{said}");
+        let report = world.ok(&["retrieve", "--json", "--id", id, "--key-file", &key, "-o", "copy"], "");
+        assert!(report.contains("\"bytes\":20000000"), "{report}");
         assert!(world.read("copy") == data);
         let output = feed(&mut world.command(&["retrieve", "--id", id, "--key-file", &key]), b"");
         assert!(output.status.success() && output.stdout == data);
@@ -35,7 +35,7 @@ fn large_data_passes_through_pipes_and_files() {
 }
 
 #[test]
-fn a_range_is_cut_to_what_is_there() {
+fn a_range_is_clipped_to_the_data() {
     let world = World::new();
     let data = pattern(40_000);
     world.ok(&["store", "--id", ID, "--key-out", "key"], &data);
@@ -73,7 +73,7 @@ fn with_altered_record() -> World {
 }
 
 #[test]
-fn an_altered_record_makes_no_file_and_no_success() {
+fn an_altered_record_fails_and_leaves_no_file() {
     let world = with_altered_record();
     world.write("copy", "precious");
     let before = world.names();
@@ -148,7 +148,7 @@ fn a_terminal_shows_progress_and_a_pipe_none() {
 }
 
 #[test]
-fn a_folder_is_no_data() {
+fn a_folder_is_refused_as_data() {
     let world = World::with_record();
     std::fs::create_dir(world.path("folder")).unwrap();
     world.fail(19, &["store", "--id", "new", "folder"], "");
@@ -159,7 +159,7 @@ fn a_folder_is_no_data() {
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "takes a minute and 9 GB of disk: run by make test-large"]
-fn four_gibibytes_pass_through_little_memory() {
+fn four_gibibytes_stream_in_constant_memory() {
     const LEN: u64 = 4 << 30;
     let world = World::new();
     let block = pattern(251 << 12);

@@ -7,7 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = Strongroom::open("records.db")?;
 
     let key = store.store("user:42:passport", b"scanned pages")?;
-    let text = key.to_text(); // "srk1...": keep it where only the data's owner reads
+    let text = key.to_text(); // "srk1...": keep it where only the data's owner can read it
 
     let key = RecordKey::from_text(&text)?;
     assert_eq!(store.retrieve("user:42:passport", &key)?, b"scanned pages");

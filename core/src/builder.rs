@@ -203,7 +203,7 @@ impl Builder {
         };
         match (self.path, storage) {
             (Some(path), None) if path.to_str().is_some_and(is_url) => {
-                Err(Error::InvalidArgument("a URL is no path: open it as a location or an endpoint".into()))
+                Err(Error::InvalidArgument("a URL is not a path: open it as a location or an endpoint".into()))
             }
             (Some(path), None) if path.as_os_str() == MEMORY => {
                 if self.must_exist || self.read_only == ReadOnly::Always {
@@ -234,12 +234,11 @@ impl Builder {
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
                 Err(Error::InvalidArgument(
-                    "durability, must_exist and read_only are for a store at a path; other storages have their own"
-                        .into(),
+                    "durability, must_exist and read_only are only for a store at a path".into(),
                 ))
             }
             (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
-            _ => Err(Error::InvalidArgument("give one of a path, a storage and an endpoint".into())),
+            _ => Err(Error::InvalidArgument("give exactly one of a path, a storage and an endpoint".into())),
         }
     }
 
@@ -270,7 +269,7 @@ impl Builder {
 }
 
 fn needs_index_key() -> Error {
-    Error::InvalidArgument("only a database at a path has its index key beside it: give one".into())
+    Error::InvalidArgument("give an index key: only a database at a path has one beside it".into())
 }
 
 /// Opens the store over `storage`, if the index key is its own.

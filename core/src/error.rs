@@ -23,46 +23,46 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No record has this id. To the holder of a key, it is a sign of an erased record.
+    /// No record has this id: it was never stored, or it was removed.
     #[error("there is no record under this id")]
     NotFound,
     /// A record has this id.
     #[error("there is a record under this id already: replace it, or choose another id")]
     AlreadyExists,
-    /// The key is not the one that the record was sealed with, or the record's first 68 bytes were altered: without
-    /// the key, these cannot be told apart.
+    /// The record was sealed with another key, or its first 68 bytes were altered: without the key, the two cannot be
+    /// distinguished.
     #[error("the key does not open this record")]
     WrongKey,
     /// The record, or the database that holds it, was altered or damaged.
-    #[error("what is stored was altered or damaged: restore it from a backup")]
+    #[error("the stored data was altered or damaged: restore it from a backup")]
     Corrupt,
     /// The bytes or the text are not a key.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// An id has 1 to 4,096 bytes.
-    #[error("an id has 1 to 4096 bytes")]
+    #[error("an id must have 1 to 4096 bytes")]
     InvalidId,
-    /// Something of a newer version, or something that the storage cannot do.
+    /// Something of a newer version, or something that the storage does not support.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
     /// More data than a record, this storage, or the buffer given for it may hold.
-    #[error("the data is too large: for a record, for this storage, or for the buffer that was given for it")]
+    #[error("the data is too large for a record, for this storage, or for the given buffer")]
     TooLarge,
     /// The store was made with another index key.
-    #[error("the index key is not the one that this store was made with")]
+    #[error("the store was made with another index key")]
     IndexKeyMismatch,
-    /// The file with the store's index key is not there.
+    /// The file with the store's index key is missing.
     #[error(
-        "the index key is missing: there is no file {}. Without it no record of this store can be found again: put \
-         the file back from where it was kept, or give the index key itself",
+        "the index key is missing: there is no file {}. Without it, no record of this store can be found: restore \
+         the file, or pass the index key itself",
         path.display()
     )]
     IndexKeyMissing {
-        /// Where the index key was looked for.
+        /// The path of the missing file.
         path: PathBuf,
     },
-    /// Somebody else replaced or removed the record meanwhile.
-    #[error("the record was changed by someone else meanwhile: retrieve it and try again")]
+    /// The record was replaced or removed concurrently.
+    #[error("the record was changed concurrently: retrieve it and try again")]
     Conflict,
     /// A lock was not available in time, or a deadline passed.
     #[error("the storage is busy: try again")]
@@ -70,12 +70,12 @@ pub enum Error {
     /// No space is left. Everything stored before is unchanged.
     #[error("the storage is full: make room and try again")]
     StorageFull,
-    /// Input or output failed; the source tells how. Nothing was changed. After a failed write, the handle may be
-    /// [`Poisoned`](Self::Poisoned) from now on.
+    /// Input or output failed; the source has the cause. Nothing was changed. After a failed write, the handle may be
+    /// [`Poisoned`](Self::Poisoned).
     #[error("input or output failed")]
     Storage(#[source] BoxError),
-    /// A commit failed, so it is not known whether the write took place. Open the store anew and look.
-    #[error("it is not known whether the write took place: open the store again and look")]
+    /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
+    #[error("the outcome of the write is unknown: open the store again and check")]
     Indeterminate(#[source] BoxError),
     /// An earlier write or commit failed half way, so the state behind this handle is not reliable.
     #[error("an earlier write failed half way: open the store again")]
@@ -95,10 +95,10 @@ pub enum Error {
     Expired,
     /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
     /// Nothing was changed.
-    #[error("access is denied: give credentials that are valid there and have the right to do this")]
+    #[error("access is denied: use valid credentials with the right to do this")]
     AccessDenied(#[source] BoxError),
-    /// A fault that is not the caller's.
-    #[error("an internal fault: please report it")]
+    /// An internal error, not caused by the caller.
+    #[error("internal error: please report it")]
     Internal(#[source] BoxError),
 }
 

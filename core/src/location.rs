@@ -50,7 +50,7 @@ impl Location {
         match path.to_str() {
             Some(text) if service_scheme(text).is_some() => service(text),
             Some(text) if is_url(text) => Err(Error::InvalidArgument(
-                "the store is a URL of an unknown kind: give https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, or a path"
+                "the store is a URL of an unknown scheme: use https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, or a path"
                     .into(),
             )),
             _ => local(path),
@@ -69,7 +69,7 @@ impl Location {
             Self::Service(endpoint) => Ok(Self::Service(endpoint.with_options(options)?)),
             #[cfg(feature = "sqlite")]
             Self::Memory | Self::Database(_) if !options.is_empty() => {
-                Err(Error::InvalidArgument("options for a service are given, and the store is no URL of one".into()))
+                Err(Error::InvalidArgument("options for a service need the URL of a service as the store".into()))
             }
             #[cfg(feature = "sqlite")]
             other => Ok(other),

@@ -19,7 +19,7 @@ const LABEL: &[u8] = b"strongroom/v1\0";
 
 /// The record has a version, a suite or flags that this program does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the record's version, suite or flags are not known here; a newer Strongroom may have written it")]
+#[error("the record's version, suite or flags are unknown: use a newer Strongroom")]
 pub struct UnsupportedHeader;
 
 /// Whether these bytes can be an id.

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_told_apart_from_a_newer_one() {
+    fn a_damaged_document_differs_from_a_newer_one() {
         let good = Settings::new(generation(1)).unwrap().encode();
         let with = |at: usize, byte: u8| {
             let mut document = good.clone();

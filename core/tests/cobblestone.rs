@@ -63,7 +63,7 @@ fn opened(message: &[u8], size: usize) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn all_ways_agree() {
+fn one_shot_streaming_and_range_agree() {
     for size in SIZES {
         let data = pattern(size);
         for (n, message) in sealed(&data).iter().enumerate() {
@@ -77,7 +77,7 @@ fn all_ways_agree() {
 
 /// Long enough for several cores, whichever provider encrypts; opened chunk by chunk too, which one core does.
 #[test]
-fn several_cores_do_what_one_does() {
+fn parallel_and_serial_results_agree() {
     let data = pattern(3_000_000);
     let message = seal(&KEY, CONTEXT, &data).unwrap();
     assert!(open(&KEY, CONTEXT, &message).unwrap() == data);
@@ -92,7 +92,7 @@ fn several_cores_do_what_one_does() {
 }
 
 #[test]
-fn no_two_messages_are_alike() {
+fn no_two_messages_are_equal() {
     let messages: Vec<_> = (0..100).map(|_| seal(&KEY, CONTEXT, b"data").unwrap()).collect();
     for (n, message) in messages.iter().enumerate() {
         for other in &messages[..n] {
@@ -127,7 +127,7 @@ fn buffers_have_exactly_the_size_that_is_needed() {
 }
 
 #[test]
-fn key_and_context_count_in_every_bit() {
+fn every_bit_of_key_and_context_matters() {
     let message = seal(&KEY, CONTEXT, b"data").unwrap();
     let prefix = message.first_chunk().unwrap();
     verify_key(&KEY, CONTEXT, prefix).unwrap();
@@ -146,7 +146,7 @@ fn key_and_context_count_in_every_bit() {
 }
 
 #[test]
-fn ranges_are_cut_to_what_is_there() {
+fn ranges_are_clipped_to_the_data() {
     for size in SIZES {
         let data = pattern(size);
         let message = seal(&KEY, CONTEXT, &data).unwrap();

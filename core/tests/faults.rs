@@ -123,14 +123,14 @@ fn a_failed_commit_poisons_the_handle_and_loses_nothing() {
 }
 
 #[test]
-fn a_failed_commit_of_several_is_told_to_each() {
-    a_failed_commit_poisons_and_loses_nothing("a_failed_commit_of_several_is_told_to_each", 4, 10_000);
+fn a_failed_group_commit_fails_every_member() {
+    a_failed_commit_poisons_and_loses_nothing("a_failed_group_commit_fails_every_member", 4, 10_000);
 }
 
 /// The system refuses to let the log grow beyond a size (EFBIG): what is there is read, and nothing is in doubt.
 #[test]
-fn a_limit_on_files_is_a_full_storage() {
-    let name = "a_limit_on_files_is_a_full_storage";
+fn a_file_size_limit_is_storage_full() {
+    let name = "a_file_size_limit_is_storage_full";
     if let Some(path) = env::var_os(STORE) {
         return store_until_it_fails(path.as_ref(), 4, 10_000);
     }
@@ -150,7 +150,7 @@ fn a_limit_on_files_is_a_full_storage() {
 
 /// What another process left cannot be removed for want of room: the store opens, and can be read.
 #[test]
-fn a_store_without_room_to_tidy_up_can_be_read() {
+fn a_full_store_can_be_read() {
     let key = RecordKey::from_bytes(&[7; 32]).unwrap();
     if let Some(path) = env::var_os(STORE) {
         let store = Strongroom::open(path).unwrap();
@@ -167,7 +167,7 @@ fn a_store_without_room_to_tidy_up_can_be_read() {
     let left = "INSERT INTO pending SELECT DISTINCT object, 1 FROM segment; DELETE FROM record WHERE len > 1000000";
     rusqlite::Connection::open(&path).unwrap().execute_batch(left).unwrap();
     // The log's index has 32 KiB, and so many of the log hold three pages.
-    let text = run_without_room("a_store_without_room_to_tidy_up_can_be_read", 32, &path);
+    let text = run_without_room("a_full_store_can_be_read", 32, &path);
     assert_eq!(lines(&text, "read="), ["the data"], "{text}");
     assert_eq!(lines(&text, "write="), ["StorageFull"], "{text}");
 

@@ -38,7 +38,7 @@ enum Kind {
     /// It panics half way.
     Panics,
     /// It panics while it tells the others what came of their jobs.
-    PanicsTelling,
+    PanicsReporting,
 }
 
 /// CommitQueue, and the jobs that were done.
@@ -69,7 +69,7 @@ impl Store {
                     done.extend(leader.jobs());
                 }
                 let outcomes: Vec<_> = leader.jobs().map(|job| outcome(*job)).collect();
-                leader.finish(outcomes.into_iter().inspect(|_| assert!(kind != Kind::PanicsTelling, "telling")));
+                leader.finish(outcomes.into_iter().inspect(|_| assert!(kind != Kind::PanicsReporting, "reporting")));
                 outcome(job)
             }
         }
@@ -94,46 +94,49 @@ fn check(kinds: &'static [Kind]) {
         let mut writes: Vec<_> = (1..).zip(kinds).map(write).collect();
         let first = writes.remove(0);
         let threads: Vec<_> = writes.into_iter().map(loom::thread::spawn).collect();
-        let mut told = vec![first()];
-        told.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        let mut reported = vec![first()];
+        reported.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
 
         let mut done = store.done.lock().unwrap().clone();
         done.sort_unstable();
-        let said: Vec<_> =
-            (1..).zip(&told).filter(|(job, told)| **told == Some(outcome(*job))).map(|(job, _)| job).collect();
-        let telling = kinds.contains(&Kind::PanicsTelling);
-        assert!(done == said || telling, "what was done is what was said to be done");
-        let panics = kinds.contains(&Kind::Panics) || telling;
+        let succeeded: Vec<_> = (1..)
+            .zip(&reported)
+            .filter(|(job, reported)| **reported == Some(outcome(*job)))
+            .map(|(job, _)| job)
+            .collect();
+        let reporting = kinds.contains(&Kind::PanicsReporting);
+        assert!(done == succeeded || reporting, "the jobs that were done are those that report success");
+        let panics = kinds.contains(&Kind::Panics) || reporting;
         assert!(panics || done.len() == kinds.len(), "all was done");
-        for ((job, kind), told) in (1..).zip(kinds).zip(told) {
-            match told {
+        for ((job, kind), reported) in (1..).zip(kinds).zip(reported) {
+            match reported {
                 // Its job was in the hands of a thread that panicked.
                 Some(ABANDONED) => assert!(panics),
-                Some(told) => assert_eq!(told, outcome(job)),
-                None => assert!(matches!(kind, Kind::Panics | Kind::PanicsTelling)),
+                Some(reported) => assert_eq!(reported, outcome(job)),
+                None => assert!(matches!(kind, Kind::Panics | Kind::PanicsReporting)),
             }
         }
     });
 }
 
 #[test]
-fn every_job_is_done_once_and_told_to_its_caller() {
+fn every_job_runs_once_and_reports_to_its_caller() {
     check(&[Kind::Shared, Kind::Shared, Kind::Shared]);
 }
 
 #[test]
-fn unshared_work_comes_between() {
+fn exclusive_work_runs_between_groups() {
     check(&[Kind::Shared, Kind::Alone, Kind::Shared]);
     check(&[Kind::Alone, Kind::Alone, Kind::Shared]);
 }
 
 #[test]
-fn nobody_waits_for_one_who_panicked() {
+fn a_panicking_leader_blocks_nobody() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {})); // the panics are expected
     let outcome = catch_unwind(|| {
         check(&[Kind::Panics, Kind::Shared, Kind::Shared]);
-        check(&[Kind::PanicsTelling, Kind::Shared, Kind::Shared]);
+        check(&[Kind::PanicsReporting, Kind::Shared, Kind::Shared]);
     });
     std::panic::set_hook(hook);
     outcome.unwrap();

@@ -143,7 +143,7 @@ fn all_fail<E>(calls: Vec<(&'static str, Result<(), E>)>, but: &[&str]) {
 }
 
 #[test]
-fn more_than_was_asked_for_is_not_read() {
+fn surplus_bytes_are_not_read() {
     for status in ["200 OK", "201 Created", "206 Partial Content\r\ncontent-range: bytes 0-99/100", "404 Not Found"] {
         for length in ["content-length: 3221225472", "transfer-encoding: chunked\r\n\r\n40000000", "connection: close"]
         {
@@ -157,7 +157,7 @@ fn more_than_was_asked_for_is_not_read() {
 
 /// A service says of each part that there is another version now, and floods whoever asks for all.
 #[test]
-fn a_record_that_always_changes_is_given_up() {
+fn an_ever_changing_record_ends_in_an_error() {
     let local = Arc::new(MemoryStorage::new());
     let index_key = || IndexKey::from_bytes(&[7; 32]).unwrap();
     let open =
@@ -213,7 +213,7 @@ fn a_record_that_always_changes_is_given_up() {
 
 /// The whole of an answer has a deadline, and not only each of its bytes.
 #[test]
-fn an_answer_that_trickles_is_given_up() {
+fn a_trickling_answer_times_out() {
     let endpoint = hostile(|_, stream| {
         send(stream, "206 Partial Content\r\ncontent-range: bytes 0-999/1000\r\ncontent-length: 1000", b"")?;
         trickle(stream, 1000)
@@ -240,7 +240,7 @@ fn an_answer_that_trickles_is_given_up() {
 
 /// The same where the caller takes the answer piece by piece, on one connection or on many.
 #[test]
-fn a_stream_that_trickles_is_given_up() {
+fn a_trickling_stream_times_out() {
     for bytes in [100_000, 3] {
         let endpoint = hostile(move |request, stream| {
             let first = request.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-'));
@@ -262,7 +262,7 @@ fn a_stream_that_trickles_is_given_up() {
 }
 
 #[test]
-fn heads_have_an_end() {
+fn endless_headers_are_an_error() {
     let endless: [fn(&mut TcpStream) -> Sent; 4] = [
         |stream| {
             stream.write_all(b"HTTP/1.1 200 OK\r\nx: ")?;
@@ -288,7 +288,7 @@ fn heads_have_an_end() {
 }
 
 #[test]
-fn no_answer_leads_elsewhere() {
+fn redirects_are_not_followed() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let place = format!("http://{}", elsewhere.local_addr().unwrap());
     for status in [
@@ -309,7 +309,7 @@ fn no_answer_leads_elsewhere() {
 
 /// A coding that was not asked for would pass for the data.
 #[test]
-fn a_coded_answer_is_refused() {
+fn a_content_encoding_is_refused() {
     let endpoint = hostile(|_, stream| send(stream, "200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4", b"data"));
     let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let (whole, reader) = in_time(move || (client.retrieve("id", &key), client.open_record("id", &key).map(drop)));
@@ -318,7 +318,7 @@ fn a_coded_answer_is_refused() {
 }
 
 #[test]
-fn calls_that_ask_again_have_an_end() {
+fn retries_end() {
     let etag = "etag: \"".to_owned() + &"A".repeat(91) + "\"";
     let endpoint = hostile(move |request, stream| match request.split(' ').next() {
         Some("head") => send(stream, &format!("200 OK\r\n{etag}\r\ncontent-length: 100"), b""),
@@ -339,7 +339,7 @@ fn calls_that_ask_again_have_an_end() {
 
 /// The control: the same service, if it is honest.
 #[test]
-fn an_honest_answer_is_taken() {
+fn a_valid_answer_is_accepted() {
     let endpoint = hostile(|request, stream| {
         assert!(request.starts_with("post /v1/retrieve "));
         send(stream, &format!("200 OK\r\ncontent-length: {}", 20 << 20), &vec![7; 20 << 20])

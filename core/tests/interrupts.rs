@@ -27,7 +27,7 @@ fn asked(call: impl FnOnce() -> Result<(), Error>) -> u32 {
 }
 
 #[test]
-fn waits_for_a_lock_end_early() {
+fn an_interrupt_ends_waits_for_a_lock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = Strongroom::open(&path).unwrap();

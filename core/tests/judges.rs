@@ -265,7 +265,7 @@ fn read_json(path: &Path) -> Value {
 
 #[test]
 #[ignore = "needs Python with core/tests/judges/requirements.txt: run by make test"]
-fn python_finds_every_vector_right() {
+fn python_agrees_with_every_vector() {
     let vectors = read_json(&docs("vectors.json"));
     let count = |name: &str| vectors[name].as_array().unwrap().len();
     let expected = format!("{} records, {} invalid, {} keys, ", count("records"), count("invalid"), count("keys"));
@@ -275,7 +275,7 @@ fn python_finds_every_vector_right() {
 
 #[test]
 #[ignore = "needs Python with core/tests/judges/requirements.txt: run by make test"]
-fn python_opens_our_records_and_we_open_its() {
+fn python_and_rust_open_each_others_records() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = Strongroom::open(&path).unwrap();
@@ -315,7 +315,7 @@ fn python_opens_our_records_and_we_open_its() {
 
 #[test]
 #[ignore = "needs Python with core/tests/judges/requirements.txt: run by make test"]
-fn the_documents_reader_in_python_reads() {
+fn the_python_reader_in_the_document_works() {
     let folder = tempfile::tempdir().unwrap();
     let reader = code_block(&fs::read_to_string(docs("FORMAT.md")).unwrap(), "python");
     let script = folder.path().join("reader.py");
@@ -376,7 +376,7 @@ fn wycheproof_file() -> PathBuf {
 
 #[test]
 #[ignore = "needs Python with core/tests/judges/requirements.txt: run by make test"]
-fn the_vectors_of_wycheproof_hold() {
+fn wycheproof_vectors_pass() {
     const MARK: u8 = 0xaa;
 
     let folder = tempfile::tempdir().unwrap();

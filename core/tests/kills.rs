@@ -83,8 +83,8 @@ fn killed_uploads_leave_nothing() {
         child.wait_within(DEADLINE);
 
         // Of the last record the last words count; all before it are deleted.
-        let said: Vec<_> = lines.collect();
-        let last = said.iter().rev().find_map(|line| {
+        let events: Vec<_> = lines.collect();
+        let last = events.iter().rev().find_map(|line| {
             let [event, id, key] = line.split('=').collect::<Vec<_>>()[..] else { return None };
             Some((event.to_string(), id.to_string(), key.to_string()))
         });
@@ -108,7 +108,7 @@ fn killed_uploads_leave_nothing() {
             // Nothing yet, or the last one is deleted; the next may have been committed just before the kill.
             _ => assert!(records <= 1),
         }
-        for n in 0..=said.len() {
+        for n in 0..=events.len() {
             store.erase(format!("record-{run}-{n}")).unwrap();
         }
         store.close().unwrap();
@@ -153,7 +153,7 @@ fn store_until_killed(path: &Path, run: &str) {
 
 /// Threads that share a commit are told so only when it is on the disk.
 #[test]
-fn nothing_acknowledged_is_lost() {
+fn acknowledged_writes_survive_a_kill() {
     if let (Some(path), Ok(run)) = (env::var_os(STORE), env::var(RUN)) {
         return store_until_killed(path.as_ref(), &run);
     }
@@ -161,20 +161,20 @@ fn nothing_acknowledged_is_lost() {
     let path = folder.path().join("records.db");
     let (mut acknowledged, mut before) = (0, 0);
     for run in 0..200 {
-        let (mut child, lines) = start("nothing_acknowledged_is_lost", &path, run);
+        let (mut child, lines) = start("acknowledged_writes_survive_a_kill", &path, run);
         thread::sleep(Duration::from_micros(run * 7919 % 50_000));
         child.kill().unwrap();
         child.wait_within(DEADLINE);
 
         let store = Strongroom::open(&path).unwrap();
-        let said: Vec<_> = lines.filter_map(|line| line.strip_prefix("stored=").map(str::to_string)).collect();
-        for id in &said {
+        let reported: Vec<_> = lines.filter_map(|line| line.strip_prefix("stored=").map(str::to_string)).collect();
+        for id in &reported {
             assert!(store.retrieve(id, &key_of(id)).unwrap() == pattern(1000), "{id}");
         }
         let records = store.stats().unwrap().records;
-        let unsaid = records - before - said.len() as u64;
-        assert!(unsaid <= WRITERS as u64, "{unsaid} records that nobody was told of");
-        (acknowledged, before) = (acknowledged + said.len(), records);
+        let unreported = records - before - reported.len() as u64;
+        assert!(unreported <= WRITERS as u64, "{unreported} records that no writer reported");
+        (acknowledged, before) = (acknowledged + reported.len(), records);
         store.close().unwrap();
     }
     assert!(acknowledged > 2000, "hardly any store met a kill: {acknowledged}");

@@ -194,7 +194,7 @@ fn no_files_use_each_other_in_a_circle() {
 }
 
 #[test]
-fn a_forbidden_import_is_found() {
+fn the_check_finds_a_forbidden_import() {
     for (file, source) in [
         (&["cobblestone"][..], "use crate::storage::Storage;"),
         (&["storage", "sqlite"], "use crate::cobblestone;"),
@@ -213,7 +213,7 @@ fn a_forbidden_import_is_found() {
 }
 
 #[test]
-fn a_circle_is_found() {
+fn the_check_finds_a_circle() {
     let sources = |pairs: &[(&[&str], &str)]| -> BTreeMap<Vec<String>, String> {
         pairs.iter().map(|(file, source)| (file.iter().map(|s| s.to_string()).collect(), source.to_string())).collect()
     };

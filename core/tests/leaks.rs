@@ -23,7 +23,7 @@ fn data(n: usize) -> Vec<u8> {
 }
 
 /// All that the store may say about 1,000 records and what goes wrong with them.
-fn provoke(store: &Strongroom, n: usize, key: &RecordKey, said: &mut Vec<String>) {
+fn provoke(store: &Strongroom, n: usize, key: &RecordKey, texts: &mut Vec<String>) {
     let wrong = RecordKey::generate().unwrap();
     let mut errors: Vec<Error> = vec![
         store.store(id(n), data(n)).unwrap_err(),
@@ -38,17 +38,17 @@ fn provoke(store: &Strongroom, n: usize, key: &RecordKey, said: &mut Vec<String>
     errors.push(RecordKey::from_text(text.get(..61).unwrap()).unwrap_err().into());
     errors.push(IndexKey::from_text(&text).unwrap_err().into());
     errors.push(RecordKey::from_bytes(&key.expose_bytes()[..31]).unwrap_err().into());
-    said.extend(errors.iter().map(|error| format!("{error} {error:?} {error:#?}")));
-    said.push(format!("{store:?} {store:#?} {key:?} {key:#?}"));
+    texts.extend(errors.iter().map(|error| format!("{error} {error:?} {error:#?}")));
+    texts.push(format!("{store:?} {store:#?} {key:?} {key:#?}"));
 }
 
 #[test]
-fn nothing_secret_is_written_or_said() {
+fn no_secret_is_written_or_shown() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = Strongroom::open(&path).unwrap();
     let mut scanner = Scanner::default();
-    let mut said = Vec::new();
+    let mut texts = Vec::new();
     for n in 0..1000 {
         let key = store.store(id(n), data(n)).unwrap();
         scanner.add("an id", id(n).as_bytes());
@@ -56,7 +56,7 @@ fn nothing_secret_is_written_or_said() {
         scanner.add("a record key", key.expose_bytes());
         scanner.add("a record key's text", key.to_text().as_bytes());
         if n % 50 == 0 {
-            provoke(&store, n, &key, &mut said);
+            provoke(&store, n, &key, &mut texts);
             let key = store.replace(id(n), &key, data(n)).unwrap();
             scanner.add("a record key", key.expose_bytes());
         }
@@ -89,12 +89,12 @@ fn nothing_secret_is_written_or_said() {
     memory.put(&"l".repeat(32).into_bytes().try_into().map(locator).unwrap(), &[b'r'; 100], PutMode::Create).unwrap();
     let mut upload = Arc::clone(&memory).upload(&locator([7; 32]), PutMode::Create).unwrap();
     upload.write(&data(1)).unwrap();
-    said.push(format!("{memory:?} {upload:?} {:?}", locator([b'l'; 32])));
-    said.push(format!("{:?}", memory.info(&locator([b'l'; 32]))));
-    said.push(format!("{:?}", Strongroom::builder().storage(memory).index_key(index_key)));
+    texts.push(format!("{memory:?} {upload:?} {:?}", locator([b'l'; 32])));
+    texts.push(format!("{:?}", memory.info(&locator([b'l'; 32]))));
+    texts.push(format!("{:?}", Strongroom::builder().storage(memory).index_key(index_key)));
     scanner.add("a locator", &[b'l'; 32]);
     scanner.add("a record", &[b'r'; 68]);
-    for text in said {
+    for text in texts {
         assert_eq!(scanner.find(text.as_bytes()), None, "in {text}");
     }
 }
@@ -105,7 +105,7 @@ fn locator(bytes: [u8; 32]) -> strongroom::storage::Locator {
 
 /// Each form of a planted secret is found, wherever it stands, and in a real database too.
 #[test]
-fn the_scanner_sees() {
+fn the_scanner_finds_secrets() {
     let mut scanner = Scanner::default();
     scanner.add("an id", id(1).as_bytes());
     scanner.add("a key", index_key().expose_bytes());

@@ -118,7 +118,7 @@ fn a_copied_database_opens_with_the_explicit_key() {
 }
 
 #[test]
-fn a_damaged_index_keys_file_is_told() {
+fn a_damaged_index_key_file_is_an_error() {
     let (_folder, path) = folder();
     Strongroom::open(&path).unwrap().close().unwrap();
     let text = fs::read_to_string(sidecar(&path)).unwrap();
@@ -144,7 +144,7 @@ fn a_named_index_key_file_must_be_there() {
     assert_error(open(), "IndexKeyMissing", "elsewhere");
     assert!(!path.exists(), "no database is made for a key that is not there");
     let unnamed = Strongroom::builder().path(&path).index_key_file("").open();
-    assert_error(unnamed, "InvalidArgument", "the index key's file has no name");
+    assert_error(unnamed, "InvalidArgument", "the path of the index key's file is empty");
     write_index_key(&elsewhere);
     open().unwrap();
     assert!(!sidecar(&path).exists());
@@ -190,9 +190,13 @@ fn contradicting_choices_are_refused() {
     let (_folder, path) = folder();
     let memory = || Arc::new(MemoryStorage::new());
     let builder = Strongroom::builder;
-    assert_error(builder().open(), "InvalidArgument", "give one of a path, a storage");
-    assert_error(builder().path(&path).storage(memory()).open(), "InvalidArgument", "give one of a path, a storage");
-    assert_error(builder().storage(memory()).open(), "InvalidArgument", "index key beside it: give one");
+    assert_error(builder().open(), "InvalidArgument", "give exactly one of a path, a storage");
+    assert_error(
+        builder().path(&path).storage(memory()).open(),
+        "InvalidArgument",
+        "give exactly one of a path, a storage",
+    );
+    assert_error(builder().storage(memory()).open(), "InvalidArgument", "give an index key");
     let both = builder().path(&path).index_key(index_key()).index_key_file(&path);
     assert_error(both.open(), "InvalidArgument", "not both");
     let durable = builder().storage(memory()).index_key(index_key()).durability(Durability::Full);
@@ -240,7 +244,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
 
 /// A store that lost its end or some of its bytes is told to be damaged, and neither taken for new nor changed.
 #[test]
-fn a_damaged_store_is_told_and_left_as_it_is() {
+fn a_damaged_store_is_an_error_and_unchanged() {
     let (_folder, path) = folder();
     let store = with_key(&path, index_key()).unwrap();
     for n in 0..100 {
@@ -286,7 +290,7 @@ fn a_foreign_write_ahead_log_is_left_as_it_is() {
 }
 
 #[test]
-fn a_path_that_cannot_be_a_store_is_told() {
+fn an_invalid_path_is_an_error() {
     let (folder, _) = folder();
     assert_error(Strongroom::open(folder.path()), "InvalidArgument", "is a folder");
     assert_error(Strongroom::open(""), "InvalidArgument", "names no file");

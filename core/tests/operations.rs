@@ -124,7 +124,7 @@ fn a_missing_record_is_not_found() {
 }
 
 #[test]
-fn a_wrong_key_is_told() {
+fn a_wrong_key_is_an_error() {
     each_store(|store| {
         let key = store.store("id", "data").unwrap();
         let other = store.store("other", "data").unwrap();
@@ -152,7 +152,7 @@ fn a_record_under_another_id_does_not_open() {
 }
 
 #[test]
-fn a_caller_made_key_may_be_said_again() {
+fn a_repeated_store_under_a_callers_key_succeeds() {
     each_store(|store| {
         let key = RecordKey::generate().unwrap();
         for _ in 0..3 {
@@ -172,7 +172,7 @@ fn a_caller_made_key_may_be_said_again() {
 }
 
 #[test]
-fn replacing_makes_a_new_key_and_ends_the_old() {
+fn replacing_makes_a_new_key_and_invalidates_the_old() {
     each_store(|store| {
         let first = store.store("id", pattern(3_000_000)).unwrap();
         let second = store.replace("id", &first, "second").unwrap();
@@ -185,7 +185,7 @@ fn replacing_makes_a_new_key_and_ends_the_old() {
 }
 
 #[test]
-fn replacing_under_a_caller_made_key_may_be_said_again() {
+fn a_repeated_replace_under_a_callers_key_succeeds() {
     each_store(|store| {
         let (old, new) = (store.store("id", "first").unwrap(), RecordKey::generate().unwrap());
         assert!(matches!(
@@ -324,7 +324,7 @@ fn of_racing_replaces_one_wins() {
 
 /// The record is exchanged between the proof of the old key and the write: `Conflict`, and the other write stays.
 #[test]
-fn a_replace_that_lost_the_race_is_a_conflict() {
+fn the_loser_of_a_replace_race_gets_conflict() {
     use std::sync::Mutex;
     use support::intercept::Intercepted;
 
@@ -345,7 +345,7 @@ fn a_replace_that_lost_the_race_is_a_conflict() {
 
 /// The call is repeated while the first one still waits for its turn to write.
 #[test]
-fn a_replace_that_comes_a_second_time_meanwhile_succeeds() {
+fn a_concurrent_repeat_of_a_replace_succeeds() {
     use support::intercept::Intercepted;
 
     for (again, succeeds) in [("another", false), ("new", true)] {
@@ -382,10 +382,10 @@ fn a_record_can_be_copied_to_another_storage_without_any_key() {
 
 #[test]
 fn handles_are_shared_between_threads() {
-    fn shareable<T: Send + Sync + 'static>() {}
-    shareable::<Strongroom>();
-    shareable::<RecordKey>();
-    shareable::<Error>();
+    fn assert_send_sync<T: Send + Sync + 'static>() {}
+    assert_send_sync::<Strongroom>();
+    assert_send_sync::<RecordKey>();
+    assert_send_sync::<Error>();
     each_store(|store| {
         thread::scope(|scope| {
             for thread in 0..4 {

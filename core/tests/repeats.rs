@@ -126,7 +126,7 @@ fn a_repeat_reads_no_more_than_it_compares() {
 
 /// Two writes under one key are under way: the later one hears that it is to be repeated, and then knows.
 #[test]
-fn the_later_of_two_at_once_is_told_to_repeat() {
+fn the_second_of_two_concurrent_repeats_is_busy() {
     each_store(|store| {
         let key = record_key(1);
         let mut later = store.create_record_with("id", WriteOptions::new().key(&key)).unwrap();

@@ -51,7 +51,7 @@ fn streams_and_values_are_the_same_records() {
 }
 
 #[test]
-fn a_record_is_not_there_before_it_is_finished() {
+fn a_record_is_invisible_until_finished() {
     each_store(|store| {
         let mut writer = store.create_record("id").unwrap();
         for n in 0..30 {
@@ -107,7 +107,7 @@ fn of_two_writers_the_first_to_finish_wins() {
 }
 
 #[test]
-fn a_caller_made_key_may_be_said_again() {
+fn a_repeated_store_under_a_callers_key_succeeds() {
     each_store(|store| {
         let data = pattern(2_000_000);
         let key = RecordKey::generate().unwrap();
@@ -128,7 +128,7 @@ fn a_caller_made_key_may_be_said_again() {
 }
 
 #[test]
-fn opening_tells_what_is_wrong() {
+fn open_record_reports_each_error() {
     each_store(|store| {
         let key = store.store("id", "data").unwrap();
         assert!(matches!(store.open_record("other", &key).unwrap_err(), Error::NotFound));
@@ -141,7 +141,7 @@ fn opening_tells_what_is_wrong() {
 
 /// At the start, at the end, over a chunk's border, empty, past the end.
 #[test]
-fn ranges_are_cut_to_what_is_there() {
+fn ranges_are_clipped_to_the_data() {
     each_store(|store| {
         for size in [0, 1, 16_384, 16_385, 40_000] {
             let (id, data) = (format!("{size}"), pattern(size));
@@ -192,7 +192,7 @@ fn alter(storage: &MemoryStorage, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-fn the_chunks_before_an_altered_one_come_out_and_then_corrupt_again_and_again() {
+fn chunks_before_an_altered_one_are_read_then_corrupt() {
     let data = pattern(200_000);
     for altered in 0..13 {
         let (store, storage, key) = hostile(&data);
@@ -222,7 +222,7 @@ fn the_chunks_before_an_altered_one_come_out_and_then_corrupt_again_and_again() 
 }
 
 #[test]
-fn a_record_that_was_cut_is_corrupt_before_a_byte_from_its_end() {
+fn a_truncated_record_fails_before_its_end_is_read() {
     let (store, storage, key) = hostile(&pattern(200_000));
     alter(&storage, |record| record.truncate(68 + 5 * 16_400 + 500));
     let mut reader = store.open_record("id", &key).unwrap();
@@ -239,7 +239,7 @@ fn a_record_that_was_cut_is_corrupt_before_a_byte_from_its_end() {
 
 /// The final chunk proves the length, also where it is empty, and where several cores read the record.
 #[test]
-fn a_record_read_in_parts_is_all_there_and_true() {
+fn parts_of_a_record_add_up_to_it() {
     let chunks = [0, 1, 2, 15, 16, 17, 31, 32, 33].map(|chunks| chunks * 16_384);
     let lens = chunks.into_iter().flat_map(|len: usize| [len.saturating_sub(1), len, len + 1]);
     for len in lens.chain([17 << 20]) {
@@ -281,7 +281,7 @@ fn a_record_read_in_parts_is_all_there_and_true() {
 
 /// A row of the database is missing: what lies before it can be read, and reading on is `Corrupt` each time.
 #[test]
-fn what_lies_before_missing_data_can_be_read() {
+fn data_before_a_missing_part_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let data = pattern(8_000_000);
@@ -336,7 +336,7 @@ fn a_reader_never_mixes_two_versions() {
 
 /// Several cores read a long record; between finding and reading it, somebody puts another in its place.
 #[test]
-fn a_long_record_that_is_replaced_meanwhile_is_never_mixed() {
+fn a_concurrent_replace_never_mixes_versions() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(SqliteStorage::open(folder.path().join("db"), Durability::Full).unwrap());
     for (n, into) in [false, true].into_iter().enumerate() {
@@ -362,7 +362,7 @@ fn a_long_record_that_is_replaced_meanwhile_is_never_mixed() {
 
 /// A storage that takes back each version while it is read is not asked for the whole record, and not for ever.
 #[test]
-fn a_version_that_is_always_gone_is_a_conflict() {
+fn an_ever_replaced_version_is_a_conflict() {
     let (store, inner) = memory_store();
     let key = store.store("id", pattern(3_000_000)).unwrap();
     let storage = Arc::new(Intercepted::without_parts(inner));
@@ -387,7 +387,7 @@ impl Read for Failing {
 }
 
 #[test]
-fn a_source_that_fails_leaves_nothing() {
+fn a_failing_source_leaves_nothing() {
     each_store(|store| {
         let key = store.store("there", "data").unwrap();
         for len in [0, 100, 5_000_000] {
@@ -402,7 +402,7 @@ fn a_source_that_fails_leaves_nothing() {
 }
 
 #[test]
-fn a_storage_that_fails_at_any_piece_leaves_nothing() {
+fn a_failing_storage_leaves_nothing() {
     for fail_at in 0.. {
         let storage = Arc::new(Intercepted::failing_upload(Arc::new(MemoryStorage::new()), fail_at));
         let store = open_over(Arc::clone(&storage));
@@ -429,7 +429,7 @@ fn a_storage_that_fails_at_any_piece_leaves_nothing() {
 
 /// A short range far inside a long record costs few reads. The record is one that repeats: it takes no room.
 #[test]
-fn a_range_far_inside_reads_little() {
+fn a_distant_range_reads_few_parts() {
     let folder = tempfile::tempdir().unwrap();
     let sqlite = SqliteStorage::open(folder.path().join("records.db"), Durability::Relaxed);
     let storage = Arc::new(Intercepted::hostile(Arc::new(sqlite.unwrap())));

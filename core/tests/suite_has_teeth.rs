@@ -105,8 +105,8 @@ impl Storage for Faulty {
         Ok(record)
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        let info = self.info(locator)?.filter(|info| info.len > most && self.has(Fault::LongRecordsAreShortened));
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        let info = self.info(locator)?.filter(|info| info.len > max_len && self.has(Fault::LongRecordsAreShortened));
         Ok(match info {
             Some(info) => Some(Fetched::Long { info: Info::new(info.head, info.len - 1), start: Vec::new() }),
             None => self.get(locator)?.map(Fetched::Record),
@@ -129,9 +129,9 @@ impl Storage for Faulty {
         Ok(found.map(|(info, end)| (info, record.map_or(end.clone(), |record| record[..end.len()].to_vec()))))
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let most = if self.has(Fault::ManyHaveNoLimit) { u64::MAX } else { most };
-        let mut records = self.inner.get_many(locators, most)?;
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let max_len = if self.has(Fault::ManyHaveNoLimit) { u64::MAX } else { max_len };
+        let mut records = self.inner.get_many(locators, max_len)?;
         if self.has(Fault::ManyComeBackwards) {
             records.reverse();
         }

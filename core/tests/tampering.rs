@@ -68,7 +68,7 @@ fn expected_error(place: usize) -> &'static str {
 }
 
 #[test]
-fn every_bit_of_a_record_counts() {
+fn every_altered_bit_is_detected() {
     thread::scope(|scope| {
         for size in SIZES {
             scope.spawn(move || {
@@ -112,7 +112,7 @@ fn anything_appended_is_corrupt() {
 }
 
 #[test]
-fn chunks_have_one_place() {
+fn moved_chunks_are_corrupt() {
     let hostile = Hostile::new(40_000);
     let (head, chunks) = hostile.record.split_at(HEAD);
     let chunks: Vec<_> = chunks.chunks(SEALED_CHUNK).collect();
@@ -141,7 +141,7 @@ fn chunks_have_one_place() {
 }
 
 #[test]
-fn nothing_can_be_spliced_in_from_another_record_or_version() {
+fn spliced_chunks_are_corrupt() {
     let size = 40_000;
     let hostile = Hostile::new(size);
     let other_record = Hostile::with_id("other", size).record;
@@ -168,7 +168,7 @@ fn nothing_can_be_spliced_in_from_another_record_or_version() {
 
 /// An unknown version, suite or flag is told before the key is tried, each by itself.
 #[test]
-fn what_is_not_known_is_unsupported() {
+fn unknown_versions_suites_and_flags_are_unsupported() {
     let hostile = Hostile::new(100);
     for (place, values) in [(0, [0, 2, 255]), (1, [0, 2, 255]), (2, [1, 2, 128]), (3, [1, 2, 128])] {
         for value in values {
@@ -180,7 +180,7 @@ fn what_is_not_known_is_unsupported() {
 }
 
 #[test]
-fn an_expired_record_is_told_to_its_keys_holder_alone() {
+fn only_the_right_key_reveals_expiry() {
     let hostile = Hostile::new(0);
     let sealed_with = |expires_at| {
         let header = Header { expires_at };
@@ -263,7 +263,7 @@ fn a_stream_gives_out_the_chunks_before_the_altered_one() {
 }
 
 #[test]
-fn a_stream_that_ends_early_is_corrupt() {
+fn a_truncated_stream_is_corrupt() {
     let message = seal(&KEY, b"", &pattern(40_000)).unwrap();
     for len in (56..message.len()).filter(|len| len % 97 == 0 || (len - 56) % SEALED_CHUNK < 20) {
         let mut opener = Opener::new(&KEY, b"", message[..56].try_into().unwrap()).unwrap();
@@ -276,7 +276,7 @@ fn a_stream_that_ends_early_is_corrupt() {
 }
 
 #[test]
-fn a_range_proves_the_length_first() {
+fn a_range_authenticates_the_length_first() {
     let data = pattern(40_000);
     let message = seal(&KEY, b"", &data).unwrap();
     // Cut so that the length is one that a message can have, and the range lies in what is left.

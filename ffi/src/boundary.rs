@@ -60,7 +60,7 @@ fn check<T>(pointer: *const T, name: &'static str) -> Result<(), Error> {
     } else if pointer.is_aligned() {
         Ok(())
     } else {
-        Err(invalid(format!("{name} is no valid pointer: it is not aligned")))
+        Err(invalid(format!("{name} is not a valid pointer: it is not aligned")))
     }
 }
 
@@ -97,7 +97,7 @@ pub(crate) unsafe fn sized<'a, T>(options: *const T, name: &'static str) -> Resu
     // SAFETY: there are `size` bytes.
     let all = unsafe { bytes(options.cast(), size, name)? };
     if all.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
-        return Err(Error::Unsupported(format!("{name} is of a newer version of the library").into()));
+        return Err(Error::Unsupported(format!("{name} has a type of a newer version of the library").into()));
     }
     // SAFETY: there are enough bytes, and any are valid members.
     unsafe { input(options, name) }.map(Some)
@@ -190,7 +190,7 @@ pub(crate) unsafe fn room<'a, T>(
 fn check_size<T>(len: usize, name: &'static str) -> Result<(), Error> {
     match len.checked_mul(size_of::<T>()) {
         Some(size) if isize::try_from(size).is_ok() => Ok(()),
-        _ => Err(invalid(format!("{name} cannot be so long: the length is wrong"))),
+        _ => Err(invalid(format!("the length of {name} is invalid: it is too large"))),
     }
 }
 

@@ -1,6 +1,6 @@
-//! Records through functions of the caller's
+//! Records through callbacks
 //!
-//! In constant memory, whatever their length. The functions are called in this thread, before the call returns.
+//! In constant memory, for data of any length. The callbacks run in the calling thread, before the call returns.
 
 use std::ffi::{c_int, c_void};
 use std::io::{self, BufRead, Read};
@@ -13,18 +13,19 @@ use crate::options::{Options, give, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
-/// Puts up to `size` bytes at `data`, and returns their number, 0 at the end, or a negative number (or one above `size`)
-/// to give up. `context` is what the caller gave, or NULL.
+/// Writes up to `size` bytes to `data`, and returns their number, 0 at the end, or a negative number (or one above
+/// `size`) to stop with an error. `context` is the caller's, or NULL.
 pub type strongroom_read_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, data: *mut c_void, size: usize) -> isize>;
 
-/// Takes `len` bytes at `data`, and returns 0, or any other number to give up. `context` is as before.
+/// Takes `len` bytes at `data`, and returns 0, or any other number to stop with an error. `context` is the caller's, or
+/// NULL.
 pub type strongroom_write_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, data: *const c_void, len: usize) -> c_int>;
 
-/// Stores all that `read` gives under a new id, and gives the key.
+/// Stores all data of `read` under a new id, and gives the key.
 ///
-/// As strongroom_store; STRONGROOM_STORAGE where `read` gives up: nothing is stored then.
+/// As strongroom_store; STRONGROOM_STORAGE if `read` stops with an error: nothing is stored.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_stream(
@@ -45,9 +46,9 @@ pub unsafe extern "C" fn strongroom_store_stream(
     })
 }
 
-/// Stores as strongroom_store_stream, with options. `key` may be NULL where the options have the key.
+/// As strongroom_store_stream, with options. `key` may be NULL if the options have the key.
 ///
-/// STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
+/// STRONGROOM_BUSY if the same write ran concurrently: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_stream_with(
@@ -72,9 +73,9 @@ pub unsafe extern "C" fn strongroom_store_stream_with(
     })
 }
 
-/// Stores all that `read` gives in place of the record that `old_key` opens, and gives the new key.
+/// Replaces the data of the record that `old_key` opens with all data of `read`, and gives the new key.
 ///
-/// As strongroom_replace; STRONGROOM_STORAGE where `read` gives up: the record is as it was then.
+/// As strongroom_replace; STRONGROOM_STORAGE if `read` stops with an error: the record is unchanged.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace_stream(
@@ -103,9 +104,9 @@ pub unsafe extern "C" fn strongroom_replace_stream(
     })
 }
 
-/// Replaces as strongroom_replace_stream, with options. `new_key` may be NULL where the options have the new key.
+/// As strongroom_replace_stream, with options. `new_key` may be NULL if the options have the new key.
 ///
-/// As strongroom_replace_with, and STRONGROOM_BUSY where the same write was under way elsewhere: repeat it.
+/// As strongroom_replace_with, and STRONGROOM_BUSY if the same write ran concurrently: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace_stream_with(
@@ -137,10 +138,10 @@ pub unsafe extern "C" fn strongroom_replace_stream_with(
     })
 }
 
-/// Hands all data stored under an id to `write`, piece by piece, each authenticated before.
+/// Passes the data stored under an id to `write`, in authenticated pieces.
 ///
-/// As strongroom_retrieve; STRONGROOM_STORAGE where `write` gives up. On a failure, what `write` has taken is the start
-/// of the data, and its end is missing.
+/// As strongroom_retrieve; STRONGROOM_STORAGE if `write` stops with an error. After a failure, `write` has received
+/// only the beginning of the data.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_stream(
@@ -166,7 +167,7 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
             // SAFETY: the caller gave a function that takes this.
             match unsafe { write(context, data.as_ptr().cast(), len) } {
                 0 => reader.consume(len),
-                answer => return Err(Error::Storage(format!("the write function answered {answer}").into())),
+                answer => return Err(Error::Storage(format!("the write function returned {answer}").into())),
             }
         }
     })
@@ -191,7 +192,7 @@ impl Read for CallbackReader {
         let answer = unsafe { (self.read)(self.context, buffer.as_mut_ptr().cast(), buffer.len()) };
         match usize::try_from(answer) {
             Ok(len) if len <= buffer.len() => Ok(len),
-            _ => Err(io::Error::other(format!("the read function answered {answer}"))),
+            _ => Err(io::Error::other(format!("the read function returned {answer}"))),
         }
     }
 }

@@ -16,16 +16,16 @@ pub const STRONGROOM_KEY_SIZE: usize = 32;
 /// The characters of a key's text, with the NUL byte at its end.
 pub const STRONGROOM_KEY_TEXT_SIZE: usize = 63;
 
-/// The only key that opens one record. It belongs to the caller; no storage keeps it. All zeros are no key: they are
-/// answered with STRONGROOM_INVALID_KEY.
+/// The only key that opens one record. It belongs to the caller; no storage keeps it. All zeros are
+/// STRONGROOM_INVALID_KEY.
 #[repr(C)]
 pub struct strongroom_record_key {
     /// The secret bytes.
     pub bytes: [u8; STRONGROOM_KEY_SIZE],
 }
 
-/// What hides the ids of a store. It belongs to the operator, and is never stored in the database. Without it, no record
-/// is found again.
+/// The key that hides the ids of a store. It belongs to the operator, and is never stored in the database. Without it,
+/// no record can be found.
 #[repr(C)]
 pub struct strongroom_index_key {
     /// The secret bytes.
@@ -52,8 +52,8 @@ impl strongroom_index_key {
     }
 }
 
-/// Makes a new record key from the operating system's random numbers: to be written down before data is stored under
-/// it, by strongroom_write_options.
+/// Makes a new record key from the operating system's random numbers, which a caller can write down before it stores
+/// data under it with strongroom_write_options.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_generate(
@@ -69,7 +69,7 @@ pub unsafe extern "C" fn strongroom_record_key_generate(
 }
 
 /// Makes a record key of `len` bytes, which must be STRONGROOM_KEY_SIZE and not all zeros: STRONGROOM_INVALID_KEY
-/// otherwise. `data` may lie in `key`. The way back is the member `bytes`.
+/// otherwise. `data` may lie in `key`. The member `bytes` has the bytes of a key.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_bytes(
@@ -89,10 +89,10 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
     })
 }
 
-/// Reads a record key from its text, "srk1" and 58 more characters, all of lower or all of upper case; `len` is without
-/// a NUL byte. A byte order mark before it and white space around it are left out, so that the text of a key file can be
-/// given as it is. `text` may lie in `key`. A typo, an index key and all else is STRONGROOM_INVALID_KEY, and the error's
-/// message tells them apart.
+/// Reads a record key from its text, "srk1" and 58 more characters, in lower or upper case but not mixed; `len`
+/// excludes a NUL byte. A leading byte order mark and surrounding white space are ignored, so that the content of a key
+/// file is valid as it is. `text` may lie in `key`. Any other text is STRONGROOM_INVALID_KEY; the error's message says
+/// whether it is a typo, an index key or something else.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_from_text(
@@ -112,8 +112,8 @@ pub unsafe extern "C" fn strongroom_record_key_from_text(
     })
 }
 
-/// Writes the key's text into `text`, which has room for STRONGROOM_KEY_TEXT_SIZE characters, and ends it by a NUL
-/// byte. Keep it where only the data's owner reads.
+/// Writes the key's text to `text`, which has room for STRONGROOM_KEY_TEXT_SIZE characters, and ends it with a NUL
+/// byte. Keep it where only the data's owner can read it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_to_text(
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn strongroom_record_key_to_text(
     })
 }
 
-/// Whether two record keys are the same, in constant time. NULL and all zeros are like no key, not even each other.
+/// Whether two record keys are the same, in constant time. NULL and all zeros equal nothing, not even each other.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_record_key_equal(
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn strongroom_index_key_equal(
     matches!((a.get(), b.get()), (Ok(a), Ok(b)) if a.ct_eq(&b))
 }
 
-/// Overwrites `len` bytes with zeros, in a way that the compiler does not leave out. NULL is allowed.
+/// Overwrites `len` bytes with zeros; the compiler does not remove the call. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_wipe(data: *mut c_void, len: usize) {
     // SAFETY: by the header's conventions.

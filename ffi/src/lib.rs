@@ -15,43 +15,41 @@
 //!
 //! CONVENTIONS
 //!
-//! Outcome. A function that can fail returns a strongroom_status: 0 is success. Its last parameter may take a
-//! strongroom_error, in which a text tells more; it may be NULL. Outputs are written on success only, except where a
-//! function says otherwise. No failure changes what is stored, unless the status says that this is not known.
+//! Outcome. A function that can fail returns a strongroom_status: 0 is success. Its last parameter is a
+//! strongroom_error for a message, or NULL. Outputs are written only on success, unless a function says otherwise. A
+//! failure changes nothing in the store, unless the status says that the outcome is unknown.
 //!
-//! Parameters. The handle comes first, then inputs, then outputs. No pointer may be NULL where nothing is said: NULL is
-//! answered with STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
-//! one, to be read or to be filled. A length that no memory has, above PTRDIFF_MAX, is STRONGROOM_INVALID_ARGUMENT. What a
-//! function writes to, the strongroom_error among it, overlaps none of its other parameters, except where it says so. An id
-//! is any 1 to 4,096 bytes; text means its UTF-8 bytes, without a terminator. Paths are ended by a NUL byte. Lengths are
-//! in bytes.
+//! Parameters. The handle comes first, then inputs, then outputs. A pointer must not be NULL unless its function allows
+//! it: NULL is STRONGROOM_INVALID_ARGUMENT. Bytes and arrays are a pointer and a length; (NULL, 0) is a valid empty
+//! input or output. A length above PTRDIFF_MAX is STRONGROOM_INVALID_ARGUMENT. An output, such as the strongroom_error,
+//! must not overlap another parameter unless the function allows it. An id is any 1 to 4,096 bytes; text means its
+//! UTF-8 bytes, without a terminator. A NUL byte ends a path. Lengths are in bytes.
 //!
-//! Ownership. The library copies what it needs of its inputs before it returns. What it opens or makes (strongroom,
-//! strongroom_writer, strongroom_reader) ends with its own close or free function, and the data in a strongroom_buffer
-//! with strongroom_buffer_free, never with free(); all of these take NULL. Keys are plain structs of the caller's.
+//! Ownership. A function keeps no pointer to its inputs after it returns. A strongroom, strongroom_writer or
+//! strongroom_reader is freed by its own close or free function, and the data in a strongroom_buffer by
+//! strongroom_buffer_free, never by free(); all of these accept NULL. Keys are plain structs that belong to the caller.
 //!
-//! Memory. The library wipes what it frees, but not the stacks of threads, on which pieces of data may stay. Keys and
-//! copies of data in the caller's memory are the caller's to wipe: strongroom_wipe is not optimised away. Data for which
-//! there is no memory is STRONGROOM_TOO_LARGE; any other lack of memory ends the process.
+//! Memory. The library wipes memory that it frees, but not thread stacks, where pieces of data may remain. The caller
+//! wipes keys and data in its own memory: the compiler does not remove strongroom_wipe. Data that does not fit in
+//! memory is STRONGROOM_TOO_LARGE; any other lack of memory ends the process.
 //!
-//! Threads. A strongroom may be used from many threads at once; a writer or a reader, an options struct and a key that
-//! is written to, by one thread at a time. Nothing may be in use by another thread while it is closed or freed.
-//! Readers and writers may outlive their store: whatever needs it then answers STRONGROOM_CLOSED. A thread that calls
-//! needs 64 KiB of stack. The library has threads of its own, for long records and for services. They block all signals
-//! but those of their own faults (SIGSEGV and its like), so that the host's handlers run on the host's threads, and a service
-//! that dies is an error and no SIGPIPE.
+//! Threads. Many threads may use a strongroom at once; only one thread at a time may use a writer, a reader, an options
+//! struct or a key that is written to. An object must not be closed or freed while another thread uses it. Readers and
+//! writers may outlive their store: calls that need the store then return STRONGROOM_CLOSED. A calling thread needs 64
+//! KiB of stack. The library has threads of its own, for long records and for services. They block all signals except
+//! those of their own faults (such as SIGSEGV), so that the host's handlers run on the host's threads, and a lost
+//! service is an error, not a SIGPIPE.
 //!
-//! Processes. Several processes may use one database. After fork(), what would touch a store that the parent opened is
-//! STRONGROOM_FORKED in the child. It may free its copies, whose memory is then not given back, and yet can never open a
-//! database if a database, or a reader or writer of one, was open at the fork. Open stores after forking, or call exec. A
-//! program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of the
-//! two closes the file.
+//! Processes. Several processes may use one database. After fork(), calls of the child that need a store of the parent
+//! return STRONGROOM_FORKED. The child may free its copies, but their memory is not released; it cannot open a database
+//! if a database, or a reader or writer of one, was open at the fork. Open stores after forking, or call exec. A
+//! program must not open the database with another copy of SQLite, such as its own: POSIX locks are lost when one of
+//! the two closes the file.
 //!
-//! C++ and signals. A function that is given to the library must return: it must not throw or longjmp. No function may
-//! be called from a signal handler.
+//! C++ and signals. A callback must return: it must not throw or longjmp. A signal handler must not call the library.
 //!
-//! The interface grows: statuses (have a default in a switch), functions, and members at the end of options
-//! structs may be added. Nothing that is in this header changes its meaning within a major version (before 1.0: a minor version).
+//! Growth. Later versions may add statuses (have a default in a switch), functions, and members at the end of options
+//! structs. Nothing in this header changes its meaning within a major version (before 1.0: a minor version).
 
 #![allow(non_camel_case_types, reason = "a type has one name in Rust and in C")]
 #![allow(

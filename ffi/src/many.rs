@@ -26,7 +26,7 @@ pub struct strongroom_item {
 /// Stores `count` items in one transaction, all or none, and gives their keys in the same order: `keys` has room for
 /// `count`.
 ///
-/// As strongroom_store, for any of them; STRONGROOM_ALREADY_EXISTS also where an id is named twice.
+/// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_many(
@@ -63,18 +63,18 @@ pub struct strongroom_request {
     pub key: *const strongroom_record_key,
 }
 
-/// What came of a strongroom_request.
+/// The outcome of a strongroom_request.
 #[repr(C)]
 pub struct strongroom_result {
-    /// As of strongroom_retrieve.
+    /// The status, as of strongroom_retrieve.
     pub status: strongroom_status,
-    /// After a success, the data, to be freed with strongroom_buffer_free; otherwise {NULL, 0}.
+    /// The data after a success, to be freed with strongroom_buffer_free; otherwise {NULL, 0}.
     pub data: strongroom_buffer,
 }
 
-/// Retrieves `count` records from one moment, each with its own outcome, in the same order: `results` has room for
-/// `count`. Where a record cannot be retrieved, its result says so, and the call succeeds all the same. Where the call
-/// fails, as for a request that no record could have, results are not written.
+/// Retrieves `count` records in one transaction, each with its own outcome, in the same order: `results` has room for
+/// `count`. If a record cannot be retrieved, its result has the status, and the call succeeds. If the call fails, as
+/// for an invalid id, no result is written.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_many(

@@ -1,4 +1,4 @@
-//! Choices for writes
+//! Options for writes
 
 use ::strongroom::{Error, RecordKey, WriteOptions};
 
@@ -12,16 +12,15 @@ use crate::key::strongroom_record_key;
 ///     options.size = sizeof options;
 ///     options.key = &key;
 ///
-/// A larger struct, of a newer header, is accepted if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
+/// A larger struct, of a newer header, is accepted if its new members are zero, and STRONGROOM_UNSUPPORTED otherwise.
 #[repr(C)]
 pub struct strongroom_write_options {
-    /// sizeof(strongroom_write_options): what the caller knows of this struct.
+    /// sizeof(strongroom_write_options).
     pub size: usize,
-    /// The key to seal the record under, which the caller made with strongroom_record_key_generate and wrote down. NULL for
-    /// a new one.
+    /// The record's key, which the caller made with strongroom_record_key_generate and wrote down. NULL for a new key.
     ///
-    /// The write may be repeated after a lost outcome: if the record that is there opens under this key to the same bytes,
-    /// it succeeds. Of two such writes at once, one may be told STRONGROOM_BUSY: repeat it once more.
+    /// The write may be repeated after a lost outcome: it succeeds if the stored record opens under this key to the
+    /// same bytes. If two such writes run at once, one may return STRONGROOM_BUSY: repeat it.
     ///
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
     /// attacker with write access to the storage can put the older one back, and it opens under that key.

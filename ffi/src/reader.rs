@@ -1,6 +1,6 @@
-//! Reading a record in pieces, from any place
+//! Reading a record piece by piece, from any position
 //!
-//! In constant memory, whatever its length.
+//! In constant memory, for data of any length.
 
 use std::ffi::c_void;
 use std::io::{Read, Seek, SeekFrom};
@@ -12,12 +12,12 @@ use crate::key::strongroom_record_key;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
-/// A record, opened. No byte comes out before the 16 KiB chunk that it is in is authenticated. Reading is pinned to the
-/// version that was opened: once it is replaced or removed, what has not been fetched yet is STRONGROOM_CONFLICT, and
-/// never a mix.
+/// An open record. Each 16 KiB chunk is authenticated before a byte of it is returned. A reader stays at the version
+/// that it opened: once that is replaced or removed, parts that were not fetched yet are STRONGROOM_CONFLICT; versions
+/// are never mixed.
 pub struct strongroom_reader(RecordReader);
 
-/// Opens a record for reading. End the reader with strongroom_reader_free.
+/// Opens a record for reading. Free the reader with strongroom_reader_free.
 ///
 /// As strongroom_retrieve, for the record's first 68 bytes; the rest is checked as it is read.
 #[unsafe(no_mangle)]
@@ -40,11 +40,11 @@ pub unsafe extern "C" fn strongroom_open_record(
     })
 }
 
-/// Reads `size` bytes from the position, which moves on, and gives their number: less where the record ends, and 0 at its
-/// end and behind it. Who has come to the end without a failure has read the whole record.
+/// Reads `size` bytes at the position, advances it, and gives their number: fewer at the end of the record, and 0 at
+/// its end and after it. A caller that reached the end without a failure has read the whole record.
 ///
-/// STRONGROOM_CORRUPT at an altered chunk, each time; before it, fewer bytes than asked for. What is in `data` after a
-/// failure means nothing.
+/// STRONGROOM_CORRUPT at an altered chunk, each time; just before it, fewer bytes than requested. After a failure, the
+/// content of `data` is undefined.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_reader_read(
@@ -78,7 +78,7 @@ fn fill(reader: &mut RecordReader, buffer: &mut [u8]) -> Result<usize, Error> {
     Ok(filled)
 }
 
-/// Sets the position, in bytes from the start. A position behind the end is allowed: nothing is read there.
+/// Sets the position, in bytes from the start. A position after the end is allowed: reading there gives 0 bytes.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_reader_seek(
@@ -93,7 +93,7 @@ pub unsafe extern "C" fn strongroom_reader_seek(
     })
 }
 
-/// Gives the length of the data, proved by opening the final chunk.
+/// Gives the length of the data, authenticated by opening the final chunk.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_reader_len(

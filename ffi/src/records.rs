@@ -17,7 +17,7 @@ use crate::store::strongroom;
 /// Data that the library allocated, to be freed with strongroom_buffer_free.
 #[repr(C)]
 pub struct strongroom_buffer {
-    /// The first byte: never NULL after a success, also where there are no bytes.
+    /// The first byte: never NULL after a success, even if `len` is 0.
     pub data: *mut u8,
     /// The number of bytes.
     pub len: usize,
@@ -60,10 +60,10 @@ pub unsafe extern "C" fn strongroom_buffer_free(buffer: *mut strongroom_buffer) 
 
 /// Stores data under a new id, and gives the only key that opens it.
 ///
-/// If the process ends before the key is written down, the record is there and nobody can open it: see
-/// strongroom_write_options to write the key down first.
+/// If the process ends before the key is written down, nobody can open the record: use strongroom_write_options to
+/// write the key down first.
 ///
-/// STRONGROOM_ALREADY_EXISTS where a record has the id.
+/// STRONGROOM_ALREADY_EXISTS if a record has the id.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store(
@@ -85,9 +85,9 @@ pub unsafe extern "C" fn strongroom_store(
     })
 }
 
-/// Stores as strongroom_store, with options. `key` may be NULL where the options have the key.
+/// As strongroom_store, with options. `key` may be NULL if the options have the key.
 ///
-/// STRONGROOM_ALREADY_EXISTS where the record there is another.
+/// STRONGROOM_ALREADY_EXISTS if the id has another record.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_with(
@@ -112,10 +112,10 @@ pub unsafe extern "C" fn strongroom_store_with(
     })
 }
 
-/// Retrieves the data stored under an id, into memory of the library's: free it with strongroom_buffer_free.
+/// Retrieves the data stored under an id into memory of the library: free it with strongroom_buffer_free.
 ///
-/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also where the record's first 68 bytes were altered; STRONGROOM_CORRUPT
-/// where anything else of it was; STRONGROOM_TOO_LARGE where there is no memory for it.
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also if the record's first 68 bytes were altered; STRONGROOM_CORRUPT if
+/// the rest was altered; STRONGROOM_TOO_LARGE if the data does not fit in memory.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve(
@@ -137,8 +137,8 @@ pub unsafe extern "C" fn strongroom_retrieve(
 
 /// Retrieves the data stored under an id into the caller's memory, of `size` bytes, and gives its length.
 ///
-/// As strongroom_retrieve; STRONGROOM_TOO_LARGE where the data does not fit: `len` is set to its length then, too. On
-/// failure there is no plaintext in `data`, but what was there may be overwritten with zeros.
+/// As strongroom_retrieve; STRONGROOM_TOO_LARGE if the data does not fit, with its length in `len`. After a failure
+/// `data` has no plaintext; its earlier content may be overwritten with zeros.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_into(
@@ -177,10 +177,10 @@ pub unsafe extern "C" fn strongroom_retrieve_into(
     })
 }
 
-/// Retrieves up to `len` bytes of the data, any number, from the byte `offset` on; what is past the end is left out. The
-/// length of the data is proved, and only the 16 KiB chunks that are touched are read.
+/// Retrieves up to `len` bytes of the data, from the byte `offset` on; the range is clipped at the end. The length of
+/// the data is authenticated, and only the 16 KiB chunks of the range are read.
 ///
-/// As strongroom_retrieve; STRONGROOM_CONFLICT where the record is replaced or removed meanwhile.
+/// As strongroom_retrieve; STRONGROOM_CONFLICT if the record is replaced or removed during the call.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve_range(
@@ -203,11 +203,11 @@ pub unsafe extern "C" fn strongroom_retrieve_range(
     })
 }
 
-/// Stores data in place of the record that `old_key` opens, and gives the new version's own key, also into the same
-/// struct. The old key no longer opens anything, and no older version opens under the new one.
+/// Replaces the data of the record that `old_key` opens, and gives the new version's key; both may be the same struct.
+/// The old key no longer opens anything, and no older version opens under the new key.
 ///
-/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
-/// meanwhile. The record is as it was then.
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
+/// A failure leaves the record unchanged.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace(
@@ -236,9 +236,9 @@ pub unsafe extern "C" fn strongroom_replace(
     })
 }
 
-/// Replaces as strongroom_replace, with options. `new_key` may be NULL where the options have the new key.
+/// As strongroom_replace, with options. `new_key` may be NULL if the options have the new key.
 ///
-/// STRONGROOM_INVALID_ARGUMENT where both keys are one.
+/// STRONGROOM_INVALID_ARGUMENT if the new key is the old one.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace_with(
@@ -272,8 +272,7 @@ pub unsafe extern "C" fn strongroom_replace_with(
 
 /// Removes the record that `key` opens.
 ///
-/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT where somebody else replaced or removed the record
-/// meanwhile.
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_delete(
@@ -290,8 +289,8 @@ pub unsafe extern "C" fn strongroom_delete(
     })
 }
 
-/// Removes the record of an id without its key: the operator's means to fulfil a right to erasure. Gives whether there
-/// was one.
+/// Removes the record of an id without its key: the operator's means to fulfil a right to erasure. `erased` says
+/// whether there was a record.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_erase(

@@ -7,58 +7,58 @@ use ::strongroom::Error;
 
 use crate::c_text::c_chars;
 
-/// Why a function failed, or that it did not. The numbers are the same in every language and never change.
+/// The outcome of a function. The numbers are the same in every language and never change.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum strongroom_status {
     /// Success.
     STRONGROOM_OK = 0,
-    /// No record has this id. To the holder of a key, it is a sign of an erased record.
+    /// No record has this id: it was never stored, or it was removed.
     STRONGROOM_NOT_FOUND = 1,
     /// A record has this id.
     STRONGROOM_ALREADY_EXISTS = 2,
-    /// The key is not the one that the record was sealed with, or the record's first 68 bytes were altered: without the
-    /// key, these cannot be told apart.
+    /// The record was sealed with another key, or its first 68 bytes were altered: without the key, the two cannot be
+    /// distinguished.
     STRONGROOM_WRONG_KEY = 3,
     /// The record, or the database that holds it, was altered or damaged.
     STRONGROOM_CORRUPT = 4,
-    /// Bytes or a text are no key.
+    /// The bytes or the text are not a key.
     STRONGROOM_INVALID_KEY = 5,
     /// An id has 1 to 4,096 bytes.
     STRONGROOM_INVALID_ID = 6,
-    /// Something of a newer version, or something that the storage cannot do.
+    /// Something of a newer version, or something that the storage does not support.
     STRONGROOM_UNSUPPORTED = 7,
-    /// More data than a record (4 PiB), this storage, the buffer given for it, or memory can hold.
+    /// The data does not fit in a record (4 PiB), this storage, the given buffer, or memory.
     STRONGROOM_TOO_LARGE = 8,
     /// The store was made with another index key.
     STRONGROOM_INDEX_KEY_MISMATCH = 9,
-    /// The file with the store's index key is not there.
+    /// The file with the store's index key is missing.
     STRONGROOM_INDEX_KEY_MISSING = 10,
-    /// Somebody else replaced or removed the record meanwhile.
+    /// The record was replaced or removed concurrently.
     STRONGROOM_CONFLICT = 11,
-    /// A lock that another process held for 5 seconds, or a service that did not answer in time. Nothing was changed.
+    /// Another process held a lock for 5 seconds, or a service did not answer in time. Nothing was changed.
     STRONGROOM_BUSY = 12,
-    /// No room. What was stored before is as it was.
+    /// No space is left. Everything stored before is unchanged.
     STRONGROOM_STORAGE_FULL = 13,
-    /// Input or output failed, of the storage or of the caller's own function. Nothing was changed. After a write that
-    /// failed so, the handle may be STRONGROOM_POISONED.
+    /// Input or output of the storage, or the caller's own callback, failed. Nothing was changed. After a failed write,
+    /// the handle may be STRONGROOM_POISONED.
     STRONGROOM_STORAGE = 14,
-    /// A commit failed, so whether the write took place is not known. Open the store anew and look.
+    /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier write or commit failed half way, so this handle is not to be trusted. Open the store anew.
+    /// An earlier write or commit failed half way, so this handle is not reliable. Open the store again.
     STRONGROOM_POISONED = 16,
-    /// A handle was open when this process was forked from its parent.
+    /// A handle was open when this process was forked.
     STRONGROOM_FORKED = 17,
     /// The store is closed.
     STRONGROOM_CLOSED = 18,
-    /// An argument, or a combination of them, cannot be.
+    /// An argument, or a combination of arguments, is invalid.
     STRONGROOM_INVALID_ARGUMENT = 19,
-    /// The record is past its time. No function of this version gives it one.
+    /// The record has expired. No function of this version sets an expiry.
     STRONGROOM_EXPIRED = 20,
-    /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    /// A service or a storage denies access: a token, a client certificate, a password or a right is missing or wrong.
     /// Nothing was changed.
     STRONGROOM_ACCESS_DENIED = 21,
-    /// A fault that is not the caller's.
+    /// An internal error, not caused by the caller.
     STRONGROOM_INTERNAL = 99,
 }
 
@@ -74,29 +74,29 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"there is a record under this id already: replace it, or choose another id",
     ),
     (STRONGROOM_WRONG_KEY, c"WrongKey", c"the key does not open this record"),
-    (STRONGROOM_CORRUPT, c"Corrupt", c"what is stored was altered or damaged: restore it from a backup"),
-    (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are no key"),
-    (STRONGROOM_INVALID_ID, c"InvalidId", c"an id has 1 to 4096 bytes"),
+    (STRONGROOM_CORRUPT, c"Corrupt", c"the stored data was altered or damaged: restore it from a backup"),
+    (STRONGROOM_INVALID_KEY, c"InvalidKey", c"the bytes or the text are not a key"),
+    (STRONGROOM_INVALID_ID, c"InvalidId", c"an id must have 1 to 4096 bytes"),
     (STRONGROOM_UNSUPPORTED, c"Unsupported", c"not supported by this version or this storage"),
     (
         STRONGROOM_TOO_LARGE,
         c"TooLarge",
-        c"the data is too large: for a record, for this storage, or for the buffer that was given for it",
+        c"the data is too large for a record, for this storage, or for the given buffer",
     ),
-    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the index key is not the one that this store was made with"),
+    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the store was made with another index key"),
     (
         STRONGROOM_INDEX_KEY_MISSING,
         c"IndexKeyMissing",
-        c"the index key is missing: put its file back from where it was kept, or give the index key itself",
+        c"the index key is missing: restore its file, or pass the index key itself",
     ),
-    (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed by someone else meanwhile: retrieve it and try again"),
+    (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed concurrently: retrieve it and try again"),
     (STRONGROOM_BUSY, c"Busy", c"the storage is busy: try again"),
     (STRONGROOM_STORAGE_FULL, c"StorageFull", c"the storage is full: make room and try again"),
     (STRONGROOM_STORAGE, c"Storage", c"input or output failed"),
     (
         STRONGROOM_INDETERMINATE,
         c"Indeterminate",
-        c"it is not known whether the write took place: open the store again and look",
+        c"the outcome of the write is unknown: open the store again and check",
     ),
     (STRONGROOM_POISONED, c"Poisoned", c"an earlier write failed half way: open the store again"),
     (
@@ -105,14 +105,10 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"a store was open when this process was forked: fork before opening it, or start a new program",
     ),
     (STRONGROOM_CLOSED, c"Closed", c"the store is closed"),
-    (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of them, cannot be"),
+    (STRONGROOM_INVALID_ARGUMENT, c"InvalidArgument", c"an argument, or a combination of arguments, is invalid"),
     (STRONGROOM_EXPIRED, c"Expired", c"the record has expired"),
-    (
-        STRONGROOM_ACCESS_DENIED,
-        c"AccessDenied",
-        c"access is denied: give credentials that are valid there and have the right to do this",
-    ),
-    (STRONGROOM_INTERNAL, c"Internal", c"an internal fault: please report it"),
+    (STRONGROOM_ACCESS_DENIED, c"AccessDenied", c"access is denied: use valid credentials with the right to do this"),
+    (STRONGROOM_INTERNAL, c"Internal", c"internal error: please report it"),
 ];
 
 impl strongroom_status {
@@ -129,11 +125,11 @@ pub extern "C" fn strongroom_status_name(status: c_int) -> *const c_char {
     row(status).map_or(c"Unknown", |row| row.1).as_ptr()
 }
 
-/// What a status means and what to do about it, in English. For any other number than a status', a text that says so.
+/// The meaning of a status and what to do, in English; "unknown status" for any other number.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn strongroom_status_message(status: c_int) -> *const c_char {
-    row(status).map_or(c"a status that this version does not know", |row| row.2).as_ptr()
+    row(status).map_or(c"unknown status", |row| row.2).as_ptr()
 }
 
 fn row(status: c_int) -> Option<&'static (strongroom_status, &'static CStr, &'static CStr)> {
@@ -143,14 +139,14 @@ fn row(status: c_int) -> Option<&'static (strongroom_status, &'static CStr, &'st
 /// The bytes of a strongroom_error's message.
 pub const STRONGROOM_ERROR_MESSAGE_SIZE: usize = 1020;
 
-/// More about an outcome: the caller's, to be filled by the function that it is given to. It needs no initialisation
-/// and holds no memory. It never shows an id, a key or data; it may show a path.
+/// The details of an outcome. The caller owns the struct, and the function fills it. It needs no initialisation and
+/// holds no memory. It never shows an id, a key or data; it may show a path.
 #[repr(C)]
 pub struct strongroom_error {
     /// What the function returned.
     pub status: strongroom_status,
-    /// What happened and what to do, down to the system's own words, such as "input or output failed: disk I/O error".
-    /// Ended by a NUL byte; empty after a success.
+    /// The cause and what to do, with the system's own message, such as "input or output failed: disk I/O error". Ends
+    /// with a NUL byte; empty after a success.
     pub message: [c_char; STRONGROOM_ERROR_MESSAGE_SIZE],
 }
 

@@ -10,19 +10,19 @@ use crate::key::strongroom_index_key;
 use crate::location::{ServiceMembers, builder_at};
 use crate::status::{strongroom_error, strongroom_status};
 
-/// A store of encrypted records. One handle is for all threads of a program.
+/// A store of encrypted records. All threads of a program can share a handle.
 pub struct strongroom(pub(crate) Strongroom);
 
-/// In the flags of strongroom_options: open the store only if it is there (STRONGROOM_INVALID_ARGUMENT otherwise), so that
-/// a typo in a path does not make a new one, in which nothing is found.
+/// In the flags of strongroom_options: open the store only if it exists (STRONGROOM_INVALID_ARGUMENT otherwise), so
+/// that a typo in a path does not make a new, empty store.
 pub const STRONGROOM_MUST_EXIST: u64 = 1;
 
-/// In the flags of strongroom_options: a write that returned may be lost when the power fails (never when the program
-/// does), and costs less. The store stays whole.
+/// In the flags of strongroom_options: an acknowledged write costs less, but a power failure (never a crash of the
+/// program) may lose it. The store stays consistent.
 pub const STRONGROOM_RELAXED_DURABILITY: u64 = 2;
 
-/// In the flags of strongroom_options: open the database for reading alone, and leave no trace beside it, to look into a
-/// backup, also on a read-only medium. It must be there. Writes are STRONGROOM_UNSUPPORTED.
+/// In the flags of strongroom_options: open an existing database read-only, and write no file beside it: for backups,
+/// also on a read-only medium. Writes are STRONGROOM_UNSUPPORTED.
 pub const STRONGROOM_READ_ONLY: u64 = 4;
 
 /// How to open a store. Set all of it to zero, then `size` to sizeof(strongroom_options), then what you choose:
@@ -32,59 +32,59 @@ pub const STRONGROOM_READ_ONLY: u64 = 4;
 ///     options.size = sizeof options;
 ///     options.index_key_file = "/run/secrets/index-key";
 ///
-/// A flag that the library does not know is STRONGROOM_INVALID_ARGUMENT; a larger struct, of a newer header, is accepted
-/// if what is new in it is zero, and STRONGROOM_UNSUPPORTED otherwise.
+/// An unknown flag is STRONGROOM_INVALID_ARGUMENT; a larger struct, of a newer header, is accepted if its new members
+/// are zero, and STRONGROOM_UNSUPPORTED otherwise.
 #[repr(C)]
 pub struct strongroom_options {
-    /// sizeof(strongroom_options): what the caller knows of this struct.
+    /// sizeof(strongroom_options).
     pub size: usize,
-    /// STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, added up, or 0: for a database.
+    /// For a database: STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY, combined with |,
+    /// or 0.
     pub flags: u64,
-    /// Hides the ids, kept apart from the database: the right choice for production. No file with the key is made beside
-    /// the database then. Or NULL.
+    /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
+    /// database. Or NULL.
     pub index_key: *const strongroom_index_key,
-    /// The file to read the index key from: its text on a line. It is not made where it is missing, and refused where
-    /// others than its user and root could have changed or read it (STRONGROOM_INVALID_ARGUMENT). Or NULL; not both.
+    /// The file with the index key: its text on a line. A missing file is not made; a file that another user than its
+    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT. Or NULL. Give the key or the file, not both.
     pub index_key_file: *const c_char,
-    /// For a service: the file with the token to show, on a line. Or NULL.
+    /// For a service: the file with the access token, on a line. Or NULL.
     pub token_file: *const c_char,
-    /// For a service at https: the authorities to trust, in PEM. NULL for those that the system trusts.
+    /// For a service at https: the certificate authorities to trust, in PEM. NULL for the system's.
     pub authorities_file: *const c_char,
-    /// For a service at https: the certificate to show, in PEM, with those between it and the authority. Or NULL.
+    /// For a service at https: the client's certificate and its intermediate certificates, in PEM. Or NULL.
     pub client_certificate_file: *const c_char,
-    /// The certificate's private key, in PEM. Or NULL, as the certificate.
+    /// The private key of the client's certificate, in PEM. NULL if the certificate is.
     pub client_key_file: *const c_char,
-    /// For a service at https: certificate revocation lists in PEM, one of each authority in the service's chain. Revoked
-    /// certificates are refused, and so is one that no list covers. The file is read again before a new connection once it
-    /// has changed. Or NULL.
+    /// For a service at https: certificate revocation lists in PEM, one for each authority in the service's chain.
+    /// Revoked certificates, and those that no list covers, are refused. A changed file is read again before the next
+    /// connection. Or NULL.
     pub revocations_file: *const c_char,
-    /// For a service: how many milliseconds a call may take until its answer begins, with all repetitions, and how many a
-    /// long answer may stand still. 0 for 30,000.
+    /// For a service: the milliseconds that a call may take, with all retries, until its answer begins, and the longest
+    /// pause within an answer. 0 means 30,000.
     pub timeout: u64,
 }
 
-/// Opens the SQLite database at `path`, and makes it where there is none (an empty file is one to be made). `options` may
-/// be NULL.
+/// Opens the SQLite database at `path`, and makes it if it is missing or an empty file. `options` may be NULL.
 ///
-/// Without an index key in the options, it is in the file `<path>.index-key`, made together with the database. Back it
-/// up, and keep it apart from the database's backups: without it no record is found again, and whoever has both can try
-/// out ids. While the store is open, `<path>-wal` is a part of it, and `<path>-shm` and `<path>.uploads` lie beside it. To
-/// copy the file or to move it, close the store everywhere first.
+/// Without an index key in the options, the key is in the file `<path>.index-key`, made together with the database.
+/// Back it up, apart from the database's backups: without it no record can be found, and a person with both can guess
+/// ids. While the store is open, `<path>-wal` is a part of it, and `<path>-shm` and `<path>.uploads` lie beside it.
+/// Close the store everywhere before you copy or move the file.
 ///
-/// The `path` ":memory:" is a new store in memory, which ends with its handle. It has a fresh index key, unless the options
-/// have one, and leaves no file; the flag STRONGROOM_MUST_EXIST does not go with it.
+/// The `path` ":memory:" is a new store in memory, which ends with its handle. It has a new index key, unless the
+/// options have one, and writes no file; it does not allow STRONGROOM_MUST_EXIST.
 ///
-/// A `path` that is a URL is a storage service, which sees sealed records alone: ids, keys and data stay in this process.
-/// It needs an index key in the options, the same for all who share the service.
+/// A `path` that is a URL is a storage service, which sees only sealed records: ids, keys and data stay in this
+/// process. The options must have an index key, the same for all clients of the service.
 ///
 ///     https://storage.example:8421              TLS 1.3
 ///     http://127.0.0.1:8421                     on this machine alone
 ///     unix:/run/strongroom/storage.sock         a Unix socket
 ///
-/// STRONGROOM_INDEX_KEY_MISSING where a key's file is not there, STRONGROOM_INVALID_KEY where it has none,
-/// STRONGROOM_INDEX_KEY_MISMATCH where the index key is another store's; STRONGROOM_INVALID_ARGUMENT where `path` is no
-/// place for a store, or options do not go with it; STRONGROOM_CORRUPT for a damaged database, STRONGROOM_UNSUPPORTED for
-/// one of a newer version; STRONGROOM_STORAGE where it cannot be read and written, or the service not be reached.
+/// STRONGROOM_INDEX_KEY_MISSING if the key's file is missing, STRONGROOM_INVALID_KEY if it has no key,
+/// STRONGROOM_INDEX_KEY_MISMATCH if the index key is another store's; STRONGROOM_INVALID_ARGUMENT if `path` cannot be a
+/// store, or the options contradict it; STRONGROOM_CORRUPT for a damaged database, STRONGROOM_UNSUPPORTED for one of a
+/// newer version; STRONGROOM_STORAGE if it cannot be read and written, or the service cannot be reached.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_open(
@@ -153,9 +153,9 @@ pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut st
     })
 }
 
-/// Removes what interrupted writes left, if nobody is writing a large record at the time, and gives its room to later
-/// records, as opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
-/// STRONGROOM_BUSY where others read all the time.
+/// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
+/// opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
+/// STRONGROOM_BUSY if other handles read all the time.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_maintain(
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn strongroom_maintain(
     })
 }
 
-/// How much a store holds.
+/// The number and size of a store's records.
 #[repr(C)]
 pub struct strongroom_stats {
     /// The number of records.
@@ -178,7 +178,7 @@ pub struct strongroom_stats {
     pub bytes: u64,
 }
 
-/// How much the store holds. It takes time in proportion to the number of records.
+/// Gives the number and size of the store's records, in time proportional to their number.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_get_stats(
@@ -217,7 +217,7 @@ impl<'a> Options<'a> {
         let mut builder = builder_at(path, self.service)?;
         let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY;
         if self.flags & !known != 0 {
-            return Err(Error::InvalidArgument("options.flags has a flag that this version does not know".into()));
+            return Err(Error::InvalidArgument("options.flags has an unknown flag".into()));
         }
         if self.flags & STRONGROOM_MUST_EXIST != 0 {
             builder = builder.must_exist();

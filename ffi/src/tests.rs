@@ -48,12 +48,12 @@ impl Storage for Panicking {
         self.inner().create_many(records)
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        self.inner().get_up_to(locator, most)
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        self.inner().get_up_to(locator, max_len)
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner().get_many(locators, most)
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.inner().get_many(locators, max_len)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

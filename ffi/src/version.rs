@@ -7,7 +7,7 @@ const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_V
     Err(_) => c"",
 };
 
-/// The version of the library that runs, such as "0.1.0"; STRONGROOM_VERSION is that of the header.
+/// The version of the loaded library, such as "0.1.0"; STRONGROOM_VERSION is that of the header.
 #[unsafe(no_mangle)]
 #[must_use]
 pub extern "C" fn strongroom_version() -> *const c_char {

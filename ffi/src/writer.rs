@@ -1,6 +1,6 @@
 //! Writing a record piece by piece
 //!
-//! In constant memory, whatever its length.
+//! In constant memory, for data of any length.
 
 use std::ffi::c_void;
 use std::io::Write;
@@ -14,7 +14,7 @@ use crate::options::{Options, strongroom_write_options};
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
 
-/// A record on its way into a store. Freed before it is finished, it leaves nothing.
+/// A record that is being written. A writer that is freed before it is finished stores nothing.
 pub struct strongroom_writer {
     /// Or why it is of no more use. In a box, so that taking it out leaves no copies of keys.
     writer: Result<Box<RecordWriter>, &'static str>,
@@ -33,8 +33,8 @@ fn spent(why: &'static str) -> Error {
     Error::InvalidArgument(why.into())
 }
 
-/// Starts to store a record under a new id. The key comes with strongroom_writer_finish; before it, nothing of the record
-/// can be seen. End the writer with strongroom_writer_free.
+/// Starts to store a record under a new id. The record becomes visible with strongroom_writer_finish, which gives its
+/// key. Free the writer with strongroom_writer_free.
 ///
 /// As strongroom_store.
 #[unsafe(no_mangle)]
@@ -55,10 +55,10 @@ pub unsafe extern "C" fn strongroom_create_record(
     })
 }
 
-/// Starts as strongroom_create_record, with options.
+/// As strongroom_create_record, with options.
 ///
-/// STRONGROOM_ALREADY_EXISTS, here or from the writer, where the record there is another. STRONGROOM_BUSY from
-/// strongroom_writer_finish where the same write was under way elsewhere: repeat it.
+/// STRONGROOM_ALREADY_EXISTS, here or from the writer, if the id has another record. STRONGROOM_BUSY from
+/// strongroom_writer_finish if the same write ran concurrently: repeat it.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_create_record_with(
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn strongroom_create_record_with(
     })
 }
 
-/// Starts to replace the record that `old_key` opens. The old version stays until strongroom_writer_finish succeeds.
+/// Starts to replace the record that `old_key` opens. The old version remains until strongroom_writer_finish succeeds.
 ///
 /// As strongroom_replace.
 #[unsafe(no_mangle)]
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn strongroom_replace_record(
     })
 }
 
-/// Starts as strongroom_replace_record, with options.
+/// As strongroom_replace_record, with options.
 ///
 /// As strongroom_replace_with, and STRONGROOM_BUSY as with strongroom_create_record_with.
 #[unsafe(no_mangle)]
@@ -133,8 +133,9 @@ pub unsafe extern "C" fn strongroom_replace_record_with(
     })
 }
 
-/// Writes data, all of it. A write that fails, for whatever reason, is final: later ones and strongroom_writer_finish are
-/// STRONGROOM_INVALID_ARGUMENT. Data is gathered: a storage that fails, or a store that is closed, may show only later.
+/// Writes all of the data. A failed write is final: later writes and strongroom_writer_finish are
+/// STRONGROOM_INVALID_ARGUMENT. Data is buffered: the failure of the storage, or the closing of the store, may be
+/// reported by a later call.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_writer_write(
@@ -157,8 +158,8 @@ pub unsafe extern "C" fn strongroom_writer_write(
     })
 }
 
-/// Gives the key that will open the record: here to be written down before the record is finished, so that no crash comes
-/// between.
+/// Gives the key of the record, so that it can be written down before the record is finished: a crash then loses
+/// nothing.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_writer_key(
@@ -175,10 +176,10 @@ pub unsafe extern "C" fn strongroom_writer_key(
     })
 }
 
-/// Ends the record: it is there, whole and durable, when this returns. Gives its key; `key` may be NULL for callers who
-/// have it. The writer is of no more use, also after a failure, and is still to be freed.
+/// Finishes the record, which is complete and durable on return, and gives its key; `key` may be NULL if the caller has
+/// it. The writer cannot be used afterwards, not even after a failure, and must still be freed.
 ///
-/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT where somebody else was faster.
+/// STRONGROOM_ALREADY_EXISTS or STRONGROOM_CONFLICT if another writer was faster.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_writer_finish(
@@ -199,7 +200,7 @@ pub unsafe extern "C" fn strongroom_writer_finish(
     })
 }
 
-/// Frees the writer; a record that is not finished leaves nothing. NULL is allowed.
+/// Frees the writer; an unfinished record is dropped. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_writer_free(writer: *mut strongroom_writer) {
     // SAFETY: by the header's conventions.

@@ -79,7 +79,7 @@ fn header() -> String {
     let mut text = comment(&module_text("lib"));
     text.push_str(
         r#"
-/* Generated from the sources by ffi/tests/header.rs: change those. */
+/* Generated from ffi/src by ffi/tests/header.rs: change the sources. */
 
 #ifndef STRONGROOM_H
 #define STRONGROOM_H
@@ -88,7 +88,7 @@ fn header() -> String {
 #include <stddef.h>
 #include <stdint.h>
 
-/* A warning where the result of a function is not looked at. In GNU C, a cast to void does not silence it: an if does. */
+/* Warns if the result of a function is not used. In GNU C, a cast to void does not silence the warning; an if does. */
 #if (defined(__cplusplus) && __cplusplus >= 201703L) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 #define STRONGROOM_MUST_USE [[nodiscard]]
 #elif defined(__GNUC__)

@@ -1,4 +1,4 @@
-"""Opens a record without Strongroom, from docs/FORMAT.md alone.
+"""Opens a record without Strongroom, as docs/FORMAT.md describes.
 
     python read_without_strongroom.py records.db user:42:passport srk1...
 
@@ -14,7 +14,7 @@ from cryptography.cobblestone import Cobblestone256Decryptor
 
 
 def key_bytes(text: str) -> bytes:
-    """The 32 bytes of a key's text. Its checksum is not looked at: a typo is found when the record does not open."""
+    """The 32 bytes of a key's text. The checksum is not checked: a key with a typo does not open the record."""
     groups = ["qpzry9x8gf2tvdw0s3jn54khce6mua7l".index(character) for character in text.strip().lower()[4:56]]
     return (sum(group << 5 * (51 - n) for n, group in enumerate(groups)) >> 4).to_bytes(32, "big")
 

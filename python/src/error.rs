@@ -58,7 +58,7 @@ impl From<Failure> for PyErr {
 /// The error of an id that is a `str`, and has no UTF-8. The library knows no such id, and so has no words for it.
 pub(crate) fn not_text(py: Python<'_>) -> PyErr {
     class(py, Error::InvalidId.code())
-        .map_or_else(|error| error, |class| PyErr::from_type(class, ("an id that is text has no lone surrogates",)))
+        .map_or_else(|error| error, |class| PyErr::from_type(class, ("a text id must not have lone surrogates",)))
 }
 
 /// The exception with this number. One of a newer library falls back to the base of all.

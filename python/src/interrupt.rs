@@ -98,7 +98,7 @@ impl Cancellation {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Return what ``call`` returns for these arguments.
+    /// Return the result of ``call`` for these arguments.
     #[pyo3(signature = (call, /, *args, **kwargs))]
     fn run<'py>(
         &self,

@@ -39,10 +39,10 @@ macro_rules! key_class {
                 Ok(Self(<$inner>::generate()?))
             }
 
-            #[doc = concat!("Read a key from its text, ``", $prefix, "1`` and 58 more characters. A byte order mark before it and")]
-            /// white space around it are left out, so that the text of a key file can be given as it is.
+            #[doc = concat!("Read a key from its text, ``", $prefix, "1`` and 58 more characters. A leading byte order mark and")]
+            /// surrounding white space are ignored, so that the content of a key file is valid as it is.
             ///
-            /// :raises InvalidKeyError: The text has a typo, or is no such key at all.
+            /// :raises InvalidKeyError: The text has a typo, or is not such a key.
             #[staticmethod]
             fn from_text(text: &Bound<'_, PyString>) -> Result<Self, Failure> {
                 // The error of Python's own would carry the text.
@@ -52,7 +52,7 @@ macro_rules! key_class {
 
             /// Make a key of 32 bytes.
             ///
-            /// :raises InvalidKeyError: They are not 32, or all zero.
+            /// :raises InvalidKeyError: There are not 32, or all are zero.
             #[staticmethod]
             fn from_bytes(data: Data<'_>) -> Result<Self, Failure> {
                 Ok(Self(<$inner>::from_bytes(data.as_ref())?))
@@ -80,7 +80,7 @@ macro_rules! key_class {
             ///
             /// :raises TypeError: Always.
             fn __reduce__(&self) -> PyResult<()> {
-                Err(PyTypeError::new_err("a key is not pickled or copied by accident: use to_text() or to_bytes()"))
+                Err(PyTypeError::new_err("a key cannot be pickled or copied: use to_text() or to_bytes()"))
             }
         }
     };
@@ -89,8 +89,8 @@ macro_rules! key_class {
 key_class! {
     /// The only key that opens one record. It belongs to the caller; no store keeps it.
     ///
-    /// Keys are compared in constant time, and have no hash. They show nothing of themselves, and are wiped from memory
-    /// when they are freed: only :meth:`to_text` and :meth:`to_bytes` give a key away.
+    /// Keys are compared in constant time, and have no hash. Their ``repr`` shows nothing, and their memory is wiped
+    /// when they are freed: only :meth:`to_text` and :meth:`to_bytes` reveal a key.
     ///
     /// >>> key = Key.generate()
     /// >>> Key.from_text(key.to_text()) == key
@@ -101,8 +101,8 @@ key_class! {
 }
 
 key_class! {
-    /// What hides the ids of a store. It belongs to the operator, and is never stored in the database: without it no
-    /// record is found again.
+    /// The key that hides the ids of a store. It belongs to the operator, and is never stored in the database:
+    /// without it no record can be found.
     ///
     /// >>> index_key = IndexKey.generate()
     /// >>> index_key.to_text().startswith("srx1")

@@ -87,7 +87,7 @@ fn closed() -> Failure {
     Failure::Python(PyValueError::new_err("I/O operation on closed file."))
 }
 
-/// What a :class:`strongroom.RecordReader` reads from.
+/// The source of a :class:`strongroom.RecordReader`.
 #[pyclass(frozen, module = "strongroom._strongroom")]
 pub(crate) struct NativeReader(Shared<RecordReader>);
 
@@ -108,8 +108,8 @@ impl NativeReader {
 
 #[pymethods]
 impl NativeReader {
-    /// Read ``size`` bytes, or fewer at the end of the record or where something behind them cannot be read; or, if
-    /// ``size`` is negative, all that are left.
+    /// Read ``size`` bytes, or fewer at the end of the record or before unreadable data; if ``size`` is negative,
+    /// read to the end.
     fn read<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
         let wanted = usize::try_from(size).ok();
         let size = self.0.with(py, |reader| {
@@ -134,7 +134,7 @@ impl NativeReader {
         Ok(bytes.inspect_err(|_| self.give_back(py, filled))?)
     }
 
-    /// Fill a writable buffer as far as the record goes or can be read; return the number of bytes.
+    /// Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
     ///
     /// Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
@@ -158,18 +158,18 @@ impl NativeReader {
         Ok(done)
     }
 
-    /// Move to a place, as in :meth:`io.IOBase.seek`.
+    /// Move to a position, as in :meth:`io.IOBase.seek`.
     fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> Result<u64, Failure> {
         let to = match whence {
             0 => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid("negative seek position"))?,
             1 => SeekFrom::Current(offset),
             2 => SeekFrom::End(offset),
-            _ => return Err(invalid("whence is 0, 1 or 2")),
+            _ => return Err(invalid("whence must be 0, 1 or 2")),
         };
         self.0.with(py, |reader| Ok(reader.seek(to)?))
     }
 
-    /// Forget the record.
+    /// Release the record.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
         self.0.close(py)
     }
@@ -202,7 +202,7 @@ fn invalid(text: &'static str) -> Failure {
     Error::InvalidArgument(text.into()).into()
 }
 
-/// What a :class:`strongroom.RecordWriter` writes to.
+/// The target of a :class:`strongroom.RecordWriter`.
 #[pyclass(frozen, module = "strongroom._strongroom")]
 pub(crate) struct NativeWriter(Shared<RecordWriter>);
 
@@ -229,12 +229,12 @@ impl NativeWriter {
         outcome.map(|()| data.len())
     }
 
-    /// How many bytes have been written.
+    /// The number of bytes written.
     fn tell(&self, py: Python<'_>) -> Result<u64, Failure> {
         self.0.with(py, |writer| Ok(writer.bytes_written()))
     }
 
-    /// Store what was written.
+    /// Store the record.
     fn finish(&self, py: Python<'_>) -> Result<(), Failure> {
         detached(py, || {
             if self.0.is_forked() {
@@ -245,7 +245,7 @@ impl NativeWriter {
         })
     }
 
-    /// Forget what was written, if it is not stored yet.
+    /// Drop the record, if it is not finished.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
         self.0.close(py)
     }

@@ -14,37 +14,38 @@ use crate::key::{IndexKey, Key};
 use crate::location::{check_path, endpoint_options};
 use crate::record::{NativeReader, NativeWriter};
 
-/// Open the store at ``path``, and make it where there is none.
+/// Open the store at ``path``, and make it if it is missing.
 ///
 /// :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
 ///     this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; or ``:memory:``, a new store in memory, which ends when
 ///     it is closed.
-/// :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
-///     a service. By default it is in the file ``<path>.index-key``, made together with the database.
-/// :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
-///     have changed or read it.
-/// :param must_exist: Open the database only if it is there.
-/// :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on
-///     a read-only medium. Writes raise :exc:`UnsupportedError`.
-/// :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
-///     the process, and a power cut may undo the last ones. For a database.
-/// :param token: What a service wants to see, ``srt1...``.
-/// :param token_file: A file with the token instead.
-/// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
-/// :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
-/// :param revocations: A file with certificate revocation lists in PEM, one of each authority in the service's chain.
-///     Revoked certificates are refused, and so is one that no list covers. It is read again before a new
-///     connection once it has changed.
+/// :param index_key: The key that hides the ids, kept apart from the database: recommended in production, and
+///     required for a service. By default it is in the file ``<path>.index-key``, made together with the
+///     database.
+/// :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
+///     root can change or read it.
+/// :param must_exist: Open the database only if it exists.
+/// :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
+///     read-only medium. Writes raise :exc:`UnsupportedError`.
+/// :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it
+///     survives the end of the process, but a power cut may undo the latest writes.
+/// :param token: The access token of a service, ``srt1...``.
+/// :param token_file: The file with the token instead.
+/// :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
+/// :param client_certificate: The files of a client certificate and of its private key, in PEM.
+/// :param revocations: The file with certificate revocation lists in PEM, one for each authority in the
+///     service's chain. Revoked certificates, and those that no list covers, are refused. A changed file is read
+///     again before the next connection.
 /// :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
-/// :raises IndexKeyMissingError: The index key's file is not there.
+/// :raises IndexKeyMissingError: The index key's file is missing.
 /// :raises IndexKeyMismatchError: The index key is another store's.
 /// :raises AccessDeniedError: The service refuses the token or the client's certificate.
-/// :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
-///     an argument does not go with it.
+/// :raises InvalidArgumentError: The path cannot be a store, a second copy of SQLite in this process uses it, or
+///     an argument contradicts it.
 /// :raises CorruptRecordError: The database is damaged.
 /// :raises UnsupportedError: The store is of a newer version.
 /// :raises ForkedError: A store was open when this process was forked.
-/// :raises StorageError: The database cannot be read and written, or the service not be reached.
+/// :raises StorageError: The database cannot be read and written, or the service cannot be reached.
 #[pyfunction]
 #[pyo3(signature = (
     path, *, index_key=None, index_key_file=None, must_exist=false, read_only=false, durability="full",
@@ -73,7 +74,7 @@ pub(crate) fn open(
     match durability {
         "full" => {}
         "relaxed" => builder = builder.durability(Durability::Relaxed),
-        _ => return Err(Error::InvalidArgument("durability is \"full\" or \"relaxed\"".into()).into()),
+        _ => return Err(Error::InvalidArgument("durability must be \"full\" or \"relaxed\"".into()).into()),
     }
     if let Some(key) = index_key {
         builder = builder.index_key(IndexKey::copy(key.get().inner())?);
@@ -129,12 +130,12 @@ pub(crate) fn connect(
 
 /// A store of encrypted records, made by :func:`open` or :func:`connect`.
 ///
-/// Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
-/// UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
-/// they are, any other buffer is copied first, because another thread could change it meanwhile.
+/// Each record has its own key, which only the caller receives. An id is a ``str`` (its UTF-8 bytes) or
+/// bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used in place; any
+/// other buffer is copied first, because another thread could change it.
 ///
-/// Every write is durable when it returns, and whole or not at all. A store may be used from many threads at once, and
-/// several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+/// Every write is atomic, and durable when it returns. Many threads may use one store, and several processes one
+/// database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
 #[pyclass(frozen, module = "strongroom")]
 pub(crate) struct Strongroom(Option<strongroom::Strongroom>);
 
@@ -160,11 +161,11 @@ impl Drop for Strongroom {
 impl Strongroom {
     /// Store ``data`` under a new id, and return the only key that opens it.
     ///
-    /// :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between
-    ///     the record and its key, and the call may be repeated after a lost reply. If the record there opens under
-    ///     this key to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with
-    ///     write access to the storage can put back an older version that was sealed under the same key.
-    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+    /// :param key: A key that the caller made with :meth:`Key.generate` and wrote down, so that no crash loses it.
+    ///     The call may then be repeated after a lost reply: it succeeds if the stored record opens under this key
+    ///     to the same bytes. Make a new key for each version of a record: an attacker with write access to the
+    ///     storage can put back an older version that was sealed under the same key.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
     #[pyo3(signature = (id, data, *, key=None))]
     fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>, key: Option<&Bound<'_, Key>>) -> Result<Key, Failure> {
         let options = options(key);
@@ -183,9 +184,9 @@ impl Strongroom {
     }
 
     /// Retrieve into the start of a writable buffer, such as a ``bytearray`` that the caller wipes, and return the
-    /// data's length. What is behind the data stays as it was.
+    /// data's length. The bytes after the data are unchanged.
     ///
-    /// :raises TooLargeError: The data does not fit. The buffer is as it was.
+    /// :raises TooLargeError: The data does not fit. The buffer is unchanged.
     fn retrieve_into(
         &self,
         py: Python<'_>,
@@ -205,10 +206,10 @@ impl Strongroom {
         Ok(data.len())
     }
 
-    /// Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
-    /// the range touches is read, and the record's length is proved.
+    /// Return the bytes from ``start`` to ``stop``, exclusive; the range is clipped at the end. Only the chunks of
+    /// the range are read, and the record's length is authenticated.
     ///
-    /// :raises ConflictError: The record was replaced or removed meanwhile.
+    /// :raises ConflictError: The record was replaced or removed during the call.
     fn retrieve_range<'py>(
         &self,
         py: Python<'py>,
@@ -222,14 +223,14 @@ impl Strongroom {
         Ok(to_python(py, &data)?)
     }
 
-    /// Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
-    /// opens nothing any more.
+    /// Replace the data of the record that ``key`` opens, and return the new version's key. The old key no longer
+    /// opens anything.
     ///
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
-    /// :raises InvalidArgumentError: Both keys are one.
+    /// :raises ConflictError: It was replaced or removed concurrently.
+    /// :raises InvalidArgumentError: The new key is the old one.
     #[pyo3(signature = (id, key, data, *, new_key=None))]
     fn replace(
         &self,
@@ -247,7 +248,7 @@ impl Strongroom {
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
+    /// :raises ConflictError: It was replaced or removed concurrently.
     fn delete(&self, py: Python<'_>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<(), Failure> {
         let key = key.get().inner();
         self.call(py, |store| store.delete(id, key))
@@ -265,7 +266,7 @@ impl Strongroom {
     /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
     ///
     /// :param keys: A key for each pair, as ``key`` of :meth:`store`.
-    /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
+    /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
     /// :raises InvalidArgumentError: There are more or fewer keys than pairs.
     #[pyo3(signature = (items, *, keys=None))]
     fn store_many(
@@ -288,7 +289,7 @@ impl Strongroom {
         Ok(self.call(py, |store| store.store_many_with(&items))?.into_iter().map(Key::from).collect())
     }
 
-    /// Retrieve the data of pairs of id and key, all from one moment, in the same order.
+    /// Retrieve the data of pairs of id and key in one transaction, in the same order.
     ///
     /// :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
     ///     raising the first one.
@@ -318,13 +319,13 @@ impl Strongroom {
         Ok(list)
     }
 
-    /// Store all that a file gives under a new id, in little memory, and return the key.
+    /// Store the content of a file under a new id, in constant memory, and return the key.
     ///
     /// :param source: A path, or an object with ``read()``.
-    /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
+    /// :param progress: Called with the number of bytes stored so far. An exception ends the call, and nothing is
     ///     stored.
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
-    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
     #[pyo3(signature = (id, source, progress=None, *, key=None))]
     fn store_file<'py>(
@@ -338,16 +339,16 @@ impl Strongroom {
         records.call_method1("store_file", (slf, id, source, progress, key))
     }
 
-    /// Store all that a file gives in place of the record that ``key`` opens, in little memory, and return the new
-    /// version's own key.
+    /// Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
+    /// the new version's key.
     ///
     /// :param source: A path, or an object with ``read()``.
-    /// :param progress: Called with the number of bytes stored so far. What it raises ends the call, and the record is
-    ///     as it was.
+    /// :param progress: Called with the number of bytes stored so far. An exception ends the call, and the record is
+    ///     unchanged.
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises ConflictError: Somebody else replaced or removed it meanwhile.
+    /// :raises ConflictError: It was replaced or removed concurrently.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
     #[pyo3(signature = (id, key, source, progress=None, *, new_key=None))]
     fn replace_file<'py>(
@@ -380,9 +381,9 @@ impl Strongroom {
     /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
     ///
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
-    /// :raises AlreadyExistsError: A record has this id; with ``key``, another record. Finishing the record may raise
-    ///     this, too.
-    /// :raises BusyError: While finishing, with ``key``: the same write was under way elsewhere. Repeat it.
+    /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
+    ///     raise this, too.
+    /// :raises BusyError: At the finish, with ``key``: the same write ran concurrently. Repeat it.
     #[pyo3(signature = (id, *, key=None))]
     fn create_record<'py>(
         &self,
@@ -395,12 +396,12 @@ impl Strongroom {
     }
 
     /// Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
-    /// has the new version's own key. The old version stays until the new one is finished.
+    /// has the new version's key. The old version remains until the new one is finished.
     ///
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises InvalidArgumentError: Both keys are one.
+    /// :raises InvalidArgumentError: The new key is the old one.
     #[pyo3(signature = (id, key, *, new_key=None))]
     fn replace_record<'py>(
         &self,
@@ -413,16 +414,16 @@ impl Strongroom {
         record_writer(py, self.call(py, |store| store.replace_record_with(id, key, options))?)
     }
 
-    /// Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them.
+    /// Return the number of records and the bytes of their ciphertexts, in time proportional to their number.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = self.call(py, |store| store.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes })
     }
 
-    /// Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty
-    /// the database's log, which may have the ciphertext of deleted records.
+    /// Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
+    /// database's log, which may have the ciphertext of deleted records.
     ///
-    /// :raises BusyError: Others read all the time.
+    /// :raises BusyError: Other handles read all the time.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
         self.call(py, |store| store.maintain())
     }
@@ -456,7 +457,7 @@ impl FromPyObject<'_, '_> for Place {
         match object.extract::<u64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 if object.lt(0)? {
-                    return Err(Failure::Core(Error::InvalidArgument("a place is not negative".into())).into());
+                    return Err(Failure::Core(Error::InvalidArgument("a position must not be negative".into())).into());
                 }
                 Ok(Self(u64::MAX)) // behind the end of every record
             }

@@ -63,7 +63,7 @@ def test_all_operations(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_it_has_all_that_the_store_has() -> None:
+def test_it_has_every_method_of_the_store() -> None:
     other_names = {"__contains__": "contains", "__enter__": "__aenter__", "__exit__": "__aexit__"}
     expected = {other_names.get(name, name) for name in vars(strongroom.Strongroom)}
     unrelated = {"__doc__", "__module__"}
@@ -84,7 +84,7 @@ def test_many_tasks(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_the_loop_goes_on(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
+def test_the_event_loop_is_not_blocked(store: strongroom.Strongroom, locked: Callable[[], object]) -> None:
     async def main() -> None:
         task = asyncio.create_task(aio.Strongroom(store).store("id", b"data"))
         await asyncio.sleep(0.2)
@@ -126,7 +126,7 @@ def test_a_task_that_is_cancelled_before_it_has_a_thread_does_nothing(path: Path
     asyncio.run(main())
 
 
-def test_cancelled_writes_are_whole_or_not_there(path: Path) -> None:
+def test_cancelled_writes_are_atomic(path: Path) -> None:
     async def main() -> None:
         async with await aio.open(path) as store:
             keys = [Key.generate() for _ in range(30)]
@@ -145,7 +145,7 @@ def test_cancelled_writes_are_whole_or_not_there(path: Path) -> None:
     asyncio.run(main())
 
 
-def test_a_cancelled_block_leaves_nothing(path: Path) -> None:
+def test_a_cancelled_block_stores_nothing(path: Path) -> None:
     async def main() -> None:
         async with await aio.open(path) as store:
             started = asyncio.Event()

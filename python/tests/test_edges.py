@@ -203,7 +203,7 @@ def test_sources_that_cannot_be_read(store: Strongroom, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="there are no such streams")
-def test_a_raw_stream_that_has_nothing_yet(store: Strongroom) -> None:
+def test_a_non_blocking_raw_stream(store: Strongroom) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     with io.FileIO(reading) as source, io.FileIO(writing, "w") as sink:
@@ -238,7 +238,7 @@ class Raises:
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, GeneratorExit])
 @pytest.mark.parametrize("size", [1, LONG])
-def test_what_callbacks_raise_comes_out(store: Strongroom, error: type[BaseException], size: int) -> None:
+def test_exceptions_of_callbacks_propagate(store: Strongroom, error: type[BaseException], size: int) -> None:
     def progress(_: int) -> None:
         raise error("half way")
 
@@ -320,7 +320,7 @@ def test_a_store_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert "id" not in store
     with pytest.raises(strongroom.InvalidArgumentError, match="always new"):
         strongroom.open(":memory:", must_exist=True)
-    with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
+    with pytest.raises(strongroom.InvalidArgumentError, match="URL of a service"):
         strongroom.open(":memory:", timeout=1)
     assert list(tmp_path.iterdir()) == []
 

@@ -57,7 +57,7 @@ def test_an_exception_is_its_message(error: type[strongroom.StrongroomError]) ->
     assert (type(copy), str(copy)) == (error, "what happened")
 
 
-def test_causes_are_told(tmp_path: Path) -> None:
+def test_causes_are_chained(tmp_path: Path) -> None:
     with pytest.raises(strongroom.StorageError) as caught:
         strongroom.open(tmp_path / "missing" / "records.db")
     assert str(caught.value) == (

@@ -29,7 +29,7 @@ def test_a_record_opens_without_strongroom(path: Path, size: int) -> None:
     assert read(path, id, key).stdout == pattern(size)
 
 
-def test_and_only_to_its_key(path: Path) -> None:
+def test_a_wrong_key_does_not_open(path: Path) -> None:
     with strongroom.open(path) as store:
         key = store.store("id", b"data")
     for id, wrong in (("id", Key.generate()), ("other", key)):

@@ -110,7 +110,7 @@ def test_a_wait_behind_another_thread(
     assert "id" not in store
 
 
-def test_a_handler_that_returns_ends_no_call(store: Strongroom, locked: Callable[[], object]) -> None:
+def test_a_returning_handler_ends_no_call(store: Strongroom, locked: Callable[[], object]) -> None:
     seen: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:

@@ -81,7 +81,7 @@ def test_the_text_of_a_file(kind: type[Key], written: str, tmp_path: Path) -> No
 
 @KINDS
 @pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, pickle.dumps], ids=["copy", "deepcopy", "pickle"])
-def test_a_key_is_not_copied_by_accident(kind: type[Key], act: Callable[[Key], object]) -> None:
+def test_a_key_cannot_be_copied(kind: type[Key], act: Callable[[Key], object]) -> None:
     with pytest.raises(TypeError, match="to_text"):
         act(kind.generate())
 
@@ -109,7 +109,7 @@ def test_a_key_shows_nothing(kind: type[Key]) -> None:
     assert not hasattr(key, "__dict__")
 
 
-def test_kinds_are_told_apart(store: strongroom.Strongroom) -> None:
+def test_kinds_are_distinguished(store: strongroom.Strongroom) -> None:
     with pytest.raises(TypeError):
         store.retrieve("id", IndexKey.generate())  # type: ignore[arg-type]
     with pytest.raises(TypeError):

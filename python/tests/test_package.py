@@ -55,7 +55,7 @@ def test_what_is_in_the_wheel(wheel: zipfile.ZipFile) -> None:
     assert b'"name": "rusqlite"' in next(wheel.read(name) for name in wheel.namelist() if "/sboms/" in name)
 
 
-def test_the_wheel_tells_nothing_of_who_built_it(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_does_not_reveal_its_builder(wheel: zipfile.ZipFile) -> None:
     cargo = os.environ.get("CARGO_HOME", str(Path.home() / ".cargo"))
     secrets = {str(ROOT), str(Path.home()), cargo}
     for name in wheel.namelist():

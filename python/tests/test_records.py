@@ -101,7 +101,7 @@ def test_long_reads_into_a_buffer(store: Strongroom) -> None:
         assert buffer == pattern(1_000_000) + bytes(200_000)
 
 
-def test_the_library_of_python(store: Strongroom) -> None:
+def test_standard_library_modules(store: Strongroom) -> None:
     with store.create_record("zip") as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.txt", pattern(100_000))
         archive.writestr("b.txt", b"b")
@@ -137,7 +137,7 @@ def test_lines_by_wrappers(store: Strongroom) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])
-def test_an_exception_leaves_nothing(store: Strongroom, size: int) -> None:
+def test_an_exception_stores_nothing(store: Strongroom, size: int) -> None:
     with pytest.raises(RuntimeError), store.create_record("id") as file:
         file.write(pattern(size))
         raise RuntimeError
@@ -146,7 +146,7 @@ def test_an_exception_leaves_nothing(store: Strongroom, size: int) -> None:
     assert store.stats().records == 0
 
 
-def test_a_forgotten_writer_leaves_nothing(store: Strongroom) -> None:
+def test_an_unfinished_writer_stores_nothing(store: Strongroom) -> None:
     store.create_record("id").write(b"data")
     file = store.create_record("id")
     file.write(b"data")
@@ -173,7 +173,7 @@ def test_finish(store: Strongroom) -> None:
     assert "closed inside" not in store
 
 
-def test_of_two_writers_one_wins(store: Strongroom) -> None:
+def test_one_of_two_writers_wins(store: Strongroom) -> None:
     first, second = store.create_record("id"), store.create_record("id")
     first.write(b"first")
     second.write(b"second")
@@ -186,7 +186,7 @@ def test_of_two_writers_one_wins(store: Strongroom) -> None:
         store.create_record("id")
 
 
-def test_a_reader_keeps_to_its_version(store: Strongroom) -> None:
+def test_a_reader_stays_at_its_version(store: Strongroom) -> None:
     key = store.store("id", pattern(3_000_000))
     with store.open_record("id", key) as file:
         start = file.read(10)
@@ -197,7 +197,7 @@ def test_a_reader_keeps_to_its_version(store: Strongroom) -> None:
     assert store.retrieve("id", new_key) == bytes(3_000_000)
 
 
-def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
+def test_damage_fails_where_it_is_reached(store: Strongroom, path: Path) -> None:
     key = store.store("id", pattern(50_000))
     store.close()
     database = sqlite3.connect(path)
@@ -229,7 +229,7 @@ def test_damage_is_found_where_it_is(store: Strongroom, path: Path) -> None:
                 file.readinto(buffer)
 
 
-def test_before_a_damaged_end_there_is_something_to_read(store: Strongroom, path: Path) -> None:
+def test_data_before_a_damaged_end_can_be_read(store: Strongroom, path: Path) -> None:
     key = store.store("id", pattern(40_000))
     store.close()
     sql = "UPDATE record SET body = CAST(substr(body, 1, length(body) - 1) || x'00' AS BLOB)"
@@ -300,10 +300,10 @@ def test_store_file(store: Strongroom, tmp_path: Path) -> None:
     source.write_bytes(pattern(2_500_000))
     sources: list[Path | str | BinaryIO] = [source, str(source), source.open("rb"), io.BytesIO(pattern(2_500_000))]
     for n, file in enumerate(sources):
-        told: list[int] = []
-        key = store.store_file(f"id-{n}", file, progress=told.append)
+        progress: list[int] = []
+        key = store.store_file(f"id-{n}", file, progress=progress.append)
         assert store.retrieve(f"id-{n}", key) == pattern(2_500_000)
-        assert told == [1 << 20, 2 << 20, 2_500_000]
+        assert progress == [1 << 20, 2 << 20, 2_500_000]
         if not isinstance(file, str | Path):
             file.close()
     assert store.retrieve("few", store.store_file("few", Source([b"a", b"bc", b"d"]))) == b"abcd"
@@ -319,15 +319,15 @@ def test_replace_file(store: Strongroom, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         store.replace_file("id", newer, Source([b"a"], RuntimeError("half way")))
     assert store.retrieve("id", newer) == b"newer"
-    made, told = Key.generate(), list[int]()
-    assert store.replace_file("id", newer, file, told.append, new_key=made) == made
+    made, progress = Key.generate(), list[int]()
+    assert store.replace_file("id", newer, file, progress.append, new_key=made) == made
     assert store.retrieve("id", made) == pattern(300_000)
-    assert told[-1] == 300_000
+    assert progress[-1] == 300_000
     with pytest.raises(strongroom.WrongKeyError):
         store.replace_file("id", newer, file)
 
 
-def test_store_file_whole_or_not_at_all(store: Strongroom, tmp_path: Path) -> None:
+def test_store_file_is_atomic(store: Strongroom, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         store.store_file("id", Source([b"a", pattern(2_000_000)], RuntimeError("half way")))
 

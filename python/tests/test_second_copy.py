@@ -35,7 +35,7 @@ def test_a_store_that_a_second_copy_has_open_is_refused(closed_store: Path) -> N
         assert "id" in store
 
 
-def test_by_another_name_too(closed_store: Path, tmp_path: Path) -> None:
+def test_by_another_path(closed_store: Path, tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(tmp_path)
     database = sqlite3.connect(link / closed_store.name)
@@ -60,7 +60,7 @@ def test_a_second_copy_that_comes_later_is_found_at_the_next_opening(path: Path)
         store.close()
 
 
-def test_a_closed_store_is_not_taken_for_its_own_user(closed_store: Path) -> None:
+def test_a_closed_store_is_no_second_copy(closed_store: Path) -> None:
     store = strongroom.open(closed_store)
     store.close()
     database = sqlite3.connect(closed_store)

@@ -160,7 +160,7 @@ def test_certificates(service: Service, tmp_path: Path) -> None:
     service.open(service.https, **service.tls).close()
 
 
-def test_what_does_not_go_together(service: Service, path: Path) -> None:
+def test_contradicting_options(service: Service, path: Path) -> None:
     wrong: list[dict[str, Any]] = [{"must_exist": True}, {"durability": "relaxed"}]
     wrong += [{"timeout": seconds} for seconds in (0, -1.0, float("nan"), 1e300)]
     for argument in wrong:
@@ -178,12 +178,12 @@ def test_what_does_not_go_together(service: Service, path: Path) -> None:
         {"revocations": "x"},
     ]
     for argument in [*wrong, {"client_certificate": ("client.pem", "client.key")}]:
-        with pytest.raises(strongroom.InvalidArgumentError, match="no URL"):
+        with pytest.raises(strongroom.InvalidArgumentError, match="URL of a service"):
             strongroom.open(path, **argument)
     assert not path.exists()
 
 
-def test_what_is_not_there_is_told_in_time(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_fails_in_time(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before the 30 seconds that are the default."""
     start = time.monotonic()
     with pytest.raises(strongroom.StorageError):

@@ -14,7 +14,7 @@ from strongroom import Key, Strongroom
 
 
 @pytest.mark.parametrize("size", [*SIZES, 3_000_000])
-def test_what_is_stored_comes_back(store: Strongroom, size: int) -> None:
+def test_stored_data_is_retrieved(store: Strongroom, size: int) -> None:
     key = store.store("id", pattern(size))
     assert store.retrieve("id", key) == pattern(size)
     assert store.retrieve_range("id", key, 0, size) == pattern(size)
@@ -78,7 +78,7 @@ def test_any_buffer_is_data(store: Strongroom, data: bytearray) -> None:
 
 
 @pytest.mark.parametrize("data", ["text", None, 5, [1, 2]])
-def test_other_things_are_not_data(store: Strongroom, data: bytes) -> None:
+def test_other_types_are_not_data(store: Strongroom, data: bytes) -> None:
     with pytest.raises(TypeError, match=r"bytes-like object is needed, not '(str|NoneType|int|list)'"):
         store.store("id", data)
     assert "id" not in store
@@ -178,7 +178,7 @@ def test_open(path: Path, tmp_path: Path) -> None:
         assert store.retrieve("id", key) == b"data"
     with strongroom.open(path, index_key_file=file, read_only=True) as store:
         assert store.retrieve("id", key) == b"data"
-        with pytest.raises(strongroom.UnsupportedError, match="for reading alone"):
+        with pytest.raises(strongroom.UnsupportedError, match="open read-only"):
             store.store("new", b"data")
     file.chmod(0o666)
     with pytest.raises(strongroom.InvalidArgumentError, match="others can change it"):

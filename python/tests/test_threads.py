@@ -29,7 +29,7 @@ def test_threads_share_a_store(store: Strongroom) -> None:
     assert store.stats().records == THREADS * 10
 
 
-def test_of_all_threads_one_makes_a_record(store: Strongroom) -> None:
+def test_one_of_many_threads_creates_a_record(store: Strongroom) -> None:
     barrier = threading.Barrier(THREADS)
 
     def work(_: int) -> bool:
@@ -68,7 +68,7 @@ def test_threads_share_a_writer(store: Strongroom) -> None:
     ]
 
 
-def test_others_run_while_one_waits(store: Strongroom, locked: Callable[[], object]) -> None:
+def test_a_waiting_call_releases_the_gil(store: Strongroom, locked: Callable[[], object]) -> None:
     """If a waiting store kept the interpreter, nobody could end what it waits for, and it would be Busy."""
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(store.store, "id", b"data")
@@ -78,7 +78,7 @@ def test_others_run_while_one_waits(store: Strongroom, locked: Callable[[], obje
         assert store.retrieve("id", outcome.result()) == b"data"
 
 
-def test_others_run_while_a_store_is_dropped(path: Path) -> None:
+def test_dropping_a_store_releases_the_gil(path: Path) -> None:
     """Its last connection has the log to write back into the database."""
 
     def went_on(n: int) -> bool:

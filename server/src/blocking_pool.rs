@@ -86,7 +86,7 @@ async fn run_on_thread<T: Send + 'static>(
         let _thread = thread;
         work()
     };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("work on the storage has panicked"))
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::internal("a storage operation panicked"))
 }
 
 /// A value that is used and dropped on the threads of a [`BlockingPool`].

@@ -21,7 +21,7 @@ impl Tags {
         values: impl IntoIterator<Item = &'h HeaderValue>,
         weak: bool,
     ) -> Result<Option<Self>, Problem> {
-        let invalid = || Problem::bad_request("a list of ETags, each in double quotes, or * is expected");
+        let invalid = || Problem::bad_request("expected a list of ETags in double quotes, or *");
         let mut tags = None;
         for value in values {
             let mut rest = value.to_str().map_err(|_| invalid())?.trim();

@@ -29,7 +29,7 @@ pub(crate) trait Deadline: fmt::Debug + Send + Sync {
 pub(crate) struct Connection {
     start: Instant,
     /// Requests, from their head to the last byte of their answer.
-    under_way: AtomicUsize,
+    active_requests: AtomicUsize,
     /// Milliseconds from the start to the end of the last request.
     quiet_since: AtomicU64,
     /// Milliseconds from the start to the moment a write was blocked; 0 while none is blocked.
@@ -68,7 +68,7 @@ impl Connection {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             start: Instant::now(),
-            under_way: AtomicUsize::new(0),
+            active_requests: AtomicUsize::new(0),
             quiet_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             unblocked: Notify::new(),
@@ -83,11 +83,11 @@ impl Connection {
     }
 
     /// A request begins; it is under way until the result is dropped.
-    pub(crate) fn begin(self: &Arc<Self>, http2: bool) -> UnderWay {
+    pub(crate) fn begin(self: &Arc<Self>, http2: bool) -> ActiveRequest {
         self.requested.store(true, Ordering::Relaxed);
         self.http2.store(http2, Ordering::Relaxed);
-        self.under_way.fetch_add(1, Ordering::Relaxed);
-        UnderWay(Arc::clone(self))
+        self.active_requests.fetch_add(1, Ordering::Relaxed);
+        ActiveRequest(Arc::clone(self))
     }
 
     pub(crate) fn is_http2(&self) -> bool {
@@ -133,8 +133,8 @@ impl Connection {
     }
 
     /// Notes whether a write made progress.
-    pub(crate) fn wrote(&self, went_on: bool) {
-        if !went_on {
+    pub(crate) fn record_write(&self, progressed: bool) {
+        if !progressed {
             let now = self.now().max(1);
             let _ = self.blocked_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         } else if self.blocked_since.load(Ordering::Relaxed) != 0 {
@@ -173,7 +173,7 @@ impl Connection {
     /// If nothing is under way: whether a valid token was ever shown, and the time since the last request.
     pub(crate) fn quiet(&self) -> Option<(bool, Duration)> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
-        let is_quiet = self.under_way.load(Ordering::Relaxed) == 0;
+        let is_quiet = self.active_requests.load(Ordering::Relaxed) == 0;
         is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since.elapsed()))
     }
 
@@ -209,17 +209,17 @@ impl Connection {
 
 /// A request under way.
 #[derive(Debug)]
-pub(crate) struct UnderWay(Arc<Connection>);
+pub(crate) struct ActiveRequest(Arc<Connection>);
 
-impl UnderWay {
+impl ActiveRequest {
     pub(crate) fn connection(&self) -> &Arc<Connection> {
         &self.0
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.active_requests.fetch_sub(1, Ordering::Relaxed);
     }
 }

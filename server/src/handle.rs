@@ -64,7 +64,7 @@ where
                 handler(Arc::clone(&connection), head, body).await
             };
             let outcome = AssertUnwindSafe(handled).catch_unwind().await;
-            outcome.unwrap_or_else(|_| Err(Problem::internal("a handler has panicked")))
+            outcome.unwrap_or_else(|_| Err(Problem::internal("a handler panicked")))
         }
         Err(problem) => {
             drop((head, body));

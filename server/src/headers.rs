@@ -18,11 +18,11 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
             // Decoding would store a record other than the one sent.
             CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
             TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {
-                return Err(Problem::bad_request("the one transfer coding that is known here is chunked"));
+                return Err(Problem::bad_request("the only supported transfer coding is chunked"));
             }
             // Part of a record would be stored as a whole one.
             CONTENT_RANGE if [Method::PUT, Method::POST].contains(method) => {
-                return Err(Problem::bad_request("a record is stored as a whole: send it without Content-Range"));
+                return Err(Problem::bad_request("records are stored whole: send the body without Content-Range"));
             }
             IF_MATCH | IF_NONE_MATCH if method == Method::POST => check_conditions(headers)?,
             EXPECT if !value.eq_ignore_ascii_case(b"100-continue") => return Err(Problem::expectation()),
@@ -36,7 +36,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
     let tags = |name, weak| Tags::of(headers.get_all(name), weak);
     if matches!(tags(IF_MATCH, false)?, Some(Tags::Heads(_))) || tags(IF_NONE_MATCH, true)? == Some(Tags::Any) {
-        return Err(Problem::condition("there are no ETags here: send it without If-Match and If-None-Match"));
+        return Err(Problem::condition("this path has no ETags: send the request without If-Match and If-None-Match"));
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Hosts {
             _ => return Err(Problem::bad_request("Host is given twice")),
         };
         let header = header.map(|value| Authority::try_from(value.as_bytes())).transpose();
-        let header = header.map_err(|_| Problem::bad_request("Host is no host and port"))?;
+        let header = header.map_err(|_| Problem::bad_request("Host is not a host and port"))?;
         let named = [head.uri.authority(), header.as_ref()];
         if named == [None, None] && head.version > Version::HTTP_10 {
             return Err(Problem::bad_request("Host is missing"));

@@ -80,17 +80,17 @@ impl Metrics {
 
     fn write(&self, to: &mut String, waiting: usize) -> fmt::Result {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        header(to, "requests_total", "counter", "Requests answered; 499 where the client gave up before.")?;
+        header(to, "requests_total", "counter", "Requests, by status; 499 if the client gave up before the answer.")?;
         for ((route, method, status), count) in &counts.requests {
             let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
             writeln!(to, "strongroom_requests_total{{{labels}}} {count}")?;
         }
-        header(to, "errors_total", "counter", "Requests answered by an error, by its name.")?;
+        header(to, "errors_total", "counter", "Errors answered, by name.")?;
         for (error, count) in &counts.errors {
             writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;
         }
         let name = "strongroom_request_duration_seconds";
-        header(to, "request_duration_seconds", "histogram", "Time until an answer began.")?;
+        header(to, "request_duration_seconds", "histogram", "Time until the answer began.")?;
         for (route, histogram) in &counts.durations {
             for (bucket, (_, bound)) in histogram.buckets.iter().zip(BUCKETS) {
                 writeln!(to, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {bucket}")?;
@@ -102,17 +102,22 @@ impl Metrics {
         let [received, sent, cut] =
             [&*self.received, &*self.sent, &self.cut].map(|count| count.load(Ordering::Relaxed));
         for (name, kind, help, value) in [
-            ("received_bytes_total", "counter", "Bytes of requests' bodies.", received),
-            ("sent_bytes_total", "counter", "Bytes of answers' bodies that were sent.", sent),
-            ("answers_cut_total", "counter", "Answers that the client did not take to their end.", cut),
-            ("log_lines_dropped_total", "counter", "Log lines that stderr did not take.", crate::log::dropped_lines()),
+            ("received_bytes_total", "counter", "Bytes of request bodies received.", received),
+            ("sent_bytes_total", "counter", "Bytes of answer bodies sent.", sent),
+            ("answers_cut_total", "counter", "Answers that the client did not read to the end.", cut),
+            (
+                "log_lines_dropped_total",
+                "counter",
+                "Log lines that stderr did not accept.",
+                crate::log::dropped_lines(),
+            ),
         ] {
             header(to, name, kind, help)?;
             writeln!(to, "strongroom_{name} {value}")?;
         }
         for (name, help, value) in [
             ("requests_in_flight", "Requests whose answer has not begun.", self.in_flight.load(Ordering::Relaxed)),
-            ("requests_waiting", "Requests that wait for a thread to work on the storage.", waiting),
+            ("requests_waiting", "Requests that wait for a storage thread.", waiting),
             ("connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
         ] {
             header(to, name, "gauge", help)?;

@@ -12,10 +12,10 @@ use crate::problem::Problem;
 use crate::response;
 use crate::shared::Shared;
 
-/// The status in the log and the metrics if the client has gone before the answer.
+/// The status in the log and the metrics if the client gave up before the answer.
 const CLIENT_GONE: u16 = 499;
 
-/// A request's log line and metrics, recorded even if the client has gone before the answer.
+/// A request's log line and metrics, recorded even if the client gave up before the answer.
 pub(crate) struct Observation {
     shared: Arc<Shared>,
     route: &'static str,
@@ -79,7 +79,7 @@ impl Drop for Observation {
         }
         let (status, micros) = self.count(StatusCode::from_u16(CLIENT_GONE).unwrap_or_default(), None);
         let (request_id, route) = (self.request_id.as_str(), self.route);
-        tracing::info!(target: "strongroom", request_id, route, status, micros, "the client has gone");
+        tracing::info!(target: "strongroom", request_id, route, status, micros, "the client gave up");
     }
 }
 

@@ -49,40 +49,40 @@ impl Problem {
     }
 
     pub(crate) fn unauthorized() -> Self {
-        Self::denied(StatusCode::UNAUTHORIZED, "a valid token is needed: Authorization: Bearer srt1...")
+        Self::denied(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer srt1...")
     }
 
     pub(crate) fn forbidden() -> Self {
-        Self::denied(StatusCode::FORBIDDEN, "the token has not the scope that this needs")
+        Self::denied(StatusCode::FORBIDDEN, "the token lacks the required scope")
     }
 
     pub(crate) fn too_many_wrong_tokens() -> Self {
-        Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests with wrong tokens")
+        Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests with invalid tokens")
     }
 
     pub(crate) fn misdirected() -> Self {
         Self::argument(
             StatusCode::MISDIRECTED_REQUEST,
-            "the request names a host that is not this service's: use a loopback name, or add it to the configuration (names)",
+            "the request names another host: use a loopback name, or add the host to the configuration (names)",
         )
     }
 
     pub(crate) fn no_such_path() -> Self {
-        Self::argument(StatusCode::NOT_FOUND, "there is no such path: is it the right service?")
+        Self::argument(StatusCode::NOT_FOUND, "there is no such path: check that this is the right service")
     }
 
     pub(crate) fn no_such_method() -> Self {
-        Self::argument(StatusCode::METHOD_NOT_ALLOWED, "the path has not this method")
+        Self::argument(StatusCode::METHOD_NOT_ALLOWED, "the path does not support this method")
     }
 
     pub(crate) fn media_type(expected: &'static str) -> Self {
         let problem =
-            Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type here is {expected}"));
+            Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("the Content-Type must be {expected}"));
         Self { header: Some((ACCEPT, HeaderValue::from_static(expected)).into()), ..problem }
     }
 
     pub(crate) fn no_such_range(len: u64) -> Self {
-        let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "there is no such range");
+        let problem = Self::argument(StatusCode::RANGE_NOT_SATISFIABLE, "the range begins after the end");
         let range = HeaderValue::from_str(&unsatisfied_range(len));
         Self { header: range.ok().map(|range| (CONTENT_RANGE, range).into()), ..problem }
     }
@@ -92,7 +92,7 @@ impl Problem {
     }
 
     pub(crate) fn overloaded() -> Self {
-        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "too many requests are under way: try again")
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "too many active requests: try again")
     }
 
     pub(crate) fn unreachable(cause: String) -> Self {
@@ -111,13 +111,13 @@ impl Problem {
     }
 
     pub(crate) fn content_coding() -> Self {
-        let detail = "the body is stored as it comes: send it without Content-Encoding";
+        let detail = "content codings are not supported: send the body without Content-Encoding";
         let problem = Self::argument(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail);
         Self { header: Some((ACCEPT_ENCODING, HeaderValue::from_static("identity")).into()), ..problem }
     }
 
     pub(crate) fn expectation() -> Self {
-        Self::argument(StatusCode::EXPECTATION_FAILED, "the one expectation that is met here is 100-continue")
+        Self::argument(StatusCode::EXPECTATION_FAILED, "the only supported expectation is 100-continue")
     }
 
     pub(crate) fn too_large() -> Self {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_for_the_log_alone() {
+    fn causes_appear_only_in_the_log() {
         for error in [Error::Storage("secret".into()), Error::Internal("secret".into())] {
             let problem = Problem::from(error);
             assert!(problem.cause.as_deref().unwrap().contains("secret"));

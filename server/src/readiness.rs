@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 /// How long a probe may take.
 const PROBE_TIME: Duration = Duration::from_millis(800);
 /// How long work may take before the storage is probed.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PROBE_DELAY: Duration = Duration::from_millis(100);
 
 type Check = dyn Fn() -> Result<(), Error> + Send + Sync;
 type Probe = Shared<BoxFuture<'static, Result<(), String>>>;
@@ -55,7 +55,7 @@ impl Readiness {
     /// Returns the cause, once the storage cannot be reached.
     pub(crate) async fn unreachable(&self) -> String {
         loop {
-            sleep(PATIENCE).await;
+            sleep(PROBE_DELAY).await;
             if let Err(cause) = self.probe().await {
                 return cause;
             }
@@ -72,7 +72,7 @@ impl Readiness {
         }
         let check = Arc::clone(&self.check);
         let thread = tokio::task::spawn_blocking(move || check().map_err(|error| error.full_message()));
-        let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage has panicked".into())) };
+        let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage panicked".into())) };
         let probe = probe.boxed().shared();
         last.probe = Some(probe.clone());
         probe

@@ -38,11 +38,11 @@ impl Reloader {
     pub fn reload(&self) -> Result<(), StartError> {
         let outcome = self.read_and_replace();
         match &outcome {
-            Ok(()) => tracing::info!(target: "strongroom", "tokens and certificates are read anew"),
+            Ok(()) => tracing::info!(target: "strongroom", "tokens and certificates are reloaded"),
             Err(error) => {
                 let cause = std::error::Error::source(error).map(ToString::to_string);
                 let error = error.to_string();
-                tracing::error!(target: "strongroom", error, cause, "tokens and certificates stay as they were");
+                tracing::error!(target: "strongroom", error, cause, "tokens and certificates are not reloaded");
             }
         }
         outcome

@@ -13,12 +13,12 @@ use crate::problem::Problem;
 
 pub(crate) fn locator(text: &str) -> Result<Locator, Problem> {
     let locator = from_hex(text).map(Locator::from_bytes);
-    locator.ok_or_else(|| Problem::bad_request("a locator is 64 lower-case hex digits"))
+    locator.ok_or_else(|| Problem::bad_request("a locator must be 64 lower-case hex digits"))
 }
 
 /// A number in a query.
 pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
-    text.parse().map_err(|_| Problem::bad_request(format!("{name} is a number")))
+    text.parse().map_err(|_| Problem::bad_request(format!("{name} must be a number")))
 }
 
 /// The part of `len` bytes that a `Range` asks for: its first byte and its length. `None` if the header is to be
@@ -36,14 +36,14 @@ pub(crate) fn query(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
 
 /// The JSON object in a body. An array of the fields' values, which serde takes as well, is an error.
 pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
-    const OTHER_FIELDS: &str = "the body's fields are not those of the operation";
+    const OTHER_FIELDS: &str = "the body does not have the fields of the operation";
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::bad_request(OTHER_FIELDS));
     }
     // Serde's message may repeat the input.
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => Problem::bad_request(OTHER_FIELDS),
-        _ => Problem::bad_request("the body is no JSON"),
+        _ => Problem::bad_request("the body is not JSON"),
     })
 }
 

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_says_whether_to_come_again() {
+    fn only_retryable_errors_have_retry_after() {
         for (again, error) in [(true, Error::Busy), (false, Error::NotFound), (false, Error::Storage("".into()))] {
             let response = problem(error.into());
             assert_eq!(response.headers().contains_key(RETRY_AFTER), again);

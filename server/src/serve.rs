@@ -39,7 +39,7 @@ const STREAMS: u32 = 64;
 /// Bytes of answers that HTTP/2 buffers besides their slices.
 const SEND_BUFFER: usize = 64 << 10;
 /// How long a client has to take the end of its connection.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unread bytes that a client may send, of one body and on the whole connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
@@ -109,11 +109,11 @@ impl Server {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
         stop.await;
-        tracing::info!(target: "strongroom", "stopping: no more requests are taken");
+        tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
         let _ = ending.send(true); // nobody left to hear it is fine, too
         let finished = async { while loops.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {
-            tracing::warn!(target: "strongroom", "requests were cut: the time to finish them was up");
+            tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
         }
         loops.shutdown().await;
     }
@@ -245,7 +245,7 @@ async fn serve(
         _ = ended.wait_for(|ended| *ended) => return,
     };
     let Ok(Ok(stream)) = established else {
-        tracing::debug!(target: "strongroom", "TLS was not agreed on");
+        tracing::debug!(target: "strongroom", "the TLS handshake failed");
         return;
     };
     let _open = Counted::new(&server.service.shared.metrics.connections);
@@ -254,14 +254,14 @@ async fn serve(
     let answering = Arc::clone(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
-        let under_way = connection.begin(request.version() == Version::HTTP_2);
+        let active_request = connection.begin(request.version() == Version::HTTP_2);
         request.extensions_mut().insert(hosts.clone());
         request.extensions_mut().insert(Arc::clone(&connection));
         let router = router.clone();
         async move {
             connection.writable().await;
             let Ok(answer) = router.call(request).await;
-            drop(under_way); // the answer counts as one itself
+            drop(active_request); // the answer counts as one itself
             match answer.extensions().get::<RefusedStream>() {
                 Some(RefusedStream) => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
                 None => Ok(answer),
@@ -269,9 +269,9 @@ async fn serve(
         }
     });
     let mut serving = pin!(server.builder.serve_connection(io, service));
-    let farewell = tokio::select! {
+    let close_timeout = tokio::select! {
         _ = serving.as_mut() => return,
-        () = connection.expired(server.timeouts) => FAREWELL,
+        () = connection.expired(server.timeouts) => CLOSE_TIMEOUT,
         () = connection.is_evicted() => EVICTION,
         () = replaced.as_mut() => server.head,
         _ = ended.wait_for(|ended| *ended) => server.head,
@@ -280,7 +280,7 @@ async fn serve(
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = serving.as_mut() => {}
-        () = async { sleep(farewell).await; connection.expired(ConnectionTimeouts::NONE).await } => {}
+        () = async { sleep(close_timeout).await; connection.expired(ConnectionTimeouts::NONE).await } => {}
     }
 }
 
@@ -291,8 +291,8 @@ struct MonitoredStream {
 }
 
 impl MonitoredStream {
-    fn noted(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.connection.wrote(outcome.is_ready());
+    fn record_write(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.connection.record_write(outcome.is_ready());
         outcome
     }
 }
@@ -306,7 +306,7 @@ impl AsyncRead for MonitoredStream {
 impl AsyncWrite for MonitoredStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.noted(outcome)
+        self.record_write(outcome)
     }
 
     fn poll_write_vectored(
@@ -315,7 +315,7 @@ impl AsyncWrite for MonitoredStream {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.noted(outcome)
+        self.record_write(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {

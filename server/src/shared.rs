@@ -37,8 +37,8 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: &Config, readiness: Arc<Readiness>) -> Result<Self, StartError> {
         let limits = &config.limits;
-        if let Some((name, least)) = limits.unusable() {
-            return Err(StartError::Limit { name, least });
+        if let Some((name, min)) = limits.unusable() {
+            return Err(StartError::Limit { name, min });
         }
         let authentication = match &config.tokens {
             Some(path) => Some(Authentication::new(token_file::read(path)?, limits.wrong_tokens_per_minute)),

@@ -4,34 +4,34 @@ use std::io;
 
 use crate::tokens::hashes::InvalidTokens;
 
-/// Why a service does not start: a sentence that says what to do.
+/// Why a service does not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// An address that other machines reach has no TLS.
     #[error(
-        "{0} is reached by others than this machine: give a certificate (tls.certificate, tls.key), or listen on a loopback address or a Unix socket"
+        "other machines can reach {0}: give a certificate (tls.certificate, tls.key), or listen on a loopback address or a Unix socket"
     )]
     NeedsTls(String),
     /// An address that other machines reach requires neither tokens nor client certificates.
     #[error(
-        "{0} is reached by others than this machine: give tokens (tokens), or ask for clients' certificates (tls.client_authorities)"
+        "other machines can reach {0}: give tokens (tokens), or require client certificates (tls.client_authorities)"
     )]
     NeedsClients(String),
     /// An address that every user of the machine reaches requires neither tokens nor client certificates.
     #[error(
-        "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow it all the same, set insecure_loopback"
+        "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow access without tokens, set insecure_loopback"
     )]
     NeedsTokens(String),
     /// A limit is too small for any work, or too large.
-    #[error("limits.{name} is to be between {least} and 4,294,967,295")]
+    #[error("limits.{name} must be between {min} and 4,294,967,295")]
     Limit {
         /// Its name in the configuration.
         name: &'static str,
-        /// The least that it may be.
-        least: u64,
+        /// The smallest valid value.
+        min: u64,
     },
-    /// An address cannot be listened on.
+    /// The service cannot listen on an address.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address.
@@ -63,23 +63,23 @@ pub enum StartError {
         /// The name in the configuration.
         name: &'static str,
     },
-    /// The group of Unix sockets is not known.
-    #[error("socket_group is not a group of this machine: give the name of one, or its number")]
+    /// The group of Unix sockets is unknown.
+    #[error("socket_group is not a group of this machine: give a group's name or number")]
     NoSuchGroup,
     /// The log cannot be started.
     #[error("cannot start the log")]
     Log(#[source] io::Error),
     /// A pipe was read at the start, and cannot be read again.
-    #[error("the file of {name} cannot be read again, since it is no regular file: restart the service")]
+    #[error("the file of {name} is not a regular file and cannot be reloaded: restart the service")]
     NotReloadable {
         /// The file's name in the configuration.
         name: &'static str,
     },
-    /// A line of the file of tokens is invalid.
+    /// A line of the tokens file is invalid.
     #[error(transparent)]
     Tokens(#[from] InvalidTokens),
     /// Certificates or keys are invalid, or do not match each other.
-    #[error("the files of tls cannot be used")]
+    #[error("the TLS files are invalid")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The encryption server's preparations failed.
     #[error(transparent)]

@@ -95,5 +95,5 @@ fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, 
 
 /// The error itself is dropped: it can quote a line of the file, perhaps of a key.
 fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
-    move |_| StartError::Tls(format!("the file of {name} is not in PEM, or has nothing of the kind").into())
+    move |_| StartError::Tls(format!("the file of {name} is not PEM, or has the wrong content").into())
 }

@@ -13,7 +13,7 @@ pub(crate) fn read(path: &Path) -> Result<TokenHashes, StartError> {
     checked::check(&content, "tokens", FileKind::TokenHashes)?;
     let hashes = TokenHashes::parse(str::from_utf8(&content).unwrap_or_default())?;
     if let Some(line) = hashes.unfinished {
-        tracing::warn!(target: "strongroom", line, "the last line of the file of tokens is unfinished, and ignored");
+        tracing::warn!(target: "strongroom", line, "the unfinished last line of the tokens file is ignored");
     }
     Ok(hashes)
 }

@@ -66,7 +66,7 @@ async fn make_room(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Ok(there) if !there.file_type().is_socket() => {
-            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is no socket"));
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "there is a file that is not a socket"));
         }
         there => there?,
     };

@@ -136,7 +136,7 @@ fn unread_answers_are_within_the_budget_on_every_route() {
 
 /// Bytes are given back when an answer is sent, or given up.
 #[test]
-fn the_budget_is_given_back() {
+fn the_answer_budget_is_released() {
     let server = encryption(&with(|config| {
         config.limits.answer_bytes = 1 << 20;
         config.limits.wait_seconds = 30;
@@ -154,7 +154,7 @@ fn the_budget_is_given_back() {
 }
 
 #[test]
-fn strangers_have_few_streams() {
+fn unauthenticated_connections_have_few_streams() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     let erase = token(&file, &[Scope::Erase]);
@@ -187,10 +187,10 @@ fn strangers_have_few_streams() {
 
 /// Short ones, too: they would keep the connection for ever.
 #[test]
-fn an_answer_that_nobody_takes_is_cut() {
+fn an_unread_answer_is_cut() {
     let server = encryption(&with(|config| {
         config.limits.body_seconds = 1;
-        config.limits.body_most_seconds = 2;
+        config.limits.body_max_seconds = 2;
         config.limits.idle_seconds = 1;
     }));
     let key = server.json("/v1/store", &json!({"id": "a", "data": "A".repeat(1 << 20)})).json()["key"].clone();
@@ -218,9 +218,9 @@ fn counted(server: &Running, route: &str, status: u16, count: usize) -> bool {
 }
 
 #[test]
-fn a_request_whose_client_has_gone_is_counted() {
-    let (go_on, told) = mpsc::channel::<()>();
-    let slow = Intercepted::before_put(Arc::new(MemoryStorage::new()), move || told.recv().unwrap());
+fn an_abandoned_request_is_counted() {
+    let (release, released) = mpsc::channel::<()>();
+    let slow = Intercepted::before_put(Arc::new(MemoryStorage::new()), move || released.recv().unwrap());
     let server = encryption_over(Arc::new(slow), &config());
     block_on(async {
         let mut client = Unreading::connect(&server, None).await;
@@ -229,12 +229,12 @@ fn a_request_whose_client_has_gone_is_counted() {
     });
     assert!(counted(&server, "/v1/store", 499, 1));
     server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 1);
-    go_on.send(()).unwrap();
+    release.send(()).unwrap();
 }
 
 /// The storage's own client would try for ten seconds, and not know whether it was a read or a write.
 #[test]
-fn a_storage_that_is_lost_is_told_at_once() {
+fn an_unreachable_storage_is_reported_at_once() {
     let storage = storage_with(Arc::new(MemoryStorage::new()), &config());
     let url = format!("http://{}", storage.address);
     let remote = Arc::new(RemoteStorage::open(&Endpoint::new(&url).unwrap()).unwrap());

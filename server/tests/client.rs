@@ -162,7 +162,7 @@ fn replacing_gives_a_new_key() {
 }
 
 #[test]
-fn a_record_that_is_not_finished_is_not_there() {
+fn an_unfinished_record_is_invisible() {
     let server = encryption(&config());
     let store = client(&server);
     for len in [1000, 1 << 20] {
@@ -177,7 +177,7 @@ fn a_record_that_is_not_finished_is_not_there() {
 }
 
 #[test]
-fn a_damaged_record_is_told_where_it_is_reached() {
+fn a_damaged_record_fails_where_it_is_reached() {
     use strongroom::storage::{PutMode, Storage};
 
     let storage = Arc::new(MemoryStorage::new());
@@ -226,7 +226,7 @@ fn tokens_are_shown() {
 }
 
 #[test]
-fn who_cannot_be_reached_is_told_in_time() {
+fn an_unreachable_service_fails_in_time() {
     let address = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()

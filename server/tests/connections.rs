@@ -27,7 +27,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
 
 /// Slowness alone ends no answer, but it keeps no place that others wait for.
 #[test]
-fn a_slow_reader_gives_its_place_to_others() {
+fn a_slow_reader_loses_its_connection_to_others() {
     let server = encryption(&with(|config| {
         config.limits.long = 1;
         config.limits.wait_seconds = 50;
@@ -50,7 +50,7 @@ fn a_slow_reader_gives_its_place_to_others() {
 
 /// A connection without a request gives its place to one that has one.
 #[test]
-fn quiet_connections_keep_nobody_out() {
+fn idle_connections_are_evicted_for_new_ones() {
     let server = encryption(&with(|config| {
         config.limits.connections = 8;
         config.limits.head_seconds = 600;
@@ -64,7 +64,7 @@ fn quiet_connections_keep_nobody_out() {
 
 /// `nc -N` and scripts say all that they have to say, and then wait for the answers.
 #[test]
-fn what_came_before_half_a_close_is_answered() {
+fn requests_before_a_half_close_are_answered() {
     let memory = Arc::new(MemoryStorage::new());
     let server = encryption_over(memory.clone(), &config());
     for n in 0..20 {
@@ -87,7 +87,7 @@ fn what_came_before_half_a_close_is_answered() {
 
 /// Answers without a body are in no budget: while a client takes none, no further request is begun.
 #[test]
-fn requests_in_a_row_wait_for_a_client_that_reads_nothing() {
+fn pipelined_requests_wait_for_a_client_that_does_not_read() {
     let server = encryption(&with(|config| config.limits.idle_seconds = 1));
     let mut client = server.connect();
     client.stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -99,7 +99,7 @@ fn requests_in_a_row_wait_for_a_client_that_reads_nothing() {
 
 /// Bytes are no progress: HTTP/2 has frames that ask for nothing.
 #[test]
-fn pings_keep_no_connection_open() {
+fn pings_do_not_keep_a_connection_open() {
     let server = encryption(&with(|config| {
         config.limits.head_seconds = 1;
         config.limits.idle_seconds = 1;

@@ -140,7 +140,7 @@ fn a_wrong_key_and_a_missing_record_have_one_answer() {
 }
 
 #[test]
-fn a_request_with_a_key_of_the_callers_may_be_repeated() {
+fn a_write_under_a_callers_key_may_be_repeated() {
     let server = encryption(&config());
     let (key, new) = (new_key(), new_key());
     let long = data(600_000);
@@ -181,7 +181,7 @@ fn a_request_with_a_key_of_the_callers_may_be_repeated() {
 
 /// A connection broke, and the client repeats while the server still works on the first request.
 #[test]
-fn a_twin_that_comes_too_late_is_told_to_repeat() {
+fn a_late_concurrent_repeat_is_busy() {
     let server = encryption(&config());
     let key = new_key();
     let (headers, body) = ([BYTES, ("strongroom-id", "YQ"), ("strongroom-key", &key)], data(600_000));
@@ -198,7 +198,7 @@ fn a_twin_that_comes_too_late_is_told_to_repeat() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_requests_are_refused() {
     let server = encryption(&config());
     let key = new_key();
     let argument = |body: &Value| server.json("/v1/store", body).is_problem(400, 19, "InvalidArgument");
@@ -281,7 +281,7 @@ fn tamper(storage: &MemoryStorage, change: impl FnOnce(&mut Vec<u8>)) {
 }
 
 #[test]
-fn a_damaged_record_is_told_before_or_cut() {
+fn a_damaged_record_is_an_error_or_a_cut_answer() {
     let storage = Arc::new(MemoryStorage::new());
     let server = encryption_over(storage.clone(), &config());
     let data = data(3 << 20);
@@ -308,7 +308,7 @@ fn a_damaged_record_is_told_before_or_cut() {
 }
 
 #[test]
-fn a_body_that_is_cut_short_stores_nothing() {
+fn a_truncated_body_stores_nothing() {
     let storage = Arc::new(MemoryStorage::new());
     let server = encryption_over(storage.clone(), &config());
     for (announced, sent) in [(1000, 999), (3 << 20, 2 << 20), (10, 0)] {
@@ -331,7 +331,7 @@ fn a_body_that_is_cut_short_stores_nothing() {
 }
 
 #[test]
-fn a_fault_of_the_storages_stores_nothing_and_ends_nothing() {
+fn a_storage_fault_stores_nothing_and_stops_no_service() {
     let memory = Arc::new(MemoryStorage::new());
     let panics = Intercepted::before_put(memory.clone(), || std::panic::resume_unwind(Box::new("secret")));
     let server = encryption_over(Arc::new(panics), &config());

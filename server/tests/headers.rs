@@ -35,7 +35,7 @@ const REFUSED: [(&str, &str, u16); 15] = [
 ];
 
 #[test]
-fn a_body_that_means_something_else_is_not_stored() {
+fn a_content_encoded_body_is_not_stored() {
     let memory = Arc::new(MemoryStorage::new());
     let (encryption, storage) = (encryption_over(memory.clone(), &config()), storage(memory.clone()));
     let record = format!("PUT /v1/records/{}", "7".repeat(64));
@@ -86,7 +86,7 @@ fn a_transfer_coding_is_not_stored_as_data() {
 }
 
 #[test]
-fn a_second_token_is_no_second_chance() {
+fn two_authorization_headers_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     let right = format!("Bearer {}", token(&file, &[Scope::Erase]));
@@ -155,7 +155,7 @@ fn ranges_are_honoured_refused_or_ignored() {
 }
 
 #[test]
-fn conditions_are_those_of_the_rfc() {
+fn conditional_requests_follow_the_rfc() {
     let storage = storage(Arc::new(MemoryStorage::new()));
     let record = format!("/v1/records/{}", "7".repeat(64));
     let send = |method: &str, headers: &[(&str, &str)], body: &[u8]| {

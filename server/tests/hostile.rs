@@ -116,10 +116,10 @@ fn a_body_that_is_too_long_is_413() {
 }
 
 #[test]
-fn more_than_can_be_done_is_503() {
-    let (go_on, told) = std::sync::mpsc::channel::<()>();
+fn requests_beyond_the_limit_are_503() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
     let memory = Arc::new(MemoryStorage::new());
-    let slow = Intercepted::before_put(memory.clone(), move || told.recv_timeout(DEADLINE).unwrap());
+    let slow = Intercepted::before_put(memory.clone(), move || released.recv_timeout(DEADLINE).unwrap());
     let config = with(|config| {
         config.limits.threads = 1;
         config.limits.waiting = 1;
@@ -143,14 +143,14 @@ fn more_than_can_be_done_is_503() {
     assert!(start.elapsed() >= Duration::from_secs(1), "it waited");
     server.send("GET /healthz", &[], b"").is(200);
 
-    go_on.send(()).unwrap();
+    release.send(()).unwrap();
     first.answer(false).is(201);
     server.json("/v1/stats", &json!({})).is(200);
 }
 
 /// Long bodies have places of their own, so that they keep out each other alone.
 #[test]
-fn slow_bodies_keep_no_short_one_out() {
+fn slow_bodies_do_not_block_short_ones() {
     let server = encryption(&with(|config| {
         config.limits.threads = 1;
         config.limits.long = 1;
@@ -173,7 +173,7 @@ fn slow_bodies_keep_no_short_one_out() {
 
 /// A client that does not read its answer loses the place, and then the connection.
 #[test]
-fn a_client_that_sleeps_keeps_nobody_out() {
+fn a_sleeping_client_blocks_nobody() {
     const LEN: u64 = 64 << 20;
     let server = encryption(&with(|config| {
         config.limits.long = 1;
@@ -206,7 +206,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn what_is_no_http_harms_nobody() {
+fn malformed_http_is_refused() {
     let server = encryption(&config());
     let bomb = format!("POST /v1/store HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "y".repeat(1 << 20));
     let many = format!("POST /v1/store HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(10_000));
@@ -234,7 +234,7 @@ fn what_is_no_http_harms_nobody() {
 
 /// An answer that nobody takes keeps its place, and so its memory is bounded.
 #[test]
-fn batches_that_nobody_reads_keep_their_places() {
+fn unread_batches_keep_their_permits() {
     let memory = Arc::new(MemoryStorage::new());
     let locator = Locator::from_bytes([1; 32]);
     memory.put(&locator, &vec![7; 32 << 20], PutMode::Create).unwrap();
@@ -310,7 +310,7 @@ fn tokens_have_scopes() {
 }
 
 #[test]
-fn a_stop_finishes_what_is_under_way() {
+fn a_stop_finishes_active_requests() {
     let memory = Arc::new(MemoryStorage::new());
     let mut server = encryption_over(memory.clone(), &with(|config| config.limits.body_seconds = 60));
     let mut client = half_a_request(&server);
@@ -327,7 +327,7 @@ fn a_stop_finishes_what_is_under_way() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_ever() {
+fn a_stop_has_a_deadline() {
     let memory = Arc::new(MemoryStorage::new());
     let mut server = encryption_over(
         memory.clone(),

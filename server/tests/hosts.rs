@@ -21,7 +21,7 @@ fn status(server: &Running, request: &str) -> String {
 }
 
 #[test]
-fn another_hosts_requests_do_nothing() {
+fn requests_for_another_host_are_refused() {
     let mut config = config();
     config.names = vec!["strongroom.internal".into()];
     let server = encryption(&config);
@@ -53,7 +53,7 @@ fn another_hosts_requests_do_nothing() {
 }
 
 #[test]
-fn in_http_2_the_authority_counts() {
+fn http_2_checks_the_authority() {
     let server = encryption(&config());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

@@ -33,7 +33,7 @@ async fn body(response: Response<hyper::body::Incoming>) -> Bytes {
 }
 
 #[test]
-fn a_body_that_nobody_reads_is_in_nobodys_way() {
+fn an_unread_body_blocks_no_other_stream() {
     let server = encryption(&config());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut sender = connect(&server).await;
@@ -52,7 +52,7 @@ fn a_body_that_nobody_reads_is_in_nobodys_way() {
 
 /// Requests that are begun and given up, again and again.
 #[test]
-fn requests_that_are_given_up_leave_nothing() {
+fn cancelled_requests_leave_nothing() {
     let server = encryption(&config());
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut sender = connect(&server).await;

@@ -94,7 +94,7 @@ fn refused(config: &Config) -> StartError {
 }
 
 #[test]
-fn off_this_machine_tls_and_a_proof_of_clients_are_needed() {
+fn remote_addresses_need_tls_and_client_authentication() {
     let folder = tempfile::tempdir().unwrap();
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "[::ffff:192.0.2.1]:0"] {
         let document = format!("listen = [\"127.0.0.1:0\", \"{address}\"]\ninsecure_loopback = true");
@@ -129,7 +129,7 @@ fn off_this_machine_tls_and_a_proof_of_clients_are_needed() {
 }
 
 #[test]
-fn tls_is_spoken_and_nothing_else() {
+fn a_tls_listener_accepts_only_tls() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let mut config = certificates.config(folder.path(), "127.0.0.1:0", false);
     config.insecure_loopback = true;
@@ -144,7 +144,7 @@ fn tls_is_spoken_and_nothing_else() {
 }
 
 #[test]
-fn clients_show_a_certificate_where_they_must() {
+fn client_certificates_are_required_where_configured() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", true));
     assert!(certificates.get(&server, true).unwrap().starts_with("HTTP/1.1 200 "));
@@ -159,7 +159,7 @@ fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
 }
 
 #[test]
-fn the_library_proves_the_server_and_itself() {
+fn the_library_uses_mutual_tls() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let server = storage(&certificates.config(folder.path(), "127.0.0.1:0", true));
     let write = |name: &str, text: &str| {
@@ -202,7 +202,7 @@ fn the_library_proves_the_server_and_itself() {
 }
 
 #[test]
-fn files_that_are_none_are_told() {
+fn invalid_tls_files_are_errors() {
     let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
     let mut config = certificates.config(folder.path(), "127.0.0.1:0", false);
     config.insecure_loopback = true;
@@ -210,15 +210,19 @@ fn files_that_are_none_are_told() {
     assert!(matches!(refused(&config), StartError::Tls(_)), "the key of another certificate");
     fs::write(folder.path().join("server.key"), "no key").unwrap();
     assert!(matches!(refused(&config), StartError::WrongFile { name: "tls.key", .. }));
-    // A key whose lines were lost: nothing of it is told, be it as text or as numbers.
+    // A private key without its line breaks: no error shows it, as text or as numbers.
     let broken = folder.path().join("server.key");
     for text in
         ["-----BEGIN PRIVATE KEY-----MC4secret-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nMC4secret"]
     {
         fs::write(&broken, text).unwrap();
         let endpoint = Endpoint::new("https://localhost:1").unwrap().client_certificate(&broken, &broken);
-        for told in [format!("{:?}", refused(&config)), format!("{:?}", RemoteStorage::open(&endpoint).unwrap_err())] {
-            assert!(told.contains("PEM") && !told.contains("secret") && !told.contains("77, 67, 52"), "{told}");
+        for message in [format!("{:?}", refused(&config)), format!("{:?}", RemoteStorage::open(&endpoint).unwrap_err())]
+        {
+            assert!(
+                message.contains("PEM") && !message.contains("secret") && !message.contains("77, 67, 52"),
+                "{message}"
+            );
         }
     }
     fs::remove_file(folder.path().join("server.key")).unwrap();
@@ -226,15 +230,18 @@ fn files_that_are_none_are_told() {
 }
 
 #[test]
-fn limits_that_stop_everything_are_told() {
+fn unusable_limits_are_errors() {
     let start = |limits: &str| {
         let config = Config::from_toml(&format!("listen = [\"127.0.0.1:0\"]\n[limits]\n{limits}")).unwrap();
         Service::storage(Arc::new(MemoryStorage::new()), &config).map(drop)
     };
-    for name in ["connections", "threads", "long", "head_seconds", "body_most_seconds", "idle_seconds"] {
+    for name in ["connections", "threads", "long", "head_seconds", "body_max_seconds", "idle_seconds"] {
         for value in ["0", "4294967296", "9223372036854775807"] {
             let refused = start(&format!("{name} = {value}")).unwrap_err();
-            assert!(matches!(refused, StartError::Limit { name: told, least: 1 } if told == name), "{name} = {value}");
+            assert!(
+                matches!(refused, StartError::Limit { name: reported, min: 1 } if reported == name),
+                "{name} = {value}"
+            );
         }
     }
     for name in ["waiting", "wait_seconds", "body_seconds", "grace_seconds"] {
@@ -281,7 +288,7 @@ fn unix(path: &Path) -> Config {
 }
 
 #[test]
-fn of_many_services_one_gets_a_dead_socket() {
+fn one_of_many_services_takes_a_stale_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     for _ in 0..20 {
@@ -306,7 +313,7 @@ fn of_many_services_one_gets_a_dead_socket() {
 }
 
 #[test]
-fn a_live_socket_is_never_taken() {
+fn a_live_socket_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     // Another program's, of a kind that cannot be connected to as a stream.

@@ -66,20 +66,20 @@ fn cut_everywhere(len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -
 }
 
 #[test]
-fn an_answer_that_is_cut_loses_nothing() {
+fn a_cut_answer_loses_nothing() {
     let cuts = cut_everywhere(|(_, answer)| answer - 1, Fault::CutAnswer);
     assert!(cuts > 800, "hardly any cut: {cuts}");
 }
 
 #[test]
-fn a_request_that_is_cut_does_nothing_or_all() {
+fn a_cut_request_is_done_whole_or_not_at_all() {
     let cuts = cut_everywhere(|(request, _)| request, Fault::CutRequest);
     assert!(cuts > 800, "hardly any cut: {cuts}");
 }
 
 /// The control: where nothing is done to a request, it is made once, and no more.
 #[test]
-fn a_proxy_that_does_nothing_changes_nothing() {
+fn a_transparent_proxy_changes_nothing() {
     for kind in KINDS {
         let way = ProxiedService::new(kind);
         for op in OPS {
@@ -92,7 +92,7 @@ fn a_proxy_that_does_nothing_changes_nothing() {
 
 /// Where each answer is lost, the call says that it does not know; and its caller, repeating it, ends well.
 #[test]
-fn what_is_never_answered_is_not_known_and_may_be_repeated() {
+fn an_unanswered_write_is_indeterminate_and_repeatable() {
     let faults = [
         Fault::CutAnswer(0),
         Fault::CutAnswer(30),
@@ -129,7 +129,7 @@ fn what_is_never_answered_is_not_known_and_may_be_repeated() {
 
 /// Later attempts that were refused say nothing of the one that was lost.
 #[test]
-fn a_refusal_does_not_undo_what_was_done_before() {
+fn a_refused_retry_leaves_the_outcome_indeterminate() {
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
     const BUSY_IN_CHUNKS: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\n\
         transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n";
@@ -152,7 +152,7 @@ fn a_refusal_does_not_undo_what_was_done_before() {
 
 /// Some intermediaries repeat what they think may be repeated.
 #[test]
-fn a_request_that_comes_twice_is_done_once() {
+fn a_duplicated_request_is_done_once() {
     in_parallel(&with_kinds(0..24), |way, client, _| {
         for fault in [Fault::Twice, Fault::Again] {
             let plan = Plan::from_write([fault], Fault::None);
@@ -170,7 +170,7 @@ fn a_request_that_comes_twice_is_done_once() {
 }
 
 #[test]
-fn what_is_read_is_whole_or_an_error() {
+fn reads_are_whole_or_fail() {
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
     for kind in KINDS {
         let way = ProxiedService::new(kind);
@@ -205,7 +205,7 @@ fn what_is_read_is_whole_or_an_error() {
 }
 
 #[test]
-fn a_reader_goes_on_where_the_answer_was_cut() {
+fn a_reader_resumes_after_a_cut_answer() {
     let way = ProxiedService::new(Kind::Encryption);
     let endpoint = Endpoint::new(&way.proxy.url()).unwrap();
     let client = Strongroom::connect(&endpoint).unwrap();
@@ -227,7 +227,7 @@ fn a_reader_goes_on_where_the_answer_was_cut() {
 
 /// HTTP knows ranges of `GET` alone: something between client and service may drop one.
 #[test]
-fn a_range_that_is_dropped_on_the_way_is_noticed() {
+fn a_dropped_range_header_is_detected() {
     let way = ProxiedService::new(Kind::Encryption);
     let client = Strongroom::connect(&Endpoint::new(&way.proxy.url()).unwrap()).unwrap();
     let data: Vec<u8> = (0..=250).cycle().take(600_000).collect();
@@ -247,7 +247,7 @@ fn a_range_that_is_dropped_on_the_way_is_noticed() {
 
 /// Between a removal whose answer is lost and its repetition, another stores anew: that stays.
 #[test]
-fn a_removal_that_is_repeated_spares_what_came_meanwhile() {
+fn a_repeated_removal_spares_a_newer_record() {
     let (locator, old, new) = (Locator::from_bytes([1; 32]), [1; 100], [2; 100]);
     for expected in [None, Head::of(&old)] {
         let memory = Arc::new(MemoryStorage::new());
@@ -269,7 +269,7 @@ fn a_removal_that_is_repeated_spares_what_came_meanwhile() {
 
 /// The control of all repetition: what could undo another's write is never said twice.
 #[test]
-fn what_may_not_be_repeated_is_not() {
+fn unrepeatable_requests_are_sent_once() {
     let way = ProxiedService::new(Kind::Storage);
     let remote = RemoteStorage::open(&Endpoint::new(&way.proxy.url()).unwrap().timeout(QUICK)).unwrap();
     let (locator, record) = (Locator::from_bytes([1; 32]), [1; 100]);
@@ -296,7 +296,7 @@ fn what_may_not_be_repeated_is_not() {
 }
 
 #[test]
-fn each_call_ends_in_its_time() {
+fn each_call_ends_by_its_deadline() {
     const TIME: Duration = Duration::from_secs(3);
     thread::scope(|scope| {
         for (kind, op) in with_kinds(OPS) {
@@ -315,7 +315,7 @@ fn each_call_ends_in_its_time() {
 /// A service that takes no connection has done nothing.
 #[cfg(target_os = "linux")]
 #[test]
-fn who_is_not_connected_has_done_nothing() {
+fn a_failed_connection_is_not_indeterminate() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _inside = runtime.enter();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();

@@ -106,7 +106,7 @@ fn a_revoked_certificate_is_refused() {
 
 /// An unknown state is refused: no list of the authority's, or an old one.
 #[test]
-fn a_certificate_of_which_no_list_tells_is_refused() {
+fn a_certificate_without_a_revocation_list_is_refused() {
     let (folder, authority, other) = (tempfile::tempdir().unwrap(), authority(), {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

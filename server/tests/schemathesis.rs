@@ -104,7 +104,7 @@ fn the_storage_service_answers_as_its_document_says() {
 /// The control: a document that does not know an answer, or knows it otherwise, does not pass.
 #[test]
 #[ignore = "needs schemathesis"]
-fn a_document_that_is_wrong_is_found_out() {
+fn the_check_finds_a_wrong_document() {
     let document = |change: fn(&mut Value)| {
         let mut document = serde_json::from_str(STORAGE).unwrap();
         change(&mut document);
@@ -120,12 +120,12 @@ fn a_document_that_is_wrong_is_found_out() {
     let undocumented_method = document(|document| {
         document["paths"]["/v1/records/{locator}"].as_object_mut().unwrap().remove("delete").unwrap();
     });
-    for (document, told) in [
+    for (document, expected) in [
         (unknown, "Undocumented status code"),
         (other, "Response violates schema"),
         (undocumented_method, "Unsupported method"),
     ] {
         let (is_right, report) = run(&storage(Arc::new(MemoryStorage::new())), &document);
-        assert!(!is_right && report.contains(told), "{told}: {report}");
+        assert!(!is_right && report.contains(expected), "{expected}: {report}");
     }
 }

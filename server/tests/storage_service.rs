@@ -63,7 +63,7 @@ fn records_of_all_lengths_come_back() {
 }
 
 #[test]
-fn writes_say_what_may_be_there() {
+fn writes_have_preconditions() {
     let service = service();
     let (old, new) = (record(1, 100), record(2, 200));
     put(&service, 1, &old, &[("if-match", &etag(&old))]).is_problem(412, 11, "Conflict");
@@ -82,7 +82,7 @@ fn writes_say_what_may_be_there() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused() {
+fn invalid_requests_are_refused() {
     let service = service();
     let good = record(1, 100);
     put(&service, 1, &good[..67], &[]).is_problem(400, 19, "InvalidArgument");
@@ -256,7 +256,7 @@ fn records_are_verified_and_those_that_expired_listed() {
 }
 
 #[test]
-fn its_state_is_told() {
+fn the_service_reports_its_state() {
     let memory = Arc::new(MemoryStorage::new());
     let service = storage(memory.clone());
     service.send("GET /healthz", &[], b"").is(200);

@@ -155,8 +155,8 @@ impl World {
         let as_json = failure(&feed(&mut as_json, stdin.as_ref()), status);
         let as_json: Value = serde_json::from_str(&as_json).unwrap();
         assert_eq!(as_json["error"]["code"], status);
-        let said = as_json["error"]["message"].as_str().unwrap();
-        assert!(message.starts_with(&format!("error: {said}\n")), "{said:?} is not in {message:?}");
+        let detail = as_json["error"]["message"].as_str().unwrap();
+        assert!(message.starts_with(&format!("error: {detail}\n")), "{detail:?} is not in {message:?}");
         message
     }
 
@@ -266,7 +266,7 @@ pub(crate) fn on_terminal(world: &World, prompt: &str, answer: &str, args: &[&st
 }
 
 #[test]
-fn the_search_for_secrets_is_not_blind() {
+fn the_search_for_secrets_finds_them() {
     let world = World::new();
     let record_key = world.ok(&["key", "new"], "");
     let index_key = world.ok(&["key", "new", "--index"], "");

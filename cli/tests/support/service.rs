@@ -42,10 +42,10 @@ impl Service {
         // A warning may come before the line that tells where it listens.
         let address = loop {
             let line = lines.recv_timeout(DEADLINE).unwrap();
-            let told: Result<Value, _> = serde_json::from_str(&line);
+            let entry: Result<Value, _> = serde_json::from_str(&line);
             log.push_str(&line);
-            assert!(told.is_ok(), "{log}");
-            if let Some(address) = told.unwrap()["address"].as_str() {
+            assert!(entry.is_ok(), "{log}");
+            if let Some(address) = entry.unwrap()["address"].as_str() {
                 break address.parse().unwrap_or(SocketAddr::from(([0; 4], 0)));
             }
         };

@@ -7,7 +7,7 @@ use crate::http::{Failure, TooLate};
 use crate::protocol::ErrorCode;
 
 /// The error of an answer that violates the protocol.
-pub(super) fn no_sense() -> Error {
+pub(super) fn protocol_violation() -> Error {
     Error::Storage("the answer is not that of an encryption server".into())
 }
 
@@ -18,7 +18,7 @@ pub(super) fn of_read(failure: Failure) -> Error {
         Failure::Lost(source) => Error::Storage(source),
         Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
         Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
+        Failure::ProtocolViolation => protocol_violation(),
         other => of_write(other),
     }
 }
@@ -26,7 +26,7 @@ pub(super) fn of_read(failure: Failure) -> Error {
 pub(super) fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) if !problem.is_ours() => protocol_violation(),
         Failure::Problem(problem) => match problem.code() {
             Some(ErrorCode::NotFound) => Error::NotFound,
             Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
@@ -50,7 +50,7 @@ pub(super) fn of_write(failure: Failure) -> Error {
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The server succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
+        Failure::TooLarge | Failure::ProtocolViolation => Error::Indeterminate(protocol_violation().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }

@@ -4,7 +4,7 @@ use base64ct::{Base64, Encoding};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::errors::no_sense;
+use super::errors::protocol_violation;
 use super::{Client, request};
 use crate::error::Error;
 use crate::key::RecordKey;
@@ -39,11 +39,11 @@ impl Client {
         check_count(records.len())?;
         let request = request::many(names::RETRIEVE_MANY, records.iter().map(|(id, key)| (*id, *key, None)))?;
         let body = Zeroizing::new(self.read(&request.at_most(BATCH_BYTES))?.body);
-        let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| no_sense())?;
+        let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
         if found.len() != records.len() {
-            return Err(no_sense());
+            return Err(protocol_violation());
         }
-        found.into_iter().map(Found::outcome).collect::<Option<_>>().ok_or_else(no_sense)
+        found.into_iter().map(Found::outcome).collect::<Option<_>>().ok_or_else(protocol_violation)
     }
 }
 

@@ -17,7 +17,7 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use errors::{no_sense, of_read, of_write};
+use errors::{of_read, of_write, protocol_violation};
 use reader::Reader;
 use writer::Writer;
 
@@ -82,7 +82,7 @@ impl Operations for Client {
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
         let data = Zeroizing::new(self.read(&request::retrieve(id, key)?.at_most(buffer.len() as u64))?.body);
-        buffer.get_mut(..data.len()).ok_or_else(no_sense)?.copy_from_slice(&data);
+        buffer.get_mut(..data.len()).ok_or_else(protocol_violation)?.copy_from_slice(&data);
         Ok(data.len())
     }
 
@@ -90,8 +90,8 @@ impl Operations for Client {
         let is_empty = range.is_empty();
         // For an empty range, one byte is requested: the answer proves the key.
         let last = if is_empty { range.start } else { range.end - 1 };
-        let most = (last - range.start).saturating_add(1);
-        let request = request::retrieve(id, key)?.range(range.start, Some(last)).at_most(most);
+        let max_len = (last - range.start).saturating_add(1);
+        let request = request::retrieve(id, key)?.range(range.start, Some(last)).at_most(max_len);
         let mut answer = match self.http.read(&request, self.http.end()) {
             Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
                 return Ok(Vec::new());
@@ -99,10 +99,10 @@ impl Operations for Client {
             outcome => outcome.map_err(of_read)?,
         };
         let mut data = Zeroizing::new(mem::take(&mut answer.body));
-        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
         let expected = range.start..last.saturating_add(1).min(len);
         if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
-            return Err(no_sense());
+            return Err(protocol_violation());
         }
         Ok(if is_empty { Vec::new() } else { mem::take(&mut *data) })
     }
@@ -162,8 +162,8 @@ fn wiped(data: &[u8]) -> Bytes {
 
 /// Decodes an answer in JSON.
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
-    read(&document).ok_or_else(no_sense)
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
+    read(&document).ok_or_else(protocol_violation)
 }
 
 impl fmt::Debug for Client {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
-use super::{no_sense, of_read};
+use super::{of_read, protocol_violation};
 use crate::error::Error;
 use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
 use crate::operations::ReadRecord;
@@ -31,7 +31,7 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn open(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
         let response = http.begin(&request).map_err(of_read)?;
-        let len = response.len().ok_or_else(no_sense)?;
+        let len = response.len().ok_or_else(protocol_violation)?;
         let time_budget = http.time_budget();
         Ok(Self { http, request, len, position: 0, response: Some(response), piece: Bytes::new(), time_budget })
     }
@@ -43,14 +43,14 @@ impl Reader {
             None => {
                 let response = self.http.begin(&self.request.clone().range(self.position, None))?;
                 if http::part(response.status, &response.headers) != Some((self.position..self.len, self.len)) {
-                    return Err(Failure::NoSense);
+                    return Err(Failure::ProtocolViolation);
                 }
                 response
             }
         };
         let (response, piece) = self.http.next(response)?;
         let left = usize::try_from(self.len - self.position).unwrap_or(usize::MAX);
-        let piece = piece.filter(|piece| piece.len() <= left).ok_or(Failure::NoSense)?;
+        let piece = piece.filter(|piece| piece.len() <= left).ok_or(Failure::ProtocolViolation)?;
         self.response = Some(response);
         Ok(piece)
     }

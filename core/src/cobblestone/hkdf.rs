@@ -113,7 +113,7 @@ mod tests {
 
     /// At each length of the input, and so of the padding; and where it does not fit into the last block.
     #[test]
-    fn is_what_the_crate_hmac_computes() {
+    fn agrees_with_the_crate_hmac() {
         let mut key = [0xa5; KEY_LEN];
         key.iter_mut().zip(0..).for_each(|(byte, n)| *byte ^= n);
         let info: Vec<u8> = (0..=255).cycle().take(600).collect();

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_that_no_memory_has_is_an_error() {
+    fn a_failed_allocation_is_an_error() {
         assert_eq!(zeros(3).unwrap(), [0; 3]);
         assert!(matches!(zeros(usize::MAX / 2), Err(Error::TooLarge)));
     }

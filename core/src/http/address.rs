@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_here_or_behind_tls() {
+    fn an_address_is_local_or_needs_tls() {
         for url in [
             "http://127.0.0.1:8420",
             "http://127.9.9.9:1",
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn an_invalid_address_is_refused() {
         for url in [
             "",
             "unix:",

@@ -26,7 +26,7 @@ use super::upload::StreamingRequest;
 
 /// How long an idle connection is kept: less than services keep it, so that the client uses none that they have closed.
 const IDLE: Duration = Duration::from_secs(5);
-/// The most idle connections.
+/// The maximum number of idle connections.
 const KEPT: usize = 32;
 
 /// A service, and the connections to it.
@@ -99,8 +99,8 @@ impl HttpClient {
     fn call(&self, request: &ApiRequest, policy: RetryPolicy, end: Instant) -> (Result<ApiResponse, Failure>, bool) {
         with_retries(policy, self.endpoint.time(), end, || {
             self.check_open()?;
-            let (response, most) = (self.attempt(request, end, None)?, request.most);
-            self.runtime.wait(async move { accepted(response.await?.all(most).await?) })
+            let (response, max_len) = (self.attempt(request, end, None)?, request.max_len);
+            self.runtime.wait(async move { accepted(response.await?.all(max_len).await?) })
         })
     }
 
@@ -120,7 +120,7 @@ impl HttpClient {
                 if response.status.is_success() {
                     return Ok(response);
                 }
-                Err(accepted(response.all(0).await?).err().unwrap_or(Failure::NoSense))
+                Err(accepted(response.all(0).await?).err().unwrap_or(Failure::ProtocolViolation))
             })
         });
         outcome
@@ -143,9 +143,9 @@ impl HttpClient {
         let idle = IdleTimer::new(self.endpoint.time());
         let sent = self.request(request, OutgoingBody::Pieces(inbox, idle.clone()))?;
         let exchange = send(self.connections()?.once.clone(), sent, idle.clone(), self.time_budget());
-        let most = request.most;
+        let max_len = request.max_len;
         self.runtime.spawn(async move {
-            let answer = async { accepted(exchange.await?.all(most).await?) };
+            let answer = async { accepted(exchange.await?.all(max_len).await?) };
             let _ = outbox.send(answer.await); // fails if the upload was abandoned
         });
         Ok(StreamingRequest { pieces, answer, idle })

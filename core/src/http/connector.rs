@@ -59,7 +59,7 @@ impl Target {
                 let mut addresses = addresses(host, *port).await?;
                 addresses.retain(|address| address.ip().to_canonical().is_loopback());
                 if addresses.is_empty() {
-                    return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "no loopback address"));
+                    return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "not a loopback address"));
                 }
                 let stream = TcpStream::connect(&*addresses).await?;
                 stream.set_nodelay(true)?;
@@ -84,7 +84,7 @@ async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
         let _ = outbox.send(addresses); // fails if the caller no longer waits
     })?;
-    found.await.unwrap_or_else(|_| Err(io::Error::other("the thread that looks up names has ended")))
+    found.await.unwrap_or_else(|_| Err(io::Error::other("the thread for name lookups has ended")))
 }
 
 /// Connects to the target, whatever the address of the request.

@@ -29,7 +29,7 @@ pub(super) async fn send(
     idle.tick();
     let (head, body) = answer.into_parts();
     if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Failure::NoSense); // none was requested, and the bytes would be taken for the data
+        return Err(Failure::ProtocolViolation); // none was requested, and the bytes would be taken for the data
     }
     Ok(StreamingResponse { status: head.status, headers: head.headers, body, idle, budget })
 }

@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     /// The answer is longer than requested, or does not fit in memory.
     TooLarge,
     /// The answer violates the protocol.
-    NoSense,
+    ProtocolViolation,
     Forked,
     Closed,
 }
@@ -42,7 +42,7 @@ struct Unreachable(String);
 
 /// Inside [`Failure::Denied`].
 #[derive(Debug, thiserror::Error)]
-#[error("the service refuses the client's certificate: {0}")]
+#[error("the service refused the client's certificate: {0}")]
 struct CertificateRefused(String);
 
 /// Inside [`Failure::Lost`].
@@ -126,7 +126,7 @@ impl Failure {
     pub(super) fn after_lost(self) -> Self {
         match self {
             Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
-            Self::Problem(problem) if !problem.is_verdict() => Self::Lost(problem.into()),
+            Self::Problem(problem) if !problem.is_deterministic() => Self::Lost(problem.into()),
             Self::Closed => Self::Lost("the handle was closed before the call was answered".into()),
             other => other,
         }

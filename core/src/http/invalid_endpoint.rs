@@ -10,28 +10,30 @@ use crate::util::secret_text;
 #[non_exhaustive]
 pub enum InvalidEndpoint {
     /// The text is not the address of a service.
-    #[error("an endpoint is https://HOST:PORT, http://LOOPBACK:PORT or unix:/path/of/a/socket, and nothing behind it")]
+    #[error(
+        "an endpoint must be https://HOST:PORT, http://LOOPBACK:PORT or unix:/path/of/a/socket, with nothing after it"
+    )]
     Url,
     /// The port is not a number from 1 to 65535.
-    #[error("the port of an endpoint is a number from 1 to 65535")]
+    #[error("the port of an endpoint must be a number from 1 to 65535")]
     Port,
     /// The path is not valid for a Unix socket.
-    #[error("the path of a Unix socket has less than 108 bytes, and no NUL byte: choose a shorter one")]
+    #[error("the path of a Unix socket must have less than 108 bytes and no NUL byte: choose another")]
     SocketPath,
-    /// Plain HTTP is for this machine alone.
-    #[error("http:// is for loopback addresses alone: give https://, or a Unix socket")]
+    /// Plain HTTP is only for this machine.
+    #[error("http:// is only for loopback addresses: use https:// or a Unix socket")]
     NeedsTls,
-    /// Certificates are for TLS alone.
-    #[error("authorities, revocations and client certificates are for https:// alone")]
+    /// Certificates are only for TLS.
+    #[error("authorities, revocations and client certificates are only for https://")]
     NoTls,
     /// Both a token and a token file are given.
     #[error("give a token or its file, not both")]
     TwoTokens,
     /// A client certificate is given without its key, or a key alone.
-    #[error("a client certificate needs its private key, and the key the certificate: give both, or neither")]
+    #[error("a client certificate and its private key belong together: give both or neither")]
     CertificateWithoutKey,
     /// The timeout is not a number above 0.
-    #[error("a timeout is a number of seconds, and more than 0")]
+    #[error("a timeout must be a number of seconds above 0")]
     Timeout,
     /// The text is not a token. It was not sent.
     #[error("the text is not a token{}: a token starts with \"srt1\"", secret_text::but(*found))]
@@ -51,10 +53,10 @@ pub enum InvalidEndpoint {
         source: io::Error,
     },
     /// The system could not start a thread for the connections.
-    #[error("cannot start a thread for the connections: the system has no memory or no place for one more")]
+    #[error("cannot start a thread for the connections: the system is out of memory or threads")]
     Thread(#[source] io::Error),
     /// The certificates, keys and revocations are not valid, or do not match.
-    #[error("the certificates, the key or the revocations cannot be used")]
+    #[error("the certificates, the key or the revocation lists are invalid")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

@@ -6,7 +6,7 @@ use crate::protocol::{ErrorCode, problem};
 
 /// An error answer.
 #[derive(Debug, thiserror::Error)]
-#[error("the service: {detail}")]
+#[error("the service answered: {detail}")]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
     /// The error's number; `None` where the answer is not one of our services'.
@@ -32,7 +32,7 @@ impl Problem {
     }
 
     /// Whether the service did nothing, and a retry may succeed.
-    pub(super) fn is_passing(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
@@ -42,14 +42,14 @@ impl Problem {
     }
 
     /// Whether the outcome is unknown: the service says so, or a proxy has lost its answer.
-    pub(super) fn is_of_lost(&self) -> bool {
+    pub(super) fn is_indeterminate(&self) -> bool {
         self.code() == Some(ErrorCode::Indeterminate) || !self.is_ours() && self.status.is_server_error()
     }
 
     /// Whether the answer depends on the request or the record, not on the service's state at the time: an earlier
     /// attempt got the same answer, or caused it.
-    pub(super) fn is_verdict(&self) -> bool {
-        const PASSING: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        self.is_ours() && self.status.is_client_error() && !self.is_denial() && !PASSING.contains(&self.status)
+    pub(super) fn is_deterministic(&self) -> bool {
+        const TRANSIENT: [StatusCode; 2] = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
+        self.is_ours() && self.status.is_client_error() && !self.is_denial() && !TRANSIENT.contains(&self.status)
     }
 }

@@ -23,13 +23,13 @@ pub(crate) struct ApiRequest {
     pub(crate) path: String,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Bytes,
-    /// The most bytes of the answer that are accepted.
-    pub(crate) most: u64,
+    /// The maximum length of an accepted answer.
+    pub(crate) max_len: u64,
 }
 
 impl ApiRequest {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), most: DOCUMENT_BYTES as u64 }
+        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), max_len: DOCUMENT_BYTES as u64 }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -58,8 +58,8 @@ impl ApiRequest {
     }
 
     /// Accepts an answer of at most this many bytes.
-    pub(crate) fn at_most(mut self, most: u64) -> Self {
-        self.most = most;
+    pub(crate) fn at_most(mut self, max_len: u64) -> Self {
+        self.max_len = max_len;
         self
     }
 }

@@ -16,8 +16,8 @@ use super::timing::{IdleTimer, TimeBudget};
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::parse_content_range;
 
-/// The most memory that is reserved for an answer on the service's word, before its bytes arrive.
-const MOST_UNPROVED: usize = 16 << 20;
+/// The memory reserved at most for an answer of announced length, before its bytes arrive.
+const MAX_UNVERIFIED_CAPACITY: usize = 16 << 20;
 
 /// An answer that is complete.
 #[derive(Debug)]
@@ -59,19 +59,19 @@ impl StreamingResponse {
         }
     }
 
-    /// The whole answer, of at most `most` bytes. No other copy of them is left in memory.
-    pub(super) async fn all(mut self, most: u64) -> Result<ApiResponse, Failure> {
+    /// The whole answer, of at most `max_len` bytes. No other copy of them is left in memory.
+    pub(super) async fn all(mut self, max_len: u64) -> Result<ApiResponse, Failure> {
         if !self.status.is_success() {
             return Ok(self.refusal().await);
         }
         // The answer to a `HEAD` has a length, but no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
-        if len > most {
-            return Err(Failure::NoSense); // more than was requested: a proxy may have dropped the range
+        if len > max_len {
+            return Err(Failure::ProtocolViolation); // more than was requested: a proxy may have dropped the range
         }
         let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
         let mut body = Zeroizing::new(Vec::new());
-        make_room(&mut body, len.min(MOST_UNPROVED))?;
+        make_room(&mut body, len.min(MAX_UNVERIFIED_CAPACITY))?;
         while let Some(data) = self.next().await? {
             let filled = body.len() + data.len();
             if filled > len {
@@ -115,7 +115,7 @@ pub(super) fn accepted(answer: ApiResponse) -> Result<ApiResponse, Failure> {
         return Ok(answer);
     }
     let problem = Problem::read(answer.status, &answer.headers, &answer.body);
-    Err(if problem.is_of_lost() { Failure::Lost(problem.into()) } else { Failure::Problem(problem) })
+    Err(if problem.is_indeterminate() { Failure::Lost(problem.into()) } else { Failure::Problem(problem) })
 }
 
 /// The range of bytes in a partial answer, and the length of the whole; `None` for another answer: a proxy may have

@@ -39,7 +39,7 @@ pub(super) fn with_retries<T>(
         let outcome = attempt();
         let again = match &outcome {
             Err(Failure::NotSent(_)) => lost || Instant::now() < reached_by,
-            Err(Failure::Problem(problem)) => problem.is_passing(),
+            Err(Failure::Problem(problem)) => problem.is_transient(),
             Err(Failure::Lost(_)) => policy == RetryPolicy::Idempotent,
             _ => false,
         };

@@ -139,6 +139,6 @@ fn unusable(error: rustls::Error) -> InvalidEndpoint {
 fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
     move |error| match error {
         pem::Error::Io(source) => InvalidEndpoint::File { what, source },
-        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not in PEM, or has nothing of the kind").into()),
+        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not PEM, or has the wrong content").into()),
     }
 }

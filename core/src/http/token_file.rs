@@ -9,16 +9,16 @@ use zeroize::Zeroizing;
 use super::invalid_endpoint::InvalidEndpoint;
 
 /// The most bytes that are read: a token's text and some space around it.
-const MOST_BYTES: usize = 1024;
+const MAX_BYTES: usize = 1024;
 
 /// The text in the file at `path`.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, InvalidEndpoint> {
     let unreadable = |source| InvalidEndpoint::File { what: "token", source };
     let file = File::open(path).map_err(unreadable)?;
     // Full capacity from the start: growth would leave a copy behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(MOST_BYTES + 1));
-    file.take(MOST_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
-    let is_short = text.len() <= MOST_BYTES;
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX_BYTES + 1));
+    file.take(MAX_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    let is_short = text.len() <= MAX_BYTES;
     let text = str::from_utf8(&text).ok().filter(|_| is_short).ok_or(InvalidEndpoint::Token { found: None })?;
     Ok(Zeroizing::new(text.to_owned()))
 }

@@ -32,18 +32,18 @@ impl StreamingRequest {
             Ok(false) => self.answer.await,
             Err(early) => early,
         };
-        Err(early.unwrap_or_else(|_| Err(gone())).err().unwrap_or(Failure::NoSense).before_end())
+        Err(early.unwrap_or_else(|_| Err(connection_ended())).err().unwrap_or(Failure::ProtocolViolation).before_end())
     }
 
     /// Ends the body, and waits for the answer.
     pub(super) async fn finish(self) -> Result<ApiResponse, Failure> {
         let request = self.push(None).await?;
         request.idle.tick();
-        request.answer.await.unwrap_or_else(|_| Err(gone()))
+        request.answer.await.unwrap_or_else(|_| Err(connection_ended()))
     }
 }
 
 /// The connection's task has ended.
-fn gone() -> Failure {
-    Failure::broken("it has ended".into())
+fn connection_ended() -> Failure {
+    Failure::broken("it ended".into())
 }

@@ -48,7 +48,7 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
 /// own it, too.
 pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, KeyFileError> {
     if path.as_os_str().is_empty() {
-        return Err(KeyFileError::Refused("the index key's file has no name".into()));
+        return Err(KeyFileError::Refused("the path of the index key's file is empty".into()));
     }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN));
     let file = File::open(path).map_err(|error| match error.kind() {

@@ -36,7 +36,7 @@ pub enum InvalidKey {
     #[error("the key's text has a typo: its checksum does not match")]
     Checksum,
     /// The text cannot be a key at all.
-    #[error("the text is not a key: it is cut short, or has a character that no key has")]
+    #[error("the text is not a key: it is truncated, or has an invalid character")]
     Text,
 }
 
@@ -166,7 +166,7 @@ key_type! {
     ///
     /// ```
     /// let key = strongroom::RecordKey::generate()?;
-    /// let text = key.to_text(); // "srk1...", to be kept where only the data's owner reads
+    /// let text = key.to_text(); // "srk1...", to be kept where only the data's owner can read it
     /// assert!(strongroom::RecordKey::from_text(&text)?.ct_eq(&key));
     /// assert_eq!(format!("{key:?}"), "RecordKey(..)");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_are_told_apart() {
+    fn other_texts_are_invalid() {
         let index_text = IndexKey::from_bytes(&[7; 32]).unwrap().to_text();
         let kind = InvalidKey::Kind { expected: "a record key", found: Some("an index key"), prefix: "srk1" };
         assert_eq!(RecordKey::from_text(&index_text).unwrap_err(), kind);

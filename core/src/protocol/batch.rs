@@ -17,7 +17,7 @@ const PART_LEN: usize = 16 << 10;
 /// This many bytes of the limit are counted for each record: an empty one needs memory, too.
 const BYTES_PER_RECORD: u64 = 128;
 /// A batch may have this many records, however low the limit is.
-const LEAST_RECORDS: u64 = 1024;
+const MIN_RECORDS: u64 = 1024;
 
 /// Why a body is not an acceptable batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl CreateManyDecoder {
     /// A decoder of a body that has at most `max_bytes`.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        let max_records = (max_bytes / BYTES_PER_RECORD).max(LEAST_RECORDS);
+        let max_records = (max_bytes / BYTES_PER_RECORD).max(MIN_RECORDS);
         Self { max_bytes, max_records, head: Vec::new(), missing: 0, records: Vec::new() }
     }
 

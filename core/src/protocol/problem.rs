@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_service_says_a_client_reads() {
+    fn a_client_reads_the_problem_of_a_service() {
         let body = document(StatusCode::NOT_FOUND, 1, "NotFound", "no\u{1b}[31m record");
         assert_eq!(detail(body.as_bytes()).unwrap(), "no[31m record");
         assert_eq!(detail(document(StatusCode::OK, 1, "", &"x".repeat(1000)).as_bytes()).unwrap().len(), SHOWN);

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_prints_the_other_reads() {
+    fn a_printed_range_parses() {
         assert_eq!(RangeSpec::parse(&range(2, Some(5))), Some(RangeSpec::From(2, Some(5))));
         assert_eq!(RangeSpec::parse(&range(u64::MAX, None)), Some(RangeSpec::From(u64::MAX, None)));
         assert_eq!(RangeSpec::parse(&last_bytes(7)), Some(RangeSpec::Last(7)));

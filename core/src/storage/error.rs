@@ -12,7 +12,7 @@ pub enum Error {
     #[error("there is a record under this locator already")]
     AlreadyExists,
     /// The record is not the one that the caller expected, or is gone.
-    #[error("the record was changed or removed meanwhile")]
+    #[error("the record was changed or removed concurrently")]
     Conflict,
     /// The storage has detected damage in its data.
     #[error("the stored data is damaged")]
@@ -36,7 +36,7 @@ pub enum Error {
     #[error("the storage's backend failed")]
     Backend(#[source] Source),
     /// A commit failed, and its outcome is not known.
-    #[error("the outcome of a commit is not known")]
+    #[error("the outcome of a commit is unknown")]
     Indeterminate(#[source] Source),
     /// An earlier commit failed, so the state behind this handle is not reliable.
     #[error("an earlier commit failed")]

@@ -46,10 +46,10 @@ impl State {
         self.records.get(locator).and_then(|record| info_of(record))
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Option<Fetched> {
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Option<Fetched> {
         let record = self.records.get(locator)?;
         Some(match info_of(record)? {
-            info if info.len <= most => Fetched::Record(record.clone()),
+            info if info.len <= max_len => Fetched::Record(record.clone()),
             info => Fetched::Long { info, start: Vec::new() },
         })
     }
@@ -103,13 +103,13 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        Ok(self.read()?.get_up_to(locator, most))
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        Ok(self.read()?.get_up_to(locator, max_len))
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let state = self.read()?;
-        get_each(locators, most, |locator, most| Ok(state.get_up_to(locator, most)))
+        get_each(locators, max_len, |locator, max_len| Ok(state.get_up_to(locator, max_len)))
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

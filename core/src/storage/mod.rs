@@ -67,12 +67,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         records.iter().map(|(locator, record)| self.put(locator, record, PutMode::Create)).collect()
     }
 
-    /// The whole record if it has at most `most` bytes, else its head and length. `None` if there is no record.
+    /// The whole record if it has at most `max_len` bytes, else its head and length. `None` if there is no record.
     ///
     /// # Errors
     ///
     /// Those of the contract.
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error>;
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error>;
 
     /// The whole record, or `None` where there is none.
     ///
@@ -87,14 +87,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         }
     }
 
-    /// Many records of at most `most` bytes together, in the order of `locators`. A storage with transactions reads
+    /// Many records of at most `max_len` bytes together, in the order of `locators`. A storage with transactions reads
     /// them all from one snapshot. The default implementation reads one after the other.
     ///
     /// # Errors
     ///
     /// [`Error::TooLarge`] where the records have more bytes, which are not read then; those of the contract.
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        get_each(locators, most, |locator, most| self.get_up_to(locator, most))
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        get_each(locators, max_len, |locator, max_len| self.get_up_to(locator, max_len))
     }
 
     /// The record's head and length, without reading the rest; `None` where there is none.
@@ -223,13 +223,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     fn close(&self) -> Result<(), Error>;
 }
 
-/// The records that `get_up_to` finds, one after the other, if they have at most `most` bytes together.
+/// The records that `get_up_to` finds, one after the other, if they have at most `max_len` bytes together.
 fn get_each<E: From<Error>>(
     locators: &[Locator],
-    most: u64,
+    max_len: u64,
     get_up_to: impl Fn(&Locator, u64) -> Result<Option<Fetched>, E>,
 ) -> Result<Vec<Option<Vec<u8>>>, E> {
-    let mut left = most;
+    let mut left = max_len;
     let get = |locator| match get_up_to(locator, left)? {
         None => Ok(None),
         Some(Fetched::Record(record)) => {

@@ -26,7 +26,7 @@ impl Head {
     ///
     /// [`Error::InvalidArgument`] where `record` is shorter than 68 bytes.
     pub fn require(record: &[u8]) -> Result<Self, Error> {
-        Self::of(record).ok_or_else(|| Error::InvalidArgument("a record has at least 68 bytes".into()))
+        Self::of(record).ok_or_else(|| Error::InvalidArgument("a record must have at least 68 bytes".into()))
     }
 
     /// The bytes.

@@ -56,9 +56,9 @@ impl Store {
         address: &Address<'_>,
         mut open: impl FnMut(Fetched) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let most = reader::first_part_len(&self.storage.limits());
+        let max_len = reader::first_part_len(&self.storage.limits());
         for _ in 0..reader::ATTEMPTS {
-            match open(self.storage.get_up_to(&address.locator, most)?.ok_or(Error::NotFound)?) {
+            match open(self.storage.get_up_to(&address.locator, max_len)?.ok_or(Error::NotFound)?) {
                 Err(Error::Conflict) => {}
                 outcome => return outcome,
             }

@@ -134,7 +134,7 @@ impl WriterThread {
                 self.cancellation.cancel();
             }
         }
-        thread.join().unwrap_or_else(|_| Err(Error::Internal("the thread that writes has panicked".into())))
+        thread.join().unwrap_or_else(|_| Err(Error::Internal("the writing thread panicked".into())))
     }
 }
 

@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_folder_that_cannot_be_synced_is_passed_over() {
+    fn only_a_folder_without_fsync_is_ignored() {
         for kind in [ErrorKind::PermissionDenied, ErrorKind::InvalidInput, ErrorKind::Unsupported] {
             assert!(cannot_be_synced(&kind.into()), "{kind}");
         }
@@ -69,7 +69,7 @@ mod tests {
     /// EINVAL from a real file system: `/proc` cannot sync.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_system_without_sync_is_no_error() {
+    fn a_file_system_without_fsync_is_no_error() {
         let sync = File::open("/proc/self").unwrap().sync_all();
         assert_eq!(sync.unwrap_err().kind(), ErrorKind::InvalidInput);
         sync_folder_of(Path::new("/proc/self/status")).unwrap();

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_an_end_that_is_gone() {
+    fn a_dropped_end_wakes_the_other() {
         let (sender, receiver) = handoff();
         sender.send(1).unwrap();
         let send = thread::spawn(move || sender.send(2)); // there is no room
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_there_is_no_room_for_is_dropped() {
+    fn a_value_without_room_is_dropped() {
         let (sender, receiver) = handoff();
         assert_eq!(receiver.take(), None);
         sender.offer(1);

@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_asks_and_the_next_one_ends_at_once() {
+    fn a_wait_polls_and_later_ones_end_at_once() {
         thread_local! {
             static ASKED: RefCell<u32> = const { RefCell::new(0) };
         }

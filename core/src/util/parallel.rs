@@ -27,7 +27,7 @@ pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
 }
 
 /// Threads of this process that do shared work. A child forked during such work counts too many, and shares less.
-static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+static BUSY_THREADS: AtomicUsize = AtomicUsize::new(0);
 
 /// A part of the cores, until it is dropped.
 struct Share(usize);
@@ -35,16 +35,16 @@ struct Share(usize);
 impl Share {
     /// Takes up to `wanted` free cores, and at least one: more threads than cores would slow each other down.
     fn take(wanted: usize) -> Self {
-        let taken = AT_WORK.fetch_add(wanted, Ordering::Relaxed);
+        let taken = BUSY_THREADS.fetch_add(wanted, Ordering::Relaxed);
         let share = count().saturating_sub(taken).clamp(1, wanted);
-        AT_WORK.fetch_sub(wanted - share, Ordering::Relaxed);
+        BUSY_THREADS.fetch_sub(wanted - share, Ordering::Relaxed);
         Self(share)
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        AT_WORK.fetch_sub(self.0, Ordering::Relaxed);
+        BUSY_THREADS.fetch_sub(self.0, Ordering::Relaxed);
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn no_core_is_taken_twice() {
+    fn no_core_is_assigned_twice() {
         let shares: Vec<_> = (0..count()).map(|_| Share::take(2)).collect();
         assert!(shares.iter().all(|share| (1..=2).contains(&share.0)));
         assert_eq!(Share::take(5).0, 1, "all are taken, and the caller has its own thread");

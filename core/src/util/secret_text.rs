@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_kind_comes_back_as_itself_alone() {
+    fn each_kind_round_trips() {
         for kind in SecretKind::ALL {
             let text = encode(kind, &[7; SECRET_LEN]);
             assert_eq!((text.len(), SecretKind::of(&text), name_of(&text)), (62, Some(kind), Some(kind.name())));
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_known_by_its_look() {
+    fn a_secret_is_recognised_by_its_form() {
         let text = encode(SecretKind::Token, &[7; SECRET_LEN]);
         for secret in [text.as_bytes(), text.to_uppercase().as_bytes(), &text.as_bytes()[..SHORTEST]] {
             assert!(looks_like_secret(secret));

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_blocks_all_but_its_own_faults() {
+    fn a_thread_blocks_all_asynchronous_signals() {
         let before = SigSet::thread_get_mask().unwrap();
         let mask = spawn("strongroom-test", || SigSet::thread_get_mask().unwrap()).unwrap().join().unwrap();
         for signal in

@@ -67,7 +67,7 @@ fn closing_removes_what_was_deleted() {
 
 /// Somebody who reads an old state keeps the log: that is told, and once he is done, it goes.
 #[test]
-fn a_log_that_is_needed_is_told() {
+fn a_log_still_in_use_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = open(&path).unwrap();

@@ -50,27 +50,27 @@ fn assert_full_and_recovers(folder: &Path) {
 
 /// ENOSPC.
 #[test]
-fn a_full_disk() {
+fn a_full_disk_is_storage_full() {
     let script = r#"mount -t tmpfs -o size=4M none "$F""#;
-    with_mounts("full::a_full_disk", script, assert_full_and_recovers);
+    with_mounts("full::a_full_disk_is_storage_full", script, assert_full_and_recovers);
 }
 
 /// EDQUOT. Root's writes are under no quota: the process is another user's.
 #[test]
-fn a_quota() {
+fn a_quota_is_storage_full() {
     let quota = "usrquota,usrquota_block_hardlimit=4M";
     let script = format!(
         r#"mount -t tmpfs -o {quota} none "$F" || {{ echo "no quotas here, 1 passed"; exit 0; }}; chmod 777 "$F";
         exec setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "$0" "$@""#
     );
-    with_mounts("full::a_quota", &script, assert_full_and_recovers);
+    with_mounts("full::a_quota_is_storage_full", &script, assert_full_and_recovers);
 }
 
 /// ENOSPC for a new file of no length.
 #[test]
-fn a_disk_without_room_for_names() {
+fn a_disk_without_inodes_is_storage_full() {
     let script = r#"mount -t tmpfs -o nr_inodes=8 none "$F""#;
-    with_mounts("full::a_disk_without_room_for_names", script, |folder| {
+    with_mounts("full::a_disk_without_inodes_is_storage_full", script, |folder| {
         let path = folder.join("records.db");
         let key = store_with_a_record(&path);
         let mut n = 0;

@@ -17,9 +17,9 @@ fn write_key(path: &Path, mode: u32) {
 }
 
 #[test]
-fn what_others_can_change_or_read_is_refused() {
+fn an_index_key_file_open_to_others_is_refused() {
     as_nobody(
-        "index_key::what_others_can_change_or_read_is_refused",
+        "index_key::an_index_key_file_open_to_others_is_refused",
         |_| {},
         |folder| {
             let file = folder.join("key");
@@ -50,7 +50,7 @@ fn what_others_can_change_or_read_is_refused() {
 
 /// Containers, Kubernetes and systemd show a secret as a file of root's, readable by all, behind links of root's.
 #[test]
-fn a_file_of_roots_may_be_readable_by_all() {
+fn a_root_owned_index_key_file_may_be_world_readable() {
     if env::var_os(FOLDER).is_none() && !is_root() {
         return; // nobody else makes one
     }
@@ -64,7 +64,7 @@ fn a_file_of_roots_may_be_readable_by_all() {
         symlink("root-data/key", folder.join("root-link")).unwrap();
         set_mode(&folder.join("root-2026"), 0o755);
     };
-    as_nobody("index_key::a_file_of_roots_may_be_readable_by_all", prepare, |folder| {
+    as_nobody("index_key::a_root_owned_index_key_file_may_be_world_readable", prepare, |folder| {
         for file in ["root-444", "root-644", "root-link"] {
             with_file(folder, &folder.join(file)).unwrap();
         }
@@ -74,7 +74,7 @@ fn a_file_of_roots_may_be_readable_by_all() {
 }
 
 #[test]
-fn a_file_or_link_of_a_strangers_is_refused() {
+fn an_index_key_file_of_another_user_is_refused() {
     if !is_root() {
         return; // nobody else gives a file away
     }
@@ -97,9 +97,9 @@ fn a_file_or_link_of_a_strangers_is_refused() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_read_is_no_failure() {
+fn an_unreadable_folder_is_no_error() {
     as_nobody(
-        "index_key::a_folder_that_cannot_be_read_is_no_failure",
+        "index_key::an_unreadable_folder_is_no_error",
         |_| {},
         |folder| {
             set_mode(folder, 0o300);
@@ -112,7 +112,7 @@ fn a_folder_that_cannot_be_read_is_no_failure() {
 }
 
 #[test]
-fn what_a_killed_maker_left_is_removed() {
+fn temporary_files_of_a_killed_process_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     let (dead, alive, other) =

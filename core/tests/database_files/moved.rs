@@ -38,7 +38,7 @@ fn store() -> (tempfile::TempDir, PathBuf, Strongroom, strongroom::RecordKey) {
 }
 
 #[test]
-fn a_write_to_files_that_are_gone_is_not_acknowledged() {
+fn a_write_to_replaced_files_is_not_acknowledged() {
     type Write = fn(&Strongroom) -> Result<(), Error>;
     let writes: [(&str, Write); 4] = [
         ("short", |store| store.store("new", "data").map(drop)),
@@ -62,7 +62,7 @@ fn a_write_to_files_that_are_gone_is_not_acknowledged() {
 
 /// The readiness check of a service reads.
 #[test]
-fn reads_notice_it_soon() {
+fn reads_detect_replaced_files() {
     for (what, _, event) in EVENTS {
         let (_folder, path, store, key) = store();
         assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
@@ -81,7 +81,7 @@ fn reads_notice_it_soon() {
 
 /// Closing removes the log by its name, which is another store's by now.
 #[test]
-fn closing_leaves_the_store_that_has_taken_the_place() {
+fn closing_does_not_touch_the_replacing_store() {
     let (_folder, path, old, _) = store();
     for suffix in ["", "-wal", "-shm"] {
         fs::rename(beside(&path, suffix), beside(&path, &format!(".old{suffix}"))).unwrap();
@@ -97,7 +97,7 @@ fn closing_leaves_the_store_that_has_taken_the_place() {
 
 /// While no name in the folder changes, a commit looks at the folder alone.
 #[test]
-fn a_folder_that_was_long_unchanged_is_looked_at_again() {
+fn a_change_after_a_long_quiet_time_is_detected() {
     for (what, _, event) in EVENTS {
         let (_folder, path, store, _) = store();
         thread::sleep(Duration::from_millis(60));

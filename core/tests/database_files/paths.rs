@@ -23,7 +23,7 @@ fn only_a_regular_file_is_opened() {
         ("a socket", &|path| UnixListener::bind(path).is_ok()),
         ("a device", &|path| make("mknod", &["b", "7", "250"], path)),
         ("a device", &|path| make("mknod", &["c", "1", "3"], path)),
-        ("it leads nowhere", &|path| symlink("nowhere", path).is_ok()),
+        ("its target does not exist", &|path| symlink("nowhere", path).is_ok()),
         ("name the file itself, /etc/passwd", &|path| symlink("/etc/passwd", path).is_ok()),
     ];
     for (says, make) in cases {
@@ -45,7 +45,7 @@ fn only_a_regular_file_is_opened() {
 
 /// A log lies under the database's name: a second name has another log.
 #[test]
-fn a_file_with_a_second_name_is_only_read() {
+fn a_hard_linked_database_opens_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let key = store_with_a_record(&path);
@@ -59,7 +59,7 @@ fn a_file_with_a_second_name_is_only_read() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_the_stores_own_files_is_refused() {
+fn foreign_files_at_the_stores_names_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let _ = store_with_a_record(&path);
@@ -85,9 +85,9 @@ fn what_stands_in_the_place_of_the_stores_own_files_is_refused() {
 }
 
 #[test]
-fn a_store_that_cannot_be_written_is_refused_without_a_trace() {
+fn a_read_only_database_is_refused_without_a_trace() {
     as_nobody(
-        "paths::a_store_that_cannot_be_written_is_refused_without_a_trace",
+        "paths::a_read_only_database_is_refused_without_a_trace",
         |folder| drop(store_with_a_record(&folder.join("records.db"))),
         |folder| {
             let path = folder.join("records.db");
@@ -137,13 +137,13 @@ fn the_database_of_another_user_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_mounted_by_itself_is_refused() {
+fn a_bind_mounted_file_is_refused() {
     with_mounts(
-        "paths::a_file_that_is_mounted_by_itself_is_refused",
+        "paths::a_bind_mounted_file_is_refused",
         r#"mkdir "$F/a b"; touch "$F/a b/records.db"; mount --bind "$F/a b/records.db" "$F/a b/records.db""#,
         |folder| {
             let path = folder.join("a b/records.db");
-            assert_error(open(&path), "InvalidArgument", "is mounted by itself");
+            assert_error(open(&path), "InvalidArgument", "is a mount point");
             open(&folder.join("a b/other.db")).unwrap();
         },
     );

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_store_for_reading_refuses_every_write_and_leaves_no_trace() {
+fn a_read_only_store_refuses_writes_and_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a b%20c?.db");
     let key = store_with_a_record(&path);
@@ -12,7 +12,7 @@ fn a_store_for_reading_refuses_every_write_and_leaves_no_trace() {
     assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
     assert!(store.contains("id").unwrap() && !store.contains("other").unwrap());
     assert_eq!(store.stats().unwrap().records, 1);
-    let refusal = "the store is open for reading alone";
+    let refusal = "the store is open read-only";
     assert_error(store.store("new", "data"), "Unsupported", refusal);
     assert_error(store.store("new", vec![7; 1 << 20]), "Unsupported", refusal);
     assert_error(store.store_many(&[("new", "data")]), "Unsupported", refusal);
@@ -27,7 +27,7 @@ fn a_store_for_reading_refuses_every_write_and_leaves_no_trace() {
 }
 
 #[test]
-fn what_is_no_store_is_not_opened_for_reading() {
+fn other_files_do_not_open_read_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     assert_error(open_to_read(&path), "InvalidArgument", "there is no store at");
@@ -40,7 +40,7 @@ fn what_is_no_store_is_not_opened_for_reading() {
 
 /// While others write, their log is read along.
 #[test]
-fn it_sees_what_others_write() {
+fn a_read_only_store_sees_the_writes_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let writer = open(&path).unwrap();
@@ -55,7 +55,7 @@ fn it_sees_what_others_write() {
 
 /// Nothing tells such a reader of a writer that comes later, so it looks.
 #[test]
-fn a_file_that_somebody_changes_meanwhile_is_told() {
+fn a_concurrent_change_of_the_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let key = store_with_a_record(&path);
@@ -72,7 +72,7 @@ fn a_file_that_somebody_changes_meanwhile_is_told() {
 
 /// A log that a crash left has records that the file lacks.
 #[test]
-fn a_log_that_was_left_is_read_or_told() {
+fn an_orphaned_log_is_read_or_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let store = open(&path).unwrap();
@@ -104,12 +104,12 @@ fn a_read_only_medium_is_read() {
         let medium = folder.join("medium");
         for (name, records) in [("closed", 1), ("crashed", 1)] {
             let path = medium.join(name).join("records.db");
-            assert_error(open(&path), "Storage", "lies on a read-only file system");
+            assert_error(open(&path), "Storage", "is on a read-only file system");
             let by_itself = Strongroom::builder().path(&path).index_key(support::index_key()).allow_read_only();
             for store in [open_to_read(&path).unwrap(), by_itself.open().unwrap()] {
                 assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
                 assert_eq!(store.stats().unwrap().records, records);
-                assert_error(store.erase("id"), "Unsupported", "the store is open for reading alone");
+                assert_error(store.erase("id"), "Unsupported", "the store is open read-only");
             }
         }
         let path = medium.join("log/records.db");
@@ -131,7 +131,7 @@ fn a_read_only_medium_is_read() {
 }
 
 #[test]
-fn a_store_that_can_be_written_is_written() {
+fn allow_read_only_writes_to_a_writable_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let builder = || Strongroom::builder().path(&path).index_key(support::index_key()).allow_read_only();

@@ -95,14 +95,14 @@ impl Storage for Intercepted {
         }
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
         if self.served.lock().unwrap().is_some() {
             return Ok(self.get(locator)?.map(Fetched::Record));
         }
         if self.all_are_long {
             return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         }
-        let found = self.inner.get_up_to(locator, most)?;
+        let found = self.inner.get_up_to(locator, max_len)?;
         match &found {
             Some(Fetched::Record(record)) => drop(self.bytes_read.fetch_add(record.len(), Ordering::Relaxed)),
             Some(Fetched::Long { .. }) => {
@@ -114,8 +114,8 @@ impl Storage for Intercepted {
         Ok(found)
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner.get_many(locators, most)
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.inner.get_many(locators, max_len)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

@@ -152,7 +152,7 @@ static void functions(strongroom *store, const uint8_t *data) {
         source.stop_at = LEN / 2;
         source.answer = answers[i];
         CHECK_STATUS(STRONGROOM_STORAGE, strongroom_store_stream(store, "failed", 6, play, &source, &made, &error));
-        CHECK(strstr(error.message, "the read function answered") != NULL);
+        CHECK(strstr(error.message, "the read function returned") != NULL);
         CHECK_OK(strongroom_contains(store, "failed", 6, &found, &error));
         CHECK(!found);
     }

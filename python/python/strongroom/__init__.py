@@ -6,7 +6,7 @@
 ...     store.retrieve("user:42:passport", key)
 b'scanned pages'
 
-The database holds neither ids nor data in the clear, and no key. :mod:`strongroom.aio` is the same for asyncio.
+The database holds neither ids nor data in the clear, and no key. :mod:`strongroom.aio` has the same calls for asyncio.
 """
 
 from strongroom._records import RecordReader, RecordWriter

@@ -23,7 +23,7 @@ _PIECE = 1 << 20
 
 
 class SupportsRead(Protocol):
-    """A binary file, as far as :meth:`Strongroom.store_file` needs it."""
+    """The part of a binary file that :meth:`Strongroom.store_file` needs."""
 
     def read(self, size: int, /) -> bytes | None:
         """Return up to ``size`` bytes, and none at the end. ``None`` ends the call with :exc:`BlockingIOError`."""
@@ -31,37 +31,38 @@ class SupportsRead(Protocol):
 
 
 def _is_open(file: io.RawIOBase) -> bool:
-    """True, or the error of a file that is closed."""
+    """Return True, or raise if the file is closed."""
     if file.closed:
         raise ValueError("I/O operation on closed file.")
     return True
 
 
 class RecordReader(io.RawIOBase):
-    """A record as a binary file, made by :meth:`Strongroom.open_record`: readable, seekable, and in little memory.
+    """A record as a binary file, made by :meth:`Strongroom.open_record`: readable and seekable, in constant memory.
 
-    No byte comes out before it is authenticated. Where the record was altered, all before that place can be read, and
-    reading it raises :exc:`CorruptRecordError`. Reading is pinned to the version that was opened: once it is replaced
-    or removed, what is not fetched yet raises :exc:`ConflictError`. A file that was read to its end was whole.
+    Every byte is authenticated before it is returned. In an altered record, the data before the alteration can be read;
+    the altered chunk raises :exc:`CorruptRecordError`. The file stays at the version that it opened: once that is
+    replaced or removed, parts that were not fetched yet raise :exc:`ConflictError`. A file that was read to its end was
+    complete.
 
-    It has no buffer of its own: to read lines or few bytes at a time, put it into an :class:`io.BufferedReader`.
+    The file is unbuffered: wrap it in an :class:`io.BufferedReader` to read lines or a few bytes at a time.
     """
 
-    __module__ = "strongroom"  # as everybody imports it
+    __module__ = "strongroom"  # the public import path
 
     def __init__(self, native: NativeReader) -> None:
         self._native = native
 
     def readable(self) -> bool:
-        """Whether it can be read: always."""
+        """Whether it is readable: always."""
         return _is_open(self)
 
     def writable(self) -> bool:
-        """Whether it can be written: never."""
+        """Whether it is writable: never."""
         return not _is_open(self)
 
     def seekable(self) -> bool:
-        """Whether it can be sought in: always."""
+        """Whether it is seekable: always."""
         return _is_open(self)
 
     def readinto(self, buffer: Buffer, /) -> int:
@@ -69,13 +70,13 @@ class RecordReader(io.RawIOBase):
         return self._native.readinto(buffer)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read ``size`` bytes, fewer only at the end of the record or where something behind them cannot be read: the
-        next call gives more, none at the end, or raises. Without ``size``, read all that are left. An exception leaves
-        the place as it was."""
+        """Read ``size`` bytes, or fewer at the end of the record or before unreadable data: the next call returns more,
+        returns nothing at the end, or raises. Without ``size``, read to the end. An exception leaves the position
+        unchanged."""
         return self._native.read(-1 if size is None else size)
 
     def readall(self) -> bytes:
-        """Read all that is left. An exception leaves the place as it was."""
+        """Read to the end. An exception leaves the position unchanged."""
         return self._native.read(-1)
 
     def write(self, data: Buffer, /) -> Never:
@@ -86,11 +87,12 @@ class RecordReader(io.RawIOBase):
         raise io.UnsupportedOperation("a record is written by create_record or replace_record")
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a place, which may lie behind the end, and return it. Seeking from the end proves the length."""
+        """Move to a position, which may be after the end, and return it. Seeking from the end authenticates the
+        length."""
         return self._native.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the position of the next byte."""
         return self._native.seek(0, io.SEEK_CUR)
 
     def close(self) -> None:
@@ -100,10 +102,10 @@ class RecordReader(io.RawIOBase):
 
 
 class RecordWriter(io.RawIOBase):
-    """A new record as a binary file, made by :meth:`Strongroom.create_record`: writable, and in little memory.
+    """A new record as a binary file, made by :meth:`Strongroom.create_record`: writable, in constant memory.
 
-    The record is stored, whole and durable, by :meth:`finish` or at the end of a ``with`` block. Before that nothing of
-    it can be seen, and nothing of it stays where an exception leaves the block or the file is closed.
+    The record is stored durably by :meth:`finish` or at the end of a ``with`` block. Until then it is invisible, and
+    nothing is stored if an exception leaves the block or the file is closed.
 
     >>> with store.create_record("log") as file:
     ...     for n in range(1000):
@@ -111,11 +113,10 @@ class RecordWriter(io.RawIOBase):
     >>> len(store.retrieve("log", file.key))
     8890
 
-    A wrapper such as :class:`io.BufferedWriter` closes the file below it: inside the block, ``detach()`` the wrapper
-    instead.
+    A wrapper such as :class:`io.BufferedWriter` closes its file: inside the block, ``detach()`` the wrapper instead.
     """
 
-    __module__ = "strongroom"  # as everybody imports it
+    __module__ = "strongroom"  # the public import path
 
     def __init__(self, native: NativeWriter) -> None:
         self._native = native
@@ -124,19 +125,19 @@ class RecordWriter(io.RawIOBase):
 
     @property
     def key(self) -> Key:
-        """The key that will open the record: here to be written down before the record is there."""
+        """The key that will open the record: write it down before the record is finished."""
         return self._key
 
     def readable(self) -> bool:
-        """Whether it can be read: never."""
+        """Whether it is readable: never."""
         return not _is_open(self)
 
     def writable(self) -> bool:
-        """Whether it can be written: always."""
+        """Whether it is writable: always."""
         return _is_open(self)
 
     def seekable(self) -> bool:
-        """Whether it can be sought in: never."""
+        """Whether it is seekable: never."""
         return not _is_open(self)
 
     def readinto(self, buffer: Buffer, /) -> Never:
@@ -147,17 +148,17 @@ class RecordWriter(io.RawIOBase):
         raise io.UnsupportedOperation("a record is read by open_record, once it is finished")
 
     def write(self, data: Buffer, /) -> int:
-        """Write all of ``data``, and return its length. After a write that fails, all others fail too."""
+        """Write all of ``data``, and return its length. After a failed write, all later writes fail."""
         return self._native.write(data)
 
     def tell(self) -> int:
-        """Return how many bytes have been written."""
+        """Return the number of bytes written."""
         return self._native.tell()
 
     def finish(self) -> Key:
         """Store the record, close the file, and return the record's key.
 
-        :raises AlreadyExistsError: Somebody else was faster.
+        :raises AlreadyExistsError: Another writer was faster.
         :raises ValueError: The file is closed: the record is finished, or was given up.
         """
         if self.closed:
@@ -170,7 +171,7 @@ class RecordWriter(io.RawIOBase):
         return self._key
 
     def close(self) -> None:
-        """Close the file. A record that is not finished is forgotten. Closing it again does nothing."""
+        """Close the file. An unfinished record is dropped. Closing it again does nothing."""
         self._native.close()
         super().close()
 
@@ -211,7 +212,7 @@ def _copy(
     progress: Callable[[int], object] | None,
     start: Callable[[], strongroom.RecordWriter],
 ) -> Key:
-    """Write all that ``source`` gives to a record that is started once the arguments are known to be good."""
+    """Copy ``source`` to a record, which is started after the arguments are checked."""
     with contextlib.ExitStack() as stack:
         if isinstance(source, (str, os.PathLike)):
             source = stack.enter_context(io.FileIO(source))

@@ -43,37 +43,38 @@ def open(
     revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
 ) -> Strongroom:
-    """Open the store at ``path``, and make it where there is none.
+    """Open the store at ``path``, and make it if it is missing.
 
     :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
         this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; or ``:memory:``, a new store in memory, which ends when
         it is closed.
-    :param index_key: What hides the ids, kept apart from the database: the right choice for production, and needed for
-        a service. By default it is in the file ``<path>.index-key``, made together with the database.
-    :param index_key_file: A file with the index key instead. It is refused where others than its user and root could
-        have changed or read it.
-    :param must_exist: Open the database only if it is there.
-    :param read_only: Open the database for reading alone, and leave no trace beside it: to look into a backup, also on
-        a read-only medium. Writes raise :exc:`UnsupportedError`.
-    :param durability: ``"full"``: a write that has returned survives a power cut. ``"relaxed"``: it survives the end of
-        the process, and a power cut may undo the last ones. For a database.
-    :param token: What a service wants to see, ``srt1...``.
-    :param token_file: A file with the token instead.
-    :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
-    :param client_certificate: The files of a certificate to show to a service, and of its private key, in PEM.
-    :param revocations: A file with certificate revocation lists in PEM, one of each authority in the service's chain.
-        Revoked certificates are refused, and so is one that no list covers. It is read again before a new
-        connection once it has changed.
+    :param index_key: The key that hides the ids, kept apart from the database: recommended in production, and
+        required for a service. By default it is in the file ``<path>.index-key``, made together with the
+        database.
+    :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
+        root can change or read it.
+    :param must_exist: Open the database only if it exists.
+    :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
+        read-only medium. Writes raise :exc:`UnsupportedError`.
+    :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it
+        survives the end of the process, but a power cut may undo the latest writes.
+    :param token: The access token of a service, ``srt1...``.
+    :param token_file: The file with the token instead.
+    :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
+    :param client_certificate: The files of a client certificate and of its private key, in PEM.
+    :param revocations: The file with certificate revocation lists in PEM, one for each authority in the
+        service's chain. Revoked certificates, and those that no list covers, are refused. A changed file is read
+        again before the next connection.
     :param timeout: The seconds that a call to a service may take until its answer begins: 30 by default.
-    :raises IndexKeyMissingError: The index key's file is not there.
+    :raises IndexKeyMissingError: The index key's file is missing.
     :raises IndexKeyMismatchError: The index key is another store's.
     :raises AccessDeniedError: The service refuses the token or the client's certificate.
-    :raises InvalidArgumentError: The path is no place for a store, a second copy of SQLite in this process uses it, or
-        an argument does not go with it.
+    :raises InvalidArgumentError: The path cannot be a store, a second copy of SQLite in this process uses it, or
+        an argument contradicts it.
     :raises CorruptRecordError: The database is damaged.
     :raises UnsupportedError: The store is of a newer version.
     :raises ForkedError: A store was open when this process was forked.
-    :raises StorageError: The database cannot be read and written, or the service not be reached.
+    :raises StorageError: The database cannot be read and written, or the service cannot be reached.
     """
 
 def connect(
@@ -109,8 +110,8 @@ def connect(
 class Key:
     """The only key that opens one record. It belongs to the caller; no store keeps it.
 
-    Keys are compared in constant time, and have no hash. They show nothing of themselves, and are wiped from memory
-    when they are freed: only :meth:`to_text` and :meth:`to_bytes` give a key away.
+    Keys are compared in constant time, and have no hash. Their ``repr`` shows nothing, and their memory is wiped
+    when they are freed: only :meth:`to_text` and :meth:`to_bytes` reveal a key.
 
     >>> key = Key.generate()
     >>> Key.from_text(key.to_text()) == key
@@ -125,17 +126,17 @@ class Key:
 
     @staticmethod
     def from_text(text: str) -> Key:
-        """Read a key from its text, ``srk1`` and 58 more characters. A byte order mark before it and
-        white space around it are left out, so that the text of a key file can be given as it is.
+        """Read a key from its text, ``srk1`` and 58 more characters. A leading byte order mark and
+        surrounding white space are ignored, so that the content of a key file is valid as it is.
 
-        :raises InvalidKeyError: The text has a typo, or is no such key at all.
+        :raises InvalidKeyError: The text has a typo, or is not such a key.
         """
 
     @staticmethod
     def from_bytes(data: Buffer) -> Key:
         """Make a key of 32 bytes.
 
-        :raises InvalidKeyError: They are not 32, or all zero.
+        :raises InvalidKeyError: There are not 32, or all are zero.
         """
 
     def to_text(self) -> str:
@@ -155,8 +156,8 @@ class Key:
 
 @final
 class IndexKey:
-    """What hides the ids of a store. It belongs to the operator, and is never stored in the database: without it no
-    record is found again.
+    """The key that hides the ids of a store. It belongs to the operator, and is never stored in the database:
+    without it no record can be found.
 
     >>> index_key = IndexKey.generate()
     >>> index_key.to_text().startswith("srx1")
@@ -169,17 +170,17 @@ class IndexKey:
 
     @staticmethod
     def from_text(text: str) -> IndexKey:
-        """Read a key from its text, ``srx1`` and 58 more characters. A byte order mark before it and
-        white space around it are left out, so that the text of a key file can be given as it is.
+        """Read a key from its text, ``srx1`` and 58 more characters. A leading byte order mark and
+        surrounding white space are ignored, so that the content of a key file is valid as it is.
 
-        :raises InvalidKeyError: The text has a typo, or is no such key at all.
+        :raises InvalidKeyError: The text has a typo, or is not such a key.
         """
 
     @staticmethod
     def from_bytes(data: Buffer) -> IndexKey:
         """Make a key of 32 bytes.
 
-        :raises InvalidKeyError: They are not 32, or all zero.
+        :raises InvalidKeyError: There are not 32, or all are zero.
         """
 
     def to_text(self) -> str:
@@ -201,22 +202,22 @@ class IndexKey:
 class Strongroom:
     """A store of encrypted records, made by :func:`open` or :func:`connect`.
 
-    Each record is sealed under a key of its own, made for it and handed to the caller alone. An id is a ``str`` (its
-    UTF-8 bytes) or bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used where
-    they are, any other buffer is copied first, because another thread could change it meanwhile.
+    Each record has its own key, which only the caller receives. An id is a ``str`` (its UTF-8 bytes) or
+    bytes-like, of 1 to 4,096 bytes, compared byte by byte. Data is bytes-like: ``bytes`` are used in place; any
+    other buffer is copied first, because another thread could change it.
 
-    Every write is durable when it returns, and whole or not at all. A store may be used from many threads at once, and
-    several processes may open one database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
+    Every write is atomic, and durable when it returns. Many threads may use one store, and several processes one
+    database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
     """
 
     def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
         """Store ``data`` under a new id, and return the only key that opens it.
 
-        :param key: A key that the caller made, with :meth:`Key.generate`, and wrote down: no crash can come between
-            the record and its key, and the call may be repeated after a lost reply. If the record there opens under
-            this key to the same bytes, it succeeds. Make a new key for each version of a record: an attacker with
-            write access to the storage can put back an older version that was sealed under the same key.
-        :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+        :param key: A key that the caller made with :meth:`Key.generate` and wrote down, so that no crash loses it.
+            The call may then be repeated after a lost reply: it succeeds if the stored record opens under this key
+            to the same bytes. Make a new key for each version of a record: an attacker with write access to the
+            storage can put back an older version that was sealed under the same key.
+        :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
         """
 
     def retrieve(self, id: str | Buffer, key: Key) -> bytes:
@@ -229,27 +230,27 @@ class Strongroom:
 
     def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
         """Retrieve into the start of a writable buffer, such as a ``bytearray`` that the caller wipes, and return the
-        data's length. What is behind the data stays as it was.
+        data's length. The bytes after the data are unchanged.
 
-        :raises TooLargeError: The data does not fit. The buffer is as it was.
+        :raises TooLargeError: The data does not fit. The buffer is unchanged.
         """
 
     def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
-        """Return the bytes from ``start`` up to, not including, ``stop``; those past the end are left out. Only what
-        the range touches is read, and the record's length is proved.
+        """Return the bytes from ``start`` to ``stop``, exclusive; the range is clipped at the end. Only the chunks of
+        the range are read, and the record's length is authenticated.
 
-        :raises ConflictError: The record was replaced or removed meanwhile.
+        :raises ConflictError: The record was replaced or removed during the call.
         """
 
     def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
-        """Store ``data`` in place of the record that ``key`` opens, and return the new version's own key. The old key
-        opens nothing any more.
+        """Replace the data of the record that ``key`` opens, and return the new version's key. The old key no longer
+        opens anything.
 
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises ConflictError: Somebody else replaced or removed it meanwhile.
-        :raises InvalidArgumentError: Both keys are one.
+        :raises ConflictError: It was replaced or removed concurrently.
+        :raises InvalidArgumentError: The new key is the old one.
         """
 
     def delete(self, id: str | Buffer, key: Key) -> None:
@@ -257,7 +258,7 @@ class Strongroom:
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises ConflictError: Somebody else replaced or removed it meanwhile.
+        :raises ConflictError: It was replaced or removed concurrently.
         """
 
     def erase(self, id: str | Buffer) -> bool:
@@ -269,7 +270,7 @@ class Strongroom:
         """Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
 
         :param keys: A key for each pair, as ``key`` of :meth:`store`.
-        :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same.
+        :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
         :raises InvalidArgumentError: There are more or fewer keys than pairs.
         """
 
@@ -277,7 +278,7 @@ class Strongroom:
     def retrieve_many(
         self, items: Iterable[tuple[str | Buffer, Key]], *, return_exceptions: Literal[False] = False
     ) -> list[bytes]:
-        """Retrieve the data of pairs of id and key, all from one moment, in the same order.
+        """Retrieve the data of pairs of id and key in one transaction, in the same order.
 
         :param return_exceptions: Put the exception of a record that cannot be retrieved in its place, instead of
             raising the first one.
@@ -295,13 +296,13 @@ class Strongroom:
         *,
         key: Key | None = None,
     ) -> Key:
-        """Store all that a file gives under a new id, in little memory, and return the key.
+        """Store the content of a file under a new id, in constant memory, and return the key.
 
         :param source: A path, or an object with ``read()``.
-        :param progress: Called with the number of bytes stored so far. What it raises ends the call, and nothing is
+        :param progress: Called with the number of bytes stored so far. An exception ends the call, and nothing is
             stored.
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
-        :raises AlreadyExistsError: A record has this id; with ``key``, another record.
+        :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
@@ -314,16 +315,16 @@ class Strongroom:
         *,
         new_key: Key | None = None,
     ) -> Key:
-        """Store all that a file gives in place of the record that ``key`` opens, in little memory, and return the new
-        version's own key.
+        """Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
+        the new version's key.
 
         :param source: A path, or an object with ``read()``.
-        :param progress: Called with the number of bytes stored so far. What it raises ends the call, and the record is
-            as it was.
+        :param progress: Called with the number of bytes stored so far. An exception ends the call, and the record is
+            unchanged.
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises ConflictError: Somebody else replaced or removed it meanwhile.
+        :raises ConflictError: It was replaced or removed concurrently.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
@@ -338,29 +339,29 @@ class Strongroom:
         """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
 
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
-        :raises AlreadyExistsError: A record has this id; with ``key``, another record. Finishing the record may raise
-            this, too.
-        :raises BusyError: While finishing, with ``key``: the same write was under way elsewhere. Repeat it.
+        :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
+            raise this, too.
+        :raises BusyError: At the finish, with ``key``: the same write ran concurrently. Repeat it.
         """
 
     def replace_record(self, id: str | Buffer, key: Key, *, new_key: Key | None = None) -> RecordWriter:
         """Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
-        has the new version's own key. The old version stays until the new one is finished.
+        has the new version's key. The old version remains until the new one is finished.
 
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises InvalidArgumentError: Both keys are one.
+        :raises InvalidArgumentError: The new key is the old one.
         """
 
     def stats(self) -> Stats:
-        """Return the number of records, and the bytes of their ciphertexts. It takes time in proportion to them."""
+        """Return the number of records and the bytes of their ciphertexts, in time proportional to their number."""
 
     def maintain(self) -> None:
-        """Remove what interrupted writes left, and give its room to later records, as opening a store does; then empty
-        the database's log, which may have the ciphertext of deleted records.
+        """Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
+        database's log, which may have the ciphertext of deleted records.
 
-        :raises BusyError: Others read all the time.
+        :raises BusyError: Other handles read all the time.
         """
 
     def close(self) -> None:
@@ -386,28 +387,28 @@ class Stats:
 
 @final
 class NativeReader:
-    """What a :class:`strongroom.RecordReader` reads from."""
+    """The source of a :class:`strongroom.RecordReader`."""
 
     def read(self, size: int) -> bytes:
-        """Read ``size`` bytes, or fewer at the end of the record or where something behind them cannot be read; or, if
-        ``size`` is negative, all that are left.
+        """Read ``size`` bytes, or fewer at the end of the record or before unreadable data; if ``size`` is negative,
+        read to the end.
         """
 
     def readinto(self, buffer: Buffer) -> int:
-        """Fill a writable buffer as far as the record goes or can be read; return the number of bytes.
+        """Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
 
         Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
         """
 
     def seek(self, offset: int, whence: int) -> int:
-        """Move to a place, as in :meth:`io.IOBase.seek`."""
+        """Move to a position, as in :meth:`io.IOBase.seek`."""
 
     def close(self) -> None:
-        """Forget the record."""
+        """Release the record."""
 
 @final
 class NativeWriter:
-    """What a :class:`strongroom.RecordWriter` writes to."""
+    """The target of a :class:`strongroom.RecordWriter`."""
 
     def key(self) -> Key:
         """The key that will open the record."""
@@ -416,13 +417,13 @@ class NativeWriter:
         """Write all of ``data``; return its length."""
 
     def tell(self) -> int:
-        """How many bytes have been written."""
+        """The number of bytes written."""
 
     def finish(self) -> None:
-        """Store what was written."""
+        """Store the record."""
 
     def close(self) -> None:
-        """Forget what was written, if it is not stored yet."""
+        """Drop the record, if it is not finished."""
 
 @final
 class Cancellation:
@@ -433,4 +434,4 @@ class Cancellation:
         """End the waits of the call that :meth:`run` makes, now or later."""
 
     def run(self, call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Return what ``call`` returns for these arguments."""
+        """Return the result of ``call`` for these arguments."""

@@ -1,4 +1,4 @@
-"""The store for asyncio: the same calls, awaited, and done by threads so that the event loop goes on.
+"""The store for asyncio: the same calls as coroutines. Threads do the work, so that the event loop is not blocked.
 
 >>> import asyncio
 >>> from strongroom import aio
@@ -9,11 +9,11 @@
 >>> asyncio.run(main())
 b'scanned pages'
 
-Cancelling a task ends its call soon: a write that waits for a lock does not take place any more. A write that has
-begun, or that a service may have received, takes place as a whole or not at all, and the task does not learn which.
-With :meth:`Strongroom.store` the new key is lost then: where tasks are cancelled, make the key first, with
-:meth:`strongroom.Key.generate`, and give it to :meth:`Strongroom.store`, which may be repeated. A buffer that can
-change, such as a ``bytearray``, must not be changed before the call has ended, nor for a moment after a cancellation.
+Cancelling a task ends its call soon: a write that still waits for a lock does not take place. A write that has begun,
+or that a service may have received, takes place as a whole or not at all, and the task does not learn which. A new key
+of :meth:`Strongroom.store` is then lost: if tasks may be cancelled, make the key first with
+:meth:`strongroom.Key.generate` and pass it to :meth:`Strongroom.store`, which may be repeated. Do not change a mutable
+buffer, such as a ``bytearray``, before its call has ended, nor for a moment after a cancellation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PIECE = 1 << 20
 
 
 async def _in_thread(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """:func:`asyncio.to_thread`, and cancelling the task has the thread give up."""
+    """As :func:`asyncio.to_thread`; cancelling the task also ends the thread's call."""
     cancellation = Cancellation()
     try:
         return await asyncio.to_thread(cancellation.run, call, *args, **kwargs)
@@ -113,9 +113,9 @@ async def connect(
     return Strongroom(store)
 
 
-async def _whatever_comes(close: Callable[[], None]) -> None:
-    # A call that still waits for a thread would be dropped with the task. As no task has it, the end of the loop, which
-    # cancels all tasks, waits for it too.
+async def _run_to_end(close: Callable[[], None]) -> None:
+    # A cancelled task would drop a call that still waits for a thread. This future belongs to no task, so the end of the
+    # loop, which cancels all tasks, waits for it, too.
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
 
@@ -126,7 +126,7 @@ class Strongroom:
         self._store = store
 
     async def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
-        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled meanwhile, a key that is not given is
+        """As :meth:`strongroom.Strongroom.store`. If the task is cancelled, a key that the caller did not pass is
         lost."""
         return await _in_thread(self._store.store, id, data, key=key)
 
@@ -135,7 +135,8 @@ class Strongroom:
         return await _in_thread(self._store.retrieve, id, key)
 
     async def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
-        """As :meth:`strongroom.Strongroom.retrieve_into`. If the task is cancelled, a thread may still write."""
+        """As :meth:`strongroom.Strongroom.retrieve_into`. After a cancellation, a thread may still write to the
+        buffer."""
         return await _in_thread(self._store.retrieve_into, id, key, buffer)
 
     async def retrieve_range(self, id: str | Buffer, key: Key, start: int, stop: int) -> bytes:
@@ -143,7 +144,7 @@ class Strongroom:
         return await _in_thread(self._store.retrieve_range, id, key, start, stop)
 
     async def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
-        """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled meanwhile, a new key that is not given is
+        """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled, a new key that the caller did not pass is
         lost."""
         return await _in_thread(self._store.replace, id, key, data, new_key=new_key)
 
@@ -156,14 +157,14 @@ class Strongroom:
         return await _in_thread(self._store.erase, id)
 
     async def contains(self, id: str | Buffer) -> bool:
-        """Whether a record has this id: what ``id in store`` is without asyncio."""
+        """Whether a record has this id, as ``id in store`` without asyncio."""
         return await _in_thread(self._store.__contains__, id)
 
     async def store_many(
         self, items: Iterable[tuple[str | Buffer, Buffer]], *, keys: Iterable[Key] | None = None
     ) -> list[Key]:
-        """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled meanwhile, keys that are not given are
-        lost."""
+        """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled, the keys are lost, except those
+        that were given."""
         given = None if keys is None else list(keys)
         return await _in_thread(self._store.store_many, list(items), keys=given)
 
@@ -190,7 +191,7 @@ class Strongroom:
         key: Key | None = None,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
-        cancelled meanwhile, a key that is not given is lost."""
+        cancelled, a key that the caller did not pass is lost."""
         return await _in_thread(self._store.store_file, id, source, progress, key=key)
 
     async def replace_file(
@@ -203,7 +204,7 @@ class Strongroom:
         new_key: Key | None = None,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task
-        is cancelled meanwhile, a new key that is not given is lost."""
+        is cancelled, a new key that the caller did not pass is lost."""
         return await _in_thread(self._store.replace_file, id, key, source, progress, new_key=new_key)
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
@@ -228,7 +229,7 @@ class Strongroom:
 
     async def close(self) -> None:
         """As :meth:`strongroom.Strongroom.close`."""
-        await _whatever_comes(self._store.close)
+        await _run_to_end(self._store.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -253,16 +254,16 @@ class RecordReader:
         return await _in_thread(self._file.read, size)
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a place, which may lie behind the end, and return it."""
+        """Move to a position, which may be after the end, and return it."""
         return await _in_thread(self._file.seek, offset, whence)
 
     async def tell(self) -> int:
-        """Return the place of the next byte."""
+        """Return the position of the next byte."""
         return await _in_thread(self._file.tell)
 
     async def close(self) -> None:
         """Close the file. Closing it again does nothing."""
-        await _whatever_comes(self._file.close)
+        await _run_to_end(self._file.close)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while piece := await self.read(_PIECE):
@@ -278,8 +279,8 @@ class RecordReader:
 
 
 class RecordWriter:
-    """A :class:`strongroom.RecordWriter` for asyncio. A task that is cancelled in the ``async with`` block leaves
-    nothing; one that is cancelled while it waits for :meth:`finish` may have stored the record: note the key before."""
+    """A :class:`strongroom.RecordWriter` for asyncio. A task that is cancelled in the ``async with`` block stores
+    nothing; one that is cancelled during :meth:`finish` may have stored the record: write the key down first."""
 
     def __init__(self, file: strongroom.RecordWriter) -> None:
         self._file = file
@@ -290,7 +291,7 @@ class RecordWriter:
         return self._file.key
 
     async def write(self, data: Buffer) -> int:
-        """Write all of ``data``, and return its length. After a write that fails, all others fail too."""
+        """Write all of ``data``, and return its length. After a failed write, all later writes fail."""
         return await _in_thread(self._file.write, data)
 
     async def finish(self) -> Key:
@@ -298,8 +299,8 @@ class RecordWriter:
         return await _in_thread(self._file.finish)
 
     async def close(self) -> None:
-        """Close the file. A record that is not finished is forgotten."""
-        await _whatever_comes(self._file.close)
+        """Close the file. An unfinished record is dropped."""
+        await _run_to_end(self._file.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""What Strongroom raises.
+"""The exceptions of Strongroom.
 
 Every exception is a :exc:`StrongroomError` and has a ``code``: the number that the error has in every language, as an
 exit status and on the wire. None shows an id, a key or data.
@@ -38,12 +38,12 @@ class StrongroomError(Exception):
     code: int = 99
 
     def __str__(self) -> str:
-        # KeyError would quote the message, and OSError look for an errno.
+        # KeyError would quote the message, and OSError would expect an errno.
         return str(self.args[0]) if self.args else ""
 
 
 class NotFoundError(StrongroomError, KeyError):
-    """No record has this id. To the holder of a key, it is a sign of an erased record."""
+    """No record has this id: it was never stored, or it was removed."""
 
     code = 1
 
@@ -55,8 +55,8 @@ class AlreadyExistsError(StrongroomError):
 
 
 class WrongKeyError(StrongroomError):
-    """The key does not open the record, or the record's first 68 bytes were altered: without the key, these cannot be
-    told apart."""
+    """The key does not open the record, or the record's first 68 bytes were altered: without the key, the two cannot be
+    distinguished."""
 
     code = 3
 
@@ -68,7 +68,7 @@ class CorruptRecordError(StrongroomError):
 
 
 class InvalidKeyError(StrongroomError, ValueError):
-    """Bytes or a text are no key."""
+    """The bytes or the text are not a key."""
 
     code = 5
 
@@ -80,13 +80,13 @@ class InvalidIdError(StrongroomError, ValueError):
 
 
 class UnsupportedError(StrongroomError):
-    """Something of a newer version, or something that the storage cannot do."""
+    """Something of a newer version, or something that the storage does not support."""
 
     code = 7
 
 
 class TooLargeError(StrongroomError):
-    """More data than a record, the storage, or the buffer given for it may hold."""
+    """The data does not fit in a record, the storage, or the given buffer."""
 
     code = 8
 
@@ -98,13 +98,13 @@ class IndexKeyMismatchError(StrongroomError):
 
 
 class IndexKeyMissingError(StrongroomError):
-    """The file with the store's index key is not there."""
+    """The file with the store's index key is missing."""
 
     code = 10
 
 
 class ConflictError(StrongroomError):
-    """Somebody else replaced or removed the record meanwhile."""
+    """The record was replaced or removed concurrently."""
 
     code = 11
 
@@ -116,25 +116,26 @@ class BusyError(StrongroomError, TimeoutError):
 
 
 class StorageFullError(StrongroomError, OSError):
-    """There is no room. What was stored before is as it was."""
+    """No space is left. Everything stored before is unchanged."""
 
     code = 13
 
 
 class StorageError(StrongroomError, OSError):
-    """Input or output failed; the message tells how. Nothing was changed. After a write, see :exc:`PoisonedError`."""
+    """Input or output failed; the message has the cause. Nothing was changed. After a write, see
+    :exc:`PoisonedError`."""
 
     code = 14
 
 
 class IndeterminateError(StrongroomError):
-    """A commit failed, so whether the write took place is not known. Open the store anew and look."""
+    """A commit failed, so the outcome of the write is unknown. Open the store again and check."""
 
     code = 15
 
 
 class PoisonedError(StrongroomError):
-    """An earlier write or commit failed half way, so this store is not to be trusted. Open it anew."""
+    """An earlier write or commit failed half way, so this store is not reliable. Open it again."""
 
     code = 16
 
@@ -153,32 +154,32 @@ class ClosedError(StrongroomError):
 
 
 class InvalidArgumentError(StrongroomError, ValueError):
-    """An argument, or a combination of them, cannot be."""
+    """An argument, or a combination of arguments, is invalid."""
 
     code = 19
 
 
 class ExpiredError(StrongroomError):
-    """The record is past its time."""
+    """The record has expired."""
 
     code = 20
 
 
 class AccessDeniedError(StrongroomError, PermissionError):
-    """A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
+    """A service or a storage denies access: a token, a client certificate, a password or a right is missing or wrong.
     Nothing was changed."""
 
     code = 21
 
 
 class InternalError(StrongroomError):
-    """A fault that is not the caller's: please report it."""
+    """An internal error: please report it."""
 
     code = 99
 
 
 _BY_CODE = {error.code: error for error in StrongroomError.__subclasses__()}
 
-# They are named as everybody imports them.
+# Users import them from the package.
 for _error in (StrongroomError, *_BY_CODE.values()):
     _error.__module__ = "strongroom"

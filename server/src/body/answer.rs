@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::transfer_deadline::TransferDeadline;
 use super::unsent_answer::{Content, Cut, Permits};
-use crate::connection::{Deadline, UnderWay};
+use crate::connection::{ActiveRequest, Deadline};
 use crate::counted::Counted;
 use crate::shared::Shared;
 
@@ -29,7 +29,7 @@ const WINDOW: usize = 256 << 10;
 pub(crate) fn send(
     content: Content,
     shared: &Arc<Shared>,
-    (under_way, unauthenticated): (UnderWay, Option<Counted>),
+    (active_request, unauthenticated): (ActiveRequest, Option<Counted>),
     route: &'static str,
     request_id: String,
 ) -> Body {
@@ -37,7 +37,7 @@ pub(crate) fn send(
     if left == 0 {
         return Body::empty();
     }
-    let connection = Arc::clone(under_way.connection());
+    let connection = Arc::clone(active_request.connection());
     let deadline = TransferDeadline::new(&shared.limits);
     let unsent = Arc::new(UnsentBytes {
         bytes: AtomicUsize::new(0),
@@ -46,7 +46,7 @@ pub(crate) fn send(
         changed: AtomicWaker::new(),
         sent: Arc::clone(&shared.metrics.sent),
         permits: content.permits,
-        _counted: (under_way, unauthenticated),
+        _counted: (active_request, unauthenticated),
     });
     let watched: Arc<dyn Deadline> = unsent.clone();
     connection.watch(&watched);
@@ -70,7 +70,7 @@ pub(crate) struct UnsentBytes {
     changed: AtomicWaker,
     sent: Arc<AtomicU64>,
     permits: Permits,
-    _counted: (UnderWay, Option<Counted>),
+    _counted: (ActiveRequest, Option<Counted>),
 }
 
 #[derive(Debug)]
@@ -81,14 +81,14 @@ struct Waiting {
 }
 
 impl UnsentBytes {
-    fn give(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+    fn slice(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         if self.bytes.fetch_add(bytes.len(), Ordering::Relaxed) == 0 {
             self.waiting().since = Some(Instant::now());
         }
         Bytes::from_owner(Slice { bytes, unsent: Arc::clone(self) })
     }
 
-    fn took(&self, bytes: usize) {
+    fn mark_sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         let left = self.bytes.fetch_sub(bytes, Ordering::AcqRel) - bytes;
         let now = Instant::now();
@@ -136,7 +136,7 @@ impl AsRef<[u8]> for Slice {
 
 impl Drop for Slice {
     fn drop(&mut self) {
-        self.unsent.took(self.bytes.len());
+        self.unsent.mark_sent(self.bytes.len());
     }
 }
 
@@ -154,9 +154,9 @@ struct PacedBody {
 }
 
 impl PacedBody {
-    /// Waits until at most `most` bytes are unsent; fails if that takes too long.
-    fn poll_sent(&self, context: &mut Context<'_>, most: usize) -> Poll<Result<(), Cut>> {
-        let is_sent = || self.unsent.bytes.load(Ordering::Acquire) <= most;
+    /// Waits until at most `max_unsent` bytes are unsent; fails if that takes too long.
+    fn poll_sent(&self, context: &mut Context<'_>, max_unsent: usize) -> Poll<Result<(), Cut>> {
+        let is_sent = || self.unsent.bytes.load(Ordering::Acquire) <= max_unsent;
         if is_sent() {
             return Poll::Ready(Ok(()));
         }
@@ -209,7 +209,7 @@ impl hyper::body::Body for PacedBody {
         }
         let bytes = this.slices.split_to(this.slices.len().min(SLICE_LEN));
         this.left = this.left.saturating_sub(bytes.len() as u64);
-        Poll::Ready(Some(Ok(Frame::data(this.unsent.give(bytes)))))
+        Poll::Ready(Some(Ok(Frame::data(this.unsent.slice(bytes)))))
     }
 
     fn size_hint(&self) -> SizeHint {

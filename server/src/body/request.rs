@@ -18,7 +18,7 @@ use crate::concurrency_limit::ConcurrencyLimit;
 use crate::config::limits::Limits;
 use crate::problem::Problem;
 
-/// The most bytes that a request may send without a permit for long bodies.
+/// The maximum length of a body without a permit for long bodies.
 const SHORT: u64 = 64 << 10;
 
 /// How long the rest of a refused body is read and dropped, so that a client that is still sending can read the answer.
@@ -67,9 +67,9 @@ impl RequestBody {
         self.body.size_hint().lower()
     }
 
-    /// Fails if more than `most` bytes are announced.
-    pub(crate) fn check_announced(&self, most: u64) -> Result<(), Problem> {
-        if self.announced() > most { Err(Problem::too_large()) } else { Ok(()) }
+    /// Fails if more than `max_len` bytes are announced.
+    pub(crate) fn check_announced(&self, max_len: u64) -> Result<(), Problem> {
+        if self.announced() > max_len { Err(Problem::too_large()) } else { Ok(()) }
     }
 
     /// The next bytes; `None` at the end of a body that is whole.
@@ -110,22 +110,22 @@ impl RequestBody {
     }
 
     /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. If the body has more than
-    /// `most` bytes, its last chunk is an error.
-    pub(crate) async fn chunk(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
-        self.gather(CHUNK_LEN, most).await
+    /// `max_len` bytes, its last chunk is an error.
+    pub(crate) async fn chunk(&mut self, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        self.gather(CHUNK_LEN, max_len).await
     }
 
     /// The whole body.
-    pub(crate) async fn all(&mut self, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
-        self.check_announced(most)?;
-        self.gather(usize::MAX, most).await
+    pub(crate) async fn all(&mut self, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+        self.check_announced(max_len)?;
+        self.gather(usize::MAX, max_len).await
     }
 
-    /// The next bytes as they arrived; `None` at the end. If the body has more than `most` bytes, its last bytes are an
+    /// The next bytes as they arrived; `None` at the end. If the body has more than `max_len` bytes, its last bytes are an
     /// error.
-    pub(crate) async fn frame(&mut self, most: u64) -> Result<Option<Bytes>, Problem> {
+    pub(crate) async fn frame(&mut self, max_len: u64) -> Result<Option<Bytes>, Problem> {
         let Some(data) = self.next().await? else { return Ok(None) };
-        if self.received > most {
+        if self.received > max_len {
             return Err(Problem::too_large());
         }
         if self.received > SHORT && self.permit.is_none() {
@@ -134,10 +134,10 @@ impl RequestBody {
         Ok(Some(data))
     }
 
-    async fn gather(&mut self, len: usize, most: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    async fn gather(&mut self, len: usize, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         let mut gathered = Zeroizing::new(Vec::new());
         while gathered.len() < len {
-            let Some(data) = self.frame(most).await? else { break };
+            let Some(data) = self.frame(max_len).await? else { break };
             grow(&mut gathered, data.len());
             gathered.extend_from_slice(&data);
         }

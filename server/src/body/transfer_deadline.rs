@@ -28,7 +28,7 @@ impl TransferDeadline {
         Self {
             granted: Duration::from_secs(limits.body_seconds),
             bytes_per_second: limits.body_bytes_per_second.max(1),
-            longest: Duration::from_secs(limits.body_most_seconds),
+            longest: Duration::from_secs(limits.body_max_seconds),
             bytes: 0,
             waited: Duration::ZERO,
         }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_comes_with_bytes_and_is_not_saved_up() {
+    fn bytes_extend_the_deadline_without_credit() {
         let mut deadline = TransferDeadline::new(&Limits::default());
         let left = |deadline: &TransferDeadline, contended| deadline.time_left(0, contended).as_secs();
         assert_eq!((left(&deadline, false), left(&deadline, true)), (10, 10));

@@ -20,7 +20,9 @@ pub enum ListenAddress {
 
 /// A text is not an address to listen on.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("an address is an IP address and a port, such as 127.0.0.1:8420 or [::1]:8420, or unix:/path/of/a/socket")]
+#[error(
+    "an address must be an IP address with a port, such as 127.0.0.1:8420 or [::1]:8420, or unix:/path/of/a/socket"
+)]
 pub struct InvalidListenAddress;
 
 impl FromStr for ListenAddress {
@@ -78,7 +80,7 @@ impl Default for SocketMode {
 
 /// A text is not the mode of a Unix socket.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a socket's mode is three or four octal digits, such as 0600 or 0660, and lets its owner read and write")]
+#[error("a socket's mode must be three or four octal digits that let its owner read and write, such as 0600 or 0660")]
 pub struct InvalidSocketMode;
 
 impl FromStr for SocketMode {

@@ -146,9 +146,9 @@ mod tests {
     use crate::config::invalid::FIELDS;
 
     #[test]
-    fn an_error_names_line_and_field_and_repeats_nothing() {
+    fn an_error_names_line_and_field_and_no_value() {
         const SECRET: &str = "srx1qqqsyqcyq5rqwzqfpg9scrgwpugpzysnzs23v9ccrydpk8qarc0s";
-        for (document, said) in [
+        for (document, expected) in [
             ("[log]\nlevel = \"SECRET\"", "line 2 (level): expected one of `error`"),
             ("[log]\nlevel = \"x, expected SECRET\"", "line 2 (level): expected one of `error`"),
             ("[log]\nformat = SECRET", "line 2 (format): expected TOML"),
@@ -169,9 +169,9 @@ mod tests {
             ("remote = { token_file = [\"SECRET\"] }", "line 1 (remote): expected"),
         ] {
             let error = Config::from_toml(&document.replace("SECRET", SECRET)).unwrap_err();
-            assert!(error.to_string().starts_with(said), "{error}, not {said}");
-            for told in [error.to_string(), format!("{error:?}")] {
-                assert!(!told.contains("srx1") && !told.contains("qqqsy"), "{told}");
+            assert!(error.to_string().starts_with(expected), "{error}, not {expected}");
+            for message in [error.to_string(), format!("{error:?}")] {
+                assert!(!message.contains("srx1") && !message.contains("qqqsy"), "{message}");
             }
         }
     }

@@ -66,7 +66,7 @@ pub(super) const FIELDS: &[&str] = &[
     "authorities",
     "batch_bytes",
     "body_bytes_per_second",
-    "body_most_seconds",
+    "body_max_seconds",
     "body_seconds",
     "certificate",
     "client_authorities",

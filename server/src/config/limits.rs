@@ -34,7 +34,7 @@ pub struct Limits {
     /// the body must be 64 times faster.
     pub body_bytes_per_second: u64,
     /// The longest time of a body in seconds, at any rate.
-    pub body_most_seconds: u64,
+    pub body_max_seconds: u64,
     /// Seconds without a request after which an HTTP/2 connection is closed, and seconds after which any connection is
     /// closed whose client takes no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
     pub idle_seconds: u64,
@@ -59,7 +59,7 @@ impl Default for Limits {
             head_seconds: 10,
             body_seconds: 10,
             body_bytes_per_second: BYTES_PER_SECOND,
-            body_most_seconds: 3600,
+            body_max_seconds: 3600,
             idle_seconds: 60,
             grace_seconds: 30,
             wrong_tokens_per_minute: 60,
@@ -70,7 +70,7 @@ impl Default for Limits {
 impl Limits {
     /// The first limit that would stop all work, or that no timer or counter can hold: its name and its minimum.
     pub(crate) fn unusable(&self) -> Option<(&'static str, u64)> {
-        let most = u64::from(u32::MAX);
+        let max = u64::from(u32::MAX);
         let limits = [
             ("connections", 1, self.connections as u64),
             ("threads", 1, self.threads as u64),
@@ -80,11 +80,11 @@ impl Limits {
             ("answer_bytes", 1 << 20, self.answer_bytes),
             ("head_seconds", 1, self.head_seconds),
             ("body_seconds", 0, self.body_seconds),
-            ("body_most_seconds", 1, self.body_most_seconds),
+            ("body_max_seconds", 1, self.body_max_seconds),
             ("idle_seconds", 1, self.idle_seconds),
             ("grace_seconds", 0, self.grace_seconds),
         ];
-        let unusable = limits.into_iter().find(|(_, least, value)| !(*least..=most).contains(value));
-        unusable.map(|(name, least, _)| (name, least))
+        let unusable = limits.into_iter().find(|(_, min, value)| !(*min..=max).contains(value));
+        unusable.map(|(name, min, _)| (name, min))
     }
 }

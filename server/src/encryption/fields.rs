@@ -48,7 +48,7 @@ impl TryFrom<Fields<'_>> for Request {
     fn try_from(fields: Fields<'_>) -> Result<Self, Problem> {
         let decode = |text: Cow<'_, str>| {
             let padded = Base64::decode_vec(&text).map(Zeroizing::new);
-            padded.map_err(|_| Problem::bad_request("base64 is that of RFC 4648 section 4, padded"))
+            padded.map_err(|_| Problem::bad_request("data must be padded base64 (RFC 4648 section 4)"))
         };
         let key = |text: Cow<'_, str>| RecordKey::from_text(&text).map_err(Problem::from);
         let id = match (fields.id, fields.id_base64) {
@@ -73,5 +73,5 @@ pub(super) fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Pro
 
 /// Fails if the operation does not know the field.
 pub(super) fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
-    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is not known here"))) } else { Ok(()) }
+    if field.is_some() { Err(Problem::bad_request(format!("the field {name} is unknown"))) } else { Ok(()) }
 }

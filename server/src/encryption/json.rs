@@ -39,11 +39,11 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     refuse(&request.data, "data")?;
     refuse(&request.new_key, "new_key")?;
     let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
-    let most = call.shared.limits.json_bytes / 4 * 3;
+    let max_len = call.shared.limits.json_bytes / 4 * 3;
     let opened = call.run_with_key(Effect::None, move |backend| {
         let mut reader = backend.hide(backend.store.open_record(&id, &key), &id, &key)?;
         let len = reader.len()?;
-        let len = usize::try_from(len).ok().filter(|_| len <= most).ok_or(Error::TooLarge)?;
+        let len = usize::try_from(len).ok().filter(|_| len <= max_len).ok_or(Error::TooLarge)?;
         if len > SHORT {
             return Ok(Opened::Long(Box::new(reader), len));
         }
@@ -116,7 +116,7 @@ async fn id_alone(call: &mut Call<EncryptionBackend>) -> Result<Vec<u8>, Problem
 
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
-        return Err(Problem::bad_request("the body is {}"));
+        return Err(Problem::bad_request("the body must be {}"));
     };
     let stats = call.run(Effect::None, |backend| backend.store.stats()).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))

@@ -96,14 +96,14 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
         refuse(&request.new_key, "new_key")?;
         records.push((required(request.id, "id")?, required(request.key, "key")?));
     }
-    let (most, batches) = (call.shared.limits.batch_bytes, Arc::clone(&call.shared.batches));
+    let (max_len, batches) = (call.shared.limits.batch_bytes, Arc::clone(&call.shared.batches));
     let permit = match call.body.take_permit() {
         Some(permit) => permit,
         None => batches.acquire().await?,
     };
     let start = std::time::Instant::now();
     // The work has the permit: it is finished even if the client has gone.
-    let found = call.run(Effect::None, move |backend| Ok::<_, Error>((backend.find_all(&records, most)?, permit)));
+    let found = call.run(Effect::None, move |backend| Ok::<_, Error>((backend.find_all(&records, max_len)?, permit)));
     let (found, permit) = found.await?;
     if found.has_missing {
         response_delay::until_next_step(start).await;
@@ -121,11 +121,11 @@ struct Found {
 }
 
 impl EncryptionBackend {
-    /// The answer with all records, which has at most `most` bytes.
-    fn find_all(&self, records: &[(Vec<u8>, RecordKey)], most: u64) -> Result<Found, Error> {
+    /// The answer with all records, which has at most `max_len` bytes.
+    fn find_all(&self, records: &[(Vec<u8>, RecordKey)], max_len: u64) -> Result<Found, Error> {
         let (mut answer, mut has_missing) = (Answer::new("records"), false);
         for (id, key) in records {
-            match self.find(id, key, most.saturating_sub(answer.len())) {
+            match self.find(id, key, max_len.saturating_sub(answer.len())) {
                 Ok(data) => answer.push(&["{\"data\":\"", &data, "\"}"]),
                 Err(
                     error @ (Error::NotFound
@@ -142,18 +142,18 @@ impl EncryptionBackend {
                 }
                 Err(error) => return Err(error),
             }
-            if answer.len() > most {
+            if answer.len() > max_len {
                 return Err(Error::TooLarge);
             }
         }
         Ok(Found { answer, has_missing })
     }
 
-    /// A record's data in base64, of at most `most` bytes.
-    fn find(&self, id: &[u8], key: &RecordKey, most: u64) -> Result<Zeroizing<String>, Error> {
+    /// A record's data in base64, of at most `max_len` bytes.
+    fn find(&self, id: &[u8], key: &RecordKey, max_len: u64) -> Result<Zeroizing<String>, Error> {
         let mut reader = self.hide(self.store.open_record(id, key), id, key)?;
         let len = reader.len()?;
-        if len / 3 * 4 > most {
+        if len / 3 * 4 > max_len {
             return Err(Error::TooLarge);
         }
         let mut data = Zeroizing::new(vec![0; usize::try_from(len).map_err(|_| Error::TooLarge)?]);

@@ -24,7 +24,7 @@ impl Call<EncryptionBackend> {
     fn id(&self) -> Result<Vec<u8>, Problem> {
         let header = self.header(&STRONGROOM_ID)?.ok_or_else(|| missing(&STRONGROOM_ID))?;
         let id = header.to_str().ok().and_then(decode);
-        id.ok_or_else(|| Problem::bad_request("Strongroom-Id is base64url without padding"))
+        id.ok_or_else(|| Problem::bad_request("Strongroom-Id must be base64url without padding"))
     }
 
     fn key(&self, name: &HeaderName) -> Result<Option<RecordKey>, Problem> {
@@ -82,10 +82,10 @@ impl Target {
 
 /// Writes the body to the record, and returns its key.
 async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target: Target) -> Result<Response, Problem> {
-    let most = call.shared.limits.record_bytes;
-    call.body.check_announced(most)?;
+    let max_len = call.shared.limits.record_bytes;
+    call.body.check_announced(max_len)?;
     // No write is begun before data comes.
-    let mut chunk = call.body.chunk(most).await?;
+    let mut chunk = call.body.chunk(max_len).await?;
     if chunk.len() < CHUNK_LEN {
         // All of a short body is here.
         let write = move |backend: &EncryptionBackend| target.write(backend, &chunk);
@@ -95,7 +95,7 @@ async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target:
     let mut writer = call.shared.pool.own(writer);
     while !chunk.is_empty() {
         (writer, ()) = writer.with(move |writer| writer.write_all(&chunk).map_err(record_error)).await?;
-        chunk = call.body.chunk(most).await?;
+        chunk = call.body.chunk(max_len).await?;
     }
     let key = writer.end(RecordWriter::finish).await??;
     Ok(key_answer(status, &key))
@@ -114,7 +114,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     let (id, key) = (call.id()?, call.required_key()?);
     let range = call.header(&RANGE)?.cloned();
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
-        return Err(Problem::bad_request("a retrieve of bytes has an empty body"));
+        return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));
     }
     let (reader, len) = call
         .run_with_key(Effect::None, move |backend| {

@@ -28,7 +28,7 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
             TokenHashes::parse(str::from_utf8(content).unwrap_or("?"))?;
             Ok(())
         }
-        _ => Err(StartError::WrongFile { name, found: "something else, or a part of it", expected: expected.name() }),
+        _ => Err(StartError::WrongFile { name, found: "other or incomplete content", expected: expected.name() }),
     }
 }
 

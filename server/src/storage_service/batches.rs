@@ -20,11 +20,11 @@ use crate::response::empty;
 /// Takes each record from the body as it arrives: a batch is in memory once.
 pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
-    let most = call.shared.limits.batch_bytes;
-    call.body.check_announced(most)?;
+    let max_len = call.shared.limits.batch_bytes;
+    call.body.check_announced(max_len)?;
     call.body.use_limit(&call.shared.batches);
-    let mut batch = CreateManyDecoder::new(most);
-    while let Some(bytes) = call.body.frame(most).await? {
+    let mut batch = CreateManyDecoder::new(max_len);
+    while let Some(bytes) = call.body.frame(max_len).await? {
         batch.push(&bytes).map_err(invalid_batch)?;
     }
     let records = batch.finish().map_err(invalid_batch)?;
@@ -43,13 +43,13 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
     let locators = decode_locators(&body);
-    let locators = locators.ok_or_else(|| Problem::bad_request("the body is locators of 32 bytes each"))?;
-    let most = call.shared.limits.batch_bytes;
+    let locators = locators.ok_or_else(|| Problem::bad_request("the body must be locators of 32 bytes each"))?;
+    let max_len = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
     let permit = batches.acquire().await?;
     // The work has the permit: it is finished even if the client has gone.
     let answer = call.run(Effect::None, move |backend| {
-        Ok::<_, storage::Error>((encode_get_many(backend.0.get_many(&locators, most)?), permit))
+        Ok::<_, storage::Error>((encode_get_many(backend.0.get_many(&locators, max_len)?), permit))
     });
     let (parts, permit) = answer.await?;
     let mut permits = Permits::default();
@@ -62,8 +62,8 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
 fn invalid_batch(error: InvalidBatch) -> Problem {
     match error {
         InvalidBatch::TooManyRecords => Problem::too_large(),
-        InvalidBatch::Malformed => {
-            Problem::bad_request("the body is for each record its locator (32 bytes), its length (8 bytes) and itself")
-        }
+        InvalidBatch::Malformed => Problem::bad_request(
+            "the body must be, for each record, its locator (32 bytes), its length (8 bytes) and its bytes",
+        ),
     }
 }

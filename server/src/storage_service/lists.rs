@@ -38,12 +38,12 @@ pub(super) async fn list_expired(call: Call<StorageBackend>) -> Result<Response,
             _ => return Err(unknown_name()),
         }
     }
-    let now = now.ok_or_else(|| Problem::bad_request("the query has no `now`: a Unix time in seconds"))?;
+    let now = now.ok_or_else(|| Problem::bad_request("the query needs `now`, a Unix time in seconds"))?;
     page(call, limit, move |storage, limit| storage.list_expired(now, limit)).await
 }
 
 fn unknown_name() -> Problem {
-    Problem::bad_request("the query has a name that is not known")
+    Problem::bad_request("the query has an unknown name")
 }
 
 /// A page of records. Its memory is reserved before it is made.

@@ -22,14 +22,14 @@ pub(super) async fn settings(call: Call<StorageBackend>) -> Result<Response, Pro
 }
 
 pub(super) async fn swap_settings(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
-    const BODY: &str = "the body is {expected, new}: both in base64url, without padding";
+    const BODY: &str = "the body must be {expected, new}: both in base64url, without padding";
     let (expected, new) = call.json_body(documents::read_swap_settings, BODY).await?;
     call.run(Effect::Write, move |backend| backend.0.swap_settings(expected.as_deref(), &new)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
-    const BODY: &str = "the body is {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
+    const BODY: &str = "the body must be {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
     let (after, limit) = call.json_body(documents::read_verify, BODY).await?;
     let limit = limit.min(VERIFY_RECORDS);
     let verified = call.run(Effect::None, move |backend| backend.0.verify(after.as_ref(), limit)).await?;

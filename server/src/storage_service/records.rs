@@ -78,16 +78,16 @@ impl Call<StorageBackend> {
 pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
     call.require_type(OCTET_STREAM)?;
-    let most = call.shared.limits.record_bytes;
-    call.body.check_announced(most)?;
+    let max_len = call.shared.limits.record_bytes;
+    call.body.check_announced(max_len)?;
     let mode = match (call.if_none_match()?, call.if_match()?) {
         (None, None) => PutMode::Overwrite,
         (None, Some(tags)) => PutMode::ReplaceIf(call.version(locator, tags).await?),
         (Some(Tags::Any), None) => PutMode::Create,
-        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match is * here")),
+        (Some(Tags::Heads(_)), None) => return Err(Problem::bad_request("If-None-Match must be *")),
         (Some(_), Some(_)) => return Err(Problem::bad_request("give If-Match or If-None-Match, not both")),
     };
-    let mut chunk = call.body.chunk(most).await?;
+    let mut chunk = call.body.chunk(max_len).await?;
     if chunk.len() < CHUNK_LEN {
         call.run(Effect::Write, move |backend| backend.0.put(&locator, &chunk, mode)).await?;
         return Ok(empty(StatusCode::NO_CONTENT));
@@ -96,7 +96,7 @@ pub(super) async fn put(mut call: Call<StorageBackend>) -> Result<Response, Prob
     let mut upload = call.shared.pool.own(upload);
     while !chunk.is_empty() {
         (upload, ()) = upload.with(move |upload| upload.write(&chunk)).await?;
-        chunk = call.body.chunk(most).await?;
+        chunk = call.body.chunk(max_len).await?;
     }
     upload.end(|upload| upload.commit()).await??;
     Ok(empty(StatusCode::NO_CONTENT))
@@ -199,7 +199,7 @@ pub(super) async fn delete(call: Call<StorageBackend>) -> Result<Response, Probl
 
 pub(super) async fn rename(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str =
-        "the body is {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
+        "the body must be {from, head, to}: locators of 64 lower-case hex digits, and a head of 91 characters";
     let (from, head, to) = call.json_body(documents::read_rename::<HEAD_LEN>, BODY).await?;
     let head = Head::require(&head)?;
     call.run(Effect::Write, move |backend| backend.0.rename(&from, &head, &to)).await?;

@@ -6,7 +6,7 @@ use super::scope::{SCOPES, Scope};
 
 /// A line of the file of tokens is not valid.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("line {line} of the file of tokens is not a hash and scopes, as `strongroom token new` prints them")]
+#[error("line {line} of the tokens file is not a hash with scopes, as `strongroom token new` prints them")]
 pub struct InvalidTokens {
     line: usize,
 }

@@ -29,7 +29,7 @@ impl fmt::Display for Scope {
 
 /// A text is not a scope.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a scope is store, retrieve, erase or storage")]
+#[error("a scope must be store, retrieve, erase or storage")]
 pub struct InvalidScope;
 
 impl FromStr for Scope {

@@ -31,13 +31,13 @@ pub fn get_up_to_spares_long_records(open: Open) {
         for (number, len) in (0..).zip(LENGTHS) {
             let (locator, record) = (locator(number), record(number, len));
             storage.put(&locator, &record, PutMode::Create).unwrap();
-            for most in [0, len - 1, len, len + 1] {
-                match storage.get_up_to(&locator, most as u64).unwrap().unwrap() {
+            for max_len in [0, len - 1, len, len + 1] {
+                match storage.get_up_to(&locator, max_len as u64).unwrap().unwrap() {
                     Fetched::Record(found) => assert!(found == record),
                     Fetched::Long { info, start } => {
-                        assert!(len > most);
+                        assert!(len > max_len);
                         assert_eq!(info, info_of(&record));
-                        assert!(start.len() <= most && record.starts_with(&start));
+                        assert!(start.len() <= max_len && record.starts_with(&start));
                     }
                 }
             }

@@ -72,12 +72,12 @@ impl RemoteStorage {
         };
         let end = self.http.end();
         let (outcome, lost) = self.http.write(request, repeat, end);
-        self.settle(outcome, lost, locator, head, end)
+        self.resolve_outcome(outcome, lost, locator, head, end)
     }
 
     /// The outcome of a write. After `AlreadyExists`, `Conflict` or a lost answer, the stored head tells whether an
     /// earlier attempt succeeded: one whose answer was lost, or one that a proxy repeated.
-    fn settle(
+    fn resolve_outcome(
         &self,
         outcome: Result<ApiResponse, Failure>,
         lost: bool,
@@ -98,8 +98,8 @@ impl RemoteStorage {
 
     fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
         let Some(answer) = self.find(&record_request(Method::HEAD, locator), end)? else { return Ok(None) };
-        let head = head_in(&answer.headers).ok_or_else(no_sense)?;
-        Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(no_sense)? }))
+        let head = head_in(&answer.headers).ok_or_else(protocol_violation)?;
+        Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(protocol_violation)? }))
     }
 
     fn settings_until(&self, end: Instant) -> Result<Option<Vec<u8>>, Error> {
@@ -149,8 +149,8 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
 
 /// Decodes an answer in JSON.
 fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| no_sense())?;
-    read(&document).ok_or_else(no_sense)
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
+    read(&document).ok_or_else(protocol_violation)
 }
 
 /// The entries of a page.
@@ -169,7 +169,7 @@ fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> 
 }
 
 /// The error of an answer that violates the protocol.
-fn no_sense() -> Error {
+fn protocol_violation() -> Error {
     Error::Backend("the answer is not that of a storage service".into())
 }
 
@@ -180,7 +180,7 @@ fn of_read(failure: Failure) -> Error {
         Failure::Lost(source) => Error::Backend(source),
         Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Backend(problem.into()),
         Failure::TooLarge => Error::TooLarge,
-        Failure::NoSense => no_sense(),
+        Failure::ProtocolViolation => protocol_violation(),
         other => of_write(other),
     }
 }
@@ -188,7 +188,7 @@ fn of_read(failure: Failure) -> Error {
 fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) if !problem.is_ours() => no_sense(),
+        Failure::Problem(problem) if !problem.is_ours() => protocol_violation(),
         Failure::Problem(problem) => match problem.code() {
             Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
             Some(ErrorCode::Corrupt) => Error::Corrupt,
@@ -207,7 +207,7 @@ fn of_write(failure: Failure) -> Error {
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The service succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::NoSense => Error::Indeterminate(no_sense().into()),
+        Failure::TooLarge | Failure::ProtocolViolation => Error::Indeterminate(protocol_violation().into()),
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }
@@ -235,33 +235,33 @@ impl Storage for RemoteStorage {
         Ok(answer.map(|answer| answer.body))
     }
 
-    /// One request: the first `most` bytes, usually the whole record.
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        if most == u64::MAX {
+    /// One request: the first `max_len` bytes, usually the whole record.
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        if max_len == u64::MAX {
             return Ok(self.get(locator)?.map(Fetched::Record));
         }
-        let Some(last) = most.checked_sub(1) else {
+        let Some(last) = max_len.checked_sub(1) else {
             return Ok(self.info(locator)?.map(|info| Fetched::Long { info, start: Vec::new() }));
         };
-        let request = record_request(Method::GET, locator).range(0, Some(last)).at_most(most);
+        let request = record_request(Method::GET, locator).range(0, Some(last)).at_most(max_len);
         let Some(answer) = self.find(&request, self.http.end())? else { return Ok(None) };
-        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
-        if part != (0..len.min(most)) || answer.body.len() as u64 != part.end {
-            return Err(no_sense());
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
+        if part != (0..len.min(max_len)) || answer.body.len() as u64 != part.end {
+            return Err(protocol_violation());
         }
         if len == part.end {
             return Ok(Some(Fetched::Record(answer.body)));
         }
-        let head = Head::of(&answer.body).or_else(|| head_in(&answer.headers)).ok_or_else(no_sense)?;
+        let head = Head::of(&answer.body).or_else(|| head_in(&answer.headers)).ok_or_else(protocol_violation)?;
         Ok(Some(Fetched::Long { info: Info { head, len }, start: answer.body }))
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let most = most.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let max_len = max_len.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
         let body = batch::encode_locators(locators);
         let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
-        let answer = self.read(&request.at_most(most))?;
-        batch::decode_get_many(&answer.body, locators.len()).ok_or_else(no_sense)
+        let answer = self.read(&request.at_most(max_len))?;
+        batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
@@ -285,7 +285,7 @@ impl Storage for RemoteStorage {
             outcome => outcome.map_err(of_read)?,
         };
         let part = http::part(answer.status, &answer.headers);
-        part.filter(|(part, _)| part.start == offset).ok_or_else(no_sense)?;
+        part.filter(|(part, _)| part.start == offset).ok_or_else(protocol_violation)?;
         if answer.body.len() != buffer.len() {
             return Err(ends_before());
         }
@@ -300,10 +300,10 @@ impl Storage for RemoteStorage {
         }
         let request = record_request(Method::GET, locator).last_bytes(len as u64).at_most(len as u64);
         let Some(answer) = self.find(&request, self.http.end())? else { return Ok(None) };
-        let (part, all) = http::part(answer.status, &answer.headers).ok_or_else(no_sense)?;
-        let head = head_in(&answer.headers).ok_or_else(no_sense)?;
+        let (part, all) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
+        let head = head_in(&answer.headers).ok_or_else(protocol_violation)?;
         let is_end = part == (all.saturating_sub(len as u64)..all) && answer.body.len() as u64 == part.end - part.start;
-        if is_end { Ok(Some((Info { head, len: all }, answer.body))) } else { Err(no_sense()) }
+        if is_end { Ok(Some((Info { head, len: all }, answer.body))) } else { Err(protocol_violation()) }
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
@@ -332,7 +332,7 @@ impl Storage for RemoteStorage {
                 // The record existed before, so the lost attempt has removed it.
                 Ok(None) => Ok(lost),
                 Err(Error::Conflict) if lost => {
-                    Err(Error::Indeterminate("the answer was lost, and another version is there now".into()))
+                    Err(Error::Indeterminate("the answer was lost, and the record has another version now".into()))
                 }
                 Err(Error::Conflict) if expected.is_none() => continue,
                 Err(error) => Err(error),
@@ -360,7 +360,7 @@ impl Storage for RemoteStorage {
             };
             let page = document(&answer, entries)?;
             if !in_order(&page) {
-                return Err(no_sense());
+                return Err(protocol_violation());
             }
             let is_last = page.len() < wanted;
             after = page.last().map(|entry| entry.locator);
@@ -375,7 +375,7 @@ impl Storage for RemoteStorage {
         let limit = limit.min(PAGE_ENTRIES);
         let request = ApiRequest::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
         let page = document(&self.read(&request)?, entries)?;
-        if page.len() <= limit { Ok(page) } else { Err(no_sense()) }
+        if page.len() <= limit { Ok(page) } else { Err(protocol_violation()) }
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -407,7 +407,7 @@ impl Storage for RemoteStorage {
         let step = document(&answer, documents::read_verification)?;
         let goes_on = step.next.is_none_or(|next| after.is_none_or(|after| *after < next));
         if !goes_on || step.records > limit as u64 || step.damaged.len() > limit {
-            return Err(no_sense());
+            return Err(protocol_violation());
         }
         let documents::Verification { records, bytes, damaged, next } = step;
         Ok(Verified { records, bytes, damaged, next })

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_crc_of_the_standard() {
+    fn the_checksum_is_the_standard_crc32() {
         assert_eq!(crc32fast::hash(b"123456789"), 0xcbf4_3926, "the check value of the catalogue of CRCs");
     }
 

@@ -65,7 +65,7 @@ fn wait_for_lock(tries: i32) -> bool {
 /// Applies the settings of every connection, once the database is known to be ours.
 pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<()> {
     if use_write_ahead_log(connection)? != "wal" {
-        let text = "the file system cannot hold a write-ahead log; put the store on a local disk";
+        let text = "the file system does not support a write-ahead log: put the store on a local disk";
         return Err(Error::Unsupported(Cow::Borrowed(text)).into());
     }
     set(connection, "secure_delete", 1)?;
@@ -161,7 +161,7 @@ pub(super) fn set(connection: &Connection, pragma: &str, value: i32) -> Outcome<
     if get::<i32>(connection, pragma)? == value {
         Ok(())
     } else {
-        Err(Error::Backend(format!("SQLite did not take {pragma} = {value}").into()).into())
+        Err(Error::Backend(format!("SQLite did not accept {pragma} = {value}").into()).into())
     }
 }
 

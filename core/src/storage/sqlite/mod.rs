@@ -5,10 +5,10 @@ mod connection_settings;
 #[cfg(test)]
 mod damage_tests;
 mod error;
+mod file_identity_guard;
 mod fork_guard;
 mod garbage;
 mod group_commit;
-mod in_place;
 mod open;
 mod path;
 mod read_lock;
@@ -55,9 +55,9 @@ use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage,
 use crate::util::fork_check::OwnerProcess;
 use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
+use file_identity_guard::{FileIdentityGuard, Moved};
 use group_commit::queue::CommitQueue;
 use group_commit::{Operation, OperationOutcome};
-use in_place::{InPlace, Moved};
 use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
@@ -97,7 +97,7 @@ pub struct SqliteStorage {
     access: Access,
     /// Why the store is read-only, if it is.
     read_only: Option<ReadOnly>,
-    in_place: Arc<InPlace>,
+    file_identity: Arc<FileIdentityGuard>,
     state: Arc<AtomicU8>,
     owner: OwnerProcess,
 }
@@ -135,13 +135,13 @@ impl SqliteStorage {
         self.check_usable()?;
         let mut reader = self.readers.take(|| {
             let connection = open::open_reader(&self.path, &self.access, self.durability)?;
-            self.in_place.check()?;
+            self.file_identity.check()?;
             Ok(connection)
         })?;
         if reader.is_frequent() && self.read_only.is_none() {
             self.request_read_lock();
         }
-        let outcome = self.in_place.check_now_and_then();
+        let outcome = self.file_identity.check_at_interval();
         let outcome = outcome.and_then(|()| work(&mut reader.connection));
         self.readers.give_back(reader, || self.check_open().is_ok());
         if let Err(Fault(error)) = &outcome {
@@ -237,13 +237,13 @@ impl Storage for SqliteStorage {
         })?)
     }
 
-    fn get_up_to(&self, locator: &Locator, most: u64) -> Result<Option<Fetched>, Error> {
-        Ok(self.read(|connection| rows::get_up_to(connection, locator, most))?)
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        Ok(self.read(|connection| rows::get_up_to(connection, locator, max_len))?)
     }
 
-    fn get_many(&self, locators: &[Locator], most: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         Ok(self.snapshot(|connection| {
-            get_each(locators, most, |locator, most| rows::get_up_to(connection, locator, most))
+            get_each(locators, max_len, |locator, max_len| rows::get_up_to(connection, locator, max_len))
         })?)
     }
 

@@ -9,10 +9,10 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
 use super::error::{Fault, Outcome};
+use super::file_identity_guard::FileIdentityGuard;
 use super::fork_guard::OpenHandle;
 use super::group_commit::abandoned;
 use super::group_commit::queue::CommitQueue;
-use super::in_place::InPlace;
 use super::path::{self, failed, with_suffix};
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly, immutable_uri};
@@ -99,9 +99,9 @@ impl SqliteStorage {
         let path = path::resolve(path)?;
         let claim = Claim::new(&path, fork_guard)?;
         let connection = open_database(&path, durability, may_create)?;
-        let in_place = Arc::new(InPlace::new(&path, &["", "-wal", "-shm"], &connection)?);
-        let writer = Writer::new(connection, durability, Arc::clone(&in_place));
-        Ok(Self::new(path, durability, claim, in_place, Some(writer), Access::Write, None))
+        let file_identity = Arc::new(FileIdentityGuard::new(&path, &["", "-wal", "-shm"], &connection)?);
+        let writer = Writer::new(connection, durability, Arc::clone(&file_identity));
+        Ok(Self::new(path, durability, claim, file_identity, Some(writer), Access::Write, None))
     }
 
     fn open_to_read(path: &Path, why: ReadOnly) -> Outcome<Self> {
@@ -111,15 +111,15 @@ impl SqliteStorage {
         let durability = Durability::default();
         let (connection, access) = open_to_read(&path, durability)?;
         // The log and its index are not watched: writers create and remove them.
-        let in_place = Arc::new(InPlace::new(&path, &[""], &connection)?);
-        Ok(Self::new(path, durability, claim, in_place, None, access, Some(why)))
+        let file_identity = Arc::new(FileIdentityGuard::new(&path, &[""], &connection)?);
+        Ok(Self::new(path, durability, claim, file_identity, None, access, Some(why)))
     }
 
     fn new(
         path: PathBuf,
         durability: Durability,
         claim: Claim,
-        in_place: Arc<InPlace>,
+        file_identity: Arc<FileIdentityGuard>,
         writer: Option<Writer>,
         access: Access,
         read_only: Option<ReadOnly>,
@@ -133,7 +133,7 @@ impl SqliteStorage {
             read_lock: ReadLock::default(),
             access,
             read_only,
-            in_place,
+            file_identity,
             state: Arc::new(AtomicU8::new(OPEN)),
             owner: OwnerProcess::current(),
         }
@@ -236,7 +236,7 @@ fn check_len(path: &Path, len: u64) -> Outcome<()> {
 /// Refuses a database that cannot be written, before SQLite leaves a log's index beside it.
 fn refuse_not_writable(path: &Path) -> Outcome<()> {
     match path::why_not_writable(path) {
-        Some(why) => Err(failed(path, why + "; or open the store for reading alone").into()),
+        Some(why) => Err(failed(path, why + "; or open the store read-only").into()),
         None => Ok(()),
     }
 }

@@ -21,7 +21,7 @@ const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     let argument = |what: &str| Error::InvalidArgument(format!("{what}: {}", path.display()).into());
     if path.as_os_str().as_encoded_bytes().contains(&0) {
-        return Err(argument("the store's path has a zero byte, which no name of a file may have").into());
+        return Err(argument("the store's path has a NUL byte").into());
     }
     let name = path.file_name().ok_or_else(|| argument("the store's path names no file"))?;
     let absolute = std::path::absolute(path).map_err(|error| failed(path, error))?;
@@ -47,7 +47,7 @@ fn look(path: &Path) -> Outcome<Option<Metadata>> {
     if found.is_symlink() {
         let remedy = match fs::canonicalize(path) {
             Ok(target) => format!("name the file itself, {}", target.display()),
-            Err(_) => "it leads nowhere; remove it, or name another file".into(),
+            Err(_) => "its target does not exist; remove it, or name another file".into(),
         };
         return refuse(path, &format!("is a symbolic link: {remedy}"));
     }
@@ -56,7 +56,7 @@ fn look(path: &Path) -> Outcome<Option<Metadata>> {
     }
     for companion in COMPANIONS.map(|suffix| with_suffix(path, suffix)) {
         if fs::symlink_metadata(&companion).is_ok_and(|found| !found.is_file()) {
-            return refuse(&companion, "is in the place of a file of the store's: remove it, or choose another path");
+            return refuse(&companion, "is in the way of a file of the store: remove it, or choose another path");
         }
     }
     Ok(Some(found))
@@ -79,14 +79,14 @@ pub(super) fn check_owner_and_names(path: &Path, found: &Metadata) -> Outcome<()
         if found.nlink() > 1 {
             let text = format!(
                 "has {} hard links, and records written under one name would be missing under the others: remove the \
-                 other names, or use a copy (cp)",
+                 other links, or use a copy (cp)",
                 found.nlink()
             );
             return refuse(path, &text);
         }
         if is_mount_point(path) {
-            let text = "is mounted by itself, so that its log would lie elsewhere and be lost: mount the folder that \
-                 it is in";
+            let text = "is a mount point, so that its log would be on another file system and be lost: mount \
+                 its folder instead";
             return refuse(path, text);
         }
     }
@@ -103,7 +103,7 @@ pub(super) fn why_not_writable(path: &Path) -> Option<String> {
         let error = access(file).err()?;
         let text = match error.kind() {
             ErrorKind::NotFound => return None,
-            ErrorKind::ReadOnlyFilesystem => format!("{} lies on a read-only file system", file.display()),
+            ErrorKind::ReadOnlyFilesystem => format!("{} is on a read-only file system", file.display()),
             _ => format!("this process may not write {}: check its owner and its mode", file.display()),
         };
         Some(text)

@@ -25,8 +25,8 @@ impl ReadOnly {
     /// The error of a write.
     pub(super) fn refusal(&self) -> Error {
         match self {
-            Self::Chosen => Error::Unsupported("the store is open for reading alone: open it without read_only".into()),
-            Self::NotWritable(why) => Error::Unsupported(format!("the store is open for reading alone: {why}").into()),
+            Self::Chosen => Error::Unsupported("the store is open read-only: open it without read_only".into()),
+            Self::NotWritable(why) => Error::Unsupported(format!("the store is open read-only: {why}").into()),
             Self::Full => Error::Full,
         }
     }
@@ -96,7 +96,7 @@ impl Unchanged {
         if fs::metadata(&self.path).is_ok_and(|found| state(&found) == self.state) {
             return Ok(());
         }
-        let source = "the database was changed while it was open for reading alone: open it again";
+        let source = "the database was changed while it was open read-only: open it again";
         Err(failed(&self.path, source).into())
     }
 }

@@ -142,16 +142,16 @@ fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
 /// together with its row.
 const LONG_LEN: i64 = 64 << 10;
 
-/// The record, or the head and length of one that is longer than `most`. All reads see one state: the first statement
+/// The record, or the head and length of one that is longer than `max_len`. All reads see one state: the first statement
 /// stays open while the segments are read.
-pub(super) fn get_up_to(connection: &Connection, locator: &Locator, most: u64) -> Outcome<Option<Fetched>> {
+pub(super) fn get_up_to(connection: &Connection, locator: &Locator, max_len: u64) -> Outcome<Option<Fetched>> {
     let sql = "SELECT len, head, CASE WHEN len < ?3 THEN body END, object, id, octet_length(body)
         FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query((prefix(locator), locator.as_bytes(), LONG_LEN))?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let len = unsigned(row, 0)?;
-    if len > most {
+    if len > max_len {
         return Ok(Some(Fetched::Long { info: Info { head: head(row, 1)?, len }, start: Vec::new() }));
     }
     let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;

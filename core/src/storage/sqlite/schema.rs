@@ -129,8 +129,8 @@ fn check(connection: &Connection, path: &Path) -> Outcome<()> {
     let has_table = |name| found.iter().any(|entry| entry.kind == "table" && entry.name == name);
     if has_table("meta") && !has_table("settings") {
         let text = format!(
-            "{} was written by a development version of Strongroom, and no release reads it: take the records out with \
-             the program that wrote them, and store them again",
+            "{} was written by a development version of Strongroom, which no release reads: retrieve the records with \
+             that version, and store them again",
             path.display()
         );
         return Err(Error::Unsupported(text.into()).into());
@@ -146,7 +146,7 @@ fn check(connection: &Connection, path: &Path) -> Outcome<()> {
     };
     match found.iter().find(|entry| !ours.contains(entry) && !is_harmless(entry)) {
         None => Ok(()),
-        Some(foreign) => refuse(foreign, "is not a part of a store and could change what it does: drop it"),
+        Some(foreign) => refuse(foreign, "is not a part of a store and could change its behaviour: drop it"),
     }
 }
 

@@ -28,7 +28,7 @@ impl Claim {
         let ours = usize::from(claimed.iter().any(|other| other == path));
         if mapped(path) > ours {
             let text = format!(
-                "another copy of SQLite in this process has {} open, and two of them damage it: close it there first, \
+                "another copy of SQLite in this process has {} open, and two copies can damage it: close it there first, \
                  or use another process",
                 path.display()
             );

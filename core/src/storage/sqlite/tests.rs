@@ -18,7 +18,7 @@ fn locator(number: u8) -> Locator {
 
 /// SQLite's own limit stands in for a full disk: both are `SQLITE_FULL`.
 #[test]
-fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
+fn a_full_storage_keeps_its_records_and_recovers() {
     let (_folder, storage) = storage();
     storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
     let limit = |pages: i32| {
@@ -44,7 +44,7 @@ fn a_full_storage_keeps_what_it_has_and_goes_on_when_there_is_room() {
 }
 
 #[test]
-fn an_upload_that_finds_no_room_leaves_nothing() {
+fn an_upload_on_a_full_disk_leaves_nothing() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
@@ -81,7 +81,7 @@ fn long_upload(storage: &Arc<SqliteStorage>) -> (Box<dyn Upload>, i64) {
 }
 
 #[test]
-fn an_upload_under_way_is_not_swept() {
+fn an_active_upload_is_not_swept() {
     let (folder, storage) = storage();
     let storage = Arc::new(storage);
     let (upload, _) = long_upload(&storage);
@@ -94,7 +94,7 @@ fn an_upload_under_way_is_not_swept() {
 
 /// If the lock fails to show a running upload: the sweep begins, then the upload commits.
 #[test]
-fn an_upload_that_was_given_up_does_not_commit() {
+fn an_abandoned_upload_does_not_commit() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
@@ -113,7 +113,7 @@ fn an_upload_that_was_given_up_does_not_commit() {
 
 /// The other order: the sweep has found the object, the upload commits, the sweep goes on.
 #[test]
-fn what_was_committed_is_not_swept() {
+fn committed_segments_are_not_swept() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
@@ -245,7 +245,7 @@ fn changed(change: &str) -> (tempfile::TempDir, PathBuf) {
 
 /// Tables that are not ours, in a file that claims to be, could change the effect of each statement.
 #[test]
-fn tables_of_another_making_are_refused_by_name() {
+fn foreign_tables_are_refused_by_name() {
     let endless = "CREATE VIEW pending AS
         WITH RECURSIVE n (object) AS (SELECT 1 UNION ALL SELECT object FROM n) SELECT object, 1 AS touched FROM n";
     let virtual_table = "PRAGMA writable_schema = ON;
@@ -281,7 +281,7 @@ fn a_database_from_before_the_first_release_is_refused_by_name() {
 
 /// Tables of Litestream, of SQLite's own tools, and of users who keep other data beside the records.
 #[test]
-fn plain_tables_of_other_tools_are_let_be() {
+fn tables_of_other_tools_are_allowed() {
     let referring = "CREATE TABLE note (record REFERENCES record (id) ON DELETE RESTRICT, text UNIQUE);
         INSERT INTO record VALUES (1, -9223372036854775808, 100, NULL, NULL, 0, zeroblob(32), zeroblob(68), zeroblob(32));
         INSERT INTO note VALUES (1, 'important')";

@@ -15,7 +15,7 @@ pub(super) fn open(database: &Path) -> Result<File, Error> {
     let path = with_suffix(database, ".uploads");
     let open_or_create = || {
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(io::Error::other("it is no regular file: remove it"));
+            return Err(io::Error::other("it is not a regular file: remove it"));
         }
         let file = match File::options().write(true).create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path)?,

@@ -9,21 +9,21 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::Durability;
 use super::connection_settings::{Commit, CommitSettings};
 use super::error::{Fault, Outcome};
-use super::in_place::InPlace;
+use super::file_identity_guard::FileIdentityGuard;
 use crate::storage::Error;
 
 pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
-    in_place: Arc<InPlace>,
+    file_identity: Arc<FileIdentityGuard>,
     /// The present settings of the connection; `None` if they are not known.
     settings: Option<CommitSettings>,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, durability: Durability, in_place: Arc<InPlace>) -> Self {
+    pub(super) fn new(connection: Connection, durability: Durability, file_identity: Arc<FileIdentityGuard>) -> Self {
         let settings = CommitSettings::new(Commit::Durable, durability);
-        Self { connection, durability, in_place, settings: Some(settings) }
+        Self { connection, durability, file_identity, settings: Some(settings) }
     }
 
     /// Runs `work` in a transaction that excludes other writers, and commits it if it succeeds.
@@ -32,7 +32,7 @@ impl Writer {
         let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         let value = work(&transaction)?;
         if commit != Commit::Staged {
-            self.in_place.check_at_commit()?;
+            self.file_identity.check_at_commit()?;
         }
         transaction.commit().map_err(Fault::of_commit)?;
         Ok(value)
@@ -40,7 +40,7 @@ impl Writer {
 
     /// Moves the log into the database and empties it: no file contains deleted data any more.
     pub(super) fn empty_log(&mut self) -> Outcome<()> {
-        self.in_place.check()?;
+        self.file_identity.check()?;
         self.set_commit(Commit::Durable)?;
         let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
         match statement.query_row((), |row| row.get::<_, i64>(0))? {
@@ -53,8 +53,8 @@ impl Writer {
     pub(super) fn close(self, poisoned: bool) -> Outcome<()> {
         let connection = self.connection;
         // SQLite removes the log by its name, which may now belong to another database in this one's place.
-        let in_place = self.in_place.check();
-        if poisoned || in_place.is_err() {
+        let file_identity = self.file_identity.check();
+        if poisoned || file_identity.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
             // Best effort: if others use the database, the log stays and nothing is lost.
@@ -62,7 +62,7 @@ impl Writer {
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }
         connection.close().map_err(|(_, error)| Fault::from(error))?;
-        in_place
+        file_identity
     }
 
     #[cfg(test)]

@@ -43,7 +43,7 @@ fn main() {
     println!("| {HONEST} honest clients, 1 KiB | requests | store p50 | p99 | retrieve p50 | p99 | peak memory |");
     println!("|---|---|---|---|---|---|---|");
 
-    let most = AtomicU64::new(0);
+    let peak = AtomicU64::new(0);
     let measure = |name: &str, attacks: &[Attack]| {
         server.forget_peak_memory();
         let stop = AtomicBool::new(false);
@@ -70,7 +70,7 @@ fn main() {
             }
             stop.store(true, Ordering::Relaxed);
             let (count, memory) = (stores.len() + retrieves.len(), server.peak_memory());
-            most.fetch_max(memory, Ordering::Relaxed);
+            peak.fetch_max(memory, Ordering::Relaxed);
             let [s50, s99] = [50, 99].map(|percent| millis(percentile(&mut stores, percent)));
             let [r50, r99] = [50, 99].map(|percent| millis(percentile(&mut retrieves, percent)));
             println!("| {name} | {count} | {s50} | {s99} | {r50} | {r99} | {memory} MiB |");
@@ -106,7 +106,7 @@ fn main() {
         measure("beside ones that take no answers", &unread);
     }
     measure("beside a body of 10 GiB with a right token", &body);
-    let memory = most.into_inner();
+    let memory = peak.into_inner();
     assert!(memory <= BUDGET, "{memory} MiB are more than the budget of {BUDGET} MiB");
 }
 

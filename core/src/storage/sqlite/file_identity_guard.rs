@@ -26,11 +26,11 @@ use crate::storage::Error;
 use crate::util::files::folder_of;
 
 /// The interval of the checks by reads, and by commits while the folder is unchanged.
-const EVERY: Duration = Duration::from_millis(100);
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// The age of a folder's state from which on the next change is sure to give it another state: clocks of file systems
 /// advance in ticks of at most 10 ms, or of 2 s if they have no fractions of a second.
 #[cfg(unix)]
-const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2500)];
+const TIMESTAMP_GRANULARITY: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2500)];
 
 /// A file of the store is no longer in its place.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +40,13 @@ const TICKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2
 )]
 pub(super) struct Moved(String);
 
-pub(super) struct InPlace {
+pub(super) struct FileIdentityGuard {
     #[cfg(unix)]
     files: Vec<(PathBuf, Option<FileId>)>,
     #[cfg(unix)]
     folder: Folder,
     #[cfg(unix)]
-    good: Mutex<Option<Good>>,
+    verified: Mutex<Option<VerifiedState>>,
     opened: Instant,
     /// The time of the next check by reads, in milliseconds after `opened`.
     next: AtomicU64,
@@ -74,11 +74,11 @@ struct FolderState {
 
 /// A state of the folder in which all files were in place.
 #[cfg(unix)]
-struct Good {
+struct VerifiedState {
     state: FolderState,
     since: Instant,
     /// No later change can leave the folder in the same state.
-    settled: bool,
+    is_final: bool,
 }
 
 /// The identity of a file. A query of its times as well would make the next write set new ones (Linux 6.13 and later),
@@ -122,13 +122,13 @@ impl Folder {
 
 #[cfg(unix)]
 impl FolderState {
-    fn tick(&self) -> Duration {
-        let [fine, coarse] = TICKS;
+    fn timestamp_granularity(&self) -> Duration {
+        let [fine, coarse] = TIMESTAMP_GRANULARITY;
         if self.names.1 == 0 { coarse } else { fine }
     }
 }
 
-impl InPlace {
+impl FileIdentityGuard {
     /// Watches a database that `connection` has open, and the files with these suffixes: the files now under these
     /// names are the database's own.
     #[cfg(unix)]
@@ -144,7 +144,7 @@ impl InPlace {
             return Err(Error::Backend(Moved(path.display().to_string()).into()).into());
         }
         let folder = Folder::new(folder_of(path));
-        Ok(Self { files, folder, good: Mutex::new(None), opened: Instant::now(), next: AtomicU64::new(0) })
+        Ok(Self { files, folder, verified: Mutex::new(None), opened: Instant::now(), next: AtomicU64::new(0) })
     }
 
     /// As [`check`](Self::check), but with one system call while no name in the folder changes. The renaming of a
@@ -152,15 +152,18 @@ impl InPlace {
     #[cfg(unix)]
     pub(super) fn check_at_commit(&self) -> Outcome<()> {
         let (asked, state) = (Instant::now(), self.folder.state());
-        let mut good = lock(&self.good);
-        let before = good.take_if(|good| Some(good.state) != state || !good.settled);
-        if good.is_some() {
-            return self.check_now_and_then();
+        let mut verified = lock(&self.verified);
+        let before = verified.take_if(|verified| Some(verified.state) != state || !verified.is_final);
+        if verified.is_some() {
+            return self.check_at_interval();
         }
         self.check()?;
-        *good = state.map(|state| match before.filter(|before| before.state == state) {
-            Some(before) => Good { settled: asked.duration_since(before.since) >= state.tick(), ..before },
-            None => Good { state, since: Instant::now(), settled: false },
+        *verified = state.map(|state| match before.filter(|before| before.state == state) {
+            Some(before) => VerifiedState {
+                is_final: asked.duration_since(before.since) >= state.timestamp_granularity(),
+                ..before
+            },
+            None => VerifiedState { state, since: Instant::now(), is_final: false },
         });
         Ok(())
     }
@@ -193,13 +196,13 @@ impl InPlace {
     }
 
     /// As [`check`](Self::check), unless the last one was a moment ago.
-    pub(super) fn check_now_and_then(&self) -> Outcome<()> {
+    pub(super) fn check_at_interval(&self) -> Outcome<()> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.opened.elapsed());
         if now < self.next.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.next.store(now.saturating_add(millis(EVERY)), Ordering::Relaxed);
+        self.next.store(now.saturating_add(millis(CHECK_INTERVAL)), Ordering::Relaxed);
         self.check()
     }
 }
