@@ -16,8 +16,8 @@ use wait::WaitWithin;
 fn the_readme_shows_the_examples_and_the_first_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("../README.md")).unwrap();
-    // The second needs a service: it is built, and not run.
-    for name in ["examples/first_use.rs", "examples/storage_service.rs"] {
+    // The second needs services: it is built, and not run.
+    for name in ["examples/first_use.rs", "examples/services.rs"] {
         let example = fs::read_to_string(root.join(name)).unwrap();
         let (_, code) = example.split_once("\n\n").unwrap();
         assert!(readme.contains(&format!("```rust\n{code}```\n")), "README.md and {name} differ");

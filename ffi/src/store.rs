@@ -107,19 +107,19 @@ pub unsafe extern "C" fn strongroom_open(
     })
 }
 
-/// Connects to the encryption server at `url`, which need not be reachable yet. It sees ids, keys and data while it works on
-/// them. Of `options`, which may be NULL, only the members for a service go with it.
+/// Makes a store of the encryption server at `url`, which need not be reachable yet. The server sees ids, keys and data
+/// while it processes them. `options` may be NULL; only its members for a service are allowed.
 ///
 ///     https://strongroom.example:8420           TLS 1.3
-///     http://127.0.0.1:8420                     on this machine alone
+///     http://127.0.0.1:8420                     only on this machine
 ///     unix:/run/strongroom/server.sock          a Unix socket
 ///
-/// The store has the functions of one that strongroom_open opens, with a few differences: the server does not tell a wrong
-/// key from a missing record, and both are STRONGROOM_NOT_FOUND; a call without an answer is repeated if that does no harm,
-/// and a write whose outcome stays unknown is STRONGROOM_INDETERMINATE; strongroom_maintain is STRONGROOM_UNSUPPORTED.
+/// All functions on stores work as after strongroom_open, with these differences: a wrong key is STRONGROOM_NOT_FOUND,
+/// like a missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome is
+/// STRONGROOM_INDETERMINATE; strongroom_maintain is STRONGROOM_UNSUPPORTED.
 ///
-/// STRONGROOM_INVALID_ARGUMENT where `url` is not one of these, or options do not go with it; STRONGROOM_STORAGE where a file
-/// cannot be read.
+/// STRONGROOM_INVALID_ARGUMENT if `url` is not one of these, or the options have other members; STRONGROOM_STORAGE if a
+/// file cannot be read.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_connect(

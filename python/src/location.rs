@@ -1,6 +1,6 @@
 //! A store's location and the arguments for a service.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -28,12 +28,12 @@ pub(crate) fn endpoint_options(
     options.timeout = timeout.map(seconds);
     let certificate = [&options.client_certificate, &options.client_key];
     let files = [&options.token_file, &options.authorities, &options.revocations].into_iter().chain(certificate);
-    files.flatten().try_for_each(check_path)?;
+    files.flatten().try_for_each(|path| check_path(path))?;
     Ok(options)
 }
 
 /// Refuses a path that no system call can take.
-pub(crate) fn check_path(path: &PathBuf) -> Result<(), Failure> {
+pub(crate) fn check_path(path: &Path) -> Result<(), Failure> {
     if path.as_os_str().as_encoded_bytes().contains(&0) {
         return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
     }

@@ -91,22 +91,21 @@ pub(crate) fn open(
     Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
 }
 
-/// Connect to the encryption server at ``url``. It sees ids, keys and data while it works on them; it need not be
-/// reachable yet.
+/// Make a store of the encryption server at ``url``, which need not be reachable yet. The server sees ids, keys and
+/// data while it processes them.
 ///
-/// The store has the calls of one that :func:`open` opens, with a few differences: the server does not tell a wrong key
-/// from a missing record, and both raise :exc:`NotFoundError`; a call that is not answered is repeated if that does no
-/// harm, and a write whose outcome stays unknown raises :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises
-/// :exc:`UnsupportedError`.
+/// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a missing
+/// record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
+/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises :exc:`UnsupportedError`.
 ///
-/// :param url: ``https://HOST:PORT``, and on this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``.
-/// :param token: The token to send, ``srt1...``.
-/// :param token_file: A file with the token instead.
-/// :param authorities: A file with the authorities to trust, in PEM, in the place of the system's.
-/// :param client_certificate: The files of a certificate to send, and of its private key, in PEM.
-/// :param revocations: A file with certificate revocation lists in PEM, as of :func:`open`.
-/// :param timeout: The seconds that a call may take until its answer begins: 30 by default.
-/// :raises InvalidArgumentError: The URL is not valid, or an argument does not go with it.
+/// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.
+/// :param token: The access token, ``srt1...``.
+/// :param token_file: A file with the access token.
+/// :param authorities: A PEM file of the certificate authorities to trust, instead of the system's.
+/// :param client_certificate: The PEM files of the client's certificate and of its private key.
+/// :param revocations: A PEM file of certificate revocation lists, as for :func:`open`.
+/// :param timeout: The seconds that a call may take until its answer begins, 30 by default.
+/// :raises InvalidArgumentError: The URL or an argument is invalid.
 /// :raises StorageError: A file cannot be read.
 #[pyfunction]
 #[pyo3(signature = (

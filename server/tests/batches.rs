@@ -150,7 +150,7 @@ fn the_client_retrieves_more_than_a_batch() {
     let server = with_small_batches(Arc::default());
     let store = connect(&server);
     let ids: Vec<_> = (0..20).map(|n| format!("id {n}")).collect();
-    let data = |n: usize| vec![n as u8; n * 1000];
+    let data = |n: usize| vec![u8::try_from(n).unwrap(); n * 1000];
     let keys: Vec<_> = (0..20).map(|n| store.store(&ids[n], data(n)).unwrap()).collect();
     let long = store.store("long", vec![9; 300_000]).unwrap();
     let items: Vec<_> = ids.iter().zip(&keys).map(|(id, key)| (id.as_str(), key)).chain([("long", &long)]).collect();

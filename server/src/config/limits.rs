@@ -20,7 +20,7 @@ pub struct Limits {
     pub wait_seconds: u64,
     /// Bytes of a JSON request body, and of the base64 data in a JSON answer.
     pub json_bytes: u64,
-    /// Bytes of a `create-many` body, and of a `get-many` answer.
+    /// Bytes of the body or the answer of a request for many records. Two are processed at once.
     pub batch_bytes: u64,
     /// Bytes of a body that is streamed.
     pub record_bytes: u64,
