@@ -28,13 +28,13 @@ pub(crate) fn endpoint_options(
     options.timeout = timeout.map(seconds);
     let certificate = [&options.client_certificate, &options.client_key];
     let files = [&options.token_file, &options.authorities, &options.revocations].into_iter().chain(certificate);
-    files.flatten().try_for_each(|path| check_path(path))?;
+    files.flatten().try_for_each(check_path)?;
     Ok(options)
 }
 
 /// Refuses a path that no system call can take.
-pub(crate) fn check_path(path: &Path) -> Result<(), Failure> {
-    if path.as_os_str().as_encoded_bytes().contains(&0) {
+pub(crate) fn check_path(path: impl AsRef<Path>) -> Result<(), Failure> {
+    if path.as_ref().as_os_str().as_encoded_bytes().contains(&0) {
         return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
     }
     Ok(())
