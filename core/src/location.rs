@@ -160,6 +160,6 @@ mod tests {
             assert!(half.contains("its private key"), "{half}");
         }
         let timeout = refused(|options| options.timeout = Some(Duration::ZERO));
-        assert!(timeout.contains("more than 0"), "{timeout}");
+        assert!(timeout.contains("above 0"), "{timeout}");
     }
 }
