@@ -149,7 +149,7 @@ fn the_default_store_is_in_a_private_folder() {
         support::feed(&mut command, stdin.as_bytes())
     };
     let message = support::failure(&in_data_home(&["stats"], ""), 19);
-    assert!(message.contains("no store"), "{message}");
+    assert!(message.contains("does not exist"), "{message}");
     assert!(!world.exists("home"), "only storing makes a store");
     assert!(in_data_home(&["store", "--id", ID], DATA).status.success());
     assert!(in_data_home(&["stats"], "").status.success());
@@ -256,7 +256,7 @@ fn an_empty_variable_counts_as_unset() {
     // Without its store: the default one, which is not there.
     let mut stats = world.command(&["stats"]);
     stats.env("STRONGROOM_STORE", "").env("XDG_DATA_HOME", world.path("data"));
-    assert!(support::failure(&support::feed(&mut stats, b""), 19).contains("no store"));
+    assert!(support::failure(&support::feed(&mut stats, b""), 19).contains("does not exist"));
     if cfg!(feature = "server") {
         let mut serve = world.command(&["serve", "--print-config"]);
         let output = support::feed(serve.envs(empty), b"");

@@ -223,7 +223,7 @@ fn the_key_and_the_data_are_not_both_on_stdin() {
         for data in [&[][..], &["-"]] {
             let args = [&[command, "--id", ID, "--key-file", "-"], data].concat();
             let message = world.fail(64, &args, &key);
-            assert!(message.contains("both"), "{message}");
+            assert!(message.contains("only one of"), "{message}");
         }
     }
     let args = ["retrieve", "--id", ID, "--key-file", "key", "--json"];

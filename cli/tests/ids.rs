@@ -72,7 +72,7 @@ fn an_invalid_id_is_an_error() {
         &["retrieve", "--id-file", "-", "--key-file", "-"],
         &["delete", "--id-file", "-", "--key-file", "/dev/stdin"],
     ] {
-        assert!(world.fail(64, args, &key).contains("both"), "{args:?}");
+        assert!(world.fail(64, args, &key).contains("only one of"), "{args:?}");
     }
     assert_eq!(world.records(), 1);
 }

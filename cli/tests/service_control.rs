@@ -178,7 +178,7 @@ fn hangup_reloads_tokens() {
     assert_eq!(status(&added), "200");
     let (exit, log) = service.stop(Signal::TERM);
     assert_eq!(exit, Some(0));
-    assert!(log.contains("are not reloaded") && log.contains("line 1") && log.contains("read anew"), "{log}");
+    assert!(log.contains("are not reloaded") && log.contains("line 1") && log.contains("are reloaded"), "{log}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn all_kinds() -> (World, Vec<(&'static str, &'static str)>) {
         ("tokens", "hashes and scopes of tokens"),
         ("server.pem", "certificates"),
         ("server.key", "a private key"),
-        ("noise", "something else"),
+        ("noise", "other or incomplete content"),
     ];
     (world, kinds)
 }

@@ -221,7 +221,7 @@ fn a_panic_becomes_a_status() {
         strongroom_replace_stream(store, id, id_len, &raw const key, Some(no_data), null_mut(), &raw mut new_key, &raw mut error),
         strongroom_retrieve_stream(store, id, id_len, &raw const key, Some(no_matter), null_mut(), &raw mut error),
     }
-    assert_eq!(message(&error), "an internal fault: please report it: a panic was caught");
+    assert_eq!(message(&error), "internal error: please report it: a panic was caught");
     armed.store(false, Ordering::Relaxed);
 
     // The handles are still good for what does not need what the panic took.

@@ -51,6 +51,12 @@ fn data_of_all_lengths_comes_back() {
             let mut read = Vec::new();
             reader.read_to_end(&mut read).unwrap();
             assert!(read == data, "{id}");
+            let mut buffer = vec![0; len + 1];
+            assert_eq!(store.retrieve_into(id, key, &mut buffer).unwrap(), len);
+            assert!(buffer[..len] == data, "{id}");
+            if let Some(shorter) = buffer.get_mut(..len.saturating_sub(1)).filter(|_| len > 0) {
+                assert!(matches!(store.retrieve_into(id, key, shorter), Err(Error::TooLarge)), "{id}");
+            }
         }
     }
     let stats = store.stats().unwrap();

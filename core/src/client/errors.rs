@@ -18,7 +18,7 @@ pub(super) fn of_read(failure: Failure) -> Error {
         Failure::Lost(source) => Error::Storage(source),
         Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Internal(problem.into()),
         Failure::TooLarge => Error::TooLarge,
-        Failure::ProtocolViolation => protocol_violation(),
+        Failure::TooLong | Failure::ProtocolViolation => protocol_violation(),
         other => of_write(other),
     }
 }
@@ -50,7 +50,9 @@ pub(super) fn of_write(failure: Failure) -> Error {
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The server succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::ProtocolViolation => Error::Indeterminate(protocol_violation().into()),
+        Failure::TooLarge | Failure::TooLong | Failure::ProtocolViolation => {
+            Error::Indeterminate(protocol_violation().into())
+        }
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }

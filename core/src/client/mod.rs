@@ -81,7 +81,12 @@ impl Operations for Client {
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        let data = Zeroizing::new(self.read(&request::retrieve(id, key)?.at_most(buffer.len() as u64))?.body);
+        let request = request::retrieve(id, key)?.at_most(buffer.len() as u64);
+        let answer = self.http.read(&request, self.http.end()).map_err(|failure| match failure {
+            Failure::TooLong => Error::TooLarge,
+            other => of_read(other),
+        })?;
+        let data = Zeroizing::new(answer.body);
         buffer.get_mut(..data.len()).ok_or_else(protocol_violation)?.copy_from_slice(&data);
         Ok(data.len())
     }

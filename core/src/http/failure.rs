@@ -22,8 +22,10 @@ pub(crate) enum Failure {
     Denied(BoxError),
     /// The service may have been reached, and what it did is not known.
     Lost(BoxError),
-    /// The answer is longer than requested, or does not fit in memory.
+    /// The answer does not fit in memory, or is longer than announced.
     TooLarge,
+    /// The answer is longer than the request accepts.
+    TooLong,
     /// The answer violates the protocol.
     ProtocolViolation,
     Forked,

@@ -67,7 +67,7 @@ impl StreamingResponse {
         // The answer to a `HEAD` has a length, but no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
         if len > max_len {
-            return Err(Failure::ProtocolViolation); // more than was requested: a proxy may have dropped the range
+            return Err(Failure::TooLong); // a proxy may have dropped the range
         }
         let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
         let mut body = Zeroizing::new(Vec::new());

@@ -38,8 +38,8 @@ fn only_a_regular_file_is_opened() {
         let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir(&path));
     }
     assert_error(open(Path::new("/dev/null")), "InvalidArgument", "a device");
-    assert_error(open(Path::new("a\0b")), "InvalidArgument", "zero byte");
-    assert_error(open_to_read(Path::new("a\0b")), "InvalidArgument", "zero byte");
+    assert_error(open(Path::new("a\0b")), "InvalidArgument", "NUL byte");
+    assert_error(open_to_read(Path::new("a\0b")), "InvalidArgument", "NUL byte");
     open(&path).unwrap();
 }
 

@@ -180,7 +180,7 @@ fn of_read(failure: Failure) -> Error {
         Failure::Lost(source) => Error::Backend(source),
         Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Backend(problem.into()),
         Failure::TooLarge => Error::TooLarge,
-        Failure::ProtocolViolation => protocol_violation(),
+        Failure::TooLong | Failure::ProtocolViolation => protocol_violation(),
         other => of_write(other),
     }
 }
@@ -207,7 +207,9 @@ fn of_write(failure: Failure) -> Error {
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The service succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::ProtocolViolation => Error::Indeterminate(protocol_violation().into()),
+        Failure::TooLarge | Failure::TooLong | Failure::ProtocolViolation => {
+            Error::Indeterminate(protocol_violation().into())
+        }
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }
@@ -260,7 +262,10 @@ impl Storage for RemoteStorage {
         let max_len = max_len.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
         let body = batch::encode_locators(locators);
         let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
-        let answer = self.read(&request.at_most(max_len))?;
+        let answer = self.http.read(&request.at_most(max_len), self.http.end()).map_err(|failure| match failure {
+            Failure::TooLong => Error::TooLarge,
+            other => of_read(other),
+        })?;
         batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)
     }
 
