@@ -1,11 +1,13 @@
 //! Many records at once
 
 use std::ffi::c_void;
+use std::mem::MaybeUninit;
 
-use ::strongroom::Error;
+use ::strongroom::{Error, RecordKey};
 
 use crate::boundary::{array, bytes, input, outcome, room};
 use crate::key::strongroom_record_key;
+use crate::options::{Options, strongroom_write_options};
 use crate::records::strongroom_buffer;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::strongroom;
@@ -40,16 +42,66 @@ pub unsafe extern "C" fn strongroom_store_many(
         // SAFETY: by the header's conventions.
         let (store, items, keys) =
             unsafe { (input(store, "store")?, array(items, count, "items")?, room(keys, count, "keys")?) };
-        let items = items.iter().map(|item| {
-            // SAFETY: by the header's conventions.
-            unsafe { Ok((bytes(item.id, item.id_len, "id")?, bytes(item.data, item.data_len, "data")?)) }
-        });
+        // SAFETY: by the header's conventions.
+        let items = items.iter().map(|item| unsafe { read(item) });
         let made = store.0.store_many(&items.collect::<Result<Vec<_>, Error>>()?)?;
-        keys.iter_mut().zip(&made).for_each(|(to, key)| {
-            to.write(strongroom_record_key::new(key));
-        });
+        give_all(&made, keys);
         Ok(())
     })
+}
+
+/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL. `keys`
+/// may be NULL if all of the options have a key.
+///
+/// STRONGROOM_ALREADY_EXISTS if an id has another record.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_store_many_with(
+    store: *const strongroom,
+    items: *const strongroom_item,
+    count: usize,
+    options: *const *const strongroom_write_options,
+    keys: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, items, options) =
+            unsafe { (input(store, "store")?, array(items, count, "items")?, array(options, count, "options")?) };
+        // SAFETY: by the header's conventions.
+        let options = options.iter().map(|options| unsafe { Options::read(*options) });
+        let options = options.collect::<Result<Vec<_>, Error>>()?;
+        let keys = if keys.is_null() && options.iter().all(Options::has_key) {
+            &mut []
+        } else {
+            // SAFETY: by the header's conventions.
+            unsafe { room(keys, count, "keys")? }
+        };
+        let items = items.iter().zip(&options).map(|(item, options)| {
+            // SAFETY: by the header's conventions.
+            let (id, data) = unsafe { read(item)? };
+            Ok((id, data, options.get()))
+        });
+        let made = store.0.store_many_with(&items.collect::<Result<Vec<_>, Error>>()?)?;
+        give_all(&made, keys);
+        Ok(())
+    })
+}
+
+/// The id and the data of an item.
+///
+/// # Safety
+///
+/// As [`bytes`], for both.
+unsafe fn read(item: &strongroom_item) -> Result<(&[u8], &[u8]), Error> {
+    // SAFETY: by the caller.
+    unsafe { Ok((bytes(item.id, item.id_len, "id")?, bytes(item.data, item.data_len, "data")?)) }
+}
+
+fn give_all(made: &[RecordKey], keys: &mut [MaybeUninit<strongroom_record_key>]) {
+    keys.iter_mut().zip(made).for_each(|(to, key)| {
+        to.write(strongroom_record_key::new(key));
+    });
 }
 
 /// An id and the key of its record.

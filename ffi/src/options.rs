@@ -51,6 +51,10 @@ impl Options {
         self.key.as_ref().map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key))
     }
 
+    pub(crate) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// The place for the record's key, which callers who have the key need not give.
     ///
     /// # Safety

@@ -1,4 +1,4 @@
-"""Stores behind a storage service."""
+"""Stores on a storage service and on an encryption server."""
 
 import asyncio
 import os
@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +42,54 @@ class Service:
         return {"authorities": self.folder / "authority.pem", "client_certificate": certificate}
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def require_program() -> None:
     if "STRONGROOM_PROGRAM" not in os.environ and not Path(PROGRAM).exists():
         pytest.skip("STRONGROOM_PROGRAM names no program")
+
+
+@contextmanager
+def serving(folder: Path, pattern: str, *arguments: str) -> Iterator[re.Match[str]]:
+    """Run a service in ``folder``, and give the part of its log that says where it listens."""
+    log = folder / "log"
+    with log.open("wb") as file, subprocess.Popen([PROGRAM, *arguments], cwd=folder, stderr=file) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not (found := re.search(pattern, log.read_text())):
+                assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield found
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    require_program()
     folder = tmp_path_factory.mktemp("service")
     certificates.write(folder)
     new_token = [PROGRAM, "token", "new", "--scopes", "storage"]
     commands = ([*new_token, "--tokens", "tokens"], new_token)
     tokens = [subprocess.run(c, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout for c in commands]
-    command = [PROGRAM, "serve-storage", "--store", "served.db", "--listen", "unix:socket", "--listen", "127.0.0.1:0"]
+    command = ["serve-storage", "--store", "served.db", "--listen", "unix:socket", "--listen", "127.0.0.1:0"]
     command += ["--tokens", "tokens", "--tls-certificate", "server.pem", "--tls-key", "server.key"]
     command += ["--tls-client-authorities", "authority.pem"]
-    log = folder / "log"
-    with log.open("wb") as file, subprocess.Popen(command, cwd=folder, stderr=file) as process:
-        try:
-            while not (found := re.search(r"127\.0\.0\.1:(\d+)", log.read_text())):
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.05)
-            yield Service(folder, int(found[1]), [token.split()[0] for token in tokens])
-        finally:
-            process.terminate()
-    assert process.returncode == 0
+    with serving(folder, r"127\.0\.0\.1:(\d+)", *command) as found:
+        yield Service(folder, int(found[1]), [token.split()[0] for token in tokens])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an encryption server: its files ``socket``, and ``token`` with all rights."""
+    require_program()
+    folder = tmp_path_factory.mktemp("server")
+    scopes = "store,retrieve,delete,erase,stats"
+    command = [PROGRAM, "token", "new", "--scopes", scopes, "--tokens", "tokens"]
+    with (folder / "token").open("wb") as file:
+        subprocess.run(command, cwd=folder, stdout=file, check=True)
+    command = ["serve", "--store", "served.db", "--listen", "unix:socket", "--tokens", "tokens"]
+    with serving(folder, "unix:socket", *command):
+        yield folder
 
 
 @pytest.mark.parametrize("with_tls", [False, True])
@@ -229,5 +256,108 @@ def test_asyncio(service: Service) -> None:
             assert found == [pattern(n) for n in range(50)]
             for n in range(50):
                 await store.erase(f"id-{n}")
+
+    asyncio.run(main())
+
+
+def test_an_encryption_server(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(server)
+    with strongroom.connect("unix:socket", token_file="token", timeout=60) as store:
+        key = store.store("id", b"data")
+        assert store.retrieve("id", key) == b"data"
+        assert "id" in store
+        with pytest.raises(strongroom.NotFoundError):
+            store.retrieve("id", Key.generate())
+        with pytest.raises(strongroom.UnsupportedError):
+            store.maintain()
+        store.delete("id", key)
+    with pytest.raises(strongroom.ClosedError):
+        store.retrieve("id", key)
+    token = Path("token").read_text().strip()
+    with strongroom.connect("unix:socket", token=token) as store:
+        assert store.stats().records == 0
+    with strongroom.connect("unix:socket") as store, pytest.raises(strongroom.AccessDeniedError, match="token"):
+        store.stats()
+
+
+def test_an_encryption_server_that_is_not_there(tmp_path: Path) -> None:
+    with strongroom.connect(f"unix:{tmp_path}/none", timeout=0.3) as store:
+        with pytest.raises(strongroom.StorageError):
+            store.stats()
+        with pytest.raises(strongroom.StorageError):
+            store.store("id", b"data")
+
+
+def test_what_connect_refuses(tmp_path: Path) -> None:
+    connect: Any = strongroom.connect
+    urls = ["", "records.db", ":memory:", "unix:", "https://", "http://192.0.2.1:8420", "http://127.0.0.1:99999"]
+    for url in [*urls, "https://a.example/path", "http://127.0.0.1:1\0"]:
+        with pytest.raises(strongroom.InvalidArgumentError):
+            connect(url)
+    wrong: list[dict[str, Any]] = [{"timeout": seconds} for seconds in (0, -1.0, float("nan"), 1e300)]
+    wrong += [{"token": "srt1"}, {"token": IndexKey.generate().to_text()}, {"authorities": tmp_path / "authority.pem"}]
+    for argument in wrong:
+        with pytest.raises(strongroom.InvalidArgumentError):
+            connect("http://127.0.0.1:1", **argument)
+    with pytest.raises(strongroom.StorageError, match="token"):
+        connect("http://127.0.0.1:1", token_file=tmp_path / "none")
+    # The index key is the server's.
+    for argument in [{"index_key": INDEX_KEY}, {"must_exist": True}, {"durability": "full"}]:
+        with pytest.raises(TypeError):
+            connect("http://127.0.0.1:1", **argument)
+    for url in (None, b"http://127.0.0.1:1"):
+        with pytest.raises(TypeError):
+            connect(url)
+
+
+def test_many_records_under_keys_of_the_caller(server: Path) -> None:
+    with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
+        keys_of_the_caller(store)
+
+
+def test_many_records_under_keys_of_the_caller_on_a_storage_service(service: Service) -> None:
+    with service.open() as store:
+        keys_of_the_caller(store)
+
+
+def keys_of_the_caller(store: Strongroom) -> None:
+    items = [("one", b"1"), ("two", b"2")]
+    keys = [Key.generate(), Key.generate()]
+    for wrong in ([], keys[:1], [*keys, Key.generate()]):
+        with pytest.raises(strongroom.InvalidArgumentError):
+            store.store_many(items, keys=wrong)
+        with pytest.raises(strongroom.InvalidArgumentError):
+            store.store_many(iter(items), keys=iter(wrong))
+    assert store.stats().records == 0
+    with pytest.raises(TypeError):
+        store.store_many(items, keys=[keys[0], b"key"])  # type: ignore[list-item]
+    for _ in range(2):
+        assert store.store_many(iter(items), keys=iter(keys)) == keys
+    assert store.retrieve_many([("one", keys[0]), ("two", keys[1])]) == [b"1", b"2"]
+    with pytest.raises(strongroom.AlreadyExistsError):
+        store.store_many([("one", b"other"), ("three", b"3")], keys=keys)
+    assert "three" not in store
+    assert store.store_many([], keys=[]) == []
+    for id, key in zip(("one", "two"), keys, strict=True):
+        store.delete(id, key)
+
+
+def test_asyncio_on_an_encryption_server(server: Path) -> None:
+    async def main() -> None:
+        async with await aio.connect(f"unix:{server}/socket", token_file=server / "token", timeout=60.0) as store:
+            keys = await asyncio.gather(*(store.store(f"id-{n}", pattern(n)) for n in range(20)))
+            found = await asyncio.gather(*(store.retrieve(f"id-{n}", key) for n, key in enumerate(keys)))
+            assert found == [pattern(n) for n in range(20)]
+            for n in range(20):
+                assert await store.erase(f"id-{n}")
+            given = [Key.generate()]
+            with pytest.raises(strongroom.InvalidArgumentError):
+                await store.store_many([("one", b"1"), ("two", b"2")], keys=given)
+            assert await store.store_many([("one", b"1")], keys=given) == given
+            await store.delete("one", given[0])
+        with pytest.raises(strongroom.ClosedError):
+            await store.stats()
+        with pytest.raises(strongroom.InvalidArgumentError):
+            await aio.connect("records.db")
 
     asyncio.run(main())

@@ -66,10 +66,12 @@ impl Operations for Client {
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
         let request = request::replace(id, old, new.key)?;
-        if !new.is_callers {
-            self.retrieve_range(id, old, 0..0)?; // fails before all data is sent
+        if new.is_callers {
+            // The record may be that of an earlier attempt.
+            return Ok(Box::new(Writer::new(Arc::clone(&self.http), request)));
         }
-        Ok(Box::new(Writer::new(Arc::clone(&self.http), request)))
+        self.retrieve_range(id, old, 0..0)?; // fails before all data is sent
+        Ok(Box::new(Writer::with_proved_old_key(Arc::clone(&self.http), request)))
     }
 
     fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
@@ -81,14 +83,7 @@ impl Operations for Client {
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        let request = request::retrieve(id, key)?.at_most(buffer.len() as u64);
-        let answer = self.http.read(&request, self.http.end()).map_err(|failure| match failure {
-            Failure::TooLong => Error::TooLarge,
-            other => of_read(other),
-        })?;
-        let data = Zeroizing::new(answer.body);
-        buffer.get_mut(..data.len()).ok_or_else(protocol_violation)?.copy_from_slice(&data);
-        Ok(data.len())
+        Reader::open(Arc::clone(&self.http), request::retrieve(id, key)?)?.retrieve_into(buffer)
     }
 
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {

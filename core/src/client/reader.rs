@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{Buf, Bytes};
+use zeroize::Zeroize;
 
 use super::{of_read, protocol_violation};
 use crate::error::Error;
@@ -36,6 +37,46 @@ impl Reader {
         Ok(Self { http, request, len, position: 0, response: Some(response), piece: Bytes::new(), time_budget })
     }
 
+    /// All of the data, read into the start of `buffer`. Returns its length.
+    pub(super) fn retrieve_into(mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let len = usize::try_from(self.len).map_err(|_| Error::TooLarge)?;
+        let data = buffer.get_mut(..len).ok_or(Error::TooLarge)?;
+        self.read_all(data).inspect_err(|_| data.zeroize())?;
+        Ok(len)
+    }
+
+    /// Fills `data` from the position on. It is not longer than what is left.
+    fn read_all(&mut self, mut data: &mut [u8]) -> Result<(), Error> {
+        while !data.is_empty() {
+            self.load_piece()?;
+            let (to, rest) = data.split_at_mut(self.piece.len().min(data.len()));
+            to.copy_from_slice(self.piece.get(..to.len()).ok_or_else(protocol_violation)?);
+            self.consume(to.len());
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Makes the piece have the next bytes, unless the position is the end.
+    fn load_piece(&mut self) -> Result<(), Error> {
+        let mut attempts = 1;
+        while self.piece.is_empty() && self.position < self.len {
+            self.time_budget.check().map_err(of_read)?;
+            let begun = Instant::now();
+            let piece = self.next_piece();
+            self.time_budget.spend(begun.elapsed());
+            match piece {
+                Err(Failure::Lost(_)) if attempts < ATTEMPTS => {
+                    attempts += 1;
+                    self.time_budget.spend_loss();
+                }
+                piece => self.piece = piece.map_err(of_next_read)?,
+            }
+            self.time_budget.earn(self.piece.len());
+        }
+        Ok(())
+    }
+
     /// The next bytes at the position, which is not the end.
     fn next_piece(&mut self) -> Result<Bytes, Failure> {
         let response = match self.response.take() {
@@ -56,6 +97,14 @@ impl Reader {
     }
 }
 
+/// As [`of_read`]. The key has opened the record before, so that a missing record was replaced or removed meanwhile.
+fn of_next_read(failure: Failure) -> Error {
+    match of_read(failure) {
+        Error::NotFound => Error::Conflict,
+        error => error,
+    }
+}
+
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
@@ -72,21 +121,7 @@ impl Read for Reader {
 
 impl BufRead for Reader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let mut attempts = 1;
-        while self.piece.is_empty() && self.position < self.len {
-            self.time_budget.check().map_err(of_read)?;
-            let begun = Instant::now();
-            let piece = self.next_piece();
-            self.time_budget.spend(begun.elapsed());
-            match piece {
-                Err(Failure::Lost(_)) if attempts < ATTEMPTS => {
-                    attempts += 1;
-                    self.time_budget.spend_loss();
-                }
-                piece => self.piece = piece.map_err(of_read)?,
-            }
-            self.time_budget.earn(self.piece.len());
-        }
+        self.load_piece()?;
         Ok(&self.piece)
     }
 

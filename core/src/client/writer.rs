@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::of_write;
 use crate::error::Error;
-use crate::http::{ApiRequest, HttpClient, RetryPolicy, StreamingRequest};
+use crate::http::{ApiRequest, Failure, HttpClient, RetryPolicy, StreamingRequest};
 use crate::operations::{MAX_PIECE_LEN, WriteRecord};
 
 /// A record that is being written to a server.
@@ -20,21 +20,30 @@ pub(super) struct Writer {
     gathered: Zeroizing<Vec<u8>>,
     /// The request, once it has begun.
     sending: Option<StreamingRequest>,
+    /// The old key of a replacement opened the record at the start: if it does not at the end, the record was replaced
+    /// or removed meanwhile.
+    is_old_key_proved: bool,
 }
 
 impl Writer {
     pub(super) fn new(http: Arc<HttpClient>, request: ApiRequest) -> Self {
-        Self { http, request, gathered: empty_piece(), sending: None }
+        Self { http, request, gathered: empty_piece(), sending: None, is_old_key_proved: false }
+    }
+
+    /// A replacement whose old key opens the record.
+    pub(super) fn with_proved_old_key(http: Arc<HttpClient>, request: ApiRequest) -> Self {
+        Self { is_old_key_proved: true, ..Self::new(http, request) }
     }
 
     /// Sends the gathered bytes.
     fn send_gathered(&mut self) -> Result<StreamingRequest, Error> {
+        let to_error = to_error(self.is_old_key_proved);
         let sending = match self.sending.take() {
             Some(sending) => sending,
-            None => self.http.upload(&self.request).map_err(of_write)?,
+            None => self.http.upload(&self.request).map_err(to_error)?,
         };
         let piece = mem::replace(&mut self.gathered, empty_piece());
-        self.http.push(sending, Bytes::from_owner(piece)).map_err(of_write)
+        self.http.push(sending, Bytes::from_owner(piece)).map_err(to_error)
     }
 }
 
@@ -48,12 +57,22 @@ impl WriteRecord for Writer {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
-        if self.sending.is_none() {
+        let outcome = if self.sending.is_none() {
             let request = self.request.body(Bytes::from_owner(self.gathered));
-            return self.http.write(&request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(of_write);
-        }
-        let sending = self.send_gathered()?;
-        self.http.finish(sending).map(drop).map_err(of_write)
+            self.http.write(&request, RetryPolicy::Idempotent, self.http.end()).0
+        } else {
+            let sending = self.send_gathered()?;
+            self.http.finish(sending)
+        };
+        outcome.map(drop).map_err(to_error(self.is_old_key_proved))
+    }
+}
+
+/// As [`of_write`], of a replacement whose old key may have been proved.
+fn to_error(is_old_key_proved: bool) -> impl Fn(Failure) -> Error + Copy {
+    move |failure| match of_write(failure) {
+        Error::NotFound if is_old_key_proved => Error::Conflict,
+        error => error,
     }
 }
 

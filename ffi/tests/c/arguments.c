@@ -172,6 +172,20 @@ static void many(void) {
     item.id = ID;
     item.data_len = SIZE_MAX;
     REFUSED(strongroom_store_many(store, &item, 1, &unwritten, &error));
+    item.data_len = 4;
+
+    const strongroom_write_options *options = under(&key), *none = NULL;
+    strongroom_write_options newer = *options;
+    newer.size = 0;
+    const strongroom_write_options *invalid = &newer;
+    REFUSED(strongroom_store_many_with(NULL, &item, 1, &options, &unwritten, &error));
+    REFUSED(strongroom_store_many_with(store, NULL, 1, &options, &unwritten, &error));
+    REFUSED(strongroom_store_many_with(store, &item, 1, NULL, &unwritten, &error));
+    REFUSED(strongroom_store_many_with(store, &item, 1, &invalid, &unwritten, &error));
+    REFUSED(strongroom_store_many_with(store, &item, 1, &none, NULL, &error));
+    REFUSED(strongroom_store_many_with(store, &item, SIZE_MAX, &options, NULL, &error));
+    item.id = NULL;
+    REFUSED(strongroom_store_many_with(store, &item, 1, &options, &unwritten, &error));
 
     REFUSED(strongroom_retrieve_many(NULL, &request, 1, &result, &error));
     REFUSED(strongroom_retrieve_many(store, NULL, 1, &result, &error));

@@ -150,6 +150,33 @@ static void many(strongroom *store) {
     CHECK_OK(strongroom_retrieve_many(store, NULL, 0, NULL, &error));
 }
 
+static void many_with_options(strongroom *store) {
+    strongroom_error error;
+    const strongroom_item items[] = {{"first", 5, "1", 1}, {"second", 6, "2", 1}};
+    strongroom_record_key key, keys[2];
+    bool found = true;
+
+    // One key is the caller's, the other one is made.
+    CHECK_OK(strongroom_record_key_generate(&key, &error));
+    const strongroom_write_options *options[] = {under(&key), NULL};
+    CHECK_OK(strongroom_store_many_with(store, items, 2, options, keys, &error));
+    CHECK(strongroom_record_key_equal(&keys[0], &key) && !strongroom_record_key_equal(&keys[1], &key));
+    for (size_t i = 0; i < 2; i++)
+        CHECK_OK(strongroom_delete(store, items[i].id, items[i].id_len, &keys[i], &error));
+
+    // The caller has all keys, and repeats the call.
+    options[1] = options[0];
+    CHECK_OK(strongroom_store_many_with(store, items, 2, options, NULL, &error));
+    CHECK_OK(strongroom_store_many_with(store, items, 2, options, NULL, &error));
+    CHECK_OK(strongroom_delete(store, "first", 5, &key, &error));
+    options[1] = NULL;
+    CHECK_STATUS(STRONGROOM_ALREADY_EXISTS, strongroom_store_many_with(store, items, 2, options, keys, &error));
+    CHECK_OK(strongroom_contains(store, "first", 5, &found, &error));
+    CHECK(!found);
+    CHECK_OK(strongroom_delete(store, "second", 6, &key, &error));
+    CHECK_OK(strongroom_store_many_with(store, NULL, 0, NULL, NULL, &error));
+}
+
 int main(void) {
     strongroom_error error;
     strongroom_stats stats;
@@ -160,6 +187,7 @@ int main(void) {
     every_size_comes_back(store);
     outcomes(store);
     many(store);
+    many_with_options(store);
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == COUNT(SIZES) + 2 + 100);
     CHECK(stats.bytes > 16383 + 16384 + 16385 + 32768 + 40000);

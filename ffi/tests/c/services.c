@@ -1,5 +1,5 @@
-// Stores behind a storage service: the program that STRONGROOM_PROGRAM names serves, on a Unix socket and with TLS. The
-// certificates are in the folder that the first argument names.
+// Stores on a storage service, and on an encryption server: the program that STRONGROOM_PROGRAM names serves, on a Unix
+// socket and with TLS. The certificates are in the folder that the first argument names.
 
 #include <dirent.h>
 #include <signal.h>
@@ -228,6 +228,95 @@ static void in_time(void) {
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("http://192.0.2.1:1", &options, &store, &error));
 }
 
+// Starts an encryption server on a Unix socket.
+static pid_t serve_encryption(const char *program) {
+    run("%s token new --scopes store,retrieve,delete,erase,stats --tokens server-tokens >server-token", program);
+    const pid_t server = fork();
+    CHECK(server >= 0);
+    if (server == 0) {
+        CHECK(freopen("server-log", "w", stderr) != NULL);
+        execl(program, program, "serve", "--store", "encrypted.db", "--listen", "unix:server", "--tokens", "server-tokens",
+              (char *)NULL);
+        exit(1);
+    }
+    for (int i = 0; i < 600 && access("server", F_OK) != 0; i++)
+        usleep(50 * 1000);
+    return server;
+}
+
+// An encryption server has the functions of a store.
+static void encryption_server(const char *program, const uint8_t *data) {
+    strongroom *store = NULL;
+    strongroom_record_key key, wrong, keys[2];
+    strongroom_buffer found;
+    strongroom_stats stats;
+    const pid_t server = serve_encryption(program);
+    strongroom_options options = options_with("server-token");
+    options.index_key = NULL;
+    options.timeout = 60 * 1000;
+    CHECK_OK(strongroom_connect("unix:server", &options, &store, &error));
+    CHECK_OK(strongroom_store(store, "id", 2, data, LEN, &key, &error));
+    CHECK_OK(strongroom_retrieve(store, "id", 2, &key, &found, &error));
+    CHECK(found.len == LEN && memcmp(found.data, data, LEN) == 0);
+    strongroom_buffer_free(&found);
+    CHECK_OK(strongroom_record_key_generate(&wrong, &error));
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, "id", 2, &wrong, &found, &error));
+    const strongroom_item items[] = {{"one", 3, "1", 1}, {"two", 3, "2", 1}};
+    CHECK_OK(strongroom_store_many(store, items, 2, keys, &error));
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.records == 3);
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
+    close_store(store);
+
+    // A server is asked when it is used.
+    CHECK_OK(strongroom_connect("unix:server", NULL, &store, &error));
+    CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_get_stats(store, &stats, &error));
+    CHECK(strstr(error.message, "token") != NULL);
+    close_store(store);
+    options.timeout = 300;
+    CHECK_OK(strongroom_connect("unix:no-socket", &options, &store, &error));
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_store(store, "id", 2, data, 1, &key, &error));
+    close_store(store);
+
+    CHECK(kill(server, SIGTERM) == 0);
+    int status = 0;
+    CHECK(waitpid(server, &status, 0) == server && status == 0);
+}
+
+// The index key is the server's, and flags are for a database.
+static void what_connect_refuses(void) {
+    strongroom *store = NULL;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect(NULL, NULL, &store, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", NULL, NULL, &error));
+    const char *const urls[] = {"", "records.db", ":memory:", "unix:", "https://", "http://192.0.2.1:8420",
+                                "https://127.0.0.1:1/path", "http://127.0.0.1:99999", "http://127.0.0.1:1\xff"};
+    for (size_t i = 0; i < COUNT(urls); i++)
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect(urls[i], NULL, &store, &error));
+    const uint64_t flags[] = {STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, 1u << 20};
+    for (size_t i = 0; i < COUNT(flags); i++) {
+        strongroom_options options = options_with(NULL);
+        options.index_key = NULL;
+        options.flags = flags[i];
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    }
+    strongroom_options options = options_with("server-token");
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    CHECK(strstr(error.message, "index key") != NULL);
+    options.index_key = NULL;
+    options.index_key_file = "index.key";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    options.index_key_file = NULL;
+    options.authorities_file = "authority.pem"; // of TLS
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    options.authorities_file = NULL;
+    options.token_file = "index.key"; // which is not sent
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    options.token_file = "no-file";
+    CHECK_STATUS(STRONGROOM_STORAGE, strongroom_connect("unix:server", &options, &store, &error));
+    CHECK(strstr(error.message, "token") != NULL);
+    CHECK(store == NULL);
+}
+
 // The child is refused, may free what it has, and may open a service of its own.
 static void forked(const uint8_t *data) {
     strongroom *store = NULL, *own = NULL;
@@ -355,8 +444,10 @@ int main(int argc, char **argv) {
     with_tls tls = {options, data};
     CHECK(pthread_join(start_small(all_operations_with_tls, &tls), NULL) == 0);
     what_is_refused();
+    what_connect_refuses();
     in_time();
     forked(data);
+    encryption_server(program, data);
 
     CHECK(kill(service, SIGTERM) == 0);
     int status = 0;
