@@ -595,6 +595,18 @@ strongroom_status strongroom_store_many(const strongroom *store,
                                         strongroom_record_key *keys,
                                         strongroom_error *error);
 
+/// As strongroom_store_many, with options for each item: an array of `count` pointers, each of which may be NULL. `keys`
+/// may be NULL if all of the options have a key.
+///
+/// STRONGROOM_ALREADY_EXISTS if an id has another record.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_store_many_with(const strongroom *store,
+                                             const strongroom_item *items,
+                                             size_t count,
+                                             const strongroom_write_options *const *options,
+                                             strongroom_record_key *keys,
+                                             strongroom_error *error);
+
 /// Retrieves `count` records in one transaction, each with its own outcome, in the same order: `results` has room for
 /// `count`. If a record cannot be retrieved, its result has the status, and the call succeeds. If the call fails, as
 /// for an invalid id, no result is written.

@@ -135,14 +135,10 @@ class Runner:
                 return self.made(how, name, await call(store.store_file, id_of(id), source, key=given))
             case "replace", id, old, what, how, name:
                 given = self.given(how, name)
-                return self.made(
-                    how, name, await call(store.replace, id_of(id), keys[old], data(what), new_key=given)
-                )
+                return self.made(how, name, await call(store.replace, id_of(id), keys[old], data(what), new_key=given))
             case "replace_source", id, old, what, how, name:
                 source, given = io.BytesIO(data(what)), self.given(how, name)
-                return self.made(
-                    how, name, await call(store.replace_file, id_of(id), keys[old], source, new_key=given)
-                )
+                return self.made(how, name, await call(store.replace_file, id_of(id), keys[old], source, new_key=given))
             case "retrieve", id, key:
                 return [await call(store.retrieve, id_of(id), keys[key])]
             case "retrieve_into", id, key, size:
@@ -251,7 +247,14 @@ def test_coroutines(place: Place) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("", ""), ("k -> ok", "k -> error:5"), ("3|", "1|"), ("-> text", "-> hex"), ("steps 4", "steps 3"), ("steps 4", "")],
+    [
+        ("", ""),
+        ("k -> ok", "k -> error:5"),
+        ("3|", "1|"),
+        ("-> text", "-> hex"),
+        ("steps 4", "steps 3"),
+        ("steps 4", ""),
+    ],
 )
 def test_a_difference_is_noticed(old: str, new: str) -> None:
     script = "key k -> ok\nstore text:a text:ab as a -> ok\nretrieve text:a k -> error:3|error:1\n"

@@ -210,7 +210,9 @@ def test_contradicting_options(service: Service, path: Path) -> None:
     assert not path.exists()
 
 
-def test_an_unreachable_service_fails_in_time(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_fails_in_time(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Long before the 30 seconds that are the default."""
     start = time.monotonic()
     with pytest.raises(strongroom.StorageError):
@@ -302,12 +304,13 @@ def test_what_connect_refuses(tmp_path: Path) -> None:
     with pytest.raises(strongroom.StorageError, match="token"):
         connect("http://127.0.0.1:1", token_file=tmp_path / "none")
     # The index key is the server's.
-    for argument in [{"index_key": INDEX_KEY}, {"must_exist": True}, {"durability": "full"}]:
+    wrong = [{"index_key": INDEX_KEY}, {"must_exist": True}, {"durability": "full"}]
+    for argument in wrong:
         with pytest.raises(TypeError):
             connect("http://127.0.0.1:1", **argument)
-    for url in (None, b"http://127.0.0.1:1"):
+    for value in (None, b"http://127.0.0.1:1"):
         with pytest.raises(TypeError):
-            connect(url)
+            connect(value)
 
 
 def test_many_records_under_keys_of_the_caller(server: Path) -> None:

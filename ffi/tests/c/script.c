@@ -1,5 +1,5 @@
-// The script of operations, on each of the stores: it is the file operations.txt in the folder that the first argument names,
-// and defines its format. The program that STRONGROOM_PROGRAM names serves.
+// The script of operations, on each of the stores. It is the file operations.txt, which defines its format, in the folder
+// that the first argument names. The program that STRONGROOM_PROGRAM names serves.
 
 #include <fcntl.h>
 #include <signal.h>
@@ -181,10 +181,12 @@ static void write_record(char **words, size_t new_key_at) {
     strongroom_record_key key;
     strongroom_status status;
     if (replaces && is_source)
-        status = options ? strongroom_replace_stream_with(store, id.data, id.len, old, give_some, &data, options, &key, &error)
+        status = options ? strongroom_replace_stream_with(store, id.data, id.len, old, give_some, &data, options, &key,
+                                                          &error)
                          : strongroom_replace_stream(store, id.data, id.len, old, give_some, &data, &key, &error);
     else if (replaces)
-        status = options ? strongroom_replace_with(store, id.data, id.len, old, data.data, data.len, options, &key, &error)
+        status = options ? strongroom_replace_with(store, id.data, id.len, old, data.data, data.len, options, &key,
+                                                   &error)
                          : strongroom_replace(store, id.data, id.len, old, data.data, data.len, &key, &error);
     else if (is_source)
         status = options ? strongroom_store_stream_with(store, id.data, id.len, give_some, &data, options, &key, &error)

@@ -235,8 +235,8 @@ static pid_t serve_encryption(const char *program) {
     CHECK(server >= 0);
     if (server == 0) {
         CHECK(freopen("server-log", "w", stderr) != NULL);
-        execl(program, program, "serve", "--store", "encrypted.db", "--listen", "unix:server", "--tokens", "server-tokens",
-              (char *)NULL);
+        execl(program, program, "serve", "--store", "encrypted.db", "--listen", "unix:server", "--tokens",
+              "server-tokens", (char *)NULL);
         exit(1);
     }
     for (int i = 0; i < 600 && access("server", F_OK) != 0; i++)
