@@ -164,7 +164,7 @@ static void functions(strongroom *store, const uint8_t *data) {
     sink.stop_at = LEN / 2;
     sink.answer = 7;
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_retrieve_stream(store, "played", 6, &key, record, &sink, &error));
-    CHECK(strstr(error.message, "the write function answered 7") != NULL && sink.at >= LEN / 2 && sink.at < LEN);
+    CHECK(strstr(error.message, "the write function returned 7") != NULL && sink.at >= LEN / 2 && sink.at < LEN);
 
     source = whole;
     source.at = LEN - 3;
