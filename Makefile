@@ -8,16 +8,25 @@ LIBRARY := target/libstrongroom
 VENV := target/python-venv
 WHEEL := target/python-wheel
 BENCH_VENV := target/bench-venv
-# Each version of cargo-deny has a folder of its own.
-DENY_VERSION := 0.20.2
-TOOLS := target/cargo-deny-$(DENY_VERSION)
+TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
+# Runs the tests of all crates at once, each in a process of its own. Many only wait.
+NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 4
 
 export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES
 
 .PHONY: help
 help: ## List what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
+
+# System packages that are missing are installed, where that is allowed.
+.PHONY: system-build system-tests
+system-build:
+	@tools/system-packages.sh build
+system-tests:
+	@tools/system-packages.sh tests
+demo library: | system-build
+lint-rust test-rust test-judges test-aes-gcm test-c quick $(VENV)/ready $(JUDGES)/ready $(TOOLS)/ready: | system-tests
 
 .PHONY: demo
 demo: ## Store a file, show its key, retrieve it, search the database for it
@@ -29,26 +38,47 @@ ALL := --workspace --all-features
 JUDGED := STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python STRONGROOM_SCHEMATHESIS=$(CURDIR)/$(JUDGES)/bin/schemathesis
 
 .PHONY: test
-test: $(JUDGES)/ready test-c ## Run all tests
-	$(CARGO) test $(ALL)
+test: test-rust test-judges test-aes-gcm test-c test-python ## Run all tests
+
+.PHONY: quick
+quick: $(TOOLS)/ready ## Run the tests that are fast, for each change; `make test` before a pull request
+	$(NEXTEST) $(ALL) --profile quick
+
+.PHONY: test-rust
+test-rust: $(TOOLS)/ready ## Run the tests in Rust
+	$(NEXTEST) $(ALL)
+	$(CARGO) test $(ALL) --doc
+
+.PHONY: test-judges
+test-judges: $(JUDGES)/ready
 	$(JUDGED) $(CARGO) test $(ALL) --test judges --test schemathesis -- --ignored
+
 # Of all features, one is AES-256-GCM by AWS-LC. The same records by the default:
+.PHONY: test-aes-gcm
+test-aes-gcm:
 	$(CARGO) test -p strongroom --features hazmat --lib --test cobblestone --test tampering
-	$(MAKE) test-python
+
+# The program, as the tests in Rust build it.
+.PHONY: program
+program: | system-tests
+	$(CARGO) test --quiet $(ALL) --no-run --test commands
+
+.PHONY: test-long
+test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test tampering --test kills --test processes --test kill_services
+	$(MAKE) test-c TEST_SECONDS=60
 
 .PHONY: test-http
 test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
 	$(JUDGED) $(CARGO) test $(ALL) --test schemathesis -- --ignored
 
 .PHONY: test-python
-test-python: python-package ## Run the tests of the Python package, on its wheel
-	$(CARGO) build --quiet $(ALL) --bin strongroom
+test-python: python-package program ## Run the tests of the Python package, on its wheel
 	cd python && STRONGROOM_PROGRAM=$(CURDIR)/target/debug/strongroom STRONGROOM_WHEEL=$$(echo $(CURDIR)/$(WHEEL)/*.whl) \
 		$(CURDIR)/$(VENV)/bin/python -m pytest -m "not large"
 
 .PHONY: test-c
-test-c: $(JUDGES)/ready library ## Run the tests and examples in C, against the library as it is installed
-	$(CARGO) build --quiet $(ALL) --bin strongroom
+test-c: $(JUDGES)/ready library program ## Run the tests and examples in C, against the library as it is installed
 	rm -rf target/c
 	PREFIX=$(CURDIR)/target/c/installed ffi/packaging/install.sh $(LIBRARY)
 	STRONGROOM_PROGRAM=$(CURDIR)/target/debug/strongroom \
@@ -63,7 +93,7 @@ test-large: python-package ## Send 4 GiB through the program, 1 GiB through the 
 .PHONY: python-package
 python-package: $(VENV)/ready ## Build the Python package's wheel, and install it into target/python-venv
 	rm -rf $(WHEEL)
-	CARGO_TARGET_DIR=$(CURDIR)/target/python $(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL) ./python
+	CARGO_TARGET_DIR=$(CURDIR)/target $(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL) ./python
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 
 $(VENV)/ready: python/pyproject.toml
@@ -96,13 +126,15 @@ fmt: $(VENV)/ready ## Format the sources
 	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python
 
 .PHONY: lint
-lint: ## Check formatting, lints (each set of features) and documentation
+lint: lint-rust lint-python ## Check formatting, lints (each set of features) and documentation
+
+.PHONY: lint-rust
+lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --quiet -p strongroom -- -D warnings
 	$(CARGO) clippy --quiet -p strongroom --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps
-	$(MAKE) lint-python
 
 .PHONY: lint-python
 lint-python: python-package ## Check the Python sources, types, stubs and documentation
@@ -158,7 +190,7 @@ update-vectors: ## Write docs/vectors.json anew; a difference is a change of the
 	UPDATE=1 $(CARGO) test --quiet -p strongroom --all-features --lib vectors
 
 .PHONY: deny
-deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories where their database can be reached
+deny: $(TOOLS)/ready ## Check the dependencies: licences, bans, sources, and advisories where their database can be reached
 	$(DENY) --all-features check bans licenses sources
 	@if said=$$(timeout 120 $(DENY) fetch db 2>&1); then \
 		$(DENY) --all-features check --disable-fetch advisories; \
@@ -166,9 +198,10 @@ deny: $(DENY) ## Check the dependencies: licences, bans, sources, and advisories
 		echo "advisories SKIPPED: their database cannot be reached: $$(echo "$$said" | tail -n 1)"; \
 	fi
 
-# It checks for seconds, and so is built without optimisation, once.
-$(DENY):
-	CARGO_PROFILE_DEV_DEBUG=0 $(CARGO) install --quiet --debug --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
+$(TOOLS)/ready: tools/requirements.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	touch $@
 
 .PHONY: clean
 clean: ## Remove all that was built

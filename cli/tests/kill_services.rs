@@ -4,6 +4,8 @@
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+#[path = "../../core/tests/support/rounds.rs"]
+mod rounds;
 mod support;
 
 use std::collections::HashMap;
@@ -14,13 +16,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rounds::rounds;
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use support::World;
 use support::wait::{DEADLINE, Join, WaitWithin};
 
 const CLIENTS: u64 = 4;
-/// How often each of the two services is killed.
-const KILLS: u64 = 50;
 const TIMEOUT: Duration = Duration::from_secs(3);
 const SHORT: usize = 1 << 10;
 const LONG: usize = 300 << 10;
@@ -237,6 +238,8 @@ fn killed_services_keep_acknowledged_writes() {
     let patient = Strongroom::connect(&endpoint).unwrap();
     patient.stats().unwrap();
 
+    // The two services in turn.
+    let kills = rounds(30, 100);
     let (stop, counts, start) = (AtomicBool::new(false), Counts::default(), Instant::now());
     let logs: Vec<Log> = thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
@@ -245,7 +248,7 @@ fn killed_services_keep_acknowledged_writes() {
                 scope.spawn(move || work(&Strongroom::connect(&endpoint).unwrap(), name, stop, counts))
             })
             .collect();
-        for kill in 0..2 * KILLS {
+        for kill in 0..kills {
             // Spread evenly over the time that starting and some work take.
             thread::sleep(Duration::from_micros(kill * 7_919_993 % 600_000));
             services.iter_mut().for_each(Supervised::restart_if_ended);
@@ -266,13 +269,12 @@ fn killed_services_keep_acknowledged_writes() {
     let count = |count: &AtomicUsize| count.load(Ordering::Relaxed);
     let [acknowledged, failed, unknown] = [&counts.acknowledged, &counts.failed, &counts.unknown].map(count);
     eprintln!(
-        "{} kills in {time:.1?}: {acknowledged} calls acknowledged, {failed} failed, {unknown} not known; {} ids, {found} \
+        "{kills} kills in {time:.1?}: {acknowledged} calls acknowledged, {failed} failed, {unknown} not known; {} ids, {found} \
          records; the longest call took {} ms",
-        2 * KILLS,
         logs.iter().map(Log::len).sum::<usize>(),
         counts.longest_millis.load(Ordering::Relaxed)
     );
-    assert!(acknowledged > 500 && failed + unknown > 10, "hardly any kill met a call");
+    assert!(acknowledged as u64 > 5 * kills && (failed + unknown) as u64 > kills / 10, "hardly any kill met a call");
     drop(services);
     let database = rusqlite::Connection::open(world.path("cipher.db")).unwrap();
     let check: String = database.query_row("PRAGMA integrity_check", (), |row| row.get(0)).unwrap();

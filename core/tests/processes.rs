@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use strongroom::{Error, RecordKey, Strongroom};
 use support::pattern;
+use support::rounds::rounds;
 use support::wait::{DEADLINE, WaitWithin};
 
 const PROCESSES: usize = 2;
 const THREADS: usize = 4;
-const TIME: Duration = Duration::from_secs(15);
 /// Set in the processes that the test starts: the database, and which of them this is.
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const PROCESS: &str = "STRONGROOM_TEST_PROCESS";
@@ -36,7 +36,7 @@ fn work(store: &Strongroom, process: &str, thread: usize, out: &Mutex<impl Write
     let acknowledge = |id: &str, version: usize, key: &RecordKey| {
         writeln!(out.lock().unwrap(), "ack {id} {version} {}", *key.to_text()).unwrap();
     };
-    let end = Instant::now() + TIME;
+    let end = Instant::now() + Duration::from_secs(rounds(5, 15));
     for round in 0.. {
         let id = format!("own-{process}-{thread}-{round}");
         let mut key = store.store(&id, data(&id, 0)).unwrap();

@@ -12,6 +12,7 @@ use strongroom::record::Header;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{Error, RecordKey, Strongroom};
 use support::intercept::Intercepted;
+use support::rounds::rounds;
 use support::{SIZES, open_over, pattern, record_key};
 
 const HEADER: usize = 12;
@@ -74,8 +75,10 @@ fn every_altered_bit_is_detected() {
             scope.spawn(move || {
                 let hostile = Hostile::new(size);
                 let mut record = hostile.record.clone();
+                // In long records one bit of each byte, another one each time; `make test-long` alters them all.
+                let step = if size < 100 { 1 } else { rounds(8, 1) };
                 for place in 0..record.len() {
-                    for bit in 0..8 {
+                    for bit in (place % step..8).step_by(step) {
                         record[place] ^= 1 << bit;
                         let error = hostile.retrieve(&record).unwrap_err();
                         assert_eq!(error.name(), expected_error(place), "bit {bit} of byte {place} of {size}");
