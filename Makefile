@@ -51,26 +51,27 @@ test-rust: $(TOOLS)/ready ## Run the tests in Rust
 
 .PHONY: test-judges
 test-judges: $(JUDGES)/ready
-	$(JUDGED) $(CARGO) test $(ALL) --test judges --test schemathesis -- --ignored
+	$(JUDGED) $(CARGO) test $(ALL) --test library --test services -- --ignored judges:: schemathesis::
 
 # Of all features, one is AES-256-GCM by AWS-LC. The same records by the default:
 .PHONY: test-aes-gcm
 test-aes-gcm:
-	$(CARGO) test -p strongroom --features hazmat --lib --test cobblestone --test tampering
+	$(CARGO) test -p strongroom --features hazmat --lib --test library -- cobblestone:: tampering:: vectors::
 
 # The program, as the tests in Rust build it.
 .PHONY: program
 program: | system-tests
-	$(CARGO) test --quiet $(ALL) --no-run --test commands
+	$(CARGO) test --quiet $(ALL) --no-run --test program
 
 .PHONY: test-long
 test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
-	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test tampering --test kills --test processes --test kill_services
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test processes
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program -- tampering:: kill_services::
 	$(MAKE) test-c TEST_SECONDS=60
 
 .PHONY: test-http
 test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
-	$(JUDGED) $(CARGO) test $(ALL) --test schemathesis -- --ignored
+	$(JUDGED) $(CARGO) test $(ALL) --test services -- --ignored schemathesis::
 
 .PHONY: test-python
 test-python: python-package program ## Run the tests of the Python package, on its wheel
@@ -87,7 +88,7 @@ test-c: $(JUDGES)/ready library program ## Run the tests and examples in C, agai
 
 .PHONY: test-large
 test-large: python-package ## Send 4 GiB through the program, 1 GiB through the services and through Python (needs 9 GB of disk and GNU time)
-	$(CARGO) test --release -p strongroom-cli --test streams --test memory -- --ignored --nocapture
+	$(CARGO) test --release -p strongroom-cli --test program -- --ignored --nocapture streams:: memory::
 	cd python && $(CURDIR)/$(VENV)/bin/python -m pytest -m large --capture=no
 
 .PHONY: python-package

@@ -3,8 +3,7 @@
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "../../core/tests/support/wait.rs"]
-mod wait;
+use crate::support::wait;
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;

@@ -4,9 +4,8 @@
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "../../core/tests/support/rounds.rs"]
-mod rounds;
-mod support;
+use crate::rounds;
+use crate::support;
 
 use std::collections::HashMap;
 use std::io::Read;

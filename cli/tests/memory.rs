@@ -4,9 +4,8 @@
 #![cfg(all(target_os = "linux", feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "../../core/tests/support/scanner.rs"]
-mod scanner;
-mod support;
+use crate::scanner;
+use crate::support;
 
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read, Write};

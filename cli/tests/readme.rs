@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "../../core/tests/support/wait.rs"]
-mod wait;
+use crate::support::wait;
 
 use std::fs;
 use std::path::Path;

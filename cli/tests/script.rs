@@ -4,13 +4,12 @@
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "../../core/tests/script/mod.rs"]
-mod script;
-mod support;
+use crate::steps;
+use crate::support;
 
 use serde_json::Value;
 
-use script::{Found, SCRIPT, bytes};
+use crate::steps::{Found, SCRIPT, bytes};
 use support::service::Service;
 use support::{World, failure, feed};
 
@@ -26,7 +25,7 @@ fn run(world: &World, place: &[&str]) {
     let end = SCRIPT.find("\nsteps ").unwrap() + 1;
     let end = end + SCRIPT[end..].find('\n').unwrap();
     let runner = Runner { world, place };
-    let steps = script::run(&SCRIPT[..end], is_server, |words| match runner.step(words) {
+    let steps = steps::run(&SCRIPT[..end], is_server, |words| match runner.step(words) {
         Ok(found) => found,
         Err(status) => vec![Found::error(status)],
     });

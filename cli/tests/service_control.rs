@@ -3,7 +3,7 @@
 #![cfg(all(target_os = "linux", feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
 
-mod support;
+use crate::support;
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-mod support;
+use crate::support;
 
 use strongroom::cobblestone::{
     Error, MAX_PLAINTEXT_LEN, Opener, PREFIX_LEN, RangeOpener, Sealer, message_len, open, open_in_place, open_into,

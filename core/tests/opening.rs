@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unreachable, reason = "tests")]
 
-mod support;
+use crate::support;
 
 use std::error::Error as _;
 use std::fs;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-#[path = "support/wait.rs"]
-mod wait;
+use crate::support::wait;
 
 use std::env;
 use std::fs;

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
-#[path = "../../core/tests/support/intercept.rs"]
-#[allow(dead_code, reason = "another crate's tests use the rest")]
-mod intercept;
-mod support;
+use crate::intercept;
+use crate::support;
 
 use std::cell::Cell;
 use std::io::Write;

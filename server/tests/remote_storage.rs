@@ -8,7 +8,7 @@
     reason = "tests"
 )]
 
-mod support;
+use crate::support;
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;

@@ -8,9 +8,8 @@
     reason = "tests"
 )]
 
-#[path = "../../core/tests/script/mod.rs"]
-mod script;
-mod support;
+use crate::steps;
+use crate::support;
 
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -20,7 +19,7 @@ use strongroom::storage::{MemoryStorage, RemoteStorage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, RecordReader, RecordWriter, Strongroom, WriteOptions};
 use strongroom_server::Config;
 
-use script::{Found, SCRIPT, bytes, range};
+use crate::steps::{Found, SCRIPT, bytes, range};
 use support::Running;
 
 struct Runner {
@@ -33,7 +32,7 @@ struct Runner {
 fn run(store: Strongroom, script: &str, is_server: bool) {
     let mut runner = Runner { store, keys: HashMap::new(), writer: None, reader: None };
     let step = |words: &[&str]| runner.step(words).unwrap_or_else(|error| vec![Found::error(error.code())]);
-    assert!(script::run(script, is_server, step) > 0);
+    assert!(steps::run(script, is_server, step) > 0);
 }
 
 impl Runner {

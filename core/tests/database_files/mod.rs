@@ -3,8 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-#[path = "../support/mod.rs"]
-mod support;
+use crate::support;
 
 mod deleted;
 mod full;

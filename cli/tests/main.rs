@@ -1,0 +1,32 @@
+//! The tests of the program, in one test program: it is linked once.
+
+#[cfg(all(unix, feature = "server"))]
+#[path = "../../core/tests/support/rounds.rs"]
+mod rounds;
+#[cfg(all(target_os = "linux", feature = "server"))]
+#[path = "../../core/tests/support/scanner.rs"]
+mod scanner;
+#[cfg(all(unix, feature = "server"))]
+#[path = "../../core/tests/script/mod.rs"]
+mod steps;
+mod support;
+
+mod commands;
+mod deploy;
+mod failures;
+mod files;
+mod http_by_hand;
+mod ids;
+mod keys;
+mod kill_services;
+mod memory;
+mod new_files;
+mod outputs;
+mod readme;
+mod remote;
+mod script;
+mod serve;
+mod service_control;
+mod service_files;
+mod standard_streams;
+mod streams;

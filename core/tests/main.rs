@@ -1,0 +1,29 @@
+//! The tests of the library, in one program: it is linked once. Those that need a process of their own, to measure, limit
+//! or kill it, have programs beside it.
+
+mod support;
+
+#[cfg(feature = "hazmat")]
+mod cobblestone;
+#[cfg(all(feature = "conformance", feature = "sqlite"))]
+mod conformance;
+#[cfg(feature = "sqlite")]
+mod database_files;
+#[cfg(feature = "sqlite")]
+mod golden;
+#[cfg(all(feature = "hazmat", feature = "sqlite"))]
+mod judges;
+mod layering;
+#[cfg(feature = "sqlite")]
+mod opening;
+#[cfg(feature = "sqlite")]
+mod operations;
+mod readme;
+#[cfg(feature = "sqlite")]
+mod repeats;
+#[cfg(feature = "sqlite")]
+mod streams;
+#[cfg(feature = "conformance")]
+mod suite_has_teeth;
+#[cfg(feature = "hazmat")]
+mod tampering;

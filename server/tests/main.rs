@@ -1,0 +1,24 @@
+//! The tests of both services, in one program: it is linked once. Those that measure the memory or the connections of
+//! their process have programs of their own beside it.
+
+#[path = "../../core/tests/support/intercept.rs"]
+#[allow(dead_code, reason = "the tests of the services use a part of it")]
+mod intercept;
+#[path = "../../core/tests/script/mod.rs"]
+mod steps;
+mod support;
+
+mod batches;
+mod client;
+mod encryption;
+mod headers;
+mod hosts;
+mod http2;
+mod listening;
+mod proxy;
+mod reload;
+mod remote_storage;
+mod revocations;
+mod schemathesis;
+mod script;
+mod storage_service;
