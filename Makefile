@@ -7,6 +7,7 @@ LIBRARY := target/libstrongroom
 # The Python package, built and installed away from everything else.
 VENV := target/python-venv
 WHEEL := target/python-wheel
+PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 BENCH_VENV := target/bench-venv
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
@@ -26,7 +27,7 @@ system-build:
 system-tests:
 	@tools/system-packages.sh tests
 demo library: | system-build
-lint-rust test-rust test-judges test-aes-gcm test-c quick $(VENV)/ready $(JUDGES)/ready $(TOOLS)/ready: | system-tests
+lint-rust test-rust test-judges test-aes-gcm test-c quick $(VENV)/pip-ready: | system-tests
 
 .PHONY: demo
 demo: ## Store a file, show its key, retrieve it, search the database for it
@@ -97,16 +98,20 @@ python-package: $(VENV)/ready ## Build the Python package's wheel, and install i
 	CARGO_TARGET_DIR=$(CURDIR)/target $(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL) ./python
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 
-$(VENV)/ready: python/pyproject.toml
+# The pip of this environment installs into the others, too.
+$(VENV)/pip-ready:
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check pip==26.3
-	$(VENV)/bin/pip install --quiet $(addprefix --group python/pyproject.toml:,test lint docs)
+	$(PIP) install pip==26.3
+	touch $@
+
+$(VENV)/ready: python/pyproject.toml $(VENV)/pip-ready
+	$(PIP) install $(addprefix --group python/pyproject.toml:,test lint docs)
 	touch $@
 
 # The independent implementations that judge ours, and CMake, in a Python environment of their own.
-$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt
-	$(PYTHON) -m venv $(JUDGES)
-	$(JUDGES)/bin/pip install --quiet --disable-pip-version-check $(^:%=-r %)
+$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
+	$(PYTHON) -m venv --without-pip $(JUDGES)
+	$(PIP) --python $(JUDGES)/bin/python install $(patsubst %,-r %,$(filter %.txt,$^))
 	touch $@
 
 .PHONY: library
@@ -199,9 +204,9 @@ deny: $(TOOLS)/ready ## Check the dependencies: licences, bans, sources, and adv
 		echo "advisories SKIPPED: their database cannot be reached: $$(echo "$$said" | tail -n 1)"; \
 	fi
 
-$(TOOLS)/ready: tools/requirements.txt
-	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+$(TOOLS)/ready: tools/requirements.txt $(VENV)/pip-ready
+	$(PYTHON) -m venv --without-pip $(TOOLS)
+	$(PIP) --python $(TOOLS)/bin/python install --no-deps --require-hashes -r $<
 	touch $@
 
 .PHONY: clean
