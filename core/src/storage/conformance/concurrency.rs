@@ -1,4 +1,4 @@
-//! Promises among concurrent callers.
+//! Promises to concurrent callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::thread;
 use super::{Open, entry, error, head, locator, record, with_storage};
 use crate::storage::{Error, HEAD_LEN, PutMode, Storage};
 
-/// Writes versions 1 to 8 from 8 threads at once, and returns the version that won.
+/// Writes versions 1 to 8 from 8 concurrent threads, and returns the version that is stored afterwards.
 fn race(storage: &Arc<dyn Storage>, mode: PutMode) -> u8 {
     let outcomes: Vec<_> = thread::scope(|scope| {
         let put = |n| storage.put(&locator(1), &record(n, 100 + usize::from(n)), mode);
@@ -40,7 +40,7 @@ pub fn of_concurrent_replaces_one_wins(open: Open) {
             let winner = race(storage, PutMode::ReplaceIf(there));
             let found = storage.get(&locator(1)).unwrap().unwrap();
             assert_eq!(found, record(winner, 100 + usize::from(winner)));
-            // The versions of the next round must all have other heads.
+            // The stored version must have a head that the next round does not use.
             storage.put(&locator(1), &record(99, 100), PutMode::Overwrite).unwrap();
         }
     });
