@@ -1,4 +1,4 @@
-//! Strongroom stores data encrypted under an id, and returns the only key that opens it.
+//! Strongroom keeps data under an id, encrypted, and hands back the only key that opens it.
 //!
 //! ```
 //! use strongroom::Strongroom;
