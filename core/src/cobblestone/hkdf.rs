@@ -41,7 +41,7 @@ impl Drop for Output {
 pub(super) fn expand(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Output {
     let hmac = Hmac::new(key);
     let info_len = info.iter().map(|part| part.len()).sum::<usize>();
-    // Capacity for the longest input, padded: growth would leave a copy behind.
+    // Capacity for the longest input, padded: growth would leave a copy in memory.
     let mut input = Vec::with_capacity(info_len + HASH_LEN + 2 * BLOCK_LEN);
     let mut block = |before: &[u8], number: u8, block: &mut [u8; HASH_LEN]| {
         input.clear();

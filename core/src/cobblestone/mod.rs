@@ -8,7 +8,7 @@
 //! chunk   = AES-256-GCM(16,384 bytes of plaintext) || tag(16)       the final one holds 0 to 16,383 bytes
 //! ```
 //!
-//! # What it gives
+//! # Properties
 //!
 //! - Each message has its own key, derived from the input key and a random salt, so callers manage no nonces, and an
 //!   input key may seal many messages.

@@ -97,7 +97,7 @@ pub fn overlapping_batches_are_whole(open: Open) {
         if storage.limits().batch_bytes == 0 {
             return;
         }
-        // Each batch has one locator of its own and two that all batches share, in various orders.
+        // Each batch has one separate locator and two that all batches share, in different orders.
         let batch = |n: u8| [[n, 100, 101], [101, n, 100], [100, 101, n]][usize::from(n % 3)];
         let create = |n: u8| {
             let record = record(n, 100);

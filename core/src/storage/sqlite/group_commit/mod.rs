@@ -64,7 +64,7 @@ impl Operation<'_> {
 }
 
 impl SqliteStorage {
-    /// Applies an operation durably: in a transaction of its own, or in one that it shares with waiting writers.
+    /// Applies an operation durably, in its own transaction or in one that it shares with waiting writers.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
         if operation.size() > MAX_SHARED_BYTES {
             return self.write_with(Commit::Long, |connection| operation.apply(connection));
