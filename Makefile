@@ -1,26 +1,26 @@
-# What people and CI run. `make` alone lists it.
+# The commands for people and CI. `make` lists them.
 
 CARGO ?= cargo
 PYTHON ?= python3
 JUDGES := target/judges-venv
 LIBRARY := target/libstrongroom
-# The Python package, built and installed away from everything else.
+# The Python environment in which the package is built and installed.
 VENV := target/python-venv
 WHEEL := target/python-wheel
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 BENCH_VENV := target/bench-venv
 TOOLS := target/tools
 DENY := $(TOOLS)/bin/cargo-deny
-# Runs the tests of all crates at once, each in a process of its own. Many only wait.
+# Runs the tests of all crates in parallel, each in its own process. More than two at a time, because many only wait.
 NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 4
 
 export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES
 
 .PHONY: help
-help: ## List what can be made
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
 
-# System packages that are missing are installed, where that is allowed.
+# Installs the missing system packages, with the right to do so.
 .PHONY: system-build system-tests
 system-build:
 	@tools/system-packages.sh build
@@ -34,7 +34,7 @@ demo: ## Store a file, show its key, retrieve it, search the database for it
 	$(CARGO) build --quiet --release -p strongroom-cli
 	@sh cli/demo.sh target/release/strongroom README.md
 
-# The whole workspace with all features each time: what one of these builds, the others use.
+# Always the whole workspace with all features, so that these targets share their builds.
 ALL := --workspace --all-features
 JUDGED := STRONGROOM_PYTHON=$(CURDIR)/$(JUDGES)/bin/python STRONGROOM_SCHEMATHESIS=$(CURDIR)/$(JUDGES)/bin/schemathesis
 
@@ -54,7 +54,7 @@ test-rust: $(TOOLS)/ready ## Run the tests in Rust
 test-judges: $(JUDGES)/ready
 	$(JUDGED) $(CARGO) test $(ALL) --test library --test services -- --ignored judges:: schemathesis::
 
-# Of all features, one is AES-256-GCM by AWS-LC. The same records by the default:
+# All features include AES-256-GCM by AWS-LC. The same tests with the default provider:
 .PHONY: test-aes-gcm
 test-aes-gcm:
 	$(CARGO) test -p strongroom --features hazmat --lib --test library -- cobblestone:: tampering:: vectors::
@@ -80,7 +80,7 @@ test-python: python-package program ## Run the tests of the Python package, on i
 		$(CURDIR)/$(VENV)/bin/python -m pytest -m "not large"
 
 .PHONY: test-c
-test-c: $(JUDGES)/ready library program ## Run the tests and examples in C, against the library as it is installed
+test-c: $(JUDGES)/ready library program ## Run the tests and examples in C, against the installed library
 	rm -rf target/c
 	PREFIX=$(CURDIR)/target/c/installed ffi/packaging/install.sh $(LIBRARY)
 	STRONGROOM_PROGRAM=$(CURDIR)/target/debug/strongroom \
@@ -108,7 +108,7 @@ $(VENV)/ready: python/pyproject.toml $(VENV)/pip-ready
 	$(PIP) install $(addprefix --group python/pyproject.toml:,test lint docs)
 	touch $@
 
-# The independent implementations that judge ours, and CMake, in a Python environment of their own.
+# The independent implementations for comparison, and CMake, in their own Python environment.
 $(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
 	$(PYTHON) -m venv --without-pip $(JUDGES)
 	$(PIP) --python $(JUDGES)/bin/python install $(patsubst %,-r %,$(filter %.txt,$^))
@@ -119,11 +119,11 @@ library: ## Build libstrongroom, shared and static, into target/libstrongroom (L
 	ffi/packaging/build.sh $(LIBRARY)
 
 .PHONY: install
-install: ## Install what `make library` has built, and its header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
+install: ## Install the libraries of `make library` and the header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)
 	ffi/packaging/install.sh $(LIBRARY)
 
 .PHONY: header
-header: ## Write include/strongroom.h anew from the sources
+header: ## Generate include/strongroom.h from the sources
 	UPDATE=1 $(CARGO) test --quiet -p strongroom-ffi --test header
 
 .PHONY: fmt
@@ -155,7 +155,7 @@ doc: python-package ## Build the documentation into target/doc and target/python
 	$(VENV)/bin/sphinx-build --quiet python/docs target/python-docs
 
 .PHONY: bench
-bench: library peers ## Measure beside what people use today: the tables of benches/README.md (takes half an hour)
+bench: library peers ## Compare with alternatives: the tables of benches/README.md (takes half an hour)
 	$(CARGO) build --release -p strongroom-benches --bins
 	$(CARGO) build --release -p strongroom-benches --features strongroom/aws-lc-rs --bin contestant_strongroom \
 		--target-dir target/bench-aws-lc
@@ -166,17 +166,17 @@ bench: library peers ## Measure beside what people use today: the tables of benc
 		--target-dir target/bench-aws-lc -- $(LIBRARY)/retrieve
 
 .PHONY: bench-criterion
-bench-criterion: ## Measure the parts: encryption beside its AEAD (both providers), storages, the store; and allocations
+bench-criterion: ## Measure encryption, its AEAD alone (both providers), storages, the store, and allocations
 	$(CARGO) run --release -p strongroom-benches --bin allocations
 	$(CARGO) bench -p strongroom-benches --bench encryption --bench records
 	$(CARGO) bench -p strongroom-benches --features aws-lc-rs --bench encryption --target-dir target/bench-aws-lc
 
 .PHONY: bench-http
-bench-http: ## Measure the encryption server: load, hostile clients, what its timing tells (takes six minutes)
+bench-http: ## Measure the encryption server: load, hostile clients, timing differences (takes six minutes)
 	$(CARGO) build --release -p strongroom-cli -p strongroom-http-benches
 	for program in load hostile timing; do target/release/$$program || exit; done
 
-# Others than ours: outside the workspace, with the SQLite and the settings of their own making.
+# The alternatives: outside the workspace, each with its own SQLite and settings.
 .PHONY: peers
 peers:
 	for peer in embedded sqlcipher askar; do \
@@ -185,14 +185,14 @@ peers:
 	done
 
 .PHONY: bench-python
-bench-python: python-package ## Measure the Python package beside what people write today
+bench-python: python-package ## Compare the Python package with typical alternatives
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/pip install --quiet --disable-pip-version-check -r benches/python/requirements.txt
 	$(BENCH_VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 	cd target && $(CURDIR)/$(BENCH_VENV)/bin/python ../benches/python/compare.py
 
 .PHONY: update-vectors
-update-vectors: ## Write docs/vectors.json anew; a difference is a change of the format
+update-vectors: ## Generate docs/vectors.json; a difference is a change of the format
 	UPDATE=1 $(CARGO) test --quiet -p strongroom --all-features --lib vectors
 
 .PHONY: deny
@@ -210,5 +210,5 @@ $(TOOLS)/ready: tools/requirements.txt $(VENV)/pip-ready
 	touch $@
 
 .PHONY: clean
-clean: ## Remove all that was built
+clean: ## Remove all build results
 	$(CARGO) clean

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stores a file, retrieves it, and looks for it in the database: `make demo`.
+# Stores a file, retrieves it, and searches the database for it: `make demo`.
 set -eu
 
 program=$PWD/$1

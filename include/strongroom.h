@@ -113,7 +113,7 @@ typedef enum {
     STRONGROOM_INVALID_KEY = 5,
     /// An id has 1 to 4,096 bytes.
     STRONGROOM_INVALID_ID = 6,
-    /// Something of a newer version, or something that the storage does not support.
+    /// A newer version is required, or the storage does not support the operation.
     STRONGROOM_UNSUPPORTED = 7,
     /// The data does not fit in a record (4 PiB), this storage, the given buffer, or memory.
     STRONGROOM_TOO_LARGE = 8,
@@ -132,7 +132,7 @@ typedef enum {
     STRONGROOM_STORAGE = 14,
     /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier write or commit failed half way, so this handle is not reliable. Open the store again.
+    /// An earlier write or commit failed halfway, so this handle is not reliable. Open the store again.
     STRONGROOM_POISONED = 16,
     /// A handle was open when this process was forked.
     STRONGROOM_FORKED = 17,
@@ -365,8 +365,8 @@ strongroom_status strongroom_connect(const char *url,
                                      strongroom **store,
                                      strongroom_error *error);
 
-/// Closes the store and frees the handle, also where it returns a failure, such as STRONGROOM_FORKED. Readers and writers
-/// that are still there are to be freed all the same. NULL is allowed.
+/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED. Remaining readers
+/// and writers must still be freed. NULL is allowed.
 strongroom_status strongroom_close(strongroom *store,
                                    strongroom_error *error);
 

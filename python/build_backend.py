@@ -1,7 +1,7 @@
 """Builds the package with maturin, and leaves no trace of the machine that built it.
 
 The compiler writes the paths of sources into the library, for messages of panics, and maturin writes them into the list
-of components. Both are cut here: the paths say nothing to users, and much about whoever built the wheel.
+of components. Both are shortened here, because they are useless to users and reveal details of the building machine.
 """
 
 import base64
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 HERE = Path(__file__).resolve().parent
-#: The workspace: in a checkout one level up, in a source distribution right here.
+#: The workspace: one level up in a checkout, this folder in a source distribution.
 ROOT = next(folder for folder in (HERE, HERE.parent) if (folder / "Cargo.lock").exists())
 
 
 def build_wheel(
     wheel_directory: str, config_settings: dict[str, Any] | None = None, metadata_directory: str | None = None
 ) -> str:
-    """Build a wheel, as PEP 517 says, and return its name."""
+    """Build a wheel (PEP 517), and return its name."""
     os.environ["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(_compiler_flags())
     name: str = maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     _rewrite_components(Path(wheel_directory, name))
@@ -48,20 +48,20 @@ def build_wheel(
 
 
 def _compiler_flags() -> list[str]:
-    """Have the compiler name sources by where they belong, not by where they lie."""
+    """Make the compiler write paths of sources relative to their packages."""
     cargo = Path(os.environ.get("CARGO_HOME") or Path.home() / ".cargo").resolve()
     command = [os.environ.get("RUSTC", "rustc"), "--print", "sysroot"]
     rust = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     encoded = os.environ.get("CARGO_ENCODED_RUSTFLAGS")
     given = os.environ.get("RUSTFLAGS", "").split() if encoded is None else encoded.split("\x1f")
     names = {ROOT: "strongroom", cargo: "cargo", rust: "rust"}
-    # Cargo takes them in the place of those in its configuration, and cannot add to whichever are there: who needs some
-    # for this build says so in RUSTFLAGS.
+    # Cargo uses them instead of the flags in its configuration, and cannot add to those: a user who needs some for this
+    # build sets RUSTFLAGS.
     return [*filter(None, given), *(f"--remap-path-prefix={path}={name}" for path, name in names.items())]
 
 
 def _rewrite_components(wheel: Path) -> None:
-    """Cut the workspace's path from the wheel's list of components, and renew what RECORD says of it."""
+    """Remove the workspace's path from the wheel's list of components, and update its entry in RECORD."""
     with zipfile.ZipFile(wheel) as archive:
         files = [(entry, archive.read(entry)) for entry in archive.infolist()]
     record = {}

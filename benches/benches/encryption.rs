@@ -1,4 +1,4 @@
-//! Sealing and opening in memory, beside the AEAD that does the work.
+//! Sealing and opening in memory, compared with the AEAD alone.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a benchmark")]
 

@@ -17,7 +17,7 @@ fn storages(folder: &Path) -> [(&'static str, Arc<dyn Storage>); 2] {
     [("memory", Arc::new(MemoryStorage::new())), ("SQLite", Arc::new(sqlite))]
 }
 
-/// Writes replace one record again and again, so that the file does not grow with the rounds.
+/// Writes replace one record repeatedly, so that the file does not grow with the rounds.
 fn storage(criterion: &mut Criterion) {
     let folder = tempfile::tempdir_in(".").unwrap();
     for (name, storage) in storages(folder.path()) {

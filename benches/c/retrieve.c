@@ -1,5 +1,5 @@
-// Retrieves the records 0 to COUNT - 1 again and again, and prints the nanoseconds of one: retrieve DATABASE KEYS COUNT
-// RETRIEVALS. KEYS has the records' keys, 32 bytes each.
+// Retrieves the records 0 to COUNT - 1 repeatedly, and prints the nanoseconds of one retrieve: retrieve DATABASE KEYS
+// COUNT RETRIEVALS. KEYS has the records' keys, 32 bytes each.
 
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>

@@ -1,8 +1,8 @@
-"""The Python package beside what a Python developer would write today, in one run: `python compare.py [--rounds N]`.
+"""Compares the Python package with typical alternatives, in one run: `python compare.py [--rounds N]`.
 
-Every store is a transaction of its own and durable when it returns: WAL, synchronous=FULL. Each contestant works in a
-process of its own, because most bring an SQLite of their own; they take turns, round by round. The tables are for
-README.md of the folder above.
+Every store is its own transaction, and durable when it returns: WAL, synchronous=FULL. Each contestant works in its own
+process, because most include their own SQLite; they alternate in each round. The tables are for README.md of the folder
+above.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-#: What a thread stores with, and what it retrieves with.
+#: The functions with which a thread stores and retrieves.
 Store = Callable[[str, bytes], Any]
 Retrieve = Callable[[str, Any], bytes]
 
@@ -42,7 +42,7 @@ def connect(module: Any, path: str, *first: str) -> Any:
 
 
 class PlainSqlite:
-    """No encryption: the floor."""
+    """Without encryption: the baseline."""
 
     title = "sqlite3, no encryption"
 
@@ -64,7 +64,7 @@ class PlainSqlite:
 
 
 class AesGcm(PlainSqlite):
-    """A fresh key for each record, as Strongroom has it."""
+    """A new key for each record, as in Strongroom."""
 
     title = "AES-256-GCM of cryptography, sqlite3"
 
@@ -102,7 +102,7 @@ class FernetSqlite(PlainSqlite):
 
 
 class SqlCipher(PlainSqlite):
-    """One key for the whole database, given as bytes, so that no time goes into a passphrase."""
+    """One key for the whole database, given as bytes, so that no time is spent on a passphrase."""
 
     title = "SQLCipher"
 
@@ -134,7 +134,7 @@ class Strongroom:
 
 
 class Askar:
-    """Its interface is asynchronous: tasks in the place of threads, each with a session of its own."""
+    """Its interface is asynchronous: tasks instead of threads, each with its own session."""
 
     title = "aries-askar"
 
@@ -158,7 +158,7 @@ CONTESTANTS: dict[str, Any] = {
 
 
 def run_threads(contestant: Any, threads: int, seconds: float, data: bytes) -> float:
-    """Stores in a second, by several threads."""
+    """Stores per second, by several threads."""
     counts = [0] * threads
     starting = threading.Barrier(threads + 1)
 
@@ -181,7 +181,7 @@ def run_threads(contestant: Any, threads: int, seconds: float, data: bytes) -> f
 
 
 def run_retrieves(contestant: Any, records: int, seconds: float, data: bytes) -> float:
-    """Retrieves in a second, of records in random order."""
+    """Retrieves per second, of records in random order."""
     store, retrieve = contestant.thread()
     ids = [f"{number}" for number in range(records)]
     keys = {id: store(id, data) for id in ids}
@@ -243,7 +243,7 @@ WORKS = {
 
 
 def run_one(name: str, work: str, seconds: float, path: str) -> float:
-    """One contestant at one work, in this process."""
+    """One workload of one contestant, in this process."""
     contestant = CONTESTANTS[name](path)
     if name == "askar":
         return asyncio.run(run_askar(contestant, work, seconds))
@@ -261,7 +261,7 @@ def run_one(name: str, work: str, seconds: float, path: str) -> float:
 
 
 def measure(name: str, work: str, seconds: float) -> float | None:
-    """The same in a process of its own, with a new database on the disk of the current folder; None where it fails."""
+    """The same in its own process, with a new database in the current folder; None if it fails."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         arguments = [name, work, str(seconds), str(Path(folder, "records.db").resolve())]
         done = subprocess.run([sys.executable, __file__, "--one", *arguments], capture_output=True, text=True)

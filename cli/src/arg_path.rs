@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use strongroom::protocol::secret_text::looks_like_secret;
 
-/// A path. A key or a token in its place is refused: messages about a missing file would show it.
+/// A parser of paths. It rejects a key or a token, which messages about a missing file would show.
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
         if looks_like_key(path.as_os_str()) {

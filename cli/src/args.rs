@@ -1,4 +1,4 @@
-//! The command line: commands, options and their help. Nothing here has `Debug`, since ids must not be shown.
+//! The command line: commands, options and their help. No type here has `Debug`, because ids must not be shown.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use crate::streams::is_stream;
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
 ///
 /// Each record has its own key, which is returned once and never kept. The database holds neither ids nor data in the
-/// clear. A key is never an argument, because other users of the machine can read arguments: it comes from a file, a pipe
-/// or a prompt.
+/// clear. A key is never an argument, because other users of the machine can read arguments: it comes from a file, a
+/// pipe or a prompt.
 #[derive(Parser)]
 #[command(name = "strongroom", version, max_term_width = 100, after_help = examples::EXAMPLES)]
 #[command(arg_required_else_help = false)]
@@ -50,18 +50,18 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
-    /// Those of these options whose values come from the environment.
+    /// The options whose values come from the environment.
     #[arg(skip)]
     pub(crate) from_environment: Vec<&'static str>,
 }
 
-/// The options that a service reads from the environment only if its configuration lacks them.
+/// The options that a service reads from the environment only if its configuration does not set them.
 #[cfg(feature = "server")]
 const SHARED_WITH_SERVICES: [&str; 7] =
     ["store", "index_key_file", "token_file", "authorities", "client_certificate", "client_key", "timeout"];
 
 impl Cli {
-    /// Reads the command line. A store or a server named there overrides both in the environment.
+    /// Reads the command line. A store or a server on it overrides both in the environment.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -73,7 +73,7 @@ impl Cli {
             options.from_environment =
                 SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
             if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) && is_from_environment("server") {
-                options.server = None; // it is meant for the shell's other commands
+                options.server = None; // the variable is meant for other commands
                 return Ok(cli);
             }
         }
@@ -93,7 +93,7 @@ impl Cli {
 }
 
 impl Command {
-    /// The files that the command reads; "-" is stdin.
+    /// The files that the command reads. "-" is stdin.
     pub(crate) fn inputs(&self) -> Vec<&Path> {
         let (record, data, key) = match self {
             Self::Store { record, data, key_file, .. } => (record, Some(data), key_file.as_deref()),
@@ -128,7 +128,7 @@ impl Command {
     }
 }
 
-/// An environment variable that is empty counts as unset.
+/// Treats empty environment variables as unset.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     let unset_if_empty = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
         Some(value) if value.is_empty() => arg.env(Resettable::Reset),
@@ -171,8 +171,8 @@ pub(crate) struct Remote {
 pub(crate) enum Command {
     /// Store data under a new id, and print the only key that opens it
     ///
-    /// The key is printed on a line of its own, or written to a file; if that fails, nothing is stored. A missing store is
-    /// made. A file that changes while it is read is not stored.
+    /// The key is printed on a line of its own, or written to a file; if that fails, nothing is stored. A missing store
+    /// is made. A file that changes while it is read is not stored.
     #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
@@ -188,8 +188,8 @@ pub(crate) enum Command {
     },
     /// Write the data stored under an id to stdout or a file
     ///
-    /// Only authenticated bytes are written to stdout, and an exit status of 0 says that the data is complete. A file is
-    /// written only once all of the data is authenticated.
+    /// Only authenticated bytes are written to stdout, and an exit status of 0 says that the data is complete. A file
+    /// is written only once all of the data is authenticated.
     #[command(after_help = examples::RETRIEVE_EXAMPLES)]
     Retrieve {
         #[command(flatten)]
@@ -206,8 +206,8 @@ pub(crate) enum Command {
     /// Replace a record's data, and print its new key
     ///
     /// The command needs the old key, which opens nothing afterwards. The new key is printed, or written to its file,
-    /// before the record is replaced; if that fails, nothing is replaced. If the replacement then fails, the old key stays
-    /// valid.
+    /// before the record is replaced; if that fails, nothing is replaced. If the replacement then fails, the old key
+    /// stays valid.
     #[command(after_help = examples::REPLACE_EXAMPLES)]
     Replace {
         #[command(flatten)]
@@ -229,8 +229,8 @@ pub(crate) enum Command {
     },
     /// Remove a record permanently, without its key
     ///
-    /// The operator's command to fulfil a right to erasure. It prints whether the record existed; a missing record is not
-    /// an error.
+    /// The operator's command to fulfil a right to erasure. It prints whether the record existed; a missing record is
+    /// not an error.
     #[command(after_help = examples::ERASE_EXAMPLES)]
     Erase {
         #[command(flatten)]
@@ -247,17 +247,17 @@ pub(crate) enum Command {
     Key(KeyCommand),
     /// Run the encryption server, which offers a store over HTTP
     ///
-    /// It holds ids, keys and data in memory while it works on them. Without TLS it listens only on loopback addresses and
-    /// Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once the active requests
-    /// are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
+    /// It holds ids, keys and data in memory while it works on them. Without TLS it listens only on loopback addresses
+    /// and Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once the active
+    /// requests are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_EXAMPLES)]
     Serve(crate::serve_args::Serve),
     /// Run the storage service, which keeps records for encryption servers and libraries
     ///
-    /// It sees no id, no key and no plaintext, and needs no index key. Without TLS it listens only on loopback addresses
-    /// and Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once the active
-    /// requests are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
+    /// It sees no id, no key and no plaintext, and needs no index key. Without TLS it listens only on loopback
+    /// addresses and Unix sockets; on TCP it requires tokens or client certificates. SIGTERM and Ctrl-C stop it once
+    /// the active requests are answered, a second Ctrl-C at once. SIGHUP reloads tokens and certificates.
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_STORAGE_EXAMPLES)]
     ServeStorage(crate::serve_args::Serve),
@@ -337,7 +337,7 @@ pub(crate) struct KeyOut {
     pub(crate) path: Option<PathBuf>,
 }
 
-/// An id is bytes: those of the argument, or of a file.
+/// An id: the bytes of the argument or of a file.
 #[derive(Clone)]
 pub(crate) struct Id(Zeroizing<Vec<u8>>);
 
@@ -354,13 +354,13 @@ impl Id {
         Self::from_bytes(id.into_bytes().into())
     }
 
-    /// Refuses a key, given by mistake.
+    /// Rejects a key that is given by mistake.
     pub(crate) fn from_bytes(id: Zeroizing<Vec<u8>>) -> Result<Self, &'static str> {
         if looks_like_secret(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
     }
 }
 
-/// Bytes from `start` to `end`, exclusive.
+/// The bytes from `start` to `end` (exclusive).
 #[derive(Clone)]
 pub(crate) struct ByteRange {
     start: u64,
@@ -368,7 +368,7 @@ pub(crate) struct ByteRange {
 }
 
 impl ByteRange {
-    /// Reads `START..END`, `START..` or `..END`.
+    /// Parses `START..END`, `START..` or `..END`.
     fn parse(text: &str) -> Result<Self, &'static str> {
         const WRONG: &str = "a range is START..END, START.. or ..END, in bytes";
         let number = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| WRONG) };

@@ -1,4 +1,4 @@
-//! The commands. Their steps are in an order that loses nothing if one of them fails.
+//! The commands. The order of their steps ensures that no failure loses data or keys.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::terminal;
 use crate::{hardening, ids, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
-    // The manual is for all users, and hardening makes new files private.
+    // Except for the manual: it is for all users, but hardening makes new files private.
     if !matches!(cli.command, Command::Man { .. }) {
         hardening::harden()?;
     }
@@ -67,7 +67,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-/// Stores under a new key. A key file is on the disk before the record is.
+/// Stores under a new key. A key file is written to the disk before the record.
 fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
     let mut input = Input::open(data)?;
     let store = open::or_create(options)?;
@@ -78,7 +78,7 @@ fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use
     let key_file = key_file.map(NewKeyFile::name).transpose()?;
     let outcome = writer.finish();
     if !may_be_written(&outcome) {
-        return Ok(outcome.map(drop)?); // and the key's file is removed
+        return Ok(outcome.map(drop)?); // the drop removes the key's file
     }
     let replied = match key_file {
         Some(mut file) => {
@@ -86,7 +86,7 @@ fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use
             reply_key_file(options, key_out)
         }
         None => reply_key(options, &key).map_err(|source| {
-            // No record is better than one that nobody can open.
+            // A record that nobody can open is useless.
             let deleted = RecordKey::from_text(&key).map_err(Error::from).and_then(|key| store.delete(id, &key));
             let what = match deleted {
                 Ok(()) => "cannot print the key, so nothing was stored",
@@ -95,7 +95,7 @@ fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use
             Failure::io(what)(source)
         }),
     };
-    outcome?; // matters more
+    outcome?; // the more important error
     replied
 }
 
@@ -127,7 +127,7 @@ fn retrieve(
     let store = open::existing(options)?;
     let key = keys::get(key.path.as_deref())?;
     let mut reader = store.open_record(id, &key)?;
-    let len = reader.len()?; // proved before a byte is written
+    let len = reader.len()?; // authenticated before a byte is written
     let (start, end) = range.map_or((0, len), |range| range.within(len));
     let failed = Failure::stream("cannot read the record");
     reader.seek(SeekFrom::Start(start)).map_err(&failed)?;
@@ -142,7 +142,7 @@ fn retrieve(
     }
 }
 
-/// Replaces the record. The new key is written or printed first, since the old one opens nothing afterwards.
+/// Replaces the record. The new key is written or printed first, because the old one opens nothing afterwards.
 fn replace(
     options: &Options,
     id: &Id,
@@ -171,7 +171,7 @@ fn replace(
         Some(mut file) if may_be_written(&outcome) => {
             file.keep();
             let replied = reply_key_file(options, key_out);
-            outcome?; // matters more
+            outcome?; // the more important error
             replied
         }
         None if !may_be_written(&outcome) => outcome.map_err(|source| Failure::NotReplaced { source }).map(drop),
@@ -185,7 +185,7 @@ fn write_data(writer: &mut RecordWriter, input: &mut Input) -> Result<(), Failur
     Ok(())
 }
 
-/// Whether a new key may open something now.
+/// Whether a record may be stored under the new key.
 fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
     matches!(outcome, Ok(_) | Err(Error::Indeterminate(_)))
 }

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 
 const BUFFER_LEN: usize = 256 << 10;
 
-/// A shorter copy ends before a bar could be read.
+/// The minimum length for a progress bar: a shorter copy ends too soon.
 const SHORT: u64 = 16 << 20;
 
 /// Copies all data from `read` to `write`, and returns the number of bytes. `len` is the expected number, if known.
@@ -32,8 +32,8 @@ pub(crate) fn copy(
     Ok(copied)
 }
 
-/// On a terminal: bytes, rate and, if the length is known, the time left. Elsewhere: nothing. Data redraws it as it
-/// arrives; no thread does.
+/// On a terminal, it shows bytes, rate and, if the length is known, the remaining time; otherwise nothing. It is
+/// redrawn when data arrives, without a thread.
 fn progress_bar(len: Option<u64>) -> ProgressBar {
     if !io::stderr().is_terminal() || len.is_some_and(|len| len < SHORT) {
         return ProgressBar::hidden();

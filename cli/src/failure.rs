@@ -1,5 +1,5 @@
-//! The program's errors: each has one message and one exit status. No message repeats the command line: a path given by
-//! mistake may be a key, an id or data.
+//! The program's errors: each has one message and one exit status. No message quotes the command line, because an
+//! argument may be a key, an id or data by mistake.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -10,7 +10,7 @@ use strongroom::{InvalidKey, RandomError};
 
 use crate::streams::stderr;
 
-/// As in `sysexits.h`.
+/// EX_USAGE of `sysexits.h`.
 const USAGE: u8 = 64;
 /// The status of a program that wrote to a closed pipe, as a shell reports it (128 + SIGPIPE).
 const BROKEN_PIPE: u8 = 141;
@@ -29,7 +29,7 @@ pub(crate) enum Failure {
     #[cfg(feature = "server")]
     #[error(transparent)]
     Start(#[from] strongroom_server::StartError),
-    /// A new key was printed, and then the record was not replaced.
+    /// The record was not replaced, after its new key was printed.
     #[error("the record was not replaced: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
     /// The reader of stdout has closed it.
@@ -43,7 +43,7 @@ impl Failure {
         move |source| Self::Io { what, source }
     }
 
-    /// For the library's streams, which wrap the library's errors in an `io::Error`.
+    /// For `map_err` on the library's streams, which wrap the library's errors in an `io::Error`.
     pub(crate) fn stream(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.downcast() {
             Ok(error) => Self::Strongroom(error),
@@ -129,7 +129,7 @@ impl Failure {
             None => format!("error: {message}\n"),
         };
         if !matches!(self, Self::BrokenPipe) {
-            // If stderr fails too, only the exit status is left.
+            // If stderr fails, too, only the exit status remains.
             let _ = stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
         }
         ExitCode::from(self.code())

@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 
-/// No core dumps, no debugger of the same user, and no new file that others may read.
+/// Disables core dumps and debuggers of the same user, and makes new files private.
 #[cfg(unix)]
 pub(crate) fn harden() -> Result<(), Failure> {
     use rustix::process::{Resource, Rlimit, setrlimit, umask};
@@ -20,13 +20,13 @@ pub(crate) fn harden() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Raises the limit on open files to the maximum: each connection is one.
+/// Raises the limit on open files to the maximum, because each connection is one.
 #[cfg(all(unix, feature = "server"))]
 pub(crate) fn allow_many_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // fewer will do, too
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }); // the old limit is also sufficient
 }
 
 #[cfg(all(not(unix), feature = "server"))]

@@ -1,4 +1,5 @@
-//! Ids: from an argument, which other users of the machine can see, or from a file or a pipe, where they cannot.
+//! Input of ids from an argument, which other users of the machine can see, or from a file or a pipe, which they
+//! cannot.
 
 use std::fs::File;
 use std::io::Read;
@@ -23,9 +24,9 @@ pub(crate) fn get(record: Record) -> Result<Id, Failure> {
     } else {
         Box::new(File::open(&path).map_err(Failure::io(CANNOT_READ))?)
     };
-    // Full capacity at once: growth would leave a copy behind.
+    // Full capacity from the start: growth would leave a copy in memory.
     let mut id = Zeroizing::new(Vec::with_capacity(TOO_LONG + 1));
     reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io(CANNOT_READ))?;
-    id.pop_if(|last| *last == b'\n'); // `echo` and editors end the line
+    id.pop_if(|last| *last == b'\n'); // `echo` and editors add a newline
     Id::from_bytes(id).map_err(Failure::argument)
 }

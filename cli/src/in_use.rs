@@ -1,4 +1,4 @@
-//! The files that a command works with. None of them may be its output, under any name.
+//! The files that a command uses. None of them may be its output, under any name.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::new_file::folder_of;
 use crate::open;
 use crate::streams::{self, is_stdin};
 
-/// Suffixes of the files that SQLite and the library keep; the first is that of the database itself.
+/// The suffixes of the files of SQLite and the library. The first is that of the database itself.
 const DATABASE: [&str; 5] = ["", "-wal", "-shm", "-journal", ".uploads"];
 
 pub(crate) struct InUse {
@@ -20,7 +20,7 @@ pub(crate) struct InUse {
 }
 
 impl InUse {
-    /// The files that the options name, and the command's inputs.
+    /// The files of the options, and the command's inputs.
     pub(crate) fn new(options: &Options, inputs: &[&Path]) -> Self {
         let remote = &options.remote;
         let named = [
@@ -38,7 +38,7 @@ impl InUse {
         Self { database, others }
     }
 
-    /// Refuses an input that SQLite has open, and a stdout that is one of the files.
+    /// Rejects an input that SQLite has open, and a stdout that is one of the files.
     pub(crate) fn check(&self) -> Result<(), Failure> {
         let mut inputs: Vec<_> = self.others.iter().filter_map(|file| identity(file)).collect();
         inputs.extend(streams::stdin().ok().and_then(|stdin| stream_identity(&stdin)));
@@ -54,7 +54,7 @@ impl InUse {
         Ok(())
     }
 
-    /// Refuses an output that is one of the files, or a file that is still to be made.
+    /// Rejects an output that is one of the files, or one that does not exist yet.
     pub(crate) fn refuse(&self, output: &Path) -> Result<(), Failure> {
         let is_used = match identity(output) {
             Some(found) => self.all().any(|file| identity(file).as_ref() == Some(&found)),
@@ -79,13 +79,13 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether both paths are the same name in the same folder.
+/// Whether both paths have the same name in the same folder.
 fn is_same_name(one: &Path, other: &Path) -> bool {
     let folder = |path| identity(folder_of(path));
     one.file_name() == other.file_name() && folder(one).is_some() && folder(one) == folder(other)
 }
 
-/// A file's device and inode, which are the same under all of its names.
+/// A file's device and inode, which are the same for all of its names.
 #[cfg(unix)]
 fn identity(path: &Path) -> Option<(u64, u64)> {
     Some(identity_of(&fs::metadata(path).ok()?))

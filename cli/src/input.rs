@@ -1,5 +1,5 @@
-//! Input of data: from a file, stdin or another program, piece by piece. Incomplete data is an error before the record
-//! is written.
+//! Input of data from a file, stdin or another program, in pieces. Incomplete data is an error, and no record is
+//! written.
 
 use std::fs::{File, Metadata};
 use std::io::{self, ErrorKind, Read, Seek};
@@ -34,7 +34,7 @@ enum DataSource {
     Running(Running),
 }
 
-/// A file's length, and the time of its last change.
+/// A file's length, and its modification time.
 type FileState = (u64, Option<SystemTime>);
 
 impl Input {
@@ -51,7 +51,7 @@ impl Input {
                 if found.is_dir() {
                     return Err(Failure::argument("FILE is a folder: name a file"));
                 }
-                // A named file may be empty on purpose; an empty pipe may hide a failure.
+                // A named file may be empty on purpose; an empty pipe may be the result of a failure.
                 Self { may_be_empty: found.is_file(), ..Self::from_file(file, &found) }
             }
             _ => {
@@ -90,7 +90,7 @@ impl Input {
         Ok(Self::new(DataSource::Stream(Box::new(stdin))))
     }
 
-    /// Reads some bytes; none at the end of complete data.
+    /// Reads some bytes; 0 at the end of complete data.
     pub(crate) fn read_some(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         let read = match &mut self.source {
             DataSource::File(file, _) => read(file, buffer),
@@ -127,7 +127,7 @@ impl Input {
         Ok(())
     }
 
-    /// The outcome of an operation that has read the data.
+    /// The outcome of an operation that has read the data, with the input's own failure if there is one.
     pub(crate) fn outcome(self, outcome: Result<(), Error>) -> Result<(), Failure> {
         match self.failure {
             Some(failure) => Err(failure),
@@ -173,7 +173,7 @@ impl Running {
         Ok(Self { child, stdout })
     }
 
-    /// Fails unless the program succeeded: otherwise its data may be incomplete.
+    /// Fails if the program failed, because its data may be incomplete.
     fn check_end(&mut self) -> Result<(), Failure> {
         const FAILED: &str = "the program of --from-command failed, so nothing was written";
 
@@ -182,7 +182,7 @@ impl Running {
     }
 }
 
-/// Ends the program, whose data is no longer needed.
+/// Kills the program if its data is no longer needed.
 impl Drop for Running {
     fn drop(&mut self) {
         if let Ok(None) = self.child.try_wait() {
@@ -207,7 +207,7 @@ mod tests {
         let path = folder.path().join("data");
         std::fs::write(&path, [b'x'; 100]).unwrap();
         let file = File::options().write(true).open(&path).unwrap();
-        file.set_modified(SystemTime::UNIX_EPOCH).unwrap(); // so that any change is seen, however soon it comes
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap(); // so that any later change is detected
         let data = Data { file: Some(path), args: Vec::new(), from_command: false, allow_empty: false };
         let mut input = Input::open(&data).unwrap();
         assert_eq!(input.len, Some(100));

@@ -1,5 +1,5 @@
-//! Ctrl-C and all other signals that end the program: unfinished files are removed first, and steps that must not stop
-//! half way are finished. A second signal ends the program at once.
+//! Ctrl-C and all other signals that end the program: before the end, unfinished files are removed, and steps that must
+//! not be interrupted are finished. A second signal ends the program immediately.
 
 #[cfg(not(unix))]
 use std::io;
@@ -21,7 +21,7 @@ mod unix {
     use signal_hook::iterator::Signals;
     use signal_hook::{consts, flag, low_level};
 
-    /// While this is true, signals end the program at once, as if there were no handler.
+    /// While this is true, signals end the program immediately, as without a handler.
     pub(crate) static DEFAULT_ACTION: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
     static CLEANUP: Mutex<Cleanup> = Mutex::new(Cleanup { watching: false, temporary: None });
@@ -32,17 +32,17 @@ mod unix {
         temporary: Option<PathBuf>,
     }
 
-    /// Signals wait while this value lives.
+    /// Signals are deferred until this value is dropped.
     pub(crate) struct DeferredSignals(MutexGuard<'static, Cleanup>);
 
     impl DeferredSignals {
-        /// From now on, a signal removes this file first.
+        /// Registers a file that a signal removes before it ends the program.
         pub(crate) fn remove_at_signal(mut self, path: &Path) {
             self.0.temporary = Some(path.to_path_buf());
         }
     }
 
-    /// Makes signals wait.
+    /// Defers signals.
     pub(crate) fn defer_signals() -> io::Result<DeferredSignals> {
         let mut cleanup = cleanup();
         if !cleanup.watching {
@@ -57,7 +57,7 @@ mod unix {
     }
 
     fn watch() -> io::Result<()> {
-        DEFAULT_ACTION.store(true, Ordering::SeqCst); // nothing is half done yet
+        DEFAULT_ACTION.store(true, Ordering::SeqCst); // nothing has to be finished yet
         let ends_the_program: Vec<_> = terminating().filter(|signal| !is_ignored(*signal)).collect();
         for signal in ends_the_program.iter().copied() {
             if low_level::signal_name(signal).is_some_and(|name| name != "SIGIO") {
@@ -75,7 +75,7 @@ mod unix {
                 let _ = fs::remove_file(path);
             }
             let _ = low_level::emulate_default_handler(signal);
-            low_level::exit(128 + signal); // for those whose default signal-hook does not know
+            low_level::exit(128 + signal); // for signals whose default action `signal-hook` does not know
         });
         let cannot_start = |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
         thread.map_err(cannot_start)?;
@@ -95,7 +95,7 @@ mod unix {
         everywhere.chain(on_linux.filter(|_| cfg!(target_os = "linux")))
     }
 
-    /// Whether the program was started with this signal ignored, as `nohup` does. Known on Linux alone.
+    /// Whether the program was started with this signal ignored, as `nohup` does. Known only on Linux.
     fn is_ignored(signal: i32) -> bool {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored =

@@ -1,4 +1,4 @@
-//! Input and output of keys: from a file, a pipe or a prompt, to stdout or a new file.
+//! Input of keys from a file, a pipe or a prompt, and output to stdout or a new file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -17,7 +17,7 @@ use crate::interrupt::DEFAULT_ACTION;
 use crate::new_file::NewFile;
 use crate::streams::{is_stdin, is_stream, stdin};
 
-/// The most bytes that are read: a key's text and some space around it.
+/// The most bytes that are read: a key's text and some white space around it.
 const MAX_LEN: usize = 1024;
 
 const CANNOT_READ: &str = "cannot read the file of --key-file";
@@ -37,7 +37,7 @@ pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     } else {
         Box::new(File::open(path).map_err(Failure::io(CANNOT_READ))?)
     };
-    // Full capacity at once: growth would leave a copy behind.
+    // Full capacity from the start: growth would leave a copy in memory.
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
     reader.take(MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(Failure::io(CANNOT_READ))?;
     match str::from_utf8(&text) {
@@ -46,7 +46,7 @@ pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     }
 }
 
-/// Parses a key. Editors may have added a byte order mark, and white space around the key.
+/// Parses a key, also with a byte order mark and white space from an editor.
 fn parse(text: &str) -> Result<RecordKey, Failure> {
     Ok(RecordKey::from_text(text.trim_start_matches('\u{feff}').trim())?)
 }
@@ -59,7 +59,7 @@ fn ask() -> Result<RecordKey, Failure> {
     parse(&text)
 }
 
-/// Ctrl-C waits until the terminal's echo is on again; otherwise the echo would stay off.
+/// Ctrl-C waits until the terminal's echo is restored; otherwise the echo would stay off.
 #[cfg(unix)]
 fn prompt(text: &str) -> io::Result<String> {
     use signal_hook::{consts::SIGINT, flag, low_level};
@@ -78,13 +78,13 @@ fn prompt(text: &str) -> io::Result<String> {
     rpassword::prompt_password(text)
 }
 
-/// A new file for a new key. It gets its name just before the key opens something, and loses it again if that fails.
+/// A new file for a new key. It gets its name just before the record is written, and is removed if that fails.
 pub(crate) struct NewKeyFile {
     file: NewFile,
     path: PathBuf,
 }
 
-/// A key file with its name. Signals wait while it lives.
+/// A key file with its name. Signals are deferred until it is dropped.
 #[must_use = "it is removed again unless it is kept"]
 pub(crate) struct NamedKeyFile {
     path: PathBuf,
@@ -93,7 +93,7 @@ pub(crate) struct NamedKeyFile {
 }
 
 impl NewKeyFile {
-    /// Makes the file and writes the key, if a file is asked for ("-" is stdout); fails if the file exists.
+    /// Creates the file and writes the key, if a path is given ("-" is stdout). Fails if the file exists.
     pub(crate) fn create(path: Option<&Path>, in_use: &InUse, key: &str) -> Result<Option<Self>, Failure> {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else { return Ok(None) };
         if path.symlink_metadata().is_ok() {
@@ -111,7 +111,7 @@ impl NewKeyFile {
         Ok(Some(Self { file, path: path.to_path_buf() }))
     }
 
-    /// Gives the file its name; it is on the disk when this returns.
+    /// Gives the file its name, durably.
     pub(crate) fn name(self) -> Result<NamedKeyFile, Failure> {
         let signals = interrupt::defer_signals().map_err(Failure::io(CANNOT_WRITE))?;
         self.file.name(&self.path).map_err(|error| match error.kind() {

@@ -1,5 +1,5 @@
-//! The program `strongroom`: the library for the shell. Data and keys travel in files and pipes, never in arguments;
-//! the exit status is the number of the library's error.
+//! The program `strongroom`: the library for the shell. Data and keys are passed in files and pipes, never in
+//! arguments. The exit status is the number of the library's error.
 
 mod arg_path;
 mod args;
@@ -41,7 +41,7 @@ use std::process::ExitCode;
 use args::Cli;
 use zeroizing_alloc::ZeroAlloc;
 
-/// Wipes freed memory: buffers of data, keys and tokens, also those of the libraries below.
+/// Wipes freed memory: buffers of data, keys and tokens, also those of dependencies.
 #[global_allocator]
 static WIPING: ZeroAlloc<System> = ZeroAlloc(System);
 

@@ -1,6 +1,6 @@
-//! New files, which get their names when they are complete. Until then they have no name, if the system allows that, so
-//! that no signal and no crash leaves half a file. Elsewhere they have a temporary name: any signal removes it, and
-//! after a crash, the next command that writes into the folder does.
+//! New files, which get their names when they are complete. Until then they have no name, if the system supports that,
+//! so that no signal and no crash leaves an incomplete file. Otherwise they have a temporary name, which is removed by
+//! any signal or, after a crash, by the next command that writes to the folder.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -13,7 +13,7 @@ use crate::interrupt;
 /// The start of temporary names.
 const PREFIX: &str = ".strongroom-";
 
-/// A new file, readable by its owner alone, in the folder of its future name.
+/// A new file, readable only by its owner, in the folder of its future name.
 pub(crate) struct NewFile {
     file: File,
     /// Its temporary name, if it has one.
@@ -29,7 +29,7 @@ impl NewFile {
         }
         loop {
             let signals = interrupt::defer_signals()?;
-            // Only the error's kind: the library's message holds the temporary name.
+            // Only the error's kind: the library's message contains the temporary name.
             let named = temporary_builder().tempfile_in(folder).map_err(|error| error.kind())?;
             let (file, temporary) = named.into_parts();
             signals.remove_at_signal(&temporary);
@@ -39,7 +39,7 @@ impl NewFile {
         }
     }
 
-    /// Puts the data on the disk.
+    /// Writes the data to the disk (fsync).
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
@@ -54,7 +54,7 @@ impl NewFile {
         sync_folder_of(path).inspect_err(|_| drop(fs::remove_file(path)))
     }
 
-    /// Gives the file its name, and removes the file that had it.
+    /// Gives the file its name, and replaces the file that had it.
     pub(crate) fn replace(self, path: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         let temporary = match self.temporary {
@@ -121,7 +121,7 @@ fn temporary_name(file: &File, folder: &Path) -> io::Result<TempPath> {
     Ok(temporary_builder().make_in(folder, |path| link(file, path))?.into_temp_path())
 }
 
-/// Removes the temporary files that killed programs left.
+/// Removes the temporary files of killed programs.
 #[cfg(unix)]
 fn remove_dead(folder: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
@@ -144,15 +144,15 @@ fn is_own(file: &fs::Metadata) -> bool {
     std::os::unix::fs::MetadataExt::uid(file) == rustix::process::geteuid().as_raw()
 }
 
-/// Locks a new file for the life of this process, so that [`remove_dead`] spares it; false if it was removed before
-/// that.
+/// Locks a new file for the lifetime of this process, so that [`remove_dead`] keeps it. Returns `false` if it was
+/// removed before.
 #[cfg(unix)]
 fn mark_as_alive(file: &File, path: &Path) -> bool {
     lock(file);
     path.exists()
 }
 
-/// Fails on a file system without locks; there, [`remove_dead`] cannot lock either, and removes nothing.
+/// Fails on a file system without locks; [`remove_dead`] then also fails to lock, and removes nothing.
 #[cfg(unix)]
 fn lock(file: &File) {
     let _ = rustix::fs::flock(file, rustix::fs::FlockOperation::LockExclusive);
@@ -173,7 +173,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Makes a new name durable, as far as the file system can. Some cannot open or sync a folder, which is no error.
+/// Makes a new name durable, as far as the file system supports it. Some cannot open or sync a folder, which is not an
+/// error.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
 
@@ -186,7 +187,7 @@ pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes a folder and its missing parents, for their owner alone, and makes the names of all of them durable.
+/// Creates a folder and its missing parents, accessible only to their owner, and makes their names durable.
 pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Opening the store, and making a new one.
+//! Opening and creating stores.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::new_file::create_folders;
 
-/// Opens a store that exists: a typo in a path must not make a new, empty store.
+/// Opens a store that exists, so that a typo in a path does not create an empty store.
 pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
     if let Some(store) = connected(options)? {
         return Ok(store);
@@ -37,7 +37,7 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
     Ok(builder.open()?)
 }
 
-/// Opens the store, or makes it. Only the default folder is made, no other.
+/// Opens the store, or creates it. Of folders, it creates only the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     match connected(options)? {
         Some(store) => Ok(store),
@@ -45,7 +45,7 @@ pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     }
 }
 
-/// The store behind an encryption server, if one is named.
+/// The store of the encryption server, if one is given.
 fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
     let Some(url) = &options.server else { return Ok(None) };
     let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options(&options.remote)));
@@ -60,7 +60,7 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
             ));
         }
         Location::Service(_) => location.with_options(endpoint_options(&options.remote))?,
-        // The environment may set the options for services even if a command uses none.
+        // The environment may set the options for services even if a command uses no service.
         _ => location,
     };
     let builder = Strongroom::builder().location(location);
@@ -81,7 +81,7 @@ fn endpoint_options(remote: &Remote) -> EndpointOptions {
     options
 }
 
-/// Opens or makes the storage alone, which needs no index key.
+/// Opens or creates only the storage, which needs no index key.
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
     match location_to_make(options)? {
@@ -94,7 +94,7 @@ pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom
     }
 }
 
-/// The database of the store, if it has one.
+/// The path of the store's database, if it has one.
 pub(crate) fn database(options: &Options) -> Option<PathBuf> {
     match (&options.server, &options.store) {
         (Some(_), _) => None,

@@ -19,7 +19,7 @@ const MAX_TERMINAL_BYTES: usize = 1 << 20;
 /// The destination of data.
 pub(crate) enum Output {
     Stdout(Box<dyn Write>),
-    /// Collected, and shown once it is complete and plain text.
+    /// Collected, and shown only if it is plain text.
     Terminal(Zeroizing<Vec<u8>>),
     /// Nameless until it is complete.
     File {
@@ -32,7 +32,7 @@ impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
             return if io::stdout().is_terminal() {
-                // Full capacity at once: growth would leave a copy behind.
+                // Full capacity from the start: growth would leave a copy in memory.
                 Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MAX_TERMINAL_BYTES))))
             } else {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
@@ -42,11 +42,11 @@ impl Output {
         Ok(Self::File { file, path: path.to_path_buf() })
     }
 
-    /// Refuses a path where no new file can be made.
+    /// Rejects a path at which no file can be created.
     pub(crate) fn check(path: &Path, in_use: &InUse) -> Result<(), Failure> {
         match fs::symlink_metadata(path) {
             Ok(found) if found.is_dir() => Err(Failure::argument("the output is a folder: name a file in it")),
-            // Nobody means to replace a device or a link with a file.
+            // Replacing a device or a link with a file would be a mistake.
             Ok(found) if !found.is_file() => Err(Failure::argument("the output is not a regular file: use stdout")),
             _ => in_use.refuse(path),
         }
@@ -66,7 +66,7 @@ impl Output {
         }
     }
 
-    /// Completes the output: a file gets its name.
+    /// Completes the output: gives a file its name.
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
@@ -79,7 +79,7 @@ impl Output {
     }
 }
 
-/// Whether a terminal can show the data, and no control character is in it.
+/// Whether the data is text without control characters.
 fn is_plain_text(data: &[u8]) -> bool {
     str::from_utf8(data).is_ok_and(|text| !text.chars().any(|char| char.is_control() && !"\n\r\t".contains(char)))
 }

@@ -1,4 +1,4 @@
-//! Completions for shells and the manual, made from the definition of the command line.
+//! Completions for shells and the manual pages, generated from the definition of the command line.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -41,8 +41,7 @@ fn write_pages(command: &Command, folder: &Path, in_use: &InUse) -> Result<(), F
     std::fs::write(path, page).map_err(Failure::io(CANNOT_WRITE))
 }
 
-/// Renders as `clap_mangen` does, but the examples and tables keep their lines, and variables have a section of their
-/// own.
+/// Renders as `clap_mangen` does, but the examples and tables keep their lines, and variables have their own section.
 fn render(command: &Command, man: &Man, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_title(page)?;
     man.render_name_section(page)?;
@@ -71,7 +70,7 @@ fn environment(command: &Command) -> Roff {
     section
 }
 
-/// Makes a section of each part with a title, without filling its lines.
+/// Makes a section of each part with a title, without reflowing its lines.
 fn after_help(command: &Command) -> String {
     let mut page = String::new();
     for line in command.get_after_help().map(ToString::to_string).unwrap_or_default().lines() {

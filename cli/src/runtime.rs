@@ -1,5 +1,5 @@
-//! The threads of a service. All of them start before the service does, and stay: a later shortage of threads stops no
-//! request.
+//! The threads of a service. All of them start before the service and stay, so that a later shortage of threads affects
+//! no request.
 
 use std::io::{self, ErrorKind};
 use std::num::NonZero;
@@ -13,14 +13,14 @@ use crate::failure::Failure;
 
 /// Threads for blocking work besides requests: reloads and dropped values.
 const EXTRA_THREADS: usize = 16;
-/// How long all threads may take to start, even on a busy machine.
+/// The time limit for the start of all threads, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// A runtime with `threads` threads for work that blocks.
 pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    // Tokio panics or hangs if it gets no thread for its own workers, so the number of threads is tried first.
+    // Tokio panics or hangs if it cannot start its own workers, so the number of threads is tested first.
     try_threads(threads.saturating_add(workers).saturating_add(EXTRA_THREADS)).map_err(Failure::io(MISSING))?;
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(threads.saturating_add(EXTRA_THREADS));
@@ -39,7 +39,7 @@ pub(crate) fn start(threads: usize) -> Result<Runtime, Failure> {
     }
 }
 
-/// Fails if the system does not give so many threads at once.
+/// Fails if the system cannot run so many threads at the same time.
 fn try_threads(count: usize) -> io::Result<()> {
     let end = Arc::new(Mutex::new(()));
     let held = end.lock().unwrap_or_else(PoisonError::into_inner);

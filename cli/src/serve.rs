@@ -1,4 +1,4 @@
-//! The services: their start and end.
+//! Starting and stopping the services.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ fn prepare(config: &Config) -> Result<LogGuard, Failure> {
     Ok(log)
 }
 
-/// Serves until a signal ends it.
+/// Serves until a signal stops it.
 fn run(service: Service, config: &Config) -> Result<(), Failure> {
     hardening::allow_many_files();
     let runtime = runtime::start(config.limits.threads)?;

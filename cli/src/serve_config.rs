@@ -1,4 +1,4 @@
-//! A service's configuration: the file, the environment and the flags together.
+//! A service's configuration, from the file, the environment and the flags.
 
 use std::fs;
 
@@ -14,9 +14,9 @@ pub(crate) fn no_server() -> Failure {
     Failure::argument("a service has a store of its own: pass --store, not --server")
 }
 
-/// The configuration; `None` if it was only to be printed. Flags and the services' own environment variables override
-/// the file. Variables that the shell's commands use as well, for the store and for services elsewhere, count only if
-/// the file says nothing: a user's shell settings are not meant for a service.
+/// The configuration; `None` if it was only printed. Flags and the services' own environment variables override the
+/// file. The variables that other commands also use, for the store and for remote services, apply only if the file does
+/// not set the value: a user's shell settings are not meant for a service.
 pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Option<(Options, Config)>, Failure> {
     if options.server.is_some() {
         return Err(no_server());
@@ -59,7 +59,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     Ok(Some((options, config)))
 }
 
-/// The options that all commands have.
+/// Merges the options of all commands.
 fn merge_shared(config: &mut Config, options: &Options) {
     fn merge<T: Clone>(options: &Options, name: &str, given: Option<&T>, file: &mut Option<T>) {
         if file.is_none() || !options.from_environment.contains(&name) {
@@ -77,7 +77,7 @@ fn merge_shared(config: &mut Config, options: &Options) {
     merge(options, "timeout", given.timeout.as_ref(), &mut remote.timeout_seconds);
 }
 
-/// The options that the services alone have.
+/// Merges the options of the services.
 fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     if !args.listen.is_empty() {
         config.listen.clone_from(&args.listen);

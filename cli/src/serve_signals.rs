@@ -1,4 +1,4 @@
-//! Signals of a service: SIGTERM and Ctrl-C end it in order, a second Ctrl-C ends it at once, SIGHUP reloads its files.
+//! Signals of a service: SIGTERM and Ctrl-C stop it gracefully, a second Ctrl-C immediately; SIGHUP reloads its files.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use strongroom_server::Reloader;
 
 use crate::systemd;
 
-/// Completes when the service is to end.
+/// Completes when the service must stop.
 #[cfg(unix)]
 pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     Ok(async { drop(tokio::signal::ctrl_c().await) })
 }
 
-/// SIGHUP; from now on it does not end the program.
+/// A stream of SIGHUP, which then no longer ends the program.
 #[cfg(unix)]
 pub(crate) type Hangup = tokio::signal::unix::Signal;
 
@@ -47,14 +47,14 @@ pub(crate) fn hangup() -> io::Result<Hangup> {
     signal(SignalKind::hangup())
 }
 
-/// Reloads at each SIGHUP, one after the other.
+/// Reloads at each SIGHUP, sequentially.
 #[cfg(unix)]
 pub(crate) fn reload_at(mut hangup: Hangup, reloader: Reloader) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             systemd::notify(&systemd::reloading());
             let reloader = reloader.clone();
-            // The log has the failure, which changes nothing.
+            // A failure is logged, and changes nothing.
             let _ = tokio::task::spawn_blocking(move || reloader.reload()).await;
             systemd::notify(systemd::READY);
         }

@@ -1,4 +1,4 @@
-//! The standard streams: whether they are open, and blocking reads and writes on blocking and non-blocking streams.
+//! The standard streams: checks that they are open, and blocking reads and writes, also on non-blocking streams.
 
 #[cfg(not(unix))]
 use std::io::Read;
@@ -36,11 +36,11 @@ mod unix {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::{Errno, fcntl_getfd};
 
-    /// A bit for each standard stream that was closed when the program was started.
+    /// A bit for each standard stream that was closed at the start of the program.
     static CLOSED: AtomicU8 = AtomicU8::new(0);
 
-    // Before `main`: the standard library replaces closed streams with /dev/null, which seems to be empty, and to take
-    // all that is written.
+    // Before `main`, because the standard library replaces closed streams with /dev/null, which appears to be empty and
+    // accepts all output.
     ctor::declarative::ctor! {
         #[ctor(unsafe)]
         fn record_closed_streams() {
@@ -60,7 +60,7 @@ mod unix {
         Ok(Stream(File::from(stream.try_clone_to_owned()?)))
     }
 
-    /// Without the standard library's buffer, which is never wiped.
+    /// Stdin without the standard library's buffer, which is never wiped.
     pub(crate) fn stdin() -> io::Result<Stream> {
         open(0, rustix::stdio::stdin())
     }
@@ -73,7 +73,7 @@ mod unix {
         open(2, rustix::stdio::stderr())
     }
 
-    /// A stream that waits, even if another program has made it non-blocking.
+    /// A stream whose reads and writes block, even if another program has made it non-blocking.
     pub(crate) struct Stream(File);
 
     impl Stream {
@@ -102,7 +102,7 @@ mod unix {
         }
     }
 
-    /// Does `work`, and repeats it once the stream is ready.
+    /// Runs `work`, and repeats it once the stream is ready.
     fn waiting<'s, S: AsFd>(
         stream: &'s S,
         event: PollFlags,

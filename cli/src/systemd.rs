@@ -1,11 +1,11 @@
-//! Notifies systemd of the service's state (`Type=notify`).
+//! Notifications to systemd of the service's state (`Type=notify`).
 
 /// The service listens, or has reloaded.
 pub(crate) const READY: &str = "READY=1";
-/// The service takes no more requests.
+/// The service accepts no more requests.
 pub(crate) const STOPPING: &str = "STOPPING=1";
 
-/// The service reloads tokens and certificates. By the time, systemd recognises its own reload request.
+/// The service reloads tokens and certificates. With the time, systemd recognises its own reload request.
 #[cfg(target_os = "linux")]
 pub(crate) fn reloading() -> String {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
@@ -25,10 +25,10 @@ pub(crate) fn notify(state: &str) {
     };
     let notify = |address| {
         let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?; // a manager that does not read stops no service
+        socket.set_nonblocking(true)?; // a manager that does not read must not block the service
         socket.send_to_addr(state.as_bytes(), &address)
     };
-    let _ = address.and_then(notify); // it finds out by itself that nothing came
+    let _ = address.and_then(notify); // if this fails, systemd detects it by a timeout
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,16 +1,16 @@
-//! A command's needs of the user's terminal: a stdout that takes its result, and a confirmation.
+//! A command's requirements of the terminal: a stdout for its result, and a confirmation.
 
 use std::io::{self, IsTerminal, Read, Write};
 
 use crate::failure::Failure;
 use crate::streams::{stderr, stdin, stdout};
 
-/// Fails if the program was started without a stdout: its output would be lost.
+/// Fails if the program was started without a stdout, because its output would be lost.
 pub(crate) fn require_stdout() -> Result<(), Failure> {
     stdout().map(drop).map_err(Failure::io("stdout is closed: connect it to a file, a pipe or /dev/null"))
 }
 
-/// Asks on the terminal.
+/// Asks for confirmation on the terminal.
 pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::Usage("there is no terminal to ask for confirmation: pass --yes".into()));

@@ -1,4 +1,4 @@
-//! Makes tokens, and adds them to a service's file.
+//! Generates tokens, and adds them to a service's file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -35,18 +35,18 @@ fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
     NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()).into())
 }
 
-/// Adds a line to the file; it is on the disk when this returns. An unfinished line of an earlier run is removed, and a
-/// failed write leaves nothing of the new line. The file keeps its owner and its mode.
+/// Adds a line to the file, durably. An unfinished line of an earlier run is removed, and a failed write leaves no part
+/// of the new line. The file keeps its owner and its mode.
 fn append(path: &Path, line: &str) -> Result<(), Failure> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
-    file.lock().map_err(failed())?; // of two programs at once, the second adds to what the first has written
+    file.lock().map_err(failed())?; // two programs add their lines one after the other
     let mut content = Zeroizing::new(Vec::new());
     (&mut file).take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed())?;
     let lines = finished_lines(&content)?;
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
     write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
-    // The owner gets the token even if the file system cannot make the name durable.
+    // The token is printed even if the file system cannot make the name durable.
     let _ = sync_folder_of(path);
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Errors of the command line that clap finds, in messages without values: clap's own messages repeat values, and one
-//! may be a key.
+//! Messages for errors of the command line that clap detects. They have no values: clap's own messages quote values,
+//! and one may be a key.
 
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
@@ -15,7 +15,7 @@ use crate::streams;
 
 /// Prints help or the error, and returns the exit status.
 pub(crate) fn report(error: &clap::Error) -> ExitCode {
-    // The command line could not be parsed, so this is a guess.
+    // A guess, because the command line could not be parsed.
     let json = std::env::args_os().any(|arg| arg == "--json");
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match print(error) {
@@ -60,7 +60,7 @@ fn message(error: &clap::Error) -> String {
             format!("{arg} must be one of: {}", text(error, ContextKind::ValidValue))
         }
         ErrorKind::TooManyValues => format!("{arg} takes no value"),
-        // Messages of our own parsers, which hold no value.
+        // The message of our own parser, which contains no value.
         ErrorKind::ValueValidation => match std::error::Error::source(error) {
             Some(source) => format!("{arg}: {source}"),
             None => format!("{arg} has an invalid value"),
@@ -73,7 +73,7 @@ fn message(error: &clap::Error) -> String {
     }
 }
 
-/// The option that stands before `arg` and takes a value.
+/// The option with a value before `arg`.
 fn option_before(arg: &str) -> Option<String> {
     let words: Vec<_> = std::env::args_os().collect();
     let mut pairs = words.windows(2).filter_map(|pair| Some((pair.first()?.to_str()?, pair.last()?.to_str()?)));

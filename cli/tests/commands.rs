@@ -1,4 +1,4 @@
-//! What each command does when all is well.
+//! The behaviour of each command without failures.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -74,7 +74,7 @@ fn keys_come_from_files_and_pipes() {
     assert_eq!(world.ok(&["delete", "--id", ID, "--key-file", "-"], new_key), "");
 }
 
-/// Said again, it succeeds; said with other data, it does not.
+/// A repetition succeeds; with other data, it fails.
 #[test]
 fn a_key_made_before_stores() {
     let world = World::new();
@@ -94,7 +94,7 @@ fn key_new_makes_both_kinds() {
     IndexKey::from_text(world.ok(&["key", "new", "--index"], "").trim()).unwrap();
     IndexKey::from_text(parse(&world.ok(&["key", "new", "--index", "--json"], ""))["key"].as_str().unwrap()).unwrap();
 
-    // The index key from a file, and none beside the database.
+    // With the index key in a file, no key file is made beside the database.
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     world.ok(&["store", "--id", ID, "--index-key-file", "index", "--key-out", "key"], DATA);
     assert!(!world.exists("records.db.index-key"));
@@ -128,7 +128,7 @@ fn json_reports_the_outcome() {
     assert_eq!(world.ok(&["erase", "--yes", "--id", ID], ""), "there was no record\n");
 }
 
-/// Options stand before or behind the command, and an option wins over the environment.
+/// Options may be before or after the command, and override the environment.
 #[test]
 fn the_store_is_chosen() {
     let world = World::new();
@@ -200,7 +200,7 @@ fn the_manual_has_a_page_for_each_command() {
     world.fail(19, &["man", "nowhere"], "");
 }
 
-/// As `man` shows them on a terminal of 80 columns: the tables keep their lines, and the variables are listed.
+/// As shown by `man` on a terminal of 80 columns: the tables keep their lines, and the variables are listed.
 #[test]
 fn manual_pages_fit_80_columns() {
     let world = World::new();
@@ -253,7 +253,7 @@ fn an_empty_variable_counts_as_unset() {
     let empty = names.map(|name| (format!("STRONGROOM_{name}"), ""));
     let mut stats = world.command(&["stats"]);
     assert_eq!(support::feed(stats.envs(empty.clone()), b"").status.code(), Some(0));
-    // Without its store: the default one, which is not there.
+    // Without an option for the store: the default one, which does not exist.
     let mut stats = world.command(&["stats"]);
     stats.env("STRONGROOM_STORE", "").env("XDG_DATA_HOME", world.path("data"));
     assert!(support::failure(&support::feed(&mut stats, b""), 19).contains("does not exist"));

@@ -1,4 +1,4 @@
-//! What `deploy/` gives the services is what they take, and what its files say of each other is so.
+//! The files of `deploy/` are valid for the services, and consistent with each other.
 
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -38,7 +38,7 @@ fn configurations_and_units_go_together() {
         let folder = format!("/run/credentials/{unit}.service/");
         assert_eq!(set(&text, "ExecStart"), [format!("/usr/local/bin/strongroom {command} --config {folder}config")]);
         assert_eq!(set(&text, "LoadCredential")[0], format!("config:/etc/strongroom/{toml}"));
-        // What comments suggest goes together, too.
+        // The settings that comments suggest are also valid together.
         for (text, configuration) in
             [(text.clone(), printed), (text.replace("#LoadCredential", "LoadCredential"), configuration.clone())]
         {

@@ -1,4 +1,4 @@
-//! Every failure a user can provoke: its exit status, and no secret in its message.
+//! Every failure that a user can cause: its exit status, and no secret in its message.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -99,7 +99,7 @@ fn index_keys_of_another_store_or_missing() {
     assert!(!world.exists("new"));
 }
 
-/// Paths that are named wrong. What was named is not repeated: it might be data, or a key.
+/// Wrong paths. The message does not quote them, because they may be data or a key.
 #[test]
 fn paths_of_other_file_kinds_are_errors() {
     let world = World::with_record();
@@ -131,7 +131,7 @@ fn paths_of_other_file_kinds_are_errors() {
     assert_eq!(world.records(), 1);
 }
 
-/// clap repeats what it does not understand; this program does not.
+/// clap quotes invalid arguments; this program does not.
 #[test]
 fn wrong_usage_repeats_no_value() {
     let world = World::with_record();

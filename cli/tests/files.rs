@@ -1,4 +1,4 @@
-//! Data in files: written whole or not at all, and what happens where writing is not allowed.
+//! Data in files: written completely or not at all, and failures if writing is not permitted.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -44,7 +44,7 @@ fn a_retrieved_file_is_private_and_replaces_no_link() {
     assert!(fs::symlink_metadata(world.path("link")).unwrap().is_symlink());
 }
 
-/// A reader that has enough, such as `head`, is no error to talk about.
+/// A reader that closes the pipe early, such as `head`, causes no error message.
 #[test]
 fn a_closed_pipe_ends_the_program_quietly() {
     let world = World::new();

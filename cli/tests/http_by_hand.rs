@@ -1,4 +1,4 @@
-//! The commands of `docs/HTTP.md` work as they stand there.
+//! The commands of `docs/HTTP.md` work as written.
 
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
 use wait::{DEADLINE, WaitWithin};
 
-/// The commands below the section's title, and what else they say on stdout where they run.
+/// Runs the commands of a section. Returns whether they succeed, and their other output on stdout.
 fn run(section: &str) -> (bool, String) {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/HTTP.md")).unwrap();
     let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
@@ -22,7 +22,7 @@ fn run(section: &str) -> (bool, String) {
     run_script(script)
 }
 
-/// The service listens on a socket in the test's own folder, and curl goes there in the place of the address in the script.
+/// The service listens on a socket in the test's folder, and curl connects to it instead of the address in the script.
 fn run_script(script: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
@@ -35,7 +35,7 @@ fn run_script(script: &str) -> (bool, String) {
     shell.env("CURL_HOME", folder.path()).env("STRONGROOM_LISTEN", format!("unix:{}", socket.display()));
     let mut shell = shell.spawn().unwrap();
     let status = shell.wait_within(DEADLINE);
-    let _ = kill_process_group(Pid::from_child(&shell), Signal::KILL); // the service, where the script failed
+    let _ = kill_process_group(Pid::from_child(&shell), Signal::KILL); // the service, if the script failed
     print!("{}", fs::read_to_string(folder.path().join("err")).unwrap());
     (status.success(), fs::read_to_string(folder.path().join("out")).unwrap())
 }

@@ -1,4 +1,4 @@
-//! Ids from files and pipes, where other users of the machine do not see them.
+//! Ids from files and pipes, which other users of the machine cannot see.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn an_id_comes_from_a_file_or_stdin() {
     assert_eq!(world.records(), 0);
 }
 
-/// All bytes but one newline at the end are the id.
+/// The id is all bytes except one newline at the end.
 #[test]
 fn an_id_is_any_bytes_but_for_one_newline() {
     let world = World::new();

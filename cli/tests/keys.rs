@@ -1,4 +1,4 @@
-//! New keys: printed or in a file, never lost while a record needs them; and keys typed at a prompt.
+//! New keys, printed or in a file, which are never lost while a record needs them; and keys typed at a prompt.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -59,7 +59,7 @@ fn a_key_file_is_removed_if_the_store_fails() {
     assert_eq!(world.names(), before);
 }
 
-/// Nobody reads the key, so the record is removed again.
+/// The key cannot be printed, so the record is removed again.
 #[test]
 fn a_record_whose_key_cannot_be_printed_is_not_stored() {
     let world = World::with_record();
@@ -102,7 +102,7 @@ fn a_full_disk_under_stdout_is_an_error() {
 fn an_unwritable_new_key_file_prevents_the_replace() {
     let world = World::with_record();
     fs::create_dir(world.path("full")).unwrap();
-    // A file system of one page, which is taken.
+    // A file system of one page, which is full.
     let script = "mount -t tmpfs -o size=4k none full && head -c 4096 /dev/zero >full/page && exec \"$@\"";
     let full = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
     if !wait::output(world.other("unshare", &full[1..]).arg("true")).status.success() {

@@ -1,5 +1,5 @@
-//! Both services are killed again and again while clients work: what was acknowledged is there, and opens to what was sent;
-//! nothing is half there; each call ends.
+//! Both services are killed repeatedly while clients work. Acknowledged records exist and open to the data that was
+//! sent, no record is incomplete, and each call ends in time.
 
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
@@ -25,21 +25,21 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 const SHORT: usize = 1 << 10;
 const LONG: usize = 300 << 10;
 
-/// What may be under an id.
+/// The records that may exist under an id.
 #[derive(Clone, Default)]
 struct Known {
-    /// The versions of which one is there: the last that was acknowledged, and those since whose outcome is not known.
+    /// The versions of which one is stored: the last acknowledged one, and later ones with an unknown outcome.
     versions: Vec<Version>,
-    /// That there is nothing is possible, too.
+    /// Whether the record may also be missing.
     may_be_absent: bool,
-    /// What was said to have failed, or was replaced or deleted: none of it is there.
+    /// Versions that failed, or were replaced or deleted: none of them is stored.
     gone: Vec<Version>,
 }
 
 #[derive(Clone, Debug)]
 struct Version {
     key: [u8; 32],
-    /// Of what the data is made.
+    /// The seed of the data.
     seed: u64,
     len: usize,
 }
@@ -74,7 +74,7 @@ impl Version {
     }
 }
 
-/// Gives data piece by piece, as who does not know its length.
+/// Returns data in pieces, without its length.
 struct Pieces<'d>(&'d [u8]);
 
 impl Read for Pieces<'_> {
@@ -84,8 +84,8 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// Checks that under each id there is what may be there, whole, and nothing else. `get` gives what a key opens. Gives the
-/// number of records.
+/// Checks that each id has one of its possible versions, complete. `get` retrieves with a key. Returns the number of
+/// records.
 fn check(log: &Log, get: impl Fn(&str, &RecordKey) -> Result<Vec<u8>, Error>) -> Result<usize, String> {
     let mut found = 0;
     for (id, known) in log {
@@ -113,12 +113,12 @@ fn check(log: &Log, get: impl Fn(&str, &RecordKey) -> Result<Vec<u8>, Error>) ->
 }
 
 impl Counts {
-    /// A call, which must end in its time. Gives whether it was successful; `None` where that is not known.
+    /// Makes a call, which must end in time. Returns its outcome; `None` if it is unknown.
     fn call<T>(&self, call: impl FnOnce() -> Result<T, Error>) -> Option<Result<T, Error>> {
         let start = Instant::now();
         let outcome = call();
         let time = start.elapsed();
-        // One that is long has its time for each piece.
+        // A long call has the time limit for each piece.
         assert!(time < TIMEOUT * 3, "a call took {time:?}");
         self.longest_millis.fetch_max(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
         let count = match &outcome {
@@ -132,7 +132,7 @@ impl Counts {
     }
 }
 
-/// Stores, retrieves, replaces and deletes until told to stop, with keys of its own; writes down what was acknowledged.
+/// Stores, retrieves, replaces and deletes until stopped, with its own keys, and logs the acknowledged writes.
 fn work(client: &Strongroom, name: u64, stop: &AtomicBool, counts: &Counts) -> Log {
     let mut log = Log::new();
     for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {
@@ -178,13 +178,13 @@ fn work(client: &Strongroom, name: u64, stop: &AtomicBool, counts: &Counts) -> L
     log
 }
 
-/// A port that is given to nobody who does not ask for it: those that are lie higher.
+/// Ports below the range of ephemeral ports, which the system never assigns by itself.
 fn free_ports() -> impl Iterator<Item = u16> {
     let first = 20_000 + u16::try_from(std::process::id() % 8000).unwrap();
     (first..).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
 }
 
-/// A program that is started anew whenever it has ended.
+/// A program that is restarted whenever it ends.
 struct Supervised<'w> {
     world: &'w World,
     args: Vec<String>,
@@ -248,7 +248,7 @@ fn killed_services_keep_acknowledged_writes() {
             })
             .collect();
         for kill in 0..kills {
-            // Spread evenly over the time that starting and some work take.
+            // Spread evenly over the time of the start and some work.
             thread::sleep(Duration::from_micros(kill * 7_919_993 % 600_000));
             services.iter_mut().for_each(Supervised::restart_if_ended);
             services[usize::try_from(kill % 2).unwrap()].kill();
@@ -280,7 +280,7 @@ fn killed_services_keep_acknowledged_writes() {
     assert_eq!(check, "ok");
 }
 
-/// The control: a record that was acknowledged and is taken away, altered, or there against what was said, is noticed.
+/// The control: the check detects an acknowledged record that is missing or altered, and one that should not exist.
 #[test]
 fn the_check_detects_lost_records() {
     let [first, second, failed] = [(1, SHORT), (2, LONG), (3, SHORT)].map(|(seed, len)| Version::new(seed, len));

@@ -1,5 +1,5 @@
-//! The whole system as three programs: client, encryption server, storage service. The last one knows no id, no key and no
-//! data, neither in its files nor in its logs nor in its memory; and none of them needs much memory.
+//! The whole system as three programs: client, encryption server, storage service. The storage service has no id, key
+//! or data in its files, logs or memory, and no program needs much memory.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
@@ -48,7 +48,7 @@ impl<'w> Service<'w> {
         Self { child, world, log: log.to_owned() }
     }
 
-    /// Where it listens, once it does.
+    /// The URL of the service, once it listens.
     fn url(&self) -> String {
         wait_for(|| {
             let log = String::from_utf8(self.world.read(&self.log)).unwrap();
@@ -57,7 +57,7 @@ impl<'w> Service<'w> {
         })
     }
 
-    /// The most memory that it had resident, in KiB.
+    /// The peak resident memory, in KiB.
     fn peak(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -72,7 +72,7 @@ impl Drop for Service<'_> {
     }
 }
 
-/// What `look` gives, as soon as it gives something.
+/// Polls `look`, and returns its first result.
 fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -84,7 +84,7 @@ fn wait_for<T>(look: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// What can be read of a process's memory, one part after the other.
+/// The readable parts of a process's memory.
 fn parts_of_memory(process: u32) -> impl Iterator<Item = Vec<u8>> {
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
@@ -99,7 +99,7 @@ fn parts_of_memory(process: u32) -> impl Iterator<Item = Vec<u8>> {
         .collect();
     ranges.into_iter().filter_map(move |(start, len)| {
         let mut part = vec![0; len];
-        let read = memory.read_at(&mut part, start).unwrap_or(0); // another mapping by now
+        let read = memory.read_at(&mut part, start).unwrap_or(0); // the mapping may have changed
         part.truncate(read);
         (read > 0).then_some(part)
     })
@@ -109,7 +109,7 @@ fn is_in_memory(scanner: &Scanner, process: u32) -> Option<String> {
     parts_of_memory(process).find_map(|part| scanner.find(&part).map(str::to_owned))
 }
 
-/// Whether this process may look into the memory of programs that forbid it, as all of ours do.
+/// Whether this process may read the memory of non-dumpable programs, as all of ours are.
 fn may_look(process: u32) -> bool {
     match File::open(format!("/proc/{process}/mem")) {
         Ok(_) => true,
@@ -136,13 +136,13 @@ fn is_in_file(scanner: &Scanner, path: &Path) -> Option<String> {
     }
 }
 
-/// Data that is the same nowhere.
+/// Data without repetitions.
 fn data(seed: u64, len: usize) -> Vec<u8> {
     let words = (0..).map(|n: u64| (n + (seed << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29));
     words.flat_map(|word| word.wrapping_mul(0xd6e8_feb8_6659_fd93).to_le_bytes()).take(len).collect()
 }
 
-/// What nobody but the client and the encryption server may know.
+/// The secrets that only the client and the encryption server may know.
 fn secrets(id: &str, key: &str, data: &[u8], scanner: &mut Scanner) {
     scanner.add("an id", id.as_bytes());
     scanner.add("a record key's text", key.trim().as_bytes());
@@ -166,13 +166,13 @@ fn services(world: &World) -> ([Service<'_>; 2], String, Scanner) {
     ([storage, server], url, scanner)
 }
 
-/// Asserts that nothing of what `scanner` knows is in the storage service's files, logs and memory.
+/// Asserts that the storage service's files, logs and memory have none of the scanner's secrets.
 fn assert_storage_knows_nothing(world: &World, storage: &Service<'_>, scanner: &Scanner) {
     for file in ["cipher.db", "cipher.db-wal", "cipher.db-shm", "storage.log", "server.log"] {
         assert_eq!(is_in_file(scanner, &world.path(file)), None, "in {file}");
     }
     assert_eq!(is_in_memory(scanner, storage.child.id()), None, "in the storage service's memory");
-    // It is the memory of a service at work: what the service itself says is in it.
+    // The control: the scanned memory contains the service's own texts.
     let mut own = Scanner::default();
     own.add("its database", b"cipher.db");
     own.add("its log", b"127.0.0.1:");
@@ -197,7 +197,7 @@ fn the_storage_service_has_no_secret_in_memory() {
     }
     assert_storage_knows_nothing(&world, &storage, &scanner);
 
-    // In the midst of a store: the client and the encryption server know what they work on.
+    // During a store: the client and the encryption server have its secrets in memory.
     let (id, data) = ("patient-long-7f3a@clinic.example", data(9, 4 * MIB));
     world.ok(&["key", "new", "--key-out", "own"], "");
     let (mut under_way, key) = (Scanner::default(), String::from_utf8(world.read("own")).unwrap());
@@ -253,7 +253,7 @@ fn the_encryption_server_wipes_keys_and_data() {
         assert!(answer.starts_with("HTTP/1.1 200 ") == (len < MIB), "{n}");
         assert!(send(&url, "POST /v1/delete", &token, &body).starts_with("HTTP/1.1 204 "));
     }
-    // A store under way, whose secrets are in the memory until it is given up.
+    // A running store, whose secrets are in memory until it is aborted.
     let (id, data) = ("patient-long-9b2c@clinic.example", data(9, 3 * MIB));
     world.ok(&["key", "new", "--key-out", "own"], "");
     let mut under_way = Scanner::default();
@@ -269,12 +269,12 @@ fn the_encryption_server_wipes_keys_and_data() {
     data.windows(40).step_by(997).for_each(|part| of_data.add("data under way", part));
     wait_for(|| send(&url, "GET /metrics", &token, "").contains("strongroom_connections 1\n").then_some(()));
     for forgotten in [&of_token, &of_ids, &of_keys, &of_data, &under_way] {
-        // The last connection ends a moment after its answer.
+        // The last connection ends shortly after its answer.
         wait_for(|| is_in_memory(forgotten, server.child.id()).is_none().then_some(()));
     }
 }
 
-/// The answer to a request in JSON, on a connection of its own.
+/// The answer to a request in JSON, on its own connection.
 fn send(url: &str, request: &str, token: &str, body: &str) -> String {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -288,7 +288,7 @@ fn send(url: &str, request: &str, token: &str, body: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// 1 GiB through all three, in and out.
+/// 1 GiB through all three programs, stored and retrieved.
 #[test]
 #[ignore = "takes a minute and 4 GB of disk: run by make test-large"]
 fn three_programs_stream_one_gibibyte() {
@@ -305,7 +305,7 @@ fn three_programs_stream_one_gibibyte() {
         secrets(id, &key, &block, &mut scanner);
         file.write_all(&block).unwrap();
     }
-    // GNU time tells the most memory that a process had resident, in KiB.
+    // GNU time prints the peak resident memory of a process, in KiB.
     let run = |args: &[&str]| {
         let start = Instant::now();
         let args = [args, &["--server", &url]].concat();

@@ -1,4 +1,4 @@
-//! New files are whole or not there, whatever ends the program: signals, crashes, file systems that cannot do everything.
+//! New files are complete or missing, regardless of signals, crashes and the features of the file system.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -19,7 +19,7 @@ fn kill(child: &Child, signal: i32) {
     kill_process(Pid::from_child(child), Signal::from_named_raw(signal).unwrap()).unwrap();
 }
 
-/// The names of all files, but for those that SQLite leaves when its process is killed, and the tests' own.
+/// The names of all files, except those that SQLite leaves when its process is killed, and the tests' own.
 fn names(world: &World) -> Vec<String> {
     let own = |name: &String| name.starts_with("records.db-") || name == "preload.so";
     world.names().into_iter().filter(|name| !own(name)).collect()
@@ -33,7 +33,7 @@ fn waiting_store(world: &World, without_nameless_files: bool) -> Child {
         store.env("NO_TMPFILE", "");
     }
     let mut child = store.stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // More than the pipe holds, so that the program has come to reading the data.
+    // More than the pipe's capacity, so that the program has begun to read the data.
     child.stdin = child.stdin.map(|stdin| write_within(stdin, &[b'x'; 200_000], DEADLINE));
     child
 }
@@ -63,13 +63,13 @@ fn a_signal_removes_the_unused_key_file() {
             }
         }
     }
-    // The leftovers of the last one are gone, and the same command succeeds.
+    // The leftovers of the killed program are removed, and the same command succeeds.
     world.ok(&["store", "--id", "new", "--key-out", "k"], DATA);
     assert_eq!(names(&world).len(), before.len() + 1);
     assert_eq!(world.ok(&["retrieve", "--id", "new", "--key-file", "k"], ""), DATA);
 }
 
-/// Whenever a retrieval is interrupted or killed, the file is the old one or the new one, and there is no other.
+/// If a retrieval is interrupted or killed at any time, the file is the old one or the new one, and no other remains.
 #[test]
 fn an_interrupted_retrieve_leaves_no_partial_file() {
     let world = World::new();
@@ -89,7 +89,7 @@ fn an_interrupted_retrieve_leaves_no_partial_file() {
     }
 }
 
-/// The same where files without a name cannot be made.
+/// The same if files without a name are not supported.
 #[test]
 fn a_signal_removes_the_temporary_file() {
     let world = World::new();
@@ -131,7 +131,8 @@ fn files_left_by_a_crash_are_removed() {
     assert!(!world.exists(".strongroom-alive"));
 }
 
-/// Between the key file's name and the record's commit, a signal waits: the one is never without the other.
+/// Signals are deferred between the naming of the key file and the commit of the record, so that neither is without the
+/// other.
 #[test]
 fn a_signal_waits_for_a_commit_and_a_second_does_not() {
     let world = World::with_record();
@@ -166,8 +167,8 @@ fn a_signal_waits_for_a_commit_and_a_second_does_not() {
     assert_eq!(world.records(), 1);
 }
 
-/// Some file systems cannot synchronise a folder (EINVAL, ENOTSUP), some folders may not be opened (EACCES). That the disk
-/// fails (EIO) is another matter.
+/// Some file systems cannot sync a folder (EINVAL, ENOTSUP), and some folders may not be opened (EACCES). A failing
+/// disk (EIO) is an error.
 #[test]
 fn a_folder_without_fsync_is_no_error() {
     let world = World::with_record();
@@ -190,7 +191,7 @@ fn a_folder_without_fsync_is_no_error() {
     assert_eq!(world.records(), 6);
 }
 
-/// A power cut must not take the store with its folder.
+/// A power cut must not lose the store's new folder.
 #[test]
 fn the_default_folder_is_durable() {
     let world = World::new();
@@ -210,10 +211,10 @@ fn the_default_folder_is_durable() {
 fn a_thread_limit_is_an_error() {
     let mut world = World::with_record();
     world.write("large", vec![b'x'; 30_000_000]);
-    world.write("records.db.uploads", ""); // which a long record leaves
+    world.write("records.db.uploads", ""); // which a long record creates
     let before = names(&world);
     world.run_with_one_thread();
-    // A progress bar needs none.
+    // A progress bar needs no thread.
     let seen = support::on_terminal(&world, "", "", &["store", "--id", "large", "large"]);
     assert_eq!(seen["status"], 0, "{seen}");
     assert!(seen["shown"].as_str().unwrap().contains("MiB"), "{seen}");

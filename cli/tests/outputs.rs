@@ -1,4 +1,4 @@
-//! No output takes the place of a file that the command works with, under whatever name.
+//! No output replaces a file that the command uses, under any name.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -10,7 +10,7 @@ use std::fs;
 
 use support::{DATA, ID, World, failure, feed};
 
-/// All files and what is in them, but for those that SQLite makes and removes while a store is open.
+/// All files and their contents, except those that SQLite creates and removes while a store is open.
 fn contents(world: &World) -> BTreeMap<String, Vec<u8>> {
     let names = world.names().into_iter().filter(|name| world.path(name).is_file());
     names.map(|name| (name.clone(), world.read(&name))).collect()
@@ -65,7 +65,7 @@ fn an_input_or_store_file_is_refused_as_output() {
         assert!(message.contains("choose another name"), "{output}: {message}");
         assert_eq!(contents(&world), before, "{output}");
 
-        // A key file is never overwritten; and where there is none yet, there must not be one.
+        // A key file is never overwritten, and an output must not create the store's own key file.
         for args in [
             &["key", "new", "--key-out", output][..],
             &["store", "--id", "new", "--key-out", output],
@@ -83,13 +83,13 @@ fn an_input_or_store_file_is_refused_as_output() {
     }
     assert_eq!(contents(&world), before);
     fs::remove_file(world.path("folder/records.db")).unwrap(); // a database has one name
-    // Others are fine, also beside the store and over what is there.
+    // Other outputs are permitted, also beside the store and over existing files.
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "records.db.copy"], "");
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "authorities"], "");
     assert_eq!(world.read("authorities"), DATA.as_bytes());
 }
 
-/// `>>` does not empty the file first, so that it can still be saved.
+/// `>>` does not truncate the file, so that the check can protect it.
 #[test]
 fn an_input_or_store_file_is_refused_as_stdout() {
     let world = World::with_record();

@@ -1,4 +1,4 @@
-//! The README's commands work as they stand there.
+//! The README's commands work as written.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -10,7 +10,7 @@ use std::process::Command;
 
 use wait::{DEADLINE, WaitWithin};
 
-/// All blocks of `language`, one behind the other.
+/// All blocks of `language`, concatenated.
 fn blocks(readme: &str, language: &str) -> String {
     let start = format!("```{language}\n");
     readme.split(&start).skip(1).map(|block| block.split("```").next().unwrap()).collect()
@@ -20,7 +20,7 @@ fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap()
 }
 
-/// Where programs are found, the one under test first.
+/// The search path for programs, with the one under test first.
 fn path() -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_strongroom")).parent().unwrap();
     format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
@@ -44,7 +44,7 @@ fn the_readmes_commands_work() {
     assert!(!run(&script).status.success(), "an error ends the script: its ids and keys are taken now");
 }
 
-/// Its services run on until they are killed.
+/// The services of the README run until they are killed.
 #[cfg(all(unix, feature = "server"))]
 #[test]
 fn the_readmes_services_work() {

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use support::service::Service;
 use support::{DATA, ID, World};
 
-/// What a user does with a store that `place` names.
+/// Runs all commands on the store of the options `place`.
 fn all_commands(world: &World, place: &[&str]) {
     let args = |args: &[&'static str]| [place, args].concat();
     let ok = |words: &[&'static str], stdin: &str| world.ok(&args(words), stdin);
@@ -25,7 +25,7 @@ fn all_commands(world: &World, place: &[&str]) {
     ok(&["delete", "--id", ID, "--key-file", "new"], "");
     world.fail(1, &args(&["retrieve", "--id", ID, "--key-file", "new"]), "");
 
-    // Long enough to be streamed; under a key that was made before, said twice.
+    // Long enough to be streamed, with a given key, repeated.
     let long = "0123456789".repeat(300_000);
     world.write("long", &long);
     ok(&["key", "new", "--key-out", "own"], "");
@@ -53,7 +53,7 @@ fn client_and_both_services_act_as_one_store() {
     all_commands(&world, &["--server", &format!("http://{}", server.address)]);
     all_commands(&world, &["--store", &place, "--index-key-file", "index"]);
 
-    // What one has stored, the other finds.
+    // A record that one of them has stored is found by the other.
     world.ok(&["store", "--server", &format!("http://{}", server.address), "--id", ID, "--key-out", "key"], DATA);
     let found =
         world.ok(&["retrieve", "--store", &place, "--index-key-file", "index", "--id", ID, "--key-file", "key"], "");
@@ -92,9 +92,9 @@ fn a_unix_socket_and_a_token() {
 #[test]
 fn the_command_line_overrides_the_environment() {
     let world = World::new();
-    let server = Service::start(&world, &["serve"]); // the store is the environment's: records.db
+    let server = Service::start(&world, &["serve"]); // the environment sets the store: records.db
     let url = format!("http://{}", server.address);
-    // The environment names a store, the command line a server.
+    // The environment sets a store, the command line a server.
     world.ok(&["store", "--server", &url, "--id", ID, "--key-out", "key"], DATA);
     let with_server = |args: &[&str]| {
         let mut command = world.command(args);
@@ -145,7 +145,7 @@ fn a_key_given_as_a_token_is_not_sent() {
     assert!(listener.accept().is_err(), "nothing was sent");
 }
 
-/// Threads whose stacks no memory can hold cannot be started.
+/// Threads with stacks larger than memory cannot be started.
 #[test]
 fn too_few_client_threads_are_an_error() {
     let world = World::new();

@@ -39,7 +39,7 @@ fn no_log_holds_an_id_a_key_a_token_or_data() {
     let (id_header, key_header) = (format!("strongroom-id: {url_id}"), format!("strongroom-key: {key}"));
     let bytes = [bearer.as_str(), "content-type: application/octet-stream", &id_header, &key_header];
     assert!(service.send("POST /v1/retrieve", &bytes, "").contains("marked data 7f3a"));
-    // What goes wrong is logged, too.
+    // Failures are logged, too.
     service.send("POST /v1/store", &json, &format!(r#"{{"id":"{id}","data":"{data}"#));
     service.send("POST /v1/store", &json, &format!(r#"{{"id":"{id}","data":"{data}","{key}":1}}"#));
     service.send("POST /v1/delete", &json, &format!(r#"{{"id":"{id}","key":"{key}"}}"#));
@@ -51,7 +51,7 @@ fn no_log_holds_an_id_a_key_a_token_or_data() {
     for secret in [id, "marked", data, "bWFya2", key, token, "srk1", "srt1"] {
         assert!(!log.contains(secret), "{secret} is in {log}");
     }
-    // The control: each request left a line, so that a secret in it would have been found.
+    // The control: each request has a line, so that a secret in it would have been found.
     for answered in
         ["\"status\":201", "\"status\":200", "\"status\":400", "\"status\":403", "\"status\":401", "\"status\":404"]
     {
@@ -80,7 +80,7 @@ fn the_storage_service_logs_no_locator_and_no_record() {
         assert!(!log.contains(secret), "{secret} is in {log}");
     }
     assert!(log.contains("/v1/records/{locator}") && log.contains("\"status\":412"), "the control: {log}");
-    // It was durable, and no index key was made.
+    // The record was durable, and no index key was created.
     let service = Service::start(&world, &["serve-storage"]);
     assert!(service.send(&format!("GET /v1/records/{locator}"), &[], "").ends_with(&record));
     assert_eq!(service.stop(Signal::TERM).0, Some(0));
@@ -113,7 +113,7 @@ fn flags_override_the_environment_and_that_the_file() {
     let from_flags = print(&["--tokens", "from flag", "--log-level", "debug"], &environment);
     assert!(from_flags.contains("tokens = \"from flag\"") && from_flags.contains("level = \"debug\""), "{from_flags}");
 
-    // What is printed is a configuration.
+    // The output is a valid configuration.
     world.write("printed.toml", &from_flags);
     let again = world.ok(&["serve", "--config", "printed.toml", "--print-config", "--store", "from file"], "");
     assert_eq!(again, from_flags);
@@ -128,7 +128,7 @@ fn invalid_configurations_fail_before_the_start() {
         world.write(name, document);
         world.fail(19, &["serve", "--config", name], "");
     }
-    // A secret where only its file's name belongs, and a file that is no configuration but a key.
+    // A secret instead of its file's path, and a key file instead of a configuration.
     world.write("d.toml", "[remote]\ntoken = \"confidential\"");
     world.write("e.toml", "confidential");
     for (name, line) in [("d.toml", "line 2"), ("e.toml", "line 1")] {
@@ -157,7 +157,7 @@ fn a_token_is_printed_once() {
         serde_json::from_str(&world.ok(&["--json", "token", "new", "--scopes", "store,erase"], "")).unwrap();
     assert!(json["line"].as_str().unwrap().ends_with(" store,erase"), "{json}");
     assert_eq!(String::from_utf8(world.read("tokens")).unwrap().lines().count(), 1);
-    // An editor may have left the last line without its end.
+    // An editor may have removed the newline of the last line.
     world.write("tokens", String::from_utf8(world.read("tokens")).unwrap().trim_end());
     world.ok(&["token", "new", "--scopes", "store", "--tokens", "tokens"], "");
     let lines = String::from_utf8(world.read("tokens")).unwrap();

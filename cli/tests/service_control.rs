@@ -1,4 +1,4 @@
-//! A running service, and what is done to it: signals, a log that nobody reads, systemd, too few threads.
+//! Control of a running service: signals, an unread log, systemd, too few threads.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
@@ -21,7 +21,7 @@ use support::service::Service;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// What `look` gives, as soon as it gives something.
+/// Polls `look`, and returns its first result.
 #[track_caller]
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -34,14 +34,14 @@ fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A service that is killed in any case.
+/// A service that is killed on drop.
 struct Started {
     child: Child,
     address: SocketAddr,
 }
 
 impl Started {
-    /// Its stderr is `log`.
+    /// Starts a service with the stderr `log`.
     fn new(world: &World, args: &[&str], log: impl Into<Stdio>) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = world.command(args);
@@ -63,7 +63,7 @@ impl Started {
         wait_for(|| self.child.try_wait().unwrap())
     }
 
-    /// The answer to a request on a connection of its own.
+    /// The answer to a request on its own connection.
     fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
@@ -86,7 +86,7 @@ fn an_unread_log_blocks_no_request() {
     let world = World::new();
     let (reader, writer) = std::io::pipe().unwrap();
     let mut service = Started::new(&world, &["serve-storage", "--log-format", "json"], writer);
-    // A pipe takes 64 KiB, the queue some thousand lines: both are full long before the last request.
+    // A pipe holds 64 KiB, the queue some thousand lines: both are full long before the last request.
     let mut stream = TcpStream::connect(service.address).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
     let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(50);
@@ -127,7 +127,7 @@ fn a_second_ctrl_c_ends_at_once() {
         [(Signal::INT, Signal::INT, true), (Signal::TERM, Signal::INT, true), (Signal::TERM, Signal::TERM, false)]
     {
         let mut service = Started::new(&world, &["serve-storage"], Stdio::null());
-        // A request under way keeps it, for the 30 seconds of `grace_seconds`.
+        // A running request delays the end by up to the 30 seconds of `grace_seconds`.
         let mut slow = TcpStream::connect(service.address).unwrap();
         let head =
             format!("PUT /v1/records/{} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n", "5a".repeat(32));
@@ -160,7 +160,7 @@ fn hangup_reloads_tokens() {
     let service = Service::start_on(&world, &["serve-storage", "--tokens", "tokens", "--listen", "127.0.0.1:0"]);
     let status = |bearer: &str| service.send("GET /v1/stats", &[bearer], "")[9..12].to_owned();
     assert_eq!(status(&old), "200");
-    // A file that is wrong leaves everything as it was.
+    // An invalid file changes nothing.
     let good = world.read("tokens");
     world.write("tokens", "no token\n");
     service.signal(Signal::HUP);
@@ -214,7 +214,7 @@ fn systemd_is_notified_of_reload_and_stop() {
     assert_eq!(notification(), "STOPPING=1");
     assert!(service.ended().success());
 
-    // An empty variable is no socket.
+    // An empty variable does not name a socket.
     let mut command = world.command(&["serve-storage", "--listen", "unix:socket"]);
     let child = command.env("NOTIFY_SOCKET", "").stderr(File::create(world.path("log")).unwrap()).spawn().unwrap();
     let mut service = Started { child, address: ([127, 0, 0, 1], 0).into() };
@@ -229,7 +229,7 @@ fn too_few_threads_are_an_error() {
         eprintln!("SKIPPED: a limit on one user's processes needs a user of its own");
         return;
     }
-    const USER: u32 = 54_321; // who runs nothing else: the limit is over all processes of a user
+    const USER: u32 = 54_321; // without other processes: the limit counts all processes of a user
     let (world, public) = (World::new(), tempfile::tempdir().unwrap());
     chown(&world.folder, Some(USER), Some(USER)).unwrap();
     std::fs::set_permissions(&public, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -287,7 +287,7 @@ fn a_shells_environment_does_not_change_a_service() {
     let names = ["store", "index", "token", "authorities", "certificate", "key"];
     let own = print("config.toml", &[]);
     assert!(names.iter().all(|name| own.contains(&format!("\"own {name}\""))) && own.contains("= 7"), "{own}");
-    // Where the file says nothing, and on the command line, they count.
+    // They apply if the file does not set the value, and on the command line.
     let shell = print("empty.toml", &[]);
     assert!(names.iter().all(|name| shell.contains(&format!("\"shell {name}\""))) && shell.contains("= 9"), "{shell}");
     let flags = ["--token-file", "shell token", "--client-key", "flag key"];

@@ -1,4 +1,4 @@
-//! The files that a service is started with: each is what its name says, or the service says so before it does anything.
+//! The files of a service's configuration: a wrong kind of file is reported before the service does anything.
 
 #![cfg(all(unix, feature = "server"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use support::World;
 use support::service::Service;
 
-/// A folder with a file of each kind, and their names as messages have them.
+/// A folder with a file of each kind, and their names in messages.
 fn all_kinds() -> (World, Vec<(&'static str, &'static str)>) {
     let world = World::new();
     world.ok(&["key", "new", "--key-out", "record.key"], "");
@@ -81,7 +81,7 @@ fn each_file_must_have_its_own_kind() {
             );
         }
         if name == "index_key_file" {
-            continue; // the store's own error tells of one that is missing
+            continue; // the store's own error reports a missing file
         }
         world.write("config.toml", document(name, "missing"));
         let refused = world.fail(19, &["serve", "--config", "config.toml", "--store", &store], "");
@@ -139,7 +139,7 @@ fn an_unfinished_token_line_stops_no_service() {
         let service = Service::start_on(&world, &["serve-storage", "--tokens", "tokens", "--listen", "127.0.0.1:0"]);
         assert!(service.send("GET /v1/stats", &[&bearer], "").starts_with("HTTP/1.1 200 "), "{half}");
         assert_eq!(service.stop(Signal::TERM).0, Some(0));
-        // The next one takes its place.
+        // The next token replaces the unfinished line.
         world.ok(&["token", "new", "--scopes", "erase", "--tokens", "tokens"], "");
         let lines = String::from_utf8(world.read("tokens")).unwrap();
         assert!(lines.starts_with(&whole) && lines.ends_with(" erase\n"), "{lines:?}");
@@ -173,7 +173,7 @@ fn concurrent_token_new_keeps_all_tokens() {
     assert_eq!(lines.lines().filter(|line| line.len() == 70 && line.ends_with(" store")).count(), 8, "{lines}");
 }
 
-/// A folder that only lets names be looked up and made cannot be opened, and so not be synced.
+/// A folder with only the permissions to search and write cannot be opened, and so cannot be synced.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_folder_without_fsync_still_gives_a_token() {

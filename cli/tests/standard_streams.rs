@@ -14,7 +14,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use support::wait::{self, DEADLINE, Join, WaitWithin, write_within};
 use support::{DATA, ID, World, failure, feed, secret_in};
 
-/// The program with its standard streams as `redirection` says.
+/// The program with the shell redirection `redirection`.
 fn redirected(world: &World, redirection: &str, args: &[&str]) -> Command {
     world.through(&["sh", "-c", &format!("exec \"$@\" {redirection}"), "sh"], args)
 }
@@ -54,7 +54,7 @@ fn a_closed_stream_is_an_error_before_any_change() {
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }
 
-/// Those that are not used may be closed; and /dev/null, however it is opened, is no closed stream.
+/// Unused streams may be closed; /dev/null, however it is opened, does not count as closed.
 #[test]
 fn an_unused_stream_may_be_closed() {
     let world = World::with_record();
@@ -123,7 +123,7 @@ fn from_command_stores_the_output_of_a_program() {
     );
     let long = feed(&mut world.command(&["retrieve", "--id", "long", "--key-file", "long"]), b"");
     assert!(long.stdout == [0; 3_000_000]);
-    // stdin is the program's.
+    // stdin belongs to the program.
     world.ok(&["store", "--id", "in", "--key-out", "in", "--from-command", "cat"], DATA);
     assert_eq!(world.ok(&["retrieve", "--id", "in", "--key-file", "in"], ""), DATA);
 }
@@ -157,14 +157,14 @@ fn from_command_stores_nothing_if_the_program_fails() {
     }
     assert_eq!(world.records(), 1);
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
-    // It is not even started where nothing can be stored.
+    // The program is not started if nothing can be stored.
     world.fail(2, &["store", "--id", ID, "--from-command", "touch", "started"], "");
     world.fail(64, &["store", "--id", "new", "--from-command"], "");
     world.fail(64, &["store", "--id", "new", "records.db", "argument"], "");
     assert!(!world.exists("started"));
 }
 
-/// A program that would write for ever is ended when its data cannot be stored.
+/// A program with endless output is killed if its data cannot be stored.
 #[test]
 fn from_command_ends_the_program_after_an_error() {
     let world = World::with_record();
@@ -179,14 +179,14 @@ fn from_command_ends_the_program_after_an_error() {
     assert_eq!(world.records(), 1);
 }
 
-/// The key is out before the old one opens nothing any more.
+/// The new key is printed before the old one becomes invalid.
 #[test]
 fn a_failed_replace_says_that_the_printed_key_is_unused() {
     let world = World::with_record();
     let mut replace = world.command(&["replace", "--id", ID, "--key-file", "key"]);
     replace.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = replace.spawn().unwrap();
-    // More than the pipe holds, so that the program has looked at the record.
+    // More than the pipe's capacity, so that the program has opened the record.
     child.stdin = child.stdin.map(|stdin| write_within(stdin, &[b'x'; 200_000], DEADLINE));
     world.ok(&["delete", "--id", ID, "--key-file", "key"], "");
     let output = child.output_within(DEADLINE);
@@ -197,12 +197,12 @@ fn a_failed_replace_says_that_the_printed_key_is_unused() {
     assert_eq!(secret_in(&message), None);
 }
 
-/// As a parent that works with events leaves them.
+/// Non-blocking streams, as an event-driven parent leaves them.
 #[test]
 fn non_blocking_streams_are_polled() {
     let world = World::new();
     let data: Vec<u8> = (0..=250).cycle().take(2_000_000).collect();
-    // Time for the program to find nothing to read, and no room for what it writes.
+    // Time for the program to block on an empty input and on a full output.
     let pause = || thread::sleep(Duration::from_millis(100));
     let non_blocking_stdin = |args: &[&str]| {
         let (stdin, to_stdin) = pipe().unwrap();

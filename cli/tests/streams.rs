@@ -1,4 +1,4 @@
-//! Data of any size: in pieces, in parts, and interrupted.
+//! Data of any size: in pieces, in ranges, and interrupted.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -59,12 +59,12 @@ fn a_range_is_clipped_to_the_data() {
     }
 }
 
-/// A record with an altered byte far inside.
+/// A record with an altered byte far from its start.
 fn with_altered_record() -> World {
     let world = World::new();
     world.ok(&["store", "--id", ID, "--key-out", "key"], pattern(900_000));
     let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
-    // Its second segment begins behind 524,800 bytes.
+    // Its second segment begins after 524,800 bytes.
     let sql = "SELECT data FROM segment WHERE n = 1";
     let mut segment: Vec<u8> = database.query_row(sql, (), |row| row.get(0)).unwrap();
     segment[75_200] ^= 1;
@@ -80,7 +80,7 @@ fn an_altered_record_fails_and_leaves_no_file() {
     world.fail(4, &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
     assert_eq!(world.read("copy"), b"precious");
     assert_eq!(world.names(), before);
-    // A pipe has got what was true, and an exit status that tells.
+    // A pipe has received the authentic part, and the exit status reports the failure.
     let output = feed(&mut world.command(&["retrieve", "--id", ID, "--key-file", "key"]), b"");
     assert_eq!(output.status.code(), Some(4));
     assert!(pattern(900_000).starts_with(&output.stdout) && output.stdout.len() < 600_000);
@@ -124,7 +124,7 @@ fn a_terminal_shows_progress_and_a_pipe_none() {
         assert_eq!(seen["status"], 0, "{seen}");
         seen["shown"].as_str().unwrap().to_owned()
     };
-    // The first of it, however soon all is done.
+    // The bar is drawn at least once, even if the copy ends early.
     for args in [
         &["store", "--id", ID, "--key-out", "key", "data"][..],
         &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"],
@@ -134,7 +134,7 @@ fn a_terminal_shows_progress_and_a_pipe_none() {
     }
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], ""), "", "nothing on a pipe");
 
-    // Data that take longer than the time between two drawings, and of which nobody knows how long they are.
+    // Data of unknown length that takes longer than the time between two redraws.
     assert!(wait::output(std::process::Command::new("mkfifo").arg(world.path("pipe"))).status.success());
     let pipe = world.path("pipe");
     std::thread::spawn(|| {
@@ -155,7 +155,7 @@ fn a_folder_is_refused_as_data() {
     assert_eq!(world.records(), 1);
 }
 
-/// 4 GiB through the program, in and out, in at most 32 MiB of memory.
+/// 4 GiB through the program, stored and retrieved, in at most 32 MiB of memory.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "takes a minute and 9 GB of disk: run by make test-large"]
@@ -164,7 +164,7 @@ fn four_gibibytes_stream_in_constant_memory() {
     let world = World::new();
     let block = pattern(251 << 12);
     let blocks = || std::iter::repeat(&block[..]);
-    // GNU time tells the most memory that a process had resident, in KiB.
+    // GNU time prints the peak resident memory of a process, in KiB.
     let peak = |output: &std::process::Output| -> u64 {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         text.lines().find_map(|line| line.strip_prefix("peak ")?.parse().ok()).unwrap()

@@ -30,27 +30,27 @@ use crate::util::url::is_url;
 impl Strongroom {
     /// Opens the SQLite database at `path`, and creates it if there is none.
     ///
-    /// The index key hides the ids. It is in the file `<path>.index-key`, created together with the database. Back it
-    /// up, apart from the database's backups: without it no record is found again, and an attacker with both can test
-    /// guesses of ids. In production, prefer a key of your own: [`Builder::index_key`].
+    /// The index key hides the ids. It is in the file `<path>.index-key`, which is created together with the database.
+    /// Back it up separately from the database: without it no record can be found, and an attacker with both can test
+    /// guesses of ids. In production, prefer a key from a secret manager: [`Builder::index_key`].
     ///
     /// # Errors
     ///
-    /// [`Error::IndexKeyMissing`] where the index key's file of a database is missing, [`Error::IndexKeyMismatch`]
-    /// where it belongs to another store; [`Error::InvalidArgument`] where `path` cannot hold a store,
-    /// [`Error::Unsupported`] for a store of a newer version, [`Error::Storage`] where it cannot be read and written.
+    /// [`Error::IndexKeyMissing`] if the file with the database's index key is missing, [`Error::IndexKeyMismatch`] if
+    /// it belongs to another store; [`Error::InvalidArgument`] if `path` cannot hold a store, [`Error::Unsupported`]
+    /// for a store of a newer version, [`Error::Storage`] if the database cannot be read and written.
     #[cfg(feature = "sqlite")]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         Self::builder().path(path).open()
     }
 
-    /// Opens a store with an index key, a durability or a storage of your choice.
+    /// Opens a store with a chosen index key, durability or storage.
     pub fn builder() -> Builder {
         Builder::default()
     }
 }
 
-/// Opens a store with an index key, a durability or a storage of your choice.
+/// Opens a store with a chosen index key, durability or storage.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -102,7 +102,7 @@ impl Builder {
     }
 
     /// Uses the storage service at this endpoint. The service sees only sealed records: ids, keys and data stay in this
-    /// process. It needs an [`index_key`](Self::index_key), the same for all who share the service.
+    /// process. It needs an [`index_key`](Self::index_key), the same for all clients of the service.
     #[cfg(feature = "remote")]
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
@@ -124,35 +124,35 @@ impl Builder {
 
     /// Uses the SQLite database at this path, and creates it if there is none.
     ///
-    /// `:memory:` is a new store in memory, for tests: it ends when it is closed or dropped, has a fresh index key
-    /// unless one is given, and leaves no file. A [`durability`](Self::durability) has no effect on it, and
-    /// [`read_only`](Self::read_only) is refused. A file of that name is `./:memory:`.
+    /// `:memory:` is a new store in memory, for tests. It ends when it is closed or dropped, has a new index key unless
+    /// one is given, and creates no file. [`durability`](Self::durability) has no effect on it, and
+    /// [`read_only`](Self::read_only) is an error. The path of a file with that name is `./:memory:`.
     #[cfg(feature = "sqlite")]
     pub fn path(mut self, path: impl AsRef<Path>) -> Self {
         self.path = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// Hides ids under this key, which the caller keeps apart from the database: the right choice for production. No
-    /// key file is then created beside the database.
+    /// Hides ids under this key, which the caller keeps separately from the database; recommended in production. No key
+    /// file is created beside the database.
     pub fn index_key(mut self, index_key: IndexKey) -> Self {
         self.index_key = Some(index_key);
         self
     }
 
-    /// Reads the index key from this file, which must exist: the text `srx1...` on a line.
+    /// Reads the index key from this file, which must exist and contain the text `srx1...` on a line.
     ///
-    /// On Unix, a file that others could have changed is refused: its group or others may write it; it belongs to
-    /// another user than this process's, root, or (beside a database) the database's; or a symbolic link of another
-    /// user names it. A file that its group or others may read is refused, too, unless it belongs to root, as the
-    /// secrets of containers and service managers do. `chmod 600` makes a file safe.
+    /// On Unix, the file is rejected if another user could have changed it: its group or others may write it; its owner
+    /// is not this process's user, root, or (for the default file) the database's owner; or its path is a symbolic link
+    /// of another user. It is also rejected if its group or others may read it, unless its owner is root, as for the
+    /// secrets of containers and service managers. `chmod 600` makes a file safe.
     #[cfg(feature = "sqlite")]
     pub fn index_key_file(mut self, path: impl AsRef<Path>) -> Self {
         self.index_key_file = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// Opens the database only if it exists: a typo in a path does not create a new, empty store. `:memory:` never
+    /// Opens the database only if it exists, so that a typo in a path does not create an empty store. `:memory:` never
     /// exists.
     #[cfg(feature = "sqlite")]
     pub fn must_exist(mut self) -> Self {
@@ -160,10 +160,10 @@ impl Builder {
         self
     }
 
-    /// Opens the database read-only, and leaves no trace beside it: to inspect a backup, also on a read-only medium.
-    /// Writes are [`Error::Unsupported`]. The database must exist.
+    /// Opens the database read-only, and creates no file beside it: for example to inspect a backup, also on a
+    /// read-only medium. Writes are [`Error::Unsupported`]. The database must exist.
     ///
-    /// Others may use the database meanwhile. If none had it open, and one changes it later, reads are
+    /// Other processes may use the database at the same time. If none had it open, and one changes it later, reads are
     /// [`Error::Storage`] until it is opened again.
     #[cfg(feature = "sqlite")]
     pub fn read_only(mut self) -> Self {
@@ -171,8 +171,8 @@ impl Builder {
         self
     }
 
-    /// Opens the database, which must exist, read-only if this process may not write it or it lies on a read-only
-    /// medium. Writes are then [`Error::Unsupported`], with the reason.
+    /// Opens the database, which must exist; read-only if this process may not write it or it is on a read-only medium.
+    /// Writes are then [`Error::Unsupported`], with the reason.
     #[cfg(feature = "sqlite")]
     pub fn allow_read_only(mut self) -> Self {
         self.read_only = ReadOnly::WhereNotWritable;
@@ -190,7 +190,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// As [`Strongroom::open`]; [`Error::InvalidArgument`] where the options contradict each other or one is missing.
+    /// As [`Strongroom::open`]; [`Error::InvalidArgument`] if the options contradict each other or one is missing.
     #[cfg(feature = "sqlite")]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?;
@@ -224,7 +224,7 @@ impl Builder {
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,
-                    // A store with settings may have records: their key is never replaced by a new one.
+                    // A store with settings may have records, so its index key must not be replaced by a new one.
                     None if self.read_only != ReadOnly::Never || settings_of(&storage)?.is_some() => {
                         index_key_file::read(&beside, Some(storage.path()))?
                     }
@@ -246,8 +246,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// [`Error::IndexKeyMismatch`] where the storage was made with another index key, [`Error::InvalidArgument`] where
-    /// the storage or the index key is missing, and those of the storage.
+    /// [`Error::IndexKeyMismatch`] if the storage was made with another index key, [`Error::InvalidArgument`] if the
+    /// storage or the index key is missing, and those of the storage.
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
@@ -272,7 +272,7 @@ fn needs_index_key() -> Error {
     Error::InvalidArgument("give an index key: only a database at a path has one beside it".into())
 }
 
-/// Opens the store over `storage`, if the index key is its own.
+/// Opens the store on `storage`, if the index key is the right one.
 fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(index_key);
     let settings = match settings_of(&*storage)? {
@@ -299,14 +299,14 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
     Ok(Strongroom::new(Arc::new(Store::new(storage, LocatorKey::new(index_key, generation)))))
 }
 
-/// The settings document, or `None` if the storage is new. Without its settings, nothing tells which index key records
-/// need: they are damaged then.
+/// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies
+/// their index key.
 fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
     let settings = storage.settings()?;
     if settings.is_some() || storage.list(None, 1)?.is_empty() {
         return Ok(settings);
     }
-    // Another process may have made the store between the two.
+    // Another process may have created the store in between.
     storage.settings()?.map(Some).ok_or(Error::Corrupt)
 }
 

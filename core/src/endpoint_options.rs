@@ -1,4 +1,4 @@
-//! The options of the way to a service, as each interface takes them.
+//! The options of the connection to a service, the same for each interface.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-/// How to reach a service, and the credentials for it. Everything is optional; `Location::with_options` and
-/// `Endpoint::with_options` check it.
+/// The options of the connection to a service, and the credentials for it. All are optional; `Location::with_options`
+/// and `Endpoint::with_options` check them.
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointOptions {
     /// The token to send, `srt1...`.
     pub token: Option<Zeroizing<String>>,
-    /// A file with the token, instead.
+    /// A file with the token, instead of `token`.
     pub token_file: Option<PathBuf>,
-    /// A file with the authorities to trust, in PEM, instead of the system's.
+    /// A file with the certificate authorities to trust, in PEM, instead of the system's.
     pub authorities: Option<PathBuf>,
-    /// A file with the client certificate, in PEM, and those between it and the authority.
+    /// A file with the client certificate and its intermediate certificates, in PEM.
     pub client_certificate: Option<PathBuf>,
     /// A file with the client certificate's private key, in PEM.
     pub client_key: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The one set of errors: the same names and numbers in every language and on the wire.
+//! The errors, with the same names and numbers in every language and on the wire.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};
@@ -17,9 +17,9 @@ use crate::{cobblestone, storage};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation failed. No variant shows an id, a key or data.
+/// The cause of a failed operation. No variant shows an id, a key or data.
 ///
-/// [`code`](Self::code) is the number and [`name`](Self::name) the word that every interface uses.
+/// Every interface uses the number of [`code`](Self::code) and the name of [`name`](Self::name).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -36,16 +36,16 @@ pub enum Error {
     /// The record, or the database that holds it, was altered or damaged.
     #[error("the stored data was altered or damaged: restore it from a backup")]
     Corrupt,
-    /// The bytes or the text are not a key.
+    /// The bytes or the text are not a valid key.
     #[error(transparent)]
     InvalidKey(#[from] InvalidKey),
     /// An id has 1 to 4,096 bytes.
     #[error("an id must have 1 to 4096 bytes")]
     InvalidId,
-    /// Something of a newer version, or something that the storage does not support.
+    /// A newer version is required, or the storage does not support the operation.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
-    /// More data than a record, this storage, or the buffer given for it may hold.
+    /// The data exceeds the limit of a record, of this storage, or of the given buffer.
     #[error("the data is too large for a record, for this storage, or for the given buffer")]
     TooLarge,
     /// The store was made with another index key.
@@ -77,11 +77,11 @@ pub enum Error {
     /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     #[error("the outcome of the write is unknown: open the store again and check")]
     Indeterminate(#[source] BoxError),
-    /// An earlier write or commit failed half way, so the state behind this handle is not reliable.
+    /// An earlier write or commit failed halfway, so the state of this handle is not reliable.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
     /// The parent of this process opened the handle; or a handle was open at the fork, so that this process cannot open
-    /// one of its own.
+    /// another.
     #[error("a store was open when this process was forked: fork before opening it, or start a new program")]
     Forked,
     /// The store is closed.
@@ -93,8 +93,8 @@ pub enum Error {
     /// The record is past its expiry.
     #[error("the record has expired")]
     Expired,
-    /// A service or a storage denies access: a token, a client certificate, a password, or a right is missing or wrong.
-    /// Nothing was changed.
+    /// A service or a storage denies access: a token, a client certificate, a password or a permission is missing or
+    /// wrong. Nothing was changed.
     #[error("access is denied: use valid credentials with the right to do this")]
     AccessDenied(#[source] BoxError),
     /// An internal error, not caused by the caller.
@@ -115,9 +115,8 @@ impl Error {
         self.error_code().name()
     }
 
-    /// The error's message and those of its causes, down to the system's own words, for people to read: `input or
-    /// output failed: disk I/O error`. (`Display` leaves the causes to [`source`](std::error::Error::source).) Control
-    /// characters, such as those in a path, are escaped.
+    /// The error's message and those of all its causes, to show to people: `input or output failed: disk I/O error`.
+    /// (`Display` shows only the error's own message.) Control characters, such as those in a path, are escaped.
     #[must_use]
     pub fn full_message(&self) -> String {
         full_message(self)
@@ -166,7 +165,7 @@ pub(crate) fn same_key() -> Error {
     Error::InvalidArgument("a new version needs a new key".into())
 }
 
-/// The error of a failed source of data, which is not the storage's.
+/// The error of a failed data source, which is not a failure of the storage.
 pub(crate) fn source_failed(source: io::Error) -> Error {
     #[derive(Debug, thiserror::Error)]
     #[error("the data to store could not be read")]

@@ -1,4 +1,4 @@
-//! The numbers and names of errors: the one table for every language and for the wire.
+//! The numbers and names of errors, the same in every language and on the wire.
 
 macro_rules! error_codes {
     ($($name:ident = $number:literal,)+) => {

@@ -12,16 +12,16 @@
 //! ```
 //!
 //! The database holds neither ids nor data in the clear, and no key. [`Strongroom`] describes the operations,
-//! `docs/FORMAT.md` each byte, and `docs/THREATS.md` the protection and its limits.
+//! `docs/FORMAT.md` the stored bytes, and `docs/THREATS.md` the protection and its limits.
 //!
 //! # Features
 //!
-//! - `sqlite` (default): the embedded storage. Without it, bring a [`storage::Storage`] of your own.
+//! - `sqlite` (default): the embedded storage. Without it, implement [`storage::Storage`].
 //! - `remote`: stores over HTTP: an encryption server by [`Strongroom::connect`], a storage service by
 //!   [`Builder::endpoint`]. [`Location`] reads paths and URLs.
-//! - `serde`: keys as text in documents of your own.
-//! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`. The same records, faster; needs a C compiler.
-//! - `hazmat`: the parts of the record format, for authors of tools for it.
+//! - `serde`: serializes keys as text.
+//! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`: the same format, faster; needs a C compiler.
+//! - `hazmat`: the building blocks of the record format, for tools that read or write it.
 //! - `conformance`: the test suite for storages.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! The location of a store, as one text that every interface reads in the same way.
+//! The location of a store, with the same text form in every interface.
 
 use std::path::Path;
 #[cfg(feature = "sqlite")]
@@ -38,13 +38,13 @@ pub enum Location {
 }
 
 impl Location {
-    /// Parses `:memory:`, the URL of a service, or else a path. A file whose name looks like one of the others needs a
-    /// path that begins otherwise: `./:memory:`.
+    /// Parses `:memory:`, the URL of a service, or else a path. For a file whose name looks like one of these, use a
+    /// path such as `./:memory:`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the URL is not valid or of another kind, [`Error::Unsupported`] where this
-    /// build has no such storage.
+    /// [`Error::InvalidArgument`] if the URL is invalid or not that of a service, [`Error::Unsupported`] if this build
+    /// does not have the storage.
     pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
         let path = text.as_ref();
         match path.to_str() {
@@ -61,8 +61,8 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the options contradict each other, or are given and the location is not a
-    /// service.
+    /// [`Error::InvalidArgument`] if the options contradict each other, or if there are options but the location is not
+    /// a service.
     pub fn with_options(self, options: EndpointOptions) -> Result<Self, Error> {
         match self {
             #[cfg(feature = "remote")]

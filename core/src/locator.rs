@@ -15,7 +15,7 @@ pub const LOCATOR_LEN: usize = 32;
 /// The name of a record in a storage: the generation of the index key, and a keyed BLAKE3 hash of the id under that
 /// key.
 ///
-/// Its order is that of its bytes. `Debug` shows four of them, enough to tell two apart.
+/// Its order is that of its bytes. `Debug` shows four of them, enough to distinguish locators.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locator([u8; LOCATOR_LEN]);
 
@@ -40,10 +40,10 @@ impl fmt::Debug for Locator {
     }
 }
 
-/// The first generation of a store's index key. Each rotation counts one more, from 255 back to 1; 0 is reserved.
+/// The first generation of a store's index key. Each rotation adds 1, and wraps from 255 to 1; 0 is reserved.
 pub(crate) const FIRST_GENERATION: u8 = 1;
 
-/// The key that computes locators. It is derived from the index key, which need not be kept for it.
+/// The key that computes locators, derived from the index key, which then need not stay in memory.
 pub(crate) struct LocatorKey {
     key: [u8; 32],
     generation: u8,
@@ -78,8 +78,7 @@ impl Drop for LocatorKey {
 
 impl ZeroizeOnDrop for LocatorKey {}
 
-/// The value by which a storage recognises its index key: the first 16 bytes of `blake3::derive_key(CHECK_CONTEXT,
-/// index key)`.
+/// The value that identifies a store's index key: the first 16 bytes of `blake3::derive_key(CHECK_CONTEXT, index key)`.
 pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
     let hash = derive_key(CHECK_CONTEXT, index_key);
     let mut check_value = [0; 16];

@@ -1,5 +1,5 @@
-//! The operations of a store as [`Strongroom`](crate::Strongroom) calls them: on a storage (`store/`) or on an encryption
-//! server (`client/`). `Strongroom` documents them.
+//! The operations of a store, on a storage (`store/`) or on an encryption server (`client/`).
+//! [`Strongroom`](crate::Strongroom) documents them.
 
 use std::fmt;
 use std::io::BufRead;
@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::storage::Stats;
 
-/// The key of a version that is written.
+/// The key of a version to be written.
 #[derive(Clone, Copy)]
 pub(crate) struct NewKey<'k> {
     pub(crate) key: &'k RecordKey,
@@ -22,7 +22,7 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error>;
 
-    /// Whether the id is free may be found out at the end.
+    /// An implementation may check only at the end whether the id is free.
     fn create_record(&self, id: &[u8], key: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
@@ -37,7 +37,7 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error>;
 
-    /// [`Error::TooLarge`] where one call cannot return so many records.
+    /// [`Error::TooLarge`] if one call cannot return all records.
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error>;
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error>;
@@ -67,7 +67,7 @@ pub(crate) trait ReadRecord: BufRead + Send {
 /// The most bytes of one piece of a record that is written.
 pub(crate) const MAX_PIECE_LEN: usize = 256 << 10;
 
-/// A record that is written in pieces. Dropped before it is finished, also after a failure, it leaves nothing.
+/// A record that is written in pieces. If it is dropped before it is finished, nothing is stored.
 pub(crate) trait WriteRecord: Send {
     /// Writes at most [`MAX_PIECE_LEN`] bytes.
     fn write(&mut self, piece: &[u8]) -> Result<(), Error>;

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::key::RecordKey;
 
-/// Options of a write, beside the id and the data: none by default.
+/// Options of a write; by default, the store makes a new key.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -28,16 +28,16 @@ impl<'k> WriteOptions<'k> {
         Self::default()
     }
 
-    /// Seals under a key that the caller made with [`RecordKey::generate`] and wrote down, so that no crash separates
-    /// the record from its key.
+    /// Seals under a key that the caller made with [`RecordKey::generate`] and saved, so that a crash cannot lose the
+    /// key of a stored record.
     ///
     /// The write may be repeated after a lost reply: it succeeds if the stored record opens under this key to the same
-    /// bytes. Of two such writes at once, one may get [`Error::Busy`]; one more repetition tells whether the records
-    /// are the same.
+    /// bytes. If two such writes run concurrently, one may get [`Error::Busy`]; repeating it once more shows whether
+    /// the records are the same.
     ///
-    /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
-    /// attacker with write access to the storage can put the older one back, and it opens under that key. The store
-    /// cannot notice this: it keeps no key.
+    /// Make a new key for each version of a record. If two versions of one record are sealed under the same key, an
+    /// attacker with write access to the storage can restore the older one, and it opens under that key. The store
+    /// cannot detect this, because it keeps no key.
     pub fn key(self, key: &'k RecordKey) -> Self {
         Self { key: Some(key) }
     }

@@ -27,10 +27,10 @@ pub(crate) fn is_id(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.len() <= MAX_ID_LEN
 }
 
-/// The header before a record's message, readable by all and bound by the message.
+/// The header before a record's message: not encrypted, but authenticated by the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// When the record stops being readable: Unix time in seconds, 0 for never.
+    /// The time from which the record cannot be read: Unix time in seconds, 0 for never.
     pub expires_at: u64,
 }
 
@@ -46,7 +46,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// [`UnsupportedHeader`] for everything that version 1 does not know: never a guess.
+    /// [`UnsupportedHeader`] for any header that version 1 does not define.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, UnsupportedHeader> {
         match *bytes {
             [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h] => {

@@ -1,4 +1,4 @@
-//! The settings document, which a storage keeps about its store.
+//! The settings document of a store.
 //!
 //! `docs/FORMAT.md` specifies its bytes. The storage compares and swaps the document, and never interprets it.
 
@@ -7,7 +7,7 @@ use crate::util::random::{self, RandomError};
 const VERSION: u8 = 1;
 const STORE_ID_LEN: usize = 16;
 const CHECK_VALUE_LEN: usize = 16;
-/// At most two index keys live at once: the present one, and during a rotation the one before.
+/// A store has at most two index keys: the current one and, during a rotation, the previous one.
 const MAX_GENERATIONS: usize = 2;
 
 /// Whether records are padded to hide their lengths, unless a write says otherwise.
@@ -18,7 +18,7 @@ pub(crate) enum Padding {
     Padme,
 }
 
-/// An index key of the store: its generation, and the value by which it is recognised.
+/// An index key of the store: its generation number, and the value that identifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Generation {
     pub(crate) number: u8,
@@ -28,14 +28,14 @@ pub(crate) struct Generation {
 /// The settings of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Tells stores apart. Random, and no secret.
+    /// Distinguishes stores. Random, not secret.
     pub(crate) store_id: [u8; STORE_ID_LEN],
     pub(crate) padding: Padding,
-    /// The index key in use, then the one that a rotation is about to retire.
+    /// The current index key, then the previous one during a rotation.
     pub(crate) generations: Vec<Generation>,
 }
 
-/// Why a document cannot be read.
+/// The reason why a document cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     /// A newer version wrote it.

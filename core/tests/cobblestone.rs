@@ -1,4 +1,4 @@
-//! All ways to seal and to open agree, at every size where something changes.
+//! All ways to seal and to open agree, at every size around a limit.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -17,7 +17,7 @@ fn len_of_message(size: usize) -> usize {
     usize::try_from(message_len(size as u64).unwrap()).unwrap()
 }
 
-/// `data` sealed in each way there is.
+/// `data`, sealed in each way.
 fn sealed(data: &[u8]) -> Vec<Vec<u8>> {
     let mut into = vec![0xa5; len_of_message(data.len())];
     seal_into(&KEY, CONTEXT, data, &mut into).unwrap();
@@ -39,7 +39,7 @@ fn sealed(data: &[u8]) -> Vec<Vec<u8>> {
     messages
 }
 
-/// `message` opened in each way there is.
+/// `message`, opened in each way.
 fn opened(message: &[u8], size: usize) -> Vec<Vec<u8>> {
     let mut into = vec![0xa5; size];
     open_into(&KEY, CONTEXT, message, &mut into).unwrap();
@@ -75,7 +75,7 @@ fn one_shot_streaming_and_range_agree() {
     }
 }
 
-/// Long enough for several cores, whichever provider encrypts; opened chunk by chunk too, which one core does.
+/// Long enough for several cores with each AES provider; also opened chunk by chunk, on one core.
 #[test]
 fn parallel_and_serial_results_agree() {
     let data = pattern(3_000_000);
@@ -164,7 +164,7 @@ fn a_claimed_length_is_not_believed() {
     let message = seal(&KEY, CONTEXT, &pattern(100)).unwrap();
     let claim = message_len(MAX_PLAINTEXT_LEN).unwrap();
     let mut opener = RangeOpener::new(&KEY, CONTEXT, message.first_chunk().unwrap(), claim).unwrap();
-    // The storage serves zeros for what is not there; nothing is reserved for it, nothing comes out.
+    // The storage returns zeros for missing bytes. No memory is reserved for them, and no plaintext is released.
     let outcome = opener.read::<Error>(0..u64::MAX, |_, buffer| {
         buffer.fill(0);
         Ok(())

@@ -1,4 +1,4 @@
-//! Both storages of the library keep every promise of the trait.
+//! The embedded storages keep every promise of the trait.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 

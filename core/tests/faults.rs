@@ -1,4 +1,4 @@
-//! Writes that fail half way: typed errors, a handle that says it is poisoned, and nothing lost.
+//! Writes that fail halfway: typed errors, a poisoned handle, and no lost data.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
@@ -15,16 +15,16 @@ use std::thread;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 use support::{pattern, wait};
 
-/// Set in the process that a test starts: its database.
+/// The database of a process that a test starts.
 const STORE: &str = "STRONGROOM_TEST_STORE";
 
-/// Runs the test `name` once more, in a process whose files may not grow beyond `kib` KiB, and returns what it printed.
+/// Runs the test `name` again, in a process with a file size limit of `kib` KiB, and returns its output.
 fn run_without_room(name: &str, kib: u32, path: &Path) -> String {
     // The signal is ignored, so that the write fails instead.
     run_in_shell(name, &format!(r#"trap "" XFSZ; ulimit -f {kib}"#), path)
 }
 
-/// Runs the test `name` once more, in a process whose syncs fail from the `n`th on.
+/// Runs the test `name` again, in a process whose syncs fail from the `n`th on.
 fn run_without_sync(name: &str, n: u32, path: &Path) -> String {
     let library = path.with_extension("so");
     let source = format!(
@@ -54,13 +54,13 @@ fn run_in_shell(name: &str, script: &str, path: &Path) -> String {
     String::from_utf8(wait::output(&mut command).stdout).unwrap()
 }
 
-/// What follows `name` at the start of a line, in each line that has it.
+/// The rest of each line that starts with `name`.
 fn lines<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     text.lines().filter_map(|line| line.strip_prefix(name)).collect()
 }
 
-/// Each thread stores until that fails; then one tells what later calls say. Each line is an id and its key, or an error's
-/// name.
+/// Each thread stores until a store fails; then one prints the outcomes of later calls. Each line has an id and its
+/// key, or an error's name.
 fn store_until_it_fails(path: &Path, threads: usize, len: usize) {
     let store = Strongroom::open(path).unwrap();
     let stored = Mutex::new(Vec::new());
@@ -82,12 +82,12 @@ fn store_until_it_fails(path: &Path, threads: usize, len: usize) {
         }
     });
     let (id, key) = &stored.lock().unwrap()[0];
-    // More than the writes that failed together: room for a single one of them may be left.
+    // Larger than the writes that failed together, because there may be space for one of them.
     println!("\nwrite={}", store.store("another", pattern(2 * threads * len)).unwrap_err().name());
     println!("\nread={}", store.retrieve(id, key).map_or_else(|error| error.name(), |_| "the data"));
 }
 
-/// A sync of the log fails inside a commit, so that it is not known whether the disk has it.
+/// A sync of the log fails inside a commit, so that its outcome is unknown.
 fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: usize) {
     if let Some(path) = env::var_os(STORE) {
         return store_until_it_fails(path.as_ref(), threads, len);
@@ -98,7 +98,7 @@ fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: us
     let text = run_without_sync(name, 20, &path);
     let failures = lines(&text, "failure=");
     assert_eq!(failures.len(), threads, "{text}");
-    // Those who shared the commit are told so; who came later meets a poisoned handle.
+    // The writers that shared the commit get `Indeterminate`; later ones find a poisoned handle.
     assert!(failures.contains(&"Indeterminate"), "{text}");
     assert!(failures.iter().all(|failure| ["Indeterminate", "Poisoned"].contains(failure)), "{text}");
     assert_eq!((lines(&text, "write="), lines(&text, "read=")), (vec!["Poisoned"], vec!["Poisoned"]));
@@ -110,7 +110,7 @@ fn a_failed_commit_poisons_and_loses_nothing(name: &str, threads: usize, len: us
         let key = RecordKey::from_text(key).unwrap();
         assert!(store.retrieve(id, &key).unwrap() == pattern(len), "{id}");
     }
-    // The writes whose outcome was not known took place or did not; nothing else did.
+    // Each write with an unknown outcome may have succeeded; no other failed write has.
     let unknown = failures.iter().filter(|failure| **failure == "Indeterminate").count();
     let records = usize::try_from(store.stats().unwrap().records).unwrap();
     assert!((acknowledged.len()..=acknowledged.len() + unknown).contains(&records), "{records}, {text}");
@@ -127,7 +127,7 @@ fn a_failed_group_commit_fails_every_member() {
     a_failed_commit_poisons_and_loses_nothing("a_failed_group_commit_fails_every_member", 4, 10_000);
 }
 
-/// The system refuses to let the log grow beyond a size (EFBIG): what is there is read, and nothing is in doubt.
+/// The system limits the size of the log (EFBIG): existing records can be read, and no outcome is unknown.
 #[test]
 fn a_file_size_limit_is_storage_full() {
     let name = "a_file_size_limit_is_storage_full";
@@ -148,7 +148,7 @@ fn a_file_size_limit_is_storage_full() {
     }
 }
 
-/// What another process left cannot be removed for want of room: the store opens, and can be read.
+/// The leftovers of another process cannot be removed for lack of space: the store opens, and can be read.
 #[test]
 fn a_full_store_can_be_read() {
     let key = RecordKey::from_bytes(&[7; 32]).unwrap();
@@ -166,7 +166,7 @@ fn a_full_store_can_be_read() {
     store.close().unwrap();
     let left = "INSERT INTO pending SELECT DISTINCT object, 1 FROM segment; DELETE FROM record WHERE len > 1000000";
     rusqlite::Connection::open(&path).unwrap().execute_batch(left).unwrap();
-    // The log's index has 32 KiB, and so many of the log hold three pages.
+    // The log's index has 32 KiB, and 32 KiB of the log hold three pages.
     let text = run_without_room("a_full_store_can_be_read", 32, &path);
     assert_eq!(lines(&text, "read="), ["the data"], "{text}");
     assert_eq!(lines(&text, "write="), ["StorageFull"], "{text}");

@@ -1,4 +1,5 @@
-//! Databases of earlier versions open for ever. The files in `golden/` are never changed; a new version adds its own.
+//! Databases of earlier versions can always be opened. The files in `golden/` are never changed; a new version adds its
+//! own.
 //!
 //! `v1.db` was written by version 0.1.0 (record format 1, schema 1).
 
@@ -38,7 +39,7 @@ fn a_database_of_version_1_opens() {
     }
     let records = records().len() as u64;
     assert_eq!(store.stats().unwrap(), Stats::new(records, 1_224_239));
-    // And it goes on as a database of today.
+    // It can also be written like a new database.
     let key = store.replace("segments", &record_key(101), "smaller").unwrap();
     let new = store.store("new", pattern(2_500_000)).unwrap();
     store.close().unwrap();
@@ -48,7 +49,7 @@ fn a_database_of_version_1_opens() {
     assert_eq!(store.stats().unwrap().records, records + 1);
 }
 
-/// How `v1.db` was made. It refuses to write over it.
+/// The program that made `v1.db`. It does not overwrite the file.
 #[test]
 #[ignore = "made once, with UPDATE=golden"]
 fn make_the_database_of_version_1() {

@@ -1,5 +1,4 @@
-//! The queue of writers in every order of events that a few threads can come in: loom tries them all, and finds threads
-//! that wait for ever.
+//! The queue of writers in every order of events of a few threads: loom explores them all, and detects deadlocks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -28,20 +27,20 @@ use sync::{Arc, Mutex};
 
 const ABANDONED: u32 = u32::MAX;
 
-/// What a leader does.
+/// The behaviour of a leader.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// Its job, and those of others.
+    /// It does its own job and those of others.
     Shared,
-    /// Something that shares no transaction.
+    /// It does work that needs its own transaction.
     Alone,
-    /// It panics half way.
+    /// It panics halfway.
     Panics,
-    /// It panics while it tells the others what came of their jobs.
+    /// It panics while it passes the outcomes to the followers.
     PanicsReporting,
 }
 
-/// CommitQueue, and the jobs that were done.
+/// The queue, and the jobs that were done.
 struct Store {
     queue: CommitQueue<u32, u32>,
     done: Mutex<Vec<u32>>,
@@ -64,7 +63,7 @@ impl Store {
                 assert!(kind != Kind::Panics, "half way");
                 {
                     let mut done = self.done.try_lock().expect("two leaders at once");
-                    loom::thread::yield_now(); // others get their chance
+                    loom::thread::yield_now(); // lets other threads run
                     done.push(job);
                     done.extend(leader.jobs());
                 }
@@ -80,8 +79,8 @@ fn outcome(job: u32) -> u32 {
     job * 10
 }
 
-/// Each of `kinds` in a thread of its own, in every order: all come to an end, each with its own outcome, and what was
-/// done was done once.
+/// Runs each of `kinds` in its own thread, in every order. All end, each with its own outcome, and each job is done
+/// once.
 fn check(kinds: &'static [Kind]) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(3);
@@ -110,7 +109,7 @@ fn check(kinds: &'static [Kind]) {
         assert!(panics || done.len() == kinds.len(), "all was done");
         for ((job, kind), reported) in (1..).zip(kinds).zip(reported) {
             match reported {
-                // Its job was in the hands of a thread that panicked.
+                // The leader with its job panicked.
                 Some(ABANDONED) => assert!(panics),
                 Some(reported) => assert_eq!(reported, outcome(job)),
                 None => assert!(matches!(kind, Kind::Panics | Kind::PanicsReporting)),

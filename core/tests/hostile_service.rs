@@ -1,5 +1,5 @@
-//! Hostile services: answers that no honest one gives. Each call of their clients ends in time, with an error, and takes
-//! little memory.
+//! Hostile services, with invalid answers. Each call of their clients ends in time, with an error, and needs little
+//! memory.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -14,12 +14,12 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
 
-/// The most memory at the process's peak, whichever of these tests ran: the code itself and some answers.
+/// The limit of the process's peak memory, for the code and some answers, after any of these tests.
 const MOST_MEMORY_KIB: u64 = 192 << 10;
 
 type Sent = std::io::Result<()>;
 
-/// A service that answers each request by `answer`, which gets the request's head in small letters. An error ends the
+/// A service that answers each request with `answer`, which gets the request's head in lower case. An error ends the
 /// connection.
 fn hostile(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -36,7 +36,7 @@ fn hostile(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static
     Endpoint::new(&format!("http://{address}")).unwrap().timeout(Duration::from_secs(1))
 }
 
-/// Reads a request with its body. Gives its head.
+/// Reads a request with its body. Returns its head.
 fn read_request(stream: &mut TcpStream) -> Option<String> {
     let (mut head, mut byte) = (Vec::new(), [0]);
     while !head.ends_with(b"\r\n\r\n") {
@@ -55,13 +55,13 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
     stream.write_all(body)
 }
 
-/// Sends until the client has enough. Without an end to that, 16 GiB.
+/// Sends until the client closes the connection, at most 16 GiB.
 fn flood(stream: &mut TcpStream) -> Sent {
     let piece = vec![0; 1 << 20];
     (0..16 << 10).try_for_each(|_| stream.write_all(&piece))
 }
 
-/// Sends a byte at a time, each soon enough not to be given up for its own sake.
+/// Sends one byte at a time, each before the idle timeout.
 fn trickle(stream: &mut TcpStream, bytes: usize) -> Sent {
     (0..bytes).try_for_each(|_| {
         thread::sleep(Duration::from_millis(50));
@@ -69,7 +69,7 @@ fn trickle(stream: &mut TcpStream, bytes: usize) -> Sent {
     })
 }
 
-/// What `call` gives, which must come in time.
+/// The result of `call`, which must end in time.
 #[track_caller]
 fn in_time<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
     let (outbox, outcome) = mpsc::channel();
@@ -92,7 +92,7 @@ fn head() -> Head {
     storage.info(&locator()).unwrap().unwrap().head
 }
 
-/// Each call of the storage service's client, but [`Storage::get`].
+/// Each call of the storage service's client except [`Storage::get`].
 fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::Error>)> {
     let storage = Arc::new(RemoteStorage::open(endpoint).unwrap());
     in_time(move || {
@@ -117,7 +117,7 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
     })
 }
 
-/// Each call of the encryption server's client, but [`Strongroom::retrieve`].
+/// Each call of the encryption server's client except [`Strongroom::retrieve`].
 fn client_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)> {
     let (client, key) = (Strongroom::connect(endpoint).unwrap(), RecordKey::generate().unwrap());
     in_time(move || {
@@ -135,7 +135,7 @@ fn client_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)> {
     })
 }
 
-/// Fails where a call was successful. A `HEAD` may be: its answer has no body.
+/// Fails if a call was successful. `HEAD` may be, because its answer has no body.
 fn all_fail<E>(calls: Vec<(&'static str, Result<(), E>)>, but: &[&str]) {
     for (name, outcome) in calls {
         assert!(outcome.is_err() || but.contains(&name), "{name}");
@@ -155,7 +155,7 @@ fn surplus_bytes_are_not_read() {
     }
 }
 
-/// A service says of each part that there is another version now, and floods whoever asks for all.
+/// A service reports another version for each part, and floods a request for the whole record.
 #[test]
 fn an_ever_changing_record_ends_in_an_error() {
     let local = Arc::new(MemoryStorage::new());
@@ -211,14 +211,14 @@ fn an_ever_changing_record_ends_in_an_error() {
     assert_eq!(read.len(), 0);
 }
 
-/// The whole of an answer has a deadline, and not only each of its bytes.
+/// The whole answer has a deadline, not only each of its bytes.
 #[test]
 fn a_trickling_answer_times_out() {
     let endpoint = hostile(|_, stream| {
         send(stream, "206 Partial Content\r\ncontent-range: bytes 0-999/1000\r\ncontent-length: 1000", b"")?;
         trickle(stream, 1000)
     });
-    // These two ask for one byte first: they do not wait for more.
+    // These two request only one byte first, and do not wait for more.
     let one_byte = ["retrieve_range of none", "replace_reader"];
     for (name, outcome) in client_calls(&endpoint).into_iter().filter(|(name, _)| !one_byte.contains(name)) {
         assert!(matches!(outcome, Err(Error::Busy | Error::Indeterminate(_))), "{name}: {outcome:?}");
@@ -229,7 +229,7 @@ fn a_trickling_answer_times_out() {
     let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let outcome = in_time(move || client.retrieve("id", &key));
     assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
-    // A refusal, too.
+    // An error answer, too.
     let endpoint = hostile(|_, stream| {
         send(stream, "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 1000", b"")?;
         trickle(stream, 1000)
@@ -238,7 +238,7 @@ fn a_trickling_answer_times_out() {
     assert!(matches!(in_time(move || client.retrieve("id", &key)), Err(Error::NotFound)));
 }
 
-/// The same where the caller takes the answer piece by piece, on one connection or on many.
+/// The same if the caller reads the answer in pieces, on one connection or on many.
 #[test]
 fn a_trickling_stream_times_out() {
     for bytes in [100_000, 3] {
@@ -307,7 +307,7 @@ fn redirects_are_not_followed() {
     assert!(elsewhere.accept().is_err(), "nobody has come");
 }
 
-/// A coding that was not asked for would pass for the data.
+/// The bytes of a coding that was not requested would be taken as the data.
 #[test]
 fn a_content_encoding_is_refused() {
     let endpoint = hostile(|_, stream| send(stream, "200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4", b"data"));
@@ -337,7 +337,7 @@ fn retries_end() {
     assert!(matches!(listed, Err(storage::Error::Backend(_))), "a page out of order");
 }
 
-/// The control: the same service, if it is honest.
+/// The control: the same service with valid answers.
 #[test]
 fn a_valid_answer_is_accepted() {
     let endpoint = hostile(|request, stream| {

@@ -1,4 +1,4 @@
-//! Calls that wait for another's lock, and are ended early.
+//! Interruption of calls that wait for a lock.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -18,7 +18,7 @@ fn yes() -> bool {
     true
 }
 
-/// Runs `call` interrupted, and returns how often it asked.
+/// Runs `call`, interrupts it, and returns the number of polls.
 fn asked(call: impl FnOnce() -> Result<(), Error>) -> u32 {
     ASKED.set(0);
     let outcome = interruptible(yes, call);
@@ -47,7 +47,7 @@ fn an_interrupt_ends_waits_for_a_lock() {
         asked(|| {
             let mut writer = store.create_record("new")?;
             for _ in 0..10 {
-                writer.write_all(&long).map_err(|error| error.downcast::<Error>().unwrap())?; // by a thread that waits
+                writer.write_all(&long).map_err(|error| error.downcast::<Error>().unwrap())?; // by a waiting thread
             }
             writer.finish().map(drop)
         }),

@@ -1,5 +1,5 @@
-//! Programs that we did not write, as judges: the crate `cobblestone`, pyca/cryptography, and Project Wycheproof's test
-//! vectors. What we write they open, what they write we open, and what is altered nobody opens.
+//! Independent programs as judges: the crate `cobblestone`, pyca/cryptography, and Project Wycheproof's test vectors.
+//! Each side opens the other's messages, and neither opens altered ones.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -60,7 +60,7 @@ fn messages_open_both_ways() {
     assert_eq!(opened, 200);
 }
 
-/// `data`, in pieces of these lengths over and over.
+/// `data`, in pieces of these lengths, repeated.
 fn pieces<'d>(mut data: &'d [u8], lens: &'d [usize]) -> impl Iterator<Item = &'d [u8]> {
     lens.iter().cycle().map_while(move |len| {
         let (piece, rest) = data.split_at_checked(*len).unwrap_or((data, &[]));
@@ -89,7 +89,7 @@ fn any_lens() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(len, 1..6)
 }
 
-/// What `open_range` must give, by their means.
+/// The expected result of `open_range`, by the crate `cobblestone`.
 fn read_range(theirs: &mut RandomAccessDecryptor<Cursor<&Vec<u8>>>, range: &Range<u64>) -> Option<Vec<u8>> {
     let end = range.end.min(theirs.plaintext_len());
     let start = range.start.min(end);
@@ -152,7 +152,7 @@ proptest! {
         }
     }
 
-    /// On whole messages, and on damaged and cut ones: the same ranges open to the same bytes, and the same do not.
+    /// On whole, damaged and truncated messages, the same ranges open to the same bytes, and the same fail.
     #[test]
     fn ranges_agree(
         size in any_size(),
@@ -238,7 +238,7 @@ fn run_python(script: &Path, arguments: &[&Path]) -> Output {
     wait::output(Command::new(python).arg("-B").arg(script).args(arguments))
 }
 
-/// What the script prints, once it has succeeded.
+/// Runs the script, which must succeed. Returns its output.
 #[track_caller]
 fn python(script: &Path, arguments: &[&Path]) -> String {
     let output = run_python(script, arguments);
@@ -322,7 +322,7 @@ fn the_python_reader_in_the_document_works() {
     fs::write(&script, &reader).unwrap();
     assert_eq!(python(&script, &[]), "scanned pages");
 
-    // With another record in it, it fails.
+    // With an altered record, the script fails.
     let altered = folder.path().join("altered.py");
     fs::write(&altered, reader.replace("0101000000000000", "0101000000000001")).unwrap();
     assert!(!run_python(&altered, &[]).status.success());
@@ -361,7 +361,7 @@ fn the_python_reader_in_the_document_works() {
     assert_eq!(python(&script, &[]), format!("scanned pages\n{keys} keys"));
 }
 
-// Project Wycheproof's vectors, which lie in the crate `cobblestone`.
+// Project Wycheproof's vectors, from the crate `cobblestone`.
 
 fn wycheproof_file() -> PathBuf {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -394,7 +394,7 @@ fn wycheproof_vectors_pass() {
             refused += 1;
             continue;
         };
-        // A key or context that is not the message's is known from the commitment; all else is corrupt.
+        // The commitment detects a wrong key or context; any other alteration is `Corrupt`.
         let wrong_key = has("HeaderFailure") && !has("Truncation");
         let check_error = |error: Error| match error {
             Error::WrongKey => assert!(wrong_key, "{comment}"),
@@ -422,7 +422,7 @@ fn wycheproof_vectors_pass() {
             refused += 1;
         }
 
-        // The final chunk alone proves the length; a range is authentic, or an error, as it is to the other judge.
+        // The final chunk alone proves the length. A range is authentic or an error, as for the crate `cobblestone`.
         assert_eq!(open_range(&key, &context, &message, 0..0).is_ok(), opens || has("ValidFinalChunk"), "{comment}");
         let mut theirs = RandomAccessDecryptor::new(&Key256::from_bytes(&key), &context, Cursor::new(&message)).ok();
         for start in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, plaintext.len()] {
@@ -437,7 +437,7 @@ fn wycheproof_vectors_pass() {
             }
         }
 
-        // A stream gives out what is authentic, no more and no less, and then fails for ever.
+        // A stream releases exactly the authentic chunks, and then always fails.
         let Some((prefix, sealed)) = message.split_first_chunk() else {
             assert!(has("HeaderFailure") && has("Truncation"), "{comment}");
             continue;

@@ -1,4 +1,4 @@
-//! Processes killed while they write: what was acknowledged is there, the rest is not, and its room is used again.
+//! Processes killed while they write: acknowledged records exist, others do not, and their space is reused.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
@@ -18,11 +18,11 @@ use support::pattern;
 use support::rounds::rounds;
 use support::wait::{DEADLINE, WaitWithin};
 
-/// Set in the processes that the test starts: the database, and the number of the run.
+/// The database and the run number of the processes that the test starts.
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const RUN: &str = "STRONGROOM_TEST_RUN";
 
-/// Starts this program again, to run `test` alone until it is killed, and waits until it has opened the store.
+/// Starts this program again to run only `test` until it is killed, and waits until it has opened the store.
 fn start(test: &str, path: &Path, run: u64) -> (Child, impl Iterator<Item = String>) {
     let mut child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
@@ -36,14 +36,14 @@ fn start(test: &str, path: &Path, run: u64) -> (Child, impl Iterator<Item = Stri
     (child, lines)
 }
 
-/// In the program that is killed: says what has been acknowledged, in one piece.
+/// In the process that is killed: prints an acknowledged write, with a single system call.
 fn acknowledge(line: &str) {
     let mut out = std::io::stdout().lock();
     out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
     out.flush().unwrap();
 }
 
-/// Uploads records of 5 MiB until somebody kills it, and replaces and deletes them; tells what is acknowledged.
+/// Uploads, replaces and deletes records of 5 MiB until it is killed, and prints the acknowledged writes.
 fn upload_until_killed(path: &Path, run: &str) {
     let store = Strongroom::open(path).unwrap();
     acknowledge("open");
@@ -84,7 +84,7 @@ fn killed_uploads_leave_nothing() {
         child.kill().unwrap();
         child.wait_within(DEADLINE);
 
-        // Of the last record the last words count; all before it are deleted.
+        // All records before the last one are deleted; its last line applies.
         let events: Vec<_> = lines.collect();
         let last = events.iter().rev().find_map(|line| {
             let [event, id, key] = line.split('=').collect::<Vec<_>>()[..] else { return None };
@@ -96,7 +96,7 @@ fn killed_uploads_leave_nothing() {
         assert!(store.retrieve("witness", &witness).unwrap() == pattern(2_000_000));
         let records = store.stats().unwrap().records - 1;
         match last {
-            // It was there, and may have been replaced meanwhile by a version whose key nobody was told.
+            // It was stored, and may have been replaced by a version whose key was not printed.
             Some((event, id, key)) if event == "stored" || event == "replaced" => {
                 let key = RecordKey::from_text(&key).unwrap();
                 let whole = if event == "stored" { pattern(100_000).repeat(50) } else { pattern(3_000_000) };
@@ -107,7 +107,7 @@ fn killed_uploads_leave_nothing() {
                 assert_eq!(records, 1);
             }
             Some((event, id, _)) if event == "deleting" => assert_eq!(records == 1, store.contains(&id).unwrap()),
-            // Nothing yet, or the last one is deleted; the next may have been committed just before the kill.
+            // No record yet, or the last one is deleted; the next may have been committed just before the kill.
             _ => assert!(records <= 1),
         }
         for n in 0..=events.len() {
@@ -118,7 +118,7 @@ fn killed_uploads_leave_nothing() {
         assert_eq!(segments(&path), of_witness, "the witness's own");
     }
     assert!(killed_half_way > runs / 10, "hardly any kill met an upload: {killed_half_way}");
-    // Some uploads' worth of room, used again and again.
+    // The space of some uploads, which is reused.
     let size = fs::metadata(&path).unwrap().len();
     assert!(size < 30_000_000, "the file has grown to {size} bytes");
     let connection = rusqlite::Connection::open(&path).unwrap();
@@ -135,7 +135,7 @@ fn key_of(id: &str) -> RecordKey {
     RecordKey::from_bytes(&bytes).unwrap()
 }
 
-/// Stores with several threads at once until somebody kills it, and tells what is acknowledged.
+/// Stores with several threads until it is killed, and prints the acknowledged writes.
 fn store_until_killed(path: &Path, run: &str) {
     let store = Strongroom::open(path).unwrap();
     acknowledge("open");
@@ -153,7 +153,7 @@ fn store_until_killed(path: &Path, run: &str) {
     });
 }
 
-/// Threads that share a commit are told so only when it is on the disk.
+/// Threads that share a commit are acknowledged only after it is on the disk.
 #[test]
 fn acknowledged_writes_survive_a_kill() {
     if let (Some(path), Ok(run)) = (env::var_os(STORE), env::var(RUN)) {

@@ -1,4 +1,5 @@
-//! The flow of data has one direction: a module uses those below it in the list, and no files use each other in a circle.
+//! The layers of the crate: a module uses only those below it in the list, and no files depend on each other in a
+//! cycle.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, reason = "tests")]
 
@@ -31,10 +32,10 @@ const ORDER: [&str; 21] = [
     "util",
 ];
 
-/// Modules side by side in the list that must not know each other: only the store sees both encryption and storage.
+/// Pairs of modules that must not use each other: only the store uses both encryption and storage.
 const STRANGERS: [(&str, &str); 2] = [("cobblestone", "storage"), ("record", "storage")];
 
-/// The only modules that may name these crates: encryption, SQLite and randomness have one home each.
+/// The only modules that may use these crates: encryption, SQLite and randomness each have one place.
 const HOMES: [(&str, &str); 8] = [
     ("aes_gcm", "cobblestone"),
     ("aws_lc_rs", "cobblestone"),
@@ -52,7 +53,7 @@ type Segments = Vec<String>;
 /// The paths in `source`, a file of module `file` (`["store", "writer"]`), resolved from the crate's root.
 fn paths(file: &[&str], source: &str) -> BTreeSet<Segments> {
     let code: Vec<_> = source.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    // Tests may look at everything.
+    // Tests may use everything.
     let code = code.join("\n");
     let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
@@ -87,7 +88,7 @@ fn paths(file: &[&str], source: &str) -> BTreeSet<Segments> {
     found
 }
 
-/// The top module of a path; an item of the crate's root stands for the module that it comes from.
+/// The top module of a path. An item of the crate's root counts as part of the module that defines it.
 fn top(path: &Segments) -> Option<&str> {
     path.first().map(|name| match name.as_str() {
         "Strongroom" | "RecordReader" | "RecordWriter" => "strongroom",
@@ -103,7 +104,7 @@ fn top(path: &Segments) -> Option<&str> {
     })
 }
 
-/// Why `source`, a file of the module `file`, breaks the order.
+/// The violations in `source`, a file of the module `file`.
 fn faults(file: &[&str], source: &str) -> Vec<String> {
     let module = file[0];
     let level = |name: &str| ORDER.iter().position(|other| *other == name);
@@ -113,7 +114,7 @@ fn faults(file: &[&str], source: &str) -> Vec<String> {
         let Some(used) = top(&path).filter(|used| *used != module) else { continue };
         let strangers = STRANGERS.contains(&(module, used)) || STRANGERS.contains(&(used, module));
         match level(used) {
-            // A macro of the crate's, or an item of its root.
+            // A macro of the crate, or an item of its root.
             None => {}
             Some(level) if level > own && !strangers => {}
             Some(_) => drop(faults.insert(format!("{} uses {}", file.join("/"), path.join("::")))),
@@ -127,7 +128,8 @@ fn faults(file: &[&str], source: &str) -> Vec<String> {
     faults.into_iter().collect()
 }
 
-/// Every file of the crate but the conformance suite, which tests whole storages: its module path, and its source.
+/// The module path and the source of each file of the crate, except for the conformance suite, which tests whole
+/// storages.
 fn sources() -> BTreeMap<Vec<String>, String> {
     fn collect(folder: &Path, module: &[String], sources: &mut BTreeMap<Vec<String>, String>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -152,8 +154,7 @@ fn sources() -> BTreeMap<Vec<String>, String> {
     found
 }
 
-/// A circle of files, if there is one. A folder's `mod.rs` declares its files and hands on what they define: it is the
-/// way through which the others are reached, not a part of a circle.
+/// A cycle of files, if there is one. A folder's `mod.rs` does not count, because it only declares and re-exports.
 fn circle(sources: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
     let is_folder =
         |module: &[String]| sources.keys().any(|other| other.len() > module.len() && other.starts_with(module));
@@ -168,7 +169,7 @@ fn circle(sources: &BTreeMap<Vec<String>, String>) -> Option<Vec<String>> {
             (file, used.filter(|used| used != file && !is_folder(used)).collect())
         })
         .collect();
-    // Files that use nothing that is left are taken away, until only circles are left.
+    // Repeatedly removes files without remaining dependencies, until only cycles are left.
     let mut left: BTreeSet<_> = sources.keys().filter(|file| !is_folder(file)).collect();
     loop {
         let before = left.len();

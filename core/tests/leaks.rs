@@ -1,4 +1,4 @@
-//! Nothing that is secret can be read in what the store writes or says: the database, its log, errors, `Debug`.
+//! No output of the store contains a secret: the database, its log, errors, `Debug`.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -22,7 +22,7 @@ fn data(n: usize) -> Vec<u8> {
     format!("diagnosis {n:06} is confidential; ").into_bytes().into_iter().cycle().take(size).collect()
 }
 
-/// All that the store may say about 1,000 records and what goes wrong with them.
+/// Collects all texts of the store about 1,000 records and their failures.
 fn provoke(store: &Strongroom, n: usize, key: &RecordKey, texts: &mut Vec<String>) {
     let wrong = RecordKey::generate().unwrap();
     let mut errors: Vec<Error> = vec![
@@ -69,7 +69,7 @@ fn no_secret_is_written_or_shown() {
     let assert_clean = |scanner: &Scanner, file: &Path| {
         assert_eq!(scanner.find(&fs::read(file).unwrap()), None, "in {}", file.display());
     };
-    assert_clean(&scanner, &sidecar); // its own key may be there, and nothing else
+    assert_clean(&scanner, &sidecar); // the file may contain only its own key
     let index_key = IndexKey::from_text(fs::read_to_string(&sidecar).unwrap().trim()).unwrap();
     scanner.add("the index key", index_key.expose_bytes());
     scanner.add("the index key's text", index_key.to_text().as_bytes());
@@ -84,7 +84,7 @@ fn no_secret_is_written_or_shown() {
     assert!(!files[1].exists(), "the log is moved into the database");
     assert_clean(&scanner, &files[0]);
 
-    // What stands near keys without being one.
+    // Types that are used with keys.
     let memory = Arc::new(MemoryStorage::new());
     memory.put(&"l".repeat(32).into_bytes().try_into().map(locator).unwrap(), &[b'r'; 100], PutMode::Create).unwrap();
     let mut upload = Arc::clone(&memory).upload(&locator([7; 32]), PutMode::Create).unwrap();
@@ -103,7 +103,7 @@ fn locator(bytes: [u8; 32]) -> strongroom::storage::Locator {
     strongroom::storage::Locator::from_bytes(bytes)
 }
 
-/// Each form of a planted secret is found, wherever it stands, and in a real database too.
+/// Each form of a planted secret is found, at each position, also in a real database.
 #[test]
 fn the_scanner_finds_secrets() {
     let mut scanner = Scanner::default();

@@ -1,4 +1,4 @@
-//! Opening a store: the index key, and everything that is no store and must be left as it is.
+//! Opening a store: the index key, and files that are not a store and must not be changed.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unreachable, reason = "tests")]
 
@@ -27,7 +27,7 @@ fn sidecar(path: &Path) -> PathBuf {
     PathBuf::from(format!("{}.index-key", path.display()))
 }
 
-/// Readable by its owner alone, as it has to be.
+/// Readable only by its owner, as required.
 fn write_index_key(path: &Path) {
     fs::write(path, &*index_key().to_text()).unwrap();
     #[cfg(unix)]
@@ -64,7 +64,7 @@ fn the_index_key_is_made_once_beside_the_database() {
     assert!(text.starts_with("srx1") && text.ends_with('\n'));
     assert_eq!(Strongroom::open(&path).unwrap().retrieve("id", &key).unwrap(), b"data");
     assert_eq!(fs::read_to_string(sidecar(&path)).unwrap(), text);
-    // The file's key, given by hand, is the same.
+    // The file's key, passed explicitly, is the same.
     let index_key = IndexKey::from_text(text.trim()).unwrap();
     assert_eq!(with_key(&path, index_key).unwrap().retrieve("id", &key).unwrap(), b"data");
     let by_file = Strongroom::builder().path(&path).index_key_file(sidecar(&path)).open().unwrap();
@@ -150,7 +150,7 @@ fn a_named_index_key_file_must_be_there() {
     assert!(!sidecar(&path).exists());
 }
 
-/// However many open a new store at once, it is one store with one index key.
+/// Concurrent opens of a new store result in one store with one index key.
 #[test]
 fn many_may_open_a_new_store_at_once() {
     for _ in 0..30 {
@@ -176,7 +176,7 @@ fn many_may_open_a_new_store_at_once() {
     }
 }
 
-/// The key is there, its database is not yet: what a crash between the two leaves.
+/// The key exists, but not yet its database, as after a crash between the two.
 #[test]
 fn an_index_key_without_a_database_is_used() {
     let (_folder, path) = folder();
@@ -206,7 +206,7 @@ fn contradicting_choices_are_refused() {
     assert!(!path.exists());
 }
 
-/// Each of these files is refused with a text that helps, and is byte for byte what it was.
+/// Each of these files is rejected with a helpful message, and is unchanged.
 #[test]
 fn a_file_that_is_no_store_is_left_as_it_is() {
     let make_database = |path: &Path, sql: &str| {
@@ -242,7 +242,7 @@ fn a_file_that_is_no_store_is_left_as_it_is() {
     }
 }
 
-/// A store that lost its end or some of its bytes is told to be damaged, and neither taken for new nor changed.
+/// A truncated or altered store is reported as damaged, not treated as new, and not changed.
 #[test]
 fn a_damaged_store_is_an_error_and_unchanged() {
     let (_folder, path) = folder();
@@ -268,18 +268,18 @@ fn a_damaged_store_is_an_error_and_unchanged() {
         assert_error(Strongroom::builder().path(&path).must_exist().open(), name, says);
         assert!(fs::read(&path).unwrap() == bytes);
     }
-    // The guard's own control: undamaged, it opens.
+    // The control: the undamaged store opens.
     fs::write(&path, &whole).unwrap();
     assert_eq!(with_key(&path, index_key()).unwrap().stats().unwrap().records, 100);
 }
 
-/// Another program's write-ahead log, with something in it, stays where it is.
+/// Another program's write-ahead log with content is not removed.
 #[test]
 fn a_foreign_write_ahead_log_is_left_as_it_is() {
     let (folder, path) = folder();
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (1)").unwrap();
-    // A copy of both files is what a crash of that program leaves.
+    // A copy of both files has the state after a crash of that program.
     let copy = folder.path().join("copy.db");
     fs::copy(&path, &copy).unwrap();
     fs::copy(folder.path().join("records.db-wal"), folder.path().join("copy.db-wal")).unwrap();
@@ -296,7 +296,7 @@ fn an_invalid_path_is_an_error() {
     assert_error(Strongroom::open(""), "InvalidArgument", "names no file");
     assert_error(Strongroom::open("/"), "InvalidArgument", "names no file");
     assert_error(Strongroom::open(folder.path().join("none/records.db")), "Storage", "cannot open");
-    // Neither the path nor the reason is said twice.
+    // The message has the path and the reason only once.
     let socket = folder.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     let message = Strongroom::open(&socket).unwrap_err().full_message();
@@ -305,7 +305,7 @@ fn an_invalid_path_is_an_error() {
     assert!(!folder.path().join("none").exists());
 }
 
-/// Names that mean something else to SQLite are names of files here.
+/// Names that are special to SQLite are ordinary file names here.
 #[test]
 fn every_name_is_a_file() {
     let (folder, _) = folder();
@@ -326,7 +326,7 @@ fn a_store_in_memory_leaves_no_file() {
         assert!(!Strongroom::open(":memory:").unwrap().contains("id").unwrap(), "each is a store of its own");
         key
     };
-    // An index key and a durability may be given, as for the database that it stands for.
+    // An index key and a durability are accepted, as for a database.
     let (_folder, path) = folder();
     fs::write(&path, &*index_key().to_text()).unwrap();
     let builder = || Strongroom::builder().path(":memory:").durability(Durability::Relaxed);
@@ -351,7 +351,7 @@ fn a_link_in_the_databases_place_is_refused() {
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let says = format!("name the file itself, {}", path.canonicalize().unwrap().display());
     assert_error(Strongroom::open(&link), "InvalidArgument", &says);
-    // A link on the way to it is no harm.
+    // A link in the folder's path is permitted.
     let folder_link = folder.path().join("folder");
     std::os::unix::fs::symlink(folder.path(), &folder_link).unwrap();
     Strongroom::open(folder_link.join("records.db")).unwrap();
@@ -378,7 +378,7 @@ fn an_empty_file_becomes_a_store() {
     assert_eq!(Strongroom::open(&path).unwrap().retrieve("id", &key).unwrap(), b"data");
 }
 
-/// The settings that durability and secrecy rest on, as another program finds them.
+/// The settings on which durability and secrecy depend, as seen by another program.
 #[test]
 fn the_database_is_what_the_format_says() {
     let (_folder, path) = folder();
@@ -389,11 +389,11 @@ fn the_database_is_what_the_format_says() {
     assert_eq!(pragma("user_version"), 1);
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
-    // A corruption of write-ahead logs was mended in SQLite 3.51.3.
+    // SQLite 3.51.3 fixed a corruption of write-ahead logs.
     assert!(rusqlite::version_number() >= 3_051_003);
 }
 
-/// Nothing tells which index key records without settings need: none is taken for theirs, and none is made.
+/// The index key of records without settings is unknown: no key is accepted, and none is created.
 #[test]
 fn a_store_that_has_lost_its_settings_is_damaged() {
     let folder = tempfile::tempdir().unwrap();
@@ -408,7 +408,7 @@ fn a_store_that_has_lost_its_settings_is_damaged() {
     with_key(&path, index_key()).unwrap();
 }
 
-/// A version to come pads records: one that cannot leaves such a store alone.
+/// A later version may pad records. This version rejects such a store.
 #[test]
 fn a_store_that_pads_its_records_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Each operation of a store, over the storage in memory and over SQLite.
+//! Each operation of a store, in memory and in SQLite.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -12,7 +12,7 @@ use strongroom::{Error, RecordKey, Stats, Strongroom, WriteOptions};
 use support::wait::{DEADLINE, Join};
 use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
-/// What `outcome` failed with.
+/// The error of `outcome`.
 #[track_caller]
 fn error<T>(outcome: Result<T, Error>) -> Error {
     outcome.err().unwrap()
@@ -137,7 +137,7 @@ fn a_wrong_key_is_an_error() {
     });
 }
 
-/// The records of two ids exchanged below the store: right keys, wrong ids.
+/// The storage exchanges the records of two ids: right keys, wrong ids.
 #[test]
 fn a_record_under_another_id_does_not_open() {
     let (store, storage) = memory_store();
@@ -212,7 +212,7 @@ fn a_repeated_replace_under_a_callers_key_succeeds() {
     });
 }
 
-/// A storage that puts an older version back deceives nobody who holds the newer key.
+/// If the storage restores an older version, the newer key does not open it.
 #[test]
 fn an_older_version_does_not_open_under_the_newer_key() {
     let (store, storage) = memory_store();
@@ -269,7 +269,7 @@ fn stats_count_ciphertext() {
     each_store(|store| {
         store.store("a", pattern(100)).unwrap();
         store.store("b", pattern(16_384)).unwrap();
-        // Header, salt and commitment, a tag for each chunk.
+        // Header, salt and commitment, and a tag for each chunk.
         let bytes = (12 + 56 + 100 + 16) + (12 + 56 + 16_384 + 32);
         assert_eq!(store.stats().unwrap(), Stats::new(2, bytes));
     });
@@ -289,8 +289,8 @@ fn a_closed_store_does_nothing() {
     });
 }
 
-/// Eight threads replace one record from the same key: one gets a new key, the others are told, and the record is the
-/// winner's.
+/// Eight threads replace one record with the same old key: one succeeds, the others fail, and the record is that of the
+/// successful one.
 #[test]
 fn of_racing_replaces_one_wins() {
     each_store(|store| {
@@ -322,7 +322,7 @@ fn of_racing_replaces_one_wins() {
     });
 }
 
-/// The record is exchanged between the proof of the old key and the write: `Conflict`, and the other write stays.
+/// The record is replaced between the check of the old key and the write: `Conflict`, and the other write remains.
 #[test]
 fn the_loser_of_a_replace_race_gets_conflict() {
     use std::sync::Mutex;
@@ -343,7 +343,7 @@ fn the_loser_of_a_replace_race_gets_conflict() {
     assert_eq!(slow.retrieve("id", &theirs).unwrap(), b"theirs");
 }
 
-/// The call is repeated while the first one still waits for its turn to write.
+/// The call is repeated while the first one still waits to write.
 #[test]
 fn a_concurrent_repeat_of_a_replace_succeeds() {
     use support::intercept::Intercepted;
@@ -365,7 +365,7 @@ fn a_concurrent_repeat_of_a_replace_succeeds() {
     }
 }
 
-/// Two stores with the same index key over one storage are one store.
+/// Two stores with the same index key and storage are one store.
 #[test]
 fn a_record_can_be_copied_to_another_storage_without_any_key() {
     let (store, storage) = memory_store();

@@ -1,4 +1,4 @@
-//! Several processes, with several threads each, use one database at once.
+//! Several processes with several threads use one database concurrently.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -20,18 +20,18 @@ use support::wait::{DEADLINE, WaitWithin};
 
 const PROCESSES: usize = 2;
 const THREADS: usize = 4;
-/// Set in the processes that the test starts: the database, and which of them this is.
+/// The database, and the number of a process that the test starts.
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const PROCESS: &str = "STRONGROOM_TEST_PROCESS";
 
-/// The data of a version tells what it is, and has a length of its own.
+/// The data of a version, which identifies it, with its own length.
 fn data(id: &str, version: usize) -> Vec<u8> {
     let size = if version % 40 == 7 { 1_200_000 } else { version * 37 % 5000 };
     [format!("{id} version {version} ").into_bytes(), pattern(size)].concat()
 }
 
-/// One thread's work: it stores records of its own and replaces them again and again, and competes for the ids that all
-/// share. What is acknowledged is written to standard output: id, version, key.
+/// The work of a thread: it stores and repeatedly replaces its own records, and competes for shared ids. It prints each
+/// acknowledged write: id, version, key.
 fn work(store: &Strongroom, process: &str, thread: usize, out: &Mutex<impl Write>) {
     let acknowledge = |id: &str, version: usize, key: &RecordKey| {
         writeln!(out.lock().unwrap(), "ack {id} {version} {}", *key.to_text()).unwrap();
@@ -76,7 +76,7 @@ fn processes_share_a_database() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
-    // All start at once, so that they race for making the database and its index key, too.
+    // All start at the same time, so that they also race to create the database and its index key.
     let children: Vec<_> = (0..PROCESSES)
         .map(|process| {
             Command::new(env::current_exe().unwrap())

@@ -1,4 +1,4 @@
-//! The README's Rust is that of the examples, and they work.
+//! The README's Rust code equals the examples, which work.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -15,7 +15,7 @@ use wait::{DEADLINE, WaitWithin};
 fn the_readme_shows_the_examples_and_the_first_works() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("../README.md")).unwrap();
-    // The second needs services: it is built, and not run.
+    // The second needs services, so it is only built.
     for name in ["examples/first_use.rs", "examples/services.rs"] {
         let example = fs::read_to_string(root.join(name)).unwrap();
         let (_, code) = example.split_once("\n\n").unwrap();
@@ -28,7 +28,7 @@ fn the_readme_shows_the_examples_and_the_first_works() {
     let example = test.ancestors().nth(2).unwrap().join("examples/first_use");
     assert!(example.exists(), "build it first: cargo build --all-features --example first_use");
     for _ in 0..2 {
-        // The second time, nothing of the first is in its way.
+        // The second run succeeds, too, with the files of the first.
         let mut first_use = Command::new(&example).current_dir(&folder).spawn().unwrap();
         assert!(first_use.wait_within(DEADLINE).success());
     }

@@ -1,5 +1,5 @@
-//! Writes under a caller's key that are repeated: from bytes, from a reader and by a writer, with the same outcomes, and
-//! without a record being read whose key is another.
+//! Repeated writes under a caller's key: from bytes, from a reader and by a writer, with the same outcomes, and without
+//! reading a record with another key.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -92,7 +92,7 @@ fn a_repeated_replace_succeeds_with_the_same_data_alone() {
     });
 }
 
-/// Without its key, a record is not read; with it, no more than the data that is compared.
+/// Without its key, a record is not read; with it, only as much as the compared data.
 #[test]
 fn a_repeat_reads_no_more_than_it_compares() {
     const MIB: usize = 1 << 20;
@@ -124,7 +124,7 @@ fn a_repeat_reads_no_more_than_it_compares() {
     }
 }
 
-/// Two writes under one key are under way: the later one hears that it is to be repeated, and then knows.
+/// Two concurrent writes under one key: the later one gets `Busy`, and its repetition has the outcome.
 #[test]
 fn the_second_of_two_concurrent_repeats_is_busy() {
     each_store(|store| {
@@ -161,7 +161,7 @@ fn a_repeat_that_fails_goes_on_failing() {
     assert!(writer.write_all(b"more").is_err());
     assert!(matches!(writer.finish(), Err(Error::InvalidArgument(_))));
 
-    // Damage behind the first chunk is met as such, in each form.
+    // Damage after the first chunk is detected in each form.
     let locator = storage.list(None, 1).unwrap()[0].locator;
     let mut record = storage.get(&locator).unwrap().unwrap();
     record[60_000] ^= 1;

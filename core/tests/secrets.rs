@@ -1,8 +1,8 @@
-//! What a key type does not have, it cannot do by accident.
+//! Key types do not implement traits that could reveal or copy a key by accident.
 
 use strongroom::{IndexKey, RecordKey};
 
-/// Does not compile where `$type` implements one of the traits: two implementations would fit then.
+/// Does not compile if `$type` implements one of the traits, because two implementations would then apply.
 macro_rules! assert_implements_none {
     ($type:ty: $($trait:path),+) => {
         $(const _: fn() = || {

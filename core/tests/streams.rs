@@ -1,4 +1,4 @@
-//! Records in pieces: writers, readers, ranges, and what goes wrong half way.
+//! Records in pieces: writers, readers, ranges, and failures halfway.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -15,7 +15,7 @@ use strongroom::{Error, RecordKey, RecordReader, Strongroom, WriteOptions};
 use support::intercept::Intercepted;
 use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
-/// What a reader or writer failed with.
+/// The error of a reader or writer.
 #[track_caller]
 fn inner(error: io::Error) -> Error {
     error.downcast().unwrap()
@@ -139,7 +139,7 @@ fn open_record_reports_each_error() {
     });
 }
 
-/// At the start, at the end, over a chunk's border, empty, past the end.
+/// Ranges at the start, at the end, across chunks, empty, and past the end.
 #[test]
 fn ranges_are_clipped_to_the_data() {
     each_store(|store| {
@@ -177,7 +177,7 @@ fn seeking_behaves_as_in_a_file() {
     });
 }
 
-/// A record whose storage the test holds.
+/// A record, and its storage for the test.
 fn hostile(data: &[u8]) -> (Strongroom, Arc<MemoryStorage>, RecordKey) {
     let (store, storage) = memory_store();
     let key = store.store("id", data).unwrap();
@@ -232,12 +232,12 @@ fn a_truncated_record_fails_before_its_end_is_read() {
     let mut found = Vec::new();
     assert!(matches!(inner(reader.read_to_end(&mut found).unwrap_err()), Error::Corrupt));
     assert!(found == pattern(5 * 16_384));
-    // A length that no record has does not even open.
+    // A record with an impossible length cannot be opened.
     alter(&storage, |record| record.truncate(68 + 5 * 16_400));
     assert!(matches!(store.open_record("id", &key).unwrap_err(), Error::Corrupt));
 }
 
-/// The final chunk proves the length, also where it is empty, and where several cores read the record.
+/// The final chunk proves the length, also if it is empty, and if several cores read the record.
 #[test]
 fn parts_of_a_record_add_up_to_it() {
     let chunks = [0, 1, 2, 15, 16, 17, 31, 32, 33].map(|chunks| chunks * 16_384);
@@ -279,7 +279,7 @@ fn parts_of_a_record_add_up_to_it() {
     }
 }
 
-/// A row of the database is missing: what lies before it can be read, and reading on is `Corrupt` each time.
+/// A row of the database is missing: the data before it can be read, and each read after it is `Corrupt`.
 #[test]
 fn data_before_a_missing_part_can_be_read() {
     let folder = tempfile::tempdir().unwrap();
@@ -328,13 +328,13 @@ fn a_reader_never_mixes_two_versions() {
                 assert!(matches!(inner(reader.read(&mut [0; 10]).unwrap_err()), Error::Conflict));
             }
         }
-        // It stays so, also where a record comes back.
+        // This remains so, even if the record is restored.
         store.store_with("id", pattern(3_000_000), WriteOptions::new().key(&key)).unwrap();
         assert!(matches!(inner(replaced.read(&mut [0; 10]).unwrap_err()), Error::Conflict));
     });
 }
 
-/// Several cores read a long record; between finding and reading it, somebody puts another in its place.
+/// Several cores read a long record, which is replaced between finding and reading it.
 #[test]
 fn a_concurrent_replace_never_mixes_versions() {
     let folder = tempfile::tempdir().unwrap();
@@ -360,7 +360,8 @@ fn a_concurrent_replace_never_mixes_versions() {
     }
 }
 
-/// A storage that takes back each version while it is read is not asked for the whole record, and not for ever.
+/// If a storage withdraws each version during the read, the number of attempts is limited, and the whole record is not
+/// requested.
 #[test]
 fn an_ever_replaced_version_is_a_conflict() {
     let (store, inner) = memory_store();
@@ -372,7 +373,7 @@ fn an_ever_replaced_version_is_a_conflict() {
     assert_eq!(storage.bytes_read(), 0);
 }
 
-/// Gives some bytes, then fails.
+/// Returns some bytes, then fails.
 struct Failing(usize);
 
 impl Read for Failing {
@@ -427,7 +428,7 @@ fn a_failing_storage_leaves_nothing() {
     }
 }
 
-/// A short range far inside a long record costs few reads. The record is one that repeats: it takes no room.
+/// A short range far inside a long record costs few reads. The record has repeating bytes, and needs no space.
 #[test]
 fn a_distant_range_reads_few_parts() {
     let folder = tempfile::tempdir().unwrap();
@@ -442,7 +443,7 @@ fn a_distant_range_reads_few_parts() {
     assert_eq!(found, pattern(size)[40_000_000 - 50..40_000_000 + 50]);
     let read = storage.bytes_read() - before;
     assert!(read <= 3 * 16_400, "{read} bytes were read");
-    // The same by a reader: without the length, one chunk less.
+    // The same with a reader: without the proof of the length, one chunk less.
     let before = storage.bytes_read();
     let mut reader = store.open_record("id", &key).unwrap();
     reader.seek(SeekFrom::Start(start)).unwrap();
@@ -492,7 +493,7 @@ proptest! {
         ..ProptestConfig::default()
     })]
 
-    /// A reader does what a `Cursor` over the same bytes does.
+    /// A reader behaves like a `Cursor` over the same bytes.
     #[test]
     fn readers_and_writers_follow_the_model((pieces, steps) in case()) {
         static RUNS: AtomicUsize = AtomicUsize::new(0);

@@ -338,7 +338,7 @@ each_fault_is_caught! {
     GetLosesAByte by readers_see_whole_records;
 }
 
-/// One in memory, which is another each time.
+/// A storage in memory, which is new at each opening.
 #[test]
 #[should_panic]
 fn records_survive_reopening() {

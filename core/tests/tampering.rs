@@ -1,4 +1,4 @@
-//! Nothing altered opens: every bit, every truncation, every chunk in another place, with the right error each time.
+//! No altered record opens: every bit, every truncation, every moved chunk has the right error.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -19,7 +19,7 @@ const HEADER: usize = 12;
 const HEAD: usize = 68;
 const SEALED_CHUNK: usize = 16_400;
 
-/// A store whose storage serves what the test made of the record.
+/// A store whose storage returns the record as altered by the test.
 struct Hostile {
     store: Strongroom,
     storage: Arc<Intercepted>,
@@ -59,7 +59,7 @@ impl Hostile {
     }
 }
 
-/// What an alteration of the byte at `place` must be told as.
+/// The expected error for an altered byte at `place`.
 fn expected_error(place: usize) -> &'static str {
     match place {
         0..4 => "Unsupported", // version, suite, flags
@@ -169,7 +169,7 @@ fn spliced_chunks_are_corrupt() {
     hostile.assert_error(&other_record, "WrongKey");
 }
 
-/// An unknown version, suite or flag is told before the key is tried, each by itself.
+/// An unknown version, suite or flag is reported before the key is tried.
 #[test]
 fn unknown_versions_suites_and_flags_are_unsupported() {
     let hostile = Hostile::new(100);
@@ -204,7 +204,7 @@ fn only_the_right_key_reveals_expiry() {
 const KEY: [u8; 32] = [7; 32];
 const MARK: u8 = 0xa5;
 
-/// A byte of each part of the message: prefix, each chunk's start, middle and tag.
+/// A position in each part of the message: prefix, each chunk's start, middle and tag.
 fn places(message_len: usize) -> Vec<usize> {
     let mut places = vec![0, 23, 24, 55];
     for start in (56..message_len).step_by(SEALED_CHUNK) {
@@ -282,12 +282,12 @@ fn a_truncated_stream_is_corrupt() {
 fn a_range_authenticates_the_length_first() {
     let data = pattern(40_000);
     let message = seal(&KEY, b"", &data).unwrap();
-    // Cut so that the length is one that a message can have, and the range lies in what is left.
+    // Truncated to a valid length of a message, with the range in the rest.
     for len in [56 + 16, 56 + 100, 56 + SEALED_CHUNK + 16, 56 + 2 * SEALED_CHUNK + 16, message.len() - 1] {
         let outcome = open_range(&KEY, b"", &message[..len], 0..10);
         assert!(matches!(outcome.unwrap_err(), cobblestone::Error::Corrupt), "{len}");
     }
-    // An altered chunk is told only by the ranges that touch it.
+    // An altered chunk is detected only by ranges that overlap it.
     let mut altered = message.clone();
     altered[56 + SEALED_CHUNK] ^= 1;
     assert_eq!(open_range(&KEY, b"", &altered, 0..16_384).unwrap(), data[..16_384]);

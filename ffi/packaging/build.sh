@@ -3,8 +3,8 @@
 #
 # FEATURES may be --no-default-features: without storage services, and without TLS.
 #
-# Of the static library, only the functions of the header can be linked against: the SQLite inside does not clash with a
-# program's own, nor does the Rust inside with another Rust library.
+# The static library exports only the functions of the header, so its SQLite does not clash with a program's own, nor
+# its Rust code with another Rust library.
 set -eu
 cd "$(dirname "$0")/../.."
 out=$1
@@ -27,7 +27,7 @@ ${CARGO:-cargo} rustc --quiet --release --locked -p strongroom-ffi ${FEATURES:-}
     --print "native-static-libs=$target/release/native-static-libs.txt" 2>"$out/messages" || { cat "$out/messages" >&2; exit 1; }
 rm "$out/messages"
 
-# What the compiler driver adds by itself is left out: it knows better for a fully static program.
+# Without the libraries that the compiler driver adds by itself: for a fully static program it chooses others.
 tr ' ' '\n' <"$target/release/native-static-libs.txt" | awk '!/^-l(c|gcc_s)$/ && !seen[$0]++' | xargs >"$out/libs.private"
 
 objcopy --strip-unneeded "$target/release/libstrongroom.so" "$out/libstrongroom.so"
@@ -35,7 +35,7 @@ objcopy --strip-unneeded "$target/release/libstrongroom.so" "$out/libstrongroom.
 sed -n 's/.*\(strongroom_[a-z_]*\)(.*/\1/p' include/strongroom.h | sort -u >"$out/functions"
 ld -r --gc-sections $(sed 's/^/-u /' "$out/functions") -o "$out/strongroom.o" \
     --whole-archive "$target/release/libstrongroom.a"
-# The sections hold the compiler's own intermediate code, which confuses other tools.
+# These sections contain the compiler's intermediate code, which confuses other tools.
 objcopy --keep-global-symbols="$out/functions" --strip-unneeded --remove-section=.llvmbc --remove-section=.llvmcmd \
     "$out/strongroom.o"
 rm -f "$out/libstrongroom.a"

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the libraries that build.sh made, the header, and what pkg-config and CMake need: install.sh FOLDER
+# Installs the libraries of build.sh, the header, and the files for pkg-config and CMake: install.sh FOLDER
 #
-# PREFIX, LIBDIR and INCLUDEDIR say where they will be found, DESTDIR where they are put before that.
+# PREFIX, LIBDIR and INCLUDEDIR are the final folders, DESTDIR is a prefix for staging.
 set -eu
 cd "$(dirname "$0")/../.."
 built=$1

@@ -1,7 +1,8 @@
-//! Between C and Rust: raw pointers become references, errors become statuses, and no panic leaves.
+//! The boundary between C and Rust: conversion of pointers to references and of errors to statuses, and the stop of
+//! panics.
 //!
-//! A function of the interface first turns its parameters into values of this module, in its one `unsafe` block; the
-//! rest of it is safe code.
+//! A function of the interface first converts its parameters with this module, in a single `unsafe` block; the rest of
+//! it is safe code.
 
 use std::borrow::Cow;
 use std::ffi::{CStr, OsStr, c_char, c_void};
@@ -15,31 +16,32 @@ use ::strongroom::Error;
 
 use crate::status::{strongroom_error, strongroom_status};
 
-/// Runs `body`, and says how it went; `error` may be NULL.
+/// Runs `body`, and returns its status. `error` may be NULL.
 pub(crate) fn outcome(error: *mut strongroom_error, body: impl FnOnce() -> Result<(), Error>) -> strongroom_status {
     if optional(error, |error| check(error, "error")).is_err() {
         return strongroom_status::STRONGROOM_INVALID_ARGUMENT;
     }
-    // What a panic leaves behind is behind locks and drops that undo it, or in a handle that is spent.
+    // `AssertUnwindSafe`: state that a panic interrupts is protected by locks and drops, or is in a handle that is then
+    // unusable.
     let outcome =
         catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_panic| Err(Error::Internal("a panic was caught".into())));
-    // SAFETY: by the header's conventions, it is NULL or the caller's; it is aligned, and `MaybeUninit` asks for no value.
-    // Not earlier: a function of the caller's may have used it, too.
+    // SAFETY: by the header's conventions, it is NULL or the caller's; it is aligned, and `MaybeUninit` requires no
+    // value. Not earlier, because a callback may have used it, too.
     if let Some(place) = unsafe { error.cast::<MaybeUninit<strongroom_error>>().as_mut() } {
         strongroom_error::set(place, outcome.as_ref().err());
     }
     outcome.map_or_else(|error| strongroom_status::of(&error), |()| strongroom_status::STRONGROOM_OK)
 }
 
-/// Runs `free`, from which nothing but a panic can come.
+/// Runs `free`, which can fail only with a panic.
 pub(crate) fn quietly(free: impl FnOnce()) {
     let _ = catch_unwind(AssertUnwindSafe(free));
 }
 
-/// Frees what AWS-LC keeps for this thread, which goes with a thread, but not with a program's first one.
+/// Frees AWS-LC's state of this thread. A thread's end frees it, too, except for a program's main thread.
 pub(crate) fn leave_nothing() {
     #[cfg(any(feature = "aws-lc-rs", feature = "remote"))]
-    // SAFETY: it takes nothing, and what it frees is made anew when it is needed.
+    // SAFETY: it has no parameters, and AWS-LC creates the state again when it needs it.
     unsafe {
         aws_lc_sys::AWSLC_thread_local_clear();
     }
@@ -68,22 +70,22 @@ fn check<T>(pointer: *const T, name: &'static str) -> Result<(), Error> {
 ///
 /// # Safety
 ///
-/// Where it is neither NULL nor unaligned, it points to a `T` that lives and is not written to as long as `'a`.
+/// If it is neither NULL nor unaligned, it points to a `T` that is valid and not written to for `'a`.
 pub(crate) unsafe fn input<'a, T>(pointer: *const T, name: &'static str) -> Result<&'a T, Error> {
     check(pointer, name)?;
     // SAFETY: not NULL, aligned, and the rest by the caller.
     Ok(unsafe { &*pointer })
 }
 
-/// The largest options struct that is looked at, to tell a wrong size from one of a later version.
+/// The maximum size of an options struct, which distinguishes a wrong size from that of a later version.
 const MAX_OPTIONS_SIZE: usize = 4096;
 
-/// The options struct at `options`, whose first member is its size as the caller knows it: of a caller who knows no more
-/// of it than this version, or uses no more. `None` for NULL.
+/// The options struct at `options`, whose first member is its size in the caller's version. Fails if the caller uses
+/// members that this version does not have. `None` for NULL.
 ///
 /// # Safety
 ///
-/// Where it is not NULL, it points to as many bytes as its first member says, as long as `'a`, and any bytes are a valid
+/// If it is not NULL, it points to as many bytes as its first member says, valid for `'a`, and any bytes are a valid
 /// `T`.
 pub(crate) unsafe fn sized<'a, T>(options: *const T, name: &'static str) -> Result<Option<&'a T>, Error> {
     if options.is_null() {
@@ -99,32 +101,32 @@ pub(crate) unsafe fn sized<'a, T>(options: *const T, name: &'static str) -> Resu
     if all.iter().skip(size_of::<T>()).any(|byte| *byte != 0) {
         return Err(Error::Unsupported(format!("{name} has a type of a newer version of the library").into()));
     }
-    // SAFETY: there are enough bytes, and any are valid members.
+    // SAFETY: there are enough bytes, and any bytes are valid members.
     unsafe { input(options, name) }.map(Some)
 }
 
-/// The handle at `pointer`, to be changed.
+/// The handle at `pointer`, with exclusive access.
 ///
 /// # Safety
 ///
-/// As [`input`], and nobody else uses it as long as `'a`.
+/// As [`input`], and there is no other access to it for `'a`.
 pub(crate) unsafe fn exclusive<'a, T>(pointer: *mut T, name: &'static str) -> Result<&'a mut T, Error> {
     check(pointer, name)?;
     // SAFETY: not NULL, aligned, and the rest by the caller.
     Ok(unsafe { &mut *pointer })
 }
 
-/// The handle at `pointer`, now ours; `None` for NULL.
+/// Takes ownership of the handle at `pointer`; `None` for NULL.
 ///
 /// # Safety
 ///
-/// It is NULL, or [`Box::into_raw`] gave it and nobody uses it from now on.
+/// It is NULL, or comes from [`Box::into_raw`] and is not used afterwards.
 pub(crate) unsafe fn owned<T: ?Sized>(pointer: *mut T) -> Option<Box<T>> {
     // SAFETY: by the caller.
     (!pointer.is_null()).then(|| unsafe { Box::from_raw(pointer) })
 }
 
-/// What `get` makes of a pointer that may be NULL.
+/// The result of `get` for a pointer that may be NULL.
 pub(crate) fn optional<T, R>(
     pointer: *const T,
     get: impl FnOnce(*const T) -> Result<R, Error>,
@@ -132,7 +134,7 @@ pub(crate) fn optional<T, R>(
     if pointer.is_null() { Ok(None) } else { get(pointer).map(Some) }
 }
 
-/// A place for an output.
+/// The memory of an output.
 pub(crate) struct Output<'a, T>(&'a mut MaybeUninit<T>);
 
 impl<T> Output<'_, T> {
@@ -141,14 +143,14 @@ impl<T> Output<'_, T> {
     }
 }
 
-/// The place at `pointer`, in which there need not be a value yet.
+/// The output at `pointer`, which may be uninitialised.
 ///
 /// # Safety
 ///
-/// Where it is neither NULL nor unaligned, it points to room for a `T` that nobody else uses as long as `'a`.
+/// If it is neither NULL nor unaligned, it points to memory for a `T`, without other access for `'a`.
 pub(crate) unsafe fn output<'a, T>(pointer: *mut T, name: &'static str) -> Result<Output<'a, T>, Error> {
     check(pointer, name)?;
-    // SAFETY: not NULL, aligned, and the rest by the caller; `MaybeUninit` asks for no value.
+    // SAFETY: not NULL, aligned, and the rest by the caller; `MaybeUninit` requires no value.
     Ok(Output(unsafe { &mut *pointer.cast::<MaybeUninit<T>>() }))
 }
 
@@ -156,8 +158,8 @@ pub(crate) unsafe fn output<'a, T>(pointer: *mut T, name: &'static str) -> Resul
 ///
 /// # Safety
 ///
-/// Where `len` is not 0 and `pointer` neither NULL nor unaligned, it points to so many values, which live and are not
-/// written to as long as `'a`.
+/// If `len` is not 0 and `pointer` neither NULL nor unaligned, it points to `len` values, which are valid and not
+/// written to for `'a`.
 pub(crate) unsafe fn array<'a, T>(pointer: *const T, len: usize, name: &'static str) -> Result<&'a [T], Error> {
     if len == 0 {
         return Ok(&[]);
@@ -168,11 +170,11 @@ pub(crate) unsafe fn array<'a, T>(pointer: *const T, len: usize, name: &'static 
     Ok(unsafe { slice::from_raw_parts(pointer, len) })
 }
 
-/// Room for `len` values at `pointer`, in which there need not be any yet.
+/// Memory for `len` values at `pointer`, which may be uninitialised.
 ///
 /// # Safety
 ///
-/// As [`array`], and nobody else uses it as long as `'a`.
+/// As [`array`], but the values may be uninitialised, and there is no other access to them for `'a`.
 pub(crate) unsafe fn room<'a, T>(
     pointer: *mut T,
     len: usize,
@@ -183,7 +185,7 @@ pub(crate) unsafe fn room<'a, T>(
     }
     check(pointer, name)?;
     check_size::<T>(len, name)?;
-    // SAFETY: not NULL, aligned, not larger than memory, and the rest by the caller; `MaybeUninit` asks for no value.
+    // SAFETY: not NULL, aligned, not larger than memory, and the rest by the caller; `MaybeUninit` requires no value.
     Ok(unsafe { slice::from_raw_parts_mut(pointer.cast(), len) })
 }
 
@@ -204,7 +206,7 @@ pub(crate) unsafe fn bytes<'a>(data: *const c_void, len: usize, name: &'static s
     unsafe { array(data.cast(), len, name) }
 }
 
-/// The buffer of `len` bytes at `data`. Memory from outside of Rust has some value, also where C never wrote to it.
+/// The buffer of `len` bytes at `data`. Memory from outside of Rust has some value, even if C never wrote to it.
 ///
 /// # Safety
 ///
@@ -223,7 +225,7 @@ pub(crate) unsafe fn buffer<'a>(data: *mut c_void, len: usize, name: &'static st
 ///
 /// # Safety
 ///
-/// Where it is not NULL, it points to a NUL-terminated string that lives and is not written to as long as `'a`.
+/// If it is not NULL, it points to a NUL-terminated string that is valid and not written to for `'a`.
 pub(crate) unsafe fn path<'a>(path: *const c_char, name: &'static str) -> Result<&'a Path, Error> {
     check(path, name)?;
     // SAFETY: not NULL, and the rest by the caller.

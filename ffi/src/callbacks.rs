@@ -95,7 +95,7 @@ pub unsafe extern "C" fn strongroom_replace_stream(
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
                 output(new_key, "new_key")?,
             )
         };
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn strongroom_replace_stream_with(
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
                 Options::read(options)?,
             )
         };
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
                 return Ok(());
             }
             let len = data.len();
-            // SAFETY: the caller gave a function that takes this.
+            // SAFETY: by the header's conventions, the function accepts these arguments.
             match unsafe { write(context, data.as_ptr().cast(), len) } {
                 0 => reader.consume(len),
                 answer => return Err(Error::Storage(format!("the write function returned {answer}").into())),
@@ -173,7 +173,7 @@ pub unsafe extern "C" fn strongroom_retrieve_stream(
     })
 }
 
-/// The data that a caller's function reads.
+/// A reader of the data of a callback.
 struct CallbackReader {
     read: unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> isize,
     context: *mut c_void,
@@ -188,7 +188,7 @@ impl CallbackReader {
 
 impl Read for CallbackReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // SAFETY: the caller gave a function that takes this.
+        // SAFETY: by the header's conventions, the function accepts these arguments.
         let answer = unsafe { (self.read)(self.context, buffer.as_mut_ptr().cast(), buffer.len()) };
         match usize::try_from(answer) {
             Ok(len) if len <= buffer.len() => Ok(len),

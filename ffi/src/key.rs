@@ -81,7 +81,7 @@ pub unsafe extern "C" fn strongroom_record_key_from_bytes(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let data = unsafe { bytes(data, len, "data")? };
-        let made = RecordKey::from_bytes(data); // read before the key is in its place
+        let made = RecordKey::from_bytes(data); // read before the output is written, which may overlap
         // SAFETY: as before.
         let key = unsafe { output(key, "key")? };
         key.set(strongroom_record_key::new(&made?));
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn strongroom_record_key_from_text(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let text = unsafe { bytes(text.cast(), len, "text")? };
-        let made = RecordKey::from_text(utf8(text)); // read before the key is in its place
+        let made = RecordKey::from_text(utf8(text)); // read before the output is written, which may overlap
         // SAFETY: as before.
         let key = unsafe { output(key, "key")? };
         key.set(strongroom_record_key::new(&made?));
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn strongroom_index_key_from_bytes(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let data = unsafe { bytes(data, len, "data")? };
-        let made = IndexKey::from_bytes(data); // read before the key is in its place
+        let made = IndexKey::from_bytes(data); // read before the output is written, which may overlap
         // SAFETY: as before.
         let key = unsafe { output(key, "key")? };
         key.set(strongroom_index_key::new(&made?));
@@ -189,7 +189,7 @@ pub unsafe extern "C" fn strongroom_index_key_from_text(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let text = unsafe { bytes(text.cast(), len, "text")? };
-        let made = IndexKey::from_text(utf8(text)); // read before the key is in its place
+        let made = IndexKey::from_text(utf8(text)); // read before the output is written, which may overlap
         // SAFETY: as before.
         let key = unsafe { output(key, "key")? };
         key.set(strongroom_index_key::new(&made?));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ::strongroom::{Builder, EndpointOptions, Error, Location, Strongroom};
 
-/// Members of `strongroom_options` that are for services alone.
+/// The members of `strongroom_options` that are only for services.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ServiceMembers<'a> {
     pub(crate) token_file: Option<&'a Path>,

@@ -27,7 +27,7 @@ pub struct strongroom_write_options {
     pub key: *const strongroom_record_key,
 }
 
-/// Options with a key of their own.
+/// The options, with a copy of the key.
 #[derive(Default)]
 pub(crate) struct Options {
     key: Option<RecordKey>,
@@ -38,7 +38,7 @@ impl Options {
     ///
     /// # Safety
     ///
-    /// Where it is not NULL, it points to as many bytes as its member `size` says, and `key` is NULL or valid.
+    /// If it is not NULL, it points to as many bytes as its member `size` says, and `key` is NULL or valid.
     pub(crate) unsafe fn read(options: *const strongroom_write_options) -> Result<Self, Error> {
         // SAFETY: by the caller.
         let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(Self::default()) };
@@ -55,7 +55,7 @@ impl Options {
         self.key.is_some()
     }
 
-    /// The place for the record's key, which callers who have the key need not give.
+    /// The output for the record's key, which may be NULL if the options have the key.
     ///
     /// # Safety
     ///
@@ -73,7 +73,7 @@ impl Options {
     }
 }
 
-/// Gives the key, if it is wanted.
+/// Writes the key to the output, if there is one.
 pub(crate) fn give(key: &RecordKey, output: Option<Output<'_, strongroom_record_key>>) {
     if let Some(output) = output {
         output.set(strongroom_record_key::new(key));

@@ -63,8 +63,8 @@ pub unsafe extern "C" fn strongroom_reader_read(
     })
 }
 
-/// Reads until `buffer` is full or the record ends. A failure behind the first bytes is left to the next call, which
-/// meets it again.
+/// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned: the next call
+/// encounters it again.
 fn fill(reader: &mut RecordReader, buffer: &mut [u8]) -> Result<usize, Error> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {

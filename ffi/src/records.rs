@@ -30,7 +30,7 @@ impl strongroom_buffer {
     pub(crate) fn new(mut data: Vec<u8>) -> Result<Self, Error> {
         let len = data.len();
         if data.capacity() != len {
-            // Not left to `into_boxed_slice`: it might move the data, and leave a copy that is not wiped.
+            // Without `into_boxed_slice`, which might move the data and leave a copy that is not wiped.
             let mut copy = Vec::new();
             let room = copy.try_reserve_exact(len);
             if room.is_ok() {
@@ -51,9 +51,9 @@ pub unsafe extern "C" fn strongroom_buffer_free(buffer: *mut strongroom_buffer) 
         // SAFETY: by the header's conventions.
         let Some(buffer) = (unsafe { buffer.as_mut() }) else { return };
         let strongroom_buffer { data, len } = mem::replace(buffer, strongroom_buffer::NONE);
-        // SAFETY: `new` made both of one boxed slice, or the data is NULL.
+        // SAFETY: both come from one boxed slice that `new` made, or the data is NULL.
         if let Some(mut data) = unsafe { owned(std::ptr::slice_from_raw_parts_mut(data, len)) } {
-            (*data).zeroize(); // as a slice: a boxed one is wiped byte by byte
+            (*data).zeroize(); // as a slice, because a boxed one is wiped byte by byte
         }
     });
 }
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn strongroom_replace(
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
                 bytes(data, data_len, "data")?,
                 output(new_key, "new_key")?,
             )
@@ -258,7 +258,7 @@ pub unsafe extern "C" fn strongroom_replace_with(
             (
                 input(store, "store")?,
                 bytes(id, id_len, "id")?,
-                input(old_key, "old_key")?.get()?, // read before the new one is in its place
+                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
                 bytes(data, data_len, "data")?,
                 Options::read(options)?,
             )

@@ -26,7 +26,7 @@ pub enum strongroom_status {
     STRONGROOM_INVALID_KEY = 5,
     /// An id has 1 to 4,096 bytes.
     STRONGROOM_INVALID_ID = 6,
-    /// Something of a newer version, or something that the storage does not support.
+    /// A newer version is required, or the storage does not support the operation.
     STRONGROOM_UNSUPPORTED = 7,
     /// The data does not fit in a record (4 PiB), this storage, the given buffer, or memory.
     STRONGROOM_TOO_LARGE = 8,
@@ -45,7 +45,7 @@ pub enum strongroom_status {
     STRONGROOM_STORAGE = 14,
     /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier write or commit failed half way, so this handle is not reliable. Open the store again.
+    /// An earlier write or commit failed halfway, so this handle is not reliable. Open the store again.
     STRONGROOM_POISONED = 16,
     /// A handle was open when this process was forked.
     STRONGROOM_FORKED = 17,
@@ -151,20 +151,20 @@ pub struct strongroom_error {
 }
 
 impl strongroom_error {
-    /// Fills `place` as far as the message goes: all of it would cost more than some functions.
+    /// Fills `place` only up to the end of the message: filling all of it would cost more than some functions.
     pub(crate) fn set(place: &mut MaybeUninit<Self>, error: Option<&Error>) {
         let place = place.as_mut_ptr();
-        // SAFETY: they lie in `place`, which is borrowed as long as they are, and `MaybeUninit` asks for no value.
+        // SAFETY: they lie in `place`, which is borrowed for the same time, and `MaybeUninit` requires no value.
         let (status, message) = unsafe {
             let message = (&raw mut (*place).message).cast::<[MaybeUninit<c_char>; STRONGROOM_ERROR_MESSAGE_SIZE]>();
             (&mut *(&raw mut (*place).status).cast::<MaybeUninit<strongroom_status>>(), &mut *message)
         };
         status.write(error.map_or(STRONGROOM_OK, strongroom_status::of));
-        // No NUL byte is in it, nor any other that is a command to a terminal.
+        // It has no NUL byte and no other control character.
         let text = error.map(Error::full_message).unwrap_or_default();
         let mut end = text.len().min(STRONGROOM_ERROR_MESSAGE_SIZE - 1);
         while !text.is_char_boundary(end) {
-            end -= 1; // 0 is one
+            end -= 1; // 0 is always a boundary
         }
         let chars = c_chars(&text).take(end).chain([0]);
         message.iter_mut().zip(chars).for_each(|(to, from)| {

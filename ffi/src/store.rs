@@ -140,8 +140,8 @@ pub unsafe extern "C" fn strongroom_connect(
     })
 }
 
-/// Closes the store and frees the handle, also where it returns a failure, such as STRONGROOM_FORKED. Readers and writers
-/// that are still there are to be freed all the same. NULL is allowed.
+/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED. Remaining readers
+/// and writers must still be freed. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut strongroom_error) -> strongroom_status {
     outcome(error, || {
@@ -195,7 +195,7 @@ pub unsafe extern "C" fn strongroom_get_stats(
     })
 }
 
-/// Options, with references in place of pointers.
+/// The options, with references instead of pointers.
 struct Options<'a> {
     flags: u64,
     index_key: Option<&'a strongroom_index_key>,
@@ -238,12 +238,12 @@ impl<'a> Options<'a> {
     }
 }
 
-/// The options at `options`, if any: of a caller who knows no more of the struct than this version, or uses no more.
+/// The options at `options`, if any. Fails if the caller uses members that this version does not have.
 ///
 /// # Safety
 ///
-/// Where it is not NULL, it points to as many bytes as its member `size` says, and its pointers are NULL or valid, as long
-/// as `'a`.
+/// If it is not NULL, it points to as many bytes as its member `size` says, and its pointers are NULL or valid, for
+/// `'a`.
 unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<'a>>, Error> {
     // SAFETY: by the caller.
     let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(None) };

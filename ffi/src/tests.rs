@@ -1,5 +1,4 @@
-//! What C cannot test: panics under every function, that every function stops them, and that the statuses are the
-//! library's errors.
+//! Tests that are impossible in C: every function catches panics, and the statuses are the library's errors.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -25,7 +24,7 @@ use crate::status::*;
 use crate::store::*;
 use crate::writer::*;
 
-/// A storage that panics from some moment on.
+/// A storage that panics once a flag is set.
 #[derive(Debug)]
 struct Panicking {
     inner: Arc<MemoryStorage>,
@@ -224,7 +223,7 @@ fn a_panic_becomes_a_status() {
     assert_eq!(message(&error), "internal error: please report it: a panic was caught");
     armed.store(false, Ordering::Relaxed);
 
-    // The handles are still good for what does not need what the panic took.
+    // The handles remain usable for operations that do not depend on the state that the panic destroyed.
     each_is! { STRONGROOM_OK:
         strongroom_retrieve(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
         strongroom_reader_read(reader, room, 8, &raw mut len, &raw mut error),
@@ -236,7 +235,7 @@ fn a_panic_becomes_a_status() {
         strongroom_writer_finish(writer, &raw mut key, &raw mut error),
     }
     armed.store(true, Ordering::Relaxed);
-    // SAFETY: each was given out above, and is not used again.
+    // SAFETY: each was returned above, and is not used again.
     unsafe {
         strongroom_buffer_free(&raw mut buffer);
         strongroom_writer_free(writer);
@@ -250,7 +249,7 @@ fn a_panic_becomes_a_status() {
 
 #[test]
 fn every_function_stops_panics() {
-    // Comparisons and wiping of memory, and looking into a table.
+    // Functions that cannot panic: comparisons, wiping and table lookups.
     let plain = ["_equal(", "strongroom_wipe(", "strongroom_version(", "strongroom_status_"];
     let mut functions = 0;
     let sources = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -301,7 +300,7 @@ fn statuses_are_the_errors() {
     ];
     for error in errors {
         let status = strongroom_status::of(&error);
-        // SAFETY: both are texts of the library's.
+        // SAFETY: both are the library's texts.
         let (name, text) = unsafe {
             (
                 CStr::from_ptr(strongroom_status_name(status as c_int)),
@@ -310,7 +309,7 @@ fn statuses_are_the_errors() {
         };
         assert_eq!(status as c_int, c_int::from(error.code()));
         assert_eq!(name.to_str().unwrap(), error.name());
-        // Where an error has no words of its own, the text is the error's.
+        // For an error without a specific message, the status has the error's message.
         if !matches!(error, InvalidKey(_) | Unsupported(_) | IndexKeyMissing { .. } | InvalidArgument(_)) {
             assert_eq!(text.to_str().unwrap(), error.to_string());
         }

@@ -16,7 +16,7 @@ use crate::store::strongroom;
 
 /// A record that is being written. A writer that is freed before it is finished stores nothing.
 pub struct strongroom_writer {
-    /// Or why it is of no more use. In a box, so that taking it out leaves no copies of keys.
+    /// Or the reason why it cannot be used any more. In a box, so that moving it leaves no copies of keys.
     writer: Result<Box<RecordWriter>, &'static str>,
 }
 
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn strongroom_writer_write(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let (writer, data) = unsafe { (exclusive(writer, "writer")?, bytes(data, len, "data")) };
-        // Taken out meanwhile, so that none is there after a failure, or a panic.
+        // Taken out during the write, so that a failure or a panic leaves none.
         let mut open = mem::replace(&mut writer.writer, Err(FAILED)).map_err(|why| {
             writer.writer = Err(why);
             spent(why)

@@ -1,6 +1,6 @@
-//! Writes include/strongroom.h from the sources, and fails where the committed one is another (`UPDATE=1` rewrites it).
+//! Generates include/strongroom.h from the sources, and fails if the committed one differs (`UPDATE=1` rewrites it).
 //!
-//! A section of the header is a module: its title and text are the module's, its types stand beside their functions.
+//! Each module is a section of the header, with the module's title and text, and its types before its functions.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -10,11 +10,11 @@ use std::{env, fs};
 
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
-/// The modules, in an order that teaches.
+/// The modules, in an order for readers.
 const SECTIONS: [&str; 10] =
     ["version", "status", "key", "store", "options", "records", "many", "writer", "reader", "callbacks"];
 
-/// Types that functions of other modules take.
+/// Types that functions of other modules use.
 const TYPES: [&str; 4] = ["strongroom_status", "strongroom_error", "strongroom_buffer", "strongroom_write_options"];
 
 fn folder() -> &'static Path {
@@ -52,7 +52,7 @@ fn declarations(module: &str) -> String {
             sort_by: Some(cbindgen::SortKey::None),
             ..FunctionConfig::default()
         },
-        // What no function of the same module takes is left out unless it is named.
+        // Types that no function of the same module uses are omitted unless they are listed.
         export: ExportConfig { include: TYPES.map(str::to_string).to_vec(), ..ExportConfig::default() },
         ..Config::default()
     };

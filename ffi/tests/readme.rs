@@ -1,4 +1,4 @@
-//! The first program in C that README.md shows is the one that the tests run.
+//! README.md's first program in C is the one that the tests run.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-"""How Sphinx builds these pages: `make doc`."""
+"""The configuration of Sphinx for these pages: `make doc`."""
 
 import strongroom
 
@@ -11,5 +11,5 @@ html_theme_options = {"description": strongroom.__doc__.splitlines()[0], "page_w
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 nitpicky = True
-# Names of Python itself are shown as they are, without a link: building needs no network.
+# Names of Python itself have no links, so that the build needs no network.
 nitpick_ignore_regex = [("py:.*", r"(io|os|shutil|sqlite3)(\..+)?|Buffer|Native(Reader|Writer)|SupportsRead")]

@@ -1,5 +1,5 @@
-//! Bytes in and out of Python: without a copy where nobody else can change them, with one that is wiped where somebody
-//! could.
+//! Conversion of bytes from and to Python: without a copy if other threads cannot change them, otherwise with a copy
+//! that is wiped.
 
 use std::ops::{Deref, DerefMut};
 
@@ -47,7 +47,7 @@ impl Drop for Wiped {
     }
 }
 
-/// A copy for Python, or its `MemoryError`: `PyBytes::new` would panic.
+/// A copy for Python, or a `MemoryError`. `PyBytes::new` would panic.
 pub(crate) fn to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
     PyBytes::new_with(py, bytes.len(), |to| {
         to.copy_from_slice(bytes);
@@ -55,8 +55,8 @@ pub(crate) fn to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'p
     })
 }
 
-/// Bytes that stay as they are while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of what
-/// any other buffer holds.
+/// Bytes that do not change while other threads run: those of a `bytes` (or of a `str`, as UTF-8), or a copy of any
+/// other buffer's content.
 pub(crate) enum Data<'a> {
     Borrowed(&'a [u8]),
     Copied(Wiped),
@@ -82,7 +82,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
         let buffer = match PyBuffer::<u8>::get(&object) {
             Ok(buffer) => buffer,
             Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
-            Err(_) => PyBuffer::get(&byte_view(&object)?)?, // its elements are not bytes
+            Err(_) => PyBuffer::get(&byte_view(&object)?)?, // the buffer's elements are not bytes
         };
         let mut copy = Vec::new();
         copy.try_reserve_exact(buffer.len_bytes()).map_err(|_| PyErr::from(Failure::Core(Error::TooLarge)))?;
@@ -93,7 +93,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
     }
 }
 
-/// An id: text as its UTF-8, or bytes.
+/// An id: the UTF-8 of a text, or bytes.
 pub(crate) struct Id<'a>(Data<'a>);
 
 impl AsRef<[u8]> for Id<'_> {
@@ -107,7 +107,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if object.is_instance_of::<PyString>() {
-            // The error of Python's own would carry the id.
+            // Python's own error would contain the id.
             let text: &'a str = object.extract().map_err(|_| not_text(object.py()))?;
             return Ok(Self(Data::Borrowed(text.as_bytes())));
         }
@@ -120,15 +120,14 @@ fn not_bytes(object: &Bound<'_, PyAny>) -> PyErr {
     PyTypeError::new_err(format!("a bytes-like object is needed, not '{found}'"))
 }
 
-/// A memoryview of the object's bytes, one behind the other.
+/// A contiguous memoryview of the object's bytes.
 pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     PyMemoryView::from(object)?.call_method1("cast", ("B",))
 }
 
 /// Copies `bytes` into a [`byte_view`], from `offset` on.
 ///
-/// Not while detached: another thread may read or write the buffer at the same time, which only the interpreter may
-/// let happen.
+/// Must be called attached: otherwise another thread could read or write the buffer at the same time.
 pub(crate) fn write_into(view: &Bound<'_, PyAny>, offset: usize, bytes: &[u8]) -> PyResult<()> {
     let py = view.py();
     let end = offset.checked_add(bytes.len()).and_then(|end| isize::try_from(end).ok());

@@ -1,4 +1,4 @@
-//! From the library's errors to the exceptions of `strongroom.exceptions`.
+//! Conversion of the library's errors into the exceptions of `strongroom.exceptions`.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use strongroom::{Error, InvalidKey, RandomError};
 
-/// Why a call failed.
+/// The cause of a failed call.
 pub(crate) enum Failure {
     Core(Error),
     Python(PyErr),
@@ -30,7 +30,7 @@ impl From<RandomError> for Failure {
     }
 }
 
-/// Readers and writers wrap the library's errors.
+/// The library's readers and writers wrap its errors.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Core(error.downcast().unwrap_or_else(|error| Error::Storage(error.into())))
@@ -55,15 +55,15 @@ impl From<Failure> for PyErr {
     }
 }
 
-/// The error of an id that is a `str`, and has no UTF-8. The library knows no such id, and so has no words for it.
+/// The error of an id that is a `str` without UTF-8. The library has no error for it.
 pub(crate) fn not_text(py: Python<'_>) -> PyErr {
     class(py, Error::InvalidId.code())
         .map_or_else(|error| error, |class| PyErr::from_type(class, ("a text id must not have lone surrogates",)))
 }
 
-/// The exception with this number. One of a newer library falls back to the base of all.
+/// The exception class with this number; the base class for a number of a newer library.
 fn class(py: Python<'_>, code: u8) -> PyResult<Bound<'_, PyType>> {
-    // Not kept: a module that is imported anew has new classes.
+    // Not cached: a module that is imported again has new classes.
     let exceptions = py.import("strongroom.exceptions")?;
     match exceptions.getattr("_BY_CODE")?.cast::<PyDict>()?.get_item(code)? {
         Some(class) => Ok(class.cast_into()?),

@@ -1,7 +1,7 @@
-//! Calls that wait, and what ends them early: a signal handler that raises, or asyncio's cancellation.
+//! Interruption of waiting calls, by a signal handler that raises or by asyncio's cancellation.
 //!
-//! A call works detached from the interpreter. Where it waits, the library asks [`poll`] now and then, which lets Python
-//! run its signal handlers: those of the main thread, as Python has it.
+//! A call works detached from the interpreter. While it waits, the library calls [`poll`] regularly, which lets Python
+//! run its signal handlers, as always in the main thread.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::error::Failure;
 thread_local! {
     /// The exception that a signal handler raised while a call of this thread waited.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// Whether this thread runs signal handlers inside a call that waits, and may hold locks of the library's.
+    /// Whether this thread runs signal handlers inside a waiting call, which may hold locks of the library.
     static HANDLING: Cell<bool> = const { Cell::new(false) };
     static CANCELLED: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
 
-/// Runs `work` detached. An exception of a signal handler ends the waits of `work`, and is raised; its cause is how
-/// `work` ended.
+/// Runs `work` detached. An exception of a signal handler ends the waits of `work`, and is raised, with the failure of
+/// `work` as its cause.
 pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     work: impl FnOnce() -> Result<T, Failure> + Send,
@@ -41,7 +41,7 @@ pub(crate) fn detached<T: Send>(
     Err(raised.into())
 }
 
-/// Frees `value` detached: this may wait for threads of the library's.
+/// Frees `value` detached, because this may wait for threads of the library.
 pub(crate) fn release<T: Send + 'static>(value: T) {
     if HANDLING.get() {
         // It may need a lock that the interrupted call holds.
@@ -51,7 +51,7 @@ pub(crate) fn release<T: Send + 'static>(value: T) {
     }
 }
 
-/// A signal handler that runs inside a call can use no store: it would wait for what the call holds.
+/// Fails in a signal handler that runs inside a call: a store could wait for a lock that the call holds.
 pub(crate) fn check_not_handling() -> Result<(), Failure> {
     if HANDLING.get() {
         return Err(PyRuntimeError::new_err(
@@ -63,12 +63,12 @@ pub(crate) fn check_not_handling() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the call of this thread is to end.
+/// Whether the call of this thread must end.
 fn poll() -> bool {
     if is_cancelled() {
         return true;
     }
-    // Without an interpreter, nobody waits for the outcome.
+    // Without an interpreter, the outcome is not needed.
     Python::try_attach(|py| {
         HANDLING.set(true);
         let outcome = py.check_signals();

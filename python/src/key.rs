@@ -1,4 +1,4 @@
-//! Keys in Python: compared in constant time, shown to nobody, copied by name alone.
+//! Keys in Python: compared in constant time, never shown, copied only explicitly.
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -19,7 +19,7 @@ macro_rules! key_class {
                 &self.0
             }
 
-            /// A second one: the library's own has no `Clone`.
+            /// A copy: the library's key has no `Clone`.
             pub(crate) fn copy(key: &$inner) -> Result<$inner, Failure> {
                 Ok(<$inner>::from_bytes(key.expose_bytes())?)
             }
@@ -45,7 +45,7 @@ macro_rules! key_class {
             /// :raises InvalidKeyError: The text has a typo, or is not such a key.
             #[staticmethod]
             fn from_text(text: &Bound<'_, PyString>) -> Result<Self, Failure> {
-                // The error of Python's own would carry the text.
+                // Python's own error would contain the text.
                 let text = text.to_str().map_err(|_| InvalidKey::Text)?;
                 Ok(Self(<$inner>::from_text(text)?))
             }

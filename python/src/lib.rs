@@ -1,8 +1,7 @@
-//! The native half of the Python package: `strongroom._strongroom`. What needs neither speed nor Rust is Python, in
-//! `python/strongroom`.
+//! The native module of the Python package: `strongroom._strongroom`. The rest is in Python, in `python/strongroom`.
 //!
-//! All work is done detached from the interpreter, so that other threads go on meanwhile. Locks are taken detached, too:
-//! no thread waits for one while it keeps others from running.
+//! All work is done detached from the interpreter, so that other threads can run. Locks are taken detached, too, so
+//! that no thread waits for a lock while it prevents others from running.
 
 #![forbid(unsafe_code)]
 
@@ -41,10 +40,10 @@ mod _strongroom {
     }
 }
 
-/// Refuses every interpreter but the first one that imports this: the classes here are the process's, and a subinterpreter
-/// would get those of another.
+/// Rejects every interpreter except the first one that imports this: the classes exist once per process, and a
+/// subinterpreter would get those of another interpreter.
 fn check_interpreter(py: Python<'_>) -> PyResult<()> {
-    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new(); // each interpreter has its own
+    static MODULES: PyOnceLock<Py<PyAny>> = PyOnceLock::new(); // `sys.modules` is different in each interpreter
     let modules = py.import("sys")?.getattr("modules")?;
     if MODULES.get_or_init(py, || modules.clone().unbind()).bind(py).is(&modules) {
         return Ok(());

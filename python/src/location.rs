@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::error::Failure;
 
-/// The options of the way to a service.
+/// The options of the connection to a service.
 pub(crate) fn endpoint_options(
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub(crate) fn endpoint_options(
     Ok(options)
 }
 
-/// Refuses a path that no system call can take.
+/// Rejects a path that no system call accepts.
 pub(crate) fn check_path(path: impl AsRef<Path>) -> Result<(), Failure> {
     if path.as_ref().as_os_str().as_encoded_bytes().contains(&0) {
         return Err(Error::InvalidArgument("a path has a NUL byte".into()).into());
@@ -42,7 +42,7 @@ pub(crate) fn check_path(path: impl AsRef<Path>) -> Result<(), Failure> {
 
 /// The text of a token.
 fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<String>>, Failure> {
-    // The error of Python's own would carry the token.
+    // Python's own error would contain the token.
     let text = token.map(|token| {
         let invalid = |_| Error::InvalidArgument("the text is not a token: a token starts with \"srt1\"".into());
         token.to_str().map_err(invalid)
@@ -50,7 +50,7 @@ fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<St
     Ok(text.transpose()?.map(|text| Zeroizing::new(text.to_owned())))
 }
 
-/// The seconds as a timeout. Those that are no duration are none at all, which the library refuses.
+/// The seconds as a timeout. An invalid number becomes 0, which the library rejects.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }

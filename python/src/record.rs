@@ -1,4 +1,4 @@
-//! Records in pieces: what the files of `strongroom._records` stand on.
+//! Reading and writing of records in pieces, for the files of `strongroom._records`.
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard};
@@ -14,10 +14,10 @@ use crate::error::Failure;
 use crate::interrupt::{check_not_handling, detached, release};
 use crate::key::Key;
 
-/// Bytes that are read at once on their way into a caller's buffer.
+/// The length of the pieces that are read into a caller's buffer.
 const PIECE: usize = 256 << 10;
 
-/// Something that threads use one after the other, until it is closed.
+/// A value that one thread at a time uses, until it is closed.
 struct Shared<T: Send + 'static> {
     value: Mutex<Option<T>>,
     process: u32,
@@ -28,12 +28,12 @@ impl<T: Send + 'static> Shared<T> {
         Self { value: Mutex::new(Some(value)), process: std::process::id() }
     }
 
-    /// In a forked child the lock may be held for ever: by a thread that only the parent has.
+    /// In a forked child, the lock may be held forever by a thread that exists only in the parent.
     fn is_forked(&self) -> bool {
         std::process::id() != self.process
     }
 
-    /// The value; what a panic left of it is forgotten.
+    /// The value; `None` after a panic, because its state is then unknown.
     fn lock(&self) -> MutexGuard<'_, Option<T>> {
         self.value.lock().unwrap_or_else(|poisoned| {
             let mut value = poisoned.into_inner();
@@ -56,7 +56,7 @@ impl<T: Send + 'static> Shared<T> {
         })
     }
 
-    /// The value, if nobody has taken it before. Call it detached.
+    /// The value, if it has not been taken before. Must be called detached.
     fn take(&self) -> Option<T> {
         if self.is_forked() {
             return None;
@@ -64,9 +64,9 @@ impl<T: Send + 'static> Shared<T> {
         self.lock().take()
     }
 
-    /// Frees the value, if nobody has taken it before.
+    /// Frees the value, if it has not been taken before.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        check_not_handling()?; // a call that it interrupts may hold the lock
+        check_not_handling()?; // an interrupted call of this thread may hold the lock
         py.detach(|| drop(self.take()));
         Ok(())
     }
@@ -96,13 +96,13 @@ impl NativeReader {
         Self(Shared::new(reader))
     }
 
-    /// Has the next call read the last `len` bytes again.
+    /// Makes the next call read the last `len` bytes again.
     fn give_back(&self, py: Python<'_>, len: usize) {
         let seek = |reader: &mut RecordReader| {
             let position = reader.stream_position()?.saturating_sub(len as u64);
             Ok(reader.seek(SeekFrom::Start(position))?)
         };
-        let _ = self.0.with(py, seek); // a closed reader needs nothing back
+        let _ = self.0.with(py, seek); // a closed reader needs no position
     }
 }
 
@@ -118,7 +118,7 @@ impl NativeReader {
                 (Ok(len), _) => usize::try_from(len.saturating_sub(position))
                     .unwrap_or(usize::MAX)
                     .min(wanted.unwrap_or(usize::MAX)),
-                (Err(_), Some(wanted)) => wanted.min(PIECE), // before a damaged end, there is something to be read
+                (Err(_), Some(wanted)) => wanted.min(PIECE), // there may be valid data before a damaged end
                 (Err(error), None) => return Err(error.into()),
             })
         })?;
@@ -175,8 +175,8 @@ impl NativeReader {
     }
 }
 
-/// Reads until `buffer` is full or the record ends. A failure behind the first bytes is left to the next call, which
-/// meets it again, unless it is to be `all` or nothing. After a failure, the position is what it was.
+/// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
+/// set: the next call encounters it again. After a failure, the position is unchanged.
 fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
     let start = reader.stream_position()?;
     let mut filled = 0;
@@ -193,7 +193,7 @@ fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize
     }
     if is_interrupted() {
         reader.seek(SeekFrom::Start(start))?;
-        return Err(Error::Busy.into()); // an exception comes in the place of the data
+        return Err(Error::Busy.into()); // an exception replaces the data
     }
     Ok(filled)
 }
@@ -224,7 +224,7 @@ impl NativeWriter {
         let data = data.as_ref();
         let outcome = self.0.with(py, |writer| Ok(writer.write_all(data)?));
         if let Err(Failure::Python(_)) = outcome {
-            py.detach(|| drop(self.0.take())); // nobody is told how much of it was written
+            py.detach(|| drop(self.0.take())); // the caller does not learn how much was written
         }
         outcome.map(|()| data.len())
     }

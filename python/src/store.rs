@@ -94,8 +94,8 @@ pub(crate) fn open(
 /// Make a store of the encryption server at ``url``, which need not be reachable yet. The server sees ids, keys and
 /// data while it processes them.
 ///
-/// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a missing
-/// record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
+/// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
+/// missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
 /// :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises :exc:`UnsupportedError`.
 ///
 /// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.
@@ -149,7 +149,7 @@ impl Strongroom {
     }
 }
 
-/// A store that nobody closed may have a checkpoint to make, which other threads need not wait for.
+/// Dropping an open store may checkpoint the log. Other threads need not wait for that.
 impl Drop for Strongroom {
     fn drop(&mut self) {
         release(self.0.take());
@@ -196,7 +196,7 @@ impl Strongroom {
         let key = key.get().inner();
         let view = byte_view(buffer)?;
         let room = view.len()?;
-        // Not straight into the buffer, which other threads may use while this one is detached.
+        // Not directly into the buffer, which other threads may use while this one is detached.
         let data = self.call(py, |store| store.retrieve(id, key).map(Wiped::from))?;
         if data.len() > room {
             return Err(Error::TooLarge.into());
@@ -302,7 +302,7 @@ impl Strongroom {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
-        // All to be wiped, also those behind one at which this ends.
+        // All are wiped, also those after one whose exception is raised.
         let found: Vec<_> = self.call(py, |store| {
             let found = store.retrieve_many(&items)?;
             Ok(found.into_iter().map(|found| found.map(Wiped::from)).collect())
@@ -446,7 +446,7 @@ impl Strongroom {
     }
 }
 
-/// A place in a record, as far as there can be one.
+/// A position in a record, clipped to the valid range.
 pub(crate) struct Place(u64);
 
 impl FromPyObject<'_, '_> for Place {
@@ -458,7 +458,7 @@ impl FromPyObject<'_, '_> for Place {
                 if object.lt(0)? {
                     return Err(Failure::Core(Error::InvalidArgument("a position must not be negative".into())).into());
                 }
-                Ok(Self(u64::MAX)) // behind the end of every record
+                Ok(Self(u64::MAX)) // after the end of every record
             }
             place => Ok(Self(place?)),
         }
@@ -470,7 +470,7 @@ fn options<'k>(key: Option<&'k Bound<'_, Key>>) -> WriteOptions<'k> {
     key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key.get().inner()))
 }
 
-/// A `RecordWriter` of Python's.
+/// A `RecordWriter` of the Python package.
 fn record_writer(py: Python<'_>, writer: RecordWriter) -> Result<Bound<'_, PyAny>, Failure> {
     Ok(py.import("strongroom._records")?.getattr("RecordWriter")?.call1((NativeWriter::new(writer),))?)
 }

@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-#: Who signs: a name and a key.
+#: An issuer: a name and a key.
 Signer = tuple[x509.Name, ec.EllipticCurvePrivateKey]
 
 
 def certify(name: str, issuer: Signer | None, *extensions: x509.ExtensionType) -> tuple[x509.Certificate, Signer]:
-    """A certificate for a day, by itself where there is no issuer."""
+    """A certificate for a day, self-signed without an issuer."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     by, signing_key = issuer or (subject, key)

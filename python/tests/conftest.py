@@ -1,4 +1,4 @@
-"""What several tests need."""
+"""Helpers of several tests."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ SIZES = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000]
 
 
 def pattern(length: int) -> bytes:
-    """Data whose bytes tell their places."""
+    """Data whose bytes depend on their offsets."""
     return (bytes(range(251)) * (length // 251 + 1))[:length]
 
 
@@ -44,7 +44,7 @@ database.rollback()
 
 @pytest.fixture
 def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], object]]:
-    """Another process writes to the store, until what this gives is called: other writers wait for up to 5 s."""
+    """Make another process write to the store until the result is called: other writers wait for up to 5 s."""
     command = [sys.executable, "-c", LOCK, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None

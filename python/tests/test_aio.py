@@ -136,9 +136,9 @@ def test_cancelled_writes_are_atomic(path: Path) -> None:
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                    raise asyncio.CancelledError  # it was faster
+                    raise asyncio.CancelledError  # the call was faster
             for n, key in enumerate(keys):
-                # Said again, it succeeds, whether it took place or not.
+                # A repetition succeeds, whether or not the first call did.
                 await store.store(f"id-{n}", pattern(1 << 20), key=key)
                 assert await store.retrieve(f"id-{n}", key) == pattern(1 << 20)
 

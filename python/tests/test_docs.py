@@ -1,4 +1,4 @@
-"""The documentation: every public name has some, and every example works."""
+"""The documentation: every public name is documented, and every example works."""
 
 import ast
 import doctest
@@ -21,7 +21,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Examples make their files where nobody minds."""
+    """Run examples in a temporary folder."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -40,7 +40,7 @@ def test_pages(page: Path) -> None:
 
 @pytest.mark.parametrize("readme", ["README.md", "python/README.md"])
 def test_readmes(readme: str) -> None:
-    """Each block is a program of its own."""
+    """Each block is a separate program."""
     blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / readme).read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
@@ -48,7 +48,7 @@ def test_readmes(readme: str) -> None:
 
 
 def public_names() -> dict[str, Any]:
-    """All names that the modules give, and the members of their classes."""
+    """All public names of the modules, and the members of their classes."""
     names: dict[str, Any] = {}
     for module in (strongroom, aio, exceptions):
         names[module.__name__] = module

@@ -1,4 +1,4 @@
-"""Things held wrongly: what is closed, what is no binary file, paths and places that cannot be."""
+"""Invalid uses: closed files, files that are not binary, invalid paths and positions."""
 
 import errno
 import io
@@ -99,7 +99,7 @@ def test_every_method_of_a_closed_file(store: Strongroom) -> None:
 
 
 def test_a_file_does_what_it_says(store: Strongroom) -> None:
-    """As :class:`io.RawIOBase` has it, so that wrappers tell what is wrong."""
+    """As in :class:`io.RawIOBase`, so that wrappers report the cause."""
     with store.open_record("id", store.store("id", b"data")) as reader, store.create_record("new") as writer:
         calls: list[Callable[[], object]] = [
             lambda: reader.write(b"data"),
@@ -211,7 +211,7 @@ def test_a_non_blocking_raw_stream(store: Strongroom) -> None:
             store.store_file("id", source)
         assert caught.value.errno == errno.EAGAIN
         sink.write(b"data")
-        with pytest.raises(BlockingIOError):  # more may come
+        with pytest.raises(BlockingIOError):  # more data may follow
             store.store_file("id", source)
         sink.write(b"data")
         sink.close()
@@ -299,7 +299,7 @@ def test_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def __fspath__(self) -> str:
             return "named.db"
 
-    # A backslash and a drive are parts of a name here, and so is a byte that is no text.
+    # A backslash, a drive and a byte that is not UTF-8 are parts of a name here.
     names: list[str | os.PathLike[str]] = [Named(), "C:\\data\\records.db", "not-utf8-\udcff.db", "a b%20c.db", "~"]
     for path in names:
         with strongroom.open(path) as store:

@@ -1,4 +1,4 @@
-"""Exceptions: their numbers, their kinds, and what they show."""
+"""Exceptions: their numbers, classes and messages."""
 
 import inspect
 import pickle
@@ -19,7 +19,7 @@ CLASSES = {
 
 
 def class_name(name: str) -> str:
-    """Of an error of the library."""
+    """The exception of an error of the library."""
     return "CorruptRecordError" if name == "Corrupt" else f"{name}Error"
 
 

@@ -1,4 +1,4 @@
-"""The examples, run as people run them."""
+"""The examples, run as by users."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ SCRIPT = ROOT / "python" / "examples" / "read_without_strongroom.py"
 
 
 def read(path: Path, id: str, key: Key) -> "subprocess.CompletedProcess[bytes]":
-    # In isolation: nothing of ours can be imported by accident.
+    # In isolation, so that the package cannot be imported by accident.
     hide = "import sys, runpy; sys.modules['strongroom'] = None; sys.argv = sys.argv[1:]; "
     command = [sys.executable, "-c", f"{hide}runpy.run_path(sys.argv[0], run_name='__main__')"]
     return subprocess.run([*command, str(SCRIPT), str(path), id, key.to_text()], capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""Records that others made: databases of earlier versions, and the test vectors."""
+"""Records of other writers: databases of earlier versions, and the test vectors."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def record_of(case: dict[str, Any]) -> bytes:
 
 
 class Planted:
-    """A store into which records are written by hand."""
+    """A store whose database gets records by SQL."""
 
     def __init__(self, path: Path, case: dict[str, Any]) -> None:
         self.path = path
@@ -105,7 +105,7 @@ def test_invalid_vectors(case: dict[str, Any], path: Path) -> None:
     with store, pytest.raises(strongroom.StrongroomError) as caught:
         store.retrieve(planted.id, planted.key)
     if len(record) < 68:
-        # The storage holds no record without a whole head.
+        # The storage has no record without a complete head.
         assert caught.type in (strongroom.CorruptRecordError, ERRORS[case["error"]])
     else:
         assert caught.type is ERRORS[case["error"]]

@@ -1,4 +1,4 @@
-"""Signals and cancellation while a call waits: for a lock, for a service, for a thread of the library's."""
+"""Signals and cancellation while a call waits for a lock, a service, or a thread of the library."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ __all__ = ["service"]
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there are no such signals")
 
-#: A wait that nobody ends is longer than a test may last.
+#: A wait without an interrupt exceeds the time limit of a test.
 FOREVER = 3600.0
 
 
@@ -34,7 +34,7 @@ class StopError(Exception):
 
 @pytest.fixture
 def interrupt() -> Iterator[Callable[[], None]]:
-    """Sends this process a signal, soon, whose handler raises `StopError` in the main thread."""
+    """Sends this process a signal after a short time, whose handler raises `StopError` in the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise StopError
@@ -120,7 +120,7 @@ def test_a_returning_handler_ends_no_call(store: Strongroom, locked: Callable[[]
     before = signal.signal(signal.SIGUSR1, handler)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
     timer.start()
-    # Were it run only after the call, nobody would end what the call waits for.
+    # If the handler ran only after the call, the call would never end.
     assert store.retrieve("id", store.store("id", b"data")) == b"data"
     timer.join()
     signal.signal(signal.SIGUSR1, before)
@@ -128,7 +128,7 @@ def test_a_returning_handler_ends_no_call(store: Strongroom, locked: Callable[[]
 
 
 def test_a_handler_cannot_use_a_store(store: Strongroom, locked: Callable[[], object]) -> None:
-    """It would wait for what the call that it interrupts holds, and so for ever."""
+    """It would wait forever for a lock of the interrupted call."""
     file = store.create_record("file")
     calls: list[Callable[[], object]] = [
         lambda: store.store("other", b"data"),
@@ -157,7 +157,7 @@ def test_a_handler_cannot_use_a_store(store: Strongroom, locked: Callable[[], ob
 
 
 class Proxy:
-    """Stands between a client and a service, until it is told to pass nothing on any more."""
+    """A proxy between a client and a service, which can stop forwarding."""
 
     def __init__(self, service: Service, folder: Path) -> None:
         self.target = service.unix.removeprefix("unix:")
@@ -224,7 +224,7 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
         others: list[Callable[[], object]] = [
             lambda: store.retrieve("before", key),
             lambda: store.retrieve_range("before", key, 0, 1),
-            lambda: store.replace("before", key, b"data"),  # it proves the key first
+            lambda: store.replace("before", key, b"data"),  # it checks the key first
             lambda: store.store("long", pattern(20_000_000)),
             lambda: store.open_record("before", key),
             lambda: store.create_record("new"),
@@ -247,7 +247,7 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
         with pytest.raises(ValueError, match="closed"):
             writer.finish()
         assert reader.tell() == 2_500_000
-        # These wait for no answer.
+        # These do not wait for an answer.
         reader.close()
         writer.close()
     with service.open() as store:

@@ -1,4 +1,4 @@
-"""Keys: what they give away, and what they refuse to."""
+"""Keys: what they reveal, and what they hide."""
 
 import copy
 import json
@@ -64,7 +64,7 @@ def test_invalid_texts(kind: type[Key]) -> None:
 @KINDS
 @pytest.mark.parametrize("written", ["{}\n", "\ufeff{}\r\n", "  {}\t \r\n\r\n", "\n{}", "\ufeff {}"])
 def test_the_text_of_a_file(kind: type[Key], written: str, tmp_path: Path) -> None:
-    """As an editor or a shell of any system writes it."""
+    """As in a file of an editor or a shell of any system."""
     key = kind.generate()
     file = tmp_path / "key"
     file.write_bytes(written.format(key.to_text()).encode())

@@ -1,4 +1,4 @@
-"""Files larger than memory: how much of it they take."""
+"""The memory for large files."""
 
 import hashlib
 import subprocess

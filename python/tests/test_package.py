@@ -1,4 +1,4 @@
-"""What is installed, and what the wheel is made of."""
+"""The installed package, and the contents of the wheel."""
 
 import base64
 import csv
@@ -61,13 +61,13 @@ def test_the_wheel_does_not_reveal_its_builder(wheel: zipfile.ZipFile) -> None:
     for name in wheel.namelist():
         data = wheel.read(name)
         assert [path for path in secrets if len(path) > 1 and path.encode() in data] == [], name
-        # No path of a source but those of the compiler's own, and AWS-LC's from its own folder on.
+        # No paths of sources except the compiler's own, and AWS-LC's relative to its folder.
         for path in re.findall(rb"(?<![\w.:/])/[\w./-]+\.(?:rs|c|h|toml)\b", data):
             assert path.startswith((b"/rustc/", b"/rust/deps/", b"/aws-lc/")), (name, path)
 
 
 def test_the_wheels_record_is_right(wheel: zipfile.ZipFile) -> None:
-    """As installers check it."""
+    """Checks the wheel as installers do."""
     record = next(name for name in wheel.namelist() if name.endswith("/RECORD"))
     rows = {name: (digest, size) for name, digest, size in csv.reader(io.TextIOWrapper(wheel.open(record)))}
     assert rows.keys() == set(wheel.namelist())

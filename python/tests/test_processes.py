@@ -1,4 +1,4 @@
-"""Processes: those that are started may share a store, those that are forked may not."""
+"""Processes: started ones may share a store, forked ones may not."""
 
 import multiprocessing
 import os
@@ -21,12 +21,12 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no for
 
 
 def in_child(work: Callable[[], None]) -> None:
-    """Runs `work` in a forked child, and fails where it does."""
+    """Runs `work` in a forked child, and fails if the child does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # threads of earlier tests
         child = os.fork()
     if child == 0:
-        signal.alarm(30)  # a child that hangs has failed
+        signal.alarm(30)  # a hanging child fails
         try:
             work()
             os._exit(0)
@@ -119,7 +119,7 @@ def test_neither_stores_nor_files_are_pickled(store: Strongroom) -> None:
             pickle.dumps(thing)
 
 
-#: Room for less than a copy of the data, and then for one but not for two.
+#: Memory for less than one copy of the data, then for one but not two.
 LITTLE_MEMORY = """
 import os, resource, sys, strongroom
 
@@ -155,7 +155,7 @@ with strongroom.open(sys.argv[1]) as store:
 @pytest.mark.skipif(sys.platform != "linux", reason="its limit of memory")
 def test_too_little_memory(path: Path) -> None:
     command = [sys.executable, "-c", LITTLE_MEMORY, str(path)]
-    env = os.environ | {"MALLOC_ARENA_MAX": "1"}  # none that threads keep for themselves
+    env = os.environ | {"MALLOC_ARENA_MAX": "1"}  # no arenas of threads
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True)
-    # The last has the sealed record in memory too, and so no room to open it.
+    # The last call also has the sealed record in memory, and so cannot open it.
     assert done.stdout.split() == ["TooLargeError"] * 3 + ["MemoryError"] * 2 + ["TooLargeError"]

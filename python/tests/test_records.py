@@ -214,7 +214,7 @@ def test_damage_fails_where_it_is_reached(store: Strongroom, path: Path) -> None
                 file.read(1)
         file.seek(49_152)
         assert file.read() == pattern(50_000)[49_152:]
-        # What lies before the damage comes out, and is not lost where all is wanted and does not come.
+        # Data before the damage can be read, and is not lost if a read of all data fails.
         file.seek(10)
         with pytest.raises(strongroom.CorruptRecordError):
             file.read()
@@ -241,7 +241,7 @@ def test_data_before_a_damaged_end_can_be_read(store: Strongroom, path: Path) ->
 
 
 def change_database(path: Path, sql: str) -> None:
-    """In another process: a second SQLite in this one would break the locks of the first."""
+    """In another process, because a second SQLite in this one would break the locks of the first."""
     program = "import sqlite3, sys; sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2])"
     subprocess.run([sys.executable, "-c", program, path, sql], check=True)
 
@@ -283,7 +283,7 @@ def test_closed_files(store: Strongroom) -> None:
 
 
 class Source:
-    """A file that gives a little at a time, and then fails."""
+    """A file that returns a few bytes at a time, and then fails."""
 
     def __init__(self, pieces: Sequence[bytes | None], error: Exception | None = None) -> None:
         self.pieces = list(pieces)
@@ -342,7 +342,7 @@ def test_store_file_is_atomic(store: Strongroom, tmp_path: Path) -> None:
         store.store_file("id", io.StringIO("text"))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="bytes-like"):
         store.store_file("id", io.StringIO())  # type: ignore[arg-type]
-    with pytest.raises(BlockingIOError):  # nothing yet is not the end
+    with pytest.raises(BlockingIOError):  # no data yet is not the end
         store.store_file("id", Source([b"a", None, b"b"]))
     assert "id" not in store
     store.store("id", b"data")

@@ -55,7 +55,7 @@ def test_a_second_copy_that_comes_later_is_found_at_the_next_opening(path: Path)
     assert look(database) == 1
     with pytest.raises(strongroom.InvalidArgumentError, match="another copy of SQLite"):
         strongroom.open(path)
-    database.close()  # and so removes the log, since the locks of a process are one to both copies
+    database.close()  # removes the log, because both copies share the locks of the process
     with pytest.raises(strongroom.StorageError, match="was removed"):
         store.close()
 

@@ -25,7 +25,7 @@ INDEX_KEY = IndexKey.generate()
 
 
 class Service:
-    """A service that runs: where it is, and what it wants to see."""
+    """A running service: its URL and credentials."""
 
     def __init__(self, folder: Path, port: int, tokens: list[str]) -> None:
         self.folder = folder
@@ -161,7 +161,7 @@ def test_tokens(service: Service, tmp_path: Path) -> None:
     for bad in ("", "two lines\n", "\ud800", service.token[:-1]):
         with pytest.raises(strongroom.InvalidArgumentError, match="token"):
             service.open(token=bad)
-    # A key in the token's place is named before it is sent.
+    # A key instead of a token is reported, and not sent.
     for key, kind in ((INDEX_KEY, "an index key"), (Key.generate(), "a record key")):
         with pytest.raises(strongroom.InvalidArgumentError, match=f"not a token but {kind}") as refused:
             service.open("http://127.0.0.1:1", token=key.to_text())
@@ -213,7 +213,7 @@ def test_contradicting_options(service: Service, path: Path) -> None:
 def test_an_unreachable_service_fails_in_time(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long before the 30 seconds that are the default."""
+    """Long before the default of 30 seconds."""
     start = time.monotonic()
     with pytest.raises(strongroom.StorageError):
         service.open(f"unix:{tmp_path}/none", timeout=0.3)

@@ -49,7 +49,7 @@ def test_ranges(store: Strongroom, start: int, length: int) -> None:
 def test_text_ids_are_their_utf8(store: Strongroom) -> None:
     key = store.store("Zoë", b"data")
     assert "Zoë".encode() in store
-    assert "Zoe\u0308" not in store  # the same letter in another way
+    assert "Zoe\u0308" not in store  # another Unicode form of the same letter
     assert store.retrieve(bytearray("Zoë".encode()), key) == b"data"
 
 
@@ -103,7 +103,7 @@ def test_retrieve_into(store: Strongroom) -> None:
 
 def test_keys_made_first(store: Strongroom) -> None:
     key, new_key = Key.generate(), Key.generate()
-    for _ in range(2):  # said again, as after a lost reply
+    for _ in range(2):  # repeated, as after a lost reply
         store.store("id", b"data", key=key)
     with pytest.raises(strongroom.AlreadyExistsError):
         store.store("id", b"other", key=key)

@@ -1,4 +1,4 @@
-"""Threads: one store for all, and none that waits while another works."""
+"""Threads: they share one store, and do not block each other."""
 
 import io
 import threading
@@ -69,7 +69,7 @@ def test_threads_share_a_writer(store: Strongroom) -> None:
 
 
 def test_a_waiting_call_releases_the_gil(store: Strongroom, locked: Callable[[], object]) -> None:
-    """If a waiting store kept the interpreter, nobody could end what it waits for, and it would be Busy."""
+    """If a waiting store blocked the interpreter, the lock would not be released, and the store would be Busy."""
     with ThreadPoolExecutor(1) as pool:
         outcome = pool.submit(store.store, "id", b"data")
         time.sleep(0.2)
@@ -79,7 +79,7 @@ def test_a_waiting_call_releases_the_gil(store: Strongroom, locked: Callable[[],
 
 
 def test_dropping_a_store_releases_the_gil(path: Path) -> None:
-    """Its last connection has the log to write back into the database."""
+    """The last connection has to checkpoint the log."""
 
     def went_on(n: int) -> bool:
         store, ticks, done = strongroom.open(path), [0.0], threading.Event()
@@ -102,7 +102,7 @@ def test_dropping_a_store_releases_the_gil(path: Path) -> None:
 
 
 def test_a_buffer_may_change_meanwhile(store: Strongroom) -> None:
-    """What is stored is what the buffer held when the call was made, or a later moment: it opens all the same."""
+    """The buffer's content at some time during the call is stored, and opens."""
     buffer, done = bytearray(1 << 20), threading.Event()
 
     def change() -> None:

@@ -16,9 +16,9 @@ const SMALL: u32 = 1 << 10;
 /// Which memory a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requester {
-    /// The client has a valid token, or needs none: the allowance and the budget.
+    /// For a client that has a valid token or needs none: the allowance and the budget.
     Authenticated,
-    /// Every other client: the connection's allowance alone.
+    /// For every other client: only the connection's allowance.
     Unauthenticated,
 }
 
@@ -44,8 +44,8 @@ impl Shared {
         Ok(permits)
     }
 
-    /// Reserves memory for an answer that has none yet. A small answer never waits, since it may report the outcome of
-    /// a write; the limit on a connection's concurrent requests bounds the small answers, too.
+    /// Reserves memory for an answer that has none yet. A small answer never waits, because it may report the outcome
+    /// of a write; the limit on a connection's concurrent requests also bounds the small answers.
     pub(crate) async fn reserve_for(
         &self,
         connection: &Connection,

@@ -2,11 +2,11 @@
 
 use strongroom::Error;
 
-/// A store or a storage, with what is particular to its service.
+/// A store or a storage, with the properties of its service.
 pub(crate) trait Backend: Send + Sync + 'static {
     /// The OpenAPI document.
     const OPENAPI: &'static str;
-    /// The port, if the configuration names no address.
+    /// The default port.
     const PORT: u16;
 
     /// Fails if the storage cannot be reached.

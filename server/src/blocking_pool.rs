@@ -14,16 +14,16 @@ use crate::readiness::Readiness;
 #[derive(Clone, Debug)]
 pub(crate) struct BlockingPool {
     limit: Arc<ConcurrencyLimit>,
-    /// The state of a storage service, which may become unreachable while work waits for it.
+    /// The readiness of the storage service, which may become unreachable while work waits for it.
     remote_storage: Option<Arc<Readiness>>,
 }
 
-/// The effect of work on the storage. It decides the error if nobody waits for the end of the work.
+/// The effect of work on the storage. It determines the error if the request does not wait for the end of the work.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Effect {
-    /// Nothing that outlives the request.
+    /// No effect after the request.
     None,
-    /// A write, which may have taken place.
+    /// A write, which may have succeeded.
     Write,
 }
 
@@ -32,12 +32,12 @@ impl BlockingPool {
         Self { limit: Arc::new(ConcurrencyLimit::new(limits.threads, limits)), remote_storage }
     }
 
-    /// How many requests wait for a thread.
+    /// The number of requests that wait for a thread.
     pub(crate) fn waiting(&self) -> usize {
         self.limit.waiting()
     }
 
-    /// Does `work` on a thread, once one is free. Work that has begun is finished even if its request has gone.
+    /// Runs `work` on a thread, once one is free. Work that has begun is finished even if its client has disconnected.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         effect: Effect,
@@ -55,7 +55,7 @@ impl BlockingPool {
         self.until_unreachable(effect, async { run_on_thread(self.limit.acquire_patiently().await?, work).await }).await
     }
 
-    /// Waits for `work`, at most until the storage proves unreachable.
+    /// Waits for `work`, at most until the storage is unreachable.
     async fn until_unreachable<T>(
         &self,
         effect: Effect,
@@ -72,7 +72,7 @@ impl BlockingPool {
         }
     }
 
-    /// A value that is used and dropped on these threads: dropping it works on the storage, too.
+    /// A value that is used and dropped on these threads, because dropping it may access the storage.
     pub(crate) fn own<T: Send + 'static>(&self, value: T) -> PoolOwned<T> {
         PoolOwned { value: Some(value), pool: self.clone() }
     }
@@ -97,7 +97,7 @@ pub(crate) struct PoolOwned<T: Send + 'static> {
 }
 
 impl<T: Send + 'static> PoolOwned<T> {
-    /// Does `work` with the value. Where that fails, the value is dropped.
+    /// Runs `work` with the value. If it fails, the value is dropped.
     pub(crate) async fn with<R, E>(
         mut self,
         work: impl FnOnce(&mut T) -> Result<R, E> + Send + 'static,
@@ -114,7 +114,7 @@ impl<T: Send + 'static> PoolOwned<T> {
         Ok((self, result))
     }
 
-    /// Does the last `work` with the value.
+    /// Runs `work` with the value, and consumes it.
     pub(crate) async fn end<R: Send + 'static>(
         mut self,
         work: impl FnOnce(T) -> R + Send + 'static,

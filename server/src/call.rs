@@ -1,4 +1,4 @@
-//! A request, as its handler sees it.
+//! A request with its service, for its handler.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::connection::Connection;
 use crate::problem::Problem;
 use crate::shared::Shared;
 
-/// A request on its way to its handler.
+/// A request for its handler.
 pub(crate) struct Call<B> {
     pub(crate) backend: Arc<B>,
     pub(crate) shared: Arc<Shared>,
@@ -54,7 +54,7 @@ impl<B> Call<B> {
         (!other_charset).then_some(known)
     }
 
-    /// Does `work` on the storage, on a thread that may block.
+    /// Runs `work` on the storage, on a thread that may block.
     pub(crate) fn run<T, E, W>(
         &self,
         effect: Effect,

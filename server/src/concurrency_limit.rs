@@ -1,5 +1,5 @@
-//! Concurrency limits: further requests wait for a while. A permit is acquired when there is work, not while a short
-//! body arrives, so that a slow client makes no other wait.
+//! Concurrency limits. Requests above a limit wait for a limited time. A permit is acquired when the work begins, not
+//! while a short body arrives, so that a slow client does not delay others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,12 +31,12 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Waits for a permit; 503 if too many requests wait, or the wait is too long.
+    /// Waits for a permit. 503 if too many requests wait, or the wait is too long.
     pub(crate) async fn acquire(&self) -> Result<OwnedSemaphorePermit, Problem> {
         self.acquire_many(1).await
     }
 
-    /// As [`acquire`](Self::acquire), for `permits` at once.
+    /// As [`acquire`](Self::acquire), for several permits.
     pub(crate) async fn acquire_many(&self, permits: u32) -> Result<OwnedSemaphorePermit, Problem> {
         if let Ok(permit) = Arc::clone(&self.permits).try_acquire_many_owned(permits) {
             return Ok(permit);
@@ -51,13 +51,13 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// Waits for a permit however many requests wait and however long it takes, for work that has begun.
+    /// Waits for a permit without limits, for work that has begun.
     pub(crate) async fn acquire_patiently(&self) -> Result<OwnedSemaphorePermit, Problem> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.map_err(|_| Problem::internal("the service is stopping"))
     }
 
-    /// How many requests wait for a permit.
+    /// The number of requests that wait for a permit.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
     }

@@ -11,7 +11,7 @@ use crate::problem::Problem;
 pub(crate) enum Tags {
     /// `*`: any record.
     Any,
-    /// The tags that can be a record's; other tags match nothing.
+    /// The tags that can belong to a record; other tags match nothing.
     Heads(Vec<Head>),
 }
 
@@ -49,7 +49,7 @@ impl Tags {
         Ok(tags)
     }
 
-    /// Whether a tag matches the head of the present record; `None` (no record) matches no tag.
+    /// Whether a tag matches the head of the stored record; `None` (no record) matches no tag.
     pub(crate) fn matches(&self, there: Option<&Head>) -> bool {
         match self {
             Self::Any => there.is_some(),
@@ -58,7 +58,7 @@ impl Tags {
     }
 }
 
-/// Whether an `If-Range` is the record's own tag. A date never applies, since records have no dates.
+/// Whether an `If-Range` is the record's own tag. A date never applies, because records have no dates.
 pub(crate) fn range_applies(if_range: Option<&HeaderValue>, etag: Option<&str>) -> bool {
     if_range.is_none_or(|value| etag.is_some_and(|etag| value.as_bytes().trim_ascii() == etag.as_bytes()))
 }

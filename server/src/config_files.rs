@@ -1,4 +1,4 @@
-//! The files that a configuration names, checked before the service opens or connects to anything.
+//! The check of the files that a configuration names, before the service opens or connects to anything.
 
 use std::io;
 
@@ -12,9 +12,9 @@ use crate::start_error::StartError;
 use crate::tls;
 
 impl Config {
-    /// Checks that each file of the configuration exists and holds what its name says: an index key, a token, hashes of
-    /// tokens, certificates, a private key. The check comes before anything is opened or connected to, so that no
-    /// secret goes to the wrong place. Pipes are left out, since they can be read only once.
+    /// Checks that each file of the configuration exists and has the right kind of content: an index key, a token,
+    /// hashes of tokens, certificates, a private key. Call it before anything is opened or connected to, so that no
+    /// secret is sent to the wrong place. Pipes are skipped, because they can be read only once.
     ///
     /// # Errors
     ///
@@ -40,7 +40,7 @@ impl Config {
             if secret_path::has_secret(path) {
                 return Err(StartError::SecretAsPath { name });
             }
-            // The store reports a missing index key file.
+            // A missing index key file is reported when the store is opened.
             match is_regular(path) {
                 Ok(true) => check(&read(path, name)?, name, expected)?,
                 Ok(false) => {}

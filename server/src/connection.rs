@@ -1,5 +1,5 @@
-//! The state of one connection: its requests under way, the bytes of its answers, and the start of its idle time.
-//! Traffic alone is no progress: HTTP/2 has frames that ask for nothing.
+//! The state of a connection: its running requests, the bytes of its answers, and the start of its idle time. Traffic
+//! alone does not count as progress, because HTTP/2 has frames without requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,9 +13,10 @@ use crate::body::transfer_deadline::TICK;
 use crate::config::limits::Limits;
 use crate::counted::Counted;
 
-/// Bytes of unsent answers that each connection has for itself, so that others cannot keep its short answers back.
+/// Bytes of unsent answers that are reserved for each connection, so that other connections cannot delay its short
+/// answers.
 pub(crate) const ALLOWANCE: u32 = 64 << 10;
-/// Requests without a valid token at once; HTTP/2 refuses the streams of more.
+/// Concurrent requests without a valid token; HTTP/2 refuses further streams.
 const MAX_UNAUTHENTICATED: usize = 8;
 
 /// An answer whose deadline its connection checks.
@@ -24,11 +25,11 @@ pub(crate) trait Deadline: fmt::Debug + Send + Sync {
     fn is_overdue(&self) -> bool;
 }
 
-/// One connection, as its requests and the loop that serves it see it.
+/// A connection, shared by its requests and the loop that serves it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     start: Instant,
-    /// Requests, from their head to the last byte of their answer.
+    /// The number of requests, each from its head to the last byte of its answer.
     active_requests: AtomicUsize,
     /// Milliseconds from the start to the end of the last request.
     quiet_since: AtomicU64,
@@ -50,12 +51,12 @@ pub(crate) struct Connection {
 pub(crate) struct ConnectionTimeouts {
     /// For a first request, and in HTTP/1 for the next one.
     head: Duration,
-    /// For the next request in HTTP/2, and for the client to take anything at all.
+    /// For the next request in HTTP/2, and for the client to receive any byte.
     idle: Duration,
 }
 
 impl ConnectionTimeouts {
-    /// For a connection that is being closed: it ends once nothing is under way.
+    /// For a connection that is being closed: it ends once no request is running.
     pub(crate) const NONE: Self = Self { head: Duration::ZERO, idle: Duration::ZERO };
 
     pub(crate) fn new(limits: &Limits) -> Self {
@@ -82,7 +83,7 @@ impl Connection {
         })
     }
 
-    /// A request begins; it is under way until the result is dropped.
+    /// Counts a new request, until the result is dropped.
     pub(crate) fn begin(self: &Arc<Self>, http2: bool) -> ActiveRequest {
         self.requested.store(true, Ordering::Relaxed);
         self.http2.store(http2, Ordering::Relaxed);
@@ -94,7 +95,7 @@ impl Connection {
         self.http2.load(Ordering::Relaxed)
     }
 
-    /// A valid token was shown, or none is needed.
+    /// Notes that the client has presented a valid token, or needs none.
     pub(crate) fn authenticate(&self) {
         self.authenticated.store(true, Ordering::Relaxed);
     }
@@ -104,12 +105,12 @@ impl Connection {
         Some(Counted::new(&self.unauthenticated)).filter(|request| request.before < MAX_UNAUTHENTICATED)
     }
 
-    /// Bytes of the connection's own allowance, if so many are left.
+    /// Reserves bytes of the connection's own allowance, if enough are left.
     pub(crate) fn try_reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.allowance).try_acquire_many_owned(bytes).ok()
     }
 
-    /// As [`try_reserve`](Self::try_reserve), but waits until so many are left.
+    /// As [`try_reserve`](Self::try_reserve), but waits until enough are left.
     pub(crate) async fn reserve(&self, bytes: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.allowance).acquire_many_owned(bytes.min(ALLOWANCE)).await.ok()
     }
@@ -128,11 +129,11 @@ impl Connection {
             let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.iter().filter_map(Weak::upgrade).collect()
         };
-        // `count` checks every answer, and so wakes every overdue one.
+        // `count` checks every answer, and so wakes all overdue ones.
         answers.iter().filter(|answer| answer.is_overdue()).count() > 0
     }
 
-    /// Notes whether a write made progress.
+    /// Records whether a write made progress.
     pub(crate) fn record_write(&self, progressed: bool) {
         if !progressed {
             let now = self.now().max(1);
@@ -143,7 +144,7 @@ impl Connection {
         }
     }
 
-    /// Waits while the client takes nothing: no budget limits answers without a body, and a client can pipeline
+    /// Waits while the client receives nothing: no budget limits answers without a body, and a client can pipeline
     /// requests.
     pub(crate) async fn writable(&self) {
         loop {
@@ -155,12 +156,12 @@ impl Connection {
         }
     }
 
-    /// Asks the connection to give up its permit.
+    /// Requests that the connection release its permit.
     pub(crate) fn evict(&self) {
         self.evicted.notify_one();
     }
 
-    /// Returns when another connection needs this one's permit and nothing is under way.
+    /// Returns when another connection needs this one's permit and no request is running.
     pub(crate) async fn is_evicted(&self) {
         loop {
             self.evicted.notified().await;
@@ -170,15 +171,16 @@ impl Connection {
         }
     }
 
-    /// If nothing is under way: whether a valid token was ever shown, and the time since the last request.
+    /// If no request is running: whether the client has ever presented a valid token, and the time since the last
+    /// request.
     pub(crate) fn quiet(&self) -> Option<(bool, Duration)> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         let is_quiet = self.active_requests.load(Ordering::Relaxed) == 0;
         is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since.elapsed()))
     }
 
-    /// Returns once the connection has waited too long: for a request, for a client that takes nothing, or for a client
-    /// that takes an answer too slowly. HTTP/2 first has a chance to reset the slow stream alone.
+    /// Returns once the connection has waited too long: for a request, for a client that receives nothing, or for a
+    /// client that receives an answer too slowly. HTTP/2 can first reset only the slow stream.
     pub(crate) async fn expired(&self, timeouts: ConnectionTimeouts) {
         let mut was_overdue = false;
         loop {
@@ -197,7 +199,7 @@ impl Connection {
                 return;
             }
             was_overdue = is_overdue;
-            // At most one tick, so that a request that begins or ends meanwhile is noticed.
+            // At most one tick, so that a request that begins or ends in the meantime is taken into account.
             sleep(left.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)).await;
         }
     }
@@ -207,7 +209,7 @@ impl Connection {
     }
 }
 
-/// A request under way.
+/// A running request.
 #[derive(Debug)]
 pub(crate) struct ActiveRequest(Arc<Connection>);
 

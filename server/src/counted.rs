@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// One counted value; dropping it lowers the count.
+/// One counted value. Dropping it decreases the count.
 #[derive(Debug)]
 pub(crate) struct Counted {
     count: Arc<AtomicUsize>,

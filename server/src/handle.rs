@@ -23,8 +23,8 @@ use crate::problem::Problem;
 use crate::shared::Shared;
 use crate::tokens::scope::Scope;
 
-/// Answers a request by `handler`. Host and token are checked before it, and the answer is paced after it. Request and
-/// answer are counted and logged, without anything that a client sent.
+/// Answers a request with `handler`. Host and token are checked before, and the answer's rate is controlled after it.
+/// Request and answer are counted and logged, without data from the client.
 pub(crate) async fn handle<F>(
     shared: Arc<Shared>,
     route: &'static str,

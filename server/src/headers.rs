@@ -1,4 +1,4 @@
-//! Headers that change what a request means (RFC 9110): each is honoured, or the request is refused.
+//! Headers that change the meaning of a request (RFC 9110). A request with an unsupported one is rejected.
 
 use hyper::Method;
 use hyper::header::{
@@ -9,18 +9,18 @@ use hyper::header::{
 use crate::conditions::Tags;
 use crate::problem::Problem;
 
-/// Fails if a header asks for something that no route supports.
+/// Fails if a header requests a feature that no route supports.
 pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     for (name, value) in headers {
         let value = value.as_bytes().trim_ascii();
         match *name {
             AUTHORIZATION | CONTENT_TYPE | RANGE | IF_RANGE => check_single(headers, name)?,
-            // Decoding would store a record other than the one sent.
+            // The coded bytes are not the record, and no route decodes them.
             CONTENT_ENCODING if !value.eq_ignore_ascii_case(b"identity") => return Err(Problem::content_coding()),
             TRANSFER_ENCODING if !value.eq_ignore_ascii_case(b"chunked") => {
                 return Err(Problem::bad_request("the only supported transfer coding is chunked"));
             }
-            // Part of a record would be stored as a whole one.
+            // A part of a record would be stored as the whole record.
             CONTENT_RANGE if [Method::PUT, Method::POST].contains(method) => {
                 return Err(Problem::bad_request("records are stored whole: send the body without Content-Range"));
             }
@@ -32,7 +32,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
     Ok(())
 }
 
-/// Fails if a condition cannot hold without entity tags: `If-Match` with a list, or `If-None-Match: *`.
+/// Fails if a condition is false for resources without entity tags: `If-Match` with a list, or `If-None-Match: *`.
 pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
     let tags = |name, weak| Tags::of(headers.get_all(name), weak);
     if matches!(tags(IF_MATCH, false)?, Some(Tags::Heads(_))) || tags(IF_NONE_MATCH, true)? == Some(Tags::Any) {

@@ -1,5 +1,5 @@
-//! The hosts that a request may name. A web page can send requests to a loopback address under a name of its own (DNS
-//! rebinding); this name identifies them.
+//! The hosts that a request may name. A web page can send requests to a loopback address through its own host name (DNS
+//! rebinding); such requests are detected by that name.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::problem::Problem;
 /// The hosts that requests on one connection may name.
 #[derive(Clone, Debug)]
 pub(crate) enum Hosts {
-    /// For a Unix socket, which no web page reaches, and for TLS, whose client has checked the certificate.
+    /// Any host: for a Unix socket, which no web page can reach, and for TLS, whose client has checked the certificate.
     Any,
     /// `localhost`, loopback addresses and these names, in lower case.
     LoopbackAnd(Arc<[String]>),

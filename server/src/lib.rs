@@ -1,8 +1,8 @@
 //! Strongroom over HTTP: the encryption server, which stores and retrieves data as the library does, and the storage
-//! service, which keeps records under locators and never sees an id, a key or plaintext. `docs/HTTP.md` is the
+//! service, which stores records under locators and never sees an id, a key or plaintext. `docs/HTTP.md` defines the
 //! protocol.
 //!
-//! The program `strongroom` starts them by `serve` and `serve-storage`; here they are for programs of your own:
+//! The program `strongroom` starts them with `serve` and `serve-storage`. This crate is for other programs:
 //!
 //! ```
 //! use std::sync::Arc;

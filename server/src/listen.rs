@@ -72,8 +72,8 @@ pub(crate) async fn listen(
     Ok(listeners)
 }
 
-/// Traffic off this machine is always encrypted. Clients authenticate themselves, unless file permissions decide who
-/// may connect.
+/// Traffic between machines is always encrypted. Clients must authenticate themselves, unless file permissions restrict
+/// the connections.
 fn check(address: &ListenAddress, config: &Config) -> Result<(), StartError> {
     let certificates = config.tls.as_ref().and_then(|tls| tls.client_authorities.as_ref());
     let proven = config.tokens.is_some() || certificates.is_some();
@@ -147,7 +147,7 @@ impl Accepted {
     pub(crate) fn replaced(&self) -> impl Future<Output = ()> + Send + use<> {
         let replaced = self.replaced.clone();
         async move {
-            // An error means that the service ends; connections learn that in another way.
+            // An error means that the service stops, which has its own signal for connections.
             if let Some(mut replaced) = replaced
                 && replaced.changed().await.is_ok()
             {

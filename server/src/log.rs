@@ -1,5 +1,5 @@
-//! The log of this crate on stderr. Lines of the libraries below it are left out, since they may hold bytes that
-//! clients sent. A separate thread writes the lines, so that a reader that stalls blocks no request.
+//! The log of this crate on stderr. Lines of its libraries are omitted, because they may contain bytes from clients. A
+//! separate thread writes the lines, so that a stalled reader of stderr blocks no request.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,20 +17,20 @@ use tracing_subscriber::{Layer, fmt, registry};
 use crate::config::document::{Log, LogFormat, LogLevel};
 use crate::start_error::StartError;
 
-/// Lines that wait to be written; more are dropped. A line has a few hundred bytes.
+/// The maximum number of lines that wait to be written; more are dropped. A line has a few hundred bytes.
 const QUEUE: usize = 4096;
 /// How long the process waits at its end for unwritten lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Logs the services to stderr, for the whole process, until the guard is dropped. The log has no id, key, token or
-/// data. Lines that stderr does not take in time are dropped and counted: requests do not wait for them. A panic is
-/// logged with its place alone: its message can hold bytes that a client sent.
+/// Logs to stderr, for the whole process, until the guard is dropped. The log has no id, key, token or data. Lines that
+/// stderr does not accept in time are dropped and counted, so that requests do not wait for them. A panic is logged
+/// only with its location, because its message can contain bytes from a client.
 ///
 /// # Errors
 ///
-/// [`StartError::Log`] if the process has a logger already, or no thread can be started.
+/// [`StartError::Log`] if the process already has a logger, or no thread can be started.
 pub fn log_to_stderr(log: &Log) -> Result<LogGuard, StartError> {
     let level = match log.level {
         LogLevel::Error => Level::ERROR,
@@ -56,14 +56,14 @@ pub fn log_to_stderr(log: &Log) -> Result<LogGuard, StartError> {
     Ok(LogGuard(queue))
 }
 
-/// Lines that were not written.
+/// The number of lines that were not written.
 pub(crate) fn dropped_lines() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
 enum Message {
     Line(Vec<u8>),
-    /// Its sender is dropped once all earlier lines are written.
+    /// Dropped once all earlier lines are written.
     Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
 }
 
@@ -88,7 +88,7 @@ impl Drop for LogGuard {
     }
 }
 
-/// Where the formatted lines go.
+/// The destination of the formatted lines.
 struct Queue(SyncSender<Message>);
 
 impl<'q> MakeWriter<'q> for Queue {
@@ -122,7 +122,7 @@ fn write_lines(lines: &Receiver<Message>) {
     }
 }
 
-/// Handles a non-blocking stderr, too.
+/// Also handles a non-blocking stderr.
 fn write(mut line: &[u8]) -> io::Result<()> {
     while !line.is_empty() {
         match io::stderr().write(line) {

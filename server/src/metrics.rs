@@ -28,7 +28,7 @@ pub(crate) struct Metrics {
     /// Bytes of bodies.
     pub(crate) received: Arc<AtomicU64>,
     pub(crate) sent: Arc<AtomicU64>,
-    /// Answers that were cut.
+    /// The number of aborted answers.
     pub(crate) cut: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
@@ -74,7 +74,7 @@ impl Metrics {
     /// Prometheus's text format.
     pub(crate) fn text(&self, waiting: usize) -> String {
         let mut text = String::new();
-        let _ = self.write(&mut text, waiting); // a string takes all that is written
+        let _ = self.write(&mut text, waiting); // writing to a string does not fail
         text
     }
 
@@ -131,7 +131,7 @@ fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
 }
 
-/// The methods with a count of their own; a client may invent others.
+/// The methods that are counted separately; clients may send any others.
 fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::DELETE => "DELETE",

@@ -1,4 +1,4 @@
-//! The log line and the metrics of a request. They hold nothing that a client sent.
+//! The log line and the metrics of a request. They contain no data from the client.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,10 +12,10 @@ use crate::problem::Problem;
 use crate::response;
 use crate::shared::Shared;
 
-/// The status in the log and the metrics if the client gave up before the answer.
+/// The status in the log and the metrics if the client disconnected before the answer.
 const CLIENT_GONE: u16 = 499;
 
-/// A request's log line and metrics, recorded even if the client gave up before the answer.
+/// A request's log line and metrics, recorded even if the client disconnected before the answer.
 pub(crate) struct Observation {
     shared: Arc<Shared>,
     route: &'static str,
@@ -58,7 +58,7 @@ impl Observation {
         response
     }
 
-    /// Refuses the stream: there are too many requests without a valid token.
+    /// Refuses the stream, because there are too many requests without a valid token.
     pub(crate) fn refuse(mut self) -> hyper::Response<Body> {
         let mut response = self.answered(Err(Problem::refused())).map(|_| Body::empty());
         response.extensions_mut().insert(RefusedStream);

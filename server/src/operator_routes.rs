@@ -1,4 +1,4 @@
-//! The routes of both services for their operators.
+//! The operators' routes of both services.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ async fn health() -> Result<Response, Problem> {
 
 async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
     let shared = Arc::clone(&call.shared);
-    drop(call); // nothing that a client without a token sent is kept while it waits
+    drop(call); // drops all data of a client without a token while it waits
     shared.readiness.probe().await.map_err(Problem::unreachable)?;
     Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
 }

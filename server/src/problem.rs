@@ -16,7 +16,7 @@ pub(crate) struct Problem {
     pub(crate) detail: Cow<'static, str>,
     /// A header that names an acceptable value.
     pub(crate) header: Option<Box<(HeaderName, HeaderValue)>>,
-    /// For the log alone.
+    /// Only for the log.
     pub(crate) cause: Option<String>,
 }
 
@@ -100,7 +100,7 @@ impl Problem {
         Self { detail: "the storage cannot be reached: try again once it runs".into(), ..problem }
     }
 
-    /// Too many requests without a valid token at once on an HTTP/2 connection.
+    /// Too many concurrent requests without a valid token on an HTTP/2 connection.
     pub(crate) fn refused() -> Self {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token at once")
     }
@@ -128,7 +128,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, &Error::NotFound)
     }
 
-    /// The record is not the one that the request's condition names.
+    /// The record is not the one in the request's condition.
     pub(crate) fn precondition(error: storage::Error) -> Self {
         Self { status: StatusCode::PRECONDITION_FAILED, ..Self::new(StatusCode::CONFLICT, &error.into()) }
     }
@@ -140,7 +140,7 @@ impl Problem {
     }
 }
 
-/// The encryption server's errors: without the key, nobody learns whether there is a record.
+/// The encryption server's errors. Without the right key, they do not reveal whether a record exists.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let status = match &error {
@@ -217,7 +217,7 @@ mod tests {
         for (status, error) in errors {
             let code = match error {
                 Error::WrongKey => 1,
-                Error::AccessDenied(_) => 14, // the service's own right, not the client's
+                Error::AccessDenied(_) => 14, // the service's own permission, not the client's
                 _ => error.code(),
             };
             let problem = Problem::from(error);

@@ -1,4 +1,4 @@
-//! Whether the storage can be reached: one probe for all requests that ask at the same time.
+//! Readiness: whether the storage can be reached. Concurrent requests share one probe.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +9,9 @@ use futures_util::future::{BoxFuture, Shared};
 use strongroom::Error;
 use tokio::time::{sleep, timeout};
 
-/// How long a probe may take.
+/// The time limit of a probe.
 const PROBE_TIME: Duration = Duration::from_millis(800);
-/// How long work may take before the storage is probed.
+/// The duration of work after which the storage is probed.
 const PROBE_DELAY: Duration = Duration::from_millis(100);
 
 type Check = dyn Fn() -> Result<(), Error> + Send + Sync;
@@ -26,7 +26,7 @@ pub(crate) struct Readiness {
 #[derive(Default)]
 struct Last {
     probe: Option<Probe>,
-    /// Why the last finished probe failed, if it did.
+    /// The cause of the last finished probe's failure, if it failed.
     cause: Option<String>,
 }
 
@@ -52,7 +52,7 @@ impl Readiness {
         }
     }
 
-    /// Returns the cause, once the storage cannot be reached.
+    /// Waits until the storage cannot be reached, and returns the cause.
     pub(crate) async fn unreachable(&self) -> String {
         loop {
             sleep(PROBE_DELAY).await;
@@ -62,7 +62,7 @@ impl Readiness {
         }
     }
 
-    /// The probe under way, or a new one. There are never two at once, however long they take.
+    /// The running probe, or a new one. At most one runs at a time, however long it takes.
     fn current(&self) -> Probe {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match last.probe.as_ref().map(|probe| (probe, probe.peek())) {

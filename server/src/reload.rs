@@ -1,4 +1,4 @@
-//! Tokens and certificates, read anew while the service runs.
+//! Reloading of tokens and certificates while the service runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::start_error::StartError;
 use crate::tls::{self, Certificates};
 use crate::token_file;
 
-/// Reads the files of tokens, certificates and revocation lists anew.
+/// Reloads the files of tokens, certificates and revocation lists.
 #[derive(Clone)]
 pub struct Reloader {
     shared: Arc<Shared>,
@@ -29,12 +29,12 @@ impl Reloader {
         Self { shared, tls: config.tls.clone().zip(tls), tokens: config.tokens.clone() }
     }
 
-    /// Reads all files, and then uses their contents. From then on a removed token is refused, a revoked client cannot
-    /// connect, and earlier TLS connections end with the requests under way.
+    /// Reads all files, and then uses their contents. After this, a removed token is rejected, a revoked client cannot
+    /// connect, and earlier TLS connections end after their running requests.
     ///
     /// # Errors
     ///
-    /// The errors of the start; the old contents then stay in use. The log has the outcome.
+    /// As for the start; the old contents then stay in use. The outcome is logged.
     pub fn reload(&self) -> Result<(), StartError> {
         let outcome = self.read_and_replace();
         match &outcome {

@@ -1,4 +1,4 @@
-//! Texts of requests: locators, ranges, queries and JSON.
+//! Parsing of requests: locators, ranges, queries and JSON.
 
 use std::str::FromStr;
 
@@ -21,8 +21,8 @@ pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::bad_request(format!("{name} must be a number")))
 }
 
-/// The part of `len` bytes that a `Range` asks for: its first byte and its length. `None` if the header is to be
-/// ignored (RFC 9110 section 14.2).
+/// The part of `len` bytes that a `Range` requests: its first byte and its length. `None` if the header must be ignored
+/// (RFC 9110 section 14.2).
 pub(crate) fn range(range: &HeaderValue, len: u64) -> Result<Option<(u64, u64)>, Problem> {
     let Some(range) = RangeSpec::parse(range) else { return Ok(None) };
     range.within(len).map(Some).ok_or_else(|| Problem::no_such_range(len))
@@ -34,13 +34,13 @@ pub(crate) fn query(query: Option<&str>) -> impl Iterator<Item = (&str, &str)> {
     pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-/// The JSON object in a body. An array of the fields' values, which serde takes as well, is an error.
+/// The JSON object in a body. An array of the fields' values, which serde also accepts, is an error.
 pub(crate) fn object<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Problem> {
     const OTHER_FIELDS: &str = "the body does not have the fields of the operation";
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::bad_request(OTHER_FIELDS));
     }
-    // Serde's message may repeat the input.
+    // Serde's message may quote the input.
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => Problem::bad_request(OTHER_FIELDS),
         _ => Problem::bad_request("the body is not JSON"),

@@ -1,4 +1,4 @@
-//! Answers as handlers make them.
+//! Constructors of answers.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::body::unsent_answer::{Content, Response};
 use crate::problem::Problem;
 
-/// How long a client should wait before it tries again.
+/// How long a client should wait before it retries.
 const RETRY_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
 pub(crate) fn json(status: StatusCode, value: &serde_json::Value) -> Response {
@@ -26,9 +26,9 @@ pub(crate) fn text(media_type: &'static str, body: impl Into<Content>) -> Respon
     response
 }
 
-/// An answer in JSON that holds a secret. It is wiped once the connection has taken it.
+/// An answer in JSON that contains a secret. It is wiped once the connection has taken it.
 pub(crate) fn secret(status: StatusCode, name: &'static str, value: &str) -> Response {
-    // Full capacity at once: growth would leave a copy behind. No value here needs an escape.
+    // Full capacity from the start: growth would leave a copy in memory. No value here needs an escape.
     let mut body = Zeroizing::new(String::with_capacity(value.len() + 32));
     ["{\"", name, "\":\"", value, "\"}"].into_iter().for_each(|part| body.push_str(part));
     let mut response = text(JSON, Bytes::from_owner(body));

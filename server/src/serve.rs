@@ -1,4 +1,4 @@
-//! Connections from their first byte to their last: timers, limits, and an orderly end.
+//! Serving connections: timers, limits and graceful shutdown.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -34,17 +34,17 @@ use crate::tls::Certificates;
 const HEAD_LEN: usize = 64 << 10;
 /// The most headers of a request.
 const HEADERS: usize = 64;
-/// Requests at once on one HTTP/2 connection.
+/// Concurrent requests on an HTTP/2 connection.
 const STREAMS: u32 = 64;
-/// Bytes of answers that HTTP/2 buffers besides their slices.
+/// Bytes of answers that HTTP/2 buffers in addition to their slices.
 const SEND_BUFFER: usize = 64 << 10;
-/// How long a client has to take the end of its connection.
+/// The time limit for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unread bytes that a client may send, of one body and on the whole connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 2 << 20;
 
-/// A service that listens, and is not served yet.
+/// A service that listens, but does not answer yet.
 pub struct Server {
     service: Service,
     listeners: Vec<Listener>,
@@ -62,8 +62,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If listening on an address fails or is unsafe: TCP needs tokens or client certificates (on loopback,
-    /// `insecure_loopback` waives them), and TLS off this machine.
+    /// If listening on an address fails or is unsafe: TCP requires tokens or client certificates (not on loopback with
+    /// `insecure_loopback`), and TLS unless the address is loopback.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
         let tls = config.tls.as_ref().map(Certificates::new).transpose()?;
         let default = [ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
@@ -83,14 +83,14 @@ impl Server {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 
-    /// Reads tokens and certificates anew while it serves.
+    /// A handle that reloads tokens and certificates of the running service.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }
 
-    /// Serves until `stop` completes. Then it takes no more requests, and returns when those under way are finished, or
-    /// their time is up.
+    /// Serves until `stop` completes. Then it accepts no more requests, and returns when the running ones are finished,
+    /// or their time limit has passed.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
         let Self { service, listeners, reloader: _ } = self;
         let limits = &service.shared.limits;
@@ -110,7 +110,7 @@ impl Server {
         }
         stop.await;
         tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
-        let _ = ending.send(true); // nobody left to hear it is fine, too
+        let _ = ending.send(true); // fails only if no connection is left
         let finished = async { while loops.join_next().await.is_some() {} };
         if timeout(grace, finished).await.is_err() {
             tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
@@ -128,7 +128,7 @@ struct OpenConnections {
     timeouts: ConnectionTimeouts,
 }
 
-/// All open connections, each with a number of its own.
+/// All open connections, each with its own number.
 #[derive(Default)]
 struct ConnectionsByNumber {
     last: u64,
@@ -144,7 +144,7 @@ impl OpenConnections {
         }
         loop {
             self.evict_one();
-            // A connection that has just begun a request keeps its permit; then another connection is asked.
+            // A connection that has just begun a request keeps its permit; then another connection is evicted.
             let permit = timeout(EVICTION, Arc::clone(&self.permits).acquire_owned()).await;
             if let Ok(permit) = permit {
                 return permit.ok();
@@ -174,15 +174,15 @@ impl OpenConnections {
     }
 }
 
-/// How long a connection has to give its permit up before another is asked.
+/// The time for a connection to release its permit before another is evicted.
 const EVICTION: Duration = Duration::from_millis(100);
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
-        // A client that has closed its side still wants the answers. The first write or a deadline reveals a client
-        // that has gone.
+        // A client that has closed its side may still read the answers. The first write or a deadline detects a
+        // disconnected client.
         .half_close(true)
         .timer(TokioTimer::new())
         .max_buf_size(HEAD_LEN)
@@ -198,7 +198,7 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// Accepts connections until the end, and then waits for those that are open.
+/// Accepts connections until the shutdown, and then waits for the open ones.
 async fn accept(server: Arc<OpenConnections>, listener: Listener, mut ended: watch::Receiver<bool>) {
     let mut connections = JoinSet::new();
     loop {
@@ -222,7 +222,7 @@ async fn accept(server: Arc<OpenConnections>, listener: Listener, mut ended: wat
                 });
             }
             Err(error) => {
-                // Too many open files, for instance: it passes when connections end.
+                // For example too many open files, until connections end.
                 tracing::warn!(target: "strongroom", cause = %error, "cannot accept a connection");
                 sleep(Duration::from_millis(100)).await;
             }
@@ -261,7 +261,7 @@ async fn serve(
         async move {
             connection.writable().await;
             let Ok(answer) = router.call(request).await;
-            drop(active_request); // the answer counts as one itself
+            drop(active_request); // the answer counts as a running request itself
             match answer.extensions().get::<RefusedStream>() {
                 Some(RefusedStream) => Err(h2::Error::from(h2::Reason::REFUSED_STREAM)),
                 None => Ok(answer),
@@ -276,7 +276,7 @@ async fn serve(
         () = replaced.as_mut() => server.head,
         _ = ended.wait_for(|ended| *ended) => server.head,
     };
-    // A request that came meanwhile is answered.
+    // A request that arrived in the meantime is answered.
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = serving.as_mut() => {}
@@ -284,7 +284,7 @@ async fn serve(
     }
 }
 
-/// A stream that tells its connection whether writes make progress.
+/// A stream that records in its connection whether writes make progress.
 struct MonitoredStream {
     stream: Box<dyn Stream>,
     connection: Arc<Connection>,

@@ -18,11 +18,11 @@ use crate::route::Route;
 use crate::shared::Shared;
 use crate::start_error::StartError;
 
-/// One of the two services, ready to be served.
+/// One of the two services.
 pub struct Service {
     pub(crate) router: Router,
     pub(crate) shared: Arc<Shared>,
-    /// The port, if the configuration names no address.
+    /// The default port.
     pub(crate) port: u16,
 }
 

@@ -15,7 +15,7 @@ use crate::start_error::StartError;
 use crate::token_file;
 use crate::tokens::authentication::Authentication;
 
-/// Batches in memory at once.
+/// Concurrent batches in memory.
 const BATCHES: usize = 2;
 
 /// The state of a service.
@@ -23,10 +23,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) pool: BlockingPool,
-    /// Long bodies at once, and batches that are in memory as a whole.
+    /// Concurrent long bodies, and batches that are completely in memory.
     pub(crate) long: Arc<ConcurrencyLimit>,
     pub(crate) batches: Arc<ConcurrencyLimit>,
-    /// Bytes of unsent answers, besides each connection's allowance.
+    /// Bytes of unsent answers, in addition to each connection's allowance.
     pub(crate) answers: Arc<ConcurrencyLimit>,
     pub(crate) readiness: Arc<Readiness>,
     /// `None` if no tokens are configured.

@@ -1,24 +1,24 @@
-//! Why a service does not start.
+//! The causes of a failed start.
 
 use std::io;
 
 use crate::tokens::hashes::InvalidTokens;
 
-/// Why a service does not start. Each message says what to do.
+/// The cause of a failed start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// An address that other machines reach has no TLS.
+    /// An address that other machines can reach has no TLS.
     #[error(
         "other machines can reach {0}: give a certificate (tls.certificate, tls.key), or listen on a loopback address or a Unix socket"
     )]
     NeedsTls(String),
-    /// An address that other machines reach requires neither tokens nor client certificates.
+    /// An address that other machines can reach requires neither tokens nor client certificates.
     #[error(
         "other machines can reach {0}: give tokens (tokens), or require client certificates (tls.client_authorities)"
     )]
     NeedsClients(String),
-    /// An address that every user of the machine reaches requires neither tokens nor client certificates.
+    /// An address that every user of the machine can reach requires neither tokens nor client certificates.
     #[error(
         "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow access without tokens, set insecure_loopback"
     )]
@@ -36,7 +36,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// A file of the configuration cannot be read.
@@ -44,20 +44,20 @@ pub enum StartError {
     File {
         /// The file's name in the configuration.
         name: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A file of the configuration holds something other than expected.
+    /// A file of the configuration has an unexpected kind of content.
     #[error("the file of {name} holds {found}, not {expected}: give the right file")]
     WrongFile {
         /// The file's name in the configuration.
         name: &'static str,
-        /// The kind that the file holds.
+        /// The actual kind.
         found: &'static str,
-        /// The kind that was expected.
+        /// The expected kind.
         expected: &'static str,
     },
-    /// A key or a token stands in the place of a path.
+    /// A key or a token is given instead of a path.
     #[error("{name} is a key or a token, not a path: write it into a file, and give the file's path")]
     SecretAsPath {
         /// The name in the configuration.
@@ -84,7 +84,7 @@ pub enum StartError {
     /// The encryption server's preparations failed.
     #[error(transparent)]
     Store(#[from] strongroom::Error),
-    /// The operating system gave no random bytes.
+    /// The operating system did not provide random bytes.
     #[error("the operating system gave no random bytes")]
     Random(#[from] rand::rngs::SysError),
 }

@@ -1,4 +1,4 @@
-//! TLS 1.3 from the files of the configuration, which can be read anew while the service runs.
+//! TLS 1.3 with the files of the configuration, which can be reloaded while the service runs.
 
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,7 +17,7 @@ use crate::files::checked::{check, read};
 use crate::files::kind::FileKind;
 use crate::start_error::StartError;
 
-/// The certificates in use: those of the last reload.
+/// The current certificates: those of the last reload.
 #[derive(Clone)]
 pub(crate) struct Certificates(Arc<State>);
 
@@ -32,13 +32,13 @@ impl Certificates {
         Ok(Self(Arc::new(State { acceptor, replaced: watch::Sender::new(()) })))
     }
 
-    /// New connections use `acceptor`; open ones are told to close.
+    /// New connections use `acceptor`; open ones close after their running requests.
     pub(crate) fn replace(&self, acceptor: TlsAcceptor) {
         *self.0.acceptor.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
         self.0.replaced.send_replace(());
     }
 
-    /// A receiver that learns of each later replacement.
+    /// A receiver that is notified of each later replacement.
     pub(crate) fn replaced(&self) -> watch::Receiver<()> {
         self.0.replaced.subscribe()
     }
@@ -93,7 +93,7 @@ fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, 
     CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(pem(NAME))
 }
 
-/// The error itself is dropped: it can quote a line of the file, perhaps of a key.
+/// The cause is dropped, because it can quote a line of the file, possibly of a key.
 fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
     move |_| StartError::Tls(format!("the file of {name} is not PEM, or has the wrong content").into())
 }

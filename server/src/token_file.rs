@@ -18,8 +18,8 @@ pub(crate) fn read(path: &Path) -> Result<TokenHashes, StartError> {
     Ok(hashes)
 }
 
-/// The complete lines of a file of tokens, after which a new line can be written. An unfinished line at the end is left
-/// out.
+/// The complete lines of a file of tokens, to which a new line can be appended. An unfinished line at the end is
+/// excluded.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ mod tests {
         let [good, cut] = [(); 2].map(|()| NewToken::generate(scopes.clone()).unwrap().line());
         for len in 0..cut.len() {
             let file = format!("{good}\n{}", &cut[..len]);
-            // A line that was cut after a scope is complete.
+            // A line that was truncated after a scope is complete.
             let finished = if len == 70 { file.len() } else { good.len() + 1 };
             assert_eq!(finished_lines(file.as_bytes()).unwrap(), &file[..finished]);
         }

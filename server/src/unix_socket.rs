@@ -1,4 +1,5 @@
-//! A Unix socket and its file: nobody can connect before its permissions are set, and one service at a time owns it.
+//! A Unix socket and its file. Clients can connect only after its permissions are set, and only one service at a time
+//! owns it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
@@ -46,8 +47,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Replaces a socket that nobody listens on. Nobody can connect before mode and group are set, since listening begins
-/// after that.
+/// Replaces a dead socket. Clients can connect only after mode and group are set, because listening begins after that.
 pub(crate) async fn bind(path: &Path, access: &Access) -> io::Result<(UnixListener, SocketFile)> {
     let lock = Lock::take(path)?;
     make_room(path).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn bind(path: &Path, access: &Access) -> io::Result<(UnixListen
     Ok((socket.listen(BACKLOG)?, file))
 }
 
-/// Removes a socket that a crash left. Other files, and sockets in use, stay.
+/// Removes the socket of a crashed service. Other files, and sockets in use, are kept.
 async fn make_room(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -77,10 +77,10 @@ async fn make_room(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A locked file beside the socket: if two services find a dead socket, only one replaces it.
+/// A locked file beside the socket. If two services find a dead socket, only one replaces it.
 struct Lock {
     path: PathBuf,
-    /// The system releases the lock when the process ends in any way.
+    /// The system releases the lock when the process ends, for whatever reason.
     _locked: File,
 }
 
@@ -104,7 +104,7 @@ impl Lock {
                 Err(TryLockError::WouldBlock) => return Err(ErrorKind::AddrInUse.into()),
                 Err(TryLockError::Error(error)) => return Err(error),
             }
-            // The last owner may have removed the file before it was locked here.
+            // The previous owner may have removed the file before it was locked here.
             let (locked, there) = (file.metadata()?, fs::symlink_metadata(&path));
             if there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {
                 return Ok(Self { path, _locked: file });

@@ -1,4 +1,4 @@
-//! Answers that nobody takes: within a budget of bytes, and of time. Clients that are gone, and storages that are.
+//! Unread answers, which have a budget of bytes and time; disconnected clients, and unreachable storages.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -31,7 +31,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
-/// An HTTP/2 client that takes no byte of any answer's body.
+/// An HTTP/2 client that reads no byte of any answer's body.
 struct Unreading {
     sender: SendRequest<Bytes>,
     token: Option<String>,
@@ -59,7 +59,7 @@ impl Unreading {
     }
 }
 
-/// How many of the answers have begun with success, and how many with this status; their bodies stay unread.
+/// The number of successful answers, and of those with the status `refused`; their bodies stay unread.
 async fn count(responses: Vec<ResponseFuture>, refused: StatusCode) -> (usize, usize, Vec<RecvStream>) {
     let responses = timeout(Duration::from_secs(60), join_all(responses)).await.unwrap();
     let (mut begun, mut others, mut bodies) = (0, 0, Vec::new());
@@ -124,7 +124,7 @@ fn unread_answers_are_within_the_budget_on_every_route() {
             }
             assert!((1..=most).contains(&begun), "{path}: {begun} of 40 answers were kept for nobody");
             assert_eq!(begun + refused, 40);
-            // Others' short answers are not kept back.
+            // Other clients' short answers are not delayed.
             server.send("GET /metrics", &[], b"").is(200);
             match method {
                 Method::POST => server.json("/v1/stats", &json!({})).is(200),
@@ -134,7 +134,7 @@ fn unread_answers_are_within_the_budget_on_every_route() {
     }
 }
 
-/// Bytes are given back when an answer is sent, or given up.
+/// The bytes of an answer are released when it is sent or aborted.
 #[test]
 fn the_answer_budget_is_released() {
     let server = encryption(&with(|config| {
@@ -185,7 +185,7 @@ fn unauthenticated_connections_have_few_streams() {
     });
 }
 
-/// Short ones, too: they would keep the connection for ever.
+/// Short ones, too: they would keep the connection open forever.
 #[test]
 fn an_unread_answer_is_cut() {
     let server = encryption(&with(|config| {
@@ -205,10 +205,10 @@ fn an_unread_answer_is_cut() {
         }
     });
     server.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 2);
-    server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
+    server.wait_for_metric("strongroom_connections", |open| open == 1); // the connection of the metrics request
 }
 
-/// The line of `metrics` for so many requests with this status.
+/// Whether the metrics count this number of requests with this status.
 fn counted(server: &Running, route: &str, status: u16, count: usize) -> bool {
     let line = format!("strongroom_requests_total{{route=\"{route}\",method=\"POST\",status=\"{status}\"}} {count}\n");
     (0..1000).any(|_| {
@@ -232,7 +232,7 @@ fn an_abandoned_request_is_counted() {
     release.send(()).unwrap();
 }
 
-/// The storage's own client would try for ten seconds, and not know whether it was a read or a write.
+/// The storage's own client would retry for ten seconds, and does not distinguish reads and writes.
 #[test]
 fn an_unreachable_storage_is_reported_at_once() {
     let storage = storage_with(Arc::new(MemoryStorage::new()), &config());

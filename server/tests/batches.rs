@@ -1,4 +1,4 @@
-//! Many records in one request to the encryption server, by hand and from the client.
+//! Many records in one request to the encryption server, as raw requests and from the client.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 

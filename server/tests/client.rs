@@ -1,4 +1,4 @@
-//! The encryption server's client: what a store does, over the network.
+//! The encryption server's client: the operations of a store over the network.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -24,7 +24,7 @@ fn data(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
 
-/// A source that gives a few bytes at a time.
+/// A source that returns a few bytes at a time.
 struct Trickle<'d>(&'d [u8]);
 
 impl Read for Trickle<'_> {
@@ -158,7 +158,7 @@ fn replacing_gives_a_new_key() {
     let third = store.replace_reader("id", &second, Trickle(&data(1 << 20))).unwrap();
     assert!(matches!(store.retrieve("id", &second), Err(Error::NotFound)));
     assert!(store.retrieve("id", &third).unwrap() == data(1 << 20));
-    // Said again after a lost answer.
+    // A repetition after a lost answer.
     let fourth = RecordKey::generate().unwrap();
     for _ in 0..2 {
         store.replace_with("id", &third, b"four", WriteOptions::new().key(&fourth)).unwrap();
@@ -200,7 +200,7 @@ fn a_damaged_record_fails_where_it_is_reached() {
     let error = store.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap_err();
     assert!(matches!(error.downcast().unwrap(), Error::Corrupt));
     assert!(data.starts_with(&read) && read.len() <= 40 * 16_384);
-    // As a whole, it cannot be told from a connection that breaks: nothing is given out.
+    // For a whole answer, this cannot be distinguished from a lost connection, and no data is returned.
     let quick = Endpoint::new(&format!("http://{}", server.address)).unwrap().timeout(Duration::from_secs(1));
     assert!(matches!(Strongroom::connect(&quick).unwrap().retrieve("id", &key), Err(Error::Storage(_))));
 }
@@ -243,7 +243,7 @@ fn an_unreachable_service_fails_in_time() {
     assert!(matches!(error, Error::Storage(_)), "nothing was done");
     assert!(error.full_message().contains("refused"), "{}", error.full_message());
 
-    // One that listens, and says nothing.
+    // A server that listens, but does not answer.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = Endpoint::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
     let store = Strongroom::connect(&endpoint.timeout(Duration::from_millis(300))).unwrap();

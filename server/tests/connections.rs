@@ -1,4 +1,4 @@
-//! Connections and places: what holds them, and what gives them to others.
+//! Connection limits: when connections keep their permits, and when they release them.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -25,7 +25,7 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
-/// Slowness alone ends no answer, but it keeps no place that others wait for.
+/// A slow client may continue, unless others wait for its permit.
 #[test]
 fn a_slow_reader_loses_its_connection_to_others() {
     let server = encryption(&with(|config| {
@@ -45,10 +45,10 @@ fn a_slow_reader_loses_its_connection_to_others() {
     let answer = server.send("POST /v1/retrieve", &headers, b"");
     assert_eq!((answer.status, answer.whole), (200, true));
     drop(server);
-    drop(reader); // it has megabytes to read that the system keeps for it
+    drop(reader); // megabytes for it remain in the system's buffers
 }
 
-/// A connection without a request gives its place to one that has one.
+/// A connection without a request releases its permit for one with a request.
 #[test]
 fn idle_connections_are_evicted_for_new_ones() {
     let server = encryption(&with(|config| {
@@ -62,7 +62,7 @@ fn idle_connections_are_evicted_for_new_ones() {
     assert!(quiet[0].is_closed(), "the first is quiet for the longest time");
 }
 
-/// `nc -N` and scripts say all that they have to say, and then wait for the answers.
+/// `nc -N` and scripts send all requests, close their side, and then wait for the answers.
 #[test]
 fn requests_before_a_half_close_are_answered() {
     let memory = Arc::new(MemoryStorage::new());
@@ -85,7 +85,7 @@ fn requests_before_a_half_close_are_answered() {
     assert_eq!(memory.stats().unwrap().records, 160);
 }
 
-/// Answers without a body are in no budget: while a client takes none, no further request is begun.
+/// Answers without a body have no budget: while a client reads none, no further request begins.
 #[test]
 fn pipelined_requests_wait_for_a_client_that_does_not_read() {
     let server = encryption(&with(|config| config.limits.idle_seconds = 1));
@@ -97,7 +97,7 @@ fn pipelined_requests_wait_for_a_client_that_does_not_read() {
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
 }
 
-/// Bytes are no progress: HTTP/2 has frames that ask for nothing.
+/// Bytes alone are not progress: HTTP/2 has frames without requests.
 #[test]
 fn pings_do_not_keep_a_connection_open() {
     let server = encryption(&with(|config| {

@@ -1,4 +1,4 @@
-//! The encryption server, row by row of the protocol.
+//! The encryption server, for each row of the protocol's tables.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -35,7 +35,7 @@ fn key_of(answer: &Answer, status: u16) -> String {
     body["key"].as_str().unwrap().to_owned()
 }
 
-/// A request in bytes; `headers` are those of key and new key.
+/// A request with data as bytes; `headers` are those of key and new key.
 fn bytes(server: &Running, path: &str, id: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     bytes_on(&mut server.connect(), path, id, headers, body)
 }
@@ -100,7 +100,7 @@ fn a_record_is_replaced_and_removed() {
     assert_eq!(server.json("/v1/stats", &json!({})).json(), json!({"records": 0, "bytes": 0}));
 }
 
-/// Without the key, nobody learns whether there is a record.
+/// Without the key, answers do not reveal whether a record exists.
 #[test]
 fn a_wrong_key_and_a_missing_record_have_one_answer() {
     let server = encryption(&config());
@@ -109,7 +109,7 @@ fn a_wrong_key_and_a_missing_record_have_one_answer() {
     let start = Cell::new(Instant::now());
     let comparable = |mut answer: Answer| {
         answer.is_problem(404, 1, "NotFound");
-        // Neither comes as soon as it is known.
+        // Both answers are delayed.
         assert!(start.replace(Instant::now()).elapsed() >= Duration::from_millis(5));
         answer.headers.retain(|(name, _)| !["date", "strongroom-request-id"].contains(&name.as_str()));
         (answer.headers, answer.body)
@@ -177,7 +177,7 @@ fn a_write_under_a_callers_key_may_be_repeated() {
     server.json("/v1/store", &json!({"id": "b", "data": "MQ==", "key": key})).is_problem(409, 2, "AlreadyExists");
 }
 
-/// A connection broke, and the client repeats while the server still works on the first request.
+/// A connection is lost, and the client repeats the request while the server still works on the first one.
 #[test]
 fn a_late_concurrent_repeat_is_busy() {
     let server = encryption(&config());
@@ -187,7 +187,7 @@ fn a_late_concurrent_repeat_is_busy() {
     slow.head("POST /v1/store", &headers, Some(600_000));
     slow.stream.write_all(&body[..300_000]).unwrap();
     server.wait_for_metric("strongroom_received_bytes_total", |bytes| bytes == 300_000);
-    slow.stream.write_all(&body[300_000..300_001]).unwrap(); // taken once the record is begun
+    slow.stream.write_all(&body[300_000..300_001]).unwrap(); // read after the record has begun
     server.wait_for_metric("strongroom_received_bytes_total", |bytes| bytes == 300_001);
     assert_eq!(key_of(&server.send("POST /v1/store", &headers, &body), 201), key);
     slow.stream.write_all(&body[300_001..]).unwrap();
@@ -270,7 +270,7 @@ fn ranges() {
     bytes(&server, "/v1/retrieve", "a", &wrong, b"").is_problem(404, 1, "NotFound");
 }
 
-/// The only record's bytes, changed as `change` says.
+/// Changes the bytes of the only record.
 fn tamper(storage: &MemoryStorage, change: impl FnOnce(&mut Vec<u8>)) {
     let locator: Locator = storage.list(None, 1).unwrap()[0].locator;
     let mut record = storage.get(&locator).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! Headers that change what a request means (RFC 9110).
+//! Headers that change the meaning of a request (RFC 9110).
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -100,10 +100,10 @@ fn two_authorization_headers_are_refused() {
     server.send("POST /v1/stats", &[("authorization", &right), JSON], b"{}").is(200);
 }
 
-/// A record as long as the shortest that a storage takes.
+/// A record of the minimum length.
 const RECORD: &[u8; 68] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ!?+-*/";
 
-/// The record in an encryption server, and what retrieves it.
+/// Stores the record in an encryption server, and returns a function that retrieves it.
 fn retrieves(server: &Running) -> impl Fn(&[(&str, &str)]) -> Answer {
     let stored = server.send("POST /v1/store", &[BYTES, ("strongroom-id", "YQ")], RECORD).json();
     let key = stored["key"].as_str().unwrap().to_owned();
@@ -190,7 +190,7 @@ fn conditional_requests_follow_the_rfc() {
     assert_eq!(send("DELETE", &[("if-match", &format!("{first},{there}"))], b"").status, 204);
     assert_eq!(send("DELETE", &[("if-match", &there)], b"").status, 404);
 
-    // Where there are no tags, none matches, and what was asked for is not done.
+    // Without entity tags, no condition holds, and the request is not executed.
     let server = encryption(&config());
     let store =
         |header| server.send("POST /v1/store", &[JSON, header], json!({"id": "a", "data": ""}).to_string().as_bytes());

@@ -1,4 +1,4 @@
-//! Clients that are slow, lie, want too much, or may not.
+//! Clients that are slow, send wrong lengths or too much, or lack permission.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -28,11 +28,11 @@ fn with(change: impl FnOnce(&mut Config)) -> Config {
     config
 }
 
-/// A request that is under way until its body comes.
+/// A request that runs until its body arrives.
 fn half_a_request(server: &Running) -> Client {
     let mut client = server.connect();
     client.head(STORE, &HEADERS, Some(10));
-    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2); // the question is one, too
+    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2); // including the metrics request
     client
 }
 
@@ -57,7 +57,7 @@ fn a_body_that_comes_too_slowly_is_408() {
         let mut client = server.connect();
         let json = [("content-type", "application/json")];
         client.head(path, if path == STORE { &HEADERS } else { &json }, Some(1000));
-        // A byte ten times a second: never silent, and never done.
+        // Ten bytes per second: never idle, and never finished.
         let mut stream = client.stream.try_clone().unwrap();
         let dribble = std::thread::spawn(move || {
             while stream.write_all(b"{").is_ok() {
@@ -83,7 +83,7 @@ fn a_body_that_is_too_long_is_413() {
     );
     let mut liar = server.connect();
     liar.head(STORE, &HEADERS, Some(10 << 30));
-    liar.answer(false).is_problem(413, 8, "TooLarge"); // before a byte of it came
+    liar.answer(false).is_problem(413, 8, "TooLarge"); // before the body arrives
 
     let chunked = ("transfer-encoding", "chunked");
     for (headers, path) in [(&HEADERS[..], STORE), (&[("content-type", "application/json")], "POST /v1/retrieve")] {
@@ -95,7 +95,7 @@ fn a_body_that_is_too_long_is_413() {
             while stream.write_all(&chunk).is_ok() {}
         });
         endless.answer(false).is_problem(413, 8, "TooLarge");
-        pour.join_within(DEADLINE); // it is cut
+        pour.join_within(DEADLINE); // the server aborts it
     }
     let body = json!({"id": "a", "data": "A".repeat(1000)});
     server.json("/v1/store", &body).is_problem(413, 8, "TooLarge");
@@ -130,7 +130,7 @@ fn requests_beyond_the_limit_are_503() {
     first.head("POST /v1/store", &[("content-type", "application/json")], Some(20));
     first.stream.write_all(br#"{"id":"a","data":""}"#).unwrap();
     server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2);
-    std::thread::sleep(Duration::from_millis(100)); // it has come to the storage
+    std::thread::sleep(Duration::from_millis(100)); // it has reached the storage
     let start = Instant::now();
     let mut second = server.connect();
     second.head("POST /v1/stats", &[("content-type", "application/json")], Some(2));
@@ -148,7 +148,7 @@ fn requests_beyond_the_limit_are_503() {
     server.json("/v1/stats", &json!({})).is(200);
 }
 
-/// Long bodies have places of their own, so that they keep out each other alone.
+/// Long bodies have their own permits, so that they delay only each other.
 #[test]
 fn slow_bodies_do_not_block_short_ones() {
     let server = encryption(&with(|config| {
@@ -171,7 +171,7 @@ fn slow_bodies_do_not_block_short_ones() {
     server.send(STORE, &HEADERS, &[0; 200_000]).is_problem(409, 2, "AlreadyExists");
 }
 
-/// A client that does not read its answer loses the place, and then the connection.
+/// A client that does not read its answer loses the permit, and then the connection.
 #[test]
 fn a_sleeping_client_blocks_nobody() {
     const LEN: u64 = 64 << 20;
@@ -189,7 +189,7 @@ fn a_sleeping_client_blocks_nobody() {
     assert_eq!((answer.status, answer.whole), (200, true));
     assert!(start.elapsed() > Duration::from_millis(500), "it waited for the place");
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the one that asks
-    // Bytes that were announced to the sleeper are not sent ones.
+    // Announced bytes do not count as sent.
     server.wait_for_metric("strongroom_sent_bytes_total", |bytes| (LEN..LEN * 3 / 2).contains(&bytes));
     server.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 1);
     assert!(!sleeper.answer(false).whole);
@@ -232,7 +232,7 @@ fn malformed_http_is_refused() {
     server.json("/v1/stats", &json!({})).is(200);
 }
 
-/// An answer that nobody takes keeps its place, and so its memory is bounded.
+/// An unread answer keeps its permit, so its memory is bounded.
 #[test]
 fn unread_batches_keep_their_permits() {
     let memory = Arc::new(MemoryStorage::new());
@@ -271,7 +271,7 @@ fn tokens_have_scopes() {
         let bearer = format!("Bearer {token}");
         server.send(&format!("POST {path}"), &[("authorization", &bearer), ("content-type", "application/json")], b"{}")
     };
-    // A request that passes has no fields, which is the next thing to be told.
+    // An authorized request has no fields, which is the next error.
     for (path, scope) in [
         ("/v1/store", &store),
         ("/v1/replace", &store),

@@ -1,4 +1,4 @@
-//! Requests in the name of another host, as a web page sends them through DNS rebinding.
+//! Requests with another host name, as a web page sends them through DNS rebinding.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -11,7 +11,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use support::{Running, config, encryption};
 
-/// The status of what is sent as it stands here.
+/// The status of a raw request.
 fn status(server: &Running, request: &str) -> String {
     let mut client = server.connect();
     client.stream.write_all(request.as_bytes()).unwrap();
@@ -39,12 +39,12 @@ fn requests_for_another_host_are_refused() {
     assert_eq!(status(&server, &erase("host: localhost\r\nhost: evil.example\r\n")), "400");
     let absolute = erase("host: localhost\r\n").replace("/v1/erase", "http://evil.example/v1/erase");
     assert_eq!(status(&server, &absolute), "421");
-    // Also where no token would be asked for, and where there is nothing.
+    // Also for paths without authorization, and unknown paths.
     for path in ["/healthz", "/readyz", "/metrics", "/openapi.json", "/nothing", "/v1/store"] {
         let request = format!("GET {path} HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
         assert_eq!(status(&server, &request), "421", "{path}");
     }
-    // The record is still there: the control is the same request in the service's own name.
+    // The record still exists: the control is the same request with the service's own name.
     for (host, erased) in [("strongroom.internal:8420", true), ("127.0.0.1:1", false)] {
         assert_eq!(status(&server, &erase(&format!("host: {host}\r\n"))), "200", "{erased}");
     }

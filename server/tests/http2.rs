@@ -1,4 +1,4 @@
-//! HTTP/2: many requests on one connection, none in another's way.
+//! HTTP/2: many requests on one connection, which do not block each other.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -50,7 +50,7 @@ fn an_unread_body_blocks_no_other_stream() {
     });
 }
 
-/// Requests that are begun and given up, again and again.
+/// Requests that are repeatedly begun and cancelled.
 #[test]
 fn cancelled_requests_leave_nothing() {
     let server = encryption(&config());
@@ -58,7 +58,7 @@ fn cancelled_requests_leave_nothing() {
         let mut sender = connect(&server).await;
         for _ in 0..10_000 {
             if sender.ready().await.is_err() {
-                break; // the server may have had enough
+                break; // the server may have closed the connection
             }
             let begun = sender.send_request(request("/v1/store", &[("strongroom-id", "YQ")], vec![0; 100_000]));
             let _ = timeout(Duration::from_micros(10), begun).await;

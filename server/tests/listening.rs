@@ -1,4 +1,4 @@
-//! Where a service listens: TLS off this machine, and Unix sockets.
+//! Listening: TLS, loopback and Unix sockets.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -22,7 +22,7 @@ use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
 use support::{Running, storage_with, token};
 
-/// An authority, and certificates of its for a server and a client.
+/// An authority, and its certificates for a server and a client.
 struct Certificates {
     authority: String,
     server: (String, String),
@@ -42,7 +42,7 @@ impl Certificates {
         Self { server: signed("localhost"), client: signed("client"), authority: authority.pem() }
     }
 
-    /// The configuration with them in `folder`.
+    /// The configuration with these certificates in `folder`.
     fn config(&self, folder: &Path, address: &str, clients: bool) -> Config {
         fs::write(folder.join("server.pem"), &self.server.0).unwrap();
         fs::write(folder.join("server.key"), &self.server.1).unwrap();
@@ -56,7 +56,7 @@ impl Certificates {
         Config::from_toml(&document).unwrap()
     }
 
-    /// What a client gets as the answer to a request, with or without its certificate.
+    /// The answer to a client's request, with or without its certificate.
     fn get(&self, server: &Running, shows_certificate: bool) -> std::io::Result<String> {
         let mut authorities = RootCertStore::empty();
         authorities.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
@@ -86,7 +86,7 @@ fn storage(config: &Config) -> Running {
     storage_with(Arc::new(MemoryStorage::new()), config)
 }
 
-/// Why a service does not start.
+/// The error of a failed start.
 fn refused(config: &Config) -> StartError {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let service = Service::storage(Arc::new(MemoryStorage::new()), config).unwrap();
@@ -123,7 +123,7 @@ fn remote_addresses_need_tls_and_client_authentication() {
         plain.tokens = config.tokens.clone();
         drop(storage(&plain));
     }
-    // TLS alone says nothing of the client.
+    // TLS alone does not authenticate the client.
     assert!(matches!(refused(&certificates.config(folder.path(), "127.0.0.1:0", false)), StartError::NeedsTokens(_)));
     drop(storage(&certificates.config(folder.path(), "127.0.0.1:0", true)));
 }
@@ -153,7 +153,7 @@ fn client_certificates_are_required_where_configured() {
     assert!(other.get(&server, true).is_err(), "another authority's");
 }
 
-/// What the library's own client finds.
+/// The result of the library's own client.
 fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
     RemoteStorage::open(&endpoint.timeout(Duration::from_secs(1))).unwrap().stats()
 }
@@ -192,7 +192,7 @@ fn the_library_uses_mutual_tls() {
         assert!(matches!(error, strongroom::Error::AccessDenied(_)), "{error:?}");
         assert!(error.full_message().contains("client's certificate"), "{error:?}");
     }
-    // A write that was refused so has not been done, and that is known.
+    // A write that is rejected this way has certainly not been done.
     let stranger = Endpoint::new(&place).unwrap().authorities(&authority).timeout(Duration::from_secs(5));
     let stranger = RemoteStorage::open(&stranger).unwrap();
     let outcome = stranger.put(&Locator::from_bytes([1; 32]), &[1; 100], PutMode::Create);
@@ -210,7 +210,7 @@ fn invalid_tls_files_are_errors() {
     assert!(matches!(refused(&config), StartError::Tls(_)), "the key of another certificate");
     fs::write(folder.path().join("server.key"), "no key").unwrap();
     assert!(matches!(refused(&config), StartError::WrongFile { name: "tls.key", .. }));
-    // A private key without its line breaks: no error shows it, as text or as numbers.
+    // A private key without line breaks: no error shows it, as text or as numbers.
     let broken = folder.path().join("server.key");
     for text in
         ["-----BEGIN PRIVATE KEY-----MC4secret-----END PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nMC4secret"]
@@ -271,7 +271,7 @@ fn a_unix_socket_is_its_owners_alone() {
     drop(running);
     assert!(!path.exists());
 
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // one that a crash left
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // the socket of a crashed service
     let running = storage(&config);
     get();
     drop(running);
@@ -292,7 +292,7 @@ fn one_of_many_services_takes_a_stale_socket() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     for _ in 0..20 {
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // one that a crash left
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap()); // the socket of a crashed service
         let config = unix(&path);
         let racers = (0..8).map(|_| {
             let config = config.clone();
@@ -303,7 +303,7 @@ fn one_of_many_services_takes_a_stale_socket() {
             })
         });
         let racers: Vec<_> = racers.collect();
-        // All stay alive until the last has tried.
+        // All run until the last has tried.
         let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
         assert_eq!(outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count(), 1);
         UnixStream::connect(&path).unwrap();
@@ -316,13 +316,13 @@ fn one_of_many_services_takes_a_stale_socket() {
 fn a_live_socket_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
-    // Another program's, of a kind that cannot be connected to as a stream.
+    // Another program's socket of another type, to which a stream cannot connect.
     let datagram = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
     assert!(matches!(refused(&unix(&path)), StartError::Listen { .. }));
     std::os::unix::net::UnixDatagram::unbound().unwrap().connect(&path).unwrap();
     drop(datagram);
     fs::remove_file(&path).unwrap();
-    // One whose owner does not accept, so that its queue is full.
+    // A socket whose owner does not accept connections, so that its queue is full.
     let listener = tokio::runtime::Runtime::new().unwrap();
     let full = listener.block_on(async {
         let socket = tokio::net::UnixSocket::new_stream().unwrap();
@@ -362,7 +362,7 @@ fn a_socket_has_its_mode_and_its_group_and_the_longest_name() {
     config.socket_group = Some("no such group".into());
     assert!(matches!(refused(&config), StartError::NoSuchGroup));
 
-    // 107 bytes and a zero byte are the system's limit.
+    // 107 bytes and a NUL byte are the system's limit.
     let name = |len: usize| folder.path().join("s".repeat(len - folder.path().as_os_str().len() - 1));
     let longest = name(107);
     drop(storage(&unix(&longest)));

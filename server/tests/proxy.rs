@@ -1,5 +1,5 @@
-//! A network that fails between a client and its service, at each byte: what is said to be done is done, what is said to have
-//! failed has not been done, and what may be repeated, by the client or by its caller, ends as if nothing had happened.
+//! Network failures between a client and its service, at each byte. A successful call was done, a failed one was not,
+//! and calls that may be repeated, by the client or by its caller, end as without a failure.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -18,13 +18,13 @@ use support::proxied_service::{KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedServic
 use support::proxy::{Fault, Plan, Proxy};
 use support::wait::{DEADLINE, Join, wait_for};
 
-/// Whether a call of this kind ends well where one answer is lost. The others say that they do not know.
+/// Whether a call succeeds if one answer is lost. The others return `Indeterminate`.
 fn is_repeated(kind: Kind, op: Op) -> bool {
     kind == Kind::Storage || !matches!(op, Op::StoreLong | Op::Delete | Op::Erase)
 }
 
-/// The requests of a call before the one that changes something: most operations look at the record first. An upload
-/// looks once more when it begins.
+/// The number of requests before the one that changes something: most operations read the record first. An upload reads
+/// it again when it begins.
 fn looks(kind: Kind, op: Op) -> usize {
     match (kind, op) {
         (Kind::Encryption, _) | (Kind::Storage, Op::Store | Op::StoreWithKey) => 0,
@@ -38,7 +38,8 @@ fn with_kinds<T: Clone>(items: impl IntoIterator<Item = T>) -> Vec<(Kind, T)> {
     items.into_iter().flat_map(|item| KINDS.map(|kind| (kind, item.clone()))).collect()
 }
 
-/// Cuts each request of each operation, or its answer: a short store at each byte, others at some. Gives the number of cuts.
+/// Cuts each request of each operation, or its answer: a short store at each byte, others at some. Returns the number
+/// of cuts.
 fn cut_everywhere(len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -> usize {
     let mut cuts = Vec::new();
     for (kind, op) in with_kinds(OPS) {
@@ -56,7 +57,7 @@ fn cut_everywhere(len: fn((usize, usize)) -> usize, fault: fn(usize) -> Fault) -
         assert!(way.proxy.has_done_all());
         match outcome {
             Ok(()) => {}
-            // It was not sent to its end, and so it failed for good.
+            // A request that was not sent completely is not repeated.
             Err(Error::Storage(_) | Error::Indeterminate(_)) if is_cut_short => {}
             Err(Error::Indeterminate(_)) if !is_repeated(way.kind, *op) => {}
             outcome => panic!("{op:?}: {outcome:?}"),
@@ -77,7 +78,7 @@ fn a_cut_request_is_done_whole_or_not_at_all() {
     assert!(cuts > 800, "hardly any cut: {cuts}");
 }
 
-/// The control: where nothing is done to a request, it is made once, and no more.
+/// The control: without a fault, each request is sent only once.
 #[test]
 fn a_transparent_proxy_changes_nothing() {
     for kind in KINDS {
@@ -90,7 +91,7 @@ fn a_transparent_proxy_changes_nothing() {
     }
 }
 
-/// Where each answer is lost, the call says that it does not know; and its caller, repeating it, ends well.
+/// If each answer is lost, the call is `Indeterminate`, and its caller's repetition succeeds.
 #[test]
 fn an_unanswered_write_is_indeterminate_and_repeatable() {
     let faults = [
@@ -127,7 +128,7 @@ fn an_unanswered_write_is_indeterminate_and_repeatable() {
     });
 }
 
-/// Later attempts that were refused say nothing of the one that was lost.
+/// Rejected later attempts do not reveal the outcome of the lost one.
 #[test]
 fn a_refused_retry_leaves_the_outcome_indeterminate() {
     const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
@@ -139,7 +140,7 @@ fn a_refused_retry_leaves_the_outcome_indeterminate() {
         for answer in [BUSY, BUSY_IN_CHUNKS, WITHOUT_TOKEN].map(Fault::Answer) {
             let outcome = way.check(&client, op, Plan::from_write([Fault::CutAnswer(0)], answer.clone()));
             assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{op:?}: {outcome:?}");
-            // The control: where none was lost, nothing was done.
+            // The control: if no attempt was lost, nothing was done.
             let outcome = way.check(&client, op, Plan::from_write([], answer));
             assert!(matches!(outcome, Err(Error::Busy | Error::AccessDenied(_))), "{op:?}: {outcome:?}");
         }
@@ -150,7 +151,7 @@ fn a_refused_retry_leaves_the_outcome_indeterminate() {
     });
 }
 
-/// Some intermediaries repeat what they think may be repeated.
+/// Some intermediaries repeat requests.
 #[test]
 fn a_duplicated_request_is_done_once() {
     in_parallel(&with_kinds(0..24), |way, client, _| {
@@ -159,7 +160,7 @@ fn a_duplicated_request_is_done_once() {
             for op in WRITES {
                 way.check(client, op, plan.clone()).unwrap();
             }
-            // One of the two finds nothing any more.
+            // The second one finds no record.
             let case = way.case(Op::Delete);
             way.proxy.plan(plan);
             let outcome = run(client, Op::Delete, &case);
@@ -181,7 +182,7 @@ fn reads_are_whole_or_fail() {
             way.proxy.plan(Plan::next([]));
             assert!(patient.retrieve(&id, &key).unwrap() == data);
             let requests = way.proxy.passed();
-            // Parts of a long record are fetched at once, in any order.
+            // Parts of a long record are fetched concurrently, in any order.
             let shortest = requests.iter().map(|(_, answer)| *answer).min().unwrap();
             for (place, (request, answer)) in requests.iter().copied().enumerate() {
                 let before = || iter::repeat_n(Fault::None, place);
@@ -216,7 +217,7 @@ fn a_reader_resumes_after_a_cut_answer() {
     client.open_record("id", &key).unwrap().read_to_end(&mut read).unwrap();
     assert!(read == data);
     assert!(way.proxy.passed().len() > 6);
-    // Where no byte comes, it gives up, having given out what was true.
+    // Without further bytes, the read fails after it has returned authentic data.
     way.proxy.plan(Plan::next([Fault::CutAnswer(100_000)]).always(Fault::CutAnswer(100)));
     read.clear();
     let client = Strongroom::connect(&endpoint.timeout(Duration::from_secs(2))).unwrap();
@@ -225,7 +226,7 @@ fn a_reader_resumes_after_a_cut_answer() {
     assert!(!read.is_empty() && data.starts_with(&read) && read.len() < 100_000);
 }
 
-/// HTTP knows ranges of `GET` alone: something between client and service may drop one.
+/// HTTP defines ranges only for `GET`, so an intermediary may drop one.
 #[test]
 fn a_dropped_range_header_is_detected() {
     let way = ProxiedService::new(Kind::Encryption);
@@ -245,7 +246,7 @@ fn a_dropped_range_header_is_detected() {
     assert!(!read.is_empty() && data.starts_with(&read));
 }
 
-/// Between a removal whose answer is lost and its repetition, another stores anew: that stays.
+/// A record that another client stores between a lost removal and its repetition remains.
 #[test]
 fn a_repeated_removal_spares_a_newer_record() {
     let (locator, old, new) = (Locator::from_bytes([1; 32]), [1; 100], [2; 100]);
@@ -267,7 +268,7 @@ fn a_repeated_removal_spares_a_newer_record() {
     }
 }
 
-/// The control of all repetition: what could undo another's write is never said twice.
+/// The control of all repetitions: a request that could undo another client's write is never repeated.
 #[test]
 fn unrepeatable_requests_are_sent_once() {
     let way = ProxiedService::new(Kind::Storage);
@@ -277,7 +278,7 @@ fn unrepeatable_requests_are_sent_once() {
         way.proxy.plan(Plan::next([first]).always(always));
         remote.put(&locator, &record, PutMode::Overwrite)
     };
-    // It was not done, which the head there tells nobody: another could have been here since.
+    // It was not done, but the stored head does not prove that: another client could have written since.
     let outcome = put(Fault::CutRequest(50), Fault::None);
     assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
     assert_eq!(way.proxy.passed().len(), 2, "a put, and a look");
@@ -286,7 +287,7 @@ fn unrepeatable_requests_are_sent_once() {
     assert!(matches!(outcome, Err(storage::Error::Indeterminate(_))), "{outcome:?}");
     way.proxy.plan(Plan::next([]));
     assert!(remote.get(&locator).unwrap().unwrap() == record);
-    put(Fault::CutAnswer(0), Fault::None).unwrap(); // it is there
+    put(Fault::CutAnswer(0), Fault::None).unwrap(); // it is stored
 
     let way = ProxiedService::new(Kind::Encryption);
     let client = way.client(QUICK);
@@ -312,7 +313,7 @@ fn each_call_ends_by_its_deadline() {
     });
 }
 
-/// A service that takes no connection has done nothing.
+/// A service that accepts no connection has done nothing.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_failed_connection_is_not_indeterminate() {
@@ -320,7 +321,7 @@ fn a_failed_connection_is_not_indeterminate() {
     let _inside = runtime.enter();
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-    let listener = socket.listen(1).unwrap(); // accepts nobody
+    let listener = socket.listen(1).unwrap(); // never accepts
     let address = listener.local_addr().unwrap();
     let connect = || std::net::TcpStream::connect_timeout(&address, Duration::from_millis(200));
     let waiting: Vec<_> = iter::from_fn(|| connect().ok()).take(1000).collect();

@@ -1,4 +1,4 @@
-//! Tokens, certificates and revocation lists, exchanged while the service runs.
+//! Reloading of tokens, certificates and revocation lists.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -22,7 +22,7 @@ use strongroom::storage::MemoryStorage;
 use strongroom_server::{Config, Reloader, Scope, Service, StartError};
 use support::{Running, start_with_reloader, token};
 
-/// An authority, whose clients are numbered, in a folder with the service's files.
+/// An authority with numbered clients, in a folder with the service's files.
 struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
@@ -44,7 +44,7 @@ impl Authority {
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A list of those that are revoked.
+    /// The revocation list with these serial numbers.
     fn revocations(&self, numbers: &[u64]) -> String {
         let revoked = numbers.iter().map(|number| RevokedCertParams {
             serial_number: SerialNumber::from(*number),
@@ -54,7 +54,7 @@ impl Authority {
         });
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2026, 1, 1),
-            next_update: date_time_ymd(2026, 1, 2), // it has expired, and counts all the same
+            next_update: date_time_ymd(2026, 1, 2), // expired, but still in effect
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,
             revoked_certs: revoked.collect(),
@@ -128,10 +128,10 @@ fn a_revoked_client_is_refused_from_the_reload_on() {
     reloader.reload().unwrap();
     assert!(authority.connect(&server, &revoked).is_err());
     authority.connect(&server, &honest).unwrap();
-    // The connection that was open ends, too, without waiting for its next request.
+    // The open connection ends, too, without waiting for its next request.
     assert!(matches!(open.read(&mut [0; 16]), Ok(0) | Err(_)));
 
-    // It is so from the start, too. Of an authority without a list, no client is known to be good.
+    // The same applies at the start. No client of an authority without a list is accepted.
     drop(server);
     let (server, _) = storage(&config);
     assert!(authority.connect(&server, &revoked).is_err());
@@ -164,7 +164,7 @@ fn a_failed_reload_changes_nothing() {
     assert!(allowed(&old));
     fs::remove_file(&tokens).unwrap();
     let new = token(&tokens, &[Scope::Storage]);
-    // The tokens are good, but something else is not: neither is replaced.
+    // The tokens are valid, but another file is not: nothing is replaced.
     for (name, content) in [
         ("server.key", authority.certificate(2).1),
         ("server.pem", "no certificate".to_owned()),

@@ -1,4 +1,4 @@
-//! The storage service as a storage: it keeps every promise of the trait, over the network.
+//! The storage service as a storage keeps every promise of the trait, over the network.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use strongroom::{Endpoint, IndexKey, Strongroom};
 
 use support::Running;
 
-/// Services that run until the tests end: a storage that is opened has nobody else to keep its service.
+/// The services run until the tests end, because an opened storage does not own its service.
 static SERVICES: Mutex<Vec<Running>> = Mutex::new(Vec::new());
 
 fn served(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
@@ -49,7 +49,7 @@ mod over_memory {
     strongroom::storage_conformance!(open, volatile);
 }
 
-/// How many requests for records `work` makes, as the service counts them.
+/// The number of requests for records that `work` makes, according to the service.
 fn requests(service: &Running, work: impl FnOnce()) -> u64 {
     let count = || -> u64 {
         let metrics = service.send("GET /metrics", &[], b"").body;
@@ -63,7 +63,7 @@ fn requests(service: &Running, work: impl FnOnce()) -> u64 {
     count() - before
 }
 
-/// Each request costs the time of a way there and back.
+/// Each request costs a round trip.
 #[test]
 fn a_long_record_takes_few_requests() {
     const MIB: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! Certificates of services that their authority has revoked, as the library's own client sees them.
+//! Revoked certificates of services, with the library's own client.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -29,7 +29,7 @@ fn authority() -> Authority {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// A list of certificates that `authority` has revoked, good until the start of `until`.
+/// A list of certificates that `authority` has revoked, valid until the start of `until`.
 fn list(authority: &Authority, revoked: &[u64], until: i32) -> String {
     let of_2020 = date_time_ymd(2020, 1, 1);
     let revoked_certs = revoked.iter().map(|serial| RevokedCertParams {
@@ -49,7 +49,7 @@ fn list(authority: &Authority, revoked: &[u64], until: i32) -> String {
     params.signed_by(authority).unwrap().pem().unwrap()
 }
 
-/// A service with a certificate of `authority`, and an endpoint that trusts that.
+/// A service with a certificate of `authority`, and an endpoint that trusts the authority.
 fn service(folder: &Path, authority: &Authority) -> (Running, Endpoint) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
@@ -68,7 +68,7 @@ fn service(folder: &Path, authority: &Authority) -> (Running, Endpoint) {
     (server, endpoint.authorities(authorities).timeout(Duration::from_secs(20)))
 }
 
-/// Puts a file in the place of another at once.
+/// Replaces a file atomically.
 fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
@@ -100,11 +100,11 @@ fn a_revoked_certificate_is_refused() {
     assert_eq!(storage.stats().unwrap(), Stats::default());
     let (storage, _folder, _) = open(&endpoint, &list(&authority, &[SERIAL - 1, SERIAL], 4000));
     is_refused(&storage, "Revoked");
-    // The control: without lists, it is taken.
+    // The control: without lists, the certificate is accepted.
     assert_eq!(RemoteStorage::open(&endpoint).unwrap().stats().unwrap(), Stats::default());
 }
 
-/// An unknown state is refused: no list of the authority's, or an old one.
+/// An unknown state is rejected: no list of the authority, or an expired one.
 #[test]
 fn a_certificate_without_a_revocation_list_is_refused() {
     let (folder, authority, other) = (tempfile::tempdir().unwrap(), authority(), {

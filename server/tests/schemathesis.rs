@@ -1,5 +1,5 @@
-//! Schemathesis sends both services what their OpenAPI documents allow and what they do not, and compares the answers with
-//! the documents. `make test-http` installs it and runs this.
+//! Schemathesis sends both services valid and invalid requests according to their OpenAPI documents, and compares the
+//! answers with the documents. `make test-http` installs it and runs this.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
 
@@ -19,7 +19,7 @@ use support::{Running, config, encryption, storage};
 const ENCRYPTION: &str = include_str!("../openapi/encryption.json");
 const STORAGE: &str = include_str!("../openapi/storage.json");
 
-/// Whether all answers are as the document says, and the report.
+/// Whether all answers match the document, and the report.
 fn run(server: &Running, document: &str) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("openapi.json"), document).unwrap();
@@ -28,7 +28,7 @@ fn run(server: &Running, document: &str) -> (bool, String) {
     let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/schemathesis/hooks.py");
     let mut command = Command::new(program);
     command.args(["run", "openapi.json", "--url", &url, "--no-color", "--seed", "1", "--max-examples", "50"]);
-    // A request that fits the document may still meet no record, a key's checksum, or a range that is not there.
+    // A valid request may still fail for a missing record, a wrong checksum of a key, or a range past the end.
     command.args([
         "--exclude-checks",
         "positive_data_acceptance",
@@ -44,7 +44,7 @@ fn run(server: &Running, document: &str) -> (bool, String) {
     (output.status.success(), report)
 }
 
-/// Runs it, and looks whether these answers were among those that it had: else it has seen little.
+/// Runs it, and checks that these answers occurred, so that the test is not trivial.
 fn check(server: &Running, document: &str, answers: &[&str]) {
     let (is_right, report) = run(server, document);
     let metrics = String::from_utf8(server.send("GET /metrics", &[], b"").body).unwrap();
@@ -101,7 +101,7 @@ fn the_storage_service_answers_as_its_document_says() {
     check(&storage(Arc::new(MemoryStorage::new())), STORAGE, &answers);
 }
 
-/// The control: a document that does not know an answer, or knows it otherwise, does not pass.
+/// The control: a document without an answer, or with another form of it, fails.
 #[test]
 #[ignore = "needs schemathesis"]
 fn the_check_finds_a_wrong_document() {

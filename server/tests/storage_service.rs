@@ -1,4 +1,4 @@
-//! The storage service, row by row of the protocol.
+//! The storage service, for each row of the protocol's tables.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
 
@@ -19,7 +19,7 @@ fn service() -> Running {
     storage(Arc::new(MemoryStorage::new()))
 }
 
-/// A record as another locator's could be: its bytes mean nothing here.
+/// A record with arbitrary bytes, which the service does not interpret.
 fn record(seed: u8, len: usize) -> Vec<u8> {
     (0..len).map(|n| (n as u8).wrapping_mul(31).wrapping_add(seed) ^ (n >> 8) as u8).collect()
 }
@@ -74,7 +74,7 @@ fn writes_have_preconditions() {
     put(&service, 1, &new, &[("if-match", &etag(&old))]).is(204);
     put(&service, 1, &old, &[]).is(204);
     assert_eq!(get(&service, 1, &[]).body, old);
-    // The same for those that are written piece by piece.
+    // The same for uploads.
     let long = record(3, 1 << 20);
     put(&service, 1, &long, &[CREATE]).is_problem(412, 2, "AlreadyExists");
     put(&service, 1, &long, &[("if-match", &etag(&new))]).is_problem(412, 11, "Conflict");

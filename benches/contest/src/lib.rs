@@ -1,5 +1,5 @@
-//! One interface for all contestants, and one way to measure them. Each contestant runs in a process of its own,
-//! because most bring their own SQLite.
+//! The interface of all contestants, and their measurement. Each contestant runs in its own process, because most
+//! include their own SQLite.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -13,7 +13,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Records of one transaction of a bulk load.
+/// The number of records in a transaction of a bulk load.
 pub const BATCH: u64 = 10_000;
 
 /// A store under test.
@@ -22,7 +22,7 @@ pub trait Contestant: Sync {
     fn create(path: &Path) -> Self;
 
     /// Stores records with these numbers in one transaction. The first call begins at 0, and each call continues after
-    /// the one before.
+    /// the previous one.
     fn fill(&mut self, numbers: Range<u64>, data: &[u8]);
 
     /// The handle of one thread.
@@ -31,7 +31,7 @@ pub trait Contestant: Sync {
 
 /// The handle of one thread.
 pub trait Session {
-    /// Stores a record; it is durable when this returns.
+    /// Stores a record durably.
     fn store(&mut self, number: u64, data: &[u8]);
 
     /// Retrieves a record that [`Contestant::fill`] stored.
@@ -54,7 +54,7 @@ pub fn id(number: u64) -> [u8; 16] {
     id
 }
 
-/// Something that a contestant does.
+/// A measured workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     /// Durable stores of `len` bytes by `threads` threads.
@@ -63,7 +63,7 @@ pub enum Work {
     First { count: u64, len: usize },
     /// Retrieves of `len` bytes by `threads` threads, in random order, of `records` records.
     Retrieve { threads: usize, records: u64, len: usize },
-    /// `records` records of `len` bytes in transactions of [`BATCH`].
+    /// Bulk load of `records` records of `len` bytes, in transactions of [`BATCH`].
     Bulk { records: u64, len: usize },
 }
 
@@ -83,12 +83,12 @@ impl Work {
     }
 }
 
-/// The results of a work.
+/// The results of a workload.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// Operations in a second.
+    /// Operations per second.
     pub rate: f64,
-    /// The 99th percentile of an operation's seconds, and the maximum; for a bulk load, of a transaction's.
+    /// The 99th percentile and the maximum of an operation's time in seconds; for a bulk load, of a transaction's.
     pub p99: f64,
     pub longest: f64,
     /// The highest 99th percentile of any thread.
@@ -107,7 +107,7 @@ impl Figures {
     }
 }
 
-/// The program of one contestant: `SECONDS PATH WORK...`. Prints its figures in a line.
+/// The program of a contestant: `SECONDS PATH WORK...`. Prints its figures in a line.
 pub fn run<C: Contestant>(arguments: impl Iterator<Item = String>) {
     let arguments: Vec<String> = arguments.collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -154,7 +154,7 @@ fn retrieve<C: Contestant>(mut contestant: C, threads: usize, records: u64, len:
     })
 }
 
-/// Lets threads work for a while, each with a session of its own.
+/// Lets threads work for a time, each with its own session.
 fn in_threads<C: Contestant>(
     contestant: &C,
     threads: usize,
@@ -185,7 +185,7 @@ fn in_threads<C: Contestant>(
         let threads: Vec<_> = (0..threads).map(start).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
-    // The last operation of each thread ended after the time was over.
+    // The last operation of each thread ended after the time limit.
     let in_time: usize = times.iter().map(|times| times.len() - 1).sum();
     let worst = times.iter().map(|times| figures(times.clone()).p99).fold(0.0, f64::max);
     Figures { rate: in_time as f64 / time.as_secs_f64(), worst, ..figures(times.concat()) }
@@ -213,7 +213,7 @@ fn batches(records: u64) -> impl Iterator<Item = Range<u64>> {
     (0..records.div_ceil(BATCH)).map(move |batch| batch * BATCH..records.min((batch + 1) * BATCH))
 }
 
-/// The figures that follow from the times alone.
+/// The figures that are computed from the times alone.
 fn figures(mut times: Vec<Duration>) -> Figures {
     times.sort_unstable();
     let p99 = times[times.len() * 99 / 100].as_secs_f64();

@@ -1,4 +1,4 @@
-//! A server in a process of its own, and a minimal HTTP/1.1 client, whose cost is small beside the measured work.
+//! A server in its own process, and a minimal HTTP/1.1 client, whose cost is small compared with the measured work.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, missing_docs, reason = "a benchmark")]
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use base64ct::{Base64, Encoding};
 use tempfile::TempDir;
 
-/// A server with a store of its own; dropping this ends the server.
+/// A server with its own store. Dropping this ends the server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -25,7 +25,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// `strongroom serve`, which logs only warnings: the others log nothing either.
+    /// `strongroom serve`, which logs only warnings, because the other servers have no log.
     #[must_use]
     pub fn strongroom(args: &[&str]) -> Self {
         Self::start("strongroom", |command, address, folder| {
@@ -44,7 +44,7 @@ impl Server {
 
     fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &std::path::Path)) -> Self {
         let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-        // On the disk of the target folder: a temporary folder may be in memory, where nothing waits for a disk.
+        // In the target folder, because a temporary folder may be in memory, without the cost of a disk.
         let folder = tempfile::tempdir_in(&target).unwrap();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mut command = Command::new(target.join("release").join(program));
@@ -84,7 +84,7 @@ impl Drop for Server {
 #[derive(Debug)]
 pub struct Connection {
     stream: BufReader<TcpStream>,
-    /// The headers of each request besides its length.
+    /// The headers of each request in addition to its length.
     headers: String,
 }
 
@@ -148,7 +148,7 @@ pub fn retrieve_body(id: &str, key: &str) -> String {
     format!("{{\"id\":\"{id}\",\"key\":\"{key}\"}}")
 }
 
-/// The percentile: so many of a hundred values are not above it.
+/// The percentile `percent` of the values.
 #[must_use]
 pub fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values.sort_unstable();

@@ -1,5 +1,5 @@
 //! askar's storage with a raw key and SQLite, as a contestant of `compare`. The settings are its own, except those for
-//! durable stores; each operation has a session, as its users do it.
+//! durable stores. Each operation has a session, as in typical use.
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl Askar {
     }
 }
 
-/// Names are text here.
+/// askar's names are text.
 fn name(number: u64) -> String {
     id(number).iter().map(|byte| format!("{byte:02x}")).collect()
 }

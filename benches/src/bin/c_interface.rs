@@ -1,4 +1,5 @@
-//! The cost of a call from C over the same call in Rust: a program in C and this one retrieve the same records in turn.
+//! The additional cost of a call from C compared with Rust: a program in C and this one alternately retrieve the same
+//! records.
 //!
 //! `c_interface PROGRAM [rounds]`, where PROGRAM is benches/c/retrieve.c; the table is for README.md of this folder.
 

@@ -1,5 +1,5 @@
-//! Runs Strongroom and its alternatives in turn, each in a process of its own, and prints tables of medians:
-//! `compare [SECONDS [ROUNDS]]`. The picture beside the tables, `benches/figures.svg`, is of the same run.
+//! Runs Strongroom and its alternatives alternately, each in its own process, and prints tables of medians: `compare
+//! [SECONDS [ROUNDS]]`. The chart `benches/figures.svg` is of the same run.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -19,7 +19,7 @@ const CONTESTANTS: [(&str, &str, &[&str]); 10] = [
     ("Strongroom, from readers", "release/contestant_strongroom", &["reader"]),
     ("SQLite with AES-GCM", "release/contestant_plain", &["sealed"]),
     ("SQLite, no encryption", "release/contestant_plain", &[]),
-    // For bulk loads, where it matters most.
+    // Only for bulk loads, where the difference is greatest.
     ("SQLite's defaults, no encryption", "release/contestant_plain", &["defaults"]),
     ("redb, no encryption", "peers/release/contestant_redb", &[]),
     ("fjall, no encryption", "peers/release/contestant_fjall", &[]),
@@ -27,7 +27,7 @@ const CONTESTANTS: [(&str, &str, &[&str]); 10] = [
     ("askar", "peers/release/contestant_askar", &[]),
 ];
 
-/// The works that are measured, in words for people and for the contestants.
+/// The measured workloads: the name for people, and the arguments for the contestants.
 const WORKS: [(&str, &str); 10] = [
     ("1 KiB durable store, 1 thread", "store 1 1024"),
     ("The first 1,500 durable stores of 1 KiB in a new store", "first 1500 1024"),
@@ -149,7 +149,7 @@ fn whole(number: f64) -> String {
     groups.collect::<Vec<_>>().join(",")
 }
 
-/// A bar for each contestant and work; its length is the rate relative to the best.
+/// A bar for each contestant and workload, whose length is the rate relative to the best.
 fn picture(results: &[(&str, Vec<Row>)]) -> String {
     let (mut y, mut bars) = (20, String::new());
     for (title, rows) in results {

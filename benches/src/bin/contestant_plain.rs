@@ -1,6 +1,6 @@
 //! SQLite, as a contestant of `compare`. Without encryption it is the baseline, with Strongroom's settings or, with
-//! `defaults` before the other arguments, with SQLite's own. With `sealed` it is what people write today: SQLite's own
-//! settings with a durable write-ahead log, and each value under AES-256-GCM with a key of its own.
+//! `defaults` before the other arguments, with SQLite's own. With `sealed` it is a typical implementation by hand:
+//! SQLite's own settings with a durable write-ahead log, and each value under AES-256-GCM with its own key.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]

@@ -1,4 +1,4 @@
-//! Large values: Strongroom's streams beside plain SQLite and age, in one run.
+//! Large values: Strongroom's streams compared with plain SQLite and age, in one run.
 //!
 //! `streams [MiB] [rounds]`; the tables are for README.md of this folder.
 
@@ -22,7 +22,7 @@ use strongroom::{RecordKey, Strongroom};
 /// The length of Strongroom's own segments in SQLite.
 const SEGMENT_LEN: usize = (1 << 20) - 1024;
 
-/// `len` bytes of a pattern that does not compress to nothing, made at the speed of memory.
+/// `len` bytes of a pattern that is fast to make and not trivial to compress.
 struct Pattern {
     block: Vec<u8>,
     left: usize,
@@ -71,7 +71,7 @@ fn plain_store(path: &Path, len: usize) {
         let end = SEGMENT_LEN.min(len - n * SEGMENT_LEN);
         source.read_exact(&mut segment[..end]).unwrap();
         if n + 1 == len.div_ceil(SEGMENT_LEN) {
-            db.execute_batch("PRAGMA synchronous = FULL").unwrap(); // makes all of it durable
+            db.execute_batch("PRAGMA synchronous = FULL").unwrap(); // makes all of the data durable
         }
         let sql = "INSERT INTO segment (object, n, data) VALUES (1, ?1, ?2)";
         db.prepare_cached(sql).unwrap().execute((i64::try_from(n).unwrap(), &segment[..end])).unwrap();
@@ -159,7 +159,7 @@ fn throughput(folder: &Path, len: usize, rounds: usize) {
     }
 }
 
-/// Latencies in ms of durable stores of 1 KiB, until `done`.
+/// The latencies in ms of durable stores of 1 KiB, until `done`.
 fn small_stores(store: &Strongroom, done: &AtomicBool) -> Vec<f64> {
     let mut latencies = Vec::new();
     while !done.load(Ordering::Relaxed) {

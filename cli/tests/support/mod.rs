@@ -1,4 +1,4 @@
-//! A folder with a store, and the program run in it. Whatever fails is searched for secrets.
+//! A folder with a store, and the program run in it. The output of each failure is searched for secrets.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -17,15 +17,15 @@ use tempfile::TempDir;
 
 use wait::{DEADLINE, WaitWithin};
 
-/// The tests' id and data: neither may be in a message.
+/// The tests' id and data, which must not be in a message.
 pub(crate) const ID: &str = "patient-7f3a@clinic.example";
 pub(crate) const DATA: &str = "diagnosis: confidential\n";
 
 pub(crate) struct World {
     pub(crate) folder: TempDir,
-    /// The program, and what runs it.
+    /// The command line that runs the program.
     program: Vec<String>,
-    /// Where the program can be run by others.
+    /// A folder with the program that other users can run.
     public: Option<TempDir>,
 }
 
@@ -82,7 +82,7 @@ impl World {
         command
     }
 
-    /// From now on, the program finds the C library's functions replaced by those of `preload.c`.
+    /// Makes later runs use the functions of `preload.c` instead of the C library's.
     #[cfg(target_os = "linux")]
     pub(crate) fn preload(&self, command: &mut Command) {
         let library = self.path("preload.so");
@@ -98,7 +98,7 @@ impl World {
         self.through(&[], args)
     }
 
-    /// The program, run by another that is given its path and `args` behind its own arguments.
+    /// The program, run by another one, which gets the program's path and `args` after its own arguments.
     pub(crate) fn through(&self, other: &[&str], args: &[&str]) -> Command {
         let words: Vec<&str> = other.iter().copied().chain(self.program.iter().map(String::as_str)).collect();
         let mut command = self.other(words[0], &words[1..]);
@@ -106,7 +106,7 @@ impl World {
         command
     }
 
-    /// From now on, runs the program as a user who may not do everything: permissions do not hold for root.
+    /// Makes later runs use an ordinary user, because permissions do not apply to root.
     #[cfg(target_os = "linux")]
     pub(crate) fn run_unprivileged(&mut self) {
         use std::os::unix::fs::{PermissionsExt, chown};
@@ -128,7 +128,7 @@ impl World {
         self.public = Some(public);
     }
 
-    /// From now on, the program has one thread alone, where limits hold: for root they do not.
+    /// Limits later runs to one thread, as an ordinary user, because limits do not apply to root.
     #[cfg(target_os = "linux")]
     pub(crate) fn run_with_one_thread(&mut self) {
         self.run_unprivileged();
@@ -136,7 +136,7 @@ impl World {
         self.program.splice(program..program, ["prlimit", "--nproc=1:1"].map(str::to_owned));
     }
 
-    /// What must succeed and say nothing on stderr. Returns stdout.
+    /// Runs the program, which must succeed and print nothing to stderr. Returns stdout.
     pub(crate) fn ok(&self, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
         let output = feed(&mut self.command(args), stdin.as_ref());
         let stderr = String::from_utf8_lossy(&output.stderr);
@@ -144,7 +144,8 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// What must fail with an exit status, print nothing, and tell no secret; and the same in JSON. Returns the message.
+    /// Runs the program, also with `--json`, which must fail with this exit status, print nothing to stdout, and show
+    /// no secret. Returns the message.
     pub(crate) fn fail(&self, status: u8, args: &[&str], stdin: impl AsRef<[u8]>) -> String {
         let message = failure(&feed(&mut self.command(args), stdin.as_ref()), status);
         let mut as_json = self.command(&["--json"]);
@@ -167,7 +168,7 @@ impl World {
     }
 }
 
-/// Checks that a run failed with `status`, printed nothing and told no secret. Returns the message.
+/// Checks that a run failed with `status`, printed nothing to stdout and showed no secret. Returns the message.
 pub(crate) fn failure(output: &Output, status: u8) -> String {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(status.into()), "{stderr}");
@@ -176,7 +177,7 @@ pub(crate) fn failure(output: &Output, status: u8) -> String {
     stderr
 }
 
-/// The secret that `text` holds, if any.
+/// The secret that `text` contains, if any.
 pub(crate) fn secret_in(text: &str) -> Option<&str> {
     let key = |prefix| {
         let mut rests = text.match_indices(prefix).filter_map(|(start, _)| text.get(start..start + 30));
@@ -194,8 +195,8 @@ pub(crate) fn feed(command: &mut Command, stdin: &[u8]) -> Output {
     child.output_within(DEADLINE)
 }
 
-/// Has the programs that are started from now on die of signals, also where `nohup` or a shell that starts the tests in the
-/// background has those ignored: a program does not inherit a handler, but a default in its place.
+/// Makes later programs die of signals, even if `nohup` or a shell has made the tests ignore them: a program does not
+/// inherit a handler, but gets the default action instead.
 #[cfg(unix)]
 fn default_signals() {
     use std::sync::{Arc, Once};
@@ -216,8 +217,8 @@ fn default_signals() {
 #[cfg(not(unix))]
 fn default_signals() {}
 
-/// Runs a program on a terminal of its own. Waits for its prompt (the first argument), looks at the process, types the
-/// answer (the second; hidden ones only once the echo is off), and tells what came of it.
+/// Runs a program on its own terminal. Waits for its prompt (the first argument), inspects the process, types the
+/// answer (the second; hidden ones only after the echo is off), and prints the outcome.
 #[cfg(target_os = "linux")]
 const TERMINAL: &str = r#"
 import json, os, pty, signal, sys, termios

@@ -1,8 +1,8 @@
-/* Put before the C library (LD_PRELOAD), it has the tests see and fail what a file system does.
+/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls and make them fail.
 
    NO_TMPFILE      files without a name cannot be made
-   FOLDER_FSYNC    the error number that fsync of a folder gives
-   FSYNC_LOG       the file to which the folders are written whose fsync succeeds */
+   FOLDER_FSYNC    the error number of fsync on a folder
+   FSYNC_LOG       the file that lists the folders with a successful fsync */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>

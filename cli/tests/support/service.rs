@@ -1,4 +1,4 @@
-//! A service that the program runs.
+//! A running service of the program.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -13,23 +13,23 @@ use serde_json::Value;
 use super::World;
 use super::wait::{DEADLINE, WaitWithin};
 
-/// A service, and what it has logged.
+/// A service, and its log.
 pub(crate) struct Service {
     child: Child,
-    /// Its log, line by line.
+    /// The lines of its log.
     lines: Receiver<String>,
     log: String,
-    /// Where it listens, if that is a port.
+    /// The address on which it listens, if it is TCP.
     pub(crate) address: SocketAddr,
 }
 
 impl Service {
-    /// Starts it on a port that is free.
+    /// Starts the service on a free port.
     pub(crate) fn start(world: &World, args: &[&str]) -> Self {
         Self::start_on(world, &[args, &["--listen", "127.0.0.1:0", "--insecure-loopback"]].concat())
     }
 
-    /// Starts it where the arguments say.
+    /// Starts the service on the address in the arguments.
     pub(crate) fn start_on(world: &World, args: &[&str]) -> Self {
         let mut command = world.command(args);
         command.args(["--log-level", "trace", "--log-format", "json"]);
@@ -39,7 +39,7 @@ impl Service {
         let (send, lines) = channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| send.send(line + "\n")));
         let mut log = String::new();
-        // A warning may come before the line that tells where it listens.
+        // A warning may precede the line with the address.
         let address = loop {
             let line = lines.recv_timeout(DEADLINE).unwrap();
             let entry: Result<Value, _> = serde_json::from_str(&line);
@@ -52,7 +52,7 @@ impl Service {
         Self { child, lines, log, address }
     }
 
-    /// Sends a request, and gives the whole answer.
+    /// Sends a request, and returns the whole answer.
     pub(crate) fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -71,7 +71,7 @@ impl Service {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it by a signal; gives the exit status and all that was logged.
+    /// Stops the service with a signal. Returns the exit status and the whole log.
     pub(crate) fn stop(mut self, signal: Signal) -> (Option<i32>, String) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
         let status = self.child.wait_within(DEADLINE);
@@ -82,7 +82,7 @@ impl Service {
     }
 }
 
-/// A test that fails leaves none behind.
+/// A failed test must not leave a running service.
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();

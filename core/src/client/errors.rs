@@ -1,4 +1,4 @@
-//! The error of each failure of a call.
+//! Conversion of failures of calls into errors.
 
 use hyper::StatusCode;
 
@@ -11,7 +11,7 @@ pub(super) fn protocol_violation() -> Error {
     Error::Storage("the answer is not that of an encryption server".into())
 }
 
-/// The error of a request that changes nothing, so that no outcome is unknown.
+/// The error of a request that changes nothing, and so never has an unknown outcome.
 pub(super) fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,

@@ -28,7 +28,7 @@ struct Answer<'a> {
 }
 
 impl Client {
-    /// Stores all records, or none.
+    /// Stores all records in one transaction.
     pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
         check_count(records.len())?;
         let parts = records.iter().map(|(id, data, new)| (*id, new.key, Some(*data)));

@@ -1,5 +1,5 @@
-//! The operations on an encryption server (`docs/HTTP.md`), which sees ids, keys and data while it works on them. Each
-//! write has its key from here, so that it may be repeated when its answer is lost.
+//! The operations on an encryption server (`docs/HTTP.md`), which sees ids, keys and data while it works on them. The
+//! client makes the key of each write, so that the write may be repeated when its answer is lost.
 
 mod errors;
 mod many;
@@ -45,7 +45,7 @@ impl Client {
         self.http.read(request, self.http.end()).map_err(of_read)
     }
 
-    /// Sends a write under a key that the server did not choose, so that it may be repeated.
+    /// Sends a write under a key that the client or its caller made, so that it may be repeated.
     fn write(&self, request: &ApiRequest) -> Result<(), Error> {
         self.http.write(request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(of_write)
     }
@@ -122,7 +122,7 @@ impl Operations for Client {
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
         let request = request::json(names::DELETE, id, Some(key))?;
         match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
-            // The lost attempt or another caller removed it, or it never existed: nobody can tell.
+            // The lost attempt or another caller removed it, or it never existed: these cannot be distinguished.
             (Err(Failure::Problem(problem)), true)
                 if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
             {
@@ -134,7 +134,7 @@ impl Operations for Client {
 
     fn erase(&self, id: &[u8]) -> Result<bool, Error> {
         let request = request::json(names::ERASE, id, None)?;
-        // A repetition could remove a record that was stored meanwhile.
+        // A repetition could remove a record that was stored in the meantime.
         let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }

@@ -1,5 +1,5 @@
-//! A record read in pieces from a server. If the connection breaks, reading continues at the same place on another. The
-//! key opens one version, so that no two are mixed, unless its holder has stored two of one length under it.
+//! A record read in pieces from a server. If the connection breaks, reading continues at the same position on another.
+//! Versions are not mixed, because the key opens only one, unless two versions of the same length were stored under it.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
 use crate::operations::ReadRecord;
 
-/// How often a connection may break without a byte in between.
+/// How often the connection may break before another byte arrives.
 const ATTEMPTS: usize = 3;
 
 /// A record at a server, which sends no byte before it is authenticated.
@@ -22,7 +22,7 @@ pub(super) struct Reader {
     request: ApiRequest,
     len: u64,
     position: u64,
-    /// The answer; its next bytes follow those of `piece`, which begins at the position.
+    /// The answer. Its next bytes follow those of `piece`, which begins at the position.
     response: Option<StreamingResponse>,
     piece: Bytes,
     /// For all connections together.

@@ -31,14 +31,14 @@ pub(super) fn json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Re
     Ok(of_json(path, record(id, key, None)?))
 }
 
-/// A request in JSON about many records: each with its key and, where it is stored, its data.
+/// A request in JSON about many records: each with its key, and its data if it is to be stored.
 pub(super) fn many<'r>(
     path: &'static str,
     records: impl Iterator<Item = (&'r [u8], &'r RecordKey, Option<&'r [u8]>)> + Clone,
 ) -> Result<ApiRequest, Error> {
     const BEGIN: &str = "{\"records\":[";
     let len = records.clone().map(|(id, _, data)| record_len(id, data)).fold(BEGIN.len() + 2, usize::saturating_add);
-    // Full capacity from the start: growth would leave a copy of keys and data behind.
+    // Full capacity from the start: growth would leave a copy of keys and data in memory.
     let mut body = Zeroizing::new(String::with_capacity(len));
     body.push_str(BEGIN);
     for (n, (id, key, data)) in records.enumerate() {

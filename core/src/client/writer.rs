@@ -1,5 +1,5 @@
-//! Writing a record to a server piece by piece. A short record is sent when it is finished, and again if need be. A
-//! long record is streamed, and so sent once: at its end, its beginning is no longer in memory.
+//! Writing a record to a server piece by piece. A short record is sent when it is finished, with retries. A long record
+//! is streamed without retries, because its beginning does not stay in memory.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::operations::{MAX_PIECE_LEN, WriteRecord};
 pub(super) struct Writer {
     http: Arc<HttpClient>,
     request: ApiRequest,
-    /// The next piece. It never grows beyond its capacity, which would leave a copy behind.
+    /// The next piece. It never grows beyond its capacity, because growth would leave a copy in memory.
     gathered: Zeroizing<Vec<u8>>,
     /// The request, once it has begun.
     sending: Option<StreamingRequest>,

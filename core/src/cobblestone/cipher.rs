@@ -1,4 +1,4 @@
-//! AES-256-GCM by the crate `aes-gcm`: the default, and the reference.
+//! AES-256-GCM by the crate `aes-gcm`, the default.
 
 use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
@@ -6,8 +6,8 @@ use aes_gcm::{Aes256Gcm, Tag};
 
 use super::{Error, KEY_LEN, NONCE_LEN, TAG_LEN};
 
-/// AES-256-GCM (NIST SP 800-38D) without associated data, with a nonce of 12 bytes and a tag of 16. A nonce must never
-/// seal twice.
+/// AES-256-GCM (NIST SP 800-38D) without associated data, with a nonce of 12 bytes and a tag of 16. A nonce must not be
+/// used twice to seal.
 pub(super) struct Cipher(Aes256Gcm);
 
 impl Cipher {
@@ -16,7 +16,7 @@ impl Cipher {
         Ok(Self(Aes256Gcm::new(key.into())))
     }
 
-    /// Seals `plaintext` into `sealed`, which is longer by the tag.
+    /// Seals `plaintext` into `sealed`, which is longer by the length of the tag.
     pub(super) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8], sealed: &mut [u8]) -> Result<(), Error> {
         let (body, tag) = sealed.split_last_chunk_mut().ok_or(Error::BufferSize)?;
         *tag = self.seal_inout(nonce, InOutBuf::new(plaintext, body).map_err(|_| Error::BufferSize)?)?;
@@ -32,7 +32,7 @@ impl Cipher {
         Ok(tag.into())
     }
 
-    /// Opens `sealed`, which has its tag behind it, into `plaintext`; [`Error::Corrupt`] before a byte is written.
+    /// Opens `sealed`, which ends with its tag, into `plaintext`. On [`Error::Corrupt`], no byte is written.
     pub(super) fn open(&self, nonce: [u8; NONCE_LEN], sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         let (body, tag) = sealed.split_last_chunk().ok_or(Error::Corrupt)?;
         self.open_inout(nonce, InOutBuf::new(body, plaintext).map_err(|_| Error::BufferSize)?, tag)

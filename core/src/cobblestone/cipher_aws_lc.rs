@@ -4,7 +4,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::{Error, KEY_LEN, NONCE_LEN, TAG_LEN};
 
-/// As [`super::cipher::Cipher`], except that a failure leaves zeros behind.
+/// As [`super::cipher::Cipher`], except that a failure writes zeros.
 pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
@@ -16,7 +16,8 @@ impl Cipher {
         if plaintext.len().checked_add(TAG_LEN) != Some(sealed.len()) {
             return Err(Error::BufferSize);
         }
-        // The only function that seals from one buffer into another; its first pair of buffers is empty here.
+        // The only function of `aws-lc-rs` that seals from one buffer into another. Its first pair of buffers is empty
+        // here.
         let nonce = Nonce::assume_unique_for_key(nonce);
         self.0.seal_in_place_scatter(nonce, Aad::empty(), &mut [], plaintext, sealed).map_err(|_| Error::TooLarge)
     }
@@ -47,7 +48,7 @@ mod tests {
     use super::super::cipher;
     use super::*;
 
-    /// Both do the same, and each opens what the other sealed.
+    /// Both ciphers have the same results, and each opens the other's output.
     #[test]
     fn seals_and_opens_like_aes_gcm() {
         let (key, nonce) = ([7; KEY_LEN], [9; NONCE_LEN]);

@@ -1,15 +1,15 @@
-//! HKDF-Expand (RFC 5869, section 2.3) with HMAC-SHA-512 (RFC 2104), on the hash's compression function.
+//! HKDF-Expand (RFC 5869, section 2.3) with HMAC-SHA-512 (RFC 2104), built on the hash's compression function.
 //!
-//! Eight runs of that function are most of the cost of a small record. The crate `hmac` takes its input in pieces, each
-//! with buffers of its own to wipe, and adds half as much again; here the input of a hash is one slice. (The crate
-//! `hkdf` refuses a key shorter than the hash.)
+//! Eight calls of that function are most of the cost of a small record. The crate `hmac` processes its input in pieces,
+//! each with buffers to wipe, which costs half as much again; here the input of a hash is one slice. (The crate `hkdf`
+//! rejects a key shorter than the hash.)
 
 use sha2::block_api::compress512;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::KEY_LEN;
 
-/// Bytes that the compression function takes at once.
+/// Bytes of an input block of the compression function.
 const BLOCK_LEN: usize = 128;
 const HASH_LEN: usize = 64;
 
@@ -28,7 +28,7 @@ const INITIAL: State = [
     0x5be0_cd19_137e_2179,
 ];
 
-/// The first two blocks of output, wiped on drop. (As slices: an array's own wiping goes byte by byte.)
+/// The first two blocks of output, wiped on drop. (As slices, because arrays are wiped byte by byte.)
 pub(super) struct Output(pub(super) [[u8; HASH_LEN]; 2]);
 
 impl Drop for Output {
@@ -41,7 +41,7 @@ impl Drop for Output {
 pub(super) fn expand(key: &[u8; KEY_LEN], info: &[&[u8]]) -> Output {
     let hmac = Hmac::new(key);
     let info_len = info.iter().map(|part| part.len()).sum::<usize>();
-    // Capacity for the longest input, padded: growth would leave a copy behind.
+    // Capacity for the longest input, padded: growth would leave a copy in memory.
     let mut input = Vec::with_capacity(info_len + HASH_LEN + 2 * BLOCK_LEN);
     let mut block = |before: &[u8], number: u8, block: &mut [u8; HASH_LEN]| {
         input.clear();
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// At each length of the input, and so of the padding; and where it does not fit into the last block.
+    /// At each length of the input, and so of the padding, also if the padding needs another block.
     #[test]
     fn agrees_with_the_crate_hmac() {
         let mut key = [0xa5; KEY_LEN];

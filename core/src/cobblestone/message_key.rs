@@ -1,4 +1,4 @@
-//! The key schedule, and a single chunk sealed or opened.
+//! The key schedule, and the sealing and opening of single chunks.
 
 use std::iter::once;
 
@@ -63,7 +63,7 @@ impl MessageKey {
         self.cipher.seal(self.nonce(index)?, plaintext, sealed)
     }
 
-    /// Seals chunk `index` in place, at the start of `chunk`, with `TAG_LEN` bytes behind it for the tag.
+    /// Seals chunk `index` in place: `chunk` is the plaintext and `TAG_LEN` bytes for the tag.
     pub(super) fn seal_chunk_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<(), Error> {
         let (body, tag) = split_tag_mut(chunk)?;
         *tag = self.cipher.seal_in_place(self.nonce(index)?, body)?;
@@ -79,7 +79,7 @@ impl MessageKey {
 
     /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which has exactly the length of their plaintext.
     pub(super) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
-        // After whole chunks comes an empty one, if there is one.
+        // An empty final chunk may follow the whole chunks.
         let chunks = plaintext.chunks_mut(CHUNK_LEN).chain(once(&mut [][..]));
         let mut chunks = (first..).zip(sealed.chunks(SEALED_CHUNK_LEN).zip(chunks));
         chunks.try_for_each(|(index, (sealed, chunk))| self.open_chunk(index, sealed, chunk))
@@ -91,7 +91,7 @@ impl MessageKey {
         self.cipher.open_in_place(nonce, chunk)
     }
 
-    /// Base nonce XOR the chunk's index, big-endian and as wide as the nonce.
+    /// Base nonce XOR the chunk's index, as a big-endian number of the nonce's length.
     fn nonce(&self, index: u64) -> Result<[u8; NONCE_LEN], Error> {
         if index >= MAX_CHUNKS {
             return Err(Error::TooLarge);

@@ -1,31 +1,31 @@
 //! Cobblestone-256: authenticated encryption of messages of any size, in chunks.
 //!
-//! The public standard [c2sp.org/chunked-encryption] with AES-256-GCM and SHA-512. Other implementations of it
-//! (pyca/cryptography, Go, TypeScript) read what this one writes, and the other way round.
+//! The public standard [c2sp.org/chunked-encryption] with AES-256-GCM and SHA-512. It is compatible with other
+//! implementations (pyca/cryptography, Go, TypeScript).
 //!
 //! ```text
 //! message = salt(24) || commitment(32) || chunk 0 || chunk 1 || ... || final chunk
 //! chunk   = AES-256-GCM(16,384 bytes of plaintext) || tag(16)       the final one holds 0 to 16,383 bytes
 //! ```
 //!
-//! # What it gives
+//! # Properties
 //!
-//! - Each message has a key of its own, derived from the input key and a random salt: there is no nonce to manage,
-//!   and an input key may seal many messages.
-//! - The commitment binds a message to one key and one context: no message opens under two, and a wrong key is known
+//! - Each message has its own key, derived from the input key and a random salt, so callers manage no nonces, and an
+//!   input key may seal many messages.
+//! - The commitment binds a message to one key and one context: no message opens under two, and a wrong key is detected
 //!   before the first chunk is read.
-//! - A chunk has one place: cut, lengthened, reordered or exchanged chunks do not open.
-//! - Each chunk opens by itself, so streams and ranges need no more memory than one chunk.
+//! - Each chunk is bound to its position: truncated, extended, reordered or exchanged chunks do not open.
+//! - Each chunk opens independently, so streams and ranges need no more memory than one chunk.
 //!
 //! # Security
 //!
-//! These are the record format's parts, made public (feature `hazmat`) for those who write tools for it.
-//! [`Strongroom`](crate::Strongroom) uses them rightly for you. If you use them directly, make sure that
+//! This module is public (feature `hazmat`) for tools that read or write the record format.
+//! [`Strongroom`](crate::Strongroom) uses it correctly for you. If you use it directly, make sure that
 //!
 //! - the input key is 32 uniformly random bytes, never a password;
-//! - the context says what the message is, so that one cannot pass for another;
-//! - what an [`Opener`] gives out is the true beginning of the message, but only the success of
-//!   [`Opener::finish`] says that nothing is missing.
+//! - the context identifies the message's purpose, so that one message cannot replace another;
+//! - the output of an [`Opener`] is treated as incomplete until [`Opener::finish`] succeeds: it is the authentic
+//!   beginning of the message, but the end may be missing.
 //!
 //! ```
 //! # #[cfg(feature = "hazmat")] {
@@ -78,40 +78,40 @@ pub const COMMITMENT_LEN: usize = 32;
 const NONCE_LEN: usize = 12;
 /// Bytes before the first chunk: salt and commitment.
 pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
-/// Plaintext bytes of every chunk but the final one, which is always shorter.
+/// Plaintext bytes of every chunk except the final one, which is always shorter.
 pub const CHUNK_LEN: usize = 16_384;
 /// Bytes of a chunk's authentication tag.
 pub const TAG_LEN: usize = 16;
 /// Bytes of a sealed chunk, except the final one.
 pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 
-/// The chunks that a core takes at once.
+/// The number of chunks that a thread seals or opens as one unit.
 pub(crate) const PART_CHUNKS: usize = 8;
-/// Plaintext bytes from which on several cores are faster than one. With AWS-LC, two take 1.3 times as long as one for
-/// 1 MiB, and 0.7 times for 4 MiB.
+/// The minimum plaintext bytes for which several cores are faster than one. With AWS-LC, two cores take 1.3 times as
+/// long as one for 1 MiB, and 0.7 times for 4 MiB.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 2 << 20 } else { parallel::WORTH_SHARING };
 
-/// Why a message was not sealed or not opened.
+/// The cause of a failure to seal or open a message.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The message was sealed under another key or context, or its first 56 bytes were altered. These cannot be
-    /// told apart.
+    /// distinguished.
     #[error("the key or the context is not the one that the message was sealed with")]
     WrongKey,
-    /// The message was altered, cut or lengthened after its first 56 bytes.
+    /// The message was altered, truncated or extended after its first 56 bytes.
     #[error("the message was altered, or is not complete")]
     Corrupt,
-    /// More plaintext than a message may hold, 4 PiB less one byte, or than fits in memory.
+    /// The plaintext exceeds the limit of a message, 4 PiB less one byte, or does not fit in memory.
     #[error("the message is too large")]
     TooLarge,
-    /// A buffer is not of the size that the size functions give.
+    /// A buffer does not have the size that the size functions return.
     #[error("a buffer has the wrong size")]
     BufferSize,
-    /// The message was begun before this process was forked: parent and child would seal under one key and one nonce.
+    /// The message was begun before this process was forked: parent and child would seal with the same key and nonce.
     #[error("the message was begun before this process was forked")]
     Forked,
-    /// The system has no random salt.
+    /// The system could not provide a random salt.
     #[error(transparent)]
     Random(#[from] RandomError),
 }

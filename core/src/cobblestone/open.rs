@@ -1,4 +1,4 @@
-//! Opening: a message at once, into a buffer or in place, and piece by piece.
+//! Opening: whole messages, to a buffer or in place, and messages in pieces.
 
 use std::fmt;
 use std::iter::once;
@@ -14,8 +14,8 @@ use crate::util::parallel;
 ///
 /// # Errors
 ///
-/// [`Error::WrongKey`], [`Error::Corrupt`], or [`Error::TooLarge`] where there is no memory for it. No plaintext is
-/// released then.
+/// [`Error::WrongKey`], [`Error::Corrupt`], or [`Error::TooLarge`] if it does not fit in memory. Then no plaintext is
+/// released.
 pub fn open(key: &[u8; KEY_LEN], context: &[u8], message: &[u8]) -> Result<Vec<u8>, Error> {
     let (message_key, sealed) = start(key, context, message)?;
     let mut plaintext = zeros(plaintext_len_usize(message.len())?)?;
@@ -55,16 +55,16 @@ pub fn open_in_place<'b>(key: &[u8; KEY_LEN], context: &[u8], buffer: &'b mut [u
     Ok(plaintext)
 }
 
-/// Tells whether `key` and `context` are those of the message that starts with `prefix`.
+/// Checks that `key` and `context` are those of the message that starts with `prefix`.
 ///
 /// # Errors
 ///
-/// [`Error::WrongKey`] where they are not.
+/// [`Error::WrongKey`] if they are not.
 pub fn verify_key(key: &[u8; KEY_LEN], context: &[u8], prefix: &[u8; PREFIX_LEN]) -> Result<(), Error> {
     message_key::verify(key, context, prefix).map(drop)
 }
 
-/// The key of `message`, after the check of its commitment, and its sealed chunks.
+/// The key of `message`, whose commitment is verified, and its sealed chunks.
 #[inline(always)]
 fn start<'m>(key: &[u8; KEY_LEN], context: &[u8], message: &'m [u8]) -> Result<(MessageKey, &'m [u8]), Error> {
     let (prefix, sealed) = message.split_first_chunk::<PREFIX_LEN>().ok_or(Error::Corrupt)?;
@@ -84,7 +84,7 @@ fn open_chunks(key: &MessageKey, sealed: &[u8], plaintext: &mut [u8]) -> Result<
     outcome
 }
 
-/// Begins with the first chunk: its place in the plaintext lies before all chunks that are still sealed.
+/// Proceeds from the first chunk: each chunk's plaintext lies before all chunks that are still sealed.
 fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
     for index in 0..=plaintext_len / CHUNK_LEN {
         let to = index * CHUNK_LEN;
@@ -99,7 +99,7 @@ fn open_and_move(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 
 /// Opens a message piece by piece, in pieces of any size; it holds at most one sealed chunk.
 ///
-/// Its output is the true beginning of the message. Only the success of [`Opener::finish`] proves that nothing is
+/// Its output is the authentic beginning of the message. Only the success of [`Opener::finish`] proves that nothing is
 /// missing.
 ///
 /// ```
@@ -138,11 +138,11 @@ impl Opener {
         Ok(Self { key, next: 0, buffer: Vec::with_capacity(SEALED_CHUNK_LEN), failed: false })
     }
 
-    /// Takes more of the message, and writes the plaintext of the chunks that are complete to the end of `out`.
+    /// Processes more of the message, and appends the plaintext of the complete chunks to `out`.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], and again at each later call: only the chunks before the altered one are released.
+    /// [`Error::Corrupt`], also of each later call: only the chunks before the altered one are released.
     pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Corrupt);
@@ -158,7 +158,7 @@ impl Opener {
             self.append_opened(None, out)?;
             self.buffer.clear();
         }
-        // The final chunk is shorter, so a whole chunk never waits for the bytes after it.
+        // The final chunk is shorter, so a whole chunk can be opened before the next bytes arrive.
         let (chunks, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
         out.reserve(chunks.len().saturating_mul(CHUNK_LEN));
         for chunk in chunks {
@@ -168,11 +168,11 @@ impl Opener {
         Ok(())
     }
 
-    /// Ends the message: writes the plaintext of the final chunk to the end of `out`.
+    /// Ends the message: appends the plaintext of the final chunk to `out`.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] where the message is altered or not complete.
+    /// [`Error::Corrupt`] if the message is altered or incomplete.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Corrupt);
@@ -180,7 +180,7 @@ impl Opener {
         self.append_opened(None, out)
     }
 
-    /// Opens the next chunk: `sealed`, or what has been gathered.
+    /// Opens the next chunk: `sealed`, or the buffered bytes.
     fn append_opened(&mut self, sealed: Option<&[u8; SEALED_CHUNK_LEN]>, out: &mut Vec<u8>) -> Result<(), Error> {
         let sealed = sealed.map_or(&*self.buffer, |sealed| sealed);
         let start = out.len();

@@ -1,4 +1,4 @@
-//! Opening a part of a message, wherever the message lies.
+//! Opening parts of a message, which need not be in memory.
 
 use std::fmt;
 use std::ops::Range;
@@ -11,14 +11,14 @@ use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
-/// Opens the bytes `range` of the plaintext of `message`; bytes of `range` past the end are left out.
+/// Opens the bytes `range` of the plaintext of `message`, up to its end.
 ///
-/// Only the final chunk, which proves the length, and the chunks that `range` touches are opened.
+/// Only the final chunk, which proves the length, and the chunks that overlap `range` are opened.
 ///
 /// # Errors
 ///
-/// [`Error::WrongKey`] or [`Error::Corrupt`]; [`Error::TooLarge`] where the range does not fit in memory. Chunks
-/// outside the range may be corrupt without notice.
+/// [`Error::WrongKey`] or [`Error::Corrupt`]; [`Error::TooLarge`] if the range does not fit in memory. Corruption of
+/// chunks outside the range is not detected.
 ///
 /// ```
 /// # #[cfg(feature = "hazmat")] {
@@ -41,11 +41,11 @@ pub fn open_range(key: &[u8; KEY_LEN], context: &[u8], message: &[u8], range: Ra
     })
 }
 
-/// Opens parts of one message through a function that reads the message at an offset.
+/// Opens parts of a message, which a function reads at given offsets.
 pub struct RangeOpener {
     key: MessageKey,
     plaintext_len: u64,
-    /// The final chunk has been opened: the length is true.
+    /// Whether the final chunk has been opened, which proves the length.
     length_proved: bool,
 }
 
@@ -54,7 +54,7 @@ impl RangeOpener {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongKey`]; [`Error::Corrupt`] where no message has this length.
+    /// [`Error::WrongKey`]; [`Error::Corrupt`] if no message has this length.
     pub fn new(
         key: &[u8; KEY_LEN],
         context: &[u8],
@@ -65,13 +65,13 @@ impl RangeOpener {
         Ok(Self { key, plaintext_len: plaintext_len(message_len)?, length_proved: false })
     }
 
-    /// The length of the plaintext in bytes: a claim until the final chunk has been opened.
+    /// The length of the plaintext in bytes; not authenticated until the final chunk has been opened.
     #[must_use]
     pub fn plaintext_len(&self) -> u64 {
         self.plaintext_len
     }
 
-    /// Whether the final chunk has been opened, so that the length is true.
+    /// Whether the final chunk has been opened, which proves the length.
     #[must_use]
     pub fn length_is_proved(&self) -> bool {
         self.length_proved
@@ -101,19 +101,19 @@ impl RangeOpener {
     }
 
     /// Opens the chunks `sealed`, from `first` on, into `plaintext`, which has exactly the length of their plaintext.
-    /// The length stays a claim unless the final chunk is among them.
+    /// This proves the length only if the final chunk is among them.
     pub(crate) fn open_chunks(&self, first: u64, sealed: &[u8], plaintext: &mut [u8]) -> Result<(), Error> {
         self.key.open_chunks(first, sealed, plaintext)
     }
 
-    /// Opens the bytes `range` of the plaintext; bytes of `range` past the end are left out.
+    /// Opens the bytes `range` of the plaintext, up to its end.
     ///
     /// `read(offset, buffer)` fills `buffer` with the message's bytes from `offset` on. The first call opens the
     /// final chunk, which proves the length.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`], [`Error::TooLarge`] where the range does not fit in memory, and the errors of `read`.
+    /// [`Error::Corrupt`], [`Error::TooLarge`] if the range does not fit in memory, and the errors of `read`.
     pub fn read<E: From<Error>>(
         &mut self,
         range: Range<u64>,

@@ -1,4 +1,4 @@
-//! Sealing: a message at once, into a buffer or in place, and piece by piece.
+//! Sealing: whole messages, to a buffer or in place, and messages in pieces.
 
 use std::fmt;
 use std::iter::once;
@@ -15,8 +15,8 @@ use crate::util::parallel;
 ///
 /// # Errors
 ///
-/// [`Error::TooLarge`] where the message would be too long or there is no memory for it, [`Error::Random`] where the
-/// system has no random bytes.
+/// [`Error::TooLarge`] if the message would be too long or does not fit in memory, [`Error::Random`] if the system has
+/// no random bytes.
 pub fn seal(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
     let mut message = zeros(message_len_usize(plaintext.len())?)?;
     seal_into(key, context, plaintext, &mut message)?;
@@ -37,7 +37,7 @@ pub fn seal_into(key: &[u8; KEY_LEN], context: &[u8], plaintext: &[u8], message:
     seal_chunks(&message_key, &prefix, plaintext, message)
 }
 
-/// The part of [`seal_into`] after the choice of the salt.
+/// The rest of [`seal_into`], for a given salt.
 pub(super) fn seal_chunks(
     message_key: &MessageKey,
     prefix: &[u8; PREFIX_LEN],
@@ -52,7 +52,7 @@ pub(super) fn seal_chunks(
         parallel::for_bytes(plaintext.len(), WORTH_SHARING),
         (0..).step_by(PART_CHUNKS).zip(parts),
         |(first, (sealed, part))| {
-            // After whole chunks comes an empty one, if there is room for it.
+            // An empty final chunk may follow the whole chunks.
             let chunks = part.chunks(CHUNK_LEN).chain(once(&[][..]));
             let chunks = (first..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks));
             chunks.into_iter().try_for_each(|(index, (sealed, chunk))| message_key.seal_chunk(index, chunk, sealed))
@@ -79,7 +79,7 @@ pub(crate) fn seal_with_salt(
 ///
 /// # Errors
 ///
-/// [`Error::BufferSize`] where no message has the length of `buffer`, [`Error::Random`]. The buffer is unchanged.
+/// [`Error::BufferSize`] if no message has the length of `buffer`, [`Error::Random`]. The buffer is unchanged.
 ///
 /// ```
 /// # #[cfg(feature = "hazmat")] {
@@ -98,12 +98,12 @@ pub fn seal_in_place(key: &[u8; KEY_LEN], context: &[u8], buffer: &mut [u8]) -> 
     let outcome = move_and_seal(&message_key, plaintext_len, buffer);
     match buffer.first_chunk_mut::<PREFIX_LEN>() {
         Some(start) if outcome.is_ok() => start.copy_from_slice(&prefix),
-        _ => buffer.zeroize(), // half sealed: neither plaintext nor message
+        _ => buffer.zeroize(), // neither plaintext nor message
     }
     outcome
 }
 
-/// Begins with the last chunk: its place in the message lies after all plaintext that is still to be moved.
+/// Proceeds from the last chunk: each sealed chunk lies after all plaintext that is still to be moved.
 fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> Result<(), Error> {
     for index in (0..=plaintext_len / CHUNK_LEN).rev() {
         let from = index * CHUNK_LEN;
@@ -116,7 +116,7 @@ fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
     Ok(())
 }
 
-/// Seals a message piece by piece, in pieces of any size; it holds at most one chunk of plaintext.
+/// Seals a message in pieces of any size. It buffers at most one chunk of plaintext.
 ///
 /// ```
 /// # #[cfg(feature = "hazmat")] {
@@ -135,14 +135,15 @@ fn move_and_seal(key: &MessageKey, plaintext_len: usize, buffer: &mut [u8]) -> R
 pub struct Sealer {
     key: MessageKey,
     next: u64,
-    /// Plaintext that does not fill a chunk yet. Its capacity is a chunk: growth would leave a copy behind.
+    /// Plaintext that does not fill a chunk yet. Its capacity is one chunk, because growth would leave a copy in
+    /// memory.
     buffer: Zeroizing<Vec<u8>>,
-    /// The process that began the message. A forked child has the same key and counter, and must not go on.
+    /// The process that began the message. A forked child has the same key and counter, and must not continue.
     owner: OwnerProcess,
 }
 
 impl Sealer {
-    /// Starts a message: writes its first 56 bytes, salt and commitment, to the end of `out`.
+    /// Starts a message: appends its first 56 bytes, salt and commitment, to `out`.
     ///
     /// # Errors
     ///
@@ -154,11 +155,11 @@ impl Sealer {
         Ok(Self { key, next: 0, buffer, owner: OwnerProcess::current() })
     }
 
-    /// Takes more plaintext, and writes the chunks that are full to the end of `out`.
+    /// Processes more plaintext, and appends the complete chunks to `out`.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] from 4 PiB on, [`Error::Forked`] in a forked child.
+    /// [`Error::TooLarge`] at 4 PiB or more, [`Error::Forked`] in a forked child.
     pub fn update(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.check_process()?;
         if !self.buffer.is_empty() {
@@ -181,11 +182,11 @@ impl Sealer {
         Ok(())
     }
 
-    /// Ends the message: writes the final chunk to the end of `out`. Without it the message does not open.
+    /// Ends the message: appends the final chunk to `out`. Without it the message does not open.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] from 4 PiB on, [`Error::Forked`] in a forked child.
+    /// [`Error::TooLarge`] at 4 PiB or more, [`Error::Forked`] in a forked child.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.check_process()?;
         append_sealed(&self.key, &mut self.next, &self.buffer, out)

@@ -32,8 +32,8 @@ pub const fn message_len(plaintext_len: u64) -> Option<u64> {
     Some(PREFIX + plaintext_len + TAG * chunk_count(plaintext_len))
 }
 
-/// The number of plaintext bytes in a message of `message_len` bytes. The message itself can still be false: only
-/// opening its final chunk proves its length.
+/// The number of plaintext bytes in a message of `message_len` bytes. Only opening the message's final chunk proves its
+/// length.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub const fn plaintext_len(message_len: u64) -> Result<u64, Error> {
     Ok(chunks / SEALED_CHUNK * CHUNK + final_chunk)
 }
 
-/// Where chunk `index` starts in the message, in bytes: `56 + index * 16400`. `None` from chunk 2^38 on.
+/// The offset of chunk `index` in the message, in bytes: `56 + index * 16400`. `None` from chunk 2^38 on.
 #[must_use]
 pub const fn chunk_offset(index: u64) -> Option<u64> {
     if index >= MAX_CHUNKS {
@@ -75,7 +75,7 @@ pub(super) fn plaintext_len_usize(message_len: usize) -> Result<usize, Error> {
     usize::try_from(len).map_err(|_| Error::TooLarge)
 }
 
-/// A buffer of `len` zeros, and of no greater capacity.
+/// A buffer of `len` zeros, without spare capacity.
 pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, Error> {
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;

@@ -1,4 +1,4 @@
-//! The address of a service. A text that the grammar of URLs or the system does not accept is refused, never repaired.
+//! The address of a service. An invalid address is rejected, never corrected.
 
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ fn port(authority: &Authority, default: u16) -> Result<u16, InvalidEndpoint> {
     port.ok_or(InvalidEndpoint::Port)
 }
 
-/// The path of a Unix socket, which must be shorter than other paths.
+/// The path of a Unix socket, which has a lower length limit than other paths.
 fn socket(path: &str) -> Result<PathBuf, InvalidEndpoint> {
     if path.is_empty() {
         return Err(InvalidEndpoint::Url);
@@ -141,7 +141,7 @@ mod tests {
         }
     }
 
-    /// None of these may become the default port.
+    /// None of these texts means the default port.
     #[test]
     fn a_port_is_a_number_from_1_to_65535() {
         for place in ["https://a.example", "http://127.0.0.1", "http://[::1]", "https://[2001:db8::1]"] {

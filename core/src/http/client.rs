@@ -24,7 +24,7 @@ use super::runtime::Runtime;
 use super::timing::{IdleTimer, TimeBudget};
 use super::upload::StreamingRequest;
 
-/// How long an idle connection is kept: less than services keep it, so that the client uses none that they have closed.
+/// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
 const IDLE: Duration = Duration::from_secs(5);
 /// The maximum number of idle connections.
 const KEPT: usize = 32;
@@ -33,7 +33,7 @@ const KEPT: usize = 32;
 pub(crate) struct HttpClient {
     endpoint: Endpoint,
     authorization: Option<HeaderValue>,
-    /// `None` only while the client is dropped.
+    /// `None` only during the drop.
     connections: Option<Connections>,
     closed: AtomicBool,
     runtime: Runtime,
@@ -41,7 +41,7 @@ pub(crate) struct HttpClient {
 
 struct Connections {
     kept: Client<Connector, OutgoingBody>,
-    /// For bodies that cannot be sent again: a kept connection may turn out to be closed at the first byte.
+    /// For bodies that cannot be sent again: a kept connection may have been closed by the service.
     once: Client<Connector, OutgoingBody>,
 }
 
@@ -84,8 +84,8 @@ impl HttpClient {
         self.call(request, RetryPolicy::Idempotent, end).0
     }
 
-    /// The answer to a request that changes something, and whether the outcome of an earlier attempt is unknown: it may
-    /// have succeeded.
+    /// The answer to a request that changes something, and whether an earlier attempt with an unknown outcome may have
+    /// succeeded.
     pub(crate) fn write(
         &self,
         request: &ApiRequest,
@@ -151,7 +151,7 @@ impl HttpClient {
         Ok(StreamingRequest { pieces, answer, idle })
     }
 
-    /// Sends a piece. An answer before the end of the body is a failure, and nothing was done.
+    /// Sends a piece. An answer before the end of the body is a failure, and the service did nothing.
     pub(crate) fn push(&self, request: StreamingRequest, piece: Bytes) -> Result<StreamingRequest, Failure> {
         self.check_open()?;
         self.runtime.wait(request.push(Some(piece)))
@@ -193,7 +193,7 @@ impl HttpClient {
 impl Drop for HttpClient {
     fn drop(&mut self) {
         if self.runtime.check_process().is_err() {
-            // The connections belong to the parent, whose thread may have held their locks at the fork.
+            // The connections belong to the parent, and its thread may have held their locks at the fork.
             let _ = ManuallyDrop::new(self.connections.take());
         }
     }

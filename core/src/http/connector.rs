@@ -1,4 +1,4 @@
-//! Connections to one target: TLS 1.3, loopback or a Unix socket.
+//! Connections to one target, with TLS 1.3, over loopback or over a Unix socket.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -31,7 +31,7 @@ pub(super) enum Target {
         name: ServerName<'static>,
         tls: Arc<Tls>,
     },
-    /// A name or an address, which must be this machine's.
+    /// The host and the port. The host must resolve to a loopback address.
     Loopback(String, u16),
     Unix(PathBuf),
 }
@@ -73,7 +73,8 @@ impl Target {
     }
 }
 
-/// The addresses of a name. A thread of our own resolves it: tokio would panic if the system could not start one.
+/// The addresses of a name. A thread of this library resolves it, because tokio would panic if the system could not
+/// start one.
 async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
@@ -87,7 +88,7 @@ async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     found.await.unwrap_or_else(|_| Err(io::Error::other("the thread for name lookups has ended")))
 }
 
-/// Connects to the target, whatever the address of the request.
+/// Connects to the target, regardless of the request's address.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) target: Target,

@@ -1,4 +1,4 @@
-//! The endpoint of a service: its address, the proof of its identity, and the client's credentials.
+//! The endpoint of a service: its address, the trusted authorities, and the client's credentials.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,14 +19,14 @@ use crate::protocol;
 
 /// The default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// An instant centuries away cannot be represented.
+/// The longest time limit: the system cannot represent an instant centuries away.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A service over HTTP: its address, and the proofs of identity of both sides.
+/// A service over HTTP: its address, the trusted authorities, and the client's credentials.
 ///
-/// - `https://storage.example:8421`: TLS 1.3, with a certificate of an authority that the system trusts, or of
+/// - `https://storage.example:8421`: TLS 1.3, with a certificate of an authority that the system trusts, or one of
 ///   [`authorities`](Self::authorities).
-/// - `http://127.0.0.1:8421`: without TLS, on this machine alone: a loopback address or `localhost`.
+/// - `http://127.0.0.1:8421`: without TLS, only for a loopback address or `localhost`.
 /// - `unix:/run/strongroom/storage.sock`: a Unix socket.
 ///
 /// ```
@@ -62,7 +62,7 @@ impl Endpoint {
         Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
-    /// Sets all options: the methods below in one call, for interfaces that get all options at once.
+    /// Sets all options in one call, for interfaces that get them together.
     ///
     /// # Errors
     ///
@@ -89,7 +89,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends this token, `srt1...`, with each request. Another text, such as a key, is an error when the endpoint is
+    /// Sends this token, `srt1...`, with each request. Any other text, such as a key, is an error when the endpoint is
     /// opened, and is not sent.
     pub fn token(mut self, token: impl Into<Zeroizing<String>>) -> Self {
         self.token = Some(Token::Given(Arc::new(token.into())));
@@ -109,27 +109,27 @@ impl Endpoint {
         self
     }
 
-    /// Presents a client certificate. The first file has the certificate and those between it and the authority; the
-    /// second has its private key. Both are in PEM.
+    /// Presents a client certificate. The first file has the certificate and its intermediate certificates, the second
+    /// its private key. Both are in PEM.
     pub fn client_certificate(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
         self.files.client_certificate = Some((certificate.as_ref().to_path_buf(), key.as_ref().to_path_buf()));
         self
     }
 
-    /// Refuses certificates of the service that this file revokes. The file has certificate revocation lists (CRL) in
-    /// PEM, one of each authority in the service's chain. A certificate that no list covers is refused, and so is one
+    /// Rejects certificates of the service that this file revokes. The file has certificate revocation lists (CRL) in
+    /// PEM, one of each authority in the service's chain. A certificate that no list covers is rejected, and so is one
     /// whose list is past its next update.
     ///
-    /// The file is read when the endpoint is opened, and again before a new connection once it has changed. If it
-    /// cannot be used then, the connection fails. Existing connections continue.
+    /// The file is read when the endpoint is opened, and again before a new connection if it has changed. If it is then
+    /// invalid, the connection fails. Existing connections continue.
     pub fn revocations(mut self, path: impl AsRef<Path>) -> Self {
         self.files.revocations = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// The time limit of a call, with all its retries, until its answer begins, and of a pause within a long answer or
-    /// request: 30 seconds by default, a day at most. A third of it is for a service that cannot be reached, and for
-    /// one attempt; no attempt begins in the last sixth. The answer itself may take one second more for each KiB.
+    /// The time limit of a call, including all retries, until its answer begins, and of a pause within a long answer or
+    /// request: 30 seconds by default, a day at most. A third of it is the limit of one attempt, and of the attempts to
+    /// reach a service; no attempt begins in the last sixth. The answer itself may take one second more for each KiB.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
@@ -182,7 +182,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Shows the address as it was given, never the token.
+/// Shows the address as given, never the token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.address {

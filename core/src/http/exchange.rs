@@ -1,5 +1,5 @@
-//! One request and the head of its answer. Each wait is bounded: a peer that sends or receives no byte for a while, or
-//! too few, is abandoned.
+//! One request and the head of its answer. Each wait is bounded: a connection without progress, or with too little, is
+//! abandoned.
 
 use hyper::Request;
 use hyper::header::CONTENT_ENCODING;
@@ -29,7 +29,7 @@ pub(super) async fn send(
     idle.tick();
     let (head, body) = answer.into_parts();
     if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
-        return Err(Failure::ProtocolViolation); // none was requested, and the bytes would be taken for the data
+        return Err(Failure::ProtocolViolation); // no coding was requested, and the coded bytes would be read as data
     }
     Ok(StreamingResponse { status: head.status, headers: head.headers, body, idle, budget })
 }

@@ -1,4 +1,4 @@
-//! The failures of calls, and what each says about the outcome.
+//! The failures of calls, and what they imply about the outcome.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use super::problem::Problem;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a call has no answer, or not the requested one.
+/// The reason why a call has no answer, or not the requested one.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The service answered with an error.
@@ -17,10 +17,10 @@ pub(crate) enum Failure {
     NotSent(BoxError),
     /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
     Untrusted(BoxError),
-    /// The service refuses the client's certificate, or the system a connection to it: nothing was done, and a retry
+    /// The service rejects the client's certificate, or the system denies the connection: nothing was done, and a retry
     /// will not help.
     Denied(BoxError),
-    /// The service may have been reached, and what it did is not known.
+    /// The connection was lost after the service may have received the request, so the outcome is unknown.
     Lost(BoxError),
     /// The answer does not fit in memory, or is longer than announced.
     TooLarge,
@@ -58,7 +58,7 @@ fn causes<'e>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// The innermost cause of an error of hyper's.
+/// The innermost cause of an error of `hyper`.
 pub(super) fn root(error: &(dyn std::error::Error + 'static)) -> String {
     causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
@@ -76,8 +76,8 @@ fn has_kind(error: &(dyn std::error::Error + 'static), kind: io::ErrorKind) -> b
     io_causes(error).any(|error| error.kind() == kind)
 }
 
-/// Whether the service refused the client's certificate, or the lack of one. In TLS 1.3 the client learns this only
-/// after it has sent its request, of which the service then reads nothing.
+/// Whether the service rejected the client's certificate, or requires one. In TLS 1.3 the client learns this only after
+/// it has sent its request, which the service then does not read.
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription::*;
     io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {

@@ -1,11 +1,11 @@
-//! Why an endpoint cannot be used.
+//! The reason why an endpoint cannot be used.
 
 use std::io;
 
 use crate::protocol::token::InvalidToken;
 use crate::util::secret_text;
 
-/// Why an endpoint cannot be used.
+/// The reason why an endpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEndpoint {
@@ -20,16 +20,16 @@ pub enum InvalidEndpoint {
     /// The path is not valid for a Unix socket.
     #[error("the path of a Unix socket must have less than 108 bytes and no NUL byte: choose another")]
     SocketPath,
-    /// Plain HTTP is only for this machine.
+    /// The target of plain HTTP is not a loopback address.
     #[error("http:// is only for loopback addresses: use https:// or a Unix socket")]
     NeedsTls,
-    /// Certificates are only for TLS.
+    /// Certificates are given without TLS.
     #[error("authorities, revocations and client certificates are only for https://")]
     NoTls,
     /// Both a token and a token file are given.
     #[error("give a token or its file, not both")]
     TwoTokens,
-    /// A client certificate is given without its key, or a key alone.
+    /// A client certificate is given without its key, or a key without a certificate.
     #[error("a client certificate and its private key belong together: give both or neither")]
     CertificateWithoutKey,
     /// The timeout is not a number above 0.
@@ -38,7 +38,7 @@ pub enum InvalidEndpoint {
     /// The text is not a token. It was not sent.
     #[error("the text is not a token{}: a token starts with \"srt1\"", secret_text::but(*found))]
     Token {
-        /// The kind of the text, where it is known, such as "an index key".
+        /// The kind of the text, if it is known, such as "an index key".
         found: Option<&'static str>,
     },
     /// A token's checksum does not match. It was not sent.

@@ -1,4 +1,4 @@
-//! Calls of the two services over HTTP (`docs/HTTP.md`): kept connections, deadlines, and retries if they do no harm.
+//! Calls to the two services over HTTP (`docs/HTTP.md`): connection reuse, deadlines, and safe retries.
 
 mod address;
 mod client;

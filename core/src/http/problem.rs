@@ -1,4 +1,4 @@
-//! Error answers, and what they say about the outcome.
+//! Error answers, and what they imply about the outcome.
 
 use hyper::{HeaderMap, StatusCode};
 
@@ -9,7 +9,7 @@ use crate::protocol::{ErrorCode, problem};
 #[error("the service answered: {detail}")]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
-    /// The error's number; `None` where the answer is not one of our services'.
+    /// The error's number; `None` if the answer is not from one of our services.
     number: Option<u8>,
     /// The service's description of the error.
     pub(crate) detail: String,
@@ -36,12 +36,13 @@ impl Problem {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the right.
+    /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the
+    /// permission.
     pub(crate) fn is_denial(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
     }
 
-    /// Whether the outcome is unknown: the service says so, or a proxy has lost its answer.
+    /// Whether the outcome is unknown: the service reports this, or a proxy has lost its answer.
     pub(super) fn is_indeterminate(&self) -> bool {
         self.code() == Some(ErrorCode::Indeterminate) || !self.is_ours() && self.status.is_server_error()
     }

@@ -13,10 +13,10 @@ use super::timing::IdleTimer;
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::{last_bytes, range};
 
-/// Bytes that are handed to a connection at once.
+/// The length of the pieces that are passed to a connection.
 const FRAME_LEN: usize = 64 << 10;
 
-/// A request of a service's interface, which can be sent more than once.
+/// A request to a service, which can be sent more than once.
 #[derive(Clone)]
 pub(crate) struct ApiRequest {
     pub(crate) method: Method,
@@ -67,12 +67,12 @@ impl ApiRequest {
 /// A request's body.
 pub(super) enum OutgoingBody {
     Whole(Bytes, IdleTimer),
-    /// Pieces, and `None` at the end. If they stop without it, the request is cancelled.
+    /// Pieces, then `None`. If the channel is closed without `None`, the request is cancelled.
     Pieces(mpsc::Receiver<Option<Bytes>>, IdleTimer),
     Ended,
 }
 
-/// The rest of a body will not come.
+/// The sender of a body stopped before its end.
 #[derive(Debug, thiserror::Error)]
 #[error("the request was cancelled")]
 pub(super) struct Cancelled;

@@ -1,4 +1,5 @@
-//! Answers, whole or piece by piece. No answer takes more memory than was requested, nor much more than has arrived.
+//! Answers, whole or piece by piece. An answer takes no more memory than its request allows, and not much more than its
+//! received bytes need.
 
 use std::mem;
 use std::ops::Range;
@@ -16,7 +17,7 @@ use super::timing::{IdleTimer, TimeBudget};
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::parse_content_range;
 
-/// The memory reserved at most for an answer of announced length, before its bytes arrive.
+/// The most memory that is reserved for an answer before its bytes arrive.
 const MAX_UNVERIFIED_CAPACITY: usize = 16 << 20;
 
 /// An answer that is complete.
@@ -37,7 +38,7 @@ pub(crate) struct StreamingResponse {
 }
 
 impl StreamingResponse {
-    /// The length of the body, which all answers of our services have.
+    /// The length of the body according to the headers; our services always send it.
     pub(crate) fn len(&self) -> Option<u64> {
         self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
@@ -67,7 +68,7 @@ impl StreamingResponse {
         // The answer to a `HEAD` has a length, but no body.
         let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
         if len > max_len {
-            return Err(Failure::TooLong); // a proxy may have dropped the range
+            return Err(Failure::TooLong); // more than requested: a proxy may have dropped the range
         }
         let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
         let mut body = Zeroizing::new(Vec::new());
@@ -75,7 +76,7 @@ impl StreamingResponse {
         while let Some(data) = self.next().await? {
             let filled = body.len() + data.len();
             if filled > len {
-                return Err(Failure::TooLarge); // it had no length, or another
+                return Err(Failure::TooLarge); // it had no length, or a wrong one
             }
             if filled > body.capacity() {
                 let double = body.capacity().saturating_mul(2).max(filled);

@@ -1,4 +1,4 @@
-//! Retries: when a call is repeated, and how long it waits before.
+//! Retries: their conditions, and the waits before them.
 
 use std::time::{Duration, Instant};
 
@@ -6,18 +6,18 @@ use super::failure::Failure;
 use crate::util::interrupt;
 use crate::util::random;
 
-/// How many attempts a call has time for, if none is answered.
+/// The number of attempts for which a call has time if none is answered.
 pub(super) const ATTEMPTS: u32 = 3;
 /// The first wait before a retry, and the longest.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// Whether a call whose outcome is unknown is repeated.
+/// Whether a call with an unknown outcome is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryPolicy {
     /// Repeated: two calls have the effect of one.
     Idempotent,
-    /// Repeated only if it was certainly not done.
+    /// Repeated only if it certainly had no effect.
     UnlessDone,
 }
 
@@ -29,10 +29,10 @@ pub(super) fn with_retries<T>(
     end: Instant,
     attempt: impl Fn() -> Result<T, Failure>,
 ) -> (Result<T, Failure>, bool) {
-    // A service that cannot be reached may be restarting: it gets the time of one attempt, or more if it may know the
-    // outcome of a lost attempt.
+    // A service that cannot be reached may be restarting: wait for the time of one attempt, or longer if the service
+    // may know the outcome of a lost attempt.
     let reached_by = Instant::now() + time / ATTEMPTS;
-    // An attempt that is cut off soon after its beginning would only make a known outcome unknown.
+    // An attempt with too little time left would only make a known outcome unknown.
     let latest = end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end);
     let (mut wait, mut lost) = (FIRST_WAIT, false);
     loop {
@@ -53,9 +53,10 @@ pub(super) fn with_retries<T>(
     }
 }
 
-/// Half of `wait` to all of it, so that clients that were refused together do not retry together.
+/// A random time from half of `wait` to `wait`, so that clients that failed at the same time do not retry at the same
+/// time.
 fn jitter(wait: Duration) -> Duration {
     let mut bytes = [0; 4];
-    let _ = random::fill(&mut bytes); // if this fails, all wait for half as long
+    let _ = random::fill(&mut bytes); // if this fails, all clients wait for half the time
     wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }

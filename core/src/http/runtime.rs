@@ -1,4 +1,4 @@
-//! A thread that drives connections, so that callers can block: on any thread, also on one that drives others.
+//! A thread that runs the connections, so that callers can block on any thread, even on one of an async runtime.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -79,7 +79,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         let all = (self.handle.take(), self.stop.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread and the connections belong to the parent.
+            // The thread and the connections belong to the parent process.
             let _ = ManuallyDrop::new(all);
             return;
         }

@@ -1,4 +1,4 @@
-//! Time limits of a call: in all, and without activity.
+//! Time limits of a call: in total, and without activity.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::protocol::limits::BYTES_PER_SECOND;
 #[derive(Clone, Copy)]
 pub(crate) struct TimeBudget {
     left: Duration,
-    /// The time that a lost connection costs, however soon it was lost.
+    /// The time that is deducted for a lost connection, in addition to the wait.
     loss: Duration,
 }
 
@@ -77,7 +77,7 @@ impl IdleTimer {
         self.last().unwrap_or_else(Instant::now) + self.longest
     }
 
-    /// The result of `future`, unless nothing happens for too long.
+    /// The result of `future`, unless there is no activity for too long.
     pub(super) async fn watch<T>(&self, future: impl Future<Output = T>) -> Result<T, Failure> {
         let mut future = std::pin::pin!(future);
         loop {

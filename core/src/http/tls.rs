@@ -1,4 +1,4 @@
-//! TLS 1.3 to a service: the authorities and revocations that its certificate is checked against, and the client's own.
+//! TLS 1.3 to a service: the trusted authorities, the revocations, and the client's certificate.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The configuration for a connection that begins now. Sessions are resumed within one configuration alone, so that
+    /// The configuration for a connection that begins now. Sessions are resumed only within one configuration, so that
     /// a changed file of revocations applies to each new connection.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, InvalidEndpoint> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
@@ -87,7 +87,7 @@ impl Tls {
         let builder = match &self.revocations {
             Some(path) => {
                 let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider);
-                // By default it also refuses a certificate that no list covers.
+                // By default it also rejects a certificate that no list covers.
                 let verifier = verifier.with_crls(revocations(path)?).enforce_revocation_expiration().build();
                 builder.with_webpki_verifier(verifier.map_err(|error| InvalidEndpoint::Tls(error.into()))?)
             }
@@ -120,7 +120,7 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
     Ok(certificates)
 }
 
-/// A file without a list is an error: nothing would be checked.
+/// A file without a list is an error, because nothing would be checked.
 fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidEndpoint> {
     let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(unreadable("revocations"))?;
     let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(unreadable("revocations"))?;
@@ -135,7 +135,7 @@ fn unusable(error: rustls::Error) -> InvalidEndpoint {
     InvalidEndpoint::Tls(error.into())
 }
 
-/// The error itself is not shown: it can contain a line of the file, which may be part of a key.
+/// The cause is not shown, because it can contain a line of the file, which may be part of a key.
 fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
     move |error| match error {
         pem::Error::Io(source) => InvalidEndpoint::File { what, source },

@@ -15,10 +15,10 @@ pub(crate) struct StreamingRequest {
 }
 
 impl StreamingRequest {
-    /// Sends a piece, or the end. An answer before the end of the body is a failure, and nothing was done.
+    /// Sends a piece, or the end. An answer before the end of the body is a failure, and the service did nothing.
     pub(super) async fn push(mut self, piece: Option<Bytes>) -> Result<Self, Failure> {
         let sent = {
-            self.idle.tick(); // the service did not cause the delay until now
+            self.idle.tick(); // the caller, not the service, caused the delay until now
             let send = self.idle.watch(self.pieces.send(piece));
             tokio::select! {
                 biased;

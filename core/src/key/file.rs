@@ -1,7 +1,7 @@
-//! The index key in a file: the text `srx1...` on a line, readable by its owner alone.
+//! The index key in a file: the text `srx1...` on a line, readable only by the file's owner.
 //!
 //! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed. Its creator holds a lock on
-//! it, which distinguishes it from the leftover of a killed process.
+//! it until then, which distinguishes it from the leftover of a killed process.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ use crate::util::random::{self, RandomError};
 pub(crate) enum KeyFileError {
     #[error("there is no file {}", .0.display())]
     Missing(PathBuf),
-    /// The message says what is wrong with the file, and how to mend it.
+    /// The message describes the problem and its solution.
     #[error("{0}")]
     Refused(String),
     #[error(transparent)]
@@ -32,7 +32,7 @@ pub(crate) enum KeyFileError {
     Io { path: PathBuf, source: io::Error },
 }
 
-/// A longer file holds no key, and need not be read.
+/// The maximum length of a file with a key.
 const MAX_LEN: usize = 256;
 
 const TEMPORARY: &str = ".index-key-";
@@ -44,8 +44,8 @@ pub(crate) fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads the index key from `path`, if nobody else could have changed or read it. The owner of the file `database` may
-/// own it, too.
+/// Reads the index key from `path`, if no other user could have changed or read the file. Its owner may also be the
+/// owner of the file `database`.
 pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, KeyFileError> {
     if path.as_os_str().is_empty() {
         return Err(KeyFileError::Refused("the path of the index key's file is empty".into()));
@@ -64,7 +64,7 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
 }
 
 /// Reads the index key from `path`, or creates a new one there, for the owner of `database`. The key is durable when
-/// this returns. If several processes try at once, one creates it and all get the same.
+/// this returns. If several processes call this at the same time, one creates the key and all get the same.
 pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, KeyFileError> {
     let key = match read(path, Some(database)) {
         Err(KeyFileError::Missing(_)) => {
@@ -77,13 +77,13 @@ pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, K
         }
         found => found?,
     };
-    // The name is made durable, too, even if another process has created the file.
+    // The file's name must be durable, too, even if another process has created the file.
     sync_folder_of(path).map_err(|error| failed(path, error))?;
     remove_abandoned(folder_of(path));
     Ok(key)
 }
 
-/// Writes under a temporary name first: a file with the real name is complete, and none is ever overwritten.
+/// Writes under a temporary name first, so that a file with the real name is complete, and is never overwritten.
 fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
     let mut file = temporary_file(folder_of(path))?;
     give_owner_of(database, file.as_file())?;
@@ -94,7 +94,7 @@ fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A new file in `folder`, for its owner alone, and locked. Random numbers of the system make its name.
+/// A new, locked file in `folder`, accessible only to its owner, with a random name.
 fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     loop {
         let mut name = [0; 8];
@@ -105,12 +105,12 @@ fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path)?;
-        // If this file system has no locks, nobody takes the file for abandoned, either.
+        // On a file system without locks, no process treats the file as abandoned, either.
         let _ = file.lock();
         if path.try_exists()? {
             return Ok(NamedTempFile::from_parts(file, TempPath::try_from_path(path)?));
         }
-        // Another process took the file for abandoned before it was locked.
+        // Another process removed the file as abandoned before it was locked.
     }
 }
 
@@ -132,7 +132,7 @@ fn is_temporary(name: &str) -> bool {
     digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }
 
-/// Others than the file's user.
+/// The permissions of users other than the owner.
 #[cfg(unix)]
 mod access {
     use std::fs::{self, File};
@@ -141,10 +141,10 @@ mod access {
 
     use super::{KeyFileError, failed};
 
-    /// Refuses a file that others may change, exchange or read, as ssh does with its keys.
+    /// Rejects a file that other users may change, replace or read, as ssh does for its keys.
     ///
-    /// Root does not count as another user: it reads any file. Files of root may be readable by all: containers and
-    /// service managers hand secrets to a process of another user in this way.
+    /// Root does not count as another user: it can read any file. A file of root may be readable by all users, because
+    /// containers and service managers provide secrets in this way.
     pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), KeyFileError> {
         let us = rustix::process::geteuid().as_raw();
         let database_owner = database.and_then(|database| fs::metadata(database).ok()).map(|database| database.uid());
@@ -160,7 +160,7 @@ mod access {
             return refuse(what, "Name the file itself, or remove the link:".into());
         }
         let found = file.metadata().map_err(|error| failed(path, error))?;
-        // A terminal is no file that others could have prepared.
+        // Other users cannot prepare the contents of a terminal.
         let mode = if found.file_type().is_char_device() { 0 } else { found.mode() & 0o777 };
         let owner = found.uid();
         if !is_trusted(owner) {

@@ -1,4 +1,4 @@
-//! The two kinds of keys: 32 random bytes each, wiped on drop, never printed, never copied by accident.
+//! The two kinds of keys: 32 random bytes each, wiped on drop, never printed, copied only explicitly.
 
 #[cfg(feature = "sqlite")]
 pub(crate) mod file;
@@ -12,35 +12,35 @@ use zeroize::Zeroizing;
 use crate::util::random::{self, RandomError};
 use crate::util::secret_text::{self, InvalidText, SECRET_LEN as KEY_LEN, SecretKind};
 
-/// Why bytes or a text are not a key.
+/// The reason why bytes or a text are not a valid key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidKey {
     /// Not exactly 32 bytes.
     #[error("the key is not 32 bytes long")]
     Length,
-    /// All bytes are zero: a buffer that nobody filled.
+    /// All bytes are zero, as in a buffer that was never filled.
     #[error("the key is all zeros")]
     AllZero,
     /// The text is a key of another kind, or of another program.
     #[error("the text is not {expected}{}: {expected} starts with \"{prefix}\"", secret_text::but(*found))]
     Kind {
-        /// The kind of key that was asked for, such as "a record key".
+        /// The expected kind of key, such as "a record key".
         expected: &'static str,
-        /// The kind of the text, where it is known, such as "a token".
+        /// The kind of the text, if it is known, such as "a token".
         found: Option<&'static str>,
         /// The prefix of such a key's text.
         prefix: &'static str,
     },
-    /// The text's checksum does not fit.
+    /// The text's checksum does not match.
     #[error("the key's text has a typo: its checksum does not match")]
     Checksum,
-    /// The text cannot be a key at all.
+    /// The text is truncated or has an invalid character.
     #[error("the text is not a key: it is truncated, or has an invalid character")]
     Text,
 }
 
-/// A key kind: the type, its name in messages, and the first part of its text.
+/// Defines a key type, with its name in messages and the prefix of its text.
 macro_rules! key_type {
     ($(#[$doc:meta])* $name:ident, $article:literal $kind:literal, $hrp:literal) => {
         $(#[$doc])*
@@ -53,9 +53,9 @@ macro_rules! key_type {
             ///
             /// # Errors
             ///
-            /// [`RandomError`] where the system has none.
+            /// [`RandomError`] if the system has none.
             pub fn generate() -> Result<Self, RandomError> {
-                // Filled in the box: moving the key moves no secret byte.
+                // Filled in the box, so that moving the key leaves no copy of the bytes on the stack.
                 let mut key = Self(Box::default());
                 random::fill(&mut **key.0)?;
                 Ok(key)
@@ -79,8 +79,8 @@ macro_rules! key_type {
             }
 
             #[doc = concat!("The key in its text form, `", $hrp, "1` and 58 more characters (Bech32m, BIP 350).")]
-            /// A byte order mark before it and white space around it are left out, so that the text of a key file can
-            /// be given as it is.
+            /// A leading byte order mark and surrounding white space are ignored, so that the content of a key file is
+            /// valid as it is.
             ///
             /// # Errors
             ///
@@ -94,7 +94,7 @@ macro_rules! key_type {
             /// A copy of the key, which is wiped like this one.
             #[must_use]
             pub fn duplicate(&self) -> Self {
-                // Filled in the box: no secret byte is moved.
+                // Filled in the box: see `generate`.
                 let mut key = Self(Box::default());
                 key.0.copy_from_slice(&**self.0);
                 key
@@ -176,12 +176,12 @@ key_type! {
 
 key_type! {
     /// The key that hides the ids of a store: it turns an id into a locator. It belongs to the operator, and is never
-    /// stored in the database. Without it, no record is found again.
+    /// stored in the database. Without it, no record can be found.
     IndexKey, "an" "index key", "srx"
 }
 
 impl RecordKey {
-    /// New keys, as of [`generate`](Self::generate), with fewer calls of the operating system.
+    /// As [`generate`](Self::generate), for many keys with fewer system calls.
     pub(crate) fn generate_many(count: usize) -> Result<Vec<Self>, RandomError> {
         let mut keys: Vec<_> = (0..count).map(|_| Self(Box::default())).collect();
         let mut bytes = Zeroizing::new([[0; KEY_LEN]; 128]);

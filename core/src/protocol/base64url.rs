@@ -27,7 +27,7 @@ pub fn encode_etag(head: &[u8]) -> String {
     format!("\"{}\"", encode(head))
 }
 
-/// The head in an entity tag without its quotes; `None` for a tag of another length, which is no record's.
+/// The head in an entity tag without its quotes; `None` for a tag of another length, which is not a record's.
 #[must_use]
 pub fn decode_tag<const LEN: usize>(tag: &str) -> Option<[u8; LEN]> {
     decode(tag)?.try_into().ok()

@@ -1,4 +1,4 @@
-//! Many records in one body: `create-many` takes them, `get-many` returns them.
+//! Many records in one body: the request of `create-many` and the answer of `get-many`.
 
 use std::mem;
 
@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::locator::{LOCATOR_LEN, Locator};
 
-/// The length that stands for a missing record.
+/// The length that represents a missing record.
 const ABSENT: u64 = u64::MAX;
 /// Bytes of a length, little endian.
 const LENGTH_LEN: usize = 8;
@@ -14,17 +14,17 @@ const LENGTH_LEN: usize = 8;
 const RECORD_HEAD_LEN: usize = LOCATOR_LEN + LENGTH_LEN;
 /// Shorter parts of a body are joined.
 const PART_LEN: usize = 16 << 10;
-/// This many bytes of the limit are counted for each record: an empty one needs memory, too.
+/// Counted towards the limit for each record, because an empty one needs memory, too.
 const BYTES_PER_RECORD: u64 = 128;
-/// A batch may have this many records, however low the limit is.
+/// A batch may have this many records at any limit.
 const MIN_RECORDS: u64 = 1024;
 
-/// Why a body is not an acceptable batch.
+/// The reason why a body is not an acceptable batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidBatch {
-    /// It is cut short, or a length is wrong.
+    /// It is truncated, or a length is wrong.
     Malformed,
-    /// It has more records than the limit has room for.
+    /// It has more records than the limit allows.
     TooManyRecords,
 }
 
@@ -48,7 +48,7 @@ pub struct CreateManyDecoder {
     max_records: u64,
     /// The beginning of a locator and length.
     head: Vec<u8>,
-    /// How many bytes the last record lacks.
+    /// The number of missing bytes of the last record.
     missing: usize,
     records: Vec<(Locator, Vec<u8>)>,
 }
@@ -61,11 +61,11 @@ impl CreateManyDecoder {
         Self { max_bytes, max_records, head: Vec::new(), missing: 0, records: Vec::new() }
     }
 
-    /// Takes the next bytes of the body.
+    /// Decodes the next bytes of the body.
     ///
     /// # Errors
     ///
-    /// [`InvalidBatch::Malformed`] where a record is longer than the limit, [`InvalidBatch::TooManyRecords`].
+    /// [`InvalidBatch::Malformed`] if a record is longer than the limit, [`InvalidBatch::TooManyRecords`].
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), InvalidBatch> {
         while !bytes.is_empty() {
             let taken = match self.records.last_mut() {
@@ -82,7 +82,7 @@ impl CreateManyDecoder {
         Ok(())
     }
 
-    /// Takes the bytes that belong to the next record's locator and length, and returns how many these are.
+    /// Consumes the bytes of the next record's locator and length, and returns their number.
     fn push_head(&mut self, bytes: &[u8]) -> Result<usize, InvalidBatch> {
         let (more, _) = bytes.split_at(bytes.len().min(RECORD_HEAD_LEN - self.head.len()));
         self.head.extend_from_slice(more);
@@ -104,7 +104,7 @@ impl CreateManyDecoder {
     ///
     /// # Errors
     ///
-    /// [`InvalidBatch::Malformed`] where it ends within a record.
+    /// [`InvalidBatch::Malformed`] if it ends within a record.
     pub fn finish(self) -> Result<Vec<(Locator, Vec<u8>)>, InvalidBatch> {
         if self.head.is_empty() && self.missing == 0 { Ok(self.records) } else { Err(InvalidBatch::Malformed) }
     }
@@ -116,7 +116,7 @@ pub fn encode_locators(locators: &[Locator]) -> Bytes {
     locators.iter().flat_map(Locator::as_bytes).copied().collect()
 }
 
-/// The locators in the body of a `get-many` request; `None` where the last one is cut short.
+/// The locators in the body of a `get-many` request; `None` if the last one is truncated.
 #[must_use]
 pub fn decode_locators(body: &[u8]) -> Option<Vec<Locator>> {
     let (locators, []) = body.as_chunks() else { return None };
@@ -151,7 +151,7 @@ pub fn lengths_len(count: usize) -> u64 {
     (count as u64).saturating_mul(size_of::<u64>() as u64)
 }
 
-/// The `count` records in the body of a `get-many` answer; `None` where it has more or fewer.
+/// The `count` records in the body of a `get-many` answer; `None` if it has more or fewer.
 #[must_use]
 pub fn decode_get_many(mut body: &[u8], count: usize) -> Option<Vec<Option<Vec<u8>>>> {
     let mut next = || {

@@ -1,5 +1,5 @@
-//! Documents in JSON that both sides know. A client ignores fields of an answer that it does not know; a service
-//! refuses a request with such fields.
+//! The JSON documents of requests and answers. A client ignores unknown fields of an answer; a service rejects a
+//! request with unknown fields.
 
 use serde_json::{Map, Value, json};
 
@@ -10,13 +10,13 @@ use crate::locator::Locator;
 /// The outcome of one step of `verify`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verification {
-    /// How many records the step checked.
+    /// The number of checked records.
     pub records: u64,
-    /// Their bytes.
+    /// Their total bytes.
     pub bytes: u64,
     /// The damaged ones among them.
     pub damaged: Vec<Locator>,
-    /// The locator after which the next step begins; `None` where this was the last.
+    /// The locator after which the next step begins; `None` if this was the last.
     pub next: Option<Locator>,
 }
 
@@ -37,7 +37,7 @@ pub fn read_page<const HEAD_LEN: usize>(page: &Value) -> Option<Vec<(Locator, [u
     page.get("records")?.as_array()?.iter().map(entry).collect()
 }
 
-/// A request to give a version of a record another locator.
+/// A request to move a version of a record to another locator.
 #[must_use]
 pub fn rename(from: &Locator, head: &[u8], to: &Locator) -> Value {
     json!({"from": hex(from), "head": encode(head), "to": hex(to)})
@@ -51,7 +51,7 @@ pub fn read_rename<const HEAD_LEN: usize>(request: &Value) -> Option<(Locator, [
     Some((locator(fields.get("from")?)?, head, locator(fields.get("to")?)?))
 }
 
-/// A request to write the settings `new` in place of `expected`.
+/// A request to replace the settings `expected` with `new`.
 #[must_use]
 pub fn swap_settings(expected: Option<&[u8]>, new: &[u8]) -> Value {
     json!({"expected": expected.map(encode), "new": encode(new)})
@@ -71,7 +71,7 @@ pub fn verify(after: Option<&Locator>, limit: usize) -> Value {
     json!({"after": after.map(hex), "limit": limit})
 }
 
-/// The place and the limit in a request of [`verify`].
+/// The locator and the limit in a request of [`verify`].
 #[must_use]
 pub fn read_verify(request: &Value) -> Option<(Option<Locator>, usize)> {
     let fields = fields(request, &["after", "limit"])?;
@@ -98,7 +98,7 @@ pub fn read_verification(document: &Value) -> Option<Verification> {
     Some(Verification { records, bytes, damaged, next: optional(Some(document.get("next")?), locator)? })
 }
 
-/// How many records there are, and their bytes.
+/// The number of records, and their total bytes.
 #[must_use]
 pub fn stats(records: u64, bytes: u64) -> Value {
     json!({"records": records, "bytes": bytes})

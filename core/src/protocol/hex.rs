@@ -1,4 +1,5 @@
-//! Lower-case hexadecimal. Upper case is refused: each value has one text, so that paths can be compared and cached.
+//! Lower-case hexadecimal. Upper case is rejected, so that each value has one text, and paths can be compared and
+//! cached.
 
 /// The digits of `bytes`.
 #[must_use]
@@ -6,7 +7,7 @@ pub fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The `LEN` bytes that `text` stands for; `None` for any other text.
+/// The `LEN` bytes that `text` encodes; `None` if it is invalid.
 #[must_use]
 pub fn from_hex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     let digit = |digit: u8| match digit {

@@ -1,4 +1,4 @@
-//! Limits that both sides know.
+//! The limits of clients and services.
 
 use crate::locator::LOCATOR_LEN;
 
@@ -12,7 +12,7 @@ pub const BATCH_BYTES: u64 = 64 << 20;
 pub const BATCH_RECORDS: usize = 32_768;
 /// The most bytes of a `get-many` request.
 pub const GET_MANY_REQUEST_BYTES: u64 = (BATCH_RECORDS * LOCATOR_LEN) as u64;
-/// The most bytes of an answer in JSON, errors among them, that a client takes.
+/// The most bytes of an answer in JSON, or of an error, that a client accepts.
 pub const DOCUMENT_BYTES: usize = 64 << 10;
-/// A long body must have this rate: a client gives up a slower answer, a service a slower request.
+/// The minimum rate of a long body: a client abandons a slower answer, a service a slower request.
 pub const BYTES_PER_SECOND: u64 = 1 << 10;

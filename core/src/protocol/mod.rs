@@ -1,7 +1,7 @@
 //! The protocol of clients and services (`docs/HTTP.md`), defined once for both: names, limits and codecs. Nothing here
-//! connects, waits or stores.
+//! does input or output.
 //!
-//! This is not a public API: it is public only for the crate `strongroom-server`, and changes without notice.
+//! This is not a public API: it is visible only for the crate `strongroom-server`, and changes without notice.
 
 pub mod base64url;
 pub mod batch;

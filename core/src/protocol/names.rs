@@ -11,9 +11,9 @@ pub const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
 pub const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
 /// The key of the new version, as text.
 pub const STRONGROOM_NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
-/// The error's number: the answer to a `HEAD` has no body to say it.
+/// The error's number, because an answer to a `HEAD` request has no body.
 pub const STRONGROOM_CODE: HeaderName = HeaderName::from_static("strongroom-code");
-/// The request's name in the service's log.
+/// The request's identifier in the service's log.
 pub const STRONGROOM_REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
 
 /// The media type of small requests and answers.
@@ -27,7 +27,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub const STORE: &str = "/v1/store";
 /// Encryption server: returns the data under an id.
 pub const RETRIEVE: &str = "/v1/retrieve";
-/// Encryption server: stores data in place of a record.
+/// Encryption server: replaces the data of a record.
 pub const REPLACE: &str = "/v1/replace";
 /// Encryption server: removes a record, given its key.
 pub const DELETE: &str = "/v1/delete";
@@ -35,22 +35,22 @@ pub const DELETE: &str = "/v1/delete";
 pub const ERASE: &str = "/v1/erase";
 /// Encryption server: whether a record has an id.
 pub const CONTAINS: &str = "/v1/contains";
-/// Encryption server: stores all records of a batch, or none.
+/// Encryption server: stores all records of a batch in one transaction.
 pub const STORE_MANY: &str = "/v1/store-many";
 /// Encryption server: returns the data of several records.
 pub const RETRIEVE_MANY: &str = "/v1/retrieve-many";
-/// Both services: how much is stored.
+/// Both services: the number of records, and their bytes.
 pub const STATS: &str = "/v1/stats";
 
 /// Storage service: lists records.
 pub const RECORDS: &str = "/v1/records";
-/// Storage service: one record, as a router's pattern. [`record`] is the path itself.
+/// Storage service: one record, as a pattern for routers. [`record`] makes the path.
 pub const RECORD: &str = "/v1/records/{locator}";
-/// Storage service: creates all records of a batch, or none.
+/// Storage service: creates all records of a batch in one transaction.
 pub const CREATE_MANY: &str = "/v1/create-many";
 /// Storage service: returns several records.
 pub const GET_MANY: &str = "/v1/get-many";
-/// Storage service: gives a record another locator.
+/// Storage service: moves a record to another locator.
 pub const RENAME: &str = "/v1/rename";
 /// Storage service: lists the records that have expired.
 pub const EXPIRED: &str = "/v1/expired";
@@ -60,14 +60,14 @@ pub const SETTINGS: &str = "/v1/settings";
 pub const SWAP_SETTINGS: &str = "/v1/swap-settings";
 /// Storage service: checks records by the storage's own checksums.
 pub const VERIFY: &str = "/v1/verify";
-/// Storage service: removes what interrupted writes left.
+/// Storage service: removes the leftovers of interrupted writes.
 pub const MAINTAIN: &str = "/v1/maintain";
 
-/// The query's name for the locator after which a page begins.
+/// The query parameter with the locator after which a page begins.
 pub const AFTER: &str = "after";
-/// The query's name for the most entries of a page.
+/// The query parameter with the maximum number of entries of a page.
 pub const LIMIT: &str = "limit";
-/// The query's name for the time by which records have expired.
+/// The query parameter with the time at which records have expired.
 pub const NOW: &str = "now";
 
 /// The path of one record.

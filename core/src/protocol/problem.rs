@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::names::STRONGROOM_CODE;
 
-/// The most characters of a service's sentence that are shown.
+/// The most characters of a service's description that are shown.
 const SHOWN: usize = 300;
 
 /// The document of an error.
@@ -22,8 +22,8 @@ pub fn document(status: StatusCode, number: u8, name: &str, detail: &str) -> Str
     document.to_string()
 }
 
-/// The sentence in the document of an error, without control characters and not too long; `None` where `body` is no
-/// such document.
+/// The description in the document of an error, truncated, without control characters; `None` if `body` is not such a
+/// document.
 #[must_use]
 pub fn detail(body: &[u8]) -> Option<String> {
     let document: Value = serde_json::from_slice(body).ok()?;
@@ -37,7 +37,7 @@ pub fn code_header(number: u8) -> (HeaderName, HeaderValue) {
     (STRONGROOM_CODE, HeaderValue::from(u16::from(number)))
 }
 
-/// The error's number in the headers of an answer. An answer without it is not one of our services'.
+/// The error's number in the headers of an answer. An answer without it is not from one of our services.
 #[must_use]
 pub fn code_in(headers: &HeaderMap) -> Option<u8> {
     headers.get(STRONGROOM_CODE)?.to_str().ok()?.parse().ok().filter(|number| *number != 0)

@@ -1,21 +1,21 @@
-//! Parts of a body: `Range` and `Content-Range` (RFC 9110 section 14), in bytes and one at a time.
+//! Parts of a body: `Range` and `Content-Range` (RFC 9110 section 14), with a single range in bytes.
 
 use std::ops::Range;
 
 use hyper::header::HeaderValue;
 
-/// The part that a valid `Range` asks for.
+/// The part that a valid `Range` requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeSpec {
-    /// From one byte to another, inclusive, or to the end.
+    /// From one byte to another (inclusive) or to the end.
     From(u64, Option<u64>),
     /// At most this many of the last bytes.
     Last(u64),
 }
 
 impl RangeSpec {
-    /// The part that a `Range` asks for. `None` if the header is to be ignored: another unit, no valid range, or more
-    /// than one.
+    /// The part that a `Range` requests; `None` if the header must be ignored, because it has another unit, no valid
+    /// range, or several ranges.
     #[must_use]
     pub fn parse(range: &HeaderValue) -> Option<Self> {
         let (unit, ranges) = range.to_str().ok()?.split_once('=')?;

@@ -1,4 +1,4 @@
-//! The token that a client shows: `Authorization: Bearer srt1...`.
+//! The token of a client: `Authorization: Bearer srt1...`.
 
 use bytes::Bytes;
 use hyper::header::HeaderValue;
@@ -9,12 +9,12 @@ use crate::util::secret_text::{self, SECRET_LEN, SecretKind};
 /// The authentication scheme.
 pub const SCHEME: &str = "Bearer";
 
-/// Why a text is not a token.
+/// The reason why a text is not a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidToken {
-    /// It is something else: another secret, named if it is known.
+    /// It is another secret, named if known, or other text.
     Kind(Option<&'static str>),
-    /// It has a typo or is cut short.
+    /// It has a typo or is truncated.
     Typo,
 }
 
@@ -23,7 +23,7 @@ pub enum InvalidToken {
 ///
 /// # Errors
 ///
-/// [`InvalidToken`] where `text` is no token: another secret must not be sent.
+/// [`InvalidToken`] if `text` is not a token, because another secret must not be sent.
 pub fn authorization(text: &str) -> Result<HeaderValue, InvalidToken> {
     let text = secret_text::trim(text);
     if SecretKind::of(text) != Some(SecretKind::Token) {
@@ -31,7 +31,7 @@ pub fn authorization(text: &str) -> Result<HeaderValue, InvalidToken> {
     }
     let mut secret = Zeroizing::new([0; SECRET_LEN]);
     secret_text::decode(SecretKind::Token, text, &mut secret).map_err(|_| InvalidToken::Typo)?;
-    // Full capacity from the start: growth would leave a copy behind.
+    // Full capacity from the start: growth would leave a copy in memory.
     let mut line = Zeroizing::new(String::with_capacity(SCHEME.len() + 1 + text.len()));
     [SCHEME, " ", text].into_iter().for_each(|part| line.push_str(part));
     let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(line)).map_err(|_| InvalidToken::Typo)?;

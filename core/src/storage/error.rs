@@ -1,17 +1,17 @@
-//! The errors of a storage, for those who write one.
+//! The errors of a storage.
 
 use std::borrow::Cow;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a storage failed. Users of [`Strongroom`](crate::Strongroom) see [`crate::Error`] instead.
+/// The cause of a storage's failure. Users of [`Strongroom`](crate::Strongroom) get [`crate::Error`] instead.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A record is there already.
+    /// A record exists already.
     #[error("there is a record under this locator already")]
     AlreadyExists,
-    /// The record is not the one that the caller expected, or is gone.
+    /// The record is not the expected version, or was removed.
     #[error("the record was changed or removed concurrently")]
     Conflict,
     /// The storage has detected damage in its data.
@@ -20,13 +20,13 @@ pub enum Error {
     /// A lock was not available in time, or a deadline passed. Nothing was changed.
     #[error("the storage is busy")]
     Busy,
-    /// No room. Nothing was changed.
+    /// No space is left. Nothing was changed.
     #[error("the storage is full")]
     Full,
     /// The record is larger than the storage allows.
     #[error("the record is too large")]
     TooLarge,
-    /// The storage cannot do this, or holds something of a newer version.
+    /// The storage does not support this, or contains data of a newer version.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
     /// An invalid argument, such as a path that is a folder.
@@ -35,20 +35,20 @@ pub enum Error {
     /// Input, output or the backend itself failed. Nothing was changed.
     #[error("the storage's backend failed")]
     Backend(#[source] Source),
-    /// A commit failed, and its outcome is not known.
+    /// A commit failed, and its outcome is unknown.
     #[error("the outcome of a commit is unknown")]
     Indeterminate(#[source] Source),
-    /// An earlier commit failed, so the state behind this handle is not reliable.
+    /// An earlier commit failed, so the state of this handle is not reliable.
     #[error("an earlier commit failed")]
     Poisoned,
-    /// A handle was open when this process was forked: neither it nor a new one can be used here.
+    /// A handle was open when this process was forked: the child can use neither it nor a new one.
     #[error("a handle was open at the fork")]
     Forked,
     /// The storage is closed.
     #[error("the storage is closed")]
     Closed,
-    /// The backend denies access: a token, a client certificate, a password, or a right is missing or wrong. Nothing
-    /// was changed.
+    /// The backend denies access: a token, a client certificate, a password or a permission is missing or wrong.
+    /// Nothing was changed.
     #[error("the storage's backend denies access")]
     AccessDenied(#[source] Source),
 }

@@ -1,4 +1,4 @@
-//! A storage in memory: for tests, and for caches that may be lost.
+//! A storage in memory, for tests, and for caches that may be lost.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -28,7 +28,7 @@ impl MemoryStorage {
         Self::default()
     }
 
-    // No code panics while it holds the lock, and each change is a single step: the state behind a poisoned lock is
+    // No code panics while it holds the lock, and each change is a single step, so the state behind a poisoned lock is
     // valid.
     fn read(&self) -> Result<RwLockReadGuard<'_, State>, Error> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -173,7 +173,7 @@ impl Storage for MemoryStorage {
         Ok(self.read()?.records.range(behind(after)).filter_map(entry).take(limit).collect())
     }
 
-    /// Scans all records: memory has no index of expiry.
+    /// Scans all records: memory has no index of expiry times.
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let state = self.read()?;
         let time = |entry: &Entry| entry.info.head.expires_at();

@@ -14,7 +14,7 @@ pub const HEAD_LEN: usize = 68;
 pub struct Head([u8; HEAD_LEN]);
 
 impl Head {
-    /// The head of `record`, or `None` where it is shorter than 68 bytes.
+    /// The head of `record`; `None` if `record` is shorter than 68 bytes.
     #[must_use]
     pub fn of(record: &[u8]) -> Option<Self> {
         record.first_chunk().copied().map(Self)
@@ -24,7 +24,7 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where `record` is shorter than 68 bytes.
+    /// [`Error::InvalidArgument`] if `record` is shorter than 68 bytes.
     pub fn require(record: &[u8]) -> Result<Self, Error> {
         Self::of(record).ok_or_else(|| Error::InvalidArgument("a record must have at least 68 bytes".into()))
     }
@@ -35,7 +35,7 @@ impl Head {
         &self.0
     }
 
-    /// When the record expires, as its header says (bytes 4 to 11): Unix time in seconds; `None` for never.
+    /// The expiry time in the record's header (bytes 4 to 11): Unix time in seconds; `None` for never.
     #[must_use]
     pub fn expires_at(&self) -> Option<u64> {
         let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
@@ -49,7 +49,7 @@ impl fmt::Debug for Head {
     }
 }
 
-/// The write modes: how a write treats the record that is stored already.
+/// The write modes: how a write treats an existing record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutMode {
     /// Writes if there is no record; else [`Error::AlreadyExists`].
@@ -87,7 +87,7 @@ pub enum Fetched {
     Long {
         /// Its head and length.
         info: Info,
-        /// Its first bytes: those that the storage has read anyway, at most as many as were asked for.
+        /// Its first bytes, as many as the storage has read in any case, but at most `max_len`.
         start: Vec<u8>,
     },
 }
@@ -129,7 +129,7 @@ pub struct Verified {
 pub struct Limits {
     /// The most bytes of a record.
     pub record_bytes: u64,
-    /// The most bytes of the records of one [`create_many`](super::Storage::create_many); 0 where it is unsupported.
+    /// The most bytes of the records of one [`create_many`](super::Storage::create_many); 0 if it is unsupported.
     pub batch_bytes: u64,
     /// The preferred number of bytes of one part of a long record.
     pub part_len: usize,
@@ -138,13 +138,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// No limits, and the parts of a storage in the same process: 256 KiB of data each, one for each core.
+    /// The limits of a storage in the same process: none, and one part of 256 KiB of data for each core.
     fn default() -> Self {
         Self { record_bytes: u64::MAX, batch_bytes: u64::MAX, part_len: 262_400, parallel_parts: usize::MAX }
     }
 }
 
-/// How much a storage holds.
+/// The size of a storage's contents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -165,7 +165,7 @@ impl Stats {
 /// The most bytes of the settings document.
 pub const MAX_SETTINGS_LEN: usize = 4096;
 
-/// Refuses a settings document that is too long.
+/// Rejects a settings document that is too long.
 pub(super) fn check_settings(document: &[u8]) -> Result<(), Error> {
     if document.len() > MAX_SETTINGS_LEN {
         return Err(Error::InvalidArgument("the settings document is longer than 4096 bytes".into()));

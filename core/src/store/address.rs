@@ -1,4 +1,4 @@
-//! The address of a record: its id, its locator, and the context that binds both; sealing and opening there.
+//! The address of a record: its id, its locator, and the context that binds both; sealing and opening at an address.
 
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use crate::locator::{Locator, LocatorKey};
 use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::Head;
 
-/// The only namespace there is so far.
+/// The only namespace so far.
 const NAMESPACE: &[u8] = b"";
 
 /// An id, and the locator of its record.
@@ -57,7 +57,7 @@ impl Address<'_> {
         Ok(sealed)
     }
 
-    /// Opens into a buffer of the exact size, so that the bindings to other languages need no copy.
+    /// Opens into a buffer of the exact size, so that bindings to other languages need no copy.
     pub(super) fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
         let (context, message) = self.message_of(key, sealed)?;
         Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
@@ -84,7 +84,7 @@ impl Address<'_> {
         let header = Header::decode(header)?;
         let context = self.context(&header);
         if is_past(header.expires_at) {
-            // Only the holder of the key is told that the record has expired.
+            // Without the right key the answer is `WrongKey`, never `Expired`.
             let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
             return Err(Error::Expired);
@@ -93,7 +93,7 @@ impl Address<'_> {
     }
 }
 
-/// Whether a Unix time in seconds is past; 0 never is. A clock before 1970 counts as past every other time.
+/// Whether a Unix time in seconds is past; 0 never is. If the clock shows a time before 1970, every other time is past.
 pub(super) fn is_past(time: u64) -> bool {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
     time != 0 && time <= now()

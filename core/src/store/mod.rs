@@ -1,4 +1,4 @@
-//! The operations on a storage: the only place that sees both encryption and storage.
+//! The operations on a storage: the only module that uses both encryption and storage.
 
 mod address;
 mod many;
@@ -25,14 +25,14 @@ use crate::locator::LocatorKey;
 use crate::operations::{NewKey, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 
-/// The operations on a storage, for ids under one index key.
+/// The operations on a storage, with one index key.
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
     locator_key: LocatorKey,
 }
 
 impl Store {
-    /// The store over `storage`, once the index key is known to be its own.
+    /// The store on `storage`, whose index key has been verified.
     pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey) -> Self {
         Self { storage, locator_key }
     }
@@ -41,7 +41,7 @@ impl Store {
         Address::new(&self.locator_key, id)
     }
 
-    /// The head of the stored record, once `key` is known to be its key.
+    /// The head of the stored record, if `key` is its key.
     fn prove(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.storage.info(&address.locator)?.ok_or(Error::NotFound)?.head;
         let (context, prefix, _) = address.context_of(&head)?;
@@ -50,7 +50,7 @@ impl Store {
     }
 
     /// The result of `open` on one version of a record. If a long record is replaced while its parts are read, this
-    /// starts again; usually the key does not open the new version, and that is the outcome.
+    /// starts again; usually the outcome is then `WrongKey`.
     fn of_one_version<T>(
         &self,
         address: &Address<'_>,
@@ -66,7 +66,7 @@ impl Store {
         Err(Error::Conflict)
     }
 
-    /// A long record of which the storage has given the first bytes.
+    /// A long record whose first bytes have been read already.
     fn long(&self, address: &Address<'_>, key: &RecordKey, info: Info, start: Vec<u8>) -> Result<Reader, Error> {
         Reader::new(StoredVersion::new(&self.storage, address.locator, info).with_start(start), address, key)
     }

@@ -1,5 +1,5 @@
-//! Read-ahead of sealed chunks. Random access reads them one at a time; sequential access reads parts that grow, ahead
-//! of need, so that one core reads while another opens.
+//! Read-ahead of sealed chunks. Random access reads them one at a time; sequential access reads growing parts in
+//! advance, so that one core reads while another opens.
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::util::threads;
 
 /// The most chunks of a part, unless the storage prefers longer parts.
 const MAX_CHUNKS: u64 = 64;
-/// A sequential read reaches the longest parts in about this many steps.
+/// The number of steps after which a sequential read has about the longest parts.
 const GROWTH_STEPS: u64 = 32;
 
 /// Consecutive sealed chunks.
@@ -41,7 +41,7 @@ pub(super) struct ReadAhead {
     max_chunks: u64,
     piece: Piece,
     ahead: Option<ReaderThread>,
-    /// The record was replaced or removed: each later read fails, too.
+    /// Whether the record was replaced or removed; each later read fails, too.
     lost: bool,
 }
 
@@ -76,7 +76,7 @@ impl ReadAhead {
             let wanted = if in_order { (before * growth).min(self.max_chunks) } else { 1 };
             let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
             if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
-                outcome = self.fetch(index..index + 1, end, &len_of); // perhaps only later chunks are missing
+                outcome = self.fetch(index..index + 1, end, &len_of); // only later chunks may be missing
             }
             self.lost = matches!(outcome, Err(Error::Conflict));
             outcome?;
@@ -86,7 +86,7 @@ impl ReadAhead {
     }
 
     fn fetch(&mut self, chunks: Range<u64>, end: u64, len_of: &impl Fn(&Range<u64>) -> usize) -> Result<(), Error> {
-        // There is no piece until this succeeds; its buffer is used again.
+        // There is no piece until this succeeds; its buffer is reused.
         let old = std::mem::take(&mut self.piece);
         let awaited = match &mut self.ahead {
             Some(ahead) => ahead.take(&chunks)?,
@@ -116,7 +116,7 @@ impl ReadAhead {
     }
 }
 
-/// A thread that fetches the next piece while the present one is opened.
+/// A thread that fetches the next piece while the current one is opened.
 struct ReaderThread {
     /// Both are `None` once the thread must end.
     requests: Option<Sender<Request>>,
@@ -128,11 +128,11 @@ struct ReaderThread {
     owner: OwnerProcess,
 }
 
-/// A buffer to use again, the chunks, and their number of bytes.
+/// A buffer to reuse, the chunks, and their number of bytes.
 type Request = (Piece, Range<u64>, usize);
 
 impl ReaderThread {
-    /// `None` if no thread can be started: each piece is then fetched when it is needed.
+    /// `None` if no thread can be started; then each piece is fetched when it is needed.
     fn start(version: Arc<StoredVersion>) -> Option<Self> {
         let (requests, inbox) = handoff::<Request>();
         let (outbox, pieces) = handoff();
@@ -157,10 +157,10 @@ impl ReaderThread {
         })
     }
 
-    /// The piece that is being fetched, if it is the one with these chunks; any other is dropped.
+    /// The piece that is being fetched, if it has these chunks; any other is dropped.
     fn take(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
         if self.awaited.is_some() && !self.owner.is_current() {
-            return Err(Error::Forked); // the thread is the parent's: the wait would never end
+            return Err(Error::Forked); // the thread belongs to the parent, so the wait would never end
         }
         let Some(awaited) = self.awaited.take() else { return Ok(None) };
         let piece = self.pieces.as_ref().and_then(Receiver::receive);
@@ -180,12 +180,12 @@ impl ReaderThread {
     }
 }
 
-/// The thread has ended when this returns: it keeps no storage open.
+/// The thread has ended when this returns, so that it keeps no storage open.
 impl Drop for ReaderThread {
     fn drop(&mut self) {
         let (requests, pieces, thread) = (self.requests.take(), self.pieces.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread is the parent's: a wait for it, or for what it shares, would never end.
+            // The thread belongs to the parent: a wait for it, or for a lock that it shares, would never end.
             let _ = ManuallyDrop::new((requests, pieces, thread));
             return;
         }

@@ -20,13 +20,13 @@ use crate::storage::{self, HEAD_LEN, Limits, Storage};
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
-/// The end of a record that is read when it is opened: its last data, even if the final chunk is empty.
+/// The length of the end that is read when a record is opened: it has data even if the final chunk is empty.
 const END_LEN: usize = SEALED_CHUNK_LEN + TAG_LEN;
-/// How often a read begins again because the record was replaced meanwhile.
+/// The most attempts of a read, which starts again if the record is replaced.
 pub(super) const ATTEMPTS: usize = 5;
-/// The most memory that is reserved on a storage's word, before the length is proved.
+/// The most memory that is reserved for a length that is not proved yet.
 const MOST_UNPROVED: u64 = 16 << 20;
-/// Bytes below which one core fetches and opens a record as fast as several.
+/// The minimum bytes for which several cores fetch and open a record faster than one.
 const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { parallel::WORTH_SHARING };
 
 /// One version of a record.
@@ -44,18 +44,18 @@ impl Reader {
     pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let (context, prefix, header) = address.context_of(&version.info().head)?;
         if is_past(header.expires_at) {
-            // Only the holder of the key is told that the record has expired.
+            // Without the right key the answer is `WrongKey`, never `Expired`.
             verify_key(key.expose_bytes(), &context, &prefix)?;
             return Err(Error::Expired);
         }
         let message_len = version.info().len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
         let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
-        // Full capacity from the start: growth would leave a copy behind.
+        // Full capacity from the start: growth would leave a copy in memory.
         let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
         Ok(Self { read_ahead: ReadAhead::new(version), opener, position: 0, chunk, chunk_index: None })
     }
 
-    /// All of the data, opened by several cores.
+    /// The whole data, opened by several cores.
     pub(super) fn retrieve(&mut self) -> Result<Vec<u8>, Error> {
         let len = self.opener.plaintext_len();
         let len = if len > MOST_UNPROVED { self.len()? } else { len };
@@ -65,7 +65,7 @@ impl Reader {
         Ok(std::mem::take(&mut *data))
     }
 
-    /// Opens all of the data into the start of `buffer`, by several cores. Returns its length.
+    /// Opens the whole data into the start of `buffer`, by several cores. Returns its length.
     pub(super) fn retrieve_into(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         let len = usize::try_from(self.opener.plaintext_len()).map_err(|_| Error::TooLarge)?;
         let Some(data) = buffer.get_mut(..len) else {
@@ -76,9 +76,9 @@ impl Reader {
         Ok(len)
     }
 
-    /// Fills `data` with the plaintext from chunk `first` on, part by part: each core fetches a part of the record and
-    /// opens it into its place, then the next. `to_end` says that `data` extends to the record's end: the final chunk
-    /// is then opened even if it is empty, which proves the length. After a failure, `data` must be wiped.
+    /// Fills `data` with the plaintext from chunk `first` on. Each core repeatedly fetches a part of the record and
+    /// opens it into its place. `to_end` means that `data` extends to the record's end: the final chunk is then opened
+    /// even if it is empty, which proves the length. After a failure, the caller must wipe `data`.
     fn open_parts(&self, first: usize, data: &mut [u8], to_end: bool) -> Result<(), Error> {
         let (version, opener) = (self.read_ahead.version(), &self.opener);
         let limits = version.limits();
@@ -97,7 +97,7 @@ impl Reader {
         })
     }
 
-    /// The bytes `range`; bytes past the end are left out. The position stays.
+    /// The bytes `range`, up to the end. The position is unchanged.
     pub(super) fn read_range(&mut self, range: Range<u64>) -> Result<Vec<u8>, Error> {
         let len = self.len()?;
         let end = range.end.min(len);
@@ -120,12 +120,12 @@ impl Reader {
         Ok(std::mem::take(&mut *data))
     }
 
-    /// The length that the storage claims, not proved.
+    /// The length according to the storage, not proved.
     pub(super) fn claimed_len(&self) -> u64 {
         self.opener.plaintext_len()
     }
 
-    /// Whether the next bytes are these. If so, the position moves past them.
+    /// Whether the next bytes equal `data`. If so, the position moves past them.
     pub(super) fn continues_with(&mut self, mut data: &[u8]) -> Result<bool, Error> {
         while !data.is_empty() {
             let stored = self.current_chunk()?;
@@ -147,7 +147,7 @@ impl Reader {
     /// The rest of the chunk at the position; nothing at the end.
     fn current_chunk(&mut self) -> Result<&[u8], Error> {
         let index = self.position / CHUNK;
-        // At the end the final chunk is opened, too, even if it is empty: only it proves the end.
+        // At the end, the final chunk is opened even if it is empty: only it proves the end.
         if index < chunk_count(self.opener.plaintext_len()) {
             self.load_chunk(index)?;
             let start = usize::try_from(self.position % CHUNK).map_err(|_| Error::TooLarge)?;
@@ -182,12 +182,12 @@ impl Reader {
     }
 }
 
-/// The bytes of a record to read first: all of a short one, the first part of a long one.
+/// The number of bytes to read first: all of a short record, the first part of a long one.
 pub(super) fn first_part_len(limits: &Limits) -> u64 {
     (HEAD_LEN + part_chunks(limits).saturating_mul(SEALED_CHUNK_LEN)) as u64
 }
 
-/// Opens the record at `address` to read parts of it. Also reads its last chunk, which proves the length.
+/// Opens the record at `address` to read parts of it. Also reads its final chunk, which proves the length.
 pub(super) fn open_version(
     storage: &Arc<dyn Storage>,
     address: &Address<'_>,
@@ -195,7 +195,7 @@ pub(super) fn open_version(
 ) -> Result<Reader, Error> {
     for _ in 0..ATTEMPTS {
         match storage.get_end(&address.locator, END_LEN) {
-            // The record was replaced or removed between the reads of its head and of its end.
+            // The record was replaced or removed between the reads of its head and its end.
             Err(storage::Error::Conflict) => {}
             found => {
                 let (info, end) = found?.ok_or(Error::NotFound)?;
@@ -207,7 +207,7 @@ pub(super) fn open_version(
     Err(Error::Conflict)
 }
 
-/// The bytes of these chunks, sealed: all but the record's final one are whole.
+/// The bytes of these chunks, sealed. All but the record's final one are whole.
 fn sealed_len(opener: &RangeOpener, chunks: &Range<u64>) -> usize {
     chunks.clone().next_back().map_or(0, |last| {
         let whole = usize::try_from(last - chunks.start).unwrap_or(usize::MAX);
@@ -227,7 +227,7 @@ impl Read for Reader {
             && self.chunk_index != Some(index)
             && let Some(target) = buffer.get_mut(..whole)
         {
-            // A whole chunk is wanted: open it directly into its place.
+            // The target has room for the whole chunk: open it directly there.
             self.open_chunk(index, target)?;
             self.position += whole as u64;
             return Ok(whole);

@@ -1,5 +1,5 @@
-//! Repeated writes: a write under the caller's key may repeat one whose reply was lost. The record of the first write
-//! then exists, and the data is compared with it, in constant memory.
+//! Repeated writes: a write under the caller's key may repeat one whose reply was lost. If the record of the first
+//! write exists, the data is compared with it, in constant memory.
 
 use std::sync::Arc;
 
@@ -27,12 +27,12 @@ pub(super) fn opened_by(
 /// A write whose data is compared with the stored record.
 pub(super) struct RepeatedWrite {
     stored: Reader,
-    /// Makes the error of a write whose data differs.
+    /// Makes the error for data that differs.
     differs: fn() -> Error,
 }
 
 impl RepeatedWrite {
-    /// `differs` makes the error of a write that is no repetition.
+    /// `differs` makes the error of a write that is not a repetition.
     pub(super) fn find(
         storage: &Arc<dyn Storage>,
         address: &Address<'_>,
@@ -43,17 +43,17 @@ impl RepeatedWrite {
         Ok(Self { stored, differs })
     }
 
-    /// Takes the next bytes. Fails unless they are those of the record.
+    /// Compares the next bytes. Fails if they differ from the record's.
     pub(super) fn write(&mut self, data: &[u8]) -> Result<(), Error> {
         if self.stored.continues_with(data)? { Ok(()) } else { Err((self.differs)()) }
     }
 
-    /// Takes the end of the data. Fails unless it is the end of the record.
+    /// Ends the data. Fails if the record has more.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         if self.stored.is_at_end()? { Ok(()) } else { Err((self.differs)()) }
     }
 
-    /// Takes all of the data. Nothing is read if its length differs.
+    /// Compares the whole data. Reads nothing if its length differs.
     pub(super) fn write_all(mut self, data: &[u8]) -> Result<(), Error> {
         if self.stored.claimed_len() != data.len() as u64 {
             return Err((self.differs)());

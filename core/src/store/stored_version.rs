@@ -8,10 +8,10 @@ use crate::locator::Locator;
 use crate::record::HEADER_LEN;
 use crate::storage::{self, Info, Limits, Storage};
 
-/// The most chunks of a part, 16 MiB, whatever a storage prefers.
+/// The most chunks of a part, 16 MiB, even if a storage prefers more.
 const MAX_PART_CHUNKS: usize = 1024;
 
-/// The chunks of a part that one core fetches and opens at once.
+/// The number of chunks of a part, which one core fetches and opens as a unit.
 pub(super) fn part_chunks(limits: &Limits) -> usize {
     (limits.part_len / SEALED_CHUNK_LEN).clamp(1, MAX_PART_CHUNKS)
 }
@@ -20,7 +20,7 @@ pub(super) struct StoredVersion {
     storage: Arc<dyn Storage>,
     locator: Locator,
     info: Info,
-    /// The record's first and last bytes, as far as they were read already.
+    /// The record's first and last bytes that were read already.
     start: Vec<u8>,
     end: Vec<u8>,
 }

@@ -35,7 +35,7 @@ impl Store {
             head => head?,
         };
         match self.storage.put(&address.locator, &address.seal(new.key, data)?, PutMode::ReplaceIf(head)) {
-            // The call that this one repeats may have ended only now.
+            // The call that this one repeats may have ended in the meantime.
             Err(storage::Error::Conflict) if new.is_callers => {
                 self.repeated(address, new.key, || Error::Conflict)?.write_all(data)
             }
@@ -43,8 +43,8 @@ impl Store {
         }
     }
 
-    /// A writer of a new record. Without a key of the caller's, the storage decides whether the id is free when it gets
-    /// the data.
+    /// A writer of a new record. Without a caller's key, the storage checks whether the id is free when it gets the
+    /// data.
     pub(super) fn create(&self, address: Address<'_>, new: NewKey<'_>) -> Result<Writer, Error> {
         if !new.is_callers {
             return self.writer(&address, new.key, PutMode::Create);
@@ -55,7 +55,7 @@ impl Store {
         Ok(self.writer(&address, new.key, PutMode::Create)?.repeatable(address, new.key))
     }
 
-    /// A writer of a version in place of the one that `old` opens.
+    /// A writer of a version that replaces the one that `old` opens.
     pub(super) fn replace_at(&self, address: Address<'_>, old: &RecordKey, new: NewKey<'_>) -> Result<Writer, Error> {
         match self.prove(&address, old) {
             Err(Error::WrongKey) if new.is_callers => {
@@ -73,7 +73,7 @@ impl Store {
         Writer::new(target, address, key)
     }
 
-    /// The write under `key` that this one repeats; `differs` makes the error of a write that repeats none.
+    /// The write under `key` that this one repeats; `differs` makes the error of a write that is not a repetition.
     pub(super) fn repeated(
         &self,
         address: &Address<'_>,

@@ -11,10 +11,10 @@ use crate::util::handoff::{Receiver, Sender, handoff};
 use crate::util::interrupt::{self, Cancellation};
 use crate::util::threads;
 
-/// From this many bytes on, a thread writes.
+/// The minimum bytes for which a thread writes.
 const LONG: u64 = 1 << 20;
 
-/// Writes bytes to an upload. A failed write is final.
+/// Writes bytes to an upload. After a failed write, all later ones fail.
 pub(super) enum WriteBehind {
     Direct { upload: Box<dyn Upload>, fed: u64 },
     Thread(WriterThread),
@@ -26,7 +26,7 @@ impl WriteBehind {
         Self::Direct { upload, fed: 0 }
     }
 
-    /// Writes `bytes`, and leaves an empty buffer in their place.
+    /// Writes `bytes`, and replaces them with an empty buffer.
     pub(super) fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
         let before = std::mem::replace(self, Self::Failed);
         if interrupt::is_interrupted() {
@@ -48,7 +48,7 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// The upload, with all bytes in it.
+    /// The upload, after all bytes are written.
     pub(super) fn finish(self) -> Result<Box<dyn Upload>, Error> {
         match self {
             Self::Direct { upload, .. } => Ok(upload),
@@ -60,7 +60,7 @@ impl WriteBehind {
     fn start(upload: Box<dyn Upload>) -> Self {
         let (pieces, inbox) = handoff::<Vec<u8>>();
         let (outbox, spare) = handoff();
-        // The upload is handed over later: if no thread can be started, it is still here.
+        // The upload is handed over after the start of the thread, so that it is not lost if no thread can be started.
         let (hand_over, handed_over) = handoff::<Box<dyn Upload>>();
         let (running, ended) = handoff::<()>();
         let work = move || {
@@ -93,11 +93,11 @@ impl WriteBehind {
 
 /// A thread that writes to an upload.
 pub(super) struct WriterThread {
-    /// `None` once there is no more to write.
+    /// `None` once everything is written.
     pieces: Option<Sender<Vec<u8>>>,
-    /// Buffers that can be used again.
+    /// Buffers to reuse.
     spare: Option<Receiver<Vec<u8>>>,
-    /// Receives nothing, and ends with the thread.
+    /// Receives nothing; its other end is dropped when the thread ends.
     ended: Option<Receiver<()>>,
     cancellation: Cancellation,
     thread: Option<JoinHandle<Result<Box<dyn Upload>, Error>>>,
@@ -107,13 +107,13 @@ pub(super) struct WriterThread {
 impl WriterThread {
     fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Error> {
         if !self.owner.is_current() {
-            return Err(Error::Forked); // the thread is the parent's
+            return Err(Error::Forked); // the thread belongs to the parent
         }
         let spare = self.spare.as_ref().and_then(Receiver::take);
         let piece = std::mem::replace(bytes, spare.unwrap_or_default());
         match self.pieces.as_ref().map(|pieces| pieces.send(piece)) {
             Some(Ok(())) => Ok(()),
-            // The thread has ended, so it has failed; or the wait for it was interrupted.
+            // The thread has ended because of a failure, or the wait was interrupted.
             _ => Err(self.join().err().unwrap_or(Error::Busy)),
         }
     }
@@ -122,7 +122,7 @@ impl WriterThread {
     fn join(&mut self) -> Result<Box<dyn Upload>, Error> {
         let (pieces, ended, thread) = (self.pieces.take(), self.ended.take(), self.thread.take());
         if !self.owner.is_current() {
-            // The thread is the parent's: a wait for it, or for what it shares, would never end.
+            // The thread belongs to the parent: a wait for it, or for a lock that it shares, would never end.
             let _ = ManuallyDrop::new((pieces, self.spare.take(), ended, thread));
             return Err(Error::Forked);
         }
@@ -138,7 +138,7 @@ impl WriterThread {
     }
 }
 
-/// When this returns, an unfinished upload is gone.
+/// When this returns, an unfinished upload has been removed.
 impl Drop for WriterThread {
     fn drop(&mut self) {
         self.cancellation.cancel();

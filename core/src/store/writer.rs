@@ -13,19 +13,19 @@ use crate::operations::WriteRecord;
 use crate::record::Header;
 use crate::storage::{PutMode, Storage};
 
-/// Sealed bytes that are gathered before the storage gets them: nearly what one row of SQLite holds.
+/// The number of sealed bytes that are passed to the storage together: nearly the size of one SQLite row.
 const GATHER_LEN: usize = 256 << 10;
 
-/// A record of which pieces are written.
+/// A record that is written in pieces.
 pub(super) struct Writer {
     sink: Sink,
-    /// The address and the key of the record if the key is the caller's, so that the write may repeat another.
+    /// The address and the key of the record if the write may repeat another, because the key is the caller's.
     repeatable: Option<(Address<'static>, RecordKey)>,
 }
 
-/// Where the data goes.
+/// The destination of the data.
 enum Sink {
-    /// Into a new record.
+    /// Sealed into a new record.
     Seal(Sealing),
     /// Compared with the record that an earlier write under the same key stored.
     Compare(RepeatedWrite),
@@ -43,7 +43,7 @@ pub(super) struct Target {
 struct Sealing {
     target: Target,
     sealer: Sealer,
-    /// Sealed bytes that the storage has not got yet.
+    /// Sealed bytes that have not been passed to the storage yet.
     sealed: Vec<u8>,
     upload: Option<WriteBehind>,
 }
@@ -95,7 +95,7 @@ impl Writer {
         Self { sink: Sink::Compare(write), repeatable: None }
     }
 
-    /// The key is the caller's: the same write may be under way elsewhere.
+    /// Marks the key as the caller's: the same write may run concurrently.
     pub(super) fn repeatable(self, address: Address<'_>, key: &RecordKey) -> Self {
         Self { repeatable: Some((address.into_owned(), key.duplicate())), ..self }
     }

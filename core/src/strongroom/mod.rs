@@ -22,12 +22,12 @@ use crate::storage::Stats;
 
 /// A store of encrypted records.
 ///
-/// Each record is sealed under a key of its own, made for it and handed to the caller alone; the store keeps no key.
-/// An id is any 1 to 4,096 bytes, and is compared byte by byte: `é` written in two ways is two ids. The storage sees a
-/// keyed hash of it, never the id.
+/// Each record is sealed under its own new key, which only the caller gets; the store keeps no key. An id is any 1 to
+/// 4,096 bytes, and is compared byte by byte: the two Unicode forms of `é` are two ids. The storage sees a keyed hash
+/// of it, never the id.
 ///
-/// Every write is durable when it returns, and whole or not at all. A handle may be used from many threads at once,
-/// best in an [`Arc`]; it ends with [`close`](Self::close), or when it and all its readers and writers are dropped.
+/// Every write is atomic, and durable when it returns. Many threads may use a handle at once, for example in an
+/// [`Arc`]. [`close`](Self::close) closes the store, and so does dropping the handle and all its readers and writers.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -58,11 +58,11 @@ impl Strongroom {
     /// All operations are the same as on a database, with these differences:
     ///
     /// - The server does not distinguish a wrong key from a missing record: both are [`Error::NotFound`].
-    /// - A call without an answer is repeated until the endpoint's time is up, if that does no harm: keys of new
-    ///   versions are made here, so that a write may be repeated. A write whose outcome is still unknown then is
-    ///   [`Error::Indeterminate`], also of [`delete`](Self::delete) if an answer was lost and there is no such record
-    ///   now, and of [`erase`](Self::erase), which is never repeated.
-    /// - [`maintain`](Self::maintain) is [`Error::Unsupported`]: the server does it.
+    /// - A call without an answer is repeated until the endpoint's time limit, if a repetition does no harm. Writes may
+    ///   be repeated, because the client makes the keys of new versions. A write whose outcome is still unknown then is
+    ///   [`Error::Indeterminate`]; so is a [`delete`](Self::delete) that finds no record after a lost answer, and an
+    ///   [`erase`](Self::erase) with a lost answer, which is never repeated.
+    /// - [`maintain`](Self::maintain) is [`Error::Unsupported`]: the server maintains its own storage.
     /// - Each call may be [`Error::AccessDenied`].
     ///
     /// ```no_run
@@ -77,47 +77,46 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`], and [`Error::Storage`] where a file of the endpoint cannot be read.
+    /// [`Error::InvalidArgument`], and [`Error::Storage`] if a file of the endpoint cannot be read.
     #[cfg(feature = "remote")]
     pub fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
         Ok(Self::new(Arc::new(Client::open(endpoint)?)))
     }
 
-    /// The data stored under `id`.
+    /// Retrieves the data stored under `id`.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::WrongKey`], also where the record's first 68 bytes were altered;
-    /// [`Error::Corrupt`] where another part of it was altered; [`Error::Conflict`] where a long record is replaced
-    /// again and again while it is read; [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of
-    /// the storage.
+    /// [`Error::NotFound`]; [`Error::WrongKey`], also if the record's first 68 bytes were altered; [`Error::Corrupt`]
+    /// if another part of it was altered; [`Error::Conflict`] if a long record is replaced repeatedly while it is read;
+    /// [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of the storage.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
         self.operations.retrieve(id.as_ref(), key)
     }
 
-    /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length: for callers who choose
-    /// where plaintext lies, and wipe it. The rest of `buffer` is unchanged or zero.
+    /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length, so that callers can
+    /// choose where plaintext lies, and wipe it. The rest of `buffer` is unchanged or zero.
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve), and [`Error::TooLarge`] where the data does not fit in `buffer`:
-    /// [`RecordReader::len`] tells its length. No plaintext is in `buffer` then.
+    /// As [`retrieve`](Self::retrieve), and [`Error::TooLarge`] if the data does not fit in `buffer`:
+    /// [`RecordReader::len`] returns its length. `buffer` then contains no plaintext.
     pub fn retrieve_into(&self, id: impl AsRef<[u8]>, key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
         self.operations.retrieve_into(id.as_ref(), key, buffer)
     }
 
-    /// The bytes `range` of the data stored under `id`; bytes of `range` past the end are left out. The length is
-    /// proved, and only the chunks that the range touches are read.
+    /// Retrieves the bytes `range` of the data stored under `id`, up to its end. Only the chunks that overlap the range
+    /// are read, and the final chunk, which proves the length.
     ///
     /// # Errors
     ///
-    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] where the record is replaced or removed meanwhile;
-    /// [`Error::TooLarge`] where the range does not fit in memory.
+    /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] if the record is replaced or removed concurrently;
+    /// [`Error::TooLarge`] if the range does not fit in memory.
     pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
         self.operations.retrieve_range(id.as_ref(), key, range)
     }
 
-    /// Opens a record to read it in pieces, from any place, in constant memory.
+    /// Opens a record to read it in pieces, from any position, in constant memory.
     ///
     /// # Errors
     ///
@@ -127,11 +126,12 @@ impl Strongroom {
     }
 
     /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them all
-    /// from one moment; services read more than 64 MiB in several steps.
+    /// in one transaction; more than 64 MiB from a service is read in several steps.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidId`] for any of them, and those of the storage. Inside, those of [`retrieve`](Self::retrieve).
+    /// [`Error::InvalidId`] for any of them, and those of the storage. Each record's outcome may be an error of
+    /// [`retrieve`](Self::retrieve).
     pub fn retrieve_many<I: AsRef<[u8]>>(
         &self,
         items: &[(I, &RecordKey)],
@@ -140,7 +140,7 @@ impl Strongroom {
         self.retrieve_in_steps(&items)
     }
 
-    /// Retrieves in one step, or in several if the records are more than one step may have.
+    /// Retrieves in one step, or in several if the records exceed the limit of one.
     fn retrieve_in_steps(&self, items: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         match (self.operations.retrieve_many(items), items) {
             (Err(Error::TooLarge), [(id, key)]) => Ok(vec![self.operations.retrieve(id, key)]),
@@ -167,14 +167,14 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] where somebody else replaced or removed the record
-    /// meanwhile; [`Error::InvalidId`], and those of the storage.
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] if the record is replaced or removed concurrently;
+    /// [`Error::InvalidId`], and those of the storage.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
         self.operations.delete(id.as_ref(), key)
     }
 
-    /// Removes the record of `id` without its key: the operator's means to fulfil a right to erasure. Returns whether
-    /// there was one.
+    /// Removes the record of `id` without its key, so that an operator can fulfil a right to erasure. Returns whether
+    /// there was a record.
     ///
     /// # Errors
     ///
@@ -183,8 +183,8 @@ impl Strongroom {
         self.operations.erase(id.as_ref())
     }
 
-    /// Removes the leftovers of interrupted writes, unless a large record is being written at the time, and frees their
-    /// space for later records. Opening a store does the same.
+    /// Removes the leftovers of interrupted writes, and frees their space for later records, unless a large record is
+    /// being written at the time. Opening a store does the same.
     ///
     /// # Errors
     ///
@@ -193,7 +193,7 @@ impl Strongroom {
         self.operations.maintain()
     }
 
-    /// The number of records, and the bytes of their ciphertexts. Takes time in proportion to their number.
+    /// The number of records, and the bytes of their ciphertexts. The time is proportional to their number.
     ///
     /// # Errors
     ///
@@ -202,12 +202,12 @@ impl Strongroom {
         self.operations.stats()
     }
 
-    /// Closes the store for all who share it; every later call is [`Error::Closed`]. Dropping it and all its
-    /// readers and writers does the same, and reports no error.
+    /// Closes the store for all users of the handle; every later call is [`Error::Closed`]. Dropping the handle and all
+    /// its readers and writers also closes the store, but reports no error.
     ///
     /// # Errors
     ///
-    /// Those of the storage. The store is closed all the same.
+    /// Those of the storage. The store is closed in any case.
     pub fn close(&self) -> Result<(), Error> {
         self.operations.close()
     }

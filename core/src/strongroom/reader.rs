@@ -6,14 +6,14 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use crate::error::Error;
 use crate::operations::ReadRecord;
 
-/// A record, read from any place in constant memory.
+/// Reads a record from any position, in constant memory.
 ///
-/// No byte is released before its chunk is authenticated. If a chunk was altered, all chunks before it can be read, and
-/// each read of it is [`Error::Corrupt`]. Reads are pinned to the version that was opened: once it is replaced or
-/// removed, each read of bytes that were not fetched before is [`Error::Conflict`], never a mix. A stream that ends
+/// No byte is released before its chunk is authenticated. If a chunk was altered, the chunks before it can be read, and
+/// each read of it is [`Error::Corrupt`]. A reader never mixes two versions: once the version that it opened is
+/// replaced or removed, each read of bytes that it has not fetched yet is [`Error::Conflict`]. A stream that ends
 /// without an error is complete.
 ///
-/// The errors arrive in an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
+/// Each error is inside an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
 pub struct RecordReader(Box<dyn ReadRecord>);
 
 impl RecordReader {
@@ -30,7 +30,7 @@ impl RecordReader {
         self.0.len()
     }
 
-    /// Whether there is no data, proved as by [`len`](Self::len).
+    /// Whether the record has no data, proved as for [`len`](Self::len).
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Storing and replacing: each for bytes, a reader and a writer, in a plain form and in one with options.
+//! Storing and replacing from bytes, a reader or a writer, with and without options.
 
 use std::io::Read;
 
@@ -11,18 +11,18 @@ use crate::options::WriteOptions;
 impl Strongroom {
     /// Stores `data` under a new id, and returns the only key that opens it.
     ///
-    /// If the process ends before the key is written down, nobody can open the stored record: [`WriteOptions::key`] is
-    /// for callers who write the key down first.
+    /// If the process ends before the caller saves the key, nobody can open the record. To save the key first, use
+    /// [`WriteOptions::key`].
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] where a record has the id, [`Error::InvalidId`], [`Error::TooLarge`], and those of the
+    /// [`Error::AlreadyExists`] if a record has this id, [`Error::InvalidId`], [`Error::TooLarge`], and those of the
     /// storage.
     pub fn store(&self, id: impl AsRef<[u8]>, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
         self.store_with(id, data, WriteOptions::new())
     }
 
-    /// Stores as [`store`](Self::store), with options.
+    /// As [`store`](Self::store), with options.
     ///
     /// # Errors
     ///
@@ -38,22 +38,22 @@ impl Strongroom {
         Ok(key)
     }
 
-    /// Stores `data` in place of the record that `old` opens, and returns the new version's own key. The old key no
-    /// longer opens anything, and no older version opens under the new one.
+    /// Replaces the data of the record that `old` opens, and returns the key of the new version. The old key does not
+    /// open the new version, nor the new key an older one.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] where somebody else replaced or removed the record
-    /// meanwhile; [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is as it was.
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] if the record is replaced or removed concurrently;
+    /// [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is then unchanged.
     pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
         self.replace_with(id, old, data, WriteOptions::new())
     }
 
-    /// Replaces as [`replace`](Self::replace), with options.
+    /// As [`replace`](Self::replace), with options.
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same.
     pub fn replace_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -70,12 +70,12 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`store`](Self::store), and [`Error::Storage`] where `source` fails. Nothing is stored then.
+    /// As [`store`](Self::store), and [`Error::Storage`] if `source` fails. Then nothing is stored.
     pub fn store_reader(&self, id: impl AsRef<[u8]>, source: impl Read) -> Result<RecordKey, Error> {
         self.store_reader_with(id, source, WriteOptions::new())
     }
 
-    /// Stores as [`store_reader`](Self::store_reader), with options.
+    /// As [`store_reader`](Self::store_reader), with options.
     ///
     /// # Errors
     ///
@@ -89,21 +89,21 @@ impl Strongroom {
         self.writer(id.as_ref(), options)?.copy_from(source)
     }
 
-    /// Stores all data of `source` in place of the record that `old` opens, in constant memory, and returns the new
-    /// key.
+    /// Replaces the data of the record that `old` opens with all data of `source`, in constant memory, and returns the
+    /// new key.
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace), and [`Error::Storage`] where `source` fails. The record is as it was then.
+    /// As [`replace`](Self::replace), and [`Error::Storage`] if `source` fails. Then the record is unchanged.
     pub fn replace_reader(&self, id: impl AsRef<[u8]>, old: &RecordKey, source: impl Read) -> Result<RecordKey, Error> {
         self.replace_reader_with(id, old, source, WriteOptions::new())
     }
 
-    /// Replaces as [`replace_reader`](Self::replace_reader), with options.
+    /// As [`replace_reader`](Self::replace_reader), with options.
     ///
     /// # Errors
     ///
-    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] where both keys are the same.
+    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] if both keys are the same.
     pub fn replace_reader_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -114,8 +114,8 @@ impl Strongroom {
         self.replace_record_with(id, old, options)?.copy_from(source)
     }
 
-    /// Starts to store a record of any length under a new id, written piece by piece in constant memory.
-    /// [`RecordWriter::finish`] returns the key; before it, nothing of the record is visible.
+    /// Starts to store a record of any length under a new id, piece by piece in constant memory.
+    /// [`RecordWriter::finish`] makes the record visible and returns its key.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -141,22 +141,22 @@ impl Strongroom {
         self.create_record_with(id, WriteOptions::new())
     }
 
-    /// Starts as [`create_record`](Self::create_record), with options.
+    /// As [`create_record`](Self::create_record), with options.
     ///
     /// # Errors
     ///
     /// As [`store`](Self::store).
     pub fn create_record_with(&self, id: impl AsRef<[u8]>, options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
         let id = id.as_ref();
-        // Under the caller's key, the record that is there may be that of an earlier attempt.
+        // With a caller's key, an earlier attempt may have stored the record.
         if options.caller_key().is_none() && self.operations.contains(id)? {
             return Err(Error::AlreadyExists); // before the data is written
         }
         self.writer(id, options)
     }
 
-    /// Starts to store a record of any length in place of the one that `old` opens, written piece by piece in constant
-    /// memory. Before [`RecordWriter::finish`], the record is as it was.
+    /// Starts to replace the data of the record that `old` opens, piece by piece in constant memory. The record is
+    /// unchanged until [`RecordWriter::finish`].
     ///
     /// # Errors
     ///
@@ -165,11 +165,11 @@ impl Strongroom {
         self.replace_record_with(id, old, WriteOptions::new())
     }
 
-    /// Starts as [`replace_record`](Self::replace_record), with options.
+    /// As [`replace_record`](Self::replace_record), with options.
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] where both keys are the same.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same.
     pub fn replace_record_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -181,11 +181,11 @@ impl Strongroom {
         Ok(RecordWriter::new(record, key))
     }
 
-    /// Stores many pairs of id and data in one transaction, all or none, and returns their keys in the same order.
+    /// Stores many pairs of id and data in one transaction, and returns their keys in the same order.
     ///
     /// # Errors
     ///
-    /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also where an id is named twice;
+    /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also if two pairs have the same id;
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
         let keys = RecordKey::generate_many(items.len())?;
@@ -195,11 +195,11 @@ impl Strongroom {
         Ok(keys)
     }
 
-    /// Stores as [`store_many`](Self::store_many), with options for each pair.
+    /// As [`store_many`](Self::store_many), with options for each pair.
     ///
     /// # Errors
     ///
-    /// As [`store_many`](Self::store_many). A repetition under the same keys succeeds if all records are there.
+    /// As [`store_many`](Self::store_many). A repetition with the same keys succeeds if all records are stored.
     pub fn store_many_with<I: AsRef<[u8]>, D: AsRef<[u8]>>(
         &self,
         items: &[(I, D, WriteOptions<'_>)],
@@ -221,7 +221,7 @@ fn new_key<'k>(key: &'k RecordKey, options: WriteOptions<'_>) -> NewKey<'k> {
     NewKey { key, is_callers: options.caller_key().is_some() }
 }
 
-/// The key of a version in place of the one that `old` opens.
+/// The key of a version that replaces the one that `old` opens.
 fn replacing_key(old: &RecordKey, options: WriteOptions<'_>) -> Result<RecordKey, Error> {
     match options.caller_key() {
         Some(new) if old.ct_eq(new) => Err(same_key()),

@@ -9,14 +9,13 @@ use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
 use crate::operations::{MAX_PIECE_LEN, WriteRecord};
 
-/// Bytes of the first reads from a source, until one is full: most records are short.
+/// The buffer length of the first reads from a source, until one is full: most records are short.
 const SHORT_READ_LEN: usize = 4 << 10;
 const LONG_READ_LEN: usize = 64 << 10;
 
-/// A record that is being written: write to it, then [`finish`](Self::finish). If it is dropped before, nothing is
-/// stored.
+/// A record that is being written. [`finish`](Self::finish) stores it; dropping the writer stores nothing.
 ///
-/// It needs little memory of its own, however long the record is. A failed write is final: later ones fail too.
+/// A writer needs constant memory. After a failed write, all later ones fail.
 #[must_use = "a record that is not finished is not there"]
 pub struct RecordWriter {
     /// `None` after a failure.
@@ -30,26 +29,26 @@ impl RecordWriter {
         Self { record: Some(record), key, len: 0 }
     }
 
-    /// The key that will open the record. Write it down before [`finish`](Self::finish), so that no crash separates the
-    /// record from its key.
+    /// The key that will open the record. Save it before [`finish`](Self::finish), so that a crash cannot lose the key
+    /// of a stored record.
     #[must_use]
     pub fn key(&self) -> &RecordKey {
         &self.key
     }
 
-    /// How many bytes have been written.
+    /// The number of bytes written so far.
     #[must_use]
     pub fn bytes_written(&self) -> u64 {
         self.len
     }
 
-    /// Completes the record: it is stored, whole and durable, when this returns its key.
+    /// Stores the record durably, and returns its key.
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyExists`] or [`Error::Conflict`] where another write was faster; [`Error::Busy`] where that was a
-    /// write under the same key: repeat this one; [`Error::InvalidArgument`] where an earlier write failed; and those
-    /// of the storage.
+    /// [`Error::AlreadyExists`] or [`Error::Conflict`] if another write was faster; [`Error::Busy`] if a write with the
+    /// same key ran concurrently: repeat this one; [`Error::InvalidArgument`] if an earlier write failed; and those of
+    /// the storage.
     pub fn finish(self) -> Result<RecordKey, Error> {
         self.record.ok_or_else(failed_before)?.finish()?;
         Ok(self.key)
@@ -89,7 +88,7 @@ impl Write for RecordWriter {
         Ok(data.len())
     }
 
-    /// Does nothing: a record becomes durable when it is finished, not before.
+    /// Does nothing: only [`finish`](Self::finish) makes a record durable.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

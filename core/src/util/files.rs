@@ -6,7 +6,7 @@ use std::path::Path;
 
 /// Makes the name of the new file `path` durable.
 ///
-/// A folder that cannot be synced at all (not readable, or on CIFS or FUSE) is not an error: the file exists.
+/// A folder that does not support sync (not readable, or on CIFS or FUSE) is not an error: the file exists.
 pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
@@ -30,8 +30,8 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Gives `file` the owner and group of the file `model`. Only root can do so, and only root needs to: any other user is
-/// the owner already.
+/// Gives `file` the owner and group of the file `model`. Only root can do this, and only root needs to: any other user
+/// is the owner already.
 #[cfg(unix)]
 pub(crate) fn give_owner_of(model: &Path, file: &File) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt, fchown};

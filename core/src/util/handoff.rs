@@ -1,13 +1,13 @@
-//! Handing values from one thread to another, one at a time.
+//! A channel between two threads with room for one value.
 //!
-//! The standard library's channels have one drawback: a thread that waits at one gets a thread handle, which nobody
-//! frees in the main thread of a C or Python program. Leak checkers report it there as ours.
+//! The standard library's channels allocate a thread handle for a waiting thread. In the main thread of a C or Python
+//! program the handle is never freed, and leak checkers report it as a leak of this library.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::util::interrupt;
 
-/// Two ends, with room for one value between them.
+/// The two ends of a new channel.
 pub(crate) fn handoff<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared { slot: Mutex::new(Slot { value: None, ended: false }), changed: Condvar::new() });
     (Sender(Arc::clone(&shared)), Receiver(shared))
@@ -24,7 +24,7 @@ struct Shared<T> {
 
 struct Slot<T> {
     value: Option<T>,
-    /// One of the ends was dropped.
+    /// Whether one of the ends was dropped.
     ended: bool,
 }
 
@@ -34,7 +34,7 @@ impl<T> Shared<T> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits while the other end exists and `wait` says so, unless it is interrupted.
+    /// Waits while the other end exists and `wait` returns `true`, unless it is interrupted.
     fn wait_while(&self, wait: impl Fn(&Slot<T>) -> bool) -> MutexGuard<'_, Slot<T>> {
         loop {
             let waits = |slot: &mut Slot<T>| !slot.ended && wait(slot);
@@ -47,7 +47,7 @@ impl<T> Shared<T> {
             if !waited.timed_out() {
                 return slot;
             }
-            drop(slot); // asking may take a while
+            drop(slot); // the check may take a while
             if interrupt::is_interrupted() {
                 return self.lock();
             }
@@ -61,7 +61,7 @@ impl<T> Shared<T> {
 }
 
 impl<T> Sender<T> {
-    /// Hands `value` over once there is room. Returns it if the receiver is gone, or the wait is interrupted.
+    /// Sends `value` once there is room. Returns it if the receiver is dropped, or the wait is interrupted.
     pub(crate) fn send(&self, value: T) -> Result<(), T> {
         let mut slot = self.0.wait_while(|slot| slot.value.is_some());
         if slot.ended || slot.value.is_some() {
@@ -72,7 +72,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Hands `value` over if there is room for it; otherwise it is dropped.
+    /// Sends `value` if there is room, or drops it.
     pub(crate) fn offer(&self, value: T) {
         self.0.lock().value.get_or_insert(value);
         self.0.changed.notify_one();
@@ -80,14 +80,14 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Waits for the next value; `None` if the sender is gone and no value is left, or the wait is interrupted.
+    /// Waits for the next value; `None` if the sender is dropped and no value is left, or the wait is interrupted.
     pub(crate) fn receive(&self) -> Option<T> {
         let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
         self.0.changed.notify_one();
         value
     }
 
-    /// The next value, if there is one already.
+    /// The next value, without waiting.
     pub(crate) fn take(&self) -> Option<T> {
         let value = self.0.lock().value.take();
         self.0.changed.notify_one();

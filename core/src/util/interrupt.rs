@@ -1,4 +1,4 @@
-//! Ending waits early: for a language whose signal handlers run between the steps of a program, and for threads whose
+//! Interruption of waits: for languages whose signal handlers run between the steps of a program, and for threads whose
 //! result is no longer needed.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The source of interrupts for the waits of a thread.
 enum InterruptSource {
-    /// `asked` is `None` until the first wait: calls that never wait do not read the clock.
+    /// `asked` is `None` until the first wait, so that calls without a wait do not read the clock.
     Poll {
         poll: fn() -> bool,
         asked: Option<Instant>,
@@ -26,18 +26,18 @@ thread_local! {
     static SOURCE: RefCell<Option<InterruptSource>> = const { RefCell::new(None) };
 }
 
-/// Runs `call`. Where this thread waits in it, for a lock, a thread or a service, it asks `poll` every 50 ms; from the
-/// first `true` on, each of its waits ends at once, as if its deadline had passed. So the call ends soon, with
+/// Runs `call`. While this thread waits in it, for a lock, a thread or a service, it calls `poll` every 50 ms. After
+/// the first `true`, each of its waits ends immediately, as if its deadline had passed. So the call ends soon, with
 /// [`Error::Busy`](crate::Error::Busy) or another error of an operation that did nothing, or with
 /// [`Error::Indeterminate`](crate::Error::Indeterminate) for a write that a service may have received. A call that has
-/// done its work returns its result all the same.
+/// done its work still returns its result.
 ///
-/// `poll` must not use a store: this thread may hold its locks.
+/// `poll` must not use a store, because this thread may hold its locks.
 pub fn interruptible<R>(poll: fn() -> bool, call: impl FnOnce() -> R) -> R {
     with(InterruptSource::Poll { poll, asked: None, answered: false }, call)
 }
 
-/// Whether the call of [`interruptible`] on this thread is to end. Asks `poll` at most every 50 ms.
+/// Whether the call of [`interruptible`] on this thread must end. Calls `poll` at most every 50 ms.
 #[must_use]
 pub fn is_interrupted() -> bool {
     let poll = SOURCE.with_borrow_mut(|source| match source {
@@ -70,7 +70,7 @@ pub(crate) fn was_interrupted() -> bool {
     })
 }
 
-/// How long this thread may wait before it calls [`is_interrupted`]; `None` if nothing can end its waits.
+/// How long this thread may wait before it must call [`is_interrupted`]; `None` if its waits cannot be interrupted.
 pub(crate) fn interval() -> Option<Duration> {
     SOURCE.with_borrow(|source| source.as_ref().map(|_| INTERVAL))
 }

@@ -1,7 +1,7 @@
-//! Long work shared among the machine's cores.
+//! Parallel work on the machine's cores.
 //!
-//! The standard library's scoped threads have one drawback: the thread that waits for them gets a thread handle, which
-//! nobody frees in the main thread of a C or Python program. Leak checkers report it there as ours.
+//! The standard library's scoped threads are not used: they allocate a thread handle for the waiting thread (see
+//! `util::handoff`).
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,13 +12,13 @@ use crossbeam_utils::thread::ScopedJoinHandle;
 
 use crate::util::threads::BlockedSignals;
 
-/// The cores that this process may use.
+/// The number of cores that this process may use.
 fn count() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
 }
 
-/// The fewest bytes whose encryption by `aes-gcm` is worth sharing: below, another thread costs more than it gains.
+/// The minimum bytes whose encryption by `aes-gcm` is worth sharing: below, another thread costs more than it saves.
 pub(crate) const WORTH_SHARING: usize = 256 << 10;
 
 /// How many threads `len` bytes justify, if work is worth sharing from `worth_sharing` bytes on.
@@ -26,14 +26,15 @@ pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
     if len < worth_sharing { 1 } else { count().min(len / (worth_sharing / 2)) }
 }
 
-/// Threads of this process that do shared work. A child forked during such work counts too many, and shares less.
+/// The number of threads of this process that do shared work. In a child forked during such work it is too high, so the
+/// child shares less.
 static BUSY_THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// A part of the cores, until it is dropped.
+/// A reservation of cores, until it is dropped.
 struct Share(usize);
 
 impl Share {
-    /// Takes up to `wanted` free cores, and at least one: more threads than cores would slow each other down.
+    /// Reserves up to `wanted` free cores, and at least one: more threads than cores would slow each other down.
     fn take(wanted: usize) -> Self {
         let taken = BUSY_THREADS.fetch_add(wanted, Ordering::Relaxed);
         let share = count().saturating_sub(taken).clamp(1, wanted);
@@ -49,7 +50,7 @@ impl Drop for Share {
 }
 
 /// Does `work` on each of `parts`, with at most `threads` threads and no more than free cores. The caller's thread is
-/// one of them, and the only one if no other can be started. Of several errors, it returns one.
+/// one of them, and the only one if no other can be started. If several parts fail, it returns one of the errors.
 pub(crate) fn for_each<T: Send, E: Send>(
     threads: usize,
     parts: impl Iterator<Item = T> + Send,

@@ -1,11 +1,11 @@
-//! Random bytes from the operating system, and from nowhere else.
+//! Random bytes from the operating system only.
 //!
-//! No generator state is kept: a forked child or a resumed machine image repeats nothing.
+//! There is no generator state that a forked child or a resumed machine image could repeat.
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-/// The operating system gave no random bytes.
+/// The operating system did not provide random bytes.
 #[derive(Debug, thiserror::Error)]
 #[error("the operating system gave no random bytes")]
 pub struct RandomError(#[source] rand::rngs::SysError);

@@ -1,5 +1,5 @@
-//! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret of the wrong kind is refused
-//! by name.
+//! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret of the wrong kind is rejected
+//! with the name of its kind.
 
 use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
 use bech32::{Bech32m, Hrp};
@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 /// Bytes of a secret.
 pub const SECRET_LEN: usize = 32;
 
-/// The shortest text that [`looks_like_secret`] takes for one: a whole text has 62 characters, a cut one fewer.
+/// The length of the shortest text that [`looks_like_secret`] accepts: a complete text has 62 characters, a truncated
+/// one fewer.
 const SHORTEST: usize = 41;
 
 /// The kinds of secrets that have a text.
@@ -46,7 +47,7 @@ impl SecretKind {
         }
     }
 
-    /// The kind whose prefix `text` has, in either case.
+    /// The kind whose prefix `text` has, in upper or lower case.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| starts_with(text.as_bytes(), kind.start()))
@@ -58,39 +59,39 @@ impl SecretKind {
     }
 }
 
-/// Why a text is not a secret of the expected kind.
+/// The reason why a text is not a secret of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidText {
     /// It has another prefix.
     Kind,
     /// The checksum does not match.
     Checksum,
-    /// It is cut short or has a character that no such text has.
+    /// It is truncated or has an invalid character.
     Text,
-    /// It stands for more or fewer than 32 bytes.
+    /// It encodes more or fewer than 32 bytes.
     Length,
 }
 
-/// The name of the secret that `text` is, or is meant to be.
+/// The name of the kind of secret that `text` is, or appears to be.
 #[must_use]
 pub fn name_of(text: &str) -> Option<&'static str> {
     let is_pem = || starts_with(text.as_bytes(), "-----BEGIN").then_some("a certificate or a private key in PEM");
     SecretKind::of(text).map(SecretKind::name).or_else(is_pem)
 }
 
-/// For messages: ` but an index key`, or nothing where `found` is not known.
+/// For messages: ` but an index key`, or nothing if `found` is unknown.
 pub(crate) fn but(found: Option<&str>) -> String {
     found.map_or(String::new(), |found| format!(" but {found}"))
 }
 
-/// The text of a file, without the byte order mark and the white space that editors and shells add around it.
+/// The text without the byte order mark and the white space that editors and shells add to a file.
 #[must_use]
 pub fn trim(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text).trim()
 }
 
-/// Whether all of `text` is a secret, or one with a typo or cut short. For arguments and paths, which other users and
-/// messages would show.
+/// Whether `text` is a secret, also one with a typo or truncated. Checked for arguments and paths, which are visible to
+/// other users and in messages.
 #[must_use]
 pub fn looks_like_secret(text: &[u8]) -> bool {
     SecretKind::ALL.iter().any(|kind| starts_with(text, kind.start()))
@@ -101,16 +102,16 @@ pub fn looks_like_secret(text: &[u8]) -> bool {
 /// The text of a secret, in lower case.
 #[must_use]
 pub fn encode(kind: SecretKind, secret: &[u8; SECRET_LEN]) -> Zeroizing<String> {
-    // Full capacity from the start: growth would leave a copy behind.
+    // Full capacity from the start: growth would leave a copy in memory.
     let mut text = Zeroizing::new(String::with_capacity(64));
-    // Neither the prefix nor the length can be wrong: both are constants.
+    // Neither the prefix nor the length can be invalid: both are constants.
     if let Ok(hrp) = Hrp::parse(kind.hrp()) {
         let _ = bech32::encode_lower_to_fmt::<Bech32m, String>(&mut text, hrp, secret);
     }
     text
 }
 
-/// Writes the bytes of the secret in `text`, which is trimmed already, to `secret`.
+/// Decodes the secret in `text`, which must be trimmed, into `secret`.
 ///
 /// # Errors
 ///

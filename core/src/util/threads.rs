@@ -1,5 +1,5 @@
-//! The library's own threads. They block signals, so that the host program's handlers run only on its own threads. A
-//! write to a connection whose peer is gone is then an error, instead of SIGPIPE, which would end the process.
+//! The library's own threads. They block signals, so that the host program's handlers run only on its own threads, and
+//! a write to a closed connection is an error instead of SIGPIPE, which would end the process.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -20,8 +20,8 @@ pub(crate) use unix::BlockedSignals;
 mod unix {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
-    /// Signals that a fault of the thread's own raises: if they are blocked, the system ends the process without its
-    /// handlers, such as those of sanitizers and virtual machines.
+    /// Signals that a fault of the thread itself raises: if they are blocked, the system ends the process without
+    /// calling their handlers, such as those of sanitizers and virtual machines.
     const FAULTS: [Signal; 7] = [
         Signal::SIGABRT,
         Signal::SIGBUS,
@@ -32,8 +32,8 @@ mod unix {
         Signal::SIGTRAP,
     ];
 
-    /// Blocks the calling thread's signals until it is dropped. Threads that are started meanwhile inherit that, and
-    /// keep it.
+    /// Blocks the calling thread's signals until it is dropped. Threads that are started in the meantime inherit this
+    /// permanently.
     pub(crate) struct BlockedSignals(Option<SigSet>);
 
     impl BlockedSignals {

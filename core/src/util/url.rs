@@ -1,16 +1,16 @@
 //! Texts that are URLs, not paths.
 
-/// The schemes of services: the last one has no host.
+/// The schemes of services. The last one has no host.
 const SERVICES: [&str; 3] = ["https", "http", "unix"];
 
-/// The scheme of a service's URL in lower case, and the text behind its colon; `None` for any other text.
+/// The scheme of a service's URL in lower case, and the text after its colon; `None` for any other text.
 pub(crate) fn service_scheme(text: &str) -> Option<(&'static str, &str)> {
     let (scheme, rest) = text.split_once(':')?;
     let known = SERVICES.into_iter().find(|known| scheme.eq_ignore_ascii_case(known))?;
     Some((known, rest))
 }
 
-/// Whether a text is meant as a URL, of whatever kind: a service's, or any other with `://`.
+/// Whether a text appears to be a URL: that of a service, or any other with `://`.
 pub(crate) fn is_url(text: &str) -> bool {
     let is_scheme = |scheme: &str| {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -1,4 +1,4 @@
-//! The records, the records that do not open, and the texts of keys.
+//! The valid records, the invalid records, and the texts of keys.
 
 use super::*;
 
@@ -38,7 +38,7 @@ pub(super) struct Vector {
 }
 
 impl Vector {
-    /// A vector with a key and a salt of its own: the first bytes of a SHA-512.
+    /// A vector with its own key and salt: the first bytes of a SHA-512.
     pub(super) fn new(name: &str, comment: &str, id: impl AsRef<[u8]>, plaintext: Bytes) -> Self {
         let digest = |what: &str| <[u8; 64]>::from(Sha512::digest(format!("strongroom test vector, {what}, {name}")));
         Self {
@@ -98,7 +98,7 @@ impl Vector {
     }
 }
 
-/// 32 or 24 bytes that count up, for the worked example.
+/// 32 or 24 ascending bytes, for the worked example.
 pub(super) fn counting<const N: usize>(first: u8) -> [u8; N] {
     let mut next = first;
     [(); N].map(|()| {
@@ -372,7 +372,7 @@ pub(super) fn invalid() -> Vec<Invalid> {
     all
 }
 
-/// A text, the kind of key it is read as, and the key or the error.
+/// A text, the kind of key it is parsed as, and the key or the error.
 pub(super) struct KeyText {
     pub(super) comment: &'static str,
     pub(super) kind: &'static str,

@@ -1,4 +1,4 @@
-//! The formulas of `docs/FORMAT.md`, written out.
+//! The formulas of `docs/FORMAT.md`, implemented independently.
 
 use sha2::{Digest, Sha512};
 
@@ -16,7 +16,7 @@ pub(super) fn field(value: &[u8]) -> Vec<u8> {
     [&(value.len() as u64).to_le_bytes(), value].concat()
 }
 
-/// All values between the inputs of a record and the record.
+/// The intermediate values of a record.
 pub(super) struct Derived {
     pub(super) header: Vec<u8>,
     pub(super) context: Vec<u8>,

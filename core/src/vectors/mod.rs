@@ -1,8 +1,8 @@
-//! The test vectors of the format, `docs/vectors.json`: written here, compared byte for byte, and opened through the
-//! public API. `UPDATE=1` writes the file anew.
+//! The test vectors of the format, `docs/vectors.json`: generated here, compared byte by byte, and opened through the
+//! public API. `UPDATE=1` rewrites the file.
 //!
-//! The derived values come from the formulas of `docs/FORMAT.md`, written out once more, not from the modules that seal
-//! the records.
+//! The derived values come from a second implementation of the formulas of `docs/FORMAT.md`, not from the modules that
+//! seal the records.
 
 mod cases;
 mod formulas;
@@ -34,7 +34,7 @@ const ABOUT: &str = "Test vectors of Strongroom's record format (FORMAT.md). Byt
 /// Lengths of data around every limit of the format.
 const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
 
-/// Longer values are given by their digest.
+/// Longer values are represented by their digest.
 const MAX_IN_FULL: usize = 300;
 
 const HEAD: usize = 68;
@@ -139,7 +139,7 @@ fn every_record_opens() {
     }
 }
 
-/// Through a database into which each record is written by hand: a storage's own `put` refuses some of them.
+/// Writes each record directly into a database, because a storage's own `put` rejects some of them.
 #[cfg(feature = "sqlite")]
 #[test]
 fn every_invalid_record_gives_its_error() {
@@ -188,7 +188,7 @@ fn every_key_text_is_the_key_or_the_error() {
     }
 }
 
-/// FORMAT.md's worked example contains each value of the first vector and each intermediate value.
+/// The worked example in FORMAT.md contains each value of the first vector and each intermediate value.
 #[test]
 fn the_worked_example_of_the_document_is_the_first_vector() {
     let document = fs::read_to_string(docs("FORMAT.md")).unwrap();

@@ -1,21 +1,21 @@
-//! Deleted ciphertext is in none of the store's files after `maintain`, nor after closing.
+//! After `maintain` or closing, none of the store's files contains deleted ciphertext.
 
 use std::collections::HashSet;
 
 use super::*;
 
-/// The 16-byte parts of everything that is in the rows now: ciphertext is different everywhere.
+/// The 16-byte parts of all rows: ciphertext has no repetitions.
 fn samples(path: &Path) -> HashSet<[u8; 16]> {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = rusqlite::Connection::open_with_flags(path, flags).unwrap();
     let mut statement = connection.prepare("SELECT body FROM record UNION ALL SELECT data FROM segment").unwrap();
     let rows = statement.query_map((), |row| row.get::<_, Vec<u8>>(0)).unwrap();
-    // Beyond the header, which is the same in all.
+    // Without the header, which is the same in all records.
     rows.flat_map(|data| data.unwrap()[12..].chunks_exact(16).map(|part| part.try_into().unwrap()).collect::<Vec<_>>())
         .collect()
 }
 
-/// How many of the samples lie anywhere in a file of the folder.
+/// The number of samples in the folder's files.
 fn found(folder: &Path, samples: &HashSet<[u8; 16]>) -> usize {
     let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
     let found =
@@ -23,7 +23,7 @@ fn found(folder: &Path, samples: &HashSet<[u8; 16]>) -> usize {
     found.collect::<HashSet<_>>().len()
 }
 
-/// Deletes and replaces; returns the samples of what is gone.
+/// Deletes and replaces records. Returns the samples of the removed ciphertext.
 fn delete_everything(store: &Strongroom, path: &Path) -> HashSet<[u8; 16]> {
     let mut keys = Vec::new();
     for n in 0..47 {
@@ -65,7 +65,8 @@ fn closing_removes_what_was_deleted() {
     assert_eq!(found(folder.path(), &samples), 0);
 }
 
-/// Somebody who reads an old state keeps the log: that is told, and once he is done, it goes.
+/// A reader of an old state prevents the removal of the log: `maintain` reports that, and succeeds after the reader
+/// ends.
 #[test]
 fn a_log_still_in_use_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

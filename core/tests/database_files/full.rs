@@ -1,11 +1,11 @@
-//! No room, under each of the system's names for it: writes are `StorageFull`, reads go on, and so do writes once there is
-//! room.
+//! No space, with each of the system's errors: writes are `StorageFull`, reads continue, and writes continue once there
+//! is space.
 
 use std::io::Write;
 
 use super::*;
 
-/// Fills the file system, or the user's part of it, to the last byte.
+/// Fills the file system, or the user's quota, to the last byte.
 fn fill(file: &Path) {
     let mut file = fs::File::create(file).unwrap();
     for len in [1 << 16, 1 << 12, 1] {
@@ -19,7 +19,7 @@ fn assert_full_and_recovers(folder: &Path) {
     let key = store.store("id", "data").unwrap();
     fill(&filler);
     let mut failures = 0;
-    // The log may have room of its own.
+    // The log may have free space.
     for n in 0..100 {
         match store.store(format!("record {n}"), vec![7; 50_000 * (n % 10)]) {
             Ok(_) => {}
@@ -55,7 +55,7 @@ fn a_full_disk_is_storage_full() {
     with_mounts("full::a_full_disk_is_storage_full", script, assert_full_and_recovers);
 }
 
-/// EDQUOT. Root's writes are under no quota: the process is another user's.
+/// EDQUOT. The process belongs to another user, because root has no quota.
 #[test]
 fn a_quota_is_storage_full() {
     let quota = "usrquota,usrquota_block_hardlimit=4M";
@@ -66,7 +66,7 @@ fn a_quota_is_storage_full() {
     with_mounts("full::a_quota_is_storage_full", &script, assert_full_and_recovers);
 }
 
-/// ENOSPC for a new file of no length.
+/// ENOSPC for an empty new file.
 #[test]
 fn a_disk_without_inodes_is_storage_full() {
     let script = r#"mount -t tmpfs -o nr_inodes=8 none "$F""#;

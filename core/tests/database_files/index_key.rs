@@ -1,4 +1,4 @@
-//! The index key's file: whose it may be, who may read it, and what a killed maker leaves.
+//! The index key's file: its owner, its permissions, and the leftovers of killed processes.
 
 use std::os::unix::fs::{lchown, symlink};
 
@@ -48,11 +48,11 @@ fn an_index_key_file_open_to_others_is_refused() {
     );
 }
 
-/// Containers, Kubernetes and systemd show a secret as a file of root's, readable by all, behind links of root's.
+/// Containers, Kubernetes and systemd provide a secret as a file of root, readable by all users, through links of root.
 #[test]
 fn a_root_owned_index_key_file_may_be_world_readable() {
     if env::var_os(FOLDER).is_none() && !is_root() {
-        return; // nobody else makes one
+        return; // only root can make such a file
     }
     let prepare = |folder: &Path| {
         for mode in [0o400, 0o440, 0o444, 0o644, 0o666] {
@@ -76,7 +76,7 @@ fn a_root_owned_index_key_file_may_be_world_readable() {
 #[test]
 fn an_index_key_file_of_another_user_is_refused() {
     if !is_root() {
-        return; // nobody else gives a file away
+        return; // only root can change a file's owner
     }
     let folder = tempfile::tempdir().unwrap();
     let (file, link) = (folder.path().join("key"), folder.path().join("link"));
@@ -88,7 +88,7 @@ fn an_index_key_file_of_another_user_is_refused() {
     with_file(folder.path(), &file).unwrap();
     chown(&file, Some(STRANGER), None).unwrap();
     assert_error(with_file(folder.path(), &file), "InvalidArgument", "it belongs to user 1");
-    // Beside a database, it is the database's owner's.
+    // Beside a database, it belongs to the database's owner.
     let path = folder.path().join("records.db");
     fs::rename(&file, beside(&path, ".index-key")).unwrap();
     assert_error(Strongroom::open(&path), "InvalidArgument", "it belongs to user 1");

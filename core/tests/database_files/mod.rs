@@ -1,4 +1,4 @@
-//! The database's file and those beside it: which are accepted, who owns them, and what happens when they go.
+//! The database's file and those beside it: accepted paths, owners, and removal while the store is open.
 
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
@@ -23,10 +23,10 @@ use std::process::Command;
 
 use strongroom::{Error, Strongroom, WriteOptions};
 
-/// Set in the process that a test starts: its folder.
+/// The folder of a process that a test starts.
 const FOLDER: &str = "STRONGROOM_TEST_FOLDER";
 
-/// A user without rights, and another one.
+/// A user without privileges, and another one.
 const NOBODY: u32 = 65534;
 const STRANGER: u32 = 1;
 
@@ -53,7 +53,7 @@ fn store_with_a_record(path: &Path) -> strongroom::RecordKey {
     key
 }
 
-/// The content of a folder: names, and all that may change without a change of the name.
+/// The content of a folder: names, and the properties that can change without the name.
 fn listing(folder: &Path) -> BTreeSet<(OsString, u32, u32, u64)> {
     let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
     let line = |entry: fs::DirEntry| {
@@ -75,8 +75,8 @@ fn is_root() -> bool {
     tempfile::tempdir().unwrap().path().metadata().unwrap().uid() == 0
 }
 
-/// Runs `work` in a process that is not root's, after `prepare` has filled the folder, which belongs to that process.
-/// `name` is the test's own.
+/// Runs `work` in a process of another user than root, after `prepare` has filled the folder, which belongs to that
+/// user. `name` is that of the calling test.
 fn as_nobody(name: &str, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) {
     if let Some(folder) = env::var_os(FOLDER) {
         return work(folder.as_ref());
@@ -97,8 +97,8 @@ fn as_nobody(name: &str, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) 
     run(child);
 }
 
-/// Runs `work` with file systems of its own, which the shell's `script` mounts in the folder `$F`. Without the right to
-/// do so, it does nothing.
+/// Runs `work` with its own file systems, which the shell `script` mounts in the folder `$F`. Without the permission to
+/// mount, it does nothing.
 fn with_mounts(name: &str, script: &str, work: impl FnOnce(&Path)) {
     if let Some(folder) = env::var_os(FOLDER) {
         return work(folder.as_ref());

@@ -1,4 +1,4 @@
-//! Files that disappear under an open store: nothing is acknowledged that would be lost.
+//! Files that disappear while the store is open: no write is acknowledged that would be lost.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use super::*;
 
 type Event = fn(&Path);
 
-/// Each takes the files of the store at a path away.
+/// Each removes, renames or replaces the files of the store at a path.
 const EVENTS: [(&str, &str, Event); 7] = [
     ("removed", "records.db ", |path| fs::remove_file(path).unwrap()),
     ("all removed", "records.db ", |path| {
@@ -60,7 +60,7 @@ fn a_write_to_replaced_files_is_not_acknowledged() {
     }
 }
 
-/// The readiness check of a service reads.
+/// The readiness check of a service is a read.
 #[test]
 fn reads_detect_replaced_files() {
     for (what, _, event) in EVENTS {
@@ -79,7 +79,7 @@ fn reads_detect_replaced_files() {
     }
 }
 
-/// Closing removes the log by its name, which is another store's by now.
+/// Closing removes the log by its name, which now belongs to another store.
 #[test]
 fn closing_does_not_touch_the_replacing_store() {
     let (_folder, path, old, _) = store();
@@ -95,7 +95,7 @@ fn closing_does_not_touch_the_replacing_store() {
     assert_eq!(open(&path).unwrap().retrieve("new", &key).unwrap(), b"data");
 }
 
-/// While no name in the folder changes, a commit looks at the folder alone.
+/// While no name in the folder changes, a commit checks only the folder.
 #[test]
 fn a_change_after_a_long_quiet_time_is_detected() {
     for (what, _, event) in EVENTS {

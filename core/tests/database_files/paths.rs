@@ -1,4 +1,4 @@
-//! The path is checked before SQLite opens it: what is refused says why, and leaves no trace.
+//! The path is checked before SQLite opens it: a rejected path has an error with the reason, and no file is left.
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -7,7 +7,7 @@ use std::thread;
 
 use super::*;
 
-/// Makes `path` with a program of the system's. `false` where that is not permitted.
+/// Makes `path` with a program of the system. `false` if that is not permitted.
 fn make(program: &str, arguments: &[&str], path: &Path) -> bool {
     Command::new(program).arg(path).args(arguments).output().unwrap().status.success()
 }
@@ -28,7 +28,7 @@ fn only_a_regular_file_is_opened() {
     ];
     for (says, make) in cases {
         if !make(&path) {
-            continue; // a device is made by root alone
+            continue; // only root can make a device
         }
         let before = listing(folder.path());
         assert_error(open(&path), "InvalidArgument", says);
@@ -43,7 +43,7 @@ fn only_a_regular_file_is_opened() {
     open(&path).unwrap();
 }
 
-/// A log lies under the database's name: a second name has another log.
+/// The log has the database's name, so a second name would have another log.
 #[test]
 fn a_hard_linked_database_opens_read_only() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,7 +104,7 @@ fn a_read_only_database_is_refused_without_a_trace() {
                 fs::remove_file(&path).unwrap();
                 drop(store_with_a_record(&path));
             }
-            // A log that somebody else left, whom this process cannot write for.
+            // A log that another process left, and that this process cannot write.
             fs::write(beside(&path, "-wal"), "").unwrap();
             set_mode(&beside(&path, "-wal"), 0o400);
             assert_error(open(&path), "Storage", "records.db-wal");
@@ -116,7 +116,7 @@ fn a_read_only_database_is_refused_without_a_trace() {
 #[test]
 fn the_database_of_another_user_is_refused() {
     if env::var_os(FOLDER).is_none() && !is_root() {
-        return; // nobody else gives a file away
+        return; // only root can change a file's owner
     }
     as_nobody(
         "paths::the_database_of_another_user_is_refused",
@@ -149,7 +149,7 @@ fn a_bind_mounted_file_is_refused() {
     );
 }
 
-/// At no moment can others read a new database.
+/// Other users can never read a new database.
 #[test]
 fn a_new_database_is_its_owners_alone_from_the_start() {
     let folder = tempfile::tempdir().unwrap();
@@ -172,7 +172,7 @@ fn a_new_database_is_its_owners_alone_from_the_start() {
     });
 }
 
-/// Root's work on a store leaves nothing that its owner could not use.
+/// Root's work on a store leaves no file that its owner cannot use.
 #[test]
 fn files_beside_the_database_have_its_owner_and_group() {
     let folder = tempfile::tempdir().unwrap();
@@ -181,7 +181,7 @@ fn files_beside_the_database_have_its_owner_and_group() {
     set_mode(&path, 0o640);
     if is_root() {
         chown(&path, Some(NOBODY), Some(STRANGER)).unwrap();
-        // As an earlier version left it.
+        // As left by an earlier version.
         fs::write(beside(&path, ".uploads"), "").unwrap();
     }
     let owner = |path: &Path| fs::metadata(path).map(|found| (found.uid(), found.gid())).unwrap();

@@ -1,4 +1,4 @@
-//! Stores that are read and not written: on read-only media, backups, beside a service that writes.
+//! Read-only stores: on read-only media, in backups, and beside a writing service.
 
 use super::*;
 
@@ -38,7 +38,7 @@ fn other_files_do_not_open_read_only() {
     assert_eq!(listing(folder.path()).len(), 1);
 }
 
-/// While others write, their log is read along.
+/// While another process writes, its log is read, too.
 #[test]
 fn a_read_only_store_sees_the_writes_of_others() {
     let folder = tempfile::tempdir().unwrap();
@@ -53,7 +53,7 @@ fn a_read_only_store_sees_the_writes_of_others() {
     assert_eq!(reader.retrieve("second", &key).unwrap(), b"data");
 }
 
-/// Nothing tells such a reader of a writer that comes later, so it looks.
+/// Such a reader is not notified of a later writer, so it checks the file.
 #[test]
 fn a_concurrent_change_of_the_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ fn a_concurrent_change_of_the_file_is_an_error() {
     assert_error(open_to_read(&path).unwrap().retrieve("id", &key), "NotFound", "");
 }
 
-/// A log that a crash left has records that the file lacks.
+/// The log of a crashed process has records that the file lacks.
 #[test]
 fn an_orphaned_log_is_read_or_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn an_orphaned_log_is_read_or_is_an_error() {
 
 #[test]
 fn a_read_only_medium_is_read() {
-    // A store that was closed; one with its log and the log's index; one with its log alone.
+    // A closed store; one with its log and the log's index; one with only its log.
     let script = r#"mkdir "$F/medium"; mount -t tmpfs none "$F/medium"; mkdir "$F/medium/"{closed,crashed,log};
         cp "$F"/closed.db "$F/medium/closed/records.db";
         for suffix in "" -wal -shm; do cp "$F/open.db$suffix" "$F/medium/crashed/records.db$suffix"; done
@@ -118,7 +118,7 @@ fn a_read_only_medium_is_read() {
     if env::var_os(FOLDER).is_some() {
         return with_mounts(name, script, test);
     }
-    // The databases are made where the child finds them.
+    // The databases are made in the child's folder.
     let made = tempfile::tempdir().unwrap();
     let closed = made.path().join("closed.db");
     let store = open(&closed).unwrap();

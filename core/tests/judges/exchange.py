@@ -1,7 +1,7 @@
 """Opens the records of a database that Strongroom wrote, and writes records into it: `python exchange.py folder`.
 
-The folder has `records.db`, its index key's file, and `ours.json`, a list of {"id", "key", "len"}; the data are the
-pattern. `theirs.json` is written, of the same form; where it has an "error", the record must not open.
+The folder has `records.db`, its index key's file, and `ours.json`, a list of {"id", "key", "len"}; the data is the
+pattern. The script writes `theirs.json` in the same form; a record with an "error" must not open.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""docs/FORMAT.md once more, with no code of Strongroom's: what its records are judged by."""
+"""An independent implementation of docs/FORMAT.md, without code of Strongroom."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ BECH32M = 0x2BC830A3
 
 
 class Refused(Exception):
-    """Carries the name of an error of FORMAT.md."""
+    """Has the name of an error of FORMAT.md."""
 
 
 def pattern(length: int) -> bytes:
@@ -122,7 +122,7 @@ def seal(record_key: bytes, id: bytes, salt: bytes, expires_at: int, plaintext: 
 
 
 def open_chunks(key: bytes, base_nonce: bytes, chunks: bytes) -> tuple[bytes, bool]:
-    """The plaintext as far as it is authentic, and whether it is whole."""
+    """The authentic part of the plaintext, and whether it is complete."""
     plaintext = b""
     for index in range(len(chunks) // (CHUNK + 16) + 1):
         chunk = chunks[index * (CHUNK + 16) : (index + 1) * (CHUNK + 16)]

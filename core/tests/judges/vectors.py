@@ -1,6 +1,6 @@
 """Checks every value of docs/vectors.json: `python vectors.py vectors.json`.
 
-Then checks itself: each value, altered, must be found wrong.
+Then checks itself: each altered value must be detected.
 """
 
 import copy
@@ -29,7 +29,7 @@ def assert_is(found: bytes, value: Any) -> None:
 
 
 def check_record(vector: dict[str, Any]) -> bytes:
-    """The record, once it and all that leads to it is found right."""
+    """The record, after it and all intermediate values are verified."""
     index_key, record_key = bytes.fromhex(vector["index_key"]), bytes.fromhex(vector["record_key"])
     id, salt, plaintext = literal(vector["id"]), bytes.fromhex(vector["salt"]), literal(vector["plaintext"])
     header = f.header(vector["expires_at"])
@@ -102,7 +102,7 @@ def check_settings(vector: dict[str, Any]) -> None:
 
 
 def altered(value: Any) -> Any:
-    """Something like `value` that is not it."""
+    """An altered form of `value`."""
     if isinstance(value, int):
         return value + 1
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
 """Rewrites Project Wycheproof's test vectors of Cobblestone-256 for a test in another language: `python wycheproof.py
 vectors.json folder`.
 
-Of each, `vectors.json` lists id, comment, key, context, flags and whether it opens; `<id>.message` is the message, and
-`<id>.plaintext` what of its plaintext is authentic, made here from the vector's AEAD key and checked against its digest.
+For each, `vectors.json` lists id, comment, key, context, flags and whether it opens; `<id>.message` is the message, and
+`<id>.plaintext` the authentic part of its plaintext, computed from the vector's AEAD key and checked by its digest.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-//! A storage that counts and misbehaves: something happens before a `put` or after a long record was found, a `get` gives
-//! what somebody made up, each record is long, none of its parts is there, an upload fails at one of its writes.
+//! A storage that counts and injects faults: an event before a `put` or after a long record is found, an invented
+//! record for each `get`, only long records, missing parts, an upload that fails at one of its writes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ pub(crate) struct Intercepted {
 }
 
 impl Intercepted {
-    /// Behaves until told otherwise.
+    /// Without faults, until `serve` is called.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
         let (before_put, after_long, served) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
@@ -39,27 +39,27 @@ impl Intercepted {
         Self { after_long: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
     }
 
-    /// Calls each record long, so that it is read in parts.
+    /// Reports each record as long, so that it is read in parts.
     pub(crate) fn in_parts(inner: Arc<dyn Storage>) -> Self {
         Self { all_are_long: true, ..Self::hostile(inner) }
     }
 
-    /// Calls each record long, and each part that of a version that is gone.
+    /// Reports each record as long, and each part as that of a removed version.
     pub(crate) fn without_parts(inner: Arc<dyn Storage>) -> Self {
         Self { has_no_parts: true, ..Self::in_parts(inner) }
     }
 
-    /// Lets each upload fail at its `n`th write; the commit counts as one.
+    /// Makes each upload fail at its `n`th write. The commit counts as a write.
     pub(crate) fn failing_upload(inner: Arc<dyn Storage>, n: usize) -> Self {
         Self { uploads_fail_at: Some(n), ..Self::hostile(inner) }
     }
 
-    /// The bytes that `get` and `read_at` gave out.
+    /// The number of bytes that `get` and `read_at` returned.
     pub(crate) fn bytes_read(&self) -> usize {
         self.bytes_read.load(Ordering::Relaxed)
     }
 
-    /// From now on each `get` returns this.
+    /// Makes each later `get` return this.
     pub(crate) fn serve(&self, record: &[u8]) {
         *self.served.lock().unwrap() = Some(record.to_vec());
     }
@@ -182,7 +182,7 @@ impl Storage for Intercepted {
 #[derive(Debug)]
 struct FailingUpload {
     upload: Box<dyn Upload>,
-    /// How many writes still succeed.
+    /// The number of writes that still succeed.
     left: usize,
 }
 

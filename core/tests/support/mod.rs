@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers of several tests.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -15,7 +15,7 @@ use strongroom::{IndexKey, RecordKey, Strongroom};
 /// Lengths of data around every limit of the format.
 pub(crate) const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
 
-/// Data whose bytes tell their places.
+/// Data whose bytes depend on their offsets.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()
 }
@@ -26,7 +26,7 @@ pub(crate) fn memory_store() -> (Strongroom, Arc<MemoryStorage>) {
     (open_over(Arc::clone(&storage)), storage)
 }
 
-/// A store over `storage`, always with the same index key.
+/// A store on `storage`, always with the same index key.
 pub(crate) fn open_over(storage: Arc<impl Storage>) -> Strongroom {
     Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap()
 }
@@ -39,7 +39,7 @@ pub(crate) fn record_key(byte: u8) -> RecordKey {
     RecordKey::from_bytes(&[byte; 32]).unwrap()
 }
 
-/// Runs `test` over each storage.
+/// Runs `test` on each storage.
 #[cfg(feature = "sqlite")]
 pub(crate) fn each_store(test: impl Fn(&Strongroom)) {
     test(&memory_store().0);

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-/// Finds secrets in bytes, whether raw, in hexadecimal or in base64.
+/// Finds secrets in bytes: raw, in hexadecimal or in base64.
 #[derive(Default)]
 pub(crate) struct Scanner {
-    /// The needles by their first bytes, each with the name of what it shows.
+    /// The needles by their first bytes, each with a name.
     needles: HashMap<[u8; 6], Vec<(Vec<u8>, String)>>,
-    /// Whether one begins with these two bytes: what is searched may be long.
+    /// Whether a needle begins with these two bytes, which makes the search fast.
     starts: Vec<bool>,
 }
 
@@ -32,8 +32,8 @@ impl Scanner {
     }
 }
 
-/// What `secret` looks like in a file or a text. The base64 forms are those inside a longer text, where the secret
-/// starts at any of three places.
+/// The forms of `secret` in a file or a text. The base64 forms are those inside a longer text, at each of the three
+/// alignments.
 fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut forms = vec![
@@ -52,7 +52,7 @@ fn forms(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     forms
 }
 
-/// Base64 without padding (RFC 4648), with the last two characters of its alphabet.
+/// Base64 without padding (RFC 4648), with these last two characters of the alphabet.
 pub(crate) fn base64(bytes: &[u8], last_two: &str) -> Vec<u8> {
     let alphabet: Vec<u8> = (b'A'..=b'Z').chain(b'a'..=b'z').chain(b'0'..=b'9').chain(last_two.bytes()).collect();
     let bits: Vec<bool> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();

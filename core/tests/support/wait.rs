@@ -1,4 +1,4 @@
-//! Waiting with a deadline: a test that hangs tells nobody why.
+//! Waiting with a deadline, so that a hanging test fails with a reason.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-/// Far more than anything takes, on a busy machine too.
+/// Far more than any step takes, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What `look` gives, as soon as it gives something; `None` after the deadline.
+/// Polls `look`, and returns its first result; `None` after the deadline.
 pub(crate) fn poll_within<T>(deadline: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let start = Instant::now();
     loop {
@@ -24,7 +24,7 @@ pub(crate) fn poll_within<T>(deadline: Duration, mut look: impl FnMut() -> Optio
     }
 }
 
-/// What `look` gives, as soon as it gives something.
+/// Polls `look`, and returns its first result.
 #[track_caller]
 pub(crate) fn wait_for<T>(look: impl FnMut() -> Option<T>) -> T {
     poll_within(DEADLINE, look).expect("it did not come about within the deadline")
@@ -34,7 +34,7 @@ pub(crate) trait WaitWithin {
     /// Waits for the end of the program, which is killed at the deadline.
     fn wait_within(&mut self, deadline: Duration) -> ExitStatus;
 
-    /// Reads all that the program prints, and waits for its end.
+    /// Reads all output of the program, and waits for its end.
     fn output_within(self, deadline: Duration) -> Output;
 }
 
@@ -62,7 +62,7 @@ impl WaitWithin for Child {
     }
 }
 
-/// By a thread: a program may fill one pipe while nobody reads the other.
+/// On a thread, because a program may fill one pipe while the other is read.
 fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     let (send, receive) = channel();
     thread::spawn(move || {
@@ -73,7 +73,7 @@ fn read_all(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receive
 }
 
-/// Writes to a program that is expected to read. Gives the pipe back, to be written to again or closed.
+/// Writes to a program that must read. Returns the pipe, for more writes or to be closed.
 #[track_caller]
 pub(crate) fn write_within<W: Write + Send + 'static>(mut pipe: W, data: &[u8], deadline: Duration) -> W {
     let ((send, receive), data) = (channel(), data.to_vec());
@@ -84,7 +84,7 @@ pub(crate) fn write_within<W: Write + Send + 'static>(mut pipe: W, data: &[u8], 
     receive.recv_timeout(deadline).expect("nobody has read within the deadline").unwrap()
 }
 
-/// Runs a program to its end, and reads what it prints.
+/// Runs a program to its end, and reads its output.
 #[track_caller]
 pub(crate) fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -95,7 +95,8 @@ pub(crate) fn output(command: &mut Command) -> Output {
 pub(crate) trait Join {
     type Output;
 
-    /// Waits for the end of the thread. At the deadline, the whole test program ends: a thread cannot be ended.
+    /// Waits for the end of the thread. At the deadline, the whole test program ends, because a thread cannot be
+    /// killed.
     fn join_within(self, deadline: Duration) -> Self::Output;
 }
 

@@ -1,5 +1,5 @@
-// Arguments that cannot be: NULL in every place, lengths that are larger than memory, pointers that are not aligned. Each
-// is answered with a status, and nothing is stored or written.
+// Invalid arguments: NULL for every parameter, lengths larger than memory, unaligned pointers. Each returns a status,
+// and nothing is stored or written.
 
 #include "testsupport.h"
 
@@ -228,7 +228,7 @@ static void streams(void) {
     REFUSED(strongroom_writer_key(writer, NULL, &error));
     REFUSED(strongroom_writer_finish(NULL, &unwritten, &error));
     CHECK_OK(strongroom_writer_write(writer, "data", 4, &error));
-    // A write that fails is final, also for these reasons.
+    // A failed write is final, also for these causes.
     REFUSED(strongroom_writer_write(writer, NULL, 4, &error));
     REFUSED(strongroom_writer_write(writer, "data", 4, &error));
     CHECK(strstr(error.message, "an earlier write") != NULL);
@@ -276,7 +276,7 @@ static void streams(void) {
     REFUSED(strongroom_retrieve_stream(store, ID, 2, &key, NULL, NULL, &error));
 }
 
-// Never read or written through, only compared and refused.
+// Never dereferenced, only compared and rejected.
 static void pointers_that_are_not_aligned(void) {
     char *const odd = (char *)&len + 1;
     size_t *odd_len;
@@ -303,7 +303,7 @@ int main(void) {
     streams();
     pointers_that_are_not_aligned();
 
-    // Without an error, the status alone tells.
+    // Without a strongroom_error, only the status is returned.
     CHECK(strongroom_store(NULL, ID, 2, "data", 4, &unwritten, NULL) == STRONGROOM_INVALID_ARGUMENT);
     // Nothing was written, and nothing changed.
     strongroom_stats stats;

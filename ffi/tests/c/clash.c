@@ -1,4 +1,4 @@
-// Names that the library's SQLite has, too: the static library must use its own.
+// Symbols that the library's SQLite also has: the static library must use its own.
 
 #include "testsupport.h"
 

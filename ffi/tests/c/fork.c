@@ -1,4 +1,4 @@
-// A forked child gets no further than STRONGROOM_FORKED with what its parent opened, and does not disturb it.
+// A forked child gets STRONGROOM_FORKED from its parent's handles, and does not affect the parent.
 
 #include <sys/wait.h>
 
@@ -11,7 +11,7 @@ static ptrdiff_t no_data(void *context, void *data, size_t size) {
     return 0;
 }
 
-// What the child does with each handle of its parent. It does not return.
+// The child's calls with each handle of its parent. Does not return.
 static void child(strongroom *store, strongroom_writer *writer, strongroom_reader *reader,
                   const strongroom_record_key *key, const uint8_t *data) {
     strongroom_error error;
@@ -39,7 +39,7 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_open("records.db", NULL, &again, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_open("other.db", NULL, &again, &error));
 
-    // What is in memory already may still be read or taken, but no more comes from the store, or goes to it.
+    // Data in memory may still be read or buffered, but the store is not read or written.
     strongroom_status status = STRONGROOM_OK;
     for (int i = 0; i < 3 && status == STRONGROOM_OK; i++)
         status = strongroom_reader_read(reader, buffer, LEN / 2, &len, &error);
@@ -52,7 +52,7 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     strongroom_writer_free(writer);
     (void)strongroom_close(store, NULL);
     free(buffer);
-    // What is the parent's stays behind here: an ordinary end would have a leak checker ask for it.
+    // The parent's handles are not freed here: after an ordinary exit a leak checker would report them.
     execl("/bin/true", "true", (char *)NULL);
     exit(1);
 }
@@ -69,7 +69,7 @@ int main(void) {
     strongroom *store = open_store();
     CHECK_OK(strongroom_store(store, "id", 2, data, LEN, &key, &error));
 
-    // Long enough that threads of the library's are at work.
+    // Long enough for the library's threads.
     CHECK_OK(strongroom_create_record(store, "written", 7, &writer, &error));
     CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
     CHECK_OK(strongroom_open_record(store, "id", 2, &key, &reader, &error));
@@ -82,12 +82,12 @@ int main(void) {
             child(store, writer, reader, &key, data);
         char id[16];
         const size_t id_len = (size_t)snprintf(id, sizeof id, "fork %d", i);
-        CHECK_OK(strongroom_store(store, id, id_len, id, id_len, &keys[i], &error)); // while the child is at work
+        CHECK_OK(strongroom_store(store, id, id_len, id, id_len, &keys[i], &error)); // while the child runs
         int status = 0;
         CHECK(waitpid(pid, &status, 0) == pid && status == 0);
     }
 
-    // The parent is as it was.
+    // The parent is unaffected.
     CHECK_OK(strongroom_reader_read(reader, buffer + len, LEN - len, &len, &error));
     CHECK(len == LEN - 1500000 && memcmp(buffer, data, LEN) == 0);
     strongroom_reader_free(reader);

@@ -1,4 +1,4 @@
-// Opening with choices, versions, statuses, and keys.
+// Opening with options, versions, statuses, and keys.
 
 #include <sys/stat.h>
 
@@ -43,14 +43,14 @@ static void keys(void) {
     CHECK_OK(strongroom_record_key_from_bytes(a.bytes, sizeof a.bytes, &b, &error));
     CHECK(strongroom_record_key_equal(&a, &b));
 
-    // The input may lie in the output.
+    // The input may overlap the output.
     CHECK_OK(strongroom_record_key_from_bytes(b.bytes, sizeof b.bytes, &b, &error));
     CHECK(strongroom_record_key_equal(&a, &b));
     memcpy(room.text, text, sizeof text);
     CHECK_OK(strongroom_record_key_from_text(room.text, strlen(text), &room.key, &error));
     CHECK(strongroom_record_key_equal(&a, &room.key));
 
-    // As an editor or a shell of any system writes it to a file.
+    // As in a file of an editor or a shell of any system.
     const char *const around[][2] = {{"", "\n"}, {"\xef\xbb\xbf", "\r\n"}, {" \t", " \r\n\n"}, {"\n", ""}};
     for (size_t i = 0; i < COUNT(around); i++) {
         char written[STRONGROOM_KEY_TEXT_SIZE + 8];
@@ -79,7 +79,7 @@ static void keys(void) {
     CHECK_OK(strongroom_index_key_from_bytes(a.bytes, sizeof a.bytes, &d, &error));
     CHECK(!strongroom_index_key_equal(&c, &d));
 
-    // What was wiped is no key, and like none.
+    // A wiped key is invalid, and equals nothing.
     strongroom_wipe(&a, sizeof a);
     for (size_t i = 0; i < sizeof a.bytes; i++)
         CHECK(a.bytes[i] == 0);
@@ -130,7 +130,7 @@ static void options(void) {
     CHECK_OK(strongroom_open("given.db", &options, &store, &error));
     close_store(store);
 
-    // For reading alone.
+    // Read-only.
     strongroom_record_key key;
     options.flags = STRONGROOM_READ_ONLY;
     CHECK_OK(strongroom_open("given.db", &options, &store, &error));
@@ -144,7 +144,7 @@ static void options(void) {
     }
     options.flags = 0;
 
-    // A later version's options: good as long as they ask for nothing new.
+    // A later version's options: valid if the new members are zero.
     struct {
         strongroom_options known;
         uint64_t later;
@@ -162,7 +162,7 @@ static void options(void) {
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
     }
 
-    // Damage is told from a store of another making, and neither is taken for a new store.
+    // Damage is distinguished from another program's file, and neither is treated as a new store.
     CHECK(truncate("given.db", 20000) == 0);
     options.size = sizeof options;
     CHECK_STATUS(STRONGROOM_CORRUPT, strongroom_open("given.db", &options, &store, &error));
@@ -177,23 +177,23 @@ static void options(void) {
     CHECK_OK(strongroom_open("not UTF-8 \xff\xfe.db", NULL, &store, &error));
     close_store(store);
     CHECK(access("not UTF-8 \xff\xfe.db", F_OK) == 0);
-    // Nothing in a path is a command to the terminal that shows it, and nothing is said twice.
+    // Control characters in a path are escaped, and the message has no repetition.
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("no/\x1b[2J\n/records.db", NULL, &store, &error));
     CHECK(strchr(error.message, '\n') == NULL && strchr(error.message, '\x1b') == NULL);
     options.index_key_file = "";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
     CHECK(strstr(error.message, "no name") != NULL);
-    // A long path is cut in the message, not written past its end.
+    // A long path is truncated in the message.
     char path[4000];
     memset(path, 'x', sizeof path - 1);
     path[sizeof path - 1] = 0;
     CHECK(strongroom_open(path, NULL, &store, &error) != STRONGROOM_OK);
     CHECK(strlen(error.message) < sizeof error.message);
-    // Without an error, only the status tells.
+    // Without a strongroom_error, only the status is returned.
     CHECK(strongroom_open(".", NULL, &store, NULL) == STRONGROOM_INVALID_ARGUMENT);
 }
 
-// A store in memory leaves no file, whatever it is opened with.
+// A store in memory creates no file, with any options.
 static void in_memory(void) {
     strongroom_error error;
     strongroom *store = NULL, *other = NULL;
@@ -223,7 +223,7 @@ static void in_memory(void) {
     CHECK(store == NULL && access(":memory:", F_OK) != 0 && access(":memory:.index-key", F_OK) != 0);
 }
 
-// Whatever the umask of the program, what is made is its owner's alone.
+// With any umask, new files are accessible only to their owner.
 static void modes(void) {
     strongroom_error error;
     strongroom *store = NULL;

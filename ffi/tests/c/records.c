@@ -90,7 +90,7 @@ static void outcomes(strongroom *store) {
     CHECK_OK(strongroom_erase(store, "id", 2, &found, &error));
     CHECK(found);
 
-    // An id is any bytes, and not too many.
+    // An id is any bytes, up to the limit.
     CHECK_OK(strongroom_store(store, "\xff\xfe\0\x80", 4, "data", 4, &key, &error));
     CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, "\xff\xfe\0\x81", 4, &key, &data, &error));
     CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, "\xff\xfe", 2, &key, &data, &error));
@@ -101,7 +101,7 @@ static void outcomes(strongroom *store) {
     CHECK_STATUS(STRONGROOM_INVALID_ID, strongroom_store(store, NULL, 0, "data", 4, &key, &error));
     CHECK_STATUS(STRONGROOM_INVALID_ID, strongroom_contains(store, "", 0, &found, &error));
 
-    // A key that nobody filled, or that was wiped, is none.
+    // A key that was never filled, or was wiped, is invalid.
     strongroom_wipe(&key, sizeof key);
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_retrieve(store, long_id, 4096, &key, &data, &error));
     CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_store_with(store, "x", 1, "data", 4, under(&key), NULL, &error));

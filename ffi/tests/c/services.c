@@ -1,5 +1,5 @@
-// Stores on a storage service, and on an encryption server: the program that STRONGROOM_PROGRAM names serves, on a Unix
-// socket and with TLS. The certificates are in the folder that the first argument names.
+// Stores on a storage service and on an encryption server, which the program STRONGROOM_PROGRAM runs on Unix sockets and
+// with TLS. The first argument is the folder with the certificates.
 
 #include <dirent.h>
 #include <signal.h>
@@ -101,7 +101,7 @@ static void all_operations(const char *url, strongroom_options options, const ui
     CHECK(!flag);
     CHECK_OK(strongroom_close(store, &error));
 
-    // What was written is there for another handle, and nothing is for another index key.
+    // Another handle finds the records, but not with another index key.
     CHECK_OK(strongroom_open(url, &options, &store, &error));
     CHECK_OK(strongroom_retrieve_into(store, "long", 4, &key, buffer, LEN, &len, &error));
     CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
@@ -147,7 +147,7 @@ static void what_is_refused(void) {
     CHECK(strstr(error.message, "token") != NULL);
     options.token_file = NULL;
     CHECK_STATUS(STRONGROOM_ACCESS_DENIED, strongroom_open("unix:socket", &options, &store, &error));
-    // A key in the token's place is named, and not sent.
+    // A key instead of the token is reported, and not sent.
     run("%s key new --index --key-out index.key", getenv("STRONGROOM_PROGRAM"));
     options.token_file = "index.key";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("unix:no-socket", &options, &store, &error));
@@ -156,7 +156,7 @@ static void what_is_refused(void) {
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open("unix:socket", &options, &store, &error));
     CHECK(strstr(error.message, "token") != NULL);
 
-    // The service's authority is not the system's, and it wants to see a certificate.
+    // The system does not trust the service's authority, and the service requires a client certificate.
     options = options_with("token");
     options.timeout = 2000;
     CHECK_STATUS(STRONGROOM_STORAGE, strongroom_open(https, &options, &store, &error));
@@ -166,7 +166,7 @@ static void what_is_refused(void) {
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
     CHECK(strstr(error.message, "both") != NULL);
 
-    options.client_key_file = "authority.pem"; // no key is in it
+    options.client_key_file = "authority.pem"; // without a key
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(https, &options, &store, &error));
 
     options = options_with("token");
@@ -189,7 +189,7 @@ static void what_is_refused(void) {
     for (size_t i = 0; i < COUNT(urls); i++)
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(urls[i], &options, &store, &error));
 
-    // None of the options is for a database.
+    // Options for a database are invalid.
     for (int i = 0; i < 6; i++) {
         options = options_with(i == 0 ? "token" : NULL);
         options.authorities_file = i == 1 ? "authority.pem" : NULL;
@@ -208,8 +208,8 @@ static double seconds(void) {
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-// A service that is not there, and one that takes connections and says nothing: both are told long before the 30 seconds
-// that are the default.
+// A service that does not exist, and one that accepts connections but does not answer: with a timeout, both fail long
+// before the default of 30 seconds.
 static void in_time(void) {
     strongroom *store = NULL;
     strongroom_options options = options_with("token");
@@ -317,7 +317,7 @@ static void what_connect_refuses(void) {
     CHECK(store == NULL);
 }
 
-// The child is refused, may free what it has, and may open a service of its own.
+// The child gets an error, may free its copies, and may connect to a service itself.
 static void forked(const uint8_t *data) {
     strongroom *store = NULL, *own = NULL;
     strongroom_record_key key, new_key;
@@ -352,7 +352,7 @@ static void forked(const uint8_t *data) {
         CHECK_OK(strongroom_open("unix:socket", &options, &own, &error));
         CHECK_OK(strongroom_store(own, "child", 5, "data", 4, &new_key, &error));
         CHECK_OK(strongroom_close(own, &error));
-        execl("/bin/true", "true", (char *)NULL); // what is the parent's stays behind here
+        execl("/bin/true", "true", (char *)NULL); // without freeing the parent's handles
         exit(1);
     }
     int status = 0;
@@ -401,14 +401,14 @@ static void signals_are_blocked(void) {
     CHECK(found > 0);
 }
 
-// A service that dies amid a long write is an error, and no SIGPIPE for the host.
+// A service that is killed during a long write is an error, and no SIGPIPE for the host.
 static void service_dies(const char *program, strongroom_options options, const uint8_t *data) {
     signal(SIGPIPE, SIG_DFL);
     for (int i = 0; i < 4; i++) {
         strongroom *store = NULL;
         strongroom_writer *writer = NULL;
         https[0] = 0;
-        unlink("log"); // the address of the one before is in it
+        unlink("log"); // it has the address of the previous service
         const pid_t service = serve(program);
         const strongroom_options plain = options_with("token");
         CHECK_OK(strongroom_open(i % 2 == 0 ? "unix:socket" : https, i % 2 == 0 ? &plain : &options, &store, &error));

@@ -1,4 +1,4 @@
-// Records written and read piece by piece, and through functions of the caller's.
+// Records written and read piece by piece, and through callbacks.
 
 #include "testsupport.h"
 
@@ -28,7 +28,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK(!found);
     CHECK_OK(strongroom_writer_finish(writer, &key, &error));
     CHECK(strongroom_record_key_equal(&before, &key));
-    // It is spent, and still there to be freed.
+    // It cannot be used any more, but must still be freed.
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_writer_finish(writer, &key, &error));
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_writer_write(writer, data, 1, &error));
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_writer_key(writer, &key, &error));
@@ -41,7 +41,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK_OK(strongroom_open_record(store, "streamed", 8, &key, &reader, &error));
     CHECK_OK(strongroom_reader_len(reader, &len, &error));
     CHECK(len == LEN);
-    // All that is asked for comes at once, up to the end.
+    // One call returns all requested bytes, up to the end.
     CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &read, &error));
     CHECK(read == LEN && memcmp(buffer, data, LEN) == 0);
     CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &read, &error));
@@ -56,7 +56,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK_OK(strongroom_reader_read(reader, NULL, 0, &read, &error));
     CHECK(read == 0);
 
-    // Replaced while it is read: never a mix.
+    // Replaced while it is read: versions are never mixed.
     CHECK_OK(strongroom_replace_record(store, "streamed", 8, &key, &writer, &error));
     CHECK_OK(strongroom_writer_write(writer, "short", 5, &error));
     CHECK_OK(strongroom_writer_finish(writer, &key, &error));
@@ -78,7 +78,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
     CHECK_STATUS(STRONGROOM_CONFLICT, strongroom_reader_read(reader, buffer, 100, &read, &error));
     strongroom_reader_free(reader);
 
-    // Not finished, it leaves nothing.
+    // An unfinished record is not stored.
     CHECK_OK(strongroom_create_record_with(store, "dropped", 7, under(&before), &writer, &error));
     CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
     strongroom_writer_free(writer);
@@ -99,7 +99,7 @@ static void write_and_read(strongroom *store, const uint8_t *data) {
 typedef struct {
     const uint8_t *data;
     size_t at;
-    size_t stop_at; // gives up there
+    size_t stop_at; // stops with an error there
     ptrdiff_t answer;
 } tape;
 
@@ -145,7 +145,7 @@ static void functions(strongroom *store, const uint8_t *data) {
     CHECK_STATUS(STRONGROOM_ALREADY_EXISTS,
                  strongroom_store_stream_with(store, "made", 4, play, &source, under(&made), NULL, &error));
 
-    // A function that gives up, or claims what cannot be.
+    // A callback that stops with an error, or returns an invalid number.
     const ptrdiff_t answers[] = {-1, PTRDIFF_MIN, PTRDIFF_MAX, 1 << 30};
     for (size_t i = 0; i < COUNT(answers); i++) {
         source = whole;
@@ -191,7 +191,7 @@ static void they_outlive_the_store(const uint8_t *data) {
     CHECK_OK(strongroom_open_record(store, "open", 4, &key, &reader, &error));
     close_store(store);
     CHECK_STATUS(STRONGROOM_CLOSED, strongroom_reader_read(reader, &byte, 1, &len, &error));
-    CHECK_OK(strongroom_reader_len(reader, &whole_len, &error)); // it came along when the reader was opened
+    CHECK_OK(strongroom_reader_len(reader, &whole_len, &error)); // known since the reader was opened
     CHECK_STATUS(STRONGROOM_CLOSED, strongroom_writer_finish(writer, &key, &error));
     strongroom_reader_free(reader);
     strongroom_writer_free(writer);

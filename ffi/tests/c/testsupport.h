@@ -1,4 +1,4 @@
-// What the tests share: checks that say where they failed, a folder of their own, and data. C11 and C++17.
+// Helpers of the tests: checks that print their location, a temporary folder, and data. C11 and C++17.
 
 #ifndef TESTSUPPORT_H
 #define TESTSUPPORT_H
@@ -12,7 +12,7 @@
 #include <strongroom.h>
 #include <unistd.h>
 
-// Ends the program where `condition` does not hold.
+// Ends the program if `condition` is false.
 #define CHECK(condition)                                                             \
     do {                                                                             \
         if (!(condition)) {                                                          \
@@ -21,7 +21,7 @@
         }                                                                            \
     } while (0)
 
-// Ends the program where `call`, which is given &error, returns another status than `expected`.
+// Ends the program if `call`, which gets &error, returns another status than `expected`.
 #define CHECK_STATUS(expected, call) check_status(__FILE__, __LINE__, #call, expected, call, &error)
 #define CHECK_OK(call) CHECK_STATUS(STRONGROOM_OK, call)
 
@@ -43,7 +43,7 @@ static inline void check_status(const char *file, int line, const char *call, st
     }
 }
 
-// Makes a folder of the test's own the current one; `leave_folder` removes it.
+// Changes to a temporary folder, which `leave_folder` removes.
 static char test_folder[] = "/tmp/strongroom-test-XXXXXX";
 
 static inline void enter_folder(void) {
@@ -80,11 +80,11 @@ static inline uint8_t *pattern(size_t len) {
     return data;
 }
 
-// The sizes around what a chunk holds.
+// The sizes around the limits of chunks.
 static const size_t SIZES[] = {0, 1, 15, 16, 17, 16383, 16384, 16385, 32768, 40000, 1 << 20};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
-// Starts a thread with the least stack that the header allows.
+// Starts a thread with the smallest stack that the header allows.
 static inline pthread_t start_small(void *(*work)(void *), void *context) {
     pthread_t thread;
     pthread_attr_t small;
@@ -94,7 +94,7 @@ static inline pthread_t start_small(void *(*work)(void *), void *context) {
     return thread;
 }
 
-// Seconds from the environment variable TEST_SECONDS, for tests that go on for a while.
+// The duration of long tests in seconds, from the environment variable TEST_SECONDS.
 static inline unsigned test_seconds(void) {
     const char *text = getenv("TEST_SECONDS");
     return text ? (unsigned)atoi(text) : 1;

@@ -1,5 +1,5 @@
-// Two threads for each core, for TEST_SECONDS, on one handle: stores, retrieves, replaces and removes, of records of
-// their own and of one that all fight for. Nothing is lost, nothing is mixed up.
+// Two threads for each core use one handle for TEST_SECONDS: they store, retrieve, replace and remove their own records
+// and a shared one. No record is lost or mixed with another.
 
 #include <time.h>
 
@@ -19,7 +19,7 @@ typedef struct {
 static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
 static strongroom_record_key shared_key;
 
-// Replaces the shared record under the key that is said to be its own; of several at once, one succeeds.
+// Replaces the shared record with its published key. Of several concurrent calls, one succeeds.
 static void fight(worker *self) {
     strongroom_error error;
     strongroom_record_key old_key, new_key;

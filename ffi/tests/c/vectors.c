@@ -1,5 +1,5 @@
-// docs/vectors.json, as vectors.py wrote it into databases and vectors.h: each record opens to its plaintext, each
-// invalid one is refused with its error, each text is the key or none. The argument is the databases' folder.
+// docs/vectors.json, converted to databases and vectors.h: each record opens to its plaintext, each invalid one has its
+// error, each text is parsed to its key or its error. The argument is the databases' folder.
 
 #include "testsupport.h"
 #include "vectors.h"

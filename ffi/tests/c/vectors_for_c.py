@@ -1,6 +1,6 @@
-"""Makes docs/vectors.json readable for C: `python vectors_for_c.py DOCS FOLDER`.
+"""Converts docs/vectors.json for C: `python vectors_for_c.py DOCS FOLDER`.
 
-Each record becomes a database in FOLDER, made as FORMAT.md says, and a line of FOLDER/vectors.h says what to expect.
+Each record becomes a database in FOLDER, according to FORMAT.md; a line of FOLDER/vectors.h has the expected result.
 """
 
 import json
@@ -64,7 +64,7 @@ def main() -> None:
     lines += ["};", "static const key_vector KEY_VECTORS[] = {"]
     for vector in vectors["keys"]:
         values = [vector["kind"], vector["text"], vector.get("error", "Ok"), vector.get("key", "")]
-        # Digits after a hexadecimal escape would belong to it: octal ones have three at most.
+        # Digits after a hexadecimal escape would be part of it; octal escapes have at most three.
         texts = ['"' + "".join(f"\\{byte:03o}" for byte in value.encode()) + '"' for value in values]
         lines.append(f"    {{{', '.join(texts)}}},")
     (folder / "vectors.h").write_text("\n".join([*lines, "};", ""]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Records as binary files: Python's part of reading and writing them piece by piece."""
+"""Records as binary files: the Python part of reading and writing them in pieces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import strongroom
     from strongroom._strongroom import Key, NativeReader, NativeWriter, Strongroom
 
-#: Bytes that are read at once from a file to store.
+#: The bytes of each read from a file to store.
 _PIECE = 1 << 20
 
 

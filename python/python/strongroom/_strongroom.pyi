@@ -90,8 +90,8 @@ def connect(
     """Make a store of the encryption server at ``url``, which need not be reachable yet. The server sees ids, keys and
     data while it processes them.
 
-    All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a missing
-    record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
+    All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
+    missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
     :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises :exc:`UnsupportedError`.
 
     :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.

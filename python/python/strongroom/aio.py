@@ -41,7 +41,7 @@ __all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "open"]
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: Bytes of a piece when a reader is iterated over.
+#: The bytes of a piece when a reader is iterated over.
 _PIECE = 1 << 20
 
 

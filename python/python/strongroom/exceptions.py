@@ -80,7 +80,7 @@ class InvalidIdError(StrongroomError, ValueError):
 
 
 class UnsupportedError(StrongroomError):
-    """Something of a newer version, or something that the storage does not support."""
+    """A newer version is required, or the storage does not support the operation."""
 
     code = 7
 
@@ -135,7 +135,7 @@ class IndeterminateError(StrongroomError):
 
 
 class PoisonedError(StrongroomError):
-    """An earlier write or commit failed half way, so this store is not reliable. Open it again."""
+    """An earlier write or commit failed halfway, so this store is not reliable. Open it again."""
 
     code = 16
 

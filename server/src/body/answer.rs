@@ -1,5 +1,5 @@
-//! The bodies of answers while they are sent. Each has a minimum rate and a longest time, and is cut if the client
-//! falls behind.
+//! The bodies of answers while they are sent. Each has a minimum rate and a maximum time, and is aborted if the client
+//! is too slow.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -19,13 +19,13 @@ use crate::connection::{ActiveRequest, Deadline};
 use crate::counted::Counted;
 use crate::shared::Shared;
 
-/// The bytes that the connection gets at once. Progress within them is not visible.
+/// The most bytes that are passed to the connection as one slice. Progress within a slice is not visible.
 const SLICE_LEN: usize = 64 << 10;
 /// The most bytes of an answer that the connection may hold.
 const WINDOW: usize = 256 << 10;
 
-/// The body for the connection. Its request counts as under way, and perhaps as one without a valid token, until the
-/// body is sent. Route and `request_id` are for the log.
+/// The body for the connection. Until it is sent, its request counts as running, and possibly as one without a valid
+/// token. Route and `request_id` are for the log.
 pub(crate) fn send(
     content: Content,
     shared: &Arc<Shared>,
@@ -60,8 +60,8 @@ pub(crate) fn send(
     })
 }
 
-/// The bytes of an answer that the connection has taken and not yet sent. Hyper asks for no more while the client takes
-/// nothing, so the connection's own loop checks the deadline.
+/// The bytes of an answer that the connection has taken and not yet sent. Hyper does not poll the body while the client
+/// receives nothing, so the connection's own loop checks the deadline.
 #[derive(Debug)]
 pub(crate) struct UnsentBytes {
     bytes: AtomicUsize,
@@ -76,7 +76,7 @@ pub(crate) struct UnsentBytes {
 #[derive(Debug)]
 struct Waiting {
     deadline: TransferDeadline,
-    /// The start of the present wait for the client.
+    /// The start of the current wait for the client.
     since: Option<Instant>,
 }
 
@@ -107,7 +107,7 @@ impl UnsentBytes {
 }
 
 impl Deadline for UnsentBytes {
-    /// An overdue answer ends when hyper asks for more of it.
+    /// An overdue answer ends when hyper polls it again.
     fn is_overdue(&self) -> bool {
         let unsent = self.bytes.load(Ordering::Relaxed) as u64;
         let waiting = self.waiting();
@@ -147,9 +147,10 @@ struct PacedBody {
     /// Bytes that the connection has not taken.
     left: u64,
     unsent: Arc<UnsentBytes>,
-    /// HTTP/1 drops a body once all of it is taken, though not yet sent; HTTP/2 drops only a body that is given up.
+    /// HTTP/1 drops a body once all of it is taken, before it is sent; HTTP/2 drops a body early only if it is
+    /// cancelled.
     waits_for_end: bool,
-    /// Present until the answer is sent: if the body is dropped before, it is logged as cut.
+    /// Present until the answer is sent. If the body is dropped before, it is logged as aborted.
     log: Option<(Arc<Shared>, &'static str, String)>,
 }
 
@@ -188,7 +189,7 @@ impl hyper::body::Body for PacedBody {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = &mut *self;
         if this.left == 0 {
-            // The request is under way until all is sent: nothing else could end it.
+            // The request runs until everything is sent: otherwise it could not be aborted any more.
             return match ready!(this.poll_sent(context, 0)) {
                 Ok(()) => {
                     this.log = None;

@@ -15,16 +15,16 @@ use crate::blocking_pool::PoolOwned;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::problem::Problem;
 
-/// Bytes that are read or written at once.
+/// The bytes of a chunk, which is read or written by one call.
 pub(crate) const CHUNK_LEN: usize = 256 << 10;
 
-/// The bytes of a long answer, one chunk after the other, read on a thread that may block.
+/// The chunks of a long answer, read on a thread that may block.
 pub(crate) trait ChunkSource: Send + 'static {
     /// The next `len` bytes.
     fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem>;
 }
 
-/// Chunks of a long answer in memory at once, beside those that the connection has: one is sent, one waits, one is
+/// The chunks of a long answer in memory, in addition to those that the connection has: one is sent, one waits, one is
 /// read.
 const CHUNKS: u64 = 3;
 
@@ -33,8 +33,8 @@ pub(crate) fn memory_of(len: u64) -> u64 {
     len.min(CHUNKS * CHUNK_LEN as u64)
 }
 
-/// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: an earlier failure is
-/// an error answer, a later one cuts the answer. A long body also holds a permit of `long`.
+/// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: a failure until then is
+/// an error answer, a later one aborts the answer. A long body also holds a permit of `long`.
 pub(crate) async fn stream(
     source: PoolOwned<impl ChunkSource>,
     len: u64,

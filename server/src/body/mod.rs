@@ -1,4 +1,4 @@
-//! Bodies in both directions: their memory, their deadlines, and how they are cut into chunks.
+//! Bodies in both directions: their memory, deadlines and chunks.
 
 pub(crate) mod answer;
 pub(crate) mod answer_chunks;

@@ -21,7 +21,8 @@ use crate::problem::Problem;
 /// The maximum length of a body without a permit for long bodies.
 const SHORT: u64 = 64 << 10;
 
-/// How long the rest of a refused body is read and dropped, so that a client that is still sending can read the answer.
+/// How long the rest of a rejected body is read and dropped, so that a client that is still sending can read the
+/// answer.
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A request's body.
@@ -52,7 +53,7 @@ impl RequestBody {
         }
     }
 
-    /// A long body needs a permit of this limit.
+    /// Sets the limit that provides the permit of a long body.
     pub(crate) fn use_limit(&mut self, limit: &Arc<ConcurrencyLimit>) {
         self.long = Arc::clone(limit);
     }
@@ -62,7 +63,7 @@ impl RequestBody {
         self.permit.take()
     }
 
-    /// The announced length, or the least that the body can have.
+    /// The announced length, or the minimum if there is none.
     fn announced(&self) -> u64 {
         self.body.size_hint().lower()
     }
@@ -72,7 +73,7 @@ impl RequestBody {
         if self.announced() > max_len { Err(Problem::too_large()) } else { Ok(()) }
     }
 
-    /// The next bytes; `None` at the end of a body that is whole.
+    /// The next bytes; `None` at the end of a complete body.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while !self.ended {
             let start = Instant::now();
@@ -83,7 +84,7 @@ impl RequestBody {
             self.deadline.add_wait(start.elapsed());
             let frame = match frame {
                 Ok(frame) => frame,
-                // The deadline moves earlier when others wait.
+                // The deadline becomes earlier when other requests wait.
                 Err(_) if allowed > TICK && Instant::now() < self.end => continue,
                 Err(_) => return Err(Problem::too_slow()),
             };
@@ -109,7 +110,7 @@ impl RequestBody {
         Ok(None)
     }
 
-    /// The next [`CHUNK_LEN`] bytes or somewhat more; fewer only at the end, and then none. If the body has more than
+    /// The next [`CHUNK_LEN`] bytes or slightly more; fewer only at the end, then none. If the body has more than
     /// `max_len` bytes, its last chunk is an error.
     pub(crate) async fn chunk(&mut self, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
         self.gather(CHUNK_LEN, max_len).await
@@ -145,7 +146,7 @@ impl RequestBody {
     }
 }
 
-/// Makes room for `more` bytes, and leaves no copy behind.
+/// Adds capacity for `more` bytes, and wipes the old buffer.
 fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
     let needed = buffer.len() + more;
     if needed > buffer.capacity() {
@@ -155,8 +156,8 @@ fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
     }
 }
 
-/// An unread rest means that the body was refused, and its client may still be sending. Closing the connection at once
-/// would lose the answer.
+/// An unread rest means that the body was rejected, and its client may still be sending. If the connection were closed
+/// immediately, the client could lose the answer.
 impl Drop for RequestBody {
     fn drop(&mut self) {
         if self.ended {

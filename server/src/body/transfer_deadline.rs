@@ -1,24 +1,25 @@
-//! The deadline of a body, in either direction: a minimum rate, and a longest time.
+//! The deadline of a body, in either direction: a minimum rate and a maximum time.
 
 use std::time::Duration;
 
 use crate::config::limits::Limits;
 
-/// Bytes earn time, which expires after this many further bytes: a fast beginning does not pay for a later stall.
+/// The bytes after which the calculation of the rate restarts, so that a fast beginning does not compensate for a later
+/// stall.
 const STRETCH: u64 = 256 << 10;
-/// How often a deadline is checked: it moves earlier when other requests wait.
+/// The interval of deadline checks: a deadline becomes earlier when other requests wait.
 pub(crate) const TICK: Duration = Duration::from_millis(500);
 
 /// How many times faster a body must be while other requests wait for its permit.
 const CONTENDED_FACTOR: u64 = 64;
 
-/// Each stretch of a body may take a fixed time, and one second more for each `bytes_per_second` bytes.
+/// Each [`STRETCH`] of a body may take a fixed time, and one second more for each `bytes_per_second` bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TransferDeadline {
     granted: Duration,
     bytes_per_second: u64,
     longest: Duration,
-    /// Bytes and time of this stretch.
+    /// The bytes and the time of the current stretch.
     bytes: u64,
     waited: Duration,
 }
@@ -34,7 +35,7 @@ impl TransferDeadline {
         }
     }
 
-    /// The longest time of a body, whichever side is slow.
+    /// The maximum time of a body, on whichever side the delay is.
     pub(crate) fn longest(&self) -> Duration {
         self.longest
     }
@@ -44,7 +45,7 @@ impl TransferDeadline {
         self.waited += time;
     }
 
-    /// Adds bytes that the client has sent or taken.
+    /// Adds bytes that the client has sent or received.
     pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.bytes += bytes;
         if self.bytes >= STRETCH {
@@ -52,8 +53,8 @@ impl TransferDeadline {
         }
     }
 
-    /// The time left to wait for a client that has `unsent` bytes to take. While the body's permit is `contended`, the
-    /// body must be faster.
+    /// The time left to wait for a client that has not received `unsent` bytes yet. While the body's permit is
+    /// `contended`, the body must be faster.
     pub(crate) fn time_left(&self, unsent: u64, contended: bool) -> Duration {
         let rate =
             if contended { self.bytes_per_second.saturating_mul(CONTENDED_FACTOR) } else { self.bytes_per_second };

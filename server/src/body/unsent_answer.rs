@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::concurrency_limit::ConcurrencyLimit;
 
-/// An answer as its handler makes it.
+/// The answer of a handler.
 pub(crate) type Response = hyper::Response<Content>;
 
 /// An answer's body, and the permits that it holds until it is sent.
@@ -18,7 +18,7 @@ pub(crate) struct Content {
     pub(super) permits: Permits,
 }
 
-/// Permits, each with the limit at which other requests may wait for it.
+/// Permits, each with its limit, at which other requests may wait.
 #[derive(Debug, Default)]
 pub(crate) struct Permits(Vec<(OwnedSemaphorePermit, Option<Arc<ConcurrencyLimit>>)>);
 
@@ -31,7 +31,7 @@ impl Permits {
         self.0.is_empty()
     }
 
-    /// Whether other requests wait for one of these.
+    /// Whether other requests wait for one of these permits.
     pub(super) fn are_contended(&self) -> bool {
         self.0.iter().any(|(_, limit)| limit.as_ref().is_some_and(|limit| limit.waiting() > 0))
     }
@@ -68,7 +68,7 @@ impl Content {
     }
 }
 
-/// The answer could not be sent to its end.
+/// The answer could not be sent completely.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer was cut")]
 pub(crate) struct Cut;

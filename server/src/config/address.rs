@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::files::secret_path;
 
-/// Where to listen: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
+/// An address to listen on: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ListenAddress {
@@ -54,7 +54,7 @@ impl From<ListenAddress> for String {
     }
 }
 
-/// A Unix socket's permission bits, in octal, as `chmod` takes them: users with write permission may connect.
+/// A Unix socket's permission bits, in octal as for `chmod`. Users with write permission may connect.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SocketMode(u32);
@@ -68,7 +68,7 @@ impl SocketMode {
 
     /// Whether every user of the machine may connect.
     pub(crate) fn is_for_all(self) -> bool {
-        self.0 & 0o002 != 0 // connecting needs the right to write
+        self.0 & 0o002 != 0 // connecting requires write permission
     }
 }
 

@@ -14,31 +14,32 @@ use super::limits::Limits;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The store, for the program that starts the service: the path of an SQLite database, or, for an encryption
-    /// server, the address of a storage service.
+    /// The store, for the program that starts the service: the path of an SQLite database or, for an encryption server,
+    /// the address of a storage service.
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
     /// The connection to the storage service.
     pub remote: Remote,
-    /// Where to listen. Empty: on loopback, port 8420 for an encryption server and 8421 for a storage service.
+    /// The addresses to listen on. If empty: loopback, port 8420 for an encryption server and 8421 for a storage
+    /// service.
     pub listen: Vec<ListenAddress>,
-    /// Names under which clients reach the service, besides `localhost` and loopback addresses. A request for another
-    /// host is answered 421. With TLS and without names, every host is accepted, since clients check the certificate.
+    /// The host names of the service, in addition to `localhost` and loopback addresses. A request for another host is
+    /// answered with 421. With TLS and without names, every host is accepted, because clients check the certificate.
     pub names: Vec<String>,
-    /// Listen on loopback addresses without tokens: every user of this machine then has all rights.
+    /// Allows loopback addresses without tokens. Every user of this machine then has all permissions.
     pub insecure_loopback: bool,
-    /// The mode of Unix sockets; the default, 0600, admits only their owner.
+    /// The mode of Unix sockets; with the default, 0600, only their owner can connect.
     pub socket_mode: SocketMode,
     /// The group of Unix sockets: a name or a number.
     pub socket_group: Option<String>,
     /// The file with the hashes and scopes of tokens. Without it, requests need no token.
     pub tokens: Option<PathBuf>,
-    /// TLS on all TCP addresses.
+    /// TLS, for all TCP addresses.
     pub tls: Option<Tls>,
     /// The log.
     pub log: Log,
-    /// Limits for one client, and for all clients together.
+    /// Limits for each client, and for all clients in total.
     pub limits: Limits,
 }
 
@@ -76,16 +77,16 @@ impl Config {
 pub struct Remote {
     /// A file with the token for the storage service.
     pub token_file: Option<PathBuf>,
-    /// The authorities to trust, instead of the system's.
+    /// The certificate authorities to trust, instead of the system's.
     pub authorities: Option<PathBuf>,
     /// The client's certificate, and the intermediate certificates.
     pub client_certificate: Option<PathBuf>,
     /// The certificate's private key.
     pub client_key: Option<PathBuf>,
     /// Certificate revocation lists of the authorities in the storage service's chain. A certificate that no list
-    /// covers is refused. A changed file is read again before the next connection.
+    /// covers is rejected. A changed file is read again before the next connection.
     pub revocations: Option<PathBuf>,
-    /// The longest time of a call with all its retries; 30 seconds by default.
+    /// The time limit of a call including all retries; 30 seconds by default.
     pub timeout_seconds: Option<u64>,
 }
 
@@ -97,11 +98,11 @@ pub struct Tls {
     pub certificate: PathBuf,
     /// The certificate's private key.
     pub key: PathBuf,
-    /// Authorities: a client must show a certificate of one of them.
+    /// The authorities of client certificates. A client must present a certificate of one of them.
     #[serde(default)]
     pub client_authorities: Option<PathBuf>,
-    /// The authorities' revocation lists, in one file. Each authority needs a list: a client that no list covers is
-    /// refused. An expired list still counts.
+    /// The authorities' revocation lists, in one file. Each authority needs a list: a client certificate that no list
+    /// covers is rejected. An expired list remains in effect.
     #[serde(default)]
     pub client_revocations: Option<PathBuf>,
 }
@@ -112,7 +113,7 @@ pub struct Tls {
 pub struct Log {
     /// The lowest level that is logged.
     pub level: LogLevel,
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
 }
 
@@ -129,14 +130,14 @@ pub enum LogLevel {
     Trace,
 }
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
-    /// For programs: an object on each line.
+    /// JSON for programs: an object on each line.
     Json,
 }
 

@@ -1,11 +1,11 @@
-//! Errors of a configuration. They repeat nothing of it, since a secret may stand in the wrong place.
+//! Errors of a configuration. They do not quote it, because it may have a secret in the wrong field.
 
 use std::fmt;
 
 use super::address::{InvalidListenAddress, InvalidSocketMode};
 
-/// A document is not a valid configuration. The error has the line, the field if its name is known, and the expected
-/// value, but nothing else of the document.
+/// A document is not a valid configuration. The error has the line, the field's name if it is known, and the expected
+/// value, but no other content of the document.
 #[derive(Clone, Debug)]
 pub struct InvalidConfig {
     line: usize,
@@ -36,7 +36,7 @@ impl InvalidConfig {
         Self { line, field, expected: expected(error.message()) }
     }
 
-    /// The value that the document must have there.
+    /// The expected value.
     #[cfg(test)]
     pub(super) fn expected(&self) -> &str {
         &self.expected
@@ -60,7 +60,7 @@ fn expected(message: &str) -> String {
     }
 }
 
-/// The names of all fields. An error repeats no other name, since it can be a secret.
+/// The names of all fields. An error shows no other name, because it can be a secret.
 pub(super) const FIELDS: &[&str] = &[
     "answer_bytes",
     "authorities",

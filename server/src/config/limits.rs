@@ -1,46 +1,47 @@
-//! Limits for one client, and for all clients together.
+//! Limits for each client, and for all clients in total.
 
 use serde::{Deserialize, Serialize};
 use strongroom::protocol::limits::{BATCH_BYTES, BYTES_PER_SECOND};
 
-/// Limits for one client, and for all clients together.
+/// Limits for each client, and for all clients in total.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at once; more wait to be accepted.
+    /// Concurrent connections; more wait to be accepted.
     pub connections: usize,
     /// Threads that work on the storage.
     pub threads: usize,
-    /// Bodies of more than 64 KiB at once: of requests and answers together.
+    /// Concurrent bodies of more than 64 KiB, of requests and answers in total.
     pub long: usize,
-    /// Requests that wait for a thread, or for the permit of a long body; more are answered 503.
+    /// Requests that wait for a thread, or for the permit of a long body; more are answered with 503.
     pub waiting: usize,
-    /// Seconds that they wait before they are answered 503.
+    /// Seconds that such a request waits before it is answered with 503.
     pub wait_seconds: u64,
     /// Bytes of a JSON request body, and of the base64 data in a JSON answer.
     pub json_bytes: u64,
-    /// Bytes of the body or the answer of a request for many records. Two are processed at once.
+    /// Bytes of the body or the answer of a request for many records. Two such requests run concurrently.
     pub batch_bytes: u64,
     /// Bytes of a body that is streamed.
     pub record_bytes: u64,
-    /// Bytes of unsent answers, for all connections together; each connection has 64 KiB besides.
+    /// Bytes of unsent answers of all connections in total; each connection has 64 KiB in addition.
     pub answer_bytes: u64,
-    /// Seconds for a request's head to arrive, in HTTP/1 for the next request's too, and for the TLS handshake.
+    /// Seconds within which a request's head must arrive, in HTTP/1 also that of the next request, and for the TLS
+    /// handshake.
     pub head_seconds: u64,
-    /// Seconds that every body, of a request or of an answer, may wait for the client...
+    /// Seconds that a body, of a request or an answer, may wait for the client. See also `body_bytes_per_second`.
     pub body_seconds: u64,
-    /// ... and the bytes that earn one second more, anew for each 256 KiB. While others wait for a long body's permit,
-    /// the body must be 64 times faster.
+    /// Bytes of a body that extend this time by one second. The calculation restarts after each 256 KiB. While other
+    /// requests wait for a long body's permit, the body must be 64 times faster.
     pub body_bytes_per_second: u64,
     /// The longest time of a body in seconds, at any rate.
     pub body_max_seconds: u64,
     /// Seconds without a request after which an HTTP/2 connection is closed, and seconds after which any connection is
-    /// closed whose client takes no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
+    /// closed if its client receives no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
     pub idle_seconds: u64,
-    /// Seconds that requests under way have to finish when the service is told to end.
+    /// Seconds that running requests have to finish when the service stops.
     pub grace_seconds: u64,
-    /// Requests with wrong tokens in a minute, of all clients together; more are answered 429.
+    /// Requests with wrong tokens per minute, of all clients in total; more are answered with 429.
     pub wrong_tokens_per_minute: u32,
 }
 
@@ -68,7 +69,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The first limit that would stop all work, or that no timer or counter can hold: its name and its minimum.
+    /// The name and the minimum of the first limit that is too small for any work or too large for a timer or counter.
     pub(crate) fn unusable(&self) -> Option<(&'static str, u64)> {
         let max = u64::from(u32::MAX);
         let limits = [

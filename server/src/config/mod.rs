@@ -1,4 +1,4 @@
-//! The configuration of a service: a document in TOML, whose names are the fields' names.
+//! The configuration of a service: a TOML document with the names of the fields.
 
 pub(crate) mod address;
 pub(crate) mod document;

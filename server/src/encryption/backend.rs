@@ -1,4 +1,4 @@
-//! The store behind the encryption server.
+//! The backend of the encryption server.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::backend::Backend;
 use crate::body::unsent_answer::Response;
 use crate::response::secret;
 
-/// A store, served to callers elsewhere.
+/// A store, served to clients.
 pub(super) struct EncryptionBackend {
     pub(super) store: Arc<Strongroom>,
     pub(super) decoys: DecoyRecords,

@@ -1,16 +1,16 @@
-//! Decoys: if there is no record, the key is tried on a decoy, which takes as long as a wrong key on a record. Time
-//! does not reveal the difference.
+//! Decoys: if there is no record, the key is tried on a decoy, which takes as long as a wrong key on a record, so that
+//! the time does not reveal the difference.
 
 use std::sync::Arc;
 
 use strongroom::storage::MemoryStorage;
 use strongroom::{Error, IndexKey, RecordKey, Strongroom};
 
-/// Ids within one block of the hash take the same time.
+/// The block length of the hash: ids with the same number of blocks take the same time.
 const BLOCK: usize = 128;
 const BLOCKS: usize = 33;
 
-/// Records whose keys were thrown away, one for each length of ids in blocks.
+/// Records without known keys, one for each length of ids in blocks.
 pub(super) struct DecoyRecords(Strongroom);
 
 impl DecoyRecords {
@@ -23,7 +23,7 @@ impl DecoyRecords {
         Ok(Self(store))
     }
 
-    /// Tries the key on a decoy, which it does not open.
+    /// Tries the key on a decoy, which no key opens.
     pub(super) fn try_key(&self, id: &[u8], key: &RecordKey) {
         let _ = self.0.open_record(Self::id(id.len()), key);
     }

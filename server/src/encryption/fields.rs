@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use crate::problem::Problem;
 
-/// The fields of all requests. Each operation takes its own and refuses the others.
+/// The fields of all requests. Each operation uses its own and rejects the others.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Fields<'b> {
@@ -71,7 +71,7 @@ pub(super) fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Pro
     field.ok_or_else(|| Problem::bad_request(format!("the field {name} is missing")))
 }
 
-/// Fails if the operation does not know the field.
+/// Fails if the field is present, because the operation does not have it.
 pub(super) fn refuse<T>(field: &Option<T>, name: &'static str) -> Result<(), Problem> {
     if field.is_some() { Err(Problem::bad_request(format!("the field {name} is unknown"))) } else { Ok(()) }
 }

@@ -1,5 +1,5 @@
-//! A wrong key and a missing record take the same time: a client without the right key cannot tell whether there is a
-//! record.
+//! A wrong key and a missing record take the same time, so that a client without the right key cannot find out whether
+//! a record exists.
 
 use std::time::Instant;
 
@@ -13,9 +13,9 @@ use crate::call::Call;
 use crate::problem::Problem;
 
 impl Call<EncryptionBackend> {
-    /// Does `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key, is
-    /// answered at the end of a step of time, which hides how long the work took and so which of the two it was. The step
-    /// begins when the request is there: a client that could choose when the work begins would see the difference.
+    /// Runs `work` on the storage with a key that may be wrong. `NotFound`, for a missing record and for a wrong key,
+    /// is answered at the end of a time step, which hides the duration of the work and so the cause. The step begins
+    /// when the request is complete: a client that could choose when the work begins could measure the difference.
     pub(super) fn run_with_key<T, E, W>(
         &self,
         effect: Effect,
@@ -39,7 +39,7 @@ impl Call<EncryptionBackend> {
 }
 
 impl EncryptionBackend {
-    /// Where there is no record, takes the time that a wrong key takes.
+    /// If there is no record, takes as long as with a wrong key.
     pub(super) fn hide<T>(&self, outcome: Result<T, Error>, id: &[u8], key: &RecordKey) -> Result<T, Error> {
         if let Err(Error::NotFound) = outcome {
             self.decoys.try_key(id, key);

@@ -1,4 +1,4 @@
-//! Small data and other operations, in JSON.
+//! Operations in JSON, with small data.
 
 use std::io::Read;
 
@@ -32,8 +32,8 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
-/// Opens the record as a stream, so that a long record is refused before it is read, and a wrong key at any length.
-/// Data that is not short is read once memory for it is reserved.
+/// Opens the record as a stream, so that a long record, or a wrong key, is rejected before the record is read. Data
+/// that is not short is read after memory for it is reserved.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     refuse(&request.data, "data")?;
@@ -58,9 +58,9 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     Ok(answer.map(|content| content.with_permits(permits)))
 }
 
-/// A record of at most this many bytes is read at once.
+/// The most bytes of a record that is read without reserved memory.
 const SHORT: usize = 16 << 10;
-/// The most bytes of an answer besides the data.
+/// The most bytes of an answer in addition to the data.
 const FIELD_BYTES: u64 = 64;
 
 enum Opened {

@@ -31,7 +31,7 @@ struct ManyFields<'b> {
     records: Option<Vec<Fields<'b>>>,
 }
 
-/// The records of a request; no more than one above the limit, since a short text can have many.
+/// The records of a request. Parsing stops after one above the limit, because a short text can have many.
 fn at_most_a_batch<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Vec<Fields<'b>>>, D::Error> {
     struct Records;
 
@@ -77,7 +77,7 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     }
     let permit = call.body.take_permit();
     let keys = call.run(Effect::Write, move |backend| {
-        let _permit = permit; // the work is finished even if the client has gone
+        let _permit = permit; // the work is finished even if the client has disconnected
         let records: Vec<_> = records.iter().map(|(id, data, key)| (id, data, write_options(key.as_ref()))).collect();
         backend.store.store_many_with(&records)
     });
@@ -88,7 +88,7 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     Ok(answer.into_response(StatusCode::CREATED))
 }
 
-/// Each record is opened before it is read: a wrong key costs no more than a missing record, at any length.
+/// Each record is opened before it is read, so that a wrong key costs no more than a missing record, at any length.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let mut records = Vec::new();
     for request in requests(&mut call).await? {
@@ -102,7 +102,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
         None => batches.acquire().await?,
     };
     let start = std::time::Instant::now();
-    // The work has the permit: it is finished even if the client has gone.
+    // The work holds the permit, because it is finished even if the client has disconnected.
     let found = call.run(Effect::None, move |backend| Ok::<_, Error>((backend.find_all(&records, max_len)?, permit)));
     let (found, permit) = found.await?;
     if found.has_missing {
@@ -116,7 +116,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
 /// The answer to a request for many records.
 struct Found {
     answer: Answer,
-    /// Whether one of them is missing, or has another key.
+    /// Whether a record is missing, or has another key.
     has_missing: bool,
 }
 
@@ -162,7 +162,7 @@ impl EncryptionBackend {
     }
 }
 
-/// An answer in JSON, `{"name":[item, ...]}`, that holds secrets. It is wiped once the connection has taken it.
+/// An answer in JSON, `{"name":[item, ...]}`, that contains secrets. It is wiped once the connection has taken it.
 struct Answer {
     body: Zeroizing<String>,
     is_empty: bool,
@@ -187,7 +187,7 @@ impl Answer {
         self.append(parts);
     }
 
-    /// Makes room and leaves no copy behind.
+    /// Adds capacity if needed, and wipes the old buffer.
     fn append(&mut self, parts: &[&str]) {
         let needed = self.body.len() + parts.iter().map(|part| part.len()).sum::<usize>();
         if needed > self.body.capacity() {

@@ -1,4 +1,4 @@
-//! The encryption server: the operations of a [`Strongroom`], for callers elsewhere.
+//! The encryption server: the operations of a [`Strongroom`] over HTTP.
 
 mod backend;
 mod decoy_records;
@@ -24,11 +24,11 @@ use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
 
 impl Service {
-    /// The encryption server over `store`.
+    /// The encryption server for `store`.
     ///
     /// # Errors
     ///
-    /// Where the file of tokens cannot be read, or the system gives no random bytes.
+    /// If the file of tokens cannot be read, or the system provides no random bytes.
     pub fn encryption(store: Arc<Strongroom>, config: &Config) -> Result<Self, StartError> {
         Self::new(EncryptionBackend::new(store)?, ROUTES, config)
     }

@@ -53,7 +53,7 @@ pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Respons
     receive(&mut call, StatusCode::OK, target).await
 }
 
-/// The record that a body becomes.
+/// The destination of a body.
 struct Target {
     id: Vec<u8>,
     /// The key of the version that is replaced.
@@ -84,10 +84,10 @@ impl Target {
 async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target: Target) -> Result<Response, Problem> {
     let max_len = call.shared.limits.record_bytes;
     call.body.check_announced(max_len)?;
-    // No write is begun before data comes.
+    // The write begins only after data has arrived.
     let mut chunk = call.body.chunk(max_len).await?;
     if chunk.len() < CHUNK_LEN {
-        // All of a short body is here.
+        // A short body is complete.
         let write = move |backend: &EncryptionBackend| target.write(backend, &chunk);
         return Ok(key_answer(status, &call.run_with_key(Effect::Write, write).await?));
     }
@@ -109,7 +109,7 @@ impl ChunkSource for RecordReader {
     }
 }
 
-/// The first chunk is opened before the answer begins: a record that is damaged at its start is an error answer.
+/// The first chunk is opened before the answer begins, so that damage at the start of a record is an error answer.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
     let range = call.header(&RANGE)?.cloned();

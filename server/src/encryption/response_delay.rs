@@ -1,5 +1,5 @@
-//! Delays answers to the next time step. A thread sleeps to the microsecond. Tokio's timer wakes whole milliseconds
-//! after its own thread went to sleep, which would reveal the duration of the earlier work.
+//! Delays answers to the next time step. A thread sleeps with a precision of microseconds. Tokio's timer wakes whole
+//! milliseconds after its own thread went to sleep, which would reveal the duration of the earlier work.
 
 use std::thread;
 use std::time::{Duration, Instant};

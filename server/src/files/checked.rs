@@ -1,4 +1,4 @@
-//! Reading the files of a configuration, and checking that each holds what its name says.
+//! Reading the files of a configuration, and checking the kind of their contents.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -23,7 +23,7 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
         Some(found) if found != expected => {
             Err(StartError::WrongFile { name, found: found.name(), expected: expected.name() })
         }
-        // The parser's error says more: the line, or that a checksum does not match.
+        // The parser's error is more precise: it has the line, or says that a checksum does not match.
         _ if expected == FileKind::TokenHashes => {
             TokenHashes::parse(str::from_utf8(content).unwrap_or("?"))?;
             Ok(())
@@ -39,7 +39,7 @@ pub(crate) fn read(path: &Path, name: &'static str) -> Result<Zeroizing<Vec<u8>>
     }
     let read = || {
         let file = File::open(path)?;
-        // Full capacity at once: growth would leave a copy behind.
+        // Full capacity from the start: growth would leave a copy in memory.
         let len = file.metadata()?.len().min(MAX_LEN) + 1;
         let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
         file.take(MAX_LEN).read_to_end(&mut content)?;

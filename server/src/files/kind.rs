@@ -1,4 +1,4 @@
-//! The kind of secret or certificate in a file. A wrong file is refused before it is used, sent or printed.
+//! The kind of secret or certificate in a file. A wrong file is rejected before it is used, sent or printed.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -39,7 +39,7 @@ impl FileKind {
         }
     }
 
-    /// Whether the file's content is whole and of this kind.
+    /// Whether the file's content is complete and of this kind.
     pub(crate) fn is_in(self, content: &[u8]) -> bool {
         let text = || str::from_utf8(content).unwrap_or_default();
         match self {
@@ -54,7 +54,7 @@ impl FileKind {
         }
     }
 
-    /// The kind of the content. A line that starts like a secret decides first.
+    /// The kind of the content. A line that starts like a secret takes precedence.
     pub(crate) fn of(content: &[u8]) -> Option<Self> {
         let mut lines = str::from_utf8(content).unwrap_or_default().lines();
         let secret = lines.find_map(|line| SecretKind::of(secret_text::trim(line)));

@@ -1,4 +1,4 @@
-//! The storage behind the service.
+//! The backend of the storage service.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::headers;
 use crate::problem::Problem;
 use crate::request_text;
 
-/// A storage, served to libraries and encryption servers elsewhere.
+/// A storage, served to libraries and encryption servers.
 pub(super) struct StorageBackend(pub(super) Arc<dyn Storage>);
 
 impl Backend for StorageBackend {
@@ -27,7 +27,7 @@ impl Backend for StorageBackend {
 }
 
 impl Call<StorageBackend> {
-    /// The value that `read` takes from a JSON body.
+    /// The value that `read` decodes from a JSON body.
     pub(super) async fn json_body<T>(
         &mut self,
         read: fn(&Value) -> Option<T>,

@@ -17,7 +17,7 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::empty;
 
-/// Takes each record from the body as it arrives: a batch is in memory once.
+/// Decodes each record as the body arrives, so that a batch is in memory only once.
 pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let max_len = call.shared.limits.batch_bytes;
@@ -30,7 +30,7 @@ pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Respon
     let records = batch.finish().map_err(invalid_batch)?;
     let permit = call.body.take_permit();
     call.run(Effect::Write, move |backend| {
-        let _permit = permit; // the work is finished even if the client has gone
+        let _permit = permit; // the work is finished even if the client has disconnected
         let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, record.as_slice())).collect();
         backend.0.create_many(&records)
     })
@@ -38,7 +38,7 @@ pub(super) async fn create_many(mut call: Call<StorageBackend>) -> Result<Respon
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// The answer holds the records as they were read, and its permit until it is sent.
+/// The answer has the records as they were read, without a copy, and holds its permit until it is sent.
 pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     call.require_type(OCTET_STREAM)?;
     let body = call.body.all(GET_MANY_REQUEST_BYTES).await?;
@@ -47,7 +47,7 @@ pub(super) async fn get_many(mut call: Call<StorageBackend>) -> Result<Response,
     let max_len = call.shared.limits.batch_bytes;
     let batches = Arc::clone(&call.shared.batches);
     let permit = batches.acquire().await?;
-    // The work has the permit: it is finished even if the client has gone.
+    // The work holds the permit, because it is finished even if the client has disconnected.
     let answer = call.run(Effect::None, move |backend| {
         Ok::<_, storage::Error>((encode_get_many(backend.0.get_many(&locators, max_len)?), permit))
     });

@@ -46,7 +46,7 @@ fn unknown_name() -> Problem {
     Problem::bad_request("the query has an unknown name")
 }
 
-/// A page of records. Its memory is reserved before it is made.
+/// A page of records, made after its memory is reserved.
 async fn page(
     call: Call<StorageBackend>,
     limit: usize,

@@ -1,4 +1,4 @@
-//! The storage service: records under locators, over any storage.
+//! The storage service: any storage over HTTP.
 
 mod backend;
 mod batches;
@@ -21,11 +21,11 @@ use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
 
 impl Service {
-    /// The storage service over `storage`.
+    /// The storage service for `storage`.
     ///
     /// # Errors
     ///
-    /// Where the file of tokens cannot be read, or the system gives no random bytes.
+    /// If the file of tokens cannot be read, or the system provides no random bytes.
     pub fn storage(storage: Arc<dyn Storage>, config: &Config) -> Result<Self, StartError> {
         Self::new(StorageBackend(storage), ROUTES, config)
     }

@@ -1,4 +1,4 @@
-//! One record: its bytes, its head, its removal and its renaming.
+//! Operations on one record: reading, writing, removing and renaming.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::problem::Problem;
 use crate::request_text;
 use crate::response::empty;
 
-/// How often reading starts again if the record is replaced.
+/// The most attempts of a read, which starts again if the record is replaced.
 const ATTEMPTS: usize = 5;
 
 impl Call<StorageBackend> {
@@ -38,7 +38,7 @@ impl Call<StorageBackend> {
         Tags::of(self.head.headers.get_all(IF_MATCH), false)
     }
 
-    /// The record's head and length; fails if the request expects other versions.
+    /// The record's head and length. Fails if the request expects another version.
     fn find(
         &self,
         locator: Locator,
@@ -56,7 +56,7 @@ impl Call<StorageBackend> {
         }
     }
 
-    /// The expected version. A list of tags, or `*`, needs a look-up, since a storage compares one version.
+    /// The expected version. A list of tags, or `*`, requires a lookup, because a storage compares only one version.
     fn version(&self, locator: Locator, expected: Tags) -> impl Future<Output = Result<Head, Problem>> + Send + use<> {
         match expected {
             Tags::Heads(heads) if let [head] = *heads => ready(Ok(head)).left_future(),
@@ -127,7 +127,8 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
     let locator = call.locator()?;
     let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
-    // The record may be replaced between the look at its head and its first chunk; from then on it is one version.
+    // The record may be replaced between the reads of its head and its first chunk; after that, the answer has only one
+    // version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
         let info = call.find(locator, call.if_match()?).await?;

@@ -23,7 +23,7 @@ impl Authentication {
         Self { hashes: RwLock::new(hashes), wrong: Mutex::new(MinuteQuota::new(wrong_per_minute)) }
     }
 
-    /// Accepts these tokens from now on, and no others.
+    /// Replaces the accepted tokens.
     pub(crate) fn replace(&self, hashes: TokenHashes) {
         *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }

@@ -20,8 +20,8 @@ pub(crate) struct TokenHashes {
 }
 
 impl TokenHashes {
-    /// Parses lines of `hash scope,scope`. Empty lines, and comments after `#`, are for people. An incomplete last line
-    /// is ignored: an interrupted write left it, and printed no token.
+    /// Parses lines of `hash scope,scope`. Empty lines, and comments after `#`, are ignored. An incomplete last line is
+    /// also ignored: it comes from an interrupted write, whose token was never printed.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
         for (number, whole) in (1..).zip(file.trim_start_matches('\u{feff}').split_inclusive('\n')) {
@@ -53,7 +53,7 @@ impl TokenHashes {
     }
 }
 
-/// Whether the line lacks a newline and begins like a valid one, perhaps with zeros for bytes that did not reach the
+/// Whether the line lacks a newline and begins like a valid one, possibly with zeros for bytes that did not reach the
 /// disk.
 fn is_unfinished(line: &str) -> bool {
     let line = line.trim_end_matches('\0');
@@ -94,13 +94,13 @@ mod tests {
         for len in 0..cut.len() {
             let file = format!("{good}\n{}", &cut[..len]);
             let hashes = TokenHashes::parse(&file).unwrap();
-            // A line that was cut after a scope is complete, but its token was never printed.
+            // A line that was truncated after a scope is complete, but its token was never printed.
             assert_eq!(hashes.tokens.len(), if len == 70 { 2 } else { 1 }, "{len}");
             assert_eq!(hashes.unfinished, (len != 0 && len != 70).then_some(2));
         }
         let zeros = format!("{good}\n{}\0\0\0", &cut[..10]);
         assert_eq!(TokenHashes::parse(&zeros).unwrap().tokens.len(), 1);
-        // Any other unfinished line is an error, too; the last line may lack its end.
+        // Any other unfinished line is an error; the last line may lack its end.
         for bad in ["srt1abc", "00 store", "# \n?", &cut.replace("retrieve", "all"), "no token"] {
             TokenHashes::parse(&format!("{good}\n{bad}")).unwrap_err();
         }

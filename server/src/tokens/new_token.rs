@@ -1,4 +1,4 @@
-//! Making tokens.
+//! Generation of tokens.
 
 use strongroom::protocol::secret_text::{self, SecretKind};
 use zeroize::Zeroizing;
@@ -18,7 +18,7 @@ impl NewToken {
     ///
     /// # Errors
     ///
-    /// Where the operating system gives no random bytes.
+    /// If the operating system provides no random bytes.
     pub fn generate(scopes: Vec<Scope>) -> Result<Self, rand::rngs::SysError> {
         let bytes = Zeroizing::new(random()?);
         Ok(Self { text: secret_text::encode(SecretKind::Token, &bytes), scopes })

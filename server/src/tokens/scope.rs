@@ -1,9 +1,9 @@
-//! Scopes: what a token allows.
+//! Scopes: the permissions of a token.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A right that a token gives.
+/// A permission of a token.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Scope {
@@ -13,7 +13,7 @@ pub enum Scope {
     Retrieve,
     /// To delete, erase and count.
     Erase,
-    /// All of the storage service.
+    /// All operations of the storage service.
     Storage,
 }
 

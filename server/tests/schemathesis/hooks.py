@@ -1,5 +1,5 @@
-"""What the OpenAPI documents cannot say: a key has a checksum and opens one record, an id in a header belongs to a body of
-bytes, a record and a batch have a layout. Without it hardly a request would come to its end."""
+"""Rules that the OpenAPI documents cannot express: a key has a checksum and opens one record, an id in a header belongs
+to a body of bytes, a record and a batch have a layout. Without them hardly any request would succeed."""
 
 import base64
 import os
@@ -14,7 +14,7 @@ calls = 0
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
-    """Completes a request that fits the document; one that does not is sent as it is."""
+    """Completes a valid request; an invalid one is sent unchanged."""
     global calls
     if case.meta is not None and case.meta.generation.mode.is_negative:
         return
@@ -27,7 +27,7 @@ def before_call(context, case, kwargs):
         elif is_object and "key" in case.body:
             case.body["key"] = KEY
     elif case.path in ("/v1/retrieve", "/v1/replace", "/v1/delete"):
-        # Of every other request, the record is there.
+        # For every second request, the record exists.
         key = new_record(record_id) if calls % 2 else KEY
         if case.media_type == BYTES:
             case.headers.update({"Strongroom-Id": to_url(record_id), "Strongroom-Key": key})
@@ -49,7 +49,7 @@ def to_url(record_id: bytes) -> str:
 
 
 def laid_out(path: str, body: bytes) -> bytes:
-    """The body as the operation of the storage service wants it."""
+    """The body for an operation of the storage service."""
     record = body.ljust(68, b"\0")
     match path:
         case "/v1/records/{locator}":

@@ -1,4 +1,4 @@
-//! A real server on a port of its own, and a client that sends what it is told, byte by byte.
+//! A real server on its own port, and a client that sends raw bytes.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -21,14 +21,14 @@ use strongroom_server::{Config, ListenAddress, NewToken, Reloader, Scope, Server
 use tokio::sync::oneshot;
 use wait::{DEADLINE, Join};
 
-/// A server in a thread; it stops when this is dropped.
+/// A server in a thread. It stops when this is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The limits of most tests: as by default, but nobody waits long.
+/// The configuration of most tests: the default limits, with short waits.
 pub(crate) fn config() -> Config {
     let mut config = Config::from_toml("listen = [\"127.0.0.1:0\"]\ninsecure_loopback = true").unwrap();
     config.limits.body_seconds = 1;
@@ -68,7 +68,7 @@ pub(crate) fn storage_with(storage: Arc<dyn Storage>, config: &Config) -> Runnin
     start(Service::storage(storage, config).unwrap(), config)
 }
 
-/// An encryption server over a storage in memory.
+/// An encryption server with a storage in memory.
 pub(crate) fn encryption(config: &Config) -> Running {
     encryption_over(Arc::new(MemoryStorage::new()), config)
 }
@@ -78,7 +78,7 @@ pub(crate) fn encryption_over(storage: Arc<dyn Storage>, config: &Config) -> Run
     start(Service::encryption(Arc::new(store.open().unwrap()), config).unwrap(), config)
 }
 
-/// Writes a file of tokens with one that has `scopes`, and gives its text.
+/// Writes a file with the hash of a new token with `scopes`, and returns the token's text.
 pub(crate) fn token(file: &Path, scopes: &[Scope]) -> String {
     let token = NewToken::generate(scopes.to_vec()).unwrap();
     let mut lines = std::fs::read_to_string(file).unwrap_or_default();
@@ -103,12 +103,12 @@ impl Running {
         Client { stream, rest: Vec::new(), request: String::new() }
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on its own connection.
     pub(crate) fn send(&self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.connect().send(request, headers, body)
     }
 
-    /// Waits until a number that the server counts is as it should be.
+    /// Waits until a metric of the server has the right value.
     pub(crate) fn wait_for_metric(&self, name: &str, is_right: impl Fn(u64) -> bool) {
         let mut value = 0;
         let became_right = (0..1000).any(|_| {
@@ -152,14 +152,14 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The body has the length that the head says.
+    /// Whether the body has the length in the head.
     pub(crate) whole: bool,
 }
 
 impl Client {
     pub(crate) fn send(&mut self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.head(request, headers, Some(body.len() as u64));
-        let _ = self.stream.write_all(body); // the server may refuse it half way
+        let _ = self.stream.write_all(body); // the server may reject it halfway
         self.answer(request.starts_with("HEAD"))
     }
 
@@ -211,7 +211,7 @@ impl Client {
     }
 }
 
-/// Whether the OpenAPI documents know that this request can have this answer.
+/// Checks that the OpenAPI documents have this answer to this request.
 fn check_documented(request: &str, status: u16) {
     let (method, path) = request.split_once(' ').unwrap_or_default();
     let path = path.split('?').next().unwrap_or_default();
@@ -238,7 +238,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Checks that it is this problem, in the form that all have.
+    /// Checks that the answer is this problem, in the common form.
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, code: u8, title: &str) {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));

@@ -1,4 +1,4 @@
-//! A service behind a proxy, each operation of its client, and whether what the client says of it is true.
+//! A service behind a proxy, each operation of its client, and a check that the reported outcome is true.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +11,15 @@ use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions}
 use super::proxy::{Plan, Proxy};
 use super::{Running, config, encryption_over, storage};
 
-/// Time enough to repeat what was cut, also on a busy machine.
+/// Enough time for repetitions, even on a busy machine.
 pub(crate) const PATIENT: Duration = Duration::from_secs(30);
-/// For calls that no repetition helps.
+/// For calls that no repetition can complete.
 pub(crate) const QUICK: Duration = Duration::from_secs(2);
 
 pub(crate) const OLD: &[u8] = b"what was there before";
 pub(crate) const NEW: &[u8] = b"what is stored";
 
-/// Which service is behind the proxy, and so which client is before it.
+/// The service behind the proxy, which determines the client.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// Behind [`Strongroom::connect`].
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::Encryption, Kind::Storage];
 
-/// What is tried.
+/// The tested operations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Op {
     Store,
@@ -55,7 +55,7 @@ pub(crate) const OPS: [Op; 8] = [
     Op::Erase,
 ];
 
-/// Makes a call. Returns the key of the record where it is a new one.
+/// Makes a call. Returns the record's new key, if it has one.
 pub(crate) fn run(store: &Strongroom, op: Op, Case { id, old, new, data }: &Case) -> Result<Option<RecordKey>, Error> {
     match op {
         Op::Store => store.store(id, data).map(Some),
@@ -70,7 +70,7 @@ pub(crate) fn run(store: &Strongroom, op: Op, Case { id, old, new, data }: &Case
     }
 }
 
-/// A service, the proxy before it, and a store beside both that sees what is really there.
+/// A service, its proxy, and a store with direct access that shows the true state.
 pub(crate) struct ProxiedService {
     pub(crate) kind: Kind,
     pub(crate) proxy: Proxy,
@@ -79,7 +79,7 @@ pub(crate) struct ProxiedService {
     _service: Running,
 }
 
-/// One call.
+/// The parameters of a call.
 pub(crate) struct Case {
     pub(crate) id: String,
     pub(crate) old: RecordKey,
@@ -111,7 +111,7 @@ impl ProxiedService {
         }
     }
 
-    /// An id of its own, with a record where the call needs one.
+    /// A new id, with a record if the call needs one.
     pub(crate) fn case(&self, op: Op) -> Case {
         let id = format!("id {}", self.ids.fetch_add(1, Ordering::Relaxed));
         let [old, new] = [(); 2].map(|()| RecordKey::generate().unwrap());
@@ -122,7 +122,7 @@ impl ProxiedService {
         Case { id, old, new, data }
     }
 
-    /// Makes a call with these faults, and checks that what it says is true. Gives the call's outcome.
+    /// Makes a call with these faults, and checks that its outcome is true. Returns the outcome.
     pub(crate) fn check(&self, client: &Strongroom, op: Op, plan: Plan) -> Result<(), Error> {
         let case = self.case(op);
         self.proxy.plan(plan.clone());
@@ -138,8 +138,8 @@ impl ProxiedService {
         outcome.map(drop)
     }
 
-    /// The record is as the call wants it. What a call made a key for and did not give opens to nobody: such a record is
-    /// none of those that were there before.
+    /// Whether the call was done. If the call did not return the key that it made, the record is one that no known key
+    /// opens.
     pub(crate) fn is_done(&self, op: Op, case: &Case, key: Option<&RecordKey>) -> bool {
         match op {
             Op::Delete | Op::Erase => !self.direct.contains(&case.id).unwrap(),
@@ -150,7 +150,7 @@ impl ProxiedService {
         }
     }
 
-    /// The record is as it was before the call.
+    /// Whether the record is as before the call.
     pub(crate) fn is_undone(&self, case: &Case, op: Op) -> bool {
         match op {
             Op::Store | Op::StoreWithKey | Op::StoreReader | Op::StoreLong => !self.direct.contains(&case.id).unwrap(),
@@ -158,14 +158,14 @@ impl ProxiedService {
         }
     }
 
-    /// The lengths of the requests that a call makes, and of their answers, where nothing goes wrong.
+    /// The lengths of a call's requests and answers, without faults.
     pub(crate) fn lengths(&self, op: Op) -> Vec<(usize, usize)> {
         self.check(&self.client(PATIENT), op, Plan::next([])).unwrap();
         self.proxy.passed()
     }
 }
 
-/// Shares work among threads, each with a service of its own.
+/// Distributes work among threads, each with its own service.
 pub(crate) fn in_parallel<T: Sync>(work: &[(Kind, T)], each: impl Fn(&ProxiedService, &Strongroom, &T) + Sync) {
     const THREADS: usize = 24;
     thread::scope(|scope| {

@@ -1,5 +1,5 @@
-//! A proxy between a client and a service that does to each request what it is told: passes it on, cuts it, loses its
-//! answer, sends it twice. It knows where requests and answers end, and nothing else of them.
+//! A proxy between a client and a service that injects faults: it forwards a request, cuts it, loses its answer, or
+//! sends it twice. Of requests and answers, it parses only the length.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -9,48 +9,49 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to a request and its answer.
+/// The fault of a request or its answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     None,
-    /// So many bytes of the request reach the service, then both connections end.
+    /// After this many bytes of the request, both connections end.
     CutRequest(usize),
-    /// The service answers; so many bytes of the answer come, then the connection ends.
+    /// The service answers. After this many bytes of the answer, the connection ends.
     CutAnswer(usize),
-    /// The service answers, and the answer comes later.
+    /// The service answers, and the answer is delayed.
     Late(Duration),
-    /// The service answers, and nothing comes, while the connection stays.
+    /// The service answers, and nothing is forwarded, but the connection stays open.
     Silence,
-    /// The service answers, the connection ends, and there is nobody to connect to any more.
+    /// The service answers, the connection ends, and further connections are refused.
     Vanish,
-    /// The request goes to the service on two connections at the same time; the answer is the first connection's.
+    /// The request is sent to the service on two connections at the same time; the answer is that of the first
+    /// connection.
     Twice,
-    /// Once it is answered, the request goes to the service once more; the answer is the second.
+    /// After the answer, the request is sent to the service again; the answer is the second.
     Again,
-    /// The request goes to the service without the header `Range`, which HTTP knows of `GET` alone.
+    /// The request is forwarded without the header `Range`, which HTTP defines only for `GET`.
     WithoutRange,
-    /// The service does not see the request, and this is the answer.
+    /// The service does not receive the request, and this is the answer.
     Answer(&'static str),
-    /// The service answers, and this comes in its place.
+    /// The service answers, and this is forwarded instead.
     OtherAnswer(&'static str),
 }
 
-/// What happens to the next requests, one after the other, and to all that follow.
+/// The faults of the next requests, and that of all later ones.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     faults: VecDeque<Fault>,
     always: Fault,
-    /// It begins with the first request that is no `HEAD`: most operations look at the record first.
+    /// Whether the plan begins with the first request other than `HEAD`, because most operations read the record first.
     waits: bool,
 }
 
 impl Plan {
-    /// From the next request on.
+    /// A plan from the next request on.
     pub(crate) fn next(faults: impl IntoIterator<Item = Fault>) -> Self {
         Self { faults: faults.into_iter().collect(), always: Fault::None, waits: false }
     }
 
-    /// From the first request on that may change something.
+    /// A plan from the first request on that may change something.
     pub(crate) fn from_write(first: impl IntoIterator<Item = Fault>, always: Fault) -> Self {
         Self { faults: first.into_iter().collect(), always, waits: true }
     }
@@ -65,7 +66,7 @@ impl Plan {
     }
 }
 
-/// Runs until the test's process ends: it has no state that matters.
+/// A proxy, which runs until the test's process ends.
 pub(crate) struct Proxy {
     shared: Arc<Shared>,
 }
@@ -114,7 +115,7 @@ impl Proxy {
         *lock(&self.shared.plan) = plan;
     }
 
-    /// Whether each of the faults has come about.
+    /// Whether all faults have happened.
     pub(crate) fn has_done_all(&self) -> bool {
         lock(&self.shared.plan).faults.is_empty()
     }
@@ -130,7 +131,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Passes one request on, and its answer back. `None` where the connection is to end.
+    /// Forwards one request, and its answer. `None` if the connection must end.
     fn pass_request(&self, client: &TcpStream) -> Option<()> {
         let first = read(client, 1)?;
         let fault = lock(&self.plan).take(first[0]);
@@ -183,7 +184,7 @@ impl Shared {
     }
 }
 
-/// Hands a request on as it comes, up to its end or so many bytes. Gives what was handed on.
+/// Forwards a request as it arrives, up to its end or `most` bytes. Returns the forwarded bytes.
 fn pass_whole(client: &TcpStream, services: &[TcpStream], first: Vec<u8>, most: usize) -> Option<Vec<u8>> {
     let (mut request, mut piece) = (Vec::new(), first);
     loop {
@@ -199,7 +200,7 @@ fn pass_whole(client: &TcpStream, services: &[TcpStream], first: Vec<u8>, most: 
     }
 }
 
-/// The whole answer that a service gives.
+/// The whole answer of a service.
 fn answer_to(request: &[u8], service: &TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     while !is_whole_answer(request, &answer) {
@@ -216,7 +217,7 @@ fn read(stream: &TcpStream, most: usize) -> Option<Vec<u8>> {
     Some(buffer)
 }
 
-/// A head in small letters and what is behind it, once it is all there.
+/// The head in lower case and the bytes after it, if the head is complete.
 fn split(message: &[u8]) -> Option<(String, &[u8])> {
     let end = message.windows(4).position(|window| window == b"\r\n\r\n")?;
     Some((String::from_utf8_lossy(&message[..end]).to_lowercase(), &message[end + 4..]))
@@ -236,7 +237,7 @@ fn is_whole_request(request: &[u8]) -> bool {
     if !head.contains("transfer-encoding: chunked") {
         return body.len() >= content_length(&head);
     }
-    // Chunk by chunk, down to the one that is empty.
+    // Chunk by chunk, until the empty one.
     loop {
         let Some(line) = body.windows(2).position(|window| window == b"\r\n") else { return false };
         let len = usize::from_str_radix(std::str::from_utf8(&body[..line]).unwrap(), 16).unwrap();

@@ -1,5 +1,5 @@
-//! Puts load on `strongroom serve` and on the plain server, each in a process of its own, in turn:
-//! `load [SECONDS [ROUNDS]]`.
+//! Load tests of `strongroom serve` and of the plain server, each in its own process, alternately: `load [SECONDS
+//! [ROUNDS]]`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -39,7 +39,7 @@ fn main() {
     }
 }
 
-/// Requests in a second, and the 99th percentile of their times.
+/// Requests per second, and the 99th percentile of their times.
 fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f64, Duration) {
     let keys = if work == "retrieve" { fill(server) } else { Vec::new() };
     let (keys, end) = (&keys, Instant::now() + seconds);
@@ -47,7 +47,7 @@ fn run(server: &Server, work: &str, connections: usize, seconds: Duration) -> (f
         let mut connection = Connection::new(server.address, None);
         let (mut times, mut number) = (Vec::new(), client);
         while Instant::now() < end {
-            // Distant steps, which visit all of them.
+            // Large steps, which visit all records.
             number += 7919;
             let (path, body, expected) = if work == "store" {
                 ("/v1/store", store_body(&format!("{client}-{number}"), LEN), 201)

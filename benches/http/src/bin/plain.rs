@@ -1,9 +1,9 @@
-//! The servers that a team would write without Strongroom, and with the library but no protection against timing: axum
-//! and SQLite, the same requests and answers. `plain sqlite|strongroom ADDRESS PATH`.
+//! Servers for comparison: typical ones without Strongroom, and with the library but without protection against timing:
+//! axum and SQLite, with the same requests and answers. `plain sqlite|strongroom ADDRESS PATH`.
 //!
-//! `sqlite` stores data unencrypted: one connection that writes, behind a lock, and as many readers as needed; WAL,
+//! `sqlite` stores data unencrypted: one writing connection behind a lock, and as many readers as needed; WAL,
 //! `synchronous=FULL`, one transaction for each store. `strongroom` is the control of the program `timing`: it answers
-//! a missing record as soon as it is known to be missing.
+//! a request for a missing record without delay.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]

@@ -1,7 +1,7 @@
-//! Tests whether time reveals a missing record: `timing [REQUESTS]`. Over one connection, requests of three kinds take
-//! turns: for a record that is missing, with a wrong key, and with a wrong key again. The last two are the same, so the
-//! difference between their medians is noise. A server without protection is the control: it shows that the test finds
-//! a difference.
+//! Tests whether time reveals a missing record: `timing [REQUESTS]`. Over one connection, requests of three kinds
+//! alternate: for a missing record, with a wrong key, and with a wrong key again. The last two are the same, so the
+//! difference between their medians is noise. A server without protection is the control, which shows that the test
+//! detects a difference.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]

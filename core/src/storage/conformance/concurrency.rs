@@ -1,4 +1,4 @@
-//! Promises among concurrent callers.
+//! Promises to concurrent callers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::thread;
 use super::{Open, entry, error, head, locator, record, with_storage};
 use crate::storage::{Error, HEAD_LEN, PutMode, Storage};
 
-/// Writes versions 1 to 8 from 8 threads at once, and returns the version that won.
+/// Writes versions 1 to 8 from 8 concurrent threads, and returns the version that is stored afterwards.
 fn race(storage: &Arc<dyn Storage>, mode: PutMode) -> u8 {
     let outcomes: Vec<_> = thread::scope(|scope| {
         let put = |n| storage.put(&locator(1), &record(n, 100 + usize::from(n)), mode);
@@ -40,7 +40,7 @@ pub fn of_concurrent_replaces_one_wins(open: Open) {
             let winner = race(storage, PutMode::ReplaceIf(there));
             let found = storage.get(&locator(1)).unwrap().unwrap();
             assert_eq!(found, record(winner, 100 + usize::from(winner)));
-            // The versions of the next round must all have other heads.
+            // The stored version must have a head that the next round does not use.
             storage.put(&locator(1), &record(99, 100), PutMode::Overwrite).unwrap();
         }
     });
@@ -97,7 +97,7 @@ pub fn overlapping_batches_are_whole(open: Open) {
         if storage.limits().batch_bytes == 0 {
             return;
         }
-        // Each batch has one locator of its own and two that all batches share, in various orders.
+        // Each batch has one separate locator and two that all batches share, in different orders.
         let batch = |n: u8| [[n, 100, 101], [101, n, 100], [100, 101, n]][usize::from(n % 3)];
         let create = |n: u8| {
             let record = record(n, 100);

@@ -1,11 +1,11 @@
-//! Promises over many records: order, expiry, verification, counts.
+//! Promises about many records: order, expiry, verification, counts.
 
 use std::sync::Arc;
 
 use super::{LENGTHS, Open, entry, locator, record, with_storage};
 use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats};
 
-/// Locators that differ in one byte, wherever it is.
+/// Locators that differ in one byte, at each position.
 fn near_locators() -> Vec<Locator> {
     let mut locators = vec![[0; LOCATOR_LEN], [0x7f; LOCATOR_LEN], [0x80; LOCATOR_LEN], [0xff; LOCATOR_LEN]];
     for place in 0..LOCATOR_LEN {

@@ -1,16 +1,16 @@
-//! The suite that every storage passes: one test for each promise of [`Storage`].
+//! The test suite for storages: one test for each promise of [`Storage`].
 //!
 //! ```
 //! use std::path::Path;
 //! use std::sync::Arc;
 //! use strongroom::storage::{MemoryStorage, Storage};
 //!
-//! // Opens the storage that lies in this folder, and makes it where there is none.
+//! // Opens the storage in this folder, and creates it if there is none.
 //! fn open(_folder: &Path) -> Arc<dyn Storage> {
 //!     Arc::new(MemoryStorage::new())
 //! }
 //!
-//! // One `#[test]` for each promise. Without `volatile`, also that records survive closing and opening again.
+//! // One `#[test]` for each promise. Without `volatile`, also tests that records survive closing and reopening.
 //! strongroom::storage_conformance!(open, volatile);
 //! # fn main() {}
 //! ```
@@ -41,7 +41,7 @@ pub use writes::*;
 /// Opens the storage in a folder, and creates it if there is none.
 pub type Open = fn(&Path) -> Arc<dyn Storage>;
 
-/// Writes one `#[test]` for each promise of [`Storage`](crate::storage::Storage): see
+/// Generates one `#[test]` for each promise of [`Storage`](crate::storage::Storage): see
 /// [`conformance`](crate::storage::conformance).
 #[macro_export]
 macro_rules! storage_conformance {

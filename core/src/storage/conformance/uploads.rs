@@ -1,4 +1,4 @@
-//! Promises of uploads, and of maintenance beside them.
+//! Promises of uploads, and of maintenance during uploads.
 
 use std::sync::Arc;
 

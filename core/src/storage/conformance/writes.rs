@@ -96,7 +96,7 @@ pub fn create_each_writes_what_it_can(open: Open) {
         for (place, outcome) in (1..).zip(outcomes) {
             match place {
                 3 => assert!(matches!(error(outcome), Error::AlreadyExists)),
-                // Two records have the same locator: either of them may come first.
+                // They have the same locator, and either may be the first.
                 1 | 5 => {}
                 _ => outcome.unwrap(),
             }

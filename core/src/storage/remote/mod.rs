@@ -1,7 +1,7 @@
 //! The client of the storage service (`docs/HTTP.md`), which sees only locators and sealed records.
 //!
-//! A call whose answer is lost is repeated if that does no harm. A record's head tells whether the record is stored
-//! already: no two writes have the same head.
+//! A call whose answer is lost is repeated if that does no harm. A record's head shows whether the record is stored
+//! already, because no two writes have the same head.
 
 mod upload;
 
@@ -33,16 +33,17 @@ const PART_LEN: usize = 256 * 16_400;
 /// Parts that are requested in parallel.
 const PARALLEL_PARTS: usize = 2;
 
-/// Records in a storage service.
+/// A storage service.
 ///
-/// A call without an answer is repeated until the endpoint's time is up, if that does no harm; an outcome that is still
-/// unknown then is [`Error::Indeterminate`]. The service limits [`create_many`](Storage::create_many) (64 MiB unless
-/// configured otherwise); [`get_many`](Storage::get_many) is also limited to 64 MiB: more is [`Error::TooLarge`] or
-/// [`Error::Backend`]. After a fork only the parent can use the handle.
+/// A call without an answer is repeated until the endpoint's time limit, if a repetition does no harm; an outcome that
+/// is still unknown then is [`Error::Indeterminate`]. The service limits [`create_many`](Storage::create_many) (64 MiB
+/// unless configured otherwise); [`get_many`](Storage::get_many) is also limited to 64 MiB: more is [`Error::TooLarge`]
+/// or [`Error::Backend`]. After a fork, only the parent can use the handle.
 ///
-/// The service is not trusted. No call takes more memory than the requested answer can have: the caller bounds
-/// [`get_up_to`](Storage::get_up_to) and [`read_at`](Storage::read_at); only [`get`](Storage::get) has no bound but the
-/// length that the service sends. Once the endpoint's time is up, an answer slower than 1 KiB a second is abandoned.
+/// The service is not trusted. No call takes more memory than the longest valid answer: the caller bounds
+/// [`get_up_to`](Storage::get_up_to) and [`read_at`](Storage::read_at); only [`get`](Storage::get) is bounded only by
+/// the length that the service sends. After the endpoint's time limit, an answer slower than 1 KiB a second is
+/// abandoned.
 #[derive(Debug)]
 pub struct RemoteStorage {
     http: HttpClient,
@@ -58,7 +59,7 @@ impl RemoteStorage {
         Ok(Self { http: HttpClient::open(endpoint)? })
     }
 
-    /// Sends a request that changes nothing, or that has the same effect twice.
+    /// Sends a request that changes nothing or is idempotent.
     fn read(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
         self.http.read(request, self.http.end()).map_err(of_read)
     }
@@ -67,7 +68,7 @@ impl RemoteStorage {
     fn write(&self, locator: &Locator, head: Head, request: &ApiRequest, mode: PutMode) -> Result<(), Error> {
         let repeat = match mode {
             PutMode::Create | PutMode::ReplaceIf(_) => RetryPolicy::Idempotent,
-            // A repetition could overwrite what another client wrote meanwhile.
+            // A repetition could overwrite a record that another client wrote in the meantime.
             PutMode::Overwrite => RetryPolicy::UnlessDone,
         };
         let end = self.http.end();
@@ -75,8 +76,8 @@ impl RemoteStorage {
         self.resolve_outcome(outcome, lost, locator, head, end)
     }
 
-    /// The outcome of a write. After `AlreadyExists`, `Conflict` or a lost answer, the stored head tells whether an
-    /// earlier attempt succeeded: one whose answer was lost, or one that a proxy repeated.
+    /// The outcome of a write. After `AlreadyExists`, `Conflict` or a lost answer, the stored head shows whether an
+    /// earlier attempt succeeded: one with a lost answer, or one that a proxy repeated.
     fn resolve_outcome(
         &self,
         outcome: Result<ApiResponse, Failure>,
@@ -173,7 +174,7 @@ fn protocol_violation() -> Error {
     Error::Backend("the answer is not that of a storage service".into())
 }
 
-/// The error of a request that changes nothing, so that no outcome is unknown.
+/// The error of a request that changes nothing, and so never has an unknown outcome.
 fn of_read(failure: Failure) -> Error {
     match failure {
         Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
@@ -228,7 +229,7 @@ impl Storage for RemoteStorage {
         };
         let body = batch::encode_create_many(records);
         let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
-        // All records exist or none: the head of the first one stands for all.
+        // All records exist or none, so checking the head of the first one is enough.
         self.write(first, *head, &request, PutMode::Create)
     }
 
@@ -319,7 +320,7 @@ impl Storage for RemoteStorage {
         }
     }
 
-    /// Removes one version, not whatever is stored, so that a retry after a lost answer does no harm.
+    /// Always removes one given version, so that a retry after a lost answer does no harm.
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
         let end = self.http.end();
         loop {
@@ -396,7 +397,7 @@ impl Storage for RemoteStorage {
         if !matches!(error, Error::Conflict | Error::Indeterminate(_)) {
             return Err(error);
         }
-        // An attempt whose answer was lost, or one that a proxy repeated, may have written them.
+        // An attempt with a lost answer, or one that a proxy repeated, may have written them.
         match self.settings_until(end) {
             Ok(there) if there.as_deref() == Some(new) => Ok(()),
             Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),

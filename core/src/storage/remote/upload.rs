@@ -1,5 +1,5 @@
-//! Uploads to the storage service. A short record is sent at the commit, and again if need be. A long record is
-//! streamed, and so sent once: at its end, its beginning is no longer in memory.
+//! Uploads to the storage service. A short record is sent at the commit, with retries. A long record is streamed
+//! without retries, because its beginning does not stay in memory.
 
 use std::fmt;
 use std::mem;
@@ -9,7 +9,7 @@ use super::{RemoteStorage, of_write, put_request};
 use crate::http::StreamingRequest;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
-/// From this many bytes on, a record is streamed.
+/// The minimum length of a record that is streamed.
 const LONG: usize = 1 << 20;
 
 pub(super) struct RemoteUpload {
@@ -35,7 +35,7 @@ impl RemoteUpload {
         Ok(())
     }
 
-    /// Sends the gathered bytes. A failure changes nothing: the service has not seen the end of the record.
+    /// Sends the gathered bytes. A failure changes nothing, because the service has not received the end of the record.
     fn send_gathered(&mut self) -> Result<(StreamingRequest, Head), Error> {
         let http = &self.storage.http;
         let (sending, head) = match self.sending.take() {

@@ -1,4 +1,4 @@
-//! The checksums of rows. They detect damage without any key; only encryption protects from an attacker.
+//! The checksums of rows. They detect damage without a key; only encryption protects against an attacker.
 //!
 //! The algorithm is CRC-32 (ISO 3309, as in gzip: RFC 1952, section 8). A row stores:
 //!
@@ -7,7 +7,7 @@
 //! segment: CRC-32(LE64(object) || LE64(n) || data)
 //! ```
 //!
-//! A rename therefore does not read the record: it exchanges the locator's part.
+//! A rename therefore does not read the record: it replaces the locator's part.
 
 use crate::storage::Locator;
 

@@ -14,28 +14,28 @@ use super::schema::PAGE_SIZE;
 use crate::storage::Error;
 use crate::util::interrupt;
 
-/// Pages in the write-ahead log that trigger a checkpoint, 2 MiB. Reusing a log costs less than growing one, as a new
-/// store does until its first checkpoint.
+/// The number of pages in the write-ahead log that triggers a checkpoint, 2 MiB. Reusing a log costs less than growing
+/// it, which happens until the first checkpoint.
 const CHECKPOINT_PAGES: i32 = 256;
-/// The same for commits of long records, 16 MiB: each would fill the shorter log, and wait for its own checkpoint.
+/// The same for commits of long records, 16 MiB: each would fill a shorter log, and wait for its own checkpoint.
 const CHECKPOINT_PAGES_LONG: i32 = 2048;
-/// The same for commits of many records, 256 MiB: few and long checkpoints write each page of the index less often.
+/// The same for commits of many records, 256 MiB: fewer checkpoints write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// Pages to which the log is truncated after a checkpoint, 64 MiB. Between commits of many records it keeps its length,
-/// since growing again costs more.
+/// The number of pages to which the log is truncated after a checkpoint, 64 MiB. Between commits of many records it
+/// keeps its length, because growing it again costs more.
 const LOG_PAGES: i32 = 8192;
 
-/// KiB of pages that a connection caches: SQLite's default, and the size for commits of many records. Their places in
-/// the index are scattered, and each commit reads the pages that are not cached again.
+/// The size of a connection's page cache in KiB: SQLite's default, and the size for commits of many records. Their
+/// entries in the index are scattered, and each commit reads the pages that are not cached.
 const CACHE_KIB: i32 = 2000;
 const CACHE_KIB_MANY: i32 = 32_000;
 
 /// How long a connection waits for another's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The most bytes of one row, so that a value from a hostile file cannot exhaust memory.
+/// The most bytes of a row, so that a value from a hostile file cannot exhaust memory.
 const MAX_ROW_LEN: i32 = 1 << 20;
 
-/// Sets the protections against a hostile file, before the first read of it.
+/// Sets the protections against a hostile file. Must be called before the first read.
 pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
     connection.busy_handler(Some(wait_for_lock))?;
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW_LEN)?;
@@ -49,8 +49,8 @@ pub(super) fn protect(connection: &mut Connection) -> Outcome<()> {
     Ok(())
 }
 
-/// Waits before the next attempt to take another's lock. Unlike SQLite's own handler, it can be interrupted. Returns
-/// whether to try again.
+/// Waits before the next attempt to take a lock. Unlike SQLite's own handler, it can be interrupted. Returns whether to
+/// try again.
 fn wait_for_lock(tries: i32) -> bool {
     const PAUSES: [u64; 12] = [1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50, 100];
     let pause = |n: i32| {
@@ -62,7 +62,7 @@ fn wait_for_lock(tries: i32) -> bool {
     waited < BUSY_TIMEOUT && !interrupt::was_interrupted()
 }
 
-/// Applies the settings of every connection, once the database is known to be ours.
+/// Applies the settings of every connection, after the database is known to be a Strongroom database.
 pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<()> {
     if use_write_ahead_log(connection)? != "wal" {
         let text = "the file system does not support a write-ahead log: put the store on a local disk";
@@ -70,7 +70,7 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
     }
     set(connection, "secure_delete", 1)?;
     apply_to_read(connection)?;
-    // Makes a sync reach the disk on macOS; without effect elsewhere.
+    // Makes a sync reach the disk on macOS; no effect on other systems.
     set(connection, "fullfsync", 1)?;
     set(connection, "checkpoint_fullfsync", 1)?;
     CommitSettings::new(Commit::Durable, durability).apply(connection, None)
@@ -78,21 +78,21 @@ pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<
 
 /// The same, for a connection that cannot write.
 pub(super) fn apply_to_read(connection: &Connection) -> Outcome<()> {
-    set(connection, "temp_store", 2)?; // memory: no copy of a row reaches a temporary file
+    set(connection, "temp_store", 2)?; // in memory, so that no copy of a row reaches a temporary file
     set(connection, "cell_size_check", 1)
 }
 
 /// The kind of a commit: its durability, and the checkpoint after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Commit {
-    /// As durable as the storage was opened to be, for short records.
+    /// With the durability of the storage, for short records.
     Durable,
     /// The same, for a long record.
     Long,
     /// The same, for many records.
     Many,
-    /// Not synced: a later durable commit, which syncs the same log, makes this one durable, too. No checkpoint comes
-    /// in between, where a failure to write the log would go unnoticed.
+    /// Not synced: a later durable commit, which syncs the same log, makes this one durable, too. No checkpoint runs in
+    /// between, because it would not report a failure to write the log.
     Staged,
 }
 
@@ -140,7 +140,7 @@ impl CommitSettings {
     }
 }
 
-/// Sets the journal mode, once in a database's life, and returns the mode. SQLite does not wait for the lock of this
+/// Sets the journal mode, which is stored in the database, and returns it. SQLite does not wait for the lock of this
 /// change, so this function does.
 fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
@@ -156,7 +156,7 @@ fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
 }
 
 pub(super) fn set(connection: &Connection, pragma: &str, value: i32) -> Outcome<()> {
-    // Some of these return a row, some do not.
+    // Some pragmas return a row, others do not.
     connection.pragma(None, pragma, value, |_| Ok(()))?;
     if get::<i32>(connection, pragma)? == value {
         Ok(())

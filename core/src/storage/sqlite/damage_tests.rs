@@ -1,6 +1,6 @@
-//! Tests of rows that no store wrote: each column of each table with values of every type and range.
+//! Tests of damaged rows: each column of each table with values of every type and range.
 //!
-//! Each operation succeeds or reports that the rows are damaged. None blames the machine.
+//! Each operation succeeds or reports damage, never a failure of the system.
 
 use super::*;
 use crate::storage::LOCATOR_LEN;
@@ -44,7 +44,7 @@ const COLUMNS: [(&str, &str); 17] = [
     ("pending", "touched"),
 ];
 
-/// Columns whose damage is detected. Damage to the others makes a record missing, at most.
+/// Columns whose damage is detected. Damage to the others can only make a record missing.
 const SEEN: [(&str, &str); 9] = [
     ("settings", "document"),
     ("record", "expires_at"),
@@ -141,7 +141,7 @@ fn is_blameless(error: &Error) -> bool {
     matches!(error, Error::Corrupt | Error::Conflict | Error::AlreadyExists)
 }
 
-/// Runs each operation. Returns how many failed.
+/// Runs each operation. Returns the number of failures.
 fn use_it(path: &Path, what: &str) -> usize {
     let storage = match SqliteStorage::open(path, Durability::Relaxed) {
         Ok(storage) => Arc::new(storage),

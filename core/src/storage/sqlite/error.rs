@@ -7,8 +7,8 @@ use rusqlite::{ErrorCode, ffi};
 use crate::storage::Error;
 use crate::util::files::is_no_room;
 
-/// An error inside this module, where `?` takes SQLite's as well. (A conversion into [`Error`] itself would be public,
-/// and would bind users to a version of rusqlite.)
+/// An error inside this module, where `?` also converts SQLite's errors. (A conversion into [`Error`] itself would be
+/// public, and would bind users to a version of rusqlite.)
 #[derive(Debug)]
 pub(super) struct Fault(pub(super) Error);
 
@@ -46,9 +46,9 @@ impl From<rusqlite::Error> for Fault {
 }
 
 impl Fault {
-    /// The fault of a failed commit, whose outcome may not be known.
+    /// The fault of a failed commit, whose outcome may be unknown.
     pub(super) fn of_commit(error: rusqlite::Error) -> Self {
-        // The log is complete before its index is written: recovery of the log may bring such a commit back.
+        // The log is complete before its index is written, so recovery of the log may restore such a commit.
         let index = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP, ffi::SQLITE_IOERR_SHMOPEN];
         if error.sqlite_error().is_some_and(|error| index.contains(&error.extended_code)) {
             return Self(Error::Indeterminate(error.into()));
@@ -60,9 +60,9 @@ impl Fault {
     }
 }
 
-/// Whether a write failed for lack of space under another code than `SQLITE_FULL`. That code stands only for ENOSPC in
-/// a plain write, not for a quota, a limit on the size of files, or the log's index. SQLite takes the cause from the
-/// same place.
+/// Whether a write failed for lack of space under another code than `SQLITE_FULL`. SQLite uses that code only for
+/// ENOSPC in a plain write, not for a quota, a limit on the size of files, or the log's index. This reads the cause
+/// from the same place as SQLite.
 fn is_out_of_room(error: &rusqlite::Error) -> bool {
     let writes = [
         ffi::SQLITE_IOERR_WRITE,
@@ -76,7 +76,7 @@ fn is_out_of_room(error: &rusqlite::Error) -> bool {
         && is_no_room(&io::Error::last_os_error())
 }
 
-/// Whether the rows, or the tables themselves, are damaged: our statements are constant and our values fit the tables,
+/// Whether the rows, or the tables themselves, are damaged. The statements are constant and the values fit the tables,
 /// so nothing else causes these errors.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
@@ -116,8 +116,8 @@ pub(super) fn again(error: &Error) -> Error {
     }
 }
 
-/// Whether a write failed below SQLite, so that the system's view of the file is not reliable. A failed read says
-/// nothing about writes.
+/// Whether a write failed below SQLite, so that the system's view of the file is not reliable. Failed reads do not
+/// count.
 pub(super) fn is_write_error(error: &Error) -> bool {
     let Error::Backend(source) = error else { return false };
     let error = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);

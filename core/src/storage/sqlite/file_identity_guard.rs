@@ -1,7 +1,6 @@
-//! Detection of open files that are no longer the ones under their names.
+//! Detection of open files that were removed, renamed or replaced.
 //!
-//! An open file outlives its name: writes to a file that was removed, renamed or replaced are lost, and no call fails.
-//! The database's log and its index are as much a part of the store as the database.
+//! Writes to such a file are lost, and no call fails. This applies to the database, its log and the log's index.
 
 #[cfg(unix)]
 use std::fs::File;
@@ -27,12 +26,12 @@ use crate::util::files::folder_of;
 
 /// The interval of the checks by reads, and by commits while the folder is unchanged.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// The age of a folder's state from which on the next change is sure to give it another state: clocks of file systems
-/// advance in ticks of at most 10 ms, or of 2 s if they have no fractions of a second.
+/// The age of a folder's state after which the next change certainly results in another state: the clocks of file
+/// systems advance in ticks of at most 10 ms, or of 2 s if they have no fractions of a second.
 #[cfg(unix)]
 const TIMESTAMP_GRANULARITY: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(2500)];
 
-/// A file of the store is no longer in its place.
+/// A file of the store was removed, renamed or replaced.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{0} was removed, renamed or replaced while the store was open: put it back or restore a backup, then open the \
@@ -58,12 +57,12 @@ type FileId = (u64, u64);
 #[cfg(unix)]
 struct Folder {
     path: PathBuf,
-    /// A query of this handle is three times faster than one by name, but does not notice that a folder above was
-    /// renamed.
+    /// A query of this handle is three times faster than one by name, but does not detect the renaming of a folder
+    /// above.
     open: Option<File>,
 }
 
-/// A folder, and the times when a name in it, and its own entry, were last changed: seconds and nanoseconds.
+/// A folder, and its modification and change times: seconds and nanoseconds.
 #[cfg(unix)]
 #[derive(Clone, Copy, PartialEq)]
 struct FolderState {
@@ -72,17 +71,17 @@ struct FolderState {
     own: (i64, i64),
 }
 
-/// A state of the folder in which all files were in place.
+/// A state of the folder in which all files had their names.
 #[cfg(unix)]
 struct VerifiedState {
     state: FolderState,
     since: Instant,
-    /// No later change can leave the folder in the same state.
+    /// Whether every later change results in another state.
     is_final: bool,
 }
 
-/// The identity of a file. A query of its times as well would make the next write set new ones (Linux 6.13 and later),
-/// which each sync then has to write, too: half as much again of its time.
+/// The identity of a file, without its times: after a query of the times, the next write would set new ones (Linux 6.13
+/// and later), and each sync would write them, which costs half as much again.
 #[cfg(unix)]
 fn file_id(path: &Path) -> Option<FileId> {
     #[cfg(target_os = "linux")]
@@ -129,8 +128,8 @@ impl FolderState {
 }
 
 impl FileIdentityGuard {
-    /// Watches a database that `connection` has open, and the files with these suffixes: the files now under these
-    /// names are the database's own.
+    /// Guards a database that `connection` has open, and the files with these suffixes. The files that have these names
+    /// now must be the database's own.
     #[cfg(unix)]
     pub(super) fn new(path: &Path, suffixes: &[&str], connection: &Connection) -> Outcome<Self> {
         let with_id = |path: PathBuf| {
@@ -147,8 +146,8 @@ impl FileIdentityGuard {
         Ok(Self { files, folder, verified: Mutex::new(None), opened: Instant::now(), next: AtomicU64::new(0) })
     }
 
-    /// As [`check`](Self::check), but with one system call while no name in the folder changes. The renaming of a
-    /// folder above it is noticed a little later.
+    /// As [`check`](Self::check), but with only one system call while no name in the folder changes. The renaming of a
+    /// folder above it is detected a little later.
     #[cfg(unix)]
     pub(super) fn check_at_commit(&self) -> Outcome<()> {
         let (asked, state) = (Instant::now(), self.folder.state());
@@ -168,8 +167,9 @@ impl FileIdentityGuard {
         Ok(())
     }
 
-    /// Fails with [`Moved`] if one of the files is not in its place. Like `SQLITE_FCNTL_HAS_MOVED`, it makes one system
-    /// call for each file, but needs no connection: a connection opened too late has the wrong file.
+    /// Fails with [`Moved`] if one of the files was removed, renamed or replaced. Like `SQLITE_FCNTL_HAS_MOVED`, it
+    /// makes one system call for each file, but needs no connection: a connection that was opened too late has the
+    /// wrong file.
     #[cfg(unix)]
     pub(super) fn check(&self) -> Outcome<()> {
         let mut files = self.files.iter();
@@ -195,7 +195,7 @@ impl FileIdentityGuard {
         Ok(())
     }
 
-    /// As [`check`](Self::check), unless the last one was a moment ago.
+    /// As [`check`](Self::check), at most once in each interval.
     pub(super) fn check_at_interval(&self) -> Outcome<()> {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let now = millis(self.opened.elapsed());

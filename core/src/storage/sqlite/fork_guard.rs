@@ -1,8 +1,8 @@
 //! Detection of handles that were open when this process was forked.
 //!
-//! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it. A database that
-//! the child opens anew therefore seems to be locked already; the parent, on closing, takes itself for the last user
-//! and removes the log under the child. Such a child must not open a database at all.
+//! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it. If the child
+//! opens the database, SQLite therefore assumes that it already has the locks; the parent, on closing, assumes that it
+//! is the last user, and removes the log that the child uses. Such a child must not open a database at all.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,8 @@ static HANDLES: AtomicU64 = AtomicU64::new(0);
 
 const COUNT: u64 = 0xffff_ffff;
 
-/// An open handle: drop it after the last connection. It counts until the process that made it drops it.
+/// The count of an open handle. It must be dropped after the last connection. Only a drop in the process that made it
+/// decreases the count.
 pub(super) struct OpenHandle {
     owner: OwnerProcess,
 }

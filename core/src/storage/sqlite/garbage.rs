@@ -2,7 +2,7 @@
 //!
 //! Such segments have a row in `pending`. They belong to running uploads, to uploads whose process was killed, or to
 //! records that were replaced or removed. The lock that each upload holds ([`upload_lock`]) distinguishes the first
-//! two. If it fails to: segments are marked as dead before they are removed, and an upload finds the mark at its next
+//! two. In case it fails, segments are marked as dead before they are removed, and an upload finds the mark at its next
 //! step.
 
 use std::fs::TryLockError;
@@ -15,7 +15,7 @@ use super::error::Outcome;
 use super::{SqliteStorage, upload_lock};
 use crate::storage::Error;
 
-/// The mark of a dead object, in place of the time when a segment was last added.
+/// The mark of a dead object, stored instead of the time when a segment was last added.
 pub(super) const DEAD: i64 = 0;
 
 /// The most segments that one transaction removes, which bounds the wait of other writers.
@@ -35,12 +35,12 @@ impl SqliteStorage {
             {
                 return Ok(());
             }
-            // Other writers wait by polling: they need a gap.
+            // Other writers poll the lock, and need time to get it.
             thread::sleep(start.elapsed() / 2);
         }
     }
 
-    /// Reclaims the garbage of a successful write. A failure here is not a failure of the write.
+    /// Reclaims the garbage of a successful write. A failure of this is not a failure of the write.
     pub(super) fn reclaim_after(&self, garbage: Garbage) {
         if let Some(object) = garbage {
             let _ = self.reclaim(object, None);
@@ -74,7 +74,7 @@ impl SqliteStorage {
 /// Removes some segments of an object, if it still belongs to no record. Returns whether that was all.
 pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool> {
     if connection.execute("UPDATE pending SET touched = ?2 WHERE object = ?1", (object, DEAD))? == 0 {
-        return Ok(true); // it belongs to a record by now, or is gone
+        return Ok(true); // it belongs to a record by now, or was removed
     }
     if delete_segments(connection, object, SEGMENTS_AT_ONCE)? == SEGMENTS_AT_ONCE {
         return Ok(false);
@@ -83,7 +83,7 @@ pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool>
     Ok(true)
 }
 
-/// Leaves the segments of a removed record to be reclaimed later.
+/// Records that the segments of a removed record must be reclaimed.
 pub(super) fn add_dead(connection: &Connection, object: i64) -> Outcome<()> {
     connection.execute("INSERT INTO pending (object, touched) VALUES (?1, ?2)", (object, DEAD))?;
     Ok(())
@@ -100,7 +100,7 @@ pub(super) fn pending(connection: &Connection) -> Outcome<Vec<i64>> {
     objects(connection, i64::MAX)
 }
 
-/// Objects that belong to no record, and never will.
+/// Objects that are marked as dead.
 fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
     objects(connection, DEAD)
 }

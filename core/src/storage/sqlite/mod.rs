@@ -64,14 +64,14 @@ use readers::Readers;
 use upload::SqliteUpload;
 use writer::Writer;
 
-/// Which failures a write survives once it has returned.
+/// The failures that a completed write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
     /// A write survives a power cut (SQLite's `synchronous=FULL`).
     #[default]
     Full,
-    /// A write survives the end of the process; a power cut may undo the last writes, each as a whole
+    /// A write survives the end of the process; a power cut may undo the last writes, each completely
     /// (`synchronous=NORMAL`).
     Relaxed,
 }
@@ -84,7 +84,7 @@ const CLOSED: u8 = 2;
 ///
 /// Several threads and processes may use one database at once. It must lie on a local disk: a write-ahead log does not
 /// work over network file systems. A handle does not survive a fork: the child gets [`Error::Forked`]. If a handle was
-/// open at the fork, the child cannot open another, because SQLite takes the parent's locks for the child's.
+/// open at the fork, the child cannot open another, because SQLite treats the parent's locks as the child's.
 pub struct SqliteStorage {
     path: PathBuf,
     durability: Durability,
@@ -95,7 +95,7 @@ pub struct SqliteStorage {
     readers: Readers,
     read_lock: ReadLock,
     access: Access,
-    /// Why the store is read-only, if it is.
+    /// The reason why the store is read-only, if it is.
     read_only: Option<ReadOnly>,
     file_identity: Arc<FileIdentityGuard>,
     state: Arc<AtomicU8>,
@@ -129,8 +129,8 @@ impl SqliteStorage {
         self.read_only.as_ref().map_or(Ok(()), |why| Err(why.refusal()))
     }
 
-    /// Runs `work` on a connection for reading. One statement sees one state of the database; for several, use
-    /// [`snapshot`](Self::snapshot).
+    /// Runs `work` on a connection for reading. Each statement sees one state of the database; for several statements,
+    /// use [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
         self.check_usable()?;
         let mut reader = self.readers.take(|| {
@@ -191,7 +191,7 @@ impl SqliteStorage {
     }
 }
 
-/// A failed fsync must not be tried again: the system may have dropped what it could not write.
+/// A failed fsync must not be repeated: the system may have dropped the data that it could not write.
 fn poison_after(state: &AtomicU8, error: &Error) {
     if matches!(error, Error::Indeterminate(_)) || is_write_error(error) {
         poison(state);
@@ -209,7 +209,7 @@ fn poison(state: &AtomicU8) {
     let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
 }
 
-/// No code panics between two steps that belong together, and SQLite rolls back what is not committed: the connection
+/// No code panics between two steps that belong together, and SQLite rolls back uncommitted changes, so the connection
 /// behind a poisoned lock is valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -227,7 +227,7 @@ impl Storage for SqliteStorage {
         for (_, record) in records {
             Head::require(record)?;
         }
-        // Sorted as in the index: neighbours share its pages, and the file does not tell which record came first.
+        // In the order of the index: neighbours share its pages, and the file does not reveal the order of the records.
         let mut records = records.to_vec();
         records.sort_unstable_by_key(|(locator, _)| *locator);
         Ok(self.write_with(Commit::Many, |connection| {
@@ -309,8 +309,8 @@ impl Storage for SqliteStorage {
         Ok(self.with_writer(Writer::empty_log)?)
     }
 
-    /// Waits for a running write, moves the log into the database file, and closes all connections. The connections of
-    /// running reads close when the reads end.
+    /// Waits for a running write, checkpoints the log, and closes all connections. The connections of running reads
+    /// close when the reads end.
     fn close(&self) -> Result<(), Error> {
         match self.check_usable() {
             Err(Error::Forked) => return Err(Error::Forked),
@@ -335,7 +335,7 @@ impl Drop for SqliteStorage {
             let _ = self.close();
         } else {
             // The connections belong to the parent: closing them here would drop its locks and could damage the
-            // database. No lock is taken: a thread of the parent may have held it.
+            // database. No lock is taken, because a thread of the parent may have held it at the fork.
             let writer = self.writer.get_mut().unwrap_or_else(PoisonError::into_inner);
             let _ = ManuallyDrop::new(writer.take());
             self.readers.forget();

@@ -1,4 +1,4 @@
-//! Opening a database: the checks, and the creation of a new one.
+//! Opening and creating a database.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU8;
@@ -25,10 +25,10 @@ use crate::storage::Error;
 use crate::util::files::{folder_of, is_no_room};
 use crate::util::fork_check::OwnerProcess;
 
-/// The bytes of the smallest database that is not empty.
+/// The size in bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
 
-/// The most time that opening spends on the leftovers of others.
+/// The most time that opening spends on the leftovers of other processes.
 const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
 
 impl SqliteStorage {
@@ -36,12 +36,12 @@ impl SqliteStorage {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] where the path is a folder, a device, a symbolic link, a file with further hard
-    /// links, a file of another user, or not a Strongroom database; [`Error::Unsupported`] for one of a newer version;
-    /// [`Error::Backend`] where it cannot be read and written. The file is then unchanged, and nothing is left beside
-    /// it.
+    /// [`Error::InvalidArgument`] if the path is a folder, a device, a symbolic link, a file with several hard links, a
+    /// file of another user, or not a Strongroom database; [`Error::Unsupported`] for one of a newer version;
+    /// [`Error::Backend`] if it cannot be read and written. Then the file is unchanged, and no other file is left
+    /// beside it.
     ///
-    /// On a full disk the database opens, and can be read; each write is [`Error::Full`] until it is opened again.
+    /// On a full disk the database opens and can be read; each write is [`Error::Full`] until it is opened again.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
         Ok(Self::open_with(path.as_ref(), durability, true)?)
     }
@@ -50,21 +50,21 @@ impl SqliteStorage {
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open); [`Error::InvalidArgument`] where there is none.
+    /// As [`open`](Self::open); [`Error::InvalidArgument`] if there is no database.
     pub fn open_existing(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
         Ok(Self::open_with(path.as_ref(), durability, false)?)
     }
 
-    /// Opens the database at `path`, which must exist, read-only: also where it cannot be written, such as a backup on
-    /// a read-only medium. Writes are [`Error::Unsupported`], and nothing is left beside the file.
+    /// Opens the database at `path`, which must exist, read-only; for example a backup on a read-only medium. Writes
+    /// are [`Error::Unsupported`], and no file is left beside the database.
     ///
-    /// Others may use the database meanwhile. If none had it open, and one changes it later, reads are
+    /// Other processes may use the database at the same time. If none had it open, and one changes it later, reads are
     /// [`Error::Backend`] until it is opened again.
     ///
     /// # Errors
     ///
     /// As [`open_existing`](Self::open_existing), but hard links and another owner are accepted;
-    /// [`Error::InvalidArgument`] where a write-ahead log has changes that the file lacks, and the folder is read-only.
+    /// [`Error::InvalidArgument`] if a write-ahead log has changes that the file lacks, and the folder is read-only.
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
         Ok(Self::open_to_read(path.as_ref(), ReadOnly::Chosen)?)
     }
@@ -110,7 +110,7 @@ impl SqliteStorage {
         let claim = Claim::new(&path, fork_guard)?;
         let durability = Durability::default();
         let (connection, access) = open_to_read(&path, durability)?;
-        // The log and its index are not watched: writers create and remove them.
+        // The log and its index are not checked: writers create and remove them.
         let file_identity = Arc::new(FileIdentityGuard::new(&path, &[""], &connection)?);
         Ok(Self::new(path, durability, claim, file_identity, None, access, Some(why)))
     }
@@ -141,14 +141,14 @@ impl SqliteStorage {
 }
 
 /// Whether the database could not be opened for lack of space. For some of its files SQLite reports only a code with
-/// many meanings: then the creation of an unnamed file is tried.
+/// many meanings; then this tries to create an unnamed file.
 fn is_full(error: &Error, path: &Path) -> bool {
     let folder = folder_of(path);
     let no_file = || folder.is_dir() && tempfile::tempfile_in(folder).is_err_and(|error| is_no_room(&error));
     matches!(error, Error::Full) || matches!(error, Error::Backend(_)) && no_file()
 }
 
-/// Opens the database at a resolved path, or creates it if `may_create`. The first connection is the writer's.
+/// Opens the database at a resolved path, or creates it if `may_create`. Returns the writer's connection.
 fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outcome<Connection> {
     let found = if may_create { path::find_or_create(path)? } else { path::find(path)? };
     let found = found.ok_or_else(|| missing(path))?;
@@ -162,7 +162,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
             failed(path, "the file cannot be written: check its owner and mode, and those of its folder").into()
         );
     }
-    // If the file is another program's, its write-ahead log is left to that program.
+    // If the file belongs to another program, its write-ahead log must stay.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, wal_existed)?;
     let identity = schema::identify(&connection.unchecked_transaction()?, path)?;
     if let Identity::Empty = identity {
@@ -178,7 +178,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
     Ok(connection)
 }
 
-/// Opens the database at a resolved path read-only, and determines the way of access.
+/// Opens the database at a resolved path read-only, and determines how to access it.
 fn open_to_read(path: &Path, durability: Durability) -> Outcome<(Connection, Access)> {
     let found = path::find(path)?.ok_or_else(|| missing(path))?;
     check_len(path, found.len())?;
@@ -191,7 +191,7 @@ fn open_to_read(path: &Path, durability: Durability) -> Outcome<(Connection, Acc
     }
 }
 
-/// Another connection to a database that is open, for reading only.
+/// Another connection to an open database, only for reading.
 pub(super) fn open_reader(path: &Path, access: &Access, durability: Durability) -> Outcome<Connection> {
     let connection = connect(path, access)?;
     // Only the writer moves the log into the database, even if a reader is the last to close.
@@ -211,12 +211,12 @@ fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
         Access::Read | Access::Immutable(_) => OpenFlags::SQLITE_OPEN_READ_ONLY,
     };
     let connection = match access {
-        // No SQLITE_OPEN_URI: a path is a path.
+        // Without SQLITE_OPEN_URI: the path is never a URI.
         Access::Write | Access::Read => Connection::open_with_flags(path, flags),
         Access::Immutable(_) => Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI),
     };
     let mut connection = connection.map_err(|error| match error {
-        // The text beside the code repeats the path.
+        // Only the code: the text would repeat the path.
         rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
         error => failed(path, error),
     })?;
@@ -228,12 +228,12 @@ fn missing(path: &Path) -> Error {
     Error::InvalidArgument(format!("there is no store at {}", path.display()).into())
 }
 
-/// SQLite takes some shorter files for new databases, but never writes one: its smallest page is larger.
+/// SQLite accepts some shorter files as new databases, but never writes one, because its smallest page is larger.
 fn check_len(path: &Path, len: u64) -> Outcome<()> {
     if (1..SMALLEST).contains(&len) { Err(not_ours(path)) } else { Ok(()) }
 }
 
-/// Refuses a database that cannot be written, before SQLite leaves a log's index beside it.
+/// Rejects a database that cannot be written, before SQLite creates an index of the log beside it.
 fn refuse_not_writable(path: &Path) -> Outcome<()> {
     match path::why_not_writable(path) {
         Some(why) => Err(failed(path, why + "; or open the store read-only").into()),

@@ -1,8 +1,7 @@
 //! The database's path, checked before SQLite opens it.
 //!
-//! SQLite opens any path that it is given: it would overwrite a disk, and leave files beside a database that it cannot
-//! use. It finds the log by the database's name, so a file with two names would have two logs, each with records that
-//! the other lacks.
+//! SQLite opens any path: it would overwrite a disk, and leave files beside a database that it cannot use. It finds the
+//! log by the database's name, so a file with two names would have two logs with different records.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind};
@@ -16,8 +15,8 @@ use crate::util::files::{is_no_room, sync_folder_of};
 /// The files that SQLite keeps beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// The path of the database, fit for SQLite: absolute, so that no name has a special meaning (`:memory:`, `file:`), and
-/// with its folder resolved, so that only the file itself must not be a link.
+/// The path of the database for SQLite: absolute, so that no name has a special meaning (`:memory:`, `file:`), and with
+/// its folder resolved, so that only the file itself must not be a link.
 pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     let argument = |what: &str| Error::InvalidArgument(format!("{what}: {}", path.display()).into());
     if path.as_os_str().as_encoded_bytes().contains(&0) {
@@ -33,7 +32,7 @@ pub(super) fn resolve(path: &Path) -> Outcome<PathBuf> {
     Ok(folder.join(name))
 }
 
-/// The metadata of the database's file, if there is one: it must be a regular file.
+/// The metadata of the database's file, if it exists. It must be a regular file.
 pub(super) fn find(path: &Path) -> Outcome<Option<Metadata>> {
     let _creating = creating();
     look(path)
@@ -62,7 +61,7 @@ fn look(path: &Path) -> Outcome<Option<Metadata>> {
     Ok(Some(found))
 }
 
-/// Refuses a database that must not be written: another user's, or one with more than one name.
+/// Rejects a database that must not be written, because it belongs to another user or has several names.
 pub(super) fn check_owner_and_names(path: &Path, found: &Metadata) -> Outcome<()> {
     #[cfg(unix)]
     {
@@ -94,7 +93,7 @@ pub(super) fn check_owner_and_names(path: &Path, found: &Metadata) -> Outcome<()
     Ok(())
 }
 
-/// Why the database cannot be written, as far as its file, its folder and the files beside it show.
+/// The reason why the database cannot be written, according to its file, its folder and the files beside it.
 pub(super) fn why_not_writable(path: &Path) -> Option<String> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let companions = COMPANIONS.map(|suffix| with_suffix(path, suffix));
@@ -114,7 +113,7 @@ pub(super) fn why_not_writable(path: &Path) -> Option<String> {
 fn access(file: &Path) -> io::Result<()> {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
     match accessat(CWD, file, Access::WRITE_OK, AtFlags::EACCESS) {
-        Err(rustix::io::Errno::NOSYS) => Ok(()), // SQLite will see
+        Err(rustix::io::Errno::NOSYS) => Ok(()), // SQLite will detect it
         outcome => Ok(outcome?),
     }
 }
@@ -122,12 +121,12 @@ fn access(file: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn access(file: &Path) -> io::Result<()> {
     let found = fs::metadata(file)?;
-    // A folder's attribute says nothing about the files in it.
+    // A folder's attribute does not apply to the files in it.
     if found.is_file() && found.permissions().readonly() { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) }
 }
 
-/// Creates the database's file, empty and for its owner alone, if there is none. SQLite gives the files beside it the
-/// same mode. For another mode, create an empty file first.
+/// Creates the database's file, empty and accessible only to its owner, if it does not exist. SQLite gives the files
+/// beside it the same mode. Users who want another mode create an empty file first.
 pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
     let _creating = creating();
     if let Some(found) = look(path)? {
@@ -145,8 +144,8 @@ pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
     look(path)
 }
 
-/// Held while a file is created. A process loses all its locks on a file when any part of it closes the file: no other
-/// thread may open a new file before its creator has closed it.
+/// Held while a file is created. A process loses all its locks on a file when any part of it closes the file, so no
+/// other thread may open a new file before its creator has closed it.
 fn creating() -> MutexGuard<'static, ()> {
     static CREATING: Mutex<()> = Mutex::new(());
     CREATING.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,13 +1,13 @@
-//! A thread that holds SQLite's read lock while reads are frequent, so that each read need not take it.
+//! A thread that holds SQLite's read lock while reads are frequent, so that reads need not take it.
 //!
-//! A read takes a lock on the log's index and gives it back. These two system calls cost more than most reads, and they
-//! run under a lock of the process, so that concurrent reads wait for each other. But SQLite asks the system only for
-//! the first connection of a process that reads, and counts the others. So one more connection holds the lock for all.
+//! A read locks and unlocks the log's index. These two system calls cost more than most reads, and they run under a
+//! lock of the process, so that concurrent reads wait for each other. But SQLite makes them only for the first reading
+//! connection of a process, and counts the others. So an additional connection holds the lock for all.
 //!
-//! It must not keep the log from being checkpointed and restarted. So, once nobody has written for a while, it first
-//! checkpoints the log itself (reads from the database file are faster, too). With the whole log checkpointed, SQLite
-//! gives a reader the one lock that does not prevent a restart. The thread releases the lock every few milliseconds,
-//! for others who checkpoint, and holds none while somebody writes. It ends when reads become rare.
+//! It must not prevent checkpoints and restarts of the log. So, after a time without writes, it first checkpoints the
+//! log itself (reads from the database file are also faster). After a complete checkpoint, SQLite gives a reader the
+//! one lock that does not prevent a restart. The thread releases the lock every few milliseconds for other processes'
+//! checkpoints, and holds none during writes. It ends when reads become rare.
 
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +21,7 @@ use super::error::{Fault, Outcome};
 use super::lock;
 use crate::util::threads;
 
-/// How long the lock is held at once.
+/// The time between two releases of the lock.
 const TICK: Duration = Duration::from_millis(10);
 /// Ticks without a write after which the thread checkpoints the log and holds the lock.
 const QUIET_TICKS: u32 = 10;
@@ -36,9 +36,9 @@ pub(super) struct ReadLock {
 
 #[derive(Default)]
 struct Shared {
-    /// The thread runs, or is being started.
+    /// Whether the thread runs, or is being started.
     running: AtomicBool,
-    /// Reads have been frequent since the thread last looked.
+    /// Whether reads have been frequent since the thread's last check.
     wanted: AtomicBool,
     ended: Mutex<bool>,
     changed: Condvar,
@@ -61,7 +61,7 @@ impl ReadLock {
             return;
         }
         if let Some(before) = thread.take() {
-            let _ = before.join(); // it has left its loop
+            let _ = before.join(); // it has ended its loop
         }
         let shared = Arc::clone(&self.shared);
         let work = move || {
@@ -83,7 +83,7 @@ impl ReadLock {
         }
     }
 
-    /// Forgets the thread in a forked child, where it does not exist.
+    /// Discards the handle of the thread in a forked child, where the thread does not exist.
     pub(super) fn forget(&mut self) {
         let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = ManuallyDrop::new(thread.take());
@@ -126,7 +126,7 @@ fn version(connection: &Connection) -> Outcome<i64> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?)
 }
 
-/// Checkpoints the log as far as other users allow, without waiting. Returns whether the database has the whole log.
+/// Checkpoints the log as far as possible without waiting for other users. Returns whether the checkpoint is complete.
 fn checkpoint(connection: &Connection) -> Outcome<bool> {
     let mut statement = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
     let pages: (i64, i64) = statement.query_row((), |row| Ok((row.get(1)?, row.get(2)?)))?;

@@ -1,9 +1,9 @@
 //! Read-only stores: backups, read-only media, full disks.
 //!
 //! SQLite reads a database with a write-ahead log only together with the log's index, which it creates beside it. If it
-//! cannot create the index, or must leave no trace, it can open the file as immutable: it then takes no locks, and
-//! looks for neither changes nor a log. A database that nobody has open is immutable. If somebody opens it meanwhile, a
-//! checkpoint brings changes into the file: each read checks afterwards whether the file is still the same.
+//! cannot or must not create the index, it can open the file as immutable: it then takes no locks, and ignores changes
+//! and the log. A database that no other process has open is immutable. If a process opens it later, a checkpoint may
+//! change the file, so each read checks afterwards whether the file is still the same.
 
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::error::Outcome;
 use super::path::{failed, why_not_writable, with_suffix};
 use crate::storage::Error;
 
-/// Why a store is open read-only.
+/// The reason why a store is read-only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadOnly {
     Chosen,
@@ -32,21 +32,21 @@ impl ReadOnly {
     }
 }
 
-/// The bytes by which SQLite extends a log's index.
+/// The number of bytes by which SQLite extends a log's index.
 const INDEX_REGION: u64 = 32 << 10;
 
 /// How connections use the files.
 #[derive(Clone, Debug)]
 pub(super) enum Access {
     Write,
-    /// Reads while others may write, with their log and its index.
+    /// Reads with the writers' log and its index.
     Read,
-    /// Reads a file that nobody has open.
+    /// Reads a file that no other process has open.
     Immutable(Unchanged),
 }
 
 impl Access {
-    /// The access that reads the database at `path` without a trace.
+    /// The access to the database at `path` that creates no file.
     pub(super) fn to_read(path: &Path) -> Outcome<Self> {
         let len = |suffix| fs::metadata(with_suffix(path, suffix)).ok().map(|file| file.len());
         let needs = |file: &str| {
@@ -57,7 +57,7 @@ impl Access {
             );
             Err(Error::InvalidArgument(text.into()).into())
         };
-        // An index that is in use, or was, has a whole region; a shorter one was begun on a full disk.
+        // An index that was ever in use has a whole region; a shorter one was begun on a full disk.
         let index = len("-shm").filter(|len| *len >= INDEX_REGION);
         match (len("-wal"), index, len("-journal")) {
             (Some(_), Some(_), _) => Ok(Self::Read),
@@ -68,7 +68,7 @@ impl Access {
         }
     }
 
-    /// Fails if what was read may mix two states of the file.
+    /// Fails if a read may have mixed two states of the file.
     pub(super) fn check_unchanged(&self) -> Outcome<()> {
         match self {
             Self::Immutable(unchanged) => unchanged.check(),
@@ -105,7 +105,7 @@ fn state(file: &Metadata) -> State {
     (file.len(), file.modified().ok())
 }
 
-/// The file as a URI, which tells SQLite that it is immutable.
+/// The URI of the file as an immutable database.
 pub(super) fn immutable_uri(path: &Path) -> String {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {

@@ -1,7 +1,7 @@
 //! The pool of connections for reading.
 //!
-//! Each connection has its own place, and each thread tries one place first: concurrent reads share no lock and no
-//! cache line.
+//! Each connection has its own slot, and each thread has a slot that it tries first, so that concurrent reads share no
+//! lock and no cache line.
 
 use std::array;
 use std::mem::ManuallyDrop;
@@ -16,19 +16,20 @@ use super::second_copy::Claim;
 use crate::storage::Error;
 
 /// The most idle connections.
-const PLACES: usize = 8;
+const SLOTS: usize = 8;
 
 pub(super) struct Readers {
-    places: [Place; PLACES],
+    slots: [Slot; SLOTS],
     /// `None` once closed.
     claim: Mutex<Option<Arc<Claim>>>,
 }
 
-/// Two cache lines, as much as a core fetches at once.
+/// Aligned to two cache lines, because cores prefetch lines in pairs.
 #[repr(align(128))]
-struct Place(Mutex<Option<Box<Reader>>>);
+struct Slot(Mutex<Option<Box<Reader>>>);
 
-/// A connection, and its share in the claim to the database, which must outlive it: fields are dropped in their order.
+/// A connection, and its share in the claim to the database, which must outlive the connection. Fields are dropped in
+/// their order.
 pub(super) struct Reader {
     pub(super) connection: Connection,
     reads: u32,
@@ -36,7 +37,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Counts a read. Returns `true` now and then, on a connection that reads a lot.
+    /// Counts a read. Returns `true` from time to time on a connection with frequent reads.
     pub(super) fn is_frequent(&mut self) -> bool {
         self.reads = self.reads.wrapping_add(1);
         self.reads.is_multiple_of(64)
@@ -44,34 +45,34 @@ impl Reader {
 }
 
 thread_local! {
-    /// The place that this thread tries first.
+    /// The slot that this thread tries first.
     static OWN: usize = {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
-        NEXT.fetch_add(1, Ordering::Relaxed) % PLACES
+        NEXT.fetch_add(1, Ordering::Relaxed) % SLOTS
     };
 }
 
 impl Readers {
     pub(super) fn new(claim: Claim) -> Self {
-        Self { places: array::from_fn(|_| Place(Mutex::new(None))), claim: Mutex::new(Some(Arc::new(claim))) }
+        Self { slots: array::from_fn(|_| Slot(Mutex::new(None))), claim: Mutex::new(Some(Arc::new(claim))) }
     }
 
     /// An idle connection, or a new one.
     pub(super) fn take(&self, open: impl FnOnce() -> Outcome<Connection>) -> Outcome<Box<Reader>> {
-        if let Some(reader) = self.own_first().find_map(|place| lock(&place.0).take()) {
+        if let Some(reader) = self.own_first().find_map(|slot| lock(&slot.0).take()) {
             return Ok(reader);
         }
         let claim = lock(&self.claim).clone().ok_or(Error::Closed)?;
         Ok(Box::new(Reader { connection: open()?, reads: 0, _claim: claim }))
     }
 
-    /// Keeps a connection for others if there is room and `wanted` agrees. It is asked while the place is locked.
+    /// Keeps a connection if a slot is free and `wanted` returns `true`. `wanted` is called while the slot is locked.
     pub(super) fn give_back(&self, reader: Box<Reader>, wanted: impl Fn() -> bool) {
-        for place in self.own_first() {
-            let mut place = lock(&place.0);
-            if place.is_none() {
+        for slot in self.own_first() {
+            let mut slot = lock(&slot.0);
+            if slot.is_none() {
                 if wanted() {
-                    *place = Some(reader);
+                    *slot = Some(reader);
                 }
                 return;
             }
@@ -80,25 +81,25 @@ impl Readers {
 
     /// Closes all idle connections.
     pub(super) fn clear(&self) {
-        self.places.iter().for_each(|place| drop(lock(&place.0).take()));
+        self.slots.iter().for_each(|slot| drop(lock(&slot.0).take()));
     }
 
-    /// Gives up the claim to the database; running reads keep their shares.
+    /// Releases the claim to the database; running reads keep their shares.
     pub(super) fn give_up(&self) {
         *lock(&self.claim) = None;
     }
 
-    /// Forgets the connections in a forked child: they belong to the parent. No lock is taken: a thread of the parent
-    /// may have held it.
+    /// Discards the connections in a forked child without closing them: they belong to the parent. No lock is taken,
+    /// because a thread of the parent may have held it at the fork.
     pub(super) fn forget(&mut self) {
-        for place in &mut self.places {
-            let place = place.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let _ = ManuallyDrop::new(place.take());
+        for slot in &mut self.slots {
+            let slot = slot.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+            let _ = ManuallyDrop::new(slot.take());
         }
     }
 
-    /// All places, the thread's own first.
-    fn own_first(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().cycle().skip(OWN.with(|own| *own)).take(PLACES)
+    /// All slots, the thread's own first.
+    fn own_first(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().cycle().skip(OWN.with(|own| *own)).take(SLOTS)
     }
 }

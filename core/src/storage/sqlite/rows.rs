@@ -1,4 +1,4 @@
-//! The tables' rows: every statement that reads or writes a record. Each runs inside the caller's transaction.
+//! The statements that read or write a record, each inside the caller's transaction.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};
@@ -10,8 +10,8 @@ use crate::storage::{Error, Fetched, HEAD_LEN, Head, Info, Locator, PutMode};
 use crate::util::interrupt::is_interrupted;
 use crate::util::random;
 
-/// The most bytes of a record in one row, and the length of each segment but the last. To find an offset in a row
-/// SQLite reads all pages before it, so a reader of parts needs short rows. One core opens 16 sealed chunks at once.
+/// The most bytes of a record in one row, and the length of each segment but the last. To find an offset in a row,
+/// SQLite reads all pages before it, so a reader of parts needs short rows. It is 16 sealed chunks.
 pub(super) const SEGMENT_LEN: usize = 262_400;
 
 /// A record's row, without its data.
@@ -37,7 +37,7 @@ pub(super) fn find(connection: &Connection, locator: &Locator) -> Outcome<Option
     Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info }))
 }
 
-/// The stored record, if `mode` allows a write.
+/// The row of the stored record, if `mode` allows a write.
 pub(super) fn check(connection: &Connection, locator: &Locator, mode: PutMode) -> Outcome<Option<RecordRow>> {
     let found = find(connection, locator)?;
     let head = found.as_ref().map(|row| row.info.head);
@@ -106,12 +106,12 @@ pub(super) fn put_record(
     }
 }
 
-/// A time beyond SQLite's integers never comes.
+/// A time that exceeds SQLite's integers is treated as never.
 fn expiry_column(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
-/// A name for segments: random, so that none is ever used twice.
+/// A new object number: random, so that none is used twice.
 pub(super) fn new_object() -> Outcome<i64> {
     let mut bytes = [0; 8];
     random::fill(&mut bytes).map_err(|error| Error::Backend(error.into()))?;
@@ -125,7 +125,7 @@ pub(super) fn put_segment(connection: &Connection, object: i64, n: i64, data: &[
     Ok(())
 }
 
-/// Called for each segment of a long record.
+/// Checks for an interrupt. Called for each segment of a long record.
 pub(super) fn check_interrupt() -> Outcome<()> {
     if is_interrupted() { Err(Error::Busy.into()) } else { Ok(()) }
 }
@@ -138,12 +138,12 @@ fn release(connection: &Connection, old: &RecordRow) -> Outcome<Garbage> {
     Ok(old.object)
 }
 
-/// From this length on, a record is read into its buffer piece by piece: SQLite would copy the whole if it were read
-/// together with its row.
+/// The minimum length of a record that is read into its buffer in pieces: SQLite would copy the whole record if it were
+/// read together with its row.
 const LONG_LEN: i64 = 64 << 10;
 
-/// The record, or the head and length of one that is longer than `max_len`. All reads see one state: the first statement
-/// stays open while the segments are read.
+/// The record, or the head and length of one that is longer than `max_len`. All reads see one state, because the first
+/// statement stays open while the segments are read.
 pub(super) fn get_up_to(connection: &Connection, locator: &Locator, max_len: u64) -> Outcome<Option<Fetched>> {
     let sql = "SELECT len, head, CASE WHEN len < ?3 THEN body END, object, id, octet_length(body)
         FROM record WHERE prefix = ?1 AND locator = ?2";
@@ -155,7 +155,7 @@ pub(super) fn get_up_to(connection: &Connection, locator: &Locator, max_len: u64
         return Ok(Some(Fetched::Long { info: Info { head: head(row, 1)?, len }, start: Vec::new() }));
     }
     let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
-    // Most records are short, and whole in their row.
+    // Most records are short, and their row contains them completely.
     if let ValueRef::Blob(body) = row.get_ref(2)? {
         let record = [blob(row, 1)?, body].concat();
         if record.len() == len {
@@ -165,7 +165,7 @@ pub(super) fn get_up_to(connection: &Connection, locator: &Locator, max_len: u64
     let head = head(row, 1)?;
     let (object, id) = (row.get::<_, Option<i64>>(3)?, row.get(4)?);
     let first_len = length(row, 5)?.checked_add(HEAD_LEN).ok_or(Error::Corrupt)?;
-    // The lengths in the file are not trusted unless the rows add up to them.
+    // The lengths in the file are trusted only if they match the sum of the rows.
     let rest_len = object.map_or(Ok(0), |object| segment_bytes(connection, object))?;
     if first_len.checked_add(rest_len) != Some(len) {
         return Err(Error::Corrupt.into());
@@ -259,7 +259,7 @@ fn read_segment(connection: &Connection, row: &RecordRow, n: usize, start: usize
     }
 }
 
-/// Fills `part` from a column. Incremental: only the pages of this part are read.
+/// Fills `part` from a column. Only the pages of this part are read (incremental I/O).
 fn read_blob(
     connection: &Connection,
     table: &str,
@@ -275,7 +275,7 @@ fn read_blob(
     })
 }
 
-/// Removes a record. `None` where there is none.
+/// Removes a record; `None` if there is no record.
 pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Option<&Head>) -> Outcome<Option<Garbage>> {
     let Some(row) = find(connection, locator)? else { return Ok(None) };
     if expected.is_some_and(|expected| *expected != row.info.head) {

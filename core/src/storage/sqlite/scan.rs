@@ -1,4 +1,4 @@
-//! Statements over many records: lists, counts, and the search for damage.
+//! Statements on many records: lists, counts, and the search for damage.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
     let mut entries = Vec::new();
     page(connection, "locator, len, head, prefix", after, limit, |row| {
         let entry = entry(row)?;
-        // A row at a wrong place would hide the rows between that place and its own.
+        // A row with a wrong prefix would hide the rows between its position and the right one.
         if row.get::<_, i64>(3)? != prefix(&entry.locator) {
             return Err(Error::Corrupt.into());
         }
@@ -51,8 +51,8 @@ fn entry(row: &Row<'_>) -> Outcome<Entry> {
     Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
 }
 
-/// The partial index on `expires_at` gives the order, and contains no other records. Damaged rows are left out, so that
-/// they block no others: [`verify`] reports them.
+/// The partial index on `expires_at` gives the order, and contains only records that expire. Damaged rows are skipped,
+/// so that they do not block others; [`verify`] reports them.
 pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Entry>> {
     let now = i64::try_from(now).unwrap_or(i64::MAX);
     let sql = "SELECT locator, len, head FROM record WHERE expires_at <= ?1 ORDER BY expires_at";
@@ -82,7 +82,7 @@ pub(super) fn stats(connection: &Connection) -> Outcome<Stats> {
 /// The bytes after which a step of [`verify`] stops.
 const VERIFY_STEP_BYTES: u64 = 64 << 20;
 
-/// Checks records through the index, so that each is checked as a reader would find it.
+/// Checks records through the index, as readers find them.
 pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Verified> {
     let (mut verified, limit) = (Verified::default(), limit.max(1) as u64);
     let mut last = None;
@@ -100,7 +100,7 @@ pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: us
             Err(error) => return Err(error),
         }
         verified.records += 1;
-        // The next step begins after a row at its right place; after another, it would repeat or skip some rows.
+        // The next step begins after a row with the right prefix; after another, it would repeat or skip some rows.
         last = (row.get::<_, i64>(2)? == prefix(&locator)).then_some(locator);
         Ok(ControlFlow::Continue(()))
     })?;

@@ -1,4 +1,4 @@
-//! The tables of a database, and the check whose database it is.
+//! The tables of a database, and their check.
 
 use std::path::Path;
 
@@ -8,21 +8,22 @@ use super::error::{Fault, Outcome};
 use super::path::failed;
 use crate::storage::Error;
 
-/// "SROM": marks the file as ours.
+/// "SROM", which marks the file as a Strongroom database.
 const APPLICATION_ID: i32 = 0x5352_4f4d;
 /// The schema's version, SQLite's `user_version`.
 const SCHEMA_VERSION: i32 = 1;
 
-/// Bytes of a page, chosen when a database is made. Larger ones cost small writes, smaller ones cost large values.
+/// Bytes of a page of a new database. Larger pages make small writes slower, smaller ones large values.
 pub(super) const PAGE_SIZE: i32 = 8192;
 
 /// - `settings`: the settings document, in one row.
 /// - `record`: a row for each record. `prefix` is the locator's first 8 bytes as an integer of the same order. `head`
-///   and `body` are the record, or its beginning where `object` names the segments that continue it. `expires_at` is
-///   NULL for a record that never expires. [`checksum`](super::checksum) tells what `checksum` covers.
-/// - `segment`: the continuations, in order of `n` from 0. All but the last are as long as `head` and `body` together.
+///   and `body` are the record, or its beginning if `object` identifies the segments that continue it. `expires_at` is
+///   NULL for a record that never expires. [`checksum`](super::checksum) defines `checksum`.
+/// - `segment`: the rest of long records, in order of `n` from 0. All but the last are as long as `head` and `body`
+///   together.
 /// - `pending`: objects that belong to no record. For a running upload, the time (Unix seconds) when a segment was last
-///   added; for a dead object, which is to be removed, 0.
+///   added; for a dead object, which must be removed, 0.
 const SCHEMA: &str = "
     CREATE TABLE settings (id INTEGER PRIMARY KEY CHECK (id = 1), document BLOB NOT NULL) STRICT;
     CREATE TABLE record (
@@ -51,19 +52,19 @@ const SCHEMA: &str = "
 
 pub(super) enum Identity {
     Ours,
-    /// A file without a table: new.
+    /// A new file, without a table.
     Empty,
 }
 
-/// Determines whose database this is, without a write. The transaction shows one state: another process may be creating
-/// the tables.
+/// Determines the kind of database, without a write. In a transaction, because another process may be creating the
+/// tables.
 pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Identity> {
     let read = |pragma| {
         let value = transaction.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
         value.map_err(|error| match (error.sqlite_error_code(), Fault::from(error)) {
             (Some(ErrorCode::NotADatabase), _) => not_ours(path),
             (_, Fault(Error::Backend(source))) => failed(path, source).into(),
-            // Damage, such as missing pages, no matter whose database it is.
+            // Damage, such as missing pages, in a database of any kind.
             (_, other) => other,
         })
     };
@@ -81,7 +82,7 @@ pub(super) fn identify(transaction: &Transaction<'_>, path: &Path) -> Outcome<Id
     }
 }
 
-/// A store with damage in its very first bytes cannot be told from a file that was never a store.
+/// A store with damage in its first bytes cannot be distinguished from a file that was never a store.
 pub(super) fn not_ours(path: &Path) -> Fault {
     let text = format!(
         "{} is not a Strongroom database, or is damaged from its first bytes on; it was left as it is. Choose another \
@@ -91,8 +92,8 @@ pub(super) fn not_ours(path: &Path) -> Fault {
     Error::InvalidArgument(text.into()).into()
 }
 
-/// Creates the tables in one transaction, so that a crash leaves an empty file or a whole database. If two processes
-/// try at once, one does it.
+/// Creates the tables in one transaction, so that a crash leaves an empty file or a complete database. If two processes
+/// try at the same time, one does it.
 pub(super) fn create(connection: &mut Connection, path: &Path) -> Outcome<()> {
     connection.pragma_update(None, "page_size", PAGE_SIZE)?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
@@ -110,15 +111,15 @@ struct Entry {
     kind: String,
     name: String,
     table: String,
-    /// The statement as it was typed, but for white space; `None` for an index that SQLite made by itself.
+    /// The original statement, except for white space; `None` for an index that SQLite made by itself.
     sql: Option<String>,
-    /// Whether it has pages: a view, a trigger and a virtual table have none.
+    /// Whether it has pages. A view, a trigger and a virtual table have none.
     has_pages: bool,
 }
 
-/// Refuses a database whose tables are not those of [`SCHEMA`], or that has anything else that could change the effect
-/// of a statement on them: a trigger, a view, a virtual table, an index on one of them. Other tables and their indexes
-/// are allowed: they belong to other tools, such as Litestream or SQLite's `ANALYZE`.
+/// Rejects a database whose tables differ from [`SCHEMA`], or that has another object that could change the effect of a
+/// statement on them: a trigger, a view, a virtual table, an index on one of them. Other tables and their indexes are
+/// allowed: they belong to other tools, such as Litestream or SQLite's `ANALYZE`.
 fn check(connection: &Connection, path: &Path) -> Outcome<()> {
     let (ours, found) = (our_entries()?, entries(connection)?);
     let refuse = |entry: &Entry, why: &str| {

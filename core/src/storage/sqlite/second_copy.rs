@@ -1,10 +1,10 @@
-//! Detection of a second copy of SQLite in this process that has the same database open, such as that of another
-//! language's binding.
+//! Detection of a second copy of SQLite in this process, such as one of another language's binding, that has the same
+//! database open.
 //!
-//! A process loses all its locks on a file when any part of it closes the file. One copy of SQLite allows for that; two
-//! do not know of each other, drop each other's locks, and empty the log's index (`-shm`) under each other. The index
-//! reveals a copy: each copy maps it into memory, and Linux lists the mappings. On other systems, and before a copy has
-//! read the database, nothing is found. Opening the file to look would itself drop the locks.
+//! A process loses all its locks on a file when any part of it closes the file. A copy of SQLite takes this into
+//! account for itself; but two copies drop each other's locks, and truncate the log's index (`-shm`) while the other
+//! uses it. Each copy maps the index into memory, and Linux lists the mappings, so a copy is detected there after it
+//! has read the database. Opening the file to check would itself drop the locks.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use super::fork_guard::OpenHandle;
 use crate::storage::Error;
 
-/// The databases that this copy has open, each as often as it is claimed.
+/// The databases that this copy has open, with one entry for each claim.
 static CLAIMED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// A database that this copy of SQLite has open, or is about to open. Drop it after the last connection.
@@ -41,12 +41,12 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // In a forked child the lock may be held for ever, and nothing can be opened anyway.
+        // In a forked child the lock may be held forever, and no database can be opened anyway.
         if self.fork_guard.is_here() {
             let mut claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(index) = claimed.iter().position(|path| *path == self.path) {
                 claimed.swap_remove(index);
-                claimed.shrink_to_fit(); // nothing is left for leak checkers when all are closed
+                claimed.shrink_to_fit(); // no memory is left for leak checkers to report when all are closed
             }
         }
     }
@@ -65,14 +65,15 @@ fn mapped(_database: &Path) -> usize {
     0
 }
 
-/// How often the start of `file` is mapped. A line of `maps` is `addresses rights offset device inode path`.
+/// How often the start of `file` is mapped. A line of `maps` has the fields `addresses rights offset device inode
+/// path`.
 #[cfg(target_os = "linux")]
 fn count(maps: &[u8], file: &[u8]) -> usize {
     let is_start = |line: &&[u8]| {
         let Some(rest) = line.strip_suffix(file) else { return false };
         let mut fields = rest.split(|byte| *byte == b' ').filter(|field| !field.is_empty());
         let offset = fields.nth(2);
-        // Only device and inode remain: `file` is the whole path.
+        // Only device and inode remain, because `file` is the whole path.
         offset.is_some_and(|offset| offset.iter().all(|digit| *digit == b'0')) && fields.count() == 2
     };
     maps.split(|byte| *byte == b'\n').filter(is_start).count()

@@ -1,4 +1,4 @@
-//! Tests of faults, hostile files and races below the trait's promises.
+//! Tests of faults, hostile files and races that the tests of the trait do not cover.
 
 use std::thread;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; LOCATOR_LEN])
 }
 
-/// SQLite's own limit stands in for a full disk: both are `SQLITE_FULL`.
+/// SQLite's own size limit replaces a full disk: both are `SQLITE_FULL`.
 #[test]
 fn a_full_storage_keeps_its_records_and_recovers() {
     let (_folder, storage) = storage();
@@ -61,8 +61,8 @@ fn an_upload_on_a_full_disk_leaves_nothing() {
     assert_eq!(count(&storage, "pending"), 0);
 }
 
-/// The segments that an upload has written after this many bytes: its beginning belongs to the record's own row, and a
-/// segment is written only when it is full.
+/// The number of segments that an upload has written after `len` bytes: its beginning belongs to the record's own row,
+/// and a segment is written only when it is full.
 fn segments(len: usize) -> i64 {
     i64::try_from(len / rows::SEGMENT_LEN - 1).unwrap()
 }
@@ -72,7 +72,7 @@ fn count(storage: &SqliteStorage, table: &str) -> i64 {
     storage.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
 }
 
-/// An upload of more segments than one step of a sweep removes, under way.
+/// A running upload of more segments than one step of a sweep removes.
 fn long_upload(storage: &Arc<SqliteStorage>) -> (Box<dyn Upload>, i64) {
     let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
     upload.write(&vec![7; 40 << 20]).unwrap();
@@ -92,7 +92,7 @@ fn an_active_upload_is_not_swept() {
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
-/// If the lock fails to show a running upload: the sweep begins, then the upload commits.
+/// The lock fails to show a running upload: the sweep begins, then the upload commits.
 #[test]
 fn an_abandoned_upload_does_not_commit() {
     let (_folder, storage) = storage();
@@ -111,7 +111,7 @@ fn an_abandoned_upload_does_not_commit() {
     assert_ne!(object, half_swept);
 }
 
-/// The other order: the sweep has found the object, the upload commits, the sweep goes on.
+/// The other order: the sweep has found the object, the upload commits, the sweep continues.
 #[test]
 fn committed_segments_are_not_swept() {
     let (_folder, storage) = storage();
@@ -122,7 +122,7 @@ fn committed_segments_are_not_swept() {
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
-/// To the handle, a forked child is a process with another id.
+/// The handle recognises a forked child by its process id.
 #[test]
 fn a_forked_child_is_refused_and_closes_nothing() {
     let (folder, mut storage) = storage();
@@ -158,7 +158,7 @@ fn rows_that_contradict_each_other_are_corrupt() {
     }
 }
 
-/// A row with the prefix of another is at a wrong place in every list.
+/// A row with another row's prefix has the wrong position in every list.
 #[test]
 fn a_row_at_a_wrong_place_is_reported_and_hides_no_other() {
     for wrong in ["-9223372036854775808", "9223372036854775807"] {
@@ -243,7 +243,7 @@ fn changed(change: &str) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-/// Tables that are not ours, in a file that claims to be, could change the effect of each statement.
+/// Other tables in a file with our application id could change the effect of each statement.
 #[test]
 fn foreign_tables_are_refused_by_name() {
     let endless = "CREATE VIEW pending AS
@@ -301,7 +301,7 @@ fn tables_of_other_tools_are_allowed() {
     }
 }
 
-/// An empty text in place of bytes, which only a damaged file has.
+/// An empty text instead of bytes, which only a damaged file has.
 #[test]
 fn a_row_without_a_length_is_corrupt() {
     let connection = Connection::open_in_memory().unwrap();
@@ -373,7 +373,7 @@ fn waiting_writers_share_a_commit_and_each_has_its_own_outcome() {
     assert_eq!(storage.get(&locator(100)).unwrap(), None);
 }
 
-/// The segments of many long records could be gigabytes: they are removed in other transactions.
+/// The segments of many long records could be gigabytes, so they are removed in other transactions.
 #[test]
 fn removals_that_share_a_commit_leave_the_segments_for_later() {
     let (_folder, storage) = storage();

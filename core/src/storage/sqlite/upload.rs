@@ -1,11 +1,11 @@
 //! Uploads: records written piece by piece.
 //!
-//! Each segment is written in a transaction of its own, so that other writers wait for one segment at most, never for
-//! an upload. The row in `pending` says that the segments belong to no record yet; the last transaction removes it and
-//! writes the record's row, which makes the whole record visible and durable at once.
+//! Each segment is written in its own transaction, so that other writers wait for one segment at most, never for an
+//! upload. The row in `pending` shows that the segments belong to no record yet; the last transaction removes it and
+//! writes the record's row, which makes the whole record visible and durable.
 //!
-//! A killed process leaves its segments to garbage collection ([`super::garbage`]), which may take a running upload for
-//! dead: the upload then finds the mark at its next step, at the latest at its commit.
+//! Garbage collection ([`super::garbage`]) removes the segments of a killed process. If it wrongly marks a running
+//! upload as dead, the upload finds the mark at its next step, at the latest at its commit.
 
 use std::fmt;
 use std::fs::File;
@@ -22,17 +22,17 @@ use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
 
-/// After this many staged segments one is durable, so that the log can be checkpointed and does not grow.
+/// The number of staged segments after which one is durable, so that the log is checkpointed and does not grow.
 const STAGED: i64 = 256;
 
-/// How often an upload waits for other writers again.
+/// How often an upload repeats the wait for other writers.
 const RETRIES: usize = 5;
 
 pub(super) struct SqliteUpload {
     storage: Arc<SqliteStorage>,
     locator: Locator,
     mode: PutMode,
-    /// The record's beginning, at most a segment, which will lie in the record's own row.
+    /// The record's beginning, at most a segment, for the record's own row.
     first: Vec<u8>,
     /// Bytes that do not fill a segment yet.
     buffer: Vec<u8>,
@@ -61,7 +61,7 @@ impl SqliteUpload {
         let outcome =
             patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)));
         outcome.map_err(|Fault(error)| match error {
-            // Whatever the outcome for the segment, the record does not exist.
+            // Even if the segment was written, the record does not exist yet.
             Error::Indeterminate(source) => Error::Backend(source),
             known => known,
         })?;
@@ -70,7 +70,7 @@ impl SqliteUpload {
         Ok(())
     }
 
-    /// Removes the segments written so far, as far as possible now; a later sweep removes the rest.
+    /// Removes the written segments as far as possible; a later sweep removes the rest.
     fn abandon(&mut self) {
         if !self.done && self.segments > 0 {
             self.storage.reclaim_after(Some(self.object));
@@ -139,7 +139,7 @@ impl fmt::Debug for SqliteUpload {
     }
 }
 
-/// Waits for other writers again after a timeout: a failed upload is expensive.
+/// Repeats `write` after a timeout, because a failed upload is expensive.
 fn patiently<T>(mut write: impl FnMut() -> Outcome<T>) -> Outcome<T> {
     for _ in 0..RETRIES {
         match write() {
@@ -166,7 +166,7 @@ fn write_segment(connection: &Connection, object: i64, n: i64, data: &[u8]) -> O
     rows::put_segment(connection, object, n, data)
 }
 
-/// Unix time in seconds, for people to see how old an upload is; never [`DEAD`].
+/// Unix time in seconds, which shows people the age of an upload; never [`DEAD`].
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX).max(1)

@@ -1,6 +1,6 @@
 //! The file `<database>.uploads`, whose lock shows that an upload is running: each upload holds the lock shared, and
-//! the lock ends with its process. The file is empty, and has the database's owner and mode, for all users of the
-//! database.
+//! the system releases it when the process ends. The file is empty. It has the database's owner and mode, so that all
+//! users of the database can lock it.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};

@@ -16,7 +16,7 @@ pub(super) struct Writer {
     connection: Connection,
     durability: Durability,
     file_identity: Arc<FileIdentityGuard>,
-    /// The present settings of the connection; `None` if they are not known.
+    /// The current settings of the connection; `None` if unknown.
     settings: Option<CommitSettings>,
 }
 
@@ -38,7 +38,7 @@ impl Writer {
         Ok(value)
     }
 
-    /// Moves the log into the database and empties it: no file contains deleted data any more.
+    /// Checkpoints the log and empties it, so that no file contains deleted data.
     pub(super) fn empty_log(&mut self) -> Outcome<()> {
         self.file_identity.check()?;
         self.set_commit(Commit::Durable)?;
@@ -49,15 +49,15 @@ impl Writer {
         }
     }
 
-    /// Moves the log into the database, unless the handle is poisoned, and closes the connection.
+    /// Checkpoints the log, unless the handle is poisoned, and closes the connection.
     pub(super) fn close(self, poisoned: bool) -> Outcome<()> {
         let connection = self.connection;
-        // SQLite removes the log by its name, which may now belong to another database in this one's place.
+        // SQLite removes the log by its name, which may now be that of another database's log.
         let file_identity = self.file_identity.check();
         if poisoned || file_identity.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
-            // Best effort: if others use the database, the log stays and nothing is lost.
+            // Best effort: if other processes use the database, the log stays, and nothing is lost.
             let _ = connection.busy_timeout(Duration::ZERO);
             let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()));
         }

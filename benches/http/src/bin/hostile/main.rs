@@ -1,5 +1,5 @@
 //! Measures the effect of hostile clients on honest ones, and on the server's memory: `hostile [SECONDS [each]]`;
-//! `each` runs one attack after the other. Fails if the memory exceeds its budget, and does not end if an attack does
+//! `each` runs the attacks one by one. Fails if the memory exceeds its budget, and does not end if an attack does
 //! nothing. The times are only printed.
 
 #![forbid(unsafe_code)]
@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use strongroom_http_benches::{Connection, Server, millis, percentile, retrieve_body, store_body};
 
-/// The most memory that the server may ever have, in MiB: half of the units' `MemoryMax`, which counts the system's
-/// buffers for its sockets and files as well.
+/// The limit of the server's memory, in MiB: half of the units' `MemoryMax`, which also counts the system's buffers for
+/// its sockets and files.
 const BUDGET: u64 = 512;
 const HALF_OPEN: usize = 1000;
 const DRIBBLES: usize = 200;
@@ -113,10 +113,10 @@ fn main() {
 /// Makes each id new.
 static STORED: AtomicU64 = AtomicU64::new(0);
 
-/// A name, and a function that attacks until it is told to stop, and counts its actions.
+/// A name, and a function that attacks until it is stopped, and counts its actions.
 type Attack = (&'static str, fn(SocketAddr, &str, &AtomicBool, &AtomicU64));
 
-/// Stores and retrieves in turn, a hundred times a second.
+/// Stores and retrieves alternately, a hundred times per second.
 fn honest(
     address: SocketAddr,
     token: &str,
@@ -161,7 +161,7 @@ fn head(headers: &str, token: &str, length: &str) -> String {
     )
 }
 
-/// Silent connections and incomplete heads; a closed connection is opened again.
+/// Silent connections and incomplete heads. A closed connection is opened again.
 fn half_open(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
     let open = |number: usize| {
         let mut stream = connect(address)?;
@@ -186,7 +186,7 @@ fn half_open(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) 
     }
 }
 
-/// Bodies of a byte a second.
+/// Bodies of one byte per second.
 fn dribble(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let open = |number: usize| {
         let mut stream = connect(address)?;
@@ -206,7 +206,7 @@ fn dribble(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64
     }
 }
 
-/// Wrong lengths: far above the limit, far above the body's, and below it.
+/// Wrong lengths: far above the limit, far above the body's length, and below it.
 fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let requests = [
         (head(JSON, token, "Content-Length: 10737418240"), &b"{"[..]),
@@ -228,7 +228,7 @@ fn lie(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     }
 }
 
-/// Endless bodies in place of short ones, and 10 GiB with a wrong token; each until it is cut.
+/// Endless bodies instead of short ones, and 10 GiB with a wrong token, each until the server aborts it.
 fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let chunk = [b"10000\r\n", &[b' '; 65536][..], b"\r\n"].concat();
     let requests = [
@@ -242,13 +242,13 @@ fn pour(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
             let _ = stream.write_all(head.as_bytes());
             while !stop.load(Ordering::Relaxed) && stream.write_all(&chunk).is_ok() {
                 done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-                sleep(Duration::from_millis(2)); // 30 MB/s: what the network gives, not what two cores can copy
+                sleep(Duration::from_millis(2)); // 30 MB/s, as over a network, instead of the speed of a copy in memory
             }
         }
     }
 }
 
-/// Guessed tokens: 500 a second.
+/// Guessed tokens: 500 per second.
 fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
     let mut connection = Connection::new(address, Some("srt1wrong"));
     while !stop.load(Ordering::Relaxed) {
@@ -259,7 +259,7 @@ fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU6
     }
 }
 
-/// A body sent as fast as the server takes it, and cut when the time is up: nothing of it is stored.
+/// A body sent as fast as the server accepts it, and aborted at the end of the time, so that nothing is stored.
 fn ten_gib(address: SocketAddr, token: &str, stop: &AtomicBool, done: &AtomicU64) {
     let mut stream = connect(address).unwrap();
     stream.write_all(head(BYTES, token, &format!("Content-Length: {TEN_GIB}")).as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! Clients that take no answers, or hold connections and ask for nothing.
+//! Clients that read no answers, or keep connections open without requests.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ fn block_on<T>(attack: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(attack)
 }
 
-/// A connection whose flow control admits no byte of an answer's body.
+/// A connection whose flow-control window admits no byte of an answer's body.
 async fn connect(address: SocketAddr) -> Option<SendRequest<Bytes>> {
     let stream = tokio::net::TcpStream::connect(address).await.ok()?;
     let builder = &mut Builder::new();
@@ -38,7 +38,7 @@ async fn ask(sender: SendRequest<Bytes>, request: Request<()>, body: &Bytes) -> 
     Some(response)
 }
 
-/// Sends requests on so many connections at once, and again after an answer or a connection was cut.
+/// Sends requests on several concurrent connections, and again after an answer or a connection was aborted.
 fn leave_unread(
     address: SocketAddr,
     connections: usize,
@@ -147,7 +147,7 @@ pub(super) fn slow_readers(address: SocketAddr, token: &str, stop: &AtomicBool, 
     }
 }
 
-/// An id that no earlier run had.
+/// An id that no earlier run used.
 fn new_id() -> String {
     format!(
         "unread {}",

@@ -1,4 +1,4 @@
-//! fjall, as a contestant: each store, or batch of them, is followed by a sync of its journal.
+//! fjall, as a contestant: a sync of its journal follows each store, or batch of stores.
 
 use std::ops::Range;
 use std::path::Path;

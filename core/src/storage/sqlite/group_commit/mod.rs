@@ -1,7 +1,7 @@
-//! Group commit: writers that wait for each other share one transaction, and so one sync of the disk.
+//! Group commit: waiting writers share one transaction, and so one sync of the disk.
 //!
-//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of all waiting writers,
-//! commits once, and tells each writer its own outcome.
+//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of the waiting writers,
+//! commits once, and passes each writer its own outcome.
 
 pub(super) mod queue;
 
@@ -18,7 +18,7 @@ use super::rows;
 use crate::storage::{Error, Head, Locator, PutMode};
 use queue::{Leader, Role};
 
-/// The most bytes of an operation that can wait in the queue: it is copied there, so that another thread can apply it.
+/// The most bytes of an operation in the queue, which has a copy that another thread can apply.
 const MAX_SHARED_BYTES: usize = 64 << 10;
 
 /// A write of one record.
@@ -28,7 +28,7 @@ pub(super) enum Operation<'r> {
     Delete { locator: Locator, expected: Option<Head> },
 }
 
-/// The garbage of an operation; `None` where there was no record to delete.
+/// The garbage of an operation; `None` if there was no record to delete.
 pub(super) type Applied = Option<Garbage>;
 
 /// As [`Outcome`], for another thread.
@@ -53,8 +53,8 @@ impl Operation<'_> {
         (job, self.size())
     }
 
-    /// Applies the operation inside the caller's transaction. [`Error::AlreadyExists`] and [`Error::Conflict`] come
-    /// before anything is changed, if the record has one row.
+    /// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
+    /// [`Error::AlreadyExists`] and [`Error::Conflict`].
     fn apply(&self, connection: &Connection) -> Outcome<Applied> {
         match self {
             Self::Put { locator, record, mode } => rows::put(connection, locator, record, *mode).map(Some),
@@ -64,7 +64,7 @@ impl Operation<'_> {
 }
 
 impl SqliteStorage {
-    /// Applies an operation durably: in a transaction of its own, or in one that it shares with waiting writers.
+    /// Applies an operation durably, in its own transaction or in one that it shares with waiting writers.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
         if operation.size() > MAX_SHARED_BYTES {
             return self.write_with(Commit::Long, |connection| operation.apply(connection));
@@ -78,13 +78,13 @@ impl SqliteStorage {
     }
 
     /// Commits the leader's own operation and those of the waiting writers in one transaction. Each has its own
-    /// outcome, unless the transaction itself fails: then all fail.
+    /// outcome, except that all fail if the transaction itself fails.
     fn commit_group(
         &self,
         own: &Operation<'_>,
         mut leader: Leader<'_, Operation<'static>, OperationOutcome>,
     ) -> Outcome<Applied> {
-        // Gathered before the transaction begins: if another process holds the lock, all of these fail together.
+        // Taken over before the transaction begins: if another process holds the lock, all of these fail together.
         leader.gather();
         let mut rolled_back = false;
         let outcome = self.transact(Commit::Durable, |connection| {
@@ -109,8 +109,8 @@ impl SqliteStorage {
     }
 }
 
-/// Applies the leader's own operation and those of the waiting writers, until none waits: a writer that arrives
-/// meanwhile joins the group.
+/// Applies the leader's own operation and those of the waiting writers, until no writer waits: one that arrives in the
+/// meantime joins the group.
 fn apply_each(
     connection: &Connection,
     own: &Operation<'_>,

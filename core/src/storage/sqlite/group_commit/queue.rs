@@ -1,17 +1,17 @@
-//! The queue of writers: first come, first served, one leader at a time.
+//! The queue of writers: in order of arrival, with one leader at a time.
 //!
-//! If no write is running, the caller leads at once, on its own thread. Otherwise it leaves its job in the queue and
-//! waits. The next leader does its own job and those behind it in the queue, in one transaction, so that one commit
-//! serves all.
+//! If no write is running, the caller becomes the leader immediately, on its own thread. Otherwise it adds its job to
+//! the queue and waits. The next leader does its own job and those behind it in the queue, in one transaction with one
+//! commit.
 //!
-//! The locks come from the `sync` module above, so that a test can check every order of events with locks of its own.
+//! The locks come from the parent's module `sync`, so that a test can check every order of events with its own locks.
 
 use std::collections::VecDeque;
 use std::{iter, mem};
 
 use super::super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
 
-/// The most jobs and bytes of one group: they bound how long a writer waits.
+/// The most jobs and bytes of one group, which bound the wait of a writer.
 const MAX_JOBS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
 
@@ -28,7 +28,7 @@ struct Queue<J, O> {
 }
 
 struct Waiter<J, O> {
-    /// The job and its size in bytes; `None` for work that shares no transaction.
+    /// The job and its size in bytes; `None` for work that needs its own transaction.
     job: Option<(J, usize)>,
     stage: Mutex<Stage<O>>,
     changed: Condvar,
@@ -40,13 +40,13 @@ enum Stage<O> {
     Done(O),
 }
 
-/// How a caller's wait ended.
+/// The result of a caller's wait.
 pub(in super::super) enum Role<'q, J, O> {
     /// The caller leads the next group.
     Leader(Leader<'q, J, O>),
     /// Another leader has done the job.
     Follower(O),
-    /// The wait was interrupted, and the job will never be done.
+    /// The wait was interrupted, and the job will not be done.
     Interrupted,
 }
 
@@ -55,7 +55,7 @@ impl<J, O> CommitQueue<J, O> {
         Self { queue: Mutex::new(Queue { has_leader: false, waiting: VecDeque::new() }), abandoned }
     }
 
-    /// Waits until the caller leads, or a leader has done `job`. `job` is called only if there is a wait.
+    /// Waits until the caller is the leader, or a leader has done its job. Calls `job` only if it must wait.
     pub(in super::super) fn join(&self, job: impl FnOnce() -> Option<(J, usize)>) -> Role<'_, J, O> {
         if let Some(leader) = self.try_lead(&mut lock(&self.queue)) {
             return Role::Leader(leader);
@@ -72,7 +72,7 @@ impl<J, O> CommitQueue<J, O> {
         while let Stage::Waiting = *stage {
             stage = wait(&waiter.changed, stage);
             if let Stage::Waiting = *stage {
-                drop(stage); // the check may take a while, and the queue's lock comes before this one
+                drop(stage); // the check may take a while, and the queue's lock must be taken before this one
                 if is_interrupted() && self.withdraw(&waiter) {
                     return Role::Interrupted;
                 }
@@ -85,7 +85,8 @@ impl<J, O> CommitQueue<J, O> {
         }
     }
 
-    /// Waits until the caller leads, for work that shares no transaction; `None` if the wait was interrupted.
+    /// Waits until the caller is the leader, for work that needs its own transaction; `None` if the wait was
+    /// interrupted.
     pub(in super::super) fn lead_alone(&self) -> Option<Leader<'_, J, O>> {
         match self.join(|| None) {
             Role::Leader(leader) => Some(leader),
@@ -95,7 +96,8 @@ impl<J, O> CommitQueue<J, O> {
         }
     }
 
-    /// Removes a waiter from the queue. Returns `false` if a leader has taken it over, or if it leads itself.
+    /// Removes a waiter from the queue. Returns `false` if a leader has taken over its job, or if it is the leader
+    /// itself.
     fn withdraw(&self, waiter: &Arc<Waiter<J, O>>) -> bool {
         let mut queue = lock(&self.queue);
         let place = queue.waiting.iter().position(|other| Arc::ptr_eq(other, waiter));
@@ -117,7 +119,7 @@ impl<J, O> CommitQueue<J, O> {
     }
 }
 
-/// The right to write; dropping it hands the right to the next waiter.
+/// The exclusive right to write. Dropping it passes the right to the next waiter.
 pub(in super::super) struct Leader<'q, J, O> {
     queue: &'q CommitQueue<J, O>,
     /// The waiters whose jobs this leader does.
@@ -126,7 +128,7 @@ pub(in super::super) struct Leader<'q, J, O> {
 }
 
 impl<J, O> Leader<'_, J, O> {
-    /// Takes over the jobs at the front of the queue, as many as one group may have.
+    /// Takes over the jobs at the front of the queue, up to the limits of a group.
     pub(in super::super) fn gather(&mut self) {
         let mut queue = lock(&self.queue.queue);
         while self.followers.len() < MAX_JOBS
@@ -143,10 +145,11 @@ impl<J, O> Leader<'_, J, O> {
         self.followers.iter().filter_map(|waiter| waiter.job.as_ref()).map(|(job, _)| job)
     }
 
-    /// Tells each follower its outcome, and steps down.
+    /// Passes each follower its outcome, and ends the leadership.
     pub(in super::super) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
         let outcomes = outcomes.into_iter().chain(iter::repeat_with(self.queue.abandoned));
-        // Collected first: if the iterator panics, no follower has been told yet, and all of them are.
+        // Collected first: if the iterator panics, no follower has an outcome yet, and the drop passes one to all of
+        // them.
         let outcomes: Vec<_> = outcomes.take(self.followers.len()).collect();
         for (waiter, outcome) in self.followers.drain(..).zip(outcomes) {
             waiter.set(Stage::Done(outcome));
