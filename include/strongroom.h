@@ -367,8 +367,7 @@ strongroom_status strongroom_connect(const char *url,
 
 /// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED. Remaining readers
 /// and writers must still be freed. NULL is allowed.
-strongroom_status strongroom_close(strongroom *store,
-                                   strongroom_error *error);
+strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
 
 /// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
 /// opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:

@@ -93,7 +93,11 @@ fn as_nobody(name: &str, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) 
         }
     }
     let mut child = Command::new(env::current_exe().unwrap());
-    child.args([&format!("database_files::{name}"), "--exact", "--nocapture"]).env(FOLDER, folder.path()).uid(NOBODY).gid(NOBODY);
+    child
+        .args([&format!("database_files::{name}"), "--exact", "--nocapture"])
+        .env(FOLDER, folder.path())
+        .uid(NOBODY)
+        .gid(NOBODY);
     run(child);
 }
 
@@ -109,7 +113,11 @@ fn with_mounts(name: &str, script: &str, work: impl FnOnce(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let mut child = Command::new("unshare");
     child.args(["--mount", "bash", "-ec", &format!(r#"F="$1"; shift; {script}; exec "$0" "$@""#)]);
-    child.arg(env::current_exe().unwrap()).arg(folder.path()).args([&format!("database_files::{name}"), "--exact", "--nocapture"]);
+    child.arg(env::current_exe().unwrap()).arg(folder.path()).args([
+        &format!("database_files::{name}"),
+        "--exact",
+        "--nocapture",
+    ]);
     child.env(FOLDER, folder.path());
     run(child);
 }
