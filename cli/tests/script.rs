@@ -153,6 +153,6 @@ fn on_an_encryption_server_over_a_storage_service() {
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
     let place = format!("http://{}", storage.address);
-    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index"]);
+    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index", "--timeout", "60"]);
     run(&world, &["--server", &format!("http://{}", server.address)]);
 }
