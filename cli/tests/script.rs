@@ -22,11 +22,10 @@ struct Runner<'w> {
 
 fn run(world: &World, place: &[&str]) {
     let is_server = place[0] == "--server";
-    // The steps up to the first line with a number.
-    let end = SCRIPT.find("\nsteps ").unwrap() + 1;
-    let end = end + SCRIPT[end..].find('\n').unwrap();
+    let end = SCRIPT.lines().position(|line| line.starts_with("steps ")).unwrap();
+    let script = SCRIPT.lines().take(end + 1).collect::<Vec<_>>().join("\n");
     let runner = Runner { world, place };
-    let steps = script::run(&SCRIPT[..end], is_server, |words| match runner.step(words) {
+    let steps = script::run(&script, is_server, |words| match runner.step(words) {
         Ok(found) => found,
         Err(status) => vec![Found::error(status)],
     });
