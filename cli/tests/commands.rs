@@ -1,7 +1,5 @@
 //! The behaviour of each command without failures.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! The files of `deploy/` are valid for the services, and consistent with each other.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::collections::BTreeSet;

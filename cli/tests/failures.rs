@@ -1,7 +1,5 @@
 //! Every failure that a user can cause: its exit status, and no secret in its message.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

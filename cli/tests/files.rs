@@ -1,7 +1,5 @@
 //! Data in files: written completely or not at all, and failures if writing is not permitted.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! The commands of `docs/HTTP.md` work as written.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support::wait;
 
 use std::fs::{self, File};

@@ -1,7 +1,5 @@
 //! Ids from files and pipes, which other users of the machine cannot see.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use support::{DATA, ID, World};

@@ -1,7 +1,5 @@
 //! New keys, printed or in a file, which are never lost while a record needs them; and keys typed at a prompt.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs::{self, File};

@@ -2,8 +2,6 @@
 //! sent, no record is incomplete, and each call ends in time.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::rounds;
 use crate::support;
 

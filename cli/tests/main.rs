@@ -1,5 +1,10 @@
 //! The tests of the program, in one test program: it is linked once.
 
+#![allow(
+    clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, clippy::unwrap_used,
+    reason = "tests"
+)]
+
 #[cfg(all(unix, feature = "server"))]
 #[path = "../../core/tests/support/rounds.rs"]
 mod rounds;

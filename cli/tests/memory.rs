@@ -2,8 +2,6 @@
 //! or data in its files, logs or memory, and no program needs much memory.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::scanner;
 use crate::support;
 

@@ -1,8 +1,6 @@
 //! New files are complete or missing, regardless of signals, crashes and the features of the file system.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs::{self, File};

@@ -1,8 +1,6 @@
 //! No output replaces a file that the command uses, under any name.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::collections::BTreeMap;

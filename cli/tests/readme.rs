@@ -1,7 +1,5 @@
 //! The README's commands work as written.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support::wait;
 
 use std::fs;

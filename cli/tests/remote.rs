@@ -1,8 +1,6 @@
 //! The commands on a store behind an encryption server, and on a storage service.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use rustix::process::Signal;

@@ -2,8 +2,6 @@
 //! store in memory would end with it.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::steps;
 use crate::support;
 
@@ -21,11 +19,14 @@ struct Runner<'w> {
 
 fn run(world: &World, place: &[&str]) {
     let is_server = place[0] == "--server";
-    // The steps up to the first line with a number.
-    let end = SCRIPT.find("\nsteps ").unwrap() + 1;
-    let end = end + SCRIPT[end..].find('\n').unwrap();
+    let end = SCRIPT.lines().position(|line| line.starts_with("steps ")).unwrap();
+    let script = SCRIPT.lines().take(end + 1).collect::<Vec<_>>().join("\n");
     let runner = Runner { world, place };
+<<<<<<< HEAD
     let steps = steps::run(&SCRIPT[..end], is_server, |words| match runner.step(words) {
+=======
+    let steps = script::run(&script, is_server, |words| match runner.step(words) {
+>>>>>>> script
         Ok(found) => found,
         Err(status) => vec![Found::error(status)],
     });
@@ -152,6 +153,6 @@ fn on_an_encryption_server_over_a_storage_service() {
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
     let place = format!("http://{}", storage.address);
-    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index"]);
+    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index", "--timeout", "60"]);
     run(&world, &["--server", &format!("http://{}", server.address)]);
 }

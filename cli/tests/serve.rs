@@ -1,8 +1,6 @@
 //! The services as the program starts them: configuration, logs, tokens and signals.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use std::os::unix::net::UnixDatagram;

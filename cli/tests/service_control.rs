@@ -1,8 +1,6 @@
 //! Control of a running service: signals, an unread log, systemd, too few threads.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
-
 use crate::support;
 
 use std::fs::File;

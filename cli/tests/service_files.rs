@@ -1,8 +1,6 @@
 //! The files of a service's configuration: a wrong kind of file is reported before the service does anything.
 
 #![cfg(all(unix, feature = "server"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! Standard streams that are closed, empty or non-blocking, and programs that write the data.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::{Read, pipe};

@@ -1,7 +1,5 @@
 //! Data of any size: in pieces, in ranges, and interrupted.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::{Read, Write};

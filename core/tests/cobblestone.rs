@@ -1,7 +1,5 @@
 //! All ways to seal and to open agree, at every size around a limit.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use strongroom::cobblestone::{

@@ -1,7 +1,5 @@
 //! The embedded storages keep every promise of the trait.
 
-#![allow(clippy::unwrap_used, reason = "tests")]
-
 use std::path::Path;
 use std::sync::Arc;
 

@@ -3,8 +3,6 @@
 //!
 //! `v1.db` was written by version 0.1.0 (record format 1, schema 1).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! Independent programs as judges: the crate `cobblestone`, pyca/cryptography, and Project Wycheproof's test vectors.
 //! Each side opens the other's messages, and neither opens altered ones.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! The layers of the crate: a module uses only those below it in the list, and no files depend on each other in a
 //! cycle.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, clippy::panic, reason = "tests")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

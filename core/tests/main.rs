@@ -1,6 +1,16 @@
 //! The tests of the library, in one program: it is linked once. Those that need a process of their own, to measure, limit
 //! or kill it, have programs beside it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 mod support;
 
 #[cfg(feature = "hazmat")]

@@ -1,7 +1,5 @@
 //! Opening a store: the index key, and files that are not a store and must not be changed.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::unreachable, reason = "tests")]
-
 use crate::support;
 
 use std::error::Error as _;

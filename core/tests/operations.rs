@@ -1,7 +1,5 @@
 //! Each operation of a store, in memory and in SQLite.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::sync::{Arc, Barrier};

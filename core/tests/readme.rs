@@ -1,7 +1,5 @@
 //! The README's Rust code equals the examples, which work.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support::wait;
 
 use std::env;

@@ -1,8 +1,6 @@
 //! Repeated writes under a caller's key: from bytes, from a reader and by a writer, with the same outcomes, and without
 //! reading a record with another key.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::Write;

@@ -1,7 +1,5 @@
 //! Records in pieces: writers, readers, ranges, and failures halfway.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom, Write};

@@ -1,7 +1,5 @@
 //! The conformance suite fails for a storage that breaks a promise: one fault, one promise, one panic.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use std::path::Path;
 use std::sync::Arc;
 

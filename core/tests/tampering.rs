@@ -1,7 +1,5 @@
 //! No altered record opens: every bit, every truncation, every moved chunk has the right error.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::sync::Arc;

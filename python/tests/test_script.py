@@ -59,7 +59,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
                 key = tmp_path / "index-key"
                 key.touch(0o600)
                 key.write_text(INDEX_KEY.to_text())
-                yield Place("connect", serve("server", "serve", "--store", storage, "--index-key-file", str(key)))
+                yield Place(
+                    "connect",
+                    serve("server", "serve", "--store", storage, "--index-key-file", str(key), "--timeout", "60"),
+                )
 
 
 def as_bytes(word: str) -> bytes | None:

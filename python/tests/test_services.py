@@ -83,7 +83,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of an encryption server: its files ``socket``, and ``token`` with all rights."""
     require_program()
     folder = tmp_path_factory.mktemp("server")
-    scopes = "store,retrieve,delete,erase,stats"
+    scopes = "store,retrieve,erase"
     command = [PROGRAM, "token", "new", "--scopes", scopes, "--tokens", "tokens"]
     with (folder / "token").open("wb") as file:
         subprocess.run(command, cwd=folder, stdout=file, check=True)

@@ -1,7 +1,5 @@
 //! Many records in one request to the encryption server, as raw requests and from the client.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use std::sync::Arc;

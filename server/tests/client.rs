@@ -1,7 +1,5 @@
 //! The encryption server's client: the operations of a store over the network.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use std::io::{Read, Seek, SeekFrom, Write};

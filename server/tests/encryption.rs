@@ -1,7 +1,5 @@
 //! The encryption server, for each row of the protocol's tables.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
-
 use crate::intercept;
 use crate::support;
 

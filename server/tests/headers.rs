@@ -1,7 +1,5 @@
 //! Headers that change the meaning of a request (RFC 9110).
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::Write;

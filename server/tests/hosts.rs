@@ -1,7 +1,5 @@
 //! Requests with another host name, as a web page sends them through DNS rebinding.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::io::{Read, Write};

@@ -1,7 +1,5 @@
 //! HTTP/2: many requests on one connection, which do not block each other.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! Listening: TLS, loopback and Unix sockets.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

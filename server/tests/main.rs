@@ -1,6 +1,15 @@
 //! The tests of both services, in one program: it is linked once. Those that measure the memory or the connections of
 //! their process have programs of their own beside it.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
 #[path = "../../core/tests/support/intercept.rs"]
 #[allow(dead_code, reason = "the tests of the services use a part of it")]
 mod intercept;

@@ -1,8 +1,6 @@
 //! Network failures between a client and its service, at each byte. A successful call was done, a failed one was not,
 //! and calls that may be repeated, by the client or by its caller, end as without a failure.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 use std::io::Read;

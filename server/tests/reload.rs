@@ -1,7 +1,5 @@
 //! Reloading of tokens, certificates and revocation lists.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,13 +1,5 @@
 //! The storage service as a storage keeps every promise of the trait, over the network.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::cast_possible_truncation,
-    reason = "tests"
-)]
-
 use crate::support;
 
 use std::io::{Read, Seek, SeekFrom};

@@ -1,7 +1,5 @@
 //! Revoked certificates of services, with the library's own client.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::fs;

@@ -1,8 +1,6 @@
 //! Schemathesis sends both services valid and invalid requests according to their OpenAPI documents, and compares the
 //! answers with the documents. `make test-http` installs it and runs this.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
-
 use crate::support;
 
 use std::path::Path;

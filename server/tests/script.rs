@@ -1,13 +1,5 @@
 //! The script of operations, on each of the stores.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::cast_possible_truncation,
-    reason = "tests"
-)]
-
 use crate::steps;
 use crate::support;
 

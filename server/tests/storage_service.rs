@@ -1,7 +1,5 @@
 //! The storage service, for each row of the protocol's tables.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "tests")]
-
 use crate::support;
 
 use std::sync::Arc;

@@ -34,7 +34,24 @@ impl Server {
         })
     }
 
-    /// A server of the program `plain`: `sqlite` or `strongroom`.
+    /// `strongroom serve-storage`, which logs only warnings.
+    #[must_use]
+    pub fn storage_service() -> Self {
+        Self::start("strongroom", |command, address, folder| {
+            command.args([
+                "serve-storage",
+                "--log-level",
+                "warn",
+                "--insecure-loopback",
+                "--listen",
+                address,
+                "--store",
+            ]);
+            command.arg(folder.join("records.db"));
+        })
+    }
+
+    /// A server of the program `plain`: `sqlite`, `strongroom` or `bytes:LEN`.
     #[must_use]
     pub fn plain(kind: &str) -> Self {
         Self::start("plain", |command, address, folder| {

@@ -1,8 +1,6 @@
 //! The database's file and those beside it: accepted paths, owners, and removal while the store is open.
 
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
-
 use crate::support;
 
 mod deleted;

@@ -33,11 +33,13 @@ static char **expected;
 static value values[2 * MAX_ITEMS];
 static size_t value_count;
 
-#define REQUIRE(condition)                                      \
-    do {                                                        \
-        if (!(condition))                                       \
-            fprintf(stderr, "operations.txt: %s\n", line);      \
-        CHECK(condition);                                       \
+// As CHECK, and names the step.
+#define REQUIRE(condition)                                 \
+    do {                                                   \
+        const bool is_so = (condition);                    \
+        if (!is_so)                                        \
+            fprintf(stderr, "operations.txt: %s\n", line); \
+        CHECK(is_so && #condition);                        \
     } while (0)
 
 // Gives the bytes that a word stands for, if it is one for bytes.

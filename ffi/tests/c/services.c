@@ -230,7 +230,7 @@ static void in_time(void) {
 
 // Starts an encryption server on a Unix socket.
 static pid_t serve_encryption(const char *program) {
-    run("%s token new --scopes store,retrieve,delete,erase,stats --tokens server-tokens >server-token", program);
+    run("%s token new --scopes store,retrieve,erase --tokens server-tokens >server-token", program);
     const pid_t server = fork();
     CHECK(server >= 0);
     if (server == 0) {

@@ -1,9 +1,9 @@
 //! Servers for comparison: typical ones without Strongroom, and with the library but without protection against timing:
-//! axum and SQLite, with the same requests and answers. `plain sqlite|strongroom ADDRESS PATH`.
+//! axum and SQLite, with the same requests and answers. `plain sqlite|strongroom|bytes:LEN ADDRESS PATH`.
 //!
 //! `sqlite` stores data unencrypted: one writing connection behind a lock, and as many readers as needed; WAL,
 //! `synchronous=FULL`, one transaction for each store. `strongroom` is the control of the program `timing`: it answers
-//! a request for a missing record without delay.
+//! a request for a missing record without delay. `bytes:LEN` answers with LEN bytes from memory.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use axum::routing::post;
+use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use base64ct::{Base64, Encoding};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
@@ -104,6 +104,10 @@ fn retrieve(store: &dyn Store, request: &Value) -> (StatusCode, Value) {
 async fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let path = Path::new(&arguments[3]);
+    if let Some(len) = arguments[1].strip_prefix("bytes:") {
+        let bytes = Bytes::from(vec![7; len.parse().unwrap()]);
+        return serve(&arguments[2], Router::new().route("/bytes", get(move || async { bytes }))).await;
+    }
     let records: Arc<dyn Store> = match arguments[1].as_str() {
         "sqlite" => Arc::new(Sqlite::open(path)),
         "strongroom" => Arc::new(Strongroom::open(path).unwrap()),
@@ -113,7 +117,11 @@ async fn main() {
     let router = Router::new()
         .route("/v1/store", post(move |body| answer(Arc::clone(&to_store), body, store)))
         .route("/v1/retrieve", post(move |body| answer(Arc::clone(&to_retrieve), body, retrieve)));
-    let listener = tokio::net::TcpListener::bind(&arguments[2]).await.unwrap();
+    serve(&arguments[2], router).await;
+}
+
+async fn serve(address: &str, router: Router) {
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let listener = listener.tap_io(|stream| stream.set_nodelay(true).unwrap());
     axum::serve(listener, router).await.unwrap();
 }
