@@ -1,12 +1,11 @@
 //! The behaviour of each command without failures.
 
 use crate::support;
-
 use std::fs;
 
+use crate::support::{DATA, ID, World};
 use serde_json::{Value, json};
 use strongroom::{IndexKey, RecordKey};
-use support::{DATA, ID, World};
 
 fn parse(text: &str) -> Value {
     serde_json::from_str(text).unwrap()

@@ -1,13 +1,12 @@
 //! The files of `deploy/` are valid for the services, and consistent with each other.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::support;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::World;
+use crate::support::World;
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)

@@ -1,11 +1,9 @@
 //! Every failure that a user can cause: its exit status, and no secret in its message.
 
-use crate::support;
-
 use std::fs;
 
+use crate::support::{DATA, ID, World, failure, feed, secret_in};
 use rusqlite::Connection;
-use support::{DATA, ID, World, failure, feed, secret_in};
 
 #[test]
 fn records_that_are_missing_or_do_not_open() {

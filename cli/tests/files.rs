@@ -1,12 +1,11 @@
 //! Data in files: written completely or not at all, and failures if writing is not permitted.
 
 use crate::support;
-
 use std::fs;
 use std::process::Stdio;
 
-use support::wait::{DEADLINE, WaitWithin};
-use support::{DATA, ID, World};
+use crate::support::wait::{DEADLINE, WaitWithin};
+use crate::support::{DATA, ID, World};
 
 #[test]
 fn a_file_is_replaced_only_by_a_whole_record() {

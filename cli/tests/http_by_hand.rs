@@ -1,16 +1,15 @@
 //! The commands of `docs/HTTP.md` work as written.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::support::wait;
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::wait::{DEADLINE, WaitWithin};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::json;
-use wait::{DEADLINE, WaitWithin};
 
 /// Runs the commands of a section. Returns whether they succeed, and their other output on stdout.
 fn run(section: &str) -> (bool, String) {

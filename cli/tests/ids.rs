@@ -1,8 +1,6 @@
 //! Ids from files and pipes, which other users of the machine cannot see.
 
-use crate::support;
-
-use support::{DATA, ID, World};
+use crate::support::{DATA, ID, World};
 
 #[test]
 fn an_id_comes_from_a_file_or_stdin() {

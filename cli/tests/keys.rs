@@ -1,16 +1,14 @@
 //! New keys, printed or in a file, which are never lost while a record needs them; and keys typed at a prompt.
 
-use crate::support;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Stdio;
 
-use serde_json::json;
 #[cfg(target_os = "linux")]
-use support::on_terminal;
-use support::wait::{self, DEADLINE, WaitWithin};
-use support::{DATA, ID, World, failure, feed, secret_in};
+use crate::support::on_terminal;
+use crate::support::wait::{self, DEADLINE, WaitWithin};
+use crate::support::{DATA, ID, World, failure, feed, secret_in};
+use serde_json::json;
 
 #[cfg(unix)]
 #[test]

@@ -2,8 +2,6 @@
 //! sent, no record is incomplete, and each call ends in time.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::rounds;
-use crate::support;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,10 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rounds::rounds;
+use crate::rounds::rounds;
+use crate::support::World;
+use crate::support::wait::{DEADLINE, Join, WaitWithin};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
-use support::World;
-use support::wait::{DEADLINE, Join, WaitWithin};
 
 const CLIENTS: u64 = 4;
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -1,7 +1,11 @@
 //! The tests of the program, in one test program: it is linked once.
 
 #![allow(
-    clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
     reason = "tests"
 )]
 

@@ -2,8 +2,6 @@
 //! or data in its files, logs or memory, and no program needs much memory.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
-use crate::scanner;
-use crate::support;
 
 use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind, Read, Write};
@@ -17,9 +15,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use strongroom::{IndexKey, RecordKey};
 
-use scanner::Scanner;
-use support::World;
-use support::wait::{self, DEADLINE, WaitWithin, write_within};
+use crate::scanner::Scanner;
+use crate::support::World;
+use crate::support::wait::{self, DEADLINE, WaitWithin, write_within};
 
 const MIB: usize = 1 << 20;
 

@@ -1,17 +1,17 @@
 //! New files are complete or missing, regardless of signals, crashes and the features of the file system.
 
 #![cfg(target_os = "linux")]
-use crate::support;
 
+use crate::support;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::wait::{DEADLINE, WaitWithin, wait_for, write_within};
+use crate::support::{DATA, ID, World, failure, feed};
 use rustix::process::{Pid, Signal, kill_process};
-use support::wait::{DEADLINE, WaitWithin, wait_for, write_within};
-use support::{DATA, ID, World, failure, feed};
 
 fn kill(child: &Child, signal: i32) {
     kill_process(Pid::from_child(child), Signal::from_named_raw(signal).unwrap()).unwrap();

@@ -1,12 +1,11 @@
 //! No output replaces a file that the command uses, under any name.
 
 #![cfg(unix)]
-use crate::support;
 
 use std::collections::BTreeMap;
 use std::fs;
 
-use support::{DATA, ID, World, failure, feed};
+use crate::support::{DATA, ID, World, failure, feed};
 
 /// All files and their contents, except those that SQLite creates and removes while a store is open.
 fn contents(world: &World) -> BTreeMap<String, Vec<u8>> {

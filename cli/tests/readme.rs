@@ -1,12 +1,10 @@
 //! The README's commands work as written.
 
-use crate::support::wait;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use wait::{DEADLINE, WaitWithin};
+use crate::support::wait::{DEADLINE, WaitWithin};
 
 /// All blocks of `language`, concatenated.
 fn blocks(readme: &str, language: &str) -> String {

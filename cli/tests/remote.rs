@@ -1,11 +1,11 @@
 //! The commands on a store behind an encryption server, and on a storage service.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::support;
 
+use crate::support;
+use crate::support::service::Service;
+use crate::support::{DATA, ID, World};
 use rustix::process::Signal;
-use support::service::Service;
-use support::{DATA, ID, World};
 
 /// Runs all commands on the store of the options `place`.
 fn all_commands(world: &World, place: &[&str]) {

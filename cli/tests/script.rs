@@ -2,14 +2,13 @@
 //! store in memory would end with it.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::steps;
-use crate::support;
 
+use crate::steps;
 use serde_json::Value;
 
 use crate::steps::{Found, SCRIPT, bytes};
-use support::service::Service;
-use support::{World, failure, feed};
+use crate::support::service::Service;
+use crate::support::{World, failure, feed};
 
 struct Runner<'w> {
     world: &'w World,
@@ -22,11 +21,7 @@ fn run(world: &World, place: &[&str]) {
     let end = SCRIPT.lines().position(|line| line.starts_with("steps ")).unwrap();
     let script = SCRIPT.lines().take(end + 1).collect::<Vec<_>>().join("\n");
     let runner = Runner { world, place };
-<<<<<<< HEAD
-    let steps = steps::run(&SCRIPT[..end], is_server, |words| match runner.step(words) {
-=======
-    let steps = script::run(&script, is_server, |words| match runner.step(words) {
->>>>>>> script
+    let steps = steps::run(&script, is_server, |words| match runner.step(words) {
         Ok(found) => found,
         Err(status) => vec![Found::error(status)],
     });

@@ -1,17 +1,16 @@
 //! The services as the program starts them: configuration, logs, tokens and signals.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::support;
 
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::support::World;
+use crate::support::service::Service;
+use crate::support::wait::{self, DEADLINE, WaitWithin};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use support::World;
-use support::service::Service;
-use support::wait::{self, DEADLINE, WaitWithin};
 
 fn between<'t>(text: &'t str, start: &str, end: char) -> &'t str {
     let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start} in {text}"));

@@ -1,7 +1,6 @@
 //! Control of a running service: signals, an unread log, systemd, too few threads.
 
 #![cfg(all(target_os = "linux", feature = "server"))]
-use crate::support;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,9 +12,9 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::World;
+use crate::support::service::Service;
 use rustix::process::{Pid, Signal, kill_process};
-use support::World;
-use support::service::Service;
 
 const LONG: Duration = Duration::from_secs(60);
 

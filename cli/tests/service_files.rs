@@ -1,16 +1,16 @@
 //! The files of a service's configuration: a wrong kind of file is reported before the service does anything.
 
 #![cfg(all(unix, feature = "server"))]
-use crate::support;
 
+use crate::support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::World;
+use crate::support::service::Service;
 use rcgen::{CertificateParams, KeyPair};
 use rustix::process::Signal;
-use support::World;
-use support::service::Service;
 
 /// A folder with a file of each kind, and their names in messages.
 fn all_kinds() -> (World, Vec<(&'static str, &'static str)>) {

@@ -1,16 +1,15 @@
 //! Standard streams that are closed, empty or non-blocking, and programs that write the data.
 
 #![cfg(unix)]
-use crate::support;
 
 use std::io::{Read, pipe};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::wait::{self, DEADLINE, Join, WaitWithin, write_within};
+use crate::support::{DATA, ID, World, failure, feed, secret_in};
 use rustix::fs::{OFlags, fcntl_setfl};
-use support::wait::{self, DEADLINE, Join, WaitWithin, write_within};
-use support::{DATA, ID, World, failure, feed, secret_in};
 
 /// The program with the shell redirection `redirection`.
 fn redirected(world: &World, redirection: &str, args: &[&str]) -> Command {

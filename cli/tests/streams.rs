@@ -1,12 +1,11 @@
 //! Data of any size: in pieces, in ranges, and interrupted.
 
 use crate::support;
-
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
-use support::wait::{self, DEADLINE, WaitWithin, write_within};
-use support::{ID, World, feed};
+use crate::support::wait::{self, DEADLINE, WaitWithin, write_within};
+use crate::support::{ID, World, feed};
 
 fn pattern(len: usize) -> Vec<u8> {
     (0..=250).cycle().take(len).collect()

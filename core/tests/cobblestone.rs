@@ -1,12 +1,10 @@
 //! All ways to seal and to open agree, at every size around a limit.
 
-use crate::support;
-
+use crate::support::{SIZES, pattern};
 use strongroom::cobblestone::{
     Error, MAX_PLAINTEXT_LEN, Opener, PREFIX_LEN, RangeOpener, Sealer, message_len, open, open_in_place, open_into,
     open_range, seal, seal_in_place, seal_into, verify_key,
 };
-use support::{SIZES, pattern};
 
 const KEY: [u8; 32] = [7; 32];
 const CONTEXT: &[u8] = b"context";

@@ -3,13 +3,11 @@
 //!
 //! `v1.db` was written by version 0.1.0 (record format 1, schema 1).
 
-use crate::support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::{SIZES, pattern, record_key};
 use strongroom::{Error, Stats, Strongroom, WriteOptions};
-use support::{SIZES, pattern, record_key};
 
 /// The records of version 1: key byte, id, length of the data.
 fn records() -> Vec<(u8, Vec<u8>, usize)> {

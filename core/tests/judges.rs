@@ -1,8 +1,6 @@
 //! Independent programs as judges: the crate `cobblestone`, pyca/cryptography, and Project Wycheproof's test vectors.
 //! Each side opens the other's messages, and neither opens altered ones.
 
-use crate::support;
-
 use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write as _;
@@ -12,6 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::{SIZES, pattern, wait};
 use cobblestone::{DecryptReader, EncryptWriter, Key256, RandomAccessDecryptor};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -19,7 +18,6 @@ use strongroom::cobblestone::{
     Error, Opener, RangeOpener, Sealer, open, open_in_place, open_into, open_range, plaintext_len, seal,
 };
 use strongroom::{InvalidKey, RecordKey, Strongroom};
-use support::{SIZES, pattern, wait};
 
 const CHUNK: usize = 16_384;
 const SEALED_CHUNK: usize = 16_400;

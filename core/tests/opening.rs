@@ -1,18 +1,16 @@
 //! Opening a store: the index key, and files that are not a store and must not be changed.
 
-use crate::support;
-
 use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use crate::support::index_key;
+use crate::support::wait::{DEADLINE, Join};
 use rusqlite::Connection;
 use strongroom::storage::MemoryStorage;
 use strongroom::{Durability, Error, IndexKey, Strongroom};
-use support::index_key;
-use support::wait::{DEADLINE, Join};
 use tempfile::TempDir;
 
 fn folder() -> (TempDir, PathBuf) {

@@ -1,14 +1,13 @@
 //! Each operation of a store, in memory and in SQLite.
 
 use crate::support;
-
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use crate::support::wait::{DEADLINE, Join};
+use crate::support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 use strongroom::storage::{Head, PutMode, Storage};
 use strongroom::{Error, RecordKey, Stats, Strongroom, WriteOptions};
-use support::wait::{DEADLINE, Join};
-use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
 /// The error of `outcome`.
 #[track_caller]

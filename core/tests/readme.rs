@@ -1,13 +1,11 @@
 //! The README's Rust code equals the examples, which work.
 
-use crate::support::wait;
-
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use wait::{DEADLINE, WaitWithin};
+use crate::support::wait::{DEADLINE, WaitWithin};
 
 #[test]
 fn the_readme_shows_the_examples_and_the_first_works() {

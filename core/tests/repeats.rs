@@ -1,16 +1,14 @@
 //! Repeated writes under a caller's key: from bytes, from a reader and by a writer, with the same outcomes, and without
 //! reading a record with another key.
 
-use crate::support;
-
 use std::io::Write;
 use std::sync::Arc;
 
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
-use support::intercept::Intercepted;
-use support::{each_store, memory_store, open_over, pattern, record_key};
+use crate::support::intercept::Intercepted;
+use crate::support::{each_store, memory_store, open_over, pattern, record_key};
 
 type Store = fn(&Strongroom, &RecordKey, &[u8]) -> Result<(), Error>;
 type Replace = fn(&Strongroom, &RecordKey, &RecordKey, &[u8]) -> Result<(), Error>;

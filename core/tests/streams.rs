@@ -1,17 +1,15 @@
 //! Records in pieces: writers, readers, ranges, and failures halfway.
 
-use crate::support;
-
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::intercept::Intercepted;
+use crate::support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 use strongroom::storage::{Durability, MemoryStorage, PutMode, SqliteStorage, Storage};
 use strongroom::{Error, RecordKey, RecordReader, Strongroom, WriteOptions};
-use support::intercept::Intercepted;
-use support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
 
 /// The error of a reader or writer.
 #[track_caller]

@@ -1,17 +1,15 @@
 //! No altered record opens: every bit, every truncation, every moved chunk has the right error.
 
-use crate::support;
-
 use std::sync::Arc;
 use std::thread;
 
+use crate::support::intercept::Intercepted;
+use crate::support::rounds::rounds;
+use crate::support::{SIZES, open_over, pattern, record_key};
 use strongroom::cobblestone::{self, Opener, RangeOpener, open, open_in_place, open_into, open_range, seal};
 use strongroom::record::Header;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{Error, RecordKey, Strongroom};
-use support::intercept::Intercepted;
-use support::rounds::rounds;
-use support::{SIZES, open_over, pattern, record_key};
 
 const HEADER: usize = 12;
 const HEAD: usize = 68;

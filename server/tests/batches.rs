@@ -1,7 +1,6 @@
 //! Many records in one request to the encryption server, as raw requests and from the client.
 
 use crate::support;
-
 use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
@@ -10,7 +9,7 @@ use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
-use support::{Running, config, encryption, encryption_over, token};
+use crate::support::{Running, config, encryption, encryption_over, token};
 
 fn new_key() -> String {
     RecordKey::generate().unwrap().to_text().to_string()

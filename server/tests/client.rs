@@ -1,7 +1,5 @@
 //! The encryption server's client: the operations of a store over the network.
 
-use crate::support;
-
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +8,7 @@ use strongroom::storage::MemoryStorage;
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
-use support::{Running, config, encryption, encryption_over, token};
+use crate::support::{Running, config, encryption, encryption_over, token};
 
 const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
 

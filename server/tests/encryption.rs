@@ -1,20 +1,17 @@
 //! The encryption server, for each row of the protocol's tables.
 
-use crate::intercept;
-use crate::support;
-
 use std::cell::Cell;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::intercept::Intercepted;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
-use intercept::Intercepted;
 
+use crate::support::{Answer, Client, Running, config, encryption, encryption_over};
 use serde_json::{Value, json};
 use strongroom::RecordKey;
 use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
-use support::{Answer, Client, Running, config, encryption, encryption_over};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 

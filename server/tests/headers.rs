@@ -1,14 +1,12 @@
 //! Headers that change the meaning of a request (RFC 9110).
 
-use crate::support;
-
 use std::io::Write;
 use std::sync::Arc;
 
+use crate::support::{Answer, Running, config, encryption, encryption_over, storage, token};
 use serde_json::json;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom_server::Scope;
-use support::{Answer, Running, config, encryption, encryption_over, storage, token};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 const JSON: (&str, &str) = ("content-type", "application/json");

@@ -1,13 +1,11 @@
 //! Requests with another host name, as a web page sends them through DNS rebinding.
 
-use crate::support;
-
 use std::io::{Read, Write};
 
+use crate::support::{Running, config, encryption};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use support::{Running, config, encryption};
 
 /// The status of a raw request.
 fn status(server: &Running, request: &str) -> String {

@@ -1,15 +1,13 @@
 //! HTTP/2: many requests on one connection, which do not block each other.
 
-use crate::support;
-
 use std::time::Duration;
 
+use crate::support::{Running, config, encryption};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use support::{Running, config, encryption};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

@@ -1,7 +1,5 @@
 //! Listening: TLS, loopback and Unix sockets.
 
-use crate::support;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Running, storage_with, token};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -18,7 +17,6 @@ use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
 use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
-use support::{Running, storage_with, token};
 
 /// An authority, and its certificates for a server and a client.
 struct Certificates {

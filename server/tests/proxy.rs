@@ -2,7 +2,6 @@
 //! and calls that may be repeated, by the client or by its caller, end as without a failure.
 
 use crate::support;
-
 use std::io::Read;
 use std::iter;
 use std::sync::Arc;
@@ -12,9 +11,11 @@ use std::time::{Duration, Instant};
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, Strongroom};
 
-use support::proxied_service::{KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedService, QUICK, WRITES, in_parallel, run};
-use support::proxy::{Fault, Plan, Proxy};
-use support::wait::{DEADLINE, Join, wait_for};
+use crate::support::proxied_service::{
+    KINDS, Kind, NEW, OPS, Op, PATIENT, ProxiedService, QUICK, WRITES, in_parallel, run,
+};
+use crate::support::proxy::{Fault, Plan, Proxy};
+use crate::support::wait::{DEADLINE, Join, wait_for};
 
 /// Whether a call succeeds if one answer is lost. The others return `Indeterminate`.
 fn is_repeated(kind: Kind, op: Op) -> bool {

@@ -1,7 +1,6 @@
 //! Reloading of tokens, certificates and revocation lists.
 
 use crate::support;
-
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -9,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Running, start_with_reloader, token};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
@@ -18,7 +18,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use strongroom::storage::MemoryStorage;
 use strongroom_server::{Config, Reloader, Scope, Service, StartError};
-use support::{Running, start_with_reloader, token};
 
 /// An authority with numbered clients, in a folder with the service's files.
 struct Authority {

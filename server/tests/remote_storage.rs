@@ -1,7 +1,6 @@
 //! The storage service as a storage keeps every promise of the trait, over the network.
 
 use crate::support;
-
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use strongroom::storage::{Durability, MemoryStorage, RemoteStorage, SqliteStorage, Storage};
 use strongroom::{Endpoint, IndexKey, Strongroom};
 
-use support::Running;
+use crate::support::Running;
 
 /// The services run until the tests end, because an opened storage does not own its service.
 static SERVICES: Mutex<Vec<Running>> = Mutex::new(Vec::new());

@@ -1,12 +1,11 @@
 //! Revoked certificates of services, with the library's own client.
 
-use crate::support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Running, storage_with};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
     RevokedCertParams, SerialNumber, date_time_ymd,
@@ -14,7 +13,6 @@ use rcgen::{
 use strongroom::storage::{Error, MemoryStorage, RemoteStorage, Storage};
 use strongroom::{Endpoint, InvalidEndpoint, Stats};
 use strongroom_server::Config;
-use support::{Running, storage_with};
 
 /// The serial number of the service's certificate.
 const SERIAL: u64 = 7;

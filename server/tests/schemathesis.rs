@@ -1,18 +1,16 @@
 //! Schemathesis sends both services valid and invalid requests according to their OpenAPI documents, and compares the
 //! answers with the documents. `make test-http` installs it and runs this.
 
-use crate::support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::wait::WaitWithin;
+use crate::support::{Running, config, encryption, storage};
 use serde_json::Value;
 use strongroom::RecordKey;
 use strongroom::storage::MemoryStorage;
-use support::wait::WaitWithin;
-use support::{Running, config, encryption, storage};
 
 const ENCRYPTION: &str = include_str!("../openapi/encryption.json");
 const STORAGE: &str = include_str!("../openapi/storage.json");

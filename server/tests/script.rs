@@ -12,7 +12,7 @@ use strongroom::{Endpoint, Error, IndexKey, RecordKey, RecordReader, RecordWrite
 use strongroom_server::Config;
 
 use crate::steps::{Found, SCRIPT, bytes, range};
-use support::Running;
+use crate::support::Running;
 
 struct Runner {
     store: Strongroom,

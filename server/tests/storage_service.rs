@@ -1,13 +1,11 @@
 //! The storage service, for each row of the protocol's tables.
 
-use crate::support;
-
 use std::sync::Arc;
 
+use crate::support::{Answer, Running, storage};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
 use strongroom::storage::{MemoryStorage, Storage};
-use support::{Answer, Running, storage};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 const CREATE: (&str, &str) = ("if-none-match", "*");

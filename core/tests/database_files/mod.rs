@@ -1,8 +1,8 @@
 //! The database's file and those beside it: accepted paths, owners, and removal while the store is open.
 
 #![cfg(unix)]
-use crate::support;
 
+use crate::support;
 mod deleted;
 mod full;
 mod index_key;
