@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::wait::{DEADLINE, WaitWithin};
+use crate::support::wait::{DEADLINE, WaitWithin, output};
 
 /// All blocks of `language`, concatenated.
 fn blocks(readme: &str, language: &str) -> String {
@@ -31,7 +31,7 @@ fn the_readmes_commands_work() {
     let folder = tempfile::tempdir().unwrap();
     let run = |script: &str| {
         let mut shell = Command::new("sh");
-        wait::output(shell.args(["-euc", script]).current_dir(&folder).env("PATH", path()))
+        output(shell.args(["-euc", script]).current_dir(&folder).env("PATH", path()))
     };
     let output = run(&script);
     let message = String::from_utf8_lossy(&output.stderr);
