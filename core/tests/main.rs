@@ -17,6 +17,8 @@ mod support;
 mod cobblestone;
 #[cfg(all(feature = "conformance", feature = "sqlite"))]
 mod conformance;
+#[cfg(feature = "conformance")]
+mod conformance_faults;
 #[cfg(feature = "sqlite")]
 mod database_files;
 #[cfg(feature = "sqlite")]
@@ -33,7 +35,5 @@ mod readme;
 mod repeats;
 #[cfg(feature = "sqlite")]
 mod streams;
-#[cfg(feature = "conformance")]
-mod suite_has_teeth;
 #[cfg(feature = "hazmat")]
 mod tampering;

@@ -48,12 +48,12 @@ mod cipher_aws_lc;
 mod hkdf;
 mod message_key;
 mod open;
-mod range;
+mod open_range;
 mod seal;
 mod size;
 
 pub use open::{Opener, open, open_in_place, open_into, verify_key};
-pub use range::{RangeOpener, open_range};
+pub use open_range::{RangeOpener, open_range};
 #[cfg(test)]
 pub(crate) use seal::seal_with_salt;
 pub use seal::{Sealer, seal, seal_in_place, seal_into};
