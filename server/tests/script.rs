@@ -1,12 +1,6 @@
 //! The script of operations, on each of the stores.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::cast_possible_truncation,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 #[path = "../../core/tests/script/mod.rs"]
 mod script;
@@ -109,7 +103,10 @@ impl Runner {
             }
             ["writer_write", data] => ok(self.writer.as_mut().unwrap().write_all(&bytes(data)).map_err(in_stream)?),
             ["writer_finish"] => ok(self.writer.take().unwrap().finish().map(drop)?),
-            ["writer_drop"] => ok(drop(self.writer.take().unwrap())),
+            ["writer_drop"] => {
+                drop(self.writer.take().unwrap());
+                ok(())
+            }
             ["reader_open", id, key] => {
                 let reader = store.open_record(bytes(id), self.key(key))?;
                 self.reader = Some(reader);
