@@ -141,12 +141,16 @@ impl CommitSettings {
 }
 
 /// Sets the journal mode, which is stored in the database, and returns it. SQLite does not wait for the lock of this
-/// change, so this function does.
+/// change.
 fn use_write_ahead_log(connection: &Connection) -> Outcome<String> {
+    wait_while_busy(|| Ok(connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?))
+}
+
+/// Attempts what needs a lock for which SQLite does not wait.
+pub(super) fn wait_while_busy<T>(mut attempt: impl FnMut() -> Outcome<T>) -> Outcome<T> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
-        let mode = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0));
-        match mode.map_err(Fault::from) {
+        match attempt() {
             Err(Fault(Error::Busy)) if Instant::now() < deadline && !interrupt::was_interrupted() => {
                 interrupt::sleep(Duration::from_millis(5));
             }

@@ -1,5 +1,6 @@
 //! Tests of faults, hostile files and races that the tests of the trait do not cover.
 
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
@@ -392,6 +393,30 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
     storage.maintain().unwrap();
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
     assert_eq!(storage.stats().unwrap().records, 1);
+}
+
+/// The thread with the read lock checkpoints, too, and so do other processes.
+#[test]
+fn maintain_waits_for_other_checkpoints() {
+    let (_folder, storage) = storage();
+    let path = storage.path.clone();
+    let is_done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let connection = Connection::open(path).unwrap();
+            while !is_done.load(Ordering::Relaxed) {
+                let _ = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()));
+            }
+        });
+        let outcomes: Vec<_> = (0..50)
+            .map(|_| {
+                storage.put(&locator(1), &vec![7; 200_000], PutMode::Overwrite).unwrap();
+                storage.maintain()
+            })
+            .collect();
+        is_done.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    });
 }
 
 #[test]

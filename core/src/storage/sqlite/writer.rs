@@ -7,7 +7,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::Durability;
-use super::connection_settings::{Commit, CommitSettings};
+use super::connection_settings::{self, Commit, CommitSettings};
 use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
 use crate::storage::Error;
@@ -43,10 +43,11 @@ impl Writer {
         self.file_identity.check()?;
         self.set_commit(Commit::Durable)?;
         let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
-        match statement.query_row((), |row| row.get::<_, i64>(0))? {
+        // SQLite waits for readers, but not for another checkpoint, such as that of the thread with the read lock.
+        connection_settings::wait_while_busy(|| match statement.query_row((), |row| row.get::<_, i64>(0))? {
             0 => Ok(()),
             _ => Err(Error::Busy.into()),
-        }
+        })
     }
 
     /// Checkpoints the log, unless the handle is poisoned, and closes the connection.
