@@ -182,7 +182,7 @@ static void options(void) {
     CHECK(strchr(error.message, '\n') == NULL && strchr(error.message, '\x1b') == NULL);
     options.index_key_file = "";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
-    CHECK(strstr(error.message, "no name") != NULL);
+    CHECK(strstr(error.message, "is empty") != NULL);
     // A long path is truncated in the message.
     char path[4000];
     memset(path, 'x', sizeof path - 1);
