@@ -114,8 +114,8 @@ async def connect(
 
 
 async def _run_to_end(close: Callable[[], None]) -> None:
-    # A cancelled task would drop a call that still waits for a thread. This future belongs to no task, so the end of the
-    # loop, which cancels all tasks, waits for it, too.
+    # A cancelled task would drop a call that still waits for a thread. This future belongs to no task, so the end of
+    # the loop, which cancels all tasks, waits for it, too.
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
 
