@@ -37,7 +37,7 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
     Ok(builder.open()?)
 }
 
-/// Opens the store, or creates it. Of folders, it creates only the default one.
+/// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     match connected(options)? {
         Some(store) => Ok(store),
