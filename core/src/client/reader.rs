@@ -48,13 +48,21 @@ impl Reader {
     /// Fills `data` from the position on. It is not longer than what is left.
     fn read_all(&mut self, mut data: &mut [u8]) -> Result<(), Error> {
         while !data.is_empty() {
-            self.load_piece()?;
-            let (to, rest) = data.split_at_mut(self.piece.len().min(data.len()));
-            to.copy_from_slice(self.piece.get(..to.len()).ok_or_else(protocol_violation)?);
-            self.consume(to.len());
+            let len = self.read_next(data)?;
+            let (_, rest) = data.split_at_mut(len);
             data = rest;
         }
         Ok(())
+    }
+
+    /// Reads the next bytes into the start of `buffer`. Returns their number, 0 only at the end.
+    fn read_next(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        self.load_piece()?;
+        let len = self.piece.len().min(buffer.len());
+        let (Some(to), Some(from)) = (buffer.get_mut(..len), self.piece.get(..len)) else { return Ok(0) };
+        to.copy_from_slice(from);
+        self.consume(len);
+        Ok(len)
     }
 
     /// Makes the piece have the next bytes, unless the position is the end.
@@ -110,12 +118,7 @@ impl Read for Reader {
         if buffer.is_empty() {
             return Ok(0);
         }
-        let piece = self.fill_buf()?;
-        let len = piece.len().min(buffer.len());
-        let (Some(to), Some(from)) = (buffer.get_mut(..len), piece.get(..len)) else { return Ok(0) };
-        to.copy_from_slice(from);
-        self.consume(len);
-        Ok(len)
+        Ok(self.read_next(buffer)?)
     }
 }
 
