@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::rounds::rounds;
 use crate::support::World;
-use crate::support::wait::{DEADLINE, Join, WaitWithin};
+use crate::support::wait::{DEADLINE, Join, WaitWithin, wait_for};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 
 const CLIENTS: u64 = 4;
@@ -114,8 +114,8 @@ impl Counts {
         let start = Instant::now();
         let outcome = call();
         let time = start.elapsed();
-        // A long call has the time limit for each piece.
-        assert!(time < TIMEOUT * 3, "a call took {time:?}");
+        // A long call has the time limit for each piece, and the machine may be slow.
+        assert!(time < TIMEOUT * 10, "a call took {time:?}");
         self.longest_millis.fetch_max(u64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
         let count = match &outcome {
             Ok(_) => &self.acknowledged,
@@ -244,8 +244,14 @@ fn killed_services_keep_acknowledged_writes() {
             })
             .collect();
         for kill in 0..kills {
-            // Spread evenly over the time of the start and some work.
-            thread::sleep(Duration::from_micros(kill * 7_919_993 % 600_000));
+            // Half of the kills are spread over the time of a start, the others over the calls after it.
+            if kill % 4 < 2 {
+                thread::sleep(Duration::from_micros(kill * 7_919_993 % 300_000));
+            } else {
+                let before = counts.acknowledged.load(Ordering::Relaxed);
+                let more = usize::try_from(kill * 7919 % 200).unwrap();
+                wait_for(|| (counts.acknowledged.load(Ordering::Relaxed) >= before + more).then_some(()));
+            }
             services.iter_mut().for_each(Supervised::restart_if_ended);
             services[usize::try_from(kill % 2).unwrap()].kill();
         }

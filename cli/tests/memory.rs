@@ -39,7 +39,11 @@ impl<'w> Service<'w> {
             "trace",
             "--log-format",
             "json",
+            "--config",
+            "slow.toml",
         ]);
+        // A client pauses while this program reads the memory of others.
+        world.write("slow.toml", "[limits]\nbody_seconds = 600\n");
         let child = command.stderr(File::create(world.path(log)).unwrap()).spawn().unwrap();
         Self { child, world, log: log.to_owned() }
     }

@@ -9,11 +9,11 @@ use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use strongroom::{RecordKey, Strongroom, WriteOptions};
+use strongroom::{RecordKey, RecordWriter, Strongroom, WriteOptions};
 use support::pattern;
 use support::rounds::rounds;
 use support::wait::{DEADLINE, WaitWithin};
@@ -22,8 +22,9 @@ use support::wait::{DEADLINE, WaitWithin};
 const STORE: &str = "STRONGROOM_TEST_STORE";
 const RUN: &str = "STRONGROOM_TEST_RUN";
 
-/// Starts this program again to run only `test` until it is killed, and waits until it has opened the store.
-fn start(test: &str, path: &Path, run: u64) -> (Child, impl Iterator<Item = String>) {
+/// Starts this program again to run only `test`, kills it a little after it has printed `count` lines, and returns all its
+/// lines. The count, not a time, chooses the moment: it is the same on a slow machine.
+fn lines_until_killed(test: &str, path: &Path, run: u64, count: u64) -> Vec<String> {
     let mut child = Command::new(env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture"])
         .env(STORE, path)
@@ -31,9 +32,14 @@ fn start(test: &str, path: &Path, run: u64) -> (Child, impl Iterator<Item = Stri
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(lines.any(|line| line == "open"));
-    (child, lines)
+    let all = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = all.skip_while(|line| line != "open").filter(|line| !line.is_empty()).skip(1);
+    let mut printed: Vec<_> = lines.by_ref().take(usize::try_from(count).unwrap()).collect();
+    thread::sleep(Duration::from_micros(run * 7919 % 3000));
+    child.kill().unwrap();
+    child.wait_within(DEADLINE);
+    printed.extend(lines);
+    printed
 }
 
 /// In the process that is killed: prints an acknowledged write, with a single system call.
@@ -43,19 +49,22 @@ fn acknowledge(line: &str) {
     out.flush().unwrap();
 }
 
-/// Uploads, replaces and deletes records of 5 MiB until it is killed, and prints the acknowledged writes.
+/// Uploads, replaces and deletes records of 5 MB until it is killed, and prints its progress and the acknowledged writes.
 fn upload_until_killed(path: &Path, run: &str) {
     let store = Strongroom::open(path).unwrap();
     acknowledge("open");
+    let upload = |mut writer: RecordWriter, pieces| {
+        for _ in 0..pieces {
+            writer.write_all(&pattern(100_000)).unwrap();
+            acknowledge("written");
+        }
+        writer.finish().unwrap()
+    };
     for n in 0.. {
         let id = format!("record-{run}-{n}");
-        let mut writer = store.create_record(&id).unwrap();
-        for _ in 0..50 {
-            writer.write_all(&pattern(100_000)).unwrap();
-        }
-        let key = writer.finish().unwrap();
+        let key = upload(store.create_record(&id).unwrap(), 50);
         acknowledge(&format!("stored={id}={}", *key.to_text()));
-        let key = store.replace_reader(&id, &key, &*pattern(3_000_000)).unwrap();
+        let key = upload(store.replace_record(&id, &key).unwrap(), 30);
         acknowledge(&format!("replaced={id}={}", *key.to_text()));
         acknowledge(&format!("deleting={id}="));
         store.delete(&id, &key).unwrap();
@@ -78,14 +87,10 @@ fn killed_uploads_leave_nothing() {
     let mut killed_half_way = 0;
     let runs = rounds(30, 100);
     for run in 0..runs {
-        let (mut child, lines) = start("killed_uploads_leave_nothing", &path, run);
-        // Spread evenly over the time that a few uploads take.
-        thread::sleep(Duration::from_micros(run * 7919 % 100_000));
-        child.kill().unwrap();
-        child.wait_within(DEADLINE);
+        // Spread over the progress of two uploads with their replacements.
+        let events = lines_until_killed("killed_uploads_leave_nothing", &path, run, run * 7919 % 170);
 
         // All records before the last one are deleted; its last line applies.
-        let events: Vec<_> = lines.collect();
         let last = events.iter().rev().find_map(|line| {
             let [event, id, key] = line.split('=').collect::<Vec<_>>()[..] else { return None };
             Some((event.to_string(), id.to_string(), key.to_string()))
@@ -99,7 +104,7 @@ fn killed_uploads_leave_nothing() {
             // It was stored, and may have been replaced by a version whose key was not printed.
             Some((event, id, key)) if event == "stored" || event == "replaced" => {
                 let key = RecordKey::from_text(&key).unwrap();
-                let whole = if event == "stored" { pattern(100_000).repeat(50) } else { pattern(3_000_000) };
+                let whole = pattern(100_000).repeat(if event == "stored" { 50 } else { 30 });
                 match store.retrieve(&id, &key) {
                     Ok(data) => assert!(data == whole),
                     Err(error) => assert!(event == "stored" && error.name() == "WrongKey", "{event}: {error:?}"),
@@ -164,13 +169,9 @@ fn acknowledged_writes_survive_a_kill() {
     let (mut acknowledged, mut before) = (0, 0);
     let runs = rounds(50, 200);
     for run in 0..runs {
-        let (mut child, lines) = start("acknowledged_writes_survive_a_kill", &path, run);
-        thread::sleep(Duration::from_micros(run * 7919 % 50_000));
-        child.kill().unwrap();
-        child.wait_within(DEADLINE);
-
+        let lines = lines_until_killed("acknowledged_writes_survive_a_kill", &path, run, run * 7919 % 100);
         let store = Strongroom::open(&path).unwrap();
-        let reported: Vec<_> = lines.filter_map(|line| line.strip_prefix("stored=").map(str::to_string)).collect();
+        let reported: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("stored=")).collect();
         for id in &reported {
             assert!(store.retrieve(id, &key_of(id)).unwrap() == pattern(1000), "{id}");
         }

@@ -10,6 +10,7 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use intercept::Intercepted;
@@ -117,9 +118,12 @@ fn a_body_that_is_too_long_is_413() {
 
 #[test]
 fn requests_beyond_the_limit_are_503() {
-    let (release, released) = std::sync::mpsc::channel::<()>();
+    let ((arrive, arrived), (release, released)) = (channel(), channel());
     let memory = Arc::new(MemoryStorage::new());
-    let slow = Intercepted::before_put(memory.clone(), move || released.recv_timeout(DEADLINE).unwrap());
+    let slow = Intercepted::before_put(memory.clone(), move || {
+        arrive.send(()).unwrap();
+        released.recv_timeout(DEADLINE).unwrap();
+    });
     let config = with(|config| {
         config.limits.threads = 1;
         config.limits.waiting = 1;
@@ -129,8 +133,7 @@ fn requests_beyond_the_limit_are_503() {
     let mut first = server.connect();
     first.head("POST /v1/store", &[("content-type", "application/json")], Some(20));
     first.stream.write_all(br#"{"id":"a","data":""}"#).unwrap();
-    server.wait_for_metric("strongroom_requests_in_flight", |requests| requests == 2);
-    std::thread::sleep(Duration::from_millis(100)); // it has reached the storage
+    arrived.recv_timeout(DEADLINE).unwrap();
     let start = Instant::now();
     let mut second = server.connect();
     second.head("POST /v1/stats", &[("content-type", "application/json")], Some(2));

@@ -297,7 +297,7 @@ fn unrepeatable_requests_are_sent_once() {
 
 #[test]
 fn each_call_ends_by_its_deadline() {
-    const TIME: Duration = Duration::from_secs(3);
+    const TIME: Duration = Duration::from_secs(5);
     thread::scope(|scope| {
         for (kind, op) in with_kinds(OPS) {
             scope.spawn(move || {
@@ -306,7 +306,8 @@ fn each_call_ends_by_its_deadline() {
                 let start = Instant::now();
                 let outcome = way.check(&client, op, Plan::from_write([], Fault::Silence));
                 assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{kind:?}, {op:?}: {outcome:?}");
-                assert!(start.elapsed() < TIME + TIME / 2, "{kind:?}, {op:?}: {:?}", start.elapsed());
+                // Less than a deadline for each attempt, with time for a slow machine.
+                assert!(start.elapsed() < TIME * 2, "{kind:?}, {op:?}: {:?}", start.elapsed());
             });
         }
     });
