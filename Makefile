@@ -140,6 +140,7 @@ lint-rust:
 	$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --quiet -p strongroom -- -D warnings
 	$(CARGO) clippy --quiet -p strongroom --no-default-features -- -D warnings
+	$(CARGO) clippy --quiet -p strongroom-ffi -p strongroom-python --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps
 
 .PHONY: lint-python

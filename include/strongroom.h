@@ -140,7 +140,7 @@ typedef enum {
     STRONGROOM_CLOSED = 18,
     /// An argument, or a combination of arguments, is invalid.
     STRONGROOM_INVALID_ARGUMENT = 19,
-    /// The record has expired. No function of this version sets an expiry.
+    /// The record has expired. Its id is free for a new record.
     STRONGROOM_EXPIRED = 20,
     /// A service or a storage denies access: a token, a client certificate, a password or a right is missing or wrong.
     /// Nothing was changed.
@@ -317,6 +317,8 @@ typedef struct {
     uint64_t records;
     /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
     uint64_t bytes;
+    /// The number of expired records among them, which strongroom_purge removes.
+    uint64_t expired;
 } strongroom_stats;
 
 /// Opens the SQLite database at `path`, and makes it if it is missing or an empty file. `options` may be NULL.
@@ -374,6 +376,17 @@ strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
 /// STRONGROOM_BUSY if other handles read all the time.
 STRONGROOM_MUST_USE strongroom_status strongroom_maintain(const strongroom *store, strongroom_error *error);
 
+/// Removes at most `limit` expired records, and gives their number, which is less than `limit` if none is left. Expired
+/// records are unreadable in any case; this frees their space. It removes them in short steps, so that other writers
+/// wait little.
+///
+/// After a failure, some records may have been removed.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_purge(const strongroom *store,
+                                   uint64_t limit,
+                                   uint64_t *purged,
+                                   strongroom_error *error);
+
 /// Gives the number and size of the store's records, in time proportional to their number.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_get_stats(const strongroom *store,
@@ -404,6 +417,15 @@ typedef struct {
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
     /// attacker with write access to the storage can put the older one back, and it opens under that key.
     const strongroom_record_key *key;
+    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never.
+    ///
+    /// From then on its key opens nothing (STRONGROOM_EXPIRED), the id is free for a new record, and strongroom_purge
+    /// removes the record. The time is authenticated, but not secret. If the write repeats an earlier one under the
+    /// same key, the time of the earlier one remains.
+    uint64_t expires_at;
+    /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
+    /// for never.
+    uint64_t expires_in;
 } strongroom_write_options;
 
 
@@ -455,7 +477,7 @@ strongroom_status strongroom_store_with(const strongroom *store,
 /// Retrieves the data stored under an id into memory of the library: free it with strongroom_buffer_free.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also if the record's first 68 bytes were altered; STRONGROOM_CORRUPT if
-/// the rest was altered; STRONGROOM_TOO_LARGE if the data does not fit in memory.
+/// the rest was altered; STRONGROOM_EXPIRED; STRONGROOM_TOO_LARGE if the data does not fit in memory.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_retrieve(const strongroom *store,
                                       const void *id,
@@ -495,8 +517,8 @@ strongroom_status strongroom_retrieve_range(const strongroom *store,
 /// Replaces the data of the record that `old_key` opens, and gives the new version's key; both may be the same struct.
 /// The old key no longer opens anything, and no older version opens under the new key.
 ///
-/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
-/// A failure leaves the record unchanged.
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_EXPIRED; STRONGROOM_CONFLICT if the record was replaced or
+/// removed concurrently. A failure leaves the record unchanged.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_replace(const strongroom *store,
                                      const void *id,
@@ -521,7 +543,7 @@ strongroom_status strongroom_replace_with(const strongroom *store,
                                           strongroom_record_key *new_key,
                                           strongroom_error *error);
 
-/// Removes the record that `key` opens.
+/// Removes the record that `key` opens, even if it has expired.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
 STRONGROOM_MUST_USE
@@ -540,7 +562,7 @@ strongroom_status strongroom_erase(const strongroom *store,
                                    bool *erased,
                                    strongroom_error *error);
 
-/// Gives whether a record has this id.
+/// Gives whether a record that has not expired has this id.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_contains(const strongroom *store,
                                       const void *id,
@@ -709,7 +731,7 @@ void strongroom_writer_free(strongroom_writer *writer);
 
 /// An open record. Each 16 KiB chunk is authenticated before a byte of it is returned. A reader stays at the version
 /// that it opened: once that is replaced or removed, parts that were not fetched yet are STRONGROOM_CONFLICT; versions
-/// are never mixed.
+/// are never mixed. Once it has expired, chunks that were not opened yet are STRONGROOM_EXPIRED.
 typedef struct strongroom_reader strongroom_reader;
 
 /// Opens a record for reading. Free the reader with strongroom_reader_free.

@@ -1,18 +1,22 @@
 //! The command line: commands, options and their help. No type here has `Debug`, because ids must not be shown.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use strongroom::WriteOptions;
 use strongroom::protocol::secret_text::looks_like_secret;
 use zeroize::Zeroizing;
 
 use crate::arg_path::path;
 use crate::examples;
 use crate::streams::is_stream;
+use crate::times;
 
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
 ///
@@ -99,7 +103,7 @@ impl Command {
             Self::Store { record, data, key_file, .. } => (record, Some(data), key_file.as_deref()),
             Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
             Self::Retrieve { record, key, .. } | Self::Delete { record, key } => (record, None, key.path.as_deref()),
-            Self::Erase { record, .. } => (record, None, None),
+            Self::Contains { record } | Self::Erase { record, .. } => (record, None, None),
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => {
                 return serve.config.iter().map(PathBuf::as_path).collect();
@@ -118,7 +122,8 @@ impl Command {
             Self::Store { key_out, .. } | Self::Replace { key_out, .. } => new_key(key_out),
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } => json || is_stream(output.as_deref()),
-            Self::Erase { .. } | Self::Stats | Self::Completions { .. } => true,
+            Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } => true,
+            Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
@@ -179,6 +184,8 @@ pub(crate) enum Command {
         record: Record,
         #[command(flatten)]
         data: Data,
+        #[command(flatten)]
+        expiry: Expiry,
         /// Use the key in this file, made by `key new`, and print none ("-" is stdin)
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         #[arg(conflicts_with = "key_out")]
@@ -207,7 +214,7 @@ pub(crate) enum Command {
     ///
     /// The command needs the old key, which opens nothing afterwards. The new key is printed, or written to its file,
     /// before the record is replaced; if that fails, nothing is replaced. If the replacement then fails, the old key
-    /// stays valid.
+    /// stays valid. The new version expires only if this command says so.
     #[command(after_help = examples::REPLACE_EXAMPLES)]
     Replace {
         #[command(flatten)]
@@ -215,9 +222,19 @@ pub(crate) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
+        expiry: Expiry,
+        #[command(flatten)]
         key: Key,
         #[command(flatten)]
         key_out: KeyOut,
+    },
+    /// Tell whether there is a record under an id
+    ///
+    /// The exit status is 0 if there is one, and 1 if not. An expired record counts as none.
+    #[command(after_help = examples::CONTAINS_EXAMPLES)]
+    Contains {
+        #[command(flatten)]
+        record: Record,
     },
     /// Remove a record, given its key
     #[command(after_help = examples::DELETE_EXAMPLES)]
@@ -239,7 +256,18 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Print the number of records and the bytes of their ciphertexts
+    /// Remove all expired records, and print their number
+    ///
+    /// An expired record is unreadable even before; this command frees its space. It removes records in short steps, so
+    /// that other commands wait little. If it is interrupted, the records that it has removed stay removed. A running
+    /// service also removes expired records by itself.
+    #[command(after_help = examples::PURGE_EXAMPLES)]
+    Purge {
+        /// Remove at most this number of records
+        #[arg(long, value_name = "N", value_parser = limit)]
+        limit: Option<NonZero<usize>>,
+    },
+    /// Print the number of records, the bytes of their ciphertexts, and the number of expired records
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
     /// Make keys
@@ -294,6 +322,10 @@ pub(crate) enum KeyCommand {
     },
 }
 
+fn limit(text: &str) -> Result<NonZero<usize>, &'static str> {
+    text.parse().map_err(|_| "a limit is a whole number from 1")
+}
+
 #[derive(Args)]
 #[group(id = "record", required = true, multiple = false)]
 pub(crate) struct Record {
@@ -319,6 +351,29 @@ pub(crate) struct Data {
     /// Accept empty data from stdin, a pipe or a program, which is otherwise an error
     #[arg(long)]
     pub(crate) allow_empty: bool,
+}
+
+#[derive(Args)]
+#[group(multiple = false)]
+pub(crate) struct Expiry {
+    /// Make the record expire after this time, such as 90s, 15m, 12h, 30d, 2w or 1h30m. Then its key opens nothing, and
+    /// the id is free
+    #[arg(long, value_name = "DURATION", value_parser = times::duration)]
+    expires_in: Option<Duration>,
+    /// Make the record expire at this time, such as 2026-12-31T23:59:59Z (RFC 3339), 2026-12-31 (its start in UTC) or
+    /// @1798761599 (Unix time)
+    #[arg(long, value_name = "TIME", value_parser = times::time)]
+    expires_at: Option<SystemTime>,
+}
+
+impl Expiry {
+    pub(crate) fn options(&self) -> WriteOptions<'static> {
+        match (self.expires_in, self.expires_at) {
+            (Some(duration), _) => WriteOptions::new().expires_in(duration),
+            (None, Some(time)) => WriteOptions::new().expires_at(time),
+            (None, None) => WriteOptions::new(),
+        }
+    }
 }
 
 #[derive(Args)]

@@ -1,6 +1,7 @@
 //! The commands. The order of their steps ensures that no failure loses data or keys.
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::num::NonZero;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use strongroom::{Error, IndexKey, RecordKey, RecordWriter, WriteOptions};
 use zeroize::Zeroizing;
 
 use crate::args::{ByteRange, Cli, Command, Data, Id, Key, KeyCommand, Options};
-use crate::copy::copy;
+use crate::copy::{copy, progress_bar};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
@@ -36,20 +37,22 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     in_use.check()?;
     let options = &cli.options;
     match cli.command {
-        Command::Store { record, data, key_file: Some(key), .. } => {
-            store_under_key(options, &ids::get(record)?, &data, &key)
+        Command::Store { record, data, expiry, key_file: Some(key), .. } => {
+            store_under_key(options, &ids::get(record)?, &data, expiry.options(), &key)
         }
-        Command::Store { record, data, key_out, .. } => {
-            store(options, &ids::get(record)?, &data, key_out.path.as_deref(), &in_use)
+        Command::Store { record, data, expiry, key_out, .. } => {
+            store(options, &ids::get(record)?, &data, expiry.options(), key_out.path.as_deref(), &in_use)
         }
         Command::Retrieve { record, key, range, output } => {
             retrieve(options, &ids::get(record)?, &key, range.as_ref(), output.as_deref(), &in_use)
         }
-        Command::Replace { record, data, key, key_out } => {
-            replace(options, &ids::get(record)?, &data, &key, key_out.path.as_deref(), &in_use)
+        Command::Replace { record, data, expiry, key, key_out } => {
+            replace(options, &ids::get(record)?, &data, expiry.options(), &key, key_out.path.as_deref(), &in_use)
         }
+        Command::Contains { record } => contains(options, &ids::get(record)?),
         Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
         Command::Erase { record, yes } => erase(options, &ids::get(record)?, yes),
+        Command::Purge { limit } => purge(options, limit),
         Command::Stats => stats(options),
         Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref(), &in_use),
         #[cfg(feature = "server")]
@@ -68,10 +71,17 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 /// Stores under a new key. A key file is written to the disk before the record.
-fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
+fn store(
+    options: &Options,
+    id: &Id,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+    key_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
     let mut input = Input::open(data)?;
     let store = open::or_create(options)?;
-    let mut writer = store.create_record(id)?;
+    let mut writer = store.create_record_with(id, write_options)?;
     let key = writer.key().to_text();
     let key_file = NewKeyFile::create(key_out, in_use, &key)?;
     write_data(&mut writer, &mut input)?;
@@ -99,11 +109,17 @@ fn store(options: &Options, id: &Id, data: &Data, key_out: Option<&Path>, in_use
     replied
 }
 
-fn store_under_key(options: &Options, id: &Id, data: &Data, key: &Path) -> Result<(), Failure> {
+fn store_under_key(
+    options: &Options,
+    id: &Id,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+    key: &Path,
+) -> Result<(), Failure> {
     let mut input = Input::open(data)?;
     let key = keys::get(Some(key))?;
     let store = open::or_create(options)?;
-    let outcome = store.store_reader_with(id, &mut input, WriteOptions::new().key(&key));
+    let outcome = store.store_reader_with(id, &mut input, write_options.key(&key));
     input.outcome(outcome.map(drop))?;
     reply(options, &json!({"stored": true}), "")
 }
@@ -147,6 +163,7 @@ fn replace(
     options: &Options,
     id: &Id,
     data: &Data,
+    write_options: WriteOptions<'_>,
     key: &Key,
     key_out: Option<&Path>,
     in_use: &InUse,
@@ -154,7 +171,7 @@ fn replace(
     let mut input = Input::open(data)?;
     let store = open::existing(options)?;
     let old = keys::get(key.path.as_deref())?;
-    let mut writer = store.replace_record(id, &old)?;
+    let mut writer = store.replace_record_with(id, &old, write_options)?;
     let new = writer.key().to_text();
     let key_file = NewKeyFile::create(key_out, in_use, &new)?;
     write_data(&mut writer, &mut input)?;
@@ -190,6 +207,12 @@ fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
     matches!(outcome, Ok(_) | Err(Error::Indeterminate(_)))
 }
 
+fn contains(options: &Options, id: &Id) -> Result<(), Failure> {
+    let found = open::existing(options)?.contains(id)?;
+    reply(options, &json!({"contains": found}), if found { "there is a record" } else { "there is no record" })?;
+    if found { Ok(()) } else { Err(Failure::NoRecord) }
+}
+
 fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
     let store = open::existing(options)?;
     store.delete(id, &keys::get(key.path.as_deref())?)?;
@@ -205,10 +228,31 @@ fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
 }
 
+/// Removes expired records in steps, to show progress.
+fn purge(options: &Options, limit: Option<NonZero<usize>>) -> Result<(), Failure> {
+    const STEP: usize = 10_000;
+
+    let store = open::existing(options)?;
+    let limit = limit.map_or(usize::MAX, NonZero::get);
+    let bar = progress_bar(None, "{spinner} {human_pos} expired records removed");
+    let mut purged = 0;
+    while purged < limit {
+        let step = STEP.min(limit - purged);
+        let removed = store.purge(step)?;
+        purged += removed;
+        bar.set_position(purged as u64);
+        if removed < step {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    reply(options, &json!({"purged": purged}), &format!("purged: {purged}"))
+}
+
 fn stats(options: &Options) -> Result<(), Failure> {
     let stats = open::existing(options)?.stats()?;
-    let text = format!("records: {}\nbytes: {}", stats.records, stats.bytes);
-    reply(options, &json!({"records": stats.records, "bytes": stats.bytes}), &text)
+    let text = format!("records: {}\nbytes: {}\nexpired: {}", stats.records, stats.bytes, stats.expired);
+    reply(options, &json!({"records": stats.records, "bytes": stats.bytes, "expired": stats.expired}), &text)
 }
 
 fn new_key(options: &Options, index: bool, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {

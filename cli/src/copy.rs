@@ -18,7 +18,11 @@ pub(crate) fn copy(
     mut read: impl FnMut(&mut [u8]) -> Result<usize, Failure>,
     mut write: impl FnMut(&[u8]) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
-    let bar = progress_bar(len);
+    let template = match len {
+        Some(_) => "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
+        None => "{spinner} {binary_bytes} {binary_bytes_per_sec}",
+    };
+    let bar = if len.is_some_and(|len| len < SHORT) { ProgressBar::hidden() } else { progress_bar(len, template) };
     let mut buffer = Zeroizing::new(vec![0; BUFFER_LEN]);
     let mut copied = 0;
     loop {
@@ -32,16 +36,11 @@ pub(crate) fn copy(
     Ok(copied)
 }
 
-/// On a terminal, it shows bytes, rate and, if the length is known, the remaining time; otherwise nothing. It is
-/// redrawn when data arrives, without a thread.
-fn progress_bar(len: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() || len.is_some_and(|len| len < SHORT) {
+/// Shows progress on a terminal; elsewhere nothing. It is redrawn when the position changes, without a thread.
+pub(crate) fn progress_bar(len: Option<u64>, template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let template = match len {
-        Some(_) => "{wide_bar} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
-        None => "{spinner} {binary_bytes} {binary_bytes_per_sec}",
-    };
     let bar = ProgressBar::with_draw_target(len, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);

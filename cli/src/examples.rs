@@ -33,6 +33,10 @@ Examples:
     strongroom store --id backup --key-out backup.key \\
       --from-command -- pg_dump app
 
+  Store a record that expires after 12 hours, or at the end of a year:
+    strongroom store --id session --expires-in 12h session.json
+    strongroom store --id report --expires-at 2027-01-01 report.pdf
+
   A pipe hides the failure of the other program: incomplete data is
   stored. With `set -o pipefail` (bash, zsh) the script fails, but only
   after the data is stored:
@@ -64,10 +68,21 @@ Examples:
   strongroom replace --id report --key-file report.key \\
     --key-out report-2.key report-2.pdf
 
+  The new version expires after two weeks:
+    strongroom replace --id session --key-file old.key \\
+      --key-out new.key --expires-in 2w session.json
+
   Store the output of another program, if it succeeds (a pipe hides its
   failure: see `strongroom store --help`):
     strongroom replace --id backup --key-file old.key --key-out new.key \\
       --from-command -- pg_dump app";
+
+pub(crate) const CONTAINS_EXAMPLES: &str = "\
+Examples:
+  strongroom contains --id report
+
+  In a script:
+    if strongroom contains --id report > /dev/null; then echo yes; fi";
 
 pub(crate) const DELETE_EXAMPLES: &str = "\
 Examples:
@@ -80,6 +95,11 @@ Examples:
 
   In a script:
     strongroom erase --id report --yes";
+
+pub(crate) const PURGE_EXAMPLES: &str = "\
+Examples:
+  strongroom purge
+  strongroom purge --store /srv/app/records.db --limit 100000 --json";
 
 pub(crate) const STATS_EXAMPLES: &str = "\
 Examples:

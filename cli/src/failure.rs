@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// The record was not replaced, after its new key was printed.
     #[error("the record was not replaced: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
+    /// The answer of `contains`, which it has printed itself.
+    #[error("there is no record")]
+    NoRecord,
     /// The reader of stdout has closed it.
     #[error("stdout was closed")]
     BrokenPipe,
@@ -84,6 +87,7 @@ impl Failure {
             Self::Start(strongroom_server::StartError::Store(error)) => (error.code(), error.name()),
             #[cfg(feature = "server")]
             Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
+            Self::NoRecord => as_in_library(strongroom::Error::NotFound),
             Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),
         }
     }
@@ -128,7 +132,7 @@ impl Failure {
             Some(hint) => format!("error: {message}\nhint: {hint}\n"),
             None => format!("error: {message}\n"),
         };
-        if !matches!(self, Self::BrokenPipe) {
+        if !matches!(self, Self::NoRecord | Self::BrokenPipe) {
             // If stderr fails, too, only the exit status remains.
             let _ = stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
         }

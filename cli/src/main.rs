@@ -31,6 +31,7 @@ mod streams;
 #[cfg(feature = "server")]
 mod systemd;
 mod terminal;
+mod times;
 #[cfg(feature = "server")]
 mod token;
 mod usage;

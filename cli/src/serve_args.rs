@@ -100,8 +100,8 @@ pub(crate) struct Serve {
 pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
-    /// The service keeps only the token's hash and scopes: store (store, replace), retrieve, erase (delete, erase, stats),
-    /// storage (the whole storage service).
+    /// The service keeps only the token's hash and scopes: store (store, replace, contains), retrieve, erase (delete,
+    /// erase, purge, stats), storage (the whole storage service).
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
         /// The token's scopes, separated by commas

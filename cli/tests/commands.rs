@@ -114,8 +114,8 @@ fn json_reports_the_outcome() {
     assert_eq!(retrieved, json!({"bytes": DATA.len(), "output": "copy"}));
     assert_eq!(world.read("copy"), DATA.as_bytes());
     let bytes = DATA.len() + 12 + 56 + 16;
-    assert_eq!(parse(&world.ok(&["--json", "stats"], "")), json!({"records": 1, "bytes": bytes}));
-    assert_eq!(world.ok(&["stats"], ""), format!("records: 1\nbytes: {bytes}\n"));
+    assert_eq!(parse(&world.ok(&["--json", "stats"], "")), json!({"records": 1, "bytes": bytes, "expired": 0}));
+    assert_eq!(world.ok(&["stats"], ""), format!("records: 1\nbytes: {bytes}\nexpired: 0\n"));
     assert_eq!(parse(&world.ok(&["--json", "delete", "--id", ID, "--key-file", "2"], "")), json!({"deleted": true}));
     assert_eq!(parse(&world.ok(&["--json", "erase", "--yes", "--id", ID], "")), json!({"erased": false}));
     world.ok(&["store", "--id", ID, "--key-out", "3"], DATA);
@@ -123,6 +123,24 @@ fn json_reports_the_outcome() {
     world.ok(&["store", "--id", ID, "--key-out", "4"], DATA);
     assert_eq!(world.ok(&["erase", "--yes", "--id", ID], ""), "erased\n");
     assert_eq!(world.ok(&["erase", "--yes", "--id", ID], ""), "there was no record\n");
+}
+
+#[test]
+fn contains_tells_whether_there_is_a_record() {
+    let world = World::with_record();
+    world.write("id", ID);
+    assert_eq!(world.ok(&["contains", "--id", ID], ""), "there is a record\n");
+    assert_eq!(world.ok(&["contains", "--id-file", "id", "--json"], ""), "{\"contains\":true}\n");
+    // "No" is an answer, not an error: stderr stays empty.
+    for (args, expected) in [
+        (&["contains", "--id", "nobody"][..], "there is no record\n"),
+        (&["contains", "--id", "nobody", "--json"], "{\"contains\":false}\n"),
+    ] {
+        let output = support::feed(&mut world.command(args), b"");
+        assert_eq!((output.status.code(), &*output.stdout, &*output.stderr), (Some(1), expected.as_bytes(), &b""[..]));
+    }
+    world.fail(6, &["contains", "--id", ""], "");
+    world.fail(19, &["contains", "--id", ID, "--store", "nowhere"], "");
 }
 
 /// Options may be before or after the command, and override the environment.
@@ -176,7 +194,7 @@ fn completions_know_the_commands() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = world.ok(&["completions", shell], "");
-        for word in ["store", "retrieve", "replace", "delete", "erase", "stats", "key-file"] {
+        for word in ["store", "retrieve", "replace", "contains", "erase", "purge", "stats", "key-file", "expires-in"] {
             assert!(script.contains(word), "{word} in {shell}");
         }
     }
@@ -187,7 +205,7 @@ fn the_manual_has_a_page_for_each_command() {
     let world = World::new();
     fs::create_dir(world.path("man1")).unwrap();
     assert_eq!(world.ok(&["man", "man1"], ""), "");
-    for page in ["", "-store", "-retrieve", "-replace", "-delete", "-erase", "-stats", "-key", "-key-new"] {
+    for page in ["", "-store", "-retrieve", "-replace", "-contains", "-erase", "-purge", "-stats", "-key", "-key-new"] {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{page}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
@@ -211,9 +229,9 @@ fn manual_pages_fit_80_columns() {
     for variable in ["STORE", "SERVER", "INDEX_KEY_FILE", "TOKEN_FILE", "AUTHORITIES", "CLIENT_KEY", "TIMEOUT"] {
         assert!(page.contains(&format!("\n\\fBSTRONGROOM_{variable}\\fR\n")), "{variable}");
     }
-    for name in
-        ["", "-store", "-retrieve", "-replace", "-delete", "-erase", "-stats", "-key-new", "-completions", "-man"]
-    {
+    let commands =
+        ["-store", "-retrieve", "-replace", "-contains", "-delete", "-erase", "-purge", "-stats", "-key-new"];
+    for name in commands.into_iter().chain(["", "-completions", "-man"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{name}.1"))).unwrap();
         for line in page.split(".nf\n").skip(1).flat_map(|part| part.split(".fi\n").next().unwrap().lines()) {
             let shown = line
@@ -264,13 +282,15 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn help_has_examples_and_shows_no_value_of_the_environment() {
     let world = World::new();
-    let commands: [&[&str]; 11] = [
+    let commands: [&[&str]; 13] = [
         &[],
         &["store"],
         &["retrieve"],
         &["replace"],
+        &["contains"],
         &["delete"],
         &["erase"],
+        &["purge"],
         &["stats"],
         &["key", "new"],
         &["completions"],

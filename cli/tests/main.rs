@@ -22,6 +22,7 @@ mod support;
 
 mod commands;
 mod deploy;
+mod expiry;
 mod failures;
 mod files;
 mod http_by_hand;

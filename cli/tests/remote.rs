@@ -32,6 +32,7 @@ fn all_commands(world: &World, place: &[&str]) {
     }
     ok(&["retrieve", "--id", "long", "--key-file", "own", "-o", "copy"], "");
     assert!(world.read("copy") == long.as_bytes());
+    assert_eq!(ok(&["contains", "--id", "long"], ""), "there is a record\n");
     assert!(ok(&["stats"], "").starts_with("records: 1\n"));
     assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "erased\n");
     assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "there was no record\n");

@@ -38,6 +38,8 @@ fn a_closed_stream_is_an_error_before_any_change() {
         (">&-", &["erase", "--id", ID, "--yes"]),
         (">&-", &["delete", "--id", ID, "--key-file", "key", "--json"]),
         (">&-", &["key", "new"]),
+        (">&-", &["contains", "--id", ID]),
+        (">&-", &["purge"]),
         (">&-", &["stats"]),
         (">&-", &["completions", "bash"]),
         (">&-", &["--help"]),

@@ -4,6 +4,7 @@ use std::fmt;
 #[cfg(feature = "sqlite")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::error::Error;
 #[cfg(feature = "remote")]
@@ -24,6 +25,7 @@ use crate::storage::{self, Storage};
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 use crate::store::Store;
 use crate::strongroom::Strongroom;
+use crate::util::clock::Clock;
 #[cfg(feature = "sqlite")]
 use crate::util::url::is_url;
 
@@ -72,6 +74,7 @@ pub struct Builder {
     #[cfg(feature = "remote")]
     endpoint: Option<Endpoint>,
     index_key: Option<IndexKey>,
+    clock: Clock,
     #[cfg(feature = "sqlite")]
     path: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
@@ -152,6 +155,31 @@ impl Builder {
         self
     }
 
+    /// Uses this clock for expiry times instead of the system's: for tests.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("records.db");
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use std::time::{Duration, UNIX_EPOCH};
+    ///
+    /// use strongroom::{Error, Strongroom, WriteOptions};
+    ///
+    /// let seconds = Arc::new(AtomicU64::new(1_000_000));
+    /// let clock = Arc::clone(&seconds);
+    /// let now = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed));
+    /// let store = Strongroom::builder().path(path).clock(now).open()?;
+    /// let key = store.store_with("id", b"data", WriteOptions::new().expires_in(Duration::from_secs(60)))?;
+    /// seconds.fetch_add(60, Ordering::Relaxed);
+    /// assert!(matches!(store.retrieve("id", &key), Err(Error::Expired)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Clock::new(now);
+        self
+    }
+
     /// Opens the database only if it exists, so that a typo in a path does not create an empty store. `:memory:` never
     /// exists.
     #[cfg(feature = "sqlite")]
@@ -211,7 +239,7 @@ impl Builder {
                     return Err(Error::InvalidArgument(text.into()));
                 }
                 let index_key = given.map_or_else(IndexKey::generate, Ok)?;
-                open(Arc::new(MemoryStorage::new()), &index_key)
+                open(Arc::new(MemoryStorage::new()), &index_key, self.clock)
             }
             (Some(path), None) => {
                 let durability = self.durability.unwrap_or_default();
@@ -230,14 +258,14 @@ impl Builder {
                     }
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
-                open(Arc::new(storage), &index_key)
+                open(Arc::new(storage), &index_key, self.clock)
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
                 Err(Error::InvalidArgument(
                     "durability, must_exist and read_only are only for a store at a path".into(),
                 ))
             }
-            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?),
+            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?, self.clock),
             _ => Err(Error::InvalidArgument("give exactly one of a path, a storage and an endpoint".into())),
         }
     }
@@ -251,7 +279,7 @@ impl Builder {
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
-        open(storage, &self.index_key.ok_or_else(needs_index_key)?)
+        open(storage, &self.index_key.ok_or_else(needs_index_key)?, self.clock)
     }
 
     /// The given storage, or that of the endpoint.
@@ -273,7 +301,7 @@ fn needs_index_key() -> Error {
 }
 
 /// Opens the store on `storage`, if the index key is the right one.
-fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, Error> {
+fn open(storage: Arc<dyn Storage>, index_key: &IndexKey, clock: Clock) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(index_key);
     let settings = match settings_of(&*storage)? {
         Some(document) => read_settings(&document)?,
@@ -296,7 +324,8 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey) -> Result<Strongroom, E
         let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
         return Err(Error::Unsupported(text.into()));
     }
-    Ok(Strongroom::new(Arc::new(Store::new(storage, LocatorKey::new(index_key, generation)))))
+    let store = Store::new(storage, LocatorKey::new(index_key, generation), clock.clone());
+    Ok(Strongroom::new(Arc::new(store), clock))
 }
 
 /// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies

@@ -9,25 +9,27 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::storage::Stats;
 
-/// The key of a version to be written.
+/// The key and the header's fields of a version to be written.
 #[derive(Clone, Copy)]
-pub(crate) struct NewKey<'k> {
+pub(crate) struct NewVersion<'k> {
     pub(crate) key: &'k RecordKey,
     /// Whether the caller made the key, so that the write may repeat an earlier one.
     pub(crate) is_callers: bool,
+    /// Unix time in seconds, not past; 0 for never.
+    pub(crate) expires_at: u64,
 }
 
 pub(crate) trait Operations: fmt::Debug + Send + Sync {
-    fn store(&self, id: &[u8], data: &[u8], key: NewKey<'_>) -> Result<(), Error>;
+    fn store(&self, id: &[u8], data: &[u8], key: NewVersion<'_>) -> Result<(), Error>;
 
-    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error>;
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
 
     /// An implementation may check only at the end whether the id is free.
-    fn create_record(&self, id: &[u8], key: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
+    fn create_record(&self, id: &[u8], key: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
 
-    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error>;
+    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
 
-    fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error>;
+    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error>;
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error>;
 
@@ -45,6 +47,9 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error>;
 
     fn erase(&self, id: &[u8]) -> Result<bool, Error>;
+
+    /// Removes at most `limit` expired records, and returns their number.
+    fn purge(&self, limit: usize) -> Result<usize, Error>;
 
     fn maintain(&self) -> Result<(), Error>;
 

@@ -1,9 +1,12 @@
 //! Options of a write.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use crate::error::Error;
 use crate::key::RecordKey;
+use crate::util::clock::Clock;
 
-/// Options of a write; by default, the store makes a new key.
+/// Options of a write; by default, the store makes a new key, and the record never expires.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -20,6 +23,16 @@ use crate::key::RecordKey;
 #[must_use]
 pub struct WriteOptions<'k> {
     key: Option<&'k RecordKey>,
+    expiry: Expiry,
+}
+
+/// The end of a record's life.
+#[derive(Clone, Copy, Debug, Default)]
+enum Expiry {
+    #[default]
+    Never,
+    At(SystemTime),
+    In(Duration),
 }
 
 impl<'k> WriteOptions<'k> {
@@ -39,12 +52,52 @@ impl<'k> WriteOptions<'k> {
     /// attacker with write access to the storage can restore the older one, and it opens under that key. The store
     /// cannot detect this, because it keeps no key.
     pub fn key(self, key: &'k RecordKey) -> Self {
-        Self { key: Some(key) }
+        Self { key: Some(key), ..self }
+    }
+
+    /// Makes the version expire at this time, which must not be past; fractions of a second are rounded up. From then
+    /// on its key opens nothing ([`Error::Expired`]), the id is free for a new record, and
+    /// [`purge`](crate::Strongroom::purge) removes the record. The time is authenticated, but not secret.
+    ///
+    /// If the write repeats an earlier one under the same key, the time of the earlier one remains.
+    pub fn expires_at(self, time: SystemTime) -> Self {
+        Self { expiry: Expiry::At(time), ..self }
+    }
+
+    /// As [`expires_at`](Self::expires_at): after this time from the call of the write.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+    /// use std::time::Duration;
+    ///
+    /// use strongroom::WriteOptions;
+    ///
+    /// let day = Duration::from_secs(24 * 60 * 60);
+    /// let key = store.store_with("session", b"data", WriteOptions::new().expires_in(day))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn expires_in(self, time: Duration) -> Self {
+        Self { expiry: Expiry::In(time), ..self }
     }
 
     /// The caller's key, if there is one.
     pub(crate) fn caller_key(&self) -> Option<&'k RecordKey> {
         self.key
+    }
+
+    /// The expiry time for the header: Unix time in seconds, 0 for never.
+    pub(crate) fn expiry_time(&self, clock: &Clock) -> Result<u64, Error> {
+        let time = match self.expiry {
+            Expiry::Never => return Ok(0),
+            Expiry::At(time) => time.duration_since(UNIX_EPOCH).map_or(0, round_up),
+            Expiry::In(Duration::ZERO) => clock.now(),
+            Expiry::In(time) => round_up(clock.since_1970().saturating_add(time)),
+        };
+        if clock.is_past(Some(time)) {
+            return Err(Error::InvalidArgument("the expiry time is past, or the clock is not set".into()));
+        }
+        Ok(time)
     }
 
     /// The key to seal under: a copy of the caller's, or a new one.
@@ -54,4 +107,8 @@ impl<'k> WriteOptions<'k> {
             None => RecordKey::generate()?,
         })
     }
+}
+
+fn round_up(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))
 }

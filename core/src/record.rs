@@ -35,6 +35,12 @@ pub struct Header {
 }
 
 impl Header {
+    /// The expiry time, if the record has one.
+    #[must_use]
+    pub fn expiry(&self) -> Option<u64> {
+        Some(self.expires_at).filter(|time| *time != 0)
+    }
+
     /// The header's bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {

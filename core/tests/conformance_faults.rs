@@ -39,6 +39,8 @@ enum Fault {
     VerifySkipsTheLast,
     LimitsDenyBatches,
     StatsCountNothing,
+    StatsForgetExpired,
+    PurgeIsEarly,
     MaintenanceRemovesAll,
     CloseIsForgotten,
     UploadsShowEarly,
@@ -192,6 +194,10 @@ impl Storage for Faulty {
         Ok(entries)
     }
 
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        if self.has(Fault::PurgeIsEarly) { self.inner.purge(now + 100, limit) } else { self.inner.purge(now, limit) }
+    }
+
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
         self.inner.settings()
     }
@@ -220,8 +226,13 @@ impl Storage for Faulty {
         limits
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        if self.has(Fault::StatsCountNothing) { Ok(Stats::default()) } else { self.inner.stats() }
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        let stats = self.inner.stats(now)?;
+        Ok(match () {
+            () if self.has(Fault::StatsCountNothing) => Stats::default(),
+            () if self.has(Fault::StatsForgetExpired) => Stats::new(stats.records, stats.bytes, 0),
+            () => stats,
+        })
     }
 
     fn maintain(&self) -> Result<(), Error> {
@@ -330,6 +341,8 @@ each_fault_is_caught! {
     UploadsOverwrite by of_concurrent_uploads_one_wins;
     DeleteIgnoresTheHead by of_a_delete_and_a_replace_one_wins;
     StatsCountNothing by stats_count_records_and_bytes;
+    StatsForgetExpired by stats_count_expired_records;
+    PurgeIsEarly by purge_removes_those_that_are_due;
     CloseIsForgotten by a_closed_storage_does_nothing;
     CreateOverwrites by of_concurrent_creates_one_wins;
     ReplaceIgnoresTheHead by of_concurrent_replaces_one_wins;

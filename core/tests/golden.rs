@@ -34,7 +34,7 @@ fn a_database_of_version_1_opens() {
         assert!(matches!(store.store(&id, "data"), Err(Error::AlreadyExists)));
     }
     let records = records().len() as u64;
-    assert_eq!(store.stats().unwrap(), Stats::new(records, 1_224_239));
+    assert_eq!(store.stats().unwrap(), Stats::new(records, 1_224_239, 0));
     // It can also be written like a new database.
     let key = store.replace("segments", &record_key(101), "smaller").unwrap();
     let new = store.store("new", pattern(2_500_000)).unwrap();

@@ -101,7 +101,7 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
             ("read_at", storage.read_at(&locator(), &head(), 0, &mut [0; 1 << 16])),
             ("get_many", storage.get_many(&[locator(); 3], u64::MAX).map(drop)),
             ("list", storage.list(None, 10).map(drop)),
-            ("stats", storage.stats().map(drop)),
+            ("stats", storage.stats(0).map(drop)),
             ("get_end", storage.get_end(&locator(), 1 << 16).map(drop)),
             ("rename", storage.rename(&locator(), &head(), &Locator::from_bytes([9; 32]))),
             ("list_expired", storage.list_expired(7, 10).map(drop)),
@@ -282,7 +282,7 @@ fn endless_headers_are_an_error() {
         let endpoint = hostile(move |_, stream| head(stream));
         let storage = RemoteStorage::open(&endpoint).unwrap();
         let outcomes =
-            in_time(move || [storage.stats().map(drop), storage.put(&locator(), &[1; 100], PutMode::Create)]);
+            in_time(move || [storage.stats(0).map(drop), storage.put(&locator(), &[1; 100], PutMode::Create)]);
         assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
     }
 }

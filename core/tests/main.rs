@@ -22,6 +22,8 @@ mod conformance_faults;
 #[cfg(feature = "sqlite")]
 mod database_files;
 #[cfg(feature = "sqlite")]
+mod expiry;
+#[cfg(feature = "sqlite")]
 mod golden;
 #[cfg(all(feature = "hazmat", feature = "sqlite"))]
 mod judges;

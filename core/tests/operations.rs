@@ -268,7 +268,7 @@ fn stats_count_ciphertext() {
         store.store("b", pattern(16_384)).unwrap();
         // Header, salt and commitment, and a tag for each chunk.
         let bytes = (12 + 56 + 100 + 16) + (12 + 56 + 16_384 + 32);
-        assert_eq!(store.stats().unwrap(), Stats::new(2, bytes));
+        assert_eq!(store.stats().unwrap(), Stats::new(2, bytes, 0));
     });
 }
 

@@ -34,3 +34,15 @@ impl ServiceMembers<'_> {
 pub(crate) fn builder_at(path: &Path, service: ServiceMembers<'_>) -> Result<Builder, Error> {
     Ok(Strongroom::builder().location(Location::parse(path)?.with_options(service.endpoint_options())?))
 }
+
+/// A store of the encryption server at `url`.
+#[cfg(feature = "remote")]
+pub(crate) fn connect_to(url: &str, options: EndpointOptions) -> Result<Strongroom, Error> {
+    let endpoint = ::strongroom::Endpoint::new(url).and_then(|endpoint| endpoint.with_options(options));
+    Strongroom::connect(&endpoint?)
+}
+
+#[cfg(not(feature = "remote"))]
+pub(crate) fn connect_to(_: &str, _: EndpointOptions) -> Result<Strongroom, Error> {
+    Err(Error::Unsupported("this library was built without services (its feature `remote`)".into()))
+}

@@ -1,5 +1,7 @@
 //! Options for writes
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use ::strongroom::{Error, RecordKey, WriteOptions};
 
 use crate::boundary::{Output, input, optional, output, sized};
@@ -25,12 +27,23 @@ pub struct strongroom_write_options {
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
     /// attacker with write access to the storage can put the older one back, and it opens under that key.
     pub key: *const strongroom_record_key,
+    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never.
+    ///
+    /// From then on its key opens nothing (STRONGROOM_EXPIRED), the id is free for a new record, and strongroom_purge
+    /// removes the record. The time is authenticated, but not secret. If the write repeats an earlier one under the
+    /// same key, the time of the earlier one remains.
+    pub expires_at: u64,
+    /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
+    /// for never.
+    pub expires_in: u64,
 }
 
 /// The options, with a copy of the key.
 #[derive(Default)]
 pub(crate) struct Options {
     key: Option<RecordKey>,
+    expires_at: Option<SystemTime>,
+    expires_in: Option<Duration>,
 }
 
 impl Options {
@@ -44,11 +57,28 @@ impl Options {
         let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(Self::default()) };
         // SAFETY: by the caller.
         let key = optional(options.key, |key| unsafe { input(key, "options.key") })?;
-        Ok(Self { key: key.map(strongroom_record_key::get).transpose()? })
+        if options.expires_at != 0 && options.expires_in != 0 {
+            return Err(Error::InvalidArgument("give options.expires_at or options.expires_in, not both".into()));
+        }
+        Ok(Self {
+            key: key.map(strongroom_record_key::get).transpose()?,
+            expires_at: seconds(options.expires_at).map(unix_time).transpose()?,
+            expires_in: seconds(options.expires_in),
+        })
     }
 
     pub(crate) fn get(&self) -> WriteOptions<'_> {
-        self.key.as_ref().map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key))
+        let mut options = WriteOptions::new();
+        if let Some(key) = &self.key {
+            options = options.key(key);
+        }
+        if let Some(time) = self.expires_at {
+            options = options.expires_at(time);
+        }
+        if let Some(time) = self.expires_in {
+            options = options.expires_in(time);
+        }
+        options
     }
 
     pub(crate) fn has_key(&self) -> bool {
@@ -71,6 +101,15 @@ impl Options {
         // SAFETY: by the caller.
         unsafe { output(key, name) }.map(Some)
     }
+}
+
+/// The seconds as a duration; `None` for 0.
+fn seconds(seconds: u64) -> Option<Duration> {
+    Some(seconds).filter(|seconds| *seconds != 0).map(Duration::from_secs)
+}
+
+fn unix_time(time: Duration) -> Result<SystemTime, Error> {
+    UNIX_EPOCH.checked_add(time).ok_or(Error::InvalidArgument("options.expires_at is invalid: it is too large".into()))
 }
 
 /// Writes the key to the output, if there is one.

@@ -14,7 +14,7 @@ use crate::store::strongroom;
 
 /// An open record. Each 16 KiB chunk is authenticated before a byte of it is returned. A reader stays at the version
 /// that it opened: once that is replaced or removed, parts that were not fetched yet are STRONGROOM_CONFLICT; versions
-/// are never mixed.
+/// are never mixed. Once it has expired, chunks that were not opened yet are STRONGROOM_EXPIRED.
 pub struct strongroom_reader(RecordReader);
 
 /// Opens a record for reading. Free the reader with strongroom_reader_free.

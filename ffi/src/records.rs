@@ -115,7 +115,7 @@ pub unsafe extern "C" fn strongroom_store_with(
 /// Retrieves the data stored under an id into memory of the library: free it with strongroom_buffer_free.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY, also if the record's first 68 bytes were altered; STRONGROOM_CORRUPT if
-/// the rest was altered; STRONGROOM_TOO_LARGE if the data does not fit in memory.
+/// the rest was altered; STRONGROOM_EXPIRED; STRONGROOM_TOO_LARGE if the data does not fit in memory.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_retrieve(
@@ -206,8 +206,8 @@ pub unsafe extern "C" fn strongroom_retrieve_range(
 /// Replaces the data of the record that `old_key` opens, and gives the new version's key; both may be the same struct.
 /// The old key no longer opens anything, and no older version opens under the new key.
 ///
-/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
-/// A failure leaves the record unchanged.
+/// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_EXPIRED; STRONGROOM_CONFLICT if the record was replaced or
+/// removed concurrently. A failure leaves the record unchanged.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_replace(
@@ -270,7 +270,7 @@ pub unsafe extern "C" fn strongroom_replace_with(
     })
 }
 
-/// Removes the record that `key` opens.
+/// Removes the record that `key` opens, even if it has expired.
 ///
 /// STRONGROOM_NOT_FOUND; STRONGROOM_WRONG_KEY; STRONGROOM_CONFLICT if the record was replaced or removed concurrently.
 #[unsafe(no_mangle)]
@@ -309,7 +309,7 @@ pub unsafe extern "C" fn strongroom_erase(
     })
 }
 
-/// Gives whether a record has this id.
+/// Gives whether a record that has not expired has this id.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_contains(

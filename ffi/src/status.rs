@@ -53,7 +53,7 @@ pub enum strongroom_status {
     STRONGROOM_CLOSED = 18,
     /// An argument, or a combination of arguments, is invalid.
     STRONGROOM_INVALID_ARGUMENT = 19,
-    /// The record has expired. No function of this version sets an expiry.
+    /// The record has expired. Its id is free for a new record.
     STRONGROOM_EXPIRED = 20,
     /// A service or a storage denies access: a token, a client certificate, a password or a right is missing or wrong.
     /// Nothing was changed.

@@ -3,11 +3,11 @@
 use std::ffi::c_char;
 use std::path::Path;
 
-use ::strongroom::{Builder, Durability, Endpoint, Error, Strongroom};
+use ::strongroom::{Builder, Durability, Error, Strongroom};
 
 use crate::boundary::{input, leave_nothing, optional, outcome, output, owned, path, sized};
 use crate::key::strongroom_index_key;
-use crate::location::{ServiceMembers, builder_at};
+use crate::location::{ServiceMembers, builder_at, connect_to};
 use crate::status::{strongroom_error, strongroom_status};
 
 /// A store of encrypted records. All threads of a program can share a handle.
@@ -133,8 +133,7 @@ pub unsafe extern "C" fn strongroom_connect(
         let (url, store, options) = unsafe { (path(url, "url")?, output(store, "store")?, read(options)?) };
         let members = options.map_or(Ok(ServiceMembers::default()), Options::service_alone)?;
         let url = url.to_str().ok_or(Error::InvalidArgument("url is not UTF-8".into()))?;
-        let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(members.endpoint_options()));
-        let connected = Strongroom::connect(&endpoint.map_err(Error::from)?).inspect_err(|_| leave_nothing())?;
+        let connected = connect_to(url, members.endpoint_options()).inspect_err(|_| leave_nothing())?;
         store.set(Box::into_raw(Box::new(strongroom(connected))));
         Ok(())
     })
@@ -169,6 +168,27 @@ pub unsafe extern "C" fn strongroom_maintain(
     })
 }
 
+/// Removes at most `limit` expired records, and gives their number, which is less than `limit` if none is left. Expired
+/// records are unreadable in any case; this frees their space. It removes them in short steps, so that other writers
+/// wait little.
+///
+/// After a failure, some records may have been removed.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_purge(
+    store: *const strongroom,
+    limit: u64,
+    purged: *mut u64,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, purged) = unsafe { (input(store, "store")?, output(purged, "purged")?) };
+        purged.set(store.0.purge(usize::try_from(limit).unwrap_or(usize::MAX))? as u64);
+        Ok(())
+    })
+}
+
 /// The number and size of a store's records.
 #[repr(C)]
 pub struct strongroom_stats {
@@ -176,6 +196,8 @@ pub struct strongroom_stats {
     pub records: u64,
     /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
     pub bytes: u64,
+    /// The number of expired records among them, which strongroom_purge removes.
+    pub expired: u64,
 }
 
 /// Gives the number and size of the store's records, in time proportional to their number.
@@ -190,7 +212,7 @@ pub unsafe extern "C" fn strongroom_get_stats(
         // SAFETY: by the header's conventions.
         let (store, stats) = unsafe { (input(store, "store")?, output(stats, "stats")?) };
         let found = store.0.stats()?;
-        stats.set(strongroom_stats { records: found.records, bytes: found.bytes });
+        stats.set(strongroom_stats { records: found.records, bytes: found.bytes, expired: found.expired });
         Ok(())
     })
 }

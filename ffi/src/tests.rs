@@ -96,8 +96,12 @@ impl Storage for Panicking {
         self.inner().verify(after, limit)
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        self.inner().stats()
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        self.inner().purge(now, limit)
+    }
+
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        self.inner().stats(now)
     }
 
     fn maintain(&self) -> Result<(), Error> {
@@ -168,13 +172,14 @@ fn a_panic_becomes_a_status() {
     let other = strongroom_record_key { bytes: [2; 32] };
     let mut buffer = strongroom_buffer::NONE;
     let (mut writer, mut reader) = (null_mut(), null_mut());
-    let (mut flag, mut len, mut long_len) = (false, 0, 0);
+    let (mut flag, mut len, mut long_len, mut purged) = (false, 0, 0, 0);
     let mut room = [0_u8; 8];
     let room = room.as_mut_ptr().cast::<c_void>();
-    let mut stats = strongroom_stats { records: 0, bytes: 0 };
+    let mut stats = strongroom_stats { records: 0, bytes: 0, expired: 0 };
     let item = strongroom_item { id, id_len, data, data_len: 4 };
     let mut new_key = strongroom_record_key { bytes: [0; 32] };
-    let under = |key| strongroom_write_options { size: size_of::<strongroom_write_options>(), key };
+    let size = size_of::<strongroom_write_options>();
+    let under = |key| strongroom_write_options { size, key, expires_at: 0, expires_in: 0 };
     let (under_key, under_other) = (under(&raw const key), under(&raw const other));
 
     macro_rules! each_is {
@@ -205,6 +210,7 @@ fn a_panic_becomes_a_status() {
         strongroom_erase(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_get_stats(store, &raw mut stats, &raw mut error),
+        strongroom_purge(store, 1, &raw mut purged, &raw mut error),
         strongroom_maintain(store, &raw mut error),
         strongroom_store_many(store, &raw const item, 1, &raw mut new_key, &raw mut error),
         strongroom_retrieve_many(store, &raw const request, 1, &raw mut result, &raw mut error),

@@ -12,4 +12,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 nitpicky = True
 # Names of Python itself have no links, so that the build needs no network.
-nitpick_ignore_regex = [("py:.*", r"(io|os|shutil|sqlite3)(\..+)?|Buffer|Native(Reader|Writer)|SupportsRead")]
+nitpick_ignore_regex = [
+    ("py:.*", r"(datetime|io|os|shutil|sqlite3)(\..+)?|timedelta|Buffer|Native(Reader|Writer)|SupportsRead")
+]

@@ -10,6 +10,7 @@ mod error;
 mod interrupt;
 mod key;
 mod location;
+mod options;
 mod record;
 mod store;
 

@@ -32,6 +32,18 @@ pub(crate) fn endpoint_options(
     Ok(options)
 }
 
+/// A store of the encryption server at `url`.
+#[cfg(feature = "remote")]
+pub(crate) fn connect_to(url: &str, options: EndpointOptions) -> Result<strongroom::Strongroom, Error> {
+    let endpoint = strongroom::Endpoint::new(url).and_then(|endpoint| endpoint.with_options(options));
+    strongroom::Strongroom::connect(&endpoint?)
+}
+
+#[cfg(not(feature = "remote"))]
+pub(crate) fn connect_to(_: &str, _: EndpointOptions) -> Result<strongroom::Strongroom, Error> {
+    Err(Error::Unsupported("this library was built without services (its feature `remote`)".into()))
+}
+
 /// Rejects a path that no system call accepts.
 pub(crate) fn check_path(path: impl AsRef<Path>) -> Result<(), Failure> {
     if path.as_ref().as_os_str().as_encoded_bytes().contains(&0) {

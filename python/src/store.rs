@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::{Durability, Endpoint, Error, Location, RecordKey, RecordWriter, WriteOptions};
+use strongroom::{Durability, Error, Location, RecordKey, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
-use crate::location::{check_path, endpoint_options};
+use crate::location::{check_path, connect_to, endpoint_options};
+use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
 
 /// Open the store at ``path``, and make it if it is missing.
@@ -123,8 +124,7 @@ pub(crate) fn connect(
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
     let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
-    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(options)).map_err(Error::from)?;
-    Ok(Strongroom(Some(detached(py, || Ok(strongroom::Strongroom::connect(&endpoint)?))?)))
+    Ok(Strongroom(Some(detached(py, || Ok(connect_to(url, options)?))?)))
 }
 
 /// A store of encrypted records, made by :func:`open` or :func:`connect`.
@@ -164,10 +164,24 @@ impl Strongroom {
     ///     The call may then be repeated after a lost reply: it succeeds if the stored record opens under this key
     ///     to the same bytes. Make a new key for each version of a record: an attacker with write access to the
     ///     storage can put back an older version that was sealed under the same key.
+    /// :param expires_at: The time at which the record expires: an aware :class:`~datetime.datetime`, or the Unix time
+    ///     in seconds. Fractions of a second are rounded up. From then on its key opens nothing
+    ///     (:exc:`ExpiredError`), the id is free for a new record, and :meth:`purge` removes the record. The time is
+    ///     authenticated, but not secret. A repeated call keeps the time of the earlier one.
+    /// :param expires_in: A :class:`~datetime.timedelta`, or the seconds, from the call to this time instead.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
-    #[pyo3(signature = (id, data, *, key=None))]
-    fn store(&self, py: Python<'_>, id: Id<'_>, data: Data<'_>, key: Option<&Bound<'_, Key>>) -> Result<Key, Failure> {
-        let options = options(key);
+    /// :raises InvalidArgumentError: The expiry time is past or invalid, or both forms of it are given.
+    #[pyo3(signature = (id, data, *, key=None, expires_at=None, expires_in=None))]
+    fn store(
+        &self,
+        py: Python<'_>,
+        id: Id<'_>,
+        data: Data<'_>,
+        key: Option<&Bound<'_, Key>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
+    ) -> Result<Key, Failure> {
+        let options = options(key, expires_at, expires_in)?;
         Ok(self.call(py, |store| store.store_with(id, data, options))?.into())
     }
 
@@ -176,6 +190,7 @@ impl Strongroom {
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
     /// :raises CorruptRecordError: It was altered or damaged.
+    /// :raises ExpiredError: It has expired.
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
         let data = self.call(py, |store| store.retrieve(id, key).map(Wiped::from))?;
@@ -226,11 +241,15 @@ impl Strongroom {
     /// opens anything.
     ///
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
+    /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
-    /// :raises InvalidArgumentError: The new key is the old one.
-    #[pyo3(signature = (id, key, data, *, new_key=None))]
+    /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
+    #[pyo3(signature = (id, key, data, *, new_key=None, expires_at=None, expires_in=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn replace(
         &self,
         py: Python<'_>,
@@ -238,12 +257,14 @@ impl Strongroom {
         key: &Bound<'_, Key>,
         data: Data<'_>,
         new_key: Option<&Bound<'_, Key>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
     ) -> Result<Key, Failure> {
-        let (key, options) = (key.get().inner(), options(new_key));
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
         Ok(self.call(py, |store| store.replace_with(id, key, data, options))?.into())
     }
 
-    /// Remove the record that ``key`` opens.
+    /// Remove the record that ``key`` opens, even if it has expired.
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
@@ -265,26 +286,36 @@ impl Strongroom {
     /// Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
     ///
     /// :param keys: A key for each pair, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the records expire, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
-    /// :raises InvalidArgumentError: There are more or fewer keys than pairs.
-    #[pyo3(signature = (items, *, keys=None))]
+    /// :raises InvalidArgumentError: There are more or fewer keys than pairs, or the expiry time is past or invalid.
+    #[pyo3(signature = (items, *, keys=None, expires_at=None, expires_in=None))]
     fn store_many(
         &self,
         py: Python<'_>,
         items: &Bound<'_, PyAny>,
         keys: Option<&Bound<'_, PyAny>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
     ) -> Result<Vec<Key>, Failure> {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
-        let Some(keys) = keys else {
+        if keys.is_none() && expires_at.is_none() && expires_in.is_none() {
             return Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect());
+        }
+        let keys = match keys {
+            Some(keys) => keys.try_iter()?.map(|key| Ok(Some(key?.cast_into()?))).collect::<PyResult<Vec<_>>>()?,
+            None => vec![None; items.len()],
         };
-        let keys = keys.try_iter()?.map(|key| Ok(key?.cast_into()?)).collect::<PyResult<Vec<Bound<'_, Key>>>>()?;
         if keys.len() != items.len() {
             return Err(Error::InvalidArgument("keys has more or fewer keys than there are pairs".into()).into());
         }
-        let items = items.iter().zip(&keys);
-        let items: Vec<_> = items.map(|((id, data), key)| (id.as_ref(), data.as_ref(), options(Some(key)))).collect();
+        let items = items
+            .iter()
+            .zip(&keys)
+            .map(|((id, data), key)| Ok((id.as_ref(), data.as_ref(), options(key.as_ref(), expires_at, expires_in)?)));
+        let items = items.collect::<Result<Vec<_>, Failure>>()?;
         Ok(self.call(py, |store| store.store_many_with(&items))?.into_iter().map(Key::from).collect())
     }
 
@@ -324,18 +355,23 @@ impl Strongroom {
     /// :param progress: Called with the number of bytes stored so far. An exception ends the call, and nothing is
     ///     stored.
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the record expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
+    /// :raises InvalidArgumentError: The expiry time is past or invalid.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
-    #[pyo3(signature = (id, source, progress=None, *, key=None))]
+    #[pyo3(signature = (id, source, progress=None, *, key=None, expires_at=None, expires_in=None))]
     fn store_file<'py>(
         slf: &Bound<'py, Self>,
         id: &Bound<'py, PyAny>,
         source: &Bound<'py, PyAny>,
         progress: Option<&Bound<'py, PyAny>>,
         key: Option<&Bound<'py, Key>>,
+        expires_at: Option<&Bound<'py, PyAny>>,
+        expires_in: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let records = slf.py().import("strongroom._records")?;
-        records.call_method1("store_file", (slf, id, source, progress, key))
+        records.call_method1("store_file", (slf, id, source, progress, key, expires_at, expires_in))
     }
 
     /// Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
@@ -345,11 +381,16 @@ impl Strongroom {
     /// :param progress: Called with the number of bytes stored so far. An exception ends the call, and the record is
     ///     unchanged.
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
+    /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
+    /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
-    #[pyo3(signature = (id, key, source, progress=None, *, new_key=None))]
+    #[pyo3(signature = (id, key, source, progress=None, *, new_key=None, expires_at=None, expires_in=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn replace_file<'py>(
         slf: &Bound<'py, Self>,
         id: &Bound<'py, PyAny>,
@@ -357,15 +398,18 @@ impl Strongroom {
         source: &Bound<'py, PyAny>,
         progress: Option<&Bound<'py, PyAny>>,
         new_key: Option<&Bound<'py, Key>>,
+        expires_at: Option<&Bound<'py, PyAny>>,
+        expires_in: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let records = slf.py().import("strongroom._records")?;
-        records.call_method1("replace_file", (slf, id, key, source, progress, new_key))
+        records.call_method1("replace_file", (slf, id, key, source, progress, new_key, expires_at, expires_in))
     }
 
     /// Open a record as a binary file to read and seek in: a :class:`RecordReader`.
     ///
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+    /// :raises ExpiredError: It has expired.
     fn open_record<'py>(
         &self,
         py: Python<'py>,
@@ -380,17 +424,22 @@ impl Strongroom {
     /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
     ///
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the record expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
     ///     raise this, too.
+    /// :raises InvalidArgumentError: The expiry time is past or invalid.
     /// :raises BusyError: At the finish, with ``key``: the same write ran concurrently. Repeat it.
-    #[pyo3(signature = (id, *, key=None))]
+    #[pyo3(signature = (id, *, key=None, expires_at=None, expires_in=None))]
     fn create_record<'py>(
         &self,
         py: Python<'py>,
         id: Id<'_>,
         key: Option<&Bound<'_, Key>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let options = options(key);
+        let options = options(key, expires_at, expires_in)?;
         record_writer(py, self.call(py, |store| store.create_record_with(id, options))?)
     }
 
@@ -398,25 +447,41 @@ impl Strongroom {
     /// has the new version's key. The old version remains until the new one is finished.
     ///
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
-    /// :raises InvalidArgumentError: The new key is the old one.
-    #[pyo3(signature = (id, key, *, new_key=None))]
+    /// :raises ExpiredError: It has expired.
+    /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
+    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None))]
     fn replace_record<'py>(
         &self,
         py: Python<'py>,
         id: Id<'_>,
         key: &Bound<'_, Key>,
         new_key: Option<&Bound<'_, Key>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let (key, options) = (key.get().inner(), options(new_key));
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
         record_writer(py, self.call(py, |store| store.replace_record_with(id, key, options))?)
     }
 
-    /// Return the number of records and the bytes of their ciphertexts, in time proportional to their number.
+    /// Remove expired records, and return their number. Expired records are unreadable in any case; this frees their
+    /// space. It removes them in short steps, so that other writers wait little.
+    ///
+    /// :param limit: Remove at most this many records. If fewer were removed, none is left.
+    #[pyo3(signature = (limit=None))]
+    fn purge(&self, py: Python<'_>, limit: Option<Place>) -> Result<usize, Failure> {
+        let limit = limit.and_then(|limit| usize::try_from(limit.0).ok()).unwrap_or(usize::MAX);
+        self.call(py, |store| store.purge(limit))
+    }
+
+    /// Return the number of records, the bytes of their ciphertexts, and the number of expired records, in time
+    /// proportional to the number of records.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = self.call(py, |store| store.stats())?;
-        Ok(Stats { records: stats.records, bytes: stats.bytes })
+        Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired })
     }
 
     /// Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
@@ -446,7 +511,7 @@ impl Strongroom {
     }
 }
 
-/// A position in a record, clipped to the valid range.
+/// A position in a record, or a number of records, clipped to the valid range.
 pub(crate) struct Place(u64);
 
 impl FromPyObject<'_, '_> for Place {
@@ -456,18 +521,13 @@ impl FromPyObject<'_, '_> for Place {
         match object.extract::<u64>() {
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 if object.lt(0)? {
-                    return Err(Failure::Core(Error::InvalidArgument("a position must not be negative".into())).into());
+                    return Err(Failure::Core(Error::InvalidArgument("a number must not be negative".into())).into());
                 }
-                Ok(Self(u64::MAX)) // after the end of every record
+                Ok(Self(u64::MAX)) // after the end of every record, and more than there are
             }
             place => Ok(Self(place?)),
         }
     }
-}
-
-/// The options of a write, under the caller's key if there is one.
-fn options<'k>(key: Option<&'k Bound<'_, Key>>) -> WriteOptions<'k> {
-    key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key.get().inner()))
 }
 
 /// A `RecordWriter` of the Python package.
@@ -483,11 +543,13 @@ pub(crate) struct Stats {
     records: u64,
     /// The bytes of all records: ciphertext and headers, without the database's own overhead.
     bytes: u64,
+    /// The number of expired records among them, which :meth:`Strongroom.purge` removes.
+    expired: u64,
 }
 
 #[pymethods]
 impl Stats {
     fn __repr__(&self) -> String {
-        format!("Stats(records={}, bytes={})", self.records, self.bytes)
+        format!("Stats(records={}, bytes={}, expired={})", self.records, self.bytes, self.expired)
     }
 }

@@ -41,6 +41,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "create_record under a key": lambda: store.create_record("new", key=key),
         "replace_record": lambda: store.replace_record("id", key),
         "replace_record under a key": lambda: store.replace_record("id", key, new_key=new_key),
+        "purge": store.purge,
         "stats": store.stats,
         "maintain": store.maintain,
     }
@@ -48,6 +49,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     assert methods - {"close"} == {name.removesuffix(" under a key") for name in calls}
     calls["in"] = lambda: "id" in store
     calls["store_many of none"] = lambda: store.store_many([])
+    calls["store_many of none, with an expiry"] = lambda: store.store_many([], expires_in=1)
     calls["retrieve_many of none"] = lambda: store.retrieve_many([])
     for call in calls.values():
         with pytest.raises(strongroom.ClosedError):

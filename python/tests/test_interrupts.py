@@ -229,6 +229,7 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
             lambda: store.open_record("before", key),
             lambda: store.create_record("new"),
             lambda: "id" in store,
+            store.purge,
             store.stats,
             store.maintain,
             lambda: reader.read(),

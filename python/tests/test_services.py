@@ -345,6 +345,38 @@ def keys_of_the_caller(store: Strongroom) -> None:
         store.delete(id, key)
 
 
+def test_expiry(server: Path) -> None:
+    with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
+        records_expire(store)
+
+
+def test_expiry_on_a_storage_service(service: Service) -> None:
+    with service.open() as store:
+        records_expire(store)
+
+
+def records_expire(store: Strongroom) -> None:
+    keys = store.store_many([("one", b"1"), ("two", b"2")], expires_in=1)
+    with store.create_record("long", expires_at=time.time() + 1) as file:
+        file.write(pattern(3_000_000))
+    lasting = store.store("lasting", b"data", expires_in=3600)
+    with pytest.raises(strongroom.InvalidArgumentError):
+        store.store("late", b"data", expires_at=time.time() - 60)
+    deadline = time.monotonic() + 60
+    while store.stats().expired < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for id, key in {"one": keys[0], "two": keys[1], "long": file.key}.items():
+        with pytest.raises(strongroom.ExpiredError):
+            store.retrieve(id, key)
+        assert id not in store
+    store.delete("one", keys[0])
+    assert store.purge(1) == store.purge() == 1
+    assert store.retrieve("lasting", lasting) == b"data"
+    store.delete("lasting", lasting)
+    assert store.stats().records == store.purge() == 0
+
+
 def test_asyncio_on_an_encryption_server(server: Path) -> None:
     async def main() -> None:
         async with await aio.connect(f"unix:{server}/socket", token_file=server / "token", timeout=60.0) as store:

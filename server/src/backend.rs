@@ -11,4 +11,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Fails if the storage cannot be reached.
     fn ready(&self) -> Result<(), Error>;
+
+    /// Removes at most `limit` expired records, and returns their number; 0 if none is left.
+    fn purge(&self, limit: usize) -> Result<usize, Error>;
 }

@@ -56,6 +56,7 @@ mod log;
 mod metrics;
 mod observation;
 mod problem;
+mod purge;
 mod random;
 mod readiness;
 mod reload;
@@ -71,7 +72,7 @@ mod tokens;
 mod unix_socket;
 
 pub use config::address::{InvalidListenAddress, InvalidSocketMode, ListenAddress, SocketMode};
-pub use config::document::{Config, Log, LogFormat, LogLevel, Remote, Tls};
+pub use config::document::{Config, Log, LogFormat, LogLevel, Purge, Remote, Tls};
 pub use config::invalid::InvalidConfig;
 pub use config::limits::Limits;
 pub use log::{LogGuard, log_to_stderr};

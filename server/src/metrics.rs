@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     pub(crate) sent: Arc<AtomicU64>,
     /// The number of aborted answers.
     pub(crate) cut: AtomicU64,
+    /// The number of records that were removed in the background because they had expired.
+    pub(crate) purged: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
 }
@@ -99,12 +101,13 @@ impl Metrics {
             writeln!(to, "{name}_sum{{route=\"{route}\"}} {}", histogram.seconds)?;
             writeln!(to, "{name}_count{{route=\"{route}\"}} {}", histogram.count)?;
         }
-        let [received, sent, cut] =
-            [&*self.received, &*self.sent, &self.cut].map(|count| count.load(Ordering::Relaxed));
+        let [received, sent, cut, purged] =
+            [&*self.received, &*self.sent, &self.cut, &self.purged].map(|count| count.load(Ordering::Relaxed));
         for (name, kind, help, value) in [
             ("received_bytes_total", "counter", "Bytes of request bodies received.", received),
             ("sent_bytes_total", "counter", "Bytes of answer bodies sent.", sent),
             ("answers_cut_total", "counter", "Answers that the client did not read to the end.", cut),
+            ("purged_records_total", "counter", "Expired records removed in the background.", purged),
             (
                 "log_lines_dropped_total",
                 "counter",

@@ -25,6 +25,7 @@ use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
 use crate::listen::{Accepted, Listener, Stream, listen};
 use crate::observation::RefusedStream;
+use crate::purge;
 use crate::reload::Reloader;
 use crate::service::Service;
 use crate::start_error::StartError;
@@ -103,12 +104,18 @@ impl Server {
             timeouts: ConnectionTimeouts::new(limits),
             service,
         });
+        let mut background = JoinSet::new();
+        if let Some(interval) = server.service.purge_interval {
+            let service = &server.service;
+            background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
+        }
         let (ending, ended) = watch::channel(false);
         let mut loops = JoinSet::new();
         for listener in listeners {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
         stop.await;
+        background.abort_all();
         tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
         let _ = ending.send(true); // fails only if no connection is left
         let finished = async { while loops.join_next().await.is_some() {} };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -13,6 +14,7 @@ use crate::config::document::Config;
 use crate::handle::handle;
 use crate::operator_routes::operations;
 use crate::problem::Problem;
+use crate::purge::Purge;
 use crate::readiness::Readiness;
 use crate::route::Route;
 use crate::shared::Shared;
@@ -22,6 +24,9 @@ use crate::start_error::StartError;
 pub struct Service {
     pub(crate) router: Router,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) purge: Arc<Purge>,
+    /// `None` if expired records are removed only on request.
+    pub(crate) purge_interval: Option<Duration>,
     /// The default port.
     pub(crate) port: u16,
 }
@@ -42,7 +47,11 @@ impl Service {
         let probed = Arc::clone(&backend);
         let readiness = Arc::new(Readiness::new(move || probed.ready()));
         let shared = Arc::new(Shared::new(config, readiness)?);
-        Ok(Self { router: router(backend, routes, &shared), shared, port: B::PORT })
+        let purged = Arc::clone(&backend);
+        let purge = Arc::new(Purge::new(move |limit| purged.purge(limit)));
+        let purge_interval = Some(config.purge.interval_seconds).filter(|seconds| *seconds > 0);
+        let purge_interval = purge_interval.map(Duration::from_secs);
+        Ok(Self { router: router(backend, routes, &shared), shared, purge, purge_interval, port: B::PORT })
     }
 }
 

@@ -55,7 +55,7 @@ fn a_batch_is_stored_whole_or_not_at_all() {
         2,
         "AlreadyExists",
     );
-    assert_eq!(storage.stats().unwrap().records, 2);
+    assert_eq!(storage.stats(0).unwrap().records, 2);
     server.json("/v1/contains", &json!({"id": "a"})).is(200);
     assert_eq!(server.json("/v1/contains", &json!({"id": "a"})).json(), json!({"contains": true}));
     assert_eq!(server.json("/v1/contains", &json!({"id": "c"})).json(), json!({"contains": false}));

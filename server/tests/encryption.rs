@@ -92,7 +92,7 @@ fn a_record_is_replaced_and_removed() {
     server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
     assert_eq!(server.json("/v1/erase", &json!({"id": "a"})).json(), json!({"erased": true}));
     assert_eq!(server.json("/v1/erase", &json!({"id": "a"})).json(), json!({"erased": false}));
-    assert_eq!(server.json("/v1/stats", &json!({})).json(), json!({"records": 0, "bytes": 0}));
+    assert_eq!(server.json("/v1/stats", &json!({})).json(), json!({"records": 0, "bytes": 0, "expired": 0}));
 }
 
 /// Without the key, answers do not reveal whether a record exists.
@@ -310,7 +310,7 @@ fn a_truncated_body_stores_nothing() {
         client.stream.write_all(&data(sent)).unwrap();
         client.stream.shutdown(std::net::Shutdown::Write).unwrap();
         while !client.is_closed() {}
-        assert_eq!(storage.stats().unwrap().records, 0);
+        assert_eq!(storage.stats(0).unwrap().records, 0);
     }
     let mut client = server.connect();
     client.head("POST /v1/store", &[BYTES, ("strongroom-id", "YQ"), ("transfer-encoding", "chunked")], None);
@@ -320,7 +320,7 @@ fn a_truncated_body_stores_nothing() {
     client.head("POST /v1/store", &[BYTES, ("strongroom-id", "Yg"), ("transfer-encoding", "chunked")], None);
     client.stream.write_all(b"3\r\nabc\r\n0\r\n\r\n").unwrap();
     client.answer(false).is(201);
-    assert_eq!(storage.stats().unwrap().records, 1, "the whole one alone");
+    assert_eq!(storage.stats(0).unwrap().records, 1, "the whole one alone");
 }
 
 #[test]
@@ -330,7 +330,7 @@ fn a_storage_fault_stores_nothing_and_stops_no_service() {
     let server = encryption_over(Arc::new(panics), &config());
     let body = json!({"id": "a", "data": ""});
     server.json("/v1/store", &body).is_problem(500, 99, "Internal");
-    assert_eq!(memory.stats().unwrap().records, 0);
+    assert_eq!(memory.stats(0).unwrap().records, 0);
     server.json("/v1/store", &body).is(201);
 
     for n in 0..4 {
@@ -338,6 +338,6 @@ fn a_storage_fault_stores_nothing_and_stops_no_service() {
         let server = encryption_over(Arc::new(Intercepted::failing_upload(memory.clone(), n)), &config());
         let stored = bytes(&server, "/v1/store", "a", &[], &data(600_000));
         stored.is_problem(507, 13, "StorageFull");
-        assert_eq!(memory.stats().unwrap().records, 0);
+        assert_eq!(memory.stats(0).unwrap().records, 0);
     }
 }

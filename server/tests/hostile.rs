@@ -69,7 +69,7 @@ fn a_body_that_comes_too_slowly_is_408() {
         assert!(client.is_closed());
         dribble.join_within(DEADLINE);
     }
-    assert_eq!(memory.stats().unwrap().records, 0);
+    assert_eq!(memory.stats(0).unwrap().records, 0);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_body_that_is_too_long_is_413() {
     server.json("/v1/store", &body).is_problem(413, 8, "TooLarge");
     server.send(STORE, &HEADERS, &vec![0; 1 << 20]).is(201);
     server.send(STORE, &HEADERS, &vec![0; (1 << 20) + 1]).is_problem(413, 8, "TooLarge");
-    assert_eq!(memory.stats().unwrap().records, 1);
+    assert_eq!(memory.stats(0).unwrap().records, 1);
 
     let storage = storage_with(Arc::new(MemoryStorage::new()), &with(|config| config.limits.batch_bytes = 1000));
     storage.send("POST /v1/create-many", &HEADERS[..1], &[0; 1001]).is_problem(413, 8, "TooLarge");
@@ -326,7 +326,7 @@ fn a_stop_finishes_active_requests() {
     client.answer(false).is(201);
     assert!(client.is_closed());
     server.wait();
-    assert_eq!(memory.stats().unwrap().records, 1);
+    assert_eq!(memory.stats(0).unwrap().records, 1);
 }
 
 #[test]
@@ -343,5 +343,5 @@ fn a_stop_has_a_deadline() {
     server.begin_to_stop();
     server.wait();
     assert!(client.is_closed());
-    assert_eq!(memory.stats().unwrap().records, 0);
+    assert_eq!(memory.stats(0).unwrap().records, 0);
 }

@@ -151,7 +151,7 @@ fn client_certificates_are_required_where_configured() {
 
 /// The result of the library's own client.
 fn stats(endpoint: Endpoint) -> Result<Stats, strongroom::storage::Error> {
-    RemoteStorage::open(&endpoint.timeout(Duration::from_secs(1))).unwrap().stats()
+    RemoteStorage::open(&endpoint.timeout(Duration::from_secs(1))).unwrap().stats(0)
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod support;
 mod batches;
 mod client;
 mod encryption;
+mod expiry;
 mod headers;
 mod hosts;
 mod http2;

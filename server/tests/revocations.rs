@@ -80,7 +80,7 @@ fn open(endpoint: &Endpoint, list: &str) -> (RemoteStorage, tempfile::TempDir, P
 
 #[track_caller]
 fn is_refused(storage: &RemoteStorage, reason: &str) {
-    let outcome = storage.stats();
+    let outcome = storage.stats(0);
     assert!(matches!(outcome, Err(Error::Backend(_))), "{outcome:?}");
     let message = strongroom::Error::from(outcome.unwrap_err()).full_message();
     assert!(message.contains("certificate") && message.contains(reason), "{message}");
@@ -91,13 +91,13 @@ fn a_revoked_certificate_is_refused() {
     let (folder, authority) = (tempfile::tempdir().unwrap(), authority());
     let (_server, endpoint) = service(folder.path(), &authority);
     let (storage, _folder, _) = open(&endpoint, &list(&authority, &[], 4000));
-    assert_eq!(storage.stats().unwrap(), Stats::default());
+    assert_eq!(storage.stats(0).unwrap(), Stats::default());
     let (storage, _folder, _) = open(&endpoint, &list(&authority, &[SERIAL + 1, SERIAL + 2], 4000));
-    assert_eq!(storage.stats().unwrap(), Stats::default());
+    assert_eq!(storage.stats(0).unwrap(), Stats::default());
     let (storage, _folder, _) = open(&endpoint, &list(&authority, &[SERIAL - 1, SERIAL], 4000));
     is_refused(&storage, "Revoked");
     // The control: without lists, the certificate is accepted.
-    assert_eq!(RemoteStorage::open(&endpoint).unwrap().stats().unwrap(), Stats::default());
+    assert_eq!(RemoteStorage::open(&endpoint).unwrap().stats(0).unwrap(), Stats::default());
 }
 
 /// An unknown state is rejected: no list of the authority, or an expired one.
@@ -115,7 +115,7 @@ fn a_certificate_without_a_revocation_list_is_refused() {
     let (storage, _folder, _) = open(&endpoint, &list(&authority, &[], 2021));
     is_refused(&storage, "revocation list expired");
     let (storage, _folder, _) = open(&endpoint, &(list(&other, &[], 4000) + &list(&authority, &[], 4000)));
-    assert_eq!(storage.stats().unwrap(), Stats::default());
+    assert_eq!(storage.stats(0).unwrap(), Stats::default());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_changed_list_applies_to_the_next_connection() {
     replace(&path, &list(&authority, &[SERIAL], 4000));
     is_refused(&storage, "Revoked");
     replace(&path, &list(&authority, &[SERIAL + 1, SERIAL + 2], 4000));
-    assert_eq!(storage.stats().unwrap(), Stats::default());
+    assert_eq!(storage.stats(0).unwrap(), Stats::default());
 }
 
 /// Without a list, nothing would be checked.

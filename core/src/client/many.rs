@@ -4,11 +4,12 @@ use base64ct::{Base64, Encoding};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::Client;
 use super::errors::protocol_violation;
-use super::{Client, request};
+use super::request::{self, Record};
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::operations::NewKey;
+use crate::operations::NewVersion;
 use crate::protocol::ErrorCode;
 use crate::protocol::limits::{BATCH_BYTES, BATCH_RECORDS};
 use crate::protocol::names;
@@ -29,15 +30,23 @@ struct Answer<'a> {
 
 impl Client {
     /// Stores all records in one transaction.
-    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
         check_count(records.len())?;
-        let parts = records.iter().map(|(id, data, new)| (*id, new.key, Some(*data)));
+        let parts = records.iter().map(|(id, data, new)| Record {
+            id,
+            key: new.key,
+            data: Some(data),
+            expires_at: new.expires_at,
+        });
         self.write(&request::many(names::STORE_MANY, parts)?)
     }
 
     pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         check_count(records.len())?;
-        let request = request::many(names::RETRIEVE_MANY, records.iter().map(|(id, key)| (*id, *key, None)))?;
+        let request = request::many(
+            names::RETRIEVE_MANY,
+            records.iter().map(|(id, key)| Record { id, key, data: None, expires_at: 0 }),
+        )?;
         let body = Zeroizing::new(self.read(&request.at_most(BATCH_BYTES))?.body);
         let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
         if found.len() != records.len() {

@@ -24,7 +24,7 @@ use writer::Writer;
 use crate::error::Error;
 use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy};
 use crate::key::RecordKey;
-use crate::operations::{NewKey, Operations, ReadRecord, WriteRecord};
+use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::protocol::names::{self, JSON};
 use crate::protocol::{ErrorCode, documents};
 use crate::storage::Stats;
@@ -52,20 +52,20 @@ impl Client {
 }
 
 impl Operations for Client {
-    fn store(&self, id: &[u8], data: &[u8], new: NewKey<'_>) -> Result<(), Error> {
-        self.write(&request::store(id, new.key)?.body(wiped(data)))
+    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
+        self.write(&request::store(id, new)?.body(wiped(data)))
     }
 
-    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error> {
-        self.write(&request::replace(id, old, new.key)?.body(wiped(data)))
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
+        self.write(&request::replace(id, old, new)?.body(wiped(data)))
     }
 
-    fn create_record(&self, id: &[u8], new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(Writer::new(Arc::clone(&self.http), request::store(id, new.key)?)))
+    fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+        Ok(Box::new(Writer::new(Arc::clone(&self.http), request::store(id, new)?)))
     }
 
-    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        let request = request::replace(id, old, new.key)?;
+    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+        let request = request::replace(id, old, new)?;
         if new.is_callers {
             // The record may be that of an earlier attempt.
             return Ok(Box::new(Writer::new(Arc::clone(&self.http), request)));
@@ -74,7 +74,7 @@ impl Operations for Client {
         Ok(Box::new(Writer::with_proved_old_key(Arc::clone(&self.http), request)))
     }
 
-    fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
         self.create_all(records)
     }
 
@@ -139,6 +139,25 @@ impl Operations for Client {
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }
 
+    /// In several requests, because each removes at most a number that the server chooses.
+    fn purge(&self, limit: usize) -> Result<usize, Error> {
+        let mut purged = 0;
+        loop {
+            let left = limit - purged;
+            let body = Bytes::from(documents::purge(None, left).to_string());
+            let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
+            let (outcome, _) = self.http.write(&request, RetryPolicy::Idempotent, self.http.end());
+            match document(&outcome.map_err(of_write)?, documents::read_purged)? {
+                more if more > left => return Err(protocol_violation()),
+                0 => return Ok(purged),
+                more => purged += more,
+            }
+            if purged >= limit {
+                return Ok(purged);
+            }
+        }
+    }
+
     fn maintain(&self) -> Result<(), Error> {
         self.http.check_open().map_err(of_read)?;
         Err(Error::Unsupported("an encryption server maintains its store itself".into()))
@@ -146,8 +165,8 @@ impl Operations for Client {
 
     fn stats(&self) -> Result<Stats, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
-        let (records, bytes) = document(&self.read(&request)?, documents::read_stats)?;
-        Ok(Stats::new(records, bytes))
+        let (records, bytes, expired) = document(&self.read(&request)?, documents::read_stats)?;
+        Ok(Stats::new(records, bytes, expired))
     }
 
     fn close(&self) -> Result<(), Error> {

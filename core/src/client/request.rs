@@ -9,57 +9,80 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::http::ApiRequest;
 use crate::key::RecordKey;
+use crate::operations::NewVersion;
 use crate::protocol::base64url;
-use crate::protocol::names::{self, JSON, OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
+use crate::protocol::names::{
+    self, JSON, OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
+};
 use crate::record::is_id;
 
-pub(super) fn store(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
-    Ok(of_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+pub(super) fn store(id: &[u8], new: NewVersion<'_>) -> Result<ApiRequest, Error> {
+    let request = of_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(new.key.to_text())?);
+    Ok(with_expiry(request, new.expires_at))
 }
 
 pub(super) fn retrieve(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
     Ok(of_bytes(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
 }
 
-pub(super) fn replace(id: &[u8], old: &RecordKey, new: &RecordKey) -> Result<ApiRequest, Error> {
+pub(super) fn replace(id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<ApiRequest, Error> {
     let request = of_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
-    Ok(request.with(STRONGROOM_NEW_KEY, secret(new.to_text())?))
+    Ok(with_expiry(request.with(STRONGROOM_NEW_KEY, secret(new.key.to_text())?), new.expires_at))
+}
+
+fn with_expiry(request: ApiRequest, expires_at: u64) -> ApiRequest {
+    if expires_at == 0 { request } else { request.with(STRONGROOM_EXPIRES_AT, expires_at.into()) }
 }
 
 /// A request in JSON about one record.
 pub(super) fn json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<ApiRequest, Error> {
-    Ok(of_json(path, record(id, key, None)?))
+    Ok(of_json(path, object(id, key, None, 0)?))
 }
 
-/// A request in JSON about many records: each with its key, and its data if it is to be stored.
+/// One of the records of a request in JSON.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'r> {
+    pub(super) id: &'r [u8],
+    pub(super) key: &'r RecordKey,
+    /// The data if the record is to be stored.
+    pub(super) data: Option<&'r [u8]>,
+    pub(super) expires_at: u64,
+}
+
+/// A request in JSON about many records.
 pub(super) fn many<'r>(
     path: &'static str,
-    records: impl Iterator<Item = (&'r [u8], &'r RecordKey, Option<&'r [u8]>)> + Clone,
+    records: impl Iterator<Item = Record<'r>> + Clone,
 ) -> Result<ApiRequest, Error> {
     const BEGIN: &str = "{\"records\":[";
-    let len = records.clone().map(|(id, _, data)| record_len(id, data)).fold(BEGIN.len() + 2, usize::saturating_add);
+    let lengths = records.clone().map(|record| object_len(record.id, record.data));
     // Full capacity from the start: growth would leave a copy of keys and data in memory.
-    let mut body = Zeroizing::new(String::with_capacity(len));
+    let mut body = Zeroizing::new(String::with_capacity(lengths.fold(BEGIN.len() + 2, usize::saturating_add)));
     body.push_str(BEGIN);
-    for (n, (id, key, data)) in records.enumerate() {
+    for (n, record) in records.enumerate() {
         body.push_str(if n == 0 { "" } else { "," });
-        body.push_str(&record(id, Some(key), data)?);
+        body.push_str(&object(record.id, Some(record.key), record.data, record.expires_at)?);
     }
     body.push_str("]}");
     Ok(of_json(path, body))
 }
 
-/// The most bytes of a [`record`], and a comma.
-fn record_len(id: &[u8], data: Option<&[u8]>) -> usize {
-    const FIELDS: usize = 128;
+/// The most bytes of an [`object`], and a comma.
+fn object_len(id: &[u8], data: Option<&[u8]>) -> usize {
+    const FIELDS: usize = 192;
     let base64 = |len: usize| len.div_ceil(3).saturating_mul(4);
     base64(id.len()).saturating_add(data.map_or(0, |data| base64(data.len()))).saturating_add(FIELDS)
 }
 
 /// A record in JSON.
-fn record(id: &[u8], key: Option<&RecordKey>, data: Option<&[u8]>) -> Result<Zeroizing<String>, Error> {
+fn object(
+    id: &[u8],
+    key: Option<&RecordKey>,
+    data: Option<&[u8]>,
+    expires_at: u64,
+) -> Result<Zeroizing<String>, Error> {
     check_id(id)?;
-    let mut object = Zeroizing::new(String::with_capacity(record_len(id, data)));
+    let mut object = Zeroizing::new(String::with_capacity(object_len(id, data)));
     ["{\"id_base64\":\"", &Base64::encode_string(id), "\""].into_iter().for_each(|part| object.push_str(part));
     if let Some(key) = key {
         [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| object.push_str(part));
@@ -67,6 +90,9 @@ fn record(id: &[u8], key: Option<&RecordKey>, data: Option<&[u8]>) -> Result<Zer
     if let Some(data) = data {
         let data = Zeroizing::new(Base64::encode_string(data));
         [",\"data\":\"", &data, "\""].into_iter().for_each(|part| object.push_str(part));
+    }
+    if expires_at != 0 {
+        [",\"expires_at\":", &expires_at.to_string()].into_iter().for_each(|part| object.push_str(part));
     }
     object.push('}');
     Ok(object)

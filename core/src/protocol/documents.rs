@@ -93,21 +93,53 @@ pub fn verification(step: &Verification) -> Value {
 /// The outcome in the document of [`verification`].
 #[must_use]
 pub fn read_verification(document: &Value) -> Option<Verification> {
-    let (records, bytes) = read_stats(document)?;
+    let [records, bytes] = ["records", "bytes"].map(|name| document.get(name)?.as_u64());
     let damaged = document.get("damaged")?.as_array()?.iter().map(locator).collect::<Option<_>>()?;
-    Some(Verification { records, bytes, damaged, next: optional(Some(document.get("next")?), locator)? })
+    Some(Verification {
+        records: records?,
+        bytes: bytes?,
+        damaged,
+        next: optional(Some(document.get("next")?), locator)?,
+    })
 }
 
-/// The number of records, and their total bytes.
+/// The number of records, their total bytes, and the number of expired ones.
 #[must_use]
-pub fn stats(records: u64, bytes: u64) -> Value {
-    json!({"records": records, "bytes": bytes})
+pub fn stats(records: u64, bytes: u64, expired: u64) -> Value {
+    json!({"records": records, "bytes": bytes, "expired": expired})
 }
 
-/// The records and bytes in the document of [`stats`].
+/// The numbers in the document of [`stats`].
 #[must_use]
-pub fn read_stats(document: &Value) -> Option<(u64, u64)> {
-    Some((document.get("records")?.as_u64()?, document.get("bytes")?.as_u64()?))
+pub fn read_stats(document: &Value) -> Option<(u64, u64, u64)> {
+    let number = |name| document.get(name)?.as_u64();
+    Some((number("records")?, number("bytes")?, number("expired")?))
+}
+
+/// A request to remove at most `limit` records that have expired at `now`.
+#[must_use]
+pub fn purge(now: Option<u64>, limit: usize) -> Value {
+    now.map_or_else(|| json!({"limit": limit}), |now| json!({"now": now, "limit": limit}))
+}
+
+/// The time and the limit in a request of [`purge`].
+#[must_use]
+pub fn read_purge(request: &Value) -> Option<(Option<u64>, usize)> {
+    let fields = fields(request, &["now", "limit"])?;
+    let limit = fields.get("limit")?.as_u64()?;
+    Some((optional(fields.get("now"), Value::as_u64)?, usize::try_from(limit).unwrap_or(usize::MAX)))
+}
+
+/// The number of records that a purge removed.
+#[must_use]
+pub fn purged(count: usize) -> Value {
+    json!({"purged": count})
+}
+
+/// The number in the document of [`purged`].
+#[must_use]
+pub fn read_purged(document: &Value) -> Option<usize> {
+    usize::try_from(document.get("purged")?.as_u64()?).ok()
 }
 
 /// Whether `erase` found a record.
@@ -178,7 +210,7 @@ mod tests {
             let step = Verification { records: 2, bytes: 3, damaged: vec![OTHER], next: after };
             assert_eq!(read_verification(&verification(&step)), Some(step));
         }
-        assert_eq!(read_stats(&stats(1, 2)), Some((1, 2)));
+        assert_eq!(read_stats(&stats(1, 2, 3)), Some((1, 2, 3)));
         assert_eq!(read_erased(&erased(true)), Some(true));
         assert_eq!(read_contains(&contains(true)), Some(true));
     }

@@ -6,6 +6,8 @@ use crate::locator::LOCATOR_LEN;
 pub const PAGE_ENTRIES: usize = 1000;
 /// The most records that one `verify` request checks.
 pub const VERIFY_RECORDS: usize = 100;
+/// The most records that one `purge` request removes.
+pub const PURGE_RECORDS: usize = 1000;
 /// The most bytes of a request or an answer with many records, unless the service is configured otherwise.
 pub const BATCH_BYTES: u64 = 64 << 20;
 /// The most records of a `store-many`, `retrieve-many` or `get-many` request.

@@ -11,6 +11,10 @@ pub const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
 pub const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
 /// The key of the new version, as text.
 pub const STRONGROOM_NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
+/// The time at which the new version expires: Unix time in seconds.
+pub const STRONGROOM_EXPIRES_AT: HeaderName = HeaderName::from_static("strongroom-expires-at");
+/// The seconds after which the new version expires.
+pub const STRONGROOM_EXPIRES_IN: HeaderName = HeaderName::from_static("strongroom-expires-in");
 /// The error's number, because an answer to a `HEAD` request has no body.
 pub const STRONGROOM_CODE: HeaderName = HeaderName::from_static("strongroom-code");
 /// The request's identifier in the service's log.
@@ -39,7 +43,9 @@ pub const CONTAINS: &str = "/v1/contains";
 pub const STORE_MANY: &str = "/v1/store-many";
 /// Encryption server: returns the data of several records.
 pub const RETRIEVE_MANY: &str = "/v1/retrieve-many";
-/// Both services: the number of records, and their bytes.
+/// Both services: removes expired records.
+pub const PURGE: &str = "/v1/purge";
+/// Both services: the number of records, their bytes, and the number of expired ones.
 pub const STATS: &str = "/v1/stats";
 
 /// Storage service: lists records.
@@ -89,6 +95,12 @@ pub fn expired(now: u64, limit: usize) -> String {
     format!("{EXPIRED}?{NOW}={now}&{LIMIT}={limit}")
 }
 
+/// The path and query of the statistics at this time.
+#[must_use]
+pub fn stats(now: u64) -> String {
+    format!("{STATS}?{NOW}={now}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +112,7 @@ mod tests {
         assert_eq!(record(&locator), RECORD.replace("{locator}", &hex));
         assert_eq!(page(None, 7), "/v1/records?limit=7");
         assert_eq!(expired(9, 7), "/v1/expired?now=9&limit=7");
+        assert_eq!(stats(9), "/v1/stats?now=9");
         assert_eq!(page(Some(&locator), 7), format!("/v1/records?limit=7&after={hex}"));
     }
 }

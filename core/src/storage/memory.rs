@@ -208,10 +208,14 @@ impl Storage for MemoryStorage {
         Ok(Verified { records: checked.len() as u64, bytes, damaged: Vec::new(), next })
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        let state = self.read()?;
-        let bytes = state.records.values().map(|record| record.len() as u64).sum();
-        Ok(Stats { records: state.records.len() as u64, bytes })
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        let mut stats = Stats { records: 0, bytes: 0, expired: 0 };
+        for entry in self.read()?.records.iter().filter_map(entry) {
+            stats.records += 1;
+            stats.bytes += entry.info.len;
+            stats.expired += u64::from(entry.info.head.expires_at().is_some_and(|time| time <= now));
+        }
+        Ok(stats)
     }
 
     fn maintain(&self) -> Result<(), Error> {

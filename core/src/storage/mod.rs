@@ -170,6 +170,26 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Unsupported`] from a storage without an index of expiry times; those of the contract.
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error>;
 
+    /// Removes at most `limit` records that expire at or before `now` (Unix time in seconds), the earliest first, and
+    /// returns their number. A storage may stop before `limit`, so that no step takes long; 0 means that none is left.
+    /// A record that is replaced concurrently by one that expires later is kept. The default implementation calls
+    /// [`list_expired`](Self::list_expired) and [`delete`](Self::delete).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`list_expired`](Self::list_expired) and [`delete`](Self::delete).
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        let mut purged = 0;
+        for entry in self.list_expired(now, limit.min(PURGE_STEP))? {
+            match self.delete(&entry.locator, Some(&entry.info.head)) {
+                Ok(found) => purged += usize::from(found),
+                Err(Error::Conflict) => {} // it was replaced
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(purged)
+    }
+
     /// The settings document; `None` in a new storage.
     ///
     /// # Errors
@@ -195,12 +215,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// storage without checksums; those of the contract.
     fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error>;
 
-    /// The number of records and their total bytes. May scan all records.
+    /// The number of records, their total bytes, and how many of them expire at or before `now` (Unix time in seconds).
+    /// May scan all records.
     ///
     /// # Errors
     ///
     /// Those of the contract.
-    fn stats(&self) -> Result<Stats, Error>;
+    fn stats(&self, now: u64) -> Result<Stats, Error>;
 
     /// Removes the remains of deleted records, and the leftovers of dead uploads as far as they can be distinguished
     /// from running ones. Running uploads are not affected.
@@ -222,6 +243,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract; the storage is closed in any case.
     fn close(&self) -> Result<(), Error>;
 }
+
+/// The most records that one step of [`Storage::purge`] removes, so that other writers wait little.
+const PURGE_STEP: usize = 32;
 
 /// The records that `get_up_to` finds, one by one, if they have at most `max_len` bytes in total.
 fn get_each<E: From<Error>>(

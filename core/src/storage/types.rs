@@ -152,13 +152,15 @@ pub struct Stats {
     pub records: u64,
     /// The bytes of all records: ciphertext and headers, without the storage's own overhead.
     pub bytes: u64,
+    /// The number of expired records among them, which a purge removes.
+    pub expired: u64,
 }
 
 impl Stats {
-    /// `records` records with `bytes` bytes in total.
+    /// `records` records with `bytes` bytes in total, `expired` of them expired.
     #[must_use]
-    pub const fn new(records: u64, bytes: u64) -> Self {
-        Self { records, bytes }
+    pub const fn new(records: u64, bytes: u64, expired: u64) -> Self {
+        Self { records, bytes, expired }
     }
 }
 

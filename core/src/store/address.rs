@@ -1,14 +1,15 @@
 //! The address of a record: its id, its locator, and the context that binds both; sealing and opening at an address.
 
 use std::borrow::Cow;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cobblestone::{self, PREFIX_LEN};
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::{Locator, LocatorKey};
+use crate::operations::NewVersion;
 use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::Head;
+use crate::util::clock::Clock;
 
 /// The only namespace so far.
 const NAMESPACE: &[u8] = b"";
@@ -17,20 +18,21 @@ const NAMESPACE: &[u8] = b"";
 pub(super) struct Address<'i> {
     id: Cow<'i, [u8]>,
     pub(super) locator: Locator,
+    pub(super) clock: Clock,
 }
 
 impl<'i> Address<'i> {
-    pub(super) fn new(locator_key: &LocatorKey, id: &'i [u8]) -> Result<Self, Error> {
+    pub(super) fn new(locator_key: &LocatorKey, clock: &Clock, id: &'i [u8]) -> Result<Self, Error> {
         if !is_id(id) {
             return Err(Error::InvalidId);
         }
-        Ok(Self { id: id.into(), locator: locator_key.locator(NAMESPACE, id) })
+        Ok(Self { id: id.into(), locator: locator_key.locator(NAMESPACE, id), clock: clock.clone() })
     }
 }
 
 impl Address<'_> {
-    pub(super) fn into_owned(self) -> Address<'static> {
-        Address { id: self.id.into_owned().into(), locator: self.locator }
+    pub(super) fn to_owned(&self) -> Address<'static> {
+        Address { id: self.id.clone().into_owned().into(), locator: self.locator, clock: self.clock.clone() }
     }
 
     /// The context of a record with this header.
@@ -46,14 +48,14 @@ impl Address<'_> {
     }
 
     /// `header || message`, in one buffer of the exact size.
-    pub(super) fn seal(&self, key: &RecordKey, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let header = Header::default();
+    pub(super) fn seal(&self, new: NewVersion<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let header = Header { expires_at: new.expires_at };
         let message_len = cobblestone::message_len(data.len() as u64).ok_or(Error::TooLarge)?;
         let message_len = usize::try_from(message_len).map_err(|_| Error::TooLarge)?;
         let mut sealed = cobblestone::zeros(HEADER_LEN + message_len)?;
         let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
         *start = header.encode();
-        cobblestone::seal_into(key.expose_bytes(), &self.context(&header), data, message)?;
+        cobblestone::seal_into(new.key.expose_bytes(), &self.context(&header), data, message)?;
         Ok(sealed)
     }
 
@@ -83,7 +85,7 @@ impl Address<'_> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
         let context = self.context(&header);
-        if is_past(header.expires_at) {
+        if self.clock.is_past(header.expiry()) {
             // Without the right key the answer is `WrongKey`, never `Expired`.
             let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
@@ -91,10 +93,4 @@ impl Address<'_> {
         }
         Ok((context, message))
     }
-}
-
-/// Whether a Unix time in seconds is past; 0 never is. If the clock shows a time before 1970, every other time is past.
-pub(super) fn is_past(time: u64) -> bool {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |now| now.as_secs());
-    time != 0 && time <= now()
 }

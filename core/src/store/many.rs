@@ -1,9 +1,9 @@
 //! Operations on many records.
 
-use super::Store;
+use super::{Store, expiry};
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::operations::NewKey;
+use crate::operations::NewVersion;
 use crate::storage;
 use crate::util::parallel;
 
@@ -12,17 +12,21 @@ const KEY_SCHEDULE_COST: usize = 8 << 10;
 
 impl Store {
     /// Creates all records in one transaction. Several cores seal them.
-    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
         let cost = records.iter().map(|(_, data, _)| data.len().saturating_add(KEY_SCHEDULE_COST));
         let threads = parallel::for_bytes(cost.fold(0, usize::saturating_add), parallel::WORTH_SHARING);
         let mut made: Vec<_> = records.iter().map(|_| None).collect();
         parallel::for_each(threads, records.iter().zip(&mut made), |((id, data, new), made)| {
             let address = self.address(id)?;
-            *made = Some((address.locator, address.seal(new.key, data)?));
+            *made = Some((address.locator, address.seal(*new, data)?));
             Ok::<_, Error>(())
         })?;
         let sealed: Vec<_> = made.iter().flatten().map(|(locator, record)| (*locator, record.as_slice())).collect();
-        match self.storage.create_many(&sealed) {
+        let mut outcome = self.storage.create_many(&sealed);
+        if matches!(outcome, Err(storage::Error::AlreadyExists)) && self.remove_all_expired(records)? {
+            outcome = self.storage.create_many(&sealed);
+        }
+        match outcome {
             Err(storage::Error::AlreadyExists) if records.iter().all(|(.., new)| new.is_callers) => {
                 // Either all exist or none. If they exist, an earlier attempt may have stored them.
                 records.iter().try_for_each(|(id, data, new)| {
@@ -31,6 +35,13 @@ impl Store {
             }
             outcome => Ok(outcome?),
         }
+    }
+
+    /// Removes those of the records at these ids that have expired. Returns whether there were any.
+    fn remove_all_expired(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<bool, Error> {
+        records
+            .iter()
+            .try_fold(false, |any, (id, ..)| Ok(expiry::remove_expired(&*self.storage, &self.address(id)?)? || any))
     }
 
     /// Opens each record independently.

@@ -1,6 +1,7 @@
 //! The operations on a storage: the only module that uses both encryption and storage.
 
 mod address;
+mod expiry;
 mod many;
 mod read_ahead;
 mod reader;
@@ -22,26 +23,28 @@ use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::LocatorKey;
-use crate::operations::{NewKey, Operations, ReadRecord, WriteRecord};
+use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
+use crate::util::clock::Clock;
 
 /// The operations on a storage, with one index key.
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
     locator_key: LocatorKey,
+    clock: Clock,
 }
 
 impl Store {
     /// The store on `storage`, whose index key has been verified.
-    pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey) -> Self {
-        Self { storage, locator_key }
+    pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey, clock: Clock) -> Self {
+        Self { storage, locator_key, clock }
     }
 
     fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
-        Address::new(&self.locator_key, id)
+        Address::new(&self.locator_key, &self.clock, id)
     }
 
-    /// The head of the stored record, if `key` is its key.
+    /// The head of the stored record, if `key` is its key. The record may have expired.
     fn prove(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.storage.info(&address.locator)?.ok_or(Error::NotFound)?.head;
         let (context, prefix, _) = address.context_of(&head)?;
@@ -73,23 +76,23 @@ impl Store {
 }
 
 impl Operations for Store {
-    fn store(&self, id: &[u8], data: &[u8], key: NewKey<'_>) -> Result<(), Error> {
+    fn store(&self, id: &[u8], data: &[u8], key: NewVersion<'_>) -> Result<(), Error> {
         self.write_new(&self.address(id)?, data, key)
     }
 
-    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewKey<'_>) -> Result<(), Error> {
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
         self.write_replacing(&self.address(id)?, old, data, new)
     }
 
-    fn create_record(&self, id: &[u8], key: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+    fn create_record(&self, id: &[u8], key: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
         Ok(Box::new(self.create(self.address(id)?, key)?))
     }
 
-    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewKey<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+    fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
         Ok(Box::new(self.replace_at(self.address(id)?, old, new)?))
     }
 
-    fn store_many(&self, records: &[(&[u8], &[u8], NewKey<'_>)]) -> Result<(), Error> {
+    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
         self.create_all(records)
     }
 
@@ -122,7 +125,8 @@ impl Operations for Store {
     }
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        Ok(self.storage.info(&self.address(id)?.locator)?.is_some())
+        let info = self.storage.info(&self.address(id)?.locator)?;
+        Ok(info.is_some_and(|info| !self.clock.is_past(info.head.expires_at())))
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
@@ -135,12 +139,23 @@ impl Operations for Store {
         Ok(self.storage.delete(&self.address(id)?.locator, None)?)
     }
 
+    fn purge(&self, limit: usize) -> Result<usize, Error> {
+        let (now, mut purged) = (self.clock.now(), 0);
+        loop {
+            let step = self.storage.purge(now, limit - purged)?;
+            purged += step;
+            if step == 0 || purged >= limit {
+                return Ok(purged);
+            }
+        }
+    }
+
     fn maintain(&self) -> Result<(), Error> {
         Ok(self.storage.maintain()?)
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.storage.stats()?)
+        Ok(self.storage.stats(self.clock.now())?)
     }
 
     fn close(&self) -> Result<(), Error> {

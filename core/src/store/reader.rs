@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use super::address::{Address, is_past};
+use super::address::Address;
 use super::read_ahead::ReadAhead;
 use super::stored_version::{StoredVersion, part_chunks};
 use crate::cobblestone::{
@@ -17,6 +17,7 @@ use crate::key::RecordKey;
 use crate::operations::ReadRecord;
 use crate::record::HEADER_LEN;
 use crate::storage::{self, HEAD_LEN, Limits, Storage};
+use crate::util::clock::Clock;
 use crate::util::parallel;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
@@ -33,6 +34,8 @@ const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { p
 pub(super) struct Reader {
     read_ahead: ReadAhead,
     opener: RangeOpener,
+    expiry: Option<u64>,
+    clock: Clock,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
     chunk: Zeroizing<Vec<u8>>,
@@ -43,7 +46,7 @@ impl Reader {
     /// Opens this version of the record at `address`, unless it has expired.
     pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let (context, prefix, header) = address.context_of(&version.info().head)?;
-        if is_past(header.expires_at) {
+        if address.clock.is_past(header.expiry()) {
             // Without the right key the answer is `WrongKey`, never `Expired`.
             verify_key(key.expose_bytes(), &context, &prefix)?;
             return Err(Error::Expired);
@@ -52,7 +55,14 @@ impl Reader {
         let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         // Full capacity from the start: growth would leave a copy in memory.
         let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
-        Ok(Self { read_ahead: ReadAhead::new(version), opener, position: 0, chunk, chunk_index: None })
+        let (expiry, clock) = (header.expiry(), address.clock.clone());
+        let read_ahead = ReadAhead::new(version);
+        Ok(Self { read_ahead, opener, expiry, clock, position: 0, chunk, chunk_index: None })
+    }
+
+    /// Fails if the record has expired since it was opened.
+    fn check_expiry(&self) -> Result<(), Error> {
+        if self.clock.is_past(self.expiry) { Err(Error::Expired) } else { Ok(()) }
     }
 
     /// The whole data, opened by several cores.
@@ -80,6 +90,7 @@ impl Reader {
     /// opens it into its place. `to_end` means that `data` extends to the record's end: the final chunk is then opened
     /// even if it is empty, which proves the length. After a failure, the caller must wipe `data`.
     fn open_parts(&self, first: usize, data: &mut [u8], to_end: bool) -> Result<(), Error> {
+        self.check_expiry()?;
         let (version, opener) = (self.read_ahead.version(), &self.opener);
         let limits = version.limits();
         let part_chunks = part_chunks(&limits);
@@ -174,6 +185,7 @@ impl Reader {
 
     /// Opens chunk `index` into `plaintext`, which has the chunk's length.
     fn open_chunk(&mut self, index: u64, plaintext: &mut [u8]) -> Result<(), Error> {
+        self.check_expiry()?;
         let end = chunk_count(self.opener.plaintext_len());
         let opener = &self.opener;
         let sealed = self.read_ahead.chunks_from(index, end, |chunks| sealed_len(opener, chunks))?;

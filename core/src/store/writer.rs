@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::address::Address;
+use super::expiry;
 use super::repeated_write::{RepeatedWrite, opened_by};
 use super::write_behind::WriteBehind;
 use crate::cobblestone::Sealer;
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::locator::Locator;
-use crate::operations::WriteRecord;
+use crate::operations::{NewVersion, WriteRecord};
 use crate::record::Header;
-use crate::storage::{PutMode, Storage};
+use crate::storage::{self, PutMode, Storage, Upload};
 
 /// The number of sealed bytes that are passed to the storage together: nearly the size of one SQLite row.
 const GATHER_LEN: usize = 256 << 10;
@@ -19,8 +19,8 @@ const GATHER_LEN: usize = 256 << 10;
 /// A record that is written in pieces.
 pub(super) struct Writer {
     sink: Sink,
-    /// The address and the key of the record if the write may repeat another, because the key is the caller's.
-    repeatable: Option<(Address<'static>, RecordKey)>,
+    /// The key if the write may repeat another, because the key is the caller's.
+    repeatable: Option<RecordKey>,
 }
 
 /// The destination of the data.
@@ -34,7 +34,6 @@ enum Sink {
 /// The destination of a record.
 pub(super) struct Target {
     pub(super) storage: Arc<dyn Storage>,
-    pub(super) locator: Locator,
     pub(super) mode: PutMode,
 }
 
@@ -42,10 +41,21 @@ pub(super) struct Target {
 /// upload begins when there are more bytes.
 struct Sealing {
     target: Target,
+    address: Address<'static>,
     sealer: Sealer,
     /// Sealed bytes that have not been passed to the storage yet.
     sealed: Vec<u8>,
     upload: Option<WriteBehind>,
+}
+
+impl Target {
+    fn upload(&self, address: &Address<'_>) -> Result<Box<dyn Upload>, Error> {
+        let upload = || Arc::clone(&self.storage).upload(&address.locator, self.mode);
+        match upload() {
+            Err(storage::Error::AlreadyExists) if expiry::remove_expired(&*self.storage, address)? => Ok(upload()?),
+            outcome => Ok(outcome?),
+        }
+    }
 }
 
 impl Sealing {
@@ -57,7 +67,7 @@ impl Sealing {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             none => {
-                let upload = Arc::clone(&self.target.storage).upload(&self.target.locator, self.target.mode)?;
+                let upload = self.target.upload(&self.address)?;
                 none.insert(WriteBehind::new(upload))
             }
         };
@@ -65,11 +75,14 @@ impl Sealing {
     }
 
     fn finish(self) -> Result<(), Error> {
-        let Self { target, sealer, mut sealed, upload } = self;
+        let Self { target, address, sealer, mut sealed, upload } = self;
         match upload {
             None => {
                 sealer.finish(&mut sealed)?;
-                target.storage.put(&target.locator, &sealed, target.mode)?;
+                match target.mode {
+                    PutMode::Create => expiry::put_new(&*target.storage, &address, &sealed)?,
+                    mode => target.storage.put(&address.locator, &sealed, mode)?,
+                }
             }
             Some(upload) => {
                 let mut upload = upload.finish()?;
@@ -83,11 +96,12 @@ impl Sealing {
 }
 
 impl Writer {
-    pub(super) fn new(target: Target, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
-        let header = Header::default();
+    pub(super) fn new(target: Target, address: &Address<'_>, new: NewVersion<'_>) -> Result<Self, Error> {
+        let header = Header { expires_at: new.expires_at };
         let mut sealed = header.encode().to_vec();
-        let sealer = Sealer::new(key.expose_bytes(), &address.context(&header), &mut sealed)?;
-        Ok(Self { sink: Sink::Seal(Sealing { target, sealer, sealed, upload: None }), repeatable: None })
+        let sealer = Sealer::new(new.key.expose_bytes(), &address.context(&header), &mut sealed)?;
+        let sealing = Sealing { target, address: address.to_owned(), sealer, sealed, upload: None };
+        Ok(Self { sink: Sink::Seal(sealing), repeatable: None })
     }
 
     /// A writer that repeats an earlier write.
@@ -96,8 +110,8 @@ impl Writer {
     }
 
     /// Marks the key as the caller's: the same write may run concurrently.
-    pub(super) fn repeatable(self, address: Address<'_>, key: &RecordKey) -> Self {
-        Self { repeatable: Some((address.into_owned(), key.duplicate())), ..self }
+    pub(super) fn repeatable(self, key: &RecordKey) -> Self {
+        Self { repeatable: Some(key.duplicate()), ..self }
     }
 }
 
@@ -115,15 +129,14 @@ impl WriteRecord for Writer {
             Sink::Seal(sealing) => sealing,
             Sink::Compare(write) => return write.finish(),
         };
-        let storage = Arc::clone(&sealing.target.storage);
-        sealing.finish().map_err(|error| match (error, repeatable) {
-            (error @ (Error::AlreadyExists | Error::Conflict), Some((address, key))) => {
-                match opened_by(&storage, &address, &key) {
-                    Ok(Some(_)) => Error::Busy,
-                    _ => error,
-                }
-            }
-            (error, _) => error,
+        let Some(key) = repeatable else { return sealing.finish() };
+        let (storage, address) = (Arc::clone(&sealing.target.storage), sealing.address.to_owned());
+        sealing.finish().map_err(|error| match error {
+            Error::AlreadyExists | Error::Conflict => match opened_by(&storage, &address, &key) {
+                Ok(Some(_)) => Error::Busy,
+                _ => error,
+            },
+            _ => error,
         })
     }
 }

@@ -19,6 +19,7 @@ use crate::http::Endpoint;
 use crate::key::RecordKey;
 use crate::operations::Operations;
 use crate::storage::Stats;
+use crate::util::clock::Clock;
 
 /// A store of encrypted records.
 ///
@@ -45,11 +46,12 @@ use crate::storage::Stats;
 /// ```
 pub struct Strongroom {
     operations: Arc<dyn Operations>,
+    clock: Clock,
 }
 
 impl Strongroom {
-    pub(crate) fn new(operations: Arc<dyn Operations>) -> Self {
-        Self { operations }
+    pub(crate) fn new(operations: Arc<dyn Operations>, clock: Clock) -> Self {
+        Self { operations, clock }
     }
 
     /// Connects to the encryption server at `endpoint`, which need not be reachable yet. The server sees ids, keys and
@@ -80,7 +82,7 @@ impl Strongroom {
     /// [`Error::InvalidArgument`], and [`Error::Storage`] if a file of the endpoint cannot be read.
     #[cfg(feature = "remote")]
     pub fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        Ok(Self::new(Arc::new(Client::open(endpoint)?)))
+        Ok(Self::new(Arc::new(Client::open(endpoint)?), Clock::default()))
     }
 
     /// Retrieves the data stored under `id`.
@@ -183,6 +185,17 @@ impl Strongroom {
         self.operations.erase(id.as_ref())
     }
 
+    /// Removes at most `limit` expired records, and returns their number: fewer than `limit` if none is left. Expired
+    /// records are unreadable in any case; this frees their space. It removes them in short steps, through an index of
+    /// expiry times, so that other writers wait little and other records cost nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage. Some records may have been removed.
+    pub fn purge(&self, limit: usize) -> Result<usize, Error> {
+        self.operations.purge(limit)
+    }
+
     /// Removes the leftovers of interrupted writes, and frees their space for later records, unless a large record is
     /// being written at the time. Opening a store does the same.
     ///
@@ -193,7 +206,8 @@ impl Strongroom {
         self.operations.maintain()
     }
 
-    /// The number of records, and the bytes of their ciphertexts. The time is proportional to their number.
+    /// The number of records, the bytes of their ciphertexts, and how many of them have expired. The time is
+    /// proportional to their number.
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::io::Read;
 use super::{RecordWriter, Strongroom};
 use crate::error::{Error, same_key};
 use crate::key::RecordKey;
-use crate::operations::NewKey;
+use crate::operations::NewVersion;
 use crate::options::WriteOptions;
 
 impl Strongroom {
@@ -34,7 +34,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
         let key = options.sealing_key()?;
-        self.operations.store(id.as_ref(), data.as_ref(), new_key(&key, options))?;
+        self.operations.store(id.as_ref(), data.as_ref(), self.new_version(&key, options)?)?;
         Ok(key)
     }
 
@@ -62,7 +62,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
         let key = replacing_key(old, options)?;
-        self.operations.replace(id.as_ref(), old, data.as_ref(), new_key(&key, options))?;
+        self.operations.replace(id.as_ref(), old, data.as_ref(), self.new_version(&key, options)?)?;
         Ok(key)
     }
 
@@ -177,7 +177,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> Result<RecordWriter, Error> {
         let key = replacing_key(old, options)?;
-        let record = self.operations.replace_record(id.as_ref(), old, new_key(&key, options))?;
+        let record = self.operations.replace_record(id.as_ref(), old, self.new_version(&key, options)?)?;
         Ok(RecordWriter::new(record, key))
     }
 
@@ -189,8 +189,8 @@ impl Strongroom {
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
         let keys = RecordKey::generate_many(items.len())?;
-        let new_key = |key| NewKey { key, is_callers: false };
-        let records = items.iter().zip(&keys).map(|((id, data), key)| (id.as_ref(), data.as_ref(), new_key(key)));
+        let version = |key| NewVersion { key, is_callers: false, expires_at: 0 };
+        let records = items.iter().zip(&keys).map(|((id, data), key)| (id.as_ref(), data.as_ref(), version(key)));
         self.operations.store_many(&records.collect::<Vec<_>>())?;
         Ok(keys)
     }
@@ -205,20 +205,23 @@ impl Strongroom {
         items: &[(I, D, WriteOptions<'_>)],
     ) -> Result<Vec<RecordKey>, Error> {
         let keys = items.iter().map(|(.., options)| options.sealing_key()).collect::<Result<Vec<_>, _>>()?;
-        let records = items.iter().zip(&keys);
-        let records = records.map(|((id, data, options), key)| (id.as_ref(), data.as_ref(), new_key(key, *options)));
-        self.operations.store_many(&records.collect::<Vec<_>>())?;
+        let records = items
+            .iter()
+            .zip(&keys)
+            .map(|((id, data, options), key)| Ok((id.as_ref(), data.as_ref(), self.new_version(key, *options)?)));
+        self.operations.store_many(&records.collect::<Result<Vec<_>, Error>>()?)?;
         Ok(keys)
     }
 
     fn writer(&self, id: &[u8], options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
         let key = options.sealing_key()?;
-        Ok(RecordWriter::new(self.operations.create_record(id, new_key(&key, options))?, key))
+        Ok(RecordWriter::new(self.operations.create_record(id, self.new_version(&key, options)?)?, key))
     }
-}
 
-fn new_key<'k>(key: &'k RecordKey, options: WriteOptions<'_>) -> NewKey<'k> {
-    NewKey { key, is_callers: options.caller_key().is_some() }
+    fn new_version<'k>(&self, key: &'k RecordKey, options: WriteOptions<'_>) -> Result<NewVersion<'k>, Error> {
+        let expires_at = options.expiry_time(&self.clock)?;
+        Ok(NewVersion { key, is_callers: options.caller_key().is_some(), expires_at })
+    }
 }
 
 /// The key of a version that replaces the one that `old` opens.

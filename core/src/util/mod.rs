@@ -1,5 +1,6 @@
 //! Helpers that several modules share.
 
+pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 pub(crate) mod files;
 pub(crate) mod fork_check;

@@ -166,8 +166,12 @@ impl Storage for Intercepted {
         self.inner.verify(after, limit)
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        self.inner.stats()
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        self.inner.purge(now, limit)
+    }
+
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        self.inner.stats(now)
     }
 
     fn maintain(&self) -> Result<(), Error> {

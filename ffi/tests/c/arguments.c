@@ -68,6 +68,10 @@ static void stores(void) {
     strongroom_stats stats;
     REFUSED(strongroom_get_stats(NULL, &stats, &error));
     REFUSED(strongroom_get_stats(store, NULL, &error));
+    uint64_t purged = 0;
+    REFUSED(strongroom_purge(NULL, 1, &purged, &error));
+    REFUSED(strongroom_purge(store, 1, NULL, &error));
+    CHECK(purged == 0);
     REFUSED(strongroom_maintain(NULL, &error));
 }
 

@@ -20,6 +20,7 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     strongroom_writer *new_writer = NULL;
     strongroom_reader *new_reader = NULL;
     strongroom_stats stats;
+    uint64_t purged = 0;
     strongroom *again = NULL;
     bool flag = false;
     size_t len = 0;
@@ -32,6 +33,7 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_erase(store, "id", 2, &flag, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_contains(store, "id", 2, &flag, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_get_stats(store, &stats, &error));
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_purge(store, 1, &purged, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_maintain(store, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_create_record(store, "child", 5, &new_writer, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_store_stream(store, "child", 5, no_data, NULL, &new_key, &error));

@@ -1,5 +1,7 @@
 // Each operation of a store, and each outcome of it.
 
+#include <time.h>
+
 #include "testsupport.h"
 
 static void every_size_comes_back(strongroom *store) {
@@ -177,17 +179,124 @@ static void many_with_options(strongroom *store) {
     CHECK_OK(strongroom_store_many_with(store, NULL, 0, NULL, NULL, &error));
 }
 
+static strongroom_write_options expiring(uint64_t at, uint64_t in) {
+    strongroom_write_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.expires_at = at;
+    options.expires_in = in;
+    return options;
+}
+
+static void expiry_times(strongroom *store) {
+    strongroom_error error;
+    const uint64_t now = (uint64_t)time(NULL);
+    strongroom_record_key key, new_key;
+    strongroom_buffer data;
+    uint64_t purged = 1;
+
+    const strongroom_write_options invalid[] = {expiring(1, 0), expiring(now, 0), expiring(UINT64_MAX, 0),
+                                                expiring(now + 60, 60)};
+    for (size_t i = 0; i < COUNT(invalid); i++)
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                     strongroom_store_with(store, "late", 4, "data", 4, &invalid[i], &key, &error));
+    CHECK(strstr(error.message, "not both") != NULL);
+
+    const strongroom_write_options valid[] = {expiring(now + 3600, 0), expiring(0, 3600), expiring(0, UINT64_MAX)};
+    for (size_t i = 0; i < COUNT(valid); i++) {
+        CHECK_OK(strongroom_store_with(store, "late", 4, "data", 4, &valid[i], &key, &error));
+        CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                     strongroom_replace_with(store, "late", 4, &key, "new", 3, &invalid[i], &new_key, &error));
+        CHECK_OK(strongroom_replace_with(store, "late", 4, &key, "new", 3, &valid[i], &new_key, &error));
+        CHECK_OK(strongroom_retrieve(store, "late", 4, &new_key, &data, &error));
+        CHECK(data.len == 3 && memcmp(data.data, "new", 3) == 0);
+        strongroom_buffer_free(&data);
+        CHECK_OK(strongroom_delete(store, "late", 4, &new_key, &error));
+    }
+    CHECK_OK(strongroom_purge(store, UINT64_MAX, &purged, &error));
+    CHECK(purged == 0);
+}
+
+static ptrdiff_t no_data(void *context, void *to, size_t size) {
+    (void)context, (void)to, (void)size;
+    return 0;
+}
+
+// Every function with options makes records that expire.
+static void expired_records(strongroom *store) {
+    strongroom_error error;
+    enum { RECORDS = 8, WITH_EXPIRY = 7 };
+    static const char *const ids[RECORDS] = {"exp 0", "exp 1", "exp 2", "exp 3", "exp 4", "exp 5", "exp 6", "exp 7"};
+    strongroom_record_key keys[RECORDS], old, new_key;
+    strongroom_writer *writer = NULL;
+    strongroom_buffer data;
+    strongroom_stats before, stats;
+    uint64_t purged = 0;
+    bool found = true;
+
+    CHECK_OK(strongroom_get_stats(store, &before, &error));
+    CHECK(before.expired == 0);
+    const strongroom_write_options soon = expiring(0, 1);
+    CHECK_OK(strongroom_store_with(store, ids[0], 5, "data", 4, &soon, &keys[0], &error));
+    CHECK_OK(strongroom_store(store, ids[1], 5, "data", 4, &old, &error));
+    CHECK_OK(strongroom_replace_with(store, ids[1], 5, &old, "new", 3, &soon, &keys[1], &error));
+    CHECK_OK(strongroom_create_record_with(store, ids[2], 5, &soon, &writer, &error));
+    CHECK_OK(strongroom_writer_finish(writer, &keys[2], &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_store(store, ids[3], 5, "data", 4, &old, &error));
+    CHECK_OK(strongroom_replace_record_with(store, ids[3], 5, &old, &soon, &writer, &error));
+    CHECK_OK(strongroom_writer_finish(writer, &keys[3], &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_store_stream_with(store, ids[4], 5, no_data, NULL, &soon, &keys[4], &error));
+    CHECK_OK(strongroom_store(store, ids[5], 5, "data", 4, &old, &error));
+    CHECK_OK(strongroom_replace_stream_with(store, ids[5], 5, &old, no_data, NULL, &soon, &keys[5], &error));
+    // Each item has its own options: the second one never expires.
+    const strongroom_item items[] = {{ids[6], 5, "data", 4}, {ids[7], 5, "data", 4}};
+    const strongroom_write_options *options[] = {&soon, NULL};
+    CHECK_OK(strongroom_store_many_with(store, items, 2, options, &keys[6], &error));
+
+    for (stats = before; stats.expired < WITH_EXPIRY; usleep(50 * 1000))
+        CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.expired == WITH_EXPIRY && stats.records == before.records + RECORDS);
+    for (size_t i = 0; i < WITH_EXPIRY; i++) {
+        CHECK_STATUS(STRONGROOM_EXPIRED, strongroom_retrieve(store, ids[i], 5, &keys[i], &data, &error));
+        CHECK_STATUS(STRONGROOM_EXPIRED, strongroom_replace(store, ids[i], 5, &keys[i], "new", 3, &new_key, &error));
+        CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_retrieve(store, ids[i], 5, &keys[RECORDS - 1], &data, &error));
+        CHECK_OK(strongroom_contains(store, ids[i], 5, &found, &error));
+        CHECK(!found);
+    }
+
+    // The id is free, the record can still be removed, and the rest is purged.
+    CHECK_OK(strongroom_store(store, ids[0], 5, "newer", 5, &new_key, &error));
+    CHECK_OK(strongroom_delete(store, ids[0], 5, &new_key, &error));
+    CHECK_OK(strongroom_delete(store, ids[1], 5, &keys[1], &error));
+    CHECK_OK(strongroom_erase(store, ids[2], 5, &found, &error));
+    CHECK(found);
+    CHECK_OK(strongroom_purge(store, 0, &purged, &error));
+    CHECK(purged == 0);
+    CHECK_OK(strongroom_purge(store, 3, &purged, &error));
+    CHECK(purged == 3);
+    CHECK_OK(strongroom_purge(store, UINT64_MAX, &purged, &error));
+    CHECK(purged == 1);
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, ids[6], 5, &keys[6], &data, &error));
+    CHECK_OK(strongroom_delete(store, ids[7], 5, &keys[7], &error));
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.records == before.records && stats.bytes == before.bytes && stats.expired == 0);
+}
+
 int main(void) {
     strongroom_error error;
     strongroom_stats stats;
     enter_folder();
     strongroom *store = open_store();
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
-    CHECK(stats.records == 0 && stats.bytes == 0);
+    CHECK(stats.records == 0 && stats.bytes == 0 && stats.expired == 0);
     every_size_comes_back(store);
     outcomes(store);
     many(store);
     many_with_options(store);
+    expiry_times(store);
+    expired_records(store);
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == COUNT(SIZES) + 2 + 100);
     CHECK(stats.bytes > 16383 + 16384 + 16385 + 32768 + 40000);

@@ -60,6 +60,23 @@ static pid_t serve(const char *program) {
     return service;
 }
 
+// A record with an expiry time, and a purge that removes nothing.
+static void expiry_times(strongroom *store) {
+    strongroom_record_key key;
+    uint64_t purged = 1;
+    strongroom_write_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.expires_at = 1;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_store_with(store, "late", 4, "", 0, &options, &key, &error));
+    options.expires_at = 0;
+    options.expires_in = 3600;
+    CHECK_OK(strongroom_store_with(store, "late", 4, "", 0, &options, &key, &error));
+    CHECK_OK(strongroom_purge(store, UINT64_MAX, &purged, &error));
+    CHECK(purged == 0);
+    CHECK_OK(strongroom_delete(store, "late", 4, &key, &error));
+}
+
 static void all_operations(const char *url, strongroom_options options, const uint8_t *data) {
     strongroom *store = NULL;
     strongroom_record_key key, keys[2];
@@ -99,6 +116,7 @@ static void all_operations(const char *url, strongroom_options options, const ui
     strongroom_writer_free(writer);
     CHECK_OK(strongroom_contains(store, "dropped", 7, &flag, &error));
     CHECK(!flag);
+    expiry_times(store);
     CHECK_OK(strongroom_close(store, &error));
 
     // Another handle finds the records, but not with another index key.
@@ -265,6 +283,7 @@ static void encryption_server(const char *program, const uint8_t *data) {
     CHECK_OK(strongroom_store_many(store, items, 2, keys, &error));
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == 3);
+    expiry_times(store);
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
     close_store(store);
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Never
 
@@ -190,9 +191,15 @@ def store_file(
     source: SupportsRead | str | os.PathLike[str],
     progress: Callable[[int], object] | None,
     key: Key | None,
+    expires_at: datetime | float | None,
+    expires_in: timedelta | float | None,
 ) -> Key:
     """:meth:`Strongroom.store_file`."""
-    return _copy(source, progress, lambda: store.create_record(id, key=key))
+
+    def start() -> strongroom.RecordWriter:
+        return store.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in)
+
+    return _copy(source, progress, start)
 
 
 def replace_file(
@@ -202,9 +209,15 @@ def replace_file(
     source: SupportsRead | str | os.PathLike[str],
     progress: Callable[[int], object] | None,
     new_key: Key | None,
+    expires_at: datetime | float | None,
+    expires_in: timedelta | float | None,
 ) -> Key:
     """:meth:`Strongroom.replace_file`."""
-    return _copy(source, progress, lambda: store.replace_record(id, key, new_key=new_key))
+
+    def start() -> strongroom.RecordWriter:
+        return store.replace_record(id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in)
+
+    return _copy(source, progress, start)
 
 
 def _copy(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import ClassVar, Literal, Never, ParamSpec, Self, TypeVar, final, overload
 
@@ -209,14 +210,28 @@ class Strongroom:
     database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
     """
 
-    def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
+    def store(
+        self,
+        id: str | Buffer,
+        data: Buffer,
+        *,
+        key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
         """Store ``data`` under a new id, and return the only key that opens it.
 
         :param key: A key that the caller made with :meth:`Key.generate` and wrote down, so that no crash loses it.
             The call may then be repeated after a lost reply: it succeeds if the stored record opens under this key
             to the same bytes. Make a new key for each version of a record: an attacker with write access to the
             storage can put back an older version that was sealed under the same key.
+        :param expires_at: The time at which the record expires: an aware :class:`~datetime.datetime`, or the Unix time
+            in seconds. Fractions of a second are rounded up. From then on its key opens nothing
+            (:exc:`ExpiredError`), the id is free for a new record, and :meth:`purge` removes the record. The time is
+            authenticated, but not secret. A repeated call keeps the time of the earlier one.
+        :param expires_in: A :class:`~datetime.timedelta`, or the seconds, from the call to this time instead.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
+        :raises InvalidArgumentError: The expiry time is past or invalid, or both forms of it are given.
         """
 
     def retrieve(self, id: str | Buffer, key: Key) -> bytes:
@@ -225,6 +240,7 @@ class Strongroom:
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
         :raises CorruptRecordError: It was altered or damaged.
+        :raises ExpiredError: It has expired.
         """
 
     def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
@@ -241,19 +257,31 @@ class Strongroom:
         :raises ConflictError: The record was replaced or removed during the call.
         """
 
-    def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
+    def replace(
+        self,
+        id: str | Buffer,
+        key: Key,
+        data: Buffer,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
         """Replace the data of the record that ``key`` opens, and return the new version's key. The old key no longer
         opens anything.
 
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the new version expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
+        :raises ExpiredError: It has expired.
         :raises ConflictError: It was replaced or removed concurrently.
-        :raises InvalidArgumentError: The new key is the old one.
+        :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
         """
 
     def delete(self, id: str | Buffer, key: Key) -> None:
-        """Remove the record that ``key`` opens.
+        """Remove the record that ``key`` opens, even if it has expired.
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
@@ -264,13 +292,20 @@ class Strongroom:
         """Remove the record of ``id`` without its key, for a right to erasure. Return whether there was one."""
 
     def store_many(
-        self, items: Iterable[tuple[str | Buffer, Buffer]], *, keys: Iterable[Key] | None = None
+        self,
+        items: Iterable[tuple[str | Buffer, Buffer]],
+        *,
+        keys: Iterable[Key] | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> list[Key]:
         """Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
 
         :param keys: A key for each pair, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the records expire, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
-        :raises InvalidArgumentError: There are more or fewer keys than pairs.
+        :raises InvalidArgumentError: There are more or fewer keys than pairs, or the expiry time is past or invalid.
         """
 
     @overload
@@ -294,6 +329,8 @@ class Strongroom:
         progress: Callable[[int], object] | None = None,
         *,
         key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> Key:
         """Store the content of a file under a new id, in constant memory, and return the key.
 
@@ -301,7 +338,10 @@ class Strongroom:
         :param progress: Called with the number of bytes stored so far. An exception ends the call, and nothing is
             stored.
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the record expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
+        :raises InvalidArgumentError: The expiry time is past or invalid.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
@@ -313,6 +353,8 @@ class Strongroom:
         progress: Callable[[int], object] | None = None,
         *,
         new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> Key:
         """Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
         the new version's key.
@@ -321,9 +363,13 @@ class Strongroom:
         :param progress: Called with the number of bytes stored so far. An exception ends the call, and the record is
             unchanged.
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the new version expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
+        :raises ExpiredError: It has expired.
         :raises ConflictError: It was replaced or removed concurrently.
+        :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
         """
 
@@ -332,29 +378,60 @@ class Strongroom:
 
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
+        :raises ExpiredError: It has expired.
         """
 
-    def create_record(self, id: str | Buffer, *, key: Key | None = None) -> RecordWriter:
+    def create_record(
+        self,
+        id: str | Buffer,
+        *,
+        key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> RecordWriter:
         """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
 
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the record expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
             raise this, too.
+        :raises InvalidArgumentError: The expiry time is past or invalid.
         :raises BusyError: At the finish, with ``key``: the same write ran concurrently. Repeat it.
         """
 
-    def replace_record(self, id: str | Buffer, key: Key, *, new_key: Key | None = None) -> RecordWriter:
+    def replace_record(
+        self,
+        id: str | Buffer,
+        key: Key,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> RecordWriter:
         """Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
         has the new version's key. The old version remains until the new one is finished.
 
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the new version expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
-        :raises InvalidArgumentError: The new key is the old one.
+        :raises ExpiredError: It has expired.
+        :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
+        """
+
+    def purge(self, limit: int | None = None) -> int:
+        """Remove expired records, and return their number. Expired records are unreadable in any case; this frees their
+        space. It removes them in short steps, so that other writers wait little.
+
+        :param limit: Remove at most this many records. If fewer were removed, none is left.
         """
 
     def stats(self) -> Stats:
-        """Return the number of records and the bytes of their ciphertexts, in time proportional to their number."""
+        """Return the number of records, the bytes of their ciphertexts, and the number of expired records, in time
+        proportional to the number of records.
+        """
 
     def maintain(self) -> None:
         """Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
@@ -383,6 +460,10 @@ class Stats:
     @property
     def bytes(self) -> int:
         """The bytes of all records: ciphertext and headers, without the database's own overhead."""
+
+    @property
+    def expired(self) -> int:
+        """The number of expired records among them, which :meth:`Strongroom.purge` removes."""
 
 @final
 class NativeReader:

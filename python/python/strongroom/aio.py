@@ -28,6 +28,7 @@ from strongroom._strongroom import Cancellation
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Iterable
+    from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
@@ -125,10 +126,18 @@ class Strongroom:
     def __init__(self, store: strongroom.Strongroom) -> None:
         self._store = store
 
-    async def store(self, id: str | Buffer, data: Buffer, *, key: Key | None = None) -> Key:
+    async def store(
+        self,
+        id: str | Buffer,
+        data: Buffer,
+        *,
+        key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
         """As :meth:`strongroom.Strongroom.store`. If the task is cancelled, a key that the caller did not pass is
         lost."""
-        return await _in_thread(self._store.store, id, data, key=key)
+        return await _in_thread(self._store.store, id, data, key=key, expires_at=expires_at, expires_in=expires_in)
 
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve`."""
@@ -143,10 +152,21 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.retrieve_range`."""
         return await _in_thread(self._store.retrieve_range, id, key, start, stop)
 
-    async def replace(self, id: str | Buffer, key: Key, data: Buffer, *, new_key: Key | None = None) -> Key:
+    async def replace(
+        self,
+        id: str | Buffer,
+        key: Key,
+        data: Buffer,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
         """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled, a new key that the caller did not pass is
         lost."""
-        return await _in_thread(self._store.replace, id, key, data, new_key=new_key)
+        return await _in_thread(
+            self._store.replace, id, key, data, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+        )
 
     async def delete(self, id: str | Buffer, key: Key) -> None:
         """As :meth:`strongroom.Strongroom.delete`."""
@@ -161,12 +181,19 @@ class Strongroom:
         return await _in_thread(self._store.__contains__, id)
 
     async def store_many(
-        self, items: Iterable[tuple[str | Buffer, Buffer]], *, keys: Iterable[Key] | None = None
+        self,
+        items: Iterable[tuple[str | Buffer, Buffer]],
+        *,
+        keys: Iterable[Key] | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> list[Key]:
         """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled, the keys are lost, except those
         that were given."""
         given = None if keys is None else list(keys)
-        return await _in_thread(self._store.store_many, list(items), keys=given)
+        return await _in_thread(
+            self._store.store_many, list(items), keys=given, expires_at=expires_at, expires_in=expires_in
+        )
 
     @overload
     async def retrieve_many(
@@ -189,10 +216,14 @@ class Strongroom:
         progress: Callable[[int], object] | None = None,
         *,
         key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
         cancelled, a key that the caller did not pass is lost."""
-        return await _in_thread(self._store.store_file, id, source, progress, key=key)
+        return await _in_thread(
+            self._store.store_file, id, source, progress, key=key, expires_at=expires_at, expires_in=expires_in
+        )
 
     async def replace_file(
         self,
@@ -202,22 +233,58 @@ class Strongroom:
         progress: Callable[[int], object] | None = None,
         *,
         new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task
         is cancelled, a new key that the caller did not pass is lost."""
-        return await _in_thread(self._store.replace_file, id, key, source, progress, new_key=new_key)
+        return await _in_thread(
+            self._store.replace_file,
+            id,
+            key,
+            source,
+            progress,
+            new_key=new_key,
+            expires_at=expires_at,
+            expires_in=expires_in,
+        )
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
         """As :meth:`strongroom.Strongroom.open_record`."""
         return RecordReader(await _in_thread(self._store.open_record, id, key))
 
-    async def create_record(self, id: str | Buffer, *, key: Key | None = None) -> RecordWriter:
+    async def create_record(
+        self,
+        id: str | Buffer,
+        *,
+        key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record`."""
-        return RecordWriter(await _in_thread(self._store.create_record, id, key=key))
+        return RecordWriter(
+            await _in_thread(self._store.create_record, id, key=key, expires_at=expires_at, expires_in=expires_in)
+        )
 
-    async def replace_record(self, id: str | Buffer, key: Key, *, new_key: Key | None = None) -> RecordWriter:
+    async def replace_record(
+        self,
+        id: str | Buffer,
+        key: Key,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.replace_record`."""
-        return RecordWriter(await _in_thread(self._store.replace_record, id, key, new_key=new_key))
+        return RecordWriter(
+            await _in_thread(
+                self._store.replace_record, id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+            )
+        )
+
+    async def purge(self, limit: int | None = None) -> int:
+        """As :meth:`strongroom.Strongroom.purge`."""
+        return await _in_thread(self._store.purge, limit)
 
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""

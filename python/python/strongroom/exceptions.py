@@ -160,7 +160,7 @@ class InvalidArgumentError(StrongroomError, ValueError):
 
 
 class ExpiredError(StrongroomError):
-    """The record has expired."""
+    """The record has expired. Its id is free for a new record."""
 
     code = 20
 

@@ -39,6 +39,8 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The log.
     pub log: Log,
+    /// The removal of expired records.
+    pub purge: Purge,
     /// Limits for each client, and for all clients in total.
     pub limits: Limits,
 }
@@ -105,6 +107,21 @@ pub struct Tls {
     /// covers is rejected. An expired list remains in effect.
     #[serde(default)]
     pub client_revocations: Option<PathBuf>,
+}
+
+/// The removal of expired records in the background.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Purge {
+    /// Seconds between two runs; 0 for none, if records are removed only on request.
+    pub interval_seconds: u64,
+}
+
+impl Default for Purge {
+    fn default() -> Self {
+        Self { interval_seconds: 60 }
+    }
 }
 
 /// The log on stderr.
@@ -181,7 +198,7 @@ mod tests {
     fn all_fields_are_known() {
         let document = "[a]\nx = 1";
         let known = |document: &str| Config::from_toml(document).unwrap_err().expected().to_owned();
-        let tables = ["", "[remote]\n", "[log]\n", "[limits]\n", "[tls]\n"];
+        let tables = ["", "[remote]\n", "[log]\n", "[purge]\n", "[limits]\n", "[tls]\n"];
         let mut names: Vec<String> = Vec::new();
         for table in tables {
             let expected = known(&format!("{table}nothing = 1"));

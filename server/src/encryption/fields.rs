@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use strongroom::RecordKey;
 use zeroize::Zeroizing;
 
+use super::backend::Expiry;
 use crate::problem::Problem;
 
 /// The fields of all requests. Each operation uses its own and rejects the others.
@@ -23,6 +24,17 @@ pub(super) struct Fields<'b> {
     key: Option<Cow<'b, str>>,
     #[serde(borrow, deserialize_with = "text")]
     new_key: Option<Cow<'b, str>>,
+    #[serde(deserialize_with = "number")]
+    expires_at: Option<u64>,
+    #[serde(deserialize_with = "number")]
+    expires_in: Option<u64>,
+    #[serde(deserialize_with = "number")]
+    limit: Option<u64>,
+}
+
+/// A field's number. `null` means no number.
+fn number<'b, D: Deserializer<'b>>(field: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(field).map(Some)
 }
 
 /// A field's text, borrowed from the body unless it has escapes. `null` means no text.
@@ -40,6 +52,16 @@ pub(super) struct Request {
     pub(super) data: Option<Zeroizing<Vec<u8>>>,
     pub(super) key: Option<RecordKey>,
     pub(super) new_key: Option<RecordKey>,
+    pub(super) expiry: Option<Expiry>,
+    pub(super) limit: Option<u64>,
+}
+
+impl Request {
+    /// Fails if the request has a field of writes other than `data` and `key`.
+    pub(super) fn refuse_write_options(&self) -> Result<(), Problem> {
+        refuse(&self.new_key, "new_key")?;
+        refuse(&self.expiry, "expires_at or expires_in")
+    }
 }
 
 impl TryFrom<Fields<'_>> for Request {
@@ -62,6 +84,8 @@ impl TryFrom<Fields<'_>> for Request {
             data: fields.data.map(decode).transpose()?,
             key: fields.key.map(key).transpose()?,
             new_key: fields.new_key.map(key).transpose()?,
+            expiry: Expiry::new(fields.expires_at, fields.expires_in)?,
+            limit: fields.limit,
         })
     }
 }

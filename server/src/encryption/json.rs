@@ -5,6 +5,7 @@ use std::io::Read;
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
 use strongroom::protocol::documents;
+use strongroom::protocol::limits::PURGE_RECORDS;
 use strongroom::protocol::names::JSON;
 use strongroom::{Error, RecordReader};
 use zeroize::Zeroizing;
@@ -18,7 +19,14 @@ use crate::problem::Problem;
 use crate::request_text;
 use crate::response::{empty, json, secret};
 
+/// The fields of a request about one record.
 async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
+    let request = any_request(call).await?;
+    refuse(&request.limit, "limit")?;
+    Ok(request)
+}
+
+async fn any_request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     Request::try_from(request_text::object::<Fields<'_>>(&body)?)
@@ -27,8 +35,10 @@ async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem>
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     refuse(&request.new_key, "new_key")?;
-    let (id, data, key) = (required(request.id, "id")?, required(request.data, "data")?, request.key);
-    let key = call.run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref())));
+    let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
+    let (key, expiry) = (request.key, request.expiry);
+    let key =
+        call.run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref(), expiry)));
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
@@ -37,7 +47,7 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     refuse(&request.data, "data")?;
-    refuse(&request.new_key, "new_key")?;
+    request.refuse_write_options()?;
     let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
     let max_len = call.shared.limits.json_bytes / 4 * 3;
     let opened = call.run_with_key(Effect::None, move |backend| {
@@ -77,9 +87,10 @@ fn read(reader: &mut RecordReader, len: usize) -> Result<Response, Error> {
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     let (id, key, data) = (required(request.id, "id")?, required(request.key, "key")?, required(request.data, "data")?);
-    let new_key = request.new_key;
+    let (new_key, expiry) = (request.new_key, request.expiry);
     let key = call.run_with_key(Effect::Write, move |backend| {
-        backend.hide(backend.store.replace_with(&id, &key, data, write_options(new_key.as_ref())), &id, &key)
+        let options = write_options(new_key.as_ref(), expiry);
+        backend.hide(backend.store.replace_with(&id, &key, data, options), &id, &key)
     });
     Ok(key_answer(StatusCode::OK, &key.await?))
 }
@@ -87,7 +98,7 @@ pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Respons
 pub(super) async fn delete(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     refuse(&request.data, "data")?;
-    refuse(&request.new_key, "new_key")?;
+    request.refuse_write_options()?;
     let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
     call.run_with_key(Effect::Write, move |backend| backend.hide(backend.store.delete(&id, &key), &id, &key)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
@@ -110,14 +121,28 @@ async fn id_alone(call: &mut Call<EncryptionBackend>) -> Result<Vec<u8>, Problem
     let request = request(call).await?;
     refuse(&request.data, "data")?;
     refuse(&request.key, "key")?;
-    refuse(&request.new_key, "new_key")?;
+    request.refuse_write_options()?;
     required(request.id, "id")
 }
 
+/// Removes at most [`PURGE_RECORDS`] expired records, so that no request takes long.
+pub(super) async fn purge(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let request = any_request(&mut call).await?;
+    refuse(&request.id, "id")?;
+    refuse(&request.data, "data")?;
+    refuse(&request.key, "key")?;
+    request.refuse_write_options()?;
+    let limit = usize::try_from(required(request.limit, "limit")?).unwrap_or(usize::MAX).min(PURGE_RECORDS);
+    let purged = call.run(Effect::Write, move |backend| backend.store.purge(limit)).await?;
+    Ok(json(StatusCode::OK, &documents::purged(purged)))
+}
+
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
-    let Request { id: None, data: None, key: None, new_key: None } = request(&mut call).await? else {
+    let Request { id: None, data: None, key: None, new_key: None, expiry: None, limit: None } =
+        any_request(&mut call).await?
+    else {
         return Err(Problem::bad_request("the body must be {}"));
     };
     let stats = call.run(Effect::None, |backend| backend.store.stats()).await?;
-    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
 }

@@ -66,20 +66,26 @@ async fn requests(call: &mut Call<EncryptionBackend>) -> Result<Vec<Request>, Pr
     if records.len() > BATCH_RECORDS {
         return Err(Problem::too_large());
     }
-    records.into_iter().map(Request::try_from).collect()
+    let records = records.into_iter().map(|fields| {
+        let request = Request::try_from(fields)?;
+        refuse(&request.limit, "limit")?;
+        Ok(request)
+    });
+    records.collect()
 }
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let mut records = Vec::new();
     for request in requests(&mut call).await? {
         refuse(&request.new_key, "new_key")?;
-        records.push((required(request.id, "id")?, required(request.data, "data")?, request.key));
+        let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
+        records.push((id, data, request.key, request.expiry));
     }
     let permit = call.body.take_permit();
     let keys = call.run(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
-        let records: Vec<_> = records.iter().map(|(id, data, key)| (id, data, write_options(key.as_ref()))).collect();
-        backend.store.store_many_with(&records)
+        let records = records.iter().map(|(id, data, key, expiry)| (id, data, write_options(key.as_ref(), *expiry)));
+        backend.store.store_many_with(&records.collect::<Vec<_>>())
     });
     let mut answer = Answer::new("keys");
     for key in keys.await? {
@@ -93,7 +99,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     let mut records = Vec::new();
     for request in requests(&mut call).await? {
         refuse(&request.data, "data")?;
-        refuse(&request.new_key, "new_key")?;
+        request.refuse_write_options()?;
         records.push((required(request.id, "id")?, required(request.key, "key")?));
     }
     let (max_len, batches) = (call.shared.limits.batch_bytes, Arc::clone(&call.shared.batches));

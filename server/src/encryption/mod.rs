@@ -56,6 +56,7 @@ const ROUTES: &[Route<EncryptionBackend>] = &[
     route(names::RETRIEVE_MANY, Scope::Retrieve, |call| Box::pin(many::retrieve(call))),
     route(names::DELETE, Scope::Erase, |call| Box::pin(json::delete(call))),
     route(names::ERASE, Scope::Erase, |call| Box::pin(json::erase(call))),
+    route(names::PURGE, Scope::Erase, |call| Box::pin(json::purge(call))),
     route(names::STATS, Scope::Erase, |call| Box::pin(json::stats(call))),
 ];
 

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE};
 use strongroom::protocol::base64url::decode;
-use strongroom::protocol::names::{OCTET_STREAM, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY};
+use strongroom::protocol::names::{
+    OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
+};
 use strongroom::protocol::range::content_range;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
 use zeroize::Zeroizing;
 
-use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
+use super::backend::{EncryptionBackend, Expiry, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
 use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
 use crate::body::unsent_answer::Response;
@@ -32,6 +34,15 @@ impl Call<EncryptionBackend> {
         Ok(Some(RecordKey::from_text(header.to_str().unwrap_or_default())?))
     }
 
+    fn expiry(&self) -> Result<Option<Expiry>, Problem> {
+        Expiry::new(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?)
+    }
+
+    fn number(&self, name: &HeaderName) -> Result<Option<u64>, Problem> {
+        let Some(header) = self.header(name)? else { return Ok(None) };
+        request_text::number(name.as_str(), header.to_str().unwrap_or_default()).map(Some)
+    }
+
     fn required_key(&self) -> Result<RecordKey, Problem> {
         self.key(&STRONGROOM_KEY)?.ok_or_else(|| missing(&STRONGROOM_KEY))
     }
@@ -43,13 +54,13 @@ fn missing(name: &HeaderName) -> Problem {
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let target = Target { id, old: None, key };
+    let target = Target { id, old: None, key, expiry: call.expiry()? };
     receive(&mut call, StatusCode::CREATED, target).await
 }
 
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, old, key) = (call.id()?, call.required_key()?, call.key(&STRONGROOM_NEW_KEY)?);
-    let target = Target { id, old: Some(old), key };
+    let target = Target { id, old: Some(old), key, expiry: call.expiry()? };
     receive(&mut call, StatusCode::OK, target).await
 }
 
@@ -60,11 +71,12 @@ struct Target {
     old: Option<RecordKey>,
     /// The client's key for the new version.
     key: Option<RecordKey>,
+    expiry: Option<Expiry>,
 }
 
 impl Target {
     fn write(&self, backend: &EncryptionBackend, data: &[u8]) -> Result<RecordKey, Error> {
-        let options = write_options(self.key.as_ref());
+        let options = write_options(self.key.as_ref(), self.expiry);
         match &self.old {
             None => backend.store.store_with(&self.id, data, options),
             Some(old) => backend.hide(backend.store.replace_with(&self.id, old, data, options), &self.id, old),
@@ -72,7 +84,7 @@ impl Target {
     }
 
     fn writer(&self, backend: &EncryptionBackend) -> Result<RecordWriter, Error> {
-        let options = write_options(self.key.as_ref());
+        let options = write_options(self.key.as_ref(), self.expiry);
         match &self.old {
             None => backend.store.create_record_with(&self.id, options),
             Some(old) => backend.hide(backend.store.replace_record_with(&self.id, old, options), &self.id, old),

@@ -1,6 +1,7 @@
 //! The backend of the storage service.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use strongroom::Error;
@@ -24,6 +25,15 @@ impl Backend for StorageBackend {
         self.0.settings()?;
         Ok(())
     }
+
+    fn purge(&self, limit: usize) -> Result<usize, Error> {
+        Ok(self.0.purge(now(), limit)?)
+    }
+}
+
+/// The Unix time in seconds; 0 if the clock is not set, so that nothing counts as expired.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 impl Call<StorageBackend> {

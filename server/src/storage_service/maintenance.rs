@@ -4,14 +4,15 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use strongroom::protocol::documents::{self, Verification};
 use strongroom::protocol::limits::VERIFY_RECORDS;
-use strongroom::protocol::names::OCTET_STREAM;
+use strongroom::protocol::names::{self, OCTET_STREAM};
 use strongroom::storage;
 
-use super::backend::StorageBackend;
+use super::backend::{StorageBackend, now};
 use crate::blocking_pool::Effect;
 use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
+use crate::request_text;
 use crate::response::{empty, json};
 
 pub(super) async fn settings(call: Call<StorageBackend>) -> Result<Response, Problem> {
@@ -37,9 +38,23 @@ pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, P
     Ok(json(StatusCode::OK, &documents::verification(&Verification { records, bytes, damaged, next })))
 }
 
+pub(super) async fn purge(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    const BODY: &str = "the body must be {now, limit}: a Unix time in seconds or null, and a number";
+    let (time, limit) = call.json_body(documents::read_purge, BODY).await?;
+    let purged = call.run(Effect::Write, move |backend| backend.0.purge(time.unwrap_or_else(now), limit)).await?;
+    Ok(json(StatusCode::OK, &documents::purged(purged)))
+}
+
 pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Problem> {
-    let stats = call.run(Effect::None, |backend| backend.0.stats()).await?;
-    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes)))
+    let mut time = None;
+    for (name, value) in request_text::query(call.head.uri.query()) {
+        match name {
+            names::NOW => time = Some(request_text::number(name, value)?),
+            _ => return Err(Problem::bad_request("the query has an unknown name")),
+        }
+    }
+    let stats = call.run(Effect::None, move |backend| backend.0.stats(time.unwrap_or_else(now))).await?;
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
 }
 
 pub(super) async fn maintain(call: Call<StorageBackend>) -> Result<Response, Problem> {

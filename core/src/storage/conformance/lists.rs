@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LENGTHS, Open, entry, locator, record, with_storage};
-use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats};
+use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats, Storage};
 
 /// Locators that differ in one byte, at each position.
 fn near_locators() -> Vec<Locator> {
@@ -27,7 +27,7 @@ pub fn locators_are_compared_whole(open: Open) {
         for (n, locator) in locators.iter().enumerate() {
             assert_eq!(storage.get(locator).unwrap(), Some(record(1, 100 + n)));
             assert!(storage.delete(locator, None).unwrap());
-            assert_eq!(storage.stats().unwrap().records, (locators.len() - n - 1) as u64);
+            assert_eq!(storage.stats(0).unwrap().records, (locators.len() - n - 1) as u64);
         }
     });
 }
@@ -62,23 +62,30 @@ pub fn list_is_in_order_and_paged(open: Open) {
     });
 }
 
+/// Records that expire, by their numbers: the times of each.
+const EXPIRING: [(u8, u64); 6] = [(1, 500), (2, 0), (3, 100), (4, u64::MAX), (5, 300), (6, 200)];
+
+fn expiring(number: u8, time: u64) -> Vec<u8> {
+    let mut record = record(number, 100 + usize::from(number));
+    record[4..12].copy_from_slice(&time.to_le_bytes());
+    record
+}
+
+fn put_expiring(storage: &Arc<dyn Storage>) {
+    for (number, time) in EXPIRING {
+        storage.put(&locator(number), &expiring(number, time), PutMode::Create).unwrap();
+    }
+}
+
 pub fn list_expired_gives_those_that_are_due(open: Open) {
     with_storage(open, |storage| {
-        let expiring = |number: u8, time: u64| {
-            let mut record = record(number, 100 + usize::from(number));
-            record[4..12].copy_from_slice(&time.to_le_bytes());
-            record
-        };
-        let times = [(1, 500), (2, 0), (3, 100), (4, u64::MAX), (5, 300), (6, 200)];
-        for (number, time) in times {
-            storage.put(&locator(number), &expiring(number, time), PutMode::Create).unwrap();
-        }
+        put_expiring(storage);
         let due = |now, limit| match storage.list_expired(now, limit) {
             Err(Error::Unsupported(_)) => None,
             outcome => Some(outcome.unwrap()),
         };
         let expected = |numbers: &[u8]| -> Vec<Entry> {
-            let time = |number| times.iter().find(|(other, _)| *other == number).unwrap().1;
+            let time = |number| EXPIRING.iter().find(|(other, _)| *other == number).unwrap().1;
             numbers.iter().map(|n| entry(locator(*n), &expiring(*n, time(*n)))).collect()
         };
         let Some(none) = due(99, 10) else { return };
@@ -96,6 +103,34 @@ pub fn list_expired_gives_those_that_are_due(open: Open) {
         let locators = |entries: Vec<Entry>| entries.iter().map(|entry| entry.locator).collect::<Vec<_>>();
         assert_eq!(locators(due(599, 10).unwrap()), [locator(1)]);
         assert_eq!(locators(due(600, 10).unwrap()), [locator(1), locator(6)]);
+    });
+}
+
+pub fn purge_removes_those_that_are_due(open: Open) {
+    with_storage(open, |storage| {
+        put_expiring(storage);
+        let purge = |now, limit| storage.purge(now, limit).unwrap();
+        if matches!(storage.purge(99, 10), Err(Error::Unsupported(_))) {
+            return;
+        }
+        assert_eq!((purge(99, 10), purge(400, 0)), (0, 0));
+        assert_eq!(purge(400, 1), 1);
+        assert!(storage.info(&locator(3)).unwrap().is_none(), "the earliest first");
+        let (mut removed, mut steps) = (0, 0);
+        while steps < 3 {
+            removed += purge(500, 10);
+            steps += 1;
+        }
+        assert_eq!(removed, 3);
+        let left: Vec<_> = storage.list(None, 10).unwrap().iter().map(|entry| entry.locator).collect();
+        assert_eq!(left, [locator(2), locator(4)], "those that expire later or never");
+        // A long record, whose space is freed too.
+        let mut upload = Arc::clone(storage).upload(&locator(7), PutMode::Create).unwrap();
+        upload.write(&expiring(7, 600)).unwrap();
+        upload.write(&[7; 3_000_000]).unwrap();
+        upload.commit().unwrap();
+        assert_eq!((purge(599, 10), purge(600, 10), purge(600, 10)), (0, 1, 0));
+        assert_eq!(storage.stats(0).unwrap().records, 2);
     });
 }
 
@@ -128,11 +163,19 @@ pub fn verify_looks_at_every_record(open: Open) {
 
 pub fn stats_count_records_and_bytes(open: Open) {
     with_storage(open, |storage| {
-        assert_eq!(storage.stats().unwrap(), Stats::default());
+        assert_eq!(storage.stats(0).unwrap(), Stats::default());
         storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
         storage.put(&locator(2), &record(2, 3_000_000), PutMode::Create).unwrap();
-        assert_eq!(storage.stats().unwrap(), Stats { records: 2, bytes: 3_000_100 });
+        assert_eq!(storage.stats(0).unwrap(), Stats::new(2, 3_000_100, 0));
         storage.delete(&locator(2), None).unwrap();
-        assert_eq!(storage.stats().unwrap(), Stats { records: 1, bytes: 100 });
+        assert_eq!(storage.stats(0).unwrap(), Stats::new(1, 100, 0));
+    });
+}
+
+pub fn stats_count_expired_records(open: Open) {
+    with_storage(open, |storage| {
+        let expired = |now| storage.stats(now).unwrap().expired;
+        put_expiring(storage);
+        assert_eq!([0, 99, 100, 499, 500, 1 << 40].map(expired), [0, 0, 1, 3, 4, 4]);
     });
 }

@@ -75,8 +75,10 @@ macro_rules! storage_conformance {
             locators_are_compared_whole
             list_is_in_order_and_paged
             list_expired_gives_those_that_are_due
+            purge_removes_those_that_are_due
             verify_looks_at_every_record
             stats_count_records_and_bytes
+            stats_count_expired_records
             an_upload_is_invisible_until_committed
             an_upload_comes_back_however_it_was_cut
             a_dropped_upload_leaves_nothing

@@ -14,11 +14,11 @@ pub fn an_upload_is_invisible_until_committed(open: Open) {
             assert_eq!(storage.get(&locator(1)).unwrap(), None);
             assert_eq!(storage.info(&locator(1)).unwrap(), None);
             assert_eq!(storage.list(None, 10).unwrap(), []);
-            assert_eq!(storage.stats().unwrap(), Stats::default());
+            assert_eq!(storage.stats(0).unwrap(), Stats::default());
         }
         upload.commit().unwrap();
         assert!(storage.get(&locator(1)).unwrap() == Some(record));
-        assert_eq!(storage.stats().unwrap(), Stats { records: 1, bytes: 4 << 20 });
+        assert_eq!(storage.stats(0).unwrap(), Stats::new(1, 4 << 20, 0));
     });
 }
 
@@ -47,7 +47,7 @@ pub fn a_dropped_upload_leaves_nothing(open: Open) {
             upload.write(&vec![7; len]).unwrap();
             drop(upload);
             assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(1, 100)));
-            assert_eq!(storage.stats().unwrap(), Stats { records: 1, bytes: 100 });
+            assert_eq!(storage.stats(0).unwrap(), Stats::new(1, 100, 0));
         }
     });
 }

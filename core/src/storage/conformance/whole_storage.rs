@@ -71,7 +71,7 @@ pub fn a_closed_storage_does_nothing(open: Open) {
     assert!(matches!(error(storage.settings()), Error::Closed));
     assert!(matches!(error(storage.swap_settings(None, b"settings")), Error::Closed));
     assert!(matches!(error(storage.verify(None, 1)), Error::Closed));
-    assert!(matches!(error(storage.stats()), Error::Closed));
+    assert!(matches!(error(storage.stats(0)), Error::Closed));
     assert!(matches!(error(storage.maintain()), Error::Closed));
 }
 
@@ -85,7 +85,7 @@ pub fn records_survive_reopening(open: Open) {
     upload.write(&record(200, 3 << 20)).unwrap();
     upload.commit().unwrap();
     storage.delete(&locator(0), None).unwrap();
-    let stats = storage.stats().unwrap();
+    let stats = storage.stats(0).unwrap();
     storage.close().unwrap();
     drop(storage);
     let storage = open(folder.path());
@@ -94,7 +94,7 @@ pub fn records_survive_reopening(open: Open) {
         assert!(storage.get(&locator(number)).unwrap() == Some(record(number, len)));
     }
     assert!(storage.get(&locator(200)).unwrap() == Some(record(200, 3 << 20)));
-    assert_eq!(storage.stats().unwrap(), stats);
+    assert_eq!(storage.stats(0).unwrap(), stats);
 }
 
 pub fn settings_survive_reopening(open: Open) {

@@ -384,6 +384,16 @@ impl Storage for RemoteStorage {
         if page.len() <= limit { Ok(page) } else { Err(protocol_violation()) }
     }
 
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        let (outcome, _) = self.http.write(
+            &json_request(names::PURGE, &documents::purge(Some(now), limit)),
+            RetryPolicy::Idempotent,
+            self.http.end(),
+        );
+        let purged = document(&outcome.map_err(of_write)?, documents::read_purged)?;
+        if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
+    }
+
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
         self.settings_until(self.http.end())
     }
@@ -419,10 +429,10 @@ impl Storage for RemoteStorage {
         Ok(Verified { records, bytes, damaged, next })
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        let answer = self.read(&ApiRequest::new(Method::GET, names::STATS))?;
-        let (records, bytes) = document(&answer, documents::read_stats)?;
-        Ok(Stats { records, bytes })
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        let answer = self.read(&ApiRequest::new(Method::GET, names::stats(now)))?;
+        let (records, bytes, expired) = document(&answer, documents::read_stats)?;
+        Ok(Stats { records, bytes, expired })
     }
 
     fn maintain(&self) -> Result<(), Error> {

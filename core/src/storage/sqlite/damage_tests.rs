@@ -125,7 +125,7 @@ const OPERATIONS: [(&str, Operation); 18] = [
         verified if verified.damaged.is_empty() => Ok(()),
         _ => Err(Error::Corrupt),
     }),
-    ("stats", |storage, _| storage.stats().map(drop)),
+    ("stats", |storage, _| storage.stats(0).map(drop)),
     ("put", |storage, locator| storage.put(locator, &[8; 200], PutMode::Overwrite)),
     ("put a long one", |storage, locator| storage.put(locator, &vec![8; 600_000], PutMode::Overwrite)),
     ("upload", |storage, locator| {

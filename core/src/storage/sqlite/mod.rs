@@ -51,7 +51,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::types::check_settings;
-use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, get_each};
+use super::{
+    Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Stats, Storage, Upload, Verified, get_each,
+};
 use crate::util::fork_check::OwnerProcess;
 use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
@@ -215,6 +217,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The bytes of records after which a step of [`Storage::purge`] stops.
+const PURGE_STEP_BYTES: u64 = 1 << 20;
+
 impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
@@ -283,6 +288,32 @@ impl Storage for SqliteStorage {
         Ok(self.read(|connection| scan::list_expired(connection, now, limit))?)
     }
 
+    /// Each step is one transaction.
+    fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        let limit = limit.min(PURGE_STEP);
+        if self.list_expired(now, 1)?.is_empty() {
+            return Ok(0); // nobody waits for a transaction that changes nothing
+        }
+        let purged = self.write(|connection| {
+            let mut purged = Vec::new();
+            let mut bytes = 0;
+            for entry in scan::list_expired(connection, now, limit)? {
+                match rows::delete(connection, &entry.locator, Some(&entry.info.head)) {
+                    Err(Fault(Error::Corrupt)) => {} // its damage does not keep the others
+                    deleted => purged.extend(deleted?),
+                }
+                bytes += entry.info.len;
+                if bytes > PURGE_STEP_BYTES {
+                    break;
+                }
+            }
+            Ok(purged)
+        })?;
+        let count = purged.len();
+        purged.into_iter().for_each(|garbage| self.reclaim_after(garbage));
+        Ok(count)
+    }
+
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.read(|connection| rows::settings(connection))?)
     }
@@ -296,8 +327,8 @@ impl Storage for SqliteStorage {
         Ok(self.snapshot(|connection| scan::verify(connection, after, limit))?)
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.read(|connection| scan::stats(connection))?)
+    fn stats(&self, now: u64) -> Result<Stats, Error> {
+        Ok(self.read(|connection| scan::stats(connection, now))?)
     }
 
     /// Removes the leftovers of dead uploads, and empties the write-ahead log, which keeps deleted data until then.

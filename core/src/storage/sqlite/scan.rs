@@ -71,12 +71,13 @@ pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> O
     Ok(entries)
 }
 
-pub(super) fn stats(connection: &Connection) -> Outcome<Stats> {
-    let sql = "SELECT count(*), coalesce(sum(len), 0) FROM record";
+pub(super) fn stats(connection: &Connection, now: u64) -> Outcome<Stats> {
+    let sql =
+        "SELECT count(*), coalesce(sum(len), 0), (SELECT count(*) FROM record WHERE expires_at <= ?1) FROM record";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(())?;
+    let mut rows = statement.query([i64::try_from(now).unwrap_or(i64::MAX)])?;
     let row = rows.next()?.ok_or(Error::Corrupt)?;
-    Ok(Stats { records: unsigned(row, 0)?, bytes: unsigned(row, 1)? })
+    Ok(Stats { records: unsigned(row, 0)?, bytes: unsigned(row, 1)?, expired: unsigned(row, 2)? })
 }
 
 /// The bytes after which a step of [`verify`] stops.

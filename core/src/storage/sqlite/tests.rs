@@ -37,7 +37,7 @@ fn a_full_storage_keeps_its_records_and_recovers() {
         assert!(matches!(storage.put(&locator(1), &vec![7; len], mode).unwrap_err(), Error::Full));
     }
     assert_eq!(storage.get(&locator(1)).unwrap(), Some(vec![7; 100_000]));
-    assert_eq!(storage.stats().unwrap().records, 1);
+    assert_eq!(storage.stats(0).unwrap().records, 1);
     let taken = storage.put(&locator(1), &vec![7; 5_000_000], PutMode::Create);
     assert!(matches!(taken.unwrap_err(), Error::AlreadyExists), "that needs no room");
     limit(i32::MAX);
@@ -370,7 +370,7 @@ fn waiting_writers_share_a_commit_and_each_has_its_own_outcome() {
     }
     assert!(log() < one_commit * 3, "30 operations took more than one commit");
     assert_eq!(storage.get(&locator(6)).unwrap(), Some(vec![6; 100]));
-    assert_eq!(storage.stats().unwrap().records, 26);
+    assert_eq!(storage.stats(0).unwrap().records, 26);
     assert_eq!(storage.get(&locator(100)).unwrap(), None);
 }
 
@@ -392,7 +392,7 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (before, 4));
     storage.maintain().unwrap();
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
-    assert_eq!(storage.stats().unwrap().records, 1);
+    assert_eq!(storage.stats(0).unwrap().records, 1);
 }
 
 /// The thread with the read lock checkpoints, too, and so do other processes.

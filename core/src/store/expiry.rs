@@ -1,0 +1,43 @@
+//! Writes at an id whose record may have expired. An expired record counts as none: the id is free.
+
+use super::address::Address;
+use crate::error::Error;
+use crate::storage::{self, PutMode, Storage};
+
+/// The most attempts of a write that others, or a purge, overtake.
+const ATTEMPTS: usize = 5;
+
+/// Writes a new record. It replaces an expired one by compare and swap, so that of several writers one succeeds.
+pub(super) fn put_new(storage: &dyn Storage, address: &Address<'_>, record: &[u8]) -> Result<(), Error> {
+    let mut mode = PutMode::Create;
+    for _ in 0..ATTEMPTS {
+        match storage.put(&address.locator, record, mode) {
+            Err(storage::Error::AlreadyExists | storage::Error::Conflict) => mode = mode_of_new(storage, address)?,
+            outcome => return Ok(outcome?),
+        }
+    }
+    Err(Error::Busy)
+}
+
+/// How to write a new record. Fails if there is one that has not expired.
+fn mode_of_new(storage: &dyn Storage, address: &Address<'_>) -> Result<PutMode, Error> {
+    match storage.info(&address.locator)? {
+        None => Ok(PutMode::Create),
+        Some(info) if address.clock.is_past(info.head.expires_at()) => Ok(PutMode::ReplaceIf(info.head)),
+        Some(_) => Err(Error::AlreadyExists),
+    }
+}
+
+/// Removes the record if it has expired, for a write that cannot replace it: a long one, during which a purge may remove
+/// it. Returns whether it was there.
+pub(super) fn remove_expired(storage: &dyn Storage, address: &Address<'_>) -> Result<bool, Error> {
+    match storage.info(&address.locator)? {
+        Some(info) if address.clock.is_past(info.head.expires_at()) => {
+            match storage.delete(&address.locator, Some(&info.head)) {
+                Err(storage::Error::Conflict) => Ok(false), // another write was faster
+                outcome => Ok(outcome.map(|_| true)?),
+            }
+        }
+        _ => Ok(false),
+    }
+}

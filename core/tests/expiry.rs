@@ -1,0 +1,484 @@
+//! Records that expire, under a clock that the tests set: each read, each write at an expired id, purging, bad times; and
+//! random operations beside a plain map.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use strongroom::storage::MemoryStorage;
+use strongroom::{Error, RecordKey, RecordWriter, Strongroom, WriteOptions};
+
+use crate::support::rounds::rounds;
+use crate::support::wait::{DEADLINE, Join};
+use crate::support::{index_key, pattern, record_key};
+
+/// The time at which each clock starts.
+const START: u64 = 1_000_000;
+/// More than a single row, so that it is written by an upload and read in parts.
+const LONG: usize = 3_000_000;
+
+/// A store whose clock the test sets, in seconds.
+struct Timed {
+    store: Strongroom,
+    clock: Arc<AtomicU64>,
+}
+
+impl Timed {
+    fn open(builder: strongroom::Builder) -> Self {
+        let clock = Arc::new(AtomicU64::new(START));
+        let now = Arc::clone(&clock);
+        let now = move || time(now.load(Ordering::Relaxed));
+        Self { store: builder.clock(now).open().unwrap(), clock }
+    }
+
+    fn in_memory() -> Self {
+        let storage = Arc::new(MemoryStorage::new());
+        Self::open(Strongroom::builder().storage(storage).index_key(index_key()))
+    }
+
+    fn set(&self, seconds: u64) {
+        self.clock.store(START + seconds, Ordering::Relaxed);
+    }
+}
+
+fn time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// Options of a write that expires so many seconds after the start.
+fn until(seconds: u64) -> WriteOptions<'static> {
+    WriteOptions::new().expires_at(time(START + seconds))
+}
+
+fn each(test: impl Fn(&Timed)) {
+    test(&Timed::in_memory());
+    let folder = tempfile::tempdir().unwrap();
+    test(&Timed::open(Strongroom::builder().path(folder.path().join("records.db"))));
+}
+
+#[track_caller]
+fn assert_name<T>(outcome: Result<T, Error>, name: &str) {
+    assert_eq!(outcome.err().map_or("a success", |error| error.name()), name);
+}
+
+fn written(mut writer: RecordWriter, data: &[u8]) -> Result<RecordKey, Error> {
+    writer.write_all(data).map_err(|error| error.downcast::<Error>().unwrap())?;
+    writer.finish()
+}
+
+/// Each way to write one new record.
+type Write1 = fn(&Strongroom, &[u8], WriteOptions<'_>) -> Result<RecordKey, Error>;
+const STORE: [Write1; 4] = [
+    |store, data, options| store.store_with("id", data, options),
+    |store, data, options| store.store_reader_with("id", data, options),
+    |store, data, options| written(store.create_record_with("id", options)?, data),
+    |store, data, options| Ok(store.store_many_with(&[("id", data, options)])?.remove(0)),
+];
+
+/// Each way to read the record, up to its first bytes.
+type Read1 = fn(&Strongroom, &RecordKey) -> Result<(), Error>;
+const READ: [Read1; 5] = [
+    |store, key| store.retrieve("id", key).map(drop),
+    |store, key| store.retrieve_into("id", key, &mut vec![0; LONG]).map(drop),
+    |store, key| store.retrieve_range("id", key, 5..20).map(drop),
+    |store, key| store.open_record("id", key).map(drop),
+    |store, key| store.retrieve_many(&[("id", key)])?.remove(0).map(drop),
+];
+
+#[test]
+fn every_read_ends_at_the_second() {
+    for write in STORE {
+        for len in [10, LONG] {
+            each(|Timed { store, clock }| {
+                let key = write(store, &pattern(len), until(50)).unwrap();
+                clock.store(START + 49, Ordering::Relaxed);
+                READ.iter().for_each(|read| read(store, &key).unwrap());
+                assert!(store.contains("id").unwrap());
+                assert_eq!(store.stats().unwrap().expired, 0);
+
+                let mut reader = store.open_record("id", &key).unwrap();
+                reader.read_exact(&mut [0; 5]).unwrap();
+                clock.store(START + 50, Ordering::Relaxed);
+                for read in READ {
+                    assert_name(read(store, &key), "Expired");
+                    assert_name(read(store, &record_key(1)), "WrongKey");
+                }
+                assert!(!store.contains("id").unwrap());
+                assert_eq!((store.stats().unwrap().records, store.stats().unwrap().expired), (1, 1));
+                let rest = reader.read_to_end(&mut Vec::new());
+                if len == LONG {
+                    assert_name(rest.map_err(|error| error.downcast::<Error>().unwrap()), "Expired");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn an_expired_record_is_not_replaced_and_can_be_removed() {
+    each(|timed| {
+        let store = &timed.store;
+        let key = store.store_with("id", b"data", until(50)).unwrap();
+        timed.set(50);
+        assert_name(store.replace("id", &key, b"new"), "Expired");
+        assert_name(store.replace_reader("id", &key, &b"new"[..]), "Expired");
+        assert_name(store.replace_record("id", &key), "Expired");
+        assert_name(store.replace("id", &record_key(1), b"new"), "WrongKey");
+        assert_name(store.delete("id", &record_key(1)), "WrongKey");
+        store.delete("id", &key).unwrap();
+        assert_name(store.delete("id", &key), "NotFound");
+
+        store.store_with("id", b"data", until(60)).unwrap();
+        timed.set(60);
+        assert!(store.erase("id").unwrap());
+        assert_eq!(store.stats().unwrap().records, 0);
+    });
+}
+
+#[test]
+fn a_replacement_has_its_own_expiry() {
+    each(|timed| {
+        let store = &timed.store;
+        let first = store.store_with("id", b"1", until(50)).unwrap();
+        let second = store.replace_with("id", &first, b"2", until(70)).unwrap();
+        timed.set(69);
+        assert_eq!(store.retrieve("id", &second).unwrap(), b"2");
+        let third = store.replace("id", &second, b"3").unwrap();
+        timed.set(1 << 40);
+        assert_eq!(store.retrieve("id", &third).unwrap(), b"3", "it never expires");
+        assert_eq!(store.purge(10).unwrap(), 0);
+    });
+}
+
+#[test]
+fn an_expired_id_is_free() {
+    for write in STORE {
+        for len in [10, LONG] {
+            each(|timed| {
+                let store = &timed.store;
+                let old = store.store_with("id", pattern(len), until(50)).unwrap();
+                timed.set(49);
+                assert_name(write(store, &pattern(10), until(90)), "AlreadyExists");
+                timed.set(50);
+                let new = write(store, &pattern(len), until(90)).unwrap();
+                assert!(store.retrieve("id", &new).unwrap() == pattern(len));
+                assert_name(store.retrieve("id", &old), "WrongKey");
+                assert_eq!(store.stats().unwrap().records, 1);
+                assert_name(write(store, &pattern(10), until(90)), "AlreadyExists");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_repeated_write_keeps_the_first_expiry() {
+    each(|timed| {
+        for write in STORE {
+            let (store, key) = (&timed.store, RecordKey::generate().unwrap());
+            timed.set(0);
+            write(store, b"data", until(50).key(&key)).unwrap();
+            timed.set(40);
+            write(store, b"data", until(90).key(&key)).unwrap();
+            assert_name(write(store, b"other", until(90).key(&key)), "AlreadyExists");
+            timed.set(50);
+            assert_name(store.retrieve("id", &key), "Expired");
+            write(store, b"data", until(90).key(&key)).unwrap();
+            assert_eq!(store.retrieve("id", &key).unwrap(), b"data", "a new record");
+            assert!(store.erase("id").unwrap());
+        }
+    });
+}
+
+#[test]
+fn a_batch_replaces_expired_records_only_as_a_whole() {
+    each(|timed| {
+        let store = &timed.store;
+        store.store_with("expired", b"1", until(50)).unwrap();
+        let lasting = store.store("lasting", b"2").unwrap();
+        timed.set(50);
+        let both = [("expired", b"3"), ("lasting", b"4")];
+        assert_name(store.store_many(&both), "AlreadyExists");
+        assert_eq!(store.retrieve("lasting", &lasting).unwrap(), b"2");
+        assert!(!store.contains("expired").unwrap());
+        store.store_many(&[("expired", b"3"), ("new", b"4")]).unwrap();
+        assert_eq!(store.stats().unwrap().records, 3);
+    });
+}
+
+/// One of several writers gets the id, however often a purge comes between.
+#[test]
+fn of_concurrent_stores_at_an_expired_id_one_wins() {
+    const WRITERS: usize = 4;
+    let rounds = rounds(50, 500);
+    each(|timed| {
+        let (store, ended) = (&timed.store, AtomicBool::new(false));
+        thread::scope(|scope| {
+            let purger = scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    store.purge(10).unwrap();
+                }
+            });
+            for round in 0..rounds {
+                let _ = store.store_with("id", b"old", until(round + 1));
+                timed.set(round + 1);
+                let start = Arc::new(Barrier::new(WRITERS));
+                let write = |n: usize| {
+                    let (data, start) = (n.to_le_bytes(), Arc::clone(&start));
+                    scope.spawn(move || {
+                        start.wait();
+                        STORE[n % 2](store, &data, until(round + 2))
+                    })
+                };
+                let writers: Vec<_> = (0..WRITERS).map(write).collect();
+                let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join_within(DEADLINE)).collect();
+                let mut keys = Vec::new();
+                for (n, outcome) in outcomes.into_iter().enumerate() {
+                    match outcome {
+                        Ok(key) => keys.push((n, key)),
+                        Err(error) => assert_eq!(error.name(), "AlreadyExists"),
+                    }
+                }
+                let [(winner, key)] = &keys[..] else { panic!("{} writers won", keys.len()) };
+                assert_eq!(store.retrieve("id", key).unwrap(), winner.to_le_bytes());
+                timed.set(round + 2);
+            }
+            ended.store(true, Ordering::Relaxed);
+            purger.join_within(DEADLINE);
+        });
+    });
+}
+
+#[test]
+fn times_that_are_past_or_unknown_are_refused() {
+    let seconds = Duration::from_secs;
+    let (now, new) = (time(START), WriteOptions::new());
+    let bad = [
+        new.expires_at(now),
+        new.expires_at(now - seconds(1)),
+        new.expires_at(UNIX_EPOCH),
+        new.expires_at(UNIX_EPOCH - seconds(1)),
+        new.expires_in(Duration::ZERO),
+    ];
+    let good = [
+        (new.expires_at(now + Duration::from_nanos(1)), 1),
+        (new.expires_in(Duration::from_nanos(1)), 1),
+        (new.expires_in(seconds(1)), 1),
+        (new.expires_in(Duration::from_millis(1001)), 2),
+    ];
+    each(|timed| {
+        for write in STORE {
+            for options in bad {
+                assert_name(write(&timed.store, b"data", options), "InvalidArgument");
+            }
+            for (options, seconds) in good {
+                let key = write(&timed.store, b"data", options).unwrap();
+                timed.set(seconds - 1);
+                timed.store.retrieve("id", &key).unwrap();
+                timed.set(seconds);
+                assert_name(timed.store.retrieve("id", &key), "Expired");
+                timed.store.delete("id", &key).unwrap();
+                timed.set(0);
+            }
+            // The end of time.
+            let key = write(&timed.store, b"data", new.expires_in(Duration::MAX)).unwrap();
+            timed.set(1 << 60);
+            assert_eq!(timed.store.retrieve("id", &key).unwrap(), b"data");
+            assert_eq!(timed.store.purge(10).unwrap(), 0);
+            timed.store.delete("id", &key).unwrap();
+            timed.set(0);
+        }
+        let key = timed.store.store("other", b"data").unwrap();
+        assert_name(timed.store.replace_with("other", &key, b"new", bad[0]), "InvalidArgument");
+        assert_name(timed.store.replace_reader_with("other", &key, &b"new"[..], bad[0]), "InvalidArgument");
+        assert_name(timed.store.replace_record_with("other", &key, bad[0]), "InvalidArgument");
+        assert_eq!(timed.store.retrieve("other", &key).unwrap(), b"data");
+    });
+}
+
+/// A record lives at least as long as asked: fractions of a second are rounded up.
+#[test]
+fn a_duration_counts_from_the_fraction_of_the_second() {
+    let millis = Arc::new(AtomicU64::new(900));
+    let clock = Arc::clone(&millis);
+    let now = move || time(START) + Duration::from_millis(clock.load(Ordering::Relaxed));
+    let builder = Strongroom::builder().storage(Arc::new(MemoryStorage::new())).index_key(index_key());
+    let store = builder.clock(now).open().unwrap();
+    let key = store.store_with("id", b"data", WriteOptions::new().expires_in(Duration::from_secs(1))).unwrap();
+    assert_name(store.store_with("other", b"data", WriteOptions::new().expires_in(Duration::ZERO)), "InvalidArgument");
+    for (time, lives) in [(1900, true), (1999, true), (2000, false)] {
+        millis.store(time, Ordering::Relaxed);
+        assert_eq!(store.retrieve("id", &key).is_ok(), lives, "{time}");
+    }
+}
+
+/// A clock that is not set shows a time before 1970: then nothing that expires is stored or read.
+#[test]
+fn without_a_clock_nothing_that_expires_is_readable() {
+    let storage = Arc::new(MemoryStorage::new());
+    let open = |clock: SystemTime| {
+        let builder = Strongroom::builder().storage(storage.clone()).index_key(index_key());
+        builder.clock(move || clock).open().unwrap()
+    };
+    let key = open(time(START)).store_with("id", b"data", until(50)).unwrap();
+    let unset = open(UNIX_EPOCH - Duration::from_secs(1));
+    assert_name(unset.retrieve("id", &key), "Expired");
+    assert_name(unset.store_with("other", b"data", until(50)), "InvalidArgument");
+    assert_name(unset.store_with("other", b"data", WriteOptions::new().expires_in(Duration::MAX)), "InvalidArgument");
+    let lasting = unset.store("lasting", b"data").unwrap();
+    assert_eq!(unset.retrieve("lasting", &lasting).unwrap(), b"data");
+}
+
+#[test]
+fn a_purge_removes_what_is_due_and_nothing_else() {
+    each(|timed| {
+        let store = &timed.store;
+        let mut lasting = Vec::new();
+        for n in 0..600 {
+            let id = format!("{n}");
+            match n % 3 {
+                0 => lasting.push((store.store(&id, b"lasting").unwrap(), id)),
+                1 => drop(store.store_with(&id, b"short", until(50 + n % 5)).unwrap()),
+                _ => drop(store.store_with(&id, b"later", until(100)).unwrap()),
+            }
+        }
+        let long = store.store_with("long", pattern(LONG), until(54)).unwrap();
+        assert_eq!(store.purge(usize::MAX).unwrap(), 0);
+        timed.set(54);
+        assert_eq!((store.stats().unwrap().records, store.stats().unwrap().expired), (601, 201));
+        assert_eq!((store.purge(0).unwrap(), store.purge(1).unwrap(), store.purge(150).unwrap()), (0, 1, 150));
+        assert_eq!(store.stats().unwrap().expired, 50);
+        assert_eq!((store.purge(usize::MAX).unwrap(), store.purge(10).unwrap()), (50, 0));
+        assert_name(store.retrieve("long", &long), "NotFound");
+        assert_eq!((store.stats().unwrap().records, store.stats().unwrap().expired), (400, 0));
+        for (key, id) in &lasting {
+            assert_eq!(store.retrieve(id, key).unwrap(), b"lasting");
+        }
+        timed.set(100);
+        assert_eq!(store.purge(usize::MAX).unwrap(), 200);
+        store.close().unwrap();
+        assert_name(store.purge(0), "Closed");
+    });
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Store { id: usize, len: usize, life: Option<u64> },
+    Replace { id: usize, len: usize, life: Option<u64> },
+    Retrieve { id: usize },
+    Delete { id: usize },
+    Erase { id: usize },
+    Purge { limit: usize },
+    Wait { seconds: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let id = || 0..3_usize;
+    let len = || prop_oneof![Just(0), Just(100), Just(20_000), Just(300_000)];
+    let life = || prop_oneof![Just(None), (1..20_u64).prop_map(Some)];
+    let step = prop_oneof![
+        4 => (id(), len(), life()).prop_map(|(id, len, life)| Step::Store { id, len, life }),
+        2 => (id(), len(), life()).prop_map(|(id, len, life)| Step::Replace { id, len, life }),
+        4 => id().prop_map(|id| Step::Retrieve { id }),
+        1 => id().prop_map(|id| Step::Delete { id }),
+        1 => id().prop_map(|id| Step::Erase { id }),
+        1 => (0..4_usize).prop_map(|limit| Step::Purge { limit }),
+        3 => (0..10_u64).prop_map(|seconds| Step::Wait { seconds }),
+    ];
+    prop::collection::vec(step, 0..40)
+}
+
+/// A record of the model.
+struct Known {
+    key: RecordKey,
+    data: Vec<u8>,
+    end: Option<u64>,
+}
+
+/// Does the steps in the store and in a map, and compares each outcome.
+fn compare(timed: &Timed, steps: Vec<Step>) {
+    let (store, mut map, mut now) = (&timed.store, BTreeMap::<usize, Known>::new(), 0);
+    timed.set(0);
+    let ids = ["first", "second", "third"];
+    let options = |life: Option<u64>, now| life.map_or_else(WriteOptions::new, |life| until(now + life));
+    let is_expired = |known: &Known, now| known.end.is_some_and(|end| end <= now);
+    for (n, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Store { id, len, life } => {
+                let data = pattern(len + n);
+                let outcome = store.store_with(ids[id], &data, options(life, now));
+                if map.get(&id).is_some_and(|known| !is_expired(known, now)) {
+                    assert_name(outcome, "AlreadyExists");
+                } else {
+                    map.insert(id, Known { key: outcome.unwrap(), data, end: life.map(|life| now + life) });
+                }
+            }
+            Step::Replace { id, len, life } => {
+                let Some(known) = map.get_mut(&id) else {
+                    assert_name(store.replace(ids[id], &record_key(1), b""), "NotFound");
+                    continue;
+                };
+                let data = pattern(len + n);
+                let outcome = store.replace_with(ids[id], &known.key, &data, options(life, now));
+                if is_expired(known, now) {
+                    assert_name(outcome, "Expired");
+                } else {
+                    *known = Known { key: outcome.unwrap(), data, end: life.map(|life| now + life) };
+                }
+            }
+            Step::Retrieve { id } => match map.get(&id) {
+                None => assert_name(store.retrieve(ids[id], &record_key(1)), "NotFound"),
+                Some(known) if is_expired(known, now) => assert_name(store.retrieve(ids[id], &known.key), "Expired"),
+                Some(known) => assert!(store.retrieve(ids[id], &known.key).unwrap() == known.data),
+            },
+            Step::Delete { id } => match map.remove(&id) {
+                None => assert_name(store.delete(ids[id], &record_key(1)), "NotFound"),
+                Some(known) => store.delete(ids[id], &known.key).unwrap(),
+            },
+            Step::Erase { id } => assert_eq!(store.erase(ids[id]).unwrap(), map.remove(&id).is_some()),
+            Step::Purge { limit } => {
+                let mut due: Vec<_> = map.iter().filter(|(_, known)| is_expired(known, now)).collect();
+                due.sort_by_key(|(_, known)| known.end);
+                let count = due.len().min(limit);
+                assert_eq!(store.purge(limit).unwrap(), count);
+                // Of those that expire at the same time, the storage chooses.
+                let gone: Vec<_> = map.keys().copied().filter(|id| !is_stored(store, ids[*id])).collect();
+                assert_eq!(gone.len(), count);
+                gone.iter().for_each(|id| assert!(is_expired(&map.remove(id).unwrap(), now)));
+            }
+            Step::Wait { seconds } => {
+                now += seconds;
+                timed.set(now);
+            }
+        }
+        assert_eq!(store.stats().unwrap().records, map.len() as u64);
+    }
+    for id in ids {
+        store.erase(id).unwrap();
+    }
+}
+
+/// Whether there is a record, expired or not.
+fn is_stored(store: &Strongroom, id: &str) -> bool {
+    matches!(store.retrieve(id, &record_key(1)), Err(Error::WrongKey))
+}
+
+fn check_model(timed: &Timed, cases: u32) {
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) });
+    let outcome = runner.run(&steps(), |steps| {
+        compare(timed, steps);
+        Ok(())
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn random_operations_are_those_of_a_map() {
+    check_model(&Timed::in_memory(), rounds(1000, 10_000));
+    let folder = tempfile::tempdir().unwrap();
+    check_model(&Timed::open(Strongroom::builder().path(folder.path().join("records.db"))), rounds(50, 300));
+}

@@ -1,0 +1,55 @@
+//! The removal of expired records in the background.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use strongroom::Error;
+use tokio::time::{Instant, sleep};
+
+use crate::shared::Shared;
+
+/// The most records of a step.
+const STEP: usize = 128;
+
+/// Removes expired records of a backend.
+pub(crate) struct Purge(Box<dyn Fn(usize) -> Result<usize, Error> + Send + Sync>);
+
+impl fmt::Debug for Purge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Purge").finish_non_exhaustive()
+    }
+}
+
+impl Purge {
+    /// `step` removes at most the given number of records, and returns their number.
+    pub(crate) fn new(step: impl Fn(usize) -> Result<usize, Error> + Send + Sync + 'static) -> Self {
+        Self(Box::new(step))
+    }
+}
+
+/// Purges at each interval, until it is aborted.
+pub(crate) async fn run(purge: Arc<Purge>, interval: Duration, shared: Arc<Shared>) {
+    loop {
+        sleep(interval).await;
+        let mut purged = 0;
+        let outcome = loop {
+            let (purge, start) = (Arc::clone(&purge), Instant::now());
+            match tokio::task::spawn_blocking(move || (purge.0)(STEP)).await {
+                Ok(Ok(0)) => break Ok(()),
+                Ok(Ok(count)) => purged += count as u64,
+                Ok(Err(error)) => break Err(error.full_message()),
+                Err(_) => break Err("the purge panicked".to_owned()),
+            }
+            sleep(start.elapsed()).await; // at most half of the time, so that other writers have the rest
+        };
+        shared.metrics.purged.fetch_add(purged, Ordering::Relaxed);
+        if purged > 0 {
+            tracing::info!(target: "strongroom", records = purged, "expired records were removed");
+        }
+        if let Err(cause) = outcome {
+            tracing::warn!(target: "strongroom", cause, "expired records could not be removed");
+        }
+    }
+}
