@@ -162,6 +162,7 @@ bench: library peers ## Compare with alternatives: the tables of benches/README.
 		--target-dir target/bench-aws-lc
 	target/release/compare
 	$(CARGO) run --release -p strongroom-benches --bin streams
+	$(CARGO) run --release -p strongroom-benches --bin purge
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --features strongroom/aws-lc-rs --bin c_interface \
 		--target-dir target/bench-aws-lc -- $(LIBRARY)/retrieve

@@ -91,10 +91,10 @@ impl<'k> WriteOptions<'k> {
         let time = match self.expiry {
             Expiry::Never => return Ok(0),
             Expiry::At(time) => time.duration_since(UNIX_EPOCH).map_or(0, round_up),
-            Expiry::In(Duration::ZERO) => clock.now(),
-            Expiry::In(time) => round_up(clock.since_1970().saturating_add(time)),
+            Expiry::In(Duration::ZERO) => 0,
+            Expiry::In(time) => clock.now().map_or(0, |now| round_up(now.saturating_add(time))),
         };
-        if clock.is_past(Some(time)) {
+        if clock.forbids(Some(time)) {
             return Err(Error::InvalidArgument("the expiry time is past, or the clock is not set".into()));
         }
         Ok(time)

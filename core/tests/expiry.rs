@@ -329,6 +329,13 @@ fn without_a_clock_nothing_that_expires_is_readable() {
     assert_name(unset.retrieve("id", &key), "Expired");
     assert_name(unset.store_with("other", b"data", until(50)), "InvalidArgument");
     assert_name(unset.store_with("other", b"data", WriteOptions::new().expires_in(Duration::MAX)), "InvalidArgument");
+    // The record may be alive, so that nothing removes it.
+    assert_name(unset.store("id", b"other"), "AlreadyExists");
+    assert_name(unset.store_reader("id", &*pattern(LONG)), "AlreadyExists");
+    assert_name(unset.store_many(&[("id", b"other")]), "AlreadyExists");
+    assert!(unset.contains("id").unwrap());
+    assert_eq!((unset.purge(10).unwrap(), unset.stats().unwrap().expired), (0, 0));
+    assert_eq!(open(time(START)).retrieve("id", &key).unwrap(), b"data");
     let lasting = unset.store("lasting", b"data").unwrap();
     assert_eq!(unset.retrieve("lasting", &lasting).unwrap(), b"data");
 }

@@ -85,7 +85,7 @@ impl Address<'_> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
         let context = self.context(&header);
-        if self.clock.is_past(header.expiry()) {
+        if self.clock.forbids(header.expiry()) {
             // Without the right key the answer is `WrongKey`, never `Expired`.
             let prefix = message.first_chunk().ok_or(Error::Corrupt)?;
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;

@@ -23,7 +23,7 @@ pub(super) fn put_new(storage: &dyn Storage, address: &Address<'_>, record: &[u8
 fn mode_of_new(storage: &dyn Storage, address: &Address<'_>) -> Result<PutMode, Error> {
     match storage.info(&address.locator)? {
         None => Ok(PutMode::Create),
-        Some(info) if address.clock.is_past(info.head.expires_at()) => Ok(PutMode::ReplaceIf(info.head)),
+        Some(info) if address.clock.has_passed(info.head.expires_at()) => Ok(PutMode::ReplaceIf(info.head)),
         Some(_) => Err(Error::AlreadyExists),
     }
 }
@@ -32,7 +32,7 @@ fn mode_of_new(storage: &dyn Storage, address: &Address<'_>) -> Result<PutMode, 
 /// it. Returns whether it was there.
 pub(super) fn remove_expired(storage: &dyn Storage, address: &Address<'_>) -> Result<bool, Error> {
     match storage.info(&address.locator)? {
-        Some(info) if address.clock.is_past(info.head.expires_at()) => {
+        Some(info) if address.clock.has_passed(info.head.expires_at()) => {
             match storage.delete(&address.locator, Some(&info.head)) {
                 Err(storage::Error::Conflict) => Ok(false), // another write was faster
                 outcome => Ok(outcome.map(|_| true)?),

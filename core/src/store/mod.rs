@@ -126,7 +126,7 @@ impl Operations for Store {
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error> {
         let info = self.storage.info(&self.address(id)?.locator)?;
-        Ok(info.is_some_and(|info| !self.clock.is_past(info.head.expires_at())))
+        Ok(info.is_some_and(|info| !self.clock.has_passed(info.head.expires_at())))
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
@@ -140,7 +140,7 @@ impl Operations for Store {
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        let (now, mut purged) = (self.clock.now(), 0);
+        let (now, mut purged) = (self.clock.purge_time(), 0);
         loop {
             let step = self.storage.purge(now, limit - purged)?;
             purged += step;
@@ -155,7 +155,7 @@ impl Operations for Store {
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.storage.stats(self.clock.now())?)
+        Ok(self.storage.stats(self.clock.purge_time())?)
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -46,7 +46,7 @@ impl Reader {
     /// Opens this version of the record at `address`, unless it has expired.
     pub(super) fn new(version: StoredVersion, address: &Address<'_>, key: &RecordKey) -> Result<Self, Error> {
         let (context, prefix, header) = address.context_of(&version.info().head)?;
-        if address.clock.is_past(header.expiry()) {
+        if address.clock.forbids(header.expiry()) {
             // Without the right key the answer is `WrongKey`, never `Expired`.
             verify_key(key.expose_bytes(), &context, &prefix)?;
             return Err(Error::Expired);
@@ -62,7 +62,7 @@ impl Reader {
 
     /// Fails if the record has expired since it was opened.
     fn check_expiry(&self) -> Result<(), Error> {
-        if self.clock.is_past(self.expiry) { Err(Error::Expired) } else { Ok(()) }
+        if self.clock.forbids(self.expiry) { Err(Error::Expired) } else { Ok(()) }
     }
 
     /// The whole data, opened by several cores.

@@ -47,7 +47,7 @@ impl Store {
     /// As [`prove`](Store::prove); fails if the record has expired.
     fn prove_unexpired(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.prove(address, key)?;
-        if self.clock.is_past(head.expires_at()) { Err(Error::Expired) } else { Ok(head) }
+        if self.clock.forbids(head.expires_at()) { Err(Error::Expired) } else { Ok(head) }
     }
 
     /// A writer of a new record. Without a caller's key, the storage checks whether the id is free when it gets the
@@ -57,7 +57,7 @@ impl Store {
             return self.writer(&address, new, PutMode::Create);
         }
         let info = self.storage.info(&address.locator)?;
-        if info.is_some_and(|info| !self.clock.is_past(info.head.expires_at())) {
+        if info.is_some_and(|info| !self.clock.has_passed(info.head.expires_at())) {
             return Ok(Writer::repeated(self.repeated(&address, new.key, || Error::AlreadyExists)?));
         }
         Ok(self.writer(&address, new, PutMode::Create)?.repeatable(new.key))

@@ -13,20 +13,25 @@ impl Clock {
         Self(Some(Arc::new(now)))
     }
 
-    /// The Unix time in seconds. If the clock shows a time before 1970, it is not set, and every time counts as past.
-    pub(crate) fn now(&self) -> u64 {
-        self.since_1970().as_secs()
-    }
-
-    /// As [`now`](Self::now), with the fraction of the second.
-    pub(crate) fn since_1970(&self) -> Duration {
+    /// The Unix time; `None` if the clock shows a time before 1970, because it is not set.
+    pub(crate) fn now(&self) -> Option<Duration> {
         let now = self.0.as_ref().map_or_else(SystemTime::now, |now| now());
-        now.duration_since(UNIX_EPOCH).unwrap_or(Duration::MAX)
+        now.duration_since(UNIX_EPOCH).ok()
     }
 
-    /// Whether a record with this expiry time has expired.
-    pub(crate) fn is_past(&self, expires_at: Option<u64>) -> bool {
-        expires_at.is_some_and(|time| time <= self.now())
+    /// The Unix time in seconds for a purge: 0, at which nothing has expired, if the clock is not set.
+    pub(crate) fn purge_time(&self) -> u64 {
+        self.now().map_or(0, |now| now.as_secs())
+    }
+
+    /// Whether a record with this expiry time must not be read. Without a clock, it may have expired.
+    pub(crate) fn forbids(&self, expires_at: Option<u64>) -> bool {
+        expires_at.is_some_and(|time| self.now().is_none_or(|now| time <= now.as_secs()))
+    }
+
+    /// Whether a record with this expiry time may be replaced or removed. Without a clock, it may still be alive.
+    pub(crate) fn has_passed(&self, expires_at: Option<u64>) -> bool {
+        expires_at.is_some_and(|time| time <= self.purge_time())
     }
 }
 
