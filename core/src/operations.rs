@@ -20,12 +20,12 @@ pub(crate) struct NewVersion<'k> {
 }
 
 pub(crate) trait Operations: fmt::Debug + Send + Sync {
-    fn store(&self, id: &[u8], data: &[u8], key: NewVersion<'_>) -> Result<(), Error>;
+    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
 
     /// An implementation may check only at the end whether the id is free.
-    fn create_record(&self, id: &[u8], key: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
+    fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
 

@@ -59,7 +59,8 @@ impl<'k> WriteOptions<'k> {
     /// on its key opens nothing ([`Error::Expired`]), the id is free for a new record, and
     /// [`purge`](crate::Strongroom::purge) removes the record. The time is authenticated, but not secret.
     ///
-    /// If the write repeats an earlier one under the same key, the time of the earlier one remains.
+    /// If the write repeats an earlier one under the same key, the time of the earlier one remains. Once the record has
+    /// expired, the same call is a new write.
     pub fn expires_at(self, time: SystemTime) -> Self {
         Self { expiry: Expiry::At(time), ..self }
     }
@@ -88,16 +89,17 @@ impl<'k> WriteOptions<'k> {
 
     /// The expiry time for the header: Unix time in seconds, 0 for never.
     pub(crate) fn expiry_time(&self, clock: &Clock) -> Result<u64, Error> {
+        let now = clock.now();
         let time = match self.expiry {
             Expiry::Never => return Ok(0),
             Expiry::At(time) => time.duration_since(UNIX_EPOCH).map_or(0, round_up),
             Expiry::In(Duration::ZERO) => 0,
-            Expiry::In(time) => clock.now().map_or(0, |now| round_up(now.saturating_add(time))),
+            Expiry::In(time) => now.map_or(0, |now| round_up(now.saturating_add(time))),
         };
-        if clock.forbids(Some(time)) {
+        if now.is_none_or(|now| time <= now.as_secs()) {
             return Err(Error::InvalidArgument("the expiry time is past, or the clock is not set".into()));
         }
-        Ok(time)
+        Ok(time.min(MAX_TIME))
     }
 
     /// The key to seal under: a copy of the caller's, or a new one.
@@ -108,6 +110,9 @@ impl<'k> WriteOptions<'k> {
         })
     }
 }
+
+/// The latest expiry time, far beyond any use: the largest number of every clock, database and language.
+const MAX_TIME: u64 = i64::MAX as u64;
 
 fn round_up(time: Duration) -> u64 {
     time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0))

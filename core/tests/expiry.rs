@@ -231,7 +231,7 @@ fn of_concurrent_stores_at_an_expired_id_one_wins() {
                     let (data, start) = (n.to_le_bytes(), Arc::clone(&start));
                     scope.spawn(move || {
                         start.wait();
-                        STORE[n % 2](store, &data, until(round + 2))
+                        STORE[n % STORE.len()](store, &data, until(round + 2))
                     })
                 };
                 let writers: Vec<_> = (0..WRITERS).map(write).collect();

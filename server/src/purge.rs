@@ -38,13 +38,15 @@ pub(crate) async fn run(purge: Arc<Purge>, interval: Duration, shared: Arc<Share
             let (purge, start) = (Arc::clone(&purge), Instant::now());
             match tokio::task::spawn_blocking(move || (purge.0)(STEP)).await {
                 Ok(Ok(0)) => break Ok(()),
-                Ok(Ok(count)) => purged += count as u64,
+                Ok(Ok(count)) => {
+                    purged += count as u64;
+                    shared.metrics.purged.fetch_add(count as u64, Ordering::Relaxed);
+                }
                 Ok(Err(error)) => break Err(error.full_message()),
                 Err(_) => break Err("the purge panicked".to_owned()),
             }
             sleep(start.elapsed()).await; // at most half of the time, so that other writers have the rest
         };
-        shared.metrics.purged.fetch_add(purged, Ordering::Relaxed);
         if purged > 0 {
             tracing::info!(target: "strongroom", records = purged, "expired records were removed");
         }

@@ -16,7 +16,7 @@ pub(crate) fn locator(text: &str) -> Result<Locator, Problem> {
     locator.ok_or_else(|| Problem::bad_request("a locator must be 64 lower-case hex digits"))
 }
 
-/// A number in a query.
+/// A number in a query or a header.
 pub(crate) fn number<T: FromStr>(name: &str, text: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::bad_request(format!("{name} must be a number")))
 }

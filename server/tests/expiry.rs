@@ -145,6 +145,9 @@ fn bad_times_and_fields_are_400() {
     }
     let both = [OCTETS, ID, ("strongroom-expires-at", "2000000"), ("strongroom-expires-in", "5")];
     server.send("POST /v1/store", &both, b"A").is_problem(400, 19, "InvalidArgument");
+    // A header that would be ignored.
+    let header = [("content-type", "application/json"), ("strongroom-expires-in", "5")];
+    server.send("POST /v1/store", &header, br#"{"id":"id","data":""}"#).is_problem(400, 19, "InvalidArgument");
     assert_eq!(server.json("/v1/stats", &json!({})).json()["records"], 0);
 
     let key = key_of(&store(json!({"expires_in": u64::MAX})).json());
@@ -178,6 +181,9 @@ fn a_client_sets_the_expiry_and_purges() {
     for (id, key) in [("short", &short), ("long", &long), ("many", many), ("replaced", &new), ("lasting", lasting)] {
         client.retrieve(id, key).unwrap();
     }
+    let end_of_time = WriteOptions::new().expires_in(Duration::MAX);
+    let late = client.store_with("late", b"data", end_of_time).unwrap();
+    client.delete("late", &late).unwrap();
     let past = WriteOptions::new().expires_at(SystemTime::now() - Duration::from_secs(5));
     assert!(matches!(client.store_with("past", b"data", past), Err(Error::InvalidArgument(_))));
 

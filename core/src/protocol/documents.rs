@@ -211,6 +211,10 @@ mod tests {
             assert_eq!(read_verification(&verification(&step)), Some(step));
         }
         assert_eq!(read_stats(&stats(1, 2, 3)), Some((1, 2, 3)));
+        for now in [None, Some(0), Some(u64::MAX)] {
+            assert_eq!(read_purge(&purge(now, 9)), Some((now, 9)));
+        }
+        assert_eq!(read_purged(&purged(7)), Some(7));
         assert_eq!(read_erased(&erased(true)), Some(true));
         assert_eq!(read_contains(&contains(true)), Some(true));
     }

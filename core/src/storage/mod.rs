@@ -179,15 +179,20 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of [`list_expired`](Self::list_expired) and [`delete`](Self::delete).
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
-        let mut purged = 0;
-        for entry in self.list_expired(now, limit.min(PURGE_STEP))? {
-            match self.delete(&entry.locator, Some(&entry.info.head)) {
-                Ok(found) => purged += usize::from(found),
-                Err(Error::Conflict) => {} // it was replaced
-                Err(error) => return Err(error),
+        loop {
+            let due = self.list_expired(now, limit.min(PURGE_STEP))?;
+            let mut purged = 0;
+            for entry in &due {
+                match self.delete(&entry.locator, Some(&entry.info.head)) {
+                    Ok(found) => purged += usize::from(found),
+                    Err(Error::Conflict) => {} // it was replaced
+                    Err(error) => return Err(error),
+                }
+            }
+            if purged > 0 || due.is_empty() {
+                return Ok(purged);
             }
         }
-        Ok(purged)
     }
 
     /// The settings document; `None` in a new storage.

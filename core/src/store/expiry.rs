@@ -28,16 +28,25 @@ fn mode_of_new(storage: &dyn Storage, address: &Address<'_>) -> Result<PutMode, 
     }
 }
 
-/// Removes the record if it has expired, for a write that cannot replace it: a long one, during which a purge may remove
-/// it. Returns whether it was there.
-pub(super) fn remove_expired(storage: &dyn Storage, address: &Address<'_>) -> Result<bool, Error> {
-    match storage.info(&address.locator)? {
-        Some(info) if address.clock.has_passed(info.head.expires_at()) => {
-            match storage.delete(&address.locator, Some(&info.head)) {
-                Err(storage::Error::Conflict) => Ok(false), // another write was faster
-                outcome => Ok(outcome.map(|_| true)?),
-            }
+/// Removes the records at `addresses`, unless one of them is alive, for a write that cannot replace them: a long one,
+/// during which a purge may remove the record, or a batch. Returns whether all addresses are free.
+pub(super) fn free<'a, 'i: 'a>(
+    storage: &dyn Storage,
+    addresses: impl IntoIterator<Item = &'a Address<'i>>,
+) -> Result<bool, Error> {
+    let mut expired = Vec::new();
+    for address in addresses {
+        match mode_of_new(storage, address) {
+            Ok(PutMode::ReplaceIf(head)) => expired.push((address.locator, head)),
+            Err(Error::AlreadyExists) => return Ok(false),
+            mode => _ = mode?,
         }
-        _ => Ok(false),
     }
+    for (locator, head) in expired {
+        match storage.delete(&locator, Some(&head)) {
+            Err(storage::Error::Conflict) => return Ok(false), // another write was faster
+            outcome => _ = outcome?,
+        }
+    }
+    Ok(true)
 }

@@ -23,25 +23,21 @@ impl Store {
         })?;
         let sealed: Vec<_> = made.iter().flatten().map(|(locator, record)| (*locator, record.as_slice())).collect();
         let mut outcome = self.storage.create_many(&sealed);
-        if matches!(outcome, Err(storage::Error::AlreadyExists)) && self.remove_all_expired(records)? {
-            outcome = self.storage.create_many(&sealed);
+        if matches!(outcome, Err(storage::Error::AlreadyExists)) {
+            let addresses = records.iter().map(|(id, ..)| self.address(id)).collect::<Result<Vec<_>, _>>()?;
+            if expiry::free(&*self.storage, &addresses)? {
+                outcome = self.storage.create_many(&sealed);
+            }
         }
         match outcome {
             Err(storage::Error::AlreadyExists) if records.iter().all(|(.., new)| new.is_callers) => {
-                // Either all exist or none. If they exist, an earlier attempt may have stored them.
+                // An earlier attempt stored all of them or none; since then, some may have expired.
                 records.iter().try_for_each(|(id, data, new)| {
                     self.repeated(&self.address(id)?, new.key, || Error::AlreadyExists)?.write_all(data)
                 })
             }
             outcome => Ok(outcome?),
         }
-    }
-
-    /// Removes those of the records at these ids that have expired. Returns whether there were any.
-    fn remove_all_expired(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<bool, Error> {
-        records
-            .iter()
-            .try_fold(false, |any, (id, ..)| Ok(expiry::remove_expired(&*self.storage, &self.address(id)?)? || any))
     }
 
     /// Opens each record independently.

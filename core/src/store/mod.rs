@@ -26,6 +26,7 @@ use crate::locator::LocatorKey;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
+use crate::util::interrupt;
 
 /// The operations on a storage, with one index key.
 pub(crate) struct Store {
@@ -76,16 +77,16 @@ impl Store {
 }
 
 impl Operations for Store {
-    fn store(&self, id: &[u8], data: &[u8], key: NewVersion<'_>) -> Result<(), Error> {
-        self.write_new(&self.address(id)?, data, key)
+    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
+        self.write_new(&self.address(id)?, data, new)
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
         self.write_replacing(&self.address(id)?, old, data, new)
     }
 
-    fn create_record(&self, id: &[u8], key: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.create(self.address(id)?, key)?))
+    fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
+        Ok(Box::new(self.create(self.address(id)?, new)?))
     }
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
@@ -142,6 +143,9 @@ impl Operations for Store {
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         let (now, mut purged) = (self.clock.purge_time(), 0);
         loop {
+            if interrupt::is_interrupted() {
+                return Err(Error::Busy);
+            }
             let step = self.storage.purge(now, limit - purged)?;
             purged += step;
             if step == 0 || purged >= limit {

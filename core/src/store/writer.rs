@@ -52,7 +52,7 @@ impl Target {
     fn upload(&self, address: &Address<'_>) -> Result<Box<dyn Upload>, Error> {
         let upload = || Arc::clone(&self.storage).upload(&address.locator, self.mode);
         match upload() {
-            Err(storage::Error::AlreadyExists) if expiry::remove_expired(&*self.storage, address)? => Ok(upload()?),
+            Err(storage::Error::AlreadyExists) if expiry::free(&*self.storage, [address])? => Ok(upload()?),
             outcome => Ok(outcome?),
         }
     }

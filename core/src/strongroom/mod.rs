@@ -156,7 +156,7 @@ impl Strongroom {
         }
     }
 
-    /// Whether a record has this id.
+    /// Whether a record that has not expired has this id. Without a clock, a record that expires counts as one.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Strongroom {
         self.operations.contains(id.as_ref())
     }
 
-    /// Removes the record that `key` opens.
+    /// Removes the record that `key` opens, even if it has expired.
     ///
     /// # Errors
     ///
@@ -176,7 +176,7 @@ impl Strongroom {
     }
 
     /// Removes the record of `id` without its key, so that an operator can fulfil a right to erasure. Returns whether
-    /// there was a record.
+    /// there was a record, expired or not.
     ///
     /// # Errors
     ///

@@ -26,7 +26,7 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`store`](Self::store).
+    /// As [`store`](Self::store); [`Error::InvalidArgument`] if the expiry time is past.
     pub fn store_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -43,8 +43,9 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] if the record is replaced or removed concurrently;
-    /// [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is then unchanged.
+    /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Expired`]; [`Error::Conflict`] if the record is replaced or
+    /// removed concurrently; [`Error::InvalidId`], [`Error::TooLarge`], and those of the storage. The record is then
+    /// unchanged.
     pub fn replace(&self, id: impl AsRef<[u8]>, old: &RecordKey, data: impl AsRef<[u8]>) -> Result<RecordKey, Error> {
         self.replace_with(id, old, data, WriteOptions::new())
     }
@@ -53,7 +54,8 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same, or the
+    /// expiry time is past.
     pub fn replace_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -103,7 +105,8 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] if both keys are the same.
+    /// As [`replace_reader`](Self::replace_reader); [`Error::InvalidArgument`] if both keys are the same, or the
+    /// expiry time is past.
     pub fn replace_reader_with(
         &self,
         id: impl AsRef<[u8]>,
@@ -169,7 +172,8 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same.
+    /// As [`replace`](Self::replace); [`Error::InvalidArgument`] if both keys are the same, or the
+    /// expiry time is past.
     pub fn replace_record_with(
         &self,
         id: impl AsRef<[u8]>,

@@ -32,7 +32,7 @@ pub(super) struct Fields<'b> {
     limit: Option<u64>,
 }
 
-/// A field's number. `null` means no number.
+/// A field's number. `null` is an error.
 fn number<'b, D: Deserializer<'b>>(field: D) -> Result<Option<u64>, D::Error> {
     u64::deserialize(field).map(Some)
 }

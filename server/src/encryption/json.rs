@@ -28,6 +28,7 @@ async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem>
 
 async fn any_request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
+    call.refuse_expiry_headers()?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     Request::try_from(request_text::object::<Fields<'_>>(&body)?)
 }

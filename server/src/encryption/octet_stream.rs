@@ -38,6 +38,14 @@ impl Call<EncryptionBackend> {
         Expiry::new(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?)
     }
 
+    /// Fails if a request that has no expiry, or has it in its body, has a header of it, which would be ignored.
+    pub(super) fn refuse_expiry_headers(&self) -> Result<(), Problem> {
+        match self.expiry()? {
+            None => Ok(()),
+            Some(_) => Err(Problem::bad_request("headers set the expiry only of data that is sent as bytes")),
+        }
+    }
+
     fn number(&self, name: &HeaderName) -> Result<Option<u64>, Problem> {
         let Some(header) = self.header(name)? else { return Ok(None) };
         request_text::number(name.as_str(), header.to_str().unwrap_or_default()).map(Some)
@@ -124,6 +132,7 @@ impl ChunkSource for RecordReader {
 /// The first chunk is opened before the answer begins, so that damage at the start of a record is an error answer.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
+    call.refuse_expiry_headers()?;
     let range = call.header(&RANGE)?.cloned();
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
         return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));

@@ -7,11 +7,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Scope {
-    /// To store and replace.
+    /// To store, replace and look for ids.
     Store,
     /// To retrieve.
     Retrieve,
-    /// To delete, erase and count.
+    /// To delete, erase, purge and count.
     Erase,
     /// All operations of the storage service.
     Storage,

@@ -68,6 +68,7 @@ pub fn a_closed_storage_does_nothing(open: Open) {
     assert!(matches!(error(storage.list(None, 1)), Error::Closed));
     assert!(matches!(error(storage.rename(&locator(1), &head(&record), &locator(5))), Error::Closed));
     assert!(matches!(error(storage.list_expired(0, 1)), Error::Closed));
+    assert!(matches!(error(storage.purge(0, 1)), Error::Closed));
     assert!(matches!(error(storage.settings()), Error::Closed));
     assert!(matches!(error(storage.swap_settings(None, b"settings")), Error::Closed));
     assert!(matches!(error(storage.verify(None, 1)), Error::Closed));

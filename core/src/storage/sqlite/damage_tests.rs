@@ -103,7 +103,7 @@ fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> b
 
 type Operation = fn(&Arc<SqliteStorage>, &Locator) -> Result<(), Error>;
 
-const OPERATIONS: [(&str, Operation); 18] = [
+const OPERATIONS: [(&str, Operation); 19] = [
     ("get", |storage, locator| storage.get(locator).map(drop)),
     ("get_up_to", |storage, locator| storage.get_up_to(locator, 68).map(drop)),
     ("get_many", |storage, locator| storage.get_many(&[*locator], u64::MAX).map(drop)),
@@ -135,6 +135,7 @@ const OPERATIONS: [(&str, Operation); 18] = [
     }),
     ("delete", |storage, locator| storage.delete(locator, None).map(drop)),
     ("maintain", |storage, _| storage.maintain()),
+    ("purge", |storage, _| storage.purge(u64::MAX, 10).map(drop)),
 ];
 
 fn is_blameless(error: &Error) -> bool {

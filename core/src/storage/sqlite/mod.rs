@@ -217,9 +217,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The bytes of records after which a step of [`Storage::purge`] stops.
-const PURGE_STEP_BYTES: u64 = 1 << 20;
-
 impl Storage for SqliteStorage {
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
@@ -294,21 +291,7 @@ impl Storage for SqliteStorage {
         if self.list_expired(now, 1)?.is_empty() {
             return Ok(0); // nobody waits for a transaction that changes nothing
         }
-        let purged = self.write(|connection| {
-            let mut purged = Vec::new();
-            let mut bytes = 0;
-            for entry in scan::list_expired(connection, now, limit)? {
-                match rows::delete(connection, &entry.locator, Some(&entry.info.head)) {
-                    Err(Fault(Error::Corrupt)) => {} // its damage does not keep the others
-                    deleted => purged.extend(deleted?),
-                }
-                bytes += entry.info.len;
-                if bytes > PURGE_STEP_BYTES {
-                    break;
-                }
-            }
-            Ok(purged)
-        })?;
+        let purged = self.write(|connection| scan::purge(connection, now, limit))?;
         let count = purged.len();
         purged.into_iter().for_each(|garbage| self.reclaim_after(garbage));
         Ok(count)

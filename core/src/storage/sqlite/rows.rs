@@ -28,13 +28,17 @@ pub(super) fn find(connection: &Connection, locator: &Locator) -> Outcome<Option
     let sql = "SELECT id, len, object, octet_length(body), head FROM record WHERE prefix = ?1 AND locator = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![prefix(locator), locator.as_bytes()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    rows.next()?.map(record_row).transpose()
+}
+
+/// The columns `id, len, object, octet_length(body), head`.
+pub(super) fn record_row(row: &Row<'_>) -> Outcome<RecordRow> {
     let info = Info { head: head(row, 4)?, len: unsigned(row, 1)? };
     if info.len < HEAD_LEN as u64 {
         return Err(Error::Corrupt.into());
     }
     let segment_len = length(row, 3)?.checked_add(HEAD_LEN).ok_or(Error::Corrupt)?;
-    Ok(Some(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info }))
+    Ok(RecordRow { id: row.get(0)?, object: row.get(2)?, segment_len, info })
 }
 
 /// The row of the stored record, if `mode` allows a write.
@@ -281,8 +285,12 @@ pub(super) fn delete(connection: &Connection, locator: &Locator, expected: Optio
     if expected.is_some_and(|expected| *expected != row.info.head) {
         return Err(Error::Conflict.into());
     }
+    delete_row(connection, &row).map(Some)
+}
+
+pub(super) fn delete_row(connection: &Connection, row: &RecordRow) -> Outcome<Garbage> {
     connection.prepare_cached("DELETE FROM record WHERE id = ?1")?.execute([row.id])?;
-    Ok(Some(release(connection, &row)?))
+    release(connection, row)
 }
 
 /// Moves a version of a record to another locator.

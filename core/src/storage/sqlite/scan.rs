@@ -6,7 +6,8 @@ use rusqlite::{Connection, Row};
 
 use super::checksum;
 use super::error::{Fault, Outcome};
-use super::rows::{blob, check_interrupt, head, prefix, unsigned};
+use super::garbage::Garbage;
+use super::rows::{self, blob, check_interrupt, head, prefix, unsigned};
 use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Stats, Verified};
 
 pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
@@ -51,24 +52,65 @@ fn entry(row: &Row<'_>) -> Outcome<Entry> {
     Ok(Entry { locator: locator(row, 0)?, info: Info { head: head(row, 2)?, len: unsigned(row, 1)? } })
 }
 
-/// The partial index on `expires_at` gives the order, and contains only records that expire. Damaged rows are skipped,
-/// so that they do not block others; [`verify`] reports them.
 pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Entry>> {
-    let now = i64::try_from(now).unwrap_or(i64::MAX);
-    let sql = "SELECT locator, len, head FROM record WHERE expires_at <= ?1 ORDER BY expires_at";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([now])?;
     let mut entries = Vec::new();
-    while entries.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        match entry(row) {
-            Ok(entry) => entries.push(entry),
+    each_expired(connection, "locator, len, head", now, entry, |entry| {
+        if entries.len() < limit && is_due(&entry.info.head, now) {
+            entries.push(entry);
+        }
+        entries.len() < limit
+    })?;
+    Ok(entries)
+}
+
+/// The bytes of records after which a step of a purge stops.
+const PURGE_STEP_BYTES: u64 = 1 << 20;
+
+/// Removes at most `limit` records that have expired.
+pub(super) fn purge(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Garbage>> {
+    check_interrupt()?;
+    let (mut due, mut bytes) = (Vec::new(), 0_u64);
+    each_expired(connection, "id, len, object, octet_length(body), head", now, rows::record_row, |row| {
+        if due.len() < limit && is_due(&row.info.head, now) {
+            bytes = bytes.saturating_add(row.info.len);
+            due.push(row);
+        }
+        due.len() < limit && bytes < PURGE_STEP_BYTES
+    })?;
+    due.iter().map(|row| rows::delete_row(connection, row)).collect()
+}
+
+/// The column may be damaged, and has no times after the largest integer of SQLite.
+fn is_due(head: &Head, now: u64) -> bool {
+    head.expires_at().is_some_and(|time| time <= now)
+}
+
+/// The rows that expire at or before `now`, the earliest first, until `take` returns false. The partial index on
+/// `expires_at` gives the order, and contains only records that expire. Damaged rows are skipped, so that they do not
+/// block others; [`verify`] reports them.
+fn each_expired<T>(
+    connection: &Connection,
+    columns: &str,
+    now: u64,
+    read: impl Fn(&Row<'_>) -> Outcome<T>,
+    mut take: impl FnMut(T) -> bool,
+) -> Outcome<()> {
+    let now = i64::try_from(now).unwrap_or(i64::MAX);
+    let sql = format!("SELECT {columns} FROM record WHERE expires_at <= ?1 ORDER BY expires_at");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([now])?;
+    while let Some(row) = rows.next()? {
+        match read(row) {
+            Ok(row) => {
+                if !take(row) {
+                    break;
+                }
+            }
             Err(Fault(Error::Corrupt)) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 pub(super) fn stats(connection: &Connection, now: u64) -> Outcome<Stats> {

@@ -458,3 +458,23 @@ fn a_failed_transaction_fails_for_all_who_share_it() {
     other.execute_batch("ROLLBACK").unwrap();
     assert!(together(&storage, &operations).iter().all(Result::is_ok));
 }
+
+/// The column of the index decides nothing: a damaged one removes no record.
+#[test]
+fn a_purge_heeds_the_time_in_the_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
+    let expiring = |time: u64| {
+        let mut record = vec![7; 100];
+        record[4..12].copy_from_slice(&time.to_le_bytes());
+        record
+    };
+    for (number, time) in [(1, 0), (2, 500), (3, u64::MAX), (4, 20)] {
+        storage.put(&Locator::from_bytes([number; LOCATOR_LEN]), &expiring(time), PutMode::Create).unwrap();
+    }
+    storage.write(|connection| Ok(connection.execute("UPDATE record SET expires_at = 5", ())?)).unwrap();
+    assert_eq!(storage.list_expired(100, 10).unwrap().len(), 1);
+    assert_eq!((storage.purge(100, 10).unwrap(), storage.purge(100, 10).unwrap()), (1, 0));
+    assert_eq!(storage.list(None, 10).unwrap().len(), 3);
+    assert_eq!(storage.purge(u64::MAX - 1, 10).unwrap(), 1, "the third expires later");
+}
