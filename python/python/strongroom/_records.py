@@ -43,8 +43,8 @@ class RecordReader(io.RawIOBase):
 
     Every byte is authenticated before it is returned. In an altered record, the data before the alteration can be read;
     the altered chunk raises :exc:`CorruptRecordError`. The file stays at the version that it opened: once that is
-    replaced or removed, parts that were not fetched yet raise :exc:`ConflictError`. A file that was read to its end was
-    complete.
+    replaced or removed, parts that were not fetched yet raise :exc:`ConflictError`; once it has expired, those that
+    were not opened yet raise :exc:`ExpiredError`. A file that was read to its end was complete.
 
     The file is unbuffered: wrap it in an :class:`io.BufferedReader` to read lines or a few bytes at a time.
     """
