@@ -48,7 +48,7 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn erase(&self, id: &[u8]) -> Result<bool, Error>;
 
-    /// Removes at most `limit` expired records, and returns their number.
+    /// One step: removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;
 
     fn maintain(&self) -> Result<(), Error>;

@@ -42,8 +42,7 @@ pub struct strongroom_write_options {
 #[derive(Default)]
 pub(crate) struct Options {
     key: Option<RecordKey>,
-    expires_at: Option<SystemTime>,
-    expires_in: Option<Duration>,
+    expiry: WriteOptions<'static>,
 }
 
 impl Options {
@@ -57,28 +56,18 @@ impl Options {
         let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(Self::default()) };
         // SAFETY: by the caller.
         let key = optional(options.key, |key| unsafe { input(key, "options.key") })?;
-        if options.expires_at != 0 && options.expires_in != 0 {
-            return Err(Error::InvalidArgument("give options.expires_at or options.expires_in, not both".into()));
-        }
-        Ok(Self {
-            key: key.map(strongroom_record_key::get).transpose()?,
-            expires_at: seconds(options.expires_at).map(unix_time).transpose()?,
-            expires_in: seconds(options.expires_in),
-        })
+        let expiry = match (options.expires_at, options.expires_in) {
+            (0, 0) => WriteOptions::new(),
+            (0, seconds) => WriteOptions::new().expires_in(Duration::from_secs(seconds)),
+            (seconds, 0) => WriteOptions::new().expires_at(unix_time(seconds)?),
+            _ => return Err(Error::InvalidArgument("give options.expires_at or options.expires_in, not both".into())),
+        };
+        Ok(Self { key: key.map(strongroom_record_key::get).transpose()?, expiry })
     }
 
     pub(crate) fn get(&self) -> WriteOptions<'_> {
-        let mut options = WriteOptions::new();
-        if let Some(key) = &self.key {
-            options = options.key(key);
-        }
-        if let Some(time) = self.expires_at {
-            options = options.expires_at(time);
-        }
-        if let Some(time) = self.expires_in {
-            options = options.expires_in(time);
-        }
-        options
+        let options: WriteOptions<'_> = self.expiry;
+        self.key.as_ref().map_or(options, |key| options.key(key))
     }
 
     pub(crate) fn has_key(&self) -> bool {
@@ -103,13 +92,10 @@ impl Options {
     }
 }
 
-/// The seconds as a duration; `None` for 0.
-fn seconds(seconds: u64) -> Option<Duration> {
-    Some(seconds).filter(|seconds| *seconds != 0).map(Duration::from_secs)
-}
-
-fn unix_time(time: Duration) -> Result<SystemTime, Error> {
-    UNIX_EPOCH.checked_add(time).ok_or(Error::InvalidArgument("options.expires_at is invalid: it is too large".into()))
+fn unix_time(seconds: u64) -> Result<SystemTime, Error> {
+    UNIX_EPOCH
+        .checked_add(Duration::from_secs(seconds))
+        .ok_or(Error::InvalidArgument("options.expires_at is invalid: it is too large".into()))
 }
 
 /// Writes the key to the output, if there is one.

@@ -139,23 +139,12 @@ impl Operations for Client {
         document(&outcome.map_err(of_write)?, documents::read_erased)
     }
 
-    /// In several requests, because each removes at most a number that the server chooses.
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        let mut purged = 0;
-        loop {
-            let left = limit - purged;
-            let body = Bytes::from(documents::purge(None, left).to_string());
-            let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
-            let (outcome, _) = self.http.write(&request, RetryPolicy::Idempotent, self.http.end());
-            match document(&outcome.map_err(of_write)?, documents::read_purged)? {
-                more if more > left => return Err(protocol_violation()),
-                0 => return Ok(purged),
-                more => purged += more,
-            }
-            if purged >= limit {
-                return Ok(purged);
-            }
-        }
+        let body = Bytes::from(documents::purge(None, limit).to_string());
+        let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
+        let (outcome, _) = self.http.write(&request, RetryPolicy::Idempotent, self.http.end());
+        let purged = document(&outcome.map_err(of_write)?, documents::read_purged)?;
+        if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
     }
 
     fn maintain(&self) -> Result<(), Error> {

@@ -26,7 +26,6 @@ use crate::locator::LocatorKey;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
-use crate::util::interrupt;
 
 /// The operations on a storage, with one index key.
 pub(crate) struct Store {
@@ -43,6 +42,12 @@ impl Store {
 
     fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
         Address::new(&self.locator_key, &self.clock, id)
+    }
+
+    /// Whether a record at this address may be alive.
+    fn is_taken(&self, address: &Address<'_>) -> Result<bool, Error> {
+        let info = self.storage.info(&address.locator)?;
+        Ok(info.is_some_and(|info| !self.clock.has_passed(info.head.expires_at())))
     }
 
     /// The head of the stored record, if `key` is its key. The record may have expired.
@@ -126,8 +131,7 @@ impl Operations for Store {
     }
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        let info = self.storage.info(&self.address(id)?.locator)?;
-        Ok(info.is_some_and(|info| !self.clock.has_passed(info.head.expires_at())))
+        self.is_taken(&self.address(id)?)
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
@@ -141,17 +145,7 @@ impl Operations for Store {
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        let (now, mut purged) = (self.clock.purge_time(), 0);
-        loop {
-            if interrupt::is_interrupted() {
-                return Err(Error::Busy);
-            }
-            let step = self.storage.purge(now, limit - purged)?;
-            purged += step;
-            if step == 0 || purged >= limit {
-                return Ok(purged);
-            }
-        }
+        Ok(self.storage.purge(self.clock.unix_seconds(), limit)?)
     }
 
     fn maintain(&self) -> Result<(), Error> {
@@ -159,7 +153,7 @@ impl Operations for Store {
     }
 
     fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.storage.stats(self.clock.purge_time())?)
+        Ok(self.storage.stats(self.clock.unix_seconds())?)
     }
 
     fn close(&self) -> Result<(), Error> {

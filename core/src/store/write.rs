@@ -56,8 +56,7 @@ impl Store {
         if !new.is_callers {
             return self.writer(&address, new, PutMode::Create);
         }
-        let info = self.storage.info(&address.locator)?;
-        if info.is_some_and(|info| !self.clock.has_passed(info.head.expires_at())) {
+        if self.is_taken(&address)? {
             return Ok(Writer::repeated(self.repeated(&address, new.key, || Error::AlreadyExists)?));
         }
         Ok(self.writer(&address, new, PutMode::Create)?.repeatable(new.key))

@@ -20,6 +20,7 @@ use crate::key::RecordKey;
 use crate::operations::Operations;
 use crate::storage::Stats;
 use crate::util::clock::Clock;
+use crate::util::interrupt;
 
 /// A store of encrypted records.
 ///
@@ -193,7 +194,17 @@ impl Strongroom {
     ///
     /// Those of the storage. Some records may have been removed.
     pub fn purge(&self, limit: usize) -> Result<usize, Error> {
-        self.operations.purge(limit)
+        let mut purged = 0;
+        loop {
+            if interrupt::is_interrupted() {
+                return Err(Error::Busy);
+            }
+            let step = self.operations.purge(limit - purged)?;
+            purged += step;
+            if step == 0 || purged >= limit {
+                return Ok(purged);
+            }
+        }
     }
 
     /// Removes the leftovers of interrupted writes, and frees their space for later records, unless a large record is

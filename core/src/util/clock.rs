@@ -19,8 +19,8 @@ impl Clock {
         now.duration_since(UNIX_EPOCH).ok()
     }
 
-    /// The Unix time in seconds for a purge: 0, at which nothing has expired, if the clock is not set.
-    pub(crate) fn purge_time(&self) -> u64 {
+    /// The Unix time in seconds; 0, at which nothing has expired, if the clock is not set.
+    pub(crate) fn unix_seconds(&self) -> u64 {
         self.now().map_or(0, |now| now.as_secs())
     }
 
@@ -31,7 +31,7 @@ impl Clock {
 
     /// Whether a record with this expiry time may be replaced or removed. Without a clock, it may still be alive.
     pub(crate) fn has_passed(&self, expires_at: Option<u64>) -> bool {
-        expires_at.is_some_and(|time| time <= self.purge_time())
+        expires_at.is_some_and(|time| time <= self.unix_seconds())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
@@ -38,36 +38,26 @@ impl EncryptionBackend {
     }
 }
 
-/// The end of a new version's life.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Expiry {
-    At(SystemTime),
-    In(Duration),
-}
-
-impl Expiry {
-    /// The expiry of a request with these fields: a Unix time and a number of seconds.
-    pub(super) fn new(expires_at: Option<u64>, expires_in: Option<u64>) -> Result<Option<Self>, Problem> {
-        match (expires_at, expires_in) {
-            (None, None) => Ok(None),
-            (None, Some(seconds)) => Ok(Some(Self::In(Duration::from_secs(seconds)))),
-            (Some(time), None) => match UNIX_EPOCH.checked_add(Duration::from_secs(time)) {
-                Some(time) => Ok(Some(Self::At(time))),
-                None => Err(Problem::bad_request("the expiry time is too late")),
-            },
-            (Some(_), Some(_)) => Err(Problem::bad_request("give an expiry time or a duration, not both")),
-        }
+/// The options of a write that expires at a Unix time, or after a number of seconds; `None` if there is neither.
+pub(super) fn expiry(
+    expires_at: Option<u64>,
+    expires_in: Option<u64>,
+) -> Result<Option<WriteOptions<'static>>, Problem> {
+    match (expires_at.map(Duration::from_secs), expires_in.map(Duration::from_secs)) {
+        (None, None) => Ok(None),
+        (None, Some(time)) => Ok(Some(WriteOptions::new().expires_in(time))),
+        (Some(time), None) => match UNIX_EPOCH.checked_add(time) {
+            Some(time) => Ok(Some(WriteOptions::new().expires_at(time))),
+            None => Err(Problem::bad_request("the expiry time is too late")),
+        },
+        (Some(_), Some(_)) => Err(Problem::bad_request("give an expiry time or a duration, not both")),
     }
 }
 
-/// The options of a write: under the client's key if it has sent one.
-pub(super) fn write_options(key: Option<&RecordKey>, expiry: Option<Expiry>) -> WriteOptions<'_> {
-    let options = key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key));
-    match expiry {
-        None => options,
-        Some(Expiry::At(time)) => options.expires_at(time),
-        Some(Expiry::In(time)) => options.expires_in(time),
-    }
+/// The options of a write: with this expiry, and under the client's key if it has sent one.
+pub(super) fn write_options<'k>(key: Option<&'k RecordKey>, expiry: Option<WriteOptions<'static>>) -> WriteOptions<'k> {
+    let options: WriteOptions<'k> = expiry.unwrap_or_default();
+    key.map_or(options, |key| options.key(key))
 }
 
 /// The answer with a record's new key.

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Deserializer};
-use strongroom::RecordKey;
+use strongroom::{RecordKey, WriteOptions};
 use zeroize::Zeroizing;
 
-use super::backend::Expiry;
+use super::backend;
 use crate::problem::Problem;
 
 /// The fields of all requests. Each operation uses its own and rejects the others.
@@ -52,7 +52,7 @@ pub(super) struct Request {
     pub(super) data: Option<Zeroizing<Vec<u8>>>,
     pub(super) key: Option<RecordKey>,
     pub(super) new_key: Option<RecordKey>,
-    pub(super) expiry: Option<Expiry>,
+    pub(super) expiry: Option<WriteOptions<'static>>,
     pub(super) limit: Option<u64>,
 }
 
@@ -84,7 +84,7 @@ impl TryFrom<Fields<'_>> for Request {
             data: fields.data.map(decode).transpose()?,
             key: fields.key.map(key).transpose()?,
             new_key: fields.new_key.map(key).transpose()?,
-            expiry: Expiry::new(fields.expires_at, fields.expires_in)?,
+            expiry: backend::expiry(fields.expires_at, fields.expires_in)?,
             limit: fields.limit,
         })
     }

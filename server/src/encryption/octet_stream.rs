@@ -10,10 +10,10 @@ use strongroom::protocol::names::{
     OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
 };
 use strongroom::protocol::range::content_range;
-use strongroom::{Error, RecordKey, RecordReader, RecordWriter};
+use strongroom::{Error, RecordKey, RecordReader, RecordWriter, WriteOptions};
 use zeroize::Zeroizing;
 
-use super::backend::{EncryptionBackend, Expiry, key_answer, record_error, write_options};
+use super::backend::{self, EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
 use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
 use crate::body::unsent_answer::Response;
@@ -34,8 +34,8 @@ impl Call<EncryptionBackend> {
         Ok(Some(RecordKey::from_text(header.to_str().unwrap_or_default())?))
     }
 
-    fn expiry(&self) -> Result<Option<Expiry>, Problem> {
-        Expiry::new(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?)
+    fn expiry(&self) -> Result<Option<WriteOptions<'static>>, Problem> {
+        backend::expiry(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?)
     }
 
     /// Fails if a request that has no expiry, or has it in its body, has a header of it, which would be ignored.
@@ -79,7 +79,7 @@ struct Target {
     old: Option<RecordKey>,
     /// The client's key for the new version.
     key: Option<RecordKey>,
-    expiry: Option<Expiry>,
+    expiry: Option<WriteOptions<'static>>,
 }
 
 impl Target {
