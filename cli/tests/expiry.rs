@@ -157,7 +157,7 @@ fn a_service_purges_on_request() {
     for (n, place) in [&over[..], &["--server", &url]].into_iter().enumerate() {
         let key = format!("key-{n}");
         let with = |args: &[&str]| world.ok(&[args, place].concat(), DATA);
-        with(&["store", "--id", ID, "--key-out", &key, "--expires-in", "1"]);
+        with(&["store", "--id", ID, "--key-out", &key, "--expires-in", "5"]);
         wait_until_expired(&world, place, ID, &key);
         assert_eq!(stats(&world, place)["expired"], 1);
         assert_eq!(with(&["purge"]), "purged: 1\n");

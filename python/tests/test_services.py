@@ -63,6 +63,10 @@ def serving(folder: Path, pattern: str, *arguments: str) -> Iterator[re.Match[st
     assert process.returncode == 0
 
 
+# The services remove no expired records by themselves.
+ON_REQUEST = "[purge]\ninterval_seconds = 0\n"
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     require_program()
@@ -71,9 +75,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     new_token = [PROGRAM, "token", "new", "--scopes", "storage"]
     commands = ([*new_token, "--tokens", "tokens"], new_token)
     tokens = [subprocess.run(c, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout for c in commands]
+    (folder / "purge.toml").write_text(ON_REQUEST)
     command = ["serve-storage", "--store", "served.db", "--listen", "unix:socket", "--listen", "127.0.0.1:0"]
     command += ["--tokens", "tokens", "--tls-certificate", "server.pem", "--tls-key", "server.key"]
-    command += ["--tls-client-authorities", "authority.pem"]
+    command += ["--tls-client-authorities", "authority.pem", "--config", "purge.toml"]
     with serving(folder, r"127\.0\.0\.1:(\d+)", *command) as found:
         yield Service(folder, int(found[1]), [token.split()[0] for token in tokens])
 
@@ -87,7 +92,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command = [PROGRAM, "token", "new", "--scopes", scopes, "--tokens", "tokens"]
     with (folder / "token").open("wb") as file:
         subprocess.run(command, cwd=folder, stdout=file, check=True)
+    (folder / "purge.toml").write_text(ON_REQUEST)
     command = ["serve", "--store", "served.db", "--listen", "unix:socket", "--tokens", "tokens"]
+    command += ["--config", "purge.toml"]
     with serving(folder, "unix:socket", *command):
         yield folder
 
@@ -313,17 +320,20 @@ def test_what_connect_refuses(tmp_path: Path) -> None:
             connect(value)
 
 
-def test_many_records_under_keys_of_the_caller(server: Path) -> None:
-    with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
-        keys_of_the_caller(store)
+@pytest.fixture(params=["server", "service"])
+def remote(request: pytest.FixtureRequest) -> Iterator[Strongroom]:
+    """A store on an encryption server, and one on a storage service."""
+    if request.param == "service":
+        with request.getfixturevalue("service").open() as store:
+            yield store
+    else:
+        server = request.getfixturevalue("server")
+        with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
+            yield store
 
 
-def test_many_records_under_keys_of_the_caller_on_a_storage_service(service: Service) -> None:
-    with service.open() as store:
-        keys_of_the_caller(store)
-
-
-def keys_of_the_caller(store: Strongroom) -> None:
+def test_many_records_under_keys_of_the_caller(remote: Strongroom) -> None:
+    store = remote
     items = [("one", b"1"), ("two", b"2")]
     keys = [Key.generate(), Key.generate()]
     for wrong in ([], keys[:1], [*keys, Key.generate()]):
@@ -345,19 +355,10 @@ def keys_of_the_caller(store: Strongroom) -> None:
         store.delete(id, key)
 
 
-def test_expiry(server: Path) -> None:
-    with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
-        records_expire(store)
-
-
-def test_expiry_on_a_storage_service(service: Service) -> None:
-    with service.open() as store:
-        records_expire(store)
-
-
-def records_expire(store: Strongroom) -> None:
-    keys = store.store_many([("one", b"1"), ("two", b"2")], expires_in=1)
-    with store.create_record("long", expires_at=time.time() + 1) as file:
+def test_expiry(remote: Strongroom) -> None:
+    store = remote
+    keys = store.store_many([("one", b"1"), ("two", b"2")], expires_in=5)
+    with store.create_record("long", expires_at=time.time() + 5) as file:
         file.write(pattern(3_000_000))
     lasting = store.store("lasting", b"data", expires_in=3600)
     with pytest.raises(strongroom.InvalidArgumentError):
