@@ -40,8 +40,11 @@ impl fmt::Debug for Locator {
     }
 }
 
-/// The first generation of a store's index key. Each rotation adds 1, and wraps from 255 to 1; 0 is reserved.
+/// The first generation of a store's index key. Each rotation adds 1, and wraps from 255 to 1.
 pub(crate) const FIRST_GENERATION: u8 = 1;
+
+/// The first byte of locators that no index key makes: of records that a `take` has claimed.
+pub(crate) const CLAIMED: u8 = 0;
 
 /// The key that computes locators, derived from the index key, which then need not stay in memory.
 pub(crate) struct LocatorKey {

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::BufRead;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::error::Error;
 use crate::key::RecordKey;
@@ -20,9 +21,15 @@ pub(crate) struct NewVersion<'k> {
 }
 
 pub(crate) trait Operations: fmt::Debug + Send + Sync {
+    /// The same store, with the ids of another namespace.
+    fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error>;
+
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
+
+    /// Seals the data again. An expiry time of 0 keeps the old one.
+    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error>;
 
     /// An implementation may check only at the end whether the id is free.
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error>;
@@ -38,6 +45,10 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error>;
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error>;
+
+    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error>;
+
+    fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error>;
 
     /// [`Error::TooLarge`] if one call cannot return all records.
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error>;

@@ -12,6 +12,8 @@ pub const HEADER_LEN: usize = 12;
 
 /// The most bytes of an id.
 const MAX_ID_LEN: usize = 4096;
+/// The most bytes of a namespace.
+const MAX_NAMESPACE_LEN: usize = 255;
 
 const VERSION: u8 = 1;
 const SUITE: u8 = 1;
@@ -25,6 +27,11 @@ pub struct UnsupportedHeader;
 /// Whether these bytes can be an id.
 pub(crate) fn is_id(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.len() <= MAX_ID_LEN
+}
+
+/// Whether these bytes can be a namespace; the empty one is the default.
+pub(crate) fn is_namespace(bytes: &[u8]) -> bool {
+    bytes.len() <= MAX_NAMESPACE_LEN
 }
 
 /// The header before a record's message: not encrypted, but authenticated by the message.

@@ -1,6 +1,13 @@
 //! The backend of a service.
 
+use std::sync::Arc;
+
+use hyper::http::request::Parts;
 use strongroom::Error;
+use strongroom::protocol::names::STRONGROOM_NAMESPACE;
+
+use crate::problem::Problem;
+use crate::tokens::bound_namespace::BoundNamespace;
 
 /// A store or a storage, with the properties of its service.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -11,6 +18,17 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Fails if the storage cannot be reached.
     fn ready(&self) -> Result<(), Error>;
+
+    /// The backend for a request from a client that may be bound to a namespace. By default, there are no namespaces.
+    fn for_request(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, Problem> {
+        if head.extensions.get::<BoundNamespace>().is_some() {
+            return Err(Problem::other_namespace());
+        }
+        if head.headers.contains_key(STRONGROOM_NAMESPACE) {
+            return Err(Problem::bad_request("this service has no namespaces"));
+        }
+        Ok(Arc::clone(self))
+    }
 
     /// Removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;

@@ -77,10 +77,19 @@ impl<B> Call<B> {
         async move { shared.reserve(&connection, bytes, Requester::Authenticated).await }
     }
 
+    /// The permits for an answer of `len` bytes that is sent in chunks.
+    pub(crate) fn reserve_stream(&self, len: u64) -> impl Future<Output = Result<Permits, Problem>> + Send + use<B> {
+        let (memory, long) = (self.reserve(answer_chunks::memory_of(len)), Arc::clone(&self.shared.long));
+        async move {
+            let mut permits = memory.await?;
+            answer_chunks::add_long_permit(len, &long, &mut permits).await?;
+            Ok(permits)
+        }
+    }
+
     /// The answer's body with `len` bytes of `source`.
     pub(crate) async fn stream(&mut self, source: PoolOwned<impl ChunkSource>, len: u64) -> Result<Content, Problem> {
-        let mut permits = self.reserve(answer_chunks::memory_of(len)).await?;
-        let body = answer_chunks::stream(source, len, &self.shared.long, &mut permits).await?;
-        Ok(Content::new(body, permits))
+        let permits = self.reserve_stream(len).await?;
+        Ok(Content::new(answer_chunks::stream(source, len).await?, permits))
     }
 }

@@ -9,7 +9,9 @@ use futures_util::FutureExt;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Version};
-use strongroom::protocol::names::{STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY, STRONGROOM_REQUEST_ID};
+use strongroom::protocol::names::{
+    STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NAMESPACE, STRONGROOM_NEW_KEY, STRONGROOM_REQUEST_ID,
+};
 
 use crate::answer_memory::Requester;
 use crate::body::answer;
@@ -46,7 +48,7 @@ where
 
     let hosts = head.extensions.get::<Hosts>().cloned();
     let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));
-    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &head.headers, scope));
+    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &mut head, scope));
     let requester = authorized.as_ref().map_or(Requester::Unauthenticated, |requester| *requester);
     let unauthenticated = match requester {
         Requester::Authenticated => None,
@@ -87,17 +89,20 @@ where
     })
 }
 
-/// Fails if the route needs a scope and the request has no token with it.
+/// Fails if the route needs a scope and the request has no token with it. The namespace to which the token is bound
+/// becomes an extension of the request.
 fn authorize(
     shared: &Shared,
     connection: &Connection,
-    headers: &HeaderMap,
+    head: &mut Parts,
     scope: Option<Scope>,
 ) -> Result<Requester, Problem> {
     let Some(scope) = scope else { return Ok(Requester::Unauthenticated) };
     if let Some(authentication) = &shared.authentication {
-        headers::check_single(headers, &AUTHORIZATION)?;
-        authentication.check(headers, scope)?;
+        headers::check_single(&head.headers, &AUTHORIZATION)?;
+        if let Some(namespace) = authentication.check(&head.headers, scope)? {
+            head.extensions.insert(namespace);
+        }
     }
     connection.authenticate();
     Ok(Requester::Authenticated)
@@ -105,7 +110,7 @@ fn authorize(
 
 /// Marks secret headers, so that a header printed by mistake shows no secret.
 fn hide_secrets(headers: &mut HeaderMap) {
-    for name in [AUTHORIZATION, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY] {
+    for name in [AUTHORIZATION, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NAMESPACE, STRONGROOM_NEW_KEY] {
         if let hyper::header::Entry::Occupied(mut entry) = headers.entry(name) {
             entry.iter_mut().for_each(|value| value.set_sensitive(true));
         }

@@ -56,6 +56,11 @@ impl Problem {
         Self::denied(StatusCode::FORBIDDEN, "the token lacks the required scope")
     }
 
+    pub(crate) fn other_namespace() -> Self {
+        let detail = "the token or certificate is bound to a namespace, and reaches no other and not the whole store";
+        Self::denied(StatusCode::FORBIDDEN, detail)
+    }
+
     pub(crate) fn too_many_wrong_tokens() -> Self {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests with invalid tokens")
     }

@@ -63,6 +63,7 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
         let answer = move |request: Request| {
             let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
             handle(Arc::clone(&shared), path, scope, request, move |connection, head, body| async move {
+                let backend = if scope.is_some() { backend.for_request(&head)? } else { backend };
                 handler(Call { backend, shared, connection, head, body }).await
             })
         };

@@ -17,6 +17,8 @@ use crate::tokens::authentication::Authentication;
 
 /// Concurrent batches in memory.
 const BATCHES: usize = 2;
+/// Concurrent new encryptions of long records, each of which keeps a core busy.
+const REKEYS: usize = 2;
 
 /// The state of a service.
 pub(crate) struct Shared {
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     /// Concurrent long bodies, and batches that are completely in memory.
     pub(crate) long: Arc<ConcurrencyLimit>,
     pub(crate) batches: Arc<ConcurrencyLimit>,
+    /// Concurrent new encryptions of long records.
+    pub(crate) rekeys: Arc<ConcurrencyLimit>,
     /// Bytes of unsent answers, in addition to each connection's allowance.
     pub(crate) answers: Arc<ConcurrencyLimit>,
     pub(crate) readiness: Arc<Readiness>,
@@ -51,6 +55,7 @@ impl Shared {
             pool: BlockingPool::new(limits, remote_storage),
             long: limit(limits.long),
             batches: limit(BATCHES),
+            rekeys: limit(REKEYS),
             answers: limit(usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
             readiness,
             authentication,

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Client;
 use super::errors::protocol_violation;
-use super::request::{self, Record};
+use super::request::Record;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::NewVersion;
@@ -33,20 +33,17 @@ impl Client {
     pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
         check_count(records.len())?;
         let parts = records.iter().map(|(id, data, new)| Record {
-            id,
-            key: new.key,
             data: Some(data),
             expires_at: new.expires_at,
+            ..Record::new(id).key(new.key)
         });
-        self.write(&request::many(names::STORE_MANY, parts)?)
+        self.write(&self.requests.many(names::STORE_MANY, parts)?)
     }
 
     pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         check_count(records.len())?;
-        let request = request::many(
-            names::RETRIEVE_MANY,
-            records.iter().map(|(id, key)| Record { id, key, data: None, expires_at: 0 }),
-        )?;
+        let parts = records.iter().map(|(id, key)| Record::new(id).key(key));
+        let request = self.requests.many(names::RETRIEVE_MANY, parts)?;
         let body = Zeroizing::new(self.read(&request.at_most(BATCH_BYTES))?.body);
         let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
         if found.len() != records.len() {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
@@ -19,12 +20,14 @@ use zeroize::Zeroizing;
 
 use errors::{of_read, of_write, protocol_violation};
 use reader::Reader;
+use request::{Record, Requests};
 use writer::Writer;
 
 use crate::error::Error;
 use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy};
 use crate::key::RecordKey;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
+use crate::protocol::limits::REKEY_BYTES_PER_SECOND;
 use crate::protocol::names::{self, JSON};
 use crate::protocol::{ErrorCode, documents};
 use crate::storage::Stats;
@@ -32,12 +35,13 @@ use crate::storage::Stats;
 /// The operations on an encryption server.
 pub(crate) struct Client {
     http: Arc<HttpClient>,
+    requests: Requests,
 }
 
 impl Client {
     /// The encryption server at `endpoint`, which need not be reachable yet.
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Error> {
-        Ok(Self { http: Arc::new(HttpClient::open(endpoint)?) })
+        Ok(Self { http: Arc::new(HttpClient::open(endpoint)?), requests: Requests::default() })
     }
 
     /// Sends a request that changes nothing.
@@ -45,27 +49,64 @@ impl Client {
         self.http.read(request, self.http.end()).map_err(of_read)
     }
 
+    /// The bytes `range`, up to the end, and the length of the whole data; if the range begins after the end, its start.
+    fn range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<(Vec<u8>, u64), Error> {
+        let is_empty = range.is_empty();
+        // For an empty range, one byte is requested: the answer proves the key.
+        let last = if is_empty { range.start } else { range.end - 1 };
+        let max_len = (last - range.start).saturating_add(1);
+        let request = self.requests.retrieve(id, key)?.range(range.start, Some(last)).at_most(max_len);
+        let mut answer = match self.http.read(&request, self.http.end()) {
+            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Ok((Vec::new(), range.start));
+            }
+            outcome => outcome.map_err(of_read)?,
+        };
+        let mut data = Zeroizing::new(mem::take(&mut answer.body));
+        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
+        let expected = range.start..last.saturating_add(1).min(len);
+        if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
+            return Err(protocol_violation());
+        }
+        Ok((if is_empty { Vec::new() } else { mem::take(&mut *data) }, len))
+    }
+
     /// Sends a write under a key that the client or its caller made, so that it may be repeated.
     fn write(&self, request: &ApiRequest) -> Result<(), Error> {
-        self.http.write(request, RetryPolicy::Idempotent, self.http.end()).0.map(drop).map_err(of_write)
+        self.http.write(request, RetryPolicy::Idempotent, self.http.end() + request.work).0.map(drop).map_err(of_write)
     }
 }
 
 impl Operations for Client {
+    fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error> {
+        Ok(Arc::new(Self { http: Arc::clone(&self.http), requests: Requests::in_namespace(name)? }))
+    }
+
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&request::store(id, new)?.body(wiped(data)))
+        self.write(&self.requests.store(id, new)?.body(wiped(data)))
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&request::replace(id, old, new)?.body(wiped(data)))
+        self.write(&self.requests.replace(id, old, new)?.body(wiped(data)))
+    }
+
+    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
+        // The server answers after all of the data is sealed.
+        let len = match self.range(id, old, 0..0) {
+            Err(Error::NotFound) if new.is_callers => 0, // the record may be that of an earlier attempt
+            outcome => outcome?.1,
+        };
+        let record = Record { new_key: Some(new.key), expires_at: new.expires_at, ..Record::new(id).key(old) };
+        let work = Duration::from_secs(len / REKEY_BYTES_PER_SECOND);
+        self.write(&self.requests.json(names::REKEY, record)?.work(work))
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(Writer::new(Arc::clone(&self.http), request::store(id, new)?)))
+        Ok(Box::new(Writer::new(Arc::clone(&self.http), self.requests.store(id, new)?)))
     }
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        let request = request::replace(id, old, new)?;
+        let request = self.requests.replace(id, old, new)?;
         if new.is_callers {
             // The record may be that of an earlier attempt.
             return Ok(Box::new(Writer::new(Arc::clone(&self.http), request)));
@@ -79,36 +120,28 @@ impl Operations for Client {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        Ok(self.read(&request::retrieve(id, key)?.at_most(u64::MAX))?.body)
+        Ok(self.read(&self.requests.retrieve(id, key)?.at_most(u64::MAX))?.body)
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        Reader::open(Arc::clone(&self.http), request::retrieve(id, key)?)?.retrieve_into(buffer)
+        Reader::open(Arc::clone(&self.http), self.requests.retrieve(id, key)?)?.retrieve_into(buffer)
     }
 
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        let is_empty = range.is_empty();
-        // For an empty range, one byte is requested: the answer proves the key.
-        let last = if is_empty { range.start } else { range.end - 1 };
-        let max_len = (last - range.start).saturating_add(1);
-        let request = request::retrieve(id, key)?.range(range.start, Some(last)).at_most(max_len);
-        let mut answer = match self.http.read(&request, self.http.end()) {
-            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Ok(Vec::new());
-            }
-            outcome => outcome.map_err(of_read)?,
-        };
-        let mut data = Zeroizing::new(mem::take(&mut answer.body));
-        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
-        let expected = range.start..last.saturating_add(1).min(len);
-        if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
-            return Err(protocol_violation());
-        }
-        Ok(if is_empty { Vec::new() } else { mem::take(&mut *data) })
+        Ok(self.range(id, key, range)?.0)
+    }
+    fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
+        Ok(Box::new(Reader::open(Arc::clone(&self.http), self.requests.retrieve(id, key)?)?))
     }
 
-    fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(Reader::open(Arc::clone(&self.http), request::retrieve(id, key)?)?))
+    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
+        let request = self.requests.take(id, key)?.at_most(u64::MAX);
+        let (answer, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
+        Ok(answer.map_err(of_write)?.body)
+    }
+
+    fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
+        Ok(Box::new(Reader::take(Arc::clone(&self.http), self.requests.take(id, key)?)?))
     }
 
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
@@ -116,11 +149,11 @@ impl Operations for Client {
     }
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        document(&self.read(&request::json(names::CONTAINS, id, None)?)?, documents::read_contains)
+        document(&self.read(&self.requests.json(names::CONTAINS, Record::new(id))?)?, documents::read_contains)
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
-        let request = request::json(names::DELETE, id, Some(key))?;
+        let request = self.requests.json(names::DELETE, Record::new(id).key(key))?;
         match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
             // The lost attempt or another caller removed it, or it never existed: these cannot be distinguished.
             (Err(Failure::Problem(problem)), true)
@@ -133,7 +166,7 @@ impl Operations for Client {
     }
 
     fn erase(&self, id: &[u8]) -> Result<bool, Error> {
-        let request = request::json(names::ERASE, id, None)?;
+        let request = self.requests.json(names::ERASE, Record::new(id))?;
         // A repetition could remove a record that was stored in the meantime.
         let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
         document(&outcome.map_err(of_write)?, documents::read_erased)

@@ -8,9 +8,9 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use zeroize::Zeroize;
 
-use super::{of_read, protocol_violation};
+use super::{of_read, of_write, protocol_violation};
 use crate::error::Error;
-use crate::http::{self, ApiRequest, Failure, HttpClient, StreamingResponse, TimeBudget};
+use crate::http::{self, ApiRequest, Failure, HttpClient, RetryPolicy, StreamingResponse, TimeBudget};
 use crate::operations::ReadRecord;
 
 /// How often the connection may break before another byte arrives.
@@ -27,14 +27,27 @@ pub(super) struct Reader {
     piece: Bytes,
     /// For all connections together.
     time_budget: TimeBudget,
+    /// Whether the server has removed the record, so that only this answer has its data.
+    is_taken: bool,
 }
 
 impl Reader {
     pub(super) fn open(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
-        let response = http.begin(&request).map_err(of_read)?;
-        let len = response.len().ok_or_else(protocol_violation)?;
-        let time_budget = http.time_budget();
-        Ok(Self { http, request, len, position: 0, response: Some(response), piece: Bytes::new(), time_budget })
+        let response = http.begin(&request, RetryPolicy::Idempotent).map_err(of_read)?;
+        Self::new(http, request, response, false).ok_or_else(protocol_violation)
+    }
+
+    /// Takes the record: the server removes it, and sends its data once.
+    pub(super) fn take(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
+        let response = http.begin(&request, RetryPolicy::UnlessDone).map_err(of_write)?;
+        Self::new(http, request, response, true).ok_or_else(|| Error::Indeterminate(protocol_violation().into()))
+    }
+
+    /// `None` if the answer has no length.
+    fn new(http: Arc<HttpClient>, request: ApiRequest, response: StreamingResponse, is_taken: bool) -> Option<Self> {
+        let (len, time_budget) = (response.len()?, http.time_budget());
+        let (response, piece) = (Some(response), Bytes::new());
+        Some(Self { http, request, len, position: 0, response, piece, time_budget, is_taken })
     }
 
     /// All of the data, read into the start of `buffer`. Returns its length.
@@ -69,12 +82,15 @@ impl Reader {
     fn load_piece(&mut self) -> Result<(), Error> {
         let mut attempts = 1;
         while self.piece.is_empty() && self.position < self.len {
+            if self.is_taken && self.response.is_none() {
+                return Err(Error::Unsupported("a record that was taken from a server is read once, in order".into()));
+            }
             self.time_budget.check().map_err(of_read)?;
             let begun = Instant::now();
             let piece = self.next_piece();
             self.time_budget.spend(begun.elapsed());
             match piece {
-                Err(Failure::Lost(_)) if attempts < ATTEMPTS => {
+                Err(Failure::Lost(_)) if attempts < ATTEMPTS && !self.is_taken => {
                     attempts += 1;
                     self.time_budget.spend_loss();
                 }
@@ -90,7 +106,8 @@ impl Reader {
         let response = match self.response.take() {
             Some(response) => response,
             None => {
-                let response = self.http.begin(&self.request.clone().range(self.position, None))?;
+                let response =
+                    self.http.begin(&self.request.clone().range(self.position, None), RetryPolicy::Idempotent)?;
                 if http::part(response.status, &response.headers) != Some((self.position..self.len, self.len)) {
                     return Err(Failure::ProtocolViolation);
                 }

@@ -12,80 +12,127 @@ use crate::key::RecordKey;
 use crate::operations::NewVersion;
 use crate::protocol::base64url;
 use crate::protocol::names::{
-    self, JSON, OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
+    self, JSON, OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NAMESPACE,
+    STRONGROOM_NEW_KEY,
 };
 use crate::record::is_id;
 
-pub(super) fn store(id: &[u8], new: NewVersion<'_>) -> Result<ApiRequest, Error> {
-    let request = of_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(new.key.to_text())?);
-    Ok(with_expiry(request, new.expires_at))
+/// Makes requests about the ids of one namespace.
+#[derive(Default)]
+pub(super) struct Requests {
+    /// `None` for the default namespace.
+    namespace: Option<HeaderValue>,
 }
 
-pub(super) fn retrieve(id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
-    Ok(of_bytes(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+/// The record of a request in JSON.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'r> {
+    pub(super) id: &'r [u8],
+    pub(super) key: Option<&'r RecordKey>,
+    pub(super) new_key: Option<&'r RecordKey>,
+    pub(super) data: Option<&'r [u8]>,
+    /// 0 for none.
+    pub(super) expires_at: u64,
 }
 
-pub(super) fn replace(id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<ApiRequest, Error> {
-    let request = of_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
-    Ok(with_expiry(request.with(STRONGROOM_NEW_KEY, secret(new.key.to_text())?), new.expires_at))
+impl<'r> Record<'r> {
+    pub(super) fn new(id: &'r [u8]) -> Self {
+        Self { id, key: None, new_key: None, data: None, expires_at: 0 }
+    }
+
+    pub(super) fn key(self, key: &'r RecordKey) -> Self {
+        Self { key: Some(key), ..self }
+    }
+}
+
+impl Requests {
+    pub(super) fn in_namespace(name: &[u8]) -> Result<Self, Error> {
+        let namespace = if name.is_empty() { None } else { Some(secret(base64url::encode_id(name))?) };
+        Ok(Self { namespace })
+    }
+
+    pub(super) fn store(&self, id: &[u8], new: NewVersion<'_>) -> Result<ApiRequest, Error> {
+        let request = self.of_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(new.key.to_text())?);
+        Ok(with_expiry(request, new.expires_at))
+    }
+
+    pub(super) fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
+        Ok(self.of_bytes(names::RETRIEVE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+    }
+
+    pub(super) fn take(&self, id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
+        Ok(self.of_bytes(names::TAKE, id)?.with(STRONGROOM_KEY, secret(key.to_text())?))
+    }
+
+    pub(super) fn replace(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<ApiRequest, Error> {
+        let request = self.of_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
+        Ok(with_expiry(request.with(STRONGROOM_NEW_KEY, secret(new.key.to_text())?), new.expires_at))
+    }
+
+    /// A request in JSON about one record.
+    pub(super) fn json(&self, path: &'static str, record: Record<'_>) -> Result<ApiRequest, Error> {
+        Ok(self.of_json(path, object(record)?))
+    }
+
+    /// A request in JSON about many records.
+    pub(super) fn many<'r>(
+        &self,
+        path: &'static str,
+        records: impl Iterator<Item = Record<'r>> + Clone,
+    ) -> Result<ApiRequest, Error> {
+        const BEGIN: &str = "{\"records\":[";
+        let lengths = records.clone().map(|record| object_len(record.id, record.data));
+        // Full capacity from the start: growth would leave a copy of keys and data in memory.
+        let mut body = Zeroizing::new(String::with_capacity(lengths.fold(BEGIN.len() + 2, usize::saturating_add)));
+        body.push_str(BEGIN);
+        for (n, record) in records.enumerate() {
+            body.push_str(if n == 0 { "" } else { "," });
+            body.push_str(&object(record)?);
+        }
+        body.push_str("]}");
+        Ok(self.of_json(path, body))
+    }
+
+    fn of_json(&self, path: &'static str, body: Zeroizing<String>) -> ApiRequest {
+        self.new_request(path).of_type(JSON).body(Bytes::from_owner(body))
+    }
+
+    fn of_bytes(&self, path: &'static str, id: &[u8]) -> Result<ApiRequest, Error> {
+        check_id(id)?;
+        let request = self.new_request(path).of_type(OCTET_STREAM);
+        Ok(request.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
+    }
+
+    fn new_request(&self, path: &'static str) -> ApiRequest {
+        let request = ApiRequest::new(Method::POST, path);
+        match &self.namespace {
+            Some(namespace) => request.with(STRONGROOM_NAMESPACE, namespace.clone()),
+            None => request,
+        }
+    }
 }
 
 fn with_expiry(request: ApiRequest, expires_at: u64) -> ApiRequest {
     if expires_at == 0 { request } else { request.with(STRONGROOM_EXPIRES_AT, expires_at.into()) }
 }
 
-/// A request in JSON about one record.
-pub(super) fn json(path: &'static str, id: &[u8], key: Option<&RecordKey>) -> Result<ApiRequest, Error> {
-    Ok(of_json(path, object(id, key, None, 0)?))
-}
-
-/// One of the records of a request in JSON.
-#[derive(Clone, Copy)]
-pub(super) struct Record<'r> {
-    pub(super) id: &'r [u8],
-    pub(super) key: &'r RecordKey,
-    /// The data if the record is to be stored.
-    pub(super) data: Option<&'r [u8]>,
-    pub(super) expires_at: u64,
-}
-
-/// A request in JSON about many records.
-pub(super) fn many<'r>(
-    path: &'static str,
-    records: impl Iterator<Item = Record<'r>> + Clone,
-) -> Result<ApiRequest, Error> {
-    const BEGIN: &str = "{\"records\":[";
-    let lengths = records.clone().map(|record| object_len(record.id, record.data));
-    // Full capacity from the start: growth would leave a copy of keys and data in memory.
-    let mut body = Zeroizing::new(String::with_capacity(lengths.fold(BEGIN.len() + 2, usize::saturating_add)));
-    body.push_str(BEGIN);
-    for (n, record) in records.enumerate() {
-        body.push_str(if n == 0 { "" } else { "," });
-        body.push_str(&object(record.id, Some(record.key), record.data, record.expires_at)?);
-    }
-    body.push_str("]}");
-    Ok(of_json(path, body))
-}
-
 /// The most bytes of an [`object`], and a comma.
 fn object_len(id: &[u8], data: Option<&[u8]>) -> usize {
-    const FIELDS: usize = 192;
+    const FIELDS: usize = 288;
     let base64 = |len: usize| len.div_ceil(3).saturating_mul(4);
     base64(id.len()).saturating_add(data.map_or(0, |data| base64(data.len()))).saturating_add(FIELDS)
 }
 
 /// A record in JSON.
-fn object(
-    id: &[u8],
-    key: Option<&RecordKey>,
-    data: Option<&[u8]>,
-    expires_at: u64,
-) -> Result<Zeroizing<String>, Error> {
+fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
+    let Record { id, key, new_key, data, expires_at } = record;
     check_id(id)?;
     let mut object = Zeroizing::new(String::with_capacity(object_len(id, data)));
     ["{\"id_base64\":\"", &Base64::encode_string(id), "\""].into_iter().for_each(|part| object.push_str(part));
-    if let Some(key) = key {
-        [",\"key\":\"", &key.to_text(), "\""].into_iter().for_each(|part| object.push_str(part));
+    for (field, key) in [(",\"key\":\"", key), (",\"new_key\":\"", new_key)] {
+        if let Some(key) = key {
+            [field, &key.to_text(), "\""].into_iter().for_each(|part| object.push_str(part));
+        }
     }
     if let Some(data) = data {
         let data = Zeroizing::new(Base64::encode_string(data));
@@ -96,16 +143,6 @@ fn object(
     }
     object.push('}');
     Ok(object)
-}
-
-fn of_json(path: &'static str, body: Zeroizing<String>) -> ApiRequest {
-    ApiRequest::new(Method::POST, path).of_type(JSON).body(Bytes::from_owner(body))
-}
-
-fn of_bytes(path: &'static str, id: &[u8]) -> Result<ApiRequest, Error> {
-    check_id(id)?;
-    let request = ApiRequest::new(Method::POST, path).of_type(OCTET_STREAM);
-    Ok(request.with(STRONGROOM_ID, secret(base64url::encode_id(id))?))
 }
 
 fn check_id(id: &[u8]) -> Result<(), Error> {

@@ -109,10 +109,10 @@ impl HttpClient {
         TimeBudget::new(self.endpoint.time())
     }
 
-    /// As [`read`](Self::read), for an answer that [`next`](Self::next) reads piece by piece.
-    pub(crate) fn begin(&self, request: &ApiRequest) -> Result<StreamingResponse, Failure> {
+    /// As [`call`](Self::call), for an answer that [`next`](Self::next) reads piece by piece.
+    pub(crate) fn begin(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<StreamingResponse, Failure> {
         let end = self.end();
-        let (outcome, _) = with_retries(RetryPolicy::Idempotent, self.endpoint.time(), end, || {
+        let (outcome, _) = with_retries(policy, self.endpoint.time(), end, || {
             self.check_open()?;
             let response = self.attempt(request, end, Some(self.time_budget()))?;
             self.runtime.wait(async move {
@@ -171,7 +171,7 @@ impl HttpClient {
         budget: Option<TimeBudget>,
     ) -> Result<impl Future<Output = Result<StreamingResponse, Failure>> + Send + use<>, Failure> {
         let left = end.saturating_duration_since(Instant::now());
-        let idle = IdleTimer::new(left.min(self.endpoint.time() / ATTEMPTS));
+        let idle = IdleTimer::new(left.min(self.endpoint.time() / ATTEMPTS + request.work));
         let sent = self.request(request, OutgoingBody::Whole(request.body.clone(), idle.clone()))?;
         Ok(send(self.connections()?.kept.clone(), sent, idle, budget.unwrap_or(TimeBudget::new(left))))
     }

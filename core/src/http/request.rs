@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::Method;
@@ -25,11 +26,14 @@ pub(crate) struct ApiRequest {
     pub(crate) body: Bytes,
     /// The maximum length of an accepted answer.
     pub(crate) max_len: u64,
+    /// The time that the service may need before it answers, in addition to the endpoint's.
+    pub(crate) work: Duration,
 }
 
 impl ApiRequest {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new(), max_len: DOCUMENT_BYTES as u64 }
+        let (headers, body, max_len) = (Vec::new(), Bytes::new(), DOCUMENT_BYTES as u64);
+        Self { method, path: path.into(), headers, body, max_len, work: Duration::ZERO }
     }
 
     pub(crate) fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
@@ -54,6 +58,12 @@ impl ApiRequest {
 
     pub(crate) fn body(mut self, body: Bytes) -> Self {
         self.body = body;
+        self
+    }
+
+    /// Waits longer for the answer, because the service has much to do.
+    pub(crate) fn work(mut self, work: Duration) -> Self {
+        self.work = work;
         self
     }
 

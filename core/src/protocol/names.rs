@@ -11,6 +11,8 @@ pub const STRONGROOM_ID: HeaderName = HeaderName::from_static("strongroom-id");
 pub const STRONGROOM_KEY: HeaderName = HeaderName::from_static("strongroom-key");
 /// The key of the new version, as text.
 pub const STRONGROOM_NEW_KEY: HeaderName = HeaderName::from_static("strongroom-new-key");
+/// The namespace of the ids, in base64url without padding; the default one if it is missing.
+pub const STRONGROOM_NAMESPACE: HeaderName = HeaderName::from_static("strongroom-namespace");
 /// The time at which the new version expires: Unix time in seconds.
 pub const STRONGROOM_EXPIRES_AT: HeaderName = HeaderName::from_static("strongroom-expires-at");
 /// The seconds after which the new version expires.
@@ -33,6 +35,10 @@ pub const STORE: &str = "/v1/store";
 pub const RETRIEVE: &str = "/v1/retrieve";
 /// Encryption server: replaces the data of a record.
 pub const REPLACE: &str = "/v1/replace";
+/// Encryption server: seals the data of a record under a new key.
+pub const REKEY: &str = "/v1/rekey";
+/// Encryption server: returns the data under an id, and removes the record.
+pub const TAKE: &str = "/v1/take";
 /// Encryption server: removes a record, given its key.
 pub const DELETE: &str = "/v1/delete";
 /// Encryption server: removes a record without its key.

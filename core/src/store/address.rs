@@ -1,6 +1,7 @@
 //! The address of a record: its id, its locator, and the context that binds both; sealing and opening at an address.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::cobblestone::{self, PREFIX_LEN};
 use crate::error::Error;
@@ -11,33 +12,42 @@ use crate::record::{HEADER_LEN, Header, is_id};
 use crate::storage::Head;
 use crate::util::clock::Clock;
 
-/// The only namespace so far.
-const NAMESPACE: &[u8] = b"";
-
-/// An id, and the locator of its record.
+/// An id in its namespace, and the locator of its record.
 pub(super) struct Address<'i> {
+    namespace: Arc<[u8]>,
     id: Cow<'i, [u8]>,
     pub(super) locator: Locator,
     pub(super) clock: Clock,
 }
 
 impl<'i> Address<'i> {
-    pub(super) fn new(locator_key: &LocatorKey, clock: &Clock, id: &'i [u8]) -> Result<Self, Error> {
+    pub(super) fn new(
+        locator_key: &LocatorKey,
+        clock: &Clock,
+        namespace: &Arc<[u8]>,
+        id: &'i [u8],
+    ) -> Result<Self, Error> {
         if !is_id(id) {
             return Err(Error::InvalidId);
         }
-        Ok(Self { id: id.into(), locator: locator_key.locator(NAMESPACE, id), clock: clock.clone() })
+        let locator = locator_key.locator(namespace, id);
+        Ok(Self { namespace: Arc::clone(namespace), id: id.into(), locator, clock: clock.clone() })
     }
 }
 
 impl Address<'_> {
     pub(super) fn to_owned(&self) -> Address<'static> {
-        Address { id: self.id.clone().into_owned().into(), locator: self.locator, clock: self.clock.clone() }
+        Address {
+            namespace: Arc::clone(&self.namespace),
+            id: self.id.clone().into_owned().into(),
+            locator: self.locator,
+            clock: self.clock.clone(),
+        }
     }
 
     /// The context of a record with this header.
     pub(super) fn context(&self, header: &Header) -> Vec<u8> {
-        header.context(NAMESPACE, &self.id)
+        header.context(&self.namespace, &self.id)
     }
 
     /// The context of the version with this head, the first bytes of its message, and its header.

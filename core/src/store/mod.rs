@@ -5,8 +5,10 @@ mod expiry;
 mod many;
 mod read_ahead;
 mod reader;
+mod rekey;
 mod repeated_write;
 mod stored_version;
+mod take;
 mod write;
 mod write_behind;
 mod writer;
@@ -27,21 +29,22 @@ use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
 
-/// The operations on a storage, with one index key.
+/// The operations on a storage, with one index key, in one namespace.
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
-    locator_key: LocatorKey,
+    locator_key: Arc<LocatorKey>,
     clock: Clock,
+    namespace: Arc<[u8]>,
 }
 
 impl Store {
-    /// The store on `storage`, whose index key has been verified.
+    /// The store on `storage`, whose index key has been verified, in the default namespace.
     pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey, clock: Clock) -> Self {
-        Self { storage, locator_key, clock }
+        Self { storage, locator_key: Arc::new(locator_key), clock, namespace: Arc::default() }
     }
 
     fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
-        Address::new(&self.locator_key, &self.clock, id)
+        Address::new(&self.locator_key, &self.clock, &self.namespace, id)
     }
 
     /// Whether a record at this address may be alive.
@@ -82,12 +85,21 @@ impl Store {
 }
 
 impl Operations for Store {
+    fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error> {
+        let (storage, locator_key) = (Arc::clone(&self.storage), Arc::clone(&self.locator_key));
+        Ok(Arc::new(Self { storage, locator_key, clock: self.clock.clone(), namespace: name.into() }))
+    }
+
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
         self.write_new(&self.address(id)?, data, new)
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
         self.write_replacing(&self.address(id)?, old, data, new)
+    }
+
+    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
+        self.reseal(&self.address(id)?, old, new)
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
@@ -126,6 +138,14 @@ impl Operations for Store {
         Ok(Box::new(open_version(&self.storage, &self.address(id)?, key)?))
     }
 
+    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
+        self.take_at(&self.address(id)?, key)
+    }
+
+    fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
+        Ok(Box::new(self.take_reader(&self.address(id)?, key)?))
+    }
+
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         self.open_all(records)
     }
@@ -145,10 +165,14 @@ impl Operations for Store {
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        Ok(self.storage.purge(self.clock.unix_seconds(), limit)?)
+        match self.remove_abandoned_claims(limit)? {
+            0 => Ok(self.storage.purge(self.clock.unix_seconds(), limit)?),
+            removed => Ok(removed),
+        }
     }
 
     fn maintain(&self) -> Result<(), Error> {
+        while self.remove_abandoned_claims(usize::MAX)? > 0 {}
         Ok(self.storage.maintain()?)
     }
 

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::ReadRecord;
 use crate::record::HEADER_LEN;
-use crate::storage::{self, HEAD_LEN, Limits, Storage};
+use crate::storage::{self, HEAD_LEN, Info, Limits, Storage};
 use crate::util::clock::Clock;
 use crate::util::parallel;
 
@@ -129,6 +129,23 @@ impl Reader {
         data.get_mut(wanted..).unwrap_or_default().zeroize();
         data.truncate(wanted);
         Ok(std::mem::take(&mut *data))
+    }
+
+    /// Passes all data from the position on to `write`, in pieces.
+    pub(super) fn copy_to(&mut self, mut write: impl FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
+        loop {
+            let piece = self.current_chunk()?;
+            if piece.is_empty() {
+                return Ok(());
+            }
+            write(piece)?;
+            self.position += piece.len() as u64;
+        }
+    }
+
+    /// The head and length of the version.
+    pub(super) fn info(&self) -> Info {
+        self.read_ahead.version().info()
     }
 
     /// The length according to the storage, not proved.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::take::Claim;
 use crate::cobblestone::SEALED_CHUNK_LEN;
 use crate::error::Error;
 use crate::locator::Locator;
@@ -20,6 +21,8 @@ pub(super) struct StoredVersion {
     storage: Arc<dyn Storage>,
     locator: Locator,
     info: Info,
+    /// The claim that removes the record after the last read.
+    _claim: Option<Claim>,
     /// The record's first and last bytes that were read already.
     start: Vec<u8>,
     end: Vec<u8>,
@@ -27,7 +30,13 @@ pub(super) struct StoredVersion {
 
 impl StoredVersion {
     pub(super) fn new(storage: &Arc<dyn Storage>, locator: Locator, info: Info) -> Self {
-        Self { storage: Arc::clone(storage), locator, info, start: Vec::new(), end: Vec::new() }
+        Self { storage: Arc::clone(storage), locator, info, _claim: None, start: Vec::new(), end: Vec::new() }
+    }
+
+    /// The version that this claim has moved.
+    pub(super) fn claimed(storage: &Arc<dyn Storage>, claim: Claim, info: Info) -> Self {
+        let version = Self::new(storage, claim.locator, info);
+        Self { _claim: Some(claim), ..version }
     }
 
     pub(super) fn with_start(self, start: Vec<u8>) -> Self {

@@ -80,7 +80,7 @@ impl Store {
         }
     }
 
-    fn writer(&self, address: &Address<'_>, new: NewVersion<'_>, mode: PutMode) -> Result<Writer, Error> {
+    pub(super) fn writer(&self, address: &Address<'_>, new: NewVersion<'_>, mode: PutMode) -> Result<Writer, Error> {
         Writer::new(Target { storage: Arc::clone(&self.storage), mode }, address, new)
     }
 

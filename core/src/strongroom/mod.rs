@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::http::Endpoint;
 use crate::key::RecordKey;
 use crate::operations::Operations;
+use crate::record::is_namespace;
 use crate::storage::Stats;
 use crate::util::clock::Clock;
 use crate::util::interrupt;
@@ -84,6 +85,35 @@ impl Strongroom {
     #[cfg(feature = "remote")]
     pub fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
         Ok(Self::new(Arc::new(Client::open(endpoint)?), Clock::default()))
+    }
+
+    /// A handle of the same store with the ids of the namespace `name`: records of other namespaces cannot be found
+    /// through it, even under the same id. A name is any 0 to 255 bytes; the empty one is the default. Namespaces exist
+    /// without being created, and the storage sees neither their names nor their records' affiliation.
+    ///
+    /// [`purge`](Self::purge), [`maintain`](Self::maintain), [`stats`](Self::stats) and [`close`](Self::close) concern
+    /// the whole store on every handle. Namespaces are not nested: a handle's namespace replaces the one of the handle
+    /// from which it was made.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+    /// let (one, other) = (store.namespace("tenant 1")?, store.namespace("tenant 2")?);
+    /// let key = one.store("settings", b"data")?;
+    /// assert!(!other.contains("settings")?);
+    /// assert_eq!(store.namespace("tenant 1")?.retrieve("settings", &key)?, b"data");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `name` has more than 255 bytes.
+    pub fn namespace(&self, name: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let name = name.as_ref();
+        if !is_namespace(name) {
+            return Err(Error::InvalidArgument("a namespace has at most 255 bytes".into()));
+        }
+        Ok(Self::new(self.operations.namespace(name)?, self.clock.clone()))
     }
 
     /// Retrieves the data stored under `id`.
@@ -157,6 +187,46 @@ impl Strongroom {
         }
     }
 
+    /// Retrieves the data stored under `id`, and removes the record: of any number of concurrent callers, one gets the
+    /// data, and the others get [`Error::NotFound`]. A wrong key removes nothing.
+    ///
+    /// The data is delivered at most once: if this process ends, or a connection breaks, before the caller has it, the
+    /// data is lost. To receive it at least once, [`retrieve`](Self::retrieve) it, process it, and then
+    /// [`delete`](Self::delete) the record.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let store = strongroom::Strongroom::open(folder.path().join("records.db"))?;
+    /// use strongroom::Error;
+    ///
+    /// let key = store.store("one-time link", b"data")?;
+    /// assert_eq!(store.take("one-time link", &key)?, b"data");
+    /// assert!(matches!(store.take("one-time link", &key), Err(Error::NotFound)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`retrieve`](Self::retrieve): the record is then unchanged. [`Error::Indeterminate`] if the outcome is unknown,
+    /// for example because the answer of a service was lost.
+    pub fn take(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
+        self.operations.take(id.as_ref(), key)
+    }
+
+    /// As [`take`](Self::take), for data of any length in constant memory: when this returns, only the reader can read
+    /// the record, and dropping the reader removes it. From an encryption server, the data is read from start to end;
+    /// elsewhere, from any position.
+    ///
+    /// If the process ends before the reader is dropped, nobody can read the record, and the first
+    /// [`purge`](Self::purge) or [`maintain`](Self::maintain) after a day removes it.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take), for the record's first 68 bytes and its final chunk; the rest is checked as it is read.
+    pub fn take_record(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<RecordReader, Error> {
+        Ok(RecordReader::new(self.operations.take_record(id.as_ref(), key)?))
+    }
+
     /// Whether a record that has not expired has this id. Without a clock, a record that expires counts as one.
     ///
     /// # Errors
@@ -187,7 +257,8 @@ impl Strongroom {
     }
 
     /// Removes at most `limit` expired records, and returns their number: fewer than `limit` if none is left. Expired
-    /// records are unreadable in any case; this frees their space. It removes them in short steps, through an index of
+    /// records are unreadable in any case; this frees their space. A record whose [`take`](Self::take) was interrupted
+    /// more than a day ago counts as expired. It removes them in short steps, through an index of
     /// expiry times, so that other writers wait little and other records cost nothing.
     ///
     /// # Errors

@@ -68,6 +68,33 @@ impl Strongroom {
         Ok(key)
     }
 
+    /// Seals the data of the record that `old` opens under a new key, and returns it, in constant memory and without a
+    /// copy of the data on disk. The expiry time remains. Afterwards, `old` opens nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace) and [`retrieve`](Self::retrieve). The record is then unchanged.
+    pub fn rekey(&self, id: impl AsRef<[u8]>, old: &RecordKey) -> Result<RecordKey, Error> {
+        self.rekey_with(id, old, WriteOptions::new())
+    }
+
+    /// As [`rekey`](Self::rekey), with options. An expiry time replaces the old one. With the caller's key, the call may
+    /// be repeated after a lost reply: it succeeds if the stored record opens under this key.
+    ///
+    /// # Errors
+    ///
+    /// As [`rekey`](Self::rekey); [`Error::InvalidArgument`] if both keys are the same, or the expiry time is past.
+    pub fn rekey_with(
+        &self,
+        id: impl AsRef<[u8]>,
+        old: &RecordKey,
+        options: WriteOptions<'_>,
+    ) -> Result<RecordKey, Error> {
+        let key = replacing_key(old, options)?;
+        self.operations.rekey(id.as_ref(), old, self.new_version(&key, options)?)?;
+        Ok(key)
+    }
+
     /// Stores all data of `source` under a new id, in constant memory, and returns the key.
     ///
     /// # Errors

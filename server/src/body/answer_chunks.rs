@@ -33,21 +33,27 @@ pub(crate) fn memory_of(len: u64) -> u64 {
     len.min(CHUNKS * CHUNK_LEN as u64)
 }
 
-/// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: a failure until then is
-/// an error answer, a later one aborts the answer. A long body also holds a permit of `long`.
-pub(crate) async fn stream(
-    source: PoolOwned<impl ChunkSource>,
+/// Adds the permit of `long` for an answer of `len` bytes, if it needs one.
+pub(crate) async fn add_long_permit(
     len: u64,
     long: &Arc<ConcurrencyLimit>,
     permits: &mut Permits,
-) -> Result<Body, Problem> {
+) -> Result<(), Problem> {
+    if len > CHUNK_LEN as u64 {
+        permits.add(long.acquire().await?, Some(long));
+    }
+    Ok(())
+}
+
+/// The answer's body with `len` bytes of `source`. The first chunk is read before this returns: a failure until then is
+/// an error answer, a later one aborts the answer.
+pub(crate) async fn stream(source: PoolOwned<impl ChunkSource>, len: u64) -> Result<Body, Problem> {
     let (mut source, first) = next_chunk(source, len).await?;
     let mut left = len - first.len() as u64;
     if left == 0 {
         return Ok(Body::from(first));
     }
     let (sender, rest) = mpsc::channel(1);
-    permits.add(long.acquire().await?, Some(long));
     tokio::spawn(async move {
         while left > 0 {
             let chunk = match next_chunk(source, left).await {

@@ -5,18 +5,32 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hyper::StatusCode;
-use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
+use hyper::http::request::Parts;
+use strongroom::protocol::base64url::decode;
+use strongroom::protocol::names::STRONGROOM_NAMESPACE;
+use strongroom::{Error, RecordKey, RecordReader, Strongroom, WriteOptions};
 
 use super::decoy_records::DecoyRecords;
 use crate::backend::Backend;
 use crate::body::unsent_answer::Response;
+use crate::headers::check_single;
 use crate::problem::Problem;
 use crate::response::secret;
+use crate::tokens::bound_namespace::BoundNamespace;
 
 /// A store, served to clients.
 pub(super) struct EncryptionBackend {
     pub(super) store: Arc<Strongroom>,
-    pub(super) decoys: DecoyRecords,
+    pub(super) decoys: Arc<DecoyRecords>,
+    /// Whether the request has selected a namespace, or its client is bound to one.
+    selection: Selection,
+}
+
+#[derive(Clone, Copy)]
+enum Selection {
+    None,
+    Requested,
+    Bound,
 }
 
 impl Backend for EncryptionBackend {
@@ -27,6 +41,27 @@ impl Backend for EncryptionBackend {
         self.store.contains("readyz").map(drop)
     }
 
+    fn for_request(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, Problem> {
+        let bound = head.extensions.get::<BoundNamespace>();
+        let requested = match head.headers.get(STRONGROOM_NAMESPACE) {
+            Some(header) => {
+                check_single(&head.headers, &STRONGROOM_NAMESPACE)?;
+                let name = header.to_str().ok().and_then(decode);
+                let unusable = || Problem::bad_request("Strongroom-Namespace must be base64url without padding");
+                Some(name.ok_or_else(unusable)?)
+            }
+            None => None,
+        };
+        let (name, selection) = match (bound, &requested) {
+            (None, None) => return Ok(Arc::clone(self)),
+            (Some(bound), Some(requested)) if *bound.0 != **requested => return Err(Problem::other_namespace()),
+            (Some(bound), _) => (&*bound.0, Selection::Bound),
+            (None, Some(requested)) => (&**requested, Selection::Requested),
+        };
+        let store = Arc::new(self.store.namespace(name)?);
+        Ok(Arc::new(Self { store, decoys: Arc::clone(&self.decoys), selection }))
+    }
+
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         self.store.purge(limit)
     }
@@ -34,7 +69,23 @@ impl Backend for EncryptionBackend {
 
 impl EncryptionBackend {
     pub(super) fn new(store: Arc<Strongroom>) -> Result<Self, Error> {
-        Ok(Self { store, decoys: DecoyRecords::new()? })
+        Ok(Self { store, decoys: Arc::new(DecoyRecords::new()?), selection: Selection::None })
+    }
+
+    /// The record as a stream, and the length of its data.
+    pub(super) fn open(&self, id: &[u8], key: &RecordKey) -> Result<(RecordReader, u64), Error> {
+        let mut reader = self.hide(self.store.open_record(id, key), id, key)?;
+        let len = reader.len()?;
+        Ok((reader, len))
+    }
+
+    /// Fails if the request is for a namespace: its operation concerns the whole store.
+    pub(super) fn require_whole_store(&self) -> Result<(), Problem> {
+        match self.selection {
+            Selection::None => Ok(()),
+            Selection::Requested => Err(Problem::bad_request("this concerns the whole store, not a namespace")),
+            Selection::Bound => Err(Problem::other_namespace()),
+        }
     }
 }
 

@@ -1,18 +1,20 @@
 //! Operations in JSON, with small data.
 
 use std::io::Read;
+use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
 use strongroom::protocol::documents;
 use strongroom::protocol::limits::PURGE_RECORDS;
 use strongroom::protocol::names::JSON;
-use strongroom::{Error, RecordReader};
+use strongroom::{Error, RecordKey, RecordReader};
 use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use super::fields::{Fields, Request, refuse, required};
 use crate::blocking_pool::Effect;
+use crate::body::answer_chunks::CHUNK_LEN;
 use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
@@ -43,17 +45,21 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
+/// The id and the key of a request that has no other field.
+async fn record_named(call: &mut Call<EncryptionBackend>) -> Result<(Vec<u8>, RecordKey), Problem> {
+    let request = request(call).await?;
+    refuse(&request.data, "data")?;
+    request.refuse_write_options()?;
+    Ok((required(request.id, "id")?, required(request.key, "key")?))
+}
+
 /// Opens the record as a stream, so that a long record, or a wrong key, is rejected before the record is read. Data
 /// that is not short is read after memory for it is reserved.
 pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
-    let request = request(&mut call).await?;
-    refuse(&request.data, "data")?;
-    request.refuse_write_options()?;
-    let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
-    let max_len = call.shared.limits.json_bytes / 4 * 3;
+    let (id, key) = record_named(&mut call).await?;
+    let max_len = max_data_len(&call);
     let opened = call.run_with_key(Effect::None, move |backend| {
-        let mut reader = backend.hide(backend.store.open_record(&id, &key), &id, &key)?;
-        let len = reader.len()?;
+        let (mut reader, len) = backend.open(&id, &key)?;
         let len = usize::try_from(len).ok().filter(|_| len <= max_len).ok_or(Error::TooLarge)?;
         if len > SHORT {
             return Ok(Opened::Long(Box::new(reader), len));
@@ -64,15 +70,24 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
         Opened::Short(answer) => return Ok(answer),
         Opened::Long(reader, len) => (call.shared.pool.own(reader), len),
     };
-    let permits = call.reserve(len as u64 / 3 * 4 + FIELD_BYTES).await?;
+    let permits = call.reserve(memory_of(len as u64)).await?;
     let (_, answer) = reader.with(move |reader| read(reader, len)).await?;
     Ok(answer.map(|content| content.with_permits(permits)))
 }
 
+/// The most bytes of data in an answer.
+fn max_data_len(call: &Call<EncryptionBackend>) -> u64 {
+    call.shared.limits.json_bytes / 4 * 3
+}
+
 /// The most bytes of a record that is read without reserved memory.
 const SHORT: usize = 16 << 10;
-/// The most bytes of an answer in addition to the data.
-const FIELD_BYTES: u64 = 64;
+
+/// The memory of an answer with `len` bytes of data.
+fn memory_of(len: u64) -> u64 {
+    const FIELD_BYTES: u64 = 64;
+    len / 3 * 4 + FIELD_BYTES
+}
 
 enum Opened {
     Short(Response),
@@ -82,7 +97,53 @@ enum Opened {
 fn read(reader: &mut RecordReader, len: usize) -> Result<Response, Error> {
     let mut data = Zeroizing::new(vec![0; len]);
     reader.read_exact(&mut data).map_err(record_error)?;
-    Ok(secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(&data))))
+    Ok(data_answer(&data))
+}
+
+fn data_answer(data: &[u8]) -> Response {
+    secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(data)))
+}
+
+/// Everything that can fail for another reason than the record comes before the record is taken, because its data is
+/// lost with a failure after that.
+pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let (id, key) = record_named(&mut call).await?;
+    let (max_len, record) = (max_data_len(&call), Arc::new((id, key)));
+    let opened = Arc::clone(&record);
+    let opened = call.run_with_key(Effect::None, move |backend| match backend.open(&opened.0, &opened.1)? {
+        (_, len) if len > max_len => Err(Error::TooLarge),
+        (_, len) => Ok(len),
+    });
+    let len = opened.await?;
+    let permits = call.reserve(memory_of(len)).await?;
+    let taken = call.run_with_key(Effect::Write, move |backend| {
+        let (id, key) = &*record;
+        backend.hide(backend.store.take(id, key), id, key).map(Zeroizing::new)
+    });
+    Ok(data_answer(&taken.await?).map(|content| content.with_permits(permits)))
+}
+
+/// A long record waits for a permit, so that such calls leave threads to others.
+pub(super) async fn rekey(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let request = request(&mut call).await?;
+    refuse(&request.data, "data")?;
+    let (id, old) = (required(request.id, "id")?, required(request.key, "key")?);
+    let (new, expiry) = (request.new_key, request.expiry);
+    let record = Arc::new((id, old));
+    let opened = Arc::clone(&record);
+    let opened = call.run_with_key(Effect::None, move |backend| Ok::<_, Error>(backend.open(&opened.0, &opened.1)?.1));
+    let len = match opened.await {
+        // The client's new key may open the record: the call then repeats an earlier one.
+        Err(problem) if problem.status == StatusCode::NOT_FOUND && new.is_some() => 0,
+        outcome => outcome?,
+    };
+    let permit = if len > CHUNK_LEN as u64 { Some(call.shared.rekeys.acquire().await?) } else { None };
+    let key = call.run_with_key(Effect::Write, move |backend| {
+        let _permit = permit; // the work is finished even if the client has disconnected
+        let (id, old) = &*record;
+        backend.hide(backend.store.rekey_with(id, old, write_options(new.as_ref(), expiry)), id, old)
+    });
+    Ok(key_answer(StatusCode::OK, &key.await?))
 }
 
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
@@ -97,10 +158,7 @@ pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Respons
 }
 
 pub(super) async fn delete(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
-    let request = request(&mut call).await?;
-    refuse(&request.data, "data")?;
-    request.refuse_write_options()?;
-    let (id, key) = (required(request.id, "id")?, required(request.key, "key")?);
+    let (id, key) = record_named(&mut call).await?;
     call.run_with_key(Effect::Write, move |backend| backend.hide(backend.store.delete(&id, &key), &id, &key)).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
@@ -128,6 +186,7 @@ async fn id_alone(call: &mut Call<EncryptionBackend>) -> Result<Vec<u8>, Problem
 
 /// Removes at most [`PURGE_RECORDS`] expired records, so that no request takes long.
 pub(super) async fn purge(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    call.backend.require_whole_store()?;
     let request = any_request(&mut call).await?;
     refuse(&request.id, "id")?;
     refuse(&request.data, "data")?;
@@ -139,6 +198,7 @@ pub(super) async fn purge(mut call: Call<EncryptionBackend>) -> Result<Response,
 }
 
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    call.backend.require_whole_store()?;
     let Request { id: None, data: None, key: None, new_key: None, expiry: None, limit: None } =
         any_request(&mut call).await?
     else {

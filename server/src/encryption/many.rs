@@ -158,8 +158,7 @@ impl EncryptionBackend {
 
     /// A record's data in base64, of at most `max_len` bytes.
     fn find(&self, id: &[u8], key: &RecordKey, max_len: u64) -> Result<Zeroizing<String>, Error> {
-        let mut reader = self.hide(self.store.open_record(id, key), id, key)?;
-        let len = reader.len()?;
+        let (mut reader, len) = self.open(id, key)?;
         if len / 3 * 4 > max_len {
             return Err(Error::TooLarge);
         }

@@ -51,6 +51,11 @@ const ROUTES: &[Route<EncryptionBackend>] = &[
         Some(OCTET_STREAM) => Box::pin(octet_stream::replace(call)),
         _ => Box::pin(json::replace(call)),
     }),
+    route(names::REKEY, Scope::Store, |call| Box::pin(json::rekey(call))),
+    route(names::TAKE, Scope::Take, |call| match call.media_type() {
+        Some(OCTET_STREAM) => Box::pin(octet_stream::take(call)),
+        _ => Box::pin(json::take(call)),
+    }),
     route(names::CONTAINS, Scope::Store, |call| Box::pin(json::contains(call))),
     route(names::STORE_MANY, Scope::Store, |call| Box::pin(many::store(call))),
     route(names::RETRIEVE_MANY, Scope::Retrieve, |call| Box::pin(many::retrieve(call))),

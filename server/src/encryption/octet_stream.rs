@@ -1,6 +1,7 @@
 //! Data of any length as `application/octet-stream`, in constant memory.
 
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -15,8 +16,8 @@ use zeroize::Zeroizing;
 
 use super::backend::{self, EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
-use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
-use crate::body::unsent_answer::Response;
+use crate::body::answer_chunks::{self, CHUNK_LEN, ChunkSource};
+use crate::body::unsent_answer::{Content, Response};
 use crate::call::Call;
 use crate::conditions::range_applies;
 use crate::problem::Problem;
@@ -129,21 +130,21 @@ impl ChunkSource for RecordReader {
     }
 }
 
-/// The first chunk is opened before the answer begins, so that damage at the start of a record is an error answer.
-pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+/// The id and the key of a request without a body.
+async fn record_named(call: &mut Call<EncryptionBackend>) -> Result<(Vec<u8>, RecordKey), Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
     call.refuse_expiry_headers()?;
-    let range = call.header(&RANGE)?.cloned();
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
         return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));
     }
-    let (reader, len) = call
-        .run_with_key(Effect::None, move |backend| {
-            let mut reader = backend.hide(backend.store.open_record(&id, &key), &id, &key)?;
-            let len = reader.len()?;
-            Ok::<_, Error>((reader, len))
-        })
-        .await?;
+    Ok((id, key))
+}
+
+/// The first chunk is opened before the answer begins, so that damage at the start of a record is an error answer.
+pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let (id, key) = record_named(&mut call).await?;
+    let range = call.header(&RANGE)?.cloned();
+    let (reader, len) = call.run_with_key(Effect::None, move |backend| backend.open(&id, &key)).await?;
     let reader = call.shared.pool.own(reader);
     let range = match &range {
         Some(range) if range_applies(call.header(&IF_RANGE)?, None) => request_text::range(range, len)?,
@@ -151,9 +152,8 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     };
     let (start, count) = range.unwrap_or((0, len));
     let (reader, _) = reader.with(move |reader| reader.seek(SeekFrom::Start(start)).map_err(record_error)).await?;
-    let mut response = Response::new(call.stream(reader, count).await?);
+    let mut response = bytes_answer(call.stream(reader, count).await?);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if range.is_some() {
         let range = HeaderValue::from_str(&content_range(start, count, len));
@@ -161,4 +161,30 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
+}
+
+/// Everything that can fail for another reason than the record comes before the record is taken, because its data is
+/// lost with a failure after that.
+pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
+    let (id, key) = record_named(&mut call).await?;
+    let key = Arc::new(key);
+    let (opened_id, opened_key) = (id.clone(), Arc::clone(&key));
+    let opened =
+        call.run_with_key(Effect::None, move |backend| Ok::<_, Error>(backend.open(&opened_id, &opened_key)?.1));
+    let len = opened.await?;
+    let permits = call.reserve_stream(len).await?;
+    let taken = call.run_with_key(Effect::Write, move |backend| {
+        let mut reader = backend.hide(backend.store.take_record(&id, &key), &id, &key)?;
+        let len = reader.len()?;
+        Ok::<_, Error>((reader, len))
+    });
+    let (reader, len) = taken.await?;
+    let body = answer_chunks::stream(call.shared.pool.own(reader), len).await?;
+    Ok(bytes_answer(Content::new(body, permits)))
+}
+
+fn bytes_answer(content: Content) -> Response {
+    let mut response = Response::new(content);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+    response
 }

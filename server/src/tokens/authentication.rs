@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use strongroom::protocol::token::shown_token;
 
+use super::bound_namespace::BoundNamespace;
 use super::hashes::TokenHashes;
 use super::scope::Scope;
 use crate::problem::Problem;
@@ -28,12 +29,12 @@ impl Authentication {
         *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 
-    /// Fails if the request has no token with this scope.
-    pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
+    /// Fails if the request has no token with this scope. Returns the namespace to which the token is bound.
+    pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<BoundNamespace>, Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
-        match shown_token(header).and_then(|token| hashes.scopes(token)) {
-            Some(scopes) if scopes.contains(&scope) => Ok(()),
+        match shown_token(header).and_then(|token| hashes.permissions(token)) {
+            Some(permissions) if permissions.scopes.contains(&scope) => Ok(permissions.namespace.clone()),
             Some(_) => Err(Problem::forbidden()),
             None if self.wrong.lock().unwrap_or_else(PoisonError::into_inner).take() => Err(Problem::unauthorized()),
             None => Err(Problem::too_many_wrong_tokens()),

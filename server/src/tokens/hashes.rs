@@ -2,6 +2,7 @@
 
 use subtle::ConstantTimeEq;
 
+use super::bound_namespace::{self, BoundNamespace};
 use super::scope::{SCOPES, Scope};
 
 /// A line of the file of tokens is not valid.
@@ -11,16 +12,23 @@ pub struct InvalidTokens {
     line: usize,
 }
 
-/// The tokens that a service accepts: their hashes and scopes.
+/// The tokens that a service accepts, as hashes, and their permissions.
 #[derive(Debug, Default)]
 pub(crate) struct TokenHashes {
-    tokens: Vec<(blake3::Hash, Vec<Scope>)>,
+    tokens: Vec<(blake3::Hash, Permissions)>,
     /// The number of an unfinished line at the end.
     pub(crate) unfinished: Option<usize>,
 }
 
+/// The permissions of a token.
+#[derive(Clone, Debug)]
+pub(super) struct Permissions {
+    pub(super) scopes: Vec<Scope>,
+    pub(super) namespace: Option<BoundNamespace>,
+}
+
 impl TokenHashes {
-    /// Parses lines of `hash scope,scope`. Empty lines, and comments after `#`, are ignored. An incomplete last line is
+    /// Parses lines of `hash scope,scope`, possibly with ` namespace=name` in base64url. Empty lines, and comments after `#`, are ignored. An incomplete last line is
     /// also ignored: it comes from an interrupted write, whose token was never printed.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
@@ -40,13 +48,13 @@ impl TokenHashes {
         self.tokens.is_empty()
     }
 
-    /// The scopes of a token. All hashes are compared, each in constant time.
-    pub(super) fn scopes(&self, token: &[u8]) -> Option<Vec<Scope>> {
+    /// The permissions of a token. All hashes are compared, each in constant time.
+    pub(super) fn permissions(&self, token: &[u8]) -> Option<&Permissions> {
         let hash = blake3::hash(token);
         let mut found = None;
-        for (known, scopes) in &self.tokens {
+        for (known, permissions) in &self.tokens {
             if bool::from(known.as_bytes().ct_eq(hash.as_bytes())) {
-                found = Some(scopes.clone());
+                found = Some(permissions);
             }
         }
         found
@@ -58,18 +66,31 @@ impl TokenHashes {
 fn is_unfinished(line: &str) -> bool {
     let line = line.trim_end_matches('\0');
     let (hash, scopes) = line.split_at_checked(64).unwrap_or((line, ""));
-    let mut scopes = scopes.strip_prefix(' ').unwrap_or(scopes).rsplit(',');
+    let scopes = scopes.strip_prefix(' ').unwrap_or(scopes);
+    let (scopes, namespace) = scopes.split_once(' ').map_or((scopes, None), |(scopes, rest)| (scopes, Some(rest)));
+    let mut scopes = scopes.rsplit(',');
     let last = scopes.next().unwrap_or_default();
+    let ends_well = match namespace {
+        None => SCOPES.iter().any(|(scope, _)| scope.starts_with(last)),
+        Some(rest) => {
+            let begins = rest.starts_with(bound_namespace::PREFIX) || bound_namespace::PREFIX.starts_with(rest);
+            begins && last.parse::<Scope>().is_ok()
+        }
+    };
     !line.ends_with('\n')
         && hash.bytes().all(|digit| digit.is_ascii_hexdigit())
-        && SCOPES.iter().any(|(scope, _)| scope.starts_with(last))
+        && ends_well
         && scopes.all(|scope| scope.parse::<Scope>().is_ok())
 }
 
-fn parse_line(line: &str) -> Option<(blake3::Hash, Vec<Scope>)> {
-    let (hash, scopes) = line.split_once(char::is_whitespace)?;
+fn parse_line(line: &str) -> Option<(blake3::Hash, Permissions)> {
+    let (hash, rest) = line.split_once(char::is_whitespace)?;
+    let (scopes, namespace) = match rest.split_once(bound_namespace::PREFIX) {
+        Some((scopes, _)) => (scopes, Some(BoundNamespace::parse(rest.get(scopes.len()..)?)?)),
+        None => (rest, None),
+    };
     let scopes = scopes.trim().split(',').map(|scope| scope.trim().parse().ok()).collect::<Option<_>>()?;
-    Some((blake3::Hash::from_hex(hash).ok()?, scopes))
+    Some((blake3::Hash::from_hex(hash).ok()?, Permissions { scopes, namespace }))
 }
 
 #[cfg(test)]

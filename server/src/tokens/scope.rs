@@ -7,18 +7,25 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Scope {
-    /// To store, replace and look for ids.
+    /// To store, replace, rekey and look for ids.
     Store,
     /// To retrieve.
     Retrieve,
+    /// To take: to retrieve and remove at once.
+    Take,
     /// To delete, erase, purge and count.
     Erase,
     /// All operations of the storage service.
     Storage,
 }
 
-pub(super) const SCOPES: [(&str, Scope); 4] =
-    [("store", Scope::Store), ("retrieve", Scope::Retrieve), ("erase", Scope::Erase), ("storage", Scope::Storage)];
+pub(super) const SCOPES: [(&str, Scope); 5] = [
+    ("store", Scope::Store),
+    ("retrieve", Scope::Retrieve),
+    ("take", Scope::Take),
+    ("erase", Scope::Erase),
+    ("storage", Scope::Storage),
+];
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,7 +36,7 @@ impl fmt::Display for Scope {
 
 /// A text is not a scope.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a scope must be store, retrieve, erase or storage")]
+#[error("a scope must be store, retrieve, take, erase or storage")]
 pub struct InvalidScope;
 
 impl FromStr for Scope {
