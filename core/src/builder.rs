@@ -75,6 +75,7 @@ pub struct Builder {
     endpoint: Option<Endpoint>,
     index_key: Option<IndexKey>,
     clock: Clock,
+    pad: bool,
     #[cfg(feature = "sqlite")]
     path: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
@@ -180,6 +181,14 @@ impl Builder {
         self
     }
 
+    /// Pads all records of the store, as [`WriteOptions::pad`](crate::WriteOptions::pad). The store's settings keep this:
+    /// every handle that is opened from now on does the same, with or without this option. Records that are stored
+    /// already remain as they are.
+    pub fn pad(mut self) -> Self {
+        self.pad = true;
+        self
+    }
+
     /// Opens the database only if it exists, so that a typo in a path does not create an empty store. `:memory:` never
     /// exists.
     #[cfg(feature = "sqlite")]
@@ -239,7 +248,7 @@ impl Builder {
                     return Err(Error::InvalidArgument(text.into()));
                 }
                 let index_key = given.map_or_else(IndexKey::generate, Ok)?;
-                open(Arc::new(MemoryStorage::new()), &index_key, self.clock)
+                open(Arc::new(MemoryStorage::new()), &index_key, self.clock, self.pad)
             }
             (Some(path), None) => {
                 let durability = self.durability.unwrap_or_default();
@@ -258,14 +267,14 @@ impl Builder {
                     }
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
-                open(Arc::new(storage), &index_key, self.clock)
+                open(Arc::new(storage), &index_key, self.clock, self.pad)
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
                 Err(Error::InvalidArgument(
                     "durability, must_exist and read_only are only for a store at a path".into(),
                 ))
             }
-            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?, self.clock),
+            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?, self.clock, self.pad),
             _ => Err(Error::InvalidArgument("give exactly one of a path, a storage and an endpoint".into())),
         }
     }
@@ -279,7 +288,7 @@ impl Builder {
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
-        open(storage, &self.index_key.ok_or_else(needs_index_key)?, self.clock)
+        open(storage, &self.index_key.ok_or_else(needs_index_key)?, self.clock, self.pad)
     }
 
     /// The given storage, or that of the endpoint.
@@ -301,7 +310,7 @@ fn needs_index_key() -> Error {
 }
 
 /// Opens the store on `storage`, if the index key is the right one.
-fn open(storage: Arc<dyn Storage>, index_key: &IndexKey, clock: Clock) -> Result<Strongroom, Error> {
+fn open(storage: Arc<dyn Storage>, index_key: &IndexKey, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(index_key);
     let settings = match settings_of(&*storage)? {
         Some(document) => read_settings(&document)?,
@@ -315,17 +324,26 @@ fn open(storage: Arc<dyn Storage>, index_key: &IndexKey, clock: Clock) -> Result
             }
         }
     };
-    if settings.padding == Padding::Padme {
-        let text = "the store pads its records, which this version of Strongroom cannot do: use a newer one";
-        return Err(Error::Unsupported(text.into()));
-    }
     let generation = settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?;
     if settings.generations.len() > 1 {
         let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
         return Err(Error::Unsupported(text.into()));
     }
+    if pad && settings.padding != Padding::Padme {
+        let padded = Settings { padding: Padding::Padme, ..settings.clone() };
+        match storage.swap_settings(Some(&settings.encode()), &padded.encode()) {
+            Err(storage::Error::Conflict) => {
+                let now = read_settings(&storage.settings()?.ok_or(Error::Conflict)?)?;
+                if now.padding != Padding::Padme {
+                    return Err(Error::Busy); // another process has changed something else
+                }
+            }
+            outcome => outcome?,
+        }
+    }
+    let padded = pad || settings.padding == Padding::Padme;
     let store = Store::new(storage, LocatorKey::new(index_key, generation), clock.clone());
-    Ok(Strongroom::new(Arc::new(store), clock))
+    Ok(Strongroom::new(Arc::new(store), clock, padded))
 }
 
 /// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies
@@ -351,7 +369,7 @@ fn read_settings(document: &[u8]) -> Result<Settings, Error> {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Builder");
-        f.field("storage", &self.storage).field("index_key", &self.index_key);
+        f.field("storage", &self.storage).field("index_key", &self.index_key).field("pad", &self.pad);
         #[cfg(feature = "remote")]
         f.field("endpoint", &self.endpoint);
         #[cfg(feature = "sqlite")]

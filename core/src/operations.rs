@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::key::RecordKey;
+use crate::record::Header;
 use crate::storage::Stats;
 
 /// The key and the header's fields of a version to be written.
@@ -18,6 +19,13 @@ pub(crate) struct NewVersion<'k> {
     pub(crate) is_callers: bool,
     /// Unix time in seconds, not past; 0 for never.
     pub(crate) expires_at: u64,
+    pub(crate) padded: bool,
+}
+
+impl NewVersion<'_> {
+    pub(crate) fn header(&self) -> Header {
+        Header { expires_at: self.expires_at, padded: self.padded }
+    }
 }
 
 pub(crate) trait Operations: fmt::Debug + Send + Sync {
@@ -28,7 +36,7 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error>;
 
-    /// Seals the data again. An expiry time of 0 keeps the old one.
+    /// Seals the data again. An expiry time of 0 keeps the old one, and a padded record remains padded.
     fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error>;
 
     /// An implementation may check only at the end whether the id is free.

@@ -24,6 +24,7 @@ use crate::util::clock::Clock;
 pub struct WriteOptions<'k> {
     key: Option<&'k RecordKey>,
     expiry: Expiry,
+    pad: bool,
 }
 
 /// The end of a record's life.
@@ -80,6 +81,20 @@ impl<'k> WriteOptions<'k> {
     /// ```
     pub fn expires_in(self, time: Duration) -> Self {
         Self { expiry: Expiry::In(time), ..self }
+    }
+
+    /// Hides the length of the data: the record is padded to one of few lengths (Padmé), by at most 12 % and 8 bytes.
+    /// The readers of a padded record need nothing special, and see only the data.
+    ///
+    /// The length is hidden in the storage, its backups and its logs, not on a connection over which the data itself
+    /// travels.
+    pub fn pad(self) -> Self {
+        Self { pad: true, ..self }
+    }
+
+    /// Whether the record is to be padded.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.pad
     }
 
     /// The caller's key, if there is one.

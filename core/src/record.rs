@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! record  = header || message
-//! header  = version(1) = 1 || suite(1) = 1 || flags(2, LE) = 0 || expires_at(8, LE, Unix seconds, 0 = never)
+//! header  = version(1) = 1 || suite(1) = 1 || flags(2, LE) || expires_at(8, LE, Unix seconds, 0 = never)
 //! message = Cobblestone-256(record key, context, plaintext)
 //! context = "strongroom/v1" || 0 || header || LE64(len(namespace)) || namespace || LE64(len(id)) || id
 //! ```
@@ -39,6 +39,8 @@ pub(crate) fn is_namespace(bytes: &[u8]) -> bool {
 pub struct Header {
     /// The time from which the record cannot be read: Unix time in seconds, 0 for never.
     pub expires_at: u64,
+    /// Whether the plaintext has padding after the data (flag bit 0).
+    pub padded: bool,
 }
 
 impl Header {
@@ -52,7 +54,7 @@ impl Header {
     #[must_use]
     pub fn encode(&self) -> [u8; HEADER_LEN] {
         let [a, b, c, d, e, f, g, h] = self.expires_at.to_le_bytes();
-        [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h]
+        [VERSION, SUITE, u8::from(self.padded), 0, a, b, c, d, e, f, g, h]
     }
 
     /// The header with these bytes.
@@ -62,8 +64,8 @@ impl Header {
     /// [`UnsupportedHeader`] for any header that version 1 does not define.
     pub fn decode(bytes: &[u8; HEADER_LEN]) -> Result<Self, UnsupportedHeader> {
         match *bytes {
-            [VERSION, SUITE, 0, 0, a, b, c, d, e, f, g, h] => {
-                Ok(Self { expires_at: u64::from_le_bytes([a, b, c, d, e, f, g, h]) })
+            [VERSION, SUITE, flags @ (0 | 1), 0, a, b, c, d, e, f, g, h] => {
+                Ok(Self { expires_at: u64::from_le_bytes([a, b, c, d, e, f, g, h]), padded: flags == 1 })
             }
             _ => Err(UnsupportedHeader),
         }

@@ -29,13 +29,21 @@ mod golden;
 mod judges;
 mod layering;
 #[cfg(feature = "sqlite")]
+mod namespaces;
+#[cfg(feature = "sqlite")]
 mod opening;
 #[cfg(feature = "sqlite")]
 mod operations;
+#[cfg(feature = "sqlite")]
+mod padding;
 mod readme;
+#[cfg(feature = "sqlite")]
+mod rekey;
 #[cfg(feature = "sqlite")]
 mod repeats;
 #[cfg(feature = "sqlite")]
 mod streams;
+#[cfg(feature = "sqlite")]
+mod take;
 #[cfg(feature = "hazmat")]
 mod tampering;

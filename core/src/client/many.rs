@@ -35,6 +35,7 @@ impl Client {
         let parts = records.iter().map(|(id, data, new)| Record {
             data: Some(data),
             expires_at: new.expires_at,
+            padded: new.padded,
             ..Record::new(id).key(new.key)
         });
         self.write(&self.requests.many(names::STORE_MANY, parts)?)

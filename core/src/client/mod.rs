@@ -96,7 +96,8 @@ impl Operations for Client {
             Err(Error::NotFound) if new.is_callers => 0, // the record may be that of an earlier attempt
             outcome => outcome?.1,
         };
-        let record = Record { new_key: Some(new.key), expires_at: new.expires_at, ..Record::new(id).key(old) };
+        let NewVersion { key, expires_at, padded, .. } = new;
+        let record = Record { new_key: Some(key), expires_at, padded, ..Record::new(id).key(old) };
         let work = Duration::from_secs(len / REKEY_BYTES_PER_SECOND);
         self.write(&self.requests.json(names::REKEY, record)?.work(work))
     }

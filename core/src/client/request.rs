@@ -13,7 +13,7 @@ use crate::operations::NewVersion;
 use crate::protocol::base64url;
 use crate::protocol::names::{
     self, JSON, OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NAMESPACE,
-    STRONGROOM_NEW_KEY,
+    STRONGROOM_NEW_KEY, STRONGROOM_PAD,
 };
 use crate::record::is_id;
 
@@ -33,11 +33,12 @@ pub(super) struct Record<'r> {
     pub(super) data: Option<&'r [u8]>,
     /// 0 for none.
     pub(super) expires_at: u64,
+    pub(super) padded: bool,
 }
 
 impl<'r> Record<'r> {
     pub(super) fn new(id: &'r [u8]) -> Self {
-        Self { id, key: None, new_key: None, data: None, expires_at: 0 }
+        Self { id, key: None, new_key: None, data: None, expires_at: 0, padded: false }
     }
 
     pub(super) fn key(self, key: &'r RecordKey) -> Self {
@@ -53,7 +54,7 @@ impl Requests {
 
     pub(super) fn store(&self, id: &[u8], new: NewVersion<'_>) -> Result<ApiRequest, Error> {
         let request = self.of_bytes(names::STORE, id)?.with(STRONGROOM_KEY, secret(new.key.to_text())?);
-        Ok(with_expiry(request, new.expires_at))
+        Ok(with_options(request, new))
     }
 
     pub(super) fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<ApiRequest, Error> {
@@ -66,7 +67,7 @@ impl Requests {
 
     pub(super) fn replace(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<ApiRequest, Error> {
         let request = self.of_bytes(names::REPLACE, id)?.with(STRONGROOM_KEY, secret(old.to_text())?);
-        Ok(with_expiry(request.with(STRONGROOM_NEW_KEY, secret(new.key.to_text())?), new.expires_at))
+        Ok(with_options(request.with(STRONGROOM_NEW_KEY, secret(new.key.to_text())?), new))
     }
 
     /// A request in JSON about one record.
@@ -112,8 +113,10 @@ impl Requests {
     }
 }
 
-fn with_expiry(request: ApiRequest, expires_at: u64) -> ApiRequest {
-    if expires_at == 0 { request } else { request.with(STRONGROOM_EXPIRES_AT, expires_at.into()) }
+fn with_options(request: ApiRequest, new: NewVersion<'_>) -> ApiRequest {
+    let expiry = (new.expires_at != 0).then(|| (STRONGROOM_EXPIRES_AT, new.expires_at.into()));
+    let padding = new.padded.then_some((STRONGROOM_PAD, HeaderValue::from_static("true")));
+    expiry.into_iter().chain(padding).fold(request, |request, (name, value)| request.with(name, value))
 }
 
 /// The most bytes of an [`object`], and a comma.
@@ -125,7 +128,7 @@ fn object_len(id: &[u8], data: Option<&[u8]>) -> usize {
 
 /// A record in JSON.
 fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
-    let Record { id, key, new_key, data, expires_at } = record;
+    let Record { id, key, new_key, data, expires_at, padded } = record;
     check_id(id)?;
     let mut object = Zeroizing::new(String::with_capacity(object_len(id, data)));
     ["{\"id_base64\":\"", &Base64::encode_string(id), "\""].into_iter().for_each(|part| object.push_str(part));
@@ -140,6 +143,9 @@ fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
     }
     if expires_at != 0 {
         [",\"expires_at\":", &expires_at.to_string()].into_iter().for_each(|part| object.push_str(part));
+    }
+    if padded {
+        object.push_str(",\"pad\":true");
     }
     object.push('}');
     Ok(object)

@@ -17,6 +17,8 @@ pub const STRONGROOM_NAMESPACE: HeaderName = HeaderName::from_static("strongroom
 pub const STRONGROOM_EXPIRES_AT: HeaderName = HeaderName::from_static("strongroom-expires-at");
 /// The seconds after which the new version expires.
 pub const STRONGROOM_EXPIRES_IN: HeaderName = HeaderName::from_static("strongroom-expires-in");
+/// Whether to hide the length of the new version's data: `true` or `false`.
+pub const STRONGROOM_PAD: HeaderName = HeaderName::from_static("strongroom-pad");
 /// The error's number, because an answer to a `HEAD` request has no body.
 pub const STRONGROOM_CODE: HeaderName = HeaderName::from_static("strongroom-code");
 /// The request's identifier in the service's log.

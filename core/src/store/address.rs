@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::cobblestone::{self, PREFIX_LEN};
+use zeroize::Zeroizing;
+
+use super::padding;
+use crate::cobblestone::{self, PREFIX_LEN, Sealer};
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::{Locator, LocatorKey};
@@ -59,25 +62,51 @@ impl Address<'_> {
 
     /// `header || message`, in one buffer of the exact size.
     pub(super) fn seal(&self, new: NewVersion<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let header = Header { expires_at: new.expires_at };
-        let message_len = cobblestone::message_len(data.len() as u64).ok_or(Error::TooLarge)?;
-        let message_len = usize::try_from(message_len).map_err(|_| Error::TooLarge)?;
-        let mut sealed = cobblestone::zeros(HEADER_LEN + message_len)?;
+        let header = new.header();
+        if new.padded {
+            return self.seal_padded(new, data);
+        }
+        let mut sealed = cobblestone::zeros(sealed_len(data.len() as u64)?)?;
         let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
         *start = header.encode();
         cobblestone::seal_into(new.key.expose_bytes(), &self.context(&header), data, message)?;
         Ok(sealed)
     }
 
+    fn seal_padded(&self, new: NewVersion<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
+        let (header, len) = (new.header(), data.len() as u64);
+        let mut sealed = Vec::new();
+        let sealed_len = sealed_len(padding::padded_len(len).ok_or(Error::TooLarge)?)?;
+        sealed.try_reserve_exact(sealed_len).map_err(|_| Error::TooLarge)?;
+        sealed.extend_from_slice(&header.encode());
+        let mut sealer = Sealer::new(new.key.expose_bytes(), &self.context(&header), &mut sealed)?;
+        sealer.update(data, &mut sealed)?;
+        padding::write_after(len, |piece| Ok(sealer.update(piece, &mut sealed)?))?;
+        sealer.finish(&mut sealed)?;
+        Ok(sealed)
+    }
+
     /// Opens into a buffer of the exact size, so that bindings to other languages need no copy.
     pub(super) fn open(&self, key: &RecordKey, sealed: &[u8]) -> Result<Vec<u8>, Error> {
-        let (context, message) = self.message_of(key, sealed)?;
-        Ok(cobblestone::open(key.expose_bytes(), &context, message)?)
+        let (header, context, message) = self.message_of(key, sealed)?;
+        let mut plaintext = cobblestone::open(key.expose_bytes(), &context, message)?;
+        if header.padded {
+            let padded = plaintext.len() as u64;
+            let len = plaintext.last_chunk().and_then(|trailer| padding::data_len(padded, *trailer));
+            let len = len.and_then(|len| usize::try_from(len).ok());
+            plaintext.truncate(len.ok_or(Error::Corrupt)?);
+        }
+        Ok(plaintext)
     }
 
     /// Opens into the start of `buffer`, and returns the length.
     pub(super) fn open_into(&self, key: &RecordKey, sealed: &[u8], buffer: &mut [u8]) -> Result<usize, Error> {
-        let (context, message) = self.message_of(key, sealed)?;
+        let (header, context, message) = self.message_of(key, sealed)?;
+        if header.padded {
+            let data = Zeroizing::new(self.open(key, sealed)?);
+            buffer.get_mut(..data.len()).ok_or(Error::TooLarge)?.copy_from_slice(&data);
+            return Ok(data.len());
+        }
         let len = cobblestone::plaintext_len(message.len() as u64);
         let len_here = len.as_ref().ok().and_then(|len| usize::try_from(*len).ok());
         let Some(plaintext) = len_here.and_then(|len| buffer.get_mut(..len)) else {
@@ -90,8 +119,8 @@ impl Address<'_> {
         Ok(plaintext.len())
     }
 
-    /// The context and the message of a stored version, unless it has expired.
-    fn message_of<'s>(&self, key: &RecordKey, sealed: &'s [u8]) -> Result<(Vec<u8>, &'s [u8]), Error> {
+    /// The header, the context and the message of a stored version, unless it has expired.
+    fn message_of<'s>(&self, key: &RecordKey, sealed: &'s [u8]) -> Result<(Header, Vec<u8>, &'s [u8]), Error> {
         let (header, message) = sealed.split_first_chunk().ok_or(Error::Corrupt)?;
         let header = Header::decode(header)?;
         let context = self.context(&header);
@@ -101,6 +130,12 @@ impl Address<'_> {
             cobblestone::verify_key(key.expose_bytes(), &context, prefix)?;
             return Err(Error::Expired);
         }
-        Ok((context, message))
+        Ok((header, context, message))
     }
+}
+
+/// The bytes of the record with `plaintext_len` bytes of plaintext.
+fn sealed_len(plaintext_len: u64) -> Result<usize, Error> {
+    let message_len = cobblestone::message_len(plaintext_len).ok_or(Error::TooLarge)?;
+    usize::try_from(message_len).ok().and_then(|len| len.checked_add(HEADER_LEN)).ok_or(Error::TooLarge)
 }

@@ -1,8 +1,10 @@
 //! The operations on a storage: the only module that uses both encryption and storage.
 
 mod address;
+mod claim;
 mod expiry;
 mod many;
+mod padding;
 mod read_ahead;
 mod reader;
 mod rekey;

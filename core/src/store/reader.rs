@@ -7,6 +7,7 @@ use std::sync::Arc;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::address::Address;
+use super::padding;
 use super::read_ahead::ReadAhead;
 use super::stored_version::{StoredVersion, part_chunks};
 use crate::cobblestone::{
@@ -15,7 +16,7 @@ use crate::cobblestone::{
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::ReadRecord;
-use crate::record::HEADER_LEN;
+use crate::record::{HEADER_LEN, Header};
 use crate::storage::{self, HEAD_LEN, Info, Limits, Storage};
 use crate::util::clock::Clock;
 use crate::util::parallel;
@@ -34,7 +35,9 @@ const WORTH_SHARING: usize = if cfg!(feature = "aws-lc-rs") { 1 << 20 } else { p
 pub(super) struct Reader {
     read_ahead: ReadAhead,
     opener: RangeOpener,
-    expiry: Option<u64>,
+    header: Header,
+    /// The length of the data, if the record is padded and the length is proved.
+    unpadded_len: Option<u64>,
     clock: Clock,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
@@ -55,35 +58,48 @@ impl Reader {
         let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         // Full capacity from the start: growth would leave a copy in memory.
         let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
-        let (expiry, clock) = (header.expiry(), address.clock.clone());
-        let read_ahead = ReadAhead::new(version);
-        Ok(Self { read_ahead, opener, expiry, clock, position: 0, chunk, chunk_index: None })
+        let (clock, read_ahead) = (address.clock.clone(), ReadAhead::new(version));
+        Ok(Self { read_ahead, opener, header, unpadded_len: None, clock, position: 0, chunk, chunk_index: None })
     }
 
     /// Fails if the record has expired since it was opened.
     fn check_expiry(&self) -> Result<(), Error> {
-        if self.clock.forbids(self.expiry) { Err(Error::Expired) } else { Ok(()) }
+        if self.clock.forbids(self.header.expiry()) { Err(Error::Expired) } else { Ok(()) }
     }
 
     /// The whole data, opened by several cores.
     pub(super) fn retrieve(&mut self) -> Result<Vec<u8>, Error> {
         let len = self.opener.plaintext_len();
-        let len = if len > MOST_UNPROVED { self.len()? } else { len };
+        let len = if self.header.padded || len > MOST_UNPROVED { self.len()? } else { len };
         let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
         let mut data = Zeroizing::new(zeros(len)?);
-        self.open_parts(0, &mut data, true)?;
+        self.open_all(&mut data)?;
         Ok(std::mem::take(&mut *data))
     }
 
     /// Opens the whole data into the start of `buffer`, by several cores. Returns its length.
     pub(super) fn retrieve_into(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
-        let len = usize::try_from(self.opener.plaintext_len()).map_err(|_| Error::TooLarge)?;
+        let len = if self.header.padded { self.len()? } else { self.opener.plaintext_len() };
+        let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
         let Some(data) = buffer.get_mut(..len) else {
             self.len()?; // proves the length
             return Err(Error::TooLarge);
         };
-        self.open_parts(0, data, true).inspect_err(|_| data.zeroize())?;
+        self.open_all(data).inspect_err(|_| data.zeroize())?;
         Ok(len)
+    }
+
+    /// Fills `data` with the whole data. After a failure, the caller must wipe it.
+    fn open_all(&mut self, data: &mut [u8]) -> Result<(), Error> {
+        if !self.header.padded {
+            return self.open_parts(0, data, true);
+        }
+        // The chunk in which the padding begins is not opened in place.
+        let (whole, rest) = data.split_at_mut_checked(data.len() / CHUNK_LEN * CHUNK_LEN).ok_or(Error::Corrupt)?;
+        self.open_parts(0, whole, false)?;
+        self.position = whole.len() as u64;
+        rest.copy_from_slice(self.current_chunk()?);
+        Ok(())
     }
 
     /// Fills `data` with the plaintext from chunk `first` on. Each core repeatedly fetches a part of the record and
@@ -122,7 +138,8 @@ impl Reader {
         if first == last && self.chunk_index == Some(first) {
             return Ok(self.chunk.get(skip..skip + wanted).ok_or(Error::Corrupt)?.to_vec());
         }
-        let whole = in_memory(last.saturating_add(1).saturating_mul(CHUNK).min(len) - first * CHUNK)?;
+        let sealed_end = last.saturating_add(1).saturating_mul(CHUNK).min(self.opener.plaintext_len());
+        let whole = in_memory(sealed_end - first * CHUNK)?;
         let mut data = Zeroizing::new(zeros(whole)?);
         self.open_parts(in_memory(first)?, &mut data, false)?;
         data.copy_within(skip..skip + wanted, 0);
@@ -148,9 +165,14 @@ impl Reader {
         self.read_ahead.version().info()
     }
 
-    /// The length according to the storage, not proved.
-    pub(super) fn claimed_len(&self) -> u64 {
-        self.opener.plaintext_len()
+    pub(super) fn header(&self) -> Header {
+        self.header
+    }
+
+    /// Whether the data can have this length, according to the storage.
+    pub(super) fn may_have_len(&self, len: u64) -> bool {
+        let plaintext_len = if self.header.padded { padding::padded_len(len) } else { Some(len) };
+        plaintext_len == Some(self.opener.plaintext_len())
     }
 
     /// Whether the next bytes equal `data`. If so, the position moves past them.
@@ -175,15 +197,29 @@ impl Reader {
     /// The rest of the chunk at the position; nothing at the end.
     fn current_chunk(&mut self) -> Result<&[u8], Error> {
         let index = self.position / CHUNK;
+        // In a padded record, the proved length tells where the data ends.
+        let end = if self.header.padded { self.len()? } else { self.opener.plaintext_len() };
         // At the end, the final chunk is opened even if it is empty: only it proves the end.
-        if index < chunk_count(self.opener.plaintext_len()) {
+        if index < chunk_count(end) {
             self.load_chunk(index)?;
             let start = usize::try_from(self.position % CHUNK).map_err(|_| Error::TooLarge)?;
-            Ok(self.chunk.get(start..).unwrap_or_default())
+            let end = usize::try_from(end - index * CHUNK).map_or(self.chunk.len(), |end| end.min(self.chunk.len()));
+            Ok(self.chunk.get(start..end).unwrap_or_default())
         } else {
             self.len()?;
             Ok(&[])
         }
+    }
+
+    /// The length of the data of a padded record: the last 8 bytes of the plaintext, in the final chunk or, if that is
+    /// empty, in the one before it.
+    fn read_unpadded_len(&mut self) -> Result<u64, Error> {
+        let padded = self.opener.plaintext_len();
+        if padded.is_multiple_of(CHUNK) {
+            self.load_chunk((padded / CHUNK).checked_sub(1).ok_or(Error::Corrupt)?)?;
+        }
+        let trailer = self.chunk.last_chunk().ok_or(Error::Corrupt)?;
+        padding::data_len(padded, *trailer).ok_or(Error::Corrupt)
     }
 
     fn load_chunk(&mut self, index: u64) -> Result<(), Error> {
@@ -254,6 +290,7 @@ impl Read for Reader {
         if self.position.is_multiple_of(CHUNK)
             && whole > 0
             && self.chunk_index != Some(index)
+            && !self.header.padded
             && let Some(target) = buffer.get_mut(..whole)
         {
             // The target has room for the whole chunk: open it directly there.
@@ -283,10 +320,16 @@ impl BufRead for Reader {
 impl ReadRecord for Reader {
     /// Opens the final chunk, which proves the length.
     fn len(&mut self) -> Result<u64, Error> {
-        if !self.opener.length_is_proved() {
+        if let Some(len) = self.unpadded_len {
+            return Ok(len);
+        }
+        if self.header.padded || !self.opener.length_is_proved() {
             self.load_chunk(chunk_count(self.opener.plaintext_len()) - 1)?;
         }
-        Ok(self.opener.plaintext_len())
+        if self.header.padded {
+            self.unpadded_len = Some(self.read_unpadded_len()?);
+        }
+        Ok(self.unpadded_len.unwrap_or(self.opener.plaintext_len()))
     }
 
     fn position(&self) -> u64 {

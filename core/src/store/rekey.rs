@@ -23,9 +23,10 @@ impl Store {
 
     fn reseal_once(&self, address: &Address<'_>, old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
         let mut reader = open_version(&self.storage, address, old)?;
-        let head = reader.info().head;
-        let expires_at = if new.expires_at == 0 { head.expires_at().unwrap_or(0) } else { new.expires_at };
-        let mut writer = self.writer(address, NewVersion { expires_at, ..new }, PutMode::ReplaceIf(head))?;
+        let (head, header) = (reader.info().head, reader.header());
+        let expires_at = if new.expires_at == 0 { header.expires_at } else { new.expires_at };
+        let new = NewVersion { expires_at, padded: new.padded || header.padded, ..new };
+        let mut writer = self.writer(address, new, PutMode::ReplaceIf(head))?;
         reader.copy_to(|piece| writer.write(piece))?;
         Box::new(writer).finish()
     }

@@ -55,7 +55,7 @@ impl RepeatedWrite {
 
     /// Compares the whole data. Reads nothing if its length differs.
     pub(super) fn write_all(mut self, data: &[u8]) -> Result<(), Error> {
-        if self.stored.claimed_len() != data.len() as u64 {
+        if !self.stored.may_have_len(data.len() as u64) {
             return Err((self.differs)());
         }
         self.write(data)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::take::Claim;
+use super::claim::Claim;
 use crate::cobblestone::SEALED_CHUNK_LEN;
 use crate::error::Error;
 use crate::locator::Locator;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::address::Address;
 use super::expiry;
+use super::padding;
 use super::repeated_write::{RepeatedWrite, opened_by};
 use super::write_behind::WriteBehind;
 use crate::cobblestone::Sealer;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::{NewVersion, WriteRecord};
-use crate::record::Header;
 use crate::storage::{self, PutMode, Storage, Upload};
 
 /// The number of sealed bytes that are passed to the storage together: nearly the size of one SQLite row.
@@ -43,6 +43,8 @@ struct Sealing {
     target: Target,
     address: Address<'static>,
     sealer: Sealer,
+    /// The bytes of data, if padding follows them.
+    padded: Option<u64>,
     /// Sealed bytes that have not been passed to the storage yet.
     sealed: Vec<u8>,
     upload: Option<WriteBehind>,
@@ -60,6 +62,13 @@ impl Target {
 
 impl Sealing {
     fn write(&mut self, data: &[u8]) -> Result<(), Error> {
+        if let Some(len) = &mut self.padded {
+            *len = len.saturating_add(data.len() as u64);
+        }
+        self.seal(data)
+    }
+
+    fn seal(&mut self, data: &[u8]) -> Result<(), Error> {
         self.sealer.update(data, &mut self.sealed)?;
         if self.sealed.len() < GATHER_LEN {
             return Ok(());
@@ -74,8 +83,11 @@ impl Sealing {
         upload.write(&mut self.sealed)
     }
 
-    fn finish(self) -> Result<(), Error> {
-        let Self { target, address, sealer, mut sealed, upload } = self;
+    fn finish(mut self) -> Result<(), Error> {
+        if let Some(len) = self.padded {
+            padding::write_after(len, |piece| self.seal(piece))?;
+        }
+        let Self { target, address, sealer, padded: _, mut sealed, upload } = self;
         match upload {
             None => {
                 sealer.finish(&mut sealed)?;
@@ -97,10 +109,17 @@ impl Sealing {
 
 impl Writer {
     pub(super) fn new(target: Target, address: &Address<'_>, new: NewVersion<'_>) -> Result<Self, Error> {
-        let header = Header { expires_at: new.expires_at };
+        let header = new.header();
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(new.key.expose_bytes(), &address.context(&header), &mut sealed)?;
-        let sealing = Sealing { target, address: address.to_owned(), sealer, sealed, upload: None };
+        let sealing = Sealing {
+            target,
+            address: address.to_owned(),
+            sealer,
+            padded: new.padded.then_some(0),
+            sealed,
+            upload: None,
+        };
         Ok(Self { sink: Sink::Seal(sealing), repeatable: None })
     }
 

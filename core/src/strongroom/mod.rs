@@ -49,11 +49,13 @@ use crate::util::interrupt;
 pub struct Strongroom {
     operations: Arc<dyn Operations>,
     clock: Clock,
+    /// Whether all writes are padded.
+    padded: bool,
 }
 
 impl Strongroom {
-    pub(crate) fn new(operations: Arc<dyn Operations>, clock: Clock) -> Self {
-        Self { operations, clock }
+    pub(crate) fn new(operations: Arc<dyn Operations>, clock: Clock, padded: bool) -> Self {
+        Self { operations, clock, padded }
     }
 
     /// Connects to the encryption server at `endpoint`, which need not be reachable yet. The server sees ids, keys and
@@ -84,7 +86,7 @@ impl Strongroom {
     /// [`Error::InvalidArgument`], and [`Error::Storage`] if a file of the endpoint cannot be read.
     #[cfg(feature = "remote")]
     pub fn connect(endpoint: &Endpoint) -> Result<Self, Error> {
-        Ok(Self::new(Arc::new(Client::open(endpoint)?), Clock::default()))
+        Ok(Self::new(Arc::new(Client::open(endpoint)?), Clock::default(), false))
     }
 
     /// A handle of the same store with the ids of the namespace `name`: records of other namespaces cannot be found
@@ -113,7 +115,14 @@ impl Strongroom {
         if !is_namespace(name) {
             return Err(Error::InvalidArgument("a namespace has at most 255 bytes".into()));
         }
-        Ok(Self::new(self.operations.namespace(name)?, self.clock.clone()))
+        Ok(Self::new(self.operations.namespace(name)?, self.clock.clone(), self.padded))
+    }
+
+    /// A handle of the same store and namespace that pads all records, as [`WriteOptions::pad`](crate::WriteOptions::pad).
+    /// To pad all records of a store on every handle, open it with [`Builder::pad`](crate::Builder::pad).
+    #[must_use]
+    pub fn padded(&self) -> Self {
+        Self::new(Arc::clone(&self.operations), self.clock.clone(), true)
     }
 
     /// Retrieves the data stored under `id`.

@@ -220,7 +220,7 @@ impl Strongroom {
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
         let keys = RecordKey::generate_many(items.len())?;
-        let version = |key| NewVersion { key, is_callers: false, expires_at: 0 };
+        let version = |key| NewVersion { key, is_callers: false, expires_at: 0, padded: self.padded };
         let records = items.iter().zip(&keys).map(|((id, data), key)| (id.as_ref(), data.as_ref(), version(key)));
         self.operations.store_many(&records.collect::<Vec<_>>())?;
         Ok(keys)
@@ -251,7 +251,8 @@ impl Strongroom {
 
     fn new_version<'k>(&self, key: &'k RecordKey, options: WriteOptions<'_>) -> Result<NewVersion<'k>, Error> {
         let expires_at = options.expiry_time(&self.clock)?;
-        Ok(NewVersion { key, is_callers: options.caller_key().is_some(), expires_at })
+        let padded = self.padded || options.is_padded();
+        Ok(NewVersion { key, is_callers: options.caller_key().is_some(), expires_at, padded })
     }
 }
 

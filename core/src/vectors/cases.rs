@@ -31,15 +31,17 @@ pub(super) struct Vector {
     pub(super) index_key: [u8; 32],
     pub(super) generation: u8,
     pub(super) record_key: [u8; 32],
+    pub(super) namespace: Vec<u8>,
     pub(super) id: Bytes,
     pub(super) salt: [u8; 24],
     pub(super) expires_at: u64,
-    pub(super) plaintext: Bytes,
+    pub(super) padded: bool,
+    pub(super) data: Bytes,
 }
 
 impl Vector {
     /// A vector with its own key and salt: the first bytes of a SHA-512.
-    pub(super) fn new(name: &str, comment: &str, id: impl AsRef<[u8]>, plaintext: Bytes) -> Self {
+    pub(super) fn new(name: &str, comment: &str, id: impl AsRef<[u8]>, data: Bytes) -> Self {
         let digest = |what: &str| <[u8; 64]>::from(Sha512::digest(format!("strongroom test vector, {what}, {name}")));
         Self {
             name: name.to_string(),
@@ -47,19 +49,29 @@ impl Vector {
             index_key: counting(0x20),
             generation: FIRST_GENERATION,
             record_key: digest("record key")[..32].try_into().unwrap(),
+            namespace: Vec::new(),
             id: Bytes::Given(id.as_ref().to_vec()),
             salt: digest("salt")[..24].try_into().unwrap(),
             expires_at: 0,
-            plaintext,
+            padded: false,
+            data,
         }
+    }
+
+    pub(super) fn header(&self) -> Header {
+        Header { expires_at: self.expires_at, padded: self.padded }
     }
 
     /// The record, as this crate seals it.
     pub(super) fn seal(&self) -> Vec<u8> {
-        let header = Header { expires_at: self.expires_at };
-        let context = header.context(b"", &self.id.bytes());
-        let message = seal_with_salt(&self.record_key, &context, &self.salt, &self.plaintext.bytes()).unwrap();
-        [&header.encode()[..], &message].concat()
+        self.seal_plaintext(&if self.padded { formulas::padded(self.data.bytes()) } else { self.data.bytes() })
+    }
+
+    /// A record with this header, whose plaintext need not be padded.
+    pub(super) fn seal_plaintext(&self, plaintext: &[u8]) -> Vec<u8> {
+        let context = self.header().context(&self.namespace, &self.id.bytes());
+        let message = seal_with_salt(&self.record_key, &context, &self.salt, plaintext).unwrap();
+        [&self.header().encode()[..], &message].concat()
     }
 
     pub(super) fn fields(&self) -> Vec<(&'static str, String)> {
@@ -72,7 +84,7 @@ impl Vector {
             ("generation", self.generation.to_string()),
             ("record_key", hex_json(&self.record_key)),
             ("record_key_text", string(&RecordKey::from_bytes(&self.record_key).unwrap().to_text())),
-            ("namespace", string("")),
+            ("namespace", hex_json(&self.namespace)),
             ("id", self.id.json()),
         ];
         if let Bytes::Given(id) = &self.id
@@ -83,7 +95,8 @@ impl Vector {
         fields.extend([
             ("salt", hex_json(&self.salt)),
             ("expires_at", self.expires_at.to_string()),
-            ("plaintext", self.plaintext.json()),
+            ("padded", self.padded.to_string()),
+            ("data", self.data.json()),
             ("header", hex_json(&derived.header)),
             ("context", in_full_or_digest(&derived.context)),
             ("aead_key", hex_json(&derived.aead_key)),
@@ -128,8 +141,8 @@ pub(super) fn records() -> Vec<Vector> {
     let data = || Bytes::Given(b"data".to_vec());
     let mut records = vec![worked_example()];
     records.extend(SIZES.map(|size| {
-        let plaintext = if size <= 17 { Bytes::Given(Bytes::Pattern(size).bytes()) } else { Bytes::Pattern(size) };
-        Vector::new(&format!("size-{size}"), &format!("{size} bytes of data"), format!("size:{size}"), plaintext)
+        let data = if size <= 17 { Bytes::Given(Bytes::Pattern(size).bytes()) } else { Bytes::Pattern(size) };
+        Vector::new(&format!("size-{size}"), &format!("{size} bytes of data"), format!("size:{size}"), data)
     }));
     records.extend([
         Vector {
@@ -158,8 +171,28 @@ pub(super) fn records() -> Vec<Vector> {
         Vector::new("id-composed", "one character, U+00E9", "caf\u{e9}", data()),
         Vector::new("id-decomposed", "the same to the eye, and another id: no normalisation", "cafe\u{301}", data()),
         expiring("expires-in-9999", "expires at the end of the year 9999", 253_402_300_799),
+        Vector {
+            namespace: b"tenant".to_vec(),
+            ..Vector::new("namespace", "the same id in a namespace is another id", "user:42:passport", data())
+        },
+        Vector {
+            namespace: (0..255).collect(),
+            ..Vector::new("namespace-of-255-bytes", "the longest namespace, and no UTF-8", "id", data())
+        },
+        Vector { expires_at: 253_402_300_799, ..padded("padded-and-expires", "both are in the header", data()) },
     ]);
+    records.extend(PADDED_SIZES.map(|size| {
+        let data = if size <= 17 { Bytes::Given(Bytes::Pattern(size).bytes()) } else { Bytes::Pattern(size) };
+        padded(&format!("padded-{size}"), &format!("{size} bytes of data, and padding"), data)
+    }));
     records
+}
+
+/// Lengths around limits: with the 8 bytes at the end, 15,352 is a padded length, and 16,376 fills a chunk.
+const PADDED_SIZES: [usize; 8] = [0, 1, 100, 15_352, 15_353, 16_376, 16_377, 40_000];
+
+fn padded(name: &str, comment: &str, data: Bytes) -> Vector {
+    Vector { padded: true, ..Vector::new(name, comment, "padded", data) }
 }
 
 /// The settings of a store, and of one whose index key is being rotated.
@@ -272,7 +305,7 @@ pub(super) fn invalid() -> Vec<Invalid> {
         unsupported("version-2", "no such version yet", 0, 0x03),
         unsupported("suite-0", "no such suite", 1, 0x01),
         unsupported("suite-2", "no such suite yet", 1, 0x03),
-        unsupported("flag-0", "the lowest flag, reserved", 2, 0x01),
+        unsupported("flag-1", "the lowest reserved flag", 2, 0x02),
         unsupported("flag-15", "the highest flag, reserved", 3, 0x80),
         with_other_key(unsupported("version-2-and-wrong-key", "the header comes before the key", 0, 0x03)),
         invalid(
@@ -304,6 +337,7 @@ pub(super) fn invalid() -> Vec<Invalid> {
             ..invalid("wrong-id", "put under another id", altered(0, 0), "WrongKey")
         },
         invalid("altered-expiry", "an expiry in the past, set by another than the writer", altered(4, 1), "WrongKey"),
+        invalid("altered-flag", "marked as padded by another than the writer", altered(2, 1), "WrongKey"),
         invalid("altered-salt", "the salt's first bit", altered(12, 0x80), "WrongKey"),
         invalid("altered-commitment", "the commitment's last bit", altered(67, 1), "WrongKey"),
         invalid("altered-ciphertext", "a bit of the chunk", altered(68, 1), "Corrupt"),
@@ -353,6 +387,27 @@ pub(super) fn invalid() -> Vec<Invalid> {
         ),
     ] {
         all.push(Invalid::new(&find(of_name), name, comment, record, "Corrupt"));
+    }
+
+    // Plaintexts that are not padded data: the last 8 bytes give the length of the data, and so that of the padding.
+    let base = padded("invalid-padding", "", Bytes::Pattern(0));
+    let plaintext = |len: usize, data_len: u64| {
+        let mut plaintext = Bytes::Pattern(len).bytes();
+        plaintext.truncate(len.saturating_sub(8));
+        plaintext.extend(data_len.to_le_bytes());
+        vec![Part::Given(base.seal_plaintext(&plaintext))]
+    };
+    let bare = |len| vec![Part::Given(base.seal_plaintext(&Bytes::Pattern(len).bytes()))];
+    for (name, comment, record) in [
+        ("padding-without-length", "an empty plaintext", bare(0)),
+        ("padding-of-7-bytes", "no room for the length", bare(7)),
+        ("padding-shorter-than-its-length", "more data than the plaintext has", plaintext(112, 113)),
+        ("padding-too-short", "the data is as long as the plaintext", plaintext(112, 112)),
+        ("padding-too-long", "the padding of longer data", plaintext(112, 95)),
+        ("padding-of-another-length", "a length that padding never gives", plaintext(113, 100)),
+        ("padding-length-at-its-end", "the length and the padding exceed 64 bits", plaintext(112, u64::MAX)),
+    ] {
+        all.push(Invalid::new(&base, name, comment, record, "Corrupt"));
     }
 
     // Expired records.

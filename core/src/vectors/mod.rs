@@ -26,7 +26,7 @@ use formulas::Derived;
 
 const ABOUT: &str = "Test vectors of Strongroom's record format (FORMAT.md). Bytes are a string of hexadecimal \
     digits, or {\"pattern\": \"i % 251\", \"len\": n}: n bytes, of which byte i is i modulo 251, or \
-    {\"sha512\": d, \"len\": n}: n bytes whose SHA-512 is d. Each of `records` opens to its plaintext. Each of \
+    {\"sha512\": d, \"len\": n}: n bytes whose SHA-512 is d. Each of `records` opens to its data. Each of \
     `invalid` is refused with exactly its error; its record is hexadecimal digits, or a list of parts to be joined, \
     {\"of\": r, \"from\": a, \"to\": b} being bytes a to b (exclusive) of the record named r. Each of `keys` is a text \
     that is asked for as a key of a kind: it is the key given, or an InvalidKey for the reason given.";
@@ -112,13 +112,16 @@ fn the_modules_agree_with_the_formulas() {
         let derived = Derived::new(&vector);
         let id = vector.id.bytes();
         let index_key = IndexKey::from_bytes(&vector.index_key).unwrap();
-        assert_eq!(LocatorKey::new(&index_key, vector.generation).locator(b"", &id).as_bytes(), &derived.locator);
+        assert_eq!(
+            LocatorKey::new(&index_key, vector.generation).locator(&vector.namespace, &id).as_bytes(),
+            &derived.locator
+        );
         assert_eq!(locator::check_value(&index_key)[..], derived.check_value);
         let record = vector.seal();
         assert_eq!(record[..12], derived.header);
         assert_eq!(record[12..36], vector.salt);
         assert_eq!(record[36..68], derived.commitment);
-        assert_eq!(Header { expires_at: vector.expires_at }.context(b"", &id), derived.context);
+        assert_eq!(vector.header().context(&vector.namespace, &id), derived.context);
     }
 }
 
@@ -135,7 +138,12 @@ fn every_record_opens() {
         assert!(matches!(store.retrieve(vector.id.bytes(), &key), Err(Error::NotFound)));
         let locator = Locator::from_bytes(Derived::new(&vector).locator);
         storage.put(&locator, &vector.seal(), PutMode::Create).unwrap();
-        assert!(store.retrieve(vector.id.bytes(), &key).unwrap() == vector.plaintext.bytes(), "{}", vector.name);
+        assert_eq!(store.contains(vector.id.bytes()).unwrap(), vector.namespace.is_empty());
+        let store = store.namespace(&vector.namespace).unwrap();
+        let (id, data) = (vector.id.bytes(), vector.data.bytes());
+        assert!(store.retrieve(&id, &key).unwrap() == data, "{}", vector.name);
+        let mut reader = store.open_record(&id, &key).unwrap();
+        assert_eq!(reader.len().unwrap(), data.len() as u64, "{}", vector.name);
     }
 }
 
@@ -163,7 +171,7 @@ fn every_invalid_record_gives_its_error() {
         outcome
     };
     let base = worked_example();
-    assert_eq!(retrieve(&base.id.bytes(), &base.record_key, &base.seal()).unwrap(), base.plaintext.bytes());
+    assert_eq!(retrieve(&base.id.bytes(), &base.record_key, &base.seal()).unwrap(), base.data.bytes());
     for vector in invalid() {
         let error = retrieve(&vector.id, &vector.record_key, &vector.bytes()).unwrap_err();
         assert_eq!(error.name(), vector.error, "{}", vector.name);

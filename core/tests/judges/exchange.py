@@ -74,7 +74,7 @@ def in_pieces(work: Cobblestone256Encryptor | Cobblestone256Decryptor, data: byt
 
 def opens(record: bytes, key: bytes, id: bytes) -> bytes | None:
     try:
-        return in_pieces(Cobblestone256Decryptor(key, f.context(record[:12], id)), record[12:])
+        return in_pieces(Cobblestone256Decryptor(key, f.context(record[:12], b"", id)), record[12:])
     except InvalidTag:
         return None
 
@@ -95,7 +95,7 @@ def main() -> None:
     opened = refused = 0
     for line in ours:
         id, key = bytes.fromhex(line["id"]), f.key_from_text("srk", line["key"])
-        record = read(database, f.locator(index_key, generation, id))
+        record = read(database, f.locator(index_key, generation, b"", id))
         assert opens(record, key, id) == f.pattern(line["len"])
         opened += 1
         altered = bytearray(record)
@@ -113,13 +113,13 @@ def main() -> None:
         size = SIZES[number] if number < len(SIZES) else random.randrange(70_000)
         id, key = os.urandom(random.randrange(1, 60)), Cobblestone256Encryptor.generate_key()
         header = f.header()
-        record = header + in_pieces(Cobblestone256Encryptor(key, f.context(header, id)), f.pattern(size))
+        record = header + in_pieces(Cobblestone256Encryptor(key, f.context(header, b"", id)), f.pattern(size))
         line = {"id": id.hex(), "key": f.key_to_text("srk", key), "len": size}
         if number >= len(SIZES) and number % 4 == 0:
             place = random.randrange(12, len(record))
             record = record[:place] + bytes([record[place] ^ 1]) + record[place + 1 :]
             line["error"] = "WrongKey" if place < 68 else "Corrupt"
-        write(database, f.locator(index_key, generation, id), record, random.choice([5_000, 100_000, 1_047_552]))
+        write(database, f.locator(index_key, generation, b"", id), record, random.choice([5_000, 100_000, 1_047_552]))
         theirs.append(line)
     database.execute("COMMIT")
     database.close()

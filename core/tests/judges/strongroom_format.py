@@ -71,8 +71,8 @@ def locator_key(index_key: bytes) -> bytes:
     return blake3(index_key, derive_key_context="strongroom 2026-11-23 v1 locator").digest()
 
 
-def locator(index_key: bytes, generation: int, id: bytes) -> bytes:
-    return bytes([generation]) + blake3(field(b"") + field(id), key=locator_key(index_key)).digest()[:31]
+def locator(index_key: bytes, generation: int, namespace: bytes, id: bytes) -> bytes:
+    return bytes([generation]) + blake3(field(namespace) + field(id), key=locator_key(index_key)).digest()[:31]
 
 
 def check_value(index_key: bytes) -> bytes:
@@ -87,15 +87,37 @@ def settings(store_id: bytes, padding: str, generations: list[tuple[int, bytes]]
     return start + b"".join(bytes([number]) + check_value for number, check_value in generations)
 
 
+# Padding
+
+
+def padded_len(length: int) -> int:
+    """Padme of the data and its length."""
+    length += 8
+    exponent = length.bit_length() - 1
+    mask = (1 << exponent - exponent.bit_length()) - 1
+    return length + mask & ~mask
+
+
+def pad(data: bytes) -> bytes:
+    return data.ljust(padded_len(len(data)) - 8, b"\0") + len(data).to_bytes(8, "little")
+
+
+def unpad(plaintext: bytes) -> bytes:
+    length = int.from_bytes(plaintext[-8:], "little")
+    if len(plaintext) < 8 or padded_len(length) != len(plaintext):
+        raise Refused("Corrupt")
+    return plaintext[:length]
+
+
 # Records
 
 
-def header(expires_at: int = 0) -> bytes:
-    return b"\x01\x01\x00\x00" + expires_at.to_bytes(8, "little")
+def header(expires_at: int = 0, padded: bool = False) -> bytes:
+    return bytes([1, 1, padded, 0]) + expires_at.to_bytes(8, "little")
 
 
-def context(header: bytes, id: bytes) -> bytes:
-    return b"strongroom/v1\x00" + header + field(b"") + field(id)
+def context(header: bytes, namespace: bytes, id: bytes) -> bytes:
+    return b"strongroom/v1\x00" + header + field(namespace) + field(id)
 
 
 def derive(record_key: bytes, salt: bytes, context: bytes) -> tuple[bytes, bytes, bytes]:
@@ -111,9 +133,11 @@ def nonce(base_nonce: bytes, index: int) -> bytes:
     return (int.from_bytes(base_nonce, "big") ^ index).to_bytes(12, "big")
 
 
-def seal(record_key: bytes, id: bytes, salt: bytes, expires_at: int, plaintext: bytes) -> bytes:
-    start = header(expires_at)
-    key, base_nonce, commitment = derive(record_key, salt, context(start, id))
+def seal(
+    record_key: bytes, namespace: bytes, id: bytes, salt: bytes, expires_at: int, padded: bool, data: bytes
+) -> bytes:
+    start, plaintext = header(expires_at, padded), pad(data) if padded else data
+    key, base_nonce, commitment = derive(record_key, salt, context(start, namespace, id))
     parts = [start, salt, commitment]
     for index in range(len(plaintext) // CHUNK + 1):
         chunk = plaintext[index * CHUNK : (index + 1) * CHUNK]
@@ -135,17 +159,17 @@ def open_chunks(key: bytes, base_nonce: bytes, chunks: bytes) -> tuple[bytes, bo
     return plaintext, True
 
 
-def open_record(record_key: bytes, id: bytes, record: bytes) -> bytes:
-    """Steps 1 and 3 to 10 of "Reading a record"."""
+def open_record(record_key: bytes, namespace: bytes, id: bytes, record: bytes) -> bytes:
+    """Steps 1 and 3 to 11 of "Reading a record"."""
     if not 1 <= len(id) <= 4096:
         raise Refused("InvalidId")
     if len(record) < 12:
         raise Refused("Corrupt")
-    if record[:4] != b"\x01\x01\x00\x00":
+    if record[:4] not in (b"\x01\x01\x00\x00", b"\x01\x01\x01\x00"):
         raise Refused("Unsupported")
     if len(record) < 68:
         raise Refused("Corrupt")
-    key, base_nonce, commitment = derive(record_key, record[12:36], context(record[:12], id))
+    key, base_nonce, commitment = derive(record_key, record[12:36], context(record[:12], namespace, id))
     if not hmac.compare_digest(commitment, record[36:68]):
         raise Refused("WrongKey")
     expires_at = int.from_bytes(record[4:12], "little")
@@ -156,4 +180,4 @@ def open_record(record_key: bytes, id: bytes, record: bytes) -> bytes:
     plaintext, whole = open_chunks(key, base_nonce, record[68:])
     if not whole:
         raise Refused("Corrupt")
-    return plaintext
+    return unpad(plaintext) if record[2] == 1 else plaintext

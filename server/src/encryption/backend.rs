@@ -89,25 +89,31 @@ impl EncryptionBackend {
     }
 }
 
-/// The options of a write that expires at a Unix time, or after a number of seconds; `None` if there is neither.
-pub(super) fn expiry(
+/// The options of a write that a request may have; `None` if it has none.
+pub(super) fn options(
     expires_at: Option<u64>,
     expires_in: Option<u64>,
+    pad: Option<bool>,
 ) -> Result<Option<WriteOptions<'static>>, Problem> {
-    match (expires_at.map(Duration::from_secs), expires_in.map(Duration::from_secs)) {
-        (None, None) => Ok(None),
-        (None, Some(time)) => Ok(Some(WriteOptions::new().expires_in(time))),
+    let options = match (expires_at.map(Duration::from_secs), expires_in.map(Duration::from_secs)) {
+        (None, None) if pad.is_none() => return Ok(None),
+        (None, None) => WriteOptions::new(),
+        (None, Some(time)) => WriteOptions::new().expires_in(time),
         (Some(time), None) => match UNIX_EPOCH.checked_add(time) {
-            Some(time) => Ok(Some(WriteOptions::new().expires_at(time))),
-            None => Err(Problem::bad_request("the expiry time is too late")),
+            Some(time) => WriteOptions::new().expires_at(time),
+            None => return Err(Problem::bad_request("the expiry time is too late")),
         },
-        (Some(_), Some(_)) => Err(Problem::bad_request("give an expiry time or a duration, not both")),
-    }
+        (Some(_), Some(_)) => return Err(Problem::bad_request("give an expiry time or a duration, not both")),
+    };
+    Ok(Some(if pad == Some(true) { options.pad() } else { options }))
 }
 
-/// The options of a write: with this expiry, and under the client's key if it has sent one.
-pub(super) fn write_options<'k>(key: Option<&'k RecordKey>, expiry: Option<WriteOptions<'static>>) -> WriteOptions<'k> {
-    let options: WriteOptions<'k> = expiry.unwrap_or_default();
+/// The options of a write under the client's key, if it has sent one.
+pub(super) fn write_options<'k>(
+    key: Option<&'k RecordKey>,
+    options: Option<WriteOptions<'static>>,
+) -> WriteOptions<'k> {
+    let options: WriteOptions<'k> = options.unwrap_or_default();
     key.map_or(options, |key| options.key(key))
 }
 

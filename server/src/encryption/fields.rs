@@ -28,6 +28,8 @@ pub(super) struct Fields<'b> {
     expires_at: Option<u64>,
     #[serde(deserialize_with = "number")]
     expires_in: Option<u64>,
+    #[serde(deserialize_with = "flag")]
+    pad: Option<bool>,
     #[serde(deserialize_with = "number")]
     limit: Option<u64>,
 }
@@ -35,6 +37,11 @@ pub(super) struct Fields<'b> {
 /// A field's number. `null` is an error.
 fn number<'b, D: Deserializer<'b>>(field: D) -> Result<Option<u64>, D::Error> {
     u64::deserialize(field).map(Some)
+}
+
+/// As [`number`], for true and false.
+fn flag<'b, D: Deserializer<'b>>(field: D) -> Result<Option<bool>, D::Error> {
+    bool::deserialize(field).map(Some)
 }
 
 /// A field's text, borrowed from the body unless it has escapes. `null` means no text.
@@ -52,7 +59,8 @@ pub(super) struct Request {
     pub(super) data: Option<Zeroizing<Vec<u8>>>,
     pub(super) key: Option<RecordKey>,
     pub(super) new_key: Option<RecordKey>,
-    pub(super) expiry: Option<WriteOptions<'static>>,
+    /// Expiry and padding.
+    pub(super) options: Option<WriteOptions<'static>>,
     pub(super) limit: Option<u64>,
 }
 
@@ -60,7 +68,7 @@ impl Request {
     /// Fails if the request has a field of writes other than `data` and `key`.
     pub(super) fn refuse_write_options(&self) -> Result<(), Problem> {
         refuse(&self.new_key, "new_key")?;
-        refuse(&self.expiry, "expires_at or expires_in")
+        refuse(&self.options, "expires_at, expires_in or pad")
     }
 }
 
@@ -84,7 +92,7 @@ impl TryFrom<Fields<'_>> for Request {
             data: fields.data.map(decode).transpose()?,
             key: fields.key.map(key).transpose()?,
             new_key: fields.new_key.map(key).transpose()?,
-            expiry: backend::expiry(fields.expires_at, fields.expires_in)?,
+            options: backend::options(fields.expires_at, fields.expires_in, fields.pad)?,
             limit: fields.limit,
         })
     }

@@ -30,7 +30,7 @@ async fn request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem>
 
 async fn any_request(call: &mut Call<EncryptionBackend>) -> Result<Request, Problem> {
     call.require_type(JSON)?;
-    call.refuse_expiry_headers()?;
+    call.refuse_option_headers()?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
     Request::try_from(request_text::object::<Fields<'_>>(&body)?)
 }
@@ -39,9 +39,9 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     let request = request(&mut call).await?;
     refuse(&request.new_key, "new_key")?;
     let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
-    let (key, expiry) = (request.key, request.expiry);
-    let key =
-        call.run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref(), expiry)));
+    let (key, options) = (request.key, request.options);
+    let key = call
+        .run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref(), options)));
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn rekey(mut call: Call<EncryptionBackend>) -> Result<Response,
     let request = request(&mut call).await?;
     refuse(&request.data, "data")?;
     let (id, old) = (required(request.id, "id")?, required(request.key, "key")?);
-    let (new, expiry) = (request.new_key, request.expiry);
+    let (new, options) = (request.new_key, request.options);
     let record = Arc::new((id, old));
     let opened = Arc::clone(&record);
     let opened = call.run_with_key(Effect::None, move |backend| Ok::<_, Error>(backend.open(&opened.0, &opened.1)?.1));
@@ -141,7 +141,7 @@ pub(super) async fn rekey(mut call: Call<EncryptionBackend>) -> Result<Response,
     let key = call.run_with_key(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
         let (id, old) = &*record;
-        backend.hide(backend.store.rekey_with(id, old, write_options(new.as_ref(), expiry)), id, old)
+        backend.hide(backend.store.rekey_with(id, old, write_options(new.as_ref(), options)), id, old)
     });
     Ok(key_answer(StatusCode::OK, &key.await?))
 }
@@ -149,9 +149,9 @@ pub(super) async fn rekey(mut call: Call<EncryptionBackend>) -> Result<Response,
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let request = request(&mut call).await?;
     let (id, key, data) = (required(request.id, "id")?, required(request.key, "key")?, required(request.data, "data")?);
-    let (new_key, expiry) = (request.new_key, request.expiry);
+    let (new_key, options) = (request.new_key, request.options);
     let key = call.run_with_key(Effect::Write, move |backend| {
-        let options = write_options(new_key.as_ref(), expiry);
+        let options = write_options(new_key.as_ref(), options);
         backend.hide(backend.store.replace_with(&id, &key, data, options), &id, &key)
     });
     Ok(key_answer(StatusCode::OK, &key.await?))
@@ -199,7 +199,7 @@ pub(super) async fn purge(mut call: Call<EncryptionBackend>) -> Result<Response,
 
 pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     call.backend.require_whole_store()?;
-    let Request { id: None, data: None, key: None, new_key: None, expiry: None, limit: None } =
+    let Request { id: None, data: None, key: None, new_key: None, options: None, limit: None } =
         any_request(&mut call).await?
     else {
         return Err(Problem::bad_request("the body must be {}"));

@@ -59,7 +59,7 @@ fn at_most_a_batch<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Vec<Field
 
 async fn requests(call: &mut Call<EncryptionBackend>) -> Result<Vec<Request>, Problem> {
     call.require_type(JSON)?;
-    call.refuse_expiry_headers()?;
+    call.refuse_option_headers()?;
     call.body.use_limit(&Arc::clone(&call.shared.batches));
     let body = call.body.all(call.shared.limits.batch_bytes).await?;
     let ManyFields { records } = request_text::object(&body)?;
@@ -80,12 +80,12 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     for request in requests(&mut call).await? {
         refuse(&request.new_key, "new_key")?;
         let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
-        records.push((id, data, request.key, request.expiry));
+        records.push((id, data, request.key, request.options));
     }
     let permit = call.body.take_permit();
     let keys = call.run(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
-        let records = records.iter().map(|(id, data, key, expiry)| (id, data, write_options(key.as_ref(), *expiry)));
+        let records = records.iter().map(|(id, data, key, options)| (id, data, write_options(key.as_ref(), *options)));
         backend.store.store_many_with(&records.collect::<Vec<_>>())
     });
     let mut answer = Answer::new("keys");

@@ -9,6 +9,7 @@ use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, Head
 use strongroom::protocol::base64url::decode;
 use strongroom::protocol::names::{
     OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
+    STRONGROOM_PAD,
 };
 use strongroom::protocol::range::content_range;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter, WriteOptions};
@@ -35,15 +36,21 @@ impl Call<EncryptionBackend> {
         Ok(Some(RecordKey::from_text(header.to_str().unwrap_or_default())?))
     }
 
-    fn expiry(&self) -> Result<Option<WriteOptions<'static>>, Problem> {
-        backend::expiry(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?)
+    fn options(&self) -> Result<Option<WriteOptions<'static>>, Problem> {
+        let pad = match self.header(&STRONGROOM_PAD)?.map(HeaderValue::as_bytes) {
+            None => None,
+            Some(b"true") => Some(true),
+            Some(b"false") => Some(false),
+            Some(_) => return Err(Problem::bad_request("Strongroom-Pad must be true or false")),
+        };
+        backend::options(self.number(&STRONGROOM_EXPIRES_AT)?, self.number(&STRONGROOM_EXPIRES_IN)?, pad)
     }
 
-    /// Fails if a request that has no expiry, or has it in its body, has a header of it, which would be ignored.
-    pub(super) fn refuse_expiry_headers(&self) -> Result<(), Problem> {
-        match self.expiry()? {
+    /// Fails if a request that has no options, or has them in its body, has a header of one, which would be ignored.
+    pub(super) fn refuse_option_headers(&self) -> Result<(), Problem> {
+        match self.options()? {
             None => Ok(()),
-            Some(_) => Err(Problem::bad_request("headers set the expiry only of data that is sent as bytes")),
+            Some(_) => Err(Problem::bad_request("headers set expiry and padding only of data that is sent as bytes")),
         }
     }
 
@@ -63,13 +70,13 @@ fn missing(name: &HeaderName) -> Problem {
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = (call.id()?, call.key(&STRONGROOM_KEY)?);
-    let target = Target { id, old: None, key, expiry: call.expiry()? };
+    let target = Target { id, old: None, key, options: call.options()? };
     receive(&mut call, StatusCode::CREATED, target).await
 }
 
 pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, old, key) = (call.id()?, call.required_key()?, call.key(&STRONGROOM_NEW_KEY)?);
-    let target = Target { id, old: Some(old), key, expiry: call.expiry()? };
+    let target = Target { id, old: Some(old), key, options: call.options()? };
     receive(&mut call, StatusCode::OK, target).await
 }
 
@@ -80,12 +87,12 @@ struct Target {
     old: Option<RecordKey>,
     /// The client's key for the new version.
     key: Option<RecordKey>,
-    expiry: Option<WriteOptions<'static>>,
+    options: Option<WriteOptions<'static>>,
 }
 
 impl Target {
     fn write(&self, backend: &EncryptionBackend, data: &[u8]) -> Result<RecordKey, Error> {
-        let options = write_options(self.key.as_ref(), self.expiry);
+        let options = write_options(self.key.as_ref(), self.options);
         match &self.old {
             None => backend.store.store_with(&self.id, data, options),
             Some(old) => backend.hide(backend.store.replace_with(&self.id, old, data, options), &self.id, old),
@@ -93,7 +100,7 @@ impl Target {
     }
 
     fn writer(&self, backend: &EncryptionBackend) -> Result<RecordWriter, Error> {
-        let options = write_options(self.key.as_ref(), self.expiry);
+        let options = write_options(self.key.as_ref(), self.options);
         match &self.old {
             None => backend.store.create_record_with(&self.id, options),
             Some(old) => backend.hide(backend.store.replace_record_with(&self.id, old, options), &self.id, old),
@@ -133,7 +140,7 @@ impl ChunkSource for RecordReader {
 /// The id and the key of a request without a body.
 async fn record_named(call: &mut Call<EncryptionBackend>) -> Result<(Vec<u8>, RecordKey), Problem> {
     let (id, key) = (call.id()?, call.required_key()?);
-    call.refuse_expiry_headers()?;
+    call.refuse_option_headers()?;
     if !call.body.chunk(0).await.is_ok_and(|body| body.is_empty()) {
         return Err(Problem::bad_request("the body must be empty: the id and the key are in headers"));
     }
