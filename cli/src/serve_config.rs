@@ -96,6 +96,7 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
 }
 
 fn tls(args: &Serve, file: Option<Tls>) -> Result<Option<Tls>, Failure> {
+    let client_namespaces = file.as_ref().map(|tls| tls.client_namespaces.clone()).unwrap_or_default();
     let (certificate, key, authorities, revocations) = match file {
         Some(tls) => (Some(tls.certificate), Some(tls.key), tls.client_authorities, tls.client_revocations),
         None => (None, None, None, None),
@@ -103,7 +104,9 @@ fn tls(args: &Serve, file: Option<Tls>) -> Result<Option<Tls>, Failure> {
     let client_authorities = args.tls_client_authorities.clone().or(authorities);
     let client_revocations = args.tls_client_revocations.clone().or(revocations);
     match (args.tls_certificate.clone().or(certificate), args.tls_key.clone().or(key)) {
-        (Some(certificate), Some(key)) => Ok(Some(Tls { certificate, key, client_authorities, client_revocations })),
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Tls { certificate, key, client_authorities, client_revocations, client_namespaces }))
+        }
         (None, None) if client_authorities.is_none() && client_revocations.is_none() => Ok(None),
         _ => Err(Failure::argument("TLS needs both --tls-certificate and --tls-key")),
     }

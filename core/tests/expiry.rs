@@ -1,15 +1,11 @@
-//! Records that expire, under a clock that the tests set: each read, each write at an expired id, purging, bad times; and
-//! random operations beside a plain map.
+//! Records that expire, under a clock that the tests set: each read, each write at an expired id, purging, bad times.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use strongroom::storage::MemoryStorage;
 use strongroom::{Error, RecordKey, RecordWriter, Strongroom, WriteOptions};
 
@@ -370,122 +366,4 @@ fn a_purge_removes_what_is_due_and_nothing_else() {
         store.close().unwrap();
         assert_name(store.purge(0), "Closed");
     });
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Store { id: usize, len: usize, life: Option<u64> },
-    Replace { id: usize, len: usize, life: Option<u64> },
-    Retrieve { id: usize },
-    Delete { id: usize },
-    Erase { id: usize },
-    Purge { limit: usize },
-    Wait { seconds: u64 },
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let id = || 0..3_usize;
-    let len = || prop_oneof![Just(0), Just(100), Just(20_000), Just(300_000)];
-    let life = || prop_oneof![Just(None), (1..20_u64).prop_map(Some)];
-    let step = prop_oneof![
-        4 => (id(), len(), life()).prop_map(|(id, len, life)| Step::Store { id, len, life }),
-        2 => (id(), len(), life()).prop_map(|(id, len, life)| Step::Replace { id, len, life }),
-        4 => id().prop_map(|id| Step::Retrieve { id }),
-        1 => id().prop_map(|id| Step::Delete { id }),
-        1 => id().prop_map(|id| Step::Erase { id }),
-        1 => (0..4_usize).prop_map(|limit| Step::Purge { limit }),
-        3 => (0..10_u64).prop_map(|seconds| Step::Wait { seconds }),
-    ];
-    prop::collection::vec(step, 0..40)
-}
-
-/// A record of the model.
-struct Known {
-    key: RecordKey,
-    data: Vec<u8>,
-    end: Option<u64>,
-}
-
-/// Does the steps in the store and in a map, and compares each outcome.
-fn compare(timed: &Timed, steps: Vec<Step>) {
-    let (store, mut map, mut now) = (&timed.store, BTreeMap::<usize, Known>::new(), 0);
-    timed.set(0);
-    let ids = ["first", "second", "third"];
-    let options = |life: Option<u64>, now| life.map_or_else(WriteOptions::new, |life| until(now + life));
-    let is_expired = |known: &Known, now| known.end.is_some_and(|end| end <= now);
-    for (n, step) in steps.into_iter().enumerate() {
-        match step {
-            Step::Store { id, len, life } => {
-                let data = pattern(len + n);
-                let outcome = store.store_with(ids[id], &data, options(life, now));
-                if map.get(&id).is_some_and(|known| !is_expired(known, now)) {
-                    assert_name(outcome, "AlreadyExists");
-                } else {
-                    map.insert(id, Known { key: outcome.unwrap(), data, end: life.map(|life| now + life) });
-                }
-            }
-            Step::Replace { id, len, life } => {
-                let Some(known) = map.get_mut(&id) else {
-                    assert_name(store.replace(ids[id], &record_key(1), b""), "NotFound");
-                    continue;
-                };
-                let data = pattern(len + n);
-                let outcome = store.replace_with(ids[id], &known.key, &data, options(life, now));
-                if is_expired(known, now) {
-                    assert_name(outcome, "Expired");
-                } else {
-                    *known = Known { key: outcome.unwrap(), data, end: life.map(|life| now + life) };
-                }
-            }
-            Step::Retrieve { id } => match map.get(&id) {
-                None => assert_name(store.retrieve(ids[id], &record_key(1)), "NotFound"),
-                Some(known) if is_expired(known, now) => assert_name(store.retrieve(ids[id], &known.key), "Expired"),
-                Some(known) => assert!(store.retrieve(ids[id], &known.key).unwrap() == known.data),
-            },
-            Step::Delete { id } => match map.remove(&id) {
-                None => assert_name(store.delete(ids[id], &record_key(1)), "NotFound"),
-                Some(known) => store.delete(ids[id], &known.key).unwrap(),
-            },
-            Step::Erase { id } => assert_eq!(store.erase(ids[id]).unwrap(), map.remove(&id).is_some()),
-            Step::Purge { limit } => {
-                let mut due: Vec<_> = map.iter().filter(|(_, known)| is_expired(known, now)).collect();
-                due.sort_by_key(|(_, known)| known.end);
-                let count = due.len().min(limit);
-                assert_eq!(store.purge(limit).unwrap(), count);
-                // Of those that expire at the same time, the storage chooses.
-                let gone: Vec<_> = map.keys().copied().filter(|id| !is_stored(store, ids[*id])).collect();
-                assert_eq!(gone.len(), count);
-                gone.iter().for_each(|id| assert!(is_expired(&map.remove(id).unwrap(), now)));
-            }
-            Step::Wait { seconds } => {
-                now += seconds;
-                timed.set(now);
-            }
-        }
-        assert_eq!(store.stats().unwrap().records, map.len() as u64);
-    }
-    for id in ids {
-        store.erase(id).unwrap();
-    }
-}
-
-/// Whether there is a record, expired or not.
-fn is_stored(store: &Strongroom, id: &str) -> bool {
-    matches!(store.retrieve(id, &record_key(1)), Err(Error::WrongKey))
-}
-
-fn check_model(timed: &Timed, cases: u32) {
-    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) });
-    let outcome = runner.run(&steps(), |steps| {
-        compare(timed, steps);
-        Ok(())
-    });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
-}
-
-#[test]
-fn random_operations_are_those_of_a_map() {
-    check_model(&Timed::in_memory(), rounds(1000, 10_000));
-    let folder = tempfile::tempdir().unwrap();
-    check_model(&Timed::open(Strongroom::builder().path(folder.path().join("records.db"))), rounds(50, 300));
 }

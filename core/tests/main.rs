@@ -29,6 +29,8 @@ mod golden;
 mod judges;
 mod layering;
 #[cfg(feature = "sqlite")]
+mod model;
+#[cfg(feature = "sqlite")]
 mod namespaces;
 #[cfg(feature = "sqlite")]
 mod opening;

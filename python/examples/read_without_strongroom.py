@@ -40,7 +40,12 @@ def read(path: Path, id: bytes, key: str) -> bytes:
     header, message = record[:12], record[12:]
     context = b"strongroom/v1\0" + header + field(b"") + field(id)
     decryptor = Cobblestone256Decryptor(key_bytes(key), context)
-    return decryptor.update(message) + decryptor.finalize()
+    plaintext = decryptor.update(message) + decryptor.finalize()
+    if header[:4] == b"\x01\x01\x01\x00":  # padded: the last 8 bytes give the length of the data
+        return plaintext[: int.from_bytes(plaintext[-8:], "little")]
+    if header[:4] != b"\x01\x01\x00\x00":
+        raise ValueError("the record is of a newer version")
+    return plaintext
 
 
 if __name__ == "__main__":

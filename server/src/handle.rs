@@ -23,6 +23,7 @@ use crate::host::Hosts;
 use crate::observation::Observation;
 use crate::problem::Problem;
 use crate::shared::Shared;
+use crate::tls::CertificateNamespace;
 use crate::tokens::scope::Scope;
 
 /// Answers a request with `handler`. Host and token are checked before, and the answer's rate is controlled after it.
@@ -89,8 +90,8 @@ where
     })
 }
 
-/// Fails if the route needs a scope and the request has no token with it. The namespace to which the token is bound
-/// becomes an extension of the request.
+/// Fails if the route needs a scope and the request has no token with it. The namespace to which the token or the
+/// client's certificate is bound becomes an extension of the request.
 fn authorize(
     shared: &Shared,
     connection: &Connection,
@@ -102,6 +103,12 @@ fn authorize(
         headers::check_single(&head.headers, &AUTHORIZATION)?;
         if let Some(namespace) = authentication.check(&head.headers, scope)? {
             head.extensions.insert(namespace);
+        }
+    }
+    if let Some(CertificateNamespace(namespace)) = head.extensions.remove() {
+        let namespace = namespace.ok_or_else(Problem::other_namespace)?;
+        if head.extensions.insert(namespace.clone()).is_some_and(|of_token| of_token != namespace) {
+            return Err(Problem::other_namespace());
         }
     }
     connection.authenticate();

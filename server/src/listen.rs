@@ -12,7 +12,7 @@ use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::host::Hosts;
 use crate::start_error::StartError;
-use crate::tls::Certificates;
+use crate::tls::{CertificateNamespace, Certificates};
 #[cfg(unix)]
 use crate::unix_socket::{self, Access, SocketFile};
 
@@ -133,13 +133,17 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection, after the TLS handshake.
-    pub(crate) async fn establish(self) -> io::Result<Box<dyn Stream>> {
+    /// The connection after the TLS handshake, and the namespace to which the client is bound by its certificate.
+    pub(crate) async fn establish(self) -> io::Result<(Box<dyn Stream>, Option<CertificateNamespace>)> {
         match self.stream {
-            Accept::Tcp(stream, Some(tls)) => Ok(Box::new(tls.accept(stream).await?)),
-            Accept::Tcp(stream, None) => Ok(Box::new(stream)),
+            Accept::Tcp(stream, Some(tls)) => {
+                let stream = tls.accept(stream).await?;
+                let namespace = tls.namespace(&stream);
+                Ok((Box::new(stream), namespace))
+            }
+            Accept::Tcp(stream, None) => Ok((Box::new(stream), None)),
             #[cfg(unix)]
-            Accept::Unix(stream) => Ok(Box::new(stream)),
+            Accept::Unix(stream) => Ok((Box::new(stream), None)),
         }
     }
 

@@ -251,7 +251,7 @@ async fn serve(
         () = connection.is_evicted() => return,
         _ = ended.wait_for(|ended| *ended) => return,
     };
-    let Ok(Ok(stream)) = established else {
+    let Ok(Ok((stream, namespace))) = established else {
         tracing::debug!(target: "strongroom", "the TLS handshake failed");
         return;
     };
@@ -264,6 +264,9 @@ async fn serve(
         let active_request = connection.begin(request.version() == Version::HTTP_2);
         request.extensions_mut().insert(hosts.clone());
         request.extensions_mut().insert(Arc::clone(&connection));
+        if let Some(namespace) = &namespace {
+            request.extensions_mut().insert(namespace.clone());
+        }
         let router = router.clone();
         async move {
             connection.writable().await;

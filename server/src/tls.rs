@@ -1,5 +1,6 @@
 //! TLS 1.3 with the files of the configuration, which can be reloaded while the service runs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,11 +12,13 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use webpki::EndEntityCert;
 
 use crate::config::document::Tls;
 use crate::files::checked::{check, read};
 use crate::files::kind::FileKind;
 use crate::start_error::StartError;
+use crate::tokens::bound_namespace::BoundNamespace;
 
 /// The current certificates: those of the last reload.
 #[derive(Clone)]
@@ -23,13 +26,15 @@ pub(crate) struct Certificates(Arc<State>);
 
 struct State {
     acceptor: RwLock<TlsAcceptor>,
+    /// The namespaces of clients, by the DNS names in their certificates.
+    namespaces: BTreeMap<String, BoundNamespace>,
     replaced: watch::Sender<()>,
 }
 
 impl Certificates {
     pub(crate) fn new(tls: &Tls) -> Result<Self, StartError> {
-        let acceptor = RwLock::new(acceptor(tls)?);
-        Ok(Self(Arc::new(State { acceptor, replaced: watch::Sender::new(()) })))
+        let (acceptor, namespaces) = (RwLock::new(acceptor(tls)?), namespaces(tls)?);
+        Ok(Self(Arc::new(State { acceptor, namespaces, replaced: watch::Sender::new(()) })))
     }
 
     /// New connections use `acceptor`; open ones close after their running requests.
@@ -47,6 +52,43 @@ impl Certificates {
         let acceptor = self.0.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         acceptor.accept(stream).await
     }
+
+    /// The namespace to which the client is bound by its certificate; `None` if certificates bind no client.
+    pub(crate) fn namespace(&self, stream: &TlsStream<TcpStream>) -> Option<CertificateNamespace> {
+        if self.0.namespaces.is_empty() {
+            return None;
+        }
+        let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        Some(CertificateNamespace(certificate.and_then(|certificate| self.namespace_of(certificate))))
+    }
+
+    fn namespace_of(&self, certificate: &CertificateDer<'_>) -> Option<BoundNamespace> {
+        let certificate = EndEntityCert::try_from(certificate).ok()?;
+        let mut found = certificate.valid_dns_names().filter_map(|name| {
+            self.0
+                .namespaces
+                .iter()
+                .find_map(|(known, namespace)| known.eq_ignore_ascii_case(name).then_some(namespace))
+        });
+        let first = found.next()?;
+        found.all(|other| other == first).then(|| first.clone())
+    }
+}
+
+/// The namespace to which a client is bound by its certificate; `None` if the certificate has no configured name, or
+/// those of several namespaces.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateNamespace(pub(crate) Option<BoundNamespace>);
+
+fn namespaces(tls: &Tls) -> Result<BTreeMap<String, BoundNamespace>, StartError> {
+    if !tls.client_namespaces.is_empty() && tls.client_authorities.is_none() {
+        return Err(StartError::Tls("tls.client_namespaces needs tls.client_authorities".into()));
+    }
+    let bound = |(name, namespace): (&String, &String)| match BoundNamespace::new(namespace.as_bytes()) {
+        Some(namespace) => Ok((name.clone(), namespace)),
+        None => Err(StartError::Tls("a namespace in tls.client_namespaces has more than 255 bytes".into())),
+    };
+    tls.client_namespaces.iter().map(bound).collect()
 }
 
 /// TLS with these files, if they match each other.

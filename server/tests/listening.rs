@@ -9,13 +9,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Running, storage_with, token};
+use crate::support::{Running, encryption_over, storage_with, token};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
 use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
-use strongroom::{Endpoint, InvalidEndpoint, Stats};
+use strongroom::{Endpoint, IndexKey, InvalidEndpoint, Stats, Strongroom};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
 
 /// An authority, and its certificates for a server and a client.
@@ -147,6 +147,52 @@ fn client_certificates_are_required_where_configured() {
     assert!(certificates.get(&server, false).is_err());
     let other = Certificates { client: Certificates::new().client, ..certificates };
     assert!(other.get(&server, true).is_err(), "another authority's");
+}
+
+/// A client reaches the namespace of its certificate alone, also with a token.
+#[test]
+fn a_certificate_binds_its_client_to_a_namespace() {
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let [certificate, key] = [write("client.pem", &certificates.client.0), write("client.key", &certificates.client.1)];
+    let authority = write("authority.pem", &certificates.authority);
+    let memory = Arc::new(MemoryStorage::new());
+    let direct = Strongroom::builder().storage(memory.clone()).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+    let direct = direct.open().unwrap();
+    let connect = |server: &Running, name: &str| {
+        let endpoint = Endpoint::new(&format!("https://localhost:{}", server.address.port())).unwrap();
+        let endpoint = endpoint.authorities(&authority).client_certificate(&certificate, &key);
+        Strongroom::connect(&endpoint).unwrap().namespace(name).unwrap()
+    };
+    let config = |names: &[(&str, &str)]| {
+        let mut config = certificates.config(folder.path(), "127.0.0.1:0", true);
+        let names = names.iter().map(|(name, namespace)| ((*name).to_owned(), (*namespace).to_owned()));
+        config.tls.as_mut().unwrap().client_namespaces = names.collect();
+        config
+    };
+    let denied = |outcome: Result<bool, strongroom::Error>| matches!(outcome, Err(strongroom::Error::AccessDenied(_)));
+
+    let server = encryption_over(memory.clone(), &config(&[("CLIENT", "tenant"), ("other.example", "other")]));
+    let own = connect(&server, "").store("id", b"data").unwrap();
+    assert_eq!(direct.namespace("tenant").unwrap().retrieve("id", &own).unwrap(), b"data");
+    assert!(connect(&server, "tenant").contains("id").unwrap());
+    assert!(denied(connect(&server, "other").contains("id")));
+    assert!(denied(connect(&server, "").stats().map(|_| true)));
+    // No configured name is in the certificate.
+    let server = encryption_over(memory.clone(), &config(&[("other.example", "other")]));
+    assert!(denied(connect(&server, "").contains("id")) && denied(connect(&server, "other").contains("id")));
+    // Without configured names, a certificate binds no client.
+    let server = encryption_over(memory, &config(&[]));
+    assert!(!connect(&server, "").contains("id").unwrap() && connect(&server, "tenant").contains("id").unwrap());
+
+    let mut without = config(&[("client", "tenant")]);
+    without.tls.as_mut().unwrap().client_authorities = None;
+    assert!(refused(&without).to_string().contains("TLS"));
+    assert!(refused(&config(&[("client", &"a".repeat(256))])).to_string().contains("TLS"));
 }
 
 /// The result of the library's own client.

@@ -13,6 +13,8 @@
 #[path = "../../core/tests/support/intercept.rs"]
 #[allow(dead_code, reason = "the tests of the services use a part of it")]
 mod intercept;
+#[path = "../../core/tests/support/rounds.rs"]
+mod rounds;
 #[path = "../../core/tests/script/mod.rs"]
 mod steps;
 mod support;
@@ -24,6 +26,7 @@ mod expiry;
 mod headers;
 mod hosts;
 mod http2;
+mod lifecycle;
 mod listening;
 mod proxy;
 mod reload;

@@ -1,4 +1,4 @@
-//! Storing and replacing from bytes, a reader or a writer, with and without options.
+//! Storing, replacing and rekeying, from bytes, a reader or a writer, with and without options.
 
 use std::io::Read;
 

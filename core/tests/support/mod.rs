@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub(crate) mod intercept;
+pub(crate) mod model;
 pub(crate) mod rounds;
 pub(crate) mod scanner;
 pub(crate) mod wait;

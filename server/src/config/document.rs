@@ -1,5 +1,6 @@
 //! The document, field by field.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +108,11 @@ pub struct Tls {
     /// covers is rejected. An expired list remains in effect.
     #[serde(default)]
     pub client_revocations: Option<PathBuf>,
+    /// Namespaces by the DNS names in client certificates. If there are any, a client reaches only the namespace of its
+    /// certificate's name, and one whose certificate has none of these names, or those of several namespaces, reaches
+    /// no record.
+    #[serde(default)]
+    pub client_namespaces: BTreeMap<String, String>,
 }
 
 /// The removal of expired records in the background.

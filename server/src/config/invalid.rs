@@ -72,6 +72,7 @@ pub(super) const FIELDS: &[&str] = &[
     "client_authorities",
     "client_certificate",
     "client_key",
+    "client_namespaces",
     "client_revocations",
     "connections",
     "format",

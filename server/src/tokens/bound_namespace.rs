@@ -12,10 +12,14 @@ pub(crate) struct BoundNamespace(pub(crate) Arc<[u8]>);
 pub(super) const PREFIX: &str = "namespace=";
 
 impl BoundNamespace {
+    /// `None` if the name is too long.
+    pub(crate) fn new(name: &[u8]) -> Option<Self> {
+        (name.len() <= MAX_LEN).then(|| Self(name.into()))
+    }
+
     /// `namespace=`, and the name in base64url: a name may have any bytes.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let name = base64url::decode(text.strip_prefix(PREFIX)?)?;
-        (name.len() <= MAX_LEN).then(|| Self(name.into()))
+        Self::new(&base64url::decode(text.strip_prefix(PREFIX)?)?)
     }
 
     pub(super) fn text(&self) -> String {

@@ -109,6 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn a_line_may_bind_a_token_to_a_namespace() {
+        let token = || NewToken::generate(vec![Scope::Store, Scope::Take]).unwrap();
+        for namespace in [None, Some(&b""[..]), Some(b"tenant"), Some(&[0xff; 255])] {
+            let token = namespace.map_or_else(token, |name| token().bound_to(name));
+            let hashes = TokenHashes::parse(&format!("{}  # the app\n", token.line())).unwrap();
+            let permissions = hashes.permissions(token.text().as_bytes()).unwrap();
+            assert_eq!(permissions.scopes, [Scope::Store, Scope::Take]);
+            assert_eq!(permissions.namespace.as_ref().map(|bound| &*bound.0), namespace);
+        }
+        let line = token().bound_to(b"tenant").line();
+        for bad in [line.replace("=", "=!"), line.replace(" namespace", " other"), token().bound_to(&[0; 256]).line()] {
+            TokenHashes::parse(&format!("{bad}\n")).unwrap_err();
+        }
+        // Each beginning is one of an interrupted write, or the line of another token that was never printed.
+        for len in 0..line.len() {
+            TokenHashes::parse(&line[..len]).unwrap();
+        }
+    }
+
+    #[test]
     fn the_beginning_of_a_line_at_the_end_is_ignored() {
         let scopes = vec![Scope::Store, Scope::Retrieve];
         let [good, cut] = [(); 2].map(|()| NewToken::generate(scopes.clone()).unwrap().line());

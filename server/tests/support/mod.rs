@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[path = "../../../core/tests/support/model.rs"]
+pub(crate) mod model;
 pub(crate) mod proxied_service;
 pub(crate) mod proxy;
 #[path = "../../../core/tests/support/wait.rs"]
@@ -254,9 +256,10 @@ impl Answer {
     }
 
     #[track_caller]
-    pub(crate) fn is(&self, status: u16) {
+    pub(crate) fn is(&self, status: u16) -> &Self {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self.is_kept_by_nobody();
+        self
     }
 
     #[track_caller]

@@ -39,18 +39,22 @@ pub(crate) enum Op {
     StoreLong,
     Replace,
     ReplaceWithKey,
+    Rekey,
+    Take,
     Delete,
     Erase,
 }
 
 pub(crate) const WRITES: [Op; 5] = [Op::Store, Op::StoreWithKey, Op::StoreReader, Op::Replace, Op::ReplaceWithKey];
-pub(crate) const OPS: [Op; 8] = [
+pub(crate) const OPS: [Op; 10] = [
     Op::Store,
     Op::StoreWithKey,
     Op::StoreReader,
     Op::StoreLong,
     Op::Replace,
     Op::ReplaceWithKey,
+    Op::Rekey,
+    Op::Take,
     Op::Delete,
     Op::Erase,
 ];
@@ -65,6 +69,8 @@ pub(crate) fn run(store: &Strongroom, op: Op, Case { id, old, new, data }: &Case
         }
         Op::Replace => store.replace(id, old, data).map(Some),
         Op::ReplaceWithKey => store.replace_with(id, old, data, WriteOptions::new().key(new)).map(|_| None),
+        Op::Rekey => store.rekey_with(id, old, WriteOptions::new().key(new)).map(|_| None),
+        Op::Take => store.take(id, old).map(|data| assert!(data == OLD)).map(|()| None),
         Op::Delete => store.delete(id, old).map(|_| None),
         Op::Erase => store.erase(id).map(|erased| assert!(erased)).map(|_| None),
     }
@@ -116,7 +122,7 @@ impl ProxiedService {
         let id = format!("id {}", self.ids.fetch_add(1, Ordering::Relaxed));
         let [old, new] = [(); 2].map(|()| RecordKey::generate().unwrap());
         let data = if op == Op::StoreLong { NEW.repeat(160_000) } else { NEW.to_vec() };
-        if matches!(op, Op::Replace | Op::ReplaceWithKey | Op::Delete | Op::Erase) {
+        if !matches!(op, Op::Store | Op::StoreWithKey | Op::StoreReader | Op::StoreLong) {
             self.direct.store_with(&id, OLD, WriteOptions::new().key(&old)).unwrap();
         }
         Case { id, old, new, data }
@@ -142,10 +148,11 @@ impl ProxiedService {
     /// opens.
     pub(crate) fn is_done(&self, op: Op, case: &Case, key: Option<&RecordKey>) -> bool {
         match op {
-            Op::Delete | Op::Erase => !self.direct.contains(&case.id).unwrap(),
+            Op::Delete | Op::Erase | Op::Take => !self.direct.contains(&case.id).unwrap(),
             Op::Store | Op::Replace if key.is_none() => {
                 self.direct.contains(&case.id).unwrap() && !self.is_undone(case, op)
             }
+            Op::Rekey => self.direct.retrieve(&case.id, &case.new).is_ok_and(|data| data == OLD),
             _ => self.direct.retrieve(&case.id, key.unwrap_or(&case.new)).is_ok_and(|data| data == case.data),
         }
     }

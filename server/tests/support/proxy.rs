@@ -41,9 +41,14 @@ pub(crate) enum Fault {
 pub(crate) struct Plan {
     faults: VecDeque<Fault>,
     always: Fault,
-    /// Whether the plan begins with the first request other than `HEAD`, because most operations read the record first.
+    /// Whether the plan begins with the first request that is not a read: most operations read the record first.
     waits: bool,
 }
+
+/// The beginnings of requests that change nothing.
+const READS: [&[u8]; 3] = [b"HEAD ", b"GET ", b"POST /v1/retrieve"];
+/// The bytes of a request that tell whether it is a read; every request has more.
+const START: usize = 17;
 
 impl Plan {
     /// A plan from the next request on.
@@ -60,8 +65,8 @@ impl Plan {
         Self { always, ..self }
     }
 
-    fn take(&mut self, first_byte: u8) -> Fault {
-        self.waits &= first_byte == b'H';
+    fn take(&mut self, start: &[u8]) -> Fault {
+        self.waits &= READS.iter().any(|read| start.starts_with(read));
         if self.waits { Fault::None } else { self.faults.pop_front().unwrap_or_else(|| self.always.clone()) }
     }
 }
@@ -133,8 +138,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     /// Forwards one request, and its answer. `None` if the connection must end.
     fn pass_request(&self, client: &TcpStream) -> Option<()> {
-        let first = read(client, 1)?;
-        let fault = lock(&self.plan).take(first[0]);
+        let mut first = read(client, START)?;
+        while first.len() < START {
+            first.append(&mut read(client, START - first.len())?);
+        }
+        let fault = lock(&self.plan).take(&first);
         let most = if let Fault::CutRequest(most) = fault { most } else { usize::MAX };
         let services = match fault {
             Fault::Answer(_) | Fault::CutRequest(0) | Fault::WithoutRange => 0,
