@@ -16,14 +16,14 @@ use crate::key::file as index_key_file;
 use crate::location::Location;
 #[cfg(feature = "sqlite")]
 use crate::location::MEMORY;
-use crate::locator::{self, FIRST_GENERATION, LocatorKey};
-use crate::settings::{Generation, Padding, Settings, Unreadable};
+#[cfg(feature = "sqlite")]
+use crate::open_store::settings_of;
+use crate::open_store::{IndexKeys, open};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
-use crate::storage::{self, Storage};
+use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
-use crate::store::Store;
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
 #[cfg(feature = "sqlite")]
@@ -74,12 +74,15 @@ pub struct Builder {
     #[cfg(feature = "remote")]
     endpoint: Option<Endpoint>,
     index_key: Option<IndexKey>,
+    previous_index_key: Option<IndexKey>,
     clock: Clock,
     pad: bool,
     #[cfg(feature = "sqlite")]
     path: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
     index_key_file: Option<PathBuf>,
+    #[cfg(feature = "sqlite")]
+    previous_index_key_file: Option<PathBuf>,
     #[cfg(feature = "sqlite")]
     durability: Option<Durability>,
     #[cfg(feature = "sqlite")]
@@ -153,6 +156,25 @@ impl Builder {
     #[cfg(feature = "sqlite")]
     pub fn index_key_file(mut self, path: impl AsRef<Path>) -> Self {
         self.index_key_file = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// Rotates the index key: finds records under the new key, which [`index_key`](Self::index_key) or its file gives,
+    /// and under this previous one. If the store knows only the previous key, opening begins the rotation; from then on,
+    /// opening needs both keys. Each operation on an id moves its record to the new key; see
+    /// [`Strongroom::rotation`](crate::Strongroom::rotation). Once the rotation is finished, this key has no effect.
+    ///
+    /// A handle that was opened earlier with the previous key alone does not find records that have moved. Close all
+    /// such handles before the rotation begins: open the store with both keys in all processes, in any order.
+    pub fn previous_index_key(mut self, index_key: IndexKey) -> Self {
+        self.previous_index_key = Some(index_key);
+        self
+    }
+
+    /// As [`previous_index_key`](Self::previous_index_key), from a file as for [`index_key_file`](Self::index_key_file).
+    #[cfg(feature = "sqlite")]
+    pub fn previous_index_key_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.previous_index_key_file = Some(path.as_ref().to_path_buf());
         self
     }
 
@@ -238,6 +260,16 @@ impl Builder {
             (None, Some(path)) => Some(index_key_file::read(&path, None)?),
             (key, None) => key,
         };
+        let previous = match (self.previous_index_key, self.previous_index_key_file) {
+            (Some(_), Some(_)) => {
+                return Err(Error::InvalidArgument("give a previous index key or its file, not both".into()));
+            }
+            (None, Some(path)) => Some(index_key_file::read(&path, None)?),
+            (key, None) => key,
+        };
+        if previous.is_some() && given.is_none() {
+            return Err(Error::InvalidArgument("give the new index key together with the previous one".into()));
+        }
         match (self.path, storage) {
             (Some(path), None) if path.to_str().is_some_and(is_url) => {
                 Err(Error::InvalidArgument("a URL is not a path: open it as a location or an endpoint".into()))
@@ -248,7 +280,7 @@ impl Builder {
                     return Err(Error::InvalidArgument(text.into()));
                 }
                 let index_key = given.map_or_else(IndexKey::generate, Ok)?;
-                open(Arc::new(MemoryStorage::new()), &index_key, self.clock, self.pad)
+                open(Arc::new(MemoryStorage::new()), &IndexKeys { current: index_key, previous }, self.clock, self.pad)
             }
             (Some(path), None) => {
                 let durability = self.durability.unwrap_or_default();
@@ -267,14 +299,17 @@ impl Builder {
                     }
                     None => index_key_file::read_or_create(&beside, storage.path())?,
                 };
-                open(Arc::new(storage), &index_key, self.clock, self.pad)
+                open(Arc::new(storage), &IndexKeys { current: index_key, previous }, self.clock, self.pad)
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
                 Err(Error::InvalidArgument(
                     "durability, must_exist and read_only are only for a store at a path".into(),
                 ))
             }
-            (None, Some(storage)) => open(storage, &given.ok_or_else(needs_index_key)?, self.clock, self.pad),
+            (None, Some(storage)) => {
+                let keys = IndexKeys { current: given.ok_or_else(needs_index_key)?, previous };
+                open(storage, &keys, self.clock, self.pad)
+            }
             _ => Err(Error::InvalidArgument("give exactly one of a path, a storage and an endpoint".into())),
         }
     }
@@ -288,7 +323,9 @@ impl Builder {
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
-        open(storage, &self.index_key.ok_or_else(needs_index_key)?, self.clock, self.pad)
+        let keys =
+            IndexKeys { current: self.index_key.ok_or_else(needs_index_key)?, previous: self.previous_index_key };
+        open(storage, &keys, self.clock, self.pad)
     }
 
     /// The given storage, or that of the endpoint.
@@ -309,67 +346,13 @@ fn needs_index_key() -> Error {
     Error::InvalidArgument("give an index key: only a database at a path has one beside it".into())
 }
 
-/// Opens the store on `storage`, if the index key is the right one.
-fn open(storage: Arc<dyn Storage>, index_key: &IndexKey, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
-    let check_value = locator::check_value(index_key);
-    let settings = match settings_of(&*storage)? {
-        Some(document) => read_settings(&document)?,
-        None => {
-            let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
-            match storage.swap_settings(None, &new.encode()) {
-                Ok(()) => new,
-                // Another process is creating the same store.
-                Err(storage::Error::Conflict) => read_settings(&storage.settings()?.ok_or(Error::Conflict)?)?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    };
-    let generation = settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?;
-    if settings.generations.len() > 1 {
-        let text = "the store's index key is being rotated, which this version of Strongroom cannot continue";
-        return Err(Error::Unsupported(text.into()));
-    }
-    if pad && settings.padding != Padding::Padme {
-        let padded = Settings { padding: Padding::Padme, ..settings.clone() };
-        match storage.swap_settings(Some(&settings.encode()), &padded.encode()) {
-            Err(storage::Error::Conflict) => {
-                let now = read_settings(&storage.settings()?.ok_or(Error::Conflict)?)?;
-                if now.padding != Padding::Padme {
-                    return Err(Error::Busy); // another process has changed something else
-                }
-            }
-            outcome => outcome?,
-        }
-    }
-    let padded = pad || settings.padding == Padding::Padme;
-    let store = Store::new(storage, LocatorKey::new(index_key, generation), clock.clone());
-    Ok(Strongroom::new(Arc::new(store), clock, padded))
-}
-
-/// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies
-/// their index key.
-fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
-    let settings = storage.settings()?;
-    if settings.is_some() || storage.list(None, 1)?.is_empty() {
-        return Ok(settings);
-    }
-    // Another process may have created the store in between.
-    storage.settings()?.map(Some).ok_or(Error::Corrupt)
-}
-
-fn read_settings(document: &[u8]) -> Result<Settings, Error> {
-    Settings::decode(document).map_err(|error| match error {
-        Unreadable::Damaged => Error::Corrupt,
-        Unreadable::NewerVersion => {
-            Error::Unsupported("the store has settings of a newer version: use a newer Strongroom".into())
-        }
-    })
-}
-
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut f = f.debug_struct("Builder");
-        f.field("storage", &self.storage).field("index_key", &self.index_key).field("pad", &self.pad);
+        f.field("storage", &self.storage)
+            .field("index_key", &self.index_key)
+            .field("previous_index_key", &self.previous_index_key)
+            .field("pad", &self.pad);
         #[cfg(feature = "remote")]
         f.field("endpoint", &self.endpoint);
         #[cfg(feature = "sqlite")]

@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod open_store;
 mod strongroom;
 
 #[cfg(feature = "remote")]
@@ -85,6 +86,6 @@ pub use options::WriteOptions;
 #[cfg(feature = "sqlite")]
 pub use storage::Durability;
 pub use storage::Stats;
-pub use strongroom::{RecordReader, RecordWriter, Strongroom};
+pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;

@@ -58,6 +58,10 @@ impl LocatorKey {
         Self { key: derive_key(LOCATOR_CONTEXT, index_key), generation }
     }
 
+    pub(crate) fn generation(&self) -> u8 {
+        self.generation
+    }
+
     /// `generation(1) || blake3::keyed_hash(locator key, LE64(len(namespace)) || namespace || LE64(len(id)) || id)[0..31]`
     pub(crate) fn locator(&self, namespace: &[u8], id: &[u8]) -> Locator {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);

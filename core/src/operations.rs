@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::record::Header;
-use crate::storage::Stats;
+use crate::storage::{Locator, Stats};
 
 /// The key and the header's fields of a version to be written.
 #[derive(Clone, Copy)]
@@ -73,6 +73,13 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
     fn maintain(&self) -> Result<(), Error>;
 
     fn stats(&self) -> Result<Stats, Error>;
+
+    /// At most `limit` locators under the previous index key; `None` if it is not being rotated.
+    fn unrotated(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error>;
+
+    fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error>;
+
+    fn finish_rotation(&self) -> Result<(), Error>;
 
     fn close(&self) -> Result<(), Error>;
 }

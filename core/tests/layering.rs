@@ -6,10 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 21] = [
+const ORDER: [&str; 22] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
+    "open_store",
     "strongroom",
     "client",
     "store",

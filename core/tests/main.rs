@@ -44,6 +44,8 @@ mod rekey;
 #[cfg(feature = "sqlite")]
 mod repeats;
 #[cfg(feature = "sqlite")]
+mod rotation;
+#[cfg(feature = "sqlite")]
 mod streams;
 #[cfg(feature = "sqlite")]
 mod take;

@@ -403,17 +403,3 @@ fn a_store_that_has_lost_its_settings_is_damaged() {
     execute("DELETE FROM record");
     with_key(&path, index_key()).unwrap();
 }
-
-/// A later version may pad records. This version rejects such a store.
-#[test]
-fn a_store_that_pads_its_records_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("records.db");
-    with_key(&path, index_key()).unwrap().close().unwrap();
-    let database = Connection::open(&path).unwrap();
-    let mut document: Vec<u8> = database.query_row("SELECT document FROM settings", (), |row| row.get(0)).unwrap();
-    document[17] = 1;
-    database.execute("UPDATE settings SET document = ?1", [document]).unwrap();
-    drop(database);
-    assert_error(with_key(&path, index_key()), "Unsupported", "pads its records");
-}

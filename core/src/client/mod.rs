@@ -30,7 +30,7 @@ use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::protocol::limits::REKEY_BYTES_PER_SECOND;
 use crate::protocol::names::{self, JSON};
 use crate::protocol::{ErrorCode, documents};
-use crate::storage::Stats;
+use crate::storage::{Locator, Stats};
 
 /// The operations on an encryption server.
 pub(crate) struct Client {
@@ -69,6 +69,12 @@ impl Client {
             return Err(protocol_violation());
         }
         Ok((if is_empty { Vec::new() } else { mem::take(&mut *data) }, len))
+    }
+
+    /// The error of an operation that clients do not have.
+    fn operators<T>(&self, why: &'static str) -> Result<T, Error> {
+        self.http.check_open().map_err(of_read)?;
+        Err(Error::Unsupported(why.into()))
     }
 
     /// Sends a write under a key that the client or its caller made, so that it may be repeated.
@@ -182,8 +188,19 @@ impl Operations for Client {
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        self.http.check_open().map_err(of_read)?;
-        Err(Error::Unsupported("an encryption server maintains its store itself".into()))
+        self.operators("an encryption server maintains its store itself")
+    }
+
+    fn unrotated(&self, _: usize) -> Result<Option<Vec<Locator>>, Error> {
+        self.operators("the index key is rotated where the store is opened, not through an encryption server")
+    }
+
+    fn erase_unrotated(&self, _: &Locator) -> Result<bool, Error> {
+        self.operators("the index key is rotated where the store is opened, not through an encryption server")
+    }
+
+    fn finish_rotation(&self) -> Result<(), Error> {
+        self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }
 
     fn stats(&self) -> Result<Stats, Error> {

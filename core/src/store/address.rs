@@ -39,6 +39,11 @@ impl<'i> Address<'i> {
 }
 
 impl Address<'_> {
+    /// The same id, under another locator.
+    pub(super) fn at(self, locator: Locator) -> Self {
+        Self { locator, ..self }
+    }
+
     pub(super) fn to_owned(&self) -> Address<'static> {
         Address {
             namespace: Arc::clone(&self.namespace),

@@ -9,6 +9,7 @@ mod read_ahead;
 mod reader;
 mod rekey;
 mod repeated_write;
+mod rotation;
 mod stored_version;
 mod take;
 mod write;
@@ -21,32 +22,29 @@ use std::sync::Arc;
 
 use address::Address;
 use reader::{Reader, open_version};
+pub(crate) use rotation::LocatorKeys;
 use stored_version::StoredVersion;
 
 use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::locator::LocatorKey;
+use crate::locator::Locator;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
 
-/// The operations on a storage, with one index key, in one namespace.
+/// The operations on a storage, in one namespace.
 pub(crate) struct Store {
     storage: Arc<dyn Storage>,
-    locator_key: Arc<LocatorKey>,
+    keys: Arc<LocatorKeys>,
     clock: Clock,
     namespace: Arc<[u8]>,
 }
 
 impl Store {
     /// The store on `storage`, whose index key has been verified, in the default namespace.
-    pub(crate) fn new(storage: Arc<dyn Storage>, locator_key: LocatorKey, clock: Clock) -> Self {
-        Self { storage, locator_key: Arc::new(locator_key), clock, namespace: Arc::default() }
-    }
-
-    fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
-        Address::new(&self.locator_key, &self.clock, &self.namespace, id)
+    pub(crate) fn new(storage: Arc<dyn Storage>, keys: LocatorKeys, clock: Clock) -> Self {
+        Self { storage, keys: Arc::new(keys), clock, namespace: Arc::default() }
     }
 
     /// Whether a record at this address may be alive.
@@ -88,8 +86,8 @@ impl Store {
 
 impl Operations for Store {
     fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error> {
-        let (storage, locator_key) = (Arc::clone(&self.storage), Arc::clone(&self.locator_key));
-        Ok(Arc::new(Self { storage, locator_key, clock: self.clock.clone(), namespace: name.into() }))
+        let (storage, keys) = (Arc::clone(&self.storage), Arc::clone(&self.keys));
+        Ok(Arc::new(Self { storage, keys, clock: self.clock.clone(), namespace: name.into() }))
     }
 
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
@@ -180,6 +178,18 @@ impl Operations for Store {
 
     fn stats(&self) -> Result<Stats, Error> {
         Ok(self.storage.stats(self.clock.unix_seconds())?)
+    }
+
+    fn unrotated(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error> {
+        self.unrotated_locators(limit)
+    }
+
+    fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error> {
+        self.remove_unrotated(locator)
+    }
+
+    fn finish_rotation(&self) -> Result<(), Error> {
+        self.end_rotation()
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! A store of encrypted records: the one API of databases, storage services and encryption servers.
 
 mod reader;
+mod rotation;
 mod write;
 mod writer;
 
@@ -9,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 pub use reader::RecordReader;
+pub use rotation::Rotation;
 pub use writer::RecordWriter;
 
 #[cfg(feature = "remote")]

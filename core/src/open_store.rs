@@ -1,0 +1,115 @@
+//! Opening the store on a storage: its settings, its index keys, its defaults.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::key::IndexKey;
+use crate::locator::{self, FIRST_GENERATION, LocatorKey};
+use crate::settings::{Generation, Padding, Settings, Unreadable};
+use crate::storage::{self, Storage};
+use crate::store::{LocatorKeys, Store};
+use crate::strongroom::Strongroom;
+use crate::util::clock::Clock;
+
+/// The index key and, for a rotation, the one before it.
+pub(crate) struct IndexKeys {
+    pub(crate) current: IndexKey,
+    pub(crate) previous: Option<IndexKey>,
+}
+
+/// Opens the store on `storage`, if the index keys are the right ones.
+pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
+    let check_value = locator::check_value(&keys.current);
+    let settings = match settings_of(&*storage)? {
+        Some(document) => decode(&document)?,
+        None => {
+            let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
+            match storage.swap_settings(None, &new.encode()) {
+                Ok(()) => new,
+                // Another process is creating the same store.
+                Err(storage::Error::Conflict) => read_settings(&*storage)?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    let settings = begin_rotation(&*storage, settings, keys)?;
+    let settings = if pad { with_padding(&*storage, settings)? } else { settings };
+    let current = LocatorKey::new(&keys.current, settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?);
+    let previous = match (&keys.previous, &*settings.generations) {
+        (Some(key), [_, generation]) => Some(LocatorKey::new(key, generation.number)),
+        _ => None,
+    };
+    let store = Store::new(storage, LocatorKeys { current, previous }, clock.clone());
+    Ok(Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme))
+}
+
+/// The settings, which list these keys: the current one first. Begins the rotation if only the previous key is listed.
+fn begin_rotation(storage: &dyn Storage, settings: Settings, keys: &IndexKeys) -> Result<Settings, Error> {
+    let check_value = locator::check_value(&keys.current);
+    let previous = keys.previous.as_ref().map(locator::check_value);
+    if previous == Some(check_value) {
+        return Err(Error::InvalidArgument("the new index key is the previous one".into()));
+    }
+    let is = |generation: &Generation, check_value| Some(generation.check_value) == check_value;
+    match &*settings.generations {
+        [only] if is(only, Some(check_value)) => Ok(settings),
+        [only] if is(only, previous) => {
+            let number = only.number.checked_add(1).unwrap_or(FIRST_GENERATION);
+            let generations = vec![Generation { number, check_value }, *only];
+            let rotating = Settings { generations, ..settings.clone() };
+            match storage.swap_settings(Some(&settings.encode()), &rotating.encode()) {
+                Ok(()) => Ok(rotating),
+                // Another process has begun the rotation, or has changed something else.
+                Err(storage::Error::Conflict) => match read_settings(storage)? {
+                    now if now.generations == rotating.generations => Ok(now),
+                    _ => Err(Error::Busy),
+                },
+                Err(error) => Err(error.into()),
+            }
+        }
+        [new, old] if is(new, Some(check_value)) && is(old, previous) => Ok(settings),
+        [new, old] if [new, old].into_iter().any(|generation| is(generation, Some(check_value))) => {
+            let text = "the store's index key is being rotated: give the new index key and the previous one";
+            Err(Error::InvalidArgument(text.into()))
+        }
+        _ => Err(Error::IndexKeyMismatch),
+    }
+}
+
+/// The settings with padding by default.
+fn with_padding(storage: &dyn Storage, settings: Settings) -> Result<Settings, Error> {
+    if settings.padding == Padding::Padme {
+        return Ok(settings);
+    }
+    let padded = Settings { padding: Padding::Padme, ..settings.clone() };
+    match storage.swap_settings(Some(&settings.encode()), &padded.encode()) {
+        Ok(()) => Ok(padded),
+        Err(storage::Error::Conflict) if read_settings(storage)? == padded => Ok(padded),
+        Err(storage::Error::Conflict) => Err(Error::Busy), // another process has changed something else
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies
+/// their index key.
+pub(crate) fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
+    let settings = storage.settings()?;
+    if settings.is_some() || storage.list(None, 1)?.is_empty() {
+        return Ok(settings);
+    }
+    // Another process may have created the store in between.
+    storage.settings()?.map(Some).ok_or(Error::Corrupt)
+}
+
+fn read_settings(storage: &dyn Storage) -> Result<Settings, Error> {
+    decode(&storage.settings()?.ok_or(Error::Conflict)?)
+}
+
+fn decode(document: &[u8]) -> Result<Settings, Error> {
+    Settings::decode(document).map_err(|error| match error {
+        Unreadable::Damaged => Error::Corrupt,
+        Unreadable::NewerVersion => {
+            Error::Unsupported("the store has settings of a newer version: use a newer Strongroom".into())
+        }
+    })
+}

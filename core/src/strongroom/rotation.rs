@@ -1,0 +1,74 @@
+//! The rotation of the index key.
+
+use super::Strongroom;
+use crate::error::Error;
+use crate::storage::Locator;
+
+/// The rotation of an index key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// The locators of records that remain under the previous key.
+    pub remaining: Vec<Locator>,
+}
+
+impl Strongroom {
+    /// The rotation of the index key that [`Builder::previous_index_key`](crate::Builder::previous_index_key) began,
+    /// with at most `limit` of the records that remain under the previous key; `None` on a handle without such a
+    /// rotation. The time is proportional to the number of records returned.
+    ///
+    /// Each operation on an id moves its record to the new key, for example [`contains`](Self::contains) on every known
+    /// id of every namespace. When none remain, [`finish_rotation`](Self::finish_rotation) ends the rotation. It may be
+    /// interrupted at any time; other handles with both keys continue to work.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use strongroom::storage::MemoryStorage;
+    /// use strongroom::{IndexKey, Strongroom};
+    ///
+    /// let storage = Arc::new(MemoryStorage::new());
+    /// let (stolen, new) = (IndexKey::generate()?, IndexKey::generate()?);
+    /// # let bytes = *stolen.expose_bytes();
+    /// # let copy = || IndexKey::from_bytes(&bytes);
+    /// # let stolen = copy()?;
+    /// let store = Strongroom::builder().storage(storage.clone()).index_key(stolen).open()?;
+    /// let key = store.store("id", b"data")?;
+    /// drop(store);
+    ///
+    /// # let stolen = copy()?;
+    /// let store = Strongroom::builder().storage(storage).index_key(new).previous_index_key(stolen).open()?;
+    /// assert_eq!(store.rotation(1000)?.map(|rotation| rotation.remaining.len()), Some(1));
+    /// store.contains("id")?;
+    /// store.finish_rotation()?;
+    /// assert_eq!(store.retrieve("id", &key)?, b"data");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an encryption server, and those of the storage.
+    pub fn rotation(&self, limit: usize) -> Result<Option<Rotation>, Error> {
+        Ok(self.operations.unrotated(limit)?.map(|remaining| Rotation { remaining }))
+    }
+
+    /// Removes a record that remains under the previous index key, because its id is unknown. Returns whether there was
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the locator is not one under the previous key, and those of the storage.
+    pub fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error> {
+        self.operations.erase_unrotated(locator)
+    }
+
+    /// Ends the rotation of the index key: from then on, the store is opened with the new key alone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if records remain under the previous key, or there is no rotation on this handle;
+    /// [`Error::Conflict`] if the settings are changed concurrently, and those of the storage.
+    pub fn finish_rotation(&self) -> Result<(), Error> {
+        self.operations.finish_rotation()
+    }
+}

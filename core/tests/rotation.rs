@@ -1,0 +1,258 @@
+//! The rotation of the index key: each operation finds records under both keys, its beginning and its end, concurrent
+//! handles, wrong keys.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
+
+use crate::support::rounds::rounds;
+use crate::support::wait::{DEADLINE, Join};
+use crate::support::{pattern, record_key};
+
+const LONG: usize = 3_000_000;
+
+fn key(number: u8) -> IndexKey {
+    IndexKey::from_bytes(&[number; 32]).unwrap()
+}
+
+#[track_caller]
+fn assert_name<T>(outcome: Result<T, Error>, name: &str) {
+    assert_eq!(outcome.err().map_or("a success", |error| error.name()), name);
+}
+
+/// A storage that is opened with several keys.
+struct Place(Box<dyn Fn() -> Builder>);
+
+impl Place {
+    fn open(&self, current: u8, previous: Option<u8>) -> Result<Strongroom, Error> {
+        let builder = (self.0)().index_key(key(current));
+        previous.map(key).into_iter().fold(builder, Builder::previous_index_key).open()
+    }
+}
+
+fn each(test: impl Fn(&Place)) {
+    let storage = Arc::new(MemoryStorage::new());
+    test(&Place(Box::new(move || Strongroom::builder().storage(storage.clone()))));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    test(&Place(Box::new(move || Strongroom::builder().path(&path))));
+}
+
+fn remaining(store: &Strongroom) -> usize {
+    store.rotation(usize::MAX).unwrap().unwrap().remaining.len()
+}
+
+#[test]
+fn each_operation_finds_a_record_under_both_keys() {
+    type Use = fn(&Strongroom, &RecordKey);
+    let uses: [Use; 14] = [
+        |store, key| assert!(store.retrieve("id", key).unwrap() == pattern(LONG)),
+        |store, key| {
+            let mut data = Vec::new();
+            store.open_record("id", key).unwrap().read_to_end(&mut data).unwrap();
+            assert!(data == pattern(LONG));
+        },
+        |store, key| assert_eq!(store.retrieve_range("id", key, 1..3).unwrap(), [1, 2]),
+        |store, key| assert!(store.retrieve_many(&[("id", key)]).unwrap()[0].is_ok()),
+        |store, _| assert!(store.contains("id").unwrap()),
+        |store, _| assert_name(store.store("id", b""), "AlreadyExists"),
+        |store, _| assert_name(store.store_reader("id", &pattern(LONG)[..]), "AlreadyExists"),
+        |store, _| assert_name(store.store_many(&[("new", b""), ("id", b"")]), "AlreadyExists"),
+        |store, key| drop(store.replace("id", key, b"other").unwrap()),
+        |store, key| {
+            let mut writer = store.replace_record("id", key).unwrap();
+            writer.write_all(&pattern(LONG)).unwrap();
+            writer.finish().unwrap();
+        },
+        |store, key| drop(store.rekey("id", key).unwrap()),
+        |store, key| store.delete("id", key).unwrap(),
+        |store, _| assert!(store.erase("id").unwrap()),
+        |store, key| assert!(store.take("id", key).unwrap() == pattern(LONG)),
+    ];
+    for (n, operation) in uses.into_iter().enumerate() {
+        let storage = Arc::new(MemoryStorage::new());
+        let place = Place(Box::new(move || Strongroom::builder().storage(storage.clone())));
+        let old = place.open(1, None).unwrap().namespace("tenant").unwrap();
+        let record = old.store("id", pattern(LONG)).unwrap();
+        let store = place.open(2, Some(1)).unwrap().namespace("tenant").unwrap();
+        assert_eq!(remaining(&store), 1);
+        operation(&store, &record);
+        assert_eq!(remaining(&store), 0, "operation {n} moves the record");
+        assert!(!store.contains("new").unwrap());
+        store.finish_rotation().unwrap();
+        assert_name(place.open(1, None), "IndexKeyMismatch");
+    }
+}
+
+#[test]
+fn a_rotation_begins_and_ends() {
+    each(|place| {
+        let store = place.open(1, None).unwrap();
+        let keys: Vec<_> = (0..2500).map(|n| store.store(format!("{n}"), b"data").unwrap()).collect();
+        assert!(store.rotation(5).unwrap().is_none());
+        assert_name(store.finish_rotation(), "InvalidArgument");
+        drop(store);
+        assert_name(place.open(1, Some(1)), "InvalidArgument");
+        assert_name(place.open(2, Some(3)), "IndexKeyMismatch");
+
+        let store = place.open(2, Some(1)).unwrap();
+        assert_eq!(store.rotation(7).unwrap().unwrap().remaining.len(), 7);
+        assert_eq!((store.rotation(0).unwrap().unwrap().remaining.len(), remaining(&store)), (0, 2500));
+        for (current, previous, name) in [
+            (1, None, "InvalidArgument"),
+            (2, None, "InvalidArgument"),
+            (1, Some(2), "InvalidArgument"),
+            (2, Some(3), "InvalidArgument"),
+            (3, Some(1), "IndexKeyMismatch"),
+            (3, Some(2), "IndexKeyMismatch"),
+            (3, None, "IndexKeyMismatch"),
+        ] {
+            assert_name(place.open(current, previous), name);
+        }
+        let new = store.store("new", b"new").unwrap();
+        assert_eq!(remaining(&store), 2500, "a new record is under the new key");
+        for n in 0..2499 {
+            assert!(store.contains(format!("{n}")).unwrap());
+        }
+        assert_name(store.finish_rotation(), "InvalidArgument");
+        let other = place.open(2, Some(1)).unwrap();
+        let unknown = store.rotation(usize::MAX).unwrap().unwrap().remaining;
+        assert_eq!(unknown.len(), 1);
+        assert!(store.erase_unrotated(&unknown[0]).unwrap() && !store.erase_unrotated(&unknown[0]).unwrap());
+        store.finish_rotation().unwrap();
+        other.finish_rotation().unwrap();
+        assert_name(store.retrieve("2499", &keys[2499]), "NotFound");
+        drop((store, other));
+
+        assert_name(place.open(1, None), "IndexKeyMismatch");
+        let store = place.open(2, Some(1)).unwrap();
+        assert!(store.rotation(1).unwrap().is_none(), "the previous key has no effect any more");
+        assert_name(store.erase_unrotated(&unknown[0]), "InvalidArgument");
+        drop(store);
+        let store = place.open(2, None).unwrap();
+        assert_eq!(store.retrieve("new", &new).unwrap(), b"new");
+        assert!((0..2499).all(|n| store.retrieve(format!("{n}"), &keys[n]).unwrap() == b"data"));
+        assert_eq!(store.stats().unwrap().records, 2500);
+    });
+}
+
+#[test]
+fn only_records_of_the_previous_key_are_removed_by_locator() {
+    let storage = Arc::new(MemoryStorage::new());
+    let clone = storage.clone();
+    let place = Place(Box::new(move || Strongroom::builder().storage(clone.clone())));
+    let store = place.open(2, None).unwrap();
+    store.store("id", b"data").unwrap();
+    let locator = storage.list(None, 1).unwrap()[0].locator;
+    assert_name(store.erase_unrotated(&locator), "InvalidArgument");
+    let store = place.open(3, Some(2)).unwrap();
+    let new = store.store("new", b"data").unwrap();
+    let newest = storage.list(None, 2).unwrap()[1].locator;
+    assert_name(store.erase_unrotated(&newest), "InvalidArgument");
+    assert_eq!(store.retrieve("new", &new).unwrap(), b"data");
+}
+
+#[test]
+fn generations_wrap_around() {
+    let storage = Arc::new(MemoryStorage::new());
+    let record = record_key(9);
+    let index_key = |n: u32| IndexKey::from_bytes(&[&[7; 28][..], &n.to_le_bytes()].concat()).unwrap();
+    let open = |n: u32| Strongroom::builder().storage(storage.clone()).index_key(index_key(n));
+    let options = strongroom::WriteOptions::new().key(&record);
+    open(0).open().unwrap().store_with("id", b"data", options).unwrap();
+    for n in 1..600_u32 {
+        let store = open(n).previous_index_key(index_key(n - 1)).open().unwrap();
+        assert!(store.contains("id").unwrap());
+        store.finish_rotation().unwrap();
+        let generation = storage.list(None, 1).unwrap()[0].locator.as_bytes()[0];
+        assert_eq!(u32::from(generation), n % 255 + 1);
+    }
+    assert_eq!(open(599).open().unwrap().retrieve("id", &record).unwrap(), b"data");
+}
+
+/// A read-only store cannot move records, but finds them.
+#[test]
+fn a_read_only_handle_reads_during_a_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let builder = || Strongroom::builder().path(&path);
+    let old = builder().index_key(key(1)).open().unwrap().store("id", b"data").unwrap();
+    let read_only = || builder().index_key(key(2)).previous_index_key(key(1)).read_only().open();
+    assert_name(read_only(), "Unsupported");
+    let store = builder().index_key(key(2)).previous_index_key(key(1)).open().unwrap();
+    let new = store.store("new", b"new").unwrap();
+    let reader = read_only().unwrap();
+    assert_eq!(reader.retrieve("id", &old).unwrap(), b"data");
+    assert_eq!(reader.retrieve("new", &new).unwrap(), b"new");
+    assert_eq!(remaining(&store), 1);
+}
+
+/// Writers of all kinds work on the same ids while others rotate, each with its own handle. No id has two records, and
+/// each key that was acknowledged last opens its record.
+#[test]
+fn writers_work_during_a_rotation() {
+    const WRITERS: usize = 8;
+    each(|place| {
+        let ids = rounds(400, 10_000);
+        let before = place.open(1, None).unwrap();
+        let mut keys = BTreeMap::new();
+        for n in 0..ids {
+            keys.insert(n, before.store(format!("{n}"), b"old").unwrap());
+        }
+        drop(before);
+        let handles: Vec<_> = (0..=WRITERS).map(|_| place.open(2, Some(1)).unwrap()).collect();
+        let ended = AtomicBool::new(false);
+        let mut own: Vec<Vec<_>> = (0..WRITERS).map(|_| Vec::new()).collect();
+        for (n, key) in keys {
+            own[n % WRITERS].push((format!("{n}"), key));
+        }
+        let own: Vec<Vec<(String, RecordKey)>> = thread::scope(|scope| {
+            let (ended, handles) = (&ended, &handles);
+            let writer = |(store, own): (&Strongroom, Vec<(String, RecordKey)>)| {
+                let mut kept = Vec::new();
+                for (n, (id, key)) in own.into_iter().enumerate() {
+                    let key = match n % 5 {
+                        0 => store.replace(&id, &key, b"old").unwrap(),
+                        1 => store.rekey(&id, &key).unwrap(),
+                        2 => {
+                            assert_eq!(store.take(&id, &key).unwrap(), b"old");
+                            store.store(&id, b"old").unwrap()
+                        }
+                        3 => {
+                            assert_name(store.store(&id, b"other"), "AlreadyExists");
+                            key
+                        }
+                        _ => key,
+                    };
+                    assert_eq!(store.retrieve(&id, &key).unwrap(), b"old");
+                    kept.push((id, key));
+                }
+                kept
+            };
+            let rotation = scope.spawn(move || {
+                let store = &handles[WRITERS];
+                while !ended.load(Ordering::Relaxed) || remaining(store) > 0 {
+                    (0..ids).for_each(|n| _ = store.contains(format!("{n}")).unwrap());
+                }
+                store.finish_rotation().unwrap();
+            });
+            let writers: Vec<_> = handles.iter().zip(own).map(|pair| scope.spawn(move || writer(pair))).collect();
+            let own = writers.into_iter().map(|writer| writer.join_within(DEADLINE)).collect();
+            ended.store(true, Ordering::Relaxed);
+            rotation.join_within(DEADLINE);
+            own
+        });
+        drop(handles);
+        let store = place.open(2, None).unwrap();
+        assert_eq!(store.stats().unwrap().records, ids as u64);
+        assert_eq!(own.iter().map(Vec::len).sum::<usize>(), ids);
+        for (id, key) in own.iter().flatten() {
+            assert_eq!(store.retrieve(id, key).unwrap(), b"old");
+        }
+    });
+}
