@@ -88,12 +88,13 @@ fn check_reader(store: &Strongroom, key: &RecordKey, data: &[u8]) {
 }
 
 fn check_ranges(store: &Strongroom, key: &RecordKey, data: &[u8]) {
-    let len = data.len() as u64;
+    let len = data.len();
     for start in [0, 1, 16_383, 16_384, len.saturating_sub(1), len, len + 1, len + 9] {
-        for count in [0, 1, 20_000, u64::MAX] {
+        for count in [0, 1, 20_000, usize::MAX] {
             let end = start.saturating_add(count);
-            let expected = &data[start.min(len) as usize..end.min(len) as usize];
-            assert!(store.retrieve_range("id", key, start..end).unwrap() == expected, "{len}: {start}..{end}");
+            let expected = &data[start.min(len)..end.min(len)];
+            let found = store.retrieve_range("id", key, start as u64..end as u64).unwrap();
+            assert!(found == expected, "{len}: {start}..{end}");
         }
     }
 }

@@ -1,5 +1,8 @@
 //! A model of a store: random operations, done in the store and in a plain map, with the same outcomes.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests")]
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::sync::Arc;
