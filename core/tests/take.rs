@@ -166,7 +166,7 @@ fn an_abandoned_claim_is_removed_after_a_day() {
         let lasting = store.store("lasting", b"data").unwrap();
         for n in 0..3 {
             let key = store.store("id", b"data").unwrap();
-            drop(std::mem::ManuallyDrop::new(store.take_record("id", &key).unwrap()));
+            let _abandoned = std::mem::ManuallyDrop::new(store.take_record("id", &key).unwrap());
             assert_name(store.take("id", &key), "NotFound");
             assert!(!clean(&store), "claim {n}");
             clock.fetch_add(100, Ordering::Relaxed);
