@@ -10,13 +10,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
 use strongroom::WriteOptions;
-use strongroom::protocol::secret_text::looks_like_secret;
-use zeroize::Zeroizing;
 
 use crate::arg_path::path;
 use crate::examples;
 use crate::streams::is_stream;
 use crate::times;
+use crate::values::{ByteRange, Id, Namespace};
 
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
 ///
@@ -49,6 +48,11 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) index_key_file: Option<PathBuf>,
+    /// The namespace of the record, 0 to 255 bytes: the same id names another record in each. Commands on the whole
+    /// store refuse it; `token new` binds the token to it
+    #[arg(long, global = true, value_name = "NAME", env = "STRONGROOM_NAMESPACE", hide_env_values = true)]
+    #[arg(value_parser = OsStringValueParser::new().try_map(Namespace::new))]
+    pub(crate) namespace: Option<Namespace>,
     /// Print results, and errors on stderr, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -70,6 +74,14 @@ impl Cli {
         let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
         let mut cli = Self::from_arg_matches(&matches)?;
+        if !cli.command.is_on_record() {
+            let is_given = matches.value_source("namespace") == Some(ValueSource::CommandLine);
+            match matches.subcommand_name() {
+                Some("token") if is_given => {}
+                Some(name) if is_given => return Err(conflict(&command, "--namespace", name)),
+                _ => cli.options.namespace = None, // the variable is meant for other commands
+            }
+        }
         let options = &mut cli.options;
         #[cfg(feature = "server")]
         {
@@ -85,10 +97,7 @@ impl Cli {
             [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => options.server = None,
             [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => options.store = None,
             [Some(_), Some(_)] => {
-                let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(&command);
-                error.insert(ContextKind::InvalidArg, ContextValue::String("--store".into()));
-                error.insert(ContextKind::PriorArg, ContextValue::String("--server".into()));
-                return Err(error);
+                return Err(conflict(&command, "--store", "--server"));
             }
             _ => {}
         }
@@ -96,13 +105,34 @@ impl Cli {
     }
 }
 
+fn conflict(command: &clap::Command, arg: &str, other: &str) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(command);
+    error.insert(ContextKind::InvalidArg, ContextValue::String(arg.into()));
+    error.insert(ContextKind::PriorArg, ContextValue::String(other.into()));
+    error
+}
+
 impl Command {
+    /// Whether the command concerns a record, not the whole store or none.
+    fn is_on_record(&self) -> bool {
+        match self {
+            Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
+            Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
+            Self::Purge { .. } | Self::Stats | Self::Key(_) | Self::Completions { .. } | Self::Man { .. } => false,
+            #[cfg(feature = "server")]
+            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) => false,
+        }
+    }
+
     /// The files that the command reads. "-" is stdin.
     pub(crate) fn inputs(&self) -> Vec<&Path> {
         let (record, data, key) = match self {
             Self::Store { record, data, key_file, .. } => (record, Some(data), key_file.as_deref()),
             Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
-            Self::Retrieve { record, key, .. } | Self::Delete { record, key } => (record, None, key.path.as_deref()),
+            Self::Retrieve { record, key, .. }
+            | Self::Take { record, key, .. }
+            | Self::Rekey { record, key, .. }
+            | Self::Delete { record, key } => (record, None, key.path.as_deref()),
             Self::Contains { record } | Self::Erase { record, .. } => (record, None, None),
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => {
@@ -119,9 +149,11 @@ impl Command {
         let new_key = |key_out: &KeyOut| json || is_stream(key_out.path.as_deref());
         match self {
             Self::Store { key_file: Some(_), .. } | Self::Delete { .. } => json,
-            Self::Store { key_out, .. } | Self::Replace { key_out, .. } => new_key(key_out),
+            Self::Store { key_out, .. } | Self::Replace { key_out, .. } | Self::Rekey { key_out, .. } => {
+                new_key(key_out)
+            }
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
-            Self::Retrieve { output, .. } => json || is_stream(output.as_deref()),
+            Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } => true,
             Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
@@ -221,6 +253,38 @@ pub(crate) enum Command {
         record: Record,
         #[command(flatten)]
         data: Data,
+        #[command(flatten)]
+        expiry: Expiry,
+        #[command(flatten)]
+        key: Key,
+        #[command(flatten)]
+        key_out: KeyOut,
+    },
+    /// Write a record's data to stdout or a file, and remove the record
+    ///
+    /// Of several callers, one gets the data, and the others find no record. The record is removed before its data is
+    /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
+    /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
+    /// is authenticated; if it cannot be made, nothing is removed.
+    #[command(after_help = examples::TAKE_EXAMPLES)]
+    Take {
+        #[command(flatten)]
+        record: Record,
+        #[command(flatten)]
+        key: Key,
+        /// Write to this file, readable only by you
+        #[arg(short, long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
+    /// Encrypt a record's data again, and print its new key
+    ///
+    /// For a key that may be known to others: the command needs the old key, which opens nothing afterwards. The new key
+    /// is printed, or written to its file, before the record changes; if that fails, nothing changes. The record keeps
+    /// its expiry time unless this command gives another.
+    #[command(after_help = examples::REKEY_EXAMPLES)]
+    Rekey {
+        #[command(flatten)]
+        record: Record,
         #[command(flatten)]
         expiry: Expiry,
         #[command(flatten)]
@@ -390,57 +454,4 @@ pub(crate) struct KeyOut {
     #[arg(id = "key_out", long = "key-out", value_name = "PATH")]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) path: Option<PathBuf>,
-}
-
-/// An id: the bytes of the argument or of a file.
-#[derive(Clone)]
-pub(crate) struct Id(Zeroizing<Vec<u8>>);
-
-impl Id {
-    #[cfg(unix)]
-    fn new(id: OsString) -> Result<Self, &'static str> {
-        use std::os::unix::ffi::OsStringExt;
-        Self::from_bytes(id.into_vec().into())
-    }
-
-    #[cfg(not(unix))]
-    fn new(id: OsString) -> Result<Self, &'static str> {
-        let id = id.into_string().map_err(|_| "an id must be Unicode text on this system")?;
-        Self::from_bytes(id.into_bytes().into())
-    }
-
-    /// Rejects a key that is given by mistake.
-    pub(crate) fn from_bytes(id: Zeroizing<Vec<u8>>) -> Result<Self, &'static str> {
-        if looks_like_secret(&id) { Err("this is a key, not an id") } else { Ok(Self(id)) }
-    }
-}
-
-/// The bytes from `start` to `end` (exclusive).
-#[derive(Clone)]
-pub(crate) struct ByteRange {
-    start: u64,
-    end: u64,
-}
-
-impl ByteRange {
-    /// Parses `START..END`, `START..` or `..END`.
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        const WRONG: &str = "a range is START..END, START.. or ..END, in bytes";
-        let number = |text: &str, default| if text.is_empty() { Ok(default) } else { text.parse().map_err(|_| WRONG) };
-        let (start, end) = text.split_once("..").ok_or(WRONG)?;
-        let range = Self { start: number(start, 0)?, end: number(end, u64::MAX)? };
-        if range.start > range.end { Err("the range ends before it starts") } else { Ok(range) }
-    }
-
-    /// The range, clipped to `len` bytes.
-    pub(crate) fn within(&self, len: u64) -> (u64, u64) {
-        let end = self.end.min(len);
-        (self.start.min(end), end)
-    }
-}
-
-impl AsRef<[u8]> for Id {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
 }

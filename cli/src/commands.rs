@@ -5,18 +5,21 @@ use std::num::NonZero;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, IndexKey, RecordKey, RecordWriter, WriteOptions};
+use strongroom::interrupt::interruptible;
+use strongroom::{Error, IndexKey, RecordKey, RecordReader, RecordWriter, WriteOptions};
 use zeroize::Zeroizing;
 
-use crate::args::{ByteRange, Cli, Command, Data, Id, Key, KeyCommand, Options};
+use crate::args::{Cli, Command, Data, Key, KeyCommand, Options};
 use crate::copy::{copy, progress_bar};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
-use crate::keys::{self, NewKeyFile};
+use crate::interrupt::is_signalled;
+use crate::keys::{self, NamedKeyFile, NewKeyFile};
 use crate::output::Output;
 use crate::streams::{self, is_stdin, is_stream};
 use crate::terminal;
+use crate::values::{ByteRange, Id};
 use crate::{hardening, ids, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
@@ -48,6 +51,10 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         }
         Command::Replace { record, data, expiry, key, key_out } => {
             replace(options, &ids::get(record)?, &data, expiry.options(), &key, key_out.path.as_deref(), &in_use)
+        }
+        Command::Take { record, key, output } => take(options, &ids::get(record)?, &key, output.as_deref(), &in_use),
+        Command::Rekey { record, expiry, key, key_out } => {
+            rekey(options, &ids::get(record)?, expiry.options(), &key, key_out.path.as_deref(), &in_use)
         }
         Command::Contains { record } => contains(options, &ids::get(record)?),
         Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
@@ -132,6 +139,30 @@ fn retrieve(
     output: Option<&Path>,
     in_use: &InUse,
 ) -> Result<(), Failure> {
+    let to_file = check_output(options, output, in_use)?;
+    let store = open::existing(options)?;
+    let key = keys::get(key.path.as_deref())?;
+    let mut reader = store.open_record(id, &key)?;
+    let len = reader.len()?; // authenticated before a byte is written
+    let (start, end) = range.map_or((0, len), |range| range.within(len));
+    let failed = Failure::stream("cannot read the record");
+    reader.seek(SeekFrom::Start(start)).map_err(&failed)?;
+    write_out(options, reader, end - start, Output::open(output)?, to_file)
+}
+
+/// Takes the record. Everything that may fail without it comes first, because its data can be read only once.
+fn take(options: &Options, id: &Id, key: &Key, output: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
+    let to_file = check_output(options, output, in_use)?;
+    let store = open::existing(options)?;
+    let key = keys::get(key.path.as_deref())?;
+    let output = Output::open_once(output)?;
+    let mut reader = store.take_record(id, &key)?;
+    let len = reader.len()?;
+    write_out(options, reader, len, output, to_file)
+}
+
+/// The file for the data, which can be created; `None` if the data goes to stdout.
+fn check_output<'p>(options: &Options, output: Option<&'p Path>, in_use: &InUse) -> Result<Option<&'p Path>, Failure> {
     let to_file = output.filter(|path| !is_stream(Some(path)));
     match to_file {
         Some(path) => Output::check(path, in_use)?,
@@ -140,17 +171,20 @@ fn retrieve(
         }
         None => {}
     }
-    let store = open::existing(options)?;
-    let key = keys::get(key.path.as_deref())?;
-    let mut reader = store.open_record(id, &key)?;
-    let len = reader.len()?; // authenticated before a byte is written
-    let (start, end) = range.map_or((0, len), |range| range.within(len));
-    let failed = Failure::stream("cannot read the record");
-    reader.seek(SeekFrom::Start(start)).map_err(&failed)?;
-    let mut reader = reader.take(end - start);
+    Ok(to_file)
+}
 
-    let mut output = Output::open(output)?;
-    let bytes = copy(Some(end - start), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))?;
+/// Writes `len` bytes from the reader's position to the output, and reports the file.
+fn write_out(
+    options: &Options,
+    reader: RecordReader,
+    len: u64,
+    mut output: Output,
+    to_file: Option<&Path>,
+) -> Result<(), Failure> {
+    let failed = Failure::stream("cannot read the record");
+    let mut reader = reader.take(len);
+    let bytes = copy(Some(len), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))?;
     output.finish()?;
     match to_file {
         Some(path) => reply(options, &json!({"bytes": bytes, "output": path.to_string_lossy()}), ""),
@@ -175,15 +209,50 @@ fn replace(
     let new = writer.key().to_text();
     let key_file = NewKeyFile::create(key_out, in_use, &new)?;
     write_data(&mut writer, &mut input)?;
-    let key_file = match key_file {
-        Some(file) => Some(file.name()?),
+    let key_file = give_key(options, &new, key_file)?;
+    keep_key(options, writer.finish(), key_file, key_out)
+}
+
+/// Encrypts the record's data again. The new key is written or printed first, as by `replace`.
+fn rekey(
+    options: &Options,
+    id: &Id,
+    write_options: WriteOptions<'_>,
+    key: &Key,
+    key_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
+    let store = open::existing(options)?;
+    let old = keys::get(key.path.as_deref())?;
+    drop(store.open_record(id, &old)?); // a wrong key fails before a new one is printed
+    let new = RecordKey::generate()?;
+    let text = new.to_text();
+    let key_file = NewKeyFile::create(key_out, in_use, &text)?;
+    let key_file = give_key(options, &text, key_file)?;
+    let rekey = || store.rekey_with(id, &old, write_options.key(&new));
+    // A signal waits while the key's file has its name, but not until a long record is encrypted.
+    let outcome = if key_file.is_some() { interruptible(is_signalled, rekey) } else { rekey() };
+    keep_key(options, outcome, key_file, key_out)
+}
+
+/// Gives the new key's file its name, or prints the key, before the record changes.
+fn give_key(options: &Options, key: &str, file: Option<NewKeyFile>) -> Result<Option<NamedKeyFile>, Failure> {
+    match file {
+        Some(file) => file.name().map(Some),
         None => {
-            reply_key(options, &new)
-                .map_err(Failure::io("cannot print the new key, so the record was not replaced"))?;
-            None
+            reply_key(options, key).map_err(Failure::io("cannot print the new key, so the record was not changed"))?;
+            Ok(None)
         }
-    };
-    let outcome = writer.finish();
+    }
+}
+
+/// Keeps the new key's file if the record may be written under it.
+fn keep_key(
+    options: &Options,
+    outcome: Result<RecordKey, Error>,
+    key_file: Option<NamedKeyFile>,
+    key_out: Option<&Path>,
+) -> Result<(), Failure> {
     match key_file {
         Some(mut file) if may_be_written(&outcome) => {
             file.keep();

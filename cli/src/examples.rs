@@ -77,6 +77,19 @@ Examples:
     strongroom replace --id backup --key-file old.key --key-out new.key \\
       --from-command -- pg_dump app";
 
+pub(crate) const TAKE_EXAMPLES: &str = "\
+Examples:
+  strongroom take --id invitation --key-file invitation.key
+  strongroom take --id report --key-file report.key -o report.pdf";
+
+pub(crate) const REKEY_EXAMPLES: &str = "\
+Examples:
+  strongroom rekey --id report --key-file old.key --key-out new.key
+
+  The record expires after two weeks:
+    strongroom rekey --id report --key-file old.key \\
+      --key-out new.key --expires-in 2w";
+
 pub(crate) const CONTAINS_EXAMPLES: &str = "\
 Examples:
   strongroom contains --id report

@@ -29,8 +29,8 @@ pub(crate) enum Failure {
     #[cfg(feature = "server")]
     #[error(transparent)]
     Start(#[from] strongroom_server::StartError),
-    /// The record was not replaced, after its new key was printed.
-    #[error("the record was not replaced: the new key that was printed opens nothing")]
+    /// The record was not replaced or encrypted again, after its new key was printed.
+    #[error("the record was not changed: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
     /// The answer of `contains`, which it has printed itself.
     #[error("there is no record")]

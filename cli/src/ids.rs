@@ -7,9 +7,10 @@ use std::io::Read;
 use strongroom::Error;
 use zeroize::Zeroizing;
 
-use crate::args::{Id, Record};
+use crate::args::Record;
 use crate::failure::Failure;
 use crate::streams::{is_stdin, stdin};
+use crate::values::Id;
 
 /// One byte more than the longest id.
 const TOO_LONG: usize = 4096 + 1;

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 
 #[cfg(unix)]
-pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals};
+pub(crate) use unix::{DEFAULT_ACTION, DeferredSignals, defer_signals, is_signalled};
 
 #[cfg(unix)]
 mod unix {
@@ -50,6 +50,11 @@ mod unix {
             cleanup.watching = true;
         }
         Ok(DeferredSignals(cleanup))
+    }
+
+    /// Whether a signal waits until signals are no longer deferred.
+    pub(crate) fn is_signalled() -> bool {
+        DEFAULT_ACTION.load(Ordering::SeqCst)
     }
 
     fn cleanup() -> MutexGuard<'static, Cleanup> {
@@ -115,4 +120,9 @@ impl DeferredSignals {
 #[cfg(not(unix))]
 pub(crate) fn defer_signals() -> io::Result<DeferredSignals> {
     Ok(DeferredSignals)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_signalled() -> bool {
+    false
 }

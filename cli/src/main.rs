@@ -35,6 +35,7 @@ mod times;
 #[cfg(feature = "server")]
 mod token;
 mod usage;
+mod values;
 
 use std::alloc::System;
 use std::process::ExitCode;

@@ -14,6 +14,10 @@ use crate::new_file::create_folders;
 
 /// Opens a store that exists, so that a typo in a path does not create an empty store.
 pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
+    in_namespace(options, existing_store(options)?)
+}
+
+fn existing_store(options: &Options) -> Result<Strongroom, Failure> {
     if let Some(store) = connected(options)? {
         return Ok(store);
     }
@@ -39,9 +43,17 @@ pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
-    match connected(options)? {
-        Some(store) => Ok(store),
-        None => Ok(builder(options, location_to_make(options)?)?.open()?),
+    let store = match connected(options)? {
+        Some(store) => store,
+        None => builder(options, location_to_make(options)?)?.open()?,
+    };
+    in_namespace(options, store)
+}
+
+fn in_namespace(options: &Options, store: Strongroom) -> Result<Strongroom, Failure> {
+    match &options.namespace {
+        Some(name) => Ok(store.namespace(name)?),
+        None => Ok(store),
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) enum Output {
     Stdout(Box<dyn Write>),
     /// Collected, and shown only if it is plain text.
     Terminal(Zeroizing<Vec<u8>>),
+    /// Shown at once. What is not plain text is escaped, so that nothing is lost.
+    EscapingTerminal,
     /// Nameless until it is complete.
     File {
         file: NewFile,
@@ -40,6 +42,14 @@ impl Output {
         };
         let file = NewFile::create_beside(path).map_err(Failure::io(CANNOT_WRITE))?;
         Ok(Self::File { file, path: path.to_path_buf() })
+    }
+
+    /// As [`open`](Self::open), for data that cannot be retrieved again.
+    pub(crate) fn open_once(path: Option<&Path>) -> Result<Self, Failure> {
+        Ok(match Self::open(path)? {
+            Self::Terminal(_) => Self::EscapingTerminal,
+            other => other,
+        })
     }
 
     /// Rejects a path at which no file can be created.
@@ -62,6 +72,11 @@ impl Output {
                 gathered.extend_from_slice(data);
                 Ok(())
             }
+            Self::EscapingTerminal if is_plain_text(data) => print(data).map_err(Failure::stdout),
+            Self::EscapingTerminal => {
+                let text = Zeroizing::new(data.escape_ascii().to_string());
+                print(text.as_bytes()).map_err(Failure::stdout)
+            }
             Self::File { file, .. } => file.write_all(data).map_err(Failure::io(CANNOT_WRITE)),
         }
     }
@@ -70,6 +85,7 @@ impl Output {
     pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut stdout) => stdout.flush().map_err(Failure::stdout),
+            Self::EscapingTerminal => Ok(()),
             Self::Terminal(gathered) if !is_plain_text(&gathered) => {
                 Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }

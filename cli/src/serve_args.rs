@@ -36,6 +36,10 @@ Examples:
   Print a token, and add its hash to the service's tokens file:
     strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
 
+  A token that reaches only the records of one customer:
+    strongroom token new --scopes store,retrieve --namespace customer-1 \\
+      --tokens /etc/strongroom/tokens
+
   Print a token and its line for that file:
     strongroom token new --scopes storage";
 
@@ -100,8 +104,9 @@ pub(crate) struct Serve {
 pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
-    /// The service keeps only the token's hash and scopes: store (store, replace, contains), retrieve, erase (delete,
-    /// erase, purge, stats), storage (the whole storage service).
+    /// The service keeps only the token's hash, scopes and namespace. The scopes: store (store, replace, rekey,
+    /// contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage service). With
+    /// --namespace, the token reaches only the records of this namespace, and not the whole store.
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
         /// The token's scopes, separated by commas

@@ -45,6 +45,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
         store: config.store.clone(),
         server: None,
         index_key_file: config.index_key_file.clone(),
+        namespace: None,
         json: options.json,
         remote: Remote {
             token_file: remote.token_file,

@@ -17,7 +17,10 @@ use crate::streams;
 
 pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Failure> {
     let TokenCommand::New { scopes, tokens } = command;
-    let token = new_token(scopes)?;
+    let token = match &options.namespace {
+        Some(name) => new_token(scopes)?.bound_to(name.as_ref()),
+        None => new_token(scopes)?,
+    };
     let line = token.line();
     if let Some(path) = tokens {
         append(path, &line)?;

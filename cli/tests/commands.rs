@@ -194,7 +194,8 @@ fn completions_know_the_commands() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish"] {
         let script = world.ok(&["completions", shell], "");
-        for word in ["store", "retrieve", "replace", "contains", "erase", "purge", "stats", "key-file", "expires-in"] {
+        let commands = ["store", "retrieve", "take", "replace", "rekey", "contains", "erase", "purge", "stats"];
+        for word in commands.into_iter().chain(["key-file", "expires-in", "namespace"]) {
             assert!(script.contains(word), "{word} in {shell}");
         }
     }
@@ -205,7 +206,8 @@ fn the_manual_has_a_page_for_each_command() {
     let world = World::new();
     fs::create_dir(world.path("man1")).unwrap();
     assert_eq!(world.ok(&["man", "man1"], ""), "");
-    for page in ["", "-store", "-retrieve", "-replace", "-contains", "-erase", "-purge", "-stats", "-key", "-key-new"] {
+    let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-erase", "-purge", "-stats"];
+    for page in commands.into_iter().chain(["", "-key", "-key-new"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{page}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
@@ -226,12 +228,11 @@ fn manual_pages_fit_80_columns() {
     let table = table.or_else(|| page.split(".SH EXIT STATUS\n.nf\n").nth(1)).unwrap().split("\n.fi\n").next().unwrap();
     assert_eq!(table.lines().count(), 12, "{table}");
     assert!(table.contains("0   success                       12   storage busy\n"), "{table}");
-    for variable in ["STORE", "SERVER", "INDEX_KEY_FILE", "TOKEN_FILE", "AUTHORITIES", "CLIENT_KEY", "TIMEOUT"] {
+    for variable in ["STORE", "SERVER", "INDEX_KEY_FILE", "NAMESPACE", "TOKEN_FILE", "CLIENT_KEY", "TIMEOUT"] {
         assert!(page.contains(&format!("\n\\fBSTRONGROOM_{variable}\\fR\n")), "{variable}");
     }
-    let commands =
-        ["-store", "-retrieve", "-replace", "-contains", "-delete", "-erase", "-purge", "-stats", "-key-new"];
-    for name in commands.into_iter().chain(["", "-completions", "-man"]) {
+    let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-delete", "-erase", "-purge"];
+    for name in commands.into_iter().chain(["", "-stats", "-key-new", "-completions", "-man"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{name}.1"))).unwrap();
         for line in page.split(".nf\n").skip(1).flat_map(|part| part.split(".fi\n").next().unwrap().lines()) {
             let shown = line
@@ -251,6 +252,7 @@ fn an_empty_variable_counts_as_unset() {
     let names = [
         "SERVER",
         "INDEX_KEY_FILE",
+        "NAMESPACE",
         "TOKEN_FILE",
         "AUTHORITIES",
         "CLIENT_CERTIFICATE",
@@ -282,11 +284,13 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn help_has_examples_and_shows_no_value_of_the_environment() {
     let world = World::new();
-    let commands: [&[&str]; 13] = [
+    let commands: [&[&str]; 15] = [
         &[],
         &["store"],
         &["retrieve"],
+        &["take"],
         &["replace"],
+        &["rekey"],
         &["contains"],
         &["delete"],
         &["erase"],

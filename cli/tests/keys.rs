@@ -89,7 +89,7 @@ fn a_full_disk_under_stdout_is_an_error() {
     assert!(run(&["retrieve", "--id", ID, "--key-file", "key"]).contains("cannot write to stdout"));
     assert!(run(&["--help"]).contains("cannot write to stdout"));
     let replaced = run(&["replace", "--id", ID, "--key-file", "key", "--allow-empty"]);
-    assert!(replaced.contains("the record was not replaced"), "{replaced}");
+    assert!(replaced.contains("the record was not changed"), "{replaced}");
     assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
 }
 
@@ -151,7 +151,7 @@ fn other_processes_cannot_read_the_memory() {
 fn without_a_terminal_there_is_no_prompt() {
     let world = World::with_record();
     let detached = ["python3", "-c", "import os, sys; os.setsid(); os.execvp(sys.argv[1], sys.argv[1:])"];
-    for command in ["retrieve", "replace", "delete"] {
+    for command in ["retrieve", "take", "replace", "rekey", "delete"] {
         let output = feed(&mut world.through(&detached, &[command, "--id", ID]), DATA.as_bytes());
         let message = failure(&output, 64);
         assert!(message.contains("pass --key-file"), "{message}");

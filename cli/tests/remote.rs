@@ -20,6 +20,10 @@ fn all_commands(world: &World, place: &[&str]) {
     let printed = ok(&["replace", "--id", ID, "--key-file", "key"], "other");
     world.write("new", printed);
     assert_eq!(ok(&["retrieve", "--id", ID, "--key-file", "new"], ""), "other");
+    ok(&["rekey", "--id", ID, "--key-file", "new", "--key-out", "rekeyed"], "");
+    assert_eq!(ok(&["take", "--id", ID, "--key-file", "rekeyed"], ""), "other");
+    world.fail(1, &args(&["take", "--id", ID, "--key-file", "rekeyed"]), "");
+    ok(&["store", "--id", ID, "--key-file", "new"], DATA);
     ok(&["delete", "--id", ID, "--key-file", "new"], "");
     world.fail(1, &args(&["retrieve", "--id", ID, "--key-file", "new"]), "");
 
@@ -32,11 +36,18 @@ fn all_commands(world: &World, place: &[&str]) {
     }
     ok(&["retrieve", "--id", "long", "--key-file", "own", "-o", "copy"], "");
     assert!(world.read("copy") == long.as_bytes());
+    ok(&["rekey", "--id", "long", "--key-file", "own", "--key-out", "long-2"], "");
+    ok(&["take", "--id", "long", "--key-file", "long-2", "-o", "copy"], "");
+    assert!(world.read("copy") == long.as_bytes());
+    ok(&["store", "--id", "long", "--namespace", "one", "--key-file", "own", "long"], "");
+    assert_eq!(ok(&["contains", "--id", "long", "--namespace", "one"], ""), "there is a record\n");
+    assert_eq!(ok(&["erase", "--id", "long", "--namespace", "one", "--yes"], ""), "erased\n");
+    ok(&["store", "--id", "long", "--key-file", "own", "long"], "");
     assert_eq!(ok(&["contains", "--id", "long"], ""), "there is a record\n");
     assert!(ok(&["stats"], "").starts_with("records: 1\n"));
     assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "erased\n");
     assert_eq!(ok(&["erase", "--id", "long", "--yes"], ""), "there was no record\n");
-    for file in ["key", "new", "own", "copy"] {
+    for file in ["key", "new", "rekeyed", "own", "long-2", "copy"] {
         std::fs::remove_file(world.path(file)).unwrap();
     }
 }

@@ -150,7 +150,7 @@ impl World {
         let message = failure(&feed(&mut self.command(args), stdin.as_ref()), status);
         let mut as_json = self.command(&["--json"]);
         as_json.args(args);
-        if args.contains(&"retrieve") && !args.contains(&"-o") {
+        if (args.contains(&"retrieve") || args.contains(&"take")) && !args.contains(&"-o") {
             as_json.args(["-o", "unused"]);
         }
         let as_json = failure(&feed(&mut as_json, stdin.as_ref()), status);

@@ -1,0 +1,80 @@
+//! Records that are read once.
+
+use crate::support::{DATA, ID, World, feed};
+
+#[test]
+fn a_record_is_taken_once() {
+    let world = World::with_record();
+    world.ok(&["key", "new", "--key-out", "other"], "");
+    world.fail(3, &["take", "--id", ID, "--key-file", "other"], "");
+    assert_eq!(world.ok(&["take", "--id", ID, "--key-file", "key"], ""), DATA);
+    world.fail(1, &["take", "--id", ID, "--key-file", "key"], "");
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn one_of_several_takers_gets_the_data() {
+    let world = World::with_record();
+    let outputs: Vec<_> = std::thread::scope(|scope| {
+        let take = || feed(&mut world.command(&["take", "--id", ID, "--key-file", "key"]), b"");
+        let takers: Vec<_> = (0..4).map(|_| scope.spawn(take)).collect();
+        takers.into_iter().map(|taker| taker.join().unwrap()).collect()
+    });
+    let (took, others): (Vec<_>, Vec<_>) = outputs.into_iter().partition(|output| output.status.success());
+    assert_eq!(took.len(), 1);
+    assert_eq!(took[0].stdout, DATA.as_bytes());
+    assert!(others.iter().all(|output| output.status.code() == Some(1) && output.stdout.is_empty()));
+}
+
+#[test]
+fn a_file_gets_the_data() {
+    let world = World::new();
+    let long = "0123456789".repeat(300_000);
+    world.ok(&["store", "--id", ID, "--key-out", "key"], &long);
+    world.write("copy", "older");
+    let reply = world.ok(&["take", "--id", ID, "--key-file", "key", "-o", "copy", "--json"], "");
+    assert_eq!(reply, "{\"bytes\":3000000,\"output\":\"copy\"}\n");
+    assert!(world.read("copy") == long.as_bytes());
+    assert_eq!(world.records(), 0);
+
+    world.ok(&["store", "--id", ID, "--allow-empty", "--key-out", "empty"], "");
+    assert_eq!(world.ok(&["take", "--id", ID, "--key-file", "empty"], ""), "");
+}
+
+/// Each failure before the data is written.
+#[test]
+fn a_failure_leaves_the_record() {
+    let world = World::with_record();
+    std::fs::create_dir(world.path("folder")).unwrap();
+    for (status, output) in [(19, "folder"), (19, "missing/copy"), (19, "key"), (19, "records.db")] {
+        world.fail(status, &["take", "--id", ID, "--key-file", "key", "-o", output], "");
+    }
+    let as_json = feed(&mut world.command(&["take", "--id", ID, "--key-file", "key", "--json"]), b"");
+    assert_eq!(as_json.status.code(), Some(64));
+    world.fail(19, &["take", "--id", ID, "--key-file", "missing"], "");
+    #[cfg(target_os = "linux")]
+    {
+        let closed = ["sh", "-c", "exec \"$@\" >&-", "sh"];
+        let output = feed(&mut world.through(&closed, &["take", "--id", ID, "--key-file", "key"]), b"");
+        assert_eq!(output.status.code(), Some(14));
+    }
+    assert_eq!(world.ok(&["take", "--id", ID, "--key-file", "key"], ""), DATA);
+}
+
+/// The data cannot be retrieved again, so a terminal shows all of it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_escaped_data() {
+    use crate::support::on_terminal;
+
+    let world = World::new();
+    for (data, expected) in
+        [("Gr\u{fc}\u{df}e\n", "Gr\u{c3}\u{bc}\u{c3}\u{9f}e\n"), ("\u{1b}[2J\u{e9}", "\\x1b[2J\\xc3\\xa9")]
+    {
+        world.ok(&["store", "--id", ID, "--key-out", "key"], data);
+        let seen = on_terminal(&world, "", "", &["take", "--id", ID, "--key-file", "key"]);
+        assert_eq!((&seen["status"], seen["shown"].as_str()), (&serde_json::json!(0), Some(expected)));
+        std::fs::remove_file(world.path("key")).unwrap();
+    }
+    assert_eq!(world.records(), 0);
+}
