@@ -367,8 +367,25 @@ strongroom_status strongroom_connect(const char *url,
                                      strongroom **store,
                                      strongroom_error *error);
 
-/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED. Remaining readers
-/// and writers must still be freed. NULL is allowed.
+/// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
+/// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain and
+/// strongroom_get_stats concern the whole store on each handle.
+///
+/// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
+/// handles: their calls then return STRONGROOM_CLOSED.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the name is longer.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_namespace(const strongroom *store,
+                                       const void *name,
+                                       size_t name_len,
+                                       strongroom **handle,
+                                       strongroom_error *error);
+
+/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED; a handle of
+/// strongroom_namespace is only freed. Remaining readers, writers and other handles must still be freed. NULL is
+/// allowed.
 strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
 
 /// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
@@ -417,14 +434,15 @@ typedef struct {
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
     /// attacker with write access to the storage can put the older one back, and it opens under that key.
     const strongroom_record_key *key;
-    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never.
+    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never (for
+    /// strongroom_rekey: for the record's own time).
     ///
     /// From then on its key opens nothing (STRONGROOM_EXPIRED), the id is free for a new record, and strongroom_purge
     /// removes the record. The time is authenticated, but not secret. If the write repeats an earlier one under the
     /// same key, the time of the earlier one remains.
     uint64_t expires_at;
     /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
-    /// for never.
+    /// as for `expires_at`.
     uint64_t expires_in;
 } strongroom_write_options;
 
@@ -514,6 +532,21 @@ strongroom_status strongroom_retrieve_range(const strongroom *store,
                                             strongroom_buffer *data,
                                             strongroom_error *error);
 
+/// Retrieves the data stored under an id, and removes the record: of several callers, one gets the data, and the others
+/// STRONGROOM_NOT_FOUND. Free the data with strongroom_buffer_free.
+///
+/// The data is delivered at most once: if the process ends or a connection breaks before the caller has it, it is lost.
+/// To lose nothing, use strongroom_retrieve, and then strongroom_delete.
+///
+/// As strongroom_retrieve: the record is then unchanged. STRONGROOM_INDETERMINATE if the outcome is unknown.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_take(const strongroom *store,
+                                  const void *id,
+                                  size_t id_len,
+                                  const strongroom_record_key *key,
+                                  strongroom_buffer *data,
+                                  strongroom_error *error);
+
 /// Replaces the data of the record that `old_key` opens, and gives the new version's key; both may be the same struct.
 /// The old key no longer opens anything, and no older version opens under the new key.
 ///
@@ -542,6 +575,20 @@ strongroom_status strongroom_replace_with(const strongroom *store,
                                           const strongroom_write_options *options,
                                           strongroom_record_key *new_key,
                                           strongroom_error *error);
+
+/// Encrypts the data of the record that `old_key` opens again, in constant memory, and gives its new key; both may be
+/// the same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
+/// record keeps its own. `new_key` may be NULL if the options have the new key.
+///
+/// As strongroom_replace_with and strongroom_retrieve. A failure leaves the record unchanged.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_rekey(const strongroom *store,
+                                   const void *id,
+                                   size_t id_len,
+                                   const strongroom_record_key *old_key,
+                                   const strongroom_write_options *options,
+                                   strongroom_record_key *new_key,
+                                   strongroom_error *error);
 
 /// Removes the record that `key` opens, even if it has expired.
 ///
@@ -739,6 +786,21 @@ typedef struct strongroom_reader strongroom_reader;
 /// As strongroom_retrieve, for the record's first 68 bytes; the rest is checked as it is read.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_open_record(const strongroom *store,
+                                         const void *id,
+                                         size_t id_len,
+                                         const strongroom_record_key *key,
+                                         strongroom_reader **reader,
+                                         strongroom_error *error);
+
+/// As strongroom_take, for data of any length: afterwards only the reader can read the record, and
+/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any position.
+///
+/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after a
+/// day removes it.
+///
+/// As strongroom_take, for the record's first 68 bytes and its final chunk; the rest is checked as it is read.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_take_record(const strongroom *store,
                                          const void *id,
                                          size_t id_len,
                                          const strongroom_record_key *key,

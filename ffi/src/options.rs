@@ -27,14 +27,15 @@ pub struct strongroom_write_options {
     /// Make a new key for each version of a record. If two versions of one record were sealed under the same key, an
     /// attacker with write access to the storage can put the older one back, and it opens under that key.
     pub key: *const strongroom_record_key,
-    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never.
+    /// The time at which the version expires: Unix time in seconds, which must not be past. 0 for never (for
+    /// strongroom_rekey: for the record's own time).
     ///
     /// From then on its key opens nothing (STRONGROOM_EXPIRED), the id is free for a new record, and strongroom_purge
     /// removes the record. The time is authenticated, but not secret. If the write repeats an earlier one under the
     /// same key, the time of the earlier one remains.
     pub expires_at: u64,
     /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
-    /// for never.
+    /// as for `expires_at`.
     pub expires_in: u64,
 }
 

@@ -40,6 +40,33 @@ pub unsafe extern "C" fn strongroom_open_record(
     })
 }
 
+/// As strongroom_take, for data of any length: afterwards only the reader can read the record, and
+/// strongroom_reader_free removes it. On an encryption server it is read from start to end, elsewhere from any position.
+///
+/// If the process ends before, nobody can read the record, and the first strongroom_purge or strongroom_maintain after a
+/// day removes it.
+///
+/// As strongroom_take, for the record's first 68 bytes and its final chunk; the rest is checked as it is read.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_take_record(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    reader: *mut *mut strongroom_reader,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, reader) = unsafe {
+            (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(reader, "reader")?)
+        };
+        reader.set(Box::into_raw(Box::new(strongroom_reader(store.0.take_record(id, &key.get()?)?))));
+        Ok(())
+    })
+}
+
 /// Reads `size` bytes at the position, advances it, and gives their number: fewer at the end of the record, and 0 at
 /// its end and after it. A caller that reached the end without a failure has read the whole record.
 ///

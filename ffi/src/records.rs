@@ -203,6 +203,32 @@ pub unsafe extern "C" fn strongroom_retrieve_range(
     })
 }
 
+/// Retrieves the data stored under an id, and removes the record: of several callers, one gets the data, and the others
+/// STRONGROOM_NOT_FOUND. Free the data with strongroom_buffer_free.
+///
+/// The data is delivered at most once: if the process ends or a connection breaks before the caller has it, it is lost.
+/// To lose nothing, use strongroom_retrieve, and then strongroom_delete.
+///
+/// As strongroom_retrieve: the record is then unchanged. STRONGROOM_INDETERMINATE if the outcome is unknown.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_take(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    key: *const strongroom_record_key,
+    data: *mut strongroom_buffer,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, key, data) =
+            unsafe { (input(store, "store")?, bytes(id, id_len, "id")?, input(key, "key")?, output(data, "data")?) };
+        data.set(strongroom_buffer::new(store.0.take(id, &key.get()?)?)?);
+        Ok(())
+    })
+}
+
 /// Replaces the data of the record that `old_key` opens, and gives the new version's key; both may be the same struct.
 /// The old key no longer opens anything, and no older version opens under the new key.
 ///
@@ -266,6 +292,39 @@ pub unsafe extern "C" fn strongroom_replace_with(
         // SAFETY: by the header's conventions.
         let new_key = unsafe { options.key_output(new_key, "new_key")? };
         give(&store.0.replace_with(id, &old_key, data, options.get())?, new_key);
+        Ok(())
+    })
+}
+
+/// Encrypts the data of the record that `old_key` opens again, in constant memory, and gives its new key; both may be
+/// the same struct. Afterwards the old key opens nothing. `options` may be NULL; without an expiry time in them, the
+/// record keeps its own. `new_key` may be NULL if the options have the new key.
+///
+/// As strongroom_replace_with and strongroom_retrieve. A failure leaves the record unchanged.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_rekey(
+    store: *const strongroom,
+    id: *const c_void,
+    id_len: usize,
+    old_key: *const strongroom_record_key,
+    options: *const strongroom_write_options,
+    new_key: *mut strongroom_record_key,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, id, old_key, options) = unsafe {
+            (
+                input(store, "store")?,
+                bytes(id, id_len, "id")?,
+                input(old_key, "old_key")?.get()?, // read before the output is written, which may overlap
+                Options::read(options)?,
+            )
+        };
+        // SAFETY: by the header's conventions.
+        let new_key = unsafe { options.key_output(new_key, "new_key")? };
+        give(&store.0.rekey_with(id, &old_key, options.get())?, new_key);
         Ok(())
     })
 }

@@ -1,17 +1,28 @@
 //! Stores
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::path::Path;
 
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
-use crate::boundary::{input, leave_nothing, optional, outcome, output, owned, path, sized};
+use crate::boundary::{bytes, input, leave_nothing, optional, outcome, output, owned, path, sized};
 use crate::key::strongroom_index_key;
 use crate::location::{ServiceMembers, builder_at, connect_to};
 use crate::status::{strongroom_error, strongroom_status};
 
 /// A store of encrypted records. All threads of a program can share a handle.
-pub struct strongroom(pub(crate) Strongroom);
+pub struct strongroom(pub(crate) Strongroom, Kind);
+
+enum Kind {
+    Store,
+    Namespace,
+}
+
+impl strongroom {
+    pub(crate) fn new(store: Strongroom) -> Self {
+        Self(store, Kind::Store)
+    }
+}
 
 /// In the flags of strongroom_options: open the store only if it exists (STRONGROOM_INVALID_ARGUMENT otherwise), so
 /// that a typo in a path does not make a new, empty store.
@@ -102,7 +113,7 @@ pub unsafe extern "C" fn strongroom_open(
             None => builder_at(path, ServiceMembers::default()),
         };
         let opened = builder.and_then(Builder::open).inspect_err(|_| leave_nothing())?;
-        store.set(Box::into_raw(Box::new(strongroom(opened))));
+        store.set(Box::into_raw(Box::new(strongroom::new(opened))));
         Ok(())
     })
 }
@@ -134,19 +145,51 @@ pub unsafe extern "C" fn strongroom_connect(
         let members = options.map_or(Ok(ServiceMembers::default()), Options::service_alone)?;
         let url = url.to_str().ok_or(Error::InvalidArgument("url is not UTF-8".into()))?;
         let connected = connect_to(url, members.endpoint_options()).inspect_err(|_| leave_nothing())?;
-        store.set(Box::into_raw(Box::new(strongroom(connected))));
+        store.set(Box::into_raw(Box::new(strongroom::new(connected))));
         Ok(())
     })
 }
 
-/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED. Remaining readers
-/// and writers must still be freed. NULL is allowed.
+/// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
+/// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain and
+/// strongroom_get_stats concern the whole store on each handle.
+///
+/// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
+/// handles: their calls then return STRONGROOM_CLOSED.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the name is longer.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_namespace(
+    store: *const strongroom,
+    name: *const c_void,
+    name_len: usize,
+    handle: *mut *mut strongroom,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, name, handle) =
+            unsafe { (input(store, "store")?, bytes(name, name_len, "name")?, output(handle, "handle")?) };
+        handle.set(Box::into_raw(Box::new(strongroom(store.0.namespace(name)?, Kind::Namespace))));
+        Ok(())
+    })
+}
+
+/// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED; a handle of
+/// strongroom_namespace is only freed. Remaining readers, writers and other handles must still be freed. NULL is
+/// allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut strongroom_error) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let store = unsafe { owned(store) };
-        let outcome = store.map_or(Ok(()), |store| store.0.close());
+        let outcome = match &store {
+            Some(store) if matches!(store.1, Kind::Store) => store.0.close(),
+            _ => Ok(()),
+        };
+        drop(store);
         leave_nothing();
         outcome
     })

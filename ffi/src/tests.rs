@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::path::PathBuf;
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{fs, panic, slice};
@@ -163,7 +163,7 @@ fn a_panic_becomes_a_status() {
     let armed = Arc::new(AtomicBool::new(false));
     let storage = Panicking { inner: Arc::new(MemoryStorage::new()), armed: Arc::clone(&armed) };
     let builder = Strongroom::builder().storage(Arc::new(storage)).index_key(IndexKey::generate().unwrap());
-    let store = Box::into_raw(Box::new(strongroom(builder.open().unwrap())));
+    let store = Box::into_raw(Box::new(strongroom::new(builder.open().unwrap())));
     let mut error = no_error();
     let (id, id_len) = (b"id".as_ptr().cast::<c_void>(), 2);
     let long = vec![7_u8; 3 << 20];
@@ -206,6 +206,9 @@ fn a_panic_becomes_a_status() {
         strongroom_retrieve_range(store, id, id_len, &raw const key, 0, 1, &raw mut buffer, &raw mut error),
         strongroom_replace(store, id, id_len, &raw const key, data, 1, &raw mut new_key, &raw mut error),
         strongroom_replace_with(store, id, id_len, &raw const key, data, 1, &raw const under_other, null_mut(), &raw mut error),
+        strongroom_take(store, id, id_len, &raw const key, &raw mut buffer, &raw mut error),
+        strongroom_take_record(store, id, id_len, &raw const key, &raw mut reader, &raw mut error),
+        strongroom_rekey(store, id, id_len, &raw const key, null(), &raw mut new_key, &raw mut error),
         strongroom_delete(store, id, id_len, &raw const key, &raw mut error),
         strongroom_erase(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),

@@ -73,6 +73,11 @@ static void stores(void) {
     REFUSED(strongroom_purge(store, 1, NULL, &error));
     CHECK(purged == 0);
     REFUSED(strongroom_maintain(NULL, &error));
+    REFUSED(strongroom_namespace(NULL, "name", 4, &none, &error));
+    REFUSED(strongroom_namespace(store, NULL, 4, &none, &error));
+    REFUSED(strongroom_namespace(store, "name", SIZE_MAX, &none, &error));
+    REFUSED(strongroom_namespace(store, "name", 4, NULL, &error));
+    CHECK(none == NULL);
 }
 
 static void records(void) {
@@ -115,6 +120,12 @@ static void records(void) {
     REFUSED(strongroom_retrieve(store, ID, 2, NULL, &data, &error));
     REFUSED(strongroom_retrieve(store, ID, 2, &key, NULL, &error));
 
+    REFUSED(strongroom_take(NULL, ID, 2, &key, &data, &error));
+    REFUSED(strongroom_take(store, NULL, 2, &key, &data, &error));
+    REFUSED(strongroom_take(store, ID, SIZE_MAX, &key, &data, &error));
+    REFUSED(strongroom_take(store, ID, 2, NULL, &data, &error));
+    REFUSED(strongroom_take(store, ID, 2, &key, NULL, &error));
+
     char buffer[8];
     REFUSED(strongroom_retrieve_into(NULL, ID, 2, &key, buffer, 8, &len, &error));
     REFUSED(strongroom_retrieve_into(store, NULL, 2, &key, buffer, 8, &len, &error));
@@ -147,6 +158,17 @@ static void records(void) {
     REFUSED(strongroom_replace_with(store, ID, 2, &key, "data", 4, under(NULL), NULL, &error));
     REFUSED(strongroom_replace_with(store, ID, 2, &key, NULL, 4, under(&other), NULL, &error));
     REFUSED(strongroom_replace_with(store, ID, 2, &key, "data", SIZE_MAX, under(&other), NULL, &error));
+
+    memset(&options, 0, sizeof options);
+    REFUSED(strongroom_rekey(store, ID, 2, &key, &options, &unwritten, &error));
+    CHECK(strstr(error.message, "size") != NULL);
+    REFUSED(strongroom_rekey(NULL, ID, 2, &key, NULL, &unwritten, &error));
+    REFUSED(strongroom_rekey(store, NULL, 2, &key, NULL, &unwritten, &error));
+    REFUSED(strongroom_rekey(store, ID, SIZE_MAX, &key, NULL, &unwritten, &error));
+    REFUSED(strongroom_rekey(store, ID, 2, NULL, NULL, &unwritten, &error));
+    REFUSED(strongroom_rekey(store, ID, 2, &key, NULL, NULL, &error));
+    REFUSED(strongroom_rekey(store, ID, 2, &key, under(NULL), NULL, &error));
+    REFUSED(strongroom_rekey(store, ID, 2, NULL, under(&other), NULL, &error));
 
     REFUSED(strongroom_delete(NULL, ID, 2, &key, &error));
     REFUSED(strongroom_delete(store, NULL, 2, &key, &error));
@@ -249,6 +271,11 @@ static void streams(void) {
     REFUSED(strongroom_open_record(store, ID, SIZE_MAX, &key, &reader, &error));
     REFUSED(strongroom_open_record(store, ID, 2, NULL, &reader, &error));
     REFUSED(strongroom_open_record(store, ID, 2, &key, NULL, &error));
+    REFUSED(strongroom_take_record(NULL, ID, 2, &key, &reader, &error));
+    REFUSED(strongroom_take_record(store, NULL, 2, &key, &reader, &error));
+    REFUSED(strongroom_take_record(store, ID, SIZE_MAX, &key, &reader, &error));
+    REFUSED(strongroom_take_record(store, ID, 2, NULL, &reader, &error));
+    REFUSED(strongroom_take_record(store, ID, 2, &key, NULL, &error));
     CHECK(reader == NULL);
     CHECK_OK(strongroom_open_record(store, ID, 2, &key, &reader, &error));
     char buffer[8];

@@ -29,6 +29,9 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_store(store, "child", 5, "data", 4, &new_key, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_retrieve(store, "id", 2, key, &found, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_replace(store, "id", 2, key, "data", 4, &new_key, &error));
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_take(store, "id", 2, key, &found, &error));
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_take_record(store, "id", 2, key, &new_reader, &error));
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_rekey(store, "id", 2, key, NULL, &new_key, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_delete(store, "id", 2, key, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_erase(store, "id", 2, &flag, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_contains(store, "id", 2, &flag, &error));

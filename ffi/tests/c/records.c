@@ -284,6 +284,146 @@ static void expired_records(strongroom *store) {
     CHECK(stats.records == before.records && stats.bytes == before.bytes && stats.expired == 0);
 }
 
+static void taken_records(strongroom *store) {
+    strongroom_error error;
+    strongroom_record_key key, other;
+    strongroom_buffer data;
+    strongroom_reader *reader = NULL;
+    char buffer[8];
+    size_t len = 0;
+    uint64_t whole = 0;
+    bool found = true;
+
+    CHECK_OK(strongroom_record_key_generate(&other, &error));
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_take(store, "once", 4, &other, &data, &error));
+    for (size_t i = 0; i < COUNT(SIZES); i++) {
+        uint8_t *expected = pattern(SIZES[i]);
+        CHECK_OK(strongroom_store(store, "once", 4, expected, SIZES[i], &key, &error));
+        CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_take(store, "once", 4, &other, &data, &error));
+        CHECK_OK(strongroom_take(store, "once", 4, &key, &data, &error));
+        CHECK(data.data != NULL && data.len == SIZES[i] && memcmp(data.data, expected, data.len) == 0);
+        strongroom_buffer_free(&data);
+        CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_take(store, "once", 4, &key, &data, &error));
+        free(expected);
+    }
+
+    // From the call on, only the reader has the record.
+    CHECK_OK(strongroom_store(store, "once", 4, "data", 4, &key, &error));
+    CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_take_record(store, "once", 4, &other, &reader, &error));
+    CHECK(reader == NULL);
+    CHECK_OK(strongroom_take_record(store, "once", 4, &key, &reader, &error));
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(store, "once", 4, &key, &data, &error));
+    CHECK_OK(strongroom_contains(store, "once", 4, &found, &error));
+    CHECK(!found);
+    CHECK_OK(strongroom_reader_len(reader, &whole, &error));
+    CHECK(whole == 4);
+    CHECK_OK(strongroom_reader_read(reader, buffer, sizeof buffer, &len, &error));
+    CHECK(len == 4 && memcmp(buffer, "data", 4) == 0);
+    CHECK_OK(strongroom_reader_seek(reader, 2, &error));
+    CHECK_OK(strongroom_reader_read(reader, buffer, sizeof buffer, &len, &error));
+    CHECK(len == 2 && memcmp(buffer, "ta", 2) == 0);
+    strongroom_reader_free(reader);
+}
+
+static void rekeyed_records(strongroom *store) {
+    strongroom_error error;
+    strongroom_record_key key, old, other;
+    strongroom_buffer data;
+
+    CHECK_OK(strongroom_record_key_generate(&other, &error));
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_rekey(store, "rekey", 5, &other, NULL, &key, &error));
+    for (size_t i = 0; i < COUNT(SIZES); i++) {
+        uint8_t *expected = pattern(SIZES[i]);
+        CHECK_OK(strongroom_store(store, "rekey", 5, expected, SIZES[i], &old, &error));
+        CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_rekey(store, "rekey", 5, &other, NULL, &key, &error));
+        CHECK_OK(strongroom_rekey(store, "rekey", 5, &old, NULL, &key, &error));
+        CHECK_STATUS(STRONGROOM_WRONG_KEY, strongroom_retrieve(store, "rekey", 5, &old, &data, &error));
+        CHECK_OK(strongroom_retrieve(store, "rekey", 5, &key, &data, &error));
+        CHECK(data.len == SIZES[i] && memcmp(data.data, expected, data.len) == 0);
+        strongroom_buffer_free(&data);
+        CHECK_OK(strongroom_rekey(store, "rekey", 5, &key, NULL, &key, &error)); // into the same struct
+        CHECK_OK(strongroom_delete(store, "rekey", 5, &key, &error));
+        free(expected);
+    }
+
+    // Under the caller's key, the call may be repeated.
+    CHECK_OK(strongroom_store(store, "rekey", 5, "data", 4, &old, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_rekey(store, "rekey", 5, &old, under(&old), NULL, &error));
+    CHECK_OK(strongroom_rekey(store, "rekey", 5, &old, under(&other), NULL, &error));
+    CHECK_OK(strongroom_rekey(store, "rekey", 5, &old, under(&other), &key, &error));
+    CHECK(strongroom_record_key_equal(&key, &other));
+
+    // The expiry time remains unless another one is given.
+    const strongroom_write_options past = expiring(1, 0), soon = expiring(0, 1);
+    strongroom_stats stats;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_rekey(store, "rekey", 5, &key, &past, &key, &error));
+    CHECK_OK(strongroom_rekey(store, "rekey", 5, &key, &soon, &key, &error));
+    const strongroom_status rekeyed = strongroom_rekey(store, "rekey", 5, &key, NULL, &key, &error);
+    CHECK(rekeyed == STRONGROOM_OK || rekeyed == STRONGROOM_EXPIRED); // on a slow machine
+    for (memset(&stats, 0, sizeof stats); stats.expired == 0; usleep(50 * 1000))
+        CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK_STATUS(STRONGROOM_EXPIRED, strongroom_rekey(store, "rekey", 5, &key, NULL, &key, &error));
+    CHECK_STATUS(STRONGROOM_EXPIRED, strongroom_take(store, "rekey", 5, &key, &data, &error));
+    CHECK_OK(strongroom_delete(store, "rekey", 5, &key, &error));
+}
+
+static void namespaces(strongroom *store) {
+    strongroom_error error;
+    strongroom *one = NULL, *other = NULL, *longest = NULL, *plain = NULL, *none = NULL;
+    strongroom_record_key key, own;
+    strongroom_buffer data;
+    strongroom_stats before, stats;
+    bool found = true;
+    static const char name[256] = {0};
+
+    CHECK_OK(strongroom_get_stats(store, &before, &error));
+    CHECK_OK(strongroom_namespace(store, "one", 3, &one, &error));
+    CHECK_OK(strongroom_namespace(one, "other", 5, &other, &error)); // not nested
+    CHECK_OK(strongroom_namespace(store, name, 255, &longest, &error));
+    CHECK_OK(strongroom_namespace(one, NULL, 0, &plain, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_namespace(store, name, 256, &none, &error));
+    CHECK(none == NULL);
+
+    CHECK_OK(strongroom_store(one, "shared", 6, "data", 4, &key, &error));
+    strongroom *const without[] = {store, plain, other, longest};
+    for (size_t i = 0; i < COUNT(without); i++) {
+        CHECK_OK(strongroom_contains(without[i], "shared", 6, &found, &error));
+        CHECK(!found);
+        CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_retrieve(without[i], "shared", 6, &key, &data, &error));
+    }
+    CHECK_OK(strongroom_store(plain, "shared", 6, "own", 3, &own, &error));
+    CHECK_OK(strongroom_get_stats(other, &stats, &error)); // of the whole store
+    CHECK(stats.records == before.records + 2);
+    CHECK_OK(strongroom_delete(store, "shared", 6, &own, &error));
+
+    // Closing a namespace's handle leaves the store and its other handles open.
+    CHECK_OK(strongroom_close(one, &error));
+    CHECK_OK(strongroom_namespace(other, "one", 3, &one, &error));
+    CHECK_OK(strongroom_take(one, "shared", 6, &key, &data, &error));
+    strongroom_buffer_free(&data);
+    CHECK_OK(strongroom_close(one, &error));
+    CHECK_OK(strongroom_close(other, &error));
+    CHECK_OK(strongroom_close(longest, &error));
+    CHECK_OK(strongroom_close(plain, &error));
+}
+
+// Closing the store closes it for the handles of its namespaces, which must still be freed.
+static void closed_stores(void) {
+    strongroom_error error;
+    strongroom *store = NULL, *namespace_ = NULL;
+    strongroom_reader *reader = NULL;
+    strongroom_record_key key;
+    bool found = false;
+    CHECK_OK(strongroom_open(":memory:", NULL, &store, &error));
+    CHECK_OK(strongroom_namespace(store, "one", 3, &namespace_, &error));
+    CHECK_OK(strongroom_store(namespace_, "id", 2, "data", 4, &key, &error));
+    CHECK_OK(strongroom_take_record(namespace_, "id", 2, &key, &reader, &error));
+    CHECK_OK(strongroom_close(store, &error));
+    CHECK_STATUS(STRONGROOM_CLOSED, strongroom_contains(namespace_, "id", 2, &found, &error));
+    CHECK_OK(strongroom_close(namespace_, &error));
+    strongroom_reader_free(reader);
+}
+
 int main(void) {
     strongroom_error error;
     strongroom_stats stats;
@@ -297,6 +437,10 @@ int main(void) {
     many_with_options(store);
     expiry_times(store);
     expired_records(store);
+    taken_records(store);
+    rekeyed_records(store);
+    namespaces(store);
+    closed_stores();
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == COUNT(SIZES) + 2 + 100);
     CHECK(stats.bytes > 16383 + 16384 + 16385 + 32768 + 40000);

@@ -77,6 +77,40 @@ static void expiry_times(strongroom *store) {
     CHECK_OK(strongroom_delete(store, "late", 4, &key, &error));
 }
 
+// Records that are read once, new keys for the same data, and namespaces.
+static void once_and_again(strongroom *store, const uint8_t *data) {
+    strongroom *one = NULL;
+    strongroom_record_key key, old;
+    strongroom_buffer found;
+    strongroom_reader *reader = NULL;
+    size_t len = 0;
+    bool flag = true;
+    uint8_t *buffer = (uint8_t *)malloc(LEN);
+    CHECK(buffer != NULL);
+
+    CHECK_OK(strongroom_namespace(store, "one", 3, &one, &error));
+    CHECK_OK(strongroom_store(one, "once", 4, data, LEN, &old, &error));
+    CHECK_OK(strongroom_contains(store, "once", 4, &flag, &error));
+    CHECK(!flag);
+    CHECK_OK(strongroom_rekey(one, "once", 4, &old, NULL, &key, &error));
+    CHECK(strongroom_retrieve(one, "once", 4, &old, &found, &error) != STRONGROOM_OK);
+    CHECK_OK(strongroom_take(one, "once", 4, &key, &found, &error));
+    CHECK(found.len == LEN && memcmp(found.data, data, LEN) == 0);
+    strongroom_buffer_free(&found);
+    CHECK_STATUS(STRONGROOM_NOT_FOUND, strongroom_take(one, "once", 4, &key, &found, &error));
+
+    CHECK_OK(strongroom_store(one, "once", 4, data, LEN, &key, &error));
+    CHECK_OK(strongroom_take_record(one, "once", 4, &key, &reader, &error));
+    CHECK_OK(strongroom_contains(one, "once", 4, &flag, &error));
+    CHECK(!flag);
+    CHECK_OK(strongroom_reader_read(reader, buffer, LEN, &len, &error));
+    CHECK(len == LEN && memcmp(buffer, data, LEN) == 0);
+    strongroom_reader_free(reader);
+    CHECK_OK(strongroom_close(one, &error));
+    CHECK_OK(strongroom_contains(store, "once", 4, &flag, &error)); // the store is open
+    free(buffer);
+}
+
 static void all_operations(const char *url, strongroom_options options, const uint8_t *data) {
     strongroom *store = NULL;
     strongroom_record_key key, keys[2];
@@ -117,6 +151,7 @@ static void all_operations(const char *url, strongroom_options options, const ui
     CHECK_OK(strongroom_contains(store, "dropped", 7, &flag, &error));
     CHECK(!flag);
     expiry_times(store);
+    once_and_again(store, data);
     CHECK_OK(strongroom_close(store, &error));
 
     // Another handle finds the records, but not with another index key.
@@ -248,7 +283,7 @@ static void in_time(void) {
 
 // Starts an encryption server on a Unix socket.
 static pid_t serve_encryption(const char *program) {
-    run("%s token new --scopes store,retrieve,erase --tokens server-tokens >server-token", program);
+    run("%s token new --scopes store,retrieve,take,erase --tokens server-tokens >server-token", program);
     const pid_t server = fork();
     CHECK(server >= 0);
     if (server == 0) {
@@ -284,6 +319,7 @@ static void encryption_server(const char *program, const uint8_t *data) {
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == 3);
     expiry_times(store);
+    once_and_again(store, data);
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
     close_store(store);
 

@@ -1,11 +1,12 @@
 // Two threads for each core use one handle for TEST_SECONDS: they store, retrieve, replace and remove their own records
-// and a shared one. No record is lost or mixed with another.
+// and a shared one. No record is lost or mixed with another. All threads try to take some records: each record has one
+// taker.
 
 #include <time.h>
 
 #include "testsupport.h"
 
-enum { IDS = 16, MOST_THREADS = 64 };
+enum { IDS = 16, ONCE = 100, MOST_THREADS = 64 };
 
 typedef struct {
     pthread_t thread;
@@ -13,11 +14,12 @@ typedef struct {
     time_t end;
     unsigned number;
     unsigned operations;
-    unsigned won; // replaces of the shared record
+    unsigned won;   // replaces of the shared record
+    unsigned taken; // records that were taken
 } worker;
 
 static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
-static strongroom_record_key shared_key;
+static strongroom_record_key shared_key, once_keys[ONCE];
 
 // Replaces the shared record with its published key. Of several concurrent calls, one succeeds.
 static void fight(worker *self) {
@@ -37,6 +39,24 @@ static void fight(worker *self) {
         fprintf(stderr, "%s: %s\n", strongroom_status_name(status), error.message);
         exit(1);
     }
+}
+
+// Each thread has its own handle of the namespace.
+static void take(worker *self) {
+    strongroom_error error;
+    strongroom *once = NULL;
+    CHECK_OK(strongroom_namespace(self->store, "once", 4, &once, &error));
+    for (unsigned i = 0; i < ONCE; i++) {
+        strongroom_buffer found;
+        const strongroom_status status = strongroom_take(once, &i, sizeof i, &once_keys[i], &found, &error);
+        CHECK(status == STRONGROOM_OK || status == STRONGROOM_NOT_FOUND);
+        if (status == STRONGROOM_OK) {
+            CHECK(found.len == sizeof i && memcmp(found.data, &i, sizeof i) == 0);
+            strongroom_buffer_free(&found);
+            self->taken++;
+        }
+    }
+    CHECK_OK(strongroom_close(once, &error));
 }
 
 static void *work(void *context) {
@@ -69,6 +89,7 @@ static void *work(void *context) {
         }
         fight(self);
     }
+    take(self);
     for (unsigned i = 0; i < IDS; i++) {
         const size_t id_len = (size_t)snprintf(id, sizeof id, "thread %u, id %u", self->number, i);
         strongroom_buffer found;
@@ -83,12 +104,17 @@ int main(void) {
     strongroom_error error;
     strongroom_stats stats;
     worker workers[MOST_THREADS];
-    unsigned count = 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN), operations = 0, won = 0;
+    unsigned count = 2 * (unsigned)sysconf(_SC_NPROCESSORS_ONLN), operations = 0, won = 0, taken = 0;
     if (count > MOST_THREADS)
         count = MOST_THREADS;
     enter_folder();
     strongroom *store = open_store();
     CHECK_OK(strongroom_store(store, "shared", 6, "", 0, &shared_key, &error));
+    strongroom *once = NULL;
+    CHECK_OK(strongroom_namespace(store, "once", 4, &once, &error));
+    for (unsigned i = 0; i < ONCE; i++)
+        CHECK_OK(strongroom_store(once, &i, sizeof i, &i, sizeof i, &once_keys[i], &error));
+    CHECK_OK(strongroom_close(once, &error));
     for (unsigned i = 0; i < count; i++) {
         memset(&workers[i], 0, sizeof workers[i]);
         workers[i].store = store;
@@ -100,10 +126,11 @@ int main(void) {
         CHECK(pthread_join(workers[i].thread, NULL) == 0);
         operations += workers[i].operations;
         won += workers[i].won;
+        taken += workers[i].taken;
     }
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == count * IDS + 1);
-    CHECK(won > 0);
+    CHECK(won > 0 && taken == ONCE);
     strongroom_buffer found;
     CHECK_OK(strongroom_retrieve(store, "shared", 6, &shared_key, &found, &error));
     strongroom_buffer_free(&found);
