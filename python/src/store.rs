@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::{Durability, Error, Location, RecordKey, RecordWriter};
+use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
 use crate::error::Failure;
@@ -158,6 +158,24 @@ impl Drop for Strongroom {
 
 #[pymethods]
 impl Strongroom {
+    /// Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
+    /// namespaces cannot be found, even under the same id.
+    ///
+    /// :meth:`purge`, :meth:`maintain`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
+    /// Namespaces exist without being created, and are not nested.
+    ///
+    /// >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
+    /// >>> key = one.store("settings", b"data")
+    /// >>> "settings" in one, "settings" in other
+    /// (True, False)
+    ///
+    /// :param name: A ``str`` (its UTF-8 bytes) or bytes-like, of 0 to 255 bytes. The empty one is the namespace of a
+    ///     new store.
+    /// :raises InvalidArgumentError: The name is longer.
+    fn namespace(&self, py: Python<'_>, name: Id<'_>) -> Result<Self, Failure> {
+        Ok(Self(Some(self.call(py, |store| store.namespace(name))?)))
+    }
+
     /// Store ``data`` under a new id, and return the only key that opens it.
     ///
     /// :param key: A key that the caller made with :meth:`Key.generate` and wrote down, so that no crash loses it.
@@ -194,6 +212,24 @@ impl Strongroom {
     fn retrieve<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
         let data = self.call(py, |store| store.retrieve(id, key).map(Wiped::from))?;
+        Ok(to_python(py, &data)?)
+    }
+
+    /// Return the data stored under ``id``, and remove the record. Of several callers, one gets the data, and the
+    /// others :exc:`NotFoundError`.
+    ///
+    /// The data is delivered at most once: if the process ends, an exception of a signal handler ends the call, or a
+    /// connection breaks before the caller has the data, it is lost. To lose nothing, use :meth:`retrieve`, and then
+    /// :meth:`delete`.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
+    /// :raises CorruptRecordError: It was altered or damaged. The record is unchanged.
+    /// :raises ExpiredError: It has expired.
+    /// :raises IndeterminateError: The outcome is unknown, for example because the answer of a service was lost.
+    fn take<'py>(&self, py: Python<'py>, id: Id<'_>, key: &Bound<'_, Key>) -> Result<Bound<'py, PyBytes>, Failure> {
+        let key = key.get().inner();
+        let data = self.call(py, |store| store.take(id, key).map(Wiped::from))?;
         Ok(to_python(py, &data)?)
     }
 
@@ -262,6 +298,32 @@ impl Strongroom {
     ) -> Result<Key, Failure> {
         let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
         Ok(self.call(py, |store| store.replace_with(id, key, data, options))?.into())
+    }
+
+    /// Encrypt the data of the record that ``key`` opens again, in constant memory, and return its new key. The old
+    /// key no longer opens anything. Without an expiry time, the record keeps its own.
+    ///
+    /// :param new_key: The new key, as ``key`` of :meth:`store`.
+    /// :param expires_at: The time at which the record expires, as in :meth:`store`.
+    /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it.
+    /// :raises CorruptRecordError: It was altered or damaged.
+    /// :raises ExpiredError: It has expired.
+    /// :raises ConflictError: It was replaced or removed concurrently.
+    /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
+    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None))]
+    fn rekey(
+        &self,
+        py: Python<'_>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+        new_key: Option<&Bound<'_, Key>>,
+        expires_at: Option<ExpiresAt>,
+        expires_in: Option<ExpiresIn>,
+    ) -> Result<Key, Failure> {
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
+        Ok(self.call(py, |store| store.rekey_with(id, key, options))?.into())
     }
 
     /// Remove the record that ``key`` opens, even if it has expired.
@@ -417,8 +479,28 @@ impl Strongroom {
         key: &Bound<'_, Key>,
     ) -> Result<Bound<'py, PyAny>, Failure> {
         let key = key.get().inner();
-        let reader = self.call(py, |store| store.open_record(id, key))?;
-        Ok(py.import("strongroom._records")?.getattr("RecordReader")?.call1((NativeReader::new(reader),))?)
+        record_reader(py, self.call(py, |store| store.open_record(id, key))?)
+    }
+
+    /// Take a record, as :meth:`take` does, as a binary file to read: a :class:`RecordReader`. Only this file can
+    /// read the record, and closing it removes the record. On an encryption server, the file is read from start to
+    /// end; elsewhere, also from other positions.
+    ///
+    /// If the process ends before the file is closed, nobody can read the record, and the first :meth:`purge` or
+    /// :meth:`maintain` after a day removes it.
+    ///
+    /// :raises NotFoundError: There is no record under this id.
+    /// :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
+    /// :raises ExpiredError: It has expired.
+    /// :raises IndeterminateError: The outcome is unknown.
+    fn take_record<'py>(
+        &self,
+        py: Python<'py>,
+        id: Id<'_>,
+        key: &Bound<'_, Key>,
+    ) -> Result<Bound<'py, PyAny>, Failure> {
+        let key = key.get().inner();
+        record_reader(py, self.call(py, |store| store.take_record(id, key))?)
     }
 
     /// Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
@@ -528,6 +610,11 @@ impl FromPyObject<'_, '_> for Place {
             place => Ok(Self(place?)),
         }
     }
+}
+
+/// A `RecordReader` of the Python package.
+fn record_reader(py: Python<'_>, reader: RecordReader) -> Result<Bound<'_, PyAny>, Failure> {
+    Ok(py.import("strongroom._records")?.getattr("RecordReader")?.call1((NativeReader::new(reader),))?)
 }
 
 /// A `RecordWriter` of the Python package.

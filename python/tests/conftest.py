@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ database.rollback()
 """
 
 
-@pytest.fixture
-def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], object]]:
+@contextmanager
+def locking(path: Path) -> Iterator[Callable[[], object]]:
     """Make another process write to the store until the result is called: other writers wait for up to 5 s."""
     command = [sys.executable, "-c", LOCK, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -51,3 +52,10 @@ def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], ob
         assert process.stdout.readline() == "locked\n"
         yield lambda: process.communicate("\n")
         process.kill()
+
+
+@pytest.fixture
+def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], object]]:
+    """As `locking`, for the store of the test."""
+    with locking(path) as unlock:
+        yield unlock

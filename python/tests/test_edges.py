@@ -28,6 +28,9 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "retrieve": lambda: store.retrieve("id", key),
         "retrieve_into": lambda: store.retrieve_into("id", key, bytearray(4)),
         "retrieve_range": lambda: store.retrieve_range("id", key, 0, 1),
+        "take": lambda: store.take("id", key),
+        "rekey": lambda: store.rekey("id", key),
+        "rekey under a key": lambda: store.rekey("id", key, new_key=new_key),
         "replace": lambda: store.replace("id", key, b"data"),
         "replace under a key": lambda: store.replace("id", key, b"data", new_key=new_key),
         "delete": lambda: store.delete("id", key),
@@ -37,6 +40,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "store_file": lambda: store.store_file("new", source),
         "replace_file": lambda: store.replace_file("id", key, source),
         "open_record": lambda: store.open_record("id", key),
+        "take_record": lambda: store.take_record("id", key),
         "create_record": lambda: store.create_record("new"),
         "create_record under a key": lambda: store.create_record("new", key=key),
         "replace_record": lambda: store.replace_record("id", key),
@@ -46,7 +50,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "maintain": store.maintain,
     }
     methods = {name for name in vars(Strongroom) if not name.startswith("_")}
-    assert methods - {"close"} == {name.removesuffix(" under a key") for name in calls}
+    assert methods - {"close", "namespace"} == {name.removesuffix(" under a key") for name in calls}
     calls["in"] = lambda: "id" in store
     calls["store_many of none"] = lambda: store.store_many([])
     calls["store_many of none, with an expiry"] = lambda: store.store_many([], expires_in=1)

@@ -16,7 +16,7 @@ from types import FrameType
 import pytest
 
 import strongroom
-from conftest import pattern
+from conftest import locking, pattern
 from strongroom import Key, Strongroom, aio
 from test_services import INDEX_KEY, Service, service
 
@@ -73,6 +73,19 @@ def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], inte
     locked()
     assert store.stats().records == 0
     store.store("id", b"data", key=key)
+
+
+def test_an_interrupted_take_or_rekey_leaves_the_record(path: Path, interrupt: Callable[[], None]) -> None:
+    with strongroom.open(path) as store:
+        key = store.store("id", pattern(3_000_000))
+        calls: list[Callable[[str, Key], object]] = [store.take, store.take_record, store.rekey]
+        with locking(path):
+            for call in calls:
+                interrupt()
+                with pytest.raises(StopError) as caught:
+                    call("id", key)
+                assert type(caught.value.__cause__) is strongroom.BusyError
+        assert store.retrieve("id", key) == pattern(3_000_000)
 
 
 def test_opening_waits_for_a_lock(path: Path, interrupt: Callable[[], None]) -> None:
@@ -220,11 +233,14 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
             lambda: store.store("id", b"data"),
             lambda: store.delete("before", key),
             lambda: store.erase("before"),
+            lambda: store.take("before", key),
         ]
         others: list[Callable[[], object]] = [
             lambda: store.retrieve("before", key),
             lambda: store.retrieve_range("before", key, 0, 1),
             lambda: store.replace("before", key, b"data"),  # it checks the key first
+            lambda: store.rekey("before", key),
+            lambda: store.take_record("before", key),
             lambda: store.store("long", pattern(20_000_000)),
             lambda: store.open_record("before", key),
             lambda: store.create_record("new"),

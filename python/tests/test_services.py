@@ -6,7 +6,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of an encryption server: its files ``socket``, and ``token`` with all rights."""
     require_program()
     folder = tmp_path_factory.mktemp("server")
-    scopes = "store,retrieve,erase"
+    scopes = "store,retrieve,take,erase"
     command = [PROGRAM, "token", "new", "--scopes", scopes, "--tokens", "tokens"]
     with (folder / "token").open("wb") as file:
         subprocess.run(command, cwd=folder, stdout=file, check=True)
@@ -376,6 +376,53 @@ def test_expiry(remote: Strongroom) -> None:
     assert store.retrieve("lasting", lasting) == b"data"
     store.delete("lasting", lasting)
     assert store.stats().records == store.purge() == 0
+
+
+def test_take_rekey_and_namespaces(remote: Strongroom) -> None:
+    data = pattern(3_000_000)
+    store = remote.namespace("one")
+    key = store.rekey("id", store.store("id", data))
+    assert "id" not in remote
+    with pytest.raises(strongroom.NotFoundError):
+        remote.take("id", key)
+    given = Key.generate()
+    for _ in range(2):
+        assert store.rekey("id", key, new_key=given, expires_in=3600) == given
+    assert store.take("id", given) == data
+    with pytest.raises(strongroom.NotFoundError):
+        store.take("id", given)
+
+    key = store.store("id", data)
+    with store.take_record("id", key) as file:
+        assert "id" not in store
+        assert file.read(1_000_000) == data[:1_000_000]
+        assert file.read() == data[1_000_000:]
+        assert file.read() == b""
+    deadline = time.monotonic() + 60
+    while store.stats().records > 0:  # of the whole store; a server removes the record after its answer
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert store.purge() == 0
+
+
+def test_a_token_reaches_only_its_namespace(server: Path) -> None:
+    command = [PROGRAM, "token", "new", "--scopes", "store,retrieve", "--namespace", "one", "--tokens", "bound-tokens"]
+    token = subprocess.run(command, cwd=server, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    serve = ["serve", "--store", "bound.db", "--listen", "unix:bound-socket", "--tokens", "bound-tokens"]
+    with (
+        serving(server, "unix:bound-socket", *serve),
+        strongroom.connect(f"unix:{server}/bound-socket", token=token) as store,
+    ):
+        key = store.store("id", b"data")
+        assert store.namespace("one").retrieve("id", key) == b"data", "its namespace is the default one"
+        calls: list[Callable[[], object]] = [
+            lambda: store.namespace("two").store("id", b"data"),
+            lambda: store.namespace("two").retrieve("id", key),
+            store.stats,
+        ]
+        for call in calls:
+            with pytest.raises(strongroom.AccessDeniedError):
+                call()
 
 
 def test_asyncio_on_an_encryption_server(server: Path) -> None:

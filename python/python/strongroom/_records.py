@@ -39,7 +39,8 @@ def _is_open(file: io.RawIOBase) -> bool:
 
 
 class RecordReader(io.RawIOBase):
-    """A record as a binary file, made by :meth:`Strongroom.open_record`: readable and seekable, in constant memory.
+    """A record as a binary file, made by :meth:`Strongroom.open_record` or :meth:`Strongroom.take_record`: readable and
+    seekable, in constant memory.
 
     Every byte is authenticated before it is returned. In an altered record, the data before the alteration can be read;
     the altered chunk raises :exc:`CorruptRecordError`. The file stays at the version that it opened: once that is

@@ -210,6 +210,23 @@ class Strongroom:
     database; after :func:`os.fork`, the child's copy raises :exc:`ForkedError`.
     """
 
+    def namespace(self, name: str | Buffer) -> Strongroom:
+        """Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
+        namespaces cannot be found, even under the same id.
+
+        :meth:`purge`, :meth:`maintain`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
+        Namespaces exist without being created, and are not nested.
+
+        >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
+        >>> key = one.store("settings", b"data")
+        >>> "settings" in one, "settings" in other
+        (True, False)
+
+        :param name: A ``str`` (its UTF-8 bytes) or bytes-like, of 0 to 255 bytes. The empty one is the namespace of a
+            new store.
+        :raises InvalidArgumentError: The name is longer.
+        """
+
     def store(
         self,
         id: str | Buffer,
@@ -241,6 +258,21 @@ class Strongroom:
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
         :raises CorruptRecordError: It was altered or damaged.
         :raises ExpiredError: It has expired.
+        """
+
+    def take(self, id: str | Buffer, key: Key) -> bytes:
+        """Return the data stored under ``id``, and remove the record. Of several callers, one gets the data, and the
+        others :exc:`NotFoundError`.
+
+        The data is delivered at most once: if the process ends, an exception of a signal handler ends the call, or a
+        connection breaks before the caller has the data, it is lost. To lose nothing, use :meth:`retrieve`, and then
+        :meth:`delete`.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
+        :raises CorruptRecordError: It was altered or damaged. The record is unchanged.
+        :raises ExpiredError: It has expired.
+        :raises IndeterminateError: The outcome is unknown, for example because the answer of a service was lost.
         """
 
     def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
@@ -275,6 +307,29 @@ class Strongroom:
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
+        :raises ExpiredError: It has expired.
+        :raises ConflictError: It was replaced or removed concurrently.
+        :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
+        """
+
+    def rekey(
+        self,
+        id: str | Buffer,
+        key: Key,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
+        """Encrypt the data of the record that ``key`` opens again, in constant memory, and return its new key. The old
+        key no longer opens anything. Without an expiry time, the record keeps its own.
+
+        :param new_key: The new key, as ``key`` of :meth:`store`.
+        :param expires_at: The time at which the record expires, as in :meth:`store`.
+        :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it.
+        :raises CorruptRecordError: It was altered or damaged.
         :raises ExpiredError: It has expired.
         :raises ConflictError: It was replaced or removed concurrently.
         :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
@@ -379,6 +434,20 @@ class Strongroom:
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered.
         :raises ExpiredError: It has expired.
+        """
+
+    def take_record(self, id: str | Buffer, key: Key) -> RecordReader:
+        """Take a record, as :meth:`take` does, as a binary file to read: a :class:`RecordReader`. Only this file can
+        read the record, and closing it removes the record. On an encryption server, the file is read from start to
+        end; elsewhere, also from other positions.
+
+        If the process ends before the file is closed, nobody can read the record, and the first :meth:`purge` or
+        :meth:`maintain` after a day removes it.
+
+        :raises NotFoundError: There is no record under this id.
+        :raises WrongKeyError: The key does not open it, or its first 68 bytes were altered. The record is unchanged.
+        :raises ExpiredError: It has expired.
+        :raises IndeterminateError: The outcome is unknown.
         """
 
     def create_record(

@@ -126,6 +126,10 @@ class Strongroom:
     def __init__(self, store: strongroom.Strongroom) -> None:
         self._store = store
 
+    def namespace(self, name: str | Buffer) -> Strongroom:
+        """As :meth:`strongroom.Strongroom.namespace`."""
+        return Strongroom(self._store.namespace(name))
+
     async def store(
         self,
         id: str | Buffer,
@@ -142,6 +146,10 @@ class Strongroom:
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve`."""
         return await _in_thread(self._store.retrieve, id, key)
+
+    async def take(self, id: str | Buffer, key: Key) -> bytes:
+        """As :meth:`strongroom.Strongroom.take`. If the task is cancelled, the data may be lost."""
+        return await _in_thread(self._store.take, id, key)
 
     async def retrieve_into(self, id: str | Buffer, key: Key, buffer: Buffer) -> int:
         """As :meth:`strongroom.Strongroom.retrieve_into`. After a cancellation, a thread may still write to the
@@ -166,6 +174,21 @@ class Strongroom:
         lost."""
         return await _in_thread(
             self._store.replace, id, key, data, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+        )
+
+    async def rekey(
+        self,
+        id: str | Buffer,
+        key: Key,
+        *,
+        new_key: Key | None = None,
+        expires_at: datetime | float | None = None,
+        expires_in: timedelta | float | None = None,
+    ) -> Key:
+        """As :meth:`strongroom.Strongroom.rekey`. If the task is cancelled, a new key that the caller did not pass is
+        lost."""
+        return await _in_thread(
+            self._store.rekey, id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in
         )
 
     async def delete(self, id: str | Buffer, key: Key) -> None:
@@ -252,6 +275,10 @@ class Strongroom:
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
         """As :meth:`strongroom.Strongroom.open_record`."""
         return RecordReader(await _in_thread(self._store.open_record, id, key))
+
+    async def take_record(self, id: str | Buffer, key: Key) -> RecordReader:
+        """As :meth:`strongroom.Strongroom.take_record`. If the task is cancelled, the data may be lost."""
+        return RecordReader(await _in_thread(self._store.take_record, id, key))
 
     async def create_record(
         self,
