@@ -25,6 +25,7 @@ mod deploy;
 mod expiry;
 mod failures;
 mod files;
+mod how_to;
 mod http_by_hand;
 mod ids;
 mod keys;

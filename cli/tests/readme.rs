@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::support::wait::{DEADLINE, WaitWithin, output};
 
 /// All blocks of `language`, concatenated.
-fn blocks(readme: &str, language: &str) -> String {
+pub(crate) fn blocks(readme: &str, language: &str) -> String {
     let start = format!("```{language}\n");
     readme.split(&start).skip(1).map(|block| block.split("```").next().unwrap()).collect()
 }
@@ -17,7 +17,7 @@ fn readme() -> String {
 }
 
 /// The search path for programs, with the one under test first.
-fn path() -> String {
+pub(crate) fn path() -> String {
     let programs = Path::new(env!("CARGO_BIN_EXE_strongroom")).parent().unwrap();
     format!("{}:{}", programs.display(), std::env::var("PATH").unwrap())
 }

@@ -38,10 +38,13 @@ def test_pages(page: Path) -> None:
         run(test)
 
 
-@pytest.mark.parametrize("readme", ["README.md", "python/README.md"])
-def test_readmes(readme: str) -> None:
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "python" / "README.md", *HOW_TO], ids=lambda page: page.name)
+def test_markdown(page: Path) -> None:
     """Each block is a separate program."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / readme).read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     for block in blocks:
         subprocess.run([sys.executable, "-W", "error", "-c", block], check=True)
