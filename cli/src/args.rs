@@ -48,6 +48,17 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) index_key_file: Option<PathBuf>,
+    /// The file with the previous index key, while the index key is rotated: the first command with both files begins the
+    /// rotation (see `index-key rotate`)
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "STRONGROOM_PREVIOUS_INDEX_KEY_FILE",
+        hide_env_values = true
+    )]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) previous_index_key_file: Option<PathBuf>,
     /// The namespace of the record, 0 to 255 bytes: the same id names another record in each. Commands on the whole
     /// store refuse it; `token new` binds the token to it
     #[arg(long, global = true, value_name = "NAME", env = "STRONGROOM_NAMESPACE", hide_env_values = true)]
@@ -58,6 +69,9 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) remote: Remote,
+    /// Whether to pad all records of the store.
+    #[arg(skip)]
+    pub(crate) pads_store: bool,
     /// The options whose values come from the environment.
     #[arg(skip)]
     pub(crate) from_environment: Vec<&'static str>,
@@ -65,8 +79,16 @@ pub(crate) struct Options {
 
 /// The options that a service reads from the environment only if its configuration does not set them.
 #[cfg(feature = "server")]
-const SHARED_WITH_SERVICES: [&str; 7] =
-    ["store", "index_key_file", "token_file", "authorities", "client_certificate", "client_key", "timeout"];
+const SHARED_WITH_SERVICES: [&str; 8] = [
+    "store",
+    "index_key_file",
+    "previous_index_key_file",
+    "token_file",
+    "authorities",
+    "client_certificate",
+    "client_key",
+    "timeout",
+];
 
 impl Cli {
     /// Reads the command line. A store or a server on it overrides both in the environment.
@@ -113,12 +135,14 @@ fn conflict(command: &clap::Command, arg: &str, other: &str) -> clap::Error {
 }
 
 impl Command {
-    /// Whether the command concerns a record, not the whole store or none.
+    /// Whether the command concerns records of a namespace, not the whole store or none.
     fn is_on_record(&self) -> bool {
         match self {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
-            Self::Purge { .. } | Self::Stats | Self::Key(_) | Self::Completions { .. } | Self::Man { .. } => false,
+            Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
+            Self::Purge { .. } | Self::Stats | Self::Key(_) | Self::IndexKey(_) => false,
+            Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
             Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) => false,
         }
@@ -134,6 +158,9 @@ impl Command {
             | Self::Rekey { record, key, .. }
             | Self::Delete { record, key } => (record, None, key.path.as_deref()),
             Self::Contains { record } | Self::Erase { record, .. } => (record, None, None),
+            Self::IndexKey(IndexKeyCommand::Rotate { new, ids, .. }) => {
+                return [Some(new), ids.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
+            }
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => {
                 return serve.config.iter().map(PathBuf::as_path).collect();
@@ -154,7 +181,7 @@ impl Command {
             }
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
-            Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } => true,
+            Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::IndexKey(_) => true,
             Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
@@ -217,7 +244,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
-        expiry: Expiry,
+        version: Version,
         /// Use the key in this file, made by `key new`, and print none ("-" is stdin)
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         #[arg(conflicts_with = "key_out")]
@@ -254,7 +281,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
-        expiry: Expiry,
+        version: Version,
         #[command(flatten)]
         key: Key,
         #[command(flatten)]
@@ -286,7 +313,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         record: Record,
         #[command(flatten)]
-        expiry: Expiry,
+        version: Version,
         #[command(flatten)]
         key: Key,
         #[command(flatten)]
@@ -337,6 +364,9 @@ pub(crate) enum Command {
     /// Make keys
     #[command(subcommand, arg_required_else_help = false)]
     Key(KeyCommand),
+    /// Rotate a store's index key
+    #[command(subcommand, arg_required_else_help = false)]
+    IndexKey(IndexKeyCommand),
     /// Run the encryption server, which offers a store over HTTP
     ///
     /// It holds ids, keys and data in memory while it works on them. Without TLS it listens only on loopback addresses
@@ -386,6 +416,52 @@ pub(crate) enum KeyCommand {
     },
 }
 
+#[derive(Subcommand)]
+pub(crate) enum IndexKeyCommand {
+    /// Move records to a new index key, for example because the old one was stolen
+    ///
+    /// No record key is needed, but the ids: the records of --ids, in the namespace of --namespace, are moved. Repeat the
+    /// command for each namespace and list; it may be interrupted. When no record remains under the old key, the rotation
+    /// is finished: from then on, use the new key's file as --index-key-file.
+    ///
+    /// Before the first run, start all services and programs with both keys (--index-key-file, and
+    /// --previous-index-key-file): they continue to work during the rotation. One that has only the old key no longer
+    /// finds records that were moved.
+    #[command(after_help = examples::INDEX_KEY_ROTATE_EXAMPLES)]
+    Rotate {
+        /// The file with the new index key, made by `key new --index`
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        new: PathBuf,
+        /// The file with the ids of records to move ("-" is stdin)
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        ids: Option<PathBuf>,
+        /// How the ids are written: one on each line, each ended by a zero byte, or as JSON texts or lists of texts
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = IdFormat::Lines)]
+        format: IdFormat,
+        /// Then remove the records that remain, in all namespaces, because their ids are unknown
+        #[arg(long)]
+        erase_unknown: bool,
+        /// Do not ask for confirmation of --erase-unknown; required without a terminal
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Print how many records remain under the previous index key
+    #[command(after_help = examples::INDEX_KEY_STATUS_EXAMPLES)]
+    Status {
+        /// Print the locators of the remaining records
+        #[arg(long)]
+        list: bool,
+    },
+}
+
+/// The format of a list of ids.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum IdFormat {
+    Lines,
+    Nul,
+    Json,
+}
+
 fn limit(text: &str) -> Result<NonZero<usize>, &'static str> {
     text.parse().map_err(|_| "a limit is a whole number from 1")
 }
@@ -419,7 +495,7 @@ pub(crate) struct Data {
 
 #[derive(Args)]
 #[group(multiple = false)]
-pub(crate) struct Expiry {
+struct Expiry {
     /// Make the record expire after this time, such as 90s, 15m, 12h, 30d, 2w or 1h30m. Then its key opens nothing, and
     /// the id is free
     #[arg(long, value_name = "DURATION", value_parser = times::duration)]
@@ -431,12 +507,29 @@ pub(crate) struct Expiry {
 }
 
 impl Expiry {
-    pub(crate) fn options(&self) -> WriteOptions<'static> {
+    fn options(&self) -> WriteOptions<'static> {
         match (self.expires_in, self.expires_at) {
             (Some(duration), _) => WriteOptions::new().expires_in(duration),
             (None, Some(time)) => WriteOptions::new().expires_at(time),
             (None, None) => WriteOptions::new(),
         }
+    }
+}
+
+/// The options of a new version.
+#[derive(Args)]
+pub(crate) struct Version {
+    #[command(flatten)]
+    expiry: Expiry,
+    /// Hide the length of the data in the storage: the record is padded, by at most 12 %
+    #[arg(long)]
+    pad: bool,
+}
+
+impl Version {
+    pub(crate) fn options(&self) -> WriteOptions<'static> {
+        let options = self.expiry.options();
+        if self.pad { options.pad() } else { options }
     }
 }
 

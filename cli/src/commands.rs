@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::streams::{self, is_stdin, is_stream};
 use crate::terminal;
 use crate::values::{ByteRange, Id};
-use crate::{hardening, ids, open, pages};
+use crate::{hardening, ids, index_key, open, pages};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     // Except for the manual: it is for all users, but hardening makes new files private.
@@ -40,21 +40,21 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     in_use.check()?;
     let options = &cli.options;
     match cli.command {
-        Command::Store { record, data, expiry, key_file: Some(key), .. } => {
-            store_under_key(options, &ids::get(record)?, &data, expiry.options(), &key)
+        Command::Store { record, data, version, key_file: Some(key), .. } => {
+            store_under_key(options, &ids::get(record)?, &data, version.options(), &key)
         }
-        Command::Store { record, data, expiry, key_out, .. } => {
-            store(options, &ids::get(record)?, &data, expiry.options(), key_out.path.as_deref(), &in_use)
+        Command::Store { record, data, version, key_out, .. } => {
+            store(options, &ids::get(record)?, &data, version.options(), key_out.path.as_deref(), &in_use)
         }
         Command::Retrieve { record, key, range, output } => {
             retrieve(options, &ids::get(record)?, &key, range.as_ref(), output.as_deref(), &in_use)
         }
-        Command::Replace { record, data, expiry, key, key_out } => {
-            replace(options, &ids::get(record)?, &data, expiry.options(), &key, key_out.path.as_deref(), &in_use)
+        Command::Replace { record, data, version, key, key_out } => {
+            replace(options, &ids::get(record)?, &data, version.options(), &key, key_out.path.as_deref(), &in_use)
         }
         Command::Take { record, key, output } => take(options, &ids::get(record)?, &key, output.as_deref(), &in_use),
-        Command::Rekey { record, expiry, key, key_out } => {
-            rekey(options, &ids::get(record)?, expiry.options(), &key, key_out.path.as_deref(), &in_use)
+        Command::Rekey { record, version, key, key_out } => {
+            rekey(options, &ids::get(record)?, version.options(), &key, key_out.path.as_deref(), &in_use)
         }
         Command::Contains { record } => contains(options, &ids::get(record)?),
         Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
@@ -62,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Purge { limit } => purge(options, limit),
         Command::Stats => stats(options),
         Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref(), &in_use),
+        Command::IndexKey(command) => index_key::run(options, &command),
         #[cfg(feature = "server")]
         Command::Serve(serve) => crate::serve::serve(options, &serve),
         #[cfg(feature = "server")]
@@ -336,7 +337,7 @@ fn new_key(options: &Options, index: bool, key_out: Option<&Path>, in_use: &InUs
 }
 
 /// Prints the outcome: as JSON, or as `words` unless they are empty.
-fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
+pub(crate) fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
     let text = match words {
         _ if options.json => format!("{object}\n"),
         "" => return Ok(()),

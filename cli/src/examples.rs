@@ -119,6 +119,20 @@ Examples:
   strongroom stats
   strongroom stats --store /srv/app/records.db --json";
 
+pub(crate) const INDEX_KEY_ROTATE_EXAMPLES: &str = "\
+Examples:
+  strongroom key new --index --key-out new-index.key
+  strongroom index-key rotate --new new-index.key --ids ids.txt
+
+  The ids from a database of your own, as JSON:
+    psql -tAc 'SELECT json_agg(id) FROM users' |
+      strongroom index-key rotate --new new-index.key --ids - --format json";
+
+pub(crate) const INDEX_KEY_STATUS_EXAMPLES: &str = "\
+Examples:
+  strongroom index-key status --index-key-file new-index.key \\
+    --previous-index-key-file old-index.key";
+
 pub(crate) const KEY_NEW_EXAMPLES: &str = "\
 Examples:
   A record key for a later `store --key-file`:

@@ -25,6 +25,7 @@ impl InUse {
         let remote = &options.remote;
         let named = [
             &options.index_key_file,
+            &options.previous_index_key_file,
             &remote.token_file,
             &remote.authorities,
             &remote.client_certificate,
@@ -73,7 +74,7 @@ impl InUse {
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

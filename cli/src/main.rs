@@ -10,6 +10,7 @@ mod failure;
 mod hardening;
 mod ids;
 mod in_use;
+mod index_key;
 mod input;
 mod interrupt;
 mod keys;

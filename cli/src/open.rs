@@ -1,6 +1,6 @@
 //! Opening and creating stores.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
@@ -10,6 +10,7 @@ use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
+use crate::in_use::with_suffix;
 use crate::new_file::create_folders;
 
 /// Opens a store that exists, so that a typo in a path does not create an empty store.
@@ -21,24 +22,42 @@ fn existing_store(options: &Options) -> Result<Strongroom, Failure> {
     if let Some(store) = connected(options)? {
         return Ok(store);
     }
+    let location = existing_location(options)?;
+    let is_database = matches!(location, Location::Database(_));
+    let builder = builder(options, location)?;
+    let builder = if is_database { builder.must_exist().allow_read_only() } else { builder };
+    Ok(builder.open()?)
+}
+
+/// Opens a store to rotate its index key to the one in the file `new`. The old key is that of the options, or beside the
+/// database.
+pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Failure> {
+    if options.server.is_some() {
+        return Err(Failure::argument("an index key is rotated in its store: use --store, not --server"));
+    }
+    let location = existing_location(options)?;
+    let beside = match &location {
+        Location::Database(path) => Some(with_suffix(path, ".index-key")),
+        _ => None,
+    };
+    let old = options.previous_index_key_file.clone().or(options.index_key_file.clone()).or(beside);
+    let old = old.ok_or_else(needs_index_key)?;
+    let location = with_service_options(options, location)?;
+    Ok(Strongroom::builder().location(location).index_key_file(new).previous_index_key_file(old).open()?)
+}
+
+/// The location of a store, which exists if it is a database.
+fn existing_location(options: &Options) -> Result<Location, Failure> {
     let location = match &options.store {
         Some(store) => Location::parse(store)?,
         None => Location::Database(default_path()?),
     };
-    let must_exist = match &location {
-        Location::Database(path) => {
-            if let Ok(false) = path.try_exists() {
-                return Err(Failure::argument(
-                    "the store does not exist: check --store; `strongroom store` makes a new one",
-                ));
-            }
-            true
+    match &location {
+        Location::Database(path) if matches!(path.try_exists(), Ok(false)) => {
+            Err(Failure::argument("the store does not exist: check --store; `strongroom store` makes a new one"))
         }
-        _ => false,
-    };
-    let builder = builder(options, location)?;
-    let builder = if must_exist { builder.must_exist().allow_read_only() } else { builder };
-    Ok(builder.open()?)
+        _ => Ok(location),
+    }
 }
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
@@ -65,21 +84,31 @@ fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
-    let location = match location {
-        Location::Service(_) if options.index_key_file.is_none() => {
-            return Err(Failure::argument(
-                "a storage service needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
-            ));
-        }
-        Location::Service(_) => location.with_options(endpoint_options(&options.remote))?,
-        // The environment may set the options for services even if a command uses no service.
-        _ => location,
-    };
-    let builder = Strongroom::builder().location(location);
-    Ok(match &options.index_key_file {
-        Some(file) => builder.index_key_file(file),
-        None => builder,
-    })
+    if matches!(location, Location::Service(_)) && options.index_key_file.is_none() {
+        return Err(needs_index_key());
+    }
+    let mut builder = Strongroom::builder().location(with_service_options(options, location)?);
+    if let Some(file) = &options.index_key_file {
+        builder = builder.index_key_file(file);
+    }
+    if let Some(file) = &options.previous_index_key_file {
+        builder = builder.previous_index_key_file(file);
+    }
+    Ok(if options.pads_store { builder.pad() } else { builder })
+}
+
+fn needs_index_key() -> Failure {
+    Failure::argument(
+        "a storage service needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
+    )
+}
+
+/// The environment may set the options for services even if a command uses no service.
+fn with_service_options(options: &Options, location: Location) -> Result<Location, Failure> {
+    match location {
+        Location::Service(_) => Ok(location.with_options(endpoint_options(&options.remote))?),
+        _ => Ok(location),
+    }
 }
 
 fn endpoint_options(remote: &Remote) -> EndpointOptions {

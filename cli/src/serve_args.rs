@@ -61,6 +61,10 @@ pub(crate) struct Serve {
     #[arg(long, env = "STRONGROOM_INSECURE_LOOPBACK", hide_env_values = true)]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) insecure_loopback: bool,
+    /// Hide the lengths of all records that the store writes from now on; its settings keep this
+    #[arg(long, env = "STRONGROOM_PAD", hide_env_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub(crate) pad: bool,
     /// The file mode of Unix sockets, such as 0660 [default: 0600]
     #[arg(long, value_name = "MODE", env = "STRONGROOM_SOCKET_MODE", hide_env_values = true)]
     pub(crate) socket_mode: Option<SocketMode>,

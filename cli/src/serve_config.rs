@@ -45,7 +45,9 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
         store: config.store.clone(),
         server: None,
         index_key_file: config.index_key_file.clone(),
+        previous_index_key_file: config.previous_index_key_file.clone(),
         namespace: None,
+        pads_store: config.pad,
         json: options.json,
         remote: Remote {
             token_file: remote.token_file,
@@ -70,6 +72,8 @@ fn merge_shared(config: &mut Config, options: &Options) {
     let (remote, given) = (&mut config.remote, &options.remote);
     merge(options, "store", options.store.as_ref(), &mut config.store);
     merge(options, "index_key_file", options.index_key_file.as_ref(), &mut config.index_key_file);
+    let (previous, own) = (options.previous_index_key_file.as_ref(), &mut config.previous_index_key_file);
+    merge(options, "previous_index_key_file", previous, own);
     merge(options, "token_file", given.token_file.as_ref(), &mut remote.token_file);
     merge(options, "authorities", given.authorities.as_ref(), &mut remote.authorities);
     merge(options, "client_certificate", given.client_certificate.as_ref(), &mut remote.client_certificate);
@@ -87,6 +91,7 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
         config.names.clone_from(&args.names);
     }
     config.insecure_loopback |= args.insecure_loopback;
+    config.pad |= args.pad;
     config.socket_mode = args.socket_mode.unwrap_or(config.socket_mode);
     config.socket_group = args.socket_group.clone().or(config.socket_group.take());
     config.tokens = args.tokens.clone().or(config.tokens.take());

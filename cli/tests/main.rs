@@ -37,6 +37,7 @@ mod outputs;
 mod readme;
 mod rekey;
 mod remote;
+mod rotation;
 mod script;
 mod serve;
 mod service_control;

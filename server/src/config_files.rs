@@ -27,6 +27,7 @@ impl Config {
         }
         let files = [
             ("index_key_file", &self.index_key_file, FileKind::Secret(SecretKind::IndexKey)),
+            ("previous_index_key_file", &self.previous_index_key_file, FileKind::Secret(SecretKind::IndexKey)),
             ("tokens", &self.tokens, FileKind::TokenHashes),
             ("remote.token_file", &remote.token_file, FileKind::Secret(SecretKind::Token)),
             ("remote.authorities", &remote.authorities, FileKind::Certificates),

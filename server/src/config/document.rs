@@ -20,6 +20,10 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
+    /// A file with the previous index key, while the index key is rotated.
+    pub previous_index_key_file: Option<PathBuf>,
+    /// Hides the lengths of all records that the store writes from now on. The store's settings keep this.
+    pub pad: bool,
     /// The connection to the storage service.
     pub remote: Remote,
     /// The addresses to listen on. If empty: loopback, port 8420 for an encryption server and 8421 for a storage

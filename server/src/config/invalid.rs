@@ -90,6 +90,8 @@ pub(super) const FIELDS: &[&str] = &[
     "log",
     "long",
     "names",
+    "pad",
+    "previous_index_key_file",
     "purge",
     "record_bytes",
     "remote",

@@ -1,0 +1,138 @@
+//! The rotation of the index key: moving the records of listed ids, and what remains.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use serde_json::{Value, json};
+use strongroom::{Error, Rotation, Strongroom};
+
+use crate::args::{IdFormat, IndexKeyCommand, Options};
+use crate::commands::reply;
+use crate::copy::progress_bar;
+use crate::failure::Failure;
+use crate::streams::{is_stdin, stdin};
+use crate::{open, terminal};
+
+/// The most bytes of an id.
+const MAX_ID_LEN: u64 = 4096;
+const CANNOT_READ: &str = "cannot read the file of --ids";
+
+pub(crate) fn run(options: &Options, command: &IndexKeyCommand) -> Result<(), Failure> {
+    match command {
+        IndexKeyCommand::Rotate { new, ids, format, erase_unknown, yes } => {
+            rotate(options, new, ids.as_deref(), *format, *erase_unknown, *yes)
+        }
+        IndexKeyCommand::Status { list } => status(options, *list),
+    }
+}
+
+fn rotate(
+    options: &Options,
+    new: &Path,
+    ids: Option<&Path>,
+    format: IdFormat,
+    erase_unknown: bool,
+    yes: bool,
+) -> Result<(), Failure> {
+    let store = open::rotating(options, new)?;
+    let space = match &options.namespace {
+        Some(name) => store.namespace(name)?,
+        None => store.namespace("")?,
+    };
+    let (mut found, mut missing) = (0_u64, 0_u64);
+    if let Some(ids) = ids {
+        let bar = progress_bar(None, "{spinner} {human_pos} ids");
+        let ids: Box<dyn Read> = if is_stdin(Some(ids)) {
+            Box::new(stdin().map_err(Failure::io("--ids reads stdin, which is closed"))?)
+        } else {
+            Box::new(File::open(ids).map_err(Failure::io(CANNOT_READ))?)
+        };
+        for_each_id(BufReader::new(ids), format, |id| {
+            let is_there = space.contains(id)?; // moves the record
+            *if is_there { &mut found } else { &mut missing } += 1;
+            bar.inc(1);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+    }
+    let mut remaining = remaining(&store, usize::MAX)?;
+    let mut erased = 0_u64;
+    if erase_unknown && !remaining.is_empty() {
+        if !yes {
+            terminal::confirm(&format!("Erase the {} remaining records permanently? [y/N] ", remaining.len()))?;
+        }
+        for locator in &remaining {
+            erased += u64::from(store.erase_unrotated(locator)?);
+        }
+        remaining.clear();
+    }
+    let is_finished = remaining.is_empty();
+    if is_finished {
+        match store.finish_rotation() {
+            // An earlier run has finished it.
+            Err(Error::InvalidArgument(_)) if store.rotation(1)?.is_none() => {}
+            outcome => outcome?,
+        }
+    }
+    let remaining = remaining.len();
+    let words = match is_finished {
+        true => "the rotation is finished: use the new index key alone",
+        false => "list the other ids, or see `strongroom index-key rotate --help` for --erase-unknown",
+    };
+    reply(
+        options,
+        &json!({"found": found, "missing": missing, "erased": erased, "remaining": remaining, "finished": is_finished}),
+        &format!("found: {found}\nmissing: {missing}\nerased: {erased}\nremaining: {remaining}\n{words}"),
+    )
+}
+
+fn status(options: &Options, list: bool) -> Result<(), Failure> {
+    let store = open::existing(options)?;
+    let Some(Rotation { remaining, .. }) = store.rotation(usize::MAX)? else {
+        return reply(options, &json!({"rotating": false}), "the index key is not being rotated");
+    };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let count = remaining.len();
+    if !list {
+        return reply(options, &json!({"rotating": true, "remaining": count}), &format!("remaining: {count}"));
+    }
+    let locators: Vec<_> = remaining.iter().map(|locator| hex(locator.as_bytes())).collect();
+    let object = json!({"rotating": true, "remaining": count, "locators": locators});
+    reply(options, &object, &locators.join("\n"))
+}
+
+/// At most `limit` locators of records under the previous key.
+fn remaining(store: &Strongroom, limit: usize) -> Result<Vec<strongroom::storage::Locator>, Failure> {
+    Ok(store.rotation(limit)?.map(|rotation| rotation.remaining).unwrap_or_default())
+}
+
+/// Passes each id to `visit`.
+fn for_each_id(
+    mut ids: impl BufRead,
+    format: IdFormat,
+    mut visit: impl FnMut(&[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if format == IdFormat::Json {
+        let not_ids = || Failure::argument("the file of --ids is not JSON with texts or lists of texts");
+        for value in serde_json::Deserializer::from_reader(ids).into_iter() {
+            let list = match value.map_err(|_| not_ids())? {
+                Value::Array(list) => list,
+                one => vec![one],
+            };
+            list.iter().try_for_each(|id| visit(id.as_str().ok_or_else(not_ids)?.as_bytes()))?;
+        }
+        return Ok(());
+    }
+    let end = if format == IdFormat::Nul { 0 } else { b'\n' };
+    let mut id = Vec::new();
+    loop {
+        id.clear();
+        let len = (&mut ids).take(MAX_ID_LEN + 1).read_until(end, &mut id).map_err(Failure::io(CANNOT_READ))?;
+        if len == 0 {
+            return Ok(());
+        }
+        id.pop_if(|last| *last == end);
+        visit(&id)?;
+    }
+}
