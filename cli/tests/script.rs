@@ -56,6 +56,15 @@ impl Runner<'_> {
                 let args = ["retrieve", "--key-file", &key_file(key), "--range", range];
                 Ok(vec![Found::Bytes(self.run_on(id, &args, b"")?)])
             }
+            ["take", id, key] => {
+                Ok(vec![Found::Bytes(self.run_on(id, &["take", "--key-file", &key_file(key)], b"")?)])
+            }
+            ["rekey", id, old, "as", name] => {
+                let keys = ["--key-file", &key_file(old), "--key-out", &key_file(name)];
+                let rekeyed = self.run_on(id, &[&["rekey"], &keys[..]].concat(), b"");
+                assert!(!self.world.exists(&key_file("unused")));
+                rekeyed.map(ok)
+            }
             ["delete", id, key] => self.run_on(id, &["delete", "--key-file", &key_file(key)], b"").map(ok),
             ["erase", id] => {
                 let reply = self.run_on(id, &["erase", "--yes", "--json"], b"")?;

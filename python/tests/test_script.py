@@ -150,6 +150,11 @@ class Runner:
                 return [bytes(buffer[:length])]
             case "retrieve_range", id, key, places:
                 return [await call(store.retrieve_range, id_of(id), keys[key], *bounds(places))]
+            case "take", id, key:
+                return [await call(store.take, id_of(id), keys[key])]
+            case "rekey", id, old, how, name:
+                given = self.given(how, name)
+                return self.made(how, name, await call(store.rekey, id_of(id), keys[old], new_key=given))
             case "delete", id, key:
                 return ok(await call(store.delete, id_of(id), keys[key]))
             case "erase", id:
@@ -193,6 +198,9 @@ class Runner:
                 return ok(await call(self.writer.close))
             case "reader_open", id, key:
                 self.reader = await call(store.open_record, id_of(id), keys[key])
+                return ["ok"]
+            case "reader_take", id, key:
+                self.reader = await call(store.take_record, id_of(id), keys[key])
                 return ["ok"]
             case "reader_read", places:
                 start, stop = bounds(places)

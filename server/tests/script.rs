@@ -62,6 +62,11 @@ impl Runner {
                 let (start, end) = range(places);
                 Found::Bytes(store.retrieve_range(bytes(id), self.key(key), start..end)?)
             }
+            ["take", id, key] => Found::Bytes(store.take(bytes(id), self.key(key))?),
+            ["rekey", id, old, how, name] => {
+                let key = store.rekey_with(bytes(id), self.key(old), self.options(how, name))?;
+                self.made(how, name, key)
+            }
             ["delete", id, key] => ok(store.delete(bytes(id), self.key(key))?),
             ["erase", id] => Found::word(store.erase(bytes(id))?),
             ["contains", id] => Found::word(store.contains(bytes(id))?),
@@ -106,6 +111,11 @@ impl Runner {
             }
             ["reader_open", id, key] => {
                 let reader = store.open_record(bytes(id), self.key(key))?;
+                self.reader = Some(reader);
+                ok(())
+            }
+            ["reader_take", id, key] => {
+                let reader = store.take_record(bytes(id), self.key(key))?;
                 self.reader = Some(reader);
                 ok(())
             }

@@ -27,27 +27,32 @@ pub(super) struct Reader {
     piece: Bytes,
     /// For all connections together.
     time_budget: TimeBudget,
-    /// Whether the server has removed the record, so that only this answer has its data.
-    is_taken: bool,
+    /// The position of `piece` in the only answer with the data, if the server has removed the record.
+    only_answer: Option<u64>,
 }
 
 impl Reader {
     pub(super) fn open(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
         let response = http.begin(&request, RetryPolicy::Idempotent).map_err(of_read)?;
-        Self::new(http, request, response, false).ok_or_else(protocol_violation)
+        Self::new(http, request, response, None).ok_or_else(protocol_violation)
     }
 
     /// Takes the record: the server removes it, and sends its data once.
     pub(super) fn take(http: Arc<HttpClient>, request: ApiRequest) -> Result<Self, Error> {
         let response = http.begin(&request, RetryPolicy::UnlessDone).map_err(of_write)?;
-        Self::new(http, request, response, true).ok_or_else(|| Error::Indeterminate(protocol_violation().into()))
+        Self::new(http, request, response, Some(0)).ok_or_else(|| Error::Indeterminate(protocol_violation().into()))
     }
 
     /// `None` if the answer has no length.
-    fn new(http: Arc<HttpClient>, request: ApiRequest, response: StreamingResponse, is_taken: bool) -> Option<Self> {
+    fn new(
+        http: Arc<HttpClient>,
+        request: ApiRequest,
+        response: StreamingResponse,
+        only_answer: Option<u64>,
+    ) -> Option<Self> {
         let (len, time_budget) = (response.len()?, http.time_budget());
         let (response, piece) = (Some(response), Bytes::new());
-        Some(Self { http, request, len, position: 0, response, piece, time_budget, is_taken })
+        Some(Self { http, request, len, position: 0, response, piece, time_budget, only_answer })
     }
 
     /// All of the data, read into the start of `buffer`. Returns its length.
@@ -71,18 +76,29 @@ impl Reader {
     /// Reads the next bytes into the start of `buffer`. Returns their number, 0 only at the end.
     fn read_next(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
         self.load_piece()?;
-        let len = self.piece.len().min(buffer.len());
-        let (Some(to), Some(from)) = (buffer.get_mut(..len), self.piece.get(..len)) else { return Ok(0) };
+        let piece = self.arrived();
+        let len = piece.len().min(buffer.len());
+        let (Some(to), Some(from)) = (buffer.get_mut(..len), piece.get(..len)) else { return Ok(0) };
         to.copy_from_slice(from);
         self.consume(len);
         Ok(len)
     }
 
+    /// Whether the position is not that of the only answer.
+    fn is_displaced(&self) -> bool {
+        self.only_answer.is_some_and(|position| position != self.position)
+    }
+
+    /// The bytes at the position that have arrived.
+    fn arrived(&self) -> &[u8] {
+        if self.is_displaced() { &[] } else { &self.piece }
+    }
+
     /// Makes the piece have the next bytes, unless the position is the end.
     fn load_piece(&mut self) -> Result<(), Error> {
         let mut attempts = 1;
-        while self.piece.is_empty() && self.position < self.len {
-            if self.is_taken && self.response.is_none() {
+        while self.arrived().is_empty() && self.position < self.len {
+            if self.is_displaced() || self.only_answer.is_some() && self.response.is_none() {
                 return Err(Error::Unsupported("a record that was taken from a server is read once, in order".into()));
             }
             self.time_budget.check().map_err(of_read)?;
@@ -90,7 +106,7 @@ impl Reader {
             let piece = self.next_piece();
             self.time_budget.spend(begun.elapsed());
             match piece {
-                Err(Failure::Lost(_)) if attempts < ATTEMPTS && !self.is_taken => {
+                Err(Failure::Lost(_)) if attempts < ATTEMPTS && self.only_answer.is_none() => {
                     attempts += 1;
                     self.time_budget.spend_loss();
                 }
@@ -142,13 +158,14 @@ impl Read for Reader {
 impl BufRead for Reader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.load_piece()?;
-        Ok(&self.piece)
+        Ok(self.arrived())
     }
 
     fn consume(&mut self, amount: usize) {
-        let amount = amount.min(self.piece.len());
+        let amount = amount.min(self.arrived().len());
         self.piece.advance(amount);
         self.position += amount as u64;
+        self.only_answer = self.only_answer.map(|position| position + amount as u64);
     }
 }
 
@@ -162,7 +179,9 @@ impl ReadRecord for Reader {
     }
 
     fn set_position(&mut self, position: u64) {
-        if position != self.position {
+        if self.only_answer.is_some() {
+            self.position = position; // a caller that comes back can still read the rest
+        } else if position != self.position {
             (self.position, self.response, self.piece) = (position, None, Bytes::new());
         }
     }

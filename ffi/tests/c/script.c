@@ -8,7 +8,7 @@
 
 #include "testsupport.h"
 
-enum { MAX_WORDS = 40, MAX_ITEMS = 8, MAX_KEYS = 64, MAX_LEN = 4 << 20 };
+enum { MAX_WORDS = 40, MAX_ITEMS = 8, MAX_KEYS = 128, MAX_LEN = 4 << 20 };
 
 typedef struct {
     uint8_t *data;
@@ -339,6 +339,20 @@ static void run_step(char **words, size_t count) {
             is_bytes(found.data, found.len);
             strongroom_buffer_free(&found);
         }
+    } else if (IS("take", 3)) {
+        id = bytes(words[1]);
+        if (is_ok(strongroom_take(store, id.data, id.len, key_named(words[2]), &found, &error))) {
+            is_bytes(found.data, found.len);
+            strongroom_buffer_free(&found);
+        }
+    } else if (IS("rekey", 5)) {
+        const strongroom_record_key *callers = given(words + 3);
+        id = bytes(words[1]);
+        if (is_ok(strongroom_rekey(store, id.data, id.len, key_named(words[2]), callers ? under(callers) : NULL, &key,
+                                   &error))) {
+            made(words + 3, key);
+            is_word("ok");
+        }
     } else if (IS("delete", 3)) {
         id = bytes(words[1]);
         if (is_ok(strongroom_delete(store, id.data, id.len, key_named(words[2]), &error)))
@@ -377,12 +391,17 @@ static void run_step(char **words, size_t count) {
         strongroom_writer_free(writer);
         writer = NULL;
         is_word("ok");
-    } else if (IS("reader_open", 3)) {
+    } else if (IS("reader_open", 3) || IS("reader_take", 3)) {
+        strongroom_reader *opened = NULL;
         id = bytes(words[1]);
-        strongroom_reader_free(reader);
-        reader = NULL;
-        if (is_ok(strongroom_open_record(store, id.data, id.len, key_named(words[2]), &reader, &error)))
+        const strongroom_record_key *its_key = key_named(words[2]);
+        if (is_ok(strcmp(words[0], "reader_open") == 0
+                      ? strongroom_open_record(store, id.data, id.len, its_key, &opened, &error)
+                      : strongroom_take_record(store, id.data, id.len, its_key, &opened, &error))) {
+            strongroom_reader_free(reader);
+            reader = opened;
             is_word("ok");
+        }
     } else if (IS("reader_read", 2)) {
         read_part(words[1]);
     } else if (IS("reader_len", 1)) {
