@@ -47,7 +47,7 @@ fn a_rotation_moves_the_records_of_listed_ids() {
     let retrieve = ["retrieve", "--id", "id 0", "--key-file", "key 0"];
     assert_eq!(world.ok(&[&BOTH[..], &retrieve].concat(), ""), DATA);
 
-    world.fail(19, &[&ROTATE[..], &["--erase-unknown"]].concat(), "");
+    world.fail(64, &[&ROTATE[..], &["--erase-unknown"]].concat(), "");
     let out = rotate(&world, &["--erase-unknown", "--yes"], "");
     assert!(out.starts_with("found: 0\nmissing: 0\nerased: 1\nremaining: 0\nthe rotation is finished"), "{out}");
     assert!(rotate(&world, &[], "").contains("finished"), "it may be repeated");
