@@ -98,3 +98,24 @@ fn a_signal_ends_a_rekey_and_no_crash_loses_the_key() {
         assert_eq!(world.ok(&["retrieve", "--id", ID, "--key-file", "key"], ""), DATA);
     }
 }
+
+#[cfg(all(unix, feature = "server"))]
+#[test]
+fn a_token_with_the_scope_store_is_enough() {
+    use crate::support::service::Service;
+
+    let world = World::new();
+    let listen = format!("unix:{}", world.path("socket").display());
+    for scope in ["store", "retrieve"] {
+        world.write(scope, world.ok(&["token", "new", "--scopes", scope, "--tokens", "tokens"], ""));
+    }
+    let _server = Service::start_on(&world, &["serve", "--tokens", "tokens", "--listen", &listen]);
+    let storing = ["--server", &listen, "--token-file", "store"];
+    world.ok(&[&["store", "--id", ID, "--key-out", "key"], &storing[..]].concat(), DATA);
+    world.ok(&[&["rekey", "--id", ID, "--key-file", "key", "--key-out", "new"], &storing[..]].concat(), "");
+    let retrieving = ["--server", &listen, "--token-file", "retrieve"];
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "new"];
+    assert_eq!(world.ok(&[&retrieve[..], &retrieving].concat(), ""), DATA);
+    world.fail(21, &[&["rekey", "--id", ID, "--key-file", "new", "--key-out", "3"], &retrieving[..]].concat(), "");
+    assert!(!world.exists("3"));
+}
