@@ -256,10 +256,9 @@ impl Answer {
     }
 
     #[track_caller]
-    pub(crate) fn is(&self, status: u16) -> &Self {
+    pub(crate) fn is(&self, status: u16) {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
         self.is_kept_by_nobody();
-        self
     }
 
     #[track_caller]
