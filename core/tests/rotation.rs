@@ -11,7 +11,7 @@ use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
 
 use crate::support::rounds::rounds;
-use crate::support::wait::{DEADLINE, Join};
+use crate::support::wait::{DEADLINE, Join, poll_within};
 use crate::support::{pattern, record_key};
 
 const LONG: usize = 3_000_000;
@@ -192,6 +192,15 @@ fn a_read_only_handle_reads_during_a_rotation() {
     assert_eq!(remaining(&store), 1);
 }
 
+/// The outcome, once no other handle has the database's lock for too long.
+fn patiently<T>(operation: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+    let outcome = poll_within(DEADLINE, || match operation() {
+        Err(Error::Busy) => None,
+        outcome => Some(outcome),
+    });
+    outcome.unwrap()
+}
+
 /// Writers of all kinds work on the same ids while others rotate, each with its own handle. No id has two records, and
 /// each key that was acknowledged last opens its record.
 #[test]
@@ -217,19 +226,19 @@ fn writers_work_during_a_rotation() {
                 let mut kept = Vec::new();
                 for (n, (id, key)) in own.into_iter().enumerate() {
                     let key = match n % 5 {
-                        0 => store.replace(&id, &key, b"old").unwrap(),
-                        1 => store.rekey(&id, &key).unwrap(),
+                        0 => patiently(|| store.replace(&id, &key, b"old")).unwrap(),
+                        1 => patiently(|| store.rekey(&id, &key)).unwrap(),
                         2 => {
-                            assert_eq!(store.take(&id, &key).unwrap(), b"old");
-                            store.store(&id, b"old").unwrap()
+                            assert_eq!(patiently(|| store.take(&id, &key)).unwrap(), b"old");
+                            patiently(|| store.store(&id, b"old")).unwrap()
                         }
                         3 => {
-                            assert_name(store.store(&id, b"other"), "AlreadyExists");
+                            assert_name(patiently(|| store.store(&id, b"other")), "AlreadyExists");
                             key
                         }
                         _ => key,
                     };
-                    assert_eq!(store.retrieve(&id, &key).unwrap(), b"old");
+                    assert_eq!(patiently(|| store.retrieve(&id, &key)).unwrap(), b"old");
                     kept.push((id, key));
                 }
                 kept
@@ -237,9 +246,9 @@ fn writers_work_during_a_rotation() {
             let rotation = scope.spawn(move || {
                 let store = &handles[WRITERS];
                 while !ended.load(Ordering::Relaxed) || remaining(store) > 0 {
-                    (0..ids).for_each(|n| _ = store.contains(format!("{n}")).unwrap());
+                    (0..ids).for_each(|n| _ = patiently(|| store.contains(format!("{n}"))).unwrap());
                 }
-                store.finish_rotation().unwrap();
+                patiently(|| store.finish_rotation()).unwrap();
             });
             let writers: Vec<_> = handles.iter().zip(own).map(|pair| scope.spawn(move || writer(pair))).collect();
             let own = writers.into_iter().map(|writer| writer.join_within(DEADLINE)).collect();
