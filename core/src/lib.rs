@@ -33,6 +33,7 @@ mod strongroom;
 #[cfg(feature = "remote")]
 mod client;
 mod store;
+mod verify;
 
 mod error;
 #[cfg(any(feature = "remote", feature = "sqlite"))]
@@ -89,3 +90,4 @@ pub use storage::Stats;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;
+pub use verify::{VerifyOptions, VerifyReport, VerifyStep, repair, verify};

@@ -5,6 +5,7 @@ use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::key::IndexKey;
+use crate::util::hex;
 
 const LOCATOR_CONTEXT: &str = "strongroom 2026-11-23 v1 locator";
 const CHECK_CONTEXT: &str = "strongroom 2026-11-23 v1 index key check";
@@ -30,6 +31,18 @@ impl Locator {
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; LOCATOR_LEN] {
         &self.0
+    }
+
+    /// The 64 lower-case hexadecimal digits of the locator, as reports show it.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        hex::to_hex(&self.0)
+    }
+
+    /// The locator with these digits; `None` if they are not 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        hex::from_hex(text).map(Self)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::record::Header;
-use crate::storage::{Locator, Stats};
+use crate::storage::{Locator, Stats, Storage};
 
 /// The key and the header's fields of a version to be written.
 #[derive(Clone, Copy)]
@@ -69,6 +69,9 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     /// One step: removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;
+
+    /// The storage, for work without keys.
+    fn storage(&self) -> Result<&Arc<dyn Storage>, Error>;
 
     fn maintain(&self) -> Result<(), Error>;
 

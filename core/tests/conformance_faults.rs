@@ -6,6 +6,7 @@ use std::sync::Arc;
 use strongroom::storage::conformance as suite;
 use strongroom::storage::{
     Entry, Error, Fetched, Head, Info, Limits, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
+    VerifyPosition,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,6 +38,8 @@ enum Fault {
     EndIsTheStart,
     EachStopsAtAnError,
     VerifySkipsTheLast,
+    VerifyOfOneGoesOn,
+    VerifyStartsAgain,
     LimitsDenyBatches,
     StatsCountNothing,
     StatsForgetExpired,
@@ -210,8 +213,16 @@ impl Storage for Faulty {
         self.inner.swap_settings(expected, new)
     }
 
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        let mut verified = self.inner.verify(after, limit)?;
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
+        let position = match position {
+            Some(VerifyPosition::Record(locator)) if self.has(Fault::VerifyOfOneGoesOn) => {
+                let entry = self.inner.list(None, 100)?.into_iter().rfind(|entry| entry.locator < *locator);
+                entry.map(|entry| VerifyPosition::After(entry.locator))
+            }
+            Some(VerifyPosition::After(_)) if self.has(Fault::VerifyStartsAgain) => None,
+            position => position.cloned(),
+        };
+        let mut verified = self.inner.verify(position.as_ref(), limit)?;
         if self.has(Fault::VerifySkipsTheLast) && verified.next.is_none() {
             verified.records = verified.records.saturating_sub(1);
         }
@@ -336,6 +347,8 @@ each_fault_is_caught! {
     EndIsTheStart by get_end_gives_the_last_bytes;
     EachStopsAtAnError by create_each_writes_what_it_can;
     VerifySkipsTheLast by verify_looks_at_every_record;
+    VerifyOfOneGoesOn by verify_of_one_record_looks_at_no_other;
+    VerifyStartsAgain by verify_goes_on_after_a_record;
     LimitsDenyBatches by limits_are_kept;
     BatchStopsHalfWay by overlapping_batches_are_whole;
     UploadsOverwrite by of_concurrent_uploads_one_wins;

@@ -14,6 +14,7 @@ const ORDER: [&str; 22] = [
     "strongroom",
     "client",
     "store",
+    "verify",
     "location",
     "options",
     "operations",

@@ -51,3 +51,5 @@ mod streams;
 mod take;
 #[cfg(feature = "hazmat")]
 mod tampering;
+#[cfg(feature = "sqlite")]
+mod verification;

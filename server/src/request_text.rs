@@ -5,15 +5,13 @@ use std::str::FromStr;
 use hyper::header::HeaderValue;
 use serde::Deserialize;
 use serde_json::error::Category;
-use strongroom::protocol::hex::from_hex;
 use strongroom::protocol::range::RangeSpec;
 use strongroom::storage::Locator;
 
 use crate::problem::Problem;
 
 pub(crate) fn locator(text: &str) -> Result<Locator, Problem> {
-    let locator = from_hex(text).map(Locator::from_bytes);
-    locator.ok_or_else(|| Problem::bad_request("a locator must be 64 lower-case hex digits"))
+    Locator::from_hex(text).ok_or_else(|| Problem::bad_request("a locator must be 64 lower-case hex digits"))
 }
 
 /// A number in a query or a header.

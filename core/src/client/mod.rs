@@ -30,7 +30,7 @@ use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::protocol::limits::REKEY_BYTES_PER_SECOND;
 use crate::protocol::names::{self, JSON};
 use crate::protocol::{ErrorCode, documents};
-use crate::storage::{Locator, Stats};
+use crate::storage::{Locator, Stats, Storage};
 
 /// The operations on an encryption server.
 pub(crate) struct Client {
@@ -186,6 +186,12 @@ impl Operations for Client {
         let (outcome, _) = self.http.write(&request, RetryPolicy::Idempotent, self.http.end());
         let purged = document(&outcome.map_err(of_write)?, documents::read_purged)?;
         if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
+    }
+
+    fn storage(&self) -> Result<&Arc<dyn Storage>, Error> {
+        self.http.check_open().map_err(of_read)?;
+        let text = "an encryption server does not give access to its storage: run this where the storage is";
+        Err(Error::Unsupported(text.into()))
     }
 
     fn maintain(&self) -> Result<(), Error> {

@@ -4,7 +4,6 @@
 use serde_json::{Map, Value, json};
 
 use super::base64url::{decode, decode_tag, encode};
-use super::hex::{from_hex, to_hex};
 use crate::locator::Locator;
 
 /// The outcome of one step of `verify`.
@@ -12,12 +11,12 @@ use crate::locator::Locator;
 pub struct Verification {
     /// The number of checked records.
     pub records: u64,
-    /// Their total bytes.
+    /// The number of checked bytes.
     pub bytes: u64,
-    /// The damaged ones among them.
-    pub damaged: Vec<Locator>,
-    /// The locator after which the next step begins; `None` if this was the last.
-    pub next: Option<Locator>,
+    /// The damage: the record's locator, if it is known, the place and the kind.
+    pub damage: Vec<(Option<Locator>, String, String)>,
+    /// The position at which the next step begins; `None` if this was the last.
+    pub next: Option<String>,
 }
 
 /// A page of a list: each record's locator, head and length.
@@ -65,28 +64,29 @@ pub fn read_swap_settings(request: &Value) -> Option<(Option<Vec<u8>>, Vec<u8>)>
     Some((expected, decode(fields.get("new")?.as_str()?)?))
 }
 
-/// A request to check at most `limit` records after `after`.
+/// A request to check at most `limit` records from `position` on.
 #[must_use]
-pub fn verify(after: Option<&Locator>, limit: usize) -> Value {
-    json!({"after": after.map(hex), "limit": limit})
+pub fn verify(position: Option<&str>, limit: usize) -> Value {
+    json!({"position": position, "limit": limit})
 }
 
-/// The locator and the limit in a request of [`verify`].
+/// The position and the limit in a request of [`verify`].
 #[must_use]
-pub fn read_verify(request: &Value) -> Option<(Option<Locator>, usize)> {
-    let fields = fields(request, &["after", "limit"])?;
+pub fn read_verify(request: &Value) -> Option<(Option<String>, usize)> {
+    let fields = fields(request, &["position", "limit"])?;
     let limit = fields.get("limit")?.as_u64()?;
-    Some((optional(fields.get("after"), locator)?, usize::try_from(limit).unwrap_or(usize::MAX)))
+    Some((optional(fields.get("position"), text)?, usize::try_from(limit).unwrap_or(usize::MAX)))
 }
 
 /// The answer to [`verify`].
 #[must_use]
 pub fn verification(step: &Verification) -> Value {
+    let line = |(locator, place, kind): &(Option<Locator>, String, String)| json!({"locator": locator.as_ref().map(hex), "place": place, "kind": kind});
     json!({
         "records": step.records,
         "bytes": step.bytes,
-        "damaged": step.damaged.iter().map(hex).collect::<Vec<_>>(),
-        "next": step.next.as_ref().map(hex),
+        "damage": step.damage.iter().map(line).collect::<Vec<_>>(),
+        "next": step.next,
     })
 }
 
@@ -94,12 +94,15 @@ pub fn verification(step: &Verification) -> Value {
 #[must_use]
 pub fn read_verification(document: &Value) -> Option<Verification> {
     let [records, bytes] = ["records", "bytes"].map(|name| document.get(name)?.as_u64());
-    let damaged = document.get("damaged")?.as_array()?.iter().map(locator).collect::<Option<_>>()?;
+    let line = |line: &Value| {
+        let locator = optional(Some(line.get("locator")?), locator)?;
+        Some((locator, text(line.get("place")?)?, text(line.get("kind")?)?))
+    };
     Some(Verification {
         records: records?,
         bytes: bytes?,
-        damaged,
-        next: optional(Some(document.get("next")?), locator)?,
+        damage: document.get("damage")?.as_array()?.iter().map(line).collect::<Option<_>>()?,
+        next: optional(Some(document.get("next")?), text)?,
     })
 }
 
@@ -166,12 +169,16 @@ pub fn read_contains(document: &Value) -> Option<bool> {
     document.get("contains")?.as_bool()
 }
 
+fn text(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
 fn hex(locator: &Locator) -> String {
-    to_hex(locator.as_bytes())
+    locator.to_hex()
 }
 
 fn locator(value: &Value) -> Option<Locator> {
-    from_hex(value.as_str()?).map(Locator::from_bytes)
+    Locator::from_hex(value.as_str()?)
 }
 
 /// The fields of an object, if it has only `known` ones.
@@ -205,9 +212,10 @@ mod tests {
             let request = swap_settings(expected.as_deref(), b"new");
             assert_eq!(read_swap_settings(&request), Some((expected, b"new".to_vec())));
         }
-        for after in [None, Some(ONE)] {
-            assert_eq!(read_verify(&verify(after.as_ref(), 9)), Some((after, 9)));
-            let step = Verification { records: 2, bytes: 3, damaged: vec![OTHER], next: after };
+        for (locator, position) in [(None, None), (Some(ONE), Some("row.7".to_owned()))] {
+            assert_eq!(read_verify(&verify(position.as_deref(), 9)), Some((position.clone(), 9)));
+            let damage = vec![(locator, "row".to_owned(), "checksum".to_owned())];
+            let step = Verification { records: 2, bytes: 3, damage, next: position };
             assert_eq!(read_verification(&verification(&step)), Some(step));
         }
         assert_eq!(read_stats(&stats(1, 2, 3)), Some((1, 2, 3)));
@@ -237,7 +245,7 @@ mod tests {
                 assert!(!is_read(&changed), "{changed}");
             }
             for (name, wrong) in
-                [("new", json!("?")), ("expected", json!("=")), ("limit", json!(-1)), ("after", json!("0"))]
+                [("new", json!("?")), ("expected", json!("=")), ("limit", json!(-1)), ("position", json!(0))]
             {
                 let mut changed = request.clone();
                 changed[name] = wrong;

@@ -6,7 +6,6 @@
 pub mod base64url;
 pub mod batch;
 pub mod documents;
-pub mod hex;
 pub mod limits;
 pub mod names;
 pub mod problem;

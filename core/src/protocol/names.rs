@@ -2,7 +2,6 @@
 
 use hyper::header::HeaderName;
 
-use super::hex::to_hex;
 use crate::locator::Locator;
 
 /// The record's id, in base64url without padding.
@@ -87,13 +86,13 @@ pub const NOW: &str = "now";
 /// The path of one record.
 #[must_use]
 pub fn record(locator: &Locator) -> String {
-    format!("{RECORDS}/{}", to_hex(locator.as_bytes()))
+    format!("{RECORDS}/{}", locator.to_hex())
 }
 
 /// The path and query of the page of at most `limit` entries after `after`.
 #[must_use]
 pub fn page(after: Option<&Locator>, limit: usize) -> String {
-    let after = after.map_or(String::new(), |after| format!("&{AFTER}={}", to_hex(after.as_bytes())));
+    let after = after.map_or(String::new(), |after| format!("&{AFTER}={}", after.to_hex()));
     format!("{RECORDS}?{LIMIT}={limit}{after}")
 }
 

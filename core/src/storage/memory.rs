@@ -6,7 +6,9 @@ use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::types::check_settings;
-use super::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, get_each};
+use super::{
+    Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition, get_each,
+};
 
 /// Keeps records in memory until it is dropped.
 #[derive(Default)]
@@ -199,13 +201,20 @@ impl Storage for MemoryStorage {
     }
 
     /// Memory has no checksums: this only counts the records.
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
         let state = self.read()?;
-        let mut records = state.records.range(behind(after));
+        let range = match position {
+            None => behind(None),
+            Some(VerifyPosition::After(locator)) => behind(Some(locator)),
+            Some(VerifyPosition::Record(locator)) => (Bound::Included(*locator), Bound::Included(*locator)),
+            Some(VerifyPosition::Structure) => return Ok(Verified::default()),
+            Some(VerifyPosition::Storage(_)) => return Err(VerifyPosition::unknown()),
+        };
+        let mut records = state.records.range(range);
         let checked: Vec<_> = records.by_ref().take(limit.max(1)).collect();
-        let next = records.next().and(checked.last()).map(|(locator, _)| **locator);
+        let next = records.next().and(checked.last()).map(|(locator, _)| VerifyPosition::After(**locator));
         let bytes = checked.iter().map(|(_, record)| record.len() as u64).sum();
-        Ok(Verified { records: checked.len() as u64, bytes, damaged: Vec::new(), next })
+        Ok(Verified { records: checked.len() as u64, bytes, damage: Vec::new(), next })
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {

@@ -14,6 +14,7 @@ mod remote;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod types;
+mod verification;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub use memory::MemoryStorage;
 pub use remote::RemoteStorage;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{Durability, SqliteStorage};
-pub use types::{Entry, Fetched, HEAD_LEN, Head, Info, Limits, MAX_SETTINGS_LEN, PutMode, Stats, Verified};
+pub use types::{Entry, Fetched, HEAD_LEN, Head, Info, Limits, MAX_SETTINGS_LEN, PutMode, Stats};
+pub use verification::{Damage, DamageKind, Repaired, Verified, VerifyPosition};
 
 pub use crate::locator::{LOCATOR_LEN, Locator};
 
@@ -40,7 +42,7 @@ pub use crate::locator::{LOCATOR_LEN, Locator};
 ///   [`Error::Conflict`]: the caller's own write never causes either.
 /// - All methods may be called from many threads at once.
 /// - A record is at least [`HEAD_LEN`] bytes long; a shorter one is [`Error::InvalidArgument`]. A storage may interpret
-///   the first 12 bytes (the header, for its expiry) and no others. It returns records unchanged, or fails, with
+///   the first 12 bytes (the header, for its expiry and version) and no others. It returns records unchanged, or fails, with
 ///   [`Error::Corrupt`] if it detects that they are damaged.
 /// - An unsupported operation is [`Error::Unsupported`], never a silent success, and [`limits`](Self::limits) shows it.
 /// - After [`close`](Self::close) every method is [`Error::Closed`], except [`limits`](Self::limits).
@@ -210,15 +212,32 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Conflict`] if the current document differs, [`Error::InvalidArgument`] if `new` is too long.
     fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error>;
 
-    /// Checks at least one and at most `limit` records after `after`, in the order of their locators, by the storage's
-    /// own checksums. A storage may stop before `limit`, so that no step takes long; the next step starts after
-    /// [`Verified::next`]. The result lists the records with damage; no record is changed.
+    /// Checks at most `limit` records by the storage's own checksums, from `position` on (`None`: from the first), or
+    /// what `position` names. Each step is short: it may stop before `limit`, even within a long record, and the next
+    /// one begins at [`Verified::next`]. A record that exists throughout is checked once. Nothing is changed, and writes
+    /// at the same time cause no damage in the result.
+    ///
+    /// [`VerifyPosition::Structure`] is a step of its own: it checks what belongs to no single record, and its duration
+    /// is proportional to the storage's size.
     ///
     /// # Errors
     ///
-    /// [`Error::Corrupt`] if damage prevents the storage from finding its records; [`Error::Unsupported`] from a
-    /// storage without checksums; those of the contract.
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error>;
+    /// [`Error::InvalidArgument`] for a position of another storage, or after a record that does not exist;
+    /// [`Error::Unsupported`] from a storage without checksums; those of the contract.
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error>;
+
+    /// Replaces each damaged record by the one with the same locator in `copy`, if that one is intact, and repairs the
+    /// storage's structure. An intact record is never replaced, and a record that the copy lacks stays as it is, as far
+    /// as it is readable. `copy` is another storage with the same records, such as a backup.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] from a storage that cannot be repaired by its users; [`Error::Busy`] if other writers
+    /// never stop; those of the contract and of `copy`. Some records may have been restored.
+    fn repair(self: Arc<Self>, copy: &dyn Storage) -> Result<Repaired, Error> {
+        let _ = copy;
+        Err(Error::Unsupported("this storage cannot be repaired here: repair it where its data lies".into()))
+    }
 
     /// The number of records, their total bytes, and how many of them expire at or before `now` (Unix time in seconds).
     /// May scan all records.

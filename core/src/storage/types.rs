@@ -41,6 +41,12 @@ impl Head {
         let [_, _, _, _, a, b, c, d, e, f, g, h, ..] = self.0;
         Some(u64::from_le_bytes([a, b, c, d, e, f, g, h])).filter(|time| *time != 0)
     }
+
+    /// Whether this version of the library knows the record's version, suite and flags (bytes 0 to 3 of the header).
+    #[must_use]
+    pub fn is_supported(&self) -> bool {
+        matches!(self.0, [1, 1, 0, 0, ..])
+    }
 }
 
 impl fmt::Debug for Head {
@@ -108,19 +114,6 @@ impl Entry {
     pub const fn new(locator: Locator, info: Info) -> Self {
         Self { locator, info }
     }
-}
-
-/// The result of one step of [`Storage::verify`](super::Storage::verify).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
-    /// How many records the step checked.
-    pub records: u64,
-    /// Their total bytes.
-    pub bytes: u64,
-    /// The damaged ones among them.
-    pub damaged: Vec<Locator>,
-    /// The last locator checked, after which the next step begins; `None` if this step was the last.
-    pub next: Option<Locator>,
 }
 
 /// A storage's limits and preferred sizes.

@@ -171,6 +171,10 @@ impl Operations for Store {
         }
     }
 
+    fn storage(&self) -> Result<&Arc<dyn Storage>, Error> {
+        Ok(&self.storage)
+    }
+
     fn maintain(&self) -> Result<(), Error> {
         while self.remove_abandoned_claims(usize::MAX)? > 0 {}
         Ok(self.storage.maintain()?)

@@ -6,7 +6,7 @@ mod write;
 mod writer;
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 pub use reader::RecordReader;
@@ -21,9 +21,10 @@ use crate::http::Endpoint;
 use crate::key::RecordKey;
 use crate::operations::Operations;
 use crate::record::is_namespace;
-use crate::storage::Stats;
+use crate::storage::{Repaired, Stats};
 use crate::util::clock::Clock;
 use crate::util::interrupt;
+use crate::verify::{self, VerifyOptions, VerifyReport, VerifyStep};
 
 /// A store of encrypted records.
 ///
@@ -70,7 +71,8 @@ impl Strongroom {
     ///   be repeated, because the client makes the keys of new versions. A write whose outcome is still unknown then is
     ///   [`Error::Indeterminate`]; so is a [`delete`](Self::delete) that finds no record after a lost answer, and an
     ///   [`erase`](Self::erase) with a lost answer, which is never repeated.
-    /// - [`maintain`](Self::maintain) is [`Error::Unsupported`]: the server maintains its own storage.
+    /// - [`maintain`](Self::maintain), [`verify`](Self::verify) and [`repair_from`](Self::repair_from) are
+    ///   [`Error::Unsupported`]: the server's operator maintains its storage.
     /// - Each call may be [`Error::AccessDenied`].
     ///
     /// ```no_run
@@ -287,6 +289,34 @@ impl Strongroom {
                 return Ok(purged);
             }
         }
+    }
+
+    /// Searches the store for damage, without any record's key. It works in short steps, changes nothing, and others
+    /// may read and write at the same time. It calls `progress` after each step, with the damage that the step found;
+    /// `progress` may stop it. [`verify`](crate::verify()) does the same without the index key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an encryption server, and those of [`verify`](crate::verify()). Damage is no error.
+    pub fn verify(
+        &self,
+        options: &VerifyOptions,
+        progress: impl FnMut(VerifyStep<'_>) -> ControlFlow<()>,
+    ) -> Result<VerifyReport, Error> {
+        verify::verify(&**self.operations.storage()?, options, progress)
+    }
+
+    /// Replaces each damaged record by the one in `copy`, without any record's key. `copy` is the same store at another
+    /// place, such as a backup; only its intact records are used. An intact record is never replaced, and a damaged one
+    /// that the copy lacks stays as it is: [`verify`](Self::verify) reports it. [`repair`](crate::repair()) does the
+    /// same without the index key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on a service: repair the store where its database lies; and those of
+    /// [`repair`](crate::repair()).
+    pub fn repair_from(&self, copy: &Self) -> Result<Repaired, Error> {
+        verify::repair(self.operations.storage()?, &**copy.operations.storage()?)
     }
 
     /// Removes the leftovers of interrupted writes, and frees their space for later records, unless a large record is

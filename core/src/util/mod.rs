@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod files;
 pub(crate) mod fork_check;
 pub(crate) mod handoff;
+pub(crate) mod hex;
 pub mod interrupt;
 pub(crate) mod parallel;
 pub(crate) mod random;

@@ -5,8 +5,10 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_utils::thread::ScopedJoinHandle;
 
@@ -83,6 +85,35 @@ pub(crate) fn for_each<T: Send, E: Send>(
     shared.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
+/// Runs `other` on another core during `own`, and returns both results. `own` gets a function that waits for a moment,
+/// and returns whether `other` has ended. If no core is free, `other` runs after `own`.
+pub(crate) fn beside<A, B: Send>(other: impl Fn() -> B + Sync, own: impl FnOnce(&dyn Fn() -> bool) -> A) -> (A, B) {
+    /// How long the function waits.
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    let share = Share::take(2);
+    if share.0 < 2 {
+        return (own(&|| true), other());
+    }
+    let (running, end) = mpsc::channel::<()>();
+    let both = crossbeam_utils::thread::scope(|scope| {
+        let blocked = BlockedSignals::new();
+        let work = |_: &_| {
+            let _running = running; // dropped at the end, also after a panic
+            other()
+        };
+        let thread = scope.builder().name("strongroom-core".into()).spawn(work);
+        drop(blocked);
+        let own = own(&|| end.recv_timeout(MOMENT) == Err(RecvTimeoutError::Disconnected));
+        let other = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => other(),
+        };
+        (own, other)
+    });
+    both.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -99,6 +130,13 @@ mod tests {
             });
             assert_eq!((outcome, sum.into_inner()), (Ok(()), 500_500));
         }
+    }
+
+    #[test]
+    fn work_beside_other_work_has_two_results() {
+        let (own, other) = beside(|| 2, |has_ended| while !has_ended() {});
+        assert_eq!((own, other), ((), 2));
+        assert_eq!(beside(|| 2, |_| 1), (1, 2));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use strongroom::storage::{Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified};
+use strongroom::storage::{
+    Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition,
+};
 
 type Event = Box<dyn FnOnce() + Send>;
 
@@ -162,8 +164,8 @@ impl Storage for Intercepted {
         self.inner.swap_settings(expected, new)
     }
 
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        self.inner.verify(after, limit)
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
+        self.inner.verify(position, limit)
     }
 
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {

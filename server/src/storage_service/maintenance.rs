@@ -5,7 +5,7 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use strongroom::protocol::documents::{self, Verification};
 use strongroom::protocol::limits::VERIFY_RECORDS;
 use strongroom::protocol::names::{self, OCTET_STREAM};
-use strongroom::storage;
+use strongroom::storage::VerifyPosition;
 
 use super::backend::{StorageBackend, now};
 use crate::blocking_pool::Effect;
@@ -30,12 +30,20 @@ pub(super) async fn swap_settings(mut call: Call<StorageBackend>) -> Result<Resp
 }
 
 pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
-    const BODY: &str = "the body must be {after, limit}: a locator of 64 lower-case hex digits or null, and a number";
-    let (after, limit) = call.json_body(documents::read_verify, BODY).await?;
+    const BODY: &str = "the body must be {position, limit}: the text of a position or null, and a number";
+    let (position, limit) = call.json_body(documents::read_verify, BODY).await?;
+    let position: Option<VerifyPosition> =
+        position.map(|text| text.parse()).transpose().map_err(|_| Problem::bad_request(BODY))?;
     let limit = limit.min(VERIFY_RECORDS);
-    let verified = call.run(Effect::None, move |backend| backend.0.verify(after.as_ref(), limit)).await?;
-    let storage::Verified { records, bytes, damaged, next } = verified;
-    Ok(json(StatusCode::OK, &documents::verification(&Verification { records, bytes, damaged, next })))
+    let verified = call.run(Effect::None, move |backend| backend.0.verify(position.as_ref(), limit)).await?;
+    let damage = verified.damage.into_iter().map(|damage| (damage.locator, damage.place, damage.kind.to_string()));
+    let step = Verification {
+        records: verified.records,
+        bytes: verified.bytes,
+        damage: damage.collect(),
+        next: verified.next.map(|next| next.to_string()),
+    };
+    Ok(json(StatusCode::OK, &documents::verification(&step)))
 }
 
 pub(super) async fn purge(mut call: Call<StorageBackend>) -> Result<Response, Problem> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{LENGTHS, Open, entry, locator, record, with_storage};
-use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats, Storage};
+use crate::storage::{Entry, Error, LOCATOR_LEN, Locator, PutMode, Stats, Storage, VerifyPosition};
 
 /// Locators that differ in one byte, at each position.
 fn near_locators() -> Vec<Locator> {
@@ -134,6 +134,27 @@ pub fn purge_removes_those_that_are_due(open: Open) {
     });
 }
 
+/// All steps from `position` on, in steps of `limit` records: the number of records and of bytes. `None` if the storage
+/// has no checksums.
+fn verify_from(storage: &Arc<dyn Storage>, position: Option<VerifyPosition>, limit: usize) -> Option<(u64, u64)> {
+    let (mut records, mut bytes, mut position) = (0, 0, position);
+    loop {
+        let step = match storage.verify(position.as_ref(), limit) {
+            Err(Error::Unsupported(_)) => return None,
+            outcome => outcome.unwrap(),
+        };
+        assert!(step.records <= limit as u64);
+        assert_eq!(step.damage, []);
+        assert!(step.next.is_none() || step.next != position, "each step goes on");
+        (records, bytes) = (records + step.records, bytes + step.bytes);
+        match step.next {
+            // A position has a text form, to go on later.
+            Some(next) => position = Some(next.to_string().parse().unwrap()),
+            None => return Some((records, bytes)),
+        }
+    }
+}
+
 pub fn verify_looks_at_every_record(open: Open) {
     with_storage(open, |storage| {
         let mut bytes = 0;
@@ -142,22 +163,41 @@ pub fn verify_looks_at_every_record(open: Open) {
             bytes += len as u64;
         }
         for limit in [1, 7, LENGTHS.len(), usize::MAX] {
-            let (mut records, mut checked, mut after) = (0, 0, None);
-            loop {
-                let step = match storage.verify(after.as_ref(), limit) {
-                    Err(Error::Unsupported(_)) => return,
-                    outcome => outcome.unwrap(),
-                };
-                assert!(step.records <= limit as u64);
-                assert_eq!(step.damaged, []);
-                (records, checked) = (records + step.records, checked + step.bytes);
-                match step.next {
-                    Some(next) => after = Some(next),
-                    None => break,
-                }
-            }
-            assert_eq!((records, checked), (LENGTHS.len() as u64, bytes), "by {limit}");
+            let Some(all) = verify_from(storage, None, limit) else { return };
+            assert_eq!(all, (LENGTHS.len() as u64, bytes), "by {limit}");
         }
+        assert_eq!(verify_from(storage, Some(VerifyPosition::Structure), 1), Some((0, 0)));
+    });
+}
+
+pub fn verify_of_one_record_looks_at_no_other(open: Open) {
+    with_storage(open, |storage| {
+        for (number, len) in [(1, 100), (2, 9_000_000), (3, 5_000)] {
+            storage.put(&locator(number), &record(number, len), PutMode::Create).unwrap();
+        }
+        for (number, expected) in [(1, (1, 100)), (2, (1, 9_000_000)), (3, (1, 5_000)), (4, (0, 0))] {
+            let Some(one) = verify_from(storage, Some(VerifyPosition::Record(locator(number))), 10) else { return };
+            assert_eq!(one, expected, "{number}");
+        }
+    });
+}
+
+pub fn verify_goes_on_after_a_record(open: Open) {
+    with_storage(open, |storage| {
+        for number in 1..=5 {
+            storage.put(&locator(number), &record(number, 100), PutMode::Create).unwrap();
+        }
+        let mut left = Vec::new();
+        for number in 1..=5 {
+            let Some((records, _)) = verify_from(storage, Some(VerifyPosition::After(locator(number))), 2) else {
+                return;
+            };
+            left.push(records);
+        }
+        left.sort_unstable();
+        assert_eq!(left, [0, 1, 2, 3, 4], "each record has a place in the order");
+        let foreign = VerifyPosition::Storage("a-position-of-no-storage".into());
+        assert!(matches!(storage.verify(Some(&foreign), 1), Err(Error::InvalidArgument(_))));
     });
 }
 

@@ -77,6 +77,8 @@ macro_rules! storage_conformance {
             list_expired_gives_those_that_are_due
             purge_removes_those_that_are_due
             verify_looks_at_every_record
+            verify_of_one_record_looks_at_no_other
+            verify_goes_on_after_a_record
             stats_count_records_and_bytes
             stats_count_expired_records
             an_upload_is_invisible_until_committed

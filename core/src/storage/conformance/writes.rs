@@ -156,7 +156,7 @@ pub fn rename_moves_one_version(open: Open) {
             assert!(first.ends_with(&end));
             let listed = storage.list(None, 10).unwrap();
             assert_eq!(listed, [entry(locator(2), &first), entry(locator(3), &second)]);
-            assert_eq!(storage.verify(None, 10).map_or(Vec::new(), |verified| verified.damaged), []);
+            assert_eq!(storage.verify(None, 10).map_or(Vec::new(), |verified| verified.damage), []);
             for number in [2, 3] {
                 assert!(storage.delete(&locator(number), None).unwrap());
             }

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use super::types::check_settings;
 use super::{
-    Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload,
-    Verified,
+    Damage, DamageKind, Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats,
+    Storage, Upload, Verified, VerifyPosition,
 };
 use crate::http::{
     self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, InvalidEndpoint, RetryPolicy, TooLate,
@@ -28,6 +28,8 @@ use upload::RemoteUpload;
 
 /// The most bytes of one entry of a page.
 const LINE_BYTES: u64 = 1024;
+/// The most bytes of the result of one step of a verification.
+const VERIFY_BYTES: u64 = 256 << 10;
 /// A part of a long record, 256 sealed chunks: long enough that the latency of a request matters little.
 const PART_LEN: usize = 256 * 16_400;
 /// Parts that are requested in parallel.
@@ -159,6 +161,20 @@ fn entries(page: &Value) -> Option<Vec<Entry>> {
     let page = documents::read_page::<HEAD_LEN>(page)?;
     let page = page.into_iter();
     page.map(|(locator, head, len)| Some(Entry { locator, info: Info { head: Head::of(&head)?, len } })).collect()
+}
+
+/// The result of a step of a verification.
+fn verified(step: documents::Verification) -> Option<Verified> {
+    let damage = |(locator, place, kind): (_, String, String)| {
+        let kind = DamageKind::from_name(&kind)?;
+        Some(Damage::new(locator, place, kind))
+    };
+    Some(Verified {
+        records: step.records,
+        bytes: step.bytes,
+        damage: step.damage.into_iter().map(damage).collect::<Option<_>>()?,
+        next: step.next.map(|text| text.parse()).transpose().ok()?,
+    })
 }
 
 /// `None` if the service answers `NotFound`.
@@ -416,17 +432,15 @@ impl Storage for RemoteStorage {
     }
 
     /// In steps of 100 records at most.
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
         let limit = limit.clamp(1, VERIFY_RECORDS);
-        let body = documents::verify(after, limit);
-        let answer = self.read(&json_request(names::VERIFY, &body).at_most((limit as u64 + 2) * LINE_BYTES))?;
-        let step = document(&answer, documents::read_verification)?;
-        let goes_on = step.next.is_none_or(|next| after.is_none_or(|after| *after < next));
-        if !goes_on || step.records > limit as u64 || step.damaged.len() > limit {
+        let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);
+        let answer = self.read(&json_request(names::VERIFY, &body).at_most(VERIFY_BYTES))?;
+        let verified = document(&answer, |answer| verified(documents::read_verification(answer)?))?;
+        if verified.records > limit as u64 || (verified.next.is_some() && verified.next.as_ref() == position) {
             return Err(protocol_violation());
         }
-        let documents::Verification { records, bytes, damaged, next } = step;
-        Ok(Verified { records, bytes, damaged, next })
+        Ok(verified)
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {

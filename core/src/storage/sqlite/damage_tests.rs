@@ -64,11 +64,15 @@ fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; LOCATOR_LEN])
 }
 
+fn record(len: usize) -> Vec<u8> {
+    [&[1, 1, 0, 0], &*vec![7; len - 4]].concat()
+}
+
 fn sound(path: &Path) {
     let storage = Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap());
     storage.swap_settings(None, b"settings").unwrap();
-    storage.put(&locator(SHORT), &[7; 100], PutMode::Create).unwrap();
-    storage.put(&locator(LONG), &vec![7; 600_000], PutMode::Create).unwrap();
+    storage.put(&locator(SHORT), &record(100), PutMode::Create).unwrap();
+    storage.put(&locator(LONG), &record(600_000), PutMode::Create).unwrap();
     storage.write(|connection| garbage::add_dead(connection, 77)).unwrap();
     storage.close().unwrap();
 }
@@ -103,7 +107,7 @@ fn damage(path: &Path, table: &str, column: &str, value: &str, which: &str) -> b
 
 type Operation = fn(&Arc<SqliteStorage>, &Locator) -> Result<(), Error>;
 
-const OPERATIONS: [(&str, Operation); 19] = [
+const OPERATIONS: [(&str, Operation); 20] = [
     ("get", |storage, locator| storage.get(locator).map(drop)),
     ("get_up_to", |storage, locator| storage.get_up_to(locator, 68).map(drop)),
     ("get_many", |storage, locator| storage.get_many(&[*locator], u64::MAX).map(drop)),
@@ -122,15 +126,19 @@ const OPERATIONS: [(&str, Operation); 19] = [
     ("list_expired", |storage, _| storage.list_expired(u64::MAX, 10).map(drop)),
     ("settings", |storage, _| storage.settings().map(drop)),
     ("verify", |storage, _| match storage.verify(None, 10)? {
-        verified if verified.damaged.is_empty() => Ok(()),
+        verified if verified.damage.is_empty() => Ok(()),
+        _ => Err(Error::Corrupt),
+    }),
+    ("verify the structure", |storage, _| match storage.verify(Some(&VerifyPosition::Structure), 10)? {
+        verified if verified.damage.is_empty() => Ok(()),
         _ => Err(Error::Corrupt),
     }),
     ("stats", |storage, _| storage.stats(0).map(drop)),
-    ("put", |storage, locator| storage.put(locator, &[8; 200], PutMode::Overwrite)),
-    ("put a long one", |storage, locator| storage.put(locator, &vec![8; 600_000], PutMode::Overwrite)),
+    ("put", |storage, locator| storage.put(locator, &record(200), PutMode::Overwrite)),
+    ("put a long one", |storage, locator| storage.put(locator, &record(600_000), PutMode::Overwrite)),
     ("upload", |storage, locator| {
         let mut upload = Arc::clone(storage).upload(locator, PutMode::Overwrite)?;
-        upload.write(&vec![9; 600_000])?;
+        upload.write(&record(600_000))?;
         upload.commit()
     }),
     ("delete", |storage, locator| storage.delete(locator, None).map(drop)),

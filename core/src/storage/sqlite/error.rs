@@ -35,9 +35,12 @@ impl From<rusqlite::Error> for Fault {
             return Self(Error::Corrupt);
         }
         Self(match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => {
-                Error::Busy
-            }
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OperationInterrupted,
+            ) => Error::Busy,
             Some(ErrorCode::DiskFull) => Error::Full,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt,
             _ => Error::Backend(error.into()),

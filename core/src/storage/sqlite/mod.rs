@@ -14,6 +14,8 @@ mod path;
 mod read_lock;
 mod read_only;
 mod readers;
+mod rebuild;
+mod repair;
 mod rows;
 mod scan;
 mod schema;
@@ -22,6 +24,7 @@ mod second_copy;
 mod tests;
 mod upload;
 mod upload_lock;
+mod verify;
 mod writer;
 
 /// The locks of [`group_commit::queue`].
@@ -52,9 +55,11 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::types::check_settings;
 use super::{
-    Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Stats, Storage, Upload, Verified, get_each,
+    Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Repaired, Stats, Storage, Upload, Verified,
+    VerifyPosition, get_each,
 };
 use crate::util::fork_check::OwnerProcess;
+use crate::util::interrupt::is_interrupted;
 use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
 use file_identity_guard::{FileIdentityGuard, Moved};
@@ -163,6 +168,21 @@ impl SqliteStorage {
         self.read(|connection| {
             let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
             work(&transaction)
+        })
+    }
+
+    /// The same, for `work` with long statements.
+    fn interruptible_snapshot<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        /// SQLite's steps between two checks.
+        const STEPS: i32 = 10_000;
+
+        self.read(|connection| {
+            connection.progress_handler(STEPS, Some(is_interrupted))?;
+            let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
+            let outcome = work(&transaction);
+            drop(transaction);
+            connection.progress_handler(0, None::<fn() -> bool>)?;
+            outcome
         })
     }
 
@@ -306,8 +326,12 @@ impl Storage for SqliteStorage {
         Ok(self.write(|connection| rows::swap_settings(connection, expected, new))?)
     }
 
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        Ok(self.snapshot(|connection| scan::verify(connection, after, limit))?)
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
+        Ok(self.interruptible_snapshot(|connection| verify::verify(connection, position, limit))?)
+    }
+
+    fn repair(self: Arc<Self>, copy: &dyn Storage) -> Result<Repaired, Error> {
+        Ok(self.repair_from(copy)?)
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {

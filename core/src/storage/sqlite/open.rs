@@ -17,7 +17,7 @@ use super::path::{self, failed, with_suffix};
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly, immutable_uri};
 use super::readers::Readers;
-use super::schema::{self, Identity, not_ours};
+use super::schema::{self, Identity, PAGE_SIZE, not_ours};
 use super::second_copy::Claim;
 use super::writer::Writer;
 use super::{Durability, OPEN, SqliteStorage, connection_settings};
@@ -169,7 +169,7 @@ fn open_database(path: &Path, durability: Durability, may_create: bool) -> Outco
         if !may_create {
             return Err(missing(path).into());
         }
-        schema::create(&mut connection, path)?;
+        schema::create(&mut connection, path, PAGE_SIZE)?;
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection_settings::apply(&connection, durability)?;

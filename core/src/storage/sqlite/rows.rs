@@ -16,7 +16,7 @@ pub(super) const SEGMENT_LEN: usize = 262_400;
 
 /// A record's row, without its data.
 pub(super) struct RecordRow {
-    id: i64,
+    pub(super) id: i64,
     object: Option<i64>,
     /// The length of the row's own part of the record, and of each segment but the last.
     segment_len: usize,
@@ -111,7 +111,7 @@ pub(super) fn put_record(
 }
 
 /// A time that exceeds SQLite's integers is treated as never.
-fn expiry_column(time: u64) -> i64 {
+pub(super) fn expiry_column(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 

@@ -1,14 +1,13 @@
-//! Statements on many records: lists, counts, and the search for damage.
+//! Statements on many records: lists, counts, expired ones.
 
 use std::ops::ControlFlow;
 
 use rusqlite::{Connection, Row};
 
-use super::checksum;
 use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows::{self, blob, check_interrupt, head, prefix, unsigned};
-use crate::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Stats, Verified};
+use crate::storage::{Entry, Error, Head, Info, LOCATOR_LEN, Locator, Stats};
 
 pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
     let mut entries = Vec::new();
@@ -87,7 +86,7 @@ fn is_due(head: &Head, now: u64) -> bool {
 
 /// The rows that expire at or before `now`, the earliest first, until `take` returns false. The partial index on
 /// `expires_at` gives the order, and contains only records that expire. Damaged rows are skipped, so that they do not
-/// block others; [`verify`] reports them.
+/// block others; a verification reports them.
 fn each_expired<T>(
     connection: &Connection,
     columns: &str,
@@ -122,76 +121,7 @@ pub(super) fn stats(connection: &Connection, now: u64) -> Outcome<Stats> {
     Ok(Stats { records: unsigned(row, 0)?, bytes: unsigned(row, 1)?, expired: unsigned(row, 2)? })
 }
 
-/// The bytes after which a step of [`verify`] stops.
-const VERIFY_STEP_BYTES: u64 = 64 << 20;
-
-/// Checks records through the index, as readers find them.
-pub(super) fn verify(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Verified> {
-    let (mut verified, limit) = (Verified::default(), limit.max(1) as u64);
-    let mut last = None;
-    page(connection, "id, locator, prefix", after, usize::MAX, |row| {
-        let is_full = verified.records >= limit || verified.bytes >= VERIFY_STEP_BYTES;
-        if is_full && last.is_some() {
-            verified.next = last;
-            return Ok(ControlFlow::Break(()));
-        }
-        check_interrupt()?;
-        let (id, locator) = (row.get(0)?, locator(row, 1)?);
-        match check_record(connection, id, &locator) {
-            Ok(Some(len)) => verified.bytes = verified.bytes.saturating_add(len),
-            Ok(None) | Err(Fault(Error::Corrupt)) => verified.damaged.push(locator),
-            Err(error) => return Err(error),
-        }
-        verified.records += 1;
-        // The next step begins after a row with the right prefix; after another, it would repeat or skip some rows.
-        last = (row.get::<_, i64>(2)? == prefix(&locator)).then_some(locator);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(verified)
-}
-
-/// The length of the record in this row, if the whole record is intact.
-fn check_record(connection: &Connection, id: i64, locator: &Locator) -> Outcome<Option<u64>> {
-    let sql = "SELECT len, object, checksum, head, body, prefix, expires_at FROM record WHERE id = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([id])?;
-    let Some(row) = rows.next()? else { return Ok(Some(0)) }; // removed since it was listed
-    let (len, object, expected): (i64, Option<i64>, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let (head, body) = (blob(row, 3)?, blob(row, 4)?);
-    let expires_at = Head::of(head).and_then(|head| head.expires_at());
-    let is_whole = checksum::of_record(locator, len, object, head, body) == expected
-        && head.len() == HEAD_LEN
-        && row.get::<_, i64>(5)? == prefix(locator)
-        && row.get::<_, Option<i64>>(6)? == expires_at.map(|time| i64::try_from(time).unwrap_or(i64::MAX));
-    let first_len = (head.len() + body.len()) as u64;
-    let rest_len = match object {
-        Some(object) => check_segments(connection, object, first_len)?,
-        None => Some(0),
-    };
-    let len = unsigned(row, 0)?;
-    Ok(Some(len).filter(|len| is_whole && rest_len.and_then(|rest| first_len.checked_add(rest)) == Some(*len)))
-}
-
-/// The bytes of an object's segments, if they are intact: all but the last are `segment_len` bytes long.
-fn check_segments(connection: &Connection, object: i64, segment_len: u64) -> Outcome<Option<u64>> {
-    let sql = "SELECT n, checksum, data FROM segment WHERE object = ?1 ORDER BY n";
-    let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query([object])?;
-    let (mut bytes, mut next, mut is_last) = (0_u64, 0, false);
-    while let Some(row) = rows.next()? {
-        check_interrupt()?;
-        let (n, expected, data): (i64, u32, &[u8]) = (row.get(0)?, row.get(1)?, blob(row, 2)?);
-        if is_last || n != next || checksum::of_segment(object, n, data) != expected {
-            return Ok(None);
-        }
-        is_last = data.len() as u64 != segment_len;
-        bytes = bytes.saturating_add(data.len() as u64);
-        next += 1;
-    }
-    Ok(Some(bytes))
-}
-
-fn locator(row: &Row<'_>, column: usize) -> Outcome<Locator> {
+pub(super) fn locator(row: &Row<'_>, column: usize) -> Outcome<Locator> {
     let bytes = <[u8; LOCATOR_LEN]>::try_from(blob(row, column)?).map_err(|_| Error::Corrupt)?;
     Ok(Locator::from_bytes(bytes))
 }

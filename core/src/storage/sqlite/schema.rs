@@ -94,8 +94,8 @@ pub(super) fn not_ours(path: &Path) -> Fault {
 
 /// Creates the tables in one transaction, so that a crash leaves an empty file or a complete database. If two processes
 /// try at the same time, one does it.
-pub(super) fn create(connection: &mut Connection, path: &Path) -> Outcome<()> {
-    connection.pragma_update(None, "page_size", PAGE_SIZE)?;
+pub(super) fn create(connection: &mut Connection, path: &Path, page_size: i32) -> Outcome<()> {
+    connection.pragma_update(None, "page_size", page_size)?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     if let Identity::Empty = identify(&transaction, path)? {
         transaction.execute_batch(SCHEMA)?;
@@ -149,6 +149,15 @@ fn check(connection: &Connection, path: &Path) -> Outcome<()> {
         None => Ok(()),
         Some(foreign) => refuse(foreign, "is not a part of a store and could change its behaviour: drop it"),
     }
+}
+
+/// The first table that belongs to another tool.
+pub(super) fn foreign_table(connection: &Connection) -> Outcome<Option<String>> {
+    let ours = our_entries()?;
+    let foreign = entries(connection)?.into_iter().find(|entry| {
+        entry.kind == "table" && !entry.name.starts_with("sqlite_") && !ours.iter().any(|our| our.name == entry.name)
+    });
+    Ok(foreign.map(|entry| entry.name))
 }
 
 fn entries(connection: &Connection) -> Outcome<Vec<Entry>> {

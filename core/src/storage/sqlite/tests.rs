@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::storage::LOCATOR_LEN;
+use crate::storage::{Damage, DamageKind};
 
 fn storage() -> (tempfile::TempDir, SqliteStorage) {
     let folder = tempfile::tempdir().unwrap();
@@ -166,23 +167,23 @@ fn a_row_at_a_wrong_place_is_reported_and_hides_no_other() {
         for limit in [1, 2, 3] {
             let (_folder, storage) = storage();
             for number in 1..=6 {
-                storage.put(&locator(number), &[number; 100], PutMode::Create).unwrap();
+                storage.put(&locator(number), &[&[1, 1, 0, 0], &[number; 96][..]].concat(), PutMode::Create).unwrap();
             }
             let sql = format!("UPDATE record SET prefix = {wrong} WHERE id IN (3, 4)");
             storage.write(|connection| Ok(connection.execute(&sql, ())?)).unwrap();
             assert!(matches!(storage.list(None, 10).unwrap_err(), Error::Corrupt));
-            let (mut records, mut damaged, mut after) = (0, Vec::new(), None);
+            let (mut records, mut damage, mut position) = (0, Vec::new(), None);
             for _ in 0..10 {
-                let step = storage.verify(after.as_ref(), limit).unwrap();
+                let step = storage.verify(position.as_ref(), limit).unwrap();
                 records += step.records;
-                damaged.extend(step.damaged);
-                after = step.next;
-                if after.is_none() {
+                damage.extend(step.damage);
+                position = step.next;
+                if position.is_none() {
                     break;
                 }
             }
-            damaged.sort();
-            assert_eq!((records, damaged, after), (6, vec![locator(3), locator(4)], None), "{wrong} by {limit}");
+            let expected = [3, 4].map(|n| Damage::new(Some(locator(n)), "row", DamageKind::Mismatch));
+            assert_eq!((records, &*damage, position), (6, &expected[..], None), "{wrong} by {limit}");
         }
     }
 }

@@ -18,6 +18,7 @@ use super::SqliteStorage;
 use super::connection_settings::Commit;
 use super::error::{Fault, Outcome};
 use super::garbage::DEAD;
+use super::repair::DamagedRow;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
@@ -42,6 +43,8 @@ pub(super) struct SqliteUpload {
     /// The number of written segments.
     segments: i64,
     len: u64,
+    /// A damaged row that the record replaces.
+    damaged: Option<DamagedRow>,
     done: bool,
 }
 
@@ -49,7 +52,15 @@ impl SqliteUpload {
     pub(super) fn new(storage: Arc<SqliteStorage>, locator: Locator, mode: PutMode) -> Outcome<Self> {
         let (first, buffer) = (Vec::new(), Vec::new());
         let object = rows::new_object()?;
-        Ok(Self { storage, locator, mode, first, buffer, object, lock: None, segments: 0, len: 0, done: false })
+        let (lock, damaged) = (None, None);
+        Ok(Self { storage, locator, mode, first, buffer, object, lock, segments: 0, len: 0, damaged, done: false })
+    }
+
+    /// A new record, whose commit removes a damaged row.
+    pub(super) fn instead_of(storage: Arc<SqliteStorage>, locator: Locator, damaged: DamagedRow) -> Outcome<Self> {
+        let mut upload = Self::new(storage, locator, PutMode::Create)?;
+        upload.damaged = Some(damaged);
+        Ok(upload)
     }
 
     fn flush(&mut self) -> Outcome<()> {
@@ -117,6 +128,9 @@ impl Upload for SqliteUpload {
                 if connection.execute(sql, (this.object, DEAD))? != 1 {
                     return Err(Error::Conflict.into()); // marked as dead
                 }
+            }
+            if let Some(damaged) = &this.damaged {
+                damaged.remove(connection)?;
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
         };

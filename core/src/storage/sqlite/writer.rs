@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
@@ -48,6 +49,30 @@ impl Writer {
             0 => Ok(()),
             _ => Err(Error::Busy.into()),
         })
+    }
+
+    /// Replaces the whole content of the database by that of `new`, in one transaction, if `is_unchanged` returns `true`
+    /// once no other connection can write.
+    pub(super) fn replace_content(
+        &mut self,
+        new: &Connection,
+        is_unchanged: impl FnOnce() -> Outcome<bool>,
+    ) -> Outcome<bool> {
+        self.set_commit(Commit::Durable)?;
+        self.file_identity.check_at_commit()?;
+        let backup = Backup::new(new, &mut self.connection)?;
+        let step = |pages| match backup.step(pages) {
+            Ok(StepResult::Busy | StepResult::Locked) => Err(Fault(Error::Busy)),
+            outcome => outcome.map_err(Fault::of_commit),
+        };
+        step(0)?; // takes the lock
+        if !is_unchanged()? {
+            return Ok(false);
+        }
+        match step(-1)? {
+            StepResult::Done => Ok(true),
+            _ => Err(Error::Busy.into()),
+        }
     }
 
     /// Checkpoints the log, unless the handle is poisoned, and closes the connection.

@@ -2,14 +2,12 @@
 //! cached.
 
 /// The digits of `bytes`.
-#[must_use]
-pub fn to_hex(bytes: &[u8]) -> String {
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The `LEN` bytes that `text` encodes; `None` if it is invalid.
-#[must_use]
-pub fn from_hex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
+pub(crate) fn from_hex<const LEN: usize>(text: &str) -> Option<[u8; LEN]> {
     let digit = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -1,0 +1,228 @@
+//! The database, built again from its readable rows and the records of a copy, for damage in its pages.
+//!
+//! The new content is made in a temporary database beside the old one, and then replaces the old content in one
+//! transaction. Nothing is written to the damaged pages before.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+
+use super::connection_settings::{self, Commit};
+use super::error::{Fault, Outcome};
+use super::path::failed;
+use super::rows::{self, check_interrupt};
+use super::verify::row::{self, place_of_lost};
+use super::verify::structure::each_lost_row;
+use super::writer::Writer;
+use super::{Durability, SqliteStorage, open, schema};
+use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
+use crate::util::files::folder_of;
+
+/// How often a rebuild starts again because another process has written.
+const ATTEMPTS: usize = 3;
+/// How many rows are copied in one transaction.
+const ROWS: usize = 256;
+const BATCH_BYTES: usize = 8 << 20;
+
+impl SqliteStorage {
+    pub(super) fn rebuild(&self, copy: &dyn Storage) -> Outcome<Repaired> {
+        for _ in 0..ATTEMPTS {
+            if let Some(repaired) = self.try_rebuild(copy)? {
+                return Ok(repaired);
+            }
+        }
+        Err(Error::Busy.into())
+    }
+
+    /// `None` if the database was changed in the meantime.
+    fn try_rebuild(&self, copy: &dyn Storage) -> Outcome<Option<Repaired>> {
+        let mut old = open::open_reader(&self.path, &self.access, self.durability)?;
+        if let Some(table) = schema::foreign_table(&old)? {
+            let table: String = table.chars().take(100).collect();
+            let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");
+            return Err(Error::Unsupported(text.into()).into());
+        }
+        let version = |old: &Connection| connection_settings::get::<i64>(old, "data_version");
+        let before = version(&old)?;
+        let folder = tempfile::Builder::new().prefix(".strongroom-repair-").tempdir_in(folder_of(&self.path));
+        let folder = folder.map_err(|error| failed(&self.path, error))?;
+        let new = new_database(&folder.path().join("records.db"), connection_settings::get(&old, "page_size")?)?;
+        let transaction = old.transaction()?;
+        copy_rows(&transaction, &new, copy)?;
+        let mut repaired = new.repair_rows(copy)?;
+        restore_lost_rows(&transaction, &new, copy, &mut repaired)?;
+        drop(transaction);
+        let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
+        let is_done =
+            new.read(|new| self.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before))))?;
+        if is_done {
+            let _ = self.with_writer(Writer::empty_log); // best effort: the content is durable
+        }
+        Ok(is_done.then_some(repaired))
+    }
+}
+
+/// An empty temporary store with pages of this size.
+fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
+    schema::create(&mut Connection::open(path)?, path, page_size)?;
+    Ok(Arc::new(SqliteStorage::open_existing(path, Durability::Relaxed)?))
+}
+
+/// Copies everything that is readable, damaged or not. Uploads that are running end with [`Error::Conflict`].
+fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outcome<()> {
+    let settings = match rows::settings(old) {
+        Ok(Some(settings)) => Some(settings),
+        _ => copy.settings()?,
+    };
+    if let Some(settings) = settings {
+        new.swap_settings(None, &settings)?;
+    }
+    for table in [RECORDS, SEGMENTS] {
+        let mut batch = Batch { new, table, rows: Vec::new(), bytes: 0 };
+        each_readable_row(old, table, |row| {
+            let mut values = (1..table.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?;
+            if table.name == RECORDS.name && row::check(row).is_err() {
+                // The index may have the only intact part of the locator.
+                if let (Some(prefix), Some(value)) = (prefix_in_index(old, row.get(0)?)?, values.first_mut()) {
+                    *value = Value::Integer(prefix);
+                }
+            }
+            batch.push(values)
+        })?;
+        batch.flush()?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Table {
+    name: &'static str,
+    index: &'static str,
+    /// All columns, the id first.
+    names: &'static str,
+    columns: usize,
+}
+
+const RECORDS: Table = Table { name: "record", index: "record_prefix", names: row::COLUMNS, columns: 9 };
+const SEGMENTS: Table =
+    Table { name: "segment", index: "sqlite_autoindex_segment_1", names: "id, object, n, checksum, data", columns: 5 };
+
+/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from
+/// an index.
+fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<()> {
+    let Table { name, index, names, .. } = table;
+    let mut scan = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id > ?1 ORDER BY id"))?;
+    let mut find = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id = ?1"))?;
+    let sql = format!("SELECT id FROM {name} INDEXED BY {index} WHERE id > ?1 ORDER BY id LIMIT {ROWS}");
+    let mut ids_of_index = old.prepare(&sql)?;
+    let mut last = i64::MIN;
+    loop {
+        let mut rows = scan.query([last])?;
+        loop {
+            check_interrupt()?;
+            match readable(rows.next())? {
+                Some(Some(row)) => {
+                    last = row.get(0)?;
+                    visit(row)?;
+                }
+                Some(None) => return Ok(()),
+                None => break,
+            }
+        }
+        let ids = ids_of_index.query_map([last], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>();
+        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(()) };
+        for id in ids {
+            check_interrupt()?;
+            last = id;
+            if let Some(Some(row)) = readable(find.query([id])?.next())? {
+                visit(row)?;
+            }
+        }
+    }
+}
+
+/// `None` for what is not readable.
+fn readable<T>(outcome: rusqlite::Result<T>) -> Outcome<Option<T>> {
+    match outcome.map_err(Fault::from) {
+        Ok(value) => Ok(Some(value)),
+        Err(Fault(Error::Corrupt)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The prefix that the index has for a row.
+fn prefix_in_index(old: &Connection, id: i64) -> Outcome<Option<i64>> {
+    let sql = "SELECT prefix FROM record INDEXED BY record_prefix WHERE id = ?1";
+    let mut statement = old.prepare_cached(sql)?;
+    Ok(readable(statement.query_row([id], |row| row.get(0)).optional())?.flatten())
+}
+
+/// Rows that one transaction inserts.
+struct Batch<'n> {
+    new: &'n SqliteStorage,
+    table: Table,
+    rows: Vec<Vec<Value>>,
+    bytes: usize,
+}
+
+impl Batch<'_> {
+    fn push(&mut self, row: Vec<Value>) -> Outcome<()> {
+        let len = |value: &Value| if let Value::Blob(bytes) = value { bytes.len() } else { 8 };
+        self.bytes += row.iter().map(len).sum::<usize>();
+        self.rows.push(row);
+        if self.rows.len() >= ROWS || self.bytes >= BATCH_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Inserts the rows. Those that do not fit into the table are damaged beyond use, and others are there already.
+    fn flush(&mut self) -> Outcome<()> {
+        let Table { name, names, columns, .. } = self.table;
+        let names = names.trim_start_matches("id, ");
+        let places = vec!["?"; columns - 1].join(", ");
+        let sql = format!("INSERT OR IGNORE INTO {name} ({names}) VALUES ({places})");
+        self.new.write_with(Commit::Many, |connection| {
+            let mut insert = connection.prepare_cached(&sql)?;
+            let mut is_there = connection.prepare_cached("SELECT 1 FROM record WHERE prefix = ?1 AND locator = ?2")?;
+            for row in &self.rows {
+                let is_double = name == RECORDS.name && is_there.exists([row.first(), row.get(5)])?;
+                if !is_double {
+                    readable(insert.execute(params_from_iter(row)))?;
+                }
+            }
+            Ok(())
+        })?;
+        (self.rows, self.bytes) = (Vec::new(), 0);
+        Ok(())
+    }
+}
+
+/// Takes the records that the index has, and the table lacks, from the copy.
+fn restore_lost_rows(
+    old: &Connection,
+    new: &Arc<SqliteStorage>,
+    copy: &dyn Storage,
+    repaired: &mut Repaired,
+) -> Outcome<()> {
+    let mut lost = BTreeSet::new();
+    let outcome = each_lost_row(old, |prefix| {
+        lost.insert(prefix);
+        Ok(())
+    });
+    match outcome {
+        Err(Fault(Error::Corrupt)) => {}
+        outcome => outcome?,
+    }
+    for prefix in lost {
+        let sql = "SELECT 1 FROM record WHERE prefix = ?1";
+        if new.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))? {
+            continue;
+        }
+        match new.restore_lost(copy, prefix)? {
+            Some(locator) => repaired.restored.push(locator),
+            None => repaired.lost.push(Damage::new(None, place_of_lost(prefix), DamageKind::Missing)),
+        }
+    }
+    Ok(())
+}

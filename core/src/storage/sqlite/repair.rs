@@ -1,0 +1,225 @@
+//! Repair without keys: damaged rows are replaced by the records of a copy, and indexes are built again. If pages are
+//! damaged, no row may be removed, because that could overwrite the pages of intact ones: then the whole database is
+//! built again ([`super::rebuild`]).
+
+use std::sync::Arc;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::connection_settings::Commit;
+use super::error::{Fault, Outcome};
+use super::rows::{SEGMENT_LEN, check_interrupt, prefix};
+use super::upload::SqliteUpload;
+use super::verify::structure::{self, Structure};
+use super::verify::{self, RowPosition};
+use super::{SqliteStorage, garbage};
+use crate::storage::{
+    DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Repaired, Storage, Upload, VerifyPosition,
+};
+
+impl SqliteStorage {
+    pub(super) fn repair_from(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
+        self.check_writable()?;
+        let structure = self.interruptible_snapshot(structure::check)?;
+        let outcome = match structure.has_bad_pages {
+            true => Err(Error::Corrupt.into()),
+            false => self.repair_in_place(copy, &structure),
+        };
+        match outcome {
+            Err(Fault(Error::Corrupt)) => self.rebuild(copy),
+            outcome => outcome,
+        }
+    }
+
+    /// [`Error::Corrupt`] if the database must be built again.
+    fn repair_in_place(self: &Arc<Self>, copy: &dyn Storage, structure: &Structure) -> Outcome<Repaired> {
+        let reindex = |index: &String| {
+            let sql = format!("REINDEX \"{}\"", index.replace('"', "\"\""));
+            self.write_with(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
+        };
+        let (of_segments, of_records): (Vec<_>, Vec<_>) =
+            structure.indexes.iter().partition(|index| index.contains("segment"));
+        of_segments.into_iter().try_for_each(reindex)?;
+        if !of_records.is_empty() {
+            // The index may have the only intact part of a damaged row's locator.
+            self.each_damaged_row(|_, _| Err(Error::Corrupt.into()))?;
+            of_records.into_iter().try_for_each(reindex)?;
+        }
+        let repaired = self.repair_rows(copy)?;
+        let left = self.interruptible_snapshot(structure::check)?;
+        if left.has_bad_pages || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
+    }
+
+    /// Replaces the damaged rows by records of the copy. [`Error::Corrupt`] if the tables are not readable.
+    pub(super) fn repair_rows(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
+        let (mut repaired, mut is_whole) = (Repaired::default(), true);
+        self.each_damaged_row(|id, row_is_intact| {
+            match self.restore(copy, id, row_is_intact)? {
+                Some(locator) => repaired.restored.push(locator),
+                None => is_whole = false,
+            }
+            Ok(())
+        })?;
+        // Segments of a row that is still damaged may be needed later.
+        if is_whole {
+            self.remove_orphans()?;
+        }
+        Ok(repaired)
+    }
+
+    /// Calls `visit` for each damaged row with its id, and whether only its segments are damaged.
+    fn each_damaged_row(&self, mut visit: impl FnMut(i64, bool) -> Outcome<()>) -> Outcome<()> {
+        let mut last = None;
+        let mut next = Some(self.read(|connection| Ok(RowPosition::first(connection)))?);
+        while let Some(at) = next {
+            let step = self.interruptible_snapshot(|connection| verify::check_rows(connection, at, usize::MAX))?;
+            for found in step.found.iter().filter(|found| found.damage.kind != DamageKind::Unsupported) {
+                let id = found.row.ok_or(Error::Corrupt)?;
+                if last != Some(id) {
+                    visit(id, found.damage.place != verify::row::PLACE)?;
+                }
+                last = Some(id);
+            }
+            next = step.next;
+        }
+        Ok(())
+    }
+
+    /// Replaces a damaged row by the record of the copy. `row_is_intact`: only its segments are damaged.
+    fn restore(self: &Arc<Self>, copy: &dyn Storage, id: i64, row_is_intact: bool) -> Outcome<Option<Locator>> {
+        let Some(damaged) = self.read(|connection| DamagedRow::read(connection, id, row_is_intact))? else {
+            return Ok(None);
+        };
+        let Some((locator, info)) = find_intact(copy, damaged.locator().as_ref(), damaged.prefix())? else {
+            return Ok(None);
+        };
+        let upload = SqliteUpload::instead_of(Arc::clone(self), locator, damaged)?;
+        Ok(write_copy(copy, &locator, &info, upload)?.then_some(locator))
+    }
+
+    /// Writes a lost record, of which only the prefix is known.
+    pub(super) fn restore_lost(self: &Arc<Self>, copy: &dyn Storage, prefix: i64) -> Outcome<Option<Locator>> {
+        let Some((locator, info)) = find_intact(copy, None, Some(prefix))? else { return Ok(None) };
+        let upload = SqliteUpload::new(Arc::clone(self), locator, PutMode::Create)?;
+        Ok(write_copy(copy, &locator, &info, upload)?.then_some(locator))
+    }
+
+    fn remove_orphans(&self) -> Outcome<()> {
+        let orphans = self.interruptible_snapshot(structure::check)?.orphans;
+        for object in orphans {
+            self.write(|connection| garbage::add_dead(connection, object))?;
+            self.reclaim(object, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// A damaged row, as it was found.
+pub(super) struct DamagedRow {
+    id: i64,
+    columns: Vec<Value>,
+    row_is_intact: bool,
+}
+
+impl DamagedRow {
+    fn read(connection: &Connection, id: i64, row_is_intact: bool) -> Outcome<Option<Self>> {
+        let columns = read_columns(connection, id)?;
+        Ok(columns.map(|columns| Self { id, columns, row_is_intact }))
+    }
+
+    fn prefix(&self) -> Option<i64> {
+        match self.columns.first() {
+            Some(Value::Integer(prefix)) => Some(*prefix),
+            _ => None,
+        }
+    }
+
+    fn locator(&self) -> Option<Locator> {
+        match self.columns.get(1) {
+            Some(Value::Blob(bytes)) => <[u8; LOCATOR_LEN]>::try_from(&**bytes).ok().map(Locator::from_bytes),
+            _ => None,
+        }
+    }
+
+    /// Removes the row, if it is still the same. Its segments become garbage if the row identifies them reliably.
+    pub(super) fn remove(&self, connection: &Connection) -> Outcome<()> {
+        if read_columns(connection, self.id)?.as_ref() != Some(&self.columns) {
+            return Err(Error::Conflict.into());
+        }
+        connection.execute("DELETE FROM record WHERE id = ?1", [self.id])?;
+        match self.columns.get(2) {
+            Some(Value::Integer(object)) if self.row_is_intact => garbage::add_dead(connection, *object),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The columns that identify a version of a row, damaged or not.
+fn read_columns(connection: &Connection, id: i64) -> Outcome<Option<Vec<Value>>> {
+    let sql = "SELECT prefix, locator, object, checksum, len, expires_at, head FROM record NOT INDEXED WHERE id = ?1";
+    let read = |row: &rusqlite::Row<'_>| (0..7).map(|column| row.get(column)).collect();
+    Ok(connection.prepare_cached(sql)?.query_row([id], read).optional()?)
+}
+
+/// The intact record of the copy for a damaged row. If the row's locator is damaged, its prefix identifies the record.
+fn find_intact(copy: &dyn Storage, locator: Option<&Locator>, wanted: Option<i64>) -> Outcome<Option<(Locator, Info)>> {
+    if let Some(locator) = locator
+        && let Some(info) = intact_info(copy, locator)?
+    {
+        return Ok(Some((*locator, info)));
+    }
+    let Some(wanted) = wanted else { return Ok(None) };
+    let mut first = [0; LOCATOR_LEN];
+    first.iter_mut().zip((wanted.cast_unsigned() ^ (1 << 63)).to_be_bytes()).for_each(|(to, from)| *to = from);
+    let list = match copy.list(Some(&Locator::from_bytes(first)), 1) {
+        Err(Error::Corrupt) => return Ok(None),
+        list => list?,
+    };
+    let Some(entry) = list.first().filter(|entry| prefix(&entry.locator) == wanted) else { return Ok(None) };
+    Ok(intact_info(copy, &entry.locator)?.map(|info| (entry.locator, info)))
+}
+
+/// The info of a record, if it is intact.
+fn intact_info(copy: &dyn Storage, locator: &Locator) -> Outcome<Option<Info>> {
+    let info = match copy.info(locator) {
+        Ok(Some(info)) => info,
+        Ok(None) | Err(Error::Corrupt) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (mut records, mut position) = (0, VerifyPosition::Record(*locator));
+    loop {
+        check_interrupt()?;
+        let step = copy.verify(Some(&position), 1)?;
+        if !step.damage.is_empty() {
+            return Ok(None);
+        }
+        records += step.records;
+        match step.next {
+            Some(next) => position = next,
+            None => return Ok(Some(info).filter(|_| records == 1)),
+        }
+    }
+}
+
+/// Writes one version of a record of the copy. `false` if it or its place was changed concurrently.
+fn write_copy(copy: &dyn Storage, locator: &Locator, info: &Info, mut upload: SqliteUpload) -> Outcome<bool> {
+    let mut write = || {
+        let mut buffer = vec![0; SEGMENT_LEN];
+        let mut offset = 0;
+        while offset < info.len {
+            check_interrupt()?;
+            let left = usize::try_from(info.len - offset).unwrap_or(usize::MAX);
+            let part = buffer.get_mut(..left.min(SEGMENT_LEN)).unwrap_or_default();
+            copy.read_at(locator, &info.head, offset, part)?;
+            upload.write(part)?;
+            offset += part.len() as u64;
+        }
+        Ok(())
+    };
+    match write().and_then(|()| Ok(Box::new(upload).commit()?)) {
+        Ok(()) => Ok(true),
+        Err(Fault(Error::Conflict | Error::AlreadyExists)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,175 @@
+//! The check of what belongs to no single record: the pages of the database, its indexes, orphaned segments.
+
+use std::collections::BTreeSet;
+use std::iter;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::super::error::{Fault, Outcome};
+use super::super::rows::check_interrupt;
+use super::row::place_of_lost;
+use crate::storage::{Damage, DamageKind, Error};
+
+/// The most findings of a kind: a damaged page can cause one for each row.
+const MOST: usize = 100;
+/// How many objects are compared at once, which bounds the memory to 8 MiB.
+const OBJECTS: u32 = 1 << 20;
+
+/// The result of a check, and what it means for a repair.
+#[derive(Default)]
+pub(crate) struct Structure {
+    pub(crate) damage: Vec<Damage>,
+    /// Indexes that can be built again from their tables.
+    pub(crate) indexes: BTreeSet<String>,
+    /// Whether pages are damaged, so that a write could overwrite an intact record.
+    pub(crate) has_bad_pages: bool,
+    pub(crate) orphans: Vec<i64>,
+}
+
+impl Structure {
+    fn add(&mut self, place: impl Into<String>, kind: DamageKind) {
+        let damage = Damage::new(None, place, kind);
+        if self.damage.len() < 2 * MOST && !self.damage.contains(&damage) {
+            self.damage.push(damage);
+        }
+    }
+
+    fn add_page(&mut self, place: impl Into<String>) {
+        self.has_bad_pages = true;
+        self.add(place, DamageKind::Malformed);
+    }
+}
+
+pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
+    let mut found = Structure::default();
+    match integrity_check(connection, &mut found) {
+        Err(Fault(Error::Corrupt)) => found.add_page("database"),
+        outcome => outcome?,
+    }
+    if !found.damage.is_empty() {
+        tolerate(each_lost_row(connection, |prefix| {
+            found.add(place_of_lost(prefix), DamageKind::Missing);
+            Ok(())
+        }))?;
+    }
+    tolerate(orphans(connection, &mut found))?;
+    Ok(found)
+}
+
+/// Damage that ends one of the other checks is a finding of SQLite's check.
+fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
+    match outcome {
+        Err(Fault(Error::Corrupt)) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// SQLite's own check.
+fn integrity_check(connection: &Connection, found: &mut Structure) -> Outcome<()> {
+    let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MOST})"))?;
+    let mut rows = statement.query(())?;
+    while let Some(row) = rows.next()? {
+        for line in row.get::<_, String>(0)?.lines() {
+            classify(connection, line, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Adds the finding in one line of SQLite's check.
+fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outcome<()> {
+    let number_after = |text: &str| {
+        let digits: String = line.split_once(text)?.1.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<i64>().ok()
+    };
+    if line == "ok" || line.starts_with("***") || line.is_empty() {
+        return Ok(());
+    }
+    if let Some((_, index)) = line.rsplit_once(" index ") {
+        found.indexes.insert(index.to_owned());
+        found.add(format!("index {index}"), DamageKind::Mismatch);
+        return Ok(());
+    }
+    if line.starts_with("Tree ") {
+        let sql = "SELECT name FROM sqlite_schema WHERE rootpage = ?1 AND type = 'index'";
+        let root = number_after("Tree ");
+        let index: Option<String> = connection.query_row(sql, [root], |row| row.get(0)).optional()?;
+        if let Some(index) = index {
+            found.add_page(format!("index {index}"));
+            return Ok(());
+        }
+    }
+    match number_after("page ").or_else(|| number_after("Page ")) {
+        Some(page) => found.add_page(format!("page {page}")),
+        None if line.starts_with("Freelist") => found.add_page("free pages"),
+        None => found.add_page("database"),
+    }
+    Ok(())
+}
+
+/// Passes the prefix of each row that the index has, and the table lacks.
+pub(crate) fn each_lost_row(connection: &Connection, mut lost: impl FnMut(i64) -> Outcome<()>) -> Outcome<()> {
+    let mut find = connection.prepare("SELECT 1 FROM record NOT INDEXED WHERE id = ?1")?;
+    // In both directions, because damage of the index ends a scan.
+    let mut outcome = Ok(());
+    for order in ["", "DESC"] {
+        let sql = format!("SELECT prefix, id FROM record INDEXED BY record_prefix ORDER BY prefix {order}, id {order}");
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query(())?;
+        outcome = iter::from_fn(|| {
+            rows.next()
+                .map_err(Fault::from)
+                .and_then(|row| match row {
+                    Some(row) => Ok(Some((row.get(0)?, row.get(1)?))),
+                    None => Ok(None),
+                })
+                .transpose()
+        })
+        .try_for_each(|row| {
+            let (prefix, id): (i64, i64) = row?;
+            check_interrupt()?;
+            match find.exists([id]).map_err(Fault::from) {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(Fault(Error::Corrupt)) => lost(prefix),
+                Err(error) => Err(error),
+            }
+        });
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// Finds segments that belong to no record and no upload, and pending objects that belong to a record.
+fn orphans(connection: &Connection, found: &mut Structure) -> Outcome<()> {
+    let mut pending: BTreeSet<i64> = BTreeSet::new();
+    for object in connection.prepare("SELECT object FROM pending")?.query_map((), |row| row.get(0))? {
+        pending.insert(object?);
+    }
+    let sql = "SELECT object FROM record NOT INDEXED WHERE object >= ?1 ORDER BY object LIMIT ?2";
+    let mut of_records = connection.prepare(sql)?;
+    let sql = "SELECT DISTINCT object FROM segment WHERE object BETWEEN ?1 AND ?2 ORDER BY object";
+    let mut of_segments = connection.prepare(sql)?;
+    let mut low = i64::MIN;
+    loop {
+        let known = of_records.query_map((low, OBJECTS), |row| row.get(0))?;
+        let known = known.collect::<rusqlite::Result<Vec<i64>>>()?;
+        let high = known.last().filter(|_| known.len() == OBJECTS as usize).copied().unwrap_or(i64::MAX);
+        for object in of_segments.query_map((low, high), |row| row.get(0))? {
+            let object = object?;
+            check_interrupt()?;
+            if known.binary_search(&object).is_err() && !pending.contains(&object) && found.orphans.len() < MOST {
+                found.orphans.push(object);
+                found.add(format!("segments of object {object}"), DamageKind::Orphan);
+            }
+        }
+        if pending.range(low..=high).any(|object| known.binary_search(object).is_ok()) {
+            found.add("table pending", DamageKind::Mismatch);
+        }
+        match high.checked_add(1) {
+            Some(next) => low = next,
+            None => return Ok(()),
+        }
+    }
+}
