@@ -13,6 +13,7 @@ use strongroom::WriteOptions;
 
 use crate::arg_path::path;
 use crate::examples;
+use crate::sizes;
 use crate::streams::is_stream;
 use crate::times;
 use crate::values::{ByteRange, Id, Namespace};
@@ -181,7 +182,8 @@ impl Command {
             }
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
-            Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::IndexKey(_) => true,
+            Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
+            Self::IndexKey(_) => true,
             Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
@@ -358,6 +360,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = limit)]
         limit: Option<NonZero<usize>>,
     },
+    /// Search the store for damage, without any key
+    ///
+    /// It checks each record, then the database's pages and indexes, and prints each damage: the record's locator, the
+    /// place and the kind. The exit status is 4 if there is damage. It changes nothing, and other programs may use the
+    /// store meanwhile. With --repair-from, it replaces damaged records by those of a copy, never an intact record.
+    #[command(after_help = examples::VERIFY_EXAMPLES)]
+    Verify(Verify),
     /// Print the number of records, the bytes of their ciphertexts, and the number of expired records
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
@@ -491,6 +500,24 @@ pub(crate) struct Data {
     /// Accept empty data from stdin, a pipe or a program, which is otherwise an error
     #[arg(long)]
     pub(crate) allow_empty: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Verify {
+    /// Replace damaged records by the intact ones of this copy of the store, such as a backup: a path or the URL of a
+    /// storage service. Other programs should not write meanwhile
+    #[arg(long, value_name = "STORE", value_parser = path(), value_hint = ValueHint::FilePath)]
+    #[arg(conflicts_with_all = ["start_at", "records_only"])]
+    pub(crate) repair_from: Option<PathBuf>,
+    /// Check at most this number of bytes of records per second, such as 500K, 50M or 50MB
+    #[arg(long, value_name = "SIZE", value_parser = sizes::size)]
+    pub(crate) rate: Option<NonZero<u64>>,
+    /// Start at this position, which the progress bar shows; or after the record with this locator
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) start_at: Option<String>,
+    /// Do not check pages and indexes, which reads the whole database once more in one step
+    #[arg(long)]
+    pub(crate) records_only: bool,
 }
 
 #[derive(Args)]

@@ -114,6 +114,17 @@ Examples:
   strongroom purge
   strongroom purge --store /srv/app/records.db --limit 100000 --json";
 
+pub(crate) const VERIFY_EXAMPLES: &str = "\
+Examples:
+  strongroom verify --store /srv/app/records.db
+
+  Beside a busy service, with a line of JSON for each damage:
+    strongroom verify --store /srv/app/records.db --rate 50M --json
+
+  Restore damaged records from a backup:
+    strongroom verify --store /srv/app/records.db \\
+      --repair-from /backup/records-2026-11-25.db";
+
 pub(crate) const STATS_EXAMPLES: &str = "\
 Examples:
   strongroom stats

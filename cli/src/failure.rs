@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// The record was not replaced or encrypted again, after its new key was printed.
     #[error("the record was not changed: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
+    /// The result of `verify`, which has printed the damage.
+    #[error("the store is damaged")]
+    Damaged,
     /// The answer of `contains`, which it has printed itself.
     #[error("there is no record")]
     NoRecord,
@@ -87,6 +90,7 @@ impl Failure {
             Self::Start(strongroom_server::StartError::Store(error)) => (error.code(), error.name()),
             #[cfg(feature = "server")]
             Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
+            Self::Damaged => as_in_library(strongroom::Error::Corrupt),
             Self::NoRecord => as_in_library(strongroom::Error::NotFound),
             Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),
         }
@@ -116,6 +120,7 @@ impl Failure {
             Self::Strongroom(Error::AccessDenied(_)) => {
                 Some("pass the file with a token as --token-file; the token needs the scope for this command")
             }
+            Self::Damaged => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
             Self::Usage(_) => Some("see `strongroom --help` and `strongroom COMMAND --help`"),
             _ => None,
         }

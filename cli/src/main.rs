@@ -28,6 +28,7 @@ mod serve_args;
 mod serve_config;
 #[cfg(feature = "server")]
 mod serve_signals;
+mod sizes;
 mod streams;
 #[cfg(feature = "server")]
 mod systemd;
@@ -37,6 +38,7 @@ mod times;
 mod token;
 mod usage;
 mod values;
+mod verify;
 
 use std::alloc::System;
 use std::process::ExitCode;

@@ -1,9 +1,11 @@
 //! Opening and creating stores.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+use strongroom::storage::Storage;
 #[cfg(feature = "server")]
 use strongroom::storage::{Durability, MemoryStorage, SqliteStorage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
@@ -122,14 +124,32 @@ fn endpoint_options(remote: &Remote) -> EndpointOptions {
     options
 }
 
+/// Opens only the storage of a store that exists, which needs no index key.
+pub(crate) fn existing_storage(options: &Options) -> Result<Arc<dyn Storage>, Failure> {
+    if options.server.is_some() {
+        let text = "an encryption server does not give access to its storage: name the storage with --store";
+        return Err(Error::Unsupported(text.into()).into());
+    }
+    open_storage(options, existing_location(options)?)
+}
+
+/// Opens a copy of the store, as [`existing_storage`].
+pub(crate) fn copy(options: &Options, copy: &Path) -> Result<Arc<dyn Storage>, Failure> {
+    open_storage(options, Location::parse(copy)?)
+}
+
+fn open_storage(options: &Options, location: Location) -> Result<Arc<dyn Storage>, Failure> {
+    Ok(with_service_options(options, location)?.open_existing_storage()?)
+}
+
 /// Opens or creates only the storage, which needs no index key.
 #[cfg(feature = "server")]
-pub(crate) fn storage(options: &Options) -> Result<std::sync::Arc<dyn strongroom::storage::Storage>, Failure> {
+pub(crate) fn storage(options: &Options) -> Result<Arc<dyn Storage>, Failure> {
     match location_to_make(options)? {
-        Location::Memory => Ok(std::sync::Arc::new(MemoryStorage::new())),
+        Location::Memory => Ok(Arc::new(MemoryStorage::new())),
         Location::Database(path) => {
             let storage = SqliteStorage::open(path, Durability::Full).map_err(Error::from)?;
-            Ok(std::sync::Arc::new(storage))
+            Ok(Arc::new(storage))
         }
         _ => Err(Failure::argument("a storage service keeps the records itself: --store must be a path")),
     }

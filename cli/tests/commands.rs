@@ -195,7 +195,7 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = world.ok(&["completions", shell], "");
         let commands = ["store", "retrieve", "take", "replace", "rekey", "contains", "erase", "purge", "stats"];
-        for word in commands.into_iter().chain(["key-file", "expires-in", "namespace"]) {
+        for word in commands.into_iter().chain(["verify", "key-file", "expires-in", "namespace"]) {
             assert!(script.contains(word), "{word} in {shell}");
         }
     }
@@ -207,7 +207,7 @@ fn the_manual_has_a_page_for_each_command() {
     fs::create_dir(world.path("man1")).unwrap();
     assert_eq!(world.ok(&["man", "man1"], ""), "");
     let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-erase", "-purge", "-stats"];
-    for page in commands.into_iter().chain(["", "-key", "-key-new"]) {
+    for page in commands.into_iter().chain(["", "-verify", "-key", "-key-new"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{page}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
@@ -232,7 +232,7 @@ fn manual_pages_fit_80_columns() {
         assert!(page.contains(&format!("\n\\fBSTRONGROOM_{variable}\\fR\n")), "{variable}");
     }
     let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-delete", "-erase", "-purge"];
-    for name in commands.into_iter().chain(["", "-stats", "-key-new", "-completions", "-man"]) {
+    for name in commands.into_iter().chain(["", "-verify", "-stats", "-key-new", "-completions", "-man"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{name}.1"))).unwrap();
         for line in page.split(".nf\n").skip(1).flat_map(|part| part.split(".fi\n").next().unwrap().lines()) {
             let shown = line
@@ -284,7 +284,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn help_has_examples_and_shows_no_value_of_the_environment() {
     let world = World::new();
-    let commands: [&[&str]; 15] = [
+    let commands: [&[&str]; 16] = [
         &[],
         &["store"],
         &["retrieve"],
@@ -295,6 +295,7 @@ fn help_has_examples_and_shows_no_value_of_the_environment() {
         &["delete"],
         &["erase"],
         &["purge"],
+        &["verify"],
         &["stats"],
         &["key", "new"],
         &["completions"],

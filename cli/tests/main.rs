@@ -45,3 +45,4 @@ mod service_files;
 mod standard_streams;
 mod streams;
 mod take;
+mod verify;

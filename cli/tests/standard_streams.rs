@@ -40,6 +40,7 @@ fn a_closed_stream_is_an_error_before_any_change() {
         (">&-", &["key", "new"]),
         (">&-", &["contains", "--id", ID]),
         (">&-", &["purge"]),
+        (">&-", &["verify"]),
         (">&-", &["stats"]),
         (">&-", &["completions", "bash"]),
         (">&-", &["--help"]),

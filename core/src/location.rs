@@ -3,11 +3,17 @@
 use std::path::Path;
 #[cfg(feature = "sqlite")]
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::endpoint_options::EndpointOptions;
 use crate::error::Error;
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
+#[cfg(feature = "remote")]
+use crate::storage::RemoteStorage;
+use crate::storage::Storage;
+#[cfg(feature = "sqlite")]
+use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 use crate::util::url::{is_url, service_scheme};
 
 /// The text of [`Location::Memory`].
@@ -74,6 +80,25 @@ impl Location {
             #[cfg(feature = "sqlite")]
             other => Ok(other),
         }
+    }
+}
+
+impl Location {
+    /// Opens the storage at this location, which needs no index key. A database must exist, and is opened read-only if
+    /// this process may not write it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage; [`Error::InvalidArgument`] if there is no database.
+    pub fn open_existing_storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        Ok(match self {
+            #[cfg(feature = "sqlite")]
+            Self::Memory => Arc::new(MemoryStorage::new()),
+            #[cfg(feature = "sqlite")]
+            Self::Database(path) => Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?),
+            #[cfg(feature = "remote")]
+            Self::Service(endpoint) => Arc::new(RemoteStorage::open(endpoint)?),
+        })
     }
 }
 

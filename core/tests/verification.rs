@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use strongroom::storage::{Damage, SqliteStorage, Storage};
+use strongroom::storage::{Damage, DamageKind, Locator, PutMode, SqliteStorage, Storage};
 use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, VerifyReport, WriteOptions, repair, verify};
 
 use crate::support::rounds::rounds;
@@ -37,7 +41,7 @@ impl Sample {
         for (n, len) in lens.enumerate() {
             let (id, data) = (format!("id {n}"), pattern(len + n));
             let key = RecordKey::generate().unwrap();
-            let lives = std::time::Duration::from_secs(1_000_000 + n as u64);
+            let lives = Duration::from_secs(1_000_000 + n as u64);
             let options = WriteOptions::new().key(&key);
             let options = if n % 3 == 0 { options.expires_in(lives) } else { options };
             store.store_with(&id, &data, options).unwrap();
@@ -234,9 +238,9 @@ fn flip(sample: &Sample, bit: usize, of: Use) -> Outcome {
     let (report, left) = search(&*storage).unwrap();
     assert!(report.is_clean(), "{found:?}, {left:?}");
     drop(storage);
-    assert_eq!(report.records, sample.records.len() as u64);
     let store = open(&sample.path).unwrap();
     assert_eq!(sample.noticed(&store), (Vec::new(), false), "{found:?}");
+    assert_eq!(report.records, sample.records.len() as u64);
     if wrong.is_empty() && !other { Outcome::FoundAlone } else { Outcome::Found }
 }
 
@@ -283,4 +287,220 @@ fn each_flipped_bit_is_found_and_repaired() {
     }
     println!("{outcomes:#?}");
     assert!(outcomes.iter().any(|((_, outcome), _)| *outcome == Outcome::Found));
+}
+
+/// Damage by SQL, with checksums that fit where the check is of something else: the places and the kinds.
+#[test]
+fn damage_has_a_place_and_a_kind() {
+    use DamageKind::{Checksum, Length, Malformed, Mismatch, Missing, Orphan};
+
+    let sample = Sample::new();
+    let long = "(SELECT object FROM record WHERE id = 1507)";
+    let drop_entry = "PRAGMA writable_schema = ON;
+        CREATE TABLE stash AS SELECT sql FROM sqlite_schema WHERE name = 'record_expires_at';
+        UPDATE sqlite_schema SET sql = replace(sql, 'WHERE', 'WHERE id != 1 AND') WHERE name = 'record_expires_at';
+        PRAGMA writable_schema = RESET;
+        REINDEX record_expires_at;
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = (SELECT sql FROM stash) WHERE name = 'record_expires_at';
+        DROP TABLE stash;
+        PRAGMA writable_schema = RESET";
+    let cases: [(&str, &str, DamageKind); 12] = [
+        ("UPDATE record SET body = zeroblob(length(body)) WHERE id = 700", "row", Checksum),
+        ("UPDATE record SET head = zeroblob(68) WHERE id = 700", "row", Checksum),
+        ("UPDATE record SET locator = zeroblob(32) WHERE id = 700", "row", Checksum),
+        ("UPDATE record SET len = len + 1 WHERE id = 700", "row", Checksum),
+        ("UPDATE record SET prefix = prefix + 1 WHERE id = 700", "row", Mismatch),
+        ("UPDATE record SET expires_at = expires_at + 1 WHERE id = 1", "row", Mismatch),
+        ("UPDATE record SET expires_at = NULL WHERE id = 1", "row", Mismatch),
+        (&format!("DELETE FROM segment WHERE object = {long} AND n = 3"), "segment 3", Missing),
+        (&format!("UPDATE segment SET data = zeroblob(262400) WHERE object = {long} AND n = 2"), "segment 2", Checksum),
+        (&format!("INSERT INTO segment (object, n, checksum, data) VALUES ({long}, 9, 0, x'00')"), "segment 5", Length),
+        ("INSERT INTO segment (object, n, checksum, data) VALUES (7, 0, 0, x'00')", "segments of object 7", Orphan),
+        (drop_entry, "index record_expires_at", Mismatch),
+    ];
+    for (sql, place, kind) in cases {
+        sample.restore();
+        sample.change(sql);
+        let storage = sample.damaged();
+        let (report, found) = search(&*storage).unwrap();
+        let expected = |damage: &Damage| damage.place == place && damage.kind == kind;
+        assert!(report.damaged == 1 && found.iter().all(expected), "{sql}: {found:?}");
+        let repaired = repair(&storage, &sample.copy()).unwrap();
+        assert_eq!(repaired.restored.len(), usize::from(place.starts_with("row") || place.starts_with("segment ")));
+        assert!(search(&*storage).unwrap().0.is_clean(), "{sql}");
+        drop(storage);
+        assert_eq!(sample.noticed(&open(&sample.path).unwrap()), (Vec::new(), false), "{sql}");
+    }
+    sample.restore();
+    sample.change("DELETE FROM settings");
+    let storage = sample.damaged();
+    assert_eq!(search(&*storage).unwrap().1, [Damage::new(None, "settings", Missing)]);
+    repair(&storage, &sample.copy()).unwrap();
+    sample.change("UPDATE settings SET document = x'00'");
+    assert_eq!(search(&*storage).unwrap().1, [Damage::new(None, "settings", Malformed)]);
+    repair(&storage, &sample.copy()).unwrap();
+    assert!(search(&*storage).unwrap().0.is_clean());
+}
+
+/// A header of a newer version is no damage, and a repair leaves it alone.
+#[test]
+fn a_record_of_a_newer_version_is_unsupported() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, backup) = (folder.path().join("records.db"), folder.path().join("backup.db"));
+    open(&path).unwrap().store("id", b"data").unwrap();
+    fs::copy(&path, &backup).unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(SqliteStorage::open(&path, Durability::Relaxed).unwrap());
+    let locator = Locator::from_bytes([7; 32]);
+    for (at, byte) in [(0, 2), (1, 2), (2, 2), (2, 3), (3, 128)] {
+        let mut record = vec![1, 1, 0, 0];
+        record.resize(100, 0);
+        record[at] = byte;
+        storage.put(&locator, &record, PutMode::Overwrite).unwrap();
+        let (report, found) = search(&*storage).unwrap();
+        assert_eq!(found, [Damage::new(Some(locator), "row", DamageKind::Unsupported)]);
+        assert_eq!((report.damaged, report.unsupported, report.is_clean()), (0, 1, false));
+        let copy = SqliteStorage::open_read_only(&backup).unwrap();
+        assert_eq!(repair(&storage, &copy).unwrap().restored, []);
+        assert_eq!(storage.get(&locator).unwrap(), Some(record));
+    }
+}
+
+#[test]
+fn only_intact_records_of_the_same_store_are_used() {
+    let sample = Sample::new();
+    sample.change("UPDATE record SET body = zeroblob(length(body)) WHERE id IN (600, 700, 800)");
+    let storage = sample.damaged();
+    let damaged = |id: i64| {
+        let sql = "SELECT locator FROM record WHERE id = ?1";
+        let locator: [u8; 32] =
+            Connection::open(&sample.whole).unwrap().query_row(sql, [id], |row| row.get(0)).unwrap();
+        Locator::from_bytes(locator)
+    };
+    // Another store, the store itself, and a file that is no store.
+    let other = sample.path.with_file_name("other.db");
+    open(&other).unwrap().store("id", b"data").unwrap();
+    let refused = |copy: &dyn Storage| match repair(&storage, copy) {
+        Err(Error::InvalidArgument(text)) => text.into_owned(),
+        other => panic!("{other:?}"),
+    };
+    assert!(refused(&SqliteStorage::open_read_only(&other).unwrap()).contains("another store"));
+    assert!(refused(&*storage).contains("itself"));
+    assert!(refused(&strongroom::storage::MemoryStorage::new()).contains("not a store"));
+    // A read-only store.
+    let read_only: Arc<dyn Storage> = Arc::new(SqliteStorage::open_read_only(&sample.path).unwrap());
+    assert_eq!(search(&*read_only).unwrap().0.damaged, 3);
+    assert!(matches!(repair(&read_only, &sample.copy()), Err(Error::Unsupported(_))));
+    // A backup in which one of the records is damaged, and another is missing.
+    let backup = sample.path.with_file_name("backup.db");
+    fs::copy(&sample.whole, &backup).unwrap();
+    Connection::open(&backup)
+        .unwrap()
+        .execute_batch("UPDATE record SET body = x'00' WHERE id = 600; DELETE FROM record WHERE id = 700")
+        .unwrap();
+    let copy = SqliteStorage::open_read_only(&backup).unwrap();
+    assert_eq!(repair(&storage, &copy).unwrap().restored, [damaged(800)]);
+    let left = search(&*storage).unwrap().1;
+    let expected = [600, 700].map(|id| Damage::new(Some(damaged(id)), "row", DamageKind::Checksum));
+    assert_eq!(left, expected);
+    assert_eq!(repair(&storage, &copy).unwrap(), strongroom::storage::Repaired::default());
+    assert_eq!(repair(&storage, &sample.copy()).unwrap().restored, [damaged(600), damaged(700)]);
+    assert!(search(&*storage).unwrap().0.is_clean());
+}
+
+/// A lost row that the copy lacks is reported: the database itself does not show it afterwards.
+#[test]
+fn what_is_lost_is_reported() {
+    let sample = Sample::new();
+    let mut file = fs::read(&sample.path).unwrap();
+    // An overflow page begins with the number of the next one.
+    let has_next = |page: usize| file[page * PAGE] == 0 && file[page * PAGE..page * PAGE + 4] != [0; 4];
+    let uses = uses(&sample.whole);
+    let page = (0..uses.len()).rfind(|page| uses[*page] == Use::Records && has_next(*page)).unwrap();
+    file[page * PAGE..page * PAGE + 4].copy_from_slice(&[0xff; 4]);
+    fs::write(&sample.path, &file).unwrap();
+    let storage = sample.damaged();
+    let (report, found) = search(&*storage).unwrap();
+    assert!(report.damaged > 0 && found.iter().any(is_structure), "{found:?}");
+    let backup = sample.path.with_file_name("backup.db");
+    fs::copy(&sample.whole, &backup).unwrap();
+    Connection::open(&backup).unwrap().execute_batch("DELETE FROM record WHERE id > 1500").unwrap();
+    let repaired = repair(&storage, &SqliteStorage::open_read_only(&backup).unwrap()).unwrap();
+    let (report, left) = search(&*storage).unwrap();
+    assert_eq!(repaired.restored, []);
+    assert!(repaired.lost.len() + left.len() == 1, "{repaired:?}, {left:?}");
+    assert_eq!(report.records + repaired.lost.len() as u64, 1507);
+}
+
+/// Damage that concurrent writes seem to cause would be an error of the search.
+#[test]
+fn writes_of_others_are_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = open(&path).unwrap();
+    let key = RecordKey::generate().unwrap();
+    for n in 0..200 {
+        store.store_with(format!("kept {n}"), &pattern(n * 50), WriteOptions::new().key(&key)).unwrap();
+    }
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let (path, stop) = (&path, &stop);
+                scope.spawn(move || {
+                    // A handle of its own, as in another process.
+                    let store = open(path).unwrap();
+                    let mut n = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        let id = format!("{writer} {}", n % 20);
+                        let _ = store.erase(&id).unwrap();
+                        store.store(&id, &pattern([10, 300_000, 9_000, 1_200_000][n % 4])).unwrap();
+                        n += 1;
+                    }
+                    n
+                })
+            })
+            .collect();
+        let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+        let searched: Vec<_> = (0..rounds(10, 200)).map(|_| search(&storage)).collect();
+        stop.store(true, Ordering::Relaxed);
+        let written: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        for outcome in searched {
+            let (report, found) = outcome.unwrap();
+            assert!(found.is_empty() && report.records >= 200, "{found:?}, {report:?}");
+        }
+        assert!(written > 0);
+    });
+    for n in 0..200 {
+        assert_eq!(store.retrieve(format!("kept {n}"), &key).unwrap(), pattern(n * 50));
+    }
+}
+
+#[test]
+fn a_search_stops_goes_on_and_keeps_to_its_rate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = open(&path).unwrap();
+    for n in 0..4 {
+        store.store(format!("{n}"), &pattern(5_000_000)).unwrap();
+    }
+    let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
+    let all = search(&storage).unwrap().0;
+    let mut steps = Vec::new();
+    let stopped = verify(&storage, &VerifyOptions::new().records_only(), |step| {
+        steps.push(step.records);
+        ControlFlow::Break(())
+    });
+    let stopped = stopped.unwrap();
+    assert_eq!((steps, stopped.records), (vec![1], 1), "the step ends within the second record");
+    let rest = VerifyOptions::new().start_at(stopped.next.unwrap());
+    let rest = verify(&storage, &rest, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(stopped.records + rest.records, all.records);
+    assert_eq!(stopped.bytes + rest.bytes, all.bytes);
+
+    let second = NonZero::new(all.bytes * 2).unwrap(); // half a second
+    let start = Instant::now();
+    let slow = verify(&storage, &VerifyOptions::new().bytes_per_second(second), |_| ControlFlow::Continue(()));
+    assert_eq!(slow.unwrap(), all);
+    assert!(start.elapsed() >= Duration::from_millis(400));
 }

@@ -233,6 +233,18 @@ pub(crate) unsafe fn path<'a>(path: *const c_char, name: &'static str) -> Result
     Ok(Path::new(os_str(path, name)?))
 }
 
+/// The text at `text`, a C string in UTF-8.
+///
+/// # Safety
+///
+/// As [`path`].
+pub(crate) unsafe fn text<'a>(text: *const c_char, name: &'static str) -> Result<&'a str, Error> {
+    check(text, name)?;
+    // SAFETY: not NULL, and the rest by the caller.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().map_err(|_| invalid(format!("{name} is not UTF-8")))
+}
+
 #[cfg(unix)]
 #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
 fn os_str<'a>(path: &'a CStr, _: &'static str) -> Result<&'a OsStr, Error> {

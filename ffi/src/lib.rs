@@ -73,6 +73,7 @@ pub mod reader;
 pub mod records;
 pub mod status;
 pub mod store;
+pub mod verify;
 pub mod version;
 pub mod writer;
 

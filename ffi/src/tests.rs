@@ -10,6 +10,7 @@ use std::{fs, panic, slice};
 
 use ::strongroom::storage::{
     Entry, Error, Fetched, Head, Info, Locator, MemoryStorage, PutMode, Stats, Storage, Upload, Verified,
+    VerifyPosition,
 };
 use ::strongroom::{IndexKey, Strongroom};
 
@@ -92,8 +93,8 @@ impl Storage for Panicking {
         self.inner().swap_settings(expected, new)
     }
 
-    fn verify(&self, after: Option<&Locator>, limit: usize) -> Result<Verified, Error> {
-        self.inner().verify(after, limit)
+    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
+        self.inner().verify(position, limit)
     }
 
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {

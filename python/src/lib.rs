@@ -13,6 +13,7 @@ mod location;
 mod options;
 mod record;
 mod store;
+mod verify;
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
@@ -30,6 +31,8 @@ mod _strongroom {
     use crate::record::{NativeReader, NativeWriter};
     #[pymodule_export]
     use crate::store::{Stats, Strongroom, connect, open};
+    #[pymodule_export]
+    use crate::verify::{Damage, Repair, Verification};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -1,5 +1,6 @@
 //! The store in Python.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use pyo3::exceptions::PyOverflowError;
@@ -14,6 +15,7 @@ use crate::key::{IndexKey, Key};
 use crate::location::{check_path, connect_to, endpoint_options};
 use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
+use crate::verify::{self, Repair, Search, Verification};
 
 /// Open the store at ``path``, and make it if it is missing.
 ///
@@ -97,7 +99,8 @@ pub(crate) fn open(
 ///
 /// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
 /// missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
-/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises :exc:`UnsupportedError`.
+/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.verify` and :meth:`Strongroom.repair_from`
+/// raise :exc:`UnsupportedError`.
 ///
 /// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.
 /// :param token: The access token, ``srt1...``.
@@ -564,6 +567,47 @@ impl Strongroom {
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = self.call(py, |store| store.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired })
+    }
+
+    /// Search the store for damage, without any record's key, in short steps. It changes nothing, and others may read
+    /// and write meanwhile. Damage raises nothing: see the result.
+    ///
+    /// :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator, to
+    ///     start after its record.
+    /// :param bytes_per_second: Check at most this many bytes of records per second, to leave time for others.
+    /// :param records_only: Do not check the database's pages and indexes, which reads the whole database once more in
+    ///     one step.
+    /// :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that this
+    ///     step found. An exception ends the search.
+    /// :raises InvalidArgumentError: The position is one of another store.
+    /// :raises CorruptRecordError: The damage prevents the search.
+    /// :raises UnsupportedError: The store is an encryption server.
+    #[pyo3(signature = (*, start_at=None, bytes_per_second=None, records_only=false, progress=None))]
+    fn verify(
+        &self,
+        py: Python<'_>,
+        start_at: Option<&str>,
+        bytes_per_second: Option<NonZero<u64>>,
+        records_only: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> Result<Verification, Failure> {
+        let options = verify::options(start_at, bytes_per_second, records_only)?;
+        let mut search = Search::new(progress);
+        let report = self.call(py, |store| store.verify(&options, |step| search.step(&step)))?;
+        search.finish(report)
+    }
+
+    /// Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at another
+    /// place, such as a backup that is open with ``read_only``; only its intact records are used. Intact records are
+    /// never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it. Others should
+    /// not write meanwhile.
+    ///
+    /// :raises InvalidArgumentError: ``copy`` is another store, or this one.
+    /// :raises UnsupportedError: The store is a service, or read-only.
+    /// :raises BusyError: Others never stop writing.
+    fn repair_from(&self, py: Python<'_>, copy: &Bound<'_, Self>) -> Result<Repair, Failure> {
+        let copy = copy.get().0.as_ref().ok_or(Error::Closed)?;
+        Ok(self.call(py, |store| store.repair_from(copy))?.into())
     }
 
     /// Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the

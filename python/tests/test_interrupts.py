@@ -248,6 +248,7 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
             store.purge,
             store.stats,
             store.maintain,
+            store.verify,
             lambda: reader.read(),
             lambda: reader.readinto(bytearray(10_000_000)),
             lambda: writer.write(pattern(60_000_000)),

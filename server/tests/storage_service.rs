@@ -1,15 +1,22 @@
 //! The storage service, for each row of the protocol's tables.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::support::{Answer, Running, storage};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
-use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::storage::{DamageKind, Locator, MemoryStorage, PutMode, RemoteStorage, SqliteStorage, Storage};
+use strongroom::{Durability, Endpoint, Error, VerifyOptions};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
 const CREATE: (&str, &str) = ("if-none-match", "*");
 const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn endpoint(service: &Running) -> Endpoint {
+    Endpoint::new(&format!("http://{}", service.address)).unwrap()
+}
 
 fn service() -> Running {
     storage(Arc::new(MemoryStorage::new()))
@@ -246,10 +253,59 @@ fn records_are_verified_and_those_that_expired_listed() {
     }
     let verify = |body: &Value| service.send("POST /v1/verify", &[JSON], body.to_string().as_bytes());
     let step = verify(&json!({"limit": 2})).json();
-    assert_eq!(step, json!({"records": 2, "bytes": 200, "damaged": [], "next": "02".repeat(32)}));
-    let step = verify(&json!({"after": step["next"], "limit": 2})).json();
-    assert_eq!(step, json!({"records": 1, "bytes": 100, "damaged": [], "next": null}));
-    verify(&json!({"after": "0", "limit": 2})).is_problem(400, 19, "InvalidArgument");
+    assert_eq!(step, json!({"records": 2, "bytes": 200, "damage": [], "next": "02".repeat(32)}));
+    let step = verify(&json!({"position": step["next"], "limit": 2})).json();
+    let one = json!({"records": 1, "bytes": 100, "damage": [], "next": null});
+    assert_eq!(step, one);
+    assert_eq!(verify(&json!({"position": format!("record.{}", "02".repeat(32)), "limit": 2})).json(), one);
+    let none = json!({"records": 0, "bytes": 0, "damage": [], "next": null});
+    assert_eq!(verify(&json!({"position": "structure", "limit": 2})).json(), none);
+    for wrong in ["", "A", "record.02", "row.1.2"] {
+        verify(&json!({"position": wrong, "limit": 2})).is_problem(400, 19, "InvalidArgument");
+    }
+}
+
+#[test]
+fn damage_is_found_over_a_service_and_repaired_beside_the_database() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, whole) = (folder.path().join("records.db"), folder.path().join("backup.db"));
+    let locator = |number| Locator::from_bytes([number; 32]);
+    let open = |path: &Path| Arc::new(SqliteStorage::open(path, Durability::Full).unwrap());
+    let database = open(&path);
+    let settings = [&[1; 17][..], &[0, 1, 1], &[7; 16]].concat();
+    database.swap_settings(None, &settings).unwrap();
+    for number in 1..=3 {
+        let record = [&[1, 1, 0, 0][..], &[0; 8], &vec![number; 9_000_000]].concat();
+        database.put(&locator(number), &record, PutMode::Create).unwrap();
+    }
+    database.close().unwrap();
+    std::fs::copy(&path, &whole).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    let place = bytes.windows(5000).position(|window| window == [2; 5000]).unwrap();
+    bytes[place + 1234] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let database: Arc<dyn Storage> = open(&path);
+    let service = storage(Arc::clone(&database));
+    let remote: Arc<dyn Storage> = Arc::new(RemoteStorage::open(&endpoint(&service)).unwrap());
+    let search = |storage: &dyn Storage| {
+        let mut found = Vec::new();
+        let report = strongroom::verify(storage, &VerifyOptions::new(), |step| {
+            found.extend_from_slice(step.damage);
+            ControlFlow::Continue(())
+        });
+        (report.unwrap(), found)
+    };
+    let (report, found) = search(&*remote);
+    assert_eq!((report.records, report.bytes > 18_000_000, found.len()), (3, true, 1), "{found:?}");
+    assert_eq!((found[0].locator, found[0].kind), (Some(locator(2)), DamageKind::Checksum));
+    assert_eq!(search(&*database).1, found);
+    // A service's client cannot repair. A service can be the copy.
+    let copies = storage(open(&whole));
+    let copy = RemoteStorage::open(&endpoint(&copies)).unwrap();
+    assert!(matches!(strongroom::repair(&remote, &copy), Err(Error::Unsupported(_))));
+    assert_eq!(strongroom::repair(&database, &copy).unwrap().restored, [locator(2)]);
+    assert_eq!(search(&*remote), search(&*open(&whole)));
 }
 
 #[test]

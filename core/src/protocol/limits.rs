@@ -5,7 +5,7 @@ use crate::locator::LOCATOR_LEN;
 /// The most entries of a page of a list.
 pub const PAGE_ENTRIES: usize = 1000;
 /// The most records that one `verify` request checks.
-pub const VERIFY_RECORDS: usize = 100;
+pub const VERIFY_RECORDS: usize = 1000;
 /// The most records that one `purge` request removes.
 pub const PURGE_RECORDS: usize = 1000;
 /// The most bytes of a request or an answer with many records, unless the service is configured otherwise.

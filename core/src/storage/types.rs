@@ -45,7 +45,7 @@ impl Head {
     /// Whether this version of the library knows the record's version, suite and flags (bytes 0 to 3 of the header).
     #[must_use]
     pub fn is_supported(&self) -> bool {
-        matches!(self.0, [1, 1, 0, 0, ..])
+        matches!(self.0, [1, 1, 0 | 1, 0, ..])
     }
 }
 

@@ -37,6 +37,8 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_contains(store, "id", 2, &flag, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_get_stats(store, &stats, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_purge(store, 1, &purged, &error));
+    strongroom_verify_report report;
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_verify(store, NULL, NULL, NULL, &report, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_maintain(store, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_create_record(store, "child", 5, &new_writer, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_store_stream(store, "child", 5, no_data, NULL, &new_key, &error));

@@ -10,7 +10,18 @@ The database holds neither ids nor data in the clear, and no key. :mod:`strongro
 """
 
 from strongroom._records import RecordReader, RecordWriter
-from strongroom._strongroom import IndexKey, Key, Stats, Strongroom, __version__, connect, open
+from strongroom._strongroom import (
+    Damage,
+    IndexKey,
+    Key,
+    Repair,
+    Stats,
+    Strongroom,
+    Verification,
+    __version__,
+    connect,
+    open,
+)
 from strongroom.exceptions import (
     AccessDeniedError,
     AlreadyExistsError,
@@ -44,6 +55,7 @@ __all__ = [
     "ClosedError",
     "ConflictError",
     "CorruptRecordError",
+    "Damage",
     "ExpiredError",
     "ForkedError",
     "IndeterminateError",
@@ -59,6 +71,7 @@ __all__ = [
     "PoisonedError",
     "RecordReader",
     "RecordWriter",
+    "Repair",
     "Stats",
     "StorageError",
     "StorageFullError",
@@ -66,6 +79,7 @@ __all__ = [
     "StrongroomError",
     "TooLargeError",
     "UnsupportedError",
+    "Verification",
     "WrongKeyError",
     "__version__",
     "connect",

@@ -93,7 +93,8 @@ def connect(
 
     All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
     missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
-    :exc:`IndeterminateError`; :meth:`Strongroom.maintain` raises :exc:`UnsupportedError`.
+    :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.verify` and :meth:`Strongroom.repair_from`
+    raise :exc:`UnsupportedError`.
 
     :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.
     :param token: The access token, ``srt1...``.
@@ -502,6 +503,40 @@ class Strongroom:
         proportional to the number of records.
         """
 
+    def verify(
+        self,
+        *,
+        start_at: str | None = None,
+        bytes_per_second: int | None = None,
+        records_only: bool = False,
+        progress: Callable[[Verification], object] | None = None,
+    ) -> Verification:
+        """Search the store for damage, without any record's key, in short steps. It changes nothing, and others may read
+        and write meanwhile. Damage raises nothing: see the result.
+
+        :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator, to
+            start after its record.
+        :param bytes_per_second: Check at most this many bytes of records per second, to leave time for others.
+        :param records_only: Do not check the database's pages and indexes, which reads the whole database once more in
+            one step.
+        :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that this
+            step found. An exception ends the search.
+        :raises InvalidArgumentError: The position is one of another store.
+        :raises CorruptRecordError: The damage prevents the search.
+        :raises UnsupportedError: The store is an encryption server.
+        """
+
+    def repair_from(self, copy: Strongroom) -> Repair:
+        """Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at another
+        place, such as a backup that is open with ``read_only``; only its intact records are used. Intact records are
+        never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it. Others should
+        not write meanwhile.
+
+        :raises InvalidArgumentError: ``copy`` is another store, or this one.
+        :raises UnsupportedError: The store is a service, or read-only.
+        :raises BusyError: Others never stop writing.
+        """
+
     def maintain(self) -> None:
         """Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
         database's log, which may have the ciphertext of deleted records.
@@ -533,6 +568,58 @@ class Stats:
     @property
     def expired(self) -> int:
         """The number of expired records among them, which :meth:`Strongroom.purge` removes."""
+
+@final
+class Verification:
+    """The result of a search for damage, or of one of its steps."""
+
+    @property
+    def records(self) -> int:
+        """The number of records checked so far."""
+
+    @property
+    def bytes(self) -> int:
+        """The number of bytes checked so far."""
+
+    @property
+    def damage(self) -> list[Damage]:
+        """The damage: all of it in the result, that of the step in a step."""
+
+    @property
+    def next(self) -> str | None:
+        """Where the next step begins, and a later search can go on. ``None`` after the last record."""
+
+@final
+class Damage:
+    """Damage in a store."""
+
+    @property
+    def locator(self) -> str | None:
+        """The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its locator
+        is not readable.
+        """
+
+    @property
+    def place(self) -> str:
+        """The place: ``row``, ``segment 3``, ``index record_prefix``, ``page 17``."""
+
+    @property
+    def kind(self) -> str:
+        """The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``: the
+        record is intact, but a newer version may have written it.
+        """
+
+@final
+class Repair:
+    """The result of a repair."""
+
+    @property
+    def restored(self) -> list[str]:
+        """The locators of the restored records."""
+
+    @property
+    def lost(self) -> list[Damage]:
+        """What was not readable at all, and is not in the copy."""
 
 @final
 class NativeReader:

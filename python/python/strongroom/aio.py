@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from strongroom import IndexKey, Key, Stats, StrongroomError
+    from strongroom import IndexKey, Key, Repair, Stats, StrongroomError, Verification
     from strongroom._records import SupportsRead
 
 __all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "open"]
@@ -316,6 +316,27 @@ class Strongroom:
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""
         return await _in_thread(self._store.stats)
+
+    async def verify(
+        self,
+        *,
+        start_at: str | None = None,
+        bytes_per_second: int | None = None,
+        records_only: bool = False,
+        progress: Callable[[Verification], object] | None = None,
+    ) -> Verification:
+        """As :meth:`strongroom.Strongroom.verify`. A thread calls ``progress``."""
+        return await _in_thread(
+            self._store.verify,
+            start_at=start_at,
+            bytes_per_second=bytes_per_second,
+            records_only=records_only,
+            progress=progress,
+        )
+
+    async def repair_from(self, copy: Strongroom) -> Repair:
+        """As :meth:`strongroom.Strongroom.repair_from`."""
+        return await _in_thread(self._store.repair_from, copy._store)
 
     async def maintain(self) -> None:
         """As :meth:`strongroom.Strongroom.maintain`."""

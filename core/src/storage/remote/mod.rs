@@ -431,7 +431,7 @@ impl Storage for RemoteStorage {
         }
     }
 
-    /// In steps of 100 records at most.
+    /// In steps of 1,000 records at most.
     fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
         let limit = limit.clamp(1, VERIFY_RECORDS);
         let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);

@@ -51,9 +51,9 @@ impl SqliteStorage {
         let folder = folder.map_err(|error| failed(&self.path, error))?;
         let new = new_database(&folder.path().join("records.db"), connection_settings::get(&old, "page_size")?)?;
         let transaction = old.transaction()?;
-        copy_rows(&transaction, &new, copy)?;
+        let lost = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
-        restore_lost_rows(&transaction, &new, copy, &mut repaired)?;
+        restore_lost_rows(&transaction, &new, copy, lost, &mut repaired)?;
         drop(transaction);
         let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done =
@@ -71,8 +71,9 @@ fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
     Ok(Arc::new(SqliteStorage::open_existing(path, Durability::Relaxed)?))
 }
 
-/// Copies everything that is readable, damaged or not. Uploads that are running end with [`Error::Conflict`].
-fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outcome<()> {
+/// Copies everything that is readable, damaged or not, and returns the prefixes of unreadable records. Uploads that are
+/// running end with [`Error::Conflict`].
+fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outcome<BTreeSet<i64>> {
     let settings = match rows::settings(old) {
         Ok(Some(settings)) => Some(settings),
         _ => copy.settings()?,
@@ -80,9 +81,10 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
     if let Some(settings) = settings {
         new.swap_settings(None, &settings)?;
     }
+    let mut lost = BTreeSet::new();
     for table in [RECORDS, SEGMENTS] {
         let mut batch = Batch { new, table, rows: Vec::new(), bytes: 0 };
-        each_readable_row(old, table, |row| {
+        let unreadable = each_readable_row(old, table, |row| {
             let mut values = (1..table.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?;
             if table.name == RECORDS.name && row::check(row).is_err() {
                 // The index may have the only intact part of the locator.
@@ -93,8 +95,11 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
             batch.push(values)
         })?;
         batch.flush()?;
+        for id in unreadable.into_iter().filter(|_| table.name == RECORDS.name) {
+            lost.extend(prefix_in_index(old, id)?);
+        }
     }
-    Ok(())
+    Ok(lost)
 }
 
 #[derive(Clone, Copy)]
@@ -110,15 +115,19 @@ const RECORDS: Table = Table { name: "record", index: "record_prefix", names: ro
 const SEGMENTS: Table =
     Table { name: "segment", index: "sqlite_autoindex_segment_1", names: "id, object, n, checksum, data", columns: 5 };
 
-/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from
-/// an index.
-fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<()> {
+/// Passes all readable rows of a table to `visit`, in the order of their ids, and returns the ids of others. Behind a
+/// damaged page, the ids come from an index.
+fn each_readable_row(
+    old: &Connection,
+    table: Table,
+    mut visit: impl FnMut(&Row<'_>) -> Outcome<()>,
+) -> Outcome<Vec<i64>> {
     let Table { name, index, names, .. } = table;
     let mut scan = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id > ?1 ORDER BY id"))?;
     let mut find = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id = ?1"))?;
     let sql = format!("SELECT id FROM {name} INDEXED BY {index} WHERE id > ?1 ORDER BY id LIMIT {ROWS}");
     let mut ids_of_index = old.prepare(&sql)?;
-    let mut last = i64::MIN;
+    let (mut last, mut unreadable) = (i64::MIN, Vec::new());
     loop {
         let mut rows = scan.query([last])?;
         loop {
@@ -128,17 +137,18 @@ fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<
                     last = row.get(0)?;
                     visit(row)?;
                 }
-                Some(None) => return Ok(()),
+                Some(None) => return Ok(unreadable),
                 None => break,
             }
         }
         let ids = ids_of_index.query_map([last], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>();
-        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(()) };
+        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(unreadable) };
         for id in ids {
             check_interrupt()?;
             last = id;
-            if let Some(Some(row)) = readable(find.query([id])?.next())? {
-                visit(row)?;
+            match readable(find.query([id])?.next())? {
+                Some(Some(row)) => visit(row)?,
+                _ => unreadable.push(id),
             }
         }
     }
@@ -203,9 +213,9 @@ fn restore_lost_rows(
     old: &Connection,
     new: &Arc<SqliteStorage>,
     copy: &dyn Storage,
+    mut lost: BTreeSet<i64>,
     repaired: &mut Repaired,
 ) -> Outcome<()> {
-    let mut lost = BTreeSet::new();
     let outcome = each_lost_row(old, |prefix| {
         lost.insert(prefix);
         Ok(())

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row};
 
 use super::error::{Fault, Outcome};
 use super::rows::{self, check_interrupt};
+use super::scan;
 use crate::storage::{Damage, DamageKind, Error, Locator, Verified, VerifyPosition};
 use row::Segments;
 
@@ -215,7 +216,7 @@ fn check_rows_of_index(connection: &Connection, mut step: Step, mut at: RowPosit
     let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", row::COLUMNS);
     let mut statement = connection.prepare_cached(&sql)?;
     let is_end = ids.is_empty();
-    for (prefix, id) in ids {
+    for id in ids {
         if step.bytes >= STEP_BYTES {
             step.next = Some(at);
             return Ok(step);
@@ -225,9 +226,14 @@ fn check_rows_of_index(connection: &Connection, mut step: Step, mut at: RowPosit
         let mut rows = statement.query([id])?;
         match rows.next().map_err(Fault::from) {
             Ok(Some(row)) => check_row(connection, &mut step, at, row)?,
-            Ok(None) | Err(Fault(Error::Corrupt)) => {
-                step.records += 1;
-                step.add(None, None, row::place_of_lost(prefix), DamageKind::Missing);
+            Ok(None) => {} // a check of the structure reports it
+            Err(Fault(Error::Corrupt)) => {
+                // The locator is at the beginning of the row.
+                let sql = "SELECT locator FROM record NOT INDEXED WHERE id = ?1";
+                if let Ok(locator) = connection.query_row(sql, [id], |row| Ok(scan::locator(row, 0).ok())) {
+                    step.finish_row(id);
+                    step.add(Some(id), locator, row::PLACE, DamageKind::Malformed);
+                }
             }
             Err(error) => return Err(error),
         }
@@ -240,12 +246,12 @@ fn check_rows_of_index(connection: &Connection, mut step: Step, mut at: RowPosit
     Ok(step)
 }
 
-/// Some rows after `at`, by the index: prefixes and ids.
-fn row_ids_of_index(connection: &Connection, at: RowPosition, limit: u64) -> Outcome<Vec<(i64, i64)>> {
-    let sql = "SELECT prefix, id FROM record INDEXED BY record_prefix WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
+/// Some rows after `at`, by the index.
+fn row_ids_of_index(connection: &Connection, at: RowPosition, limit: u64) -> Outcome<Vec<i64>> {
+    let sql = "SELECT id FROM record INDEXED BY record_prefix WHERE id > ?1 AND id <= ?2 ORDER BY id LIMIT ?3";
     let mut statement = connection.prepare_cached(sql)?;
     let limit = limit.min(STEP_DAMAGE as u64).cast_signed();
-    let rows = statement.query_map((at.id, at.end, limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map((at.id, at.end, limit), |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -1,0 +1,141 @@
+//! The search for damage in Python.
+
+use std::num::NonZero;
+use std::ops::ControlFlow;
+
+use pyo3::prelude::*;
+use strongroom::storage::{self, Repaired, VerifyPosition};
+use strongroom::{Error, VerifyOptions, VerifyReport, VerifyStep};
+
+use crate::error::Failure;
+
+pub(crate) fn options(
+    start_at: Option<&str>,
+    bytes_per_second: Option<NonZero<u64>>,
+    records_only: bool,
+) -> Result<VerifyOptions, Failure> {
+    let mut options = VerifyOptions::new();
+    if let Some(position) = start_at {
+        options = options.start_at(position.parse::<VerifyPosition>().map_err(Error::from)?);
+    }
+    if let Some(rate) = bytes_per_second {
+        options = options.bytes_per_second(rate);
+    }
+    Ok(if records_only { options.records_only() } else { options })
+}
+
+/// A search, whose steps go to a function of the caller.
+pub(crate) struct Search {
+    progress: Option<Py<PyAny>>,
+    damage: Vec<Damage>,
+    raised: Option<PyErr>,
+}
+
+impl Search {
+    pub(crate) fn new(progress: Option<Py<PyAny>>) -> Self {
+        Self { progress, damage: Vec::new(), raised: None }
+    }
+
+    pub(crate) fn step(&mut self, step: &VerifyStep<'_>) -> ControlFlow<()> {
+        let damage: Vec<_> = step.damage.iter().map(Damage::from).collect();
+        self.damage.extend_from_slice(&damage);
+        let Some(progress) = &self.progress else { return ControlFlow::Continue(()) };
+        let next = step.next.map(ToString::to_string);
+        let step = Verification { records: step.records, bytes: step.bytes, damage, next };
+        match Python::attach(|py| progress.call1(py, (step,)).map(drop)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.raised = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    pub(crate) fn finish(self, report: VerifyReport) -> Result<Verification, Failure> {
+        match self.raised {
+            Some(error) => Err(error.into()),
+            None => {
+                let VerifyReport { records, bytes, .. } = report;
+                Ok(Verification { records, bytes, damage: self.damage, next: None })
+            }
+        }
+    }
+}
+
+/// The result of a search for damage, or of one of its steps.
+#[pyclass(frozen, get_all, eq, module = "strongroom")]
+#[derive(PartialEq)]
+pub(crate) struct Verification {
+    /// The number of records checked so far.
+    records: u64,
+    /// The number of bytes checked so far.
+    bytes: u64,
+    /// The damage: all of it in the result, that of the step in a step.
+    damage: Vec<Damage>,
+    /// Where the next step begins, and a later search can go on. ``None`` after the last record.
+    next: Option<String>,
+}
+
+#[pymethods]
+impl Verification {
+    fn __repr__(&self) -> String {
+        let Self { records, bytes, damage, .. } = self;
+        format!("Verification(records={records}, bytes={bytes}, damage={})", damage.len())
+    }
+}
+
+/// Damage in a store.
+#[pyclass(frozen, get_all, eq, hash, module = "strongroom")]
+#[derive(Clone, PartialEq, Hash)]
+pub(crate) struct Damage {
+    /// The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its locator
+    /// is not readable.
+    locator: Option<String>,
+    /// The place: ``row``, ``segment 3``, ``index record_prefix``, ``page 17``.
+    place: String,
+    /// The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``: the
+    /// record is intact, but a newer version may have written it.
+    kind: &'static str,
+}
+
+impl From<&storage::Damage> for Damage {
+    fn from(damage: &storage::Damage) -> Self {
+        let locator = damage.locator.as_ref().map(storage::Locator::to_hex);
+        Self { locator, place: damage.place.clone(), kind: damage.kind.name() }
+    }
+}
+
+#[pymethods]
+impl Damage {
+    fn __repr__(&self) -> String {
+        let Self { locator, place, kind } = self;
+        let locator = locator.as_deref().map_or("None".to_owned(), |locator| format!("'{locator}'"));
+        format!("Damage(locator={locator}, place={place:?}, kind='{kind}')")
+    }
+}
+
+/// The result of a repair.
+#[pyclass(frozen, get_all, eq, module = "strongroom")]
+#[derive(PartialEq)]
+pub(crate) struct Repair {
+    /// The locators of the restored records.
+    restored: Vec<String>,
+    /// What was not readable at all, and is not in the copy.
+    lost: Vec<Damage>,
+}
+
+impl From<Repaired> for Repair {
+    fn from(repaired: Repaired) -> Self {
+        Self {
+            restored: repaired.restored.iter().map(storage::Locator::to_hex).collect(),
+            lost: repaired.lost.iter().map(Damage::from).collect(),
+        }
+    }
+}
+
+#[pymethods]
+impl Repair {
+    fn __repr__(&self) -> String {
+        format!("Repair(restored={}, lost={})", self.restored.len(), self.lost.len())
+    }
+}
