@@ -357,7 +357,8 @@ strongroom_status strongroom_open(const char *path,
 ///
 /// All functions on stores work as after strongroom_open, with these differences: a wrong key is STRONGROOM_NOT_FOUND,
 /// like a missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome is
-/// STRONGROOM_INDETERMINATE; strongroom_maintain is STRONGROOM_UNSUPPORTED.
+/// STRONGROOM_INDETERMINATE; strongroom_maintain, strongroom_verify and strongroom_repair_from are
+/// STRONGROOM_UNSUPPORTED.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `url` is not one of these, or the options have other members; STRONGROOM_STORAGE if a
 /// file cannot be read.

@@ -29,23 +29,20 @@ pub(crate) fn run(options: &Options, args: &Verify) -> Result<(), Failure> {
         refuse_itself(options, copy)?;
     }
     let storage = open::existing_storage(options)?;
+    let copy = args.repair_from.as_deref().map(|copy| open::copy(options, copy)).transpose()?;
     let mut report = search(options, &*storage, &verify_options)?;
     let mut lost = 0;
-    if let Some(copy) = &args.repair_from {
-        // Opened even if nothing is damaged, so that a wrong name is an error.
-        let copy = open::copy(options, copy)?;
-        if report.damaged > 0 {
-            let repaired = repair(&storage, &*copy)?;
-            for locator in &repaired.restored {
-                let locator = locator.to_hex();
-                print(options, &json!({"restored": locator}), &format!("{locator} restored"))?;
-            }
-            for damage in &repaired.lost {
-                print(options, &json!({"lost": as_json(damage)}), &format!("{damage}, and not in the copy: lost"))?;
-            }
-            lost = repaired.lost.len() as u64;
-            report = search(options, &*storage, &VerifyOptions::new())?;
+    if let Some(copy) = copy.filter(|_| report.damaged > 0) {
+        let repaired = repair(&storage, &*copy)?;
+        for locator in &repaired.restored {
+            let locator = locator.to_hex();
+            print(options, &json!({"restored": locator}), &format!("{locator} restored"))?;
         }
+        for damage in &repaired.lost {
+            print(options, &json!({"lost": as_json(damage)}), &format!("{damage}, and not in the copy: lost"))?;
+        }
+        lost = repaired.lost.len() as u64;
+        report = search(options, &*storage, &VerifyOptions::new())?;
     }
     let VerifyReport { records, bytes, damaged, unsupported, .. } = report;
     print(

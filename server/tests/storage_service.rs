@@ -260,7 +260,7 @@ fn records_are_verified_and_those_that_expired_listed() {
     assert_eq!(verify(&json!({"position": format!("record.{}", "02".repeat(32)), "limit": 2})).json(), one);
     let none = json!({"records": 0, "bytes": 0, "damage": [], "next": null});
     assert_eq!(verify(&json!({"position": "structure", "limit": 2})).json(), none);
-    for wrong in ["", "A", "record.02", "row.1.2"] {
+    for wrong in ["", "A", "record.02", "row.1.2", "row"] {
         verify(&json!({"position": wrong, "limit": 2})).is_problem(400, 19, "InvalidArgument");
     }
 }

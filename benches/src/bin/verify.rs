@@ -1,5 +1,4 @@
-//! The search for damage in 1 GiB of records of several lengths, against reading the file: `verify [GIB]`. Everything is
-//! in the system's page cache.
+//! The search for damage in 1 GiB of records of several lengths, against reading the file: `verify [GIB]`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
@@ -8,31 +7,43 @@ use std::fs::File;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use strongroom::storage::SqliteStorage;
 use strongroom::{Durability, Strongroom, VerifyOptions, verify};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const BATCH_BYTES: usize = 64 << 20;
 
 fn main() {
-    let gib: usize = std::env::args().nth(1).map_or(1, |count| count.parse().unwrap());
-    println!("| records of | read the file | records alone | all | most memory |");
-    println!("|---|---|---|---|---|");
-    for len in [1 << 20, 64 << 10, 16 << 10, 1 << 10] {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [path, records, len] = &*arguments {
+        return fill(Path::new(path), records.parse().unwrap(), len.parse().unwrap());
+    }
+    let gib: usize = arguments.first().map_or(1, |count| count.parse().unwrap());
+    println!("| records of | file cached: read it | records alone | all | not cached: read it | all | peak memory |");
+    println!("|---|---|---|---|---|---|---|");
+    for len in [1 << 20, 64 << 10, 1 << 10] {
         let folder = tempfile::tempdir_in(".").unwrap();
         let path = folder.path().join("records.db");
-        fill(&path, (gib << 30) / len, len);
-        let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+        // In a process of its own, because this one measures its memory.
+        let arguments = [path.to_str().unwrap(), &((gib << 30) / len).to_string(), &len.to_string()];
+        assert!(Command::new(std::env::current_exe().unwrap()).args(arguments).status().unwrap().success());
         let search = |options: &VerifyOptions| {
+            let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
             assert!(verify(&storage, options, |_| ControlFlow::Continue(())).unwrap().is_clean());
         };
-        let read = fastest(|| read(&path));
-        let before = memory();
-        let records = fastest(|| search(&VerifyOptions::new().records_only()));
-        let all = fastest(|| search(&VerifyOptions::new()));
-        println!("| {len} bytes | {read:.0?} | {records:.0?} | {all:.0?} | {before} to {} MiB |", memory());
+        let cached = || read(&path);
+        let read_cached = fastest(cached, || read(&path));
+        let records = fastest(cached, || search(&VerifyOptions::new().records_only()));
+        let all = fastest(cached, || search(&VerifyOptions::new()));
+        let read_cold = fastest(|| forget(&path), || read(&path));
+        let cold = fastest(|| forget(&path), || search(&VerifyOptions::new()));
+        let memory = memory();
+        println!(
+            "| {len} bytes | {read_cached:.2?} | {records:.2?} | {all:.2?} | {read_cold:.2?} | {cold:.2?} | {memory} MiB |"
+        );
     }
 }
 
@@ -54,8 +65,16 @@ fn read(path: &Path) {
     while file.read(&mut buffer).unwrap() > 0 {}
 }
 
-fn fastest(mut work: impl FnMut()) -> Duration {
+/// Removes the file from the system's cache.
+fn forget(path: &Path) {
+    let file = format!("of={}", path.display());
+    let arguments = [&*file, "oflag=nocache", "conv=notrunc,fdatasync", "count=0", "status=none"];
+    assert!(Command::new("dd").args(arguments).status().unwrap().success());
+}
+
+fn fastest(before: impl Fn(), work: impl Fn()) -> Duration {
     let time = |_| {
+        before();
         let start = Instant::now();
         work();
         start.elapsed()

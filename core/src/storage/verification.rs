@@ -28,7 +28,8 @@ pub enum VerifyPosition {
     Record(Locator),
     /// What is not part of a record, such as indexes: `structure`. This is one step, after which `next` is `None`.
     Structure,
-    /// A position that the storage chose, as [`Verified::next`]: any other text.
+    /// A position that the storage chose, as [`Verified::next`]: any other text of lower-case letters, digits, `-` and
+    /// `.`, with at least one dot.
     Storage(String),
 }
 
@@ -61,7 +62,7 @@ impl FromStr for VerifyPosition {
         let is_valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
         match text {
             STRUCTURE => Ok(Self::Structure),
-            text if (1..=MAX_POSITION_LEN).contains(&text.len()) && text.bytes().all(is_valid) => {
+            text if text.len() <= MAX_POSITION_LEN && text.contains('.') && text.bytes().all(is_valid) => {
                 Ok(Self::Storage(text.to_owned()))
             }
             _ => Err(invalid()),
@@ -195,7 +196,7 @@ mod tests {
         ] {
             assert_eq!(position.to_string().parse::<VerifyPosition>().unwrap(), position);
         }
-        for wrong in ["", "A", "record.", "record.a1", "a b", "\n", &"a".repeat(129)] {
+        for wrong in ["", "A", "a", "record.", "record.a1", "a. b", ".\n", &".".repeat(129)] {
             assert!(matches!(wrong.parse::<VerifyPosition>(), Err(Error::InvalidArgument(_))), "{wrong}");
         }
     }

@@ -196,7 +196,7 @@ pub fn verify_goes_on_after_a_record(open: Open) {
         }
         left.sort_unstable();
         assert_eq!(left, [0, 1, 2, 3, 4], "each record has a place in the order");
-        let foreign = VerifyPosition::Storage("a-position-of-no-storage".into());
+        let foreign = VerifyPosition::Storage("a.position.of.no.storage".into());
         assert!(matches!(storage.verify(Some(&foreign), 1), Err(Error::InvalidArgument(_))));
     });
 }

@@ -4,6 +4,7 @@ mod checksum;
 mod connection_settings;
 #[cfg(test)]
 mod damage_tests;
+mod damaged_row;
 mod error;
 mod file_identity_guard;
 mod fork_guard;

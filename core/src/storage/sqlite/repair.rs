@@ -4,10 +4,8 @@
 
 use std::sync::Arc;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension};
-
 use super::connection_settings::Commit;
+use super::damaged_row::DamagedRow;
 use super::error::{Fault, Outcome};
 use super::rows::{SEGMENT_LEN, check_interrupt, prefix};
 use super::upload::SqliteUpload;
@@ -113,53 +111,6 @@ impl SqliteStorage {
         }
         Ok(())
     }
-}
-
-/// A damaged row, as it was found.
-pub(super) struct DamagedRow {
-    id: i64,
-    columns: Vec<Value>,
-    row_is_intact: bool,
-}
-
-impl DamagedRow {
-    fn read(connection: &Connection, id: i64, row_is_intact: bool) -> Outcome<Option<Self>> {
-        let columns = read_columns(connection, id)?;
-        Ok(columns.map(|columns| Self { id, columns, row_is_intact }))
-    }
-
-    fn prefix(&self) -> Option<i64> {
-        match self.columns.first() {
-            Some(Value::Integer(prefix)) => Some(*prefix),
-            _ => None,
-        }
-    }
-
-    fn locator(&self) -> Option<Locator> {
-        match self.columns.get(1) {
-            Some(Value::Blob(bytes)) => <[u8; LOCATOR_LEN]>::try_from(&**bytes).ok().map(Locator::from_bytes),
-            _ => None,
-        }
-    }
-
-    /// Removes the row, if it is still the same. Its segments become garbage if the row identifies them reliably.
-    pub(super) fn remove(&self, connection: &Connection) -> Outcome<()> {
-        if read_columns(connection, self.id)?.as_ref() != Some(&self.columns) {
-            return Err(Error::Conflict.into());
-        }
-        connection.execute("DELETE FROM record WHERE id = ?1", [self.id])?;
-        match self.columns.get(2) {
-            Some(Value::Integer(object)) if self.row_is_intact => garbage::add_dead(connection, *object),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The columns that identify a version of a row, damaged or not.
-fn read_columns(connection: &Connection, id: i64) -> Outcome<Option<Vec<Value>>> {
-    let sql = "SELECT prefix, locator, object, checksum, len, expires_at, head FROM record NOT INDEXED WHERE id = ?1";
-    let read = |row: &rusqlite::Row<'_>| (0..7).map(|column| row.get(column)).collect();
-    Ok(connection.prepare_cached(sql)?.query_row([id], read).optional()?)
 }
 
 /// The intact record of the copy for a damaged row. If the row's locator is damaged, its prefix identifies the record.

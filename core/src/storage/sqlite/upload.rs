@@ -16,9 +16,9 @@ use rusqlite::Connection;
 
 use super::SqliteStorage;
 use super::connection_settings::Commit;
+use super::damaged_row::DamagedRow;
 use super::error::{Fault, Outcome};
 use super::garbage::DEAD;
-use super::repair::DamagedRow;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};

@@ -1,0 +1,55 @@
+//! A damaged row that a record of a copy replaces.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use super::error::Outcome;
+use super::garbage;
+use crate::storage::{Error, LOCATOR_LEN, Locator};
+
+/// A damaged row, as it was found.
+pub(super) struct DamagedRow {
+    id: i64,
+    columns: Vec<Value>,
+    row_is_intact: bool,
+}
+
+impl DamagedRow {
+    pub(super) fn read(connection: &Connection, id: i64, row_is_intact: bool) -> Outcome<Option<Self>> {
+        let columns = read_columns(connection, id)?;
+        Ok(columns.map(|columns| Self { id, columns, row_is_intact }))
+    }
+
+    pub(super) fn prefix(&self) -> Option<i64> {
+        match self.columns.first() {
+            Some(Value::Integer(prefix)) => Some(*prefix),
+            _ => None,
+        }
+    }
+
+    pub(super) fn locator(&self) -> Option<Locator> {
+        match self.columns.get(1) {
+            Some(Value::Blob(bytes)) => <[u8; LOCATOR_LEN]>::try_from(&**bytes).ok().map(Locator::from_bytes),
+            _ => None,
+        }
+    }
+
+    /// Removes the row, if it is still the same. Its segments become garbage if the row identifies them reliably.
+    pub(super) fn remove(&self, connection: &Connection) -> Outcome<()> {
+        if read_columns(connection, self.id)?.as_ref() != Some(&self.columns) {
+            return Err(Error::Conflict.into());
+        }
+        connection.execute("DELETE FROM record WHERE id = ?1", [self.id])?;
+        match self.columns.get(2) {
+            Some(Value::Integer(object)) if self.row_is_intact => garbage::add_dead(connection, *object),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The columns that identify a version of a row, damaged or not.
+fn read_columns(connection: &Connection, id: i64) -> Outcome<Option<Vec<Value>>> {
+    let sql = "SELECT prefix, locator, object, checksum, len, expires_at, head FROM record NOT INDEXED WHERE id = ?1";
+    let read = |row: &Row<'_>| (0..7).map(|column| row.get(column)).collect();
+    Ok(connection.prepare_cached(sql)?.query_row([id], read).optional()?)
+}
