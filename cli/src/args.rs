@@ -142,7 +142,7 @@ impl Command {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
-            Self::Purge { .. } | Self::Stats | Self::Key(_) | Self::IndexKey(_) => false,
+            Self::Purge { .. } | Self::Verify(_) | Self::Stats | Self::Key(_) | Self::IndexKey(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
             Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) => false,

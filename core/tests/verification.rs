@@ -504,3 +504,18 @@ fn a_search_stops_goes_on_and_keeps_to_its_rate() {
     assert_eq!(slow.unwrap(), all);
     assert!(start.elapsed() >= Duration::from_millis(400));
 }
+
+/// The storages and the record format know the same headers.
+#[cfg(feature = "hazmat")]
+#[test]
+fn storages_know_the_headers_of_the_format() {
+    let mut head = [0; 68];
+    for first in 0..=u16::MAX {
+        for (at, bytes) in [(0, first.to_le_bytes()), (2, first.to_le_bytes())] {
+            head[..4].copy_from_slice(&[1, 1, 0, 0]);
+            head[at..at + 2].copy_from_slice(&bytes);
+            let is_known = strongroom::record::Header::decode(head.first_chunk().unwrap()).is_ok();
+            assert_eq!(strongroom::storage::Head::of(&head).unwrap().is_supported(), is_known, "{first:x}");
+        }
+    }
+}
