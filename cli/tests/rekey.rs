@@ -107,13 +107,14 @@ fn a_token_with_the_scope_store_is_enough() {
     let world = World::new();
     let listen = format!("unix:{}", world.path("socket").display());
     for scope in ["store", "retrieve"] {
-        world.write(scope, world.ok(&["token", "new", "--scopes", scope, "--tokens", "tokens"], ""));
+        let token = world.ok(&["token", "new", "--scopes", scope, "--tokens", "tokens"], "");
+        world.write(&format!("{scope}.token"), token);
     }
     let _server = Service::start_on(&world, &["serve", "--tokens", "tokens", "--listen", &listen]);
-    let storing = ["--server", &listen, "--token-file", "store"];
+    let storing = ["--server", &listen, "--token-file", "store.token"];
     world.ok(&[&["store", "--id", ID, "--key-out", "key"], &storing[..]].concat(), DATA);
     world.ok(&[&["rekey", "--id", ID, "--key-file", "key", "--key-out", "new"], &storing[..]].concat(), "");
-    let retrieving = ["--server", &listen, "--token-file", "retrieve"];
+    let retrieving = ["--server", &listen, "--token-file", "retrieve.token"];
     let retrieve = ["retrieve", "--id", ID, "--key-file", "new"];
     assert_eq!(world.ok(&[&retrieve[..], &retrieving].concat(), ""), DATA);
     world.fail(21, &[&["rekey", "--id", ID, "--key-file", "new", "--key-out", "3"], &retrieving[..]].concat(), "");
