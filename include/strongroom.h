@@ -915,6 +915,101 @@ strongroom_status strongroom_retrieve_stream(const strongroom *store,
                                              void *context,
                                              strongroom_error *error);
 
+
+/*
+ * The search for damage
+ *
+ * No function here needs a record's key.
+ */
+
+/// In the flags of strongroom_verify_options: check records only, not the database's pages and indexes, which reads the
+/// whole database once more in one step.
+#define STRONGROOM_RECORDS_ONLY 1
+
+/// How to search for damage. Set all of it to zero, then `size` to sizeof(strongroom_verify_options), then what you
+/// choose. Unknown flags and larger structs are treated as in strongroom_options.
+typedef struct {
+    /// sizeof(strongroom_verify_options).
+    size_t size;
+    /// STRONGROOM_RECORDS_ONLY, or 0.
+    uint64_t flags;
+    /// The most bytes of records to check per second, to leave time for others. 0 for no limit.
+    uint64_t bytes_per_second;
+    /// The position at which to start, such as `next` of an earlier step; or a locator, to start after its record. Or
+    /// NULL.
+    const char *start_at;
+} strongroom_verify_options;
+
+/// Damage.
+typedef struct {
+    /// The locator of the damaged record, 64 hexadecimal digits. NULL if the damage is in no record, or its locator is
+    /// not readable.
+    const char *locator;
+    /// The place: "row", "segment 3", "index record_prefix", "page 17".
+    const char *place;
+    /// The kind: "checksum", "length", "missing", "mismatch", "orphan", "malformed"; or "unsupported": the record is
+    /// intact, but a newer version may have written it.
+    const char *kind;
+} strongroom_damage;
+
+/// The state of a search after one of its steps.
+typedef struct {
+    /// The number of records checked so far.
+    uint64_t records;
+    /// The number of bytes checked so far.
+    uint64_t bytes;
+    /// The damage that this step found.
+    const strongroom_damage *damage;
+    /// The number of elements of `damage`.
+    size_t damage_len;
+    /// Where the next step begins, and a later search can go on. NULL after the last record.
+    const char *next;
+} strongroom_verify_step;
+
+/// Gets each step of a search, valid until it returns. It returns 0 to go on, and any other number to stop. `context` is
+/// the caller's, or NULL.
+typedef int (*strongroom_verify_fn)(void *context, const strongroom_verify_step *step);
+
+/// The result of a search.
+typedef struct {
+    /// The number of checked records.
+    uint64_t records;
+    /// The number of checked bytes.
+    uint64_t bytes;
+    /// The number of places with damage.
+    uint64_t damaged;
+    /// The number of intact records that a newer version may have written.
+    uint64_t unsupported;
+} strongroom_verify_report;
+
+/// Searches the store for damage, in short steps. It changes nothing, and others may read and write at the same time.
+/// Damage is no failure: see the report. `options` and `step` may be NULL. If `step` stops the search, the report has
+/// the steps so far.
+///
+/// STRONGROOM_INVALID_ARGUMENT for a position of another store; STRONGROOM_CORRUPT if the damage prevents the search;
+/// STRONGROOM_UNSUPPORTED on an encryption server.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_verify(const strongroom *store,
+                                    const strongroom_verify_options *options,
+                                    strongroom_verify_fn step,
+                                    void *context,
+                                    strongroom_verify_report *report,
+                                    strongroom_error *error);
+
+/// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
+/// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
+/// one that the copy lacks stays as it is: strongroom_verify reports it. Gives the numbers of restored records, and of
+/// those that were not readable at all, are not in the copy, and are lost. Others should not write meanwhile.
+///
+/// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
+/// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_repair_from(const strongroom *store,
+                                         const strongroom *copy,
+                                         uint64_t *restored,
+                                         uint64_t *lost,
+                                         strongroom_error *error);
+
 #ifdef __cplusplus
 }
 #endif
