@@ -569,16 +569,16 @@ impl Strongroom {
         Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired })
     }
 
-    /// Search the store for damage, without any record's key, in short steps. It changes nothing, and others may read
-    /// and write meanwhile. Damage raises nothing: see the result.
+    /// Search the store for damage, without any record's key, in short steps. It changes nothing, and others may
+    /// read and write meanwhile. Damage raises nothing: see the result.
     ///
-    /// :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator, to
-    ///     start after its record.
+    /// :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator,
+    ///     to start after its record.
     /// :param bytes_per_second: Check at most this many bytes of records per second, to leave time for others.
     /// :param records_only: Do not check the database's pages and indexes, which reads the whole database once more in
     ///     one step.
-    /// :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that this
-    ///     step found. An exception ends the search.
+    /// :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that
+    ///     this step found. An exception ends the search.
     /// :raises InvalidArgumentError: The position is one of another store.
     /// :raises CorruptRecordError: The damage prevents the search.
     /// :raises UnsupportedError: The store is an encryption server.
@@ -597,10 +597,10 @@ impl Strongroom {
         search.finish(report)
     }
 
-    /// Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at another
-    /// place, such as a backup that is open with ``read_only``; only its intact records are used. Intact records are
-    /// never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it. Others should
-    /// not write meanwhile.
+    /// Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at
+    /// another place, such as a backup that is open with ``read_only``; only its intact records are used. Intact
+    /// records are never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it.
+    /// Others should not write meanwhile.
     ///
     /// :raises InvalidArgumentError: ``copy`` is another store, or this one.
     /// :raises UnsupportedError: The store is a service, or read-only.

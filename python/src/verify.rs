@@ -88,13 +88,13 @@ impl Verification {
 #[pyclass(frozen, get_all, eq, hash, module = "strongroom")]
 #[derive(Clone, PartialEq, Hash)]
 pub(crate) struct Damage {
-    /// The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its locator
-    /// is not readable.
+    /// The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its
+    /// locator is not readable.
     locator: Option<String>,
     /// The place: ``row``, ``segment 3``, ``index record_prefix``, ``page 17``.
     place: String,
-    /// The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``: the
-    /// record is intact, but a newer version may have written it.
+    /// The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``:
+    /// the record is intact, but a newer version may have written it.
     kind: &'static str,
 }
 

@@ -511,26 +511,26 @@ class Strongroom:
         records_only: bool = False,
         progress: Callable[[Verification], object] | None = None,
     ) -> Verification:
-        """Search the store for damage, without any record's key, in short steps. It changes nothing, and others may read
-        and write meanwhile. Damage raises nothing: see the result.
+        """Search the store for damage, without any record's key, in short steps. It changes nothing, and others may
+        read and write meanwhile. Damage raises nothing: see the result.
 
-        :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator, to
-            start after its record.
+        :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator,
+            to start after its record.
         :param bytes_per_second: Check at most this many bytes of records per second, to leave time for others.
         :param records_only: Do not check the database's pages and indexes, which reads the whole database once more in
             one step.
-        :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that this
-            step found. An exception ends the search.
+        :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that
+            this step found. An exception ends the search.
         :raises InvalidArgumentError: The position is one of another store.
         :raises CorruptRecordError: The damage prevents the search.
         :raises UnsupportedError: The store is an encryption server.
         """
 
     def repair_from(self, copy: Strongroom) -> Repair:
-        """Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at another
-        place, such as a backup that is open with ``read_only``; only its intact records are used. Intact records are
-        never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it. Others should
-        not write meanwhile.
+        """Replace each damaged record by the one in ``copy``, without any record's key. ``copy`` is the same store at
+        another place, such as a backup that is open with ``read_only``; only its intact records are used. Intact
+        records are never replaced, and a damaged one that the copy lacks stays as it is: :meth:`verify` reports it.
+        Others should not write meanwhile.
 
         :raises InvalidArgumentError: ``copy`` is another store, or this one.
         :raises UnsupportedError: The store is a service, or read-only.
@@ -595,8 +595,8 @@ class Damage:
 
     @property
     def locator(self) -> str | None:
-        """The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its locator
-        is not readable.
+        """The locator of the damaged record, 64 hexadecimal digits. ``None`` if the damage is in no record, or its
+        locator is not readable.
         """
 
     @property
@@ -605,8 +605,8 @@ class Damage:
 
     @property
     def kind(self) -> str:
-        """The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``: the
-        record is intact, but a newer version may have written it.
+        """The kind: ``checksum``, ``length``, ``missing``, ``mismatch``, ``orphan``, ``malformed``; or ``unsupported``:
+        the record is intact, but a newer version may have written it.
         """
 
 @final
