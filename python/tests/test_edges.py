@@ -46,11 +46,12 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "replace_record": lambda: store.replace_record("id", key),
         "replace_record under a key": lambda: store.replace_record("id", key, new_key=new_key),
         "purge": store.purge,
+        "verify": store.verify,
         "stats": store.stats,
         "maintain": store.maintain,
     }
     methods = {name for name in vars(Strongroom) if not name.startswith("_")}
-    assert methods - {"close", "namespace"} == {name.removesuffix(" under a key") for name in calls}
+    assert methods - {"close", "namespace", "repair_from"} == {name.removesuffix(" under a key") for name in calls}
     calls["in"] = lambda: "id" in store
     calls["store_many of none"] = lambda: store.store_many([])
     calls["store_many of none, with an expiry"] = lambda: store.store_many([], expires_in=1)
