@@ -270,6 +270,11 @@ void strongroom_wipe(void *data, size_t len);
 /// also on a read-only medium. Writes are STRONGROOM_UNSUPPORTED.
 #define STRONGROOM_READ_ONLY 4
 
+/// In the flags of strongroom_options: pad all records of the store, as with `pad` of strongroom_write_options. The
+/// store keeps this: every handle that is opened from now on pads, with or without this flag. Records that are stored
+/// already remain as they are.
+#define STRONGROOM_PAD 8
+
 /// A store of encrypted records. All threads of a program can share a handle.
 typedef struct strongroom strongroom;
 
@@ -285,8 +290,8 @@ typedef struct strongroom strongroom;
 typedef struct {
     /// sizeof(strongroom_options).
     size_t size;
-    /// For a database: STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY, combined with |,
-    /// or 0.
+    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY,
+    /// combined with |, or 0.
     uint64_t flags;
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
@@ -309,6 +314,15 @@ typedef struct {
     /// For a service: the milliseconds that a call may take, with all retries, until its answer begins, and the longest
     /// pause within an answer. 0 means 30,000.
     uint64_t timeout;
+    /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
+    /// gives, and under this one. If the store knows only the previous key, opening begins the rotation; from then on,
+    /// opening needs both keys, until strongroom_finish_rotation. After that, this one has no effect. Or NULL.
+    ///
+    /// A handle that was opened earlier with the previous key alone does not find records that have moved: close all
+    /// such handles before, in all processes.
+    const strongroom_index_key *previous_index_key;
+    /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
+    const char *previous_index_key_file;
 } strongroom_options;
 
 /// The number and size of a store's records.
@@ -413,6 +427,35 @@ strongroom_status strongroom_get_stats(const strongroom *store,
 
 
 /*
+ * The rotation of the index key
+ *
+ * A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
+ * keys. Open the store with the new key and with the previous one in strongroom_options. Each operation on an id then
+ * moves its record to the new key, for example strongroom_contains for every known id of every namespace. When no
+ * record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
+ * both keys continue to work.
+ */
+
+/// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
+/// proportional to the result. Those whose id nobody knows are removed with the program, Rust or Python.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the store was opened without a previous index key, or after the rotation had ended;
+/// STRONGROOM_UNSUPPORTED on an encryption server.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_get_unrotated_count(const strongroom *store,
+                                                 uint64_t limit,
+                                                 uint64_t *count,
+                                                 strongroom_error *error);
+
+/// Ends the rotation of the index key: from then on, the store is opened with the new key alone.
+///
+/// STRONGROOM_INVALID_ARGUMENT if records remain under the previous key, or as for strongroom_get_unrotated_count;
+/// STRONGROOM_CONFLICT if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption
+/// server.
+STRONGROOM_MUST_USE strongroom_status strongroom_finish_rotation(const strongroom *store, strongroom_error *error);
+
+
+/*
  * Options for writes
  */
 
@@ -445,6 +488,10 @@ typedef struct {
     /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
     /// as for `expires_at`.
     uint64_t expires_in;
+    /// Not 0 to hide the length of the data: the record is padded to one of few lengths (Padme), by at most 12 % and 8
+    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The length
+    /// is hidden in the storage and its backups, not on a connection over which the data itself travels.
+    uint64_t pad;
 } strongroom_write_options;
 
 

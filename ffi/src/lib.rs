@@ -71,6 +71,7 @@ pub mod many;
 pub mod options;
 pub mod reader;
 pub mod records;
+pub mod rotation;
 pub mod status;
 pub mod store;
 pub mod verify;

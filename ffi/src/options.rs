@@ -37,13 +37,17 @@ pub struct strongroom_write_options {
     /// The seconds from the call after which the version expires, as with `expires_at`: give at most one of the two. 0
     /// as for `expires_at`.
     pub expires_in: u64,
+    /// Not 0 to hide the length of the data: the record is padded to one of few lengths (Padme), by at most 12 % and 8
+    /// bytes. Functions that read a padded record give only the data, and strongroom_rekey keeps the padding. The length
+    /// is hidden in the storage and its backups, not on a connection over which the data itself travels.
+    pub pad: u64,
 }
 
 /// The options, with a copy of the key.
 #[derive(Default)]
 pub(crate) struct Options {
     key: Option<RecordKey>,
-    expiry: WriteOptions<'static>,
+    rest: WriteOptions<'static>,
 }
 
 impl Options {
@@ -57,17 +61,18 @@ impl Options {
         let Some(options) = (unsafe { sized(options, "options")? }) else { return Ok(Self::default()) };
         // SAFETY: by the caller.
         let key = optional(options.key, |key| unsafe { input(key, "options.key") })?;
-        let expiry = match (options.expires_at, options.expires_in) {
+        let rest = match (options.expires_at, options.expires_in) {
             (0, 0) => WriteOptions::new(),
             (0, seconds) => WriteOptions::new().expires_in(Duration::from_secs(seconds)),
             (seconds, 0) => WriteOptions::new().expires_at(unix_time(seconds)?),
             _ => return Err(Error::InvalidArgument("give options.expires_at or options.expires_in, not both".into())),
         };
-        Ok(Self { key: key.map(strongroom_record_key::get).transpose()?, expiry })
+        let rest = if options.pad == 0 { rest } else { rest.pad() };
+        Ok(Self { key: key.map(strongroom_record_key::get).transpose()?, rest })
     }
 
     pub(crate) fn get(&self) -> WriteOptions<'_> {
-        let options: WriteOptions<'_> = self.expiry;
+        let options: WriteOptions<'_> = self.rest;
         self.key.as_ref().map_or(options, |key| options.key(key))
     }
 

@@ -36,6 +36,11 @@ pub const STRONGROOM_RELAXED_DURABILITY: u64 = 2;
 /// also on a read-only medium. Writes are STRONGROOM_UNSUPPORTED.
 pub const STRONGROOM_READ_ONLY: u64 = 4;
 
+/// In the flags of strongroom_options: pad all records of the store, as with `pad` of strongroom_write_options. The
+/// store keeps this: every handle that is opened from now on pads, with or without this flag. Records that are stored
+/// already remain as they are.
+pub const STRONGROOM_PAD: u64 = 8;
+
 /// How to open a store. Set all of it to zero, then `size` to sizeof(strongroom_options), then what you choose:
 ///
 ///     strongroom_options options;
@@ -49,8 +54,8 @@ pub const STRONGROOM_READ_ONLY: u64 = 4;
 pub struct strongroom_options {
     /// sizeof(strongroom_options).
     pub size: usize,
-    /// For a database: STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY, combined with |,
-    /// or 0.
+    /// STRONGROOM_PAD, and for a database STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY and STRONGROOM_READ_ONLY,
+    /// combined with |, or 0.
     pub flags: u64,
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
@@ -73,6 +78,15 @@ pub struct strongroom_options {
     /// For a service: the milliseconds that a call may take, with all retries, until its answer begins, and the longest
     /// pause within an answer. 0 means 30,000.
     pub timeout: u64,
+    /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
+    /// gives, and under this one. If the store knows only the previous key, opening begins the rotation; from then on,
+    /// opening needs both keys, until strongroom_finish_rotation. After that, this one has no effect. Or NULL.
+    ///
+    /// A handle that was opened earlier with the previous key alone does not find records that have moved: close all
+    /// such handles before, in all processes.
+    pub previous_index_key: *const strongroom_index_key,
+    /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
+    pub previous_index_key_file: *const c_char,
 }
 
 /// Opens the SQLite database at `path`, and makes it if it is missing or an empty file. `options` may be NULL.
@@ -266,14 +280,18 @@ struct Options<'a> {
     flags: u64,
     index_key: Option<&'a strongroom_index_key>,
     index_key_file: Option<&'a Path>,
+    previous_index_key: Option<&'a strongroom_index_key>,
+    previous_index_key_file: Option<&'a Path>,
     service: ServiceMembers<'a>,
 }
 
 impl<'a> Options<'a> {
     /// The members for a service, if no other is set.
     fn service_alone(self) -> Result<ServiceMembers<'a>, Error> {
-        if self.flags != 0 || self.index_key.is_some() || self.index_key_file.is_some() {
-            let text = "an encryption server has its own index key and flags: leave options.flags, index_key and index_key_file 0";
+        let has_key = self.index_key.is_some() || self.previous_index_key.is_some();
+        let has_file = self.index_key_file.is_some() || self.previous_index_key_file.is_some();
+        if self.flags != 0 || has_key || has_file {
+            let text = "an encryption server has its own index key and flags: leave those members of options 0";
             return Err(Error::InvalidArgument(text.into()));
         }
         Ok(self.service)
@@ -281,7 +299,7 @@ impl<'a> Options<'a> {
 
     fn builder(self, path: &Path) -> Result<Builder, Error> {
         let mut builder = builder_at(path, self.service)?;
-        let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY;
+        let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY | STRONGROOM_PAD;
         if self.flags & !known != 0 {
             return Err(Error::InvalidArgument("options.flags has an unknown flag".into()));
         }
@@ -294,11 +312,20 @@ impl<'a> Options<'a> {
         if self.flags & STRONGROOM_READ_ONLY != 0 {
             builder = builder.read_only();
         }
+        if self.flags & STRONGROOM_PAD != 0 {
+            builder = builder.pad();
+        }
         if let Some(key) = self.index_key {
             builder = builder.index_key(key.get()?);
         }
         if let Some(file) = self.index_key_file {
             builder = builder.index_key_file(file);
+        }
+        if let Some(key) = self.previous_index_key {
+            builder = builder.previous_index_key(key.get()?);
+        }
+        if let Some(file) = self.previous_index_key_file {
+            builder = builder.previous_index_key_file(file);
         }
         Ok(builder)
     }
@@ -316,11 +343,13 @@ unsafe fn read<'a>(options: *const strongroom_options) -> Result<Option<Options<
     // SAFETY: by the caller.
     let file = |file, name| optional(file, |file| unsafe { path(file, name) });
     // SAFETY: by the caller.
-    let index_key = optional(options.index_key, |key| unsafe { input(key, "options.index_key") })?;
+    let key = |key, name| optional(key, |key| unsafe { input(key, name) });
     Ok(Some(Options {
         flags: options.flags,
-        index_key,
+        index_key: key(options.index_key, "options.index_key")?,
         index_key_file: file(options.index_key_file, "options.index_key_file")?,
+        previous_index_key: key(options.previous_index_key, "options.previous_index_key")?,
+        previous_index_key_file: file(options.previous_index_key_file, "options.previous_index_key_file")?,
         service: ServiceMembers {
             token_file: file(options.token_file, "options.token_file")?,
             authorities_file: file(options.authorities_file, "options.authorities_file")?,

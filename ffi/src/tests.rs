@@ -21,6 +21,7 @@ use crate::many::*;
 use crate::options::*;
 use crate::reader::*;
 use crate::records::*;
+use crate::rotation::*;
 use crate::status::*;
 use crate::store::*;
 use crate::writer::*;
@@ -163,8 +164,12 @@ fn a_panic_becomes_a_status() {
     panic::set_hook(Box::new(|_| {})); // the panics below are expected
     let armed = Arc::new(AtomicBool::new(false));
     let storage = Panicking { inner: Arc::new(MemoryStorage::new()), armed: Arc::clone(&armed) };
-    let builder = Strongroom::builder().storage(Arc::new(storage)).index_key(IndexKey::generate().unwrap());
-    let store = Box::into_raw(Box::new(strongroom::new(builder.open().unwrap())));
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let index_key = |byte| IndexKey::from_bytes(&[byte; 32]).unwrap();
+    let builder = || Strongroom::builder().storage(Arc::clone(&storage));
+    builder().index_key(index_key(1)).open().unwrap();
+    let rotating = builder().index_key(index_key(2)).previous_index_key(index_key(1)).open().unwrap();
+    let store = Box::into_raw(Box::new(strongroom::new(rotating)));
     let mut error = no_error();
     let (id, id_len) = (b"id".as_ptr().cast::<c_void>(), 2);
     let long = vec![7_u8; 3 << 20];
@@ -173,14 +178,14 @@ fn a_panic_becomes_a_status() {
     let other = strongroom_record_key { bytes: [2; 32] };
     let mut buffer = strongroom_buffer::NONE;
     let (mut writer, mut reader) = (null_mut(), null_mut());
-    let (mut flag, mut len, mut long_len, mut purged) = (false, 0, 0, 0);
+    let (mut flag, mut len, mut long_len, mut purged, mut remaining) = (false, 0, 0, 0, 0);
     let mut room = [0_u8; 8];
     let room = room.as_mut_ptr().cast::<c_void>();
     let mut stats = strongroom_stats { records: 0, bytes: 0, expired: 0 };
     let item = strongroom_item { id, id_len, data, data_len: 4 };
     let mut new_key = strongroom_record_key { bytes: [0; 32] };
     let size = size_of::<strongroom_write_options>();
-    let under = |key| strongroom_write_options { size, key, expires_at: 0, expires_in: 0 };
+    let under = |key| strongroom_write_options { size, key, expires_at: 0, expires_in: 0, pad: 0 };
     let (under_key, under_other) = (under(&raw const key), under(&raw const other));
 
     macro_rules! each_is {
@@ -215,6 +220,8 @@ fn a_panic_becomes_a_status() {
         strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_get_stats(store, &raw mut stats, &raw mut error),
         strongroom_purge(store, 1, &raw mut purged, &raw mut error),
+        strongroom_get_unrotated_count(store, 1, &raw mut remaining, &raw mut error),
+        strongroom_finish_rotation(store, &raw mut error),
         strongroom_maintain(store, &raw mut error),
         strongroom_store_many(store, &raw const item, 1, &raw mut new_key, &raw mut error),
         strongroom_retrieve_many(store, &raw const request, 1, &raw mut result, &raw mut error),

@@ -11,8 +11,10 @@ use std::{env, fs};
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
 /// The modules, in an order for readers.
-const SECTIONS: [&str; 11] =
-    ["version", "status", "key", "store", "options", "records", "many", "writer", "reader", "callbacks", "verify"];
+const SECTIONS: [&str; 12] = [
+    "version", "status", "key", "store", "rotation", "options", "records", "many", "writer", "reader", "callbacks",
+    "verify",
+];
 
 /// Types that functions of other modules use.
 const TYPES: [&str; 4] = ["strongroom_status", "strongroom_error", "strongroom_buffer", "strongroom_write_options"];

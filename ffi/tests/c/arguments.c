@@ -91,6 +91,13 @@ static void stores(void) {
     REFUSED(strongroom_repair_from(store, NULL, &purged, &purged, &error));
     REFUSED(strongroom_repair_from(store, store, NULL, &purged, &error));
     REFUSED(strongroom_repair_from(store, store, &purged, NULL, &error));
+    uint64_t remaining = 7;
+    REFUSED(strongroom_get_unrotated_count(NULL, 1, &remaining, &error));
+    REFUSED(strongroom_get_unrotated_count(store, 1, NULL, &error));
+    REFUSED(strongroom_get_unrotated_count(store, 1, &remaining, &error)); // no rotation
+    CHECK(strstr(error.message, "not being rotated") != NULL && remaining == 7);
+    REFUSED(strongroom_finish_rotation(NULL, &error));
+    REFUSED(strongroom_finish_rotation(store, &error));
     REFUSED(strongroom_maintain(NULL, &error));
     REFUSED(strongroom_namespace(NULL, "name", 4, &none, &error));
     REFUSED(strongroom_namespace(store, NULL, 4, &none, &error));

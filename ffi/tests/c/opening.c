@@ -138,7 +138,7 @@ static void options(void) {
     CHECK(strstr(error.message, "open read-only") != NULL && access("given.db-shm", F_OK) != 0);
     close_store(store);
 
-    for (unsigned bit = 3; bit < 64; bit++) {
+    for (unsigned bit = 4; bit < 64; bit++) {
         options.flags = UINT64_C(1) << bit;
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("given.db", &options, &store, &error));
     }
@@ -223,6 +223,97 @@ static void in_memory(void) {
     CHECK(store == NULL && access(":memory:", F_OK) != 0 && access(":memory:.index-key", F_OK) != 0);
 }
 
+// The index key in the file `path`.
+static void read_index_key(const char *path, strongroom_index_key *key) {
+    strongroom_error error;
+    char text[128];
+    FILE *file = fopen(path, "r");
+    CHECK(file != NULL);
+    const size_t len = fread(text, 1, sizeof text, file);
+    fclose(file);
+    CHECK_OK(strongroom_index_key_from_text(text, len, key, &error));
+}
+
+static uint64_t unrotated(const strongroom *store, uint64_t limit) {
+    strongroom_error error;
+    uint64_t count = UINT64_MAX;
+    CHECK_OK(strongroom_get_unrotated_count(store, limit, &count, &error));
+    return count;
+}
+
+// A new index key takes the place of the one in the file beside the database.
+static void rotation(void) {
+    strongroom_error error;
+    strongroom *store = NULL, *one = NULL, *other = NULL;
+    strongroom_record_key a, b;
+    strongroom_buffer found;
+    strongroom_index_key new_key, old_key;
+    strongroom_options options;
+    uint64_t count = 7;
+    bool there = false;
+    CHECK_OK(strongroom_open("rotated.db", NULL, &store, &error));
+    CHECK_OK(strongroom_namespace(store, "one", 3, &one, &error));
+    CHECK_OK(strongroom_store(store, "a", 1, "data", 4, &a, &error));
+    CHECK_OK(strongroom_store(one, "b", 1, "data", 4, &b, &error));
+    close_store(one);
+    close_store(store);
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.previous_index_key_file = "rotated.db.index-key";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("rotated.db", &options, &store, &error));
+    CHECK(strstr(error.message, "new index key") != NULL);
+    read_index_key("rotated.db.index-key", &old_key);
+    CHECK_OK(strongroom_index_key_generate(&new_key, &error));
+    options.index_key = &new_key;
+    options.previous_index_key = &old_key;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("rotated.db", &options, &store, &error));
+    CHECK(strstr(error.message, "not both") != NULL);
+    options.previous_index_key_file = NULL;
+    options.previous_index_key = &new_key;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("rotated.db", &options, &store, &error));
+    memset(&old_key, 0, sizeof old_key);
+    options.previous_index_key = &old_key;
+    CHECK_STATUS(STRONGROOM_INVALID_KEY, strongroom_open("rotated.db", &options, &store, &error));
+
+    options.previous_index_key = NULL;
+    options.previous_index_key_file = "rotated.db.index-key";
+    CHECK_OK(strongroom_open("rotated.db", &options, &store, &error));
+    CHECK(unrotated(store, UINT64_MAX) == 2 && unrotated(store, 1) == 1 && unrotated(store, 0) == 0);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_finish_rotation(store, &error));
+    CHECK(strstr(error.message, "records remain") != NULL);
+    CHECK_OK(strongroom_contains(store, "a", 1, &there, &error));
+    CHECK(there && unrotated(store, 10) == 1);
+
+    // Until the end, both keys are needed; here the previous one is not in a file.
+    read_index_key("rotated.db.index-key", &old_key);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("rotated.db", NULL, &other, &error));
+    options.previous_index_key_file = NULL;
+    options.previous_index_key = &old_key;
+    CHECK_OK(strongroom_open("rotated.db", &options, &other, &error));
+    CHECK_OK(strongroom_namespace(other, "one", 3, &one, &error));
+    CHECK_OK(strongroom_retrieve(one, "b", 1, &b, &found, &error));
+    strongroom_buffer_free(&found);
+    CHECK(unrotated(other, 10) == 0);
+    CHECK_OK(strongroom_finish_rotation(other, &error));
+    close_store(one);
+    close_store(other);
+    close_store(store);
+
+    CHECK_OK(strongroom_open("rotated.db", &options, &store, &error)); // the previous key has no effect
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_get_unrotated_count(store, 1, &count, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_finish_rotation(store, &error));
+    CHECK(count == 7);
+    close_store(store);
+    CHECK_STATUS(STRONGROOM_INDEX_KEY_MISMATCH, strongroom_open("rotated.db", NULL, &store, &error));
+    options.previous_index_key = NULL;
+    CHECK_OK(strongroom_open("rotated.db", &options, &store, &error));
+    CHECK_OK(strongroom_retrieve(store, "a", 1, &a, &found, &error));
+    CHECK(found.len == 4 && memcmp(found.data, "data", 4) == 0);
+    strongroom_buffer_free(&found);
+    close_store(store);
+}
+
 // With any umask, new files are accessible only to their owner.
 static void modes(void) {
     strongroom_error error;
@@ -251,6 +342,7 @@ int main(void) {
     keys();
     options();
     in_memory();
+    rotation();
     modes();
     CHECK_OK(strongroom_close(NULL, &error));
     CHECK(strongroom_close(NULL, NULL) == STRONGROOM_OK);

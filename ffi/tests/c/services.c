@@ -77,6 +77,25 @@ static void expiry_times(strongroom *store) {
     CHECK_OK(strongroom_delete(store, "late", 4, &key, &error));
 }
 
+// A record whose length is hidden: 1000 bytes are padded to 1024.
+static void padding(strongroom *store, const uint8_t *data) {
+    strongroom_record_key key;
+    strongroom_buffer found;
+    strongroom_stats before, after;
+    strongroom_write_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.pad = 1;
+    CHECK_OK(strongroom_get_stats(store, &before, &error));
+    CHECK_OK(strongroom_store_with(store, "padded", 6, data, 1000, &options, &key, &error));
+    CHECK_OK(strongroom_get_stats(store, &after, &error));
+    CHECK(after.bytes - before.bytes == 12 + 56 + 1024 + 16);
+    CHECK_OK(strongroom_retrieve(store, "padded", 6, &key, &found, &error));
+    CHECK(found.len == 1000 && memcmp(found.data, data, 1000) == 0);
+    strongroom_buffer_free(&found);
+    CHECK_OK(strongroom_delete(store, "padded", 6, &key, &error));
+}
+
 // Records that are read once, new keys for the same data, and namespaces.
 static void once_and_again(strongroom *store, const uint8_t *data) {
     strongroom *one = NULL;
@@ -151,6 +170,7 @@ static void all_operations(const char *url, strongroom_options options, const ui
     CHECK_OK(strongroom_contains(store, "dropped", 7, &flag, &error));
     CHECK(!flag);
     expiry_times(store);
+    padding(store, data);
     once_and_again(store, data);
     CHECK_OK(strongroom_close(store, &error));
 
@@ -319,8 +339,13 @@ static void encryption_server(const char *program, const uint8_t *data) {
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     CHECK(stats.records == 3);
     expiry_times(store);
+    padding(store, data);
     once_and_again(store, data);
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
+    uint64_t remaining = 7;
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_get_unrotated_count(store, 1, &remaining, &error));
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_finish_rotation(store, &error));
+    CHECK(remaining == 7);
     close_store(store);
 
     // A server is asked when it is used.
@@ -347,7 +372,8 @@ static void what_connect_refuses(void) {
                                 "https://127.0.0.1:1/path", "http://127.0.0.1:99999", "http://127.0.0.1:1\xff"};
     for (size_t i = 0; i < COUNT(urls); i++)
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect(urls[i], NULL, &store, &error));
-    const uint64_t flags[] = {STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, 1u << 20};
+    const uint64_t flags[] = {STRONGROOM_MUST_EXIST, STRONGROOM_RELAXED_DURABILITY, STRONGROOM_READ_ONLY, STRONGROOM_PAD,
+                              1u << 20};
     for (size_t i = 0; i < COUNT(flags); i++) {
         strongroom_options options = options_with(NULL);
         options.index_key = NULL;
@@ -361,6 +387,13 @@ static void what_connect_refuses(void) {
     options.index_key_file = "index.key";
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
     options.index_key_file = NULL;
+    options.previous_index_key = &index_key;
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    options.previous_index_key = NULL;
+    options.previous_index_key_file = "index.key";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
+    CHECK(strstr(error.message, "index key") != NULL);
+    options.previous_index_key_file = NULL;
     options.authorities_file = "authority.pem"; // of TLS
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_connect("unix:server", &options, &store, &error));
     options.authorities_file = NULL;

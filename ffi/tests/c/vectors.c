@@ -1,4 +1,4 @@
-// docs/vectors.json, converted to databases and vectors.h: each record opens to its plaintext, each invalid one has its
+// docs/vectors.json, converted to databases and vectors.h: each record opens to its data in its namespace, each invalid one has its
 // error, each text is parsed to its key or its error. The argument is the databases' folder.
 
 #include "testsupport.h"
@@ -26,29 +26,37 @@ static uint8_t *bytes_of(const vector_bytes *bytes, size_t *len) {
 
 static void record(const char *folder, const record_vector *vector) {
     strongroom_error error;
-    strongroom *store = NULL;
+    strongroom *store = NULL, *space = NULL, *other = NULL;
     strongroom_record_key key;
     strongroom_buffer found;
     char path[4096];
-    size_t id_len = 0, key_len = 0, plaintext_len = 0;
-    uint8_t *id = bytes_of(&vector->id, &id_len), *bytes = from_hex(vector->key, &key_len);
-    uint8_t *plaintext = bytes_of(&vector->plaintext, &plaintext_len);
+    bool there = true;
+    size_t space_len = 0, id_len = 0, key_len = 0, data_len = 0;
+    uint8_t *name = bytes_of(&vector->space, &space_len), *id = bytes_of(&vector->id, &id_len);
+    uint8_t *bytes = from_hex(vector->key, &key_len), *data = bytes_of(&vector->data, &data_len);
     snprintf(path, sizeof path, "%s/%s.db", folder, vector->name);
     CHECK_OK(strongroom_open(path, NULL, &store, &error));
     CHECK_OK(strongroom_record_key_from_bytes(bytes, key_len, &key, &error));
-    const strongroom_status status = strongroom_retrieve(store, id, id_len, &key, &found, &error);
+    CHECK_OK(strongroom_namespace(store, name, space_len, &space, &error));
+    CHECK_OK(strongroom_namespace(store, "other", 5, &other, &error));
+    CHECK_OK(strongroom_contains(other, id, id_len, &there, &error));
+    CHECK(!there);
+    const strongroom_status status = strongroom_retrieve(space, id, id_len, &key, &found, &error);
     if (strcmp(strongroom_status_name(status), vector->outcome) != 0) {
         fprintf(stderr, "%s is %s instead of %s\n", vector->name, strongroom_status_name(status), vector->outcome);
         exit(1);
     }
     if (status == STRONGROOM_OK) {
-        CHECK(found.len == plaintext_len && memcmp(found.data, plaintext, plaintext_len) == 0);
+        CHECK(found.len == data_len && memcmp(found.data, data, data_len) == 0);
         strongroom_buffer_free(&found);
     }
+    close_store(other);
+    close_store(space);
     close_store(store);
+    free(name);
     free(id);
     free(bytes);
-    free(plaintext);
+    free(data);
 }
 
 static void key(const key_vector *vector) {

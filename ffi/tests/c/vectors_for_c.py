@@ -15,9 +15,8 @@ import strongroom_format as f
 from vectors import check_record, invalid_record, literal
 
 
-def make_database(path: Path, schema: str, index_key: bytes, generation: int, id: bytes, record: bytes) -> None:
+def make_database(path: Path, schema: str, index_key: bytes, locator: bytes, generation: int, record: bytes) -> None:
     path.unlink(missing_ok=True)
-    locator = f.locator(index_key, generation, id)
     database = sqlite3.connect(path)
     database.executescript(
         f"PRAGMA application_id = 0x53524f4d; PRAGMA user_version = 1; PRAGMA journal_mode = WAL; {schema}"
@@ -48,18 +47,19 @@ def main() -> None:
     lines = [
         "// Bytes are hexadecimal digits, or, where the number behind is not 0, so many bytes, byte i being i modulo 251.",
         "typedef struct { const char *digits; size_t pattern_len; } vector_bytes;",
-        "typedef struct { const char *name, *key, *outcome; vector_bytes id, plaintext; } record_vector;",
+        "typedef struct { const char *name, *key, *outcome; vector_bytes space, id, data; } record_vector;",
         "typedef struct { const char *kind, *text, *outcome, *key; } key_vector;",
         "static const record_vector RECORD_VECTORS[] = {",
     ]
     for vector in vectors["records"] + vectors["invalid"]:
         invalid = "error" in vector
         record = invalid_record(vector, records) if invalid else records[vector["name"]]
-        id = literal(vector["id"])
+        space, id = vector.get("namespace", ""), vector["id"]
         index_key, generation = bytes.fromhex(vector["index_key"]), vector.get("generation", 1)
-        make_database(folder / f"{vector['name']}.db", schema[1], index_key, generation, id, record)
+        locator = f.locator(index_key, generation, literal(space), literal(id))
+        make_database(folder / f"{vector['name']}.db", schema[1], index_key, locator, generation, record)
         values = [json.dumps(value) for value in (vector["name"], vector["record_key"], vector.get("error", "Ok"))]
-        values += [c_bytes(vector["id"]), c_bytes(vector.get("plaintext", ""))]
+        values += [c_bytes(space), c_bytes(id), c_bytes(vector.get("data", ""))]
         lines.append(f"    {{{', '.join(values)}}},")
     lines += ["};", "static const key_vector KEY_VECTORS[] = {"]
     for vector in vectors["keys"]:
