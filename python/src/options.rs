@@ -1,4 +1,4 @@
-//! The options of a write: the key, and the expiry time.
+//! The options of a write: the key, the expiry time, and padding.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,8 +15,10 @@ pub(crate) fn options<'k>(
     key: Option<&'k Bound<'_, Key>>,
     expires_at: Option<ExpiresAt>,
     expires_in: Option<ExpiresIn>,
+    pad: bool,
 ) -> Result<WriteOptions<'k>, Failure> {
     let options = key.map_or_else(WriteOptions::new, |key| WriteOptions::new().key(key.get().inner()));
+    let options = if pad { options.pad() } else { options };
     match (expires_at, expires_in) {
         (None, None) => Ok(options),
         (Some(time), None) => Ok(options.expires_at(time.0)),

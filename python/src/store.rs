@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
+use strongroom::storage::{LOCATOR_LEN, Locator};
 use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
@@ -27,11 +28,20 @@ use crate::verify::{self, Repair, Search, Verification};
 ///     database.
 /// :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
 ///     root can change or read it.
+/// :param previous_index_key: The previous index key, to rotate it: records are found under the new key, which
+///     ``index_key`` or ``index_key_file`` gives, and under this one. If the store knows only the previous key,
+///     opening begins the rotation; from then on, opening needs both keys, until :meth:`Strongroom.finish_rotation`.
+///     After that, this one has no effect. A handle that was opened earlier with the previous key alone does not
+///     find records that have moved: close all such handles before, in all processes.
+/// :param previous_index_key_file: The file with the previous index key instead.
 /// :param must_exist: Open the database only if it exists.
 /// :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
 ///     read-only medium. Writes raise :exc:`UnsupportedError`.
 /// :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it
 ///     survives the end of the process, but a power cut may undo the latest writes.
+/// :param pad: Pad all records of the store, as ``pad`` of :meth:`Strongroom.store`. The store keeps this: every
+///     handle that is opened from now on does the same, with or without it. Records that are stored already remain
+///     as they are.
 /// :param token: The access token of a service, ``srt1...``.
 /// :param token_file: The file with the token instead.
 /// :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
@@ -51,9 +61,9 @@ use crate::verify::{self, Repair, Search, Verification};
 /// :raises StorageError: The database cannot be read and written, or the service cannot be reached.
 #[pyfunction]
 #[pyo3(signature = (
-    path, *, index_key=None, index_key_file=None, must_exist=false, read_only=false, durability="full",
-    token=None, token_file=None, authorities=None, client_certificate=None, revocations=None,
-    timeout=None,
+    path, *, index_key=None, index_key_file=None, previous_index_key=None, previous_index_key_file=None,
+    must_exist=false, read_only=false, durability="full", pad=false, token=None, token_file=None, authorities=None,
+    client_certificate=None, revocations=None, timeout=None,
 ))]
 #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
 pub(crate) fn open(
@@ -61,9 +71,12 @@ pub(crate) fn open(
     path: PathBuf,
     index_key: Option<&Bound<'_, IndexKey>>,
     index_key_file: Option<PathBuf>,
+    previous_index_key: Option<&Bound<'_, IndexKey>>,
+    previous_index_key_file: Option<PathBuf>,
     must_exist: bool,
     read_only: bool,
     durability: &str,
+    pad: bool,
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
@@ -71,7 +84,8 @@ pub(crate) fn open(
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
-    [Some(&path), index_key_file.as_ref()].into_iter().flatten().try_for_each(check_path)?;
+    let key_files = [&index_key_file, &previous_index_key_file];
+    [&path].into_iter().chain(key_files.into_iter().flatten()).try_for_each(check_path)?;
     let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
     let mut builder = strongroom::Strongroom::builder().location(Location::parse(path)?.with_options(options)?);
     match durability {
@@ -85,11 +99,20 @@ pub(crate) fn open(
     if let Some(path) = index_key_file {
         builder = builder.index_key_file(path);
     }
+    if let Some(key) = previous_index_key {
+        builder = builder.previous_index_key(IndexKey::copy(key.get().inner())?);
+    }
+    if let Some(path) = previous_index_key_file {
+        builder = builder.previous_index_key_file(path);
+    }
     if must_exist {
         builder = builder.must_exist();
     }
     if read_only {
         builder = builder.read_only();
+    }
+    if pad {
+        builder = builder.pad();
     }
     Ok(Strongroom(Some(detached(py, || Ok(builder.open()?))?)))
 }
@@ -179,6 +202,12 @@ impl Strongroom {
         Ok(Self(Some(self.call(py, |store| store.namespace(name))?)))
     }
 
+    /// Return a handle of the same store and namespace that pads all records, as ``pad`` of :meth:`store`. To pad
+    /// all records of a store on every handle, open it with ``pad``. Closing this handle closes the store.
+    fn padded(&self, py: Python<'_>) -> Result<Self, Failure> {
+        Ok(Self(Some(self.call(py, |store| Ok(store.padded()))?)))
+    }
+
     /// Store ``data`` under a new id, and return the only key that opens it.
     ///
     /// :param key: A key that the caller made with :meth:`Key.generate` and wrote down, so that no crash loses it.
@@ -190,9 +219,13 @@ impl Strongroom {
     ///     (:exc:`ExpiredError`), the id is free for a new record, and :meth:`purge` removes the record. The time is
     ///     authenticated, but not secret. A repeated call keeps the time of the earlier one.
     /// :param expires_in: A :class:`~datetime.timedelta`, or the seconds, from the call to this time instead.
+    /// :param pad: Hide the length of the data: the record is padded to one of few lengths (Padmé), by at most 12 %
+    ///     and 8 bytes. Reading it gives only the data. The length is hidden in the storage and its backups, not on a
+    ///     connection over which the data itself travels.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
     /// :raises InvalidArgumentError: The expiry time is past or invalid, or both forms of it are given.
-    #[pyo3(signature = (id, data, *, key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, data, *, key=None, expires_at=None, expires_in=None, pad=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn store(
         &self,
         py: Python<'_>,
@@ -201,8 +234,9 @@ impl Strongroom {
         key: Option<&Bound<'_, Key>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Key, Failure> {
-        let options = options(key, expires_at, expires_in)?;
+        let options = options(key, expires_at, expires_in, pad)?;
         Ok(self.call(py, |store| store.store_with(id, data, options))?.into())
     }
 
@@ -282,12 +316,13 @@ impl Strongroom {
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
     /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
     /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
-    #[pyo3(signature = (id, key, data, *, new_key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, key, data, *, new_key=None, expires_at=None, expires_in=None, pad=false))]
     #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn replace(
         &self,
@@ -298,8 +333,9 @@ impl Strongroom {
         new_key: Option<&Bound<'_, Key>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Key, Failure> {
-        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in, pad)?);
         Ok(self.call(py, |store| store.replace_with(id, key, data, options))?.into())
     }
 
@@ -309,13 +345,15 @@ impl Strongroom {
     /// :param new_key: The new key, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the record expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`. A padded record remains padded.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
     /// :raises CorruptRecordError: It was altered or damaged.
     /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
     /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
-    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None, pad=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn rekey(
         &self,
         py: Python<'_>,
@@ -324,8 +362,9 @@ impl Strongroom {
         new_key: Option<&Bound<'_, Key>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Key, Failure> {
-        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in, pad)?);
         Ok(self.call(py, |store| store.rekey_with(id, key, options))?.into())
     }
 
@@ -353,9 +392,10 @@ impl Strongroom {
     /// :param keys: A key for each pair, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the records expire, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
     /// :raises InvalidArgumentError: There are more or fewer keys than pairs, or the expiry time is past or invalid.
-    #[pyo3(signature = (items, *, keys=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (items, *, keys=None, expires_at=None, expires_in=None, pad=false))]
     fn store_many(
         &self,
         py: Python<'_>,
@@ -363,10 +403,11 @@ impl Strongroom {
         keys: Option<&Bound<'_, PyAny>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Vec<Key>, Failure> {
         let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
         let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
-        if keys.is_none() && expires_at.is_none() && expires_in.is_none() {
+        if keys.is_none() && expires_at.is_none() && expires_in.is_none() && !pad {
             return Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect());
         }
         let keys = match keys {
@@ -376,10 +417,9 @@ impl Strongroom {
         if keys.len() != items.len() {
             return Err(Error::InvalidArgument("keys has more or fewer keys than there are pairs".into()).into());
         }
-        let items = items
-            .iter()
-            .zip(&keys)
-            .map(|((id, data), key)| Ok((id.as_ref(), data.as_ref(), options(key.as_ref(), expires_at, expires_in)?)));
+        let items = items.iter().zip(&keys).map(|((id, data), key)| {
+            Ok((id.as_ref(), data.as_ref(), options(key.as_ref(), expires_at, expires_in, pad)?))
+        });
         let items = items.collect::<Result<Vec<_>, Failure>>()?;
         Ok(self.call(py, |store| store.store_many_with(&items))?.into_iter().map(Key::from).collect())
     }
@@ -422,10 +462,12 @@ impl Strongroom {
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the record expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
     /// :raises InvalidArgumentError: The expiry time is past or invalid.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
-    #[pyo3(signature = (id, source, progress=None, *, key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, source, progress=None, *, key=None, expires_at=None, expires_in=None, pad=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn store_file<'py>(
         slf: &Bound<'py, Self>,
         id: &Bound<'py, PyAny>,
@@ -434,9 +476,10 @@ impl Strongroom {
         key: Option<&Bound<'py, Key>>,
         expires_at: Option<&Bound<'py, PyAny>>,
         expires_in: Option<&Bound<'py, PyAny>>,
+        pad: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let records = slf.py().import("strongroom._records")?;
-        records.call_method1("store_file", (slf, id, source, progress, key, expires_at, expires_in))
+        records.call_method1("store_file", (slf, id, source, progress, key, expires_at, expires_in, pad))
     }
 
     /// Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
@@ -448,13 +491,14 @@ impl Strongroom {
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
     /// :raises ExpiredError: It has expired.
     /// :raises ConflictError: It was replaced or removed concurrently.
     /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
     /// :raises BlockingIOError: The source is non-blocking, and had nothing to read.
-    #[pyo3(signature = (id, key, source, progress=None, *, new_key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, key, source, progress=None, *, new_key=None, expires_at=None, expires_in=None, pad=false))]
     #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn replace_file<'py>(
         slf: &Bound<'py, Self>,
@@ -465,9 +509,10 @@ impl Strongroom {
         new_key: Option<&Bound<'py, Key>>,
         expires_at: Option<&Bound<'py, PyAny>>,
         expires_in: Option<&Bound<'py, PyAny>>,
+        pad: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let records = slf.py().import("strongroom._records")?;
-        records.call_method1("replace_file", (slf, id, key, source, progress, new_key, expires_at, expires_in))
+        records.call_method1("replace_file", (slf, id, key, source, progress, new_key, expires_at, expires_in, pad))
     }
 
     /// Open a record as a binary file to read and seek in: a :class:`RecordReader`.
@@ -511,11 +556,12 @@ impl Strongroom {
     /// :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the record expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
     ///     raise this, too.
     /// :raises InvalidArgumentError: The expiry time is past or invalid.
     /// :raises BusyError: At the finish, with ``key``: the same write ran concurrently. Repeat it.
-    #[pyo3(signature = (id, *, key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, *, key=None, expires_at=None, expires_in=None, pad=false))]
     fn create_record<'py>(
         &self,
         py: Python<'py>,
@@ -523,8 +569,9 @@ impl Strongroom {
         key: Option<&Bound<'_, Key>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let options = options(key, expires_at, expires_in)?;
+        let options = options(key, expires_at, expires_in, pad)?;
         record_writer(py, self.call(py, |store| store.create_record_with(id, options))?)
     }
 
@@ -534,11 +581,13 @@ impl Strongroom {
     /// :param new_key: A key for the new version, as ``key`` of :meth:`store`.
     /// :param expires_at: The time at which the new version expires, as in :meth:`store`.
     /// :param expires_in: The time from the call until then instead, as in :meth:`store`.
+    /// :param pad: Hide the length of the data, as in :meth:`store`.
     /// :raises NotFoundError: There is no record under this id.
     /// :raises WrongKeyError: The key does not open it.
     /// :raises ExpiredError: It has expired.
     /// :raises InvalidArgumentError: The new key is the old one, or the expiry time is past or invalid.
-    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None))]
+    #[pyo3(signature = (id, key, *, new_key=None, expires_at=None, expires_in=None, pad=false))]
+    #[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
     fn replace_record<'py>(
         &self,
         py: Python<'py>,
@@ -547,8 +596,9 @@ impl Strongroom {
         new_key: Option<&Bound<'_, Key>>,
         expires_at: Option<ExpiresAt>,
         expires_in: Option<ExpiresIn>,
+        pad: bool,
     ) -> Result<Bound<'py, PyAny>, Failure> {
-        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in)?);
+        let (key, options) = (key.get().inner(), options(new_key, expires_at, expires_in, pad)?);
         record_writer(py, self.call(py, |store| store.replace_record_with(id, key, options))?)
     }
 
@@ -558,8 +608,48 @@ impl Strongroom {
     /// :param limit: Remove at most this many records. If fewer were removed, none is left.
     #[pyo3(signature = (limit=None))]
     fn purge(&self, py: Python<'_>, limit: Option<Place>) -> Result<usize, Failure> {
-        let limit = limit.and_then(|limit| usize::try_from(limit.0).ok()).unwrap_or(usize::MAX);
+        let limit = most(limit);
         self.call(py, |store| store.purge(limit))
+    }
+
+    /// Return the locators of records that remain under the previous index key, in all namespaces; ``None`` if the
+    /// store was opened without a previous index key, or after the rotation had ended. The time is proportional to
+    /// the number of locators.
+    ///
+    /// Each operation on an id moves its record to the new key, for example ``id in store`` for every known id of every
+    /// namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other
+    /// handles with both keys continue to work.
+    ///
+    /// :param limit: Return at most this many locators.
+    /// :raises UnsupportedError: The store is an encryption server, which has its own index key.
+    #[pyo3(signature = (limit=None))]
+    fn rotation<'py>(&self, py: Python<'py>, limit: Option<Place>) -> Result<Option<Bound<'py, PyList>>, Failure> {
+        let limit = most(limit);
+        let Some(rotation) = self.call(py, |store| store.rotation(limit))? else { return Ok(None) };
+        let list = PyList::empty(py);
+        rotation.remaining.iter().try_for_each(|locator| list.append(to_python(py, locator.as_bytes())?))?;
+        Ok(Some(list))
+    }
+
+    /// Remove a record that remains under the previous index key, because nobody knows its id. Return whether there
+    /// was one.
+    ///
+    /// :param locator: One of those that :meth:`rotation` returns.
+    /// :raises InvalidArgumentError: The locator is not one under the previous index key, or there is no rotation.
+    /// :raises UnsupportedError: The store is an encryption server.
+    fn erase_unrotated(&self, py: Python<'_>, locator: Data<'_>) -> Result<bool, Failure> {
+        let locator = <[u8; LOCATOR_LEN]>::try_from(locator.as_ref())
+            .map_err(|_| Error::InvalidArgument("a locator has 32 bytes".into()))?;
+        self.call(py, |store| store.erase_unrotated(&Locator::from_bytes(locator)))
+    }
+
+    /// End the rotation of the index key: from then on, the store is opened with the new key alone.
+    ///
+    /// :raises InvalidArgumentError: Records remain under the previous index key, or there is no rotation.
+    /// :raises ConflictError: The store's settings were changed concurrently.
+    /// :raises UnsupportedError: The store is an encryption server.
+    fn finish_rotation(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.call(py, |store| store.finish_rotation())
     }
 
     /// Return the number of records, the bytes of their ciphertexts, and the number of expired records, in time
@@ -654,6 +744,11 @@ impl FromPyObject<'_, '_> for Place {
             place => Ok(Self(place?)),
         }
     }
+}
+
+/// The limit; without one, as many as there are.
+fn most(limit: Option<Place>) -> usize {
+    limit.and_then(|limit| usize::try_from(limit.0).ok()).unwrap_or(usize::MAX)
 }
 
 /// A `RecordReader` of the Python package.

@@ -12,7 +12,7 @@ import pytest
 
 import strongroom
 from conftest import pattern
-from strongroom import Key, Strongroom
+from strongroom import IndexKey, Key, Strongroom
 
 LONG = 3_000_000
 
@@ -22,6 +22,9 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     source.write_bytes(b"data")
     key, new_key = store.store("id", b"data"), Key.generate()
     store.close()
+    strongroom.open(tmp_path / "rotated.db", index_key=(old := IndexKey.generate())).close()
+    rotating = strongroom.open(tmp_path / "rotated.db", index_key=IndexKey.generate(), previous_index_key=old)
+    rotating.close()
     calls: dict[str, Callable[[], object]] = {
         "store": lambda: store.store("new", b"data"),
         "store under a key": lambda: store.store("id", b"data", key=key),
@@ -47,12 +50,18 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "replace_record under a key": lambda: store.replace_record("id", key, new_key=new_key),
         "purge": store.purge,
         "verify": store.verify,
+        "rotation": rotating.rotation,
+        "erase_unrotated": lambda: rotating.erase_unrotated(b"\1" * 32),
+        "finish_rotation": rotating.finish_rotation,
         "stats": store.stats,
         "maintain": store.maintain,
     }
     methods = {name for name in vars(Strongroom) if not name.startswith("_")}
-    assert methods - {"close", "namespace", "repair_from"} == {name.removesuffix(" under a key") for name in calls}
+    assert methods - {"close", "namespace", "padded", "repair_from"} == {
+        name.removesuffix(" under a key") for name in calls
+    }
     calls["in"] = lambda: "id" in store
+    calls["store of a padding handle"] = lambda: store.padded().store("new", b"data")
     calls["store_many of none"] = lambda: store.store_many([])
     calls["store_many of none, with an expiry"] = lambda: store.store_many([], expires_in=1)
     calls["retrieve_many of none"] = lambda: store.retrieve_many([])

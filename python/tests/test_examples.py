@@ -21,10 +21,11 @@ def read(path: Path, id: str, key: Key) -> "subprocess.CompletedProcess[bytes]":
 
 
 @pytest.mark.parametrize("size", [*SIZES, 3_000_000])
-def test_a_record_opens_without_strongroom(path: Path, size: int) -> None:
+@pytest.mark.parametrize("pad", [False, True])
+def test_a_record_opens_without_strongroom(path: Path, size: int, pad: bool) -> None:
     id = f"{size} bytes \u00e9"
     with strongroom.open(path) as store:
-        key = store.store(id, pattern(size))
+        key = store.store(id, pattern(size), pad=pad)
         store.store("other", b"other")
     assert read(path, id, key).stdout == pattern(size)
 

@@ -35,10 +35,12 @@ def sealed(name: str) -> bytes:
     vector = next(vector for vector in VECTORS["records"] if vector["name"] == name)
     return strongroom_format.seal(
         bytes.fromhex(vector["record_key"]),
+        literal(vector["namespace"]),
         literal(vector["id"]),
         bytes.fromhex(vector["salt"]),
         vector["expires_at"],
-        literal(vector["plaintext"]),
+        vector["padded"],
+        literal(vector["data"]),
     )
 
 
@@ -59,13 +61,14 @@ class Planted:
     def __init__(self, path: Path, case: dict[str, Any]) -> None:
         self.path = path
         self.index_key = bytes.fromhex(case["index_key"])
+        self.namespace = literal(case.get("namespace", ""))
         self.id = literal(case["id"])
         self.key = Key.from_bytes(bytes.fromhex(case["record_key"]))
 
     def plant(self, record: bytes) -> strongroom.Strongroom:
         index_key = IndexKey.from_bytes(self.index_key)
         strongroom.open(self.path, index_key=index_key).close()
-        locator = strongroom_format.locator(self.index_key, 1, self.id)
+        locator = strongroom_format.locator(self.index_key, 1, self.namespace, self.id)
         prefix = int.from_bytes(locator[:8], "big") - 2**63
         database = sqlite3.connect(self.path)
         with database:
@@ -81,9 +84,11 @@ class Planted:
 def test_vectors(case: dict[str, Any], path: Path) -> None:
     planted = Planted(path, case)
     with planted.plant(sealed(case["name"])) as store:
-        assert store.retrieve(planted.id, planted.key) == literal(case["plaintext"])
-        with store.open_record(planted.id, planted.key) as file:
-            assert file.read() == literal(case["plaintext"])
+        names = store.namespace(planted.namespace)
+        assert names.retrieve(planted.id, planted.key) == literal(case["data"])
+        with names.open_record(planted.id, planted.key) as file:
+            assert file.read() == literal(case["data"])
+        assert planted.id not in store.namespace("other")
 
 
 ERRORS = {

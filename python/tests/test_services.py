@@ -405,6 +405,49 @@ def test_take_rekey_and_namespaces(remote: Strongroom) -> None:
     assert store.purge() == 0
 
 
+def test_padding(remote: Strongroom) -> None:
+    data = pattern(1000)
+    before = remote.stats().bytes
+    for store, pad in ((remote, True), (remote.padded(), False)):
+        keys = [store.store("one", data, pad=pad), *store.store_many([("two", data)], pad=pad)]
+        with store.create_record("three", pad=pad) as file:
+            file.write(data)
+        keys.append(file.key)
+        keys[0] = store.rekey("one", keys[0])
+        assert store.stats().bytes - before == 3 * (12 + 56 + 1024 + 16)
+        for id, key in zip(["one", "two", "three"], keys, strict=True):
+            assert store.take(id, key) == data
+
+
+def test_a_rotation_on_a_storage_service(service: Service) -> None:
+    new_key = IndexKey.generate()
+    with service.open() as store:
+        key = store.store("id", b"data")
+    with service.open(index_key=new_key, previous_index_key=INDEX_KEY) as store:
+        assert len(store.rotation() or []) == 1
+        assert store.retrieve("id", key) == b"data"
+        store.finish_rotation()
+    # Other tests use the earlier key.
+    with service.open(previous_index_key=new_key) as store:
+        (locator,) = store.rotation() or []
+        assert store.erase_unrotated(locator)
+        store.finish_rotation()
+    with service.open() as store:
+        assert store.stats().records == 0
+
+
+def test_an_encryption_server_has_its_own_index_key(server: Path) -> None:
+    with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
+        calls: list[Callable[[], object]] = [
+            store.rotation,
+            lambda: store.erase_unrotated(b"\1" * 32),
+            store.finish_rotation,
+        ]
+        for call in calls:
+            with pytest.raises(strongroom.UnsupportedError):
+                call()
+
+
 def test_a_token_reaches_only_its_namespace(server: Path) -> None:
     command = [PROGRAM, "token", "new", "--scopes", "store,retrieve", "--namespace", "one", "--tokens", "bound-tokens"]
     token = subprocess.run(command, cwd=server, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()

@@ -194,11 +194,12 @@ def store_file(
     key: Key | None,
     expires_at: datetime | float | None,
     expires_in: timedelta | float | None,
+    pad: bool,
 ) -> Key:
     """:meth:`Strongroom.store_file`."""
 
     def start() -> strongroom.RecordWriter:
-        return store.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in)
+        return store.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad)
 
     return _copy(source, progress, start)
 
@@ -212,11 +213,12 @@ def replace_file(
     new_key: Key | None,
     expires_at: datetime | float | None,
     expires_in: timedelta | float | None,
+    pad: bool,
 ) -> Key:
     """:meth:`Strongroom.replace_file`."""
 
     def start() -> strongroom.RecordWriter:
-        return store.replace_record(id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in)
+        return store.replace_record(id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad)
 
     return _copy(source, progress, start)
 

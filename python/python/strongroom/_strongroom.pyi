@@ -34,9 +34,12 @@ def open(
     *,
     index_key: IndexKey | None = None,
     index_key_file: str | os.PathLike[str] | None = None,
+    previous_index_key: IndexKey | None = None,
+    previous_index_key_file: str | os.PathLike[str] | None = None,
     must_exist: bool = False,
     read_only: bool = False,
     durability: Literal["full", "relaxed"] = "full",
+    pad: bool = False,
     token: str | None = None,
     token_file: str | os.PathLike[str] | None = None,
     authorities: str | os.PathLike[str] | None = None,
@@ -54,11 +57,20 @@ def open(
         database.
     :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
         root can change or read it.
+    :param previous_index_key: The previous index key, to rotate it: records are found under the new key, which
+        ``index_key`` or ``index_key_file`` gives, and under this one. If the store knows only the previous key,
+        opening begins the rotation; from then on, opening needs both keys, until :meth:`Strongroom.finish_rotation`.
+        After that, this one has no effect. A handle that was opened earlier with the previous key alone does not
+        find records that have moved: close all such handles before, in all processes.
+    :param previous_index_key_file: The file with the previous index key instead.
     :param must_exist: Open the database only if it exists.
     :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
         read-only medium. Writes raise :exc:`UnsupportedError`.
     :param durability: For a database. ``"full"``: an acknowledged write survives a power cut. ``"relaxed"``: it
         survives the end of the process, but a power cut may undo the latest writes.
+    :param pad: Pad all records of the store, as ``pad`` of :meth:`Strongroom.store`. The store keeps this: every
+        handle that is opened from now on does the same, with or without it. Records that are stored already remain
+        as they are.
     :param token: The access token of a service, ``srt1...``.
     :param token_file: The file with the token instead.
     :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
@@ -228,6 +240,11 @@ class Strongroom:
         :raises InvalidArgumentError: The name is longer.
         """
 
+    def padded(self) -> Strongroom:
+        """Return a handle of the same store and namespace that pads all records, as ``pad`` of :meth:`store`. To pad
+        all records of a store on every handle, open it with ``pad``. Closing this handle closes the store.
+        """
+
     def store(
         self,
         id: str | Buffer,
@@ -236,6 +253,7 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """Store ``data`` under a new id, and return the only key that opens it.
 
@@ -248,6 +266,9 @@ class Strongroom:
             (:exc:`ExpiredError`), the id is free for a new record, and :meth:`purge` removes the record. The time is
             authenticated, but not secret. A repeated call keeps the time of the earlier one.
         :param expires_in: A :class:`~datetime.timedelta`, or the seconds, from the call to this time instead.
+        :param pad: Hide the length of the data: the record is padded to one of few lengths (Padmé), by at most 12 %
+            and 8 bytes. Reading it gives only the data. The length is hidden in the storage and its backups, not on a
+            connection over which the data itself travels.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
         :raises InvalidArgumentError: The expiry time is past or invalid, or both forms of it are given.
         """
@@ -299,6 +320,7 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """Replace the data of the record that ``key`` opens, and return the new version's key. The old key no longer
         opens anything.
@@ -306,6 +328,7 @@ class Strongroom:
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the new version expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
         :raises ExpiredError: It has expired.
@@ -321,6 +344,7 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """Encrypt the data of the record that ``key`` opens again, in constant memory, and return its new key. The old
         key no longer opens anything. Without an expiry time, the record keeps its own.
@@ -328,6 +352,7 @@ class Strongroom:
         :param new_key: The new key, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the record expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`. A padded record remains padded.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
         :raises CorruptRecordError: It was altered or damaged.
@@ -354,12 +379,14 @@ class Strongroom:
         keys: Iterable[Key] | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> list[Key]:
         """Store pairs of id and data in one transaction, all or none, and return their keys in the same order.
 
         :param keys: A key for each pair, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the records expire, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises AlreadyExistsError: A record has one of the ids, or two of the pairs have the same id.
         :raises InvalidArgumentError: There are more or fewer keys than pairs, or the expiry time is past or invalid.
         """
@@ -387,6 +414,7 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """Store the content of a file under a new id, in constant memory, and return the key.
 
@@ -396,6 +424,7 @@ class Strongroom:
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the record expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record.
         :raises InvalidArgumentError: The expiry time is past or invalid.
         :raises BlockingIOError: The source is non-blocking, and had nothing to read.
@@ -411,6 +440,7 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """Replace the data of the record that ``key`` opens with the content of a file, in constant memory, and return
         the new version's key.
@@ -421,6 +451,7 @@ class Strongroom:
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the new version expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
         :raises ExpiredError: It has expired.
@@ -458,12 +489,14 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> RecordWriter:
         """Start to store a record under a new id as a binary file to write to: a :class:`RecordWriter`.
 
         :param key: A key that the caller made and wrote down, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the record expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises AlreadyExistsError: A record has this id; with ``key``, a different record. Finishing the record may
             raise this, too.
         :raises InvalidArgumentError: The expiry time is past or invalid.
@@ -478,6 +511,7 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> RecordWriter:
         """Start to replace the record that ``key`` opens, as a binary file to write to: a :class:`RecordWriter`, which
         has the new version's key. The old version remains until the new one is finished.
@@ -485,6 +519,7 @@ class Strongroom:
         :param new_key: A key for the new version, as ``key`` of :meth:`store`.
         :param expires_at: The time at which the new version expires, as in :meth:`store`.
         :param expires_in: The time from the call until then instead, as in :meth:`store`.
+        :param pad: Hide the length of the data, as in :meth:`store`.
         :raises NotFoundError: There is no record under this id.
         :raises WrongKeyError: The key does not open it.
         :raises ExpiredError: It has expired.
@@ -496,6 +531,36 @@ class Strongroom:
         space. It removes them in short steps, so that other writers wait little.
 
         :param limit: Remove at most this many records. If fewer were removed, none is left.
+        """
+
+    def rotation(self, limit: int | None = None) -> list[bytes] | None:
+        """Return the locators of records that remain under the previous index key, in all namespaces; ``None`` if the
+        store was opened without a previous index key, or after the rotation had ended. The time is proportional to
+        the number of locators.
+
+        Each operation on an id moves its record to the new key, for example ``id in store`` for every known id of every
+        namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other
+        handles with both keys continue to work.
+
+        :param limit: Return at most this many locators.
+        :raises UnsupportedError: The store is an encryption server, which has its own index key.
+        """
+
+    def erase_unrotated(self, locator: Buffer) -> bool:
+        """Remove a record that remains under the previous index key, because nobody knows its id. Return whether there
+        was one.
+
+        :param locator: One of those that :meth:`rotation` returns.
+        :raises InvalidArgumentError: The locator is not one under the previous index key, or there is no rotation.
+        :raises UnsupportedError: The store is an encryption server.
+        """
+
+    def finish_rotation(self) -> None:
+        """End the rotation of the index key: from then on, the store is opened with the new key alone.
+
+        :raises InvalidArgumentError: Records remain under the previous index key, or there is no rotation.
+        :raises ConflictError: The store's settings were changed concurrently.
+        :raises UnsupportedError: The store is an encryption server.
         """
 
     def stats(self) -> Stats:

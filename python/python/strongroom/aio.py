@@ -61,9 +61,12 @@ async def open(
     *,
     index_key: IndexKey | None = None,
     index_key_file: str | os.PathLike[str] | None = None,
+    previous_index_key: IndexKey | None = None,
+    previous_index_key_file: str | os.PathLike[str] | None = None,
     must_exist: bool = False,
     read_only: bool = False,
     durability: Literal["full", "relaxed"] = "full",
+    pad: bool = False,
     token: str | None = None,
     token_file: str | os.PathLike[str] | None = None,
     authorities: str | os.PathLike[str] | None = None,
@@ -77,9 +80,12 @@ async def open(
         path,
         index_key=index_key,
         index_key_file=index_key_file,
+        previous_index_key=previous_index_key,
+        previous_index_key_file=previous_index_key_file,
         must_exist=must_exist,
         read_only=read_only,
         durability=durability,
+        pad=pad,
         token=token,
         token_file=token_file,
         authorities=authorities,
@@ -130,6 +136,10 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.namespace`."""
         return Strongroom(self._store.namespace(name))
 
+    def padded(self) -> Strongroom:
+        """As :meth:`strongroom.Strongroom.padded`."""
+        return Strongroom(self._store.padded())
+
     async def store(
         self,
         id: str | Buffer,
@@ -138,10 +148,13 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store`. If the task is cancelled, a key that the caller did not pass is
         lost."""
-        return await _in_thread(self._store.store, id, data, key=key, expires_at=expires_at, expires_in=expires_in)
+        return await _in_thread(
+            self._store.store, id, data, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad
+        )
 
     async def retrieve(self, id: str | Buffer, key: Key) -> bytes:
         """As :meth:`strongroom.Strongroom.retrieve`."""
@@ -169,11 +182,12 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.replace`. If the task is cancelled, a new key that the caller did not pass is
         lost."""
         return await _in_thread(
-            self._store.replace, id, key, data, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+            self._store.replace, id, key, data, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad
         )
 
     async def rekey(
@@ -184,11 +198,12 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.rekey`. If the task is cancelled, a new key that the caller did not pass is
         lost."""
         return await _in_thread(
-            self._store.rekey, id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+            self._store.rekey, id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad
         )
 
     async def delete(self, id: str | Buffer, key: Key) -> None:
@@ -210,12 +225,13 @@ class Strongroom:
         keys: Iterable[Key] | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> list[Key]:
         """As :meth:`strongroom.Strongroom.store_many`. If the task is cancelled, the keys are lost, except those
         that were given."""
         given = None if keys is None else list(keys)
         return await _in_thread(
-            self._store.store_many, list(items), keys=given, expires_at=expires_at, expires_in=expires_in
+            self._store.store_many, list(items), keys=given, expires_at=expires_at, expires_in=expires_in, pad=pad
         )
 
     @overload
@@ -241,11 +257,12 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
         cancelled, a key that the caller did not pass is lost."""
         return await _in_thread(
-            self._store.store_file, id, source, progress, key=key, expires_at=expires_at, expires_in=expires_in
+            self._store.store_file, id, source, progress, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad
         )
 
     async def replace_file(
@@ -258,6 +275,7 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> Key:
         """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task
         is cancelled, a new key that the caller did not pass is lost."""
@@ -270,6 +288,7 @@ class Strongroom:
             new_key=new_key,
             expires_at=expires_at,
             expires_in=expires_in,
+            pad=pad,
         )
 
     async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
@@ -287,10 +306,13 @@ class Strongroom:
         key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.create_record`."""
         return RecordWriter(
-            await _in_thread(self._store.create_record, id, key=key, expires_at=expires_at, expires_in=expires_in)
+            await _in_thread(
+                self._store.create_record, id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad
+            )
         )
 
     async def replace_record(
@@ -301,17 +323,36 @@ class Strongroom:
         new_key: Key | None = None,
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
+        pad: bool = False,
     ) -> RecordWriter:
         """As :meth:`strongroom.Strongroom.replace_record`."""
         return RecordWriter(
             await _in_thread(
-                self._store.replace_record, id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in
+                self._store.replace_record,
+                id,
+                key,
+                new_key=new_key,
+                expires_at=expires_at,
+                expires_in=expires_in,
+                pad=pad,
             )
         )
 
     async def purge(self, limit: int | None = None) -> int:
         """As :meth:`strongroom.Strongroom.purge`."""
         return await _in_thread(self._store.purge, limit)
+
+    async def rotation(self, limit: int | None = None) -> list[bytes] | None:
+        """As :meth:`strongroom.Strongroom.rotation`."""
+        return await _in_thread(self._store.rotation, limit)
+
+    async def erase_unrotated(self, locator: Buffer) -> bool:
+        """As :meth:`strongroom.Strongroom.erase_unrotated`."""
+        return await _in_thread(self._store.erase_unrotated, locator)
+
+    async def finish_rotation(self) -> None:
+        """As :meth:`strongroom.Strongroom.finish_rotation`."""
+        await _in_thread(self._store.finish_rotation)
 
     async def stats(self) -> Stats:
         """As :meth:`strongroom.Strongroom.stats`."""
