@@ -164,6 +164,7 @@ bench: library peers ## Compare with alternatives: the tables of benches/README.
 	$(CARGO) run --release -p strongroom-benches --bin streams
 	$(CARGO) run --release -p strongroom-benches --bin purge
 	$(CARGO) run --release -p strongroom-benches --bin verify
+	$(CARGO) run --release -p strongroom-benches --bin copy
 	$(CC) -O2 -Wall -Wextra -Iinclude benches/c/retrieve.c -o $(LIBRARY)/retrieve $(LIBRARY)/libstrongroom.a $$(cat $(LIBRARY)/libs.private)
 	$(CARGO) run --release -p strongroom-benches --features strongroom/aws-lc-rs --bin c_interface \
 		--target-dir target/bench-aws-lc -- $(LIBRARY)/retrieve

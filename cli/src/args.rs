@@ -142,7 +142,8 @@ impl Command {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
-            Self::Purge { .. } | Self::Verify(_) | Self::Stats | Self::Key(_) | Self::IndexKey(_) => false,
+            Self::Purge { .. } | Self::Copy(_) | Self::Verify(_) | Self::Stats | Self::Key(_) => false,
+            Self::IndexKey(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
             Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) => false,
@@ -162,6 +163,7 @@ impl Command {
             Self::IndexKey(IndexKeyCommand::Rotate { new, ids, .. }) => {
                 return [Some(new), ids.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
             }
+            Self::Copy(transfer) => return transfer.to_token_file.iter().map(PathBuf::as_path).collect(),
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => {
                 return serve.config.iter().map(PathBuf::as_path).collect();
@@ -184,7 +186,7 @@ impl Command {
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
             Self::IndexKey(_) => true,
-            Self::Stats | Self::Completions { .. } => true,
+            Self::Copy(_) | Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
@@ -367,6 +369,17 @@ pub(crate) enum Command {
     /// store meanwhile. With --repair-from, it replaces damaged records by those of a copy, never an intact record.
     #[command(after_help = examples::VERIFY_EXAMPLES)]
     Verify(Verify),
+    /// Copy all records of the store to another place, without any key: a backup, a restore, a move
+    ///
+    /// The destination is a new database, a storage service without records, or an earlier copy of the same store. The
+    /// store may be in use meanwhile. Records that the destination has already are skipped, so that the command updates
+    /// an earlier copy quickly, and continues after an interruption. It compares each record that it has written with
+    /// what the destination returns. The copy opens with the store's own index key, whose file is not copied.
+    ///
+    /// Damaged records of the store are named and not copied, and the exit status is then 4; it is 8 if a record exceeds
+    /// the limit of the destination.
+    #[command(after_help = examples::COPY_EXAMPLES)]
+    Copy(Transfer),
     /// Print the number of records, the bytes of their ciphertexts, and the number of expired records
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
@@ -469,6 +482,22 @@ pub(crate) enum IdFormat {
     Lines,
     Nul,
     Json,
+}
+
+#[derive(Args)]
+pub(crate) struct Transfer {
+    /// The destination: the path of an SQLite database, or the URL of a storage service
+    #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) to: PathBuf,
+    /// Also delete the records at the destination that the store does not have
+    #[arg(long)]
+    pub(crate) mirror: bool,
+    /// How many records or batches to copy at the same time, 1 to 64: more for a distant service [default: 4]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: Option<u8>,
+    /// The file with the access token of the destination, instead of --token-file
+    #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) to_token_file: Option<PathBuf>,
 }
 
 fn limit(text: &str) -> Result<NonZero<usize>, &'static str> {

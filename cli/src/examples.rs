@@ -125,6 +125,19 @@ Examples:
     strongroom verify --store /srv/app/records.db \\
       --repair-from /backup/records-2026-11-25.db";
 
+pub(crate) const COPY_EXAMPLES: &str = "\
+Examples:
+  Back up a store in use; the next time, only changes are copied:
+    strongroom copy --store /srv/app/records.db --to /backup/records.db
+
+  The same, without the records that were removed since:
+    strongroom copy --store /srv/app/records.db --to /backup/records.db \\
+      --mirror
+
+  Move the records to a storage service:
+    strongroom copy --store /srv/app/records.db \\
+      --to https://storage.example:8421 --to-token-file token";
+
 pub(crate) const STATS_EXAMPLES: &str = "\
 Examples:
   strongroom stats

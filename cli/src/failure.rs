@@ -35,6 +35,11 @@ pub(crate) enum Failure {
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
     Damaged,
+    /// The rest of the store was copied.
+    #[error("{records} damaged records of the store were not copied; the rest was")]
+    DamagedSource { records: usize },
+    #[error("{records} records exceed the limit of the destination and were not copied; the rest was")]
+    TooLargeToCopy { records: usize },
     /// The answer of `contains`, which it has printed itself.
     #[error("there is no record")]
     NoRecord,
@@ -91,6 +96,8 @@ impl Failure {
             #[cfg(feature = "server")]
             Self::Start(_) => as_in_library(strongroom::Error::InvalidArgument("".into())),
             Self::Damaged => as_in_library(strongroom::Error::Corrupt),
+            Self::DamagedSource { .. } => as_in_library(strongroom::Error::Corrupt),
+            Self::TooLargeToCopy { .. } => as_in_library(strongroom::Error::TooLarge),
             Self::NoRecord => as_in_library(strongroom::Error::NotFound),
             Self::BrokenPipe => (BROKEN_PIPE, "BrokenPipe"),
         }

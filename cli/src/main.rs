@@ -36,6 +36,7 @@ mod terminal;
 mod times;
 #[cfg(feature = "server")]
 mod token;
+mod transfer;
 mod usage;
 mod values;
 mod verify;

@@ -62,6 +62,25 @@ fn existing_location(options: &Options) -> Result<Location, Failure> {
     }
 }
 
+/// The location of a store that is copied.
+pub(crate) fn source(options: &Options) -> Result<Location, Failure> {
+    with_service_options(options, existing_location(options)?)
+}
+
+/// The location to which a store is copied.
+pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path>) -> Result<Location, Failure> {
+    match Location::parse(to)? {
+        service @ Location::Service(_) => {
+            let mut endpoint_options = endpoint_options(&options.remote);
+            if let Some(token_file) = token_file {
+                endpoint_options.token_file = Some(token_file.to_path_buf());
+            }
+            Ok(service.with_options(endpoint_options)?)
+        }
+        other => Ok(other),
+    }
+}
+
 /// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     let store = match connected(options)? {

@@ -21,6 +21,7 @@ mod steps;
 mod support;
 
 mod commands;
+mod copying;
 mod deploy;
 mod expiry;
 mod failures;

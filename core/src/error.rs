@@ -12,6 +12,7 @@ use crate::key::InvalidKey;
 #[cfg(feature = "sqlite")]
 use crate::key::file::KeyFileError;
 use crate::record::UnsupportedHeader;
+use crate::settings::Unreadable;
 use crate::util::random::RandomError;
 use crate::{cobblestone, storage};
 
@@ -252,6 +253,17 @@ impl From<InvalidEndpoint> for Error {
         match error {
             InvalidEndpoint::File { .. } | InvalidEndpoint::Thread(_) => Self::Storage(error.into()),
             error => Self::InvalidArgument(full_message(&error).into()),
+        }
+    }
+}
+
+impl From<Unreadable> for Error {
+    fn from(error: Unreadable) -> Self {
+        match error {
+            Unreadable::Damaged => Self::Corrupt,
+            Unreadable::NewerVersion => {
+                Self::Unsupported("the store has settings of a newer version: use a newer Strongroom".into())
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod strongroom;
 #[cfg(feature = "remote")]
 mod client;
 mod store;
+pub mod transfer;
 mod verify;
 
 mod error;

@@ -14,6 +14,8 @@ use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+#[cfg(feature = "sqlite")]
+use crate::util::files::is_same_file;
 use crate::util::url::{is_url, service_scheme};
 
 /// The text of [`Location::Memory`].
@@ -84,21 +86,55 @@ impl Location {
 }
 
 impl Location {
-    /// Opens the storage at this location, which needs no index key. A database must exist, and is opened read-only if
-    /// this process may not write it.
+    /// Opens the storage at this location, which needs no index key. A missing database is created.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    pub fn open_storage(&self) -> Result<Arc<dyn Storage>, Error> {
+        Ok(match self {
+            #[cfg(feature = "sqlite")]
+            Self::Memory => Arc::new(MemoryStorage::new()),
+            #[cfg(feature = "sqlite")]
+            Self::Database(path) => Arc::new(SqliteStorage::open(path, Durability::Full)?),
+            #[cfg(feature = "remote")]
+            Self::Service(endpoint) => Arc::new(RemoteStorage::open(endpoint)?),
+        })
+    }
+
+    /// As [`open_storage`](Self::open_storage), but a database must exist, and is opened read-only if this process may
+    /// not write it.
     ///
     /// # Errors
     ///
     /// Those of the storage; [`Error::InvalidArgument`] if there is no database.
     pub fn open_existing_storage(&self) -> Result<Arc<dyn Storage>, Error> {
-        Ok(match self {
+        match self {
             #[cfg(feature = "sqlite")]
-            Self::Memory => Arc::new(MemoryStorage::new()),
+            Self::Database(path) => Ok(Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?)),
+            other => other.open_storage(),
+        }
+    }
+
+    pub(crate) fn is_memory(&self) -> bool {
+        match self {
             #[cfg(feature = "sqlite")]
-            Self::Database(path) => Arc::new(SqliteStorage::open_as_permitted(path, Durability::Full)?),
+            Self::Memory => true,
+            #[allow(unreachable_patterns, reason = "without the feature `remote`, only databases are left")]
+            _ => false,
+        }
+    }
+
+    /// Whether both are the same file, or have the same URL.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            #[cfg(feature = "sqlite")]
+            (Self::Database(one), Self::Database(other)) => is_same_file(one, other),
             #[cfg(feature = "remote")]
-            Self::Service(endpoint) => Arc::new(RemoteStorage::open(endpoint)?),
-        })
+            (Self::Service(one), Self::Service(other)) => one.to_string() == other.to_string(),
+            #[allow(unreachable_patterns, reason = "without one of the features, only one kind is left")]
+            _ => false,
+        }
     }
 }
 

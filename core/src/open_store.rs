@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::key::IndexKey;
 use crate::locator::{self, FIRST_GENERATION, LocatorKey};
-use crate::settings::{Generation, Padding, Settings, Unreadable};
+use crate::settings::{Generation, Padding, Settings};
 use crate::storage::{self, Storage};
 use crate::store::{LocatorKeys, Store};
 use crate::strongroom::Strongroom;
@@ -106,10 +106,5 @@ fn read_settings(storage: &dyn Storage) -> Result<Settings, Error> {
 }
 
 fn decode(document: &[u8]) -> Result<Settings, Error> {
-    Settings::decode(document).map_err(|error| match error {
-        Unreadable::Damaged => Error::Corrupt,
-        Unreadable::NewerVersion => {
-            Error::Unsupported("the store has settings of a newer version: use a newer Strongroom".into())
-        }
-    })
+    Ok(Settings::decode(document)?)
 }

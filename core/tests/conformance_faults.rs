@@ -116,8 +116,8 @@ impl Storage for Faulty {
         })
     }
 
-    fn create_each(&self, records: &[(Locator, &[u8])]) -> Vec<Result<(), Error>> {
-        let mut outcomes = self.inner.create_each(records);
+    fn put_each(&self, records: &[(Locator, &[u8], PutMode)]) -> Vec<Result<(), Error>> {
+        let mut outcomes = self.inner.put_each(records);
         if self.has(Fault::EachStopsAtAnError)
             && let Some(at) = outcomes.iter().position(Result::is_err)
         {
@@ -345,7 +345,7 @@ each_fault_is_caught! {
     RenameCopies by rename_moves_one_version;
     ExpiredForgetsTheFirst by list_expired_gives_those_that_are_due;
     EndIsTheStart by get_end_gives_the_last_bytes;
-    EachStopsAtAnError by create_each_writes_what_it_can;
+    EachStopsAtAnError by put_each_writes_what_it_can;
     VerifySkipsTheLast by verify_looks_at_every_record;
     VerifyOfOneGoesOn by verify_of_one_record_looks_at_no_other;
     VerifyStartsAgain by verify_goes_on_after_a_record;

@@ -5,18 +5,21 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use strongroom::{RecordKey, RecordWriter, Strongroom, WriteOptions};
+use strongroom::transfer::{CopyOptions, copy};
+use strongroom::{Location, RecordKey, RecordWriter, Strongroom, WriteOptions};
 use support::pattern;
 use support::rounds::rounds;
-use support::wait::{DEADLINE, WaitWithin};
+use support::wait::{DEADLINE, Join, WaitWithin};
 
 /// The database and the run number of the processes that the test starts.
 const STORE: &str = "STRONGROOM_TEST_STORE";
@@ -182,6 +185,78 @@ fn acknowledged_writes_survive_a_kill() {
         store.close().unwrap();
     }
     assert!(acknowledged > 10 * runs, "hardly any store met a kill: {acknowledged}");
+}
+
+/// Copies until it is killed or all is copied, and prints its progress.
+fn copy_until_killed(path: &Path) {
+    let [from, to] = [path, &path.with_file_name("copy.db")].map(|path| Location::parse(path).unwrap());
+    acknowledge("open");
+    let mut before = 0;
+    let copied = copy(&from, &to, CopyOptions::new().mirror(true), &mut |copied| {
+        (before..copied.records).for_each(|_| acknowledge("copied"));
+        before = copied.records;
+    });
+    acknowledge(&format!("complete={}", copied.unwrap().is_complete()));
+}
+
+/// A copy that is killed and repeated, beside writers, is equal to its source once they stop.
+#[test]
+fn a_killed_copy_is_resumed() {
+    if let (Some(path), Ok(_)) = (env::var_os(STORE), env::var(RUN)) {
+        return copy_until_killed(path.as_ref());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = Strongroom::open(&path).unwrap();
+    let items: Vec<_> = (0..20_000_u32).map(|n| (n.to_le_bytes(), pattern(1000))).collect();
+    let _ = store.store_many(&items).unwrap();
+    let _ = store.store("long", pattern(20_000_000)).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut killed_half_way = 0;
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let (mut keys, mut n) = (VecDeque::new(), 0_u32);
+            while !stop.load(Ordering::Relaxed) {
+                let id = format!("new-{n}");
+                keys.push_back((id.clone(), store.store(&id, pattern(500)).unwrap()));
+                if n % 3 == 0
+                    && let Some((id, key)) = keys.pop_front()
+                {
+                    keys.push_back((id.clone(), store.replace(&id, &key, pattern(600)).unwrap()));
+                } else if n % 3 == 1
+                    && let Some((id, key)) = keys.pop_front()
+                {
+                    store.delete(&id, &key).unwrap();
+                }
+                n += 1;
+            }
+        });
+        for run in 0..rounds(5, 20) {
+            // Soon after the start, and then ever later.
+            let lines = lines_until_killed("a_killed_copy_is_resumed", &path, run, 1 + run * 7919 % 3000);
+            killed_half_way += u64::from(!lines.iter().any(|line| line.starts_with("complete=")));
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join_within(DEADLINE);
+    });
+    assert!(killed_half_way > 2, "hardly any kill met a copy: {killed_half_way}");
+    let [from, to] = [&path, &folder.path().join("copy.db")].map(|path| Location::parse(path).unwrap());
+    assert!(copy(&from, &to, CopyOptions::new().mirror(true), &mut |_| ()).unwrap().is_complete());
+    let [from, to] = [from, to].map(|location| location.open_existing_storage().unwrap());
+    let [here, there] = [&from, &to].map(|storage| storage.list(None, usize::MAX).unwrap());
+    assert!(here == there && here.len() > 20_000);
+    for entry in here {
+        assert!(from.get(&entry.locator).unwrap() == to.get(&entry.locator).unwrap());
+    }
+    let mut position = None;
+    loop {
+        let step = to.verify(position.as_ref(), usize::MAX).unwrap();
+        assert_eq!(step.damage, []);
+        position = step.next;
+        if position.is_none() {
+            break;
+        }
+    }
 }
 
 fn pending(path: &Path) -> i64 {

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 23] = [
+const ORDER: [&str; 24] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
@@ -15,6 +15,7 @@ const ORDER: [&str; 23] = [
     "client",
     "store",
     "verify",
+    "transfer",
     "location",
     "options",
     "operations",

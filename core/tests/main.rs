@@ -51,5 +51,7 @@ mod streams;
 mod take;
 #[cfg(feature = "hazmat")]
 mod tampering;
+#[cfg(all(feature = "sqlite", unix))]
+mod transfer;
 #[cfg(feature = "sqlite")]
 mod verification;

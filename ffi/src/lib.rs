@@ -74,6 +74,7 @@ pub mod records;
 pub mod rotation;
 pub mod status;
 pub mod store;
+pub mod transfer;
 pub mod verify;
 pub mod version;
 pub mod writer;

@@ -35,6 +35,15 @@ pub(crate) fn builder_at(path: &Path, service: ServiceMembers<'_>) -> Result<Bui
     Ok(Strongroom::builder().location(Location::parse(path)?.with_options(service.endpoint_options())?))
 }
 
+/// The location at `path` of a store that is copied. A database needs no members.
+pub(crate) fn copied_location(path: &Path, service: Option<ServiceMembers<'_>>) -> Result<Location, Error> {
+    let location = Location::parse(path)?;
+    match service {
+        None => Ok(location),
+        Some(service) => location.with_options(service.endpoint_options()),
+    }
+}
+
 /// A store of the encryption server at `url`.
 #[cfg(feature = "remote")]
 pub(crate) fn connect_to(url: &str, options: EndpointOptions) -> Result<Strongroom, Error> {

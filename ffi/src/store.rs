@@ -291,7 +291,7 @@ impl<'a> Options<'a> {
         let has_key = self.index_key.is_some() || self.previous_index_key.is_some();
         let has_file = self.index_key_file.is_some() || self.previous_index_key_file.is_some();
         if self.flags != 0 || has_key || has_file {
-            let text = "an encryption server has its own index key and flags: leave those members of options 0";
+            let text = "an encryption server has its own index key and flags, and a copy needs none: leave those members of options 0";
             return Err(Error::InvalidArgument(text.into()));
         }
         Ok(self.service)
@@ -329,6 +329,18 @@ impl<'a> Options<'a> {
         }
         Ok(builder)
     }
+}
+
+/// The members for a service of the options at `options`, if any.
+///
+/// # Safety
+///
+/// As [`read`].
+pub(crate) unsafe fn service_members<'a>(
+    options: *const strongroom_options,
+) -> Result<Option<ServiceMembers<'a>>, Error> {
+    // SAFETY: by the caller.
+    unsafe { read(options)? }.map(Options::service_alone).transpose()
 }
 
 /// The options at `options`, if any. Fails if the caller uses members that this version does not have.

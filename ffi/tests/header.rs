@@ -11,9 +11,20 @@ use std::{env, fs};
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
 /// The modules, in an order for readers.
-const SECTIONS: [&str; 12] = [
-    "version", "status", "key", "store", "rotation", "options", "records", "many", "writer", "reader", "callbacks",
+const SECTIONS: [&str; 13] = [
+    "version",
+    "status",
+    "key",
+    "store",
+    "rotation",
+    "options",
+    "records",
+    "many",
+    "writer",
+    "reader",
+    "callbacks",
     "verify",
+    "transfer",
 ];
 
 /// Types that functions of other modules use.

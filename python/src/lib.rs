@@ -13,6 +13,7 @@ mod location;
 mod options;
 mod record;
 mod store;
+mod transfer;
 mod verify;
 
 use pyo3::exceptions::PyImportError;
@@ -32,6 +33,7 @@ mod _strongroom {
     #[pymodule_export]
     use crate::store::{Stats, Strongroom, connect, open};
     #[pymodule_export]
+    use crate::transfer::{Copied, copy};
     use crate::verify::{Damage, Repair, Verification};
 
     #[pymodule_export]

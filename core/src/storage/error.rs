@@ -52,3 +52,28 @@ pub enum Error {
     #[error("the storage's backend denies access")]
     AccessDenied(#[source] Source),
 }
+
+/// The same error, for another caller.
+#[cfg_attr(not(any(feature = "remote", feature = "sqlite")), expect(dead_code, reason = "these storages share errors"))]
+pub(super) fn again(error: &Error) -> Error {
+    let text = |source: &(dyn std::error::Error + 'static)| {
+        let sources = std::iter::successors(Some(source), |error| error.source());
+        sources.map(ToString::to_string).collect::<Vec<_>>().join(": ").into()
+    };
+    match error {
+        Error::AlreadyExists => Error::AlreadyExists,
+        Error::Conflict => Error::Conflict,
+        Error::Corrupt => Error::Corrupt,
+        Error::Busy => Error::Busy,
+        Error::Full => Error::Full,
+        Error::TooLarge => Error::TooLarge,
+        Error::Unsupported(what) => Error::Unsupported(what.clone()),
+        Error::InvalidArgument(what) => Error::InvalidArgument(what.clone()),
+        Error::Backend(source) => Error::Backend(text(source.as_ref())),
+        Error::Indeterminate(source) => Error::Indeterminate(text(source.as_ref())),
+        Error::Poisoned => Error::Poisoned,
+        Error::Forked => Error::Forked,
+        Error::Closed => Error::Closed,
+        Error::AccessDenied(source) => Error::AccessDenied(text(source.as_ref())),
+    }
+}

@@ -63,10 +63,11 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// storage without transactions; those of [`put`](Self::put).
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error>;
 
-    /// Writes many new records independently, and returns their outcomes in the same order. The default implementation
-    /// writes them one by one.
-    fn create_each(&self, records: &[(Locator, &[u8])]) -> Vec<Result<(), Error>> {
-        records.iter().map(|(locator, record)| self.put(locator, record, PutMode::Create)).collect()
+    /// Writes many records independently, and returns the outcomes of [`put`](Self::put) in the same order. A storage
+    /// may write them in one transaction, or stop after an error of the storage itself, which all later ones then have,
+    /// too. The default implementation writes them one by one.
+    fn put_each(&self, records: &[(Locator, &[u8], PutMode)]) -> Vec<Result<(), Error>> {
+        records.iter().map(|(locator, record, mode)| self.put(locator, record, *mode)).collect()
     }
 
     /// The whole record if it has at most `max_len` bytes, else its head and length; `None` if there is no record.

@@ -30,6 +30,18 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// Whether both paths lead to the same file, under any name.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    let identity = |path: &Path| {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata().map(|found| (found.dev(), found.ino())).ok()
+    };
+    #[cfg(not(unix))]
+    let identity = |path: &Path| path.canonicalize().ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
 /// Gives `file` the owner and group of the file `model`. Only root can do this, and only root needs to: any other user
 /// is the owner already.
 #[cfg(unix)]
@@ -64,6 +76,17 @@ mod tests {
         }
         assert!(sync_folder_of(Path::new("/nowhere/file")).is_err());
         sync_folder_of(Path::new("file")).unwrap();
+    }
+
+    #[test]
+    fn one_file_has_many_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, other] = ["file", "link", "other"].map(|name| folder.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::fs::write(&other, "").unwrap();
+        std::fs::hard_link(&file, &link).unwrap();
+        assert!(is_same_file(&file, &link) && is_same_file(&file, &folder.path().join("./file")));
+        assert!(!is_same_file(&file, &other) && !is_same_file(&file, &folder.path().join("none")));
     }
 
     /// EINVAL from a real file system: `/proc` cannot sync.

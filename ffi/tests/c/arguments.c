@@ -106,6 +106,17 @@ static void stores(void) {
     CHECK(none == NULL);
 }
 
+static void copies(void) {
+    strongroom_copied copied = {7, 7, 7, 7, 7, 7};
+    REFUSED(strongroom_copy(NULL, NULL, "other.db", NULL, 0, 0, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, NULL, NULL, 0, 0, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 0, NULL, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 2, 0, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 65, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 0, &copied, NULL, &error));
+    CHECK(copied.records == 7 && access("other.db", F_OK) != 0 && access("missing.db", F_OK) != 0);
+}
+
 static void records(void) {
     REFUSED(strongroom_store(NULL, ID, 2, "data", 4, &unwritten, &error));
     REFUSED(strongroom_store(store, NULL, 2, "data", 4, &unwritten, &error));
@@ -355,6 +366,7 @@ int main(void) {
     CHECK_OK(strongroom_store(store, ID, 2, "data", 4, &key, &error));
     keys();
     stores();
+    copies();
     records();
     many();
     streams();

@@ -424,6 +424,42 @@ static void closed_stores(void) {
     strongroom_reader_free(reader);
 }
 
+// A copy opens with the index key's file of its source, and is updated by another copy.
+static void copied_store(void) {
+    strongroom_error error;
+    strongroom_record_key key;
+    strongroom_buffer data, not_copied;
+    strongroom_copied copied;
+    strongroom_options options;
+    strongroom *store = NULL;
+
+    CHECK_OK(strongroom_open("source.db", NULL, &store, &error));
+    CHECK_OK(strongroom_store(store, "first", 5, "data", 4, &key, &error));
+    CHECK_OK(strongroom_store(store, "second", 6, "data", 4, &key, &error));
+    CHECK_OK(strongroom_copy("source.db", NULL, "copy.db", NULL, 0, 0, &copied, &not_copied, &error));
+    CHECK(copied.records == 2 && copied.unchanged == 0 && copied.damaged == 0 && copied.too_large == 0);
+    CHECK(not_copied.len == 0);
+    strongroom_buffer_free(&not_copied);
+    bool erased = false;
+    CHECK_OK(strongroom_erase(store, "first", 5, &erased, &error));
+    close_store(store);
+    CHECK_OK(strongroom_copy("source.db", NULL, "copy.db", NULL, STRONGROOM_MIRROR, 1, &copied, NULL, &error));
+    CHECK(copied.records == 0 && copied.unchanged == 1 && copied.deleted == 1);
+
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.index_key_file = "source.db.index-key";
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                 strongroom_copy("source.db", &options, "copy.db", NULL, 0, 0, &copied, NULL, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                 strongroom_copy("source.db", NULL, "source.db", NULL, 0, 0, &copied, NULL, &error));
+    CHECK_OK(strongroom_open("copy.db", &options, &store, &error));
+    CHECK_OK(strongroom_retrieve(store, "second", 6, &key, &data, &error));
+    CHECK(data.len == 4 && memcmp(data.data, "data", 4) == 0);
+    strongroom_buffer_free(&data);
+    close_store(store);
+}
+
 int main(void) {
     strongroom_error error;
     strongroom_stats stats;
@@ -446,6 +482,7 @@ int main(void) {
     CHECK(stats.bytes > 16383 + 16384 + 16385 + 32768 + 40000);
     CHECK_OK(strongroom_maintain(store, &error));
     close_store(store);
+    copied_store();
     leave_folder();
     return 0;
 }

@@ -514,6 +514,26 @@ static void service_dies(const char *program, strongroom_options options, const 
     }
 }
 
+// A store moves to the service and back.
+static void copy_both_ways(void) {
+    strongroom_copied copied;
+    strongroom *store = NULL;
+    strongroom_stats stats;
+    strongroom_options options = options_with("token");
+    CHECK_OK(strongroom_open("unix:socket", &options, &store, &error));
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    close_store(store);
+    options.index_key = NULL;
+    CHECK_OK(strongroom_copy("unix:socket", &options, "local.db", NULL, 0, 0, &copied, NULL, &error));
+    CHECK(copied.records == stats.records && copied.bytes == stats.bytes && copied.damaged == 0);
+    CHECK_OK(strongroom_copy("local.db", NULL, "unix:socket", &options, STRONGROOM_MIRROR, 2, &copied, NULL, &error));
+    CHECK(copied.records == 0 && copied.unchanged == stats.records && copied.deleted == 0);
+    CHECK_STATUS(STRONGROOM_ACCESS_DENIED,
+                 strongroom_copy("local.db", NULL, "unix:socket", NULL, 0, 0, &copied, NULL, &error));
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                 strongroom_copy("local.db", &options, "unix:socket", &options, 0, 0, &copied, NULL, &error));
+}
+
 int main(int argc, char **argv) {
     const char *program = getenv("STRONGROOM_PROGRAM");
     CHECK(argc == 2 && program != NULL);
@@ -535,6 +555,7 @@ int main(int argc, char **argv) {
     what_connect_refuses();
     in_time();
     forked(data);
+    copy_both_ways();
     encryption_server(program, data);
 
     CHECK(kill(service, SIGTERM) == 0);

@@ -11,6 +11,7 @@ The database holds neither ids nor data in the clear, and no key. :mod:`strongro
 
 from strongroom._records import RecordReader, RecordWriter
 from strongroom._strongroom import (
+    Copied,
     Damage,
     IndexKey,
     Key,
@@ -20,6 +21,7 @@ from strongroom._strongroom import (
     Verification,
     __version__,
     connect,
+    copy,
     open,
 )
 from strongroom.exceptions import (
@@ -54,6 +56,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ConflictError",
+    "Copied",
     "CorruptRecordError",
     "Damage",
     "ExpiredError",
@@ -83,5 +86,6 @@ __all__ = [
     "WrongKeyError",
     "__version__",
     "connect",
+    "copy",
     "open",
 ]

@@ -1,5 +1,6 @@
 """The native half of the package. The docstrings here are those of the running module: a test compares them."""
 
+import builtins
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from strongroom.exceptions import StrongroomError
 
 __all__ = [
     "Cancellation",
+    "Copied",
     "IndexKey",
     "Key",
     "NativeReader",
@@ -21,6 +23,7 @@ __all__ = [
     "Strongroom",
     "__version__",
     "connect",
+    "copy",
     "open",
 ]
 
@@ -117,6 +120,51 @@ def connect(
     :param timeout: The seconds that a call may take until its answer begins, 30 by default.
     :raises InvalidArgumentError: The URL or an argument is invalid.
     :raises StorageError: A file cannot be read.
+    """
+
+def copy(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    mirror: bool = False,
+    workers: int = 4,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    destination_token: str | None = None,
+    destination_token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Copied:
+    """Copy all records of a store to another place, without any key: for backups, for restoring them, and for moves.
+    Both may be in use meanwhile.
+
+    The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that
+    a repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source,
+    whose file is not copied. Each record that was written is compared with what the destination returns.
+
+    Check :attr:`Copied.complete`: damaged records of the source, and those that exceed the limit of the destination,
+    are skipped.
+
+    :param source: The path of a database or the URL of a storage service.
+    :param destination: The path of a database, made if it is missing, or the URL of a storage service.
+    :param mirror: Also delete the records at the destination that the source does not have.
+    :param workers: The number of threads, from 1 to 64: more for a distant service.
+    :param token: The access token of both services, as for :func:`open`, and so are the other arguments.
+    :param token_file: The file with the token instead.
+    :param destination_token: The access token of the destination, if it is another one.
+    :param destination_token_file: The file with that token instead.
+    :param authorities: The file with the certificate authorities to trust.
+    :param client_certificate: The files of a client certificate and of its private key.
+    :param revocations: The file with certificate revocation lists.
+    :param timeout: The seconds that a call to a service may take until its answer begins.
+    :raises InvalidArgumentError: There is no store at the source, the destination has another store, or both are the
+        same.
+    :raises ConflictError: Others change the destination all the time.
+    :raises StorageFullError: The destination is full. Records that were copied before stay.
+    :raises AccessDeniedError: A service refuses the token or the client's certificate.
+    :raises StorageError: A storage cannot be read or written.
     """
 
 @final
@@ -685,6 +733,38 @@ class Repair:
     @property
     def lost(self) -> list[Damage]:
         """What was not readable at all, and is not in the copy."""
+
+@final
+class Copied:
+    """The result of :func:`copy`."""
+
+    @property
+    def records(self) -> int:
+        """The number of records that were written to the destination."""
+
+    @property
+    def bytes(self) -> int:
+        """Their bytes: ciphertext and headers."""
+
+    @property
+    def unchanged(self) -> int:
+        """The number of records that the destination had already."""
+
+    @property
+    def deleted(self) -> int:
+        """The number of records that were deleted at the destination."""
+
+    @property
+    def damaged(self) -> list[builtins.bytes]:
+        """The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept."""
+
+    @property
+    def too_large(self) -> list[builtins.bytes]:
+        """The locators of the records that exceed the limit of the destination, which were not copied."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether the destination has all records of the source."""
 
 @final
 class NativeReader:

@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from strongroom import IndexKey, Key, Repair, Stats, StrongroomError, Verification
+    from strongroom import Copied, IndexKey, Key, Repair, Stats, StrongroomError, Verification
     from strongroom._records import SupportsRead
 
-__all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "open"]
+__all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "copy", "open"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -118,6 +118,39 @@ async def connect(
         timeout=timeout,
     )
     return Strongroom(store)
+
+
+async def copy(
+    source: str | os.PathLike[str],
+    destination: str | os.PathLike[str],
+    *,
+    mirror: bool = False,
+    workers: int = 4,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    destination_token: str | None = None,
+    destination_token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Copied:
+    """Copy a store, as :func:`strongroom.copy` does. Records that were copied before a cancellation stay."""
+    return await _in_thread(
+        strongroom.copy,
+        source,
+        destination,
+        mirror=mirror,
+        workers=workers,
+        token=token,
+        token_file=token_file,
+        destination_token=destination_token,
+        destination_token_file=destination_token_file,
+        authorities=authorities,
+        client_certificate=client_certificate,
+        revocations=revocations,
+        timeout=timeout,
+    )
 
 
 async def _run_to_end(close: Callable[[], None]) -> None:

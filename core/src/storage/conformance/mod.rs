@@ -58,7 +58,7 @@ macro_rules! storage_conformance {
             too_short_records_are_refused
             create_many_writes_all
             create_many_writes_all_or_none
-            create_each_writes_what_it_can
+            put_each_writes_what_it_can
             delete_removes
             delete_heeds_the_expected_head
             rename_moves_one_version

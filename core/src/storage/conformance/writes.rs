@@ -87,25 +87,39 @@ pub fn create_many_writes_all_or_none(open: Open) {
     });
 }
 
-pub fn create_each_writes_what_it_can(open: Open) {
+pub fn put_each_writes_what_it_can(open: Open) {
     with_storage(open, |storage| {
-        storage.put(&locator(3), &record(9, 100), PutMode::Create).unwrap();
-        let records = [1, 2, 3, 4, 1].map(|n| (locator(n), record(n, 100)));
-        let outcomes = storage.create_each(&borrowed(&records));
-        assert_eq!(outcomes.len(), 5);
-        for (place, outcome) in (1..).zip(outcomes) {
+        let old = [2, 3, 5, 6].map(|n| (locator(n), record(9, 100 + 300_000 * usize::from(n % 2))));
+        for (locator, record) in &old {
+            storage.put(locator, record, PutMode::Create).unwrap();
+        }
+        let new = [1, 2, 3, 4, 5, 6, 1].map(|n| (locator(n), record(n, 100 + 300_000 * usize::from(n / 4))));
+        let modes = [
+            PutMode::Create,
+            PutMode::Create,
+            PutMode::ReplaceIf(head(&old[1].1)),
+            PutMode::ReplaceIf(head(&old[1].1)),
+            PutMode::Overwrite,
+            PutMode::ReplaceIf(head(&new[5].1)),
+            PutMode::Create,
+        ];
+        let writes: Vec<_> = new.iter().zip(modes).map(|((locator, new), mode)| (*locator, &new[..], mode)).collect();
+        let outcomes = storage.put_each(&writes);
+        assert_eq!(outcomes.len(), 7);
+        for (place, outcome) in (0..).zip(outcomes) {
             match place {
-                3 => assert!(matches!(error(outcome), Error::AlreadyExists)),
+                1 => assert!(matches!(error(outcome), Error::AlreadyExists)),
+                3 | 5 => assert!(matches!(error(outcome), Error::Conflict)),
                 // They have the same locator, and either may be the first.
-                1 | 5 => {}
+                0 | 6 => {}
                 _ => outcome.unwrap(),
             }
         }
-        assert_eq!(storage.get(&locator(3)).unwrap(), Some(record(9, 100)));
-        for number in [1, 2, 4] {
-            assert_eq!(storage.get(&locator(number)).unwrap(), Some(record(number, 100)));
-        }
-        assert!(storage.create_each(&[]).is_empty());
+        let is = |number: u8, record: Option<&Vec<u8>>| storage.get(&locator(number)).unwrap().as_ref() == record;
+        assert!(is(1, Some(&new[0].1)) || is(1, Some(&new[6].1)));
+        assert!(is(2, Some(&old[0].1)) && is(6, Some(&old[3].1)) && is(4, None));
+        assert!(is(3, Some(&new[2].1)) && is(5, Some(&new[4].1)));
+        assert!(storage.put_each(&[]).is_empty());
     });
 }
 

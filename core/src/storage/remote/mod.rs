@@ -13,6 +13,7 @@ use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_N
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
+use super::error::again;
 use super::types::check_settings;
 use super::{
     Damage, DamageKind, Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats,
@@ -185,6 +186,12 @@ fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> 
     }
 }
 
+/// Whether the error of one write shows that others fail, too.
+fn is_general(error: &Error) -> bool {
+    use Error::{AlreadyExists, Conflict, InvalidArgument, TooLarge, Unsupported};
+    !matches!(error, AlreadyExists | Conflict | InvalidArgument(_) | TooLarge | Unsupported(_))
+}
+
 /// The error of an answer that violates the protocol.
 fn protocol_violation() -> Error {
     Error::Backend("the answer is not that of a storage service".into())
@@ -247,6 +254,27 @@ impl Storage for RemoteStorage {
         let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
         // All records exist or none, so checking the head of the first one is enough.
         self.write(first, *head, &request, PutMode::Create)
+    }
+
+    /// One request for all new records, if all of them are new. After an error of the service, no further request.
+    fn put_each(&self, records: &[(Locator, &[u8], PutMode)]) -> Vec<Result<(), Error>> {
+        let is_new = |mode| mode == PutMode::Create;
+        let new: Vec<_> = records.iter().filter(|record| is_new(record.2)).map(|record| (record.0, record.1)).collect();
+        let together = (new.len() > 1).then(|| self.create_many(&new));
+        let mut failed =
+            together.as_ref().and_then(|outcome| outcome.as_ref().err()).filter(|e| is_general(e)).map(again);
+        let put = |(locator, record, mode): &(Locator, &[u8], PutMode)| {
+            if is_new(*mode) && matches!(together, Some(Ok(()))) {
+                return Ok(());
+            }
+            if let Some(error) = &failed {
+                return Err(again(error));
+            }
+            let outcome = self.put(locator, record, *mode);
+            failed = outcome.as_ref().err().filter(|error| is_general(error)).map(again);
+            outcome
+        };
+        records.iter().map(put).collect()
     }
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {

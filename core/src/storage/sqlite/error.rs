@@ -95,30 +95,6 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// The same error, for another caller.
-pub(super) fn again(error: &Error) -> Error {
-    let text = |source: &(dyn std::error::Error + 'static)| {
-        let sources = std::iter::successors(Some(source), |error| error.source());
-        sources.map(ToString::to_string).collect::<Vec<_>>().join(": ").into()
-    };
-    match error {
-        Error::AlreadyExists => Error::AlreadyExists,
-        Error::Conflict => Error::Conflict,
-        Error::Corrupt => Error::Corrupt,
-        Error::Busy => Error::Busy,
-        Error::Full => Error::Full,
-        Error::TooLarge => Error::TooLarge,
-        Error::Unsupported(what) => Error::Unsupported(what.clone()),
-        Error::InvalidArgument(what) => Error::InvalidArgument(what.clone()),
-        Error::Backend(source) => Error::Backend(text(source.as_ref())),
-        Error::Indeterminate(source) => Error::Indeterminate(text(source.as_ref())),
-        Error::Poisoned => Error::Poisoned,
-        Error::Forked => Error::Forked,
-        Error::Closed => Error::Closed,
-        Error::AccessDenied(source) => Error::AccessDenied(text(source.as_ref())),
-    }
-}
-
 /// Whether a write failed below SQLite, so that the system's view of the file is not reliable. Failed reads do not
 /// count.
 pub(super) fn is_write_error(error: &Error) -> bool {

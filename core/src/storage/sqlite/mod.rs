@@ -1,5 +1,6 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
+mod backup;
 mod checksum;
 mod connection_settings;
 #[cfg(test)]
@@ -54,6 +55,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::error::again;
 use super::types::check_settings;
 use super::{
     Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Repaired, Stats, Storage, Upload, Verified,
@@ -258,6 +260,17 @@ impl Storage for SqliteStorage {
                 .iter()
                 .try_for_each(|(locator, record)| rows::put(connection, locator, record, PutMode::Create).map(drop))
         })?)
+    }
+
+    /// All in one transaction.
+    fn put_each(&self, records: &[(Locator, &[u8], PutMode)]) -> Vec<Result<(), Error>> {
+        match self.put_together(records) {
+            Ok(outcomes) => {
+                let mut reclaim = |garbage| self.reclaim_after(garbage);
+                outcomes.into_iter().map(|outcome| outcome.map(&mut reclaim)).collect()
+            }
+            Err(Fault(error)) => records.iter().map(|_| Err(again(&error))).collect(),
+        }
     }
 
     fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {

@@ -9,17 +9,40 @@ use super::garbage::Garbage;
 use super::rows::{self, blob, check_interrupt, head, prefix, unsigned};
 use crate::storage::{Entry, Error, Head, Info, LOCATOR_LEN, Locator, Stats};
 
+/// By the index on the prefix alone: sorting by the rest of the locator in SQL would cost a third of the time.
 pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usize) -> Outcome<Vec<Entry>> {
-    let mut entries = Vec::new();
-    page(connection, "locator, len, head, prefix", after, limit, |row| {
+    let behind = if after.is_some() { "WHERE prefix >= ?1" } else { "" };
+    let sql = format!("SELECT locator, len, head, prefix FROM record {behind} ORDER BY prefix");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = match after {
+        Some(after) => statement.query([prefix(after)])?,
+        None => statement.query(())?,
+    };
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let is_full = entries.len() >= limit;
+        let row = match rows.next() {
+            // The next page reports this.
+            Err(_) if is_full => break,
+            row => row?,
+        };
+        let Some(row) = row else { break };
+        // The page ends between two prefixes, because rows with the same one come in any order.
+        let row_prefix: i64 = row.get(3)?;
+        if is_full && entries.last().is_none_or(|last| prefix(&last.locator) != row_prefix) {
+            break;
+        }
         let entry = entry(row)?;
         // A row with a wrong prefix would hide the rows between its position and the right one.
-        if row.get::<_, i64>(3)? != prefix(&entry.locator) {
+        if row_prefix != prefix(&entry.locator) {
             return Err(Error::Corrupt.into());
         }
-        entries.push(entry);
-        Ok(ControlFlow::Continue(()))
-    })?;
+        if after.is_none_or(|after| *after < entry.locator) {
+            entries.push(entry);
+        }
+    }
+    entries.sort_unstable_by_key(|entry| entry.locator);
+    entries.truncate(limit);
     Ok(entries)
 }
 

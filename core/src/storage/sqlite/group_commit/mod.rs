@@ -12,9 +12,10 @@ use rusqlite::Connection;
 
 use super::SqliteStorage;
 use super::connection_settings::Commit;
-use super::error::{Fault, Outcome, again};
+use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows;
+use crate::storage::error::again;
 use crate::storage::{Error, Head, Locator, PutMode};
 use queue::{Leader, Role};
 
@@ -77,6 +78,24 @@ impl SqliteStorage {
         }
     }
 
+    /// Writes many records in one transaction of their own, in the order of the index. Each has its own outcome, except
+    /// that all fail if the transaction itself fails.
+    pub(super) fn put_together(&self, records: &[(Locator, &[u8], PutMode)]) -> Outcome<Vec<Result<Garbage, Error>>> {
+        let mut order: Vec<_> = records.iter().enumerate().collect();
+        order.sort_by_key(|(_, (locator, ..))| *locator);
+        let mut outcomes = self.write_with(Commit::Many, |connection| {
+            let put = |(place, (locator, record, mode)): (usize, &(Locator, &[u8], PutMode))| match rows::put(
+                connection, locator, record, *mode,
+            ) {
+                Err(Fault(refusal)) if changes_nothing(&refusal) => Ok((place, Err(refusal))),
+                outcome => Ok((place, Ok(outcome?))),
+            };
+            order.into_iter().map(put).collect::<Outcome<Vec<_>>>()
+        })?;
+        outcomes.sort_by_key(|(place, _)| *place);
+        Ok(outcomes.into_iter().map(|(_, outcome)| outcome).collect())
+    }
+
     /// Commits the leader's own operation and those of the waiting writers in one transaction. Each has its own
     /// outcome, except that all fail if the transaction itself fails.
     fn commit_group(
@@ -122,7 +141,7 @@ fn apply_each(
         let before = outcomes.len();
         for operation in all(own, leader).skip(before) {
             outcomes.push(match operation.apply(connection) {
-                Err(Fault(refusal @ (Error::AlreadyExists | Error::Conflict))) => Err(refusal),
+                Err(Fault(refusal)) if changes_nothing(&refusal) => Err(refusal),
                 outcome => Ok(outcome?),
             });
         }
@@ -130,6 +149,11 @@ fn apply_each(
             return Ok(outcomes);
         }
     }
+}
+
+/// Whether this is the outcome of one operation, which has changed nothing.
+fn changes_nothing(refusal: &Error) -> bool {
+    matches!(refusal, Error::AlreadyExists | Error::Conflict | Error::InvalidArgument(_))
 }
 
 /// The leader's own operation, then those that it took over.

@@ -1,0 +1,51 @@
+//! A copy of all pages of a database, which is faster than one of its records.
+
+use std::path::Path;
+
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+
+use super::SqliteStorage;
+use super::error::Outcome;
+use super::rows::{self, check_interrupt};
+use super::schema::PAGE_SIZE;
+use crate::storage::Error;
+
+/// The pages of a step, after which an interrupt is heeded.
+const STEP: i32 = 1024;
+
+impl SqliteStorage {
+    /// Copies one state of the database to the empty file `path`, not durably. Others may use the database meanwhile.
+    /// `progress` gets the number of bytes.
+    pub(crate) fn copy_pages(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let copied = self.snapshot(|connection| {
+            let mut to = Connection::open_with_flags(path, flags)?;
+            // The file is of no use until it is complete.
+            to.pragma_update(None, "synchronous", "OFF")?;
+            to.query_row("PRAGMA journal_mode = OFF", (), |_| Ok(()))?;
+            rows::settings(connection)?; // the transaction begins, so that all steps copy the same state
+            copy(connection, &mut to, progress)?;
+            to.close().map_err(|(_, error)| error)?;
+            Ok(())
+        });
+        Ok(copied?)
+    }
+}
+
+fn copy(from: &Connection, to: &mut Connection, progress: &mut dyn FnMut(u64)) -> Outcome<()> {
+    let backup = Backup::new(from, to)?;
+    loop {
+        check_interrupt()?;
+        match backup.step(STEP)? {
+            StepResult::Done => return Ok(()),
+            StepResult::More => {
+                let done = backup.progress();
+                let pages = u64::try_from(done.pagecount - done.remaining).unwrap_or_default();
+                progress(pages * u64::from(PAGE_SIZE.unsigned_abs()));
+            }
+            _ => return Err(Error::Busy.into()),
+        }
+    }
+}

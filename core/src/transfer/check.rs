@@ -1,0 +1,130 @@
+//! Checks of records and of interrupts, and the errors of a destination.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Error;
+use crate::locator::Locator;
+use crate::storage::{self, Damage, DamageKind, Storage, VerifyPosition};
+use crate::util::interrupt::is_interrupted;
+
+/// The records that are checked each by itself.
+const SINGLE_CHECKS: usize = 20_000;
+/// The records of a step of a check of all.
+const STEP: usize = 8192;
+
+/// An error of the destination. Damage there must not be taken for that of the source.
+pub(super) fn at_destination(error: Error) -> Error {
+    match error {
+        Error::Corrupt => Error::Storage("the destination is damaged: choose another one".into()),
+        error => error,
+    }
+}
+
+pub(super) fn altered() -> Error {
+    Error::Storage("the destination returns other bytes than were written".into())
+}
+
+pub(super) fn check_interrupt() -> Result<(), Error> {
+    if is_interrupted() { Err(Error::Busy) } else { Ok(()) }
+}
+
+/// Whether the storage's own checksums show damage of the record.
+pub(super) fn is_damaged(storage: &dyn Storage, locator: &Locator) -> Result<bool, storage::Error> {
+    let mut position = VerifyPosition::Record(*locator);
+    loop {
+        let step = match storage.verify(Some(&position), 1) {
+            Err(storage::Error::Unsupported(_)) => return Ok(false),
+            step => step?,
+        };
+        if step.damage.iter().any(is_of_record) {
+            return Ok(true);
+        }
+        match step.next {
+            Some(next) => position = next,
+            None => return Ok(false),
+        }
+    }
+}
+
+/// The damaged records of a storage. Fails with [`Error::Corrupt`] if one of them has no readable locator, and
+/// `complete` is required.
+pub(super) fn damaged_records(storage: &dyn Storage, complete: bool) -> Result<BTreeSet<Locator>, Error> {
+    let (mut damaged, mut position) = (BTreeSet::new(), None);
+    loop {
+        check_interrupt()?;
+        let step = match storage.verify(position.as_ref(), STEP) {
+            Err(storage::Error::Unsupported(_)) => return Ok(damaged),
+            step => step?,
+        };
+        for damage in step.damage.iter().filter(|damage| is_of_record(damage)) {
+            match damage.locator {
+                Some(locator) => drop(damaged.insert(locator)),
+                None if complete => return Err(Error::Corrupt),
+                None => {}
+            }
+        }
+        match step.next {
+            Some(next) => position = Some(next),
+            None => return Ok(damaged),
+        }
+    }
+}
+
+/// Whether a record is damaged, not only of a newer version or space that is not used.
+fn is_of_record(damage: &Damage) -> bool {
+    !matches!(damage.kind, DamageKind::Orphan | DamageKind::Unsupported)
+}
+
+/// The checks of the source's records: the first ones each by itself, and later all at once, which is faster for many.
+#[derive(Default)]
+pub(super) struct SourceCheck {
+    checked: AtomicUsize,
+    all: Mutex<Option<Arc<BTreeSet<Locator>>>>,
+}
+
+impl SourceCheck {
+    /// The damaged ones of `locators`.
+    pub(super) fn damaged(&self, from: &dyn Storage, locators: &[Locator]) -> Result<Vec<Locator>, Error> {
+        let mut damaged = locators.to_vec();
+        if self.checked.fetch_add(locators.len(), Ordering::Relaxed) < SINGLE_CHECKS {
+            let mut outcome = Ok(());
+            damaged.retain(|locator| {
+                let is_damaged =
+                    outcome.is_ok().then(|| check_interrupt().and_then(|()| is_known_damaged(from, locator)));
+                match is_damaged {
+                    Some(Ok(is_damaged)) => is_damaged,
+                    Some(Err(error)) => {
+                        outcome = Err(error);
+                        false
+                    }
+                    None => false,
+                }
+            });
+            outcome?;
+        } else {
+            let all = self.all(from)?;
+            damaged.retain(|locator| all.contains(locator));
+        }
+        Ok(damaged)
+    }
+
+    fn all(&self, from: &dyn Storage) -> Result<Arc<BTreeSet<Locator>>, Error> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = &*all {
+            return Ok(Arc::clone(all));
+        }
+        let found = Arc::new(damaged_records(from, false)?);
+        *all = Some(Arc::clone(&found));
+        Ok(found)
+    }
+}
+
+/// As [`is_damaged`], for a record whose neighbours may be damaged: whether it can be read decides then.
+pub(super) fn is_known_damaged(from: &dyn Storage, locator: &Locator) -> Result<bool, Error> {
+    match is_damaged(from, locator) {
+        Err(storage::Error::Corrupt) => Ok(false),
+        known => Ok(known?),
+    }
+}
