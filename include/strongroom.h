@@ -1057,6 +1057,57 @@ strongroom_status strongroom_repair_from(const strongroom *store,
                                          uint64_t *lost,
                                          strongroom_error *error);
 
+
+/*
+ * Copying a store
+ */
+
+/// In the flags of strongroom_copy: also delete the records at the destination that the source does not have.
+#define STRONGROOM_MIRROR 1
+
+/// The result of strongroom_copy.
+typedef struct {
+    /// The number of records that were written to the destination.
+    uint64_t records;
+    /// Their bytes: ciphertext and headers.
+    uint64_t bytes;
+    /// The number of records that the destination had already.
+    uint64_t unchanged;
+    /// The number of records that were deleted at the destination.
+    uint64_t deleted;
+    /// The number of damaged records of the source, which were not copied.
+    uint64_t damaged;
+    /// The number of records that exceed the limit of the destination, which were not copied.
+    uint64_t too_large;
+} strongroom_copied;
+
+/// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves. Both
+/// places are the path of a database or the URL of a storage service, and may be in use meanwhile.
+///
+/// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that a
+/// repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source, whose
+/// file is not copied. Each record that was written is compared with what the destination returns.
+///
+/// `flags` is STRONGROOM_MIRROR or 0, `workers` the number of threads from 1 to 64, or 0 for 4. The options are for
+/// services, and may be NULL; their flags and index key must not be set.
+///
+/// Check `damaged` and `too_large` in the result: those records are not at the destination. `not_copied` receives their
+/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. It may be NULL.
+///
+/// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
+/// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time. Records that were copied
+/// before a failure stay.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_copy(const char *from,
+                                  const strongroom_options *from_options,
+                                  const char *to,
+                                  const strongroom_options *to_options,
+                                  uint64_t flags,
+                                  uint32_t workers,
+                                  strongroom_copied *copied,
+                                  strongroom_buffer *not_copied,
+                                  strongroom_error *error);
+
 #ifdef __cplusplus
 }
 #endif
