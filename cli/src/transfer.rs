@@ -44,7 +44,7 @@ pub(crate) fn transfer(options: &Options, transfer: &Transfer, in_use: &InUse) -
 
 fn report(options: &Options, copied: &Copied, database: Option<&Path>) -> Result<(), Failure> {
     let names = |locators: &[strongroom::storage::Locator]| -> Vec<String> {
-        locators.iter().map(|locator| locator.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()).collect()
+        locators.iter().map(strongroom::storage::Locator::to_hex).collect()
     };
     let Copied { records, bytes, unchanged, deleted, .. } = copied;
     let (damaged, too_large) = (names(&copied.damaged), names(&copied.too_large));

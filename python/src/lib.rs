@@ -34,6 +34,7 @@ mod _strongroom {
     use crate::store::{Stats, Strongroom, connect, open};
     #[pymodule_export]
     use crate::transfer::{Copied, copy};
+    #[pymodule_export]
     use crate::verify::{Damage, Repair, Verification};
 
     #[pymodule_export]

@@ -1,7 +1,5 @@
 //! Statements on many records: lists, counts, expired ones.
 
-use std::ops::ControlFlow;
-
 use rusqlite::{Connection, Row};
 
 use super::error::{Fault, Outcome};
@@ -44,30 +42,6 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
     entries.sort_unstable_by_key(|entry| entry.locator);
     entries.truncate(limit);
     Ok(entries)
-}
-
-/// Passes these columns of at most `limit` records after `after` to `visit`, in the order of locators.
-fn page(
-    connection: &Connection,
-    columns: &str,
-    after: Option<&Locator>,
-    limit: usize,
-    mut visit: impl FnMut(&Row<'_>) -> Outcome<ControlFlow<()>>,
-) -> Outcome<()> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let behind = if after.is_some() { "WHERE prefix >= ?2 AND (prefix, locator) > (?2, ?3)" } else { "" };
-    let sql = format!("SELECT {columns} FROM record {behind} ORDER BY prefix, locator LIMIT ?1");
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut rows = match after {
-        Some(after) => statement.query((limit, prefix(after), after.as_bytes()))?,
-        None => statement.query([limit])?,
-    };
-    while let Some(row) = rows.next()? {
-        if visit(row)?.is_break() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn entry(row: &Row<'_>) -> Outcome<Entry> {
