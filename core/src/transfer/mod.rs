@@ -101,6 +101,7 @@ impl Copied {
 /// be new, or an earlier copy of the source. Records with the same head and length at the destination are skipped, and
 /// others are replaced; so a repeated copy continues an interrupted one, and transfers only what has changed. Expired
 /// records are copied, too. Other users may use both storages meanwhile: each record is copied in one of its versions.
+/// While the index key is rotated, a record that moves to the new key at this moment can be missed: repeat the copy.
 ///
 /// Each record is checked by the source's checksums before, and compared with what the destination returns afterwards: a
 /// long one by head, length and the destination's checksums. Damaged and too large records are skipped, and named in the
