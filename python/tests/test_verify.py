@@ -21,7 +21,7 @@ def make(folder: Path) -> list[strongroom.Key]:
         assert store.verify() == strongroom_result(store)
     shutil.copy(folder / "records.db", folder / "backup.db")
     content = bytearray((folder / "records.db").read_bytes())
-    content[len(content) // 4] ^= 1
+    content[len(content) // 4 + 100] ^= 1  # not at the start of a page, which is SQLite's
     (folder / "records.db").write_bytes(content)
     return keys
 
