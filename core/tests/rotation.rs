@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::storage::{Locator, MemoryStorage, Storage};
 use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
 
 use crate::support::rounds::rounds;
@@ -138,6 +138,20 @@ fn a_rotation_begins_and_ends() {
         assert_eq!(store.retrieve("new", &new).unwrap(), b"new");
         assert!((0..2499).all(|n| store.retrieve(format!("{n}"), &keys[n]).unwrap() == b"data"));
         assert_eq!(store.stats().unwrap().records, 2500);
+    });
+}
+
+#[test]
+fn a_closed_store_has_no_rotation() {
+    each(|place| {
+        for previous in [None, Some(1)] {
+            place.open(1, None).map(|store| store.close().unwrap()).unwrap_or_default();
+            let store = place.open(if previous.is_some() { 2 } else { 1 }, previous).unwrap();
+            store.close().unwrap();
+            assert_name(store.rotation(1), "Closed");
+            assert_name(store.erase_unrotated(&Locator::from_bytes([1; 32])), "Closed");
+            assert_name(store.finish_rotation(), "Closed");
+        }
     });
 }
 

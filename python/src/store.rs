@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
-use strongroom::storage::{LOCATOR_LEN, Locator};
+use strongroom::storage::Locator;
 use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter};
 
 use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
@@ -612,9 +612,9 @@ impl Strongroom {
         self.call(py, |store| store.purge(limit))
     }
 
-    /// Return the locators of records that remain under the previous index key, in all namespaces; ``None`` if the
-    /// store was opened without a previous index key, or after the rotation had ended. The time is proportional to
-    /// the number of locators.
+    /// Return the locators of records that remain under the previous index key, in all namespaces, as hexadecimal
+    /// digits; ``None`` if the store was opened without a previous index key, or after the rotation had ended. The
+    /// time is proportional to the number of locators.
     ///
     /// Each operation on an id moves its record to the new key, for example ``id in store`` for every known id of every
     /// namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other
@@ -623,12 +623,10 @@ impl Strongroom {
     /// :param limit: Return at most this many locators.
     /// :raises UnsupportedError: The store is an encryption server, which has its own index key.
     #[pyo3(signature = (limit=None))]
-    fn rotation<'py>(&self, py: Python<'py>, limit: Option<Place>) -> Result<Option<Bound<'py, PyList>>, Failure> {
+    fn rotation(&self, py: Python<'_>, limit: Option<Place>) -> Result<Option<Vec<String>>, Failure> {
         let limit = most(limit);
-        let Some(rotation) = self.call(py, |store| store.rotation(limit))? else { return Ok(None) };
-        let list = PyList::empty(py);
-        rotation.remaining.iter().try_for_each(|locator| list.append(to_python(py, locator.as_bytes())?))?;
-        Ok(Some(list))
+        let rotation = self.call(py, |store| store.rotation(limit))?;
+        Ok(rotation.map(|rotation| rotation.remaining.iter().map(Locator::to_hex).collect()))
     }
 
     /// Remove a record that remains under the previous index key, because nobody knows its id. Return whether there
@@ -637,10 +635,10 @@ impl Strongroom {
     /// :param locator: One of those that :meth:`rotation` returns.
     /// :raises InvalidArgumentError: The locator is not one under the previous index key, or there is no rotation.
     /// :raises UnsupportedError: The store is an encryption server.
-    fn erase_unrotated(&self, py: Python<'_>, locator: Data<'_>) -> Result<bool, Failure> {
-        let locator = <[u8; LOCATOR_LEN]>::try_from(locator.as_ref())
-            .map_err(|_| Error::InvalidArgument("a locator has 32 bytes".into()))?;
-        self.call(py, |store| store.erase_unrotated(&Locator::from_bytes(locator)))
+    fn erase_unrotated(&self, py: Python<'_>, locator: &str) -> Result<bool, Failure> {
+        let locator = Locator::from_hex(locator)
+            .ok_or(Error::InvalidArgument("a locator has 64 lower-case hexadecimal digits".into()))?;
+        self.call(py, |store| store.erase_unrotated(&locator))
     }
 
     /// End the rotation of the index key: from then on, the store is opened with the new key alone.

@@ -51,7 +51,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "purge": store.purge,
         "verify": store.verify,
         "rotation": rotating.rotation,
-        "erase_unrotated": lambda: rotating.erase_unrotated(b"\1" * 32),
+        "erase_unrotated": lambda: rotating.erase_unrotated("01" * 32),
         "finish_rotation": rotating.finish_rotation,
         "stats": store.stats,
         "maintain": store.maintain,

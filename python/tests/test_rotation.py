@@ -28,7 +28,7 @@ def test_a_rotation(path: Path, keys: dict[str, Key]) -> None:
     with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
         remaining = store.rotation()
         assert remaining is not None and len(remaining) == 3
-        assert all(isinstance(locator, bytes) and len(locator) == 32 for locator in remaining)
+        assert all(isinstance(locator, str) and len(bytes.fromhex(locator)) == 32 for locator in remaining)
         assert store.rotation(limit=2) == remaining[:2]
         assert store.rotation(limit=0) == []
         with pytest.raises(strongroom.InvalidArgumentError, match="records remain"):
@@ -56,7 +56,7 @@ def test_records_of_unknown_ids_are_removed(path: Path, keys: dict[str, Key]) ->
         first, second = store.rotation() or []
         assert store.erase_unrotated(first)
         assert not store.erase_unrotated(first)
-        assert store.erase_unrotated(bytearray(second))
+        assert store.erase_unrotated(second)
         store.finish_rotation()
         assert store.stats().records == 1
         assert store.retrieve("a", keys["a"]) == b"data a"
@@ -65,13 +65,13 @@ def test_records_of_unknown_ids_are_removed(path: Path, keys: dict[str, Key]) ->
 def test_other_locators_are_refused(path: Path, keys: dict[str, Key]) -> None:
     with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
         assert store.retrieve("a", keys["a"]) == b"data a"  # under the second generation now
-        for locator in (b"\2" * 32, b"\0" * 32):
+        for locator in ("02" * 32, "00" * 32):
             with pytest.raises(strongroom.InvalidArgumentError, match="previous index key"):
                 store.erase_unrotated(locator)
-        for locator in (b"", b"\1" * 31, b"\1" * 33):
-            with pytest.raises(strongroom.InvalidArgumentError, match="32 bytes"):
+        for locator in ("", "01" * 31, "01" * 33, "AB" * 32):
+            with pytest.raises(strongroom.InvalidArgumentError, match="64 lower-case hexadecimal digits"):
                 store.erase_unrotated(locator)
-        wrong: list[Any] = ["1" * 32, None, 1]
+        wrong: list[Any] = [b"\1" * 32, None, 1]
         for value in wrong:
             with pytest.raises(TypeError):
                 store.erase_unrotated(value)
@@ -83,7 +83,7 @@ def test_other_locators_are_refused(path: Path, keys: dict[str, Key]) -> None:
 def test_without_a_rotation(store: strongroom.Strongroom) -> None:
     assert store.rotation() is None
     with pytest.raises(strongroom.InvalidArgumentError):
-        store.erase_unrotated(b"\1" * 32)
+        store.erase_unrotated("01" * 32)
     with pytest.raises(strongroom.InvalidArgumentError, match="not being rotated"):
         store.finish_rotation()
 

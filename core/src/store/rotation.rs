@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::settings::Settings;
 use crate::storage::{self, Entry};
+use crate::util::interrupt::is_interrupted;
 
 /// The most attempts to move a record that others change.
 const ATTEMPTS: usize = 5;
@@ -46,13 +47,19 @@ impl Store {
 
     /// The locators under the previous key, at most `limit`; `None` if there is no rotation.
     pub(super) fn unrotated_locators(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error> {
-        let Some(previous) = &self.keys.previous else { return Ok(None) };
+        let Some(previous) = &self.keys.previous else {
+            self.storage.list(None, 0)?; // fails if the store is closed
+            return Ok(None);
+        };
         let generation = previous.generation();
         // The last locator of the generation before; generation 0 has only claims.
         let mut after = [u8::MAX; LOCATOR_LEN];
         after.iter_mut().take(1).for_each(|first| *first = generation.saturating_sub(1));
         let (mut found, mut after) = (Vec::new(), Locator::from_bytes(after));
         loop {
+            if is_interrupted() {
+                return Err(Error::Busy);
+            }
             let page = self.storage.list(Some(&after), PAGE.min(limit.saturating_sub(found.len())))?;
             let is_old = |entry: &Entry| entry.locator.as_bytes().first() == Some(&generation);
             let old = page.iter().take_while(|entry| is_old(entry)).map(|entry| entry.locator);
@@ -89,7 +96,10 @@ impl Store {
             Some(previous) if locator.as_bytes().first() == Some(&previous.generation()) => {
                 Ok(self.storage.delete(locator, None)?)
             }
-            _ => Err(Error::InvalidArgument("the locator is not one under the previous index key".into())),
+            _ => {
+                self.storage.list(None, 0)?; // fails if the store is closed
+                Err(Error::InvalidArgument("the locator is not one under the previous index key".into()))
+            }
         }
     }
 }

@@ -584,10 +584,10 @@ class Strongroom:
         :param limit: Remove at most this many records. If fewer were removed, none is left.
         """
 
-    def rotation(self, limit: int | None = None) -> list[bytes] | None:
-        """Return the locators of records that remain under the previous index key, in all namespaces; ``None`` if the
-        store was opened without a previous index key, or after the rotation had ended. The time is proportional to
-        the number of locators.
+    def rotation(self, limit: int | None = None) -> list[str] | None:
+        """Return the locators of records that remain under the previous index key, in all namespaces, as hexadecimal
+        digits; ``None`` if the store was opened without a previous index key, or after the rotation had ended. The
+        time is proportional to the number of locators.
 
         Each operation on an id moves its record to the new key, for example ``id in store`` for every known id of every
         namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other
@@ -597,7 +597,7 @@ class Strongroom:
         :raises UnsupportedError: The store is an encryption server, which has its own index key.
         """
 
-    def erase_unrotated(self, locator: Buffer) -> bool:
+    def erase_unrotated(self, locator: str) -> bool:
         """Remove a record that remains under the previous index key, because nobody knows its id. Return whether there
         was one.
 

@@ -375,11 +375,11 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.purge`."""
         return await _in_thread(self._store.purge, limit)
 
-    async def rotation(self, limit: int | None = None) -> list[bytes] | None:
+    async def rotation(self, limit: int | None = None) -> list[str] | None:
         """As :meth:`strongroom.Strongroom.rotation`."""
         return await _in_thread(self._store.rotation, limit)
 
-    async def erase_unrotated(self, locator: Buffer) -> bool:
+    async def erase_unrotated(self, locator: str) -> bool:
         """As :meth:`strongroom.Strongroom.erase_unrotated`."""
         return await _in_thread(self._store.erase_unrotated, locator)
 
