@@ -38,7 +38,8 @@ pub(super) fn is_damaged(storage: &dyn Storage, locator: &Locator) -> Result<boo
             Err(storage::Error::Unsupported(_)) => return Ok(false),
             step => step?,
         };
-        if step.damage.iter().any(is_of_record) {
+        // A row that cannot be read may be that of a neighbour.
+        if step.damage.iter().any(|damage| damage.locator == Some(*locator) && is_of_record(damage)) {
             return Ok(true);
         }
         match step.next {
