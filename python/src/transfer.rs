@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::PyString;
 use strongroom::storage::Locator;
 use strongroom::transfer::CopyOptions;
 use strongroom::{Location, transfer};
@@ -122,14 +122,14 @@ impl Copied {
 
     /// The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept.
     #[getter]
-    fn damaged<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        locators(py, &self.0.damaged)
+    fn damaged(&self) -> Vec<String> {
+        self.0.damaged.iter().map(Locator::to_hex).collect()
     }
 
     /// The locators of the records that exceed the limit of the destination, which were not copied.
     #[getter]
-    fn too_large<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        locators(py, &self.0.too_large)
+    fn too_large(&self) -> Vec<String> {
+        self.0.too_large.iter().map(Locator::to_hex).collect()
     }
 
     /// Whether the destination has all records of the source.
@@ -146,8 +146,4 @@ impl Copied {
             self.0.too_large.len()
         )
     }
-}
-
-fn locators<'py>(py: Python<'py>, locators: &[Locator]) -> PyResult<Bound<'py, PyList>> {
-    PyList::new(py, locators.iter().map(|locator| PyBytes::new(py, locator.as_bytes())))
 }

@@ -47,7 +47,7 @@ def test_damaged_records_are_named(store: Strongroom, path: Path, tmp_path: Path
         (locator,) = connection.execute(sql).fetchone()
     connection.close()
     copied = strongroom.copy(path, tmp_path / "backup.db")
-    assert (copied.records, copied.damaged, copied.too_large, copied.complete) == (1, [locator], [], False)
+    assert (copied.records, copied.damaged, copied.too_large, copied.complete) == (1, [locator.hex()], [], False)
 
 
 def test_what_cannot_be_copied_is_refused(store: Strongroom, path: Path, tmp_path: Path) -> None:

@@ -758,11 +758,11 @@ class Copied:
         """The number of records that were deleted at the destination."""
 
     @property
-    def damaged(self) -> list[builtins.bytes]:
+    def damaged(self) -> list[str]:
         """The locators of the damaged records of the source, which were not copied; an earlier copy of one was kept."""
 
     @property
-    def too_large(self) -> list[builtins.bytes]:
+    def too_large(self) -> list[str]:
         """The locators of the records that exceed the limit of the destination, which were not copied."""
 
     @property
