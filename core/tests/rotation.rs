@@ -143,16 +143,16 @@ fn a_rotation_begins_and_ends() {
 
 #[test]
 fn a_closed_store_has_no_rotation() {
-    each(|place| {
-        for previous in [None, Some(1)] {
-            place.open(1, None).map(|store| store.close().unwrap()).unwrap_or_default();
-            let store = place.open(if previous.is_some() { 2 } else { 1 }, previous).unwrap();
-            store.close().unwrap();
-            assert_name(store.rotation(1), "Closed");
-            assert_name(store.erase_unrotated(&Locator::from_bytes([1; 32])), "Closed");
-            assert_name(store.finish_rotation(), "Closed");
-        }
-    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let place = Place(Box::new(move || Strongroom::builder().path(&path)));
+    for (current, previous) in [(1, None), (2, Some(1))] {
+        let store = place.open(current, previous).unwrap();
+        store.close().unwrap();
+        assert_name(store.rotation(1), "Closed");
+        assert_name(store.erase_unrotated(&Locator::from_bytes([1; 32])), "Closed");
+        assert_name(store.finish_rotation(), "Closed");
+    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 """The native half of the package. The docstrings here are those of the running module: a test compares them."""
 
-import builtins
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
