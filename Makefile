@@ -67,7 +67,8 @@ program: | system-tests
 .PHONY: test-long
 test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test processes
-	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program -- tampering:: kill_services::
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program --test services -- \
+		tampering:: model:: take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying::
 	$(MAKE) test-c TEST_SECONDS=60
 
 .PHONY: test-http

@@ -440,7 +440,7 @@ def test_an_encryption_server_has_its_own_index_key(server: Path) -> None:
     with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
         calls: list[Callable[[], object]] = [
             store.rotation,
-            lambda: store.erase_unrotated(b"\1" * 32),
+            lambda: store.erase_unrotated("01" * 32),
             store.finish_rotation,
         ]
         for call in calls:
