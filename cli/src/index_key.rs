@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::{Value, json};
-use strongroom::{Error, Rotation, Strongroom};
+use strongroom::Rotation;
+use strongroom::storage::Locator;
 
 use crate::args::{IdFormat, IndexKeyCommand, Options};
 use crate::commands::reply;
@@ -36,10 +37,6 @@ fn rotate(
     yes: bool,
 ) -> Result<(), Failure> {
     let store = open::rotating(options, new)?;
-    let space = match &options.namespace {
-        Some(name) => store.namespace(name)?,
-        None => store.namespace("")?,
-    };
     let (mut found, mut missing) = (0_u64, 0_u64);
     if let Some(ids) = ids {
         let bar = progress_bar(None, "{spinner} {human_pos} ids");
@@ -49,14 +46,17 @@ fn rotate(
             Box::new(File::open(ids).map_err(Failure::io(CANNOT_READ))?)
         };
         for_each_id(BufReader::new(ids), format, |id| {
-            let is_there = space.contains(id)?; // moves the record
+            let is_there = store.contains(id)?; // moves the record
             *if is_there { &mut found } else { &mut missing } += 1;
             bar.inc(1);
             Ok(())
         })?;
         bar.finish_and_clear();
     }
-    let mut remaining = remaining(&store, usize::MAX)?;
+    // `None` if an earlier run has finished the rotation.
+    let rotation = store.rotation(usize::MAX)?;
+    let is_rotating = rotation.is_some();
+    let mut remaining = rotation.map(|rotation| rotation.remaining).unwrap_or_default();
     let mut erased = 0_u64;
     if erase_unknown && !remaining.is_empty() {
         if !yes {
@@ -68,12 +68,8 @@ fn rotate(
         remaining.clear();
     }
     let is_finished = remaining.is_empty();
-    if is_finished {
-        match store.finish_rotation() {
-            // An earlier run has finished it.
-            Err(Error::InvalidArgument(_)) if store.rotation(1)?.is_none() => {}
-            outcome => outcome?,
-        }
+    if is_finished && is_rotating {
+        store.finish_rotation()?;
     }
     let remaining = remaining.len();
     let words = match is_finished {
@@ -92,19 +88,13 @@ fn status(options: &Options, list: bool) -> Result<(), Failure> {
     let Some(Rotation { remaining, .. }) = store.rotation(usize::MAX)? else {
         return reply(options, &json!({"rotating": false}), "the index key is not being rotated");
     };
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let count = remaining.len();
     if !list {
         return reply(options, &json!({"rotating": true, "remaining": count}), &format!("remaining: {count}"));
     }
-    let locators: Vec<_> = remaining.iter().map(|locator| hex(locator.as_bytes())).collect();
+    let locators: Vec<_> = remaining.iter().map(Locator::to_hex).collect();
     let object = json!({"rotating": true, "remaining": count, "locators": locators});
     reply(options, &object, &locators.join("\n"))
-}
-
-/// At most `limit` locators of records under the previous key.
-fn remaining(store: &Strongroom, limit: usize) -> Result<Vec<strongroom::storage::Locator>, Failure> {
-    Ok(store.rotation(limit)?.map(|rotation| rotation.remaining).unwrap_or_default())
 }
 
 /// Passes each id to `visit`.

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use strongroom::storage::Storage;
-#[cfg(feature = "server")]
-use strongroom::storage::{Durability, MemoryStorage, SqliteStorage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
 
 use crate::args::{Options, Remote};
@@ -45,7 +43,8 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
     let old = options.previous_index_key_file.clone().or(options.index_key_file.clone()).or(beside);
     let old = old.ok_or_else(needs_index_key)?;
     let location = with_service_options(options, location)?;
-    Ok(Strongroom::builder().location(location).index_key_file(new).previous_index_key_file(old).open()?)
+    let store = Strongroom::builder().location(location).index_key_file(new).previous_index_key_file(old).open()?;
+    in_namespace(options, store)
 }
 
 /// The location of a store, which exists if it is a database.
@@ -165,12 +164,10 @@ fn open_storage(options: &Options, location: Location) -> Result<Arc<dyn Storage
 #[cfg(feature = "server")]
 pub(crate) fn storage(options: &Options) -> Result<Arc<dyn Storage>, Failure> {
     match location_to_make(options)? {
-        Location::Memory => Ok(Arc::new(MemoryStorage::new())),
-        Location::Database(path) => {
-            let storage = SqliteStorage::open(path, Durability::Full).map_err(Error::from)?;
-            Ok(Arc::new(storage))
+        Location::Service(_) => {
+            Err(Failure::argument("a storage service keeps the records itself: --store must be a path"))
         }
-        _ => Err(Failure::argument("a storage service keeps the records itself: --store must be a path")),
+        location => Ok(location.open_storage()?),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) enum Output {
     Stdout(Box<dyn Write>),
     /// Collected, and shown only if it is plain text.
     Terminal(Zeroizing<Vec<u8>>),
-    /// Shown at once. What is not plain text is escaped, so that nothing is lost.
+    /// Shown at once, with escapes for everything but plain text, so that nothing is lost.
     EscapingTerminal,
     /// Nameless until it is complete.
     File {

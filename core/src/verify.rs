@@ -44,8 +44,8 @@ impl VerifyOptions {
         self
     }
 
-    /// Checks records only. What is not part of a record, such as a database's pages and indexes, is checked in one
-    /// step, which reads the whole database once more.
+    /// Checks records only. Without this, one step also checks everything outside records, such as a database's pages
+    /// and indexes, and reads the whole database once more.
     pub fn records_only(mut self) -> Self {
         self.records_only = true;
         self
@@ -205,7 +205,7 @@ fn time_of(bytes: u64, rate: NonZero<u64>) -> Duration {
     Duration::from_millis(u64::try_from(milliseconds).unwrap_or(u64::MAX))
 }
 
-/// What is not part of a record: the storage's structure, and the settings document.
+/// Checks everything outside records: the storage's structure, and the settings document.
 fn verify_structure(storage: &dyn Storage) -> Result<Verified, Error> {
     let mut step = storage.verify(Some(&VerifyPosition::Structure), STEP_RECORDS)?;
     let kind = match settings_of(storage) {

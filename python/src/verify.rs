@@ -120,7 +120,7 @@ impl Damage {
 pub(crate) struct Repair {
     /// The locators of the restored records.
     restored: Vec<String>,
-    /// What was not readable at all, and is not in the copy.
+    /// Damage that was not readable at all, and is not in the copy.
     lost: Vec<Damage>,
 }
 

@@ -26,7 +26,7 @@ pub enum VerifyPosition {
     After(Locator),
     /// Only this record: `record.<locator>`.
     Record(Locator),
-    /// What is not part of a record, such as indexes: `structure`. This is one step, after which `next` is `None`.
+    /// Everything outside records, such as indexes: `structure`. This is one step, after which `next` is `None`.
     Structure,
     /// A position that the storage chose, as [`Verified::next`]: any other text of lower-case letters, digits, `-` and
     /// `.`, with at least one dot.
@@ -176,7 +176,7 @@ pub struct Verified {
 pub struct Repaired {
     /// The records that were restored from the copy.
     pub restored: Vec<Locator>,
-    /// What could not be read, and is not in the copy: it is not in the storage any more.
+    /// Damage that could not be read and is not in the copy: its records are not in the storage any more.
     pub lost: Vec<Damage>,
 }
 

@@ -67,10 +67,10 @@ impl Address<'_> {
 
     /// `header || message`, in one buffer of the exact size.
     pub(super) fn seal(&self, new: NewVersion<'_>, data: &[u8]) -> Result<Vec<u8>, Error> {
-        let header = new.header();
         if new.padded {
             return self.seal_padded(new, data);
         }
+        let header = new.header();
         let mut sealed = cobblestone::zeros(sealed_len(data.len() as u64)?)?;
         let (start, message) = sealed.split_first_chunk_mut().ok_or(Error::TooLarge)?;
         *start = header.encode();

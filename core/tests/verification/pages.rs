@@ -8,7 +8,7 @@ use rusqlite::Connection;
 /// The bytes of a page.
 pub(super) const PAGE: usize = 8192;
 
-/// What a page of a database is for.
+/// The use of a page of a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Use {
     Header,

@@ -734,7 +734,7 @@ class Repair:
 
     @property
     def lost(self) -> list[Damage]:
-        """What was not readable at all, and is not in the copy."""
+        """Damage that was not readable at all, and is not in the copy."""
 
 @final
 class Copied:
