@@ -264,7 +264,7 @@ fn read_segment(connection: &Connection, row: &RecordRow, n: usize, start: usize
 }
 
 /// Fills `part` from a column. Only the pages of this part are read (incremental I/O).
-fn read_blob(
+pub(super) fn read_blob(
     connection: &Connection,
     table: &str,
     column: &str,
@@ -341,7 +341,7 @@ pub(super) fn head(row: &Row<'_>, column: usize) -> Outcome<Head> {
 }
 
 /// A column that holds a length, as a `usize`.
-fn length(row: &Row<'_>, column: usize) -> Outcome<usize> {
+pub(super) fn length(row: &Row<'_>, column: usize) -> Outcome<usize> {
     Ok(usize::try_from(row.get::<_, i64>(column)?).map_err(|_| Error::Corrupt)?)
 }
 

@@ -177,14 +177,14 @@ fn check_row(connection: &Connection, step: &mut Step, at: RowPosition, row: &Ro
 
 /// Checks segments until the record ends, or the step is full.
 fn finish(connection: &Connection, step: &mut Step, at: RowPosition, segments: &Segments) -> Outcome<()> {
-    let mut n = at.segment.unwrap_or(0);
+    let (mut n, mut buffer) = (at.segment.unwrap_or(0), Vec::new());
     while n < segments.count {
         if step.bytes >= STEP_BYTES {
             step.next = Some(RowPosition { segment: Some(n), ..at });
             return Ok(());
         }
         check_interrupt()?;
-        match segments.check(connection, n)? {
+        match segments.check(connection, n, &mut buffer)? {
             Ok(len) => step.bytes = step.bytes.saturating_add(len),
             Err(kind) => {
                 step.add(Some(at.id), segments.locator, format!("segment {n}"), kind);

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::super::checksum;
 use super::super::error::{Fault, Outcome};
-use super::super::rows::{blob, expiry_column, prefix, unsigned};
+use super::super::rows::{blob, expiry_column, length, prefix, read_blob, unsigned};
 use super::super::scan;
 use crate::storage::{DamageKind, Error, HEAD_LEN, Head, Locator};
 
@@ -90,14 +90,23 @@ impl Segments {
         Ok(Self::of(&Record { locator, len, object, first_len, is_supported: true }).unwrap_or(None))
     }
 
-    /// The length of segment `n`, if it is intact.
-    pub(crate) fn check(&self, connection: &Connection, n: i64) -> Outcome<Result<u64, DamageKind>> {
-        let sql = "SELECT checksum, data FROM segment WHERE object = ?1 AND n = ?2";
+    /// The length of segment `n`, if it is intact. `buffer` is only there to be used again: fresh memory for each segment
+    /// costs more time than its checksum.
+    pub(crate) fn check(
+        &self,
+        connection: &Connection,
+        n: i64,
+        buffer: &mut Vec<u8>,
+    ) -> Outcome<Result<u64, DamageKind>> {
+        let sql = "SELECT checksum, id, octet_length(data) FROM segment WHERE object = ?1 AND n = ?2";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query((self.object, n))?;
         let mut check = || {
             let Some(row) = rows.next()? else { return Ok(Err(DamageKind::Missing)) };
-            let (expected, data): (u32, &[u8]) = (row.get(0)?, blob(row, 1)?);
+            let expected: u32 = row.get(0)?;
+            buffer.resize(length(row, 2)?, 0);
+            read_blob(connection, "segment", "data", row.get(1)?, 0, buffer)?;
+            let data = &**buffer;
             let len = if n + 1 == self.count { self.last_len } else { self.full_len };
             Ok(match data.len() as u64 {
                 _ if checksum::of_segment(self.object, n, data) != expected => Err(DamageKind::Checksum),
