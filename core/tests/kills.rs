@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use strongroom::transfer::{CopyOptions, copy};
-use strongroom::{Location, RecordKey, RecordWriter, Strongroom, WriteOptions};
+use strongroom::{Error, IndexKey, Location, RecordKey, RecordWriter, Strongroom, WriteOptions};
 use support::pattern;
 use support::rounds::rounds;
 use support::wait::{DEADLINE, Join, WaitWithin};
@@ -257,6 +257,87 @@ fn a_killed_copy_is_resumed() {
             break;
         }
     }
+}
+
+/// A handle with the new index key, and during the rotation with the old one, too.
+fn open_rotated(path: &Path, is_rotating: bool) -> Strongroom {
+    let index_key = |number| IndexKey::from_bytes(&[number; 32]).unwrap();
+    let builder = Strongroom::builder().path(path).index_key(index_key(2));
+    if is_rotating { builder.previous_index_key(index_key(1)) } else { builder }.open().unwrap()
+}
+
+fn numbered(n: usize) -> String {
+    format!("id-{n}")
+}
+
+/// Moves all records to the new index key, while writers work with them, until it is killed. Prints its progress and the
+/// acknowledged writes.
+fn rotate_until_killed(path: &Path, run: &str, ids: usize) {
+    let store = open_rotated(path, true);
+    acknowledge("open");
+    thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0.. {
+                    let id = format!("{run}-{writer}-{n}");
+                    store.store_with(&id, pattern(100), WriteOptions::new().key(&key_of(&id))).unwrap();
+                    acknowledge(&format!("stored={id}"));
+                    // Under an id that exists, nothing is stored, on whichever side of the rotation it is.
+                    let old = numbered((n * WRITERS + writer) * 7919 % ids);
+                    assert!(matches!(store.store(&old, b"other"), Err(Error::AlreadyExists)));
+                    assert!(store.retrieve(&old, &key_of(&old)).unwrap() == pattern(100));
+                }
+            });
+        }
+        for n in (0..ids).cycle() {
+            assert!(store.contains(numbered(n)).unwrap());
+            acknowledge("moved");
+        }
+    });
+}
+
+/// A rotation of the index key that is killed continues: each record stays there once, and its key opens it.
+#[test]
+fn a_killed_rotation_continues() {
+    let ids = rounds(1000, 100_000);
+    if let (Some(path), Ok(run)) = (env::var_os(STORE), env::var(RUN)) {
+        return rotate_until_killed(path.as_ref(), &run, ids);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let old_key = IndexKey::from_bytes(&[1; 32]).unwrap();
+    let store = Strongroom::builder().path(&path).index_key(old_key).open().unwrap();
+    let mut known: Vec<_> = (0..ids).map(numbered).collect();
+    let keys: Vec<_> = known.iter().map(|id| key_of(id)).collect();
+    let items = known.iter().zip(&keys).map(|(id, key)| (id, pattern(100), WriteOptions::new().key(key)));
+    store.store_many_with(&items.collect::<Vec<_>>()).unwrap();
+    store.close().unwrap();
+    let runs = rounds(5, 20);
+    let (mut remaining, mut moved_in_part) = (ids, 0);
+    for run in 0..runs {
+        let lines = lines_until_killed("a_killed_rotation_continues", &path, run, ids as u64 / runs / 2);
+        known.extend(lines.iter().filter_map(|line| line.strip_prefix("stored=")).map(str::to_owned));
+        let store = open_rotated(&path, true);
+        let now = store.rotation(usize::MAX).unwrap().unwrap().remaining.len();
+        assert!(now <= remaining, "{now} of {remaining} records have not moved");
+        moved_in_part += u64::from(now < remaining && now > 0);
+        remaining = now;
+        store.close().unwrap();
+    }
+    assert!(moved_in_part > runs / 2, "hardly any kill met the rotation: {moved_in_part}");
+
+    let store = open_rotated(&path, true);
+    assert!(known.iter().all(|id| store.contains(id).unwrap()));
+    store.finish_rotation().unwrap();
+    store.close().unwrap();
+    let store = open_rotated(&path, false);
+    for id in &known {
+        assert!(store.retrieve(id, &key_of(id)).unwrap() == pattern(100), "{id}");
+    }
+    let unreported = store.stats().unwrap().records - known.len() as u64;
+    assert!(unreported <= runs * WRITERS as u64, "{unreported} records that no writer reported");
+    assert_eq!(count(&path, "SELECT count(*) FROM record WHERE substr(locator, 1, 1) <> x'02'"), 0);
 }
 
 fn pending(path: &Path) -> i64 {

@@ -99,6 +99,38 @@ fn no_secret_is_written_or_shown() {
     }
 }
 
+/// A database shows when a record expires, but neither its namespace nor, with padding, the length of its data.
+#[test]
+fn namespaces_and_lengths_are_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = Strongroom::open(&path).unwrap();
+    let mut scanner = Scanner::default();
+    let lens = (100_000..100_040).map(|n| n * 3);
+    for (n, len) in lens.clone().enumerate() {
+        let namespace = format!("customer-{n:04x}-of-clinic");
+        scanner.add("a namespace", namespace.as_bytes());
+        let _ = store.namespace(&namespace).unwrap().padded().store(id(n), vec![b'x'; len]).unwrap();
+    }
+    store.close().unwrap();
+    let file = fs::read(&path).unwrap();
+    assert_eq!(scanner.find(&file), None);
+
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let mut statement = connection.prepare("SELECT DISTINCT len FROM record").unwrap();
+    let stored = statement.query_map((), |row| row.get(0)).unwrap().collect::<Result<Vec<i64>, _>>().unwrap();
+    assert_eq!(stored.len(), 1, "the lengths are told apart by {stored:?}");
+
+    // Without padding, the same lengths are distinguished.
+    let plain = folder.path().join("plain.db");
+    let store = Strongroom::open(&plain).unwrap();
+    lens.for_each(|len| drop(store.store(len.to_string(), vec![b'x'; len]).unwrap()));
+    store.close().unwrap();
+    let connection = rusqlite::Connection::open(&plain).unwrap();
+    let count: i64 = connection.query_row("SELECT count(DISTINCT len) FROM record", (), |row| row.get(0)).unwrap();
+    assert_eq!(count, 40);
+}
+
 fn locator(bytes: [u8; 32]) -> strongroom::storage::Locator {
     strongroom::storage::Locator::from_bytes(bytes)
 }

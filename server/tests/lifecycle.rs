@@ -6,11 +6,11 @@ use std::thread;
 
 use serde_json::{Value, json};
 use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
-use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
+use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::{NewToken, Scope};
 
 use crate::rounds::rounds;
-use crate::support::model::{Timed, check_model, check_model_of_threads};
+use crate::support::model::{Place, check_model, check_model_of_threads};
 use crate::support::wait::{DEADLINE, Join};
 use crate::support::{Answer, Running, config, encryption, encryption_over, start, storage};
 
@@ -220,10 +220,9 @@ fn one_of_many_callers_of_a_chain_gets_the_data() {
 fn a_store_in_a_storage_service_is_a_map() {
     let service = storage(Arc::new(MemoryStorage::new()));
     let endpoint = Endpoint::new(&format!("http://{}", service.address)).unwrap();
-    let builder = Strongroom::builder().endpoint(endpoint).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
-    let timed = Timed::open(builder);
-    check_model(&timed, rounds(20, 100));
-    check_model_of_threads(&timed, rounds(5, 30));
+    let place = Place::new(move || Strongroom::builder().endpoint(endpoint.clone()));
+    check_model(&place, rounds(20, 100));
+    check_model_of_threads(&place, rounds(5, 30));
 }
 
 struct Tokens {
