@@ -20,9 +20,9 @@ use super::invalid_endpoint::InvalidEndpoint;
 use super::request::{ApiRequest, OutgoingBody};
 use super::response::{ApiResponse, StreamingResponse, accepted};
 use super::retry::{ATTEMPTS, RetryPolicy, with_retries};
-use super::runtime::Runtime;
 use super::timing::{IdleTimer, TimeBudget};
 use super::upload::StreamingRequest;
+use crate::util::runtime::Runtime;
 
 /// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
 const IDLE: Duration = Duration::from_secs(5);
@@ -58,7 +58,7 @@ impl HttpClient {
             authorization: endpoint.authorization()?,
             connections: Some(Connections { kept: build(KEPT), once: build(0) }),
             closed: AtomicBool::new(false),
-            runtime: Runtime::start().map_err(InvalidEndpoint::Thread)?,
+            runtime: Runtime::start("strongroom-http").map_err(InvalidEndpoint::Thread)?,
             endpoint: endpoint.clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::io;
 use hyper_util::client::legacy;
 
 use super::problem::Problem;
+use crate::util::runtime::Unfinished;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -139,6 +140,17 @@ impl Failure {
         match self {
             Self::Lost(source) => Self::NotSent(source),
             other => other,
+        }
+    }
+}
+
+impl From<Unfinished> for Failure {
+    fn from(unfinished: Unfinished) -> Self {
+        match unfinished {
+            Unfinished::Forked => Self::Forked,
+            Unfinished::NotBegun => Self::NotSent(TooLate.into()),
+            Unfinished::Interrupted => Self::too_late(),
+            Unfinished::Ended => Self::NotSent("the thread for HTTP has ended".into()),
         }
     }
 }

@@ -11,7 +11,6 @@ mod problem;
 mod request;
 mod response;
 mod retry;
-mod runtime;
 mod timing;
 mod tls;
 mod token_file;

@@ -9,6 +9,8 @@ pub(crate) mod hex;
 pub mod interrupt;
 pub(crate) mod parallel;
 pub(crate) mod random;
+#[cfg(feature = "_runtime")]
+pub(crate) mod runtime;
 #[cfg_attr(
     not(feature = "remote"),
     expect(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")

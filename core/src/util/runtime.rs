@@ -1,4 +1,4 @@
-//! A thread that runs the connections, so that callers can block on any thread, even on one of an async runtime.
+//! A thread that runs connections, so that callers can block on any thread, even on one of an async runtime.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -8,13 +8,12 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::failure::{Failure, TooLate};
 use crate::util::fork_check::OwnerProcess;
 use crate::util::handoff::handoff;
 use crate::util::interrupt;
 use crate::util::threads;
 
-pub(super) struct Runtime {
+pub(crate) struct Runtime {
     handle: Option<Handle>,
     /// Dropping this ends the thread.
     stop: Option<oneshot::Sender<()>>,
@@ -22,12 +21,26 @@ pub(super) struct Runtime {
     owner: OwnerProcess,
 }
 
+/// The reason why [`Runtime::wait`] has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// The runtime belongs to the parent of this process: the future did not begin.
+    Forked,
+    /// The call was interrupted before the future began.
+    NotBegun,
+    /// The call was interrupted, and the future was dropped. What it did is unknown.
+    Interrupted,
+    /// The thread has ended, and the future with it. What it did is unknown.
+    Ended,
+}
+
 impl Runtime {
-    pub(super) fn start() -> io::Result<Self> {
+    /// Starts the thread, with this name.
+    pub(crate) fn start(name: &'static str) -> io::Result<Self> {
         let (outbox, built) = handoff();
         let (stop, stopped) = oneshot::channel::<()>();
         // Built on its own thread: the thread that builds it gets a thread handle (see `util::handoff`).
-        let work = move || match Builder::new_current_thread().enable_all().thread_name("strongroom-http").build() {
+        let work = move || match Builder::new_current_thread().enable_all().thread_name(name).build() {
             Ok(runtime) => {
                 let _ = outbox.send(Ok(runtime.handle().clone())); // there is room, and the receiver waits
                 let _ = runtime.block_on(stopped); // ends when the sender is dropped
@@ -37,23 +50,24 @@ impl Runtime {
                 let _ = outbox.send(Err(error));
             }
         };
-        let thread = threads::spawn("strongroom-http", work)?;
-        let handle = built.receive().unwrap_or_else(|| Err(io::Error::other("the thread for HTTP has ended")))?;
+        let thread = threads::spawn(name, work)?;
+        let handle =
+            built.receive().unwrap_or_else(|| Err(io::Error::other("the thread for connections has ended")))?;
         Ok(Self { handle: Some(handle), stop: Some(stop), thread: Some(thread), owner: OwnerProcess::current() })
     }
 
-    pub(super) fn check_process(&self) -> Result<(), Failure> {
-        if self.owner.is_current() { Ok(()) } else { Err(Failure::Forked) }
+    pub(crate) fn check_process(&self) -> Result<(), Unfinished> {
+        if self.owner.is_current() { Ok(()) } else { Err(Unfinished::Forked) }
     }
 
     /// Waits for the result of `future`. If the wait is interrupted, the future is dropped, and its request with it.
-    pub(super) fn wait<T: Send + 'static>(
+    pub(crate) fn wait<T: Send + 'static, E: From<Unfinished> + Send + 'static>(
         &self,
-        future: impl Future<Output = Result<T, Failure>> + Send + 'static,
-    ) -> Result<T, Failure> {
+        future: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E> {
         self.check_process()?;
         if interrupt::was_interrupted() {
-            return Err(Failure::NotSent(TooLate.into()));
+            return Err(Unfinished::NotBegun.into());
         }
         let (outbox, outcome) = handoff();
         let task = self.spawn(async move {
@@ -62,14 +76,14 @@ impl Runtime {
         outcome.receive().unwrap_or_else(|| {
             if interrupt::was_interrupted() {
                 task.inspect(AbortHandle::abort);
-                return Err(Failure::too_late());
+                return Err(Unfinished::Interrupted.into());
             }
-            Err(Failure::NotSent("the thread for HTTP has ended".into()))
+            Err(Unfinished::Ended.into())
         })
     }
 
     /// Runs `future` in the background.
-    pub(super) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         self.handle.as_ref().map(|handle| handle.spawn(future).abort_handle())
     }
 }
