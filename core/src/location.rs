@@ -125,13 +125,13 @@ impl Location {
         }
     }
 
-    /// Whether both are the same file, or have the same URL.
+    /// Whether both are the same file, or have a service in common.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             #[cfg(feature = "sqlite")]
             (Self::Database(one), Self::Database(other)) => is_same_file(one, other),
             #[cfg(feature = "remote")]
-            (Self::Service(one), Self::Service(other)) => one.to_string() == other.to_string(),
+            (Self::Service(one), Self::Service(other)) => one.shares_service(other),
             #[allow(unreachable_patterns, reason = "without one of the features, only one kind is left")]
             _ => false,
         }

@@ -125,7 +125,8 @@ pub(crate) fn open(
 /// :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.verify` and :meth:`Strongroom.repair_from`
 /// raise :exc:`UnsupportedError`.
 ///
-/// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``.
+/// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``. Commas separate
+///     the URLs of several servers of one store, among which requests are distributed.
 /// :param token: The access token, ``srt1...``.
 /// :param token_file: A file with the access token.
 /// :param authorities: A PEM file of the certificate authorities to trust, instead of the system's.

@@ -1,5 +1,6 @@
 //! The address of a service. An invalid address is rejected, never corrected.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use hyper::Uri;
@@ -39,6 +40,26 @@ impl ServiceAddress {
             return Err(InvalidEndpoint::NeedsTls);
         }
         Ok(Self::Loopback { host, port: port(authority, 80)? })
+    }
+}
+
+impl ServiceAddress {
+    /// The part of a URL before its path.
+    pub(super) fn base(&self) -> String {
+        match self {
+            Self::Unix(_) => "http://localhost".to_owned(),
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for ServiceAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Https { host, port, .. } => write!(f, "https://{host}:{port}"),
+            Self::Loopback { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 

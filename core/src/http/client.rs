@@ -2,61 +2,43 @@
 
 use std::fmt;
 use std::mem::ManuallyDrop;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{Request, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::{mpsc, oneshot};
 
-use super::connector::Connector;
 use super::endpoint::Endpoint;
 use super::exchange::send;
 use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
-use super::request::{ApiRequest, OutgoingBody};
+use super::request::{ApiRequest, OutgoingBody, Pieces};
 use super::response::{ApiResponse, StreamingResponse, accepted};
 use super::retry::{ATTEMPTS, RetryPolicy, with_retries};
+use super::services::{Choice, InFlight, Service, Services};
 use super::timing::{IdleTimer, TimeBudget};
 use super::upload::StreamingRequest;
+use crate::util::interrupt;
 use crate::util::runtime::Runtime;
 
-/// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
-const IDLE: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections.
-const KEPT: usize = 32;
-
-/// A service, and the connections to it.
+/// A service, or several ones of one store, and the connections to them.
 pub(crate) struct HttpClient {
     endpoint: Endpoint,
     authorization: Option<HeaderValue>,
     /// `None` only during the drop.
-    connections: Option<Connections>,
+    services: Option<Arc<Services>>,
     closed: AtomicBool,
     runtime: Runtime,
 }
 
-struct Connections {
-    kept: Client<Connector, OutgoingBody>,
-    /// For bodies that cannot be sent again: a kept connection may have been closed by the service.
-    once: Client<Connector, OutgoingBody>,
-}
-
 impl HttpClient {
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        let (target, attempt) = (endpoint.target()?, endpoint.time() / ATTEMPTS);
-        let connector = Connector { target, time: attempt };
-        let build = |kept| {
-            let mut builder = Client::builder(TokioExecutor::new());
-            builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);
-            builder.build(connector.clone())
-        };
         Ok(Self {
             authorization: endpoint.authorization()?,
-            connections: Some(Connections { kept: build(KEPT), once: build(0) }),
+            services: Some(Arc::new(Services::open(endpoint)?)),
             closed: AtomicBool::new(false),
             runtime: Runtime::start("strongroom-http").map_err(InvalidEndpoint::Thread)?,
             endpoint: endpoint.clone(),
@@ -97,11 +79,34 @@ impl HttpClient {
     }
 
     fn call(&self, request: &ApiRequest, policy: RetryPolicy, end: Instant) -> (Result<ApiResponse, Failure>, bool) {
-        with_retries(policy, self.endpoint.time(), end, || {
-            self.check_open()?;
-            let (response, max_len) = (self.attempt(request, end, None)?, request.max_len);
+        self.with_retries(policy, end, |attempt| {
+            let (response, max_len) = (self.attempt(attempt, request, end, None)?, request.max_len);
             self.runtime.wait(async move { accepted(response.await?.all(max_len).await?) })
         })
+    }
+
+    /// Repeats `attempt`, at another service if there is one.
+    fn with_retries<T>(
+        &self,
+        policy: RetryPolicy,
+        end: Instant,
+        attempt: impl Fn(&InFlight) -> Result<T, Failure>,
+    ) -> (Result<T, Failure>, bool) {
+        let Some(services) = &self.services else { return (Err(Failure::Closed), false) };
+        let choice = Choice::new(services, &self.runtime);
+        with_retries(
+            policy,
+            self.endpoint.time(),
+            end,
+            || choice.may_retry(),
+            || {
+                self.check_open()?;
+                let chosen = choice.next();
+                let outcome = attempt(&chosen);
+                choice.note(chosen.index(), &outcome);
+                outcome
+            },
+        )
     }
 
     /// The total time to wait for an answer that is read piece by piece.
@@ -112,9 +117,8 @@ impl HttpClient {
     /// As [`call`](Self::call), for an answer that [`next`](Self::next) reads piece by piece.
     pub(crate) fn begin(&self, request: &ApiRequest, policy: RetryPolicy) -> Result<StreamingResponse, Failure> {
         let end = self.end();
-        let (outcome, _) = with_retries(policy, self.endpoint.time(), end, || {
-            self.check_open()?;
-            let response = self.attempt(request, end, Some(self.time_budget()))?;
+        let (outcome, _) = self.with_retries(policy, end, |attempt| {
+            let response = self.attempt(attempt, request, end, Some(self.time_budget()))?;
             self.runtime.wait(async move {
                 let response = response.await?;
                 if response.status.is_success() {
@@ -135,20 +139,42 @@ impl HttpClient {
         })
     }
 
-    /// Begins a request whose body comes piece by piece.
+    /// Begins a request whose body comes piece by piece. With several services, waits until one accepts the connection:
+    /// later, the body cannot be sent again.
     pub(crate) fn upload(&self, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
-        self.check_open()?;
+        let services = self.services.as_ref().ok_or(Failure::Closed)?;
+        let choice = Choice::new(services, &self.runtime);
+        loop {
+            self.check_open()?;
+            let attempt = choice.next();
+            let index = attempt.index();
+            let begun = self.begin_upload(attempt, request)?;
+            if !services.are_several() {
+                return Ok(begun);
+            }
+            let outcome = self.runtime.wait(begun.connected());
+            choice.note(index, &outcome);
+            if !matches!(outcome, Err(Failure::NotSent(_))) || !choice.may_retry() || interrupt::was_interrupted() {
+                return outcome;
+            }
+        }
+    }
+
+    fn begin_upload(&self, attempt: InFlight, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let (pieces, inbox) = mpsc::channel(1);
+        let (connecting, connected) = oneshot::channel();
         let (outbox, answer) = oneshot::channel();
         let idle = IdleTimer::new(self.endpoint.time());
-        let sent = self.request(request, OutgoingBody::Pieces(inbox, idle.clone()))?;
-        let exchange = send(self.connections()?.once.clone(), sent, idle.clone(), self.time_budget());
+        let body = Pieces { inbox, connected: Some(connecting), idle: idle.clone() };
+        let sent = self.request(attempt.service()?, request, OutgoingBody::Pieces(body))?;
+        let exchange = send(attempt.service()?.once.clone(), sent, idle.clone(), self.time_budget());
         let max_len = request.max_len;
         self.runtime.spawn(async move {
             let answer = async { accepted(exchange.await?.all(max_len).await?) };
             let _ = outbox.send(answer.await); // fails if the upload was abandoned
+            drop(attempt);
         });
-        Ok(StreamingRequest { pieces, answer, idle })
+        Ok(StreamingRequest { pieces, connected, answer, idle })
     }
 
     /// Sends a piece. An answer before the end of the body is a failure, and the service did nothing.
@@ -166,23 +192,26 @@ impl HttpClient {
     /// A future that sends the request once. Without a `budget`, it waits for the answer until `end`.
     fn attempt(
         &self,
+        attempt: &InFlight,
         request: &ApiRequest,
         end: Instant,
         budget: Option<TimeBudget>,
     ) -> Result<impl Future<Output = Result<StreamingResponse, Failure>> + Send + use<>, Failure> {
         let left = end.saturating_duration_since(Instant::now());
         let idle = IdleTimer::new(left.min(self.endpoint.time() / ATTEMPTS + request.work));
-        let sent = self.request(request, OutgoingBody::Whole(request.body.clone(), idle.clone()))?;
-        Ok(send(self.connections()?.kept.clone(), sent, idle, budget.unwrap_or(TimeBudget::new(left))))
+        let service = attempt.service()?;
+        let sent = self.request(service, request, OutgoingBody::Whole(request.body.clone(), idle.clone()))?;
+        Ok(send(service.kept.clone(), sent, idle, budget.unwrap_or(TimeBudget::new(left))))
     }
 
-    fn connections(&self) -> Result<&Connections, Failure> {
-        self.connections.as_ref().ok_or(Failure::Closed)
-    }
-
-    fn request(&self, request: &ApiRequest, body: OutgoingBody) -> Result<Request<OutgoingBody>, Failure> {
+    fn request(
+        &self,
+        service: &Service,
+        request: &ApiRequest,
+        body: OutgoingBody,
+    ) -> Result<Request<OutgoingBody>, Failure> {
         let not_sent = |error: hyper::http::Error| Failure::NotSent(error.into());
-        let uri = Uri::try_from(self.endpoint.base() + &request.path).map_err(|error| not_sent(error.into()))?;
+        let uri = Uri::try_from(service.base.clone() + &request.path).map_err(|error| not_sent(error.into()))?;
         let mut sent = Request::builder().method(request.method.clone()).uri(uri).body(body).map_err(not_sent)?;
         sent.headers_mut().extend(request.headers.iter().cloned());
         sent.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
@@ -194,7 +223,7 @@ impl Drop for HttpClient {
     fn drop(&mut self) {
         if self.runtime.check_process().is_err() {
             // The connections belong to the parent, and its thread may have held their locks at the fork.
-            let _ = ManuallyDrop::new(self.connections.take());
+            let _ = ManuallyDrop::new(self.services.take());
         }
     }
 }

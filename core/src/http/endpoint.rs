@@ -1,4 +1,4 @@
-//! The endpoint of a service: its address, the trusted authorities, and the client's credentials.
+//! The endpoint of a service: its addresses, the trusted authorities, and the client's credentials.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,18 +16,23 @@ use super::tls::{Files, Tls};
 use super::token_file;
 use crate::endpoint_options::EndpointOptions;
 use crate::protocol;
+use crate::util::url::service_scheme;
 
 /// The default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest time limit: the system cannot represent an instant centuries away.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A service over HTTP: its address, the trusted authorities, and the client's credentials.
+/// A service over HTTP: its address, or those of several services of one store, the trusted authorities, and the client's credentials.
 ///
 /// - `https://storage.example:8421`: TLS 1.3, with a certificate of an authority that the system trusts, or one of
 ///   [`authorities`](Self::authorities).
 /// - `http://127.0.0.1:8421`: without TLS, only for a loopback address or `localhost`.
 /// - `unix:/run/strongroom/storage.sock`: a Unix socket.
+/// - `https://one.example:8421,https://two.example:8421`: several services of the same store, as many as you like. Each
+///   request goes to one of two random ones, that with fewer requests in flight from this client. A service that cannot be
+///   reached gets no requests until it answers `/readyz` again, and a request that it certainly did not execute, or that
+///   may be repeated, goes to another one at once. A streamed body goes elsewhere only before its first byte.
 ///
 /// ```
 /// use strongroom::Endpoint;
@@ -38,7 +43,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone)]
 #[must_use = "an endpoint does nothing until it is opened"]
 pub struct Endpoint {
-    address: ServiceAddress,
+    addresses: Vec<ServiceAddress>,
     token: Option<Token>,
     files: Files,
     timeout: Duration,
@@ -51,15 +56,15 @@ enum Token {
 }
 
 impl Endpoint {
-    /// The service at this address.
+    /// The service at this address, or the services at these addresses, separated by commas.
     ///
     /// # Errors
     ///
     /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`],
     /// [`InvalidEndpoint::NeedsTls`].
     pub fn new(url: &str) -> Result<Self, InvalidEndpoint> {
-        let address = ServiceAddress::parse(url)?;
-        Ok(Self { address, token: None, files: Files::default(), timeout: TIMEOUT })
+        let addresses = split(url).map(ServiceAddress::parse).collect::<Result<_, _>>()?;
+        Ok(Self { addresses, token: None, files: Files::default(), timeout: TIMEOUT })
     }
 
     /// Sets all options in one call, for interfaces that get them together.
@@ -139,29 +144,34 @@ impl Endpoint {
         self.timeout
     }
 
-    /// The part of the URL before each path.
-    pub(super) fn base(&self) -> String {
-        match &self.address {
-            ServiceAddress::Https { host, port, .. } => format!("https://{host}:{port}"),
-            ServiceAddress::Loopback { host, port } => format!("http://{host}:{port}"),
-            ServiceAddress::Unix(_) => "http://localhost".to_owned(),
-        }
+    /// The part of each service's URL before a path, and where to connect.
+    pub(super) fn targets(&self) -> Result<Vec<(String, Target)>, InvalidEndpoint> {
+        let is_tls = |address: &ServiceAddress| matches!(address, ServiceAddress::Https { .. });
+        let tls = if self.addresses.iter().any(is_tls) {
+            Some(Arc::new(Tls::open(&self.files)?))
+        } else if self.files == Files::default() {
+            None
+        } else {
+            return Err(InvalidEndpoint::NoTls);
+        };
+        let target = |address: &ServiceAddress| {
+            let target = match (address, &tls) {
+                (ServiceAddress::Https { host, port, name }, Some(tls)) => {
+                    Target::Tls { host: without_brackets(host), port: *port, name: name.clone(), tls: Arc::clone(tls) }
+                }
+                (ServiceAddress::Https { .. }, None) => return Err(InvalidEndpoint::NoTls),
+                (ServiceAddress::Loopback { host, port }, _) => Target::Loopback(without_brackets(host), *port),
+                (ServiceAddress::Unix(path), _) => Target::Unix(path.clone()),
+            };
+            Ok((address.base(), target))
+        };
+        self.addresses.iter().map(target).collect()
     }
 
-    pub(super) fn target(&self) -> Result<Target, InvalidEndpoint> {
-        if !matches!(self.address, ServiceAddress::Https { .. }) && self.files != Files::default() {
-            return Err(InvalidEndpoint::NoTls);
-        }
-        Ok(match &self.address {
-            ServiceAddress::Https { host, port, name } => Target::Tls {
-                host: without_brackets(host),
-                port: *port,
-                name: name.clone(),
-                tls: Arc::new(Tls::open(&self.files)?),
-            },
-            ServiceAddress::Loopback { host, port } => Target::Loopback(without_brackets(host), *port),
-            ServiceAddress::Unix(path) => Target::Unix(path.clone()),
-        })
+    /// Whether both have a service in common.
+    pub(crate) fn shares_service(&self, other: &Self) -> bool {
+        let is_there = |one: &ServiceAddress| other.addresses.iter().any(|other| one.to_string() == other.to_string());
+        self.addresses.iter().any(is_there)
     }
 
     /// `Authorization: Bearer ...`.
@@ -174,6 +184,18 @@ impl Endpoint {
     }
 }
 
+/// The URLs in a text, which commas separate. The path of a socket may contain commas.
+fn split(urls: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(urls);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        let is_end = |(at, _): &(usize, _)| text.get(at + 1..).is_some_and(|next| service_scheme(next).is_some());
+        let end = text.match_indices(',').find(is_end).map(|(at, _)| at);
+        rest = end.and_then(|end| text.get(end + 1..));
+        text.get(..end.unwrap_or(text.len()))
+    })
+}
+
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
@@ -182,13 +204,13 @@ impl FromStr for Endpoint {
     }
 }
 
-/// Shows the address as given, never the token.
+/// Shows the addresses as given, never the token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.address {
-            ServiceAddress::Unix(path) => write!(f, "unix:{}", path.display()),
-            _ => f.write_str(&self.base()),
+        for (n, address) in self.addresses.iter().enumerate() {
+            write!(f, "{}{address}", if n == 0 { "" } else { "," })?;
         }
+        Ok(())
     }
 }
 
@@ -250,9 +272,23 @@ mod tests {
     fn certificates_are_for_tls() {
         let plain = Endpoint::new("http://127.0.0.1:1").unwrap();
         for endpoint in [plain.clone().authorities("/ca.pem"), plain.revocations("/crl.pem")] {
-            assert!(matches!(endpoint.target(), Err(InvalidEndpoint::NoTls)));
+            assert!(matches!(endpoint.targets(), Err(InvalidEndpoint::NoTls)));
         }
         let endpoint = Endpoint::new("https://127.0.0.1:1").unwrap().authorities("/nowhere/ca.pem");
-        assert!(matches!(endpoint.target(), Err(InvalidEndpoint::File { what: "authorities", .. })));
+        assert!(matches!(endpoint.targets(), Err(InvalidEndpoint::File { what: "authorities", .. })));
+    }
+
+    #[test]
+    fn an_endpoint_may_have_several_addresses() {
+        for urls in ["https://a.example:1,https://b.example:2", "unix:/a,b,http://127.0.0.1:1,unix:c,d"] {
+            assert_eq!(Endpoint::new(urls).unwrap().to_string(), urls);
+        }
+        assert_eq!(Endpoint::new("unix:/a,b,http://127.0.0.1:1,unix:c,d").unwrap().addresses.len(), 3);
+        for urls in ["https://a.example,", ",https://a.example", "https://a.example,,https://b.example", "https://a,b"]
+        {
+            assert!(matches!(Endpoint::new(urls), Err(InvalidEndpoint::Url)), "{urls}");
+        }
+        let [one, other, both] = ["unix:/a", "unix:/b", "unix:/b,unix:/a"].map(|urls| Endpoint::new(urls).unwrap());
+        assert!(one.shares_service(&both) && both.shares_service(&other) && !one.shares_service(&other));
     }
 }

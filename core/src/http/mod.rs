@@ -1,6 +1,7 @@
 //! Calls to the two services over HTTP (`docs/HTTP.md`): connection reuse, deadlines, and safe retries.
 
 mod address;
+mod balancer;
 mod client;
 mod connector;
 mod endpoint;
@@ -11,6 +12,7 @@ mod problem;
 mod request;
 mod response;
 mod retry;
+mod services;
 mod timing;
 mod tls;
 mod token_file;

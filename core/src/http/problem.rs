@@ -36,6 +36,11 @@ impl Problem {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
+    /// Whether a proxy did not reach the service.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.status == StatusCode::BAD_GATEWAY && !self.is_ours()
+    }
+
     /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the
     /// permission.
     pub(crate) fn is_denial(&self) -> bool {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::body::{Body, Frame, SizeHint};
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RANGE};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::timing::IdleTimer;
 use crate::protocol::limits::DOCUMENT_BYTES;
@@ -77,9 +77,17 @@ impl ApiRequest {
 /// A request's body.
 pub(super) enum OutgoingBody {
     Whole(Bytes, IdleTimer),
-    /// Pieces, then `None`. If the channel is closed without `None`, the request is cancelled.
-    Pieces(mpsc::Receiver<Option<Bytes>>, IdleTimer),
+    Pieces(Pieces),
     Ended,
+}
+
+/// A body that comes piece by piece.
+pub(super) struct Pieces {
+    /// Pieces, then `None`. If the channel is closed without `None`, the request is cancelled.
+    pub(super) inbox: mpsc::Receiver<Option<Bytes>>,
+    /// Told when the connection wants the first piece.
+    pub(super) connected: Option<oneshot::Sender<()>>,
+    pub(super) idle: IdleTimer,
 }
 
 /// The sender of a body stopped before its end.
@@ -101,10 +109,11 @@ impl Body for OutgoingBody {
                 Some(Ok(bytes.split_to(bytes.len().min(FRAME_LEN))))
             }
             Self::Whole(..) | Self::Ended => None,
-            Self::Pieces(pieces, clock) => {
-                clock.stop();
-                let piece = ready!(pieces.poll_recv(context));
-                clock.tick();
+            Self::Pieces(Pieces { inbox, connected, idle }) => {
+                connected.take().map(|connected| connected.send(())); // nobody may wait for it
+                idle.stop();
+                let piece = ready!(inbox.poll_recv(context));
+                idle.tick();
                 match piece {
                     Some(Some(bytes)) => Some(Ok(bytes)),
                     Some(None) => None,

@@ -22,11 +22,13 @@ pub(crate) enum RetryPolicy {
 }
 
 /// Repeats `attempt` until it succeeds, fails for good, or the time is up. Also returns whether the outcome of one
-/// attempt is unknown. `time` is the time limit of a call, `end` the deadline of this one.
+/// attempt is unknown. `time` is the time limit of a call, `end` the deadline of this one. `elsewhere` decides whether the
+/// next attempt is at another service, and so needs no wait.
 pub(super) fn with_retries<T>(
     policy: RetryPolicy,
     time: Duration,
     end: Instant,
+    elsewhere: impl Fn() -> bool,
     attempt: impl Fn() -> Result<T, Failure>,
 ) -> (Result<T, Failure>, bool) {
     // A service that cannot be reached may be restarting: wait for the time of one attempt, or longer if the service
@@ -43,19 +45,24 @@ pub(super) fn with_retries<T>(
             Err(Failure::Lost(_)) => policy == RetryPolicy::Idempotent,
             _ => false,
         };
-        let pause = jitter(wait);
-        if !again || Instant::now() + pause >= latest || interrupt::was_interrupted() {
+        if !again || interrupt::was_interrupted() {
+            return (outcome, lost);
+        }
+        let pause = if elsewhere() { Duration::ZERO } else { jitter(wait) };
+        if Instant::now() + pause >= latest {
             return (outcome, lost);
         }
         lost |= matches!(outcome, Err(Failure::Lost(_)));
-        interrupt::sleep(pause);
-        wait = (wait * 2).min(LONGEST_WAIT);
+        if !pause.is_zero() {
+            interrupt::sleep(pause);
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 }
 
 /// A random time from half of `wait` to `wait`, so that clients that failed at the same time do not retry at the same
 /// time.
-fn jitter(wait: Duration) -> Duration {
+pub(super) fn jitter(wait: Duration) -> Duration {
     let mut bytes = [0; 4];
     let _ = random::fill(&mut bytes); // if this fails, all clients wait for half the time
     wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))

@@ -1,0 +1,156 @@
+//! Clients of several services of one store: requests are distributed, a failed service is avoided until it is back, and
+//! nothing is sent twice that might have been done.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use strongroom::storage::SqliteStorage;
+use strongroom::{Durability, Endpoint, Error, IndexKey, Strongroom};
+
+use crate::support::proxy::{Fault, Plan, Proxy};
+use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::{Running, config, encryption, encryption_over, storage_with};
+
+/// Services of one database.
+struct Cluster {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    services: Vec<Running>,
+}
+
+impl Cluster {
+    fn start(count: usize, start: impl Fn(&Path) -> Running) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let services = (0..count).map(|_| start(&path)).collect();
+        Self { _folder: folder, path, services }
+    }
+
+    fn endpoint(&self) -> Endpoint {
+        endpoint(self.services.iter().map(|service| service.address))
+    }
+}
+
+fn endpoint(addresses: impl IntoIterator<Item = SocketAddr>) -> Endpoint {
+    let urls: Vec<_> = addresses.into_iter().map(|address| format!("http://{address}")).collect();
+    Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)
+}
+
+fn database(path: &Path) -> Arc<SqliteStorage> {
+    Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap())
+}
+
+fn storage_on(path: &Path, port: u16) -> Running {
+    let mut config = config();
+    config.listen = vec![format!("127.0.0.1:{port}").parse().unwrap()];
+    storage_with(database(path), &config)
+}
+
+fn index_key() -> IndexKey {
+    IndexKey::from_bytes(&[7; 32]).unwrap()
+}
+
+/// An address that refuses connections.
+fn dead() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// Eight threads use three services, one of which stops and comes back: no call fails, and all services get requests.
+#[test]
+fn a_service_that_stops_is_avoided_until_it_is_back() {
+    let mut cluster = Cluster::start(3, |path| storage_on(path, 0));
+    let store = Strongroom::builder().endpoint(cluster.endpoint()).index_key(index_key()).open().unwrap();
+    let (done, stop) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    thread::scope(|scope| {
+        let (store, done, stop) = (&store, &done, &stop);
+        let worker = move |worker: u64| {
+            for n in 0.. {
+                let id = format!("{worker}-{n}");
+                let key = store.store(&id, &id).unwrap();
+                assert_eq!(store.retrieve(&id, &key).unwrap(), id.as_bytes());
+                if done.fetch_add(1, Ordering::Relaxed) >= stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        };
+        let workers: Vec<_> = (0..8).map(|number| scope.spawn(move || worker(number))).collect();
+        let is_used = |service: &Running| service.wait_for_metric("strongroom_received_bytes_total", |bytes| bytes > 0);
+        let wait_for_more = || {
+            let before = done.load(Ordering::Relaxed);
+            wait_for(|| (done.load(Ordering::Relaxed) > before + 100).then_some(()));
+        };
+        cluster.services.iter().for_each(is_used);
+        let address = cluster.services.remove(0).address;
+        wait_for_more();
+        let back = storage_on(&cluster.path, address.port());
+        is_used(&back);
+        wait_for_more();
+        stop.store(0, Ordering::Relaxed);
+        workers.into_iter().for_each(|worker| worker.join_within(DEADLINE));
+        cluster.services.push(back);
+    });
+    assert_eq!(store.stats().unwrap().records, done.load(Ordering::Relaxed));
+}
+
+/// A body of unknown length can be sent only once: a service that accepts no connection is found out before.
+#[test]
+fn an_upload_goes_to_a_service_that_is_there() {
+    let service = encryption(&config());
+    let data = vec![7; 1_000_000];
+    // Each client tries one of the two first, at random.
+    for n in 0..20 {
+        let client = Strongroom::connect(&endpoint([dead(), service.address])).unwrap();
+        let key = client.store_reader(format!("{n}"), &*data).unwrap();
+        assert!(client.retrieve(format!("{n}"), &key).unwrap() == data);
+    }
+    let client = Strongroom::connect(&endpoint([dead(), dead()]).timeout(Duration::from_secs(2))).unwrap();
+    assert!(matches!(client.store_reader("id", &*data), Err(Error::Storage(_))));
+}
+
+/// After a lost answer, only a call that may be repeated goes to another service.
+#[test]
+fn a_call_that_may_be_done_goes_nowhere_else() {
+    let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
+    let proxies: Vec<_> = cluster.services.iter().map(|service| Proxy::new(service.address)).collect();
+    let urls: Vec<_> = proxies.iter().map(Proxy::url).collect();
+    let direct = Strongroom::builder().path(&cluster.path).index_key(index_key()).open().unwrap();
+    for n in 0..10 {
+        let id = format!("{n}");
+        let key = direct.store(&id, b"data").unwrap();
+        let client = Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)).unwrap();
+        let plan = || proxies.iter().for_each(|proxy| proxy.plan(Plan::next([]).always(Fault::CutAnswer(0))));
+        let requests = || proxies.iter().map(|proxy| proxy.passed().len()).sum::<usize>();
+        plan();
+        assert!(matches!(client.erase(&id), Err(Error::Indeterminate(_))));
+        assert_eq!(requests(), 1);
+        assert!(matches!(direct.retrieve(&id, &key), Err(Error::NotFound)), "it was done");
+
+        // Whichever it tries first, a store whose answer is lost is repeated at the other one.
+        proxies.iter().for_each(|proxy| proxy.plan(Plan::next([Fault::CutAnswer(0)])));
+        let client = Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)).unwrap();
+        let key = client.store(&id, b"new").unwrap();
+        assert_eq!(direct.retrieve(&id, &key).unwrap(), b"new");
+        assert!(proxies.iter().all(|proxy| !proxy.passed().is_empty()), "both had a part");
+    }
+}
+
+/// A service that is too busy did nothing: another one is asked at once.
+#[test]
+fn a_busy_service_sends_its_calls_elsewhere() {
+    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
+    let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
+    let busy = Proxy::new(cluster.services[0].address);
+    busy.plan(Plan::next([]).always(Fault::Answer(BUSY)));
+    let urls = format!("{},http://{}", busy.url(), cluster.services[1].address);
+    let client = Strongroom::connect(&Endpoint::new(&urls).unwrap().timeout(DEADLINE)).unwrap();
+    for n in 0..50 {
+        let _ = client.store(format!("{n}"), b"data").unwrap();
+        assert!(client.erase(format!("{n}")).unwrap());
+    }
+    let refused = busy.passed().len();
+    assert!((1..=100).contains(&refused), "{refused} refusals of 100 calls");
+}
