@@ -21,6 +21,7 @@ needs build-essential eval 'has cc && has c++ && has ld'
 if [ "$1" = tests ]; then
     needs curl has curl
     needs pkg-config has pkg-config
+    needs postgresql ls /usr/lib/postgresql/*/bin/postgres
     needs python3 has "${PYTHON:-python3}"
     needs python3-venv "${PYTHON:-python3}" -c 'import ensurepip, venv'
     needs valgrind has valgrind

@@ -12,7 +12,7 @@ use crate::http::Endpoint;
 use crate::key::IndexKey;
 #[cfg(feature = "sqlite")]
 use crate::key::file as index_key_file;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 use crate::location::Location;
 #[cfg(feature = "sqlite")]
 use crate::location::MEMORY;
@@ -24,6 +24,8 @@ use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+#[cfg(feature = "postgres")]
+use crate::storage::{PostgresConfig, PostgresStorage};
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
 #[cfg(feature = "sqlite")]
@@ -73,6 +75,8 @@ pub struct Builder {
     storage: Option<Arc<dyn Storage>>,
     #[cfg(feature = "remote")]
     endpoint: Option<Endpoint>,
+    #[cfg(feature = "postgres")]
+    postgres: Option<PostgresConfig>,
     index_key: Option<IndexKey>,
     previous_index_key: Option<IndexKey>,
     clock: Clock,
@@ -116,14 +120,24 @@ impl Builder {
         self
     }
 
+    /// Uses the tables in this PostgreSQL database. They need an [`index_key`](Self::index_key), the same for all
+    /// clients.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(mut self, config: PostgresConfig) -> Self {
+        self.postgres = Some(config);
+        self
+    }
+
     /// Uses the storage at this location.
-    #[cfg(any(feature = "remote", feature = "sqlite"))]
+    #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
     pub fn location(self, location: Location) -> Self {
         match location {
             #[cfg(feature = "sqlite")]
             Location::Memory => self.path(MEMORY),
             #[cfg(feature = "sqlite")]
             Location::Database(path) => self.path(path),
+            #[cfg(feature = "postgres")]
+            Location::Postgres(config) => self.postgres(config),
             #[cfg(feature = "remote")]
             Location::Service(endpoint) => self.endpoint(endpoint),
         }
@@ -238,7 +252,7 @@ impl Builder {
         self
     }
 
-    /// The durability of writes: [`Durability::Full`] by default.
+    /// The durability of writes, for a store at a path or in PostgreSQL: [`Durability::Full`] by default.
     #[cfg(feature = "sqlite")]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
@@ -303,7 +317,7 @@ impl Builder {
             }
             (None, Some(_)) if self.durability.is_some() || self.must_exist || self.read_only != ReadOnly::Never => {
                 Err(Error::InvalidArgument(
-                    "durability, must_exist and read_only are only for a store at a path".into(),
+                    "durability, must_exist and read_only are not for this kind of store".into(),
                 ))
             }
             (None, Some(storage)) => {
@@ -328,9 +342,20 @@ impl Builder {
         open(storage, &keys, self.clock, self.pad)
     }
 
-    /// The given storage, or that of the endpoint.
+    /// The given storage, or that of the endpoint or the database server.
     fn take_storage(&mut self) -> Result<Option<Arc<dyn Storage>>, Error> {
         let storage = self.storage.take();
+        #[cfg(feature = "postgres")]
+        let storage = match (self.postgres.take(), storage) {
+            (Some(_), Some(_)) => {
+                return Err(Error::InvalidArgument("give a storage or a PostgreSQL database, not both".into()));
+            }
+            (Some(config), None) => {
+                let opened: Arc<dyn Storage> = Arc::new(self.open_postgres(config)?);
+                Some(opened)
+            }
+            (None, storage) => storage,
+        };
         #[cfg(feature = "remote")]
         if let Some(endpoint) = self.endpoint.take() {
             if storage.is_some() {
@@ -339,6 +364,29 @@ impl Builder {
             return Ok(Some(Arc::new(RemoteStorage::open(&endpoint)?)));
         }
         Ok(storage)
+    }
+}
+
+impl Builder {
+    #[cfg(feature = "postgres")]
+    fn open_postgres(&mut self, config: PostgresConfig) -> Result<PostgresStorage, Error> {
+        if self.index_key.is_none() && !self.has_index_key_file() {
+            return Err(needs_index_key()); // before tables are created
+        }
+        #[cfg(feature = "sqlite")]
+        let config = match self.durability.take() {
+            Some(durability) => config.durability(durability),
+            None => config,
+        };
+        Ok(PostgresStorage::open(&config)?)
+    }
+
+    #[cfg(feature = "postgres")]
+    fn has_index_key_file(&self) -> bool {
+        #[cfg(feature = "sqlite")]
+        return self.index_key_file.is_some();
+        #[cfg(not(feature = "sqlite"))]
+        false
     }
 }
 
@@ -355,6 +403,8 @@ impl fmt::Debug for Builder {
             .field("pad", &self.pad);
         #[cfg(feature = "remote")]
         f.field("endpoint", &self.endpoint);
+        #[cfg(feature = "postgres")]
+        f.field("postgres", &self.postgres);
         #[cfg(feature = "sqlite")]
         f.field("path", &self.path)
             .field("index_key_file", &self.index_key_file)

@@ -37,7 +37,7 @@ pub mod transfer;
 mod verify;
 
 mod error;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 mod location;
 mod operations;
 
@@ -62,7 +62,7 @@ mod cobblestone;
 mod http;
 pub mod storage;
 
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 mod endpoint_options;
 #[cfg(feature = "remote")]
 #[doc(hidden)]
@@ -76,16 +76,16 @@ mod util;
 mod vectors;
 
 pub use builder::Builder;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use endpoint_options::EndpointOptions;
 pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint};
 pub use key::{IndexKey, InvalidKey, RecordKey};
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use location::Location;
 pub use options::WriteOptions;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use storage::Durability;
 pub use storage::Stats;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};

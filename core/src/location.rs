@@ -14,6 +14,8 @@ use crate::storage::RemoteStorage;
 use crate::storage::Storage;
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
+#[cfg(feature = "postgres")]
+use crate::storage::{PostgresConfig, PostgresStorage};
 #[cfg(feature = "sqlite")]
 use crate::util::files::is_same_file;
 use crate::util::url::{is_url, service_scheme};
@@ -40,13 +42,16 @@ pub enum Location {
     /// `records.db`: the SQLite database at this path.
     #[cfg(feature = "sqlite")]
     Database(PathBuf),
+    /// `postgres://USER@HOST/DATABASE`: tables in a PostgreSQL database.
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresConfig),
     /// `https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:PATH`: a storage service.
     #[cfg(feature = "remote")]
     Service(Endpoint),
 }
 
 impl Location {
-    /// Parses `:memory:`, the URL of a service, or else a path. For a file whose name looks like one of these, use a
+    /// Parses `:memory:`, the URL of a service or of a PostgreSQL database, or else a path. For a file whose name looks like one of these, use a
     /// path such as `./:memory:`.
     ///
     /// # Errors
@@ -57,8 +62,10 @@ impl Location {
         let path = text.as_ref();
         match path.to_str() {
             Some(text) if service_scheme(text).is_some() => service(text),
+            Some(text) if is_postgres(text) => postgres(text),
             Some(text) if is_url(text) => Err(Error::InvalidArgument(
-                "the store is a URL of an unknown scheme: use https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, or a path"
+                "the store is a URL of an unknown scheme: use https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, \
+                 postgres://USER@HOST/DATABASE, or a path"
                     .into(),
             )),
             _ => local(path),
@@ -69,12 +76,14 @@ impl Location {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the options contradict each other, or if there are options but the location is not
-    /// a service.
+    /// [`Error::InvalidArgument`] if the options contradict each other, or if there are options that the location does
+    /// not have: a database file has none, and PostgreSQL no tokens.
     pub fn with_options(self, options: EndpointOptions) -> Result<Self, Error> {
         match self {
             #[cfg(feature = "remote")]
             Self::Service(endpoint) => Ok(Self::Service(endpoint.with_options(options)?)),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => Ok(Self::Postgres(config.with_options(options)?)),
             #[cfg(feature = "sqlite")]
             Self::Memory | Self::Database(_) if !options.is_empty() => {
                 Err(Error::InvalidArgument("options for a service need the URL of a service as the store".into()))
@@ -97,6 +106,8 @@ impl Location {
             Self::Memory => Arc::new(MemoryStorage::new()),
             #[cfg(feature = "sqlite")]
             Self::Database(path) => Arc::new(SqliteStorage::open(path, Durability::Full)?),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(config) => Arc::new(PostgresStorage::open(config)?),
             #[cfg(feature = "remote")]
             Self::Service(endpoint) => Arc::new(RemoteStorage::open(endpoint)?),
         })
@@ -130,6 +141,8 @@ impl Location {
         match (self, other) {
             #[cfg(feature = "sqlite")]
             (Self::Database(one), Self::Database(other)) => is_same_file(one, other),
+            #[cfg(feature = "postgres")]
+            (Self::Postgres(one), Self::Postgres(other)) => one.to_string() == other.to_string(),
             #[cfg(feature = "remote")]
             (Self::Service(one), Self::Service(other)) => one.shares_service(other),
             #[allow(unreachable_patterns, reason = "without one of the features, only one kind is left")]
@@ -146,6 +159,21 @@ fn service(url: &str) -> Result<Location, Error> {
 #[cfg(not(feature = "remote"))]
 fn service(_: &str) -> Result<Location, Error> {
     Err(Error::Unsupported("this build has no client for services: it needs the feature `remote`".into()))
+}
+
+fn is_postgres(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    matches!(scheme, Some("postgres" | "postgresql"))
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<Location, Error> {
+    Ok(Location::Postgres(PostgresConfig::new(url)?))
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(_: &str) -> Result<Location, Error> {
+    Err(Error::Unsupported("this build has no client for PostgreSQL: it needs the feature `postgres`".into()))
 }
 
 #[cfg(feature = "sqlite")]
@@ -174,8 +202,15 @@ mod tests {
             );
         }
         assert!(matches!(Location::parse(":memory:"), Ok(Location::Memory)));
-        for url in ["ftp://a.example", "postgres://a/b", "s3://bucket"] {
+        for url in ["ftp://a.example", "s3://bucket"] {
             assert!(matches!(Location::parse(url), Err(Error::InvalidArgument(_))), "{url}");
+        }
+        for url in ["postgres://a/b", "postgresql://a/b"] {
+            let found = Location::parse(url);
+            #[cfg(feature = "postgres")]
+            assert!(matches!(found, Ok(Location::Postgres(_))), "{url}");
+            #[cfg(not(feature = "postgres"))]
+            assert!(matches!(found, Err(Error::Unsupported(_))), "{url}");
         }
         #[cfg(unix)]
         {

@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+#[allow(unreachable_pub, dead_code, reason = "it is the library's")]
+#[path = "../src/storage"]
+mod storage {
+    pub(crate) mod commit_queue;
+    pub(crate) use super::sync;
+}
+
 mod sync {
     pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
     pub(crate) use std::sync::PoisonError;
@@ -14,15 +21,10 @@ mod sync {
         false
     }
 }
-#[allow(unreachable_pub, dead_code, reason = "it is the library's")]
-#[path = "../src/storage/sqlite/group_commit"]
-mod group_commit {
-    pub(crate) mod queue;
-}
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use group_commit::queue::{CommitQueue, Role};
+use storage::commit_queue::{CommitQueue, Role};
 use sync::{Arc, Mutex};
 
 const ABANDONED: u32 = u32::MAX;

@@ -3,14 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
+use crate::util::backoff::Backoff;
 use crate::util::interrupt;
-use crate::util::random;
 
 /// The number of attempts for which a call has time if none is answered.
 pub(super) const ATTEMPTS: u32 = 3;
-/// The first wait before a retry, and the longest.
-const FIRST_WAIT: Duration = Duration::from_millis(50);
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Whether a call with an unknown outcome is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub(super) fn with_retries<T>(
     let reached_by = Instant::now() + time / ATTEMPTS;
     // An attempt with too little time left would only make a known outcome unknown.
     let latest = end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end);
-    let (mut wait, mut lost) = (FIRST_WAIT, false);
+    let (mut backoff, mut lost) = (Backoff::new(), false);
     loop {
         let outcome = attempt();
         let again = match &outcome {
@@ -48,22 +45,13 @@ pub(super) fn with_retries<T>(
         if !again || interrupt::was_interrupted() {
             return (outcome, lost);
         }
-        let pause = if elsewhere() { Duration::ZERO } else { jitter(wait) };
+        let pause = if elsewhere() { Duration::ZERO } else { backoff.pause() };
         if Instant::now() + pause >= latest {
             return (outcome, lost);
         }
         lost |= matches!(outcome, Err(Failure::Lost(_)));
         if !pause.is_zero() {
             interrupt::sleep(pause);
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
-}
-
-/// A random time from half of `wait` to `wait`, so that clients that failed at the same time do not retry at the same
-/// time.
-pub(super) fn jitter(wait: Duration) -> Duration {
-    let mut bytes = [0; 4];
-    let _ = random::fill(&mut bytes); // if this fails, all clients wait for half the time
-    wait / 2 + (wait / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
 }

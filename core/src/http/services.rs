@@ -16,8 +16,9 @@ use super::exchange::send;
 use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
 use super::request::OutgoingBody;
-use super::retry::{ATTEMPTS, jitter};
+use super::retry::ATTEMPTS;
 use super::timing::{IdleTimer, TimeBudget};
+use crate::util::backoff::Backoff;
 use crate::util::interrupt;
 use crate::util::random;
 use crate::util::runtime::Runtime;
@@ -70,10 +71,9 @@ impl Services {
     /// Probes a service until it answers, and then uses it again.
     async fn probe(self: Arc<Self>, index: usize) {
         let Some(service) = self.all.get(index) else { return };
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
         loop {
-            tokio::time::sleep(jitter(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.pause()).await;
             if service.is_ready().await {
                 return self.balancer.readmit(index);
             }

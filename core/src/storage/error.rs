@@ -54,7 +54,10 @@ pub enum Error {
 }
 
 /// The same error, for another caller.
-#[cfg_attr(not(any(feature = "remote", feature = "sqlite")), expect(dead_code, reason = "these storages share errors"))]
+#[cfg_attr(
+    not(any(feature = "postgres", feature = "remote", feature = "sqlite")),
+    expect(dead_code, reason = "these storages share errors")
+)]
 pub(super) fn again(error: &Error) -> Error {
     let text = |source: &(dyn std::error::Error + 'static)| {
         let sources = std::iter::successors(Some(source), |error| error.source());

@@ -5,10 +5,18 @@
 //!
 //! For a storage of your own, implement [`Storage`] and test it with `storage_conformance!` (feature `conformance`).
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod checksum;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod commit_queue;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
 mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod operation;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(feature = "sqlite")]
@@ -16,15 +24,37 @@ mod sqlite;
 mod types;
 mod verification;
 
+/// The locks of [`commit_queue`].
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sync {
+    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+    use crate::util::interrupt;
+
+    /// Waits until `changed` is notified, or until the wait must check for an interrupt.
+    pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+        match interrupt::interval() {
+            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
+        }
+    }
+
+    pub(super) use crate::util::interrupt::is_interrupted;
+}
+
 use std::fmt;
 use std::sync::Arc;
 
 pub use error::Error;
 pub use memory::MemoryStorage;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresConfig, PostgresStorage};
 #[cfg(feature = "remote")]
 pub use remote::RemoteStorage;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Durability, SqliteStorage};
+pub use sqlite::SqliteStorage;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use types::Durability;
 pub use types::{Entry, Fetched, HEAD_LEN, Head, Info, Limits, MAX_SETTINGS_LEN, PutMode, Stats};
 pub use verification::{Damage, DamageKind, Repaired, Verified, VerifyPosition};
 

@@ -84,6 +84,19 @@ impl Info {
     }
 }
 
+/// The failures that a completed write survives.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A write survives a power cut (SQLite's `synchronous=FULL`).
+    #[default]
+    Full,
+    /// A write survives the end of the process; a power cut may undo the last writes, each completely (SQLite's
+    /// `synchronous=NORMAL`).
+    Relaxed,
+}
+
 /// The result of [`Storage::get_up_to`](super::Storage::get_up_to).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {

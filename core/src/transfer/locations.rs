@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::location::Location;
 
 /// Copies a store from one place to another, as [`copy_storage`] does: from a database to a backup, from a backup back,
-/// to a storage service or from it.
+/// to a storage service or a PostgreSQL database, or from one.
 ///
 /// The destination's database is created if it is missing, but not its index key's file: the destination opens with the
 /// index key of the source. The first copy of a database to a new one first copies its pages, to a file beside it that
@@ -41,7 +41,7 @@ pub fn copy(
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Copied, Error> {
     if from.is_memory() || to.is_memory() {
-        let text = "a copy needs a path or the URL of a storage service: a store in memory ends with its handle";
+        let text = "a copy needs a path or a URL: a store in memory ends with its handle";
         return Err(Error::InvalidArgument(text.into()));
     }
     let source = from.open_existing_storage()?;

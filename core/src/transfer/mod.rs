@@ -5,7 +5,7 @@
 
 mod check;
 mod cursor;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 mod locations;
 #[cfg(all(feature = "sqlite", unix))]
 mod new_database;
@@ -24,7 +24,7 @@ use crate::storage::Storage;
 use crate::util::interrupt::{self, Cancellation};
 use crate::util::threads;
 use check::SourceCheck;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use locations::copy;
 use range::Range;
 use range_copy::RangeCopy;

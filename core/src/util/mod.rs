@@ -1,5 +1,7 @@
 //! Helpers that several modules share.
 
+#[cfg(feature = "_runtime")]
+pub(crate) mod backoff;
 pub(crate) mod clock;
 #[cfg(feature = "sqlite")]
 pub(crate) mod files;
@@ -17,5 +19,5 @@ pub(crate) mod runtime;
 )]
 pub mod secret_text;
 pub(crate) mod threads;
-#[cfg(any(feature = "remote", feature = "sqlite"))]
+#[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub(crate) mod url;

@@ -4,6 +4,8 @@
 
 pub(crate) mod intercept;
 pub(crate) mod model;
+#[cfg(all(feature = "postgres", unix))]
+pub(crate) mod postgres;
 pub(crate) mod rounds;
 pub(crate) mod scanner;
 pub(crate) mod wait;

@@ -1,7 +1,6 @@
 //! The embedded storage: one SQLite database in WAL mode, shared by threads and processes.
 
 mod backup;
-mod checksum;
 mod connection_settings;
 #[cfg(test)]
 mod damage_tests;
@@ -29,23 +28,6 @@ mod upload_lock;
 mod verify;
 mod writer;
 
-/// The locks of [`group_commit::queue`].
-mod sync {
-    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-    use crate::util::interrupt;
-
-    /// Waits until `changed` is notified, or until the wait must check for an interrupt.
-    pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
-        match interrupt::interval() {
-            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
-        }
-    }
-
-    pub(super) use crate::util::interrupt::is_interrupted;
-}
-
 use std::borrow::Cow;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -55,36 +37,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::commit_queue::CommitQueue;
 use super::error::again;
+use super::operation::Operation;
 use super::types::check_settings;
 use super::{
-    Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Repaired, Stats, Storage, Upload, Verified,
-    VerifyPosition, get_each,
+    Durability, Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Repaired, Stats, Storage, Upload,
+    Verified, VerifyPosition, checksum, get_each,
 };
 use crate::util::fork_check::OwnerProcess;
 use crate::util::interrupt::is_interrupted;
 use connection_settings::Commit;
 use error::{Fault, Outcome, is_write_error};
 use file_identity_guard::{FileIdentityGuard, Moved};
-use group_commit::queue::CommitQueue;
-use group_commit::{Operation, OperationOutcome};
+use group_commit::OperationOutcome;
 use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
 use upload::SqliteUpload;
 use writer::Writer;
-
-/// The failures that a completed write survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// A write survives a power cut (SQLite's `synchronous=FULL`).
-    #[default]
-    Full,
-    /// A write survives the end of the process; a power cut may undo the last writes, each completely
-    /// (`synchronous=NORMAL`).
-    Relaxed,
-}
 
 const OPEN: u8 = 0;
 const POISONED: u8 = 1;

@@ -12,7 +12,6 @@ use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
 use super::fork_guard::OpenHandle;
 use super::group_commit::abandoned;
-use super::group_commit::queue::CommitQueue;
 use super::path::{self, failed, with_suffix};
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly, immutable_uri};
@@ -22,6 +21,7 @@ use super::second_copy::Claim;
 use super::writer::Writer;
 use super::{Durability, OPEN, SqliteStorage, connection_settings};
 use crate::storage::Error;
+use crate::storage::commit_queue::CommitQueue;
 use crate::util::files::{folder_of, is_no_room};
 use crate::util::fork_check::OwnerProcess;
 

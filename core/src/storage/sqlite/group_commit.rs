@@ -1,11 +1,8 @@
 //! Group commit: waiting writers share one transaction, and so one sync of the disk.
 //!
-//! The queue elects a leader ([`queue`]). The leader applies its own operation and those of the waiting writers,
+//! The queue elects a leader ([`commit_queue`](crate::storage::commit_queue)). The leader applies its own operation and those of the waiting writers,
 //! commits once, and passes each writer its own outcome.
 
-pub(super) mod queue;
-
-use std::borrow::Cow;
 use std::iter;
 
 use rusqlite::Connection;
@@ -15,19 +12,10 @@ use super::connection_settings::Commit;
 use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows;
+use crate::storage::commit_queue::{Leader, Role};
 use crate::storage::error::again;
-use crate::storage::{Error, Head, Locator, PutMode};
-use queue::{Leader, Role};
-
-/// The most bytes of an operation in the queue, which has a copy that another thread can apply.
-const MAX_SHARED_BYTES: usize = 64 << 10;
-
-/// A write of one record.
-#[derive(Clone)]
-pub(super) enum Operation<'r> {
-    Put { locator: Locator, record: Cow<'r, [u8]>, mode: PutMode },
-    Delete { locator: Locator, expected: Option<Head> },
-}
+use crate::storage::operation::{MAX_SHARED_BYTES, Operation};
+use crate::storage::{Error, Locator, PutMode};
 
 /// The garbage of an operation; `None` if there was no record to delete.
 pub(super) type Applied = Option<Garbage>;
@@ -35,32 +23,12 @@ pub(super) type Applied = Option<Garbage>;
 /// As [`Outcome`], for another thread.
 pub(super) type OperationOutcome = Result<Applied, Error>;
 
-impl Operation<'_> {
-    fn size(&self) -> usize {
-        match self {
-            Self::Put { record, .. } => record.len(),
-            Self::Delete { .. } => 0,
-        }
-    }
-
-    /// A copy that owns its memory, and its size.
-    fn to_job(&self) -> (Operation<'static>, usize) {
-        let job = match self {
-            Self::Put { locator, record, mode } => {
-                Operation::Put { locator: *locator, record: Cow::Owned(record.to_vec()), mode: *mode }
-            }
-            Self::Delete { locator, expected } => Operation::Delete { locator: *locator, expected: *expected },
-        };
-        (job, self.size())
-    }
-
-    /// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
-    /// [`Error::AlreadyExists`] and [`Error::Conflict`].
-    fn apply(&self, connection: &Connection) -> Outcome<Applied> {
-        match self {
-            Self::Put { locator, record, mode } => rows::put(connection, locator, record, *mode).map(Some),
-            Self::Delete { locator, expected } => rows::delete(connection, locator, expected.as_ref()),
-        }
+/// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
+/// [`Error::AlreadyExists`] and [`Error::Conflict`].
+fn apply(operation: &Operation<'_>, connection: &Connection) -> Outcome<Applied> {
+    match operation {
+        Operation::Put { locator, record, mode } => rows::put(connection, locator, record, *mode).map(Some),
+        Operation::Delete { locator, expected } => rows::delete(connection, locator, expected.as_ref()),
     }
 }
 
@@ -68,7 +36,7 @@ impl SqliteStorage {
     /// Applies an operation durably, in its own transaction or in one that it shares with waiting writers.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
         if operation.size() > MAX_SHARED_BYTES {
-            return self.write_with(Commit::Long, |connection| operation.apply(connection));
+            return self.write_with(Commit::Long, |connection| apply(operation, connection));
         }
         self.check_writable()?;
         match self.commit_queue.join(|| Some(operation.to_job())) {
@@ -115,7 +83,7 @@ impl SqliteStorage {
             Ok(outcomes) => outcomes,
             // One operation failed and rolled back the others: each is repeated alone, so that only that one fails.
             Err(_) if rolled_back && self.check_open().is_ok() && leader.jobs().next().is_some() => all(own, &leader)
-                .map(|operation| Ok(self.transact(Commit::Durable, |connection| operation.apply(connection))?))
+                .map(|operation| Ok(self.transact(Commit::Durable, |connection| apply(operation, connection))?))
                 .collect(),
             Err(Fault(error)) => {
                 leader.finish(iter::repeat_with(|| Err(again(&error))));
@@ -140,7 +108,7 @@ fn apply_each(
         leader.gather();
         let before = outcomes.len();
         for operation in all(own, leader).skip(before) {
-            outcomes.push(match operation.apply(connection) {
+            outcomes.push(match apply(operation, connection) {
                 Err(Fault(refusal)) if changes_nothing(&refusal) => Err(refusal),
                 outcome => Ok(outcome?),
             });

@@ -9,14 +9,14 @@
 use std::collections::VecDeque;
 use std::{iter, mem};
 
-use super::super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
+use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
 
 /// The most jobs and bytes of one group, which bound the wait of a writer.
 const MAX_JOBS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
 
 /// A queue of jobs `J`, each with an outcome `O`.
-pub(in super::super) struct CommitQueue<J, O> {
+pub(crate) struct CommitQueue<J, O> {
     queue: Mutex<Queue<J, O>>,
     /// Makes the outcome of a job whose leader panicked.
     abandoned: fn() -> O,
@@ -41,7 +41,7 @@ enum Stage<O> {
 }
 
 /// The result of a caller's wait.
-pub(in super::super) enum Role<'q, J, O> {
+pub(crate) enum Role<'q, J, O> {
     /// The caller leads the next group.
     Leader(Leader<'q, J, O>),
     /// Another leader has done the job.
@@ -51,12 +51,12 @@ pub(in super::super) enum Role<'q, J, O> {
 }
 
 impl<J, O> CommitQueue<J, O> {
-    pub(in super::super) fn new(abandoned: fn() -> O) -> Self {
+    pub(crate) fn new(abandoned: fn() -> O) -> Self {
         Self { queue: Mutex::new(Queue { has_leader: false, waiting: VecDeque::new() }), abandoned }
     }
 
     /// Waits until the caller is the leader, or a leader has done its job. Calls `job` only if it must wait.
-    pub(in super::super) fn join(&self, job: impl FnOnce() -> Option<(J, usize)>) -> Role<'_, J, O> {
+    pub(crate) fn join(&self, job: impl FnOnce() -> Option<(J, usize)>) -> Role<'_, J, O> {
         if let Some(leader) = self.try_lead(&mut lock(&self.queue)) {
             return Role::Leader(leader);
         }
@@ -87,7 +87,8 @@ impl<J, O> CommitQueue<J, O> {
 
     /// Waits until the caller is the leader, for work that needs its own transaction; `None` if the wait was
     /// interrupted.
-    pub(in super::super) fn lead_alone(&self) -> Option<Leader<'_, J, O>> {
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "PostgreSQL has its own locks"))]
+    pub(crate) fn lead_alone(&self) -> Option<Leader<'_, J, O>> {
         match self.join(|| None) {
             Role::Leader(leader) => Some(leader),
             // Unreachable: no leader takes over a waiter without a job.
@@ -105,7 +106,7 @@ impl<J, O> CommitQueue<J, O> {
     }
 
     #[cfg(test)]
-    pub(in super::super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         lock(&self.queue).waiting.len()
     }
 
@@ -120,7 +121,7 @@ impl<J, O> CommitQueue<J, O> {
 }
 
 /// The exclusive right to write. Dropping it passes the right to the next waiter.
-pub(in super::super) struct Leader<'q, J, O> {
+pub(crate) struct Leader<'q, J, O> {
     queue: &'q CommitQueue<J, O>,
     /// The waiters whose jobs this leader does.
     followers: Vec<Arc<Waiter<J, O>>>,
@@ -129,7 +130,7 @@ pub(in super::super) struct Leader<'q, J, O> {
 
 impl<J, O> Leader<'_, J, O> {
     /// Takes over the jobs at the front of the queue, up to the limits of a group.
-    pub(in super::super) fn gather(&mut self) {
+    pub(crate) fn gather(&mut self) {
         let mut queue = lock(&self.queue.queue);
         while self.followers.len() < MAX_JOBS
             && let Some((_, size)) = queue.waiting.front().and_then(|next| next.job.as_ref())
@@ -141,12 +142,12 @@ impl<J, O> Leader<'_, J, O> {
     }
 
     /// The jobs of the followers.
-    pub(in super::super) fn jobs(&self) -> impl Iterator<Item = &J> {
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = &J> {
         self.followers.iter().filter_map(|waiter| waiter.job.as_ref()).map(|(job, _)| job)
     }
 
     /// Passes each follower its outcome, and ends the leadership.
-    pub(in super::super) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
+    pub(crate) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
         let outcomes = outcomes.into_iter().chain(iter::repeat_with(self.queue.abandoned));
         // Collected first: if the iterator panics, no follower has an outcome yet, and the drop passes one to all of
         // them.

@@ -1,0 +1,355 @@
+//! The URL of a PostgreSQL database, with the options of `libpq`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
+use zeroize::Zeroizing;
+
+use super::{password_file, tls};
+use crate::endpoint_options::EndpointOptions;
+use crate::storage::{Durability, Error};
+
+/// The default time limit of a call, and the longest.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+const SCHEMA: &str = "strongroom";
+
+/// A PostgreSQL database, and how to connect to it.
+///
+/// The URL is that of `libpq`: `postgres://app@db.example/records`. Its options `user`, `host`, `port`, `dbname`,
+/// `application_name`, `connect_timeout`, `target_session_attrs`, `channel_binding`, `passfile`, `sslrootcert`,
+/// `sslcert`, `sslkey` and those of TCP have their usual meaning; several hosts are tried in their order. These differ:
+///
+/// - `sslmode`: TLS always checks the server's certificate and name (`verify-full`). It is required, except for Unix
+///   sockets and loopback addresses, which use it only if the URL says so.
+/// - `target_session_attrs` is `read-write` by default.
+/// - `schema`: the schema of the tables, `strongroom` by default.
+/// - A password in the URL is refused, because URLs end up in logs and in lists of processes. It comes from the file of
+///   `passfile`, that of the variable `PGPASSFILE`, `~/.pgpass`, or the variable `PGPASSWORD`.
+///
+/// ```
+/// use strongroom::storage::PostgresConfig;
+///
+/// let config = PostgresConfig::new("postgres://app@db1.example,db2.example/records?passfile=/run/secrets/pgpass")?;
+/// # Ok::<(), strongroom::storage::Error>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "a configuration does nothing until it is opened"]
+pub struct PostgresConfig {
+    /// As it was given, for messages: without a password.
+    url: String,
+    config: Box<Config>,
+    pub(super) schema: String,
+    pub(super) timeout: Duration,
+    pub(super) durability: Durability,
+    tls: tls::Files,
+    uses_tls: bool,
+    password: Option<Arc<Zeroizing<String>>>,
+    password_file: Option<PathBuf>,
+}
+
+impl PostgresConfig {
+    /// The database with this URL. Files are read when it is opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the URL is invalid, contains a password, or turns TLS off for a remote host.
+    pub fn new(url: &str) -> Result<Self, Error> {
+        let (base, query) = url.split_once('?').unwrap_or((url, ""));
+        let has_scheme = ["postgres://", "postgresql://"].into_iter().find_map(|scheme| base.strip_prefix(scheme));
+        let Some(authority) = has_scheme.map(|rest| rest.split('/').next().unwrap_or_default()) else {
+            return Err(invalid("the URL does not begin with postgres://"));
+        };
+        if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+            return Err(password_in_url());
+        }
+        let mut own = Own::default();
+        let mut rest = Vec::new();
+        for option in query.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').ok_or_else(|| invalid("an option of the URL has no value"))?;
+            if !own.take(name, value)? {
+                rest.push(option);
+            }
+        }
+        let config = format!("{base}?{}", rest.join("&")).parse::<Config>();
+        // The cause names the option, but shows no value.
+        let mut config = config.map_err(|error| invalid(&super::error::text(&error)))?;
+        if config.get_password().is_some() {
+            return Err(password_in_url());
+        }
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            config.host("/var/run/postgresql");
+        }
+        let uses_tls = own.uses_tls(&config)?;
+        config.ssl_mode(if uses_tls { SslMode::Require } else { SslMode::Disable });
+        if config.get_application_name().is_none() {
+            config.application_name("strongroom");
+        }
+        if !rest.iter().any(|option| option.starts_with("target_session_attrs=")) {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let client = match (own.certificate, own.key) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(invalid("sslcert needs sslkey, and sslkey needs sslcert")),
+        };
+        Ok(Self {
+            url: url.to_owned(),
+            config: Box::new(config),
+            schema: own.schema.unwrap_or_else(|| SCHEMA.to_owned()),
+            timeout: TIMEOUT,
+            durability: Durability::Full,
+            tls: tls::Files { authorities: own.authorities, client },
+            uses_tls,
+            password: None,
+            password_file: own.password_file,
+        })
+    }
+
+    /// Sets all options in one call, for interfaces that get them together: the time limit, the authorities, and the
+    /// client's certificate with its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for other options, and for a certificate without its key.
+    pub fn with_options(mut self, options: EndpointOptions) -> Result<Self, Error> {
+        if options.token.is_some() || options.token_file.is_some() {
+            return Err(invalid("PostgreSQL has no tokens: give the password in a password file"));
+        }
+        if options.revocations.is_some() {
+            return Err(invalid("revocation lists are not supported for PostgreSQL"));
+        }
+        match (options.client_certificate, options.client_key) {
+            (Some(certificate), Some(key)) => self.tls.client = Some((certificate, key)),
+            (None, None) => {}
+            _ => return Err(invalid("give the client certificate together with its private key")),
+        }
+        self.tls.authorities = options.authorities.or(self.tls.authorities);
+        match options.timeout {
+            Some(timeout) if timeout.is_zero() => Err(invalid("the time limit must be above 0")),
+            Some(timeout) => Ok(self.timeout(timeout)),
+            None => Ok(self),
+        }
+    }
+
+    /// The password.
+    pub fn password(mut self, password: impl Into<Zeroizing<String>>) -> Self {
+        self.password = Some(Arc::new(password.into()));
+        self
+    }
+
+    /// The time limit of a call, including all retries: 30 seconds by default, a day at most. A third of it is the limit
+    /// of one attempt. Calls that read all rows have more time.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(LONGEST_TIMEOUT);
+        self
+    }
+
+    /// The durability of writes. With [`Durability::Relaxed`], settings of the server that lose writes at a crash are
+    /// accepted: `fsync`, `full_page_writes` or `synchronous_commit` off.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The configuration of connections, with the password and the TLS that the files give.
+    pub(super) fn prepare(&self) -> Result<(Config, Option<tokio_postgres_rustls::MakeRustlsConnect>), Error> {
+        let mut config = Config::clone(&self.config);
+        if config.get_user().is_none() {
+            config.user(std::env::var("PGUSER").unwrap_or_else(|_| default_user()));
+        }
+        let environment = || std::env::var("PGPASSWORD").ok().map(Zeroizing::new);
+        let found = match &self.password {
+            Some(password) => Some(Zeroizing::clone(password)),
+            None if self.password_file.is_some() => password_file::find(&config, self.password_file.as_deref())?,
+            None => environment().map_or_else(|| password_file::find(&config, None), |password| Ok(Some(password)))?,
+        };
+        if let Some(password) = found {
+            config.password(password.as_bytes());
+        }
+        let attempt = self.timeout / super::ATTEMPTS;
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(attempt.min(Duration::from_secs(5)));
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(attempt.max(Duration::from_secs(1)));
+        }
+        config.keepalives_idle(Duration::from_secs(15)).keepalives_interval(Duration::from_secs(5));
+        config.keepalives_retries(3);
+        let tls = if self.uses_tls { Some(tls::connector(&self.tls)?) } else { None };
+        Ok((config, tls))
+    }
+}
+
+/// The name of the system's user, as `libpq` uses it.
+fn default_user() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned())
+}
+
+/// The options that are not passed on.
+#[derive(Default)]
+struct Own {
+    ssl_mode: Option<String>,
+    authorities: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    password_file: Option<PathBuf>,
+    schema: Option<String>,
+}
+
+impl Own {
+    /// Takes an option; `false` if it is one of the client's.
+    fn take(&mut self, name: &str, value: &str) -> Result<bool, Error> {
+        let decoded = || decode(value).ok_or_else(|| invalid("an option of the URL is not valid UTF-8"));
+        match name {
+            "password" => return Err(password_in_url()),
+            "sslmode" => self.ssl_mode = Some(decoded()?),
+            "sslrootcert" => {
+                self.authorities = Some(decoded()?.into()).filter(|path: &PathBuf| path.as_os_str() != "system");
+            }
+            "sslcert" => self.certificate = Some(decoded()?.into()),
+            "sslkey" => self.key = Some(decoded()?.into()),
+            "passfile" => self.password_file = Some(decoded()?.into()),
+            "schema" => {
+                let schema = decoded()?;
+                let is_valid = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
+                if schema.is_empty() || schema.len() > 63 || !schema.chars().all(is_valid) || schema.starts_with("pg_")
+                {
+                    return Err(invalid("a schema's name has 1 to 63 lower-case letters, digits and underscores"));
+                }
+                self.schema = Some(schema);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn uses_tls(&self, config: &Config) -> Result<bool, Error> {
+        let is_local = is_local(config);
+        match self.ssl_mode.as_deref() {
+            None => Ok(!is_local),
+            Some("require" | "verify-ca" | "verify-full") => Ok(true),
+            Some("disable") if is_local => Ok(false),
+            Some("disable" | "allow" | "prefer") => {
+                Err(invalid("PostgreSQL on another host needs TLS: use sslmode=verify-full, or leave sslmode out"))
+            }
+            Some(_) => Err(invalid("sslmode is disable, require, verify-ca or verify-full")),
+        }
+    }
+}
+
+/// Whether all hosts are Unix sockets or loopback addresses.
+fn is_local(config: &Config) -> bool {
+    let is_loopback = |host: &Host| match host {
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    };
+    config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
+        && (!config.get_hostaddrs().is_empty() || config.get_hosts().iter().all(is_loopback))
+}
+
+/// Percent-decodes the value of an option.
+fn decode(value: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(value.len());
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let digits = [bytes.next()?, bytes.next()?];
+            decoded.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            decoded.push(byte);
+        }
+    }
+    String::from_utf8(decoded).ok()
+}
+
+fn invalid(text: &str) -> Error {
+    Error::InvalidArgument(format!("the PostgreSQL URL is invalid: {text}").into())
+}
+
+fn password_in_url() -> Error {
+    invalid(
+        "it contains a password, which lists of processes and logs would show. Give the password in ~/.pgpass, in the \
+         file of the URL's option passfile, or in the variable PGPASSWORD",
+    )
+}
+
+/// The URL, which never contains a password.
+impl fmt::Display for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresConfig").field("url", &self.url).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_required_off_this_machine() {
+        let uses_tls = |url| PostgresConfig::new(url).map(|config| config.uses_tls);
+        for url in ["postgres:///db", "postgres://u@localhost/db", "postgresql://[::1]:5433", "postgres://%2Frun/db"] {
+            assert!(!uses_tls(url).unwrap(), "{url}");
+            let url = format!("{url}?sslmode=verify-full");
+            assert!(uses_tls(&url).unwrap(), "{url}");
+        }
+        for url in [
+            "postgres://db.example/db",
+            "postgres://localhost,db.example/db",
+            "postgres://localhost/db?hostaddr=10.0.0.1",
+            "postgres://u@10.0.0.1",
+        ] {
+            assert!(uses_tls(url).unwrap(), "{url}");
+        }
+        for mode in ["disable", "allow", "prefer", "none"] {
+            let error = uses_tls(&format!("postgres://db.example/db?sslmode={mode}")).unwrap_err();
+            assert!(error.to_string().contains("sslmode"), "{error}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_urls_are_refused_and_never_shown() {
+        for url in [
+            "postgres://app:s3cret@db.example/db",
+            "postgres://app@db.example/db?password=s3cret",
+            "postgres://app@db.example/db?pass%77ord=s3cret",
+        ] {
+            let error = PostgresConfig::new(url).unwrap_err().to_string();
+            assert!(error.contains("passfile") && !error.contains("s3cret"), "{error}");
+        }
+        let config = PostgresConfig::new("postgres://app@db.example/db").unwrap().password("s3cret".to_owned());
+        let shown = format!("{config:?} {config}");
+        assert!(!shown.contains("s3cret") && shown.contains("db.example"), "{shown}");
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let config = PostgresConfig::new("postgres://h/db?schema=one_2&connect_timeout=3").unwrap();
+        assert_eq!(config.schema, "one_2");
+        assert_eq!(config.config.get_connect_timeout(), Some(&Duration::from_secs(3)));
+        for url in [
+            "postgres://h/db?schema=a\"b",
+            "postgres://h/db?schema=",
+            "postgres://h/db?schema=pg_catalog",
+            "postgres://h/db?colour=red",
+            "postgres://h/db?sslcert=x",
+            "postgres://h:port/db",
+            "postgres://h/db?x",
+            "postgres://h/db?passfile=%f",
+            "mysql://h",
+        ] {
+            assert!(matches!(PostgresConfig::new(url), Err(Error::InvalidArgument(_))), "{url}");
+        }
+    }
+}

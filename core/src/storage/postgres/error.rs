@@ -1,0 +1,138 @@
+//! PostgreSQL's errors as storage errors, and what they say about the outcome of a statement.
+
+use tokio_postgres::error::SqlState;
+
+use crate::storage::Error;
+use crate::util::runtime::Unfinished;
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The reason why a statement has no result.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was done; a retry may help. The error is that of the last attempt.
+    NotDone(Error),
+    /// Nothing was done; a retry does not help.
+    Refused(Error),
+    /// The connection was lost after the statement was sent: its outcome is unknown.
+    Lost(Source),
+}
+
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("PostgreSQL did not answer in time")]
+pub(super) struct TooLate;
+
+impl From<Unfinished> for Failure {
+    fn from(unfinished: Unfinished) -> Self {
+        match unfinished {
+            Unfinished::Forked => Self::Refused(Error::Forked),
+            Unfinished::NotBegun => Self::Refused(Error::Busy),
+            Unfinished::Interrupted => Self::Lost(TooLate.into()),
+            Unfinished::Ended => Self::Lost("the thread for PostgreSQL has ended".into()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Failure {
+    /// The error of a call that changes nothing.
+    pub(super) fn of_read(self) -> Error {
+        match self {
+            Self::NotDone(error) | Self::Refused(error) => error,
+            Self::Lost(source) if source.is::<TooLate>() => Error::Busy,
+            Self::Lost(source) => Error::Backend(source),
+        }
+    }
+
+    /// The error of a write. `lost`: the outcome of an earlier attempt is unknown.
+    pub(super) fn of_write(self, lost: bool) -> Error {
+        match self {
+            Self::NotDone(error) | Self::Refused(error) if lost => Error::Indeterminate(error.into()),
+            Self::NotDone(error) | Self::Refused(error) => error,
+            Self::Lost(source) => Error::Indeterminate(source),
+        }
+    }
+
+    /// The failure of a statement on an open connection.
+    pub(super) fn of_statement(error: &tokio_postgres::Error) -> Self {
+        let Some(code) = error.code().cloned() else { return Self::Lost(text(error).into()) };
+        let refused = |text: &str| Self::Refused(Error::InvalidArgument(text.to_owned().into()));
+        match code {
+            SqlState::UNIQUE_VIOLATION => Self::Refused(Error::AlreadyExists),
+            SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED => Self::NotDone(Error::Busy),
+            SqlState::LOCK_NOT_AVAILABLE | SqlState::QUERY_CANCELED => Self::Refused(Error::Busy),
+            SqlState::DISK_FULL | SqlState::INSUFFICIENT_RESOURCES => Self::Refused(Error::Full),
+            SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => Self::Refused(Error::Corrupt),
+            SqlState::READ_ONLY_SQL_TRANSACTION => Self::NotDone(Error::Backend(STANDBY.into())),
+            SqlState::UNDEFINED_TABLE | SqlState::INVALID_SCHEMA_NAME => refused(NOT_MIGRATED),
+            SqlState::INSUFFICIENT_PRIVILEGE => Self::Refused(Error::AccessDenied(text(error).into())),
+            // A server that stops, or a connection that a proxy ends: the statement may have been committed.
+            SqlState::ADMIN_SHUTDOWN | SqlState::CRASH_SHUTDOWN | SqlState::CANNOT_CONNECT_NOW => {
+                Self::Lost(text(error).into())
+            }
+            // Connection exceptions, and errors of the server itself.
+            code if ["08", "40", "58", "XX"].iter().any(|class| code.code().starts_with(class)) => {
+                Self::Lost(text(error).into())
+            }
+            _ => Self::Refused(Error::Backend(text(error).into())),
+        }
+    }
+
+    /// The failure of a new connection.
+    pub(super) fn of_connect(error: &tokio_postgres::Error) -> Self {
+        let message = text(error);
+        if let Some(code) = error.code() {
+            return match code.code() {
+                code if code.starts_with("28") => Self::Refused(Error::AccessDenied(message.into())),
+                "42501" => Self::Refused(Error::AccessDenied(message.into())),
+                "3D000" => Self::Refused(Error::InvalidArgument(
+                    format!("{message}: create the database, or name another one in the URL").into(),
+                )),
+                "53300" => Self::NotDone(Error::Backend(
+                    format!("{message}: raise max_connections, or put a connection pooler such as PgBouncer before it")
+                        .into(),
+                )),
+                "57P03" | "57P01" | "57P02" => Self::NotDone(Error::Backend(message.into())),
+                _ => Self::Refused(Error::Backend(message.into())),
+            };
+        }
+        if message.contains("password missing") {
+            let advice = "PostgreSQL asks for a password: give it in ~/.pgpass, in the file of the URL's option \
+                          passfile, or in the variable PGPASSWORD";
+            return Self::Refused(Error::AccessDenied(advice.into()));
+        }
+        if message.starts_with("authentication error") {
+            return Self::Refused(Error::AccessDenied(message.into()));
+        }
+        if message.contains("database does not allow writes") {
+            return Self::NotDone(Error::Backend(STANDBY.into()));
+        }
+        if message.starts_with("error performing TLS handshake") {
+            return Self::Refused(Error::Backend(message.into()));
+        }
+        Self::NotDone(Error::Backend(format!("PostgreSQL cannot be reached: {message}").into()))
+    }
+}
+
+const STANDBY: &str = "PostgreSQL is read-only: use the primary server, or name all servers in the URL (host1,host2)";
+
+pub(super) const NOT_MIGRATED: &str = "the tables of Strongroom are missing: run `strongroom migrate` as the owner of \
+                                       the database";
+
+/// The messages of an error and its causes. Details are left out, because they can contain values of columns.
+pub(super) fn text(error: &tokio_postgres::Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", error.message(), error.code().code());
+    }
+    let error: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}

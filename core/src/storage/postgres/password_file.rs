@@ -1,0 +1,94 @@
+//! Password files of `libpq`: lines `host:port:database:user:password`, in which `*` stands for anything.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+use zeroize::Zeroizing;
+
+use crate::storage::Error;
+
+/// The password for the first host of `config`: from the file of the URL, that of `PGPASSFILE`, or `~/.pgpass`.
+pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroizing<String>>, Error> {
+    let named = given.map(Path::to_path_buf).or_else(|| env::var_os("PGPASSFILE").map(PathBuf::from));
+    let (path, must_exist) = match (named, env::home_dir()) {
+        (Some(path), _) => (path, true),
+        (None, Some(home)) => (home.join(".pgpass"), false),
+        (None, None) => return Ok(None),
+    };
+    let content = match read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
+        content => Zeroizing::new(content.map_err(|error| unusable(&path, &error.to_string()))?),
+    };
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        _ => "localhost".to_owned(), // as `libpq` does for Unix sockets
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
+    let user = config.get_user().unwrap_or_default();
+    let database = config.get_dbname().unwrap_or(user);
+    let wanted = [host.as_str(), &port, database, user];
+    Ok(content.lines().find_map(|line| password(line, &wanted)))
+}
+
+/// Refuses a file that others can read, as `libpq` does.
+fn read(path: &Path) -> io::Result<String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = fs::metadata(path)?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            return Err(io::Error::other("others may read it: `chmod 600` makes it safe"));
+        }
+    }
+    fs::read_to_string(path)
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::InvalidArgument(format!("the password file {} cannot be used: {why}", path.display()).into())
+}
+
+/// The password of a line, if its other fields match.
+fn password(line: &str, wanted: &[&str; 4]) -> Option<Zeroizing<String>> {
+    if line.starts_with('#') {
+        return None;
+    }
+    let mut fields = fields(line).into_iter();
+    let matches = wanted.iter().all(|wanted| fields.next().is_some_and(|field| *field == "*" || *field == *wanted));
+    fields.next().filter(|_| matches)
+}
+
+/// The fields of a line. A backslash escapes a colon or a backslash.
+fn fields(line: &str) -> Vec<Zeroizing<String>> {
+    let mut fields = vec![Zeroizing::new(String::new())];
+    let mut chars = line.chars();
+    while let Some(char) = chars.next() {
+        match char {
+            ':' if fields.len() < 5 => fields.push(Zeroizing::new(String::new())),
+            char => {
+                let char = if char == '\\' { chars.next().unwrap_or(char) } else { char };
+                fields.last_mut().into_iter().for_each(|field| field.push(char));
+            }
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_matches_all_four_fields() {
+        let wanted = ["db.example", "5432", "records", "app"];
+        let found = |line| password(line, &wanted).map(|password| password.to_string());
+        for line in ["db.example:5432:records:app:pass", "*:*:*:*:pass", "*:5432:*:app:pass"] {
+            assert_eq!(found(line).as_deref(), Some("pass"), "{line}");
+        }
+        assert_eq!(found(r"*:*:*:*:a\:b\\c:d").as_deref(), Some(r"a:b\c:d"));
+        for line in ["# *:*:*:*:pass", "other:*:*:*:pass", "*:*:*:other:pass", "*:*:*:app", ""] {
+            assert_eq!(found(line), None, "{line}");
+        }
+    }
+}

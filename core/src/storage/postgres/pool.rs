@@ -1,0 +1,194 @@
+//! The connections. Each serves many callers at once, because PostgreSQL reads the next statement while it works.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout_at};
+use tokio_postgres::{Client, Config, NoTls, Row};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{Failure, TooLate};
+use super::statement::Statement;
+use crate::storage::{Durability, Error};
+
+/// The most connections.
+const CONNECTIONS: usize = 8;
+
+pub(super) struct Pool {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    durability: Durability,
+    /// The time limit of a new connection.
+    connect_time: Duration,
+    slots: [Slot; CONNECTIONS],
+}
+
+/// A place for a connection.
+#[derive(Default)]
+struct Slot {
+    /// The running statements.
+    running: AtomicUsize,
+    connection: Mutex<Option<Arc<Connection>>>,
+}
+
+/// Ends when it is dropped.
+struct Connection {
+    client: Client,
+    task: AbortHandle,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Counts a running statement.
+struct Running<'s>(&'s AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Pool {
+    pub(super) fn new(
+        config: Config,
+        tls: Option<MakeRustlsConnect>,
+        durability: Durability,
+        connect_time: Duration,
+    ) -> Self {
+        Self { config, tls, durability, connect_time, slots: Default::default() }
+    }
+
+    /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
+    /// connection, but is never cancelled: a cancelled commit may still succeed.
+    pub(super) async fn run(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
+        let slot = self.least_busy();
+        slot.running.fetch_add(1, Ordering::Relaxed);
+        let _running = Running(&slot.running);
+        let connection = self.connection_until(slot, end).await?;
+        match timeout_at(end, statement.run(&connection.client)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                let failure = Failure::of_statement(&error);
+                // A server that became a standby keeps its connections.
+                if matches!(failure, Failure::Lost(_) | Failure::NotDone(Error::Backend(_))) {
+                    slot.discard(&connection).await;
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                slot.discard(&connection).await;
+                Err(Failure::Lost(TooLate.into()))
+            }
+        }
+    }
+
+    /// Runs several statements in one transaction, which is not repeated.
+    pub(super) async fn run_script(&self, script: &str, end: Instant) -> Result<(), Failure> {
+        let slot = self.least_busy();
+        let connection = self.connection_until(slot, end).await?;
+        match timeout_at(end, connection.client.batch_execute(script)).await {
+            Ok(outcome) => outcome.map_err(|error| Failure::of_statement(&error)),
+            Err(_) => {
+                slot.discard(&connection).await;
+                Err(Failure::Lost(TooLate.into()))
+            }
+        }
+    }
+
+    /// Closes all connections.
+    pub(super) async fn close(&self) {
+        for slot in &self.slots {
+            slot.connection.lock().await.take();
+        }
+    }
+
+    /// The first place with the fewest running statements: one caller uses one connection.
+    fn least_busy(&self) -> &Slot {
+        let [first, others @ ..] = &self.slots;
+        let running = |slot: &Slot| slot.running.load(Ordering::Relaxed);
+        others.iter().fold(first, |best, slot| if running(slot) < running(best) { slot } else { best })
+    }
+
+    async fn connection_until(&self, slot: &Slot, end: Instant) -> Result<Arc<Connection>, Failure> {
+        let connection = timeout_at(end.min(Instant::now() + self.connect_time), self.connection(slot)).await;
+        connection.unwrap_or_else(|_| Err(Failure::NotDone(Error::Backend("PostgreSQL does not answer".into()))))
+    }
+
+    async fn connection(&self, slot: &Slot) -> Result<Arc<Connection>, Failure> {
+        let mut place = slot.connection.lock().await;
+        if let Some(connection) = place.as_ref().filter(|connection| !connection.client.is_closed()) {
+            return Ok(Arc::clone(connection));
+        }
+        *place = None;
+        let connection = Arc::new(self.connect().await?);
+        check_settings(&connection.client, self.durability).await?;
+        *place = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<Connection, Failure> {
+        let failed = |error: tokio_postgres::Error| Failure::of_connect(&error);
+        match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(failed)?;
+                let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+                Ok(Connection { client, task })
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+                let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+                Ok(Connection { client, task })
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Ends a connection, unless another caller has replaced it.
+    async fn discard(&self, connection: &Arc<Connection>) {
+        connection.task.abort();
+        let mut place = self.connection.lock().await;
+        if place.as_ref().is_some_and(|there| Arc::ptr_eq(there, connection)) {
+            *place = None;
+        }
+    }
+}
+
+/// Refuses a server whose settings break the contract. A setting of the session would not help: behind a pooler, the
+/// next transaction may have another session.
+async fn check_settings(client: &Client, durability: Durability) -> Result<(), Failure> {
+    let sql = "SELECT current_setting('transaction_isolation'), current_setting('fsync'),
+        current_setting('full_page_writes'), current_setting('synchronous_commit')";
+    let rows = client.query_typed(sql, &[]).await.map_err(|error| Failure::of_connect(&error))?;
+    let values: Vec<&str> = rows
+        .first()
+        .map_or(Ok(Vec::new()), |row| (0..4).map(|at| row.try_get(at)).collect())
+        .map_err(|error| Failure::of_connect(&error))?;
+    let refuse = |text: String| Err(Failure::Refused(Error::InvalidArgument(text.into())));
+    let is = |place: usize, wanted: &str| values.get(place).is_some_and(|value| *value == wanted);
+    if !is(0, "read committed") {
+        return refuse(
+            "the default isolation level of transactions must be READ COMMITTED: run `ALTER ROLE ... SET \
+             default_transaction_isolation = 'read committed'` for this role"
+                .into(),
+        );
+    }
+    if durability == Durability::Full {
+        for (place, name) in [(1, "fsync"), (2, "full_page_writes"), (3, "synchronous_commit")] {
+            if is(place, "off") {
+                return refuse(format!(
+                    "PostgreSQL runs with {name} = off, so a crash would lose acknowledged records: turn it on, or open \
+                     the store with relaxed durability"
+                ));
+            }
+        }
+    }
+    Ok(())
+}

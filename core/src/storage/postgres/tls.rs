@@ -1,0 +1,58 @@
+//! TLS 1.3 to PostgreSQL: the certificate must be one of a trusted authority, and name the host.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs as tls_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, version};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::storage::Error;
+
+/// The files of TLS, in PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Files {
+    /// The trusted authorities, instead of the system's.
+    pub(super) authorities: Option<PathBuf>,
+    /// The client's certificate and its private key.
+    pub(super) client: Option<(PathBuf, PathBuf)>,
+}
+
+pub(super) fn connector(files: &Files) -> Result<MakeRustlsConnect, Error> {
+    let mut roots = RootCertStore::empty();
+    match &files.authorities {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|error| unusable(path, &error.to_string()))?;
+            }
+        }
+        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(tls_provider::default_provider()));
+    let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(|error| Error::Backend(error.into()))?;
+    let builder = builder.with_root_certificates(roots);
+    let mut config = match &files.client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            // The cause is not shown, because it can contain a line of the file.
+            let private =
+                PrivateKeyDer::from_pem_file(key).map_err(|_| unusable(key, "it is no private key in PEM"))?;
+            let config = builder.with_client_auth_cert(certificates(certificate)?, private);
+            config.map_err(|error| unusable(certificate, &error.to_string()))?
+        }
+    };
+    config.alpn_protocols = vec![b"postgresql".to_vec()];
+    Ok(MakeRustlsConnect::new(config))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|_| unusable(path, "it is no readable file with certificates in PEM"))?;
+    if found.is_empty() { Err(unusable(path, "it has no certificate in PEM")) } else { Ok(found) }
+}
+
+fn unusable(path: &Path, why: &str) -> Error {
+    Error::InvalidArgument(format!("{} cannot be used: {why}", path.display()).into())
+}

@@ -1,0 +1,19 @@
+//! The tests of PostgreSQL as a storage, against a server that they start.
+
+#![cfg(unix)]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests"
+)]
+
+#[path = "postgres/conformance.rs"]
+mod conformance;
+#[path = "postgres/faults.rs"]
+mod faults;
+#[path = "postgres/opening.rs"]
+mod opening;
+mod support;

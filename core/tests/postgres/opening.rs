@@ -1,0 +1,221 @@
+//! Opening a store in PostgreSQL: bad servers, bad roles and bad tables are told apart, and nothing is changed.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use strongroom::storage::{Durability, Error, Locator, PostgresConfig, PostgresStorage, PutMode, Storage};
+use strongroom::{Location, Strongroom};
+
+use crate::support::postgres::Postgres;
+use crate::support::{index_key, pattern};
+
+/// A name of this run: the server may be that of an earlier one.
+fn unique(name: &str) -> String {
+    format!("test_{name}_{}", std::process::id())
+}
+
+fn config(url: &str) -> PostgresConfig {
+    PostgresConfig::new(url).unwrap().timeout(Duration::from_secs(6))
+}
+
+/// The error's name and text. The error must come within the time limit of a call.
+fn refusal(config: &PostgresConfig) -> (&'static str, String) {
+    let begun = Instant::now();
+    let error: strongroom::Error = PostgresStorage::open(config).unwrap_err().into();
+    assert!(begun.elapsed() < Duration::from_secs(60));
+    (error.name(), error.full_message())
+}
+
+#[track_caller]
+fn assert_refused(config: &PostgresConfig, name: &str, words: &str) {
+    let (found, text) = refusal(config);
+    assert!(found == name && text.contains(words), "{found}: {text}");
+}
+
+/// The URL by TCP, for a role with a password.
+fn tcp_url(server: &Postgres, role: &str, database: &str, schema: &str) -> String {
+    format!("postgres://{role}@127.0.0.1:{}/{database}?schema={schema}", server.port())
+}
+
+/// A role of this test, with a password.
+fn role(server: &Postgres, name: &str) -> String {
+    let name = unique(name);
+    server.sql(&format!("CREATE ROLE {name} LOGIN PASSWORD 's3cret'"));
+    name
+}
+
+#[test]
+fn a_store_opens_by_its_location() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = Postgres::shared().url_for(folder.path());
+    let open = || {
+        let location = Location::parse(&url).unwrap();
+        Strongroom::builder().location(location).index_key(index_key()).open().unwrap()
+    };
+    let store = open();
+    let key = store.store("id", b"data").unwrap();
+    let long = store.store("long", pattern(5_000_000)).unwrap();
+    assert_eq!(store.retrieve("id", &key).unwrap(), b"data");
+    let other = open();
+    assert!(other.retrieve("long", &long).unwrap() == pattern(5_000_000));
+    assert_eq!(other.take("id", &key).unwrap(), b"data");
+    assert!(!store.contains("id").unwrap());
+    // Without an index key, no table is made.
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::parse(Postgres::shared().url_for(folder.path())).unwrap();
+    assert_eq!(Strongroom::builder().location(location).open().unwrap_err().name(), "InvalidArgument");
+}
+
+#[test]
+fn passwords_come_from_files_and_are_never_shown() {
+    let (server, folder) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let role = role(server, "reader");
+    let url = tcp_url(server, &role, "postgres", &unique("passwords"));
+    assert_refused(&config(&url), "AccessDenied", "passfile");
+    let (found, text) = refusal(&config(&url).password("wr0ng".to_owned()));
+    assert!(found == "AccessDenied" && !text.contains("wr0ng"), "{found}: {text}");
+
+    let file = folder.path().join("pgpass");
+    std::fs::write(&file, format!("*:*:*:{role}:s3cret\n")).unwrap();
+    let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+    let with_file = config(&format!("{url}&passfile={}", file.display()));
+    mode(0o644);
+    assert_refused(&with_file, "InvalidArgument", "chmod 600");
+    mode(0o600);
+    assert_refused(&with_file, "InvalidArgument", "strongroom migrate"); // it may connect, but not make tables
+    assert_refused(&config(&url).password("s3cret".to_owned()), "InvalidArgument", "strongroom migrate");
+}
+
+#[test]
+fn a_role_needs_no_right_to_change_tables() {
+    let (server, schema) = (Postgres::shared(), unique("roles"));
+    let (role, schema) = (role(server, "service"), schema.as_str());
+    let owner = PostgresStorage::migrate(&config(&server.url(schema)), Some(&role)).unwrap();
+    drop(PostgresStorage::migrate(&config(&server.url(schema)), Some(&role)).unwrap()); // a second time
+    let service =
+        PostgresStorage::open(&config(&tcp_url(server, &role, "postgres", schema)).password("s3cret".to_owned()));
+    let service = Arc::new(service.unwrap());
+    let (locator, record) = (Locator::from_bytes([1; 32]), vec![1; 3_000_000]);
+    service.put(&locator, &record, PutMode::Create).unwrap();
+    assert!(owner.get(&locator).unwrap() == Some(record));
+    service.swap_settings(None, b"document").unwrap();
+    service.maintain().unwrap();
+    assert!(service.delete(&locator, None).unwrap());
+    server.sql(&format!("REVOKE DELETE ON {schema}.records FROM {role}"));
+    assert!(matches!(service.delete(&locator, None), Err(Error::AccessDenied(_))));
+    assert!(matches!(
+        PostgresStorage::migrate(&config(&server.url(schema)), Some("test_nobody")),
+        Err(Error::Backend(_))
+    ));
+}
+
+#[test]
+fn missing_servers_and_databases_are_told() {
+    let server = Postgres::shared();
+    let role = role(server, "lost");
+    let url = tcp_url(server, &role, "missing", "test_missing");
+    assert_refused(&config(&url).password("s3cret".to_owned()), "InvalidArgument", "create the database");
+    assert_refused(&config("postgres://u@127.0.0.1:1/db"), "Storage", "cannot be reached");
+    assert_refused(&config("postgres://u@localhost:1,127.0.0.1:1/db"), "Storage", "cannot be reached");
+}
+
+#[test]
+fn foreign_and_newer_tables_are_refused() {
+    let server = Postgres::shared();
+    let [foreign, alike, newer, empty] = ["foreign", "alike", "newer", "empty"].map(unique);
+    server.sql(&format!("CREATE SCHEMA {foreign}; CREATE TABLE {foreign}.records (id int)"));
+    assert_refused(&config(&server.url(&foreign)), "InvalidArgument", "another application");
+    let tables = ["records", "segments", "uploads", "settings", "schema_version"];
+    let tables = tables.map(|table| format!("CREATE TABLE {alike}.{table} (id int)"));
+    server.sql(&format!("CREATE SCHEMA {alike}; {}", tables.join("; ")));
+    assert_refused(&config(&server.url(&alike)), "InvalidArgument", "another application");
+    drop(PostgresStorage::open(&config(&server.url(&newer))).unwrap());
+    server.sql(&format!("UPDATE {newer}.schema_version SET version = 2"));
+    assert_refused(&config(&server.url(&newer)), "Unsupported", "newer Strongroom");
+    // An empty schema, which an administrator has made, is used.
+    server.sql(&format!("CREATE SCHEMA {empty}"));
+    drop(PostgresStorage::open(&config(&server.url(&empty))).unwrap());
+}
+
+#[test]
+fn several_processes_may_create_the_tables() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&Postgres::shared().url_for(folder.path()));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| PostgresStorage::open(&config).unwrap());
+        }
+    });
+}
+
+#[test]
+fn settings_that_lose_writes_are_refused() {
+    let server = Postgres::shared();
+    for (role, setting, value, words) in [
+        ("careless", "synchronous_commit", "off", "synchronous_commit = off"),
+        ("isolated", "default_transaction_isolation", "'repeatable read'", "READ COMMITTED"),
+        ("reading", "default_transaction_read_only", "on", "primary server"),
+    ] {
+        let role = unique(role);
+        server.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER; ALTER ROLE {role} SET {setting} = {value}"));
+        let url = server.url(&unique("settings")).replace("strongroom@", &format!("{role}@"));
+        let (_, text) = refusal(&config(&url));
+        assert!(text.contains(words), "{text}");
+        let relaxed = PostgresStorage::open(&config(&url).durability(Durability::Relaxed));
+        assert_eq!(relaxed.is_ok(), setting == "synchronous_commit");
+    }
+}
+
+#[test]
+fn more_clients_than_connections_get_an_error() {
+    let server = Postgres::shared();
+    let role = unique("limited");
+    server.sql(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 0"));
+    let url = server.url("test_limited").replace("strongroom@", &format!("{role}@"));
+    assert_refused(&config(&url), "Storage", "pooler");
+}
+
+#[test]
+fn damage_is_found_and_leftovers_are_removed() {
+    let (server, schema) = (Postgres::shared(), &unique("damage"));
+    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let long = [[1, 1, 0, 0].to_vec(), vec![0; 64], pattern(3_000_000)].concat();
+    for n in 1..6 {
+        let record = if n < 3 { &long[..200] } else { &long[..] };
+        storage.put(&Locator::from_bytes([n; 32]), record, PutMode::Create).unwrap();
+    }
+    let of = |n: u8| format!("locator = decode(repeat('{n:02x}', 32), 'hex')");
+    let upload = |n| format!("(SELECT upload FROM {schema}.records WHERE {})", of(n));
+    server.sql(&format!("UPDATE {schema}.records SET body = body || 'x' WHERE {}", of(1)));
+    server.sql(&format!("UPDATE {schema}.records SET expires_at = 7 WHERE {}", of(2)));
+    server.sql(&format!(
+        "UPDATE {schema}.segments SET bytes = set_byte(bytes, 9, 0) WHERE n = 1 AND upload = {}",
+        upload(3)
+    ));
+    server.sql(&format!("DELETE FROM {schema}.segments WHERE n = 2 AND upload = {}", upload(4)));
+    server.sql(&format!("INSERT INTO {schema}.segments VALUES (7, 0, 0, 'x')"));
+    server.sql(&format!("INSERT INTO {schema}.uploads VALUES (8, now() - interval '2 hours'), (9, now())"));
+    server.sql(&format!("INSERT INTO {schema}.segments VALUES (8, 0, 0, 'x'), (9, 0, 0, 'x')"));
+    let (mut found, mut position) = (Vec::new(), None);
+    loop {
+        let step = storage.verify(position.as_ref(), 2).unwrap();
+        found.extend(
+            step.damage.iter().map(|damage| {
+                format!("{:?} {} {}", damage.locator.map(|l| l.as_bytes()[0]), damage.place, damage.kind)
+            }),
+        );
+        position = step.next;
+        if position.is_none() {
+            break;
+        }
+    }
+    let expected =
+        ["Some(1) row checksum", "Some(2) row mismatch", "Some(3) segment 1 checksum", "Some(4) segment 2 missing"];
+    assert_eq!(found, expected);
+    let orphans = || storage.verify(Some(&strongroom::storage::VerifyPosition::Structure), 1).unwrap().damage.len();
+    assert_eq!(orphans(), 1);
+    storage.maintain().unwrap();
+    assert_eq!(orphans(), 0);
+    assert_eq!(server.sql(&format!("SELECT count(*) FROM {schema}.segments WHERE upload IN (7, 8, 9)")), "1");
+}

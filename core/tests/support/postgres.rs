@@ -1,0 +1,170 @@
+//! PostgreSQL servers for tests: one that all tests of a run share, and some of their own.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use crate::support::wait::{DEADLINE, WaitWithin, poll_within};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/support/postgres.sh");
+
+fn script(arguments: &[&str]) -> Command {
+    let mut command = Command::new(SCRIPT);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// A server, which ends with this process, or a while after the last test.
+pub(crate) struct Postgres {
+    folder: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    _lock: Option<File>,
+}
+
+impl Postgres {
+    /// The server of all tests. It is started by the first of them, and ends some seconds after the last.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| {
+            let folder = std::env::temp_dir().join(format!("strongroom-test-postgres-{}", hash(&SCRIPT)));
+            fs::create_dir_all(&folder).unwrap();
+            let open = |name| File::options().create(true).append(true).open(folder.join(name)).unwrap();
+            let users = open("users");
+            users.lock_shared().unwrap();
+            let start = open("start");
+            start.lock().unwrap();
+            let running = || fs::read_to_string(folder.join("port")).ok()?.trim().parse().ok().filter(|p| accepts(*p));
+            let port = running().unwrap_or_else(|| {
+                let _ = fs::remove_file(folder.join("port"));
+                let port = free_port();
+                let started = Command::new("setsid")
+                    .args(["--fork", SCRIPT, "shared", folder.to_str().unwrap(), &port.to_string()])
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status();
+                assert!(started.unwrap().success());
+                poll_within(DEADLINE, running).unwrap_or_else(|| no_server(&folder))
+            });
+            Self { folder, port, child: None, _lock: Some(users) }
+        })
+    }
+
+    /// A server of its own, whose data is in `folder`.
+    pub(crate) fn start(folder: &Path) -> Self {
+        assert!(script(&["init", folder.to_str().unwrap()]).spawn().unwrap().wait_within(DEADLINE).success());
+        let mut server = Self { folder: folder.to_path_buf(), port: free_port(), child: None, _lock: None };
+        server.restart();
+        server
+    }
+
+    /// Starts the server of its own again, after [`kill`](Self::kill).
+    pub(crate) fn restart(&mut self) {
+        let run = |server: &Self| script(&["run", server.folder.to_str().unwrap(), &server.port.to_string()]).spawn();
+        let accepts = || {
+            // It ends at once while children of the killed server still run.
+            if self.child.as_mut().is_none_or(|child| child.try_wait().unwrap().is_some()) {
+                let _ = fs::remove_file(self.folder.join("data/postmaster.pid"));
+                self.child = Some(run(self).unwrap());
+            }
+            self.psql_status().then_some(())
+        };
+        poll_within(Duration::from_secs(60), accepts).unwrap_or_else(|| no_server(&self.folder));
+    }
+
+    /// Kills the server as a crash of the machine would end it.
+    pub(crate) fn kill(&mut self) {
+        let postmaster = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
+        if let Some(pid) = postmaster.lines().next() {
+            // Its children end when they notice.
+            let _ = Command::new("kill").args(["-KILL", pid]).status();
+        }
+        if let Some(mut child) = self.child.take() {
+            child.wait_within(DEADLINE);
+        }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path of the Unix socket.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.join(format!("data/.s.PGSQL.{}", self.port))
+    }
+
+    /// The URL of the database, with tables in this schema, by the Unix socket.
+    pub(crate) fn url(&self, schema: &str) -> String {
+        let socket = self.folder.join("data").to_str().unwrap().replace('/', "%2F");
+        format!("postgres://strongroom@{socket}:{}/postgres?schema={schema}", self.port)
+    }
+
+    /// The same, with a schema for this folder.
+    pub(crate) fn url_for(&self, folder: &Path) -> String {
+        self.url(&schema_of(folder))
+    }
+
+    /// Runs SQL, and returns the values that it prints.
+    pub(crate) fn sql(&self, sql: &str) -> String {
+        let output = self.psql(sql).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = output.output_within(DEADLINE);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn psql(&self, sql: &str) -> Command {
+        let mut command = Command::new("psql");
+        let socket = self.folder.join("data");
+        command.args(["-h", socket.to_str().unwrap(), "-p", &self.port.to_string()]);
+        command.args(["-U", "strongroom", "-d", "postgres", "-v", "ON_ERROR_STOP=1", "-qAtXc", sql]);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn psql_status(&self) -> bool {
+        let command = self.psql("SELECT 1").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        command.unwrap().wait_within(DEADLINE).success()
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}
+
+/// The schema of the tests in this folder.
+pub(crate) fn schema_of(folder: &Path) -> String {
+    format!("test_{}", hash(&folder))
+}
+
+fn hash(value: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn accepts(port: u16) -> bool {
+    TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(5)).is_ok()
+}
+
+/// A port below those that the system gives to clients.
+fn free_port() -> u16 {
+    let start = (std::process::id() % 10_000) as u16;
+    let mut ports = (0..10_000).map(|n| 20_000 + (start + n) % 10_000);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
+}
+
+fn no_server(folder: &Path) -> ! {
+    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
+    panic!("PostgreSQL does not start (tools/system-packages.sh tests installs it):\n{log}")
+}
