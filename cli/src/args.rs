@@ -36,8 +36,8 @@ pub(crate) struct Cli {
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The store: the path of an SQLite database, the URL of a storage service (https://HOST:PORT or unix:PATH), or
-    /// ":memory:" for a store that ends with the program [default: strongroom/strongroom.db in your data folder]
+    /// The store: the path of an SQLite database, the URL of a storage service (https://HOST:PORT or unix:PATH) or of a
+    /// PostgreSQL database (postgres://USER@HOST/DATABASE), or ":memory:" for a store that ends with the program [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
@@ -143,7 +143,8 @@ impl Command {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
-            Self::Purge { .. } | Self::Copy(_) | Self::Verify(_) | Self::Stats | Self::Key(_) => false,
+            Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
+            Self::Stats | Self::Key(_) => false,
             Self::IndexKey(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
@@ -192,7 +193,7 @@ impl Command {
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
             Self::Token(_) => true,
-            Self::Man { .. } => false,
+            Self::Man { .. } | Self::Migrate { .. } => false,
         }
     }
 }
@@ -372,7 +373,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Copy all records of the store to another place, without any key: a backup, a restore, a move
     ///
-    /// The destination is a new database, a storage service without records, or an earlier copy of the same store. The
+    /// The destination is a new database, a storage service or PostgreSQL schema without records, or an earlier copy of
+    /// the same store. The
     /// store may be in use meanwhile. Records that the destination has already are skipped, so that the command updates
     /// an earlier copy quickly, and continues after an interruption. It compares each record that it has written with
     /// what the destination returns. The copy opens with the store's own index key, whose file is not copied.
@@ -381,6 +383,17 @@ pub(crate) enum Command {
     /// the limit of the destination.
     #[command(after_help = examples::COPY_EXAMPLES)]
     Copy(Transfer),
+    /// Create the tables of a store in PostgreSQL
+    ///
+    /// Run it as the owner of the database, before the first use and after an update that asks for it. A service then
+    /// uses a role of its own, which can read and write records but not change the tables: --role allows it. A second run
+    /// does nothing.
+    #[command(after_help = examples::MIGRATE_EXAMPLES)]
+    Migrate {
+        /// Allow this role to use the store
+        #[arg(long, value_name = "NAME")]
+        role: Option<String>,
+    },
     /// Print the number of records, the bytes of their ciphertexts, and the number of expired records
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,

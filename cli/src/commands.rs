@@ -62,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Purge { limit } => purge(options, limit),
         Command::Verify(verify) => crate::verify::run(options, &verify),
         Command::Copy(transfer) => crate::transfer::transfer(options, &transfer, &in_use),
+        Command::Migrate { role } => open::migrate(options, role.as_deref()),
         Command::Stats => stats(options),
         Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref(), &in_use),
         Command::IndexKey(command) => index_key::run(options, &command),

@@ -136,7 +136,16 @@ Examples:
 
   Move the records to a storage service:
     strongroom copy --store /srv/app/records.db \\
-      --to https://storage.example:8421 --to-token-file token";
+      --to https://storage.example:8421 --to-token-file token
+
+  Move them to PostgreSQL:
+    strongroom copy --store /srv/app/records.db \\
+      --to postgres://app@db.example/records";
+
+pub(crate) const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  Create the tables as their owner, for a service with the role app:
+    strongroom migrate --store postgres://owner@db.example/records --role app";
 
 pub(crate) const STATS_EXAMPLES: &str = "\
 Examples:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
-use strongroom::storage::Storage;
+use strongroom::storage::{PostgresStorage, Storage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
 
 use crate::args::{Options, Remote};
@@ -76,8 +76,23 @@ pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path
             }
             Ok(service.with_options(endpoint_options)?)
         }
-        other => Ok(other),
+        other => with_service_options(options, other),
     }
+}
+
+/// Creates the tables of a store in PostgreSQL, and allows `role` to use them.
+pub(crate) fn migrate(options: &Options, role: Option<&str>) -> Result<(), Failure> {
+    let location = options.store.as_ref().map(Location::parse).transpose()?;
+    let Some(location @ Location::Postgres(_)) = location else {
+        return Err(Failure::argument(
+            "only a store in PostgreSQL is migrated: pass --store postgres://USER@HOST/DATABASE",
+        ));
+    };
+    if let Location::Postgres(config) = with_service_options(options, location)? {
+        let storage = PostgresStorage::migrate(&config, role).map_err(Error::from)?;
+        storage.close().map_err(Error::from)?;
+    }
+    Ok(())
 }
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
@@ -104,7 +119,7 @@ fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
-    if matches!(location, Location::Service(_)) && options.index_key_file.is_none() {
+    if matches!(location, Location::Service(_) | Location::Postgres(_)) && options.index_key_file.is_none() {
         return Err(needs_index_key());
     }
     let mut builder = Strongroom::builder().location(with_service_options(options, location)?);
@@ -119,7 +134,7 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
 
 fn needs_index_key() -> Failure {
     Failure::argument(
-        "a storage service needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
+        "this store needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
     )
 }
 
@@ -127,6 +142,11 @@ fn needs_index_key() -> Failure {
 fn with_service_options(options: &Options, location: Location) -> Result<Location, Failure> {
     match location {
         Location::Service(_) => Ok(location.with_options(endpoint_options(&options.remote))?),
+        Location::Postgres(_) => {
+            let mut endpoint_options = endpoint_options(&options.remote);
+            endpoint_options.token_file = None; // that of a service
+            Ok(location.with_options(endpoint_options)?)
+        }
         _ => Ok(location),
     }
 }
@@ -165,9 +185,11 @@ fn open_storage(options: &Options, location: Location) -> Result<Arc<dyn Storage
 pub(crate) fn storage(options: &Options) -> Result<Arc<dyn Storage>, Failure> {
     match location_to_make(options)? {
         Location::Service(_) => {
-            Err(Failure::argument("a storage service keeps the records itself: --store must be a path"))
+            let text =
+                "a storage service keeps the records itself: --store must be a path or postgres://USER@HOST/DATABASE";
+            Err(Failure::argument(text))
         }
-        location => Ok(location.open_storage()?),
+        location => Ok(with_service_options(options, location)?.open_storage()?),
     }
 }
 

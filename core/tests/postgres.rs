@@ -17,3 +17,5 @@ mod faults;
 #[path = "postgres/opening.rs"]
 mod opening;
 mod support;
+#[path = "postgres/tls.rs"]
+mod tls;

@@ -79,6 +79,20 @@ impl Postgres {
         poll_within(Duration::from_secs(60), accepts).unwrap_or_else(|| no_server(&self.folder));
     }
 
+    /// Turns TLS on, with this certificate and key.
+    pub(crate) fn use_certificate(&self, certificate: &str, key: &str) {
+        for (name, content) in [("server.crt", certificate), ("server.key", key)] {
+            let program = format!("cat > \"{}\"", self.folder.join("data").join(name).display());
+            let lines = content.lines().collect::<Vec<_>>().join("','");
+            // By the server, so that the files belong to its user.
+            self.sql(&format!("COPY (SELECT unnest(ARRAY['{lines}'])) TO PROGRAM 'umask 077; {program}'"));
+        }
+        self.sql("ALTER SYSTEM SET ssl = on");
+        self.sql("SELECT pg_reload_conf()");
+        let is_on = || (self.sql("SHOW ssl") == "on").then_some(());
+        poll_within(DEADLINE, is_on).unwrap_or_else(|| no_server(&self.folder));
+    }
+
     /// Kills the server as a crash of the machine would end it.
     pub(crate) fn kill(&mut self) {
         let postmaster = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
