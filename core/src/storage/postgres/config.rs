@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn tls_is_required_off_this_machine() {
-        let uses_tls = |url| PostgresConfig::new(url).map(|config| config.uses_tls);
+        let uses_tls = |url: &str| PostgresConfig::new(url).map(|config| config.uses_tls);
         for url in ["postgres:///db", "postgres://u@localhost/db", "postgresql://[::1]:5433", "postgres://%2Frun/db"] {
             assert!(!uses_tls(url).unwrap(), "{url}");
             let url = format!("{url}?sslmode=verify-full");
