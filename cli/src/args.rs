@@ -37,7 +37,8 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
     /// The store: the path of an SQLite database, the URL of a storage service (https://HOST:PORT or unix:PATH) or of a
-    /// PostgreSQL database (postgres://USER@HOST/DATABASE), or ":memory:" for a store that ends with the program [default: strongroom/strongroom.db in your data folder]
+    /// PostgreSQL database (postgres://USER@HOST/DATABASE) or of a bucket (s3://BUCKET/PREFIX, gs://..., az://...), or
+    /// ":memory:" for a store that ends with the program [default: strongroom/strongroom.db in your data folder]
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_STORE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,

@@ -119,7 +119,8 @@ fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
-    if matches!(location, Location::Service(_) | Location::Postgres(_)) && options.index_key_file.is_none() {
+    let has_file_beside = matches!(location, Location::Database(_) | Location::Memory);
+    if !has_file_beside && options.index_key_file.is_none() {
         return Err(needs_index_key());
     }
     let mut builder = Strongroom::builder().location(with_service_options(options, location)?);
@@ -146,6 +147,12 @@ fn with_service_options(options: &Options, location: Location) -> Result<Locatio
             let mut endpoint_options = endpoint_options(&options.remote);
             endpoint_options.token_file = None; // that of a service
             Ok(location.with_options(endpoint_options)?)
+        }
+        Location::Bucket(_) => {
+            let EndpointOptions { authorities, timeout, .. } = endpoint_options(&options.remote);
+            let mut of_bucket = EndpointOptions::default();
+            (of_bucket.authorities, of_bucket.timeout) = (authorities, timeout);
+            Ok(location.with_options(of_bucket)?)
         }
         _ => Ok(location),
     }
@@ -185,8 +192,8 @@ fn open_storage(options: &Options, location: Location) -> Result<Arc<dyn Storage
 pub(crate) fn storage(options: &Options) -> Result<Arc<dyn Storage>, Failure> {
     match location_to_make(options)? {
         Location::Service(_) => {
-            let text =
-                "a storage service keeps the records itself: --store must be a path or postgres://USER@HOST/DATABASE";
+            let text = "a storage service keeps the records itself: --store must be a path, \
+                        postgres://USER@HOST/DATABASE or s3://BUCKET/PREFIX";
             Err(Failure::argument(text))
         }
         location => Ok(with_service_options(options, location)?.open_storage()?),

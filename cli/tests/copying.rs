@@ -49,7 +49,7 @@ fn what_cannot_be_copied_is_refused() {
         (&["copy", "--to", "records.db.index-key"], 19, "choose another name"),
         (&["copy", "--to", "missing/new.db"], 14, "cannot open"),
         (&["copy", "--to", ":memory:"], 19, "in memory"),
-        (&["copy", "--to", "s3://bucket/new"], 19, "unknown scheme"),
+        (&["copy", "--to", "ftp://bucket/new"], 19, "unknown scheme"),
         (&["copy", "--to", "new.db", "--workers", "0"], 64, "1..=64"),
         (&["copy", "--server", "http://127.0.0.1:1", "--to", "new.db"], 64, "encryption server cannot be copied"),
         (&["copy"], 64, "--to"),

@@ -9,6 +9,9 @@
     reason = "tests"
 )]
 
+#[cfg(unix)]
+#[path = "../../core/tests/support/fake_s3.rs"]
+mod fake_s3;
 #[cfg(all(unix, feature = "server"))]
 #[path = "../../core/tests/support/rounds.rs"]
 mod rounds;
@@ -34,6 +37,8 @@ mod kill_services;
 mod memory;
 mod namespaces;
 mod new_files;
+#[cfg(unix)]
+mod object_store;
 mod outputs;
 mod readme;
 mod rekey;

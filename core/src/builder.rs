@@ -22,6 +22,8 @@ use crate::open_store::{IndexKeys, open};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
 use crate::storage::Storage;
+#[cfg(feature = "object-store")]
+use crate::storage::{BucketUrl, ObjectStorage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 #[cfg(feature = "postgres")]
@@ -77,6 +79,8 @@ pub struct Builder {
     endpoint: Option<Endpoint>,
     #[cfg(feature = "postgres")]
     postgres: Option<PostgresConfig>,
+    #[cfg(feature = "object-store")]
+    bucket: Option<BucketUrl>,
     index_key: Option<IndexKey>,
     previous_index_key: Option<IndexKey>,
     clock: Clock,
@@ -140,7 +144,17 @@ impl Builder {
             Location::Postgres(config) => self.postgres(config),
             #[cfg(feature = "remote")]
             Location::Service(endpoint) => self.endpoint(endpoint),
+            #[cfg(feature = "object-store")]
+            Location::Bucket(url) => self.bucket(url),
         }
+    }
+
+    /// Uses the bucket at this URL, which holds only sealed records: ids, keys and data stay in this process. It needs an
+    /// [`index_key`](Self::index_key), the same for all who use the bucket.
+    #[cfg(feature = "object-store")]
+    pub fn bucket(mut self, url: BucketUrl) -> Self {
+        self.bucket = Some(url);
+        self
     }
 
     /// Uses the SQLite database at this path, and creates it if there is none.
@@ -324,7 +338,7 @@ impl Builder {
                 let keys = IndexKeys { current: given.ok_or_else(needs_index_key)?, previous };
                 open(storage, &keys, self.clock, self.pad)
             }
-            _ => Err(Error::InvalidArgument("give exactly one of a path, a storage and an endpoint".into())),
+            _ => Err(Error::InvalidArgument("give exactly one of a path, a storage, an endpoint and a bucket".into())),
         }
     }
 
@@ -342,7 +356,7 @@ impl Builder {
         open(storage, &keys, self.clock, self.pad)
     }
 
-    /// The given storage, or that of the endpoint or the database server.
+    /// The given storage, or that of the endpoint, the database server or the bucket.
     fn take_storage(&mut self) -> Result<Option<Arc<dyn Storage>>, Error> {
         let storage = self.storage.take();
         #[cfg(feature = "postgres")]
@@ -362,6 +376,13 @@ impl Builder {
                 return Err(Error::InvalidArgument("give a storage or an endpoint, not both".into()));
             }
             return Ok(Some(Arc::new(RemoteStorage::open(&endpoint)?)));
+        }
+        #[cfg(feature = "object-store")]
+        if let Some(url) = self.bucket.take() {
+            if storage.is_some() {
+                return Err(Error::InvalidArgument("give a storage or a bucket, not both".into()));
+            }
+            return Ok(Some(Arc::new(ObjectStorage::open(&url)?)));
         }
         Ok(storage)
     }
@@ -405,6 +426,8 @@ impl fmt::Debug for Builder {
         f.field("endpoint", &self.endpoint);
         #[cfg(feature = "postgres")]
         f.field("postgres", &self.postgres);
+        #[cfg(feature = "object-store")]
+        f.field("bucket", &self.bucket);
         #[cfg(feature = "sqlite")]
         f.field("path", &self.path)
             .field("index_key_file", &self.index_key_file)

@@ -19,6 +19,8 @@
 //! - `sqlite` (default): the embedded storage. Without it, implement [`storage::Storage`].
 //! - `remote`: stores over HTTP: an encryption server by [`Strongroom::connect`], a storage service by
 //!   [`Builder::endpoint`]. [`Location`] reads paths and URLs.
+//! - `object-store`: stores in buckets of S3 and compatible servers, Google Cloud Storage and Azure
+//!   ([`storage::ObjectStorage`]); needs a C compiler.
 //! - `postgres`: stores in PostgreSQL: [`storage::PostgresStorage`].
 //! - `serde`: serializes keys as text.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`: the same format, faster; needs a C compiler.

@@ -12,13 +12,15 @@ use crate::http::Endpoint;
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
 use crate::storage::Storage;
+#[cfg(feature = "object-store")]
+use crate::storage::{BucketUrl, ObjectStorage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 #[cfg(feature = "postgres")]
 use crate::storage::{PostgresConfig, PostgresStorage};
 #[cfg(feature = "sqlite")]
 use crate::util::files::is_same_file;
-use crate::util::url::{is_url, service_scheme};
+use crate::util::url::{is_bucket_url, is_url, service_scheme};
 
 /// The text of [`Location::Memory`].
 #[cfg(feature = "sqlite")]
@@ -48,24 +50,29 @@ pub enum Location {
     /// `https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:PATH`: a storage service.
     #[cfg(feature = "remote")]
     Service(Endpoint),
+    /// `s3://BUCKET/PREFIX`, `gs://...` or `az://...`: a bucket of an object store.
+    #[cfg(feature = "object-store")]
+    Bucket(BucketUrl),
 }
 
 impl Location {
-    /// Parses `:memory:`, the URL of a service or of a PostgreSQL database, or else a path. For a file whose name looks like one of these, use a
+    /// Parses `:memory:`, the URL of a service, of a PostgreSQL database or of a bucket, or else a path. For a file whose
+    /// name looks like one of these, use a
     /// path such as `./:memory:`.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the URL is invalid or not that of a service, [`Error::Unsupported`] if this build
+    /// [`Error::InvalidArgument`] if the URL is invalid or of another kind, [`Error::Unsupported`] if this build
     /// does not have the storage.
     pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
         let path = text.as_ref();
         match path.to_str() {
             Some(text) if service_scheme(text).is_some() => service(text),
             Some(text) if is_postgres(text) => postgres(text),
+            Some(text) if is_bucket_url(text) => bucket(text),
             Some(text) if is_url(text) => Err(Error::InvalidArgument(
                 "the store is a URL of an unknown scheme: use https://HOST:PORT, http://LOOPBACK:PORT, unix:PATH, \
-                 postgres://USER@HOST/DATABASE, or a path"
+                 postgres://USER@HOST/DATABASE, s3://BUCKET/PREFIX, gs://, az://, or a path"
                     .into(),
             )),
             _ => local(path),
@@ -84,6 +91,8 @@ impl Location {
             Self::Service(endpoint) => Ok(Self::Service(endpoint.with_options(options)?)),
             #[cfg(feature = "postgres")]
             Self::Postgres(config) => Ok(Self::Postgres(config.with_options(options)?)),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(url) => Ok(Self::Bucket(url.with_options(options)?)),
             #[cfg(feature = "sqlite")]
             Self::Memory | Self::Database(_) if !options.is_empty() => {
                 Err(Error::InvalidArgument("options for a service need the URL of a service as the store".into()))
@@ -110,6 +119,8 @@ impl Location {
             Self::Postgres(config) => Arc::new(PostgresStorage::open(config)?),
             #[cfg(feature = "remote")]
             Self::Service(endpoint) => Arc::new(RemoteStorage::open(endpoint)?),
+            #[cfg(feature = "object-store")]
+            Self::Bucket(url) => Arc::new(ObjectStorage::open(url)?),
         })
     }
 
@@ -145,6 +156,8 @@ impl Location {
             (Self::Postgres(one), Self::Postgres(other)) => one.to_string() == other.to_string(),
             #[cfg(feature = "remote")]
             (Self::Service(one), Self::Service(other)) => one.shares_service(other),
+            #[cfg(feature = "object-store")]
+            (Self::Bucket(one), Self::Bucket(other)) => one.to_string() == other.to_string(),
             #[allow(unreachable_patterns, reason = "without one of the features, only one kind is left")]
             _ => false,
         }
@@ -176,6 +189,16 @@ fn postgres(_: &str) -> Result<Location, Error> {
     Err(Error::Unsupported("this build has no client for PostgreSQL: it needs the feature `postgres`".into()))
 }
 
+#[cfg(feature = "object-store")]
+fn bucket(url: &str) -> Result<Location, Error> {
+    Ok(Location::Bucket(url.parse()?))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn bucket(_: &str) -> Result<Location, Error> {
+    Err(Error::Unsupported("this build has no object stores: it needs the feature `object-store`".into()))
+}
+
 #[cfg(feature = "sqlite")]
 #[expect(clippy::unnecessary_wraps, reason = "without the feature it fails")]
 fn local(path: &Path) -> Result<Location, Error> {
@@ -202,7 +225,7 @@ mod tests {
             );
         }
         assert!(matches!(Location::parse(":memory:"), Ok(Location::Memory)));
-        for url in ["ftp://a.example", "s3://bucket"] {
+        for url in ["ftp://a.example", "http+x://a"] {
             assert!(matches!(Location::parse(url), Err(Error::InvalidArgument(_))), "{url}");
         }
         for url in ["postgres://a/b", "postgresql://a/b"] {
@@ -227,6 +250,19 @@ mod tests {
         options.timeout = Some(Duration::from_secs(1));
         for local in [Location::Memory, Location::Database("records.db".into())] {
             assert!(matches!(local.with_options(options.clone()), Err(Error::InvalidArgument(_))));
+        }
+    }
+
+    #[test]
+    fn a_bucket_is_known_or_unsupported() {
+        for url in ["s3://bucket", "gs://bucket/p", "AZ://bucket"] {
+            match Location::parse(url) {
+                #[cfg(feature = "object-store")]
+                Ok(Location::Bucket(_)) => {}
+                #[cfg(not(feature = "object-store"))]
+                Err(Error::Unsupported(_)) => {}
+                other => panic!("{url}: {other:?}"),
+            }
         }
     }
 

@@ -34,3 +34,17 @@ mod sqlite_relaxed {
 
     strongroom::storage_conformance!(open);
 }
+
+#[cfg(all(feature = "object-store", unix))]
+mod object_store {
+    use strongroom::storage::ObjectStorage;
+
+    use super::*;
+    use crate::support::object_store::ObjectServer;
+
+    fn open(folder: &Path) -> Arc<dyn Storage> {
+        Arc::new(ObjectStorage::open(&ObjectServer::shared().url_for(folder)).unwrap())
+    }
+
+    strongroom::storage_conformance!(open);
+}

@@ -32,6 +32,8 @@ mod layering;
 mod model;
 #[cfg(feature = "sqlite")]
 mod namespaces;
+#[cfg(all(feature = "object-store", unix))]
+mod object_stores;
 #[cfg(feature = "sqlite")]
 mod opening;
 #[cfg(feature = "sqlite")]

@@ -3,7 +3,7 @@
 use strongroom::storage::Storage;
 use strongroom::{Error, WriteOptions};
 
-use crate::support::{each_store, memory_store, record_key};
+use crate::support::{each_store, each_store_with_transactions, memory_store, record_key};
 
 #[track_caller]
 fn assert_name<T>(outcome: Result<T, Error>, name: &str) {
@@ -49,7 +49,7 @@ fn a_name_and_an_id_do_not_run_together() {
 
 #[test]
 fn each_operation_is_in_its_namespace() {
-    each_store(|store| {
+    each_store_with_transactions(|store| {
         let space = store.namespace("tenant").unwrap();
         let long = vec![7; 1_000_000];
         let stored = space.store_reader("long", &long[..]).unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use crate::support::wait::{DEADLINE, Join};
-use crate::support::{SIZES, each_store, memory_store, open_over, pattern, record_key};
+use crate::support::{SIZES, each_store, each_store_with_transactions, memory_store, open_over, pattern, record_key};
 use strongroom::storage::{Head, PutMode, Storage};
 use strongroom::{Error, RecordKey, Stats, Strongroom, WriteOptions};
 
@@ -239,7 +239,7 @@ fn deleting_needs_the_key_and_erasing_does_not() {
 
 #[test]
 fn many_at_once() {
-    each_store(|store| {
+    each_store_with_transactions(|store| {
         let items: Vec<_> = (0..200).map(|n| (format!("id {n}"), pattern(n * 500))).collect();
         let keys = store.store_many(&items).unwrap();
         for ((id, data), key) in items.iter().zip(&keys) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
-use crate::support::{SIZES, each_store, index_key, memory_store, pattern, record_key};
+use crate::support::{SIZES, each_store_with_transactions, index_key, memory_store, pattern, record_key};
 
 const LONG: usize = 3_000_000;
 
@@ -37,7 +37,7 @@ const STORE: [Store; 4] = [
 
 #[test]
 fn padded_data_comes_back_in_each_way() {
-    each_store(|store| {
+    each_store_with_transactions(|store| {
         for (n, size) in sizes().enumerate() {
             // Each way to write is paired with some sizes.
             let write = STORE[n % STORE.len()];
@@ -149,7 +149,7 @@ fn a_new_version_is_padded_if_its_write_says_so() {
 
 #[test]
 fn a_repeated_write_may_be_padded_or_not() {
-    each_store(|store| {
+    each_store_with_transactions(|store| {
         for size in [0, 100, 16_376, LONG] {
             let (data, key) = (pattern(size), record_key(1));
             for first in [WriteOptions::new().key(&key), WriteOptions::new().key(&key).pad()] {

@@ -36,6 +36,12 @@ impl Place {
 }
 
 fn each(test: impl Fn(&Place)) {
+    #[cfg(feature = "object-store")]
+    {
+        use crate::support::fake_s3::{Server, start, url};
+        let url = url(start(Server::Correct), "store");
+        test(&Place(Box::new(move || Strongroom::builder().bucket(url.clone()))));
+    }
     let storage = Arc::new(MemoryStorage::new());
     test(&Place(Box::new(move || Strongroom::builder().storage(storage.clone()))));
     let folder = tempfile::tempdir().unwrap();

@@ -202,3 +202,15 @@ fn a_claim_is_listed_first_and_not_under_an_id() {
     drop(reader);
     assert!(storage.info(&claim.locator).unwrap().is_none());
 }
+
+/// A reader that reads ahead removes the record, too.
+#[cfg(feature = "object-store")]
+#[test]
+fn a_long_record_is_removed_when_its_reader_ends() {
+    let store = crate::support::object_store();
+    let key = store.store("long", pattern(30 << 20)).unwrap();
+    let mut data = Vec::new();
+    store.take_record("long", &key).unwrap().read_to_end(&mut data).unwrap();
+    assert!(data == pattern(30 << 20));
+    assert_eq!(store.stats().unwrap().records, 0);
+}

@@ -27,6 +27,8 @@ pub(crate) struct World {
     program: Vec<String>,
     /// A folder with the program that other users can run.
     public: Option<TempDir>,
+    /// The environment of all runs.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl World {
@@ -36,6 +38,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             program: vec![env!("CARGO_BIN_EXE_strongroom").into()],
             public: None,
+            environment: Vec::new(),
         }
     }
 
@@ -78,7 +81,7 @@ impl World {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"STRONGROOM_")) {
             command.env_remove(name);
         }
-        command.env("STRONGROOM_STORE", "records.db");
+        command.env("STRONGROOM_STORE", "records.db").envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

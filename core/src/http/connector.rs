@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
+#[cfg(feature = "object-store")]
+use super::address::without_brackets;
 use super::failure::full_message;
 use super::tls::Tls;
 use crate::util::threads;
@@ -34,6 +36,9 @@ pub(super) enum Target {
     /// The host and the port. The host must resolve to a loopback address.
     Loopback(String, u16),
     Unix(PathBuf),
+    /// The host of each request's URL: with TLS, or over loopback, or over plain HTTP to one of these hosts.
+    #[cfg(feature = "object-store")]
+    Any(Arc<Tls>, &'static [&'static str]),
 }
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -69,7 +74,30 @@ impl Target {
             Self::Unix(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
             #[cfg(not(unix))]
             Self::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+            #[cfg(feature = "object-store")]
+            Self::Any(..) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// The target of a request to this URL.
+    async fn connect_to(&self, uri: &Uri) -> io::Result<Box<dyn Stream>> {
+        #[cfg(feature = "object-store")]
+        if let Self::Any(tls, plain) = self {
+            let invalid = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
+            let host = without_brackets(uri.host().ok_or_else(|| invalid("the URL has no host"))?);
+            if uri.scheme_str() == Some("https") {
+                let name = ServerName::try_from(host.clone()).map_err(|_| invalid("the host's name is invalid"))?;
+                let (port, tls) = (uri.port_u16().unwrap_or(443), Arc::clone(tls));
+                return Self::Tls { host, port, name, tls }.connect().await;
+            }
+            let port = uri.port_u16().unwrap_or(80);
+            if plain.contains(&host.as_str()) {
+                return Ok(Box::new(TcpStream::connect(&*addresses(&host, port).await?).await?));
+            }
+            return Self::Loopback(host, port).connect().await;
+        }
+        let _ = uri;
+        self.connect().await
     }
 }
 
@@ -88,7 +116,7 @@ async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     found.await.unwrap_or_else(|_| Err(io::Error::other("the thread for name lookups has ended")))
 }
 
-/// Connects to the target, regardless of the request's address.
+/// Connects to the target, regardless of the request's address if the target is fixed.
 #[derive(Clone)]
 pub(super) struct Connector {
     pub(super) target: Target,
@@ -104,10 +132,10 @@ impl tower_service::Service<Uri> for Connector {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, _: Uri) -> Self::Future {
+    fn call(&mut self, uri: Uri) -> Self::Future {
         let Self { target, time } = self.clone();
         Box::pin(async move {
-            let connected = timeout(time, target.connect()).await;
+            let connected = timeout(time, target.connect_to(&uri)).await;
             Ok(TokioIo::new(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
         })
     }

@@ -1,6 +1,8 @@
 //! Calls to the two services over HTTP (`docs/HTTP.md`): connection reuse, deadlines, and safe retries.
 
 mod address;
+#[cfg(feature = "object-store")]
+mod any_host;
 mod balancer;
 mod client;
 mod connector;
@@ -18,6 +20,8 @@ mod tls;
 mod token_file;
 mod upload;
 
+#[cfg(feature = "object-store")]
+pub(crate) use any_host::AnyHost;
 pub(crate) use client::HttpClient;
 pub use endpoint::Endpoint;
 pub(crate) use failure::{Failure, TooLate};

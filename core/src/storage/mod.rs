@@ -13,6 +13,8 @@ mod commit_queue;
 pub mod conformance;
 mod error;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod operation;
 #[cfg(feature = "postgres")]
@@ -47,6 +49,8 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use memory::MemoryStorage;
+#[cfg(feature = "object-store")]
+pub use object::{BucketUrl, ObjectStorage};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresConfig, PostgresStorage};
 #[cfg(feature = "remote")]

@@ -36,13 +36,14 @@ impl Piece {
 }
 
 pub(super) struct ReadAhead {
-    version: Arc<StoredVersion>,
     /// The most chunks of a part.
     max_chunks: u64,
     piece: Piece,
     ahead: Option<ReaderThread>,
     /// Whether the record was replaced or removed; each later read fails, too.
     lost: bool,
+    /// Dropped after the thread has ended: a claimed record is then removed by this thread, whose waits are not cancelled.
+    version: Arc<StoredVersion>,
 }
 
 impl ReadAhead {

@@ -10,6 +10,14 @@ pub(crate) fn service_scheme(text: &str) -> Option<(&'static str, &str)> {
     Some((known, rest))
 }
 
+/// The schemes of buckets in object stores.
+const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
+
+/// Whether a text is the URL of a bucket.
+pub(crate) fn is_bucket_url(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| BUCKETS.iter().any(|known| scheme.eq_ignore_ascii_case(known)))
+}
+
 /// Whether a text appears to be a URL: that of a service, or any other with `://`.
 pub(crate) fn is_url(text: &str) -> bool {
     let is_scheme = |scheme: &str| {

@@ -2,8 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[cfg(feature = "object-store")]
+pub(crate) mod fake_s3;
 pub(crate) mod intercept;
 pub(crate) mod model;
+#[cfg(all(feature = "object-store", unix))]
+pub(crate) mod object_store;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod postgres;
 pub(crate) mod rounds;
@@ -42,9 +46,24 @@ pub(crate) fn record_key(byte: u8) -> RecordKey {
     RecordKey::from_bytes(&[byte; 32]).unwrap()
 }
 
+/// A store in an object store in this process.
+#[cfg(feature = "object-store")]
+pub(crate) fn object_store() -> Strongroom {
+    let url = fake_s3::url(fake_s3::start(fake_s3::Server::Correct), "store");
+    Strongroom::builder().bucket(url).index_key(index_key()).open().unwrap()
+}
+
 /// Runs `test` on each storage.
 #[cfg(feature = "sqlite")]
 pub(crate) fn each_store(test: impl Fn(&Strongroom)) {
+    each_store_with_transactions(&test);
+    #[cfg(feature = "object-store")]
+    test(&object_store());
+}
+
+/// Runs `test` on each storage that writes many records in one transaction.
+#[cfg(feature = "sqlite")]
+pub(crate) fn each_store_with_transactions(test: impl Fn(&Strongroom)) {
     test(&memory_store().0);
     let folder = tempfile::tempdir().unwrap();
     test(&Strongroom::open(folder.path().join("records.db")).unwrap());

@@ -60,10 +60,10 @@ impl Config {
         toml::from_str(document).map_err(|error| InvalidConfig::new(document, &error))
     }
 
-    /// Whether the store is in a storage service.
+    /// Whether the store is in a storage service or an object store.
     pub(crate) fn has_remote_storage(&self) -> bool {
         let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
-        matches!(location, Some(Location::Service(_)))
+        !matches!(location, None | Some(Location::Memory | Location::Database(_)))
     }
 
     /// The configuration as a TOML document.

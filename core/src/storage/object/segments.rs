@@ -1,0 +1,135 @@
+//! Long records: their segments, written and read in parallel.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::super::{Error, Head, Info, Locator};
+use super::body::{HEADER_LEN, Pointer, START_LEN};
+use super::names;
+use super::records::{MAX_OBJECT_LEN, Records};
+
+/// The bytes of a record in each segment except the last.
+pub(super) const SEGMENT_LEN: u64 = 8 << 20;
+/// The most bytes of one request that reads.
+const READ_LEN: u64 = 2 << 20;
+/// Requests at the same time of one read.
+const PARALLEL_READS: usize = 8;
+/// Deletes at the same time.
+const PARALLEL_DELETES: usize = 16;
+/// A read within so many bytes fetches the object from its beginning, in one request.
+const SHORT_READ: u64 = 128 << 10;
+
+/// A part of a record.
+#[derive(Clone, Copy)]
+struct Part {
+    segment: u64,
+    /// Of the part in the segment's data.
+    offset: u64,
+    len: u64,
+}
+
+/// The parts of `len` bytes from `offset` on.
+fn parts(offset: u64, len: u64) -> impl Iterator<Item = Part> {
+    let end = offset.saturating_add(len);
+    let mut at = offset;
+    std::iter::from_fn(move || {
+        let (segment, offset) = (at / SEGMENT_LEN, at % SEGMENT_LEN);
+        let len = (end - at).min(SEGMENT_LEN - offset).min(READ_LEN);
+        at += len;
+        (len > 0).then_some(Part { segment, offset, len })
+    })
+}
+
+impl Records {
+    /// `len` bytes of a long record from `offset` on. [`Error::Conflict`] if its segments are gone.
+    pub(super) async fn read_segments(&self, pointer: &Pointer, offset: u64, len: u64) -> Result<Vec<Bytes>, Error> {
+        let read = |part: Part| async move {
+            let name = names::segment(&pointer.owner, &pointer.upload, part.segment);
+            let start = part.offset + HEADER_LEN as u64;
+            let got = self.bucket.get(&name, start..start + part.len, None).await?.ok_or(Error::Conflict)?;
+            if got.bytes.len() as u64 == part.len { Ok(got.bytes) } else { Err(Error::Corrupt) }
+        };
+        stream::iter(parts(offset, len).map(read)).buffered(PARALLEL_READS).try_collect().await
+    }
+
+    /// The parts of a record with this head from `offset` on. The pointer of a long record that is known is requested
+    /// at the same time as its segments.
+    pub(super) async fn read_at(
+        &self,
+        locator: &Locator,
+        head: &Head,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<Bytes>, Error> {
+        let ends_before = || Error::InvalidArgument("the record ends before this range".into());
+        let end = offset.checked_add(len).ok_or_else(ends_before)?;
+        if let Some(pointer) = self.remembered(locator, head).filter(|pointer| end <= pointer.info.len) {
+            let (slot, parts) =
+                futures_util::join!(self.load(locator, START_LEN), self.read_segments(&pointer, offset, len));
+            let found = slot?.object.and_then(|object| object.pointer());
+            return match found {
+                Some(found) if found == pointer => parts,
+                _ => Err(Error::Conflict), // it has been replaced, if only by the same record
+            };
+        }
+        let first = if end <= SHORT_READ { end + super::body::MAX_PREFIX_LEN } else { START_LEN };
+        let slot = self.load(locator, first).await?;
+        let info = slot.info.filter(|info| info.head == *head).ok_or(Error::Conflict)?;
+        if end > info.len {
+            return Err(ends_before());
+        }
+        let (Some(object), Some(version)) = (slot.object, slot.version) else { return Err(Error::Conflict) };
+        if let Some(pointer) = object.pointer() {
+            self.remember(locator, pointer);
+            return self.read_segments(&pointer, offset, len).await;
+        }
+        let in_memory = |value: u64| usize::try_from(value).map_err(|_| Error::TooLarge);
+        let range: Range<usize> = in_memory(offset)?..in_memory(end)?;
+        if end <= object.payload.len() as u64 {
+            return Ok(vec![object.payload.slice(range)]);
+        }
+        if len == 0 {
+            return Ok(Vec::new());
+        }
+        let prefix = object.prefix_len();
+        let got = self.bucket.get(&names::record(locator), prefix + offset..prefix + end, Some(&version)).await?;
+        let got = got.ok_or(Error::Conflict)?;
+        if got.bytes.len() as u64 == len { Ok(vec![got.bytes]) } else { Err(Error::Corrupt) }
+    }
+
+    /// The record's head and length, and its last `len` bytes.
+    pub(super) async fn get_end(&self, locator: &Locator, len: u64) -> Result<Option<(Info, Vec<Bytes>)>, Error> {
+        let slot = self.load(locator, len.saturating_add(SHORT_READ).min(MAX_OBJECT_LEN)).await?;
+        let (Some(info), Some(object)) = (slot.info, slot.object) else { return Ok(None) };
+        let len = len.min(info.len);
+        let parts = if let Some(pointer) = object.pointer() {
+            self.remember(locator, pointer);
+            self.read_segments(&pointer, info.len - len, len).await?
+        } else if object.is_whole() {
+            let start = usize::try_from(info.len - len).map_err(|_| Error::TooLarge)?;
+            vec![object.payload.slice(start..)]
+        } else {
+            self.read_at(locator, &info.head, info.len - len, len).await?
+        };
+        Ok(Some((info, parts)))
+    }
+
+    /// Removes the segments of a record that is gone. What this cannot remove, `maintain` does.
+    pub(super) async fn remove_segments(&self, pointer: &Pointer) {
+        let _ = self.remove_folder(&names::upload(&pointer.owner, &pointer.upload)).await;
+    }
+
+    /// Removes all objects of a folder.
+    pub(super) async fn remove_folder(&self, folder: &str) -> Result<(), Error> {
+        loop {
+            let page = self.bucket.list(folder, None, super::bucket::PAGE).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let deletes = page.into_iter().map(|listed| async move { self.bucket.delete(&listed.name).await });
+            stream::iter(deletes).buffer_unordered(PARALLEL_DELETES).try_collect::<Vec<_>>().await?;
+        }
+    }
+}

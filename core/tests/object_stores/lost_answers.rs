@@ -1,0 +1,129 @@
+//! Each request of each operation fails once: before the server gets it, after it, or twice. The operation then still
+//! does what it reports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom::storage::{Error, PutMode, Storage};
+
+use super::proxy::{Fault, Plan, Proxy};
+use super::{head, locator, open, record};
+use crate::support::fake_s3::url;
+use crate::support::object_store::{ObjectServer, hash};
+
+const FAILURE: &str = "HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n";
+const OVERLAP: &str = "HTTP/1.1 409 -\r\ncontent-length: 0\r\n\r\n";
+const SLOW_DOWN: &str = "HTTP/1.1 503 -\r\ncontent-length: 0\r\n\r\n";
+
+fn faults() -> [Fault; 9] {
+    [
+        Fault::CutRequest(0),
+        Fault::CutRequest(200),
+        Fault::CutAnswer(0),
+        Fault::CutAnswer(20),
+        Fault::Answer(FAILURE),
+        Fault::OtherAnswer(FAILURE),
+        Fault::Answer(OVERLAP),
+        Fault::Answer(SLOW_DOWN),
+        Fault::Late(Duration::from_millis(20)),
+    ]
+}
+
+/// Runs `test` with each fault at each request. `test` returns whether all is well.
+fn at_each_request(name: &str, faults: &[Fault], test: impl Fn(&Arc<dyn Storage>, u8)) {
+    let server = ObjectServer::shared();
+    let proxy = Proxy::new(server.address());
+    let address = proxy.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let process = std::process::id();
+    let storage: Arc<dyn Storage> = Arc::new(open(&url(address, &hash(&(name, process)))));
+    let mut number = 0;
+    for fault in faults {
+        for before in 0.. {
+            let plan = (0..before).map(|_| Fault::None).chain([fault.clone()]);
+            proxy.plan(Plan::next(plan));
+            number += 1;
+            test(&storage, number);
+            let all_done = proxy.has_done_all();
+            proxy.plan(Plan::next([]));
+            if !all_done {
+                break; // the operation has fewer requests
+            }
+            assert!(before < 60, "{name}: an operation without an end");
+        }
+    }
+}
+
+#[test]
+fn a_create_reports_what_happened() {
+    at_each_request("create", &faults(), |storage, number| {
+        let record = record(number, 100);
+        storage.put(&locator(number), &record, PutMode::Create).unwrap();
+        assert_eq!(storage.get(&locator(number)).unwrap(), Some(record));
+    });
+}
+
+#[test]
+fn a_create_of_another_writer_is_reported() {
+    let server = ObjectServer::shared();
+    let other = open(&server.url(&hash(&("other", std::process::id()))));
+    at_each_request("other", &faults(), |storage, number| {
+        let theirs = record(number, 100);
+        other.put(&locator(number), &theirs, PutMode::Create).unwrap();
+        let outcome = storage.put(&locator(number), &record(number ^ 0x80, 100), PutMode::Create);
+        // After a lost answer, the record could have been stored and replaced.
+        assert!(matches!(outcome, Err(Error::AlreadyExists | Error::Indeterminate(_))), "{outcome:?}");
+        assert_eq!(storage.get(&locator(number)).unwrap(), Some(theirs));
+    });
+}
+
+#[test]
+fn a_replace_and_a_delete_report_what_happened() {
+    at_each_request("replace", &faults(), |storage, number| {
+        let (first, second) = (record(number, 100), record(number, 2 << 20));
+        let second = [&record(number ^ 0x80, 68)[..], &second[68..]].concat();
+        storage.put(&locator(number), &first, PutMode::Overwrite).unwrap();
+        storage.put(&locator(number), &second, PutMode::ReplaceIf(head(&first))).unwrap();
+        assert!(storage.get(&locator(number)).unwrap().as_ref() == Some(&second));
+        assert!(storage.delete(&locator(number), Some(&head(&second))).unwrap());
+        assert!(!storage.delete(&locator(number), None).unwrap());
+    });
+}
+
+#[test]
+fn a_rename_reports_what_happened() {
+    at_each_request("rename", &faults(), |storage, number| {
+        let record = record(number, 100);
+        let (from, to) = (locator(number), locator(number ^ 0x80));
+        storage.put(&from, &record, PutMode::Create).unwrap();
+        storage.rename(&from, &head(&record), &to).unwrap();
+        assert_eq!(storage.get(&from).unwrap(), None);
+        assert_eq!(storage.get(&to).unwrap(), Some(record));
+        assert!(storage.delete(&to, None).unwrap());
+    });
+}
+
+#[test]
+fn settings_are_swapped_once() {
+    at_each_request("settings", &faults(), |storage, number| {
+        let now = storage.settings().unwrap();
+        storage.swap_settings(now.as_deref(), &[number; 40]).unwrap();
+        assert_eq!(storage.settings().unwrap(), Some(vec![number; 40]));
+        assert!(matches!(storage.swap_settings(None, b"x"), Err(Error::Conflict)));
+    });
+}
+
+/// A network that repeats requests: at the same time, or later.
+#[test]
+fn repeated_requests_do_no_harm() {
+    at_each_request("repeated", &[Fault::Twice, Fault::Again], |storage, number| {
+        let (first, second) = (record(number, 100), record(number ^ 0x80, 100));
+        storage.put(&locator(number), &first, PutMode::Create).unwrap();
+        storage.put(&locator(number), &second, PutMode::ReplaceIf(head(&first))).unwrap();
+        storage.rename(&locator(number), &head(&second), &locator(number ^ 0x80)).unwrap();
+        assert_eq!(storage.get(&locator(number)).unwrap(), None);
+        assert_eq!(storage.get(&locator(number ^ 0x80)).unwrap(), Some(second));
+        // Of two deletes, either may answer.
+        storage.delete(&locator(number ^ 0x80), None).unwrap();
+        assert_eq!(storage.get(&locator(number ^ 0x80)).unwrap(), None);
+    });
+}

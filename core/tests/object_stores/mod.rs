@@ -1,0 +1,40 @@
+//! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off.
+
+mod interrupted_moves;
+mod killed;
+mod lost_answers;
+mod unsuitable;
+
+#[path = "../../../server/tests/support/proxy.rs"]
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod proxy;
+
+use strongroom::EndpointOptions;
+use strongroom::storage::{BucketUrl, Head, Locator, ObjectStorage};
+
+use std::time::Duration;
+
+fn locator(number: u8) -> Locator {
+    Locator::from_bytes([number; 32])
+}
+
+/// A record whose bytes depend on its number.
+fn record(number: u8, len: usize) -> Vec<u8> {
+    let mut record: Vec<u8> = crate::support::pattern(len).iter().map(|byte| byte ^ number).collect();
+    record[..12].copy_from_slice(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    record
+}
+
+fn head(record: &[u8]) -> Head {
+    Head::of(record).unwrap()
+}
+
+fn with_timeout(url: BucketUrl, timeout: Duration) -> BucketUrl {
+    let mut options = EndpointOptions::default();
+    options.timeout = Some(timeout);
+    url.with_options(options).unwrap()
+}
+
+fn open(url: &BucketUrl) -> ObjectStorage {
+    ObjectStorage::open(url).unwrap()
+}

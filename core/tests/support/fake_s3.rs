@@ -1,0 +1,187 @@
+//! A small S3 server in this process, which can break the promises of conditional requests, as other servers do.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use strongroom::storage::BucketUrl;
+
+pub(crate) const ACCESS_KEY: (&str, &str) = ("test", "hunter2hunter2");
+pub(crate) const BUCKET: &str = "strongroom-test";
+
+/// The URL of a store on a server.
+pub(crate) fn url(address: SocketAddr, prefix: &str) -> BucketUrl {
+    let url: BucketUrl = format!("s3://{BUCKET}/{prefix}?endpoint=http://{address}").parse().unwrap();
+    url.access_key(ACCESS_KEY.0, ACCESS_KEY.1.to_owned())
+}
+
+/// What a server does about conditions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Server {
+    /// Heeds all.
+    Correct,
+    /// Ignores all, as s3rver does.
+    IgnoresAll,
+    /// Checks and then writes, so that several concurrent writes succeed, as with s3s-fs.
+    ChecksThenWrites,
+    /// Heeds only `If-None-Match`.
+    IgnoresIfMatch,
+    /// Compares ETags without quotes and ignores the conditions of deletes, as older versions of Ceph do.
+    OldCeph,
+    /// Never finds a matching ETag.
+    MatchesNothing,
+    /// Denies everything.
+    Denies,
+    /// Has no such bucket.
+    HasNoBucket,
+}
+
+type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>;
+
+/// Starts a server, which runs until the process ends.
+pub(crate) fn start(server: Server) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let objects = Objects::default();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let objects = Arc::clone(&objects);
+            thread::spawn(move || {
+                let mut stream = BufReader::new(stream.unwrap());
+                while serve(server, &mut stream, &objects).is_some() {}
+            });
+        }
+    });
+    address
+}
+
+/// Serves one request; `None` at the end of the connection.
+fn serve(server: Server, stream: &mut BufReader<TcpStream>, objects: &Objects) -> Option<()> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok().filter(|len| *len > 0)?;
+    let (method, target) = line.split_once(' ')?;
+    let (method, target) = (method.to_owned(), target.split(' ').next()?.to_owned());
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim().split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let len = headers.get("content-length").map_or(0, |len| len.parse().unwrap());
+    let mut body = vec![0; len];
+    stream.read_exact(&mut body).ok()?;
+    let (status, header, body) = answer(server, &method, &target, &headers, body, objects);
+    let len = body.len();
+    let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {len}\r\n{header}last-modified: {MODIFIED}\r\n\r\n");
+    let body = if method == "HEAD" { Vec::new() } else { body };
+    stream.get_mut().write_all(&[head.into_bytes(), body].concat()).ok()
+}
+
+const MODIFIED: &str = "Thu, 26 Nov 2026 12:00:00 GMT";
+
+type Answer = (u16, String, Vec<u8>);
+
+fn refusal(status: u16, code: &str) -> Answer {
+    (status, String::new(), format!("<Error><Code>{code}</Code></Error>").into_bytes())
+}
+
+fn answer(
+    server: Server,
+    method: &str,
+    target: &str,
+    headers: &BTreeMap<String, String>,
+    body: Vec<u8>,
+    objects: &Objects,
+) -> Answer {
+    match server {
+        Server::Denies => return refusal(403, "AccessDenied"),
+        Server::HasNoBucket => return refusal(404, "NoSuchBucket"),
+        _ => {}
+    }
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (_, key) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
+    if query.contains("list-type=2") {
+        return list(query, &objects.lock().unwrap());
+    }
+    let mut locked = objects.lock().unwrap();
+    let found = locked.get(key).map(|(_, etag)| etag.clone());
+    let is_free = headers.get("if-none-match").is_none() || found.is_none();
+    let matches = headers.get("if-match").is_none_or(|wanted| match server {
+        Server::MatchesNothing => false,
+        Server::OldCeph => found.as_deref().is_some_and(|found| found.trim_matches('"') == wanted),
+        _ => found.as_ref() == Some(wanted),
+    });
+    let ignored = match server {
+        Server::IgnoresAll => true,
+        Server::IgnoresIfMatch => headers.contains_key("if-match"),
+        Server::OldCeph => method == "DELETE",
+        _ => false,
+    };
+    if !(ignored || is_free && matches) {
+        return refusal(412, "PreconditionFailed");
+    }
+    match method {
+        "PUT" => {
+            if server == Server::ChecksThenWrites {
+                drop(locked);
+                thread::sleep(Duration::from_millis(30));
+                locked = objects.lock().unwrap();
+            }
+            // Of the content, as that of S3.
+            let etag = format!("\"{:032x}\"", u128::from(hash(&body)));
+            locked.insert(key.to_owned(), (body, etag.clone()));
+            (200, format!("etag: {etag}\r\n"), Vec::new())
+        }
+        "DELETE" => {
+            locked.remove(key);
+            (204, String::new(), Vec::new())
+        }
+        _ => match locked.get(key) {
+            None => refusal(404, "NoSuchKey"),
+            Some((bytes, etag)) => match headers.get("range").and_then(|range| range.strip_prefix("bytes=")) {
+                None => (200, format!("etag: {etag}\r\n"), bytes.clone()),
+                Some(range) => {
+                    let (start, end) = range.split_once('-').unwrap();
+                    let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
+                    let end = (end + 1).min(bytes.len());
+                    let range = format!("etag: {etag}\r\ncontent-range: bytes {start}-{}/{}\r\n", end - 1, bytes.len());
+                    (206, range, bytes[start..end].to_vec())
+                }
+            },
+        },
+    }
+}
+
+/// A page of all objects that match.
+fn list(query: &str, objects: &BTreeMap<String, (Vec<u8>, String)>) -> Answer {
+    let option = |name: &str| {
+        let value = query.split('&').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
+        value.unwrap_or_default().replace("%2F", "/").replace("%7E", "~")
+    };
+    let (prefix, after) = (option("prefix"), option("start-after"));
+    let mut page = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
+    for (key, (bytes, etag)) in objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after) {
+        let etag = etag.replace('"', "&quot;");
+        page += &format!(
+            "<Contents><Key>{key}</Key><LastModified>2026-11-26T12:00:00.000Z</LastModified>\
+             <ETag>{etag}</ETag><Size>{}</Size></Contents>",
+            bytes.len()
+        );
+    }
+    (200, String::new(), (page + "</ListBucketResult>").into_bytes())
+}
+
+/// Any hash of the content will do.
+fn hash(bytes: &[u8]) -> u64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
