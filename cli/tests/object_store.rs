@@ -4,6 +4,7 @@ use serde_json::Value;
 use strongroom::{Endpoint, Strongroom};
 
 use crate::fake_s3::{ACCESS_KEY, Server, start};
+use crate::support::wait::wait_for;
 use crate::support::{DATA, ID, World};
 
 /// A folder with an index key, and credentials for a server, which is in this process.
@@ -40,8 +41,8 @@ fn every_command_works_on_a_bucket() {
     assert!(world.ok(&["take", "--id", "long", "--key-file", "long"], "") == long);
     world.fail(1, &["take", "--id", "long", "--key-file", "long"], "");
     assert_eq!(world.records(), 1);
-    world.ok(&["store", "--id", "short-lived", "--key-out", "expired", "--expires-at", "2001-01-01T00:00:00Z"], DATA);
-    world.ok(&["purge"], "");
+    world.ok(&["store", "--id", "short-lived", "--key-out", "expired", "--expires-in", "1s"], DATA);
+    wait_for(|| (world.ok(&["purge"], "") == "purged: 1\n").then_some(()));
     assert_eq!(world.records(), 1);
     assert_eq!(json(&world, &["verify"])["damaged"], 0);
 

@@ -107,7 +107,12 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
                 continue;
             }
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-            self.gathered.try_reserve(now.len()).map_err(|_| Error::TooLarge)?;
+            // A long record gets room for exactly one segment: growing by doubling would take twice as much.
+            let is_long = (self.gathered_len() + now.len()) as u64 > MAX_INLINE_LEN;
+            let more = if is_long { room } else { now.len() };
+            let reserved =
+                if is_long { self.gathered.try_reserve_exact(more) } else { self.gathered.try_reserve(more) };
+            reserved.map_err(|_| Error::TooLarge)?;
             self.gathered.extend_from_slice(now);
             self.len = self.len.checked_add(now.len() as u64).ok_or(Error::TooLarge)?;
             bytes = later;
