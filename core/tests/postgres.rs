@@ -16,6 +16,8 @@ mod conformance;
 mod faults;
 #[path = "postgres/opening.rs"]
 mod opening;
+#[path = "postgres/store.rs"]
+mod store;
 mod support;
 #[path = "postgres/tls.rs"]
 mod tls;

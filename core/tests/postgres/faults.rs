@@ -290,3 +290,19 @@ fn a_cut_connection_is_settled() {
     }
     assert!(cuts >= 27, "hardly any cut: {cuts}");
 }
+
+#[test]
+fn an_interrupt_ends_a_waiting_call() {
+    let (server, schema) = (Postgres::shared(), format!("test_interrupt_{}", std::process::id()));
+    let cutter = Cutter::new(server.socket());
+    let url = format!("postgres://strongroom@127.0.0.1:{}/postgres?schema={schema}", cutter.port);
+    let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(3600));
+    let storage = PostgresStorage::open(&config).unwrap();
+    cutter.plan(Some((0, Cut::Silence)));
+    let outcome = strongroom::interrupt::interruptible(|| true, || storage.info(&locator(1, 1)));
+    assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
+    cutter.plan(Some((0, Cut::Silence)));
+    let put = || storage.put(&locator(1, 1), &record(1, 100), PutMode::Create);
+    let outcome = strongroom::interrupt::interruptible(|| true, put);
+    assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{outcome:?}");
+}
