@@ -1,28 +1,33 @@
 //! The store in PostgreSQL: random operations, and what a dump reveals.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use strongroom::storage::PostgresConfig;
 use strongroom::{Builder, IndexKey, Strongroom};
 
-use crate::support::index_key;
-use crate::support::model::{Timed, check_model, check_model_of_threads};
+use crate::support::model::{Place, check_model, check_model_of_threads};
 use crate::support::postgres::Postgres;
 use crate::support::rounds::rounds;
 use crate::support::scanner::Scanner;
 use crate::support::wait::{DEADLINE, WaitWithin};
 
-fn builder(folder: &tempfile::TempDir) -> Builder {
-    let config = PostgresConfig::new(&Postgres::shared().url_for(folder.path())).unwrap();
+fn builder(folder: &Path) -> Builder {
+    let config = PostgresConfig::new(&Postgres::shared().url_for(folder)).unwrap();
     Strongroom::builder().postgres(config)
+}
+
+fn place(folder: &Path) -> Place {
+    let folder = folder.to_path_buf();
+    Place::new(move || builder(&folder))
 }
 
 #[test]
 fn random_operations_are_those_of_a_map() {
     let folder = tempfile::tempdir().unwrap();
-    check_model(&Timed::open(builder(&folder).index_key(index_key())), rounds(30, 300));
+    check_model(&place(folder.path()), rounds(30, 300));
     let folder = tempfile::tempdir().unwrap();
-    check_model_of_threads(&Timed::open(builder(&folder).index_key(index_key())), rounds(10, 100));
+    check_model_of_threads(&place(folder.path()), rounds(10, 100));
 }
 
 #[test]
@@ -31,7 +36,7 @@ fn a_dump_reveals_no_id_and_no_data() {
     let index_key = IndexKey::generate().unwrap();
     let mut scanner = Scanner::default();
     scanner.add("the index key", index_key.expose_bytes());
-    let store = builder(&folder).index_key(index_key).open().unwrap();
+    let store = builder(folder.path()).index_key(index_key).open().unwrap();
     let clinic = store.namespace("namespace-of-the-clinic").unwrap();
     scanner.add("the namespace", b"namespace-of-the-clinic");
     for n in 0..100 {
