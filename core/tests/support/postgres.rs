@@ -1,6 +1,7 @@
 //! PostgreSQL servers for tests: one that all tests of a run share, and some of their own.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::panic, reason = "tests")]
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
