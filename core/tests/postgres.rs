@@ -16,6 +16,8 @@ mod conformance;
 mod faults;
 #[path = "postgres/opening.rs"]
 mod opening;
+#[path = "postgres/sessions.rs"]
+mod sessions;
 #[path = "postgres/store.rs"]
 mod store;
 mod support;

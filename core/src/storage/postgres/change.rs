@@ -192,6 +192,7 @@ impl PostgresStorage {
         {
             return self
                 .statement(CREATE)
+                .frequent()
                 .bytes(locator.as_bytes())
                 .bytes(row.head.as_bytes())
                 .int(row.len)
@@ -201,7 +202,7 @@ impl PostgresStorage {
                 .maybe_bytes(row.body);
         }
         if is_simple(changes) {
-            return with_rows(self.statement(CREATE_EACH), changes);
+            return with_rows(self.statement(CREATE_EACH).frequent(), changes);
         }
         with_rows(self.statement(CHANGE), changes)
             .ints(changes.iter().map(|change| Some(change.kind as i64)))

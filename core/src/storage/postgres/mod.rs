@@ -2,6 +2,7 @@
 
 mod change;
 mod config;
+mod connection;
 mod error;
 mod password_file;
 mod pool;

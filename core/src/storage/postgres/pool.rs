@@ -1,21 +1,25 @@
 //! The connections. Each serves many callers at once, because PostgreSQL reads the next statement while it works.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
-use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::connection::Connection;
 use super::error::{Failure, TooLate};
 use super::statement::Statement;
 use crate::storage::{Durability, Error};
+use crate::util::random;
 
 /// The most connections.
 const CONNECTIONS: usize = 8;
+/// The setting that marks a session as that of one connection.
+const MARK: &str = "strongroom.session";
 
 pub(super) struct Pool {
     config: Config,
@@ -23,6 +27,8 @@ pub(super) struct Pool {
     durability: Durability,
     /// The time limit of a new connection.
     connect_time: Duration,
+    /// Whether a pooler has refused to mark a session.
+    refuses_marks: AtomicBool,
     slots: [Slot; CONNECTIONS],
 }
 
@@ -32,18 +38,6 @@ struct Slot {
     /// The running statements.
     running: AtomicUsize,
     connection: Mutex<Option<Arc<Connection>>>,
-}
-
-/// Ends when it is dropped.
-struct Connection {
-    client: Client,
-    task: AbortHandle,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 /// Counts a running statement.
@@ -62,7 +56,7 @@ impl Pool {
         durability: Durability,
         connect_time: Duration,
     ) -> Self {
-        Self { config, tls, durability, connect_time, slots: Default::default() }
+        Self { config, tls, durability, connect_time, refuses_marks: AtomicBool::new(false), slots: Default::default() }
     }
 
     /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
@@ -72,7 +66,7 @@ impl Pool {
         slot.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&slot.running);
         let connection = self.connection_until(slot, end).await?;
-        match timeout_at(end, statement.run(&connection.client)).await {
+        match timeout_at(end, connection.run(statement)).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
                 let failure = Failure::of_statement(&error);
@@ -128,23 +122,47 @@ impl Pool {
         }
         *place = None;
         let connection = Arc::new(self.connect().await?);
-        check_settings(&connection.client, self.durability).await?;
         *place = Some(Arc::clone(&connection));
         Ok(connection)
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let failed = |error: tokio_postgres::Error| Failure::of_connect(&error);
+        if !self.refuses_marks.load(Ordering::Relaxed) {
+            let mut mark = [0; 8];
+            random::fill(&mut mark).map_err(|error| Failure::Refused(Error::Backend(error.into())))?;
+            let mark = u64::from_le_bytes(mark).to_string();
+            let mut config = self.config.clone();
+            let options = config.get_options().unwrap_or_default();
+            config.options(format!("{options} -c {MARK}={mark}"));
+            match self.connect_as(&config).await {
+                Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
+                    self.refuses_marks.store(true, Ordering::Relaxed);
+                }
+                outcome => {
+                    let connection = outcome.map_err(|error| Failure::of_connect(&error))?;
+                    if check_settings(&connection.client, self.durability).await?.as_ref() == Some(&mark) {
+                        connection.keep_statements();
+                    }
+                    return Ok(connection);
+                }
+            }
+        }
+        let connection = self.connect_as(&self.config).await.map_err(|error| Failure::of_connect(&error))?;
+        check_settings(&connection.client, self.durability).await?;
+        Ok(connection)
+    }
+
+    async fn connect_as(&self, config: &Config) -> Result<Connection, tokio_postgres::Error> {
         match &self.tls {
             Some(tls) => {
-                let (client, connection) = self.config.connect(tls.clone()).await.map_err(failed)?;
+                let (client, connection) = config.connect(tls.clone()).await?;
                 let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-                Ok(Connection { client, task })
+                Ok(Connection::new(client, task))
             }
             None => {
-                let (client, connection) = self.config.connect(NoTls).await.map_err(failed)?;
+                let (client, connection) = config.connect(NoTls).await?;
                 let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
-                Ok(Connection { client, task })
+                Ok(Connection::new(client, task))
             }
         }
     }
@@ -162,17 +180,19 @@ impl Slot {
 }
 
 /// Refuses a server whose settings break the contract. A setting of the session would not help: behind a pooler, the
-/// next transaction may have another session.
-async fn check_settings(client: &Client, durability: Durability) -> Result<(), Failure> {
-    let sql = "SELECT current_setting('transaction_isolation'), current_setting('fsync'),
-        current_setting('full_page_writes'), current_setting('synchronous_commit')";
-    let rows = client.query_typed(sql, &[]).await.map_err(|error| Failure::of_connect(&error))?;
-    let values: Vec<&str> = rows
+/// next transaction may have another session. Returns the session's mark.
+async fn check_settings(client: &Client, durability: Durability) -> Result<Option<String>, Failure> {
+    let sql = format!(
+        "SELECT current_setting('transaction_isolation'), current_setting('fsync'),
+        current_setting('full_page_writes'), current_setting('synchronous_commit'), current_setting('{MARK}', true)"
+    );
+    let rows = client.query_typed(&sql, &[]).await.map_err(|error| Failure::of_connect(&error))?;
+    let values: Vec<Option<&str>> = rows
         .first()
-        .map_or(Ok(Vec::new()), |row| (0..4).map(|at| row.try_get(at)).collect())
+        .map_or(Ok(Vec::new()), |row| (0..5).map(|at| row.try_get(at)).collect())
         .map_err(|error| Failure::of_connect(&error))?;
     let refuse = |text: String| Err(Failure::Refused(Error::InvalidArgument(text.into())));
-    let is = |place: usize, wanted: &str| values.get(place).is_some_and(|value| *value == wanted);
+    let is = |place: usize, wanted: &str| values.get(place).is_some_and(|value| *value == Some(wanted));
     if !is(0, "read committed") {
         return refuse(
             "the default isolation level of transactions must be READ COMMITTED: run `ALTER ROLE ... SET \
@@ -190,5 +210,5 @@ async fn check_settings(client: &Client, durability: Durability) -> Result<(), F
             }
         }
     }
-    Ok(())
+    Ok(values.get(4).copied().flatten().map(str::to_owned))
 }

@@ -53,14 +53,14 @@ pub(super) fn found(row: &Row) -> Result<Found, Error> {
 
 impl PostgresStorage {
     pub(super) fn find_info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
-        let rows = self.read(&self.statement(FIND).bytes(locator.as_bytes()).int(-1))?;
+        let rows = self.read(&self.statement(FIND).frequent().bytes(locator.as_bytes()).int(-1))?;
         Ok(rows.first().map(found).transpose()?.map(|found| found.info))
     }
 
     pub(super) fn fetch(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
         let most = i64::try_from(max_len).unwrap_or(i64::MAX);
         for _ in 0..MAX_ROUNDS {
-            let rows = self.read(&self.statement(FIND).bytes(locator.as_bytes()).int(most))?;
+            let rows = self.read(&self.statement(FIND).frequent().bytes(locator.as_bytes()).int(most))?;
             let Some(row) = rows.first() else { return Ok(None) };
             let found = found(row)?;
             if found.info.len > max_len {

@@ -1,12 +1,11 @@
 //! A statement with its parameters, which can be sent more than once.
 //!
-//! Statements are not prepared on the server, and settings of sessions are not changed, so that a pooler such as
-//! PgBouncer may give each transaction another connection.
+//! Settings of sessions are not changed, so that a pooler such as PgBouncer may give each transaction another session.
 
 use std::sync::Arc;
 
+use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
 
 use crate::storage::{Error, HEAD_LEN, Head, LOCATOR_LEN, Locator};
 
@@ -14,7 +13,9 @@ type Parameter = (Box<dyn ToSql + Send + Sync>, Type);
 
 #[derive(Clone)]
 pub(super) struct Statement {
-    sql: Arc<str>,
+    pub(super) sql: Arc<str>,
+    /// Whether the server should keep it prepared.
+    pub(super) is_frequent: bool,
     parameters: Arc<Vec<Parameter>>,
 }
 
@@ -22,7 +23,13 @@ impl Statement {
     /// A statement, in whose text `@.` stands for the schema.
     pub(super) fn new(schema: &str, text: &str) -> Self {
         // The name of a schema has no quotation marks: `PostgresConfig` has checked it.
-        Self { sql: text.replace("@.", &format!("\"{schema}\".")).into(), parameters: Arc::new(Vec::new()) }
+        let sql = text.replace("@.", &format!("\"{schema}\".")).into();
+        Self { sql, is_frequent: false, parameters: Arc::new(Vec::new()) }
+    }
+
+    /// Keeps it prepared: for a text that is always the same, and whose plan is good for all parameters.
+    pub(super) fn frequent(self) -> Self {
+        Self { is_frequent: true, ..self }
     }
 
     fn with(mut self, value: impl ToSql + Send + Sync + 'static, of: Type) -> Self {
@@ -65,16 +72,16 @@ impl Statement {
         self.byte_arrays(locators.map(|locator| Some(&locator.as_bytes()[..])))
     }
 
-    pub(super) async fn run(&self, client: &Client) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let parameters: Vec<(&(dyn ToSql + Sync), Type)> = self
-            .parameters
-            .iter()
-            .map(|(value, of)| {
-                let value: &(dyn ToSql + Sync) = &**value;
-                (value, of.clone())
-            })
-            .collect();
-        client.query_typed(&self.sql, &parameters).await
+    pub(super) fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.parameters.iter().map(|(value, _)| -> &(dyn ToSql + Sync) { &**value }).collect()
+    }
+
+    pub(super) fn types(&self) -> Vec<Type> {
+        self.parameters.iter().map(|(_, of)| of.clone()).collect()
+    }
+
+    pub(super) fn typed_parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.parameters().into_iter().zip(self.types()).collect()
     }
 }
 
