@@ -10,6 +10,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
+
 use super::super::{Error, Head, Info, Locator, PutMode, Upload};
 use super::ObjectStorage;
 use super::body::{HEADER_LEN, Id, Kind, NewObject, Pointer, new_id};
@@ -34,7 +36,9 @@ pub(super) struct ObjectUpload<S: Deref<Target = ObjectStorage>> {
     /// Room for a segment's header, and the bytes of the next segment.
     gathered: Vec<u8>,
     segments: u64,
-    sending: VecDeque<Receiver<Result<(), Error>>>,
+    sending: VecDeque<Receiver<(Result<(), Error>, Bytes)>>,
+    /// The memory of a segment that has been sent.
+    spare: Vec<u8>,
     /// When the last segment was begun.
     last_sign: SystemTime,
     failed: bool,
@@ -52,6 +56,7 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
             gathered: vec![0; HEADER_LEN],
             segments: 0,
             sending: VecDeque::new(),
+            spare: Vec::new(),
             last_sign: SystemTime::now(),
             failed: false,
         })
@@ -75,13 +80,16 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
             self.await_segment()?;
         }
         let name = names::segment(&self.locator, &self.id, self.segments);
-        let segment = NewObject::in_place(&name, Kind::Segment, mem::replace(&mut self.gathered, vec![0; HEADER_LEN]))?;
+        let mut next = mem::take(&mut self.spare);
+        next.resize(HEADER_LEN, 0);
+        let segment = NewObject::in_place(&name, Kind::Segment, mem::replace(&mut self.gathered, next))?;
         let (outbox, sent) = handoff();
         let records = self.storage.records()?;
         self.segments += 1;
         self.last_sign = SystemTime::now();
         self.storage.runtime.spawn(async move {
-            let _ = outbox.send(records.bucket.put(&name, segment.bytes).await); // there is room
+            let outcome = records.bucket.put(&name, segment.bytes.clone()).await;
+            let _ = outbox.send((outcome, segment.bytes)); // there is room
         });
         self.sending.push_back(sent);
         Ok(())
@@ -90,7 +98,12 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
     fn await_segment(&mut self) -> Result<(), Error> {
         match self.sending.pop_front().map(|sent| sent.receive()) {
             None => Ok(()),
-            Some(Some(outcome)) => outcome,
+            Some(Some((outcome, bytes))) => {
+                // The allocator keeps freed segments, so that new ones would take more memory.
+                self.spare = bytes.try_into_mut().map(Vec::from).unwrap_or_default();
+                self.spare.clear();
+                outcome
+            }
             Some(None) if interrupt::was_interrupted() => Err(Error::Busy),
             Some(None) => Err(Error::Backend("the thread for connections has ended".into())),
         }
