@@ -2,6 +2,7 @@
 
 mod interrupted_moves;
 mod killed;
+mod leaks;
 mod lost_answers;
 mod unsuitable;
 

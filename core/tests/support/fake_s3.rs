@@ -44,39 +44,52 @@ pub(crate) enum Server {
 
 type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>;
 
+/// All bytes of the requests: names, headers and bodies.
+pub(crate) type Seen = Arc<Mutex<Vec<u8>>>;
+
 /// Starts a server, which runs until the process ends.
 pub(crate) fn start(server: Server) -> SocketAddr {
+    start_recording(server).0
+}
+
+/// Starts a server that keeps what it receives.
+pub(crate) fn start_recording(server: Server) -> (SocketAddr, Seen) {
+    let seen = Seen::default();
+    let recorded = Arc::clone(&seen);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let objects = Objects::default();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let objects = Arc::clone(&objects);
+            let (objects, recorded) = (Arc::clone(&objects), Arc::clone(&recorded));
             thread::spawn(move || {
                 let mut stream = BufReader::new(stream.unwrap());
-                while serve(server, &mut stream, &objects).is_some() {}
+                while serve(server, &mut stream, &objects, &recorded).is_some() {}
             });
         }
     });
-    address
+    (address, seen)
 }
 
 /// Serves one request; `None` at the end of the connection.
-fn serve(server: Server, stream: &mut BufReader<TcpStream>, objects: &Objects) -> Option<()> {
+fn serve(server: Server, stream: &mut BufReader<TcpStream>, objects: &Objects, recorded: &Seen) -> Option<()> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|len| *len > 0)?;
+    recorded.lock().unwrap().extend_from_slice(line.as_bytes());
     let (method, target) = line.split_once(' ')?;
     let (method, target) = (method.to_owned(), target.split(' ').next()?.to_owned());
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).ok()?;
+        recorded.lock().unwrap().extend_from_slice(line.as_bytes());
         let Some((name, value)) = line.trim().split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
     let len = headers.get("content-length").map_or(0, |len| len.parse().unwrap());
     let mut body = vec![0; len];
     stream.read_exact(&mut body).ok()?;
+    recorded.lock().unwrap().extend_from_slice(&body);
     let (status, header, body) = answer(server, &method, &target, &headers, body, objects);
     let len = body.len();
     let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {len}\r\n{header}last-modified: {MODIFIED}\r\n\r\n");
