@@ -13,7 +13,7 @@ bin=${STRONGROOM_TEST_OBJECT_STORE_BIN:-$(dirname "$0")/../../../target/judges-v
 run() { setpriv --pdeathsig KILL -- "$@" >"$folder/log" 2>&1 & }
 
 case $server in
-moto) run "$bin/moto_server" -H 127.0.0.1 -p "$port" ;;
+moto) run "$bin/python" "$(dirname "$0")/moto_server.py" "$port" ;;
 seaweedfs)
     mkdir -p "$folder/data"
     cat >"$folder/s3.json" <<END
