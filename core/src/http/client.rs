@@ -36,9 +36,10 @@ pub(crate) struct HttpClient {
 
 impl HttpClient {
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
+        let services = Some(Arc::new(Services::open(endpoint)?)); // before the token: it names contradictory options
         Ok(Self {
             authorization: endpoint.authorization()?,
-            services: Some(Arc::new(Services::open(endpoint)?)),
+            services,
             closed: AtomicBool::new(false),
             runtime: Runtime::start("strongroom-http").map_err(InvalidEndpoint::Thread)?,
             endpoint: endpoint.clone(),

@@ -22,13 +22,10 @@ use super::super::Error;
 use super::body::{NewObject, Object, START_LEN};
 use super::failed::Failed;
 use super::transport::Transport;
-use crate::util::random;
+use crate::util::backoff::Backoff;
 
 /// The most objects of a page of a list.
 pub(super) const PAGE: usize = 1000;
-/// The first pause before a retry, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long a signed request is valid.
 const SIGNATURE_TIME: Duration = Duration::from_secs(300);
 
@@ -91,7 +88,7 @@ pub(super) enum Outcome {
 /// The pauses between the attempts of a call, and its end.
 struct Retries {
     end: Instant,
-    pause: Duration,
+    backoff: Backoff,
 }
 
 tokio::task_local! {
@@ -107,15 +104,12 @@ pub(super) async fn within<T>(time: Duration, call: impl Future<Output = T>) -> 
 impl Retries {
     fn new(time: Duration) -> Self {
         let end = Instant::now() + time;
-        Self { end: END.try_with(|call| end.min(*call)).unwrap_or(end), pause: FIRST_PAUSE }
+        Self { end: END.try_with(|call| end.min(*call)).unwrap_or(end), backoff: Backoff::new() }
     }
 
     /// Waits before the next attempt. `false` if there is no time for one.
     async fn wait(&mut self) -> bool {
-        let mut byte = [0];
-        let _ = random::fill(&mut byte); // if this fails, the pauses of all clients are equal
-        let pause = self.pause.mul_f64(0.5 + f64::from(byte.first().copied().unwrap_or(0)) / 512.0);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        let pause = self.backoff.pause();
         if Instant::now() + pause >= self.end {
             return false;
         }
