@@ -4,6 +4,7 @@
 //! program the handle is never freed, and leak checkers report it as a leak of this library.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::util::interrupt;
 
@@ -85,6 +86,12 @@ impl<T> Receiver<T> {
         let value = self.0.wait_while(|slot| slot.value.is_none()).value.take();
         self.0.changed.notify_one();
         value
+    }
+
+    /// Waits until the sender is dropped, for `time` at most. Returns whether it is.
+    pub(crate) fn has_ended_within(&self, time: Duration) -> bool {
+        let waited = self.0.changed.wait_timeout_while(self.0.lock(), time, |slot| !slot.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.ended
     }
 
     /// The next value, without waiting.

@@ -5,13 +5,13 @@
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_utils::thread::ScopedJoinHandle;
 
+use crate::util::handoff::handoff;
 use crate::util::threads::BlockedSignals;
 
 /// The number of cores that this process may use.
@@ -95,7 +95,7 @@ pub(crate) fn beside<A, B: Send>(other: impl Fn() -> B + Sync, own: impl FnOnce(
     if share.0 < 2 {
         return (own(&|| true), other());
     }
-    let (running, end) = mpsc::channel::<()>();
+    let (running, end) = handoff::<()>();
     let both = crossbeam_utils::thread::scope(|scope| {
         let blocked = BlockedSignals::new();
         let work = |_: &_| {
@@ -104,7 +104,7 @@ pub(crate) fn beside<A, B: Send>(other: impl Fn() -> B + Sync, own: impl FnOnce(
         };
         let thread = scope.builder().name("strongroom-core".into()).spawn(work);
         drop(blocked);
-        let own = own(&|| end.recv_timeout(MOMENT) == Err(RecvTimeoutError::Disconnected));
+        let own = own(&|| end.has_ended_within(MOMENT));
         let other = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
             Err(_) => other(),
