@@ -18,7 +18,7 @@ pub(super) struct Balancer {
 
 struct State {
     services: Vec<Service>,
-    /// What calls have paid for retries.
+    /// The unused payments of calls for retries.
     credit: u32,
 }
 

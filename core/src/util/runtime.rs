@@ -28,9 +28,9 @@ pub(crate) enum Unfinished {
     Forked,
     /// The call was interrupted before the future began.
     NotBegun,
-    /// The call was interrupted, and the future was dropped. What it did is unknown.
+    /// The call was interrupted, and the future was dropped. Its effect is unknown.
     Interrupted,
-    /// The thread has ended, and the future with it. What it did is unknown.
+    /// The thread has ended, and the future with it. Its effect is unknown.
     Ended,
 }
 

@@ -62,7 +62,7 @@ fn check_moved(dying: &ObjectStorage, other: &ObjectStorage, number: u8, len: us
         (from, to) => panic!("under from: {}, under to: {}", from.is_some(), to.is_some()),
     }
     assert_eq!(other.list(None, 10).unwrap().len(), 1);
-    // What is left of the move does not bring the record back, or keep its place.
+    // The remains of the move do not bring the record back, or keep its place.
     assert!(other.delete(&to, None).unwrap());
     assert_eq!((other.get(&from).unwrap(), other.get(&to).unwrap()), (None, None));
     for locator in [from, to] {
@@ -113,7 +113,7 @@ fn a_reservation_gives_way_to_a_create() {
     });
 }
 
-/// Of many concurrent renames of a record, one wins, and readers always find it under one locator.
+/// One of many concurrent renames of a record wins, and readers always find it under one locator.
 #[test]
 fn of_concurrent_renames_one_wins() {
     for server in [Server::Correct, Server::OldCeph] {

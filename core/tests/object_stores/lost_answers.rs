@@ -122,7 +122,7 @@ fn repeated_requests_do_no_harm() {
         storage.rename(&locator(number), &head(&second), &locator(number ^ 0x80)).unwrap();
         assert_eq!(storage.get(&locator(number)).unwrap(), None);
         assert_eq!(storage.get(&locator(number ^ 0x80)).unwrap(), Some(second));
-        // Of two deletes, either may answer.
+        // Either of two deletes may answer.
         storage.delete(&locator(number ^ 0x80), None).unwrap();
         assert_eq!(storage.get(&locator(number ^ 0x80)).unwrap(), None);
     });

@@ -35,7 +35,7 @@ fn locator(writer: usize, n: u64) -> Locator {
     Locator::from_bytes(bytes)
 }
 
-/// What a writer knows of a record: the heads that it may have now; `None` is no record.
+/// A writer's knowledge of a record: the heads that it may have now; `None` is no record.
 type Known = BTreeMap<Locator, Vec<Option<Head>>>;
 
 /// Writes, replaces and deletes until `stop`, and returns what must be true afterwards.

@@ -61,7 +61,7 @@ fn named(bytes: &[u8], kind: u8) -> Vec<usize> {
     places.map(|(place, _)| place + at).collect()
 }
 
-/// What a client sends through such a pooler: two new records, a second attempt of each, and four reads.
+/// The requests of a client through such a pooler: two new records, a second attempt of each, and four reads.
 fn sent(name: &str, pooler: Pooler) -> Vec<u8> {
     let (server, schema) = (Postgres::shared(), format!("test_sessions_{name}_{}", std::process::id()));
     let (port, sent) = proxy(server.socket(), pooler);

@@ -21,7 +21,7 @@ pub(crate) fn url(address: SocketAddr, prefix: &str) -> BucketUrl {
     url.access_key(ACCESS_KEY.0, ACCESS_KEY.1.to_owned())
 }
 
-/// What a server does about conditions.
+/// How a server treats conditions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Server {
     /// Heeds all.

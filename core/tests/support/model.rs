@@ -199,7 +199,7 @@ impl Known {
 /// The namespaces of a store, and the records that the model knows.
 struct Model<'p> {
     place: &'p Place,
-    /// What distinguishes the namespaces of models that use the store at the same time.
+    /// Distinguishes the namespaces of models that use the store at the same time.
     suffix: String,
     spaces: [Strongroom; IDS.len()],
     known: BTreeMap<usize, Known>,

@@ -25,7 +25,7 @@ pub(super) struct Records {
     pointers: Mutex<VecDeque<(Locator, Pointer)>>,
 }
 
-/// What is under a locator.
+/// The state of a locator.
 pub(super) struct Slot {
     /// The version of the object; `None` if there is no object.
     pub(super) version: Option<Version>,
@@ -78,7 +78,7 @@ impl Records {
         if found.as_ref().is_some_and(|(object, _)| !object.is_whole()) { Err(Error::Corrupt) } else { Ok(found) }
     }
 
-    /// What is under a locator, with the first `len` bytes of the object. Finishes moves.
+    /// The state of a locator, with the first `len` bytes of the object. Finishes moves.
     pub(super) async fn load(&self, locator: &Locator, len: u64) -> Result<Slot, Error> {
         let name = names::record(locator);
         for attempt in 0..ATTEMPTS {

@@ -25,7 +25,7 @@ const SHORT_READ: u64 = 128 << 10;
 #[derive(Clone, Copy)]
 struct Part {
     segment: u64,
-    /// Of the part in the segment's data.
+    /// The place of the part in the segment's data.
     offset: u64,
     len: u64,
 }
@@ -116,7 +116,7 @@ impl Records {
         Ok(Some((info, parts)))
     }
 
-    /// Removes the segments of a record that is gone. What this cannot remove, `maintain` does.
+    /// Removes the segments of a record that is gone. `maintain` removes the rest.
     pub(super) async fn remove_segments(&self, pointer: &Pointer) {
         let _ = self.remove_folder(&names::upload(&pointer.owner, &pointer.upload)).await;
     }
