@@ -12,6 +12,8 @@ pub(crate) mod object_store;
 pub(crate) mod postgres;
 pub(crate) mod rounds;
 pub(crate) mod scanner;
+#[cfg(all(any(feature = "object-store", feature = "postgres"), unix))]
+pub(crate) mod shared_server;
 pub(crate) mod wait;
 
 use std::sync::Arc;

@@ -3,17 +3,19 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::panic, reason = "tests")]
 
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{TcpListener, TcpStream};
+use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use crate::support::shared_server::{SharedServer, free_port, hash, no_server};
 use crate::support::wait::{DEADLINE, WaitWithin, poll_within};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/support/postgres.sh");
+
+const PORTS: Range<u16> = 20_000..30_000;
 
 fn script(arguments: &[&str]) -> Command {
     let mut command = Command::new(SCRIPT);
@@ -26,42 +28,23 @@ pub(crate) struct Postgres {
     folder: PathBuf,
     port: u16,
     child: Option<Child>,
-    _lock: Option<File>,
+    _shared: Option<SharedServer>,
 }
 
 impl Postgres {
-    /// The server of all tests. It is started by the first of them, and ends some seconds after the last.
+    /// The server of all tests.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let folder = std::env::temp_dir().join(format!("strongroom-test-postgres-{}", hash(&SCRIPT)));
-            fs::create_dir_all(&folder).unwrap();
-            let open = |name| File::options().create(true).append(true).open(folder.join(name)).unwrap();
-            let users = open("users");
-            users.lock_shared().unwrap();
-            let start = open("start");
-            start.lock().unwrap();
-            let running = || fs::read_to_string(folder.join("port")).ok()?.trim().parse().ok().filter(|p| accepts(*p));
-            let port = running().unwrap_or_else(|| {
-                let _ = fs::remove_file(folder.join("port"));
-                let port = free_port();
-                let started = Command::new("setsid")
-                    .args(["--fork", SCRIPT, "shared", folder.to_str().unwrap(), &port.to_string()])
-                    .stdin(Stdio::null())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .status();
-                assert!(started.unwrap().success());
-                poll_within(DEADLINE, running).unwrap_or_else(|| no_server(&folder))
-            });
-            Self { folder, port, child: None, _lock: Some(users) }
+            let server = SharedServer::start(&format!("postgres-{}", hash(&SCRIPT)), SCRIPT, &["shared"], PORTS, 1);
+            Self { folder: server.folder.clone(), port: server.port, child: None, _shared: Some(server) }
         })
     }
 
     /// A server of its own, whose data is in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
         assert!(script(&["init", folder.to_str().unwrap()]).spawn().unwrap().wait_within(DEADLINE).success());
-        let mut server = Self { folder: folder.to_path_buf(), port: free_port(), child: None, _lock: None };
+        let mut server = Self { folder: folder.to_path_buf(), port: free_port(PORTS, 1), child: None, _shared: None };
         server.restart();
         server
     }
@@ -160,26 +143,4 @@ impl Drop for Postgres {
 /// The schema of the tests in this folder.
 pub(crate) fn schema_of(folder: &Path) -> String {
     format!("test_{}", hash(&folder))
-}
-
-fn hash(value: &impl Hash) -> String {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
-}
-
-fn accepts(port: u16) -> bool {
-    TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(5)).is_ok()
-}
-
-/// A port below those that the system gives to clients.
-fn free_port() -> u16 {
-    let start = (std::process::id() % 10_000) as u16;
-    let mut ports = (0..10_000).map(|n| 20_000 + (start + n) % 10_000);
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
-}
-
-fn no_server(folder: &Path) -> ! {
-    let log = fs::read_to_string(folder.join("log")).unwrap_or_default();
-    panic!("PostgreSQL does not start (tools/system-packages.sh tests installs it):\n{log}")
 }
