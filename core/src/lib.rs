@@ -53,6 +53,7 @@ mod record;
 mod key;
 mod locator;
 mod options;
+#[cfg_attr(not(feature = "remote"), expect(dead_code, unreachable_pub, reason = "public with the feature `remote`"))]
 mod settings;
 
 #[cfg(feature = "hazmat")]
@@ -83,11 +84,14 @@ pub use builder::Builder;
 pub use endpoint_options::EndpointOptions;
 pub use error::Error;
 #[cfg(feature = "remote")]
-pub use http::{Endpoint, InvalidEndpoint};
+pub use http::{Endpoint, InvalidEndpoint, ServiceAddress, ServiceList, Upstream, Upstreams};
 pub use key::{IndexKey, InvalidKey, RecordKey};
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use location::Location;
 pub use options::WriteOptions;
+#[cfg(feature = "remote")]
+#[doc(hidden)] // for the services
+pub use settings::store_id;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use storage::Durability;
 pub use storage::Stats;

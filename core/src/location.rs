@@ -20,7 +20,7 @@ use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 use crate::storage::{PostgresConfig, PostgresStorage};
 #[cfg(feature = "sqlite")]
 use crate::util::files::is_same_file;
-use crate::util::url::{is_bucket_url, is_url, service_scheme};
+use crate::util::url::{is_bucket_url, is_service_url, is_url};
 
 /// The text of [`Location::Memory`].
 #[cfg(feature = "sqlite")]
@@ -47,7 +47,8 @@ pub enum Location {
     /// `postgres://USER@HOST/DATABASE`: tables in a PostgreSQL database.
     #[cfg(feature = "postgres")]
     Postgres(PostgresConfig),
-    /// `https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:PATH`: a storage service.
+    /// `https://HOST:PORT`, `http://LOOPBACK:PORT` or `unix:PATH`: a storage service; or several ones, or
+    /// a cluster, as [`Endpoint`] describes.
     #[cfg(feature = "remote")]
     Service(Endpoint),
     /// `s3://BUCKET/PREFIX`, `gs://...` or `az://...`: a bucket of an object store.
@@ -67,7 +68,7 @@ impl Location {
     pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
         let path = text.as_ref();
         match path.to_str() {
-            Some(text) if service_scheme(text).is_some() => service(text),
+            Some(text) if is_service_url(text) => service(text),
             Some(text) if is_postgres(text) => postgres(text),
             Some(text) if is_bucket_url(text) => bucket(text),
             Some(text) if is_url(text) => Err(Error::InvalidArgument(
@@ -269,7 +270,7 @@ mod tests {
     #[cfg(feature = "remote")]
     #[test]
     fn a_url_is_a_service_and_checked() {
-        for url in ["https://a.example:1", "HTTP://127.0.0.1", "unix:/s"] {
+        for url in ["https://a.example:1", "HTTP://127.0.0.1", "unix:/s", "cluster:https://a.example"] {
             assert!(matches!(Location::parse(url), Ok(Location::Service(_))), "{url}");
         }
         for url in ["https://", "http://a.example", "unix:"] {

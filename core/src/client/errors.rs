@@ -46,7 +46,7 @@ pub(super) fn of_write(failure: Failure) -> Error {
             Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
             _ => Error::Storage(problem.into()),
         },
-        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Storage(source),
+        Failure::NotSent(source) | Failure::Untrusted(source) | Failure::OtherStore(source) => Error::Storage(source),
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The server succeeded, or a proxy says so.

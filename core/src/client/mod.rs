@@ -29,6 +29,7 @@ use crate::key::RecordKey;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::protocol::limits::REKEY_BYTES_PER_SECOND;
 use crate::protocol::names::{self, JSON};
+use crate::protocol::nodes::Role;
 use crate::protocol::{ErrorCode, documents};
 use crate::storage::{Locator, Stats, Storage};
 
@@ -41,7 +42,7 @@ pub(crate) struct Client {
 impl Client {
     /// The encryption server at `endpoint`, which need not be reachable yet.
     pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Error> {
-        Ok(Self { http: Arc::new(HttpClient::open(endpoint)?), requests: Requests::default() })
+        Ok(Self { http: Arc::new(HttpClient::open(endpoint, Role::Encryption)?), requests: Requests::default() })
     }
 
     /// Sends a request that changes nothing.

@@ -10,14 +10,14 @@ use rustls::pki_types::ServerName;
 use super::invalid_endpoint::InvalidEndpoint;
 use crate::util::url::service_scheme;
 
-#[derive(Clone)]
-pub(super) enum ServiceAddress {
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Address {
     Https { host: String, port: u16, name: ServerName<'static> },
     Loopback { host: String, port: u16 },
     Unix(PathBuf),
 }
 
-impl ServiceAddress {
+impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
         let (scheme, rest) = service_scheme(url).ok_or(InvalidEndpoint::Url)?;
         if scheme == "unix" {
@@ -43,7 +43,7 @@ impl ServiceAddress {
     }
 }
 
-impl ServiceAddress {
+impl Address {
     /// The part of a URL before its path.
     pub(super) fn base(&self) -> String {
         match self {
@@ -51,9 +51,32 @@ impl ServiceAddress {
             _ => self.to_string(),
         }
     }
+
+    /// The host's name or address, without brackets; `None` for a Unix socket.
+    pub(super) fn host(&self) -> Option<String> {
+        match self {
+            Self::Https { host, .. } | Self::Loopback { host, .. } => Some(without_brackets(host)),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The name of a host that may have several addresses, each of another machine. `localhost` is one machine.
+    pub(super) fn shared_name(&self) -> Option<&str> {
+        match self {
+            Self::Https { host, name: ServerName::DnsName(_), .. } if !host.eq_ignore_ascii_case("localhost") => {
+                Some(host)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether this name and port are those of the address.
+    pub(super) fn is_at(&self, name: &str, port: u16) -> bool {
+        self.shared_name() == Some(name) && matches!(self, Self::Https { port: own, .. } if *own == port)
+    }
 }
 
-impl fmt::Display for ServiceAddress {
+impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Https { host, port, .. } => write!(f, "https://{host}:{port}"),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::header::{AUTHORIZATION, HeaderValue};
+use hyper::header::AUTHORIZATION;
 use hyper::{Request, Uri};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,17 +17,18 @@ use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
 use super::request::{ApiRequest, OutgoingBody, Pieces};
 use super::response::{ApiResponse, StreamingResponse, accepted};
-use super::retry::{ATTEMPTS, RetryPolicy, with_retries};
-use super::services::{Choice, InFlight, Service, Services};
+use super::retry::{ATTEMPTS, Retries, RetryPolicy};
+use super::service::Service;
+use super::services::{Choice, InFlight, Services};
 use super::timing::{IdleTimer, TimeBudget};
 use super::upload::StreamingRequest;
+use crate::protocol::nodes::Role;
 use crate::util::interrupt;
 use crate::util::runtime::Runtime;
 
 /// A service, or several ones of one store, and the connections to them.
 pub(crate) struct HttpClient {
     endpoint: Endpoint,
-    authorization: Option<HeaderValue>,
     /// `None` only during the drop.
     services: Option<Arc<Services>>,
     closed: AtomicBool,
@@ -35,11 +36,10 @@ pub(crate) struct HttpClient {
 }
 
 impl HttpClient {
-    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        let services = Some(Arc::new(Services::open(endpoint)?)); // before the token: it names contradictory options
+    /// A client of services with this role.
+    pub(crate) fn open(endpoint: &Endpoint, role: Role) -> Result<Self, InvalidEndpoint> {
         Ok(Self {
-            authorization: endpoint.authorization()?,
-            services,
+            services: Some(Arc::new(Services::open(endpoint, role)?)),
             closed: AtomicBool::new(false),
             runtime: Runtime::start("strongroom-http").map_err(InvalidEndpoint::Thread)?,
             endpoint: endpoint.clone(),
@@ -95,19 +95,31 @@ impl HttpClient {
     ) -> (Result<T, Failure>, bool) {
         let Some(services) = &self.services else { return (Err(Failure::Closed), false) };
         let choice = Choice::new(services, &self.runtime);
-        with_retries(
-            policy,
-            self.endpoint.time(),
-            end,
-            || choice.may_retry(),
-            || {
-                self.check_open()?;
-                let chosen = choice.next();
-                let outcome = attempt(&chosen);
-                choice.note(chosen.index(), &outcome);
-                outcome
-            },
-        )
+        let mut retries = Retries::new(policy, self.endpoint.time(), end, Instant::now());
+        loop {
+            let outcome = self.check_open().and_then(|()| self.attempt_at(&choice, &attempt));
+            let pause = match interrupt::was_interrupted() {
+                true => None,
+                false => retries.pause(&outcome, Instant::now(), || choice.may_retry()),
+            };
+            let Some(pause) = pause else { return (outcome, retries.is_lost()) };
+            services.upstreams().count_retry(&outcome);
+            if !pause.is_zero() {
+                interrupt::sleep(pause);
+            }
+        }
+    }
+
+    /// One attempt, at the service that `choice` chooses.
+    fn attempt_at<T>(
+        &self,
+        choice: &Choice<'_>,
+        attempt: impl Fn(&InFlight) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let chosen = choice.next()?;
+        let outcome = choice.check(&chosen).and_then(|()| attempt(&chosen));
+        chosen.note(&outcome);
+        choice.note(chosen.service(), outcome)
     }
 
     /// The total time to wait for an answer that is read piece by piece.
@@ -147,17 +159,22 @@ impl HttpClient {
         let choice = Choice::new(services, &self.runtime);
         loop {
             self.check_open()?;
-            let attempt = choice.next();
-            let index = attempt.index();
-            let begun = self.begin_upload(attempt, request)?;
+            let attempt = choice.next()?;
             if !services.are_several() {
-                return Ok(begun);
+                return self.begin_upload(attempt, request);
             }
-            let outcome = self.runtime.wait(begun.connected());
-            choice.note(index, &outcome);
-            if !matches!(outcome, Err(Failure::NotSent(_))) || !choice.may_retry() || interrupt::was_interrupted() {
+            let service = Arc::clone(attempt.service());
+            let begun = match choice.check(&attempt) {
+                Ok(()) => self.begin_upload(attempt, request),
+                Err(failure) => Err(failure),
+            };
+            let outcome = begun.and_then(|begun| self.runtime.wait(begun.connected()));
+            let outcome = choice.note(&service, outcome);
+            let is_undone = matches!(outcome, Err(Failure::NotSent(_) | Failure::Untrusted(_)));
+            if !is_undone || !choice.may_retry() || interrupt::was_interrupted() {
                 return outcome;
             }
+            services.upstreams().count_retry(&outcome);
         }
     }
 
@@ -167,13 +184,13 @@ impl HttpClient {
         let (outbox, answer) = oneshot::channel();
         let idle = IdleTimer::new(self.endpoint.time());
         let body = Pieces { inbox, connected: Some(connecting), idle: idle.clone() };
-        let sent = self.request(attempt.service()?, request, OutgoingBody::Pieces(body))?;
-        let exchange = send(attempt.service()?.once.clone(), sent, idle.clone(), self.time_budget());
+        let sent = self.request(attempt.service(), request, OutgoingBody::Pieces(body))?;
+        let exchange = send(attempt.service().once.clone(), sent, idle.clone(), self.time_budget());
         let max_len = request.max_len;
         self.runtime.spawn(async move {
-            let answer = async { accepted(exchange.await?.all(max_len).await?) };
-            let _ = outbox.send(answer.await); // fails if the upload was abandoned
-            drop(attempt);
+            let answer = async { accepted(exchange.await?.all(max_len).await?) }.await;
+            attempt.note(&answer);
+            let _ = outbox.send(answer); // fails if the upload was abandoned
         });
         Ok(StreamingRequest { pieces, connected, answer, idle })
     }
@@ -200,7 +217,7 @@ impl HttpClient {
     ) -> Result<impl Future<Output = Result<StreamingResponse, Failure>> + Send + use<>, Failure> {
         let left = end.saturating_duration_since(Instant::now());
         let idle = IdleTimer::new(left.min(self.endpoint.time() / ATTEMPTS + request.work));
-        let service = attempt.service()?;
+        let service = attempt.service();
         let sent = self.request(service, request, OutgoingBody::Whole(request.body.clone(), idle.clone()))?;
         Ok(send(service.kept.clone(), sent, idle, budget.unwrap_or(TimeBudget::new(left))))
     }
@@ -215,7 +232,8 @@ impl HttpClient {
         let uri = Uri::try_from(service.base.clone() + &request.path).map_err(|error| not_sent(error.into()))?;
         let mut sent = Request::builder().method(request.method.clone()).uri(uri).body(body).map_err(not_sent)?;
         sent.headers_mut().extend(request.headers.iter().cloned());
-        sent.headers_mut().extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let authorization = self.services.as_ref().and_then(|services| services.authorization());
+        sent.headers_mut().extend(authorization.map(|value| (AUTHORIZATION, value)));
         Ok(sent)
     }
 }

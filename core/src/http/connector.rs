@@ -1,7 +1,7 @@
 //! Connections to one target, with TLS 1.3, over loopback or over a Unix socket.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,21 +14,20 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 #[cfg(feature = "object-store")]
 use super::address::without_brackets;
 use super::failure::full_message;
+use super::resolver::{KnownNames, Resolver};
 use super::tls::Tls;
-use crate::util::threads;
 
 /// The target of connections.
 #[derive(Clone)]
 pub(super) enum Target {
     Tls {
-        host: String,
+        host: Host,
         port: u16,
         name: ServerName<'static>,
         tls: Arc<Tls>,
@@ -39,6 +38,24 @@ pub(super) enum Target {
     /// The host of each request's URL: with TLS, or over loopback, or over plain HTTP to one of these hosts.
     #[cfg(feature = "object-store")]
     Any(Arc<Tls>, &'static [&'static str]),
+}
+
+/// The host of a service.
+#[derive(Clone)]
+pub(super) enum Host {
+    Address(SocketAddr),
+    /// A name or an address as text. The addresses of the name are kept in the names, if there are any.
+    Name(String, Option<Arc<KnownNames>>),
+}
+
+impl Host {
+    async fn addresses(&self, port: u16) -> io::Result<Vec<SocketAddr>> {
+        match self {
+            Self::Address(address) => Ok(vec![*address]),
+            Self::Name(host, Some(names)) if host.parse::<IpAddr>().is_err() => names.addresses(host, port).await,
+            Self::Name(host, _) => Resolver::default().addresses(host, port).await,
+        }
+    }
 }
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -56,12 +73,12 @@ impl Target {
             Self::Tls { host, port, name, tls } => {
                 let connector =
                     TlsConnector::from(tls.config().map_err(|error| io::Error::other(full_message(&error)))?);
-                let stream = TcpStream::connect(&*addresses(host, *port).await?).await?;
+                let stream = TcpStream::connect(&*host.addresses(*port).await?).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))
             }
             Self::Loopback(host, port) => {
-                let mut addresses = addresses(host, *port).await?;
+                let mut addresses = Resolver::default().addresses(host, *port).await?;
                 addresses.retain(|address| address.ip().to_canonical().is_loopback());
                 if addresses.is_empty() {
                     return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "not a loopback address"));
@@ -88,32 +105,17 @@ impl Target {
             if uri.scheme_str() == Some("https") {
                 let name = ServerName::try_from(host.clone()).map_err(|_| invalid("the host's name is invalid"))?;
                 let (port, tls) = (uri.port_u16().unwrap_or(443), Arc::clone(tls));
-                return Self::Tls { host, port, name, tls }.connect().await;
+                return Self::Tls { host: Host::Name(host, None), port, name, tls }.connect().await;
             }
             let port = uri.port_u16().unwrap_or(80);
             if plain.contains(&host.as_str()) {
-                return Ok(Box::new(TcpStream::connect(&*addresses(&host, port).await?).await?));
+                return Ok(Box::new(TcpStream::connect(&*Resolver::default().addresses(&host, port).await?).await?));
             }
             return Self::Loopback(host, port).connect().await;
         }
         let _ = uri;
         self.connect().await
     }
-}
-
-/// The addresses of a name. A thread of this library resolves it, because tokio would panic if the system could not
-/// start one.
-async fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(address) = host.parse() {
-        return Ok(vec![SocketAddr::new(address, port)]);
-    }
-    let (outbox, found) = oneshot::channel();
-    let host = host.to_owned();
-    threads::spawn("strongroom-dns", move || {
-        let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
-        let _ = outbox.send(addresses); // fails if the caller no longer waits
-    })?;
-    found.await.unwrap_or_else(|_| Err(io::Error::other("the thread for name lookups has ended")))
 }
 
 /// Connects to the target, regardless of the request's address if the target is fixed.

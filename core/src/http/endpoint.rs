@@ -1,6 +1,8 @@
 //! The endpoint of a service: its addresses, the trusted authorities, and the client's credentials.
 
 use std::fmt;
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,14 +11,18 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use zeroize::Zeroizing;
 
-use super::address::{ServiceAddress, without_brackets};
-use super::connector::Target;
+use super::address::Address;
+use super::discovery::Source;
 use super::invalid_endpoint::InvalidEndpoint;
+use super::resolver::Resolver;
+use super::service_list::ServiceList;
 use super::tls::{Files, Tls};
 use super::token_file;
+use super::trusted_names::TrustedNames;
+use super::upstreams::Upstreams;
 use crate::endpoint_options::EndpointOptions;
 use crate::protocol;
-use crate::util::url::service_scheme;
+use crate::util::url::{cluster_urls, service_scheme};
 
 /// The default time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,7 +38,13 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 /// - `https://one.example:8421,https://two.example:8421`: several services of the same store, as many as you like. Each
 ///   request goes to one of two random ones, that with fewer requests in flight from this client. A service that cannot be
 ///   reached gets no requests until it answers `/readyz` again, and a request that it certainly did not execute, or that
-///   may be repeated, goes to another one at once. A streamed body goes elsewhere only before its first byte.
+///   may be repeated, goes to another one at once. A streamed body goes elsewhere only before its first byte. A service
+///   with another store than the others gets no requests.
+/// - `https://storage.example:8421`, if the name has several addresses: the same, with a service at each of them, 64 at
+///   most. The name is looked up again every ten seconds while the endpoint is in use.
+/// - `cluster:https://one.example:8421,https://two.example:8421?names=*.example&zone=a`: all ready services of the cluster
+///   to which these belong ([`cluster`](Self::cluster)). After the question mark are the trusted [`names`](Self::names),
+///   separated by commas, and the preferred [`zone`](Self::zone), both if needed.
 ///
 /// ```
 /// use strongroom::Endpoint;
@@ -43,10 +55,14 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Clone)]
 #[must_use = "an endpoint does nothing until it is opened"]
 pub struct Endpoint {
-    addresses: Vec<ServiceAddress>,
+    pub(super) source: Source,
+    pub(super) trusted: TrustedNames,
+    pub(super) zone: Option<String>,
+    pub(super) resolver: Resolver,
     token: Option<Token>,
     files: Files,
     timeout: Duration,
+    upstreams: Upstreams,
 }
 
 #[derive(Clone)]
@@ -63,8 +79,85 @@ impl Endpoint {
     /// [`InvalidEndpoint::Url`], [`InvalidEndpoint::Port`], [`InvalidEndpoint::SocketPath`],
     /// [`InvalidEndpoint::NeedsTls`].
     pub fn new(url: &str) -> Result<Self, InvalidEndpoint> {
-        let addresses = split(url).map(ServiceAddress::parse).collect::<Result<_, _>>()?;
-        Ok(Self { addresses, token: None, files: Files::default(), timeout: TIMEOUT })
+        match cluster_urls(url) {
+            Some(urls) => {
+                let (urls, options) = urls.split_once('?').unwrap_or((urls, ""));
+                let endpoint = Self::cluster(urls)?;
+                options.split('&').filter(|option| !option.is_empty()).try_fold(endpoint, Self::with_option)
+            }
+            None => Ok(Self::with_source(Source::Given(parse(url)?))),
+        }
+    }
+
+    /// The services of a cluster, which are found by asking those at these URLs, separated by commas, for `GET /v1/nodes`.
+    /// The answer is asked for again every ten seconds while the endpoint is in use, from any service. If nobody answers,
+    /// the last known services stay in use for ten minutes, then those at these URLs.
+    ///
+    /// The answer proposes services; it does not decide which ones are trusted. A service that is not at one of these URLs
+    /// is used only if its host has one of the trusted [`names`](Self::names), or if the endpoint has
+    /// [`authorities`](Self::authorities) of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn cluster(urls: &str) -> Result<Self, InvalidEndpoint> {
+        Ok(Self::with_source(Source::Cluster(parse(urls)?)))
+    }
+
+    /// The services in a list that changes, all of the same store. It needs trusted [`names`](Self::names) or
+    /// [`authorities`](Self::authorities), as [`cluster`](Self::cluster) does.
+    pub fn services(list: &ServiceList) -> Self {
+        Self::with_source(Source::List(list.clone()))
+    }
+
+    /// With an option of a cluster's text.
+    fn with_option(self, option: &str) -> Result<Self, InvalidEndpoint> {
+        match option.split_once('=') {
+            Some(("names", names)) => Ok(self.names(names.split(','))),
+            Some(("zone", zone)) if !zone.is_empty() => Ok(self.zone(zone)),
+            _ => Err(InvalidEndpoint::Url),
+        }
+    }
+
+    fn with_source(source: Source) -> Self {
+        Self {
+            source,
+            trusted: TrustedNames::default(),
+            zone: None,
+            resolver: Resolver::default(),
+            token: None,
+            files: Files::default(),
+            timeout: TIMEOUT,
+            upstreams: Upstreams::default(),
+        }
+    }
+
+    /// Trusts these hosts if a cluster or a list proposes them: `storage.example.org`, an address such as `192.0.2.1`, or
+    /// `*.example.org` for all names with one label more. Other hosts are never contacted and get no token. An endpoint
+    /// with given URLs does not need them.
+    pub fn names<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.trusted = TrustedNames::new(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Prefers the services of this zone, if the cluster or the list tells the zones. The others are used if none of this
+    /// zone can be reached.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    /// Looks up the names of hosts by this function instead of the system's: for tests, and for names that the system does
+    /// not know. A thread of the library calls it.
+    pub fn resolver(mut self, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        self.resolver = Resolver::new(lookup);
+        self
+    }
+
+    /// The services that the endpoint uses, and counters of its calls.
+    #[must_use]
+    pub fn upstreams(&self) -> Upstreams {
+        self.upstreams.clone()
     }
 
     /// Sets all options in one call, for interfaces that get them together.
@@ -144,34 +237,27 @@ impl Endpoint {
         self.timeout
     }
 
-    /// The part of each service's URL before a path, and where to connect.
-    pub(super) fn targets(&self) -> Result<Vec<(String, Target)>, InvalidEndpoint> {
-        let is_tls = |address: &ServiceAddress| matches!(address, ServiceAddress::Https { .. });
-        let tls = if self.addresses.iter().any(is_tls) {
-            Some(Arc::new(Tls::open(&self.files)?))
-        } else if self.files == Files::default() {
-            None
-        } else {
-            return Err(InvalidEndpoint::NoTls);
-        };
-        let target = |address: &ServiceAddress| {
-            let target = match (address, &tls) {
-                (ServiceAddress::Https { host, port, name }, Some(tls)) => {
-                    Target::Tls { host: without_brackets(host), port: *port, name: name.clone(), tls: Arc::clone(tls) }
-                }
-                (ServiceAddress::Https { .. }, None) => return Err(InvalidEndpoint::NoTls),
-                (ServiceAddress::Loopback { host, port }, _) => Target::Loopback(without_brackets(host), *port),
-                (ServiceAddress::Unix(path), _) => Target::Unix(path.clone()),
-            };
-            Ok((address.base(), target))
-        };
-        self.addresses.iter().map(target).collect()
+    /// The configuration of TLS; `None` if no service needs it.
+    pub(super) fn tls(&self) -> Result<Option<Arc<Tls>>, InvalidEndpoint> {
+        self.trusted.check()?;
+        let is_given = matches!(self.source, Source::Given(_));
+        if !is_given && self.trusted.is_empty() && self.files.authorities.is_none() {
+            return Err(InvalidEndpoint::NeedsNames);
+        }
+        let is_tls = |address: &Address| matches!(address, Address::Https { .. });
+        if !is_given || self.source.given().iter().any(is_tls) {
+            return Ok(Some(Arc::new(Tls::open(&self.files)?)));
+        }
+        if self.files == Files::default() { Ok(None) } else { Err(InvalidEndpoint::NoTls) }
     }
 
     /// Whether both have a service in common.
     pub(crate) fn shares_service(&self, other: &Self) -> bool {
-        let is_there = |one: &ServiceAddress| other.addresses.iter().any(|other| one.to_string() == other.to_string());
-        self.addresses.iter().any(is_there)
+        let [own, other] = [self, other].map(|endpoint| match &endpoint.source {
+            Source::Given(given) | Source::Cluster(given) => given.clone(),
+            Source::List(list) => list.current().into_iter().map(|listed| listed.address).collect(),
+        });
+        own.iter().any(|one| other.iter().any(|other| one.to_string() == other.to_string()))
     }
 
     /// `Authorization: Bearer ...`.
@@ -182,6 +268,10 @@ impl Endpoint {
             Some(Token::File(path)) => Ok(Some(protocol::token::authorization(&token_file::read(path)?)?)),
         }
     }
+}
+
+fn parse(urls: &str) -> Result<Vec<Address>, InvalidEndpoint> {
+    split(urls).map(Address::parse).collect()
 }
 
 /// The URLs in a text, which commas separate. The path of a socket may contain commas.
@@ -207,10 +297,19 @@ impl FromStr for Endpoint {
 /// Shows the addresses as given, never the token.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, address) in self.addresses.iter().enumerate() {
+        match &self.source {
+            Source::Given(_) => {}
+            Source::Cluster(_) => f.write_str("cluster:")?,
+            Source::List(list) => return fmt::Debug::fmt(list, f),
+        }
+        for (n, address) in self.source.given().iter().enumerate() {
             write!(f, "{}{address}", if n == 0 { "" } else { "," })?;
         }
-        Ok(())
+        let names = self.trusted.to_string();
+        let names = (!names.is_empty()).then(|| format!("names={names}"));
+        let options: Vec<_> = names.into_iter().chain(self.zone.iter().map(|zone| format!("zone={zone}"))).collect();
+        let has_options = matches!(self.source, Source::Cluster(_)) && !options.is_empty();
+        if has_options { write!(f, "?{}", options.join("&")) } else { Ok(()) }
     }
 }
 
@@ -272,10 +371,29 @@ mod tests {
     fn certificates_are_for_tls() {
         let plain = Endpoint::new("http://127.0.0.1:1").unwrap();
         for endpoint in [plain.clone().authorities("/ca.pem"), plain.revocations("/crl.pem")] {
-            assert!(matches!(endpoint.targets(), Err(InvalidEndpoint::NoTls)));
+            assert!(matches!(endpoint.tls(), Err(InvalidEndpoint::NoTls)));
         }
         let endpoint = Endpoint::new("https://127.0.0.1:1").unwrap().authorities("/nowhere/ca.pem");
-        assert!(matches!(endpoint.targets(), Err(InvalidEndpoint::File { what: "authorities", .. })));
+        assert!(matches!(endpoint.tls(), Err(InvalidEndpoint::File { what: "authorities", .. })));
+    }
+
+    #[test]
+    fn a_cluster_needs_trusted_names_or_authorities() {
+        let text = "cluster:https://a.example:1,https://b.example:2?names=a.example,*.b.example&zone=c";
+        let endpoint = Endpoint::new(text).unwrap();
+        assert_eq!(endpoint.to_string(), text);
+        assert!(endpoint.tls().is_ok());
+        let given = Endpoint::new("Cluster:unix:/a").unwrap();
+        assert_eq!(given.to_string(), "cluster:unix:/a");
+        assert!(matches!(given.tls(), Err(InvalidEndpoint::NeedsNames)));
+        let with_authorities = given.clone().authorities("/nowhere/ca.pem").tls();
+        assert!(matches!(with_authorities, Err(InvalidEndpoint::File { .. })), "they decide");
+        assert!(matches!(Endpoint::services(&ServiceList::default()).tls(), Err(InvalidEndpoint::NeedsNames)));
+        assert!(matches!(given.names(["a b"]).tls(), Err(InvalidEndpoint::Name)));
+        for text in ["?names", "?zone=", "?other=1", "?zone=a&x", ",x"] {
+            let wrong = Endpoint::new(&format!("cluster:https://a.example{text}"));
+            assert!(matches!(wrong, Err(InvalidEndpoint::Url)), "{text}");
+        }
     }
 
     #[test]
@@ -283,7 +401,7 @@ mod tests {
         for urls in ["https://a.example:1,https://b.example:2", "unix:/a,b,http://127.0.0.1:1,unix:c,d"] {
             assert_eq!(Endpoint::new(urls).unwrap().to_string(), urls);
         }
-        assert_eq!(Endpoint::new("unix:/a,b,http://127.0.0.1:1,unix:c,d").unwrap().addresses.len(), 3);
+        assert_eq!(Endpoint::new("unix:/a,b,http://127.0.0.1:1,unix:c,d").unwrap().source.given().len(), 3);
         for urls in ["https://a.example,", ",https://a.example", "https://a.example,,https://b.example", "https://a,b"]
         {
             assert!(matches!(Endpoint::new(urls), Err(InvalidEndpoint::Url)), "{urls}");

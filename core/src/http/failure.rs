@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     NotSent(BoxError),
     /// The server's certificate is not trusted, or TLS failed: nothing was done, and a retry will not help.
     Untrusted(BoxError),
+    /// The service has another store than the others of the endpoint: nothing was done, and a retry will not help.
+    OtherStore(BoxError),
     /// The service rejects the client's certificate, or the system denies the connection: nothing was done, and a retry
     /// will not help.
     Denied(BoxError),
@@ -128,7 +130,9 @@ impl Failure {
     /// The failure of a retry after a lost attempt: the retry did nothing, but the lost attempt may have.
     pub(super) fn after_lost(self) -> Self {
         match self {
-            Self::NotSent(source) | Self::Untrusted(source) | Self::Denied(source) => Self::Lost(source),
+            Self::NotSent(source) | Self::Untrusted(source) | Self::OtherStore(source) | Self::Denied(source) => {
+                Self::Lost(source)
+            }
             Self::Problem(problem) if !problem.is_deterministic() => Self::Lost(problem.into()),
             Self::Closed => Self::Lost("the handle was closed before the call was answered".into()),
             other => other,

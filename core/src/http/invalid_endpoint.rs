@@ -23,6 +23,15 @@ pub enum InvalidEndpoint {
     /// The target of plain HTTP is not a loopback address.
     #[error("http:// is only for loopback addresses: use https:// or a Unix socket")]
     NeedsTls,
+    /// A trusted name is not a host.
+    #[error("a trusted name must be the name of a host, an address, or *.example.org")]
+    Name,
+    /// A cluster or a list would decide which hosts get the token.
+    #[error(
+        "a cluster needs the names of its hosts, such as *.example.org, or authorities of its own: otherwise every host with a \
+         valid certificate could get the token"
+    )]
+    NeedsNames,
     /// Certificates are given without TLS.
     #[error("authorities, revocations and client certificates are only for https://")]
     NoTls,

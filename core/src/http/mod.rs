@@ -6,19 +6,27 @@ mod any_host;
 mod balancer;
 mod client;
 mod connector;
+mod discovery;
 mod endpoint;
 mod exchange;
 mod failure;
 mod invalid_endpoint;
 mod problem;
 mod request;
+mod resolver;
 mod response;
 mod retry;
+mod service;
+mod service_list;
 mod services;
+#[cfg(test)]
+mod simulation;
 mod timing;
 mod tls;
 mod token_file;
+mod trusted_names;
 mod upload;
+mod upstreams;
 
 #[cfg(feature = "object-store")]
 pub(crate) use any_host::AnyHost;
@@ -29,5 +37,7 @@ pub use invalid_endpoint::InvalidEndpoint;
 pub(crate) use request::ApiRequest;
 pub(crate) use response::{ApiResponse, StreamingResponse, part};
 pub(crate) use retry::RetryPolicy;
+pub use service_list::{ServiceAddress, ServiceList};
 pub(crate) use timing::TimeBudget;
 pub(crate) use upload::StreamingRequest;
+pub use upstreams::{Upstream, Upstreams};

@@ -36,9 +36,10 @@ impl Problem {
         self.status == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Whether a proxy did not reach the service.
+    /// Whether a proxy did not reach the service, or the service does not reach its storage.
     pub(super) fn is_unreachable(&self) -> bool {
         self.status == StatusCode::BAD_GATEWAY && !self.is_ours()
+            || self.status == StatusCode::SERVICE_UNAVAILABLE && self.code() != Some(ErrorCode::Busy)
     }
 
     /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the

@@ -4,13 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use crate::util::backoff::Backoff;
-use crate::util::interrupt;
 
 /// The number of attempts for which a call has time if none is answered.
 pub(super) const ATTEMPTS: u32 = 3;
 
 /// Whether a call with an unknown outcome is repeated.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RetryPolicy {
     /// Repeated: two calls have the effect of one.
     Idempotent,
@@ -18,40 +17,57 @@ pub(crate) enum RetryPolicy {
     UnlessDone,
 }
 
-/// Repeats `attempt` until it succeeds, fails for good, or the time is up. Also returns whether the outcome of one
-/// attempt is unknown. `time` is the time limit of a call, `end` the deadline of this one. `elsewhere` decides whether the
-/// next attempt is at another service, and so needs no wait.
-pub(super) fn with_retries<T>(
+/// The attempts of one call: it is repeated until it succeeds, fails for good, or the time is up.
+pub(super) struct Retries {
     policy: RetryPolicy,
-    time: Duration,
-    end: Instant,
-    elsewhere: impl Fn() -> bool,
-    attempt: impl Fn() -> Result<T, Failure>,
-) -> (Result<T, Failure>, bool) {
-    // A service that cannot be reached may be restarting: wait for the time of one attempt, or longer if the service
-    // may know the outcome of a lost attempt.
-    let reached_by = Instant::now() + time / ATTEMPTS;
-    // An attempt with too little time left would only make a known outcome unknown.
-    let latest = end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end);
-    let (mut backoff, mut lost) = (Backoff::new(), false);
-    loop {
-        let outcome = attempt();
-        let again = match &outcome {
-            Err(Failure::NotSent(_)) => lost || Instant::now() < reached_by,
-            Err(Failure::Problem(problem)) => problem.is_transient(),
-            Err(Failure::Lost(_)) => policy == RetryPolicy::Idempotent,
-            _ => false,
+    /// A service that cannot be reached may be restarting: the call waits for the time of one attempt, or longer if the
+    /// service may know the outcome of a lost attempt.
+    reached_by: Instant,
+    /// An attempt with too little time left would only make a known outcome unknown.
+    latest: Instant,
+    backoff: Backoff,
+    /// Whether the outcome of an attempt before the last one is unknown.
+    lost: bool,
+}
+
+impl Retries {
+    /// `time` is the time limit of a call, `end` the deadline of this one, which begins `now`.
+    pub(super) fn new(policy: RetryPolicy, time: Duration, end: Instant, now: Instant) -> Self {
+        let latest = end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end);
+        Self { policy, reached_by: now + time / ATTEMPTS, latest, backoff: Backoff::new(), lost: false }
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// The pause before the attempt that follows one with this outcome, `now`; `None` if the outcome is that of the
+    /// call. `elsewhere` decides whether the next attempt is at another service, and so needs no pause.
+    pub(super) fn pause<T>(
+        &mut self,
+        outcome: &Result<T, Failure>,
+        now: Instant,
+        elsewhere: impl Fn() -> bool,
+    ) -> Option<Duration> {
+        let (again, only_elsewhere) = match outcome {
+            Err(Failure::NotSent(_)) => (self.lost || now < self.reached_by, false),
+            Err(Failure::Problem(problem)) => (problem.is_transient(), false),
+            Err(Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, false),
+            Err(Failure::Untrusted(_)) => (true, true),
+            _ => (false, false),
         };
-        if !again || interrupt::was_interrupted() {
-            return (outcome, lost);
+        if !again {
+            return None;
         }
-        let pause = if elsewhere() { Duration::ZERO } else { backoff.pause() };
-        if Instant::now() + pause >= latest {
-            return (outcome, lost);
+        let pause = match elsewhere() {
+            true => Duration::ZERO,
+            false if only_elsewhere => return None,
+            false => self.backoff.pause(),
+        };
+        if now + pause >= self.latest {
+            return None;
         }
-        lost |= matches!(outcome, Err(Failure::Lost(_)));
-        if !pause.is_zero() {
-            interrupt::sleep(pause);
-        }
+        self.lost |= matches!(outcome, Err(Failure::Lost(_)));
+        Some(pause)
     }
 }

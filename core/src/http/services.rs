@@ -1,95 +1,228 @@
-//! The services of an endpoint, with connections to each.
+//! The services of an endpoint, and the choice among them for each attempt of a call.
 
-use std::cell::RefCell;
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use hyper::{Request, Uri};
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::header::HeaderValue;
 
 use super::balancer::Balancer;
-use super::connector::Connector;
+use super::discovery::{Discovery, Work};
 use super::endpoint::Endpoint;
-use super::exchange::send;
 use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
-use super::request::OutgoingBody;
+use super::resolver::KnownNames;
 use super::retry::ATTEMPTS;
-use super::timing::{IdleTimer, TimeBudget};
-use crate::util::backoff::Backoff;
+use super::service::{Opener, Place, Service};
+use super::upstreams::Upstreams;
+use crate::protocol::names::NO_STORE;
+use crate::protocol::nodes::{Nodes, Role};
 use crate::util::interrupt;
 use crate::util::random;
-use crate::util::runtime::Runtime;
+use crate::util::runtime::{Runtime, Unfinished};
 
-/// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
-const IDLE: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections to a service.
-const KEPT: usize = 32;
-/// The first pause before a probe of an ejected service, and the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The time limit of a probe.
-const PROBE: Duration = Duration::from_secs(5);
+/// The most services that are asked for the nodes of their cluster, and the most given ones.
+const MOST_ASKED: usize = 3;
 
 pub(super) struct Services {
-    all: Vec<Service>,
-    balancer: Balancer,
+    balancer: Balancer<Service>,
+    discovery: Discovery,
+    opener: Opener,
+    /// The services that were given, which are asked for the nodes of their cluster.
+    given: Vec<Arc<Service>>,
+    authorization: Option<HeaderValue>,
+    are_several: AtomicBool,
+    /// The store of the first service that told it, and that service's URL.
+    store: Mutex<Option<(HeaderValue, String)>>,
 }
 
-/// One service, and the connections to it.
-pub(super) struct Service {
-    /// The part of the URL before each path.
-    pub(super) base: String,
-    pub(super) kept: Client<Connector, OutgoingBody>,
-    /// For bodies that cannot be sent again: a kept connection may have been closed by the service.
-    pub(super) once: Client<Connector, OutgoingBody>,
+/// A service has another store than those that answered before.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{service} has another store than {first}, or none: the services of one endpoint must share a store; nothing was sent to \
+     it"
+)]
+struct OtherStore {
+    service: String,
+    first: String,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("no service is known: the cluster or the list names none that is ready and trusted")]
+struct NoService;
 
 impl Services {
-    pub(super) fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        let time = endpoint.time() / ATTEMPTS;
-        let open = |(base, target)| {
-            let connector = Connector { target, time };
-            let build = |kept| {
-                let mut builder = Client::builder(TokioExecutor::new());
-                builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(kept);
-                builder.build(connector.clone())
-            };
-            Service { base, kept: build(KEPT), once: build(0) }
+    pub(super) fn open(endpoint: &Endpoint, role: Role) -> Result<Self, InvalidEndpoint> {
+        let tls = endpoint.tls()?; // before the token: it names contradictory options
+        let names = Arc::new(KnownNames::new(endpoint.resolver.clone()));
+        let (source, trusted, zone) = (endpoint.source.clone(), endpoint.trusted.clone(), endpoint.zone.clone());
+        let services = Self {
+            balancer: Balancer::new(),
+            discovery: Discovery::new(source, trusted, zone, role, Arc::clone(&names)),
+            opener: Opener { tls, time: endpoint.time() / ATTEMPTS, names, upstreams: endpoint.upstreams() },
+            given: Vec::new(),
+            authorization: endpoint.authorization()?,
+            are_several: AtomicBool::new(false),
+            store: Mutex::default(),
         };
-        let all: Vec<_> = endpoint.targets()?.into_iter().map(open).collect();
-        Ok(Self { balancer: Balancer::new(all.len()), all })
+        services.set(services.discovery.places());
+        let given = if services.discovery.is_cluster() { services.balancer.services() } else { Vec::new() };
+        Ok(Self { given, ..services })
+    }
+
+    pub(super) fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.clone()
     }
 
     /// Whether there are several.
     pub(super) fn are_several(&self) -> bool {
-        self.all.len() > 1
+        self.are_several.load(Ordering::Relaxed)
     }
 
-    /// Probes a service until it answers, and then uses it again.
-    async fn probe(self: Arc<Self>, index: usize) {
-        let Some(service) = self.all.get(index) else { return };
-        let mut backoff = Backoff::between(FIRST_PAUSE, LONGEST_PAUSE);
+    pub(super) fn upstreams(&self) -> &Upstreams {
+        &self.opener.upstreams
+    }
+
+    /// Uses the services at these places. Those that are used already keep their connections.
+    fn set(&self, places: Vec<(Place, bool)>) {
+        let known: Vec<_> = self.balancer.services().into_iter().chain(self.given.iter().cloned()).collect();
+        let service = |(place, is_near): (Place, bool)| {
+            let known = known.iter().find(|service| service.place == place).cloned();
+            Some((known.or_else(|| self.opener.open(place))?, is_near))
+        };
+        let services: Vec<_> = places.into_iter().filter_map(service).collect();
+        self.are_several.store(services.len() > 1 || !self.discovery.is_given(), Ordering::Relaxed);
+        self.balancer.set(services);
+    }
+
+    /// Brings the services up to date.
+    fn update(self: &Arc<Self>, runtime: &Runtime) {
+        if self.discovery.is_fixed() {
+            return;
+        }
+        match self.step() {
+            Work::Nothing => {}
+            Work::InTheBackground => drop(runtime.spawn(Arc::clone(self).discover())),
+            Work::First => {
+                let discover = Arc::clone(self).discover();
+                let discovered = async {
+                    discover.await;
+                    Ok::<_, Unfinished>(())
+                };
+                let _ = runtime.wait(discovered); // if it is interrupted, the call is, too
+                self.step();
+            }
+        }
+    }
+
+    fn step(&self) -> Work {
+        let step = self.discovery.step(Instant::now());
+        if let Some(places) = step.places {
+            self.set(places);
+        }
+        step.work
+    }
+
+    /// Asks services for the nodes of the cluster, and looks up names again.
+    async fn discover(self: Arc<Self>) {
+        let nodes = if self.discovery.is_cluster() { self.nodes().await } else { None };
+        let own = nodes.iter().flat_map(|nodes| &nodes.nodes).find(|node| node.is_this_node);
+        if let Some((store, url)) = own.and_then(|node| Some((node.store.as_ref()?, &node.url)))
+            && let Ok(store) = HeaderValue::try_from(store)
+        {
+            self.has_same_store(&store, url);
+        }
+        let store = self.store().map(|(store, _)| store);
+        self.discovery.finish(nodes, store.as_ref().and_then(|store| store.to_str().ok())).await;
+    }
+
+    /// The answer of the first one that answers.
+    async fn nodes(&self) -> Option<Nodes> {
+        let mut known = self.balancer.services();
+        let first = usize::try_from(random_numbers()[0]).unwrap_or(0) % known.len().max(1);
+        known.rotate_left(first);
+        known.truncate(MOST_ASKED);
+        let given = self.given.iter().take(MOST_ASKED);
+        let given: Vec<_> = given.filter(|given| !known.iter().any(|known| Arc::ptr_eq(known, given))).collect();
+        for service in known.iter().chain(given) {
+            if let Ok(nodes) = service.nodes(self.authorization()).await {
+                return Some(nodes);
+            }
+        }
+        None
+    }
+
+    fn store(&self) -> Option<(HeaderValue, String)> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether this is the store of all services; the first one that is told decides.
+    fn has_same_store(&self, store: &HeaderValue, url: &str) -> bool {
+        let mut known = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((known, _)) => known == store,
+            None if store == NO_STORE => true,
+            None => {
+                *known = Some((store.clone(), url.to_owned()));
+                true
+            }
+        }
+    }
+
+    /// Fails unless the service is ready and has the store of the others.
+    async fn check(&self, service: &Service) -> Result<(), Failure> {
+        let store = match service.ready().await {
+            Ok(store) => store,
+            Err(Failure::Problem(problem)) if !problem.is_transient() => return Err(Failure::NotSent(problem.into())),
+            Err(Failure::ProtocolViolation | Failure::TooLarge | Failure::TooLong) => None, // a proxy's answer
+            Err(failure) => return Err(failure.before_end()), // the request itself has not been sent
+        };
+        if let Some(store) = store {
+            let url = service.place.address.to_string();
+            if !self.has_same_store(&store, &url) {
+                let first = self.store().map(|(_, url)| url).unwrap_or_default();
+                return Err(Failure::OtherStore(OtherStore { service: url, first }.into()));
+            }
+            if store == NO_STORE {
+                return Ok(()); // the next attempt asks again
+            }
+        }
+        service.set_checked(true);
+        Ok(())
+    }
+
+    /// Probes a service until it can be used again, or has left.
+    async fn probe(self: Arc<Self>, service: Arc<Service>, mut pause: Duration) {
         loop {
-            tokio::time::sleep(backoff.pause()).await;
-            if service.is_ready().await {
-                return self.balancer.readmit(index);
+            tokio::time::sleep(pause).await;
+            if self.check(&service).await.is_ok() {
+                service.counters.set_ejected(false);
+                return self.balancer.readmit(&service);
+            }
+            match self.balancer.pause(&service, random_numbers()[0]) {
+                Some(next) => pause = next,
+                None => return,
             }
         }
     }
 }
 
-impl Service {
-    /// An answer other than a server's error shows that it is ready: a proxy may not forward the probe.
-    async fn is_ready(&self) -> bool {
-        let Ok(uri) = Uri::try_from(format!("{}/readyz", self.base)) else { return false };
-        let idle = IdleTimer::new(PROBE);
-        let mut request = Request::new(OutgoingBody::Whole(Bytes::new(), idle.clone()));
-        *request.uri_mut() = uri;
-        let answer = send(self.kept.clone(), request, idle, TimeBudget::new(PROBE)).await;
-        answer.is_ok_and(|answer| !answer.status.is_server_error())
+/// Two random numbers; if the system gives none, the first services get all requests.
+fn random_numbers() -> [u32; 2] {
+    let mut bytes = [0; 8];
+    let _ = random::fill(&mut bytes);
+    let [a, b, c, d, e, f, g, h] = bytes;
+    [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes)
+}
+
+/// Whether an outcome shows that the service cannot be used at present.
+fn is_failed<T>(outcome: &Result<T, Failure>) -> bool {
+    match outcome {
+        Err(Failure::NotSent(_) | Failure::Lost(_)) => !interrupt::was_interrupted(),
+        Err(Failure::Untrusted(_) | Failure::OtherStore(_)) => true,
+        Err(Failure::Problem(problem)) => problem.is_unreachable(),
+        _ => false,
     }
 }
 
@@ -97,42 +230,56 @@ impl Service {
 pub(super) struct Choice<'c> {
     services: &'c Arc<Services>,
     runtime: &'c Runtime,
-    tried: RefCell<Vec<usize>>,
+    tried: RefCell<Vec<Arc<Service>>>,
 }
 
 impl<'c> Choice<'c> {
     pub(super) fn new(services: &'c Arc<Services>, runtime: &'c Runtime) -> Self {
+        services.update(runtime);
         Self { services, runtime, tried: RefCell::default() }
     }
 
     /// The service for the next attempt.
-    pub(super) fn next(&self) -> InFlight {
+    pub(super) fn next(&self) -> Result<InFlight, Failure> {
         let mut tried = self.tried.borrow_mut();
-        let index = self.services.balancer.choose(&tried, self.random());
-        if !tried.contains(&index) {
-            tried.push(index);
+        if !tried.is_empty() {
+            self.services.update(self.runtime); // it may have changed during a pause
         }
-        InFlight { services: Arc::clone(self.services), index }
+        let random = if self.services.are_several() { random_numbers() } else { [0; 2] };
+        let service = self.services.balancer.choose(&tried, random);
+        let service = service.ok_or_else(|| Failure::NotSent(NoService.into()))?;
+        if !tried.iter().any(|tried| Arc::ptr_eq(tried, &service)) {
+            tried.push(Arc::clone(&service));
+        }
+        Ok(InFlight { services: Arc::clone(self.services), service, is_answered: Cell::new(false) })
     }
 
-    fn random(&self) -> [u32; 2] {
-        let mut bytes = [0; 8];
-        if self.services.are_several() {
-            let _ = random::fill(&mut bytes); // if this fails, the first services get all requests
+    /// Fails if the service has another store than the others, before anything else is sent to it.
+    pub(super) fn check(&self, chosen: &InFlight) -> Result<(), Failure> {
+        if !self.services.are_several() || chosen.service.is_checked() {
+            return Ok(());
         }
-        let [a, b, c, d, e, f, g, h] = bytes;
-        [[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes)
+        let (services, service) = (Arc::clone(self.services), Arc::clone(&chosen.service));
+        self.runtime.wait(async move { services.check(&service).await })
     }
 
-    /// Notes the outcome of an attempt: a service that does not answer is ejected.
-    pub(super) fn note<T>(&self, index: usize, outcome: &Result<T, Failure>) {
-        let is_failed = match outcome {
-            Err(Failure::NotSent(_) | Failure::Lost(_)) => !interrupt::was_interrupted(),
-            Err(Failure::Problem(problem)) => problem.is_unreachable(),
-            _ => false,
+    /// Ejects a service that failed. Returns the outcome of the attempt for the call.
+    pub(super) fn note<T>(&self, service: &Arc<Service>, outcome: Result<T, Failure>) -> Result<T, Failure> {
+        let services = self.services;
+        let pause = match &outcome {
+            Err(Failure::OtherStore(_)) => services.balancer.reject(service, random_numbers()[0]),
+            outcome if is_failed(outcome) => services.balancer.eject(service, random_numbers()[0]),
+            _ => None,
         };
-        if is_failed && self.services.balancer.eject(index) {
-            self.runtime.spawn(Arc::clone(self.services).probe(index));
+        if let Some(pause) = pause {
+            service.set_checked(false);
+            service.counters.set_ejected(true);
+            self.runtime.spawn(Arc::clone(services).probe(Arc::clone(service), pause));
+        }
+        match outcome {
+            // A service that the caller did not give is no error of the caller's.
+            Err(Failure::OtherStore(source)) if !services.discovery.is_given() => Err(Failure::Untrusted(source)),
+            outcome => outcome,
         }
     }
 
@@ -145,21 +292,24 @@ impl<'c> Choice<'c> {
 /// An attempt at a service, which counts as in flight until this is dropped.
 pub(super) struct InFlight {
     services: Arc<Services>,
-    index: usize,
+    service: Arc<Service>,
+    is_answered: Cell<bool>,
 }
 
 impl InFlight {
-    pub(super) fn index(&self) -> usize {
-        self.index
+    pub(super) fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
-    pub(super) fn service(&self) -> Result<&Service, Failure> {
-        self.services.all.get(self.index).ok_or(Failure::Closed)
+    /// Counts the outcome.
+    pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
+        self.service.counters.count(outcome);
+        self.is_answered.set(!is_failed(outcome));
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.services.balancer.release(self.index);
+        self.services.balancer.release(&self.service, self.is_answered.get());
     }
 }

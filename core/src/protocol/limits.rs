@@ -16,6 +16,8 @@ pub const BATCH_RECORDS: usize = 32_768;
 pub const GET_MANY_REQUEST_BYTES: u64 = (BATCH_RECORDS * LOCATOR_LEN) as u64;
 /// The most bytes of an answer in JSON, or of an error, that a client accepts.
 pub const DOCUMENT_BYTES: usize = 64 << 10;
+/// The most bytes of a list of services that a client accepts.
+pub const NODES_BYTES: u64 = 1 << 20;
 /// The minimum rate at which a server seals a record again, by which a client limits its wait.
 pub const REKEY_BYTES_PER_SECOND: u64 = 8 << 20;
 /// The minimum rate of a long body: a client abandons a slower answer, a service a slower request.

@@ -8,6 +8,7 @@ pub mod batch;
 pub mod documents;
 pub mod limits;
 pub mod names;
+pub mod nodes;
 pub mod problem;
 pub mod range;
 pub mod token;

@@ -20,6 +20,10 @@ pub const STRONGROOM_EXPIRES_IN: HeaderName = HeaderName::from_static("strongroo
 pub const STRONGROOM_PAD: HeaderName = HeaderName::from_static("strongroom-pad");
 /// The error's number, because an answer to a `HEAD` request has no body.
 pub const STRONGROOM_CODE: HeaderName = HeaderName::from_static("strongroom-code");
+/// The id of the service's store, in hexadecimal, or [`NO_STORE`].
+pub const STRONGROOM_STORE: HeaderName = HeaderName::from_static("strongroom-store");
+/// The value of [`STRONGROOM_STORE`] while the storage has no store.
+pub const NO_STORE: &str = "none";
 /// The request's identifier in the service's log.
 pub const STRONGROOM_REQUEST_ID: HeaderName = HeaderName::from_static("strongroom-request-id");
 
@@ -54,6 +58,8 @@ pub const RETRIEVE_MANY: &str = "/v1/retrieve-many";
 pub const PURGE: &str = "/v1/purge";
 /// Both services: the number of records, their bytes, and the number of expired ones.
 pub const STATS: &str = "/v1/stats";
+/// Both services: the services of the cluster.
+pub const NODES: &str = "/v1/nodes";
 
 /// Storage service: lists records.
 pub const RECORDS: &str = "/v1/records";

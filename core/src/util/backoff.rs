@@ -25,10 +25,15 @@ impl Backoff {
     /// The next pause: a random time in its upper half, so that clients that failed at the same time do not retry at
     /// the same time.
     pub(crate) fn pause(&mut self) -> Duration {
-        let longest = self.next;
-        self.next = (longest * 2).min(self.longest);
         let mut bytes = [0; 4];
         let _ = random::fill(&mut bytes); // if this fails, all clients wait for half the time
-        longest / 2 + (longest / 2).mul_f64(f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX))
+        self.next(u32::from_le_bytes(bytes))
+    }
+
+    /// As [`pause`](Self::pause), with this random number.
+    pub(crate) fn next(&mut self, random: u32) -> Duration {
+        let longest = self.next;
+        self.next = (longest * 2).min(self.longest);
+        longest / 2 + (longest / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 }

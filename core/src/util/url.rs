@@ -10,6 +10,17 @@ pub(crate) fn service_scheme(text: &str) -> Option<(&'static str, &str)> {
     Some((known, rest))
 }
 
+/// The URLs of services in a text `cluster:URL,URL`.
+pub(crate) fn cluster_urls(text: &str) -> Option<&str> {
+    let (scheme, urls) = text.split_once(':')?;
+    (scheme.eq_ignore_ascii_case("cluster") && service_scheme(urls).is_some()).then_some(urls)
+}
+
+/// Whether a text is the URL of a service, or of services.
+pub(crate) fn is_service_url(text: &str) -> bool {
+    service_scheme(text).is_some() || cluster_urls(text).is_some()
+}
+
 /// The schemes of buckets in object stores.
 const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
 
@@ -24,7 +35,7 @@ pub(crate) fn is_url(text: &str) -> bool {
         scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     };
-    service_scheme(text).is_some() || text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
+    is_service_url(text) || text.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
 #[cfg(test)]
@@ -33,7 +44,8 @@ mod tests {
 
     #[test]
     fn a_url_is_told_from_a_path() {
-        for url in ["https://a", "HTTP:", "unix:/s", "ftp://a.example", "postgres://", "x-y+z.1://"] {
+        for url in ["https://a", "HTTP:", "unix:/s", "ftp://a.example", "postgres://", "x-y+z.1://", "cluster:unix:/s"]
+        {
             assert!(is_url(url), "{url}");
         }
         for path in

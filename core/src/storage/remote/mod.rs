@@ -24,6 +24,7 @@ use crate::http::{
 };
 use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
 use crate::protocol::names::{self, JSON, OCTET_STREAM};
+use crate::protocol::nodes::Role;
 use crate::protocol::{ErrorCode, base64url, batch, documents};
 use upload::RemoteUpload;
 
@@ -59,7 +60,7 @@ impl RemoteStorage {
     ///
     /// If a file of the endpoint cannot be used.
     pub fn open(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
-        Ok(Self { http: HttpClient::open(endpoint)? })
+        Ok(Self { http: HttpClient::open(endpoint, Role::Storage)? })
     }
 
     /// Sends a request that changes nothing or is idempotent.
@@ -227,7 +228,7 @@ fn of_write(failure: Failure) -> Error {
             }
             _ => Error::Backend(problem.into()),
         },
-        Failure::NotSent(source) | Failure::Untrusted(source) => Error::Backend(source),
+        Failure::NotSent(source) | Failure::Untrusted(source) | Failure::OtherStore(source) => Error::Backend(source),
         Failure::Denied(source) => Error::AccessDenied(source),
         Failure::Lost(source) => Error::Indeterminate(source),
         // The service succeeded, or a proxy says so.
