@@ -17,7 +17,7 @@ use crate::location::Location;
 #[cfg(feature = "sqlite")]
 use crate::location::MEMORY;
 #[cfg(feature = "sqlite")]
-use crate::open_store::settings_of;
+use crate::open_store::has_index_key;
 use crate::open_store::{IndexKeys, open};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
@@ -321,8 +321,8 @@ impl Builder {
                 let beside = index_key_file::beside(storage.path());
                 let index_key = match given {
                     Some(key) => key,
-                    // A store with settings may have records, so its index key must not be replaced by a new one.
-                    None if self.read_only != ReadOnly::Never || settings_of(&storage)?.is_some() => {
+                    // A store with an index key may have records, so the key must not be replaced by a new one.
+                    None if self.read_only != ReadOnly::Never || has_index_key(&storage)? => {
                         index_key_file::read(&beside, Some(storage.path()))?
                     }
                     None => index_key_file::read_or_create(&beside, storage.path())?,

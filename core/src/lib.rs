@@ -55,6 +55,7 @@ mod locator;
 mod options;
 #[cfg_attr(not(feature = "remote"), expect(dead_code, unreachable_pub, reason = "public with the feature `remote`"))]
 mod settings;
+mod store_identity;
 
 #[cfg(feature = "hazmat")]
 pub mod cobblestone;
@@ -80,14 +81,21 @@ mod util;
 mod vectors;
 
 pub use builder::Builder;
+#[cfg(feature = "remote")]
+#[doc(hidden)] // for the program: the document's types are those of the protocol
+pub use client::nodes;
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use endpoint_options::EndpointOptions;
 pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint, ServiceAddress, ServiceList, Upstream, Upstreams};
+#[cfg(feature = "sqlite")]
+#[doc(hidden)] // for the crate `strongroom-server`
+pub use key::file::read_secret;
 pub use key::{IndexKey, InvalidKey, RecordKey};
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use location::Location;
+pub use open_store::store_identity;
 pub use options::WriteOptions;
 #[cfg(feature = "remote")]
 #[doc(hidden)] // for the services
@@ -95,6 +103,7 @@ pub use settings::store_id;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use storage::Durability;
 pub use storage::Stats;
+pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;

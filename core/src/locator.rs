@@ -9,6 +9,7 @@ use crate::util::hex;
 
 const LOCATOR_CONTEXT: &str = "strongroom 2026-11-23 v1 locator";
 const CHECK_CONTEXT: &str = "strongroom 2026-11-23 v1 index key check";
+const HINT_CONTEXT: &str = "strongroom 2026-11-26 v1 index key hint";
 
 /// Bytes of a locator.
 pub const LOCATOR_LEN: usize = 32;
@@ -104,6 +105,12 @@ pub(crate) fn check_value(index_key: &IndexKey) -> [u8; 16] {
     let mut check_value = [0; 16];
     check_value.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
     check_value
+}
+
+/// Four bytes of a hash of a check value, by which people compare index keys.
+pub(crate) fn hint(check_value: &[u8; 16]) -> [u8; 4] {
+    let [a, b, c, d, ..] = blake3::derive_key(HINT_CONTEXT, check_value);
+    [a, b, c, d]
 }
 
 /// `blake3::derive_key`; wipes the index key from the hasher.

@@ -8,8 +8,12 @@ use crate::locator::{self, FIRST_GENERATION, LocatorKey};
 use crate::settings::{Generation, Padding, Settings};
 use crate::storage::{self, Storage};
 use crate::store::{LocatorKeys, Store};
+use crate::store_identity::StoreIdentity;
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
+
+/// How often the settings are read again after a concurrent change.
+const ATTEMPTS: usize = 10;
 
 /// The index key and, for a rotation, the one before it.
 pub(crate) struct IndexKeys {
@@ -20,18 +24,7 @@ pub(crate) struct IndexKeys {
 /// Opens the store on `storage`, if the index keys are the right ones.
 pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(&keys.current);
-    let settings = match settings_of(&*storage)? {
-        Some(document) => decode(&document)?,
-        None => {
-            let new = Settings::new(Generation { number: FIRST_GENERATION, check_value })?;
-            match storage.swap_settings(None, &new.encode()) {
-                Ok(()) => new,
-                // Another process is creating the same store.
-                Err(storage::Error::Conflict) => read_settings(&*storage)?,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    };
+    let settings = with_index_key(&*storage, check_value)?;
     let settings = begin_rotation(&*storage, settings, keys)?;
     let settings = if pad { with_padding(&*storage, settings)? } else { settings };
     let current = LocatorKey::new(&keys.current, settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?);
@@ -40,7 +33,56 @@ pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pa
         _ => None,
     };
     let store = Store::new(storage, LocatorKeys { current, previous }, clock.clone());
-    Ok(Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme))
+    let store = Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme);
+    Ok(store.with_identity(StoreIdentity::new(&settings)))
+}
+
+/// The settings, which list an index key: the one with this check value, if they listed none.
+fn with_index_key(storage: &dyn Storage, check_value: [u8; 16]) -> Result<Settings, Error> {
+    for _ in 0..ATTEMPTS {
+        let document = settings_of(storage)?;
+        let settings = document.as_deref().map_or_else(|| Ok(Settings::without_index_key()?), decode)?;
+        if !settings.generations.is_empty() {
+            return Ok(settings);
+        }
+        let generations = vec![Generation { number: FIRST_GENERATION, check_value }];
+        let settings = Settings { generations, ..settings };
+        match storage.swap_settings(document.as_deref(), &settings.encode()) {
+            Ok(()) => return Ok(settings),
+            Err(storage::Error::Conflict) => {} // another process is creating the same store
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Busy)
+}
+
+/// The identity of the store in this storage. A storage without a store gets an id, under which the first program with
+/// an index key makes the store.
+///
+/// # Errors
+///
+/// [`Error::Corrupt`] if there are records without settings, [`Error::Unsupported`] if a newer version has written the
+/// settings, and those of the storage.
+pub fn store_identity(storage: &dyn Storage) -> Result<StoreIdentity, Error> {
+    let settings = match settings_of(storage)? {
+        Some(document) => decode(&document)?,
+        None => {
+            let new = Settings::without_index_key()?;
+            match storage.swap_settings(None, &new.encode()) {
+                Ok(()) => new,
+                Err(storage::Error::Conflict) => read_settings(storage)?, // another process has made one
+                Err(error) => return Err(error.into()),
+            }
+        }
+    };
+    Ok(StoreIdentity::new(&settings))
+}
+
+/// Whether the storage has a store with an index key, so that the key must not be made anew.
+#[cfg(feature = "sqlite")]
+pub(crate) fn has_index_key(storage: &dyn Storage) -> Result<bool, Error> {
+    let settings = settings_of(storage)?.as_deref().map(decode).transpose()?;
+    Ok(settings.is_some_and(|settings| !settings.generations.is_empty()))
 }
 
 /// The settings, which list these keys: the current one first. Begins the rotation if only the previous key is listed.
@@ -92,7 +134,7 @@ fn with_padding(storage: &dyn Storage, settings: Settings) -> Result<Settings, E
 
 /// The settings document, or `None` if the storage is new. Records without settings are damaged: nothing identifies
 /// their index key.
-pub(crate) fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
+fn settings_of(storage: &dyn Storage) -> Result<Option<Vec<u8>>, Error> {
     let settings = storage.settings()?;
     if settings.is_some() || storage.list(None, 1)?.is_empty() {
         return Ok(settings);

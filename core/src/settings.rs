@@ -32,7 +32,8 @@ pub(crate) struct Settings {
     /// Distinguishes stores. Random, not secret.
     pub(crate) store_id: [u8; STORE_ID_LEN],
     pub(crate) padding: Padding,
-    /// The current index key, then the previous one during a rotation.
+    /// The current index key, then the previous one during a rotation. None in a storage that no program with an index
+    /// key has opened yet.
     pub(crate) generations: Vec<Generation>,
 }
 
@@ -52,10 +53,16 @@ pub(crate) enum Unreadable {
 
 impl Settings {
     /// The settings of a new store, whose index key has this check value.
+    #[cfg(test)]
     pub(crate) fn new(generation: Generation) -> Result<Self, RandomError> {
+        Ok(Self { generations: vec![generation], ..Self::without_index_key()? })
+    }
+
+    /// The settings of a new store whose index key is not known yet.
+    pub(crate) fn without_index_key() -> Result<Self, RandomError> {
         let mut store_id = [0; STORE_ID_LEN];
         random::fill(&mut store_id)?;
-        Ok(Self { store_id, padding: Padding::default(), generations: vec![generation] })
+        Ok(Self { store_id, padding: Padding::default(), generations: Vec::new() })
     }
 
     /// The generation of the index key with this check value.
@@ -106,7 +113,7 @@ impl Settings {
         };
         let generations = chunks.iter().map(generation).collect::<Option<Vec<_>>>()?;
         let is_valid = match &*generations {
-            [_] => true,
+            [] | [_] => true,
             [one, other] => one.number != other.number,
             _ => false,
         };
@@ -128,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_document_comes_back() {
-        for generations in [vec![generation(1)], vec![generation(3), generation(2)]] {
+        for generations in [vec![], vec![generation(1)], vec![generation(3), generation(2)]] {
             for padding in [Padding::None, Padding::Padme] {
                 let settings = Settings { store_id: [7; STORE_ID_LEN], padding, generations: generations.clone() };
                 let document = settings.encode();

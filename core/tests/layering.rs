@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 24] = [
+const ORDER: [&str; 25] = [
     "lib",
     "vectors", // tests of the record format
     "builder",
@@ -20,6 +20,7 @@ const ORDER: [&str; 24] = [
     "options",
     "operations",
     "error",
+    "store_identity",
     "settings",
     "record",
     "cobblestone",

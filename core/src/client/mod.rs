@@ -3,6 +3,7 @@
 
 mod errors;
 mod many;
+mod nodes;
 mod reader;
 mod request;
 mod writer;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use errors::{of_read, of_write, protocol_violation};
+pub use nodes::nodes;
 use reader::Reader;
 use request::{Record, Requests};
 use writer::Writer;

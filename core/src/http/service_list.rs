@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::address::Address;
 use super::invalid_endpoint::InvalidEndpoint;
+use super::trusted_names::TrustedNames;
 
 /// A service in a [`ServiceList`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,17 @@ impl ServiceAddress {
     /// Those of [`Endpoint::new`](super::Endpoint::new).
     pub fn check(&self) -> Result<(), InvalidEndpoint> {
         Address::parse(&self.url).map(drop)
+    }
+
+    /// Whether a client that trusts these names uses the service; see [`Endpoint::names`](super::Endpoint::names).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidEndpoint::Name`], and those of [`check`](Self::check).
+    pub fn is_trusted(&self, names: &[String]) -> Result<bool, InvalidEndpoint> {
+        let trusted = TrustedNames::new(names.iter().cloned());
+        trusted.check()?;
+        Ok(trusted.allow(&Address::parse(&self.url)?))
     }
 }
 

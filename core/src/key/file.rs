@@ -56,11 +56,36 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
         _ => failed(path, error),
     })?;
     #[cfg(unix)]
-    access::check(path, &file, database)?;
+    access::check("the index key's file", path, &file, database).map_err(|error| match error {
+        access::Refused::Unsafe(text) => KeyFileError::Refused(text),
+        access::Refused::Io(error) => failed(path, error),
+    })?;
     #[cfg(not(unix))]
     let _ = database;
     file.take(MAX_LEN as u64).read_to_end(&mut text).map_err(|error| failed(path, error))?;
     Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
+}
+
+/// Reads the text of the secret `what`, such as "the cluster key's file", from the file at `path`, with the same checks
+/// as [`read`].
+///
+/// # Errors
+///
+/// [`ErrorKind::PermissionDenied`] with a message that says what to do, if another user could have changed or read the
+/// file, and those of the operating system.
+pub fn read_secret(what: &str, path: &Path) -> io::Result<Zeroizing<String>> {
+    let file = File::open(path)?;
+    #[cfg(unix)]
+    access::check(what, path, &file, None).map_err(|error| match error {
+        access::Refused::Unsafe(text) => io::Error::new(ErrorKind::PermissionDenied, text),
+        access::Refused::Io(error) => error,
+    })?;
+    #[cfg(not(unix))]
+    let _ = what;
+    // Full capacity from the start: growth would leave a copy in memory.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_LEN));
+    file.take(MAX_LEN as u64).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Reads the index key from `path`, or creates a new one there, for the owner of `database`. The key is durable when
@@ -136,40 +161,45 @@ fn is_temporary(name: &str) -> bool {
 #[cfg(unix)]
 mod access {
     use std::fs::{self, File};
+    use std::io;
     use std::os::unix::fs::{FileTypeExt, MetadataExt};
     use std::path::Path;
 
-    use super::{KeyFileError, failed};
+    /// Why a file is not used.
+    pub(super) enum Refused {
+        /// Another user could have changed or read it. The text says what to do.
+        Unsafe(String),
+        Io(io::Error),
+    }
 
     /// Rejects a file that other users may change, replace or read, as ssh does for its keys.
     ///
     /// Root does not count as another user: it can read any file. A file of root may be readable by all users, because
     /// containers and service managers provide secrets in this way.
-    pub(super) fn check(path: &Path, file: &File, database: Option<&Path>) -> Result<(), KeyFileError> {
+    pub(super) fn check(what: &str, path: &Path, file: &File, database: Option<&Path>) -> Result<(), Refused> {
         let us = rustix::process::geteuid().as_raw();
         let database_owner = database.and_then(|database| fs::metadata(database).ok()).map(|database| database.uid());
         let is_trusted = |owner| owner == 0 || owner == us || Some(owner) == database_owner;
-        let refuse = |what: String, remedy: String| {
+        let refuse = |why: String, remedy: String| {
             let path = path.display();
-            let text = format!("the index key's file {path} is not safe: {what}. {remedy} {path}");
-            Err(KeyFileError::Refused(text))
+            Err(Refused::Unsafe(format!("{what} {path} is not safe: {why}. {remedy} {path}")))
         };
-        let link = fs::symlink_metadata(path).map_err(|error| failed(path, error))?;
+        let link = fs::symlink_metadata(path).map_err(Refused::Io)?;
         if link.is_symlink() && !is_trusted(link.uid()) {
-            let what = format!("it is a symbolic link made by user {}, who can exchange the key", link.uid());
-            return refuse(what, "Name the file itself, or remove the link:".into());
+            let why = format!("it is a symbolic link made by user {}, who can exchange the key", link.uid());
+            return refuse(why, "Name the file itself, or remove the link:".into());
         }
-        let found = file.metadata().map_err(|error| failed(path, error))?;
+        let found = file.metadata().map_err(Refused::Io)?;
         // Other users cannot prepare the contents of a terminal.
         let mode = if found.file_type().is_char_device() { 0 } else { found.mode() & 0o777 };
         let owner = found.uid();
         if !is_trusted(owner) {
-            let what = format!("it belongs to user {owner}, and this process runs as user {us}");
-            return refuse(what, format!("Make sure that the key is yours, then: chown {us}"));
+            let why = format!("it belongs to user {owner}, and this process runs as user {us}");
+            return refuse(why, format!("Make sure that the key is yours, then: chown {us}"));
         }
         if mode & 0o022 != 0 {
-            let what = format!("others can change it (mode {mode:04o})");
-            return refuse(what, "Make sure that the key is still yours, then: chmod 600".into());
+            let why = format!("others can change it (mode {mode:04o})");
+            return refuse(why, "Make sure that the key is still yours, then: chmod 600".into());
         }
         if owner != 0 && mode & 0o044 != 0 {
             return refuse(format!("others can read it (mode {mode:04o})"), "Run: chmod 600".into());

@@ -22,6 +22,7 @@ use crate::key::RecordKey;
 use crate::operations::Operations;
 use crate::record::is_namespace;
 use crate::storage::{Repaired, Stats};
+use crate::store_identity::StoreIdentity;
 use crate::util::clock::Clock;
 use crate::util::interrupt;
 use crate::verify::{self, VerifyOptions, VerifyReport, VerifyStep};
@@ -54,11 +55,23 @@ pub struct Strongroom {
     clock: Clock,
     /// Whether all writes are padded.
     padded: bool,
+    identity: Option<StoreIdentity>,
 }
 
 impl Strongroom {
     pub(crate) fn new(operations: Arc<dyn Operations>, clock: Clock, padded: bool) -> Self {
-        Self { operations, clock, padded }
+        Self { operations, clock, padded, identity: None }
+    }
+
+    pub(crate) fn with_identity(mut self, identity: StoreIdentity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The identity of the store; `None` on an encryption server, which keeps it to itself.
+    #[must_use]
+    pub fn identity(&self) -> Option<StoreIdentity> {
+        self.identity
     }
 
     /// Connects to the encryption server at `endpoint`, which need not be reachable yet. The server sees ids, keys and
@@ -119,14 +132,14 @@ impl Strongroom {
         if !is_namespace(name) {
             return Err(Error::InvalidArgument("a namespace has at most 255 bytes".into()));
         }
-        Ok(Self::new(self.operations.namespace(name)?, self.clock.clone(), self.padded))
+        Ok(Self { operations: self.operations.namespace(name)?, clock: self.clock.clone(), ..*self })
     }
 
     /// A handle of the same store and namespace that pads all records, as [`WriteOptions::pad`](crate::WriteOptions::pad).
     /// To pad all records of a store on every handle, open it with [`Builder::pad`](crate::Builder::pad).
     #[must_use]
     pub fn padded(&self) -> Self {
-        Self::new(Arc::clone(&self.operations), self.clock.clone(), true)
+        Self { operations: Arc::clone(&self.operations), clock: self.clock.clone(), padded: true, ..*self }
     }
 
     /// Retrieves the data stored under `id`.

@@ -23,7 +23,11 @@ pub(super) fn destination(to: &dyn Storage, settings: &Settings) -> Result<(), E
         let there = to.settings()?;
         match &there {
             Some(there) if *there == new => return Ok(()),
-            Some(there) => check_same_store(&Settings::decode(there)?, settings)?,
+            Some(there) => match Settings::decode(there)? {
+                // A service has made the id, and nothing has been stored.
+                there if there.generations.is_empty() && to.list(None, 1)?.is_empty() => {}
+                there => check_same_store(&there, settings)?,
+            },
             None if !to.list(None, 1)?.is_empty() && to.settings()?.is_none() => {
                 return Err(Error::InvalidArgument(
                     "the destination has records, but no settings: it is damaged".into(),
@@ -90,6 +94,14 @@ mod tests {
         for (there, ours) in [(&[2][..], &[1][..]), (&[2, 1], &[1]), (&[1], &[255])] {
             assert!(!onto(there, ours), "{there:?} {ours:?}");
         }
+    }
+
+    #[test]
+    fn an_id_without_a_store_is_replaced() {
+        let to = MemoryStorage::new();
+        to.swap_settings(None, &Settings::without_index_key().unwrap().encode()).unwrap();
+        destination(&to, &settings(&[1])).unwrap();
+        assert_eq!(to.settings().unwrap(), Some(settings(&[1]).encode()));
     }
 
     #[test]

@@ -21,11 +21,13 @@ pub enum SecretKind {
     IndexKey,
     /// Sent by a client to a service.
     Token,
+    /// Encrypts the messages between the services of a cluster.
+    ClusterKey,
 }
 
 impl SecretKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::RecordKey, Self::IndexKey, Self::Token];
+    pub const ALL: [Self; 4] = [Self::RecordKey, Self::IndexKey, Self::Token, Self::ClusterKey];
 
     /// The first characters of a text of this kind.
     #[must_use]
@@ -34,6 +36,7 @@ impl SecretKind {
             Self::RecordKey => "srk1",
             Self::IndexKey => "srx1",
             Self::Token => "srt1",
+            Self::ClusterKey => "src1",
         }
     }
 
@@ -44,6 +47,7 @@ impl SecretKind {
             Self::RecordKey => "a record key",
             Self::IndexKey => "an index key",
             Self::Token => "a token",
+            Self::ClusterKey => "a cluster key",
         }
     }
 

@@ -17,10 +17,11 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Secret(SecretKind::RecordKey),
         Self::Secret(SecretKind::IndexKey),
         Self::Secret(SecretKind::Token),
+        Self::Secret(SecretKind::ClusterKey),
         Self::TokenHashes,
         Self::PrivateKey,
         Self::Certificates,
@@ -32,6 +33,7 @@ impl FileKind {
             Self::Secret(SecretKind::RecordKey) => "a record key (srk1...)",
             Self::Secret(SecretKind::IndexKey) => "an index key (srx1...)",
             Self::Secret(SecretKind::Token) => "a token (srt1...)",
+            Self::Secret(SecretKind::ClusterKey) => "a cluster key (src1...)",
             Self::TokenHashes => "hashes and scopes of tokens",
             Self::PrivateKey => "a private key in PEM",
             Self::Certificates => "certificates in PEM",
