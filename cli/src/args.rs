@@ -149,7 +149,7 @@ impl Command {
             Self::IndexKey(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
-            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) => false,
+            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) | Self::Nodes => false,
         }
     }
 
@@ -193,7 +193,7 @@ impl Command {
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
-            Self::Token(_) => true,
+            Self::Token(_) | Self::Nodes => true,
             Self::Man { .. } | Self::Migrate { .. } => false,
         }
     }
@@ -420,6 +420,13 @@ pub(crate) enum Command {
     #[cfg(feature = "server")]
     #[command(after_help = crate::serve_args::SERVE_STORAGE_EXAMPLES)]
     ServeStorage(crate::serve_args::Serve),
+    /// Show the services of a cluster, as one of them knows them, and what is wrong with it
+    ///
+    /// It asks a service of the cluster: an encryption server (--server) or a storage service (--store). Any of its tokens
+    /// suffices. The exit status is 0 also if there are problems.
+    #[cfg(feature = "server")]
+    #[command(after_help = examples::NODES_EXAMPLES)]
+    Nodes,
     /// Make access tokens for the services
     #[cfg(feature = "server")]
     #[command(subcommand, arg_required_else_help = false)]
@@ -442,12 +449,16 @@ pub(crate) enum Command {
 
 #[derive(Subcommand)]
 pub(crate) enum KeyCommand {
-    /// Make a record key or an index key, and store nothing
+    /// Make a record key, an index key or a cluster key, and store nothing
     #[command(after_help = examples::KEY_NEW_EXAMPLES)]
     New {
         /// Make an index key, which hides the ids of a store
         #[arg(long)]
         index: bool,
+        /// Make a cluster key, which encrypts the messages between the services of a cluster
+        #[cfg(feature = "server")]
+        #[arg(long, conflicts_with = "index")]
+        cluster: bool,
         #[command(flatten)]
         key_out: KeyOut,
     },

@@ -64,12 +64,22 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Copy(transfer) => crate::transfer::transfer(options, &transfer, &in_use),
         Command::Migrate { role } => open::migrate(options, role.as_deref()),
         Command::Stats => stats(options),
-        Command::Key(KeyCommand::New { index, key_out }) => new_key(options, index, key_out.path.as_deref(), &in_use),
+        #[cfg(feature = "server")]
+        Command::Key(KeyCommand::New { cluster: true, key_out, .. }) => {
+            let key = strongroom_server::NewClusterKey::generate().map_err(|error| Error::Internal(error.into()))?;
+            write_new_key(options, key.text(), key_out.path.as_deref(), &in_use)
+        }
+        Command::Key(KeyCommand::New { index, key_out, .. }) => {
+            let text = if index { IndexKey::generate()?.to_text() } else { RecordKey::generate()?.to_text() };
+            write_new_key(options, &text, key_out.path.as_deref(), &in_use)
+        }
         Command::IndexKey(command) => index_key::run(options, &command),
         #[cfg(feature = "server")]
         Command::Serve(serve) => crate::serve::serve(options, &serve),
         #[cfg(feature = "server")]
         Command::ServeStorage(serve) => crate::serve::serve_storage(options, &serve),
+        #[cfg(feature = "server")]
+        Command::Nodes => crate::nodes::nodes(options),
         #[cfg(feature = "server")]
         Command::Token(command) => {
             let crate::serve_args::TokenCommand::New { tokens, .. } = &command;
@@ -331,14 +341,13 @@ fn stats(options: &Options) -> Result<(), Failure> {
     reply(options, &json!({"records": stats.records, "bytes": stats.bytes, "expired": stats.expired}), &text)
 }
 
-fn new_key(options: &Options, index: bool, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
-    let text = if index { IndexKey::generate()?.to_text() } else { RecordKey::generate()?.to_text() };
-    match NewKeyFile::create(key_out, in_use, &text)? {
+fn write_new_key(options: &Options, text: &str, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
+    match NewKeyFile::create(key_out, in_use, text)? {
         Some(file) => {
             file.name()?.keep();
             reply_key_file(options, key_out)
         }
-        None => reply_key(options, &text).map_err(Failure::stdout),
+        None => reply_key(options, text).map_err(Failure::stdout),
     }
 }
 

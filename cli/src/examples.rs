@@ -152,6 +152,12 @@ Examples:
   strongroom stats
   strongroom stats --store /srv/app/records.db --json";
 
+#[cfg(feature = "server")]
+pub(crate) const NODES_EXAMPLES: &str = "\
+Examples:
+  strongroom nodes --server https://one.example:8420 --token-file token
+  strongroom nodes --store http://127.0.0.1:8421 --json";
+
 pub(crate) const INDEX_KEY_ROTATE_EXAMPLES: &str = "\
 Examples:
   strongroom key new --index --key-out new-index.key
@@ -174,7 +180,10 @@ Examples:
   An index key, kept apart from the database:
     strongroom key new --index --key-out /etc/app/index.key
     strongroom store --store new.db --index-key-file /etc/app/index.key \\
-      --id report report.pdf";
+      --id report report.pdf
+
+  A cluster key, the same for all services of a cluster:
+    strongroom key new --cluster --key-out /etc/strongroom/cluster.key";
 
 pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

@@ -15,6 +15,8 @@ mod input;
 mod interrupt;
 mod keys;
 mod new_file;
+#[cfg(feature = "server")]
+mod nodes;
 mod open;
 mod output;
 mod pages;

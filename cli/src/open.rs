@@ -5,8 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
+#[cfg(feature = "server")]
+use strongroom::ServiceList;
 use strongroom::storage::{PostgresStorage, Storage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
+
+#[cfg(feature = "server")]
+use strongroom_server::Cluster;
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
@@ -104,10 +109,52 @@ pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     in_namespace(options, store)
 }
 
+/// Opens the store in the storage services of a cluster, which an encryption server finds later.
+#[cfg(feature = "server")]
+pub(crate) fn in_cluster(
+    options: &Options,
+    cluster: &Cluster,
+) -> Result<impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static, Failure> {
+    let index_key = options.index_key_file.clone().ok_or_else(needs_index_key)?;
+    let (previous, pads) = (options.previous_index_key_file.clone(), options.pads_store);
+    let (endpoint_options, zone) = (endpoint_options(&options.remote), cluster.zone.clone());
+    let names = cluster.trusted_names();
+    Ok(move |services: ServiceList| {
+        let endpoint = Endpoint::services(&services).with_options(endpoint_options.clone())?.names(names.clone());
+        let endpoint = match &zone {
+            Some(zone) => endpoint.zone(zone),
+            None => endpoint,
+        };
+        let mut builder = Strongroom::builder().endpoint(endpoint).index_key_file(&index_key);
+        if let Some(file) = &previous {
+            builder = builder.previous_index_key_file(file);
+        }
+        if pads { builder.pad().open() } else { builder.open() }
+    })
+}
+
 fn in_namespace(options: &Options, store: Strongroom) -> Result<Strongroom, Failure> {
     match &options.namespace {
         Some(name) => Ok(store.namespace(name)?),
         None => Ok(store),
+    }
+}
+
+/// The encryption server or the storage service of the options.
+#[cfg(feature = "server")]
+pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
+    let location = options.store.as_ref().map(Location::parse).transpose()?;
+    match (&options.server, location) {
+        (Some(url), _) => {
+            let endpoint = Endpoint::new(url).and_then(|url| url.with_options(endpoint_options(&options.remote)));
+            Ok(endpoint.map_err(Error::from)?)
+        }
+        (None, Some(Location::Service(endpoint))) => {
+            Ok(endpoint.with_options(endpoint_options(&options.remote)).map_err(Error::from)?)
+        }
+        _ => Err(Failure::argument(
+            "name a service: an encryption server with --server, or a storage service with --store",
+        )),
     }
 }
 

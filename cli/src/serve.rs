@@ -18,6 +18,10 @@ pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     if options.server.is_some() {
         return Err(no_server());
     }
+    if config.has_store_in_cluster() {
+        let open = open::in_cluster(&options, &config.cluster)?;
+        return run(Service::encryption_in_cluster(open, &config)?, &config);
+    }
     let store = Arc::new(open::or_create(&options)?);
     run(Service::encryption(Arc::clone(&store), &config)?, &config)?;
     Ok(store.close()?)
@@ -26,6 +30,9 @@ pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
 pub(crate) fn serve_storage(options: &Options, args: &Serve) -> Result<(), Failure> {
     let Some((options, config)) = configure(options, args, 8421)? else { return Ok(()) };
     let _log = prepare(&config)?;
+    if config.has_store_in_cluster() {
+        return Err(Failure::argument("a storage service keeps the records itself: \"cluster\" is no --store for it"));
+    }
     let storage = open::storage(&options)?;
     run(Service::storage(Arc::clone(&storage), &config)?, &config)?;
     Ok(storage.close().map_err(Error::from)?)

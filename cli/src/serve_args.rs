@@ -1,5 +1,6 @@
 //! The command line of the services.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
@@ -19,6 +20,10 @@ Examples:
       --listen 0.0.0.0:8420 --tokens /etc/strongroom/tokens \\
       --tls-certificate server.pem --tls-key server.key
 
+  With the storage services of a cluster, on this machine, in any order:
+    strongroom serve --store cluster --index-key-file index.key --insecure-loopback \\
+      --gossip-listen 127.0.0.1:8423 --bootstrap-nodes 127.0.0.1:8422
+
   Print the configuration that results from file, environment and flags:
     strongroom serve --config strongroom.toml --print-config";
 
@@ -26,6 +31,10 @@ pub(crate) const SERVE_STORAGE_EXAMPLES: &str = "\
 Examples:
   For this machine, on a Unix socket:
     strongroom serve-storage --store records.db --listen unix:/run/strongroom/storage.sock
+
+  In a cluster, so that encryption servers find it:
+    strongroom serve-storage --store records.db --insecure-loopback \\
+      --gossip-listen 127.0.0.1:8422 --bootstrap-nodes 127.0.0.1:8423
 
   For other machines, with client certificates:
     strongroom serve-storage --store records.db --listen 0.0.0.0:8421 \\
@@ -42,6 +51,9 @@ Examples:
 
   Print a token and its line for that file:
     strongroom token new --scopes storage";
+
+/// The heading of the options of a cluster.
+const CLUSTER: &str = "Cluster options";
 
 #[derive(Args)]
 #[command(next_help_heading = "Service options")]
@@ -91,6 +103,39 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CLIENT_REVOCATIONS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tls_client_revocations: Option<PathBuf>,
+    /// Join the cluster of the service at this address, HOST:PORT (UDP), which may be the service's own; may be repeated.
+    /// All services of a cluster find each other, whichever they join, and start in any order
+    #[arg(long, visible_alias = "bootstrap-nodes", value_name = "ADDRESS", env = "STRONGROOM_JOIN")]
+    #[arg(hide_env_values = true, value_delimiter = ',', help_heading = CLUSTER)]
+    pub(crate) join: Vec<String>,
+    /// The file with the cluster's key, made by `key new --cluster`; may be repeated: the first key encrypts, all of them
+    /// decrypt. Without a key, the services of a cluster are all on this machine
+    #[arg(long = "cluster-key-file", value_name = "PATH", env = "STRONGROOM_CLUSTER_KEY_FILE", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = path(), value_hint = ValueHint::FilePath, help_heading = CLUSTER)]
+    pub(crate) cluster_key_files: Vec<PathBuf>,
+    /// The cluster's name [default: strongroom]
+    #[arg(long, value_name = "NAME", env = "STRONGROOM_CLUSTER_NAME", hide_env_values = true, help_heading = CLUSTER)]
+    pub(crate) cluster_name: Option<String>,
+    /// The UDP address for the cluster's messages, IP:PORT [default: port 8422 of all addresses, or without a cluster key
+    /// of 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_GOSSIP_LISTEN", hide_env_values = true)]
+    #[arg(help_heading = CLUSTER)]
+    pub(crate) gossip_listen: Option<SocketAddr>,
+    /// The UDP address at which the others reach it, IP:PORT, if it is not that of --gossip-listen
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_GOSSIP_ADVERTISE", hide_env_values = true)]
+    #[arg(help_heading = CLUSTER)]
+    pub(crate) gossip_advertise: Option<SocketAddr>,
+    /// The service's URL for its clients [default: made of --listen and --name]
+    #[arg(long, value_name = "URL", env = "STRONGROOM_ADVERTISE_URL", hide_env_values = true)]
+    #[arg(value_hint = ValueHint::Url, help_heading = CLUSTER)]
+    pub(crate) advertise_url: Option<String>,
+    /// The service's zone, such as a data centre: services prefer others in their zone
+    #[arg(long, value_name = "NAME", env = "STRONGROOM_ZONE", hide_env_values = true, help_heading = CLUSTER)]
+    pub(crate) zone: Option<String>,
+    /// A host name of storage services that may get the token of --token-file, for `--store cluster`; may be repeated
+    #[arg(long, value_name = "HOST", env = "STRONGROOM_CLUSTER_NAMES", hide_env_values = true, value_delimiter = ',')]
+    #[arg(help_heading = CLUSTER)]
+    pub(crate) cluster_names: Vec<String>,
     /// The lowest level to log
     #[arg(long, value_name = "LEVEL", env = "STRONGROOM_LOG_LEVEL", hide_env_values = true)]
     #[arg(value_parser = log_level())]

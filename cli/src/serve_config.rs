@@ -3,7 +3,7 @@
 use std::fs;
 
 use strongroom::Error;
-use strongroom_server::{Config, ListenAddress, Tls};
+use strongroom_server::{Cluster, Config, ListenAddress, Tls};
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
@@ -98,7 +98,26 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     config.log.level = args.log_level.unwrap_or(config.log.level);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.tls = tls(args, config.tls.take())?;
+    merge_cluster(&mut config.cluster, args);
     Ok(())
+}
+
+fn merge_cluster(cluster: &mut Cluster, args: &Serve) {
+    for (given, field) in [(&args.join, &mut cluster.join), (&args.cluster_names, &mut cluster.names)] {
+        if !given.is_empty() {
+            field.clone_from(given);
+        }
+    }
+    if !args.cluster_key_files.is_empty() {
+        cluster.key_files.clone_from(&args.cluster_key_files);
+    }
+    if let Some(name) = &args.cluster_name {
+        cluster.name.clone_from(name);
+    }
+    cluster.listen = args.gossip_listen.or(cluster.listen);
+    cluster.advertise = args.gossip_advertise.or(cluster.advertise);
+    cluster.url = args.advertise_url.clone().or(cluster.url.take());
+    cluster.zone = args.zone.clone().or(cluster.zone.take());
 }
 
 fn tls(args: &Serve, file: Option<Tls>) -> Result<Option<Tls>, Failure> {

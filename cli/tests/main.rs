@@ -23,6 +23,7 @@ mod scanner;
 mod steps;
 mod support;
 
+mod cluster;
 mod commands;
 mod copying;
 mod deploy;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
-use strongroom::Error;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
+use strongroom::protocol::nodes::Role;
+use strongroom::{Error, StoreIdentity};
 
 use crate::problem::Problem;
 use crate::tokens::bound_namespace::BoundNamespace;
@@ -16,8 +17,15 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The default port.
     const PORT: u16;
 
+    /// The kind of service, for the cluster.
+    const ROLE: Role;
+
     /// Fails if the storage cannot be reached.
     fn ready(&self) -> Result<(), Error>;
+
+    /// The identity of the store, for the cluster. A storage without a store gets an id.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "for the cluster"))]
+    fn identity(&self) -> Result<Option<StoreIdentity>, Error>;
 
     /// The backend for a request from a client that may be bound to a namespace. By default, there are no namespaces.
     fn for_request(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, Problem> {

@@ -35,9 +35,11 @@ impl Config {
             ("remote.client_key", &remote.client_key, FileKind::PrivateKey),
             ("remote.revocations", &remote.revocations, FileKind::RevocationLists),
         ];
-        for (name, path, expected) in
-            files.into_iter().filter_map(|(name, path, kind)| Some((name, path.as_ref()?, kind)))
-        {
+        let cluster_keys = self.cluster.key_files.iter();
+        let cluster_keys =
+            cluster_keys.map(|path| ("cluster.key_files", path, FileKind::Secret(SecretKind::ClusterKey)));
+        let files = files.into_iter().filter_map(|(name, path, kind)| Some((name, path.as_ref()?, kind)));
+        for (name, path, expected) in files.chain(cluster_keys) {
             if secret_path::has_secret(path) {
                 return Err(StartError::SecretAsPath { name });
             }

@@ -22,16 +22,16 @@ use crate::headers;
 use crate::host::Hosts;
 use crate::observation::Observation;
 use crate::problem::Problem;
+use crate::route::Access;
 use crate::shared::Shared;
 use crate::tls::CertificateNamespace;
-use crate::tokens::scope::Scope;
 
 /// Answers a request with `handler`. Host and token are checked before, and the answer's rate is controlled after it.
 /// Request and answer are counted and logged, without data from the client.
 pub(crate) async fn handle<F>(
     shared: Arc<Shared>,
     route: &'static str,
-    scope: Option<Scope>,
+    access: Access,
     request: Request,
     handler: impl FnOnce(Arc<Connection>, Parts, RequestBody) -> F,
 ) -> hyper::Response<Body>
@@ -49,7 +49,7 @@ where
 
     let hosts = head.extensions.get::<Hosts>().cloned();
     let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));
-    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &mut head, scope));
+    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &mut head, access));
     let requester = authorized.as_ref().map_or(Requester::Unauthenticated, |requester| *requester);
     let unauthenticated = match requester {
         Requester::Authenticated => None,
@@ -80,7 +80,7 @@ where
     };
     let mut response = observation.answered(outcome);
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (STRONGROOM_REQUEST_ID, id)));
     if method == Method::HEAD {
         return response.map(|_| Body::empty());
@@ -90,15 +90,14 @@ where
     })
 }
 
-/// Fails if the route needs a scope and the request has no token with it. The namespace to which the token or the
+/// Fails if the route needs a token and the request has none with its scope. The namespace to which the token or the
 /// client's certificate is bound becomes an extension of the request.
-fn authorize(
-    shared: &Shared,
-    connection: &Connection,
-    head: &mut Parts,
-    scope: Option<Scope>,
-) -> Result<Requester, Problem> {
-    let Some(scope) = scope else { return Ok(Requester::Unauthenticated) };
+fn authorize(shared: &Shared, connection: &Connection, head: &mut Parts, access: Access) -> Result<Requester, Problem> {
+    let scope = match access {
+        Access::Everybody => return Ok(Requester::Unauthenticated),
+        Access::AnyToken => None,
+        Access::Scope(scope) => Some(scope),
+    };
     if let Some(authentication) = &shared.authentication {
         headers::check_single(&head.headers, &AUTHORIZATION)?;
         if let Some(namespace) = authentication.check(&head.headers, scope)? {

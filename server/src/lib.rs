@@ -42,6 +42,8 @@ mod answer_memory;
 mod backend;
 mod blocking_pool;
 mod body;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod concurrency_limit;
 mod conditions;
 mod config;
@@ -71,7 +73,10 @@ mod tokens;
 #[cfg(unix)]
 mod unix_socket;
 
+#[cfg(feature = "cluster")]
+pub use cluster::keys::NewClusterKey;
 pub use config::address::{InvalidListenAddress, InvalidSocketMode, ListenAddress, SocketMode};
+pub use config::cluster::Cluster;
 pub use config::document::{Config, Log, LogFormat, LogLevel, Purge, Remote, Tls};
 pub use config::invalid::InvalidConfig;
 pub use config::limits::Limits;

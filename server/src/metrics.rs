@@ -130,7 +130,7 @@ impl Metrics {
     }
 }
 
-fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
+pub(crate) fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
 }
 

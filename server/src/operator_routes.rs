@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::routing::MethodFilter;
 use hyper::StatusCode;
-use strongroom::protocol::names::JSON;
+use hyper::header::{CACHE_CONTROL, HeaderValue};
+use strongroom::protocol::names::{self, JSON};
 
 use crate::answer_memory::Requester;
 use crate::backend::Backend;
@@ -12,23 +13,47 @@ use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::response::{json, text};
-use crate::route::Route;
+use crate::route::{Access, Route};
 
 /// Memory for the text of the metrics.
-const METRICS_BYTES: u64 = 16 << 10;
+const METRICS_BYTES: u64 = 32 << 10;
+/// How long a client may use the list of nodes.
+const NODES_AGE: HeaderValue = HeaderValue::from_static("private, max-age=10");
 
 /// The routes of both services.
 pub(crate) fn operations<B: Backend>() -> &'static [Route<B>] {
     const {
         &[
-            Route { method: MethodFilter::GET, path: "/healthz", scope: None, handler: |_| Box::pin(health()) },
-            Route { method: MethodFilter::GET, path: "/readyz", scope: None, handler: |call| Box::pin(ready(call)) },
-            Route { method: MethodFilter::GET, path: "/metrics", scope: None, handler: |call| Box::pin(metrics(call)) },
+            Route {
+                method: MethodFilter::GET,
+                path: "/healthz",
+                access: Access::Everybody,
+                handler: |_| Box::pin(health()),
+            },
+            Route {
+                method: MethodFilter::GET,
+                path: "/readyz",
+                access: Access::Everybody,
+                handler: |call| Box::pin(ready(call)),
+            },
+            Route {
+                method: MethodFilter::GET,
+                path: "/metrics",
+                access: Access::Everybody,
+                handler: |call| Box::pin(metrics(call)),
+            },
             Route {
                 method: MethodFilter::GET,
                 path: "/openapi.json",
-                scope: None,
+                access: Access::Everybody,
                 handler: |_| Box::pin(openapi::<B>()),
+            },
+            // Only in a cluster; see `Service::new`.
+            Route {
+                method: MethodFilter::GET,
+                path: names::NODES,
+                access: Access::AnyToken,
+                handler: |call| Box::pin(nodes(call)),
             },
         ]
     }
@@ -41,6 +66,9 @@ async fn health() -> Result<Response, Problem> {
 async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
     let shared = Arc::clone(&call.shared);
     drop(call); // drops all data of a client without a token while it waits
+    if shared.is_draining() {
+        return Err(Problem::draining());
+    }
     shared.readiness.probe().await.map_err(Problem::unreachable)?;
     Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
 }
@@ -49,8 +77,18 @@ async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
     let (shared, connection) = (Arc::clone(&call.shared), Arc::clone(&call.connection));
     drop(call);
     let permits = shared.reserve(&connection, METRICS_BYTES, Requester::Unauthenticated).await?;
-    let text = text("text/plain; version=0.0.4", shared.metrics.text(shared.pool.waiting()));
+    let text = text("text/plain; version=0.0.4", shared.metrics_text());
     Ok(text.map(|content| content.with_permits(permits)))
+}
+
+/// The services of the cluster.
+async fn nodes<B>(call: Call<B>) -> Result<Response, Problem> {
+    let nodes = call.shared.nodes().ok_or_else(Problem::no_such_path)?;
+    let document = serde_json::to_string(&nodes).map_err(|_| Problem::internal("the list of nodes is no JSON"))?;
+    let permits = call.reserve(document.len() as u64).await?;
+    let mut response = text(JSON, document).map(|content| content.with_permits(permits));
+    response.headers_mut().insert(CACHE_CONTROL, NODES_AGE);
+    Ok(response)
 }
 
 async fn openapi<B: Backend>() -> Result<Response, Problem> {
@@ -83,6 +121,7 @@ pub(crate) fn check_openapi<B: Backend>(routes: &'static [Route<B>]) {
     let documented: BTreeSet<_> = document["paths"].as_object().unwrap().iter().flat_map(methods).collect();
     let name = |filter| METHODS.into_iter().find(|(known, _)| *known == filter).unwrap().1.to_owned();
     let routes = routes.iter().chain(operations());
-    let served = routes.map(|route| (route.path.to_owned(), name(route.method), route.scope.is_some())).collect();
+    let served =
+        routes.map(|route| (route.path.to_owned(), name(route.method), route.access != Access::Everybody)).collect();
     assert_eq!(documented, served);
 }

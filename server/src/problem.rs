@@ -105,6 +105,11 @@ impl Problem {
         Self { detail: "the storage cannot be reached: try again once it runs".into(), ..problem }
     }
 
+    /// The service is about to stop.
+    pub(crate) fn draining() -> Self {
+        Self::busy(StatusCode::SERVICE_UNAVAILABLE, "the service is about to stop: use another one")
+    }
+
     /// Too many concurrent requests without a valid token on an HTTP/2 connection.
     pub(crate) fn refused() -> Self {
         Self::busy(StatusCode::TOO_MANY_REQUESTS, "too many requests without a valid token at once")

@@ -9,6 +9,17 @@ use crate::call::Call;
 use crate::problem::Problem;
 use crate::tokens::scope::Scope;
 
+/// The clients that may use a route, if tokens are configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// No token is needed.
+    Everybody,
+    /// Any accepted token.
+    AnyToken,
+    /// A token with this scope.
+    Scope(Scope),
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response, Problem>> + Send>>;
 
 pub(crate) type Handler<B> = fn(Call<B>) -> Answer;
@@ -17,7 +28,6 @@ pub(crate) type Handler<B> = fn(Call<B>) -> Answer;
 pub(crate) struct Route<B: 'static> {
     pub(crate) method: MethodFilter,
     pub(crate) path: &'static str,
-    /// The scope that the token needs; `None`: no token is needed.
-    pub(crate) scope: Option<Scope>,
+    pub(crate) access: Access,
     pub(crate) handler: Handler<B>,
 }

@@ -19,6 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+#[cfg(feature = "cluster")]
+use crate::cluster;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::connection::{Connection, ConnectionTimeouts};
@@ -50,6 +52,8 @@ pub struct Server {
     service: Service,
     listeners: Vec<Listener>,
     reloader: Reloader,
+    /// How long it still serves after it was told to stop.
+    drain: Duration,
 }
 
 impl std::fmt::Debug for Server {
@@ -71,9 +75,16 @@ impl Server {
         let addresses = if config.listen.is_empty() { &default[..] } else { &config.listen };
         let listeners = listen(addresses, config, tls.as_ref()).await?;
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
-        let server = Self { service, listeners, reloader };
+        let drain = config.limits.drain_seconds.unwrap_or(if config.cluster.is_active() { DRAIN_SECONDS } else { 0 });
+        let server = Self { service, listeners, reloader, drain: Duration::from_secs(drain) };
         for address in server.addresses() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening");
+        }
+        if config.cluster.is_active() {
+            #[cfg(not(feature = "cluster"))]
+            return Err(StartError::NoCluster);
+            #[cfg(feature = "cluster")]
+            server.join_cluster(config).await?;
         }
         Ok(server)
     }
@@ -93,7 +104,7 @@ impl Server {
     /// Serves until `stop` completes. Then it accepts no more requests, and returns when the running ones are finished,
     /// or their time limit has passed.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
-        let Self { service, listeners, reloader: _ } = self;
+        let Self { service, listeners, reloader: _, drain } = self;
         let limits = &service.shared.limits;
         let grace = Duration::from_secs(limits.grace_seconds);
         let server = Arc::new(OpenConnections {
@@ -109,12 +120,27 @@ impl Server {
             let service = &server.service;
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = server.service.shared.cluster.get() {
+            let (shared, identity) = (Arc::clone(&server.service.shared), Arc::clone(&server.service.identity));
+            background.spawn(cluster::report(cluster.clone(), shared, identity));
+            if let Some(store) = server.service.late_store.clone() {
+                background.spawn(store.open(cluster.clone()));
+            }
+        }
         let (ending, ended) = watch::channel(false);
         let mut loops = JoinSet::new();
         for listener in listeners {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
         stop.await;
+        if !drain.is_zero() {
+            tracing::info!(target: "strongroom", seconds = drain.as_secs(), "draining: not ready, but serving");
+            server.service.shared.drain();
+            #[cfg(feature = "cluster")]
+            server.service.shared.cluster.get().into_iter().for_each(cluster::Cluster::drain);
+            sleep(drain).await;
+        }
         background.abort_all();
         tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
         let _ = ending.send(true); // fails only if no connection is left
@@ -123,8 +149,42 @@ impl Server {
             tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
         }
         loops.shutdown().await;
+        #[cfg(feature = "cluster")]
+        server.service.shared.cluster.get().into_iter().for_each(cluster::Cluster::leave);
+    }
+
+    /// Begins to gossip.
+    #[cfg(feature = "cluster")]
+    async fn join_cluster(&self, config: &Config) -> Result<(), StartError> {
+        let service = &self.service;
+        let storages = service.late_store.as_ref().map(|store| Arc::clone(&store.storages));
+        let url = |advertised| self.url(config, advertised);
+        let cluster = cluster::Cluster::join(&config.cluster, service.role, url, storages).await?;
+        let _ = service.shared.cluster.set(cluster); // a service is bound once
+        Ok(())
+    }
+
+    /// The URL of the first address, for other machines if it is one of theirs.
+    #[cfg(feature = "cluster")]
+    fn url(&self, config: &Config, advertised: SocketAddr) -> String {
+        match self.listeners.first().map(|listener| &listener.address) {
+            Some(ListenAddress::Tcp(address)) => {
+                let (scheme, name) = match &config.tls {
+                    Some(_) => ("https", config.names.first()),
+                    None => ("http", None),
+                };
+                let ip = if address.ip().is_unspecified() { advertised.ip() } else { address.ip() };
+                let host = SocketAddr::new(ip, address.port());
+                name.map_or(format!("{scheme}://{host}"), |name| format!("{scheme}://{name}:{}", address.port()))
+            }
+            Some(unix) => unix.clone().into(),
+            None => String::new(),
+        }
     }
 }
+
+/// How long a service of a cluster drains, unless the configuration says otherwise.
+const DRAIN_SECONDS: u64 = 2;
 
 struct OpenConnections {
     service: Service,

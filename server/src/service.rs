@@ -7,16 +7,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::MethodRouter;
+use strongroom::protocol::names;
+#[cfg(feature = "cluster")]
+use strongroom::protocol::nodes::Role;
 
 use crate::backend::Backend;
 use crate::call::Call;
+#[cfg(feature = "cluster")]
+use crate::cluster::{Identity, LateStore};
 use crate::config::document::Config;
 use crate::handle::handle;
 use crate::operator_routes::operations;
 use crate::problem::Problem;
 use crate::purge::Purge;
 use crate::readiness::Readiness;
-use crate::route::Route;
+use crate::route::{Access, Route};
 use crate::shared::Shared;
 use crate::start_error::StartError;
 
@@ -29,6 +34,13 @@ pub struct Service {
     pub(crate) purge_interval: Option<Duration>,
     /// The default port.
     pub(crate) port: u16,
+    #[cfg(feature = "cluster")]
+    pub(crate) role: Role,
+    #[cfg(feature = "cluster")]
+    pub(crate) identity: Arc<Identity>,
+    /// The store that is found in the cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) late_store: Option<LateStore>,
 }
 
 impl fmt::Debug for Service {
@@ -51,19 +63,35 @@ impl Service {
         let purge = Arc::new(Purge::new(move |limit| purged.purge(limit)));
         let purge_interval = Some(config.purge.interval_seconds).filter(|seconds| *seconds > 0);
         let purge_interval = purge_interval.map(Duration::from_secs);
-        Ok(Self { router: router(backend, routes, &shared), shared, purge, purge_interval, port: B::PORT })
+        #[cfg(feature = "cluster")]
+        let identified = Arc::clone(&backend);
+        Ok(Self {
+            router: router(backend, routes, &shared, config.cluster.is_active()),
+            shared,
+            purge,
+            purge_interval,
+            port: B::PORT,
+            #[cfg(feature = "cluster")]
+            role: B::ROLE,
+            #[cfg(feature = "cluster")]
+            identity: Arc::new(move || identified.identity()),
+            #[cfg(feature = "cluster")]
+            late_store: None,
+        })
     }
 }
 
-fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc<Shared>) -> Router {
+fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc<Shared>, in_cluster: bool) -> Router {
     let mut router = Router::new();
-    for route in routes.iter().chain(operations()) {
+    let is_served = |route: &&Route<B>| in_cluster || route.path != names::NODES;
+    for route in routes.iter().chain(operations()).filter(is_served) {
         let (backend, shared) = (Arc::clone(&backend), Arc::clone(shared));
-        let (path, scope, handler) = (route.path, route.scope, route.handler);
+        let (path, access, handler) = (route.path, route.access, route.handler);
         let answer = move |request: Request| {
             let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
-            handle(Arc::clone(&shared), path, scope, request, move |connection, head, body| async move {
-                let backend = if scope.is_some() { backend.for_request(&head)? } else { backend };
+            handle(Arc::clone(&shared), path, access, request, move |connection, head, body| async move {
+                let is_on_records = matches!(access, Access::Scope(_));
+                let backend = if is_on_records { backend.for_request(&head)? } else { backend };
                 handler(Call { backend, shared, connection, head, body }).await
             })
         };
@@ -72,9 +100,9 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router
         .fallback(move |request| {
-            handle(no_path, "unknown", None, request, |_, _, _| async { Err(Problem::no_such_path()) })
+            handle(no_path, "unknown", Access::Everybody, request, |_, _, _| async { Err(Problem::no_such_path()) })
         })
         .method_not_allowed_fallback(move |request| {
-            handle(no_method, "unknown", None, request, |_, _, _| async { Err(Problem::no_such_method()) })
+            handle(no_method, "unknown", Access::Everybody, request, |_, _, _| async { Err(Problem::no_such_method()) })
         })
 }

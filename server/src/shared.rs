@@ -1,10 +1,16 @@
 //! The state that all requests of a service share.
 
 use std::sync::Arc;
+#[cfg(feature = "cluster")]
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use strongroom::protocol::nodes::Nodes;
 use tokio::sync::Semaphore;
 
 use crate::blocking_pool::BlockingPool;
+#[cfg(feature = "cluster")]
+use crate::cluster::Cluster;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::config::document::Config;
 use crate::config::limits::Limits;
@@ -36,6 +42,11 @@ pub(crate) struct Shared {
     /// `None` if no tokens are configured.
     pub(crate) authentication: Option<Authentication>,
     pub(crate) request_ids: RequestIds,
+    /// Whether the service is about to stop.
+    draining: AtomicBool,
+    /// Its part in the cluster, once it has joined.
+    #[cfg(feature = "cluster")]
+    pub(crate) cluster: OnceLock<Cluster>,
 }
 
 impl Shared {
@@ -60,7 +71,42 @@ impl Shared {
             readiness,
             authentication,
             request_ids: RequestIds::new()?,
+            draining: AtomicBool::new(false),
+            #[cfg(feature = "cluster")]
+            cluster: OnceLock::new(),
             limits: limits.clone(),
         })
+    }
+
+    /// Tells clients to use other services.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// The services of the cluster; `None` without one.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn nodes(&self) -> Option<Nodes> {
+        self.cluster.get().map(Cluster::nodes)
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) fn nodes(&self) -> Option<Nodes> {
+        None
+    }
+
+    /// All metrics, in Prometheus's text format.
+    pub(crate) fn metrics_text(&self) -> String {
+        #[cfg_attr(not(feature = "cluster"), expect(unused_mut, reason = "as with the feature"))]
+        let mut text = self.metrics.text(self.pool.waiting());
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = self.cluster.get() {
+            let _ = cluster.write_metrics(&mut text); // writing to a string does not fail
+        }
+        text
     }
 }

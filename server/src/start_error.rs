@@ -23,6 +23,36 @@ pub enum StartError {
         "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow access without tokens, set insecure_loopback"
     )]
     NeedsTokens(String),
+    /// Services of other machines could take part in a cluster without a key.
+    #[error(
+        "a cluster without a key must not reach {0}: make a key with `strongroom key new --cluster --key-out PATH`, and give all services its file (cluster.key_files); without one, use loopback addresses only"
+    )]
+    NeedsClusterKey(String),
+    /// The service does not know the address at which others reach it.
+    #[error("the address at which other services reach this one is unknown: give it (cluster.advertise)")]
+    NeedsAdvertise,
+    /// The storage services are to be found in a cluster, but there is none.
+    #[error("the store \"cluster\" is found by gossip: give the address of a service to join (cluster.join)")]
+    NeedsJoin,
+    /// Any host with a valid certificate could get the token.
+    #[error(
+        "any host could propose itself as a storage service and get the token: give the storage services' host names (cluster.names), or private authorities (remote.authorities)"
+    )]
+    NeedsTrustedNames,
+    /// A host name is invalid.
+    #[error("cluster.names must have host names such as storage.example or *.storage.example, without scheme and port")]
+    TrustedNames,
+    /// A value of the cluster's configuration is invalid.
+    #[error("cluster.{name} must be {expected}")]
+    Cluster {
+        /// Its name in the configuration.
+        name: &'static str,
+        /// The valid values.
+        expected: &'static str,
+    },
+    /// This build has no cluster.
+    #[error("this build takes part in no cluster: it needs the feature `cluster`")]
+    NoCluster,
     /// A limit is too small for any work, or too large.
     #[error("limits.{name} must be between {min} and 4,294,967,295")]
     Limit {

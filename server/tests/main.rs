@@ -22,6 +22,8 @@ mod support;
 mod balancing;
 mod batches;
 mod client;
+#[cfg(feature = "cluster")]
+mod cluster;
 mod encryption;
 mod expiry;
 mod headers;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use strongroom::Location;
 
 use super::address::{ListenAddress, SocketMode};
+use super::cluster::Cluster;
 use super::invalid::InvalidConfig;
 use super::limits::Limits;
 
@@ -16,7 +17,7 @@ use super::limits::Limits;
 #[non_exhaustive]
 pub struct Config {
     /// The store, for the program that starts the service: the path of an SQLite database or, for an encryption server,
-    /// the address of a storage service.
+    /// the address of a storage service, or `cluster`: the storage services that it finds by gossip.
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
@@ -46,6 +47,8 @@ pub struct Config {
     pub log: Log,
     /// The removal of expired records.
     pub purge: Purge,
+    /// The services that find each other, if there are several.
+    pub cluster: Cluster,
     /// Limits for each client, and for all clients in total.
     pub limits: Limits,
 }
@@ -62,8 +65,17 @@ impl Config {
 
     /// Whether the store is in a storage service or an object store.
     pub(crate) fn has_remote_storage(&self) -> bool {
+        if self.has_store_in_cluster() {
+            return true;
+        }
         let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
         !matches!(location, None | Some(Location::Memory | Location::Database(_)))
+    }
+
+    /// Whether the storage services of the store are found in the cluster: `store = "cluster"`.
+    #[must_use]
+    pub fn has_store_in_cluster(&self) -> bool {
+        self.store.as_ref().is_some_and(|store| store.as_os_str() == "cluster")
     }
 
     /// The configuration as a TOML document.
@@ -195,6 +207,8 @@ mod tests {
             ("store = \"a\"\nstore = \"SECRET\"", "line 2 (store): expected TOML"),
             ("[remote]\ntoken = \"SECRET\"", "line 2: expected one of `token_file`"),
             ("remote = { token_file = [\"SECRET\"] }", "line 1 (remote): expected"),
+            ("[cluster]\nlisten = \"SECRET\"", "line 2 (listen): expected an IP address with a port"),
+            ("[cluster]\nphi = \"SECRET\"", "line 2 (phi): expected f64"),
         ] {
             let error = Config::from_toml(&document.replace("SECRET", SECRET)).unwrap_err();
             assert!(error.to_string().starts_with(expected), "{error}, not {expected}");
@@ -208,7 +222,7 @@ mod tests {
     fn all_fields_are_known() {
         let document = "[a]\nx = 1";
         let known = |document: &str| Config::from_toml(document).unwrap_err().expected().to_owned();
-        let tables = ["", "[remote]\n", "[log]\n", "[purge]\n", "[limits]\n", "[tls]\n"];
+        let tables = ["", "[remote]\n", "[log]\n", "[purge]\n", "[cluster]\n", "[limits]\n", "[tls]\n"];
         let mut names: Vec<String> = Vec::new();
         for table in tables {
             let expected = known(&format!("{table}nothing = 1"));

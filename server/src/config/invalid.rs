@@ -51,6 +51,9 @@ fn expected(message: &str) -> String {
     if let Some(ours) = ours.into_iter().find(|ours| ours == message) {
         return ours;
     }
+    if message == "invalid socket address syntax" {
+        return "expected an IP address with a port, such as 192.0.2.1:8422 or [::]:8422".to_owned();
+    }
     match message.rsplit_once(", expected ") {
         Some((_, expected)) if QUOTES_THE_DOCUMENT.iter().any(|start| message.starts_with(start)) => {
             format!("expected {expected}")
@@ -62,6 +65,7 @@ fn expected(message: &str) -> String {
 
 /// The names of all fields. An error shows no other name, because it can be a secret.
 pub(super) const FIELDS: &[&str] = &[
+    "advertise",
     "answer_bytes",
     "authorities",
     "batch_bytes",
@@ -74,23 +78,32 @@ pub(super) const FIELDS: &[&str] = &[
     "client_key",
     "client_namespaces",
     "client_revocations",
+    "cluster",
     "connections",
+    "drain_seconds",
+    "forget_seconds",
     "format",
     "grace_seconds",
     "head_seconds",
     "idle_seconds",
     "index_key_file",
     "insecure_loopback",
+    "interval_ms",
     "interval_seconds",
+    "join",
     "json_bytes",
     "key",
+    "key_files",
     "level",
     "limits",
     "listen",
     "log",
     "long",
+    "max_age_seconds",
+    "name",
     "names",
     "pad",
+    "phi",
     "previous_index_key_file",
     "purge",
     "record_bytes",
@@ -99,12 +112,15 @@ pub(super) const FIELDS: &[&str] = &[
     "socket_group",
     "socket_mode",
     "store",
+    "store_id",
     "threads",
     "timeout_seconds",
     "tls",
     "token_file",
     "tokens",
+    "url",
     "wait_seconds",
     "waiting",
     "wrong_tokens_per_minute",
+    "zone",
 ];

@@ -39,6 +39,10 @@ pub struct Limits {
     /// Seconds without a request after which an HTTP/2 connection is closed, and seconds after which any connection is
     /// closed if its client receives no byte. In HTTP/1, `head_seconds` limits the wait for the next request.
     pub idle_seconds: u64,
+    /// Seconds for which a service that stops still accepts requests, while `/readyz` answers 503 and the cluster knows,
+    /// so that clients and load balancers go elsewhere. By default 2 in a cluster, and none otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drain_seconds: Option<u64>,
     /// Seconds that running requests have to finish when the service stops.
     pub grace_seconds: u64,
     /// Requests with wrong tokens per minute, of all clients in total; more are answered with 429.
@@ -62,6 +66,7 @@ impl Default for Limits {
             body_bytes_per_second: BYTES_PER_SECOND,
             body_max_seconds: 3600,
             idle_seconds: 60,
+            drain_seconds: None,
             grace_seconds: 30,
             wrong_tokens_per_minute: 60,
         }
@@ -83,6 +88,7 @@ impl Limits {
             ("body_seconds", 0, self.body_seconds),
             ("body_max_seconds", 1, self.body_max_seconds),
             ("idle_seconds", 1, self.idle_seconds),
+            ("drain_seconds", 0, self.drain_seconds.unwrap_or_default()),
             ("grace_seconds", 0, self.grace_seconds),
         ];
         let unusable = limits.into_iter().find(|(_, min, value)| !(*min..=max).contains(value));

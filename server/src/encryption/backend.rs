@@ -8,9 +8,11 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use strongroom::protocol::base64url::decode;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
-use strongroom::{Error, RecordKey, RecordReader, Strongroom, WriteOptions};
+use strongroom::protocol::nodes::Role;
+use strongroom::{Error, RecordKey, RecordReader, StoreIdentity, Strongroom, WriteOptions};
 
 use super::decoy_records::DecoyRecords;
+use super::store_slot::StoreSlot;
 use crate::backend::Backend;
 use crate::body::unsent_answer::Response;
 use crate::headers::check_single;
@@ -20,7 +22,7 @@ use crate::tokens::bound_namespace::BoundNamespace;
 
 /// A store, served to clients.
 pub(super) struct EncryptionBackend {
-    pub(super) store: Arc<Strongroom>,
+    store: Arc<StoreSlot>,
     pub(super) decoys: Arc<DecoyRecords>,
     /// Whether the request has selected a namespace, or its client is bound to one.
     selection: Selection,
@@ -36,9 +38,14 @@ enum Selection {
 impl Backend for EncryptionBackend {
     const OPENAPI: &'static str = include_str!("../../openapi/encryption.json");
     const PORT: u16 = 8420;
+    const ROLE: Role = Role::Encryption;
 
     fn ready(&self) -> Result<(), Error> {
-        self.store.contains("readyz").map(drop)
+        self.store()?.contains("readyz").map(drop)
+    }
+
+    fn identity(&self) -> Result<Option<StoreIdentity>, Error> {
+        Ok(self.store()?.identity())
     }
 
     fn for_request(self: &Arc<Self>, head: &Parts) -> Result<Arc<Self>, Problem> {
@@ -52,29 +59,36 @@ impl Backend for EncryptionBackend {
             }
             None => None,
         };
+        if let Err(error) = self.store() {
+            return Err(Problem::unreachable(error.full_message()));
+        }
         let (name, selection) = match (bound, &requested) {
             (None, None) => return Ok(Arc::clone(self)),
             (Some(bound), Some(requested)) if *bound.0 != **requested => return Err(Problem::other_namespace()),
             (Some(bound), _) => (&*bound.0, Selection::Bound),
             (None, Some(requested)) => (&**requested, Selection::Requested),
         };
-        let store = Arc::new(self.store.namespace(name)?);
+        let store = Arc::new(StoreSlot::new(Arc::new(self.store()?.namespace(name)?)));
         Ok(Arc::new(Self { store, decoys: Arc::clone(&self.decoys), selection }))
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        self.store.purge(limit)
+        self.store()?.purge(limit)
     }
 }
 
 impl EncryptionBackend {
-    pub(super) fn new(store: Arc<Strongroom>) -> Result<Self, Error> {
+    pub(super) fn new(store: Arc<StoreSlot>) -> Result<Self, Error> {
         Ok(Self { store, decoys: Arc::new(DecoyRecords::new()?), selection: Selection::None })
+    }
+
+    pub(super) fn store(&self) -> Result<&Strongroom, Error> {
+        self.store.get()
     }
 
     /// The record as a stream, and the length of its data.
     pub(super) fn open(&self, id: &[u8], key: &RecordKey) -> Result<(RecordReader, u64), Error> {
-        let mut reader = self.hide(self.store.open_record(id, key), id, key)?;
+        let mut reader = self.hide(self.store()?.open_record(id, key), id, key)?;
         let len = reader.len()?;
         Ok((reader, len))
     }

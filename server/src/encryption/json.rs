@@ -41,7 +41,7 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
     let (key, options) = (request.key, request.options);
     let key = call
-        .run(Effect::Write, move |backend| backend.store.store_with(id, data, write_options(key.as_ref(), options)));
+        .run(Effect::Write, move |backend| backend.store()?.store_with(id, data, write_options(key.as_ref(), options)));
     Ok(key_answer(StatusCode::CREATED, &key.await?))
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, 
     let permits = call.reserve(memory_of(len)).await?;
     let taken = call.run_with_key(Effect::Write, move |backend| {
         let (id, key) = &*record;
-        backend.hide(backend.store.take(id, key), id, key).map(Zeroizing::new)
+        backend.hide(backend.store()?.take(id, key), id, key).map(Zeroizing::new)
     });
     Ok(data_answer(&taken.await?).map(|content| content.with_permits(permits)))
 }
@@ -141,7 +141,7 @@ pub(super) async fn rekey(mut call: Call<EncryptionBackend>) -> Result<Response,
     let key = call.run_with_key(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
         let (id, old) = &*record;
-        backend.hide(backend.store.rekey_with(id, old, write_options(new.as_ref(), options)), id, old)
+        backend.hide(backend.store()?.rekey_with(id, old, write_options(new.as_ref(), options)), id, old)
     });
     Ok(key_answer(StatusCode::OK, &key.await?))
 }
@@ -152,26 +152,27 @@ pub(super) async fn replace(mut call: Call<EncryptionBackend>) -> Result<Respons
     let (new_key, options) = (request.new_key, request.options);
     let key = call.run_with_key(Effect::Write, move |backend| {
         let options = write_options(new_key.as_ref(), options);
-        backend.hide(backend.store.replace_with(&id, &key, data, options), &id, &key)
+        backend.hide(backend.store()?.replace_with(&id, &key, data, options), &id, &key)
     });
     Ok(key_answer(StatusCode::OK, &key.await?))
 }
 
 pub(super) async fn delete(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = record_named(&mut call).await?;
-    call.run_with_key(Effect::Write, move |backend| backend.hide(backend.store.delete(&id, &key), &id, &key)).await?;
+    call.run_with_key(Effect::Write, move |backend| backend.hide(backend.store()?.delete(&id, &key), &id, &key))
+        .await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
 pub(super) async fn erase(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let id = id_alone(&mut call).await?;
-    let erased = call.run(Effect::Write, move |backend| backend.store.erase(id)).await?;
+    let erased = call.run(Effect::Write, move |backend| backend.store()?.erase(id)).await?;
     Ok(json(StatusCode::OK, &documents::erased(erased)))
 }
 
 pub(super) async fn contains(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let id = id_alone(&mut call).await?;
-    let found = call.run(Effect::None, move |backend| backend.store.contains(id)).await?;
+    let found = call.run(Effect::None, move |backend| backend.store()?.contains(id)).await?;
     Ok(json(StatusCode::OK, &documents::contains(found)))
 }
 
@@ -193,7 +194,7 @@ pub(super) async fn purge(mut call: Call<EncryptionBackend>) -> Result<Response,
     refuse(&request.key, "key")?;
     request.refuse_write_options()?;
     let limit = usize::try_from(required(request.limit, "limit")?).unwrap_or(usize::MAX).min(PURGE_RECORDS);
-    let purged = call.run(Effect::Write, move |backend| backend.store.purge(limit)).await?;
+    let purged = call.run(Effect::Write, move |backend| backend.store()?.purge(limit)).await?;
     Ok(json(StatusCode::OK, &documents::purged(purged)))
 }
 
@@ -204,6 +205,6 @@ pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response,
     else {
         return Err(Problem::bad_request("the body must be {}"));
     };
-    let stats = call.run(Effect::None, |backend| backend.store.stats()).await?;
+    let stats = call.run(Effect::None, |backend| backend.store()?.stats()).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
 }

@@ -86,7 +86,7 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     let keys = call.run(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
         let records = records.iter().map(|(id, data, key, options)| (id, data, write_options(key.as_ref(), *options)));
-        backend.store.store_many_with(&records.collect::<Vec<_>>())
+        backend.store()?.store_many_with(&records.collect::<Vec<_>>())
     });
     let mut answer = Answer::new("keys");
     for key in keys.await? {

@@ -8,17 +8,23 @@ mod json;
 mod many;
 mod octet_stream;
 mod response_delay;
+pub(crate) mod store_slot;
 
 use std::sync::Arc;
 
 use axum::routing::MethodFilter;
 use strongroom::Strongroom;
 use strongroom::protocol::names::{self, OCTET_STREAM};
+#[cfg(feature = "cluster")]
+use strongroom::{Error, ServiceList};
 
 use backend::EncryptionBackend;
+use store_slot::StoreSlot;
 
+#[cfg(feature = "cluster")]
+use crate::cluster::{LateStore, Storages};
 use crate::config::document::Config;
-use crate::route::{Handler, Route};
+use crate::route::{Access, Handler, Route};
 use crate::service::Service;
 use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
@@ -30,12 +36,32 @@ impl Service {
     ///
     /// If the file of tokens cannot be read, or the system provides no random bytes.
     pub fn encryption(store: Arc<Strongroom>, config: &Config) -> Result<Self, StartError> {
-        Self::new(EncryptionBackend::new(store)?, ROUTES, config)
+        Self::new(EncryptionBackend::new(Arc::new(StoreSlot::new(store)))?, ROUTES, config)
+    }
+
+    /// The encryption server of the store whose storage services it finds in the cluster. It starts without a store, and
+    /// calls `open` once it knows the services, with a list of them that changes from then on; again, if that fails.
+    /// Until the store is open, requests are answered with 503.
+    ///
+    /// # Errors
+    ///
+    /// As [`encryption`](Self::encryption); [`StartError::NeedsJoin`]; [`StartError::NeedsTrustedNames`] and
+    /// [`StartError::NeedsClusterKey`] if any host could get the token.
+    #[cfg(feature = "cluster")]
+    pub fn encryption_in_cluster(
+        open: impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static,
+        config: &Config,
+    ) -> Result<Self, StartError> {
+        let storages = Arc::new(Storages::new(config)?);
+        let store = Arc::new(StoreSlot::empty());
+        let mut service = Self::new(EncryptionBackend::new(Arc::clone(&store))?, ROUTES, config)?;
+        service.late_store = Some(LateStore { storages, store, open: Arc::new(open) });
+        Ok(service)
     }
 }
 
 const fn route(path: &'static str, scope: Scope, handler: Handler<EncryptionBackend>) -> Route<EncryptionBackend> {
-    Route { method: MethodFilter::POST, path, scope: Some(scope), handler }
+    Route { method: MethodFilter::POST, path, access: Access::Scope(scope), handler }
 }
 
 const ROUTES: &[Route<EncryptionBackend>] = &[

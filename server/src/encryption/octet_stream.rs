@@ -94,16 +94,16 @@ impl Target {
     fn write(&self, backend: &EncryptionBackend, data: &[u8]) -> Result<RecordKey, Error> {
         let options = write_options(self.key.as_ref(), self.options);
         match &self.old {
-            None => backend.store.store_with(&self.id, data, options),
-            Some(old) => backend.hide(backend.store.replace_with(&self.id, old, data, options), &self.id, old),
+            None => backend.store()?.store_with(&self.id, data, options),
+            Some(old) => backend.hide(backend.store()?.replace_with(&self.id, old, data, options), &self.id, old),
         }
     }
 
     fn writer(&self, backend: &EncryptionBackend) -> Result<RecordWriter, Error> {
         let options = write_options(self.key.as_ref(), self.options);
         match &self.old {
-            None => backend.store.create_record_with(&self.id, options),
-            Some(old) => backend.hide(backend.store.replace_record_with(&self.id, old, options), &self.id, old),
+            None => backend.store()?.create_record_with(&self.id, options),
+            Some(old) => backend.hide(backend.store()?.replace_record_with(&self.id, old, options), &self.id, old),
         }
     }
 }
@@ -181,7 +181,7 @@ pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, 
     let len = opened.await?;
     let permits = call.reserve_stream(len).await?;
     let taken = call.run_with_key(Effect::Write, move |backend| {
-        let mut reader = backend.hide(backend.store.take_record(&id, &key), &id, &key)?;
+        let mut reader = backend.hide(backend.store()?.take_record(&id, &key), &id, &key)?;
         let len = reader.len()?;
         Ok::<_, Error>((reader, len))
     });

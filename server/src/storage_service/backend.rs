@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use strongroom::Error;
 use strongroom::protocol::names::JSON;
+use strongroom::protocol::nodes::Role;
 use strongroom::storage::Storage;
+use strongroom::{Error, StoreIdentity};
 
 use crate::backend::Backend;
 use crate::call::Call;
@@ -20,10 +21,15 @@ pub(super) struct StorageBackend(pub(super) Arc<dyn Storage>);
 impl Backend for StorageBackend {
     const OPENAPI: &'static str = include_str!("../../openapi/storage.json");
     const PORT: u16 = 8421;
+    const ROLE: Role = Role::Storage;
 
     fn ready(&self) -> Result<(), Error> {
         self.0.settings()?;
         Ok(())
+    }
+
+    fn identity(&self) -> Result<Option<StoreIdentity>, Error> {
+        strongroom::store_identity(&*self.0).map(Some)
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {

@@ -15,7 +15,7 @@ use strongroom::storage::Storage;
 use backend::StorageBackend;
 
 use crate::config::document::Config;
-use crate::route::{Handler, Route};
+use crate::route::{Access, Handler, Route};
 use crate::service::Service;
 use crate::start_error::StartError;
 use crate::tokens::scope::Scope;
@@ -32,7 +32,7 @@ impl Service {
 }
 
 const fn route(method: MethodFilter, path: &'static str, handler: Handler<StorageBackend>) -> Route<StorageBackend> {
-    Route { method, path, scope: Some(Scope::Storage), handler }
+    Route { method, path, access: Access::Scope(Scope::Storage), handler }
 }
 
 const ROUTES: &[Route<StorageBackend>] = &[

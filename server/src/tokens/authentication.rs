@@ -29,12 +29,14 @@ impl Authentication {
         *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
     }
 
-    /// Fails if the request has no token with this scope. Returns the namespace to which the token is bound.
-    pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Option<BoundNamespace>, Problem> {
+    /// Fails if the request has no token with this scope; without a scope, if it has no token. Returns the namespace to which the token is bound.
+    pub(crate) fn check(&self, headers: &HeaderMap, scope: Option<Scope>) -> Result<Option<BoundNamespace>, Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
         match shown_token(header).and_then(|token| hashes.permissions(token)) {
-            Some(permissions) if permissions.scopes.contains(&scope) => Ok(permissions.namespace.clone()),
+            Some(permissions) if scope.is_none_or(|scope| permissions.scopes.contains(&scope)) => {
+                Ok(permissions.namespace.clone())
+            }
             Some(_) => Err(Problem::forbidden()),
             None if self.wrong.lock().unwrap_or_else(PoisonError::into_inner).take() => Err(Problem::unauthorized()),
             None => Err(Problem::too_many_wrong_tokens()),
@@ -82,12 +84,16 @@ mod tests {
         let hashes = TokenHashes::parse(&format!("# app\n\n{} # of the app\n", token.line())).unwrap();
         let tokens = Authentication::new(hashes, 1);
         let bearer = headers(&format!("Bearer {}", token.text()));
-        assert!(tokens.check(&bearer, Scope::Store).is_ok());
-        assert!(tokens.check(&bearer, Scope::Retrieve).is_ok());
-        assert_eq!(tokens.check(&bearer, Scope::Erase).unwrap_err().status, 403);
-        assert_eq!(tokens.check(&HeaderMap::new(), Scope::Store).unwrap_err().status, 401);
-        assert_eq!(tokens.check(&headers(token.text()), Scope::Store).unwrap_err().status, 401);
-        assert_eq!(tokens.check(&headers("Bearer srt1wrong"), Scope::Store).unwrap_err().status, 429, "1 in a minute");
-        assert!(tokens.check(&bearer, Scope::Store).is_ok(), "the others' wrong tokens do not concern it");
+        assert!(tokens.check(&bearer, Some(Scope::Store)).is_ok());
+        assert!(tokens.check(&bearer, Some(Scope::Retrieve)).is_ok());
+        assert_eq!(tokens.check(&bearer, Some(Scope::Erase)).unwrap_err().status, 403);
+        assert_eq!(tokens.check(&HeaderMap::new(), Some(Scope::Store)).unwrap_err().status, 401);
+        assert_eq!(tokens.check(&headers(token.text()), Some(Scope::Store)).unwrap_err().status, 401);
+        assert_eq!(
+            tokens.check(&headers("Bearer srt1wrong"), Some(Scope::Store)).unwrap_err().status,
+            429,
+            "1 in a minute"
+        );
+        assert!(tokens.check(&bearer, Some(Scope::Store)).is_ok(), "the others' wrong tokens do not concern it");
     }
 }

@@ -1,0 +1,162 @@
+//! What is wrong with the cluster, in words for operators: the log, the list of nodes and the page show the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use strongroom::protocol::nodes::{Problem, Role};
+
+use super::members::Member;
+use super::seal::Refused;
+use super::seeds::Seeds;
+use super::traffic::{RefusedDatagram, Traffic};
+
+/// How long a service may be alone after its start.
+const ALONE: Duration = Duration::from_secs(10);
+
+/// What the problems are found in.
+pub(super) struct Findings<'f> {
+    pub(super) members: &'f [Member],
+    pub(super) seeds: &'f Seeds,
+    pub(super) traffic: &'f Traffic,
+    /// The largest difference of clocks in milliseconds, of accepted messages.
+    pub(super) skew: i64,
+    pub(super) max_age_seconds: u64,
+    /// The time since the start.
+    pub(super) running: Duration,
+    /// Whether the configuration names one of several stores.
+    pub(super) has_store_id: bool,
+}
+
+impl Findings<'_> {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut add = |kind: &str, detail: String| problems.push(Problem { kind: kind.to_owned(), detail });
+        self.stores(&mut add);
+        self.index_keys(&mut add);
+        for member in self.members.iter().filter(|member| !member.is_this) {
+            let address = member.address;
+            if member.is_unreadable() {
+                add(
+                    "unreachable_node",
+                    format!(
+                        "{address} sends messages, but does not get the answers: check its --gossip-advertise, and \
+                         that UDP reaches it there"
+                    ),
+                );
+            }
+            if member.is_doubled {
+                add("doubled_address", format!("two services have the address {address}: check --gossip-advertise"));
+            }
+        }
+        let (found, unresolved) = self.seeds.last();
+        for (name, cause) in unresolved {
+            add("unresolved_name", format!("the name {name} of --join cannot be resolved: {cause}"));
+        }
+        let is_alone = !self.members.iter().any(|member| !member.is_this && member.is_alive);
+        if is_alone && !found.is_empty() && self.running > ALONE {
+            let text = format!(
+                "no other service answers at {}: check that one runs there with the same key and name, and that UDP \
+                 reaches it",
+                list(found.iter().map(SocketAddr::to_string))
+            );
+            add("alone", text);
+        }
+        if self.skew.unsigned_abs() > self.max_age_seconds.saturating_mul(1000) / 4 {
+            add("clock_skew", format!("another service's clock is {}: synchronize the clocks", difference(self.skew)));
+        }
+        self.traffic.recently_refused().iter().filter_map(refused).for_each(|(kind, detail)| add(kind, detail));
+        problems
+    }
+
+    fn stores(&self, add: &mut impl FnMut(&str, String)) {
+        let stores = stores(self.members);
+        if stores.len() > 1 && !self.has_store_id {
+            let text = stores.iter().map(|(store, addresses)| {
+                format!("{} ({})", store.get(..8).unwrap_or(store), list(addresses.iter().map(SocketAddr::to_string)))
+            });
+            add(
+                "two_stores",
+                format!(
+                    "the services have different stores: {}. Give each store a cluster name of its own, or set \
+                     cluster.store_id",
+                    list(text)
+                ),
+            );
+        }
+    }
+
+    /// Encryption servers of one store with different index keys.
+    fn index_keys(&self, add: &mut impl FnMut(&str, String)) {
+        let mut keys: BTreeMap<&str, BTreeMap<&str, Vec<SocketAddr>>> = BTreeMap::new();
+        for member in self.members.iter().filter(|member| member.is_alive) {
+            let Some(values) = member.values.as_ref().filter(|values| values.role == Role::Encryption) else {
+                continue;
+            };
+            if let (Some(store), Some(key)) = (&values.store, &values.index_key) {
+                keys.entry(store).or_default().entry(key).or_default().push(member.address);
+            }
+        }
+        for keys in keys.values().filter(|keys| keys.len() > 1) {
+            let groups = keys.values().map(|addresses| list(addresses.iter().map(SocketAddr::to_string)));
+            let text = groups.collect::<Vec<_>>().join("; ");
+            add(
+                "index_keys",
+                format!("encryption servers of one store have different index keys: {text}. Compare --index-key-file"),
+            );
+        }
+    }
+}
+
+/// The stores of live services, and the services of each.
+pub(super) fn stores(members: &[Member]) -> BTreeMap<String, BTreeSet<SocketAddr>> {
+    let mut stores: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for member in members.iter().filter(|member| member.is_alive) {
+        if let Some(store) = member.values.as_ref().and_then(|values| values.store.clone()) {
+            stores.entry(store).or_default().insert(member.address);
+        }
+    }
+    stores
+}
+
+/// The problem that a refused datagram shows.
+fn refused(datagram: &RefusedDatagram) -> Option<(&'static str, String)> {
+    let from = datagram.from;
+    Some(match datagram.reason {
+        Refused::Key => (
+            "other_key",
+            format!(
+                "messages from {from} have another cluster key or another cluster name: compare --cluster-key-file and \
+                 --cluster-name, or give the other cluster another port"
+            ),
+        ),
+        Refused::Altered => (
+            "other_address",
+            format!(
+                "messages from {from} were altered, or are for another address than this service advertises: --join must \
+                 name the address of --gossip-advertise"
+            ),
+        ),
+        Refused::Time(skew) => (
+            "clock_skew",
+            format!("the clock of {from} is {}: its messages are refused. Synchronize the clocks", difference(skew)),
+        ),
+        Refused::Format => ("foreign_messages", format!("{from} sends messages of another program or version")),
+        Refused::Content => ("foreign_messages", format!("messages from {from} cannot be read: compare the versions")),
+        // The network doubles datagrams, too.
+        Refused::Replayed => return None,
+    })
+}
+
+fn difference(millis: i64) -> String {
+    let seconds = millis.unsigned_abs() / 1000;
+    format!("{seconds} s {}", if millis > 0 { "ahead" } else { "behind, or the messages are old" })
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    /// More are not legible.
+    const SHOWN: usize = 8;
+    let items: Vec<_> = items.collect();
+    let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if items.len() > SHOWN { format!("{shown} and {} more", items.len() - SHOWN) } else { shown }
+}
