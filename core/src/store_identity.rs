@@ -2,6 +2,7 @@
 
 use crate::locator;
 use crate::settings::Settings;
+use crate::util::hex::to_hex;
 
 /// The identity of a store: its id, and a hint at its index key. Neither is secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,5 +19,11 @@ impl StoreIdentity {
     pub(crate) fn new(settings: &Settings) -> Self {
         let current = settings.generations.first();
         Self { id: settings.store_id, index_key_hint: current.map(|current| locator::hint(&current.check_value)) }
+    }
+
+    /// The id in hexadecimal.
+    #[must_use]
+    pub fn id_text(&self) -> String {
+        to_hex(&self.id)
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
+#[cfg(doc)]
+use strongroom::protocol::names::NO_STORE;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
 use strongroom::protocol::nodes::Role;
 use strongroom::{Error, StoreIdentity};
@@ -20,8 +22,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The kind of service, for the cluster.
     const ROLE: Role;
 
-    /// Fails if the storage cannot be reached.
-    fn ready(&self) -> Result<(), Error>;
+    /// Fails if the storage cannot be reached. Returns the store's id, [`NO_STORE`] or, if it is unknown, nothing.
+    fn ready(&self) -> Result<Option<String>, Error>;
 
     /// The identity of the store, for the cluster. A storage without a store gets an id.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "for the cluster"))]

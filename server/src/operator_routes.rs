@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::routing::MethodFilter;
 use hyper::StatusCode;
 use hyper::header::{CACHE_CONTROL, HeaderValue};
-use strongroom::protocol::names::{self, JSON};
+use strongroom::protocol::names::{self, JSON, STRONGROOM_STORE};
 
 use crate::answer_memory::Requester;
 use crate::backend::Backend;
@@ -15,8 +15,6 @@ use crate::problem::Problem;
 use crate::response::{json, text};
 use crate::route::{Access, Route};
 
-/// Memory for the text of the metrics.
-const METRICS_BYTES: u64 = 32 << 10;
 /// How long a client may use the list of nodes.
 const NODES_AGE: HeaderValue = HeaderValue::from_static("private, max-age=10");
 
@@ -69,14 +67,16 @@ async fn ready<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
     if shared.is_draining() {
         return Err(Problem::draining());
     }
-    shared.readiness.probe().await.map_err(Problem::unreachable)?;
-    Ok(json(StatusCode::OK, &serde_json::json!({"status": "ready"})))
+    let store = shared.readiness.probe().await.map_err(Problem::unreachable)?;
+    let mut response = json(StatusCode::OK, &serde_json::json!({"status": "ready"}));
+    response.headers_mut().extend(store.and_then(|id| Some((STRONGROOM_STORE, HeaderValue::try_from(id).ok()?))));
+    Ok(response)
 }
 
 async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
     let (shared, connection) = (Arc::clone(&call.shared), Arc::clone(&call.connection));
     drop(call);
-    let permits = shared.reserve(&connection, METRICS_BYTES, Requester::Unauthenticated).await?;
+    let permits = shared.reserve(&connection, shared.metrics.text_bytes(), Requester::Unauthenticated).await?;
     let text = text("text/plain; version=0.0.4", shared.metrics_text());
     Ok(text.map(|content| content.with_permits(permits)))
 }

@@ -14,8 +14,8 @@ const PROBE_TIME: Duration = Duration::from_millis(800);
 /// The duration of work after which the storage is probed.
 const PROBE_DELAY: Duration = Duration::from_millis(100);
 
-type Check = dyn Fn() -> Result<(), Error> + Send + Sync;
-type Probe = Shared<BoxFuture<'static, Result<(), String>>>;
+type Check = dyn Fn() -> Result<Option<String>, Error> + Send + Sync;
+type Probe = Shared<BoxFuture<'static, Result<Option<String>, String>>>;
 
 /// The state of a storage.
 pub(crate) struct Readiness {
@@ -38,12 +38,12 @@ impl fmt::Debug for Readiness {
 
 impl Readiness {
     /// `check` may block for any time.
-    pub(crate) fn new(check: impl Fn() -> Result<(), Error> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(check: impl Fn() -> Result<Option<String>, Error> + Send + Sync + 'static) -> Self {
         Self { check: Arc::new(check), last: Mutex::default() }
     }
 
-    /// Probes the storage, within a second; fails with the cause.
-    pub(crate) async fn probe(&self) -> Result<(), String> {
+    /// Probes the storage, within a second; fails with the cause. Returns the store's id, if it is known.
+    pub(crate) async fn probe(&self) -> Result<Option<String>, String> {
         let outcome = timeout(PROBE_TIME, self.current()).await;
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::util::backoff::Backoff;
 
-/// The most services that one call tries at once, one after the other.
+/// The most services that one call tries at once, one after the other, unless one was not reached.
 const MOST_TRIED: usize = 3;
 /// The number of calls that pay for one retry at another service, so that retries do not multiply the load of services
 /// that are overloaded.
@@ -149,11 +149,14 @@ impl<S> Balancer<S> {
         }
     }
 
-    /// Whether a call that has `tried` so many services tries another one at once.
-    pub(super) fn may_retry(&self, tried: usize) -> bool {
+    /// Whether a call that has `tried` these services tries another one at once. `is_unreached`: the last one was not even
+    /// reached, which costs nobody anything, so that many addresses without a service do not slow down a call.
+    pub(super) fn may_retry(&self, tried: &[Arc<S>], is_unreached: bool) -> bool {
         let mut state = self.lock();
-        let usable = state.members.iter().filter(|member| member.health != Health::Foreign).count();
-        let may = tried < usable.min(MOST_TRIED) && state.credit >= CALLS_PER_RETRY;
+        let ranks = || state.members.iter().filter_map(|member| member.rank(tried));
+        let is_another = ranks().any(|rank| rank < Rank::Tried);
+        let is_within_limit = tried.len() < MOST_TRIED || is_unreached && ranks().any(|rank| rank < Rank::Ejected);
+        let may = is_another && is_within_limit && state.credit >= CALLS_PER_RETRY;
         if may {
             state.credit -= CALLS_PER_RETRY;
         }
@@ -275,7 +278,7 @@ mod tests {
     #[test]
     fn a_service_alone_is_never_ejected() {
         let (balancer, all) = balancer(1);
-        assert!(balancer.eject(&all[0], 0).is_none() && !balancer.may_retry(1));
+        assert!(balancer.eject(&all[0], 0).is_none() && !balancer.may_retry(&all, true));
         assert!(balancer.choose(&all, [7, 7]).is_some());
         assert!(Balancer::<usize>::new().choose(&[], [7, 7]).is_none());
     }
@@ -284,7 +287,7 @@ mod tests {
     fn a_service_of_another_store_gets_no_call() {
         let ((balancer, all), mut random) = (balancer(2), numbers());
         assert!(balancer.reject(&all[0], 0).is_some() && balancer.reject(&all[0], 0).is_none(), "one probe");
-        assert!(balancer.eject(&all[1], 0).is_some() && !balancer.may_retry(1));
+        assert!(balancer.eject(&all[1], 0).is_some() && !balancer.may_retry(&all[1..], true));
         assert!((0..100).all(|_| balancer.choose(&[Arc::clone(&all[1])], random()).is_some_and(|chosen| *chosen == 1)));
         assert!(balancer.reject(&all[1], 0).is_none(), "it is being probed already");
         assert!(balancer.choose(&[], random()).is_none());
@@ -329,7 +332,8 @@ mod tests {
             pause
         };
         assert_eq!([fail(), fail(), fail()], [1, 2, 4].map(|n| FIRST_PAUSE * n));
-        assert_eq!((0..9).map(|_| fail()).last(), Some(LONGEST_PAUSE));
+        (0..8).for_each(|_| assert!(fail() > FIRST_PAUSE));
+        assert_eq!(fail(), LONGEST_PAUSE);
         balancer.release(&all[0], false);
         assert_eq!(fail(), LONGEST_PAUSE);
         balancer.release(&all[0], true);
@@ -339,13 +343,17 @@ mod tests {
 
     #[test]
     fn retries_are_a_part_of_the_calls() {
-        let ((balancer, _), mut random) = (balancer(4), numbers());
-        assert!(balancer.may_retry(1) && balancer.may_retry(2) && !balancer.may_retry(3));
-        while balancer.may_retry(1) {}
+        let ((balancer, all), mut random) = (balancer(5), numbers());
+        let may_retry = |tried: usize, is_unreached| balancer.may_retry(&all[..tried], is_unreached);
+        assert!(may_retry(1, false) && may_retry(2, false) && !may_retry(3, false));
+        assert!(may_retry(3, true) && may_retry(4, true) && !may_retry(5, true), "there is no other");
+        balancer.eject(&all[4], 0);
+        assert!(!may_retry(4, true) && may_retry(2, false), "only one that is ejected");
+        while may_retry(1, false) {}
         let mut retries = 0;
         for _ in 0..1000 {
             balancer.choose(&[], random());
-            retries += usize::from(balancer.may_retry(1));
+            retries += usize::from(may_retry(1, true));
         }
         assert_eq!(retries, 100);
     }

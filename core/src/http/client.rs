@@ -100,7 +100,7 @@ impl HttpClient {
             let outcome = self.check_open().and_then(|()| self.attempt_at(&choice, &attempt));
             let pause = match interrupt::was_interrupted() {
                 true => None,
-                false => retries.pause(&outcome, Instant::now(), || choice.may_retry()),
+                false => retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome)),
             };
             let Some(pause) = pause else { return (outcome, retries.is_lost()) };
             services.upstreams().count_retry(&outcome);
@@ -171,7 +171,7 @@ impl HttpClient {
             let outcome = begun.and_then(|begun| self.runtime.wait(begun.connected()));
             let outcome = choice.note(&service, outcome);
             let is_undone = matches!(outcome, Err(Failure::NotSent(_) | Failure::Untrusted(_)));
-            if !is_undone || !choice.may_retry() || interrupt::was_interrupted() {
+            if !is_undone || !choice.may_retry(&outcome) || interrupt::was_interrupted() {
                 return outcome;
             }
             services.upstreams().count_retry(&outcome);

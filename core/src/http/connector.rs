@@ -33,7 +33,7 @@ pub(super) enum Target {
         tls: Arc<Tls>,
     },
     /// The host and the port. The host must resolve to a loopback address.
-    Loopback(String, u16),
+    Loopback(Host, u16),
     Unix(PathBuf),
     /// The host of each request's URL: with TLS, or over loopback, or over plain HTTP to one of these hosts.
     #[cfg(feature = "object-store")]
@@ -78,7 +78,7 @@ impl Target {
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))
             }
             Self::Loopback(host, port) => {
-                let mut addresses = Resolver::default().addresses(host, *port).await?;
+                let mut addresses = host.addresses(*port).await?;
                 addresses.retain(|address| address.ip().to_canonical().is_loopback());
                 if addresses.is_empty() {
                     return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "not a loopback address"));
@@ -111,7 +111,7 @@ impl Target {
             if plain.contains(&host.as_str()) {
                 return Ok(Box::new(TcpStream::connect(&*Resolver::default().addresses(&host, port).await?).await?));
             }
-            return Self::Loopback(host, port).connect().await;
+            return Self::Loopback(Host::Name(host, None), port).connect().await;
         }
         let _ = uri;
         self.connect().await

@@ -163,17 +163,20 @@ impl Discovery {
         Step { places, work }
     }
 
-    /// Looks up the names again, and takes the answer of a cluster; `None` if nobody has answered.
+    /// Takes the answer of a cluster, `None` if nobody has answered, and looks up the names again.
     pub(super) async fn finish(&self, nodes: Option<Nodes>, store: Option<&str>) {
-        let used = self.lock().known.services.clone();
+        let used = {
+            let mut state = self.lock();
+            if self.is_cluster() {
+                state.answer = nodes.map(|nodes| self.usable(nodes, store)).unwrap_or_default();
+                state.answers += 1;
+            }
+            state.due = Instant::now() + LOOKUP_INTERVAL;
+            state.known.services.clone()
+        };
         let is_used = |name: &str, port: u16| used.iter().any(|listed| listed.address.is_at(name, port));
         self.names.look_up_again(is_used).await;
-        let mut state = self.lock();
-        if self.is_cluster() {
-            state.answer = nodes.map(|nodes| self.usable(nodes, store)).unwrap_or_default();
-            state.answers += 1;
-        }
-        (state.is_running, state.due) = (false, Instant::now() + LOOKUP_INTERVAL);
+        self.lock().is_running = false;
     }
 
     /// The nodes that can be used, if the endpoint's store is the one with this id.

@@ -60,7 +60,7 @@ pub struct Endpoint {
     pub(super) zone: Option<String>,
     pub(super) resolver: Resolver,
     token: Option<Token>,
-    files: Files,
+    files: Box<Files>,
     timeout: Duration,
     upstreams: Upstreams,
 }
@@ -126,7 +126,7 @@ impl Endpoint {
             zone: None,
             resolver: Resolver::default(),
             token: None,
-            files: Files::default(),
+            files: Box::default(),
             timeout: TIMEOUT,
             upstreams: Upstreams::default(),
         }
@@ -248,7 +248,7 @@ impl Endpoint {
         if !is_given || self.source.given().iter().any(is_tls) {
             return Ok(Some(Arc::new(Tls::open(&self.files)?)));
         }
-        if self.files == Files::default() { Ok(None) } else { Err(InvalidEndpoint::NoTls) }
+        if *self.files == Files::default() { Ok(None) } else { Err(InvalidEndpoint::NoTls) }
     }
 
     /// Whether both have a service in common.

@@ -29,7 +29,7 @@ use crate::protocol::nodes::Nodes;
 const IDLE: Duration = Duration::from_secs(5);
 /// The maximum number of idle connections to a service.
 const KEPT: usize = 32;
-/// The time limit of a question about the service itself.
+/// The longest time limit of a question about the service itself.
 const QUESTION: Duration = Duration::from_secs(5);
 
 /// Where a service is.
@@ -50,6 +50,8 @@ pub(super) struct Service {
     pub(super) once: Client<Connector, OutgoingBody>,
     pub(super) counters: Arc<Counters>,
     is_checked: AtomicBool,
+    /// The time limit of a question.
+    time: Duration,
 }
 
 /// What the connections to all services have in common.
@@ -65,16 +67,16 @@ pub(super) struct Opener {
 impl Opener {
     /// Prepares connections to a service. `None` if it needs TLS and there is none.
     pub(super) fn open(&self, place: Place) -> Option<Arc<Service>> {
+        let host = |host: &str| match place.socket {
+            Some(socket) => Host::Address(socket),
+            None => Host::Name(without_brackets(host), Some(Arc::clone(&self.names))),
+        };
         let target = match (&place.address, &self.tls) {
-            (Address::Https { host, port, name }, Some(tls)) => {
-                let host = match place.socket {
-                    Some(socket) => Host::Address(socket),
-                    None => Host::Name(without_brackets(host), Some(Arc::clone(&self.names))),
-                };
-                Target::Tls { host, port: *port, name: name.clone(), tls: Arc::clone(tls) }
+            (Address::Https { host: text, port, name }, Some(tls)) => {
+                Target::Tls { host: host(text), port: *port, name: name.clone(), tls: Arc::clone(tls) }
             }
             (Address::Https { .. }, None) => return None,
-            (Address::Loopback { host, port }, _) => Target::Loopback(without_brackets(host), *port),
+            (Address::Loopback { host: text, port }, _) => Target::Loopback(host(text), *port),
             (Address::Unix(path), _) => Target::Unix(path.clone()),
         };
         let connector = Connector { target, time: self.time };
@@ -93,6 +95,7 @@ impl Opener {
             once: build(0),
             counters: self.upstreams.counters(name),
             is_checked: AtomicBool::new(false),
+            time: self.time.min(QUESTION),
             place,
         }))
     }
@@ -128,11 +131,11 @@ impl Service {
     /// The whole answer, with any status.
     async fn ask(&self, path: &str, token: Option<HeaderValue>, max_len: u64) -> Result<ApiResponse, Failure> {
         let not_sent = |error: hyper::http::Error| Failure::NotSent(error.into());
-        let idle = IdleTimer::new(QUESTION);
+        let idle = IdleTimer::new(self.time);
         let uri = Uri::try_from(format!("{}{path}", self.base)).map_err(|error| not_sent(error.into()))?;
         let body = OutgoingBody::Whole(Bytes::new(), idle.clone());
         let mut request = Request::builder().uri(uri).body(body).map_err(not_sent)?;
         request.headers_mut().extend(token.map(|token| (AUTHORIZATION, token)));
-        send(self.kept.clone(), request, idle, TimeBudget::new(QUESTION)).await?.all(max_len).await
+        send(self.kept.clone(), request, idle, TimeBudget::new(self.time)).await?.all(max_len).await
     }
 }

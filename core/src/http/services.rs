@@ -126,7 +126,11 @@ impl Services {
 
     /// Asks services for the nodes of the cluster, and looks up names again.
     async fn discover(self: Arc<Self>) {
-        let nodes = if self.discovery.is_cluster() { self.nodes().await } else { None };
+        let nodes = if self.discovery.is_cluster() {
+            tokio::time::timeout(self.opener.time, self.nodes()).await.ok().flatten()
+        } else {
+            None
+        };
         let own = nodes.iter().flat_map(|nodes| &nodes.nodes).find(|node| node.is_this_node);
         if let Some((store, url)) = own.and_then(|node| Some((node.store.as_ref()?, &node.url)))
             && let Ok(store) = HeaderValue::try_from(store)
@@ -283,9 +287,10 @@ impl<'c> Choice<'c> {
         }
     }
 
-    /// Whether the call may try another service at once.
-    pub(super) fn may_retry(&self) -> bool {
-        self.services.balancer.may_retry(self.tried.borrow().len())
+    /// Whether the call may try another service at once, after an attempt with this outcome.
+    pub(super) fn may_retry<T>(&self, outcome: &Result<T, Failure>) -> bool {
+        let is_unreached = matches!(outcome, Err(Failure::NotSent(_)));
+        self.services.balancer.may_retry(&self.tried.borrow(), is_unreached)
     }
 }
 

@@ -199,8 +199,9 @@ impl World {
 
     /// Repeats the call, or ends it.
     fn decide(&mut self, mut call: Call, outcome: &Result<(), Failure>) {
-        let tried = call.tried.len();
-        let pause = call.retries.pause(outcome, self.instant(), || self.balancer.may_retry(tried));
+        let is_unreached = matches!(outcome, Err(Failure::NotSent(_)));
+        let elsewhere = || self.balancer.may_retry(&call.tried, is_unreached);
+        let pause = call.retries.pause(outcome, self.instant(), elsewhere);
         match pause {
             Some(pause) => {
                 self.retries_at_once += u32::from(pause.is_zero());

@@ -40,8 +40,10 @@ impl Backend for EncryptionBackend {
     const PORT: u16 = 8420;
     const ROLE: Role = Role::Encryption;
 
-    fn ready(&self) -> Result<(), Error> {
-        self.store()?.contains("readyz").map(drop)
+    fn ready(&self) -> Result<Option<String>, Error> {
+        let store = self.store()?;
+        store.contains("readyz")?;
+        Ok(store.identity().map(|identity| identity.id_text()))
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, Error> {

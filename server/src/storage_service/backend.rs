@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use strongroom::protocol::names::JSON;
+use strongroom::protocol::names::{JSON, NO_STORE};
 use strongroom::protocol::nodes::Role;
 use strongroom::storage::Storage;
 use strongroom::{Error, StoreIdentity};
@@ -23,9 +23,9 @@ impl Backend for StorageBackend {
     const PORT: u16 = 8421;
     const ROLE: Role = Role::Storage;
 
-    fn ready(&self) -> Result<(), Error> {
-        self.0.settings()?;
-        Ok(())
+    fn ready(&self) -> Result<Option<String>, Error> {
+        let settings = self.0.settings()?;
+        Ok(settings.map_or_else(|| Some(NO_STORE.to_owned()), |settings| strongroom::store_id(&settings)))
     }
 
     fn identity(&self) -> Result<Option<StoreIdentity>, Error> {
