@@ -351,6 +351,8 @@ typedef struct {
 ///     https://storage.example:8421              TLS 1.3
 ///     http://127.0.0.1:8421                     on this machine alone
 ///     unix:/run/strongroom/storage.sock         a Unix socket
+///     https://one.example,https://two.example   several services of one store
+///     cluster:https://one.example?names=*.example   a cluster: some of its services, and the hosts that are trusted
 ///
 /// STRONGROOM_INDEX_KEY_MISSING if the key's file is missing, STRONGROOM_INVALID_KEY if it has no key,
 /// STRONGROOM_INDEX_KEY_MISMATCH if the index key is another store's; STRONGROOM_INVALID_ARGUMENT if `path` cannot be a
@@ -368,6 +370,8 @@ strongroom_status strongroom_open(const char *path,
 ///     https://strongroom.example:8420           TLS 1.3
 ///     http://127.0.0.1:8420                     only on this machine
 ///     unix:/run/strongroom/server.sock          a Unix socket
+///     https://one.example,https://two.example   several servers of one store
+///     cluster:https://one.example?names=*.example   a cluster: some of its servers, and the hosts that are trusted
 ///
 /// All functions on stores work as after strongroom_open, with these differences: a wrong key is STRONGROOM_NOT_FOUND,
 /// like a missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome is

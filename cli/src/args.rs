@@ -43,7 +43,8 @@ pub(crate) struct Options {
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
     /// The URL of an encryption server: https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH; or those of several,
-    /// separated by commas, among which requests are distributed
+    /// separated by commas, among which requests are distributed; or cluster:URL,URL?names=*.example.org, the servers of a
+    /// cluster, which those at the URLs know, at hosts with these names
     #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 #[cfg(feature = "server")]
-use strongroom::ServiceList;
+use strongroom::{ServiceList, Upstreams};
 use strongroom::storage::{PostgresStorage, Storage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
 
@@ -100,6 +100,17 @@ pub(crate) fn migrate(options: &Options, role: Option<&str>) -> Result<(), Failu
     Ok(())
 }
 
+/// Opens or creates the store of an encryption server. Also returns the storage services that it uses, if it does.
+#[cfg(feature = "server")]
+pub(crate) fn served(options: &Options) -> Result<(Strongroom, Option<Upstreams>), Failure> {
+    let location = location_to_make(options)?;
+    let upstreams = match &location {
+        Location::Service(endpoint) => Some(endpoint.upstreams()),
+        _ => None,
+    };
+    Ok((builder(options, location)?.open()?, upstreams))
+}
+
 /// Opens the store, or creates it. The only folder it creates is the default one.
 pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
     let store = match connected(options)? {
@@ -114,6 +125,7 @@ pub(crate) fn or_create(options: &Options) -> Result<Strongroom, Failure> {
 pub(crate) fn in_cluster(
     options: &Options,
     cluster: &Cluster,
+    upstreams: Upstreams,
 ) -> Result<impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static, Failure> {
     let index_key = options.index_key_file.clone().ok_or_else(needs_index_key)?;
     let (previous, pads) = (options.previous_index_key_file.clone(), options.pads_store);
@@ -121,6 +133,7 @@ pub(crate) fn in_cluster(
     let names = cluster.trusted_names();
     Ok(move |services: ServiceList| {
         let endpoint = Endpoint::services(&services).with_options(endpoint_options.clone())?.names(names.clone());
+        let endpoint = endpoint.count_in(&upstreams);
         let endpoint = match &zone {
             Some(zone) => endpoint.zone(zone),
             None => endpoint,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom::Error;
+use strongroom::{Error, Upstreams};
 use strongroom_server::{Config, LogGuard, Server, Service, log_to_stderr};
 
 use crate::args::Options;
@@ -19,11 +19,18 @@ pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
         return Err(no_server());
     }
     if config.has_store_in_cluster() {
-        let open = open::in_cluster(&options, &config.cluster)?;
-        return run(Service::encryption_in_cluster(open, &config)?, &config);
+        let upstreams = Upstreams::default();
+        let open = open::in_cluster(&options, &config.cluster, upstreams.clone())?;
+        return run(Service::encryption_in_cluster(open, &config)?.with_upstreams(upstreams), &config);
     }
-    let store = Arc::new(open::or_create(&options)?);
-    run(Service::encryption(Arc::clone(&store), &config)?, &config)?;
+    let (store, upstreams) = open::served(&options)?;
+    let store = Arc::new(store);
+    let service = Service::encryption(Arc::clone(&store), &config)?;
+    let service = match upstreams {
+        Some(upstreams) => service.with_upstreams(upstreams),
+        None => service,
+    };
+    run(service, &config)?;
     Ok(store.close()?)
 }
 

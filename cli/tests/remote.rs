@@ -118,6 +118,13 @@ fn the_command_line_overrides_the_environment() {
     );
     let found = with_server(&["retrieve", "--store", "records.db", "--id", ID, "--key-file", "key"]);
     assert_eq!(String::from_utf8_lossy(&found.stdout), DATA);
+
+    // A cluster, of which no server tells the others.
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key", "--server"];
+    let cluster = format!("cluster:{url}?names=127.0.0.1");
+    assert_eq!(world.ok(&[&retrieve[..], &[cluster.as_str()]].concat(), ""), DATA);
+    let refused = world.fail(19, &[&retrieve[..], &[&format!("cluster:{url}")]].concat(), "");
+    assert!(refused.contains("a cluster needs the names"), "{refused}");
 }
 
 #[test]

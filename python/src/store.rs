@@ -127,6 +127,7 @@ pub(crate) fn open(
 ///
 /// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``. Commas separate
 ///     the URLs of several servers of one store, among which requests are distributed.
+///     ``cluster:https://HOST:PORT?names=*.example`` finds the servers of a cluster, at the trusted hosts.
 /// :param token: The access token, ``srt1...``.
 /// :param token_file: A file with the access token.
 /// :param authorities: A PEM file of the certificate authorities to trust, instead of the system's.

@@ -217,6 +217,16 @@ def test_contradicting_options(service: Service, path: Path) -> None:
     assert not path.exists()
 
 
+def test_several_services(service: Service, tmp_path: Path) -> None:
+    for n, url in enumerate((f"unix:{tmp_path}/none,{service.unix}", f"cluster:{service.unix}?names=a.example&zone=b")):
+        with service.open(url) as store:
+            key = store.store(f"of several {n}", b"data")
+            assert store.retrieve(f"of several {n}", key) == b"data"
+    for url, reason in ((f"cluster:{service.unix}", "names"), (f"cluster:{service.unix}?names=a b", "trusted name")):
+        with pytest.raises(strongroom.InvalidArgumentError, match=reason):
+            service.open(url)
+
+
 def test_an_unreachable_service_fails_in_time(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

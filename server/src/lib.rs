@@ -72,6 +72,7 @@ mod token_file;
 mod tokens;
 #[cfg(unix)]
 mod unix_socket;
+mod upstream_metrics;
 
 #[cfg(feature = "cluster")]
 pub use cluster::keys::NewClusterKey;

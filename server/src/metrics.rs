@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use strongroom::Upstreams;
 
+use crate::upstream_metrics::{self, UPSTREAM_BYTES};
+
+/// Memory for the text, without that of other services.
+const TEXT_BYTES: u64 = 32 << 10;
 /// Upper bounds of the histogram's buckets, in seconds and as text.
 const BUCKETS: [(f64, &str); 10] = [
     (0.001, "0.001"),
@@ -34,6 +39,8 @@ pub(crate) struct Metrics {
     pub(crate) purged: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
+    /// Set if the store is in storage services.
+    pub(crate) upstreams: OnceLock<Upstreams>,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +78,12 @@ impl Metrics {
         for (bucket, _) in histogram.buckets.iter_mut().zip(BUCKETS).filter(|(_, (bound, _))| seconds <= *bound) {
             *bucket += 1;
         }
+    }
+
+    /// The most bytes of the text.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        let upstreams = self.upstreams.get().map_or(0, |upstreams| upstreams.services().len());
+        TEXT_BYTES + UPSTREAM_BYTES * upstreams as u64
     }
 
     /// Prometheus's text format.
@@ -126,7 +139,7 @@ impl Metrics {
             header(to, name, "gauge", help)?;
             writeln!(to, "strongroom_{name} {value}")?;
         }
-        Ok(())
+        self.upstreams.get().map_or(Ok(()), |upstreams| upstream_metrics::write(to, upstreams))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::routing::MethodRouter;
+use strongroom::Upstreams;
 use strongroom::protocol::names;
 #[cfg(feature = "cluster")]
 use strongroom::protocol::nodes::Role;
@@ -78,6 +79,13 @@ impl Service {
             #[cfg(feature = "cluster")]
             late_store: None,
         })
+    }
+
+    /// Shows the storage services of an endpoint ([`Endpoint::upstreams`](strongroom::Endpoint::upstreams)) in the metrics.
+    #[must_use]
+    pub fn with_upstreams(self, upstreams: Upstreams) -> Self {
+        let _ = self.shared.metrics.upstreams.set(upstreams); // the first one stays
+        self
     }
 }
 

@@ -122,15 +122,23 @@ fn a_call_that_may_be_done_goes_nowhere_else() {
         let id = format!("{n}");
         let key = direct.store(&id, b"data").unwrap();
         let client = Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)).unwrap();
+        // The client has asked both services for their store before.
+        let mut questions = 2;
+        wait_for(|| {
+            assert!(client.contains(&id).unwrap());
+            questions += 1;
+            proxies.iter().all(|proxy| proxy.passed().len() > 1).then_some(())
+        });
         let plan = || proxies.iter().for_each(|proxy| proxy.plan(Plan::next([]).always(Fault::CutAnswer(0))));
         let requests = || proxies.iter().map(|proxy| proxy.passed().len()).sum::<usize>();
+        wait_for(|| (requests() == questions).then_some(()));
         plan();
         assert!(matches!(client.erase(&id), Err(Error::Indeterminate(_))));
         assert_eq!(requests(), 1);
         assert!(matches!(direct.retrieve(&id, &key), Err(Error::NotFound)), "it was done");
 
         // Whichever it tries first, a store whose answer is lost is repeated at the other one.
-        proxies.iter().for_each(|proxy| proxy.plan(Plan::next([Fault::CutAnswer(0)])));
+        proxies.iter().for_each(|proxy| proxy.plan(Plan::from_write([Fault::CutAnswer(0)], Fault::None)));
         let client = Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)).unwrap();
         let key = client.store(&id, b"new").unwrap();
         assert_eq!(direct.retrieve(&id, &key).unwrap(), b"new");

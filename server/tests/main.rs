@@ -24,6 +24,7 @@ mod batches;
 mod client;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod discovery;
 mod encryption;
 mod expiry;
 mod headers;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -37,18 +37,13 @@ impl Server {
     /// `strongroom serve-storage`, which logs only warnings.
     #[must_use]
     pub fn storage_service() -> Self {
-        Self::start("strongroom", |command, address, folder| {
-            command.args([
-                "serve-storage",
-                "--log-level",
-                "warn",
-                "--insecure-loopback",
-                "--listen",
-                address,
-                "--store",
-            ]);
-            command.arg(folder.join("records.db"));
-        })
+        Self::start("strongroom", serve_storage)
+    }
+
+    /// A storage service of the same database as another one.
+    #[must_use]
+    pub fn storage_service_beside(other: &Self) -> Self {
+        Self::start("strongroom", |command, address, _| serve_storage(command, address, other.folder.path()))
     }
 
     /// A server of the program `plain`: `sqlite`, `strongroom` or `bytes:LEN`.
@@ -59,7 +54,7 @@ impl Server {
         })
     }
 
-    fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &std::path::Path)) -> Self {
+    fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &Path)) -> Self {
         let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
         // In the target folder, because a temporary folder may be in memory, without the cost of a disk.
         let folder = tempfile::tempdir_in(&target).unwrap();
@@ -88,6 +83,11 @@ impl Server {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
+}
+
+fn serve_storage(command: &mut Command, address: &str, folder: &Path) {
+    command.args(["serve-storage", "--log-level", "warn", "--insecure-loopback", "--listen", address, "--store"]);
+    command.arg(folder.join("records.db"));
 }
 
 impl Drop for Server {

@@ -154,6 +154,12 @@ impl Endpoint {
         self
     }
 
+    /// Counts the calls together with those of other endpoints, such as an earlier one for the same services.
+    pub fn count_in(mut self, upstreams: &Upstreams) -> Self {
+        self.upstreams = upstreams.clone();
+        self
+    }
+
     /// The services that the endpoint uses, and counters of its calls.
     #[must_use]
     pub fn upstreams(&self) -> Upstreams {

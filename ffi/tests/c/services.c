@@ -262,6 +262,15 @@ static void what_is_refused(void) {
     for (size_t i = 0; i < COUNT(urls); i++)
         CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open(urls[i], &options, &store, &error));
 
+    // A cluster needs the names of its hosts.
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_open("cluster:unix:socket", &options, &store, &error));
+    const char *const several[] = {"unix:no-socket,unix:socket", "cluster:unix:socket?names=a.example&zone=b"};
+    for (size_t i = 0; i < COUNT(several); i++) {
+        CHECK_OK(strongroom_open(several[i], &options, &store, &error));
+        CHECK_OK(strongroom_close(store, &error));
+        store = NULL;
+    }
+
     // Options for a database are invalid.
     for (int i = 0; i < 6; i++) {
         options = options_with(i == 0 ? "token" : NULL);
