@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
-#[cfg(feature = "server")]
-use strongroom::{ServiceList, Upstreams};
 use strongroom::storage::{PostgresStorage, Storage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
+#[cfg(feature = "server")]
+use strongroom::{ServiceList, Upstreams};
 
 #[cfg(feature = "server")]
 use strongroom_server::Cluster;

@@ -121,6 +121,7 @@ fn a_call_that_may_be_done_goes_nowhere_else() {
     for n in 0..10 {
         let id = format!("{n}");
         let key = direct.store(&id, b"data").unwrap();
+        proxies.iter().for_each(|proxy| proxy.plan(Plan::next([])));
         let client = Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(DEADLINE)).unwrap();
         // The client has asked both services for their store before.
         let mut questions = 2;
