@@ -23,6 +23,8 @@ mod scanner;
 mod steps;
 mod support;
 
+#[cfg(unix)]
+mod backends;
 mod cluster;
 mod commands;
 mod copying;

@@ -2,8 +2,14 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[cfg(unix)]
+#[path = "../../../core/tests/support/postgres.rs"]
+pub(crate) mod postgres;
 #[cfg(all(unix, feature = "server"))]
 pub(crate) mod service;
+#[cfg(unix)]
+#[path = "../../../core/tests/support/shared_server.rs"]
+pub(crate) mod shared_server;
 #[path = "../../../core/tests/support/wait.rs"]
 pub(crate) mod wait;
 

@@ -82,7 +82,7 @@ impl HttpClient {
     fn call(&self, request: &ApiRequest, policy: RetryPolicy, end: Instant) -> (Result<ApiResponse, Failure>, bool) {
         self.with_retries(policy, end, |attempt| {
             let (response, max_len) = (self.attempt(attempt, request, end, None)?, request.max_len);
-            self.runtime.wait(async move { accepted(response.await?.all(max_len).await?) })
+            self.runtime.call(async move { accepted(response.await?.all(max_len).await?) })
         })
     }
 

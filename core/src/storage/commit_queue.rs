@@ -105,7 +105,8 @@ impl<J, O> CommitQueue<J, O> {
         place.and_then(|place| queue.waiting.remove(place)).is_some()
     }
 
-    #[cfg(test)]
+    /// The number of waiting jobs.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "for its leaders and for tests"))]
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.queue).waiting.len()
     }

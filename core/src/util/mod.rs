@@ -3,6 +3,8 @@
 #[cfg(feature = "_runtime")]
 pub(crate) mod backoff;
 pub(crate) mod clock;
+#[cfg(feature = "_runtime")]
+pub(crate) mod driver;
 #[cfg(feature = "sqlite")]
 pub(crate) mod files;
 pub(crate) mod fork_check;

@@ -13,6 +13,8 @@ pub(crate) fn spawn<T: Send + 'static>(
     thread::Builder::new().name(name.into()).spawn(work)
 }
 
+#[cfg(all(unix, feature = "_runtime"))]
+pub(crate) use unix::BlockedPipeSignal;
 #[cfg(unix)]
 pub(crate) use unix::BlockedSignals;
 
@@ -50,6 +52,35 @@ mod unix {
                 let _ = before.thread_set_mask(); // it was the mask before, so it is valid
             }
         }
+    }
+
+    /// Blocks SIGPIPE in the calling thread until it is dropped, and consumes one that was raised meanwhile.
+    #[cfg(feature = "_runtime")]
+    pub(crate) struct BlockedPipeSignal(Option<SigSet>);
+
+    #[cfg(feature = "_runtime")]
+    impl BlockedPipeSignal {
+        pub(crate) fn new() -> Self {
+            Self(pipe_signal().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+        }
+    }
+
+    #[cfg(feature = "_runtime")]
+    impl Drop for BlockedPipeSignal {
+        fn drop(&mut self) {
+            let Some(before) = self.0 else { return };
+            // There is no safe interface to ask for pending signals. One more is the same as one, because signals do not
+            // queue, so the wait ends at once.
+            if nix::sys::signal::raise(Signal::SIGPIPE).is_ok() {
+                let _ = pipe_signal().wait();
+            }
+            let _ = before.thread_set_mask(); // it was the mask before, so it is valid
+        }
+    }
+
+    #[cfg(feature = "_runtime")]
+    fn pipe_signal() -> SigSet {
+        SigSet::from(Signal::SIGPIPE)
     }
 }
 

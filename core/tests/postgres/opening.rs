@@ -176,6 +176,56 @@ fn more_clients_than_connections_get_an_error() {
     assert_refused(&config(&url), "Storage", "pooler");
 }
 
+/// A trigger stands for the server's states: each refuses the write, and the next write succeeds.
+#[test]
+fn refusals_of_the_server_are_told_apart() {
+    let (server, schema) = (Postgres::shared(), &unique("refusals"));
+    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let record = [[1, 1, 0, 0].to_vec(), vec![0; 200]].concat();
+    for (n, (state, name, words)) in [
+        ("53100", "StorageFull", ""),
+        ("53200", "Storage", "53200"),
+        ("25006", "Storage", "primary server"),
+        ("42501", "AccessDenied", "42501"),
+        ("57014", "Busy", ""),
+        ("40001", "Busy", ""),
+        ("55P03", "Busy", ""),
+        ("P0001", "Storage", "P0001"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let locator = Locator::from_bytes([u8::try_from(n).unwrap(); 32]);
+        server.sql(&format!(
+            "CREATE OR REPLACE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{state}'; END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON {schema}.records EXECUTE FUNCTION {schema}.refuse()"
+        ));
+        let error: strongroom::Error = storage.put(&locator, &record, PutMode::Create).unwrap_err().into();
+        let text = error.full_message();
+        assert!(error.name() == name && text.contains(words), "{state}: {} {text}", error.name());
+        server.sql(&format!("DROP TRIGGER refuse ON {schema}.records"));
+        assert!(storage.info(&locator).unwrap().is_none(), "{state}");
+        storage.put(&locator, &record, PutMode::Create).unwrap();
+    }
+}
+
+/// As proxies and firewalls end idle connections.
+#[test]
+fn connections_that_end_while_idle_are_replaced() {
+    let (server, schema, role) = (Postgres::shared(), unique("idle"), unique("idle_role"));
+    server.sql(&format!("CREATE ROLE {role} LOGIN SUPERUSER"));
+    let url = server.url(&schema).replace("strongroom@", &format!("{role}@"));
+    let store = Strongroom::builder().postgres(config(&url)).index_key(index_key()).open().unwrap();
+    for n in 0..20_u8 {
+        let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{role}'");
+        assert_ne!(server.sql(&end), "0");
+        let key = store.store([n], b"data").unwrap();
+        assert_ne!(server.sql(&end), "0");
+        assert_eq!(store.retrieve([n], &key).unwrap(), b"data");
+    }
+}
+
 #[test]
 fn damage_is_found_and_leftovers_are_removed() {
     let (server, schema) = (Postgres::shared(), &unique("damage"));

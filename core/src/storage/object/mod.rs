@@ -156,7 +156,7 @@ impl ObjectStorage {
     {
         self.check_open()?;
         let future = call(self.records()?);
-        self.runtime.wait(async move { future.await.map_err(Stopped::Error) })
+        self.runtime.call(async move { future.await.map_err(Stopped::Error) })
     }
 
     /// Waits for a call on one record that changes nothing.

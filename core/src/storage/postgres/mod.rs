@@ -4,6 +4,7 @@ mod change;
 mod config;
 mod connection;
 mod error;
+mod last_group;
 mod password_file;
 mod pool;
 mod read;
@@ -35,6 +36,7 @@ use crate::util::interrupt;
 use crate::util::runtime::Runtime;
 pub use config::PostgresConfig;
 use error::Failure;
+use last_group::LastGroup;
 use pool::Pool;
 use statement::Statement;
 use upload::PostgresUpload;
@@ -66,6 +68,7 @@ pub struct PostgresStorage {
     /// `None` only during the drop.
     pool: Option<Arc<Pool>>,
     queue: CommitQueue<Operation<'static>, Result<bool, Error>>,
+    last_group: LastGroup,
     closed: AtomicBool,
     runtime: Runtime,
 }
@@ -108,6 +111,7 @@ impl PostgresStorage {
             name: config.to_string(),
             pool: Some(Arc::new(Pool::new(connection, tls, config.durability, config.timeout / ATTEMPTS))),
             queue: CommitQueue::new(write::abandoned),
+            last_group: LastGroup::default(),
             closed: AtomicBool::new(false),
             runtime,
         })
@@ -174,7 +178,7 @@ impl PostgresStorage {
     fn attempt(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
         let pool = Arc::clone(self.pool.as_ref().ok_or(Error::Closed)?);
         let statement = statement.clone();
-        self.runtime.wait(async move { pool.run(&statement, end.into()).await })
+        self.runtime.call(async move { pool.run(&statement, end.into()).await })
     }
 
     fn run_script(&self, script: String) -> Result<(), Error> {
