@@ -69,7 +69,8 @@ program: | system-tests
 test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test processes
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program --test services -- \
-		tampering:: model:: take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying::
+		tampering:: model:: take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying:: cluster
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --lib -- cluster::
 	$(MAKE) test-c TEST_SECONDS=60
 
 # Each object store is installed into its own folder, and the same tests run on it.

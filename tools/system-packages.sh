@@ -20,6 +20,7 @@ has() { command -v "$1"; }
 needs build-essential eval 'has cc && has c++ && has ld'
 if [ "$1" = tests ]; then
     needs curl has curl
+    needs iproute2 has ip
     needs pkg-config has pkg-config
     needs postgresql ls /usr/lib/postgresql/*/bin/postgres
     needs python3 has "${PYTHON:-python3}"

@@ -135,10 +135,11 @@ fn a_killed_storage_service_fails_no_request() {
     let server = start_server(&world, third, one);
     wait_until_ready(&server);
     wait_for_storages(&world, &server, "ready", 2);
-    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (stop, done, server_url) = (AtomicBool::new(false), AtomicUsize::new(0), url(&server));
     let slowest = thread::scope(|scope| {
-        let worker = |worker: usize| {
-            let endpoint = Endpoint::new(&url(&server)).unwrap().timeout(Duration::from_secs(20));
+        let (stop, done, server_url) = (&stop, &done, &server_url);
+        let worker = move |worker: usize| {
+            let endpoint = Endpoint::new(server_url).unwrap().timeout(Duration::from_secs(20));
             let client = Strongroom::connect(&endpoint).unwrap();
             let mut slowest = Duration::ZERO;
             for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {

@@ -26,6 +26,7 @@ mod support;
 #[cfg(unix)]
 mod backends;
 mod cluster;
+mod cluster_hosts;
 mod commands;
 mod copying;
 mod deploy;

@@ -150,3 +150,41 @@ fn read_settings(storage: &dyn Storage) -> Result<Settings, Error> {
 fn decode(document: &[u8]) -> Result<Settings, Error> {
     Ok(Settings::decode(document)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn open_with(storage: &Arc<dyn Storage>, key: u8) -> Result<Strongroom, Error> {
+        let keys = IndexKeys { current: IndexKey::from_bytes(&[key; 32]).unwrap(), previous: None };
+        open(Arc::clone(storage), &keys, Clock::default(), false)
+    }
+
+    /// A service makes the id before anybody has an index key; the first key is then the store's.
+    #[test]
+    fn a_storage_has_an_id_before_it_has_an_index_key() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let first = store_identity(&*storage).unwrap();
+        assert_eq!((first.index_key_hint, store_identity(&*storage).unwrap()), (None, first));
+        let store = open_with(&storage, 7).unwrap();
+        let opened = store.identity().unwrap();
+        assert!(opened.id == first.id && opened.index_key_hint.is_some());
+        assert_eq!(store_identity(&*storage).unwrap(), opened);
+        assert_eq!(store.namespace("a").unwrap().identity(), Some(opened));
+        assert!(matches!(open_with(&storage, 8), Err(Error::IndexKeyMismatch)));
+        let other: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let other = open_with(&other, 7).unwrap().identity().unwrap();
+        assert!(other.id != opened.id && other.index_key_hint == opened.index_key_hint);
+    }
+
+    /// Without settings, nothing tells to which store the records belong.
+    #[test]
+    fn records_without_settings_get_no_id() {
+        let storage = MemoryStorage::new();
+        let locator = crate::storage::Locator::from_bytes([1; 32]);
+        storage.create_many(&[(locator, &[1; 200])]).unwrap();
+        assert!(matches!(store_identity(&storage), Err(Error::Corrupt)));
+        assert_eq!(storage.settings().unwrap(), None);
+    }
+}

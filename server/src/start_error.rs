@@ -28,6 +28,11 @@ pub enum StartError {
         "a cluster without a key must not reach {0}: make a key with `strongroom key new --cluster --key-out PATH`, and give all services its file (cluster.key_files); without one, use loopback addresses only"
     )]
     NeedsClusterKey(String),
+    /// In a cluster without a key, every user of the machine could propose a storage service and get the token.
+    #[error(
+        "every user of this machine could get the token of remote.token_file: make a key with `strongroom key new --cluster --key-out PATH`, and give all services of the cluster its file (cluster.key_files)"
+    )]
+    TokenNeedsClusterKey,
     /// The service does not know the address at which others reach it.
     #[error("the address at which other services reach this one is unknown: give it (cluster.advertise)")]
     NeedsAdvertise,

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
@@ -31,7 +31,11 @@ impl Service {
 
     /// Starts the service on the address in the arguments.
     pub(crate) fn start_on(world: &World, args: &[&str]) -> Self {
-        let mut command = world.command(args);
+        Self::spawn(world.command(args))
+    }
+
+    /// Starts the service with this command.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         command.args(["--log-level", "trace", "--log-format", "json"]);
         command.env("RUST_LOG", "trace").stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();

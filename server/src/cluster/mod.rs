@@ -224,6 +224,8 @@ async fn run(state: Arc<State>) {
             Err(error) => error.to_string(),
         };
         tracing::error!(target: "strongroom", cause, "gossip failed, and starts again");
+        let detail = format!("gossip failed, and starts again: {cause}");
+        lock(&state.view).problems.push(Problem { kind: "gossip_failed".to_owned(), detail });
         sleep(RESTART).await;
     }
 }

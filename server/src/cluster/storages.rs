@@ -50,7 +50,7 @@ impl Storages {
         }
         let has_no_key = cluster.key_files.is_empty();
         if has_no_key && remote.token_file.is_some() {
-            return Err(StartError::NeedsClusterKey("this machine's users, and the token to them".into()));
+            return Err(StartError::TokenNeedsClusterKey);
         }
         if !has_no_key && cluster.names.is_empty() && remote.authorities.is_none() {
             return Err(StartError::NeedsTrustedNames);

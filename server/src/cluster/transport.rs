@@ -12,6 +12,7 @@ use tokio::net::UdpSocket;
 
 use super::keys::ClusterKey;
 use super::seal::{LONGEST, Opener, Refused, Sealer};
+use super::seeds::canonical;
 use super::traffic::{self, Traffic};
 
 /// The pause after a failure to receive.
@@ -86,7 +87,7 @@ impl Socket for SealedSocket {
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
             let (len, from) = match self.socket.recv_from(&mut self.buffer).await {
-                Ok(received) => received,
+                Ok((len, from)) => (len, canonical(from)),
                 // The answer of another machine to an earlier datagram, or a shortage of memory.
                 Err(error) => {
                     tracing::debug!(target: "strongroom", cause = %error, "a message of the cluster is not received");

@@ -46,7 +46,7 @@ impl Service {
     /// # Errors
     ///
     /// As [`encryption`](Self::encryption); [`StartError::NeedsJoin`]; [`StartError::NeedsTrustedNames`] and
-    /// [`StartError::NeedsClusterKey`] if any host could get the token.
+    /// [`StartError::TokenNeedsClusterKey`] if any host or user could get the token.
     #[cfg(feature = "cluster")]
     pub fn encryption_in_cluster(
         open: impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static,

@@ -74,6 +74,21 @@ async fn a_dead_service_is_noticed_and_may_come_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ipv6_alone_suffices() {
+    let names = Names::default();
+    let mut config = config(&["seed:1"]);
+    config.listen = Some("[::1]:0".parse().unwrap());
+    if std::net::UdpSocket::bind("[::1]:0").is_err() {
+        return eprintln!("SKIPPED: this machine has no IPv6");
+    }
+    let one = start(names.environment(), &config).await;
+    names.set("seed:1", address(&one));
+    let other = start(names.environment(), &config).await;
+    until_all_know(&[&one, &other], &[&one, &other]).await;
+    assert!(one.nodes().nodes.iter().all(|node| node.name.starts_with("[::1]:")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn values_spread_and_leaving_is_announced() {
     let names = Names::default();
     let one = start(names.environment(), &config(&["seed:1"])).await;

@@ -4,6 +4,7 @@ mod hostile;
 mod membership;
 #[path = "../../../../core/tests/support/rounds.rs"]
 mod rounds;
+mod storages;
 
 use std::collections::HashMap;
 use std::io;
