@@ -20,6 +20,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     const PORT: u16;
 
     /// The kind of service, for the cluster.
+    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "for the cluster"))]
     const ROLE: Role;
 
     /// Fails if the storage cannot be reached. Returns the store's id, [`NO_STORE`] or, if it is unknown, nothing.

@@ -211,7 +211,7 @@ fn a_service_drains_before_it_stops() {
 
 #[test]
 fn a_token_is_for_trusted_hosts() {
-    let open = |_| unreachable!("nothing is opened");
+    let open = |_| panic!("nothing is opened");
     let start = |change: &dyn Fn(&mut Config)| {
         let [own] = free();
         let mut config = in_cluster(own, &[own]);

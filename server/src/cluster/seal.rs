@@ -232,7 +232,7 @@ fn encode(address: SocketAddr) -> [u8; ADDRESS_LEN] {
 fn decode(bytes: [u8; ADDRESS_LEN]) -> SocketAddr {
     let ip = bytes.first_chunk().copied().unwrap_or_default();
     let port = bytes.last_chunk().copied().unwrap_or_default();
-    SocketAddr::new(Ipv6Addr::from_octets(ip).to_canonical(), u16::from_be_bytes(port))
+    SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), u16::from_be_bytes(port))
 }
 
 #[cfg(test)]
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(open(&mut opener(&[key(1, "b")]), &seal(address(2))), Err(Refused::Key));
         assert_eq!(open(&mut opener(&[]), &seal(address(2))), Err(Refused::Key));
         for other in [address(3), SocketAddr::from(([192, 0, 2, 2], 8423)), "[::1]:8422".parse().unwrap()] {
-            assert_eq!(open(&mut opener(&[right.clone()]), &seal(other)), Err(Refused::Altered));
+            assert_eq!(open(&mut opener(std::slice::from_ref(&right)), &seal(other)), Err(Refused::Altered));
         }
         // Any one of several keys opens.
         open(&mut opener(&[key(2, "a"), right]), &seal(address(2))).unwrap();

@@ -8,8 +8,7 @@ use crate::config::document::Config;
 async fn only_trusted_services_of_one_store_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let names = Names::default();
-    let mut document = Config::default();
-    document.cluster = config(&["seed:1"]);
+    let mut document = Config { cluster: config(&["seed:1"]), ..Config::default() };
     document.cluster.key_files = vec![key_file(&folder, "key")];
     document.cluster.names = vec!["*.example".into()];
     let storages = Arc::new(Storages::new(&document).unwrap());
