@@ -178,6 +178,26 @@ mod tests {
         assert!(other.id != opened.id && other.index_key_hint == opened.index_key_hint);
     }
 
+    /// A storage service of a cluster has made the id; then the database is opened as a store with a key beside it.
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_database_with_an_id_gets_its_key() {
+        use crate::storage::{Durability, SqliteStorage};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+        let id = store_identity(&storage).unwrap().id;
+        storage.close().unwrap();
+        drop(storage);
+        let store = Strongroom::open(&path).unwrap();
+        assert_eq!(store.identity().unwrap().id, id);
+        store.close().unwrap();
+        drop(store);
+        std::fs::remove_file(folder.path().join("records.db.index-key")).unwrap();
+        assert!(matches!(Strongroom::open(&path), Err(Error::IndexKeyMissing { .. })), "it is not made anew");
+    }
+
     /// Without settings, nothing tells to which store the records belong.
     #[test]
     fn records_without_settings_get_no_id() {
