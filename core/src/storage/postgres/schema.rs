@@ -68,18 +68,28 @@ impl PostgresStorage {
     }
 
     /// Allows a role to use the store, but not to change its tables.
-    pub(super) fn grant(&self, role: &str) -> Result<(), Error> {
-        if role.is_empty() || role.len() > 63 || role.contains('\0') {
+    ///
+    /// PostgreSQL only warns if the caller may not grant this, so the result is checked.
+    pub(super) fn grant(&self, given: &str) -> Result<(), Error> {
+        if given.is_empty() || given.len() > 63 || given.contains('\0') {
             return Err(Error::InvalidArgument("a role's name has 1 to 63 bytes".into()));
         }
-        let (schema, role) = (&self.schema, role.replace('"', "\"\""));
+        let (schema, role) = (&self.schema, given.replace('"', "\"\""));
         let script = format!(
             "GRANT USAGE ON SCHEMA \"{schema}\" TO \"{role}\";
             GRANT SELECT, INSERT, UPDATE, DELETE ON \"{schema}\".records, \"{schema}\".segments, \"{schema}\".uploads,
                 \"{schema}\".settings TO \"{role}\";
             GRANT SELECT ON \"{schema}\".schema_version TO \"{role}\";"
         );
-        self.run_script(script)
+        self.run_script(script)?;
+        let sql = "SELECT bool_and(has_table_privilege($1, '@.' || name, privilege)) FROM
+            unnest(ARRAY['records', 'segments', 'uploads', 'settings']) AS name,
+            unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege";
+        let rows = self.read(&self.statement(sql).text(given))?;
+        match rows.first().map(|row| column(row, 0)).transpose()? {
+            Some(true) => Ok(()),
+            _ => Err(Error::AccessDenied("the tables belong to another role, which must run this".into())),
+        }
     }
 
     fn identify(&self) -> Result<Found, Error> {
