@@ -195,7 +195,7 @@ bench-criterion: ## Measure encryption, its AEAD alone (both providers), storage
 .PHONY: bench-http
 bench-http: ## Measure the encryption server: load, hostile clients, timing differences (takes six minutes)
 	$(CARGO) build --release -p strongroom-cli -p strongroom-http-benches
-	for program in load hostile timing transfer; do target/release/$$program || exit; done
+	for program in load hostile timing transfer balance; do target/release/$$program || exit; done
 
 # The alternatives: outside the workspace, each with its own SQLite and settings.
 .PHONY: peers

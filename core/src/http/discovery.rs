@@ -212,3 +212,83 @@ impl Discovery {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::service_list::ServiceAddress;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn discovery(source: Source, zone: Option<&str>) -> Discovery {
+        let trusted = TrustedNames::new(["*.example".to_owned()]);
+        Discovery::new(source, trusted, zone.map(str::to_owned), Role::Storage, Arc::default())
+    }
+
+    fn address(url: &str) -> Address {
+        Address::parse(url).unwrap()
+    }
+
+    fn urls(places: &[(Place, bool)]) -> Vec<String> {
+        places.iter().map(|(place, _)| place.address.to_string()).collect()
+    }
+
+    #[test]
+    fn given_addresses_never_change() {
+        let given = ["unix:/a", "https://192.0.2.1", "https://localhost", "http://localhost:1"].map(address);
+        assert!(discovery(Source::Given(given.to_vec()), None).is_fixed());
+        let named = discovery(Source::Given(vec![address("https://a.example")]), None);
+        assert!(!named.is_fixed() && named.is_given());
+        let now = Instant::now();
+        assert!(named.step(now).places.is_none(), "a name that was not looked up yet is one service");
+        assert_eq!(named.step(now + LOOKUP_INTERVAL + SECOND).work, Work::InTheBackground);
+        assert_eq!(named.step(now + LOOKUP_INTERVAL * 3).work, Work::Nothing, "one lookup at a time");
+    }
+
+    #[test]
+    fn an_empty_list_leaves_the_last_services_in_use() {
+        let list = ServiceList::default();
+        let own = |url: &str, zone: &str| ServiceAddress { url: url.into(), zone: Some(zone.into()) };
+        let discovery = discovery(Source::List(list.clone()), Some("a"));
+        assert!(discovery.places().is_empty());
+        list.set([own("https://a.example", "a"), own("https://b.example", "b"), own("https://other.test", "a")]);
+        let now = Instant::now();
+        let places = discovery.step(now).places.unwrap();
+        assert_eq!(urls(&places), ["https://a.example:443", "https://b.example:443"]);
+        assert_eq!(places.iter().map(|(_, is_near)| *is_near).collect::<Vec<_>>(), [true, false]);
+        assert!(discovery.step(now).places.is_none(), "nothing has changed");
+        list.set([]);
+        assert_eq!(discovery.step(now + SECOND).places.unwrap().len(), 2);
+        let at_the_end = discovery.step(now + KEPT_FOR);
+        assert_eq!(at_the_end.places.unwrap().len(), 2);
+        let later = discovery.step(now + KEPT_FOR + LOOKUP_INTERVAL * 2);
+        assert_eq!(later.places.unwrap().len(), 0);
+    }
+
+    #[test]
+    fn a_cluster_is_asked_before_the_first_call() {
+        let given = vec![address("https://first.test")];
+        let discovery = discovery(Source::Cluster(given), None);
+        assert_eq!(urls(&discovery.places()), ["https://first.test:443"]);
+        let node = |url: &str, store: &str| serde_json::json!({"name": "n", "role": "storage", "state": "ready", "url": url, "store": store});
+        let answer = serde_json::json!({"nodes": [
+            node("https://a.example", "one"), node("https://b.example", "two"), node("https://a.test", "one"),
+        ]});
+        let (runtime, now) = (tokio::runtime::Builder::new_current_thread().build().unwrap(), Instant::now());
+        assert_eq!(discovery.step(now).work, Work::First);
+        assert_eq!(discovery.step(now).work, Work::First, "all first calls wait");
+        runtime.block_on(discovery.finish(serde_json::from_value(answer).ok(), Some("one")));
+        let step = discovery.step(Instant::now());
+        assert_eq!(urls(&step.places.unwrap()), ["https://a.example:443"], "neither another store nor another host");
+        assert_eq!(step.work, Work::Nothing);
+        // Nobody answers: the last ones, then the given ones.
+        runtime.block_on(discovery.finish(None, None));
+        let now = Instant::now();
+        assert_eq!(urls(&discovery.step(now).places.unwrap()), ["https://a.example:443"]);
+        let later = discovery.step(now + KEPT_FOR + SECOND);
+        assert_eq!(
+            (urls(&later.places.unwrap()), later.work),
+            (vec!["https://first.test:443".into()], Work::InTheBackground)
+        );
+    }
+}
