@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn records_without_settings_get_no_id() {
         let storage = MemoryStorage::new();
-        let locator = crate::storage::Locator::from_bytes([1; 32]);
+        let locator = storage::Locator::from_bytes([1; 32]);
         storage.create_many(&[(locator, &[1; 200])]).unwrap();
         assert!(matches!(store_identity(&storage), Err(Error::Corrupt)));
         assert_eq!(storage.settings().unwrap(), None);
