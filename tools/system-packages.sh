@@ -19,6 +19,7 @@ has() { command -v "$1"; }
 
 needs build-essential eval 'has cc && has c++ && has ld'
 if [ "$1" = tests ]; then
+    needs chromium has chromium
     needs curl has curl
     needs iproute2 has ip
     needs pkg-config has pkg-config

@@ -66,6 +66,10 @@ pub(crate) struct Serve {
     /// 127.0.0.1:8421 for serve-storage]
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_LISTEN", hide_env_values = true, value_delimiter = ',')]
     pub(crate) listen: Vec<ListenAddress>,
+    /// The address of the page for operators: IP:PORT or unix:PATH. On a loopback address it needs no token; elsewhere
+    /// it needs TLS, and a token with the scope monitor
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_ADMIN", hide_env_values = true)]
+    pub(crate) admin: Option<ListenAddress>,
     /// A host name of the service, besides localhost; may be repeated
     #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
     pub(crate) names: Vec<String>,
@@ -154,8 +158,9 @@ pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
     /// The service keeps only the token's hash, scopes and namespace. The scopes: store (store, replace, rekey,
-    /// contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage service). With
-    /// --namespace, the token reaches only the records of this namespace, and not the whole store.
+    /// contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage service), monitor (the
+    /// page for operators). With --namespace, the token reaches only the records of this namespace, and not the whole
+    /// store.
     #[command(after_help = TOKEN_NEW_EXAMPLES)]
     New {
         /// The token's scopes, separated by commas

@@ -87,6 +87,7 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     if !args.listen.is_empty() {
         config.listen.clone_from(&args.listen);
     }
+    config.admin = args.admin.clone().or(config.admin.take());
     if !args.names.is_empty() {
         config.names.clone_from(&args.names);
     }

@@ -43,6 +43,7 @@ mod namespaces;
 mod new_files;
 #[cfg(unix)]
 mod object_store;
+mod operators_page;
 mod outputs;
 mod readme;
 mod rekey;

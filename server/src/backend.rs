@@ -19,8 +19,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The default port.
     const PORT: u16;
 
-    /// The kind of service, for the cluster.
-    #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "for the cluster"))]
+    /// The kind of service, for the cluster and its operators.
     const ROLE: Role;
 
     /// Fails if the storage cannot be reached. Returns the store's id, [`NO_STORE`] or, if it is unknown, nothing.
@@ -40,6 +39,10 @@ pub(crate) trait Backend: Send + Sync + 'static {
         }
         Ok(Arc::clone(self))
     }
+
+    /// The expiry times (Unix time in seconds) of at most `most` records that expire at or before `until`, the earliest
+    /// first.
+    fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error>;
 
     /// Removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;

@@ -27,8 +27,12 @@ impl Hosts {
         match address {
             ListenAddress::Unix(_) => Self::Any,
             ListenAddress::Tcp(_) if config.tls.is_some() && config.names.is_empty() => Self::Any,
-            ListenAddress::Tcp(_) => Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect()),
+            ListenAddress::Tcp(_) => Self::loopback_and_names(config),
         }
+    }
+
+    pub(crate) fn loopback_and_names(config: &Config) -> Self {
+        Self::LoopbackAnd(config.names.iter().map(|name| canonical(name)).collect())
     }
 
     /// Fails if the target or the header names another host, or if the host is missing where HTTP requires one.

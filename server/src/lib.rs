@@ -32,6 +32,7 @@ mod storage_service;
 
 mod service;
 
+mod admin;
 mod operator_routes;
 mod route;
 
@@ -56,6 +57,7 @@ mod host;
 mod listen;
 mod log;
 mod metrics;
+mod monitored_stream;
 mod observation;
 mod problem;
 mod purge;

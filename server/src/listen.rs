@@ -56,20 +56,44 @@ pub(crate) async fn listen(
     tls: Option<&Certificates>,
 ) -> Result<Vec<Listener>, StartError> {
     addresses.iter().try_for_each(|address| check(address, config))?;
-    #[cfg(unix)]
-    let access = Access::new(config)?;
     let mut listeners = Vec::new();
     for address in addresses {
-        let hosts = Hosts::new(address, config);
-        #[cfg(unix)]
-        let bound = bind(address, &access).await;
-        #[cfg(not(unix))]
-        let bound = bind(address).await;
-        let (socket, address) =
-            bound.map_err(|source| StartError::Listen { address: address.clone().into(), source })?;
-        listeners.push(Listener { socket, tls: tls.cloned(), hosts, address });
+        listeners.push(open(address, Hosts::new(address, config), config, tls).await?);
     }
     Ok(listeners)
+}
+
+/// Listens for operators, if the address is safe. On this machine, neither TLS nor a token is needed: the service's
+/// certificate names other hosts, and a browser would refuse it.
+pub(crate) async fn listen_for_operators(
+    address: &ListenAddress,
+    config: &Config,
+    tls: Option<&Certificates>,
+) -> Result<Listener, StartError> {
+    match address {
+        ListenAddress::Unix(_) => open(address, Hosts::Any, config, None).await,
+        ListenAddress::Tcp(_) if address.is_local() => {
+            open(address, Hosts::loopback_and_names(config), config, None).await
+        }
+        ListenAddress::Tcp(_) => {
+            check(address, config)?;
+            open(address, Hosts::new(address, config), config, tls).await
+        }
+    }
+}
+
+async fn open(
+    address: &ListenAddress,
+    hosts: Hosts,
+    config: &Config,
+    tls: Option<&Certificates>,
+) -> Result<Listener, StartError> {
+    #[cfg(unix)]
+    let bound = bind(address, &Access::new(config)?).await;
+    #[cfg(not(unix))]
+    let bound = bind(address).await;
+    let (socket, address) = bound.map_err(|source| StartError::Listen { address: address.clone().into(), source })?;
+    Ok(Listener { socket, tls: tls.cloned(), hosts, address })
 }
 
 /// Traffic between machines is always encrypted. Clients must authenticate themselves, unless file permissions restrict
@@ -78,7 +102,7 @@ fn check(address: &ListenAddress, config: &Config) -> Result<(), StartError> {
     let certificates = config.tls.as_ref().and_then(|tls| tls.client_authorities.as_ref());
     let proven = config.tokens.is_some() || certificates.is_some();
     match address {
-        ListenAddress::Tcp(tcp) if tcp.ip().to_canonical().is_loopback() => {
+        ListenAddress::Tcp(tcp) if address.is_local() => {
             if proven || config.insecure_loopback {
                 Ok(())
             } else {

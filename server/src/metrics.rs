@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use serde_json::{Map, Value, json};
 use strongroom::Upstreams;
 
 use crate::upstream_metrics::{self, UPSTREAM_BYTES};
@@ -114,32 +115,59 @@ impl Metrics {
             writeln!(to, "{name}_sum{{route=\"{route}\"}} {}", histogram.seconds)?;
             writeln!(to, "{name}_count{{route=\"{route}\"}} {}", histogram.count)?;
         }
-        let [received, sent, cut, purged] =
-            [&*self.received, &*self.sent, &self.cut, &self.purged].map(|count| count.load(Ordering::Relaxed));
-        for (name, kind, help, value) in [
-            ("received_bytes_total", "counter", "Bytes of request bodies received.", received),
-            ("sent_bytes_total", "counter", "Bytes of answer bodies sent.", sent),
-            ("answers_cut_total", "counter", "Answers that the client did not read to the end.", cut),
-            ("purged_records_total", "counter", "Expired records removed in the background.", purged),
-            (
-                "log_lines_dropped_total",
-                "counter",
-                "Log lines that stderr did not accept.",
-                crate::log::dropped_lines(),
-            ),
-        ] {
-            header(to, name, kind, help)?;
+        for (name, help, value) in self.totals() {
+            header(to, name, "counter", help)?;
             writeln!(to, "strongroom_{name} {value}")?;
         }
-        for (name, help, value) in [
-            ("requests_in_flight", "Requests whose answer has not begun.", self.in_flight.load(Ordering::Relaxed)),
-            ("requests_waiting", "Requests that wait for a storage thread.", waiting),
-            ("connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
-        ] {
+        for (name, help, value) in self.gauges(waiting, 0) {
             header(to, name, "gauge", help)?;
             writeln!(to, "strongroom_{name} {value}")?;
         }
         self.upstreams.get().map_or(Ok(()), |upstreams| upstream_metrics::write(to, upstreams))
+    }
+
+    /// Counters without labels: name, help and value.
+    fn totals(&self) -> [(&'static str, &'static str, u64); 5] {
+        let [received, sent, cut, purged] =
+            [&*self.received, &*self.sent, &self.cut, &self.purged].map(|count| count.load(Ordering::Relaxed));
+        [
+            ("received_bytes_total", "Bytes of request bodies received.", received),
+            ("sent_bytes_total", "Bytes of answer bodies sent.", sent),
+            ("answers_cut_total", "Answers that the client did not read to the end.", cut),
+            ("purged_records_total", "Expired records removed in the background.", purged),
+            ("log_lines_dropped_total", "Log lines that stderr did not accept.", crate::log::dropped_lines()),
+        ]
+    }
+
+    /// `own`: requests that do not count as in flight.
+    fn gauges(&self, waiting: usize, own: usize) -> [(&'static str, &'static str, usize); 3] {
+        let in_flight = self.in_flight.load(Ordering::Relaxed).saturating_sub(own);
+        [
+            ("requests_in_flight", "Requests whose answer has not begun.", in_flight),
+            ("requests_waiting", "Requests that wait for a storage thread.", waiting),
+            ("connections", "Open connections.", self.connections.load(Ordering::Relaxed)),
+        ]
+    }
+
+    /// The same as JSON, for the page for operators and without its own request. Its size is bounded: all names are
+    /// those of this program.
+    pub(crate) fn document(&self, waiting: usize) -> Value {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let requests = counts.requests.iter().map(|((route, method, status), count)| {
+            json!({"route": route, "method": method, "status": status, "count": count})
+        });
+        let durations = counts
+            .durations
+            .iter()
+            .map(|(route, histogram)| json!({"route": route, "count": histogram.count, "buckets": histogram.buckets}));
+        json!({
+            "requests": requests.collect::<Vec<_>>(),
+            "bucket_seconds": BUCKETS.map(|(seconds, _)| seconds),
+            "durations": durations.collect::<Vec<_>>(),
+            "errors": counts.errors,
+            "totals": Map::from_iter(self.totals().map(|(name, _, value)| (name.to_owned(), value.into()))),
+            "gauges": Map::from_iter(self.gauges(waiting, 1).map(|(name, _, value)| (name.to_owned(), value.into()))),
+        })
     }
 }
 

@@ -1,35 +1,36 @@
 //! Serving connections: timers, limits and graceful shutdown.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::admin;
 #[cfg(feature = "cluster")]
 use crate::cluster;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
-use crate::listen::{Accepted, Listener, Stream, listen};
+use crate::listen::{Accepted, Listener, listen, listen_for_operators};
+use crate::monitored_stream::MonitoredStream;
 use crate::observation::RefusedStream;
 use crate::purge;
 use crate::reload::Reloader;
 use crate::service::Service;
+use crate::shared::Shared;
 use crate::start_error::StartError;
 use crate::tls::Certificates;
 
@@ -41,6 +42,9 @@ const HEADERS: usize = 64;
 const STREAMS: u32 = 64;
 /// Bytes of answers that HTTP/2 buffers in addition to their slices.
 const SEND_BUFFER: usize = 64 << 10;
+/// Concurrent connections of operators. They are apart from the clients' ones, so that the page also works while the
+/// service has no connection left.
+const ADMIN_CONNECTIONS: usize = 32;
 /// The time limit for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unread bytes that a client may send, of one body and on the whole connection.
@@ -51,6 +55,8 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 pub struct Server {
     service: Service,
     listeners: Vec<Listener>,
+    /// The listener of the page for operators.
+    admin: Option<Listener>,
     reloader: Reloader,
     /// How long it still serves after it was told to stop.
     drain: Duration,
@@ -74,11 +80,18 @@ impl Server {
         let default = [ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
         let addresses = if config.listen.is_empty() { &default[..] } else { &config.listen };
         let listeners = listen(addresses, config, tls.as_ref()).await?;
+        let admin = match &config.admin {
+            Some(address) => Some(listen_for_operators(address, config, tls.as_ref()).await?),
+            None => None,
+        };
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
         let drain = config.limits.drain_seconds.unwrap_or(if config.cluster.is_active() { DRAIN_SECONDS } else { 0 });
-        let server = Self { service, listeners, reloader, drain: Duration::from_secs(drain) };
+        let server = Self { service, listeners, admin, reloader, drain: Duration::from_secs(drain) };
         for address in server.addresses() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening");
+        }
+        if let Some(address) = server.admin_address() {
+            tracing::info!(target: "strongroom", address = String::from(address), "listening for operators");
         }
         if config.cluster.is_active() {
             #[cfg(not(feature = "cluster"))]
@@ -95,6 +108,12 @@ impl Server {
         self.listeners.iter().map(|listener| listener.address.clone()).collect()
     }
 
+    /// The address of the page for operators.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<ListenAddress> {
+        self.admin.as_ref().map(|listener| listener.address.clone())
+    }
+
     /// A handle that reloads tokens and certificates of the running service.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
@@ -104,27 +123,19 @@ impl Server {
     /// Serves until `stop` completes. Then it accepts no more requests, and returns when the running ones are finished,
     /// or their time limit has passed.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
-        let Self { service, listeners, reloader: _, drain } = self;
-        let limits = &service.shared.limits;
-        let grace = Duration::from_secs(limits.grace_seconds);
-        let server = Arc::new(OpenConnections {
-            builder: builder(),
-            permits: Arc::new(Semaphore::new(limits.connections)),
-            open: Mutex::default(),
-            head: Duration::from_secs(limits.head_seconds),
-            timeouts: ConnectionTimeouts::new(limits),
-            service,
-        });
+        let Self { service, listeners, admin, reloader: _, drain } = self;
+        let shared = &service.shared;
+        let grace = Duration::from_secs(shared.limits.grace_seconds);
+        let server = Arc::new(OpenConnections::new(shared, service.router.clone(), shared.limits.connections));
         let mut background = JoinSet::new();
-        if let Some(interval) = server.service.purge_interval {
-            let service = &server.service;
+        if let Some(interval) = service.purge_interval {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
         #[cfg(feature = "cluster")]
-        if let Some(cluster) = server.service.shared.cluster.get() {
-            let (shared, identity) = (Arc::clone(&server.service.shared), Arc::clone(&server.service.identity));
+        if let Some(cluster) = service.shared.cluster.get() {
+            let (shared, identity) = (Arc::clone(&service.shared), Arc::clone(&service.identity));
             background.spawn(cluster::report(cluster.clone(), shared, identity));
-            if let Some(store) = server.service.late_store.clone() {
+            if let Some(store) = service.late_store.clone() {
                 background.spawn(store.open(cluster.clone()));
             }
         }
@@ -133,12 +144,17 @@ impl Server {
         for listener in listeners {
             loops.spawn(accept(Arc::clone(&server), listener, ended.clone()));
         }
+        if let Some(listener) = admin {
+            let router = admin::router(shared, &service.node, listener.address.is_local());
+            let server = OpenConnections::new(shared, router, ADMIN_CONNECTIONS);
+            loops.spawn(accept(Arc::new(server), listener, ended.clone()));
+        }
         stop.await;
         if !drain.is_zero() {
             tracing::info!(target: "strongroom", seconds = drain.as_secs(), "draining: not ready, but serving");
-            server.service.shared.drain();
+            service.shared.drain();
             #[cfg(feature = "cluster")]
-            server.service.shared.cluster.get().into_iter().for_each(cluster::Cluster::drain);
+            service.shared.cluster.get().into_iter().for_each(cluster::Cluster::drain);
             sleep(drain).await;
         }
         background.abort_all();
@@ -150,7 +166,7 @@ impl Server {
         }
         loops.shutdown().await;
         #[cfg(feature = "cluster")]
-        server.service.shared.cluster.get().into_iter().for_each(cluster::Cluster::leave);
+        service.shared.cluster.get().into_iter().for_each(cluster::Cluster::leave);
     }
 
     /// Begins to gossip.
@@ -187,7 +203,8 @@ impl Server {
 const DRAIN_SECONDS: u64 = 2;
 
 struct OpenConnections {
-    service: Service,
+    router: Router,
+    shared: Arc<Shared>,
     builder: Builder<TokioExecutor>,
     permits: Arc<Semaphore>,
     open: Mutex<ConnectionsByNumber>,
@@ -203,6 +220,18 @@ struct ConnectionsByNumber {
 }
 
 impl OpenConnections {
+    fn new(shared: &Arc<Shared>, router: Router, connections: usize) -> Self {
+        Self {
+            router,
+            shared: Arc::clone(shared),
+            builder: builder(),
+            permits: Arc::new(Semaphore::new(connections)),
+            open: Mutex::default(),
+            head: Duration::from_secs(shared.limits.head_seconds),
+            timeouts: ConnectionTimeouts::new(&shared.limits),
+        }
+    }
+
     /// A permit for a connection. If none is free, the connection that has been idle longest is closed, those without a
     /// valid token first.
     async fn permit(&self) -> Option<OwnedSemaphorePermit> {
@@ -315,9 +344,9 @@ async fn serve(
         tracing::debug!(target: "strongroom", "the TLS handshake failed");
         return;
     };
-    let _open = Counted::new(&server.service.shared.metrics.connections);
-    let io = TokioIo::new(MonitoredStream { stream, connection: Arc::clone(connection) });
-    let router = TowerToHyperService::new(server.service.router.clone());
+    let _open = Counted::new(&server.shared.metrics.connections);
+    let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(connection)));
+    let router = TowerToHyperService::new(server.router.clone());
     let answering = Arc::clone(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let connection = Arc::clone(&answering);
@@ -351,52 +380,5 @@ async fn serve(
     tokio::select! {
         _ = serving.as_mut() => {}
         () = async { sleep(close_timeout).await; connection.expired(ConnectionTimeouts::NONE).await } => {}
-    }
-}
-
-/// A stream that records in its connection whether writes make progress.
-struct MonitoredStream {
-    stream: Box<dyn Stream>,
-    connection: Arc<Connection>,
-}
-
-impl MonitoredStream {
-    fn record_write(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.connection.record_write(outcome.is_ready());
-        outcome
-    }
-}
-
-impl AsyncRead for MonitoredStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for MonitoredStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.record_write(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.record_write(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

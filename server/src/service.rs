@@ -12,6 +12,7 @@ use strongroom::protocol::names;
 #[cfg(feature = "cluster")]
 use strongroom::protocol::nodes::Role;
 
+use crate::admin::Node;
 use crate::backend::Backend;
 use crate::call::Call;
 #[cfg(feature = "cluster")]
@@ -33,6 +34,8 @@ pub struct Service {
     pub(crate) purge: Arc<Purge>,
     /// `None` if expired records are removed only on request.
     pub(crate) purge_interval: Option<Duration>,
+    /// This node, for its operators.
+    pub(crate) node: Arc<Node>,
     /// The default port.
     pub(crate) port: u16,
     #[cfg(feature = "cluster")]
@@ -66,11 +69,14 @@ impl Service {
         let purge_interval = purge_interval.map(Duration::from_secs);
         #[cfg(feature = "cluster")]
         let identified = Arc::clone(&backend);
+        let expiring = Arc::clone(&backend);
+        let node = Arc::new(Node::new(B::ROLE, config, move |until, most| expiring.expiry_times(until, most)));
         Ok(Self {
             router: router(backend, routes, &shared, config.cluster.is_active()),
             shared,
             purge,
             purge_interval,
+            node,
             port: B::PORT,
             #[cfg(feature = "cluster")]
             role: B::ROLE,

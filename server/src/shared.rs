@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
 use strongroom::protocol::nodes::Nodes;
 use tokio::sync::Semaphore;
 
@@ -97,6 +98,18 @@ impl Shared {
     #[expect(clippy::unused_self, reason = "as with the feature")]
     pub(crate) fn nodes(&self) -> Option<Nodes> {
         None
+    }
+
+    /// The datagrams of gossip, for the page for operators; null without a cluster.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn gossip(&self) -> Value {
+        self.cluster.get().map_or(Value::Null, Cluster::datagrams)
+    }
+
+    #[cfg(not(feature = "cluster"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    pub(crate) fn gossip(&self) -> Value {
+        Value::Null
     }
 
     /// All metrics, in Prometheus's text format.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -19,14 +19,14 @@ use strongroom::{Endpoint, IndexKey, InvalidEndpoint, Stats, Strongroom};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
 
 /// An authority, and its certificates for a server and a client.
-struct Certificates {
+pub(crate) struct Certificates {
     authority: String,
     server: (String, String),
     client: (String, String),
 }
 
 impl Certificates {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -39,7 +39,7 @@ impl Certificates {
     }
 
     /// The configuration with these certificates in `folder`.
-    fn config(&self, folder: &Path, address: &str, clients: bool) -> Config {
+    pub(crate) fn config(&self, folder: &Path, address: &str, clients: bool) -> Config {
         fs::write(folder.join("server.pem"), &self.server.0).unwrap();
         fs::write(folder.join("server.key"), &self.server.1).unwrap();
         fs::write(folder.join("clients.pem"), &self.authority).unwrap();
@@ -54,6 +54,17 @@ impl Certificates {
 
     /// The answer to a client's request, with or without its certificate.
     fn get(&self, server: &Running, shows_certificate: bool) -> std::io::Result<String> {
+        let request = "GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        self.answer(server.address, shows_certificate, request)
+    }
+
+    /// The whole answer to a request, which closes its connection.
+    pub(crate) fn answer(
+        &self,
+        address: SocketAddr,
+        shows_certificate: bool,
+        request: &str,
+    ) -> std::io::Result<String> {
         let mut authorities = RootCertStore::empty();
         authorities.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -67,9 +78,9 @@ impl Certificates {
             builder.with_no_client_auth()
         };
         let mut connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-        let mut socket = TcpStream::connect(server.address)?;
+        let mut socket = TcpStream::connect(address)?;
         let mut stream = Stream::new(&mut connection, &mut socket);
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let agreed = connection.negotiated_key_exchange_group().map(|group| group.name());

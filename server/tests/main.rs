@@ -19,6 +19,7 @@ mod rounds;
 mod steps;
 mod support;
 
+mod admin;
 mod balancing;
 mod batches;
 mod client;

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+#[cfg(all(unix, feature = "server"))]
+pub(crate) mod browser;
 #[cfg(unix)]
 #[path = "../../../core/tests/support/postgres.rs"]
 pub(crate) mod postgres;

@@ -56,6 +56,18 @@ impl Service {
         Self { child, lines, log, address }
     }
 
+    /// The address in the next line of the log that has one.
+    pub(crate) fn next_address(&mut self) -> SocketAddr {
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE).unwrap();
+            self.log.push_str(&line);
+            let entry: Value = serde_json::from_str(&line).unwrap();
+            if let Some(address) = entry["address"].as_str() {
+                return address.parse().unwrap();
+            }
+        }
+    }
+
     /// Sends a request, and returns the whole answer.
     pub(crate) fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();

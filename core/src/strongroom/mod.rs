@@ -304,6 +304,18 @@ impl Strongroom {
         }
     }
 
+    /// The expiry times (Unix time in seconds) of records that expire at or before `until`, the earliest first, at most
+    /// `most`. It is for the crate `strongroom-server`, and changes without notice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an encryption server; those of the storage.
+    #[doc(hidden)]
+    pub fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error> {
+        let due = self.operations.storage()?.list_expired(until, most)?;
+        Ok(due.iter().filter_map(|entry| entry.info.head.expires_at()).collect())
+    }
+
     /// Searches the store for damage, without any record's key. It works in short steps, changes nothing, and others
     /// may read and write at the same time. It calls `progress` after each step, with the damage that the step found;
     /// `progress` may stop it. [`verify`](crate::verify()) does the same without the index key.

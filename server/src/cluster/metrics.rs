@@ -4,10 +4,22 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::sync::atomic::Ordering;
 
+use serde_json::{Value, json};
+
 use super::{Cluster, problems, values};
 use crate::metrics::header;
 
 impl Cluster {
+    /// The datagrams since the start: `{sent, received, refused: {reason: count}}`.
+    pub(crate) fn datagrams(&self) -> Value {
+        let traffic = &self.0.state.traffic;
+        json!({
+            "sent": traffic.sent.datagrams.load(Ordering::Relaxed),
+            "received": traffic.received.datagrams.load(Ordering::Relaxed),
+            "refused": traffic.refused().collect::<BTreeMap<_, _>>(),
+        })
+    }
+
     /// Appends the metrics.
     pub(crate) fn write_metrics(&self, to: &mut String) -> fmt::Result {
         let view = self.view();

@@ -30,6 +30,9 @@ pub struct Config {
     /// The addresses to listen on. If empty: loopback, port 8420 for an encryption server and 8421 for a storage
     /// service.
     pub listen: Vec<ListenAddress>,
+    /// The address of the page for operators; none by default. On a loopback address or a Unix socket, the page needs
+    /// neither TLS nor a token; elsewhere it needs both, and the token the scope `monitor`.
+    pub admin: Option<ListenAddress>,
     /// The host names of the service, in addition to `localhost` and loopback addresses. A request for another host is
     /// answered with 421. With TLS and without names, every host is accepted, because clients check the certificate.
     pub names: Vec<String>,

@@ -65,6 +65,7 @@ fn expected(message: &str) -> String {
 
 /// The names of all fields. An error shows no other name, because it can be a secret.
 pub(super) const FIELDS: &[&str] = &[
+    "admin",
     "advertise",
     "answer_bytes",
     "authorities",

@@ -74,6 +74,10 @@ impl Backend for EncryptionBackend {
         Ok(Arc::new(Self { store, decoys: Arc::clone(&self.decoys), selection }))
     }
 
+    fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error> {
+        self.store()?.expiry_times(until, most)
+    }
+
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         self.store()?.purge(limit)
     }

@@ -32,6 +32,11 @@ impl Backend for StorageBackend {
         strongroom::store_identity(&*self.0).map(Some)
     }
 
+    fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error> {
+        let due = self.0.list_expired(until, most)?;
+        Ok(due.iter().filter_map(|entry| entry.info.head.expires_at()).collect())
+    }
+
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         Ok(self.0.purge(now(), limit)?)
     }

@@ -17,14 +17,17 @@ pub enum Scope {
     Erase,
     /// All operations of the storage service.
     Storage,
+    /// To see the page for operators.
+    Monitor,
 }
 
-pub(super) const SCOPES: [(&str, Scope); 5] = [
+pub(super) const SCOPES: [(&str, Scope); 6] = [
     ("store", Scope::Store),
     ("retrieve", Scope::Retrieve),
     ("take", Scope::Take),
     ("erase", Scope::Erase),
     ("storage", Scope::Storage),
+    ("monitor", Scope::Monitor),
 ];
 
 impl fmt::Display for Scope {
@@ -36,7 +39,7 @@ impl fmt::Display for Scope {
 
 /// A text is not a scope.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("a scope must be store, retrieve, take, erase or storage")]
+#[error("a scope must be store, retrieve, take, erase, storage or monitor")]
 pub struct InvalidScope;
 
 impl FromStr for Scope {

@@ -26,6 +26,8 @@ use wait::{DEADLINE, Join};
 /// A server in a thread. It stops when this is dropped.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    /// The address of the page for operators.
+    pub(crate) admin: Option<SocketAddr>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,16 +52,17 @@ pub(crate) fn start_with_reloader(service: Service, config: &Config) -> (Running
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
             let server = Server::bind(service, &config).await.unwrap();
-            bound.send((server.addresses(), server.reloader())).unwrap();
+            bound.send((server.addresses(), server.admin_address(), server.reloader())).unwrap();
             server.serve(async { drop(stopped.await) }).await;
         });
     });
-    let (mut addresses, reloader) = addresses.recv_timeout(DEADLINE).unwrap();
-    let address = match addresses.remove(0) {
+    let (mut addresses, admin, reloader) = addresses.recv_timeout(DEADLINE).unwrap();
+    let tcp = |address| match address {
         ListenAddress::Tcp(address) => address,
         ListenAddress::Unix(_) => ([0, 0, 0, 0], 0).into(),
     };
-    (Running { address, stop: Some(stop), thread: Some(thread) }, reloader)
+    let (address, admin) = (tcp(addresses.remove(0)), admin.map(tcp));
+    (Running { address, admin, stop: Some(stop), thread: Some(thread) }, reloader)
 }
 
 pub(crate) fn storage(storage: Arc<dyn Storage>) -> Running {
@@ -100,9 +103,12 @@ impl Running {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Client { stream, rest: Vec::new(), request: String::new() }
+        Client::connect(self.address)
+    }
+
+    /// A connection to the page for operators.
+    pub(crate) fn connect_as_operator(&self) -> Client {
+        Client::connect(self.admin.unwrap())
     }
 
     /// Sends one request on its own connection.
@@ -159,6 +165,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self { stream, rest: Vec::new(), request: String::new() }
+    }
+
     pub(crate) fn send(&mut self, request: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         self.head(request, headers, Some(body.len() as u64));
         let _ = self.stream.write_all(body); // the server may reject it halfway
@@ -228,8 +240,11 @@ fn check_documented(request: &str, status: u16) {
     assert!(known, "{status} is no documented answer of {method} {path}");
 }
 
-const DOCUMENTS: [&str; 2] =
-    [include_str!("../../openapi/encryption.json"), include_str!("../../openapi/storage.json")];
+const DOCUMENTS: [&str; 3] = [
+    include_str!("../../openapi/admin.json"),
+    include_str!("../../openapi/encryption.json"),
+    include_str!("../../openapi/storage.json"),
+];
 
 impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
