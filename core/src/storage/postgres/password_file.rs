@@ -32,13 +32,16 @@ pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroi
     Ok(content.lines().find_map(|line| password(line, &wanted)))
 }
 
-/// Refuses a file that others can read, as `libpq` does.
+/// Refuses a file that others can read, as `libpq` does. A file of root is accepted if only root can change it and the
+/// process is another user's: systemd, Docker and Kubernetes pass secrets in this way.
 fn read(path: &Path) -> io::Result<String> {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::MetadataExt;
         let metadata = fs::metadata(path)?;
-        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        let is_passed = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
+        let forbidden = if is_passed { 0o022 } else { 0o077 };
+        if metadata.is_file() && metadata.mode() & forbidden != 0 {
             return Err(io::Error::other("others may read it: `chmod 600` makes it safe"));
         }
     }
