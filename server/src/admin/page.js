@@ -142,7 +142,9 @@ function showNodes(status) {
   list.hidden = problems.length === 0;
   const states = new Map();
   for (const node of nodes) states.set(node.state, (states.get(node.state) ?? 0) + 1);
-  const counted = [...states].map(([state, count]) => `${count} ${state}`).join(", ");
+  const position = (state) => Object.keys(KINDS).indexOf(state);
+  const sorted = [...states].sort(([a], [b]) => position(a) - position(b));
+  const counted = sorted.map(([state, count]) => `${count} ${state}`).join(", ");
   const of = nodes.length === 1 ? "1 node" : `${nodes.length} nodes`;
   say(`${of}: ${counted}${problems.length > 0 ? `; problems: ${problems.length}` : ""}`);
 }
