@@ -73,8 +73,12 @@ fn address(cluster: &Cluster) -> SocketAddr {
 
 /// The addresses of the services that this one holds for live.
 fn live(cluster: &Cluster) -> Vec<SocketAddr> {
-    let members = cluster.view().members;
-    members.iter().filter(|member| member.is_alive && member.values.is_some()).map(|member| member.address).collect()
+    let view = lock(&cluster.0.state.view);
+    view.members
+        .iter()
+        .filter(|member| member.is_alive && member.values.is_some())
+        .map(|member| member.address)
+        .collect()
 }
 
 fn kinds(cluster: &Cluster) -> Vec<String> {
@@ -100,7 +104,13 @@ async fn until_all_know(all: &[&Cluster], live_ones: &[&Cluster]) -> Duration {
         live.sort();
         live == expected
     };
-    until("not all know all", || all.iter().all(|cluster| knows(cluster))).await
+    let start = Instant::now();
+    while !all.iter().all(|cluster| knows(cluster)) {
+        let counts: Vec<_> = all.iter().map(|cluster| live(cluster).len()).collect();
+        assert!(start.elapsed() < DEADLINE, "not all know all {}: {counts:?}", expected.len());
+        sleep(Duration::from_millis(50)).await;
+    }
+    start.elapsed()
 }
 
 /// A file with a new key.
