@@ -53,7 +53,6 @@ mod record;
 mod key;
 mod locator;
 mod options;
-#[cfg_attr(not(feature = "remote"), expect(unreachable_pub, reason = "public with the feature `remote`"))]
 mod settings;
 mod store_identity;
 

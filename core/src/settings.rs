@@ -2,7 +2,6 @@
 //!
 //! `docs/FORMAT.md` specifies its bytes. The storage compares and swaps the document, and never interprets it.
 
-use crate::util::hex::to_hex;
 use crate::util::random::{self, RandomError};
 
 const VERSION: u8 = 1;
@@ -39,8 +38,9 @@ pub(crate) struct Settings {
 
 /// The id of the store with these settings, in hexadecimal; `None` if this version cannot read them. For the services.
 #[must_use]
+#[cfg(feature = "remote")]
 pub fn store_id(settings: &[u8]) -> Option<String> {
-    Settings::decode(settings).ok().map(|settings| to_hex(&settings.store_id))
+    Settings::decode(settings).ok().map(|settings| crate::util::hex::to_hex(&settings.store_id))
 }
 
 /// The reason why a document cannot be read.
@@ -155,7 +155,9 @@ mod tests {
             Settings { store_id: [0xaa; STORE_ID_LEN], padding: Padding::Padme, generations: vec![generation(1)] };
         let expected = [&[1][..], &[0xaa; 16], &[1, 1, 1], &[1; 16]].concat();
         assert_eq!(settings.encode(), expected);
+        #[cfg(feature = "remote")]
         assert_eq!(store_id(&expected), Some("aa".repeat(16)));
+        #[cfg(feature = "remote")]
         assert_eq!(store_id(b"other"), None);
     }
 

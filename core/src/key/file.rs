@@ -66,8 +66,8 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
     Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
 }
 
-/// Reads the text of the secret `what`, such as "the cluster key's file", from the file at `path`, with the same checks
-/// as [`read`].
+/// Reads the text of the secret `what`, such as "the cluster key's file", from the file at `path`, with the checks of
+/// index keys' files.
 ///
 /// # Errors
 ///
