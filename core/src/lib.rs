@@ -106,4 +106,6 @@ pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;
+#[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough
+pub use util::threads::assume_small_callers;
 pub use verify::{VerifyOptions, VerifyReport, VerifyStep, repair, verify};

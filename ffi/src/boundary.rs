@@ -21,6 +21,7 @@ pub(crate) fn outcome(error: *mut strongroom_error, body: impl FnOnce() -> Resul
     if optional(error, |error| check(error, "error")).is_err() {
         return strongroom_status::STRONGROOM_INVALID_ARGUMENT;
     }
+    ::strongroom::assume_small_callers();
     // `AssertUnwindSafe`: state that a panic interrupts is protected by locks and drops, or is in a handle that is then
     // unusable.
     let outcome =

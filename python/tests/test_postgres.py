@@ -51,7 +51,7 @@ def test_a_store_in_postgres_keeps_records(url: str, path: Path) -> None:
         with store.open_record("long", long_key) as record:
             assert record.read() == pattern(3_000_000)
         assert store.stats().records == 2
-    assert strongroom.copy(url, path).copied == 2
+    assert strongroom.copy(url, path).records == 2
     with strongroom.open(path, index_key=INDEX_KEY) as copy:
         assert copy.retrieve("id", key) == b"data"
 

@@ -222,6 +222,7 @@ def test_several_services(service: Service, tmp_path: Path) -> None:
         with service.open(url) as store:
             key = store.store(f"of several {n}", b"data")
             assert store.retrieve(f"of several {n}", key) == b"data"
+            store.erase(f"of several {n}")
     for url, reason in ((f"cluster:{service.unix}", "names"), (f"cluster:{service.unix}?names=a b", "trusted name")):
         with pytest.raises(strongroom.InvalidArgumentError, match=reason):
             service.open(url)

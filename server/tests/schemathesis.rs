@@ -7,13 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::wait::WaitWithin;
-use crate::support::{Running, config, encryption, storage};
+use crate::support::{Running, config, encryption, storage, storage_with};
 use serde_json::Value;
 use strongroom::RecordKey;
 use strongroom::storage::MemoryStorage;
+use strongroom_server::Config;
 
 const ENCRYPTION: &str = include_str!("../openapi/encryption.json");
 const STORAGE: &str = include_str!("../openapi/storage.json");
+
+/// A service in a cluster, which has one more route.
+fn in_cluster() -> Config {
+    let mut config = config();
+    config.cluster.listen = Some(([127, 0, 0, 1], 0).into());
+    config.cluster.join = vec!["127.0.0.1:1".to_owned()];
+    config
+}
 
 /// Whether all answers match the document, and the report. `more` are more arguments.
 fn run(server: &Running, document: &str, more: &[&str]) -> (bool, String) {
@@ -69,8 +78,9 @@ fn the_encryption_server_answers_as_its_document_says() {
         "POST /v1/erase 200",
         "POST /v1/stats 200",
         "GET /readyz 200",
+        "GET /v1/nodes 200",
     ];
-    check(&encryption(&config()), ENCRYPTION, &answers);
+    check(&encryption(&in_cluster()), ENCRYPTION, &answers);
 }
 
 #[test]
@@ -93,8 +103,9 @@ fn the_storage_service_answers_as_its_document_says() {
         "POST /v1/swap-settings 412",
         "POST /v1/verify 200",
         "POST /v1/maintain 204",
+        "GET /v1/nodes 200",
     ];
-    check(&storage(Arc::new(MemoryStorage::new())), STORAGE, &answers);
+    check(&storage_with(Arc::new(MemoryStorage::new()), &in_cluster()), STORAGE, &answers);
 }
 
 /// The control: a document without an answer, or with another form of it, fails.

@@ -20,6 +20,7 @@ pub(crate) mod runtime;
     expect(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
 )]
 pub mod secret_text;
-pub(crate) mod threads;
+#[expect(unreachable_pub, reason = "the root publishes a function")]
+pub mod threads;
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub(crate) mod url;

@@ -85,7 +85,7 @@ impl Runtime {
         future: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
         // A thread of another runtime may not drive a second one.
-        if Handle::try_current().is_ok() {
+        if Handle::try_current().is_ok() || threads::are_callers_small() {
             return self.wait(future);
         }
         self.check()?;

@@ -2,7 +2,22 @@
 //! a write to a closed connection is an error instead of SIGPIPE, which would end the process.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+
+/// Whether the threads of callers may have small stacks.
+static ARE_CALLERS_SMALL: AtomicBool = AtomicBool::new(false);
+
+/// Keeps work that needs much stack, such as TLS, off the threads of callers, from now on in this process.
+pub fn assume_small_callers() {
+    ARE_CALLERS_SMALL.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`assume_small_callers`] was called.
+#[cfg(feature = "_runtime")]
+pub(crate) fn are_callers_small() -> bool {
+    ARE_CALLERS_SMALL.load(Ordering::Relaxed)
+}
 
 /// Starts a thread with this name.
 pub(crate) fn spawn<T: Send + 'static>(
@@ -13,8 +28,6 @@ pub(crate) fn spawn<T: Send + 'static>(
     thread::Builder::new().name(name.into()).spawn(work)
 }
 
-#[cfg(all(unix, feature = "_runtime"))]
-pub(crate) use unix::BlockedPipeSignal;
 #[cfg(unix)]
 pub(crate) use unix::BlockedSignals;
 
@@ -53,35 +66,6 @@ mod unix {
             }
         }
     }
-
-    /// Blocks SIGPIPE in the calling thread until it is dropped, and consumes one that was raised meanwhile.
-    #[cfg(feature = "_runtime")]
-    pub(crate) struct BlockedPipeSignal(Option<SigSet>);
-
-    #[cfg(feature = "_runtime")]
-    impl BlockedPipeSignal {
-        pub(crate) fn new() -> Self {
-            Self(pipe_signal().thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
-        }
-    }
-
-    #[cfg(feature = "_runtime")]
-    impl Drop for BlockedPipeSignal {
-        fn drop(&mut self) {
-            let Some(before) = self.0 else { return };
-            // There is no safe interface to ask for pending signals. One more is the same as one, because signals do not
-            // queue, so the wait ends at once.
-            if nix::sys::signal::raise(Signal::SIGPIPE).is_ok() {
-                let _ = pipe_signal().wait();
-            }
-            let _ = before.thread_set_mask(); // it was the mask before, so it is valid
-        }
-    }
-
-    #[cfg(feature = "_runtime")]
-    fn pipe_signal() -> SigSet {
-        SigSet::from(Signal::SIGPIPE)
-    }
 }
 
 #[cfg(not(unix))]
@@ -91,6 +75,47 @@ pub(crate) struct BlockedSignals;
 impl BlockedSignals {
     pub(crate) fn new() -> Self {
         Self
+    }
+}
+
+#[cfg(feature = "_runtime")]
+pub(crate) use pipe_signal::BlockedPipeSignal;
+
+#[cfg(all(feature = "_runtime", target_os = "linux"))]
+mod pipe_signal {
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal, raise};
+
+    /// Blocks SIGPIPE in the calling thread until it is dropped, and consumes one that was raised meanwhile.
+    pub(crate) struct BlockedPipeSignal(Option<SigSet>);
+
+    impl BlockedPipeSignal {
+        pub(crate) fn new() -> Self {
+            Self(SigSet::from(Signal::SIGPIPE).thread_swap_mask(SigmaskHow::SIG_BLOCK).ok())
+        }
+    }
+
+    impl Drop for BlockedPipeSignal {
+        fn drop(&mut self) {
+            let Some(before) = self.0 else { return };
+            // There is no safe interface to ask for a pending signal. Signals do not queue, so one more is the same as
+            // one, and the wait ends at once: a blocked signal stays pending even if the process ignores it.
+            if raise(Signal::SIGPIPE).is_ok() {
+                let _ = SigSet::from(Signal::SIGPIPE).wait();
+            }
+            let _ = before.thread_set_mask(); // it was the mask before, so it is valid
+        }
+    }
+}
+
+/// Other systems have an option of sockets for this.
+#[cfg(all(feature = "_runtime", not(target_os = "linux")))]
+mod pipe_signal {
+    pub(crate) struct BlockedPipeSignal;
+
+    impl BlockedPipeSignal {
+        pub(crate) fn new() -> Self {
+            Self
+        }
     }
 }
 
@@ -111,5 +136,28 @@ mod tests {
         }
         assert!(!mask.contains(Signal::SIGSEGV));
         assert!(SigSet::thread_get_mask().unwrap() == before, "the caller's own mask is as it was");
+    }
+
+    #[cfg(all(feature = "_runtime", target_os = "linux"))]
+    #[test]
+    fn a_pipe_signal_is_consumed() {
+        use nix::sys::signal::{SigmaskHow, raise};
+
+        let pending = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigPnd:")).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap() & 1 << (Signal::SIGPIPE as u32 - 1) != 0
+        };
+        // Blocked all the time, so that a signal that is left stays pending.
+        let pipe = SigSet::from(Signal::SIGPIPE);
+        let before = pipe.thread_swap_mask(SigmaskHow::SIG_BLOCK).unwrap();
+        for raised in [0, 1, 2] {
+            let blocked = BlockedPipeSignal::new();
+            (0..raised).for_each(|_| raise(Signal::SIGPIPE).unwrap());
+            assert_eq!(pending(), raised > 0);
+            drop(blocked);
+            assert!(!pending(), "{raised}");
+        }
+        before.thread_set_mask().unwrap();
     }
 }
