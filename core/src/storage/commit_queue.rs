@@ -105,8 +105,7 @@ impl<J, O> CommitQueue<J, O> {
         place.and_then(|place| queue.waiting.remove(place)).is_some()
     }
 
-    /// The number of waiting jobs.
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "for its leaders and for tests"))]
+    #[cfg(test)]
     pub(crate) fn waiting(&self) -> usize {
         lock(&self.queue).waiting.len()
     }

@@ -4,7 +4,6 @@ mod change;
 mod config;
 mod connection;
 mod error;
-mod last_group;
 mod password_file;
 mod pool;
 mod read;
@@ -36,7 +35,6 @@ use crate::util::interrupt;
 use crate::util::runtime::Runtime;
 pub use config::PostgresConfig;
 use error::Failure;
-use last_group::LastGroup;
 use pool::Pool;
 use statement::Statement;
 use upload::PostgresUpload;
@@ -68,7 +66,6 @@ pub struct PostgresStorage {
     /// `None` only during the drop.
     pool: Option<Arc<Pool>>,
     queue: CommitQueue<Operation<'static>, Result<bool, Error>>,
-    last_group: LastGroup,
     closed: AtomicBool,
     runtime: Runtime,
 }
@@ -111,7 +108,6 @@ impl PostgresStorage {
             name: config.to_string(),
             pool: Some(Arc::new(Pool::new(connection, tls, config.durability, config.timeout / ATTEMPTS))),
             queue: CommitQueue::new(write::abandoned),
-            last_group: LastGroup::default(),
             closed: AtomicBool::new(false),
             runtime,
         })

@@ -41,16 +41,13 @@ impl PostgresStorage {
             Role::Follower(outcome) => outcome,
             Role::Interrupted => Err(Error::Busy),
             Role::Leader(mut leader) => {
-                self.last_group.wait(|| self.queue.waiting());
                 leader.gather();
                 let all: Vec<&Operation<'_>> = iter::once(operation).chain(leader.jobs().map(shorter)).collect();
-                let begin = Instant::now();
                 let mut outcomes = match all.len() {
                     1 => self.apply_all(&all),
                     // An interrupt of this thread must not make the outcome of the others unknown.
                     _ => Cancellation::default().run(|| self.apply_all(&all)),
                 };
-                self.last_group.note(all.len(), begin.elapsed());
                 drop(all);
                 let followers = outcomes.split_off(1.min(outcomes.len()));
                 leader.finish(followers);
