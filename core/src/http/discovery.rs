@@ -56,7 +56,7 @@ struct State {
     is_running: bool,
 }
 
-/// What a call has to do before it chooses a service.
+/// The work of a call before it chooses a service.
 pub(super) struct Step {
     /// The services, each with whether it is in the own zone, if they may have changed.
     pub(super) places: Option<Vec<(Place, bool)>>,

@@ -54,7 +54,7 @@ pub(super) struct Service {
     time: Duration,
 }
 
-/// What the connections to all services have in common.
+/// The common part of the connections to all services.
 pub(super) struct Opener {
     /// `None` if no service needs TLS.
     pub(super) tls: Option<Arc<Tls>>,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub struct Nodes {
     /// The services, the answering one included.
     pub nodes: Vec<Node>,
-    /// What the answering service noticed.
+    /// The problems that the answering service has noticed.
     #[serde(default)]
     pub problems: Vec<Problem>,
 }

@@ -105,7 +105,7 @@ struct State {
     storages: Option<Arc<Storages>>,
 }
 
-/// What this service knows of the cluster.
+/// This service's knowledge of the cluster.
 #[derive(Clone, Default)]
 struct View {
     members: Vec<Member>,

@@ -1,4 +1,4 @@
-//! What is wrong with the cluster, in words for operators: the log, the list of nodes and the page show the same.
+//! The problems of the cluster, in words for operators: the log, the list of nodes and the page show the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use super::traffic::{RefusedDatagram, Traffic};
 /// How long a service may be alone after its start.
 const ALONE: Duration = Duration::from_secs(10);
 
-/// What the problems are found in.
+/// The facts that show the problems.
 pub(super) struct Findings<'f> {
     pub(super) members: &'f [Member],
     pub(super) seeds: &'f Seeds,

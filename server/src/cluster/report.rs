@@ -1,4 +1,4 @@
-//! What a service tells the others about itself: whether it is ready, its load, and its store.
+//! A service's report to the others: whether it is ready, its load, and its store.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -145,7 +145,7 @@ impl Opener {
         Self { keys, receiver: encode(receiver), max_age, sessions: HashMap::new(), accepted: 0 }
     }
 
-    /// Opens a datagram at the time `now`, in milliseconds since 1970. What costs most comes last.
+    /// Opens a datagram at the time `now`, in milliseconds since 1970. The most expensive checks come last.
     pub(super) fn open(&mut self, now: u64, datagram: &mut [u8]) -> Result<Opened, Refused> {
         let (header, content) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(Refused::Format)?;
         let (content, tag) = content.split_last_chunk_mut::<AEAD_TAG_LEN>().ok_or(Refused::Format)?;

@@ -61,16 +61,14 @@ impl Backend for EncryptionBackend {
             }
             None => None,
         };
-        if let Err(error) = self.store() {
-            return Err(Problem::unreachable(error.full_message()));
-        }
+        let store = self.store().map_err(|error| Problem::unreachable(error.full_message()))?;
         let (name, selection) = match (bound, &requested) {
             (None, None) => return Ok(Arc::clone(self)),
             (Some(bound), Some(requested)) if *bound.0 != **requested => return Err(Problem::other_namespace()),
             (Some(bound), _) => (&*bound.0, Selection::Bound),
             (None, Some(requested)) => (&**requested, Selection::Requested),
         };
-        let store = Arc::new(StoreSlot::new(Arc::new(self.store()?.namespace(name)?)));
+        let store = Arc::new(StoreSlot::new(Arc::new(store.namespace(name)?)));
         Ok(Arc::new(Self { store, decoys: Arc::clone(&self.decoys), selection }))
     }
 
