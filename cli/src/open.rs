@@ -157,11 +157,8 @@ fn in_namespace(options: &Options, store: Strongroom) -> Result<Strongroom, Fail
 #[cfg(feature = "server")]
 pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
     let location = options.store.as_ref().map(Location::parse).transpose()?;
-    match (&options.server, location) {
-        (Some(url), _) => {
-            let endpoint = Endpoint::new(url).and_then(|url| url.with_options(endpoint_options(&options.remote)));
-            Ok(endpoint.map_err(Error::from)?)
-        }
+    match (server(options)?, location) {
+        (Some(endpoint), _) => Ok(endpoint),
         (None, Some(Location::Service(endpoint))) => {
             Ok(endpoint.with_options(endpoint_options(&options.remote)).map_err(Error::from)?)
         }
@@ -173,9 +170,14 @@ pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
 
 /// The store of the encryption server, if one is given.
 fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
+    Ok(server(options)?.as_ref().map(Strongroom::connect).transpose()?)
+}
+
+/// The encryption server, if one is given.
+fn server(options: &Options) -> Result<Option<Endpoint>, Failure> {
     let Some(url) = &options.server else { return Ok(None) };
     let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options(&options.remote)));
-    Ok(Some(Strongroom::connect(&endpoint.map_err(Error::from)?)?))
+    Ok(Some(endpoint.map_err(Error::from)?))
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {

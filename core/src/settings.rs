@@ -40,7 +40,7 @@ pub(crate) struct Settings {
 #[must_use]
 #[cfg(feature = "remote")]
 pub fn store_id(settings: &[u8]) -> Option<String> {
-    Settings::decode(settings).ok().map(|settings| crate::util::hex::to_hex(&settings.store_id))
+    Settings::decode(settings).ok().map(|settings| crate::StoreIdentity::new(&settings).id_text())
 }
 
 /// The reason why a document cannot be read.

@@ -26,4 +26,10 @@ impl StoreIdentity {
     pub fn id_text(&self) -> String {
         to_hex(&self.id)
     }
+
+    /// The hint in hexadecimal.
+    #[must_use]
+    pub fn index_key_hint_text(&self) -> Option<String> {
+        self.index_key_hint.map(|hint| to_hex(&hint))
+    }
 }

@@ -42,7 +42,7 @@ impl LateStore {
             let cause = match tokio::task::spawn_blocking(move || open(list)).await {
                 Ok(Ok(store)) => {
                     if let Some(identity) = store.identity() {
-                        self.storages.fix(super::values::hex(&identity.id));
+                        self.storages.fix(identity.id_text());
                         cluster.set_store(&identity);
                     }
                     self.store.set(store);

@@ -42,8 +42,8 @@ impl Values {
     }
 
     pub(crate) fn set_store(&mut self, store: &StoreIdentity) {
-        self.store = Some(hex(&store.id));
-        self.index_key = store.index_key_hint.map(|hint| hex(&hint));
+        self.store = Some(store.id_text());
+        self.index_key = store.index_key_hint_text();
     }
 
     /// The values as texts.
@@ -116,10 +116,6 @@ pub(super) fn labels(role_of: Role, state_of: NodeState) -> (&'static str, &'sta
     (role(role_of), state(state_of))
 }
 
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +132,8 @@ mod tests {
         for role in [Role::Encryption, Role::Storage] {
             let mut values = Values::new(role, "https://one.example:8421".into(), None);
             assert_eq!(Values::read(&gossiped(&values.texts())), Some(values.clone()));
-            (values.zone, values.store, values.index_key) = (Some("a".into()), Some(hex(&[7; 16])), Some(hex(&[8; 4])));
+            (values.zone, values.store, values.index_key) =
+                (Some("a".into()), Some("07".repeat(16)), Some("08".repeat(4)));
             values.requests_in_flight = 9;
             for state in [Starting, Ready, Failing, Draining] {
                 values.state = state;
