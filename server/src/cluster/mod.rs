@@ -59,8 +59,6 @@ const RESTART: Duration = Duration::from_secs(1);
 const SKEW: Duration = Duration::from_secs(30);
 /// Intervals in which the failure detector computes the mean.
 const SAMPLES: usize = 1_000;
-/// A longer silence does not count as an interval.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A service's part in the cluster. It leaves when [`leave`](Self::leave) is called or the last clone is dropped.
 #[derive(Clone)]
@@ -234,6 +232,8 @@ async fn gossip(state: &State) -> anyhow::Result<()> {
     let config = &state.config;
     let round = Duration::from_millis(config.interval_ms);
     let forget = Duration::from_secs(config.forget_seconds);
+    // A longer silence is an outage, and not an interval: after it, the mean would hide a death for twice the usual time.
+    let longest_interval = round.mul_f64(config.phi / 2.0);
     // The clock orders the processes that had this address, for people; the others' failure detectors do not need it.
     let generation = (state.clock)().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let generation = u64::try_from(generation).unwrap_or(u64::MAX);
@@ -243,7 +243,7 @@ async fn gossip(state: &State) -> anyhow::Result<()> {
         gossip_interval: round,
         listen_addr: state.advertised,
         seed_nodes: Vec::new(), // `join` does this, and resolves names sooner
-        failure_detector_config: FailureDetectorConfig::new(config.phi, SAMPLES, LONGEST_INTERVAL, round, forget),
+        failure_detector_config: FailureDetectorConfig::new(config.phi, SAMPLES, longest_interval, round, forget),
         marked_for_deletion_grace_period: forget,
         catchup_callback: None,
         extra_liveness_predicate: None,
