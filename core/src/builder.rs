@@ -31,6 +31,8 @@ use crate::storage::{PostgresConfig, PostgresStorage};
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
 #[cfg(feature = "sqlite")]
+use crate::util::secret_text;
+#[cfg(feature = "sqlite")]
 use crate::util::url::is_url;
 
 impl Strongroom {
@@ -192,8 +194,9 @@ impl Builder {
     /// opening needs both keys. Each operation on an id moves its record to the new key; see
     /// [`Strongroom::rotation`](crate::Strongroom::rotation). Once the rotation is finished, this key has no effect.
     ///
-    /// A handle that was opened earlier with the previous key alone does not find records that have moved. Close all
-    /// such handles before the rotation begins: open the store with both keys in all processes, in any order.
+    /// Open the store with both keys in all processes, in any order. From half a second after the first of them on, a
+    /// handle with the previous key alone fails with [`Error::IndexKeyMismatch`]; so opening takes a second during a
+    /// rotation.
     pub fn previous_index_key(mut self, index_key: IndexKey) -> Self {
         self.previous_index_key = Some(index_key);
         self
@@ -206,7 +209,8 @@ impl Builder {
         self
     }
 
-    /// Uses this clock for expiry times instead of the system's: for tests.
+    /// Uses this clock for expiry times instead of the system's: for tests. Such a handle reads the store's settings
+    /// before each operation, and not twice a second, so that a test of a rotation need not wait.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -280,6 +284,11 @@ impl Builder {
     /// As [`Strongroom::open`]; [`Error::InvalidArgument`] if the options contradict each other or one is missing.
     #[cfg(feature = "sqlite")]
     pub fn open(mut self) -> Result<Strongroom, Error> {
+        let paths = [&self.path, &self.index_key_file, &self.previous_index_key_file];
+        if paths.into_iter().flatten().any(|path| secret_text::is_in_path(path)) {
+            let text = "a key or a token is given in place of a path: write it to a file";
+            return Err(Error::InvalidArgument(text.into()));
+        }
         let storage = self.take_storage()?;
         let given = match (self.index_key, self.index_key_file) {
             (Some(_), Some(_)) => {

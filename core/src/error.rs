@@ -49,8 +49,9 @@ pub enum Error {
     /// The data exceeds the limit of a record, of this storage, or of the given buffer.
     #[error("the data is too large for a record, for this storage, or for the given buffer")]
     TooLarge,
-    /// The store was made with another index key.
-    #[error("the store was made with another index key")]
+    /// The store has another index key: it was made with another one, or its index key was rotated while the store was
+    /// open.
+    #[error("the store has another index key: give its own, or both keys while it is being rotated")]
     IndexKeyMismatch,
     /// The file with the store's index key is missing.
     #[error(

@@ -7,7 +7,7 @@ use crate::key::IndexKey;
 use crate::locator::{self, FIRST_GENERATION, LocatorKey};
 use crate::settings::{Generation, Padding, Settings};
 use crate::storage::{self, Storage};
-use crate::store::{LocatorKeys, Store};
+use crate::store::{LocatorKeys, SettingsCheck, Store};
 use crate::store_identity::StoreIdentity;
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
@@ -27,12 +27,16 @@ pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pa
     let settings = with_index_key(&*storage, check_value)?;
     let settings = begin_rotation(&*storage, settings, keys)?;
     let settings = if pad { with_padding(&*storage, settings)? } else { settings };
-    let current = LocatorKey::new(&keys.current, settings.generation_of(&check_value).ok_or(Error::IndexKeyMismatch)?);
-    let previous = match (&keys.previous, &*settings.generations) {
-        (Some(key), [_, generation]) => Some(LocatorKey::new(key, generation.number)),
-        _ => None,
+    let (new, old) = match &*settings.generations {
+        [new] if new.check_value == check_value => (new, None),
+        [new, old] if new.check_value == check_value => (new, keys.previous.as_ref().map(|key| (key, old))),
+        _ => return Err(Error::IndexKeyMismatch),
     };
-    let store = Store::new(storage, LocatorKeys { current, previous }, clock.clone());
+    let settings_check = SettingsCheck::new(*new, old.map(|(_, generation)| *generation), !clock.is_system());
+    settings_check.wait_for_others()?;
+    let current = LocatorKey::new(&keys.current, new.number);
+    let previous = old.map(|(key, generation)| LocatorKey::new(key, generation.number));
+    let store = Store::new(storage, LocatorKeys { current, previous, settings_check }, clock.clone());
     let store = Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme);
     Ok(store.with_identity(StoreIdentity::new(&settings)))
 }

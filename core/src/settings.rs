@@ -65,12 +65,6 @@ impl Settings {
         Ok(Self { store_id, padding: Padding::default(), generations: Vec::new() })
     }
 
-    /// The generation of the index key with this check value.
-    pub(crate) fn generation_of(&self, check_value: &[u8; CHECK_VALUE_LEN]) -> Option<u8> {
-        let found = self.generations.iter().find(|generation| generation.check_value == *check_value);
-        found.map(|generation| generation.number)
-    }
-
     /// `version(1) || store id(16) || padding(1) || count(1) || count times: number(1) || check value(16)`
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut document = vec![VERSION];
@@ -145,8 +139,6 @@ mod tests {
         }
         let new = Settings::new(generation(1)).unwrap();
         assert_ne!(new.store_id, Settings::new(generation(1)).unwrap().store_id);
-        assert_eq!(new.generation_of(&[1; CHECK_VALUE_LEN]), Some(1));
-        assert_eq!(new.generation_of(&[2; CHECK_VALUE_LEN]), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::SystemTime;
 
 use strongroom::storage::{Locator, MemoryStorage, Storage};
 use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
@@ -29,8 +30,9 @@ fn assert_name<T>(outcome: Result<T, Error>, name: &str) {
 struct Place(Box<dyn Fn() -> Builder>);
 
 impl Place {
+    /// With a clock of its own, so that no test waits.
     fn open(&self, current: u8, previous: Option<u8>) -> Result<Strongroom, Error> {
-        let builder = (self.0)().index_key(key(current));
+        let builder = (self.0)().clock(SystemTime::now).index_key(key(current));
         previous.map(key).into_iter().fold(builder, Builder::previous_index_key).open()
     }
 }
@@ -93,6 +95,58 @@ fn each_operation_finds_a_record_under_both_keys() {
         store.finish_rotation().unwrap();
         assert_name(place.open(1, None), "IndexKeyMismatch");
     }
+}
+
+/// A handle with the old key alone neither misses a record nor stores a second one for its id.
+#[test]
+fn a_handle_with_the_old_key_alone_notices_the_rotation() {
+    each(|place| {
+        let old = place.open(1, None).unwrap();
+        let tenant = old.namespace("tenant").unwrap();
+        let record = old.store("id", b"data").unwrap();
+        let short = old.create_record("written").unwrap();
+        let mut long = tenant.create_record("written").unwrap();
+        long.write_all(&pattern(LONG)).unwrap();
+        let new = place.open(2, Some(1)).unwrap();
+        assert_name(short.finish(), "IndexKeyMismatch");
+        assert_name(long.finish(), "IndexKeyMismatch");
+        assert!(new.contains("id").unwrap(), "moves the record");
+        for finished in [false, true] {
+            assert_name(old.retrieve("id", &record), "IndexKeyMismatch");
+            assert_name(old.contains("id"), "IndexKeyMismatch");
+            assert_name(old.store("id", b"other"), "IndexKeyMismatch");
+            assert_name(old.store_many(&[("id", b"other")]), "IndexKeyMismatch");
+            assert_name(old.create_record("other"), "IndexKeyMismatch");
+            assert_name(tenant.store("other", b"data"), "IndexKeyMismatch");
+            if !finished {
+                new.finish_rotation().unwrap();
+            }
+        }
+        assert_eq!(new.retrieve("id", &record).unwrap(), b"data");
+        assert_eq!(new.stats().unwrap().records, 1);
+    });
+}
+
+/// With the system's clock, it notices after a moment. A handle with both keys opens only then.
+#[test]
+fn handles_with_both_keys_wait_until_others_have_noticed() {
+    let storage = Arc::new(MemoryStorage::new());
+    let open = |current, previous: Option<u8>| {
+        let builder = Strongroom::builder().storage(storage.clone()).index_key(key(current));
+        previous.map(key).into_iter().fold(builder, Builder::previous_index_key).open().unwrap()
+    };
+    let old = open(1, None);
+    let record = old.store("id", b"data").unwrap();
+    let opening = thread::scope(|scope| {
+        let opening = scope.spawn(|| open(2, Some(1)));
+        // Frequent use keeps the settings of the old handle as new as they get.
+        while !opening.is_finished() {
+            let _ = old.contains("id");
+        }
+        assert_name(old.retrieve("id", &record), "IndexKeyMismatch");
+        opening.join_within(DEADLINE)
+    });
+    assert_eq!(opening.retrieve("id", &record).unwrap(), b"data");
 }
 
 #[test]
@@ -182,7 +236,7 @@ fn generations_wrap_around() {
     let storage = Arc::new(MemoryStorage::new());
     let record = record_key(9);
     let index_key = |n: u32| IndexKey::from_bytes(&[&[7; 28][..], &n.to_le_bytes()].concat()).unwrap();
-    let open = |n: u32| Strongroom::builder().storage(storage.clone()).index_key(index_key(n));
+    let open = |n: u32| Strongroom::builder().storage(storage.clone()).clock(SystemTime::now).index_key(index_key(n));
     let options = strongroom::WriteOptions::new().key(&record);
     open(0).open().unwrap().store_with("id", b"data", options).unwrap();
     for n in 1..600_u32 {

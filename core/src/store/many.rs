@@ -22,6 +22,7 @@ impl Store {
             Ok::<_, Error>(())
         })?;
         let sealed: Vec<_> = made.iter().flatten().map(|(locator, record)| (*locator, record.as_slice())).collect();
+        self.keys.settings_check.run(&*self.storage)?; // sealing may have taken its time
         let mut outcome = self.storage.create_many(&sealed);
         if matches!(outcome, Err(storage::Error::AlreadyExists)) {
             let addresses = records.iter().map(|(id, ..)| self.address(id)).collect::<Result<Vec<_>, _>>()?;

@@ -10,6 +10,7 @@ mod reader;
 mod rekey;
 mod repeated_write;
 mod rotation;
+mod settings_check;
 mod stored_version;
 mod take;
 mod write;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use address::Address;
 use reader::{Reader, open_version};
 pub(crate) use rotation::LocatorKeys;
+pub(crate) use settings_check::SettingsCheck;
 use stored_version::StoredVersion;
 
 use crate::cobblestone::verify_key;

@@ -1,8 +1,8 @@
 //! The rotation of the index key: each operation on an id first moves its record from the locator under the previous key
 //! to the one under the current key. No record is created under the previous key, so that an id has one record.
 
-use super::Store;
 use super::address::Address;
+use super::{SettingsCheck, Store};
 use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::settings::Settings;
@@ -19,12 +19,14 @@ pub(crate) struct LocatorKeys {
     pub(crate) current: LocatorKey,
     /// During a rotation.
     pub(crate) previous: Option<LocatorKey>,
+    pub(crate) settings_check: SettingsCheck,
 }
 
 impl Store {
     /// The address of the record of an id, after it was moved to the current key. In a read-only store, its old one.
     pub(super) fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
         let address = Address::new(&self.keys.current, &self.clock, &self.namespace, id)?;
+        self.keys.settings_check.run(&*self.storage)?;
         match &self.keys.previous {
             None => Ok(address),
             Some(previous) => self.moved(address, &previous.locator(&self.namespace, id)),
@@ -35,7 +37,7 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let Some(info) = self.storage.info(from)? else { return Ok(address) };
             match self.storage.rename(from, &info.head, &address.locator) {
-                // A record under both keys comes from a handle that was opened before the rotation.
+                // A record under both keys comes from a write that began before the rotation.
                 Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
                 Err(storage::Error::Conflict) => {} // it was moved or changed
                 Err(storage::Error::Unsupported(_)) => return Ok(address.at(*from)),

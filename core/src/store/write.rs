@@ -81,7 +81,7 @@ impl Store {
     }
 
     pub(super) fn writer(&self, address: &Address<'_>, new: NewVersion<'_>, mode: PutMode) -> Result<Writer, Error> {
-        Writer::new(Target { storage: Arc::clone(&self.storage), mode }, address, new)
+        Writer::new(Target { storage: Arc::clone(&self.storage), keys: Arc::clone(&self.keys), mode }, address, new)
     }
 
     /// The write under `key` that this one repeats; `differs` makes the error of a write that is not a repetition.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::address::Address;
-use super::expiry;
 use super::padding;
 use super::repeated_write::{RepeatedWrite, opened_by};
 use super::write_behind::WriteBehind;
+use super::{LocatorKeys, expiry};
 use crate::cobblestone::Sealer;
 use crate::error::Error;
 use crate::key::RecordKey;
@@ -34,6 +34,7 @@ enum Sink {
 /// The destination of a record.
 pub(super) struct Target {
     pub(super) storage: Arc<dyn Storage>,
+    pub(super) keys: Arc<LocatorKeys>,
     pub(super) mode: PutMode,
 }
 
@@ -88,6 +89,7 @@ impl Sealing {
             padding::write_after(len, |piece| self.seal(piece))?;
         }
         let Self { target, address, sealer, padded: _, mut sealed, upload } = self;
+        target.keys.settings_check.run(&*target.storage)?; // the data may have taken its time
         match upload {
             None => {
                 sealer.finish(&mut sealed)?;

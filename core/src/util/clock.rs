@@ -13,6 +13,11 @@ impl Clock {
         Self(Some(Arc::new(now)))
     }
 
+    /// Whether this is the system's clock.
+    pub(crate) fn is_system(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// The Unix time; `None` if the clock shows a time before 1970, because it is not set.
     pub(crate) fn now(&self) -> Option<Duration> {
         let now = self.0.as_ref().map_or_else(SystemTime::now, |now| now());

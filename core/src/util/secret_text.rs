@@ -1,6 +1,8 @@
 //! Secrets as text: 32 bytes in Bech32m (BIP 350), whose prefix names the kind. A secret of the wrong kind is rejected
 //! with the name of its kind.
 
+use std::path::Path;
+
 use bech32::primitives::decode::{CheckedHrpstring, CheckedHrpstringError, ChecksumError};
 use bech32::{Bech32m, Hrp};
 use zeroize::Zeroizing;
@@ -101,6 +103,12 @@ pub fn looks_like_secret(text: &[u8]) -> bool {
     SecretKind::ALL.iter().any(|kind| starts_with(text, kind.start()))
         && text.len() >= SHORTEST
         && text.iter().all(u8::is_ascii_alphanumeric)
+}
+
+/// Whether a component of the path is a secret, which messages about the path would show.
+#[must_use]
+pub fn is_in_path(path: &Path) -> bool {
+    path.iter().any(|part| looks_like_secret(part.as_encoded_bytes()))
 }
 
 /// The text of a secret, in lower case.
