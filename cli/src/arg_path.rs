@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use strongroom::protocol::secret_text::looks_like_secret;
+use strongroom::protocol::secret_text::{is_in_path, looks_like_secret};
 
 /// A parser of paths. It rejects a key or a token, which messages about a missing file would show.
 pub(crate) fn path() -> impl TypedValueParser<Value = PathBuf> {
     PathBufValueParser::new().try_map(|path| {
-        if looks_like_key(path.as_os_str()) {
+        if is_in_path(&path) {
             Err("a key or a token is never an argument, because other users can read it there: put it in a file")
         } else {
             Ok(path)

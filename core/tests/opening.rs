@@ -140,6 +140,16 @@ fn a_named_index_key_file_must_be_there() {
     assert_error(open(), "IndexKeyMissing", "elsewhere");
     assert!(!path.exists(), "no database is made for a key that is not there");
     let unnamed = Strongroom::builder().path(&path).index_key_file("").open();
+    let secret = index_key().to_text().to_string();
+    for builder in [
+        Strongroom::builder().path(&path).index_key_file(&secret),
+        Strongroom::builder().path(&path).index_key(index_key()).previous_index_key_file(&secret),
+        Strongroom::builder().path(folder.path().join(&secret)),
+    ] {
+        let error = builder.open().unwrap_err();
+        assert_eq!(error.name(), "InvalidArgument");
+        assert!(!error.to_string().contains(&secret) && !format!("{error:?}").contains(&secret));
+    }
     assert_error(unnamed, "InvalidArgument", "the path of the index key's file is empty");
     write_index_key(&elsewhere);
     open().unwrap();

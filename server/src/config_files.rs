@@ -2,12 +2,11 @@
 
 use std::io;
 
-use strongroom::protocol::secret_text::SecretKind;
+use strongroom::protocol::secret_text::{self, SecretKind};
 
 use crate::config::document::Config;
 use crate::files::checked::{check, is_regular, read};
 use crate::files::kind::FileKind;
-use crate::files::secret_path;
 use crate::start_error::StartError;
 use crate::tls;
 
@@ -22,7 +21,7 @@ impl Config {
     /// [`StartError::File`]; [`StartError::Tokens`]; [`StartError::Tls`].
     pub fn check_files(&self) -> Result<(), StartError> {
         let (remote, tls) = (&self.remote, self.tls.as_ref());
-        if self.store.as_deref().is_some_and(secret_path::has_secret) {
+        if self.store.as_deref().is_some_and(secret_text::is_in_path) {
             return Err(StartError::SecretAsPath { name: "store" });
         }
         let files = [
@@ -40,7 +39,7 @@ impl Config {
             cluster_keys.map(|path| ("cluster.key_files", path, FileKind::Secret(SecretKind::ClusterKey)));
         let files = files.into_iter().filter_map(|(name, path, kind)| Some((name, path.as_ref()?, kind)));
         for (name, path, expected) in files.chain(cluster_keys) {
-            if secret_path::has_secret(path) {
+            if secret_text::is_in_path(path) {
                 return Err(StartError::SecretAsPath { name });
             }
             // A missing index key file is reported when the store is opened.

@@ -29,7 +29,7 @@ use crate::error::Error;
 use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy};
 use crate::key::RecordKey;
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
-use crate::protocol::limits::REKEY_BYTES_PER_SECOND;
+use crate::protocol::limits::{REKEY_BYTES, REKEY_BYTES_PER_SECOND};
 use crate::protocol::names::{self, JSON};
 use crate::protocol::nodes::Role;
 use crate::protocol::{ErrorCode, documents};
@@ -108,8 +108,7 @@ impl Operations for Client {
         };
         let NewVersion { key, expires_at, padded, .. } = new;
         let record = Record { new_key: Some(key), expires_at, padded, ..Record::new(id).key(old) };
-        let work = Duration::from_secs(len / REKEY_BYTES_PER_SECOND);
-        self.write(&self.requests.json(names::REKEY, record)?.work(work))
+        self.write(&self.requests.json(names::REKEY, record)?.work(rekey_time(len)))
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
@@ -224,6 +223,11 @@ impl Operations for Client {
     }
 }
 
+/// How long a server may take to seal a record again. The server tells the length, and could claim any.
+fn rekey_time(len: u64) -> Duration {
+    Duration::from_secs(len.min(REKEY_BYTES) / REKEY_BYTES_PER_SECOND)
+}
+
 /// A copy that is wiped when its last handle is dropped.
 fn wiped(data: &[u8]) -> Bytes {
     Bytes::from_owner(Zeroizing::new(data.to_vec()))
@@ -238,5 +242,16 @@ fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Client").field(&self.http).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claimed_length_costs_half_an_hour_at_most() {
+        assert_eq!(rekey_time(3 * REKEY_BYTES_PER_SECOND), Duration::from_secs(3));
+        assert_eq!(rekey_time(u64::MAX), Duration::from_secs(2048));
     }
 }

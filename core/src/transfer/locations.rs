@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::location::Location;
 
 /// Copies a store from one place to another, as [`copy_storage`] does: from a database to a backup, from a backup back,
-/// to a storage service or a PostgreSQL database, or from one.
+/// to a storage service, a PostgreSQL database or a bucket, or from one.
 ///
 /// The destination's database is created if it is missing, but not its index key's file: the destination opens with the
 /// index key of the source. The first copy of a database to a new one first copies its pages, to a file beside it that

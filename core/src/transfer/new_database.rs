@@ -11,7 +11,7 @@ use super::check::damaged_records;
 use super::{Copied, CopyOptions, Mode, copy_with};
 use crate::error::Error;
 use crate::storage::{Durability, SqliteStorage, Storage};
-use crate::util::files::{is_no_room, sync_folder_of};
+use crate::util::files::{check_single_name, is_no_room, sync_folder_of, without_links};
 
 /// The files beside a database, which a killed copy may leave.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", ".uploads"];
@@ -81,9 +81,10 @@ impl Unfinished {
     /// Begins with an empty file.
     fn create(to: &Path) -> Result<Self, Error> {
         let path = with_suffix(to, ".unfinished");
-        let mut options = File::options();
+        let mut options = without_links();
         let file =
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(of_file)?;
+        check_single_name(&file).map_err(of_file)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(Error::Busy),

@@ -1,6 +1,6 @@
 //! Durable file names, and the owners of files.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -40,6 +40,27 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     #[cfg(not(unix))]
     let identity = |path: &Path| path.canonicalize().ok();
     identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// Options that open no symbolic link: it could lead root to another user's file.
+pub(crate) fn without_links() -> OpenOptions {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// Fails unless this is a regular file with one name: another name could be that of a foreign file.
+pub(crate) fn check_single_name(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    #[cfg(unix)]
+    let names = std::os::unix::fs::MetadataExt::nlink(&found);
+    #[cfg(not(unix))]
+    let names = 1;
+    if found.is_file() && names == 1 {
+        return Ok(());
+    }
+    Err(io::Error::other("it is not a regular file with a single name: remove it"))
 }
 
 /// Gives `file` the owner and group of the file `model`. Only root can do this, and only root needs to: any other user

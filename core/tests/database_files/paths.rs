@@ -81,6 +81,12 @@ fn foreign_files_at_the_stores_names_are_refused() {
     assert_error(long(), "Storage", "records.db.uploads");
     assert!(!folder.path().join("elsewhere").exists(), "a link was followed");
     fs::remove_file(&uploads).unwrap();
+    // Root would give this name's file to the database's owner.
+    let other = folder.path().join("other");
+    fs::write(&other, "").unwrap();
+    fs::hard_link(&other, &uploads).unwrap();
+    assert_error(long(), "Storage", "records.db.uploads");
+    fs::remove_file(&uploads).unwrap();
     long().unwrap();
 }
 

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-use crate::files::secret_path;
+use strongroom::protocol::secret_text;
 
 /// An address to listen on: `127.0.0.1:8420`, `[::1]:8420` or `unix:/run/strongroom.sock`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -40,7 +39,7 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidListenAddress> {
         match text.strip_prefix("unix:") {
-            Some(path) if path.is_empty() || secret_path::has_secret(path.as_ref()) => Err(InvalidListenAddress),
+            Some(path) if path.is_empty() || secret_text::is_in_path(path.as_ref()) => Err(InvalidListenAddress),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|_| InvalidListenAddress),
         }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use strongroom::protocol::secret_text;
 use zeroize::Zeroizing;
 
 use super::kind::FileKind;
-use super::secret_path;
 use crate::start_error::StartError;
 use crate::tokens::hashes::TokenHashes;
 
@@ -34,7 +34,7 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
 
 /// The content of a file of the configuration.
 pub(crate) fn read(path: &Path, name: &'static str) -> Result<Zeroizing<Vec<u8>>, StartError> {
-    if secret_path::has_secret(path) {
+    if secret_text::is_in_path(path) {
         return Err(StartError::SecretAsPath { name });
     }
     let read = || {

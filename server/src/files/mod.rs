@@ -2,4 +2,3 @@
 
 pub(crate) mod checked;
 pub(crate) mod kind;
-pub(crate) mod secret_path;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::path::{cannot_make, with_suffix};
 use crate::storage::Error;
-use crate::util::files::give_owner_of;
+use crate::util::files::{check_single_name, give_owner_of, without_links};
 
 /// Opens the file, and creates it if there is none.
 pub(super) fn open(database: &Path) -> Result<File, Error> {
@@ -17,14 +17,15 @@ pub(super) fn open(database: &Path) -> Result<File, Error> {
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("it is not a regular file: remove it"));
         }
-        let file = match File::options().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => File::options().write(true).open(&path)?,
+        let file = match without_links().write(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => without_links().write(true).open(&path)?,
             made => {
                 let file = made?;
                 file.set_permissions(fs::metadata(database)?.permissions())?;
                 file
             }
         };
+        check_single_name(&file)?;
         give_owner_of(database, &file)?;
         Ok(file)
     };
