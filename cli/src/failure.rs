@@ -36,9 +36,9 @@ pub(crate) enum Failure {
     #[error("the store is damaged")]
     Damaged,
     /// The rest of the store was copied.
-    #[error("{records} damaged records of the store were not copied; the rest was")]
+    #[error("damaged records of the store were not copied: {records}; all others were")]
     DamagedSource { records: usize },
-    #[error("{records} records exceed the limit of the destination and were not copied; the rest was")]
+    #[error("records above the limit of the destination were not copied: {records}; all others were")]
     TooLargeToCopy { records: usize },
     /// The answer of `contains`, which it has printed itself.
     #[error("there is no record")]

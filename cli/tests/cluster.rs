@@ -13,6 +13,7 @@ use strongroom::{Endpoint, Strongroom};
 
 use crate::rounds::rounds;
 use crate::support::World;
+use crate::support::postgres::Postgres;
 use crate::support::service::Service;
 use crate::support::wait::{DEADLINE, Join, wait_for};
 
@@ -28,8 +29,8 @@ fn start(world: &World, args: &[&str], own: SocketAddr, other: SocketAddr) -> Se
     Service::start(world, &[args, &["--gossip-listen", &own, "--bootstrap-nodes", &other]].concat())
 }
 
-fn start_storage(world: &World, own: SocketAddr, other: SocketAddr) -> Service {
-    start(world, &["serve-storage", "--store", "records.db"], own, other)
+fn start_storage(world: &World, store: &str, own: SocketAddr, other: SocketAddr) -> Service {
+    start(world, &["serve-storage", "--store", store], own, other)
 }
 
 fn start_server(world: &World, own: SocketAddr, other: SocketAddr) -> Service {
@@ -73,9 +74,9 @@ fn the_commands_of_the_readme_work_in_any_order() {
         let [one, other] = free();
         let (storage, server) = if server_first {
             let server = start_server(&world, other, one);
-            (start_storage(&world, one, other), server)
+            (start_storage(&world, "records.db", one, other), server)
         } else {
-            let storage = start_storage(&world, one, other);
+            let storage = start_storage(&world, "records.db", one, other);
             (storage, start_server(&world, other, one))
         };
         wait_until_ready(&server);
@@ -126,15 +127,24 @@ fn a_key_keeps_others_out() {
     }
 }
 
-/// One of two storage services of a database is killed, and then each is restarted: clients notice nothing.
 #[test]
 fn a_killed_storage_service_fails_no_request() {
+    killed_services_fail_no_request(&world(), "records.db");
+}
+
+#[test]
+fn a_killed_storage_service_on_postgres_fails_no_request() {
     let world = world();
+    killed_services_fail_no_request(&world, &Postgres::shared().url_for(world.folder.path()));
+}
+
+/// One of two storage services of a database is killed, and then each is restarted: clients notice nothing.
+fn killed_services_fail_no_request(world: &World, store: &str) {
     let [one, other, third] = free();
-    let mut storages = [(one, start_storage(&world, one, third)), (other, start_storage(&world, other, third))];
-    let server = start_server(&world, third, one);
+    let mut storages = [one, other].map(|own| (own, start_storage(world, store, own, third)));
+    let server = start_server(world, third, one);
     wait_until_ready(&server);
-    wait_for_storages(&world, &server, "ready", 2);
+    wait_for_storages(world, &server, "ready", 2);
     let (stop, done, server_url) = (AtomicBool::new(false), AtomicUsize::new(0), url(&server));
     let slowest = thread::scope(|scope| {
         let (stop, done, server_url) = (&stop, &done, &server_url);
@@ -160,10 +170,10 @@ fn a_killed_storage_service_fails_no_request() {
         for signal in [Signal::KILL, Signal::TERM] {
             for (own, storage) in &mut storages {
                 storage.signal(signal);
-                wait_for_storages(&world, &server, "dead", 1);
+                wait_for_storages(world, &server, "dead", 1);
                 wait_for_more();
-                *storage = start_storage(&world, *own, third);
-                wait_for_storages(&world, &server, "ready", 2);
+                *storage = start_storage(world, store, *own, third);
+                wait_for_storages(world, &server, "ready", 2);
             }
         }
         stop.store(true, Ordering::Relaxed);

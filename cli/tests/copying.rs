@@ -79,7 +79,7 @@ fn a_damaged_record_is_named() {
     assert_eq!(output.status.code(), Some(4));
     let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(stdout.starts_with("copied: 1\n") && stdout.contains(&format!("\ndamaged: {locator}\n")), "{stdout}");
-    assert_eq!(stderr, "error: 1 damaged records of the store were not copied; the rest was\n");
+    assert_eq!(stderr, "error: damaged records of the store were not copied: 1; all others were\n");
 }
 
 #[cfg(all(unix, feature = "server"))]

@@ -37,8 +37,8 @@ impl VerifyOptions {
         self
     }
 
-    /// Checks at most this many bytes of records per second, to leave time for others. The check of what is not part of
-    /// a record has no such limit.
+    /// Checks at most this many bytes of records per second, to leave time for others. SQLite's own check of
+    /// the database has no such limit.
     pub fn bytes_per_second(mut self, rate: NonZero<u64>) -> Self {
         self.rate = Some(rate);
         self

@@ -424,6 +424,25 @@ fn a_failing_storage_leaves_nothing() {
     }
 }
 
+/// A short record in pieces is one `put`, which shares its commit with others. A longer one needs an upload, which fails
+/// here.
+#[test]
+fn short_records_need_no_upload() {
+    let store = open_over(Arc::new(Intercepted::failing_upload(Arc::new(MemoryStorage::new()), 0)));
+    let mut old = store.store("old", "before").unwrap();
+    for (len, is_short) in [(0, true), (1024, true), (255 << 10, true), (300 << 10, false)] {
+        let data = pattern(len);
+        assert_eq!(store.store_reader(format!("{len}, read"), &*data).is_ok(), is_short, "{len} bytes");
+        let mut writer = store.create_record(format!("{len}, written")).unwrap();
+        let written = writer.write_all(&data).map_err(inner).and_then(|()| writer.finish());
+        assert_eq!(written.is_ok(), is_short, "{len} bytes");
+        match store.replace_reader("old", &old, &*data) {
+            Ok(new) if is_short => old = new,
+            outcome => assert!(outcome.is_err() && !is_short, "{len} bytes"),
+        }
+    }
+}
+
 /// A short range far inside a long record costs few reads. The record has repeating bytes, and needs no space.
 #[test]
 fn a_distant_range_reads_few_parts() {

@@ -30,7 +30,7 @@ static strongroom_status store_file(strongroom *store, FILE *file, strongroom_re
     return status;
 }
 
-// Reads the record back in pieces. What was written is to be thrown away where this fails.
+// Reads the record back in pieces. If this fails, throw the copy away.
 static strongroom_status copy_record(strongroom_reader *reader, FILE *copy, strongroom_error *error) {
     static char buffer[64 * 1024];
     size_t len = 0;

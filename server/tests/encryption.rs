@@ -339,5 +339,7 @@ fn a_storage_fault_stores_nothing_and_stops_no_service() {
         let stored = bytes(&server, "/v1/store", "a", &[], &data(600_000));
         stored.is_problem(507, 13, "StorageFull");
         assert_eq!(memory.stats(0).unwrap().records, 0);
+        // A short body is one `put`, which shares its commit with others.
+        bytes(&server, "/v1/store", "a", &[], &data(200_000)).is(201);
     }
 }

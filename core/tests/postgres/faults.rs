@@ -174,7 +174,7 @@ impl Cutter {
 }
 
 impl Plan {
-    /// Forwards both directions. A client sends a statement and waits, so what it sends at once is one message.
+    /// Forwards both directions. A client sends a statement and waits, so the bytes of one read are one message.
     fn forward(&self, client: &TcpStream, server: &UnixStream) {
         let silent = Arc::new(AtomicBool::new(false));
         let (back_client, mut back_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());

@@ -468,6 +468,7 @@ static pid_t serve(const char *name, const char *command, const char *served, co
     if (service == 0) {
         CHECK(freopen(log_name, "w", stderr) != NULL);
         execl(program, program, command, "--store", served, "--listen", url,
+              "--timeout", "60",
               index_key_file ? "--index-key-file" : (char *)NULL, index_key_file, (char *)NULL);
         exit(1);
     }

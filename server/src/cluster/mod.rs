@@ -50,9 +50,9 @@ use crate::start_error::StartError;
 const PORT: u16 = 8422;
 /// The longest time between two looks at the cluster.
 const LOOK: Duration = Duration::from_millis(250);
-/// How often the number of requests in flight is told at most, and addresses are joined again while others are known.
+/// How often the number of requests in flight is sent at most, and addresses are joined again while others are known.
 const LOAD: Duration = Duration::from_secs(1);
-const REJOIN: Duration = Duration::from_secs(10);
+const REJOIN: Duration = Duration::from_secs(4);
 /// The pause before gossip starts again after a fault.
 const RESTART: Duration = Duration::from_secs(1);
 /// How long the largest difference of clocks is shown.
@@ -290,23 +290,23 @@ async fn observe(state: &State, handle: &ChitchatHandle) -> anyhow::Result<()> {
     let mut ticks = interval(LOOK.min(Duration::from_millis(state.config.interval_ms)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut observer = Observer::default();
-    let mut told_load = (0, Instant::now());
+    let mut sent_load = (0, Instant::now());
     let (mut skew, mut skew_at) = (0_i64, Instant::now());
     loop {
         ticks.tick().await;
         let mut own = lock(&state.own).clone();
-        if told_load.1.elapsed() < LOAD {
-            own.requests_in_flight = told_load.0;
+        if sent_load.1.elapsed() < LOAD {
+            own.requests_in_flight = sent_load.0;
         } else {
-            told_load = (own.requests_in_flight, Instant::now());
+            sent_load = (own.requests_in_flight, Instant::now());
         }
         let members = {
             let chitchat = handle.chitchat();
             let mut chitchat = chitchat.lock().await;
-            let told = chitchat.self_node_state();
+            let known = chitchat.self_node_state();
             for (name, value) in own.texts() {
-                if told.get(&name) != Some(&value) {
-                    told.set(name, value);
+                if known.get(&name) != Some(&value) {
+                    known.set(name, value);
                 }
             }
             observer.look(&chitchat)

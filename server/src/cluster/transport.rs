@@ -83,7 +83,7 @@ impl Socket for SealedSocket {
         Ok(())
     }
 
-    /// May be cancelled: what is received is processed without an `await`.
+    /// May be cancelled: a received datagram is processed without an `await`.
     async fn recv(&mut self) -> anyhow::Result<(SocketAddr, ChitchatMessage)> {
         loop {
             let (len, from) = match self.socket.recv_from(&mut self.buffer).await {

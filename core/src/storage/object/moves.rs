@@ -7,13 +7,13 @@
 //! 3. `to`: the reservation -> the record, *arriving* from `from`
 //! 4. `from`: removed
 //!
-//! Everybody who meets a leaving object, or the reservation of one, first does steps 3 and 4. Then:
+//! A client that meets a leaving object, or the reservation of one, first does steps 3 and 4. Then:
 //!
 //! - One caller wins: step 2 compares the version.
 //! - The move is never lost: a reservation is replaced by others only if its move can no longer reach step 2. If the
 //!   reserved version is still under `from`, they first write it anew, with another nonce, so that step 2 fails.
-//! - Nothing comes back: step 3 needs the reservation, which has a nonce of its own, and whoever changes or removes an
-//!   *arriving* record first does step 4. A client that is late at step 3 or 4 finds another version, and does nothing.
+//! - Nothing comes back: step 3 needs the reservation, which has a nonce of its own, and a client that changes or
+//!   removes an *arriving* record first does step 4. A client that is late at step 3 or 4 finds another version, and does nothing.
 //! - A crash before step 2 leaves a reservation, which counts as nothing, and which `maintain` removes. A crash after
 //!   it leaves a leaving object, and the next reader finishes the move.
 //!
