@@ -297,7 +297,7 @@ macro_rules! each_fault_is_caught {
             #[test]
             #[should_panic]
             fn $promise() {
-                suite::$promise(|_: &Path| open_with(Fault::$fault));
+                suite::$promise(&|_: &Path| open_with(Fault::$fault));
             }
         )*
 
@@ -307,7 +307,7 @@ macro_rules! each_fault_is_caught {
             $(
                 #[test]
                 fn $promise() {
-                    suite::$promise(|_: &Path| open_with(Fault::None));
+                    suite::$promise(&|_: &Path| open_with(Fault::None));
                 }
             )*
         }
@@ -366,11 +366,11 @@ each_fault_is_caught! {
 #[test]
 #[should_panic]
 fn records_survive_reopening() {
-    suite::records_survive_reopening(|_: &Path| open_with(Fault::None));
+    suite::records_survive_reopening(&|_: &Path| open_with(Fault::None));
 }
 
 #[test]
 #[should_panic]
 fn settings_survive_reopening() {
-    suite::settings_survive_reopening(|_: &Path| open_with(Fault::None));
+    suite::settings_survive_reopening(&|_: &Path| open_with(Fault::None));
 }

@@ -22,7 +22,7 @@ fn race(storage: &Arc<dyn Storage>, mode: PutMode) -> u8 {
     won[0].0
 }
 
-pub fn of_concurrent_creates_one_wins(open: Open) {
+pub fn of_concurrent_creates_one_wins(open: Open<'_>) {
     with_storage(open, |storage| {
         for _ in 0..10 {
             let winner = race(storage, PutMode::Create);
@@ -32,7 +32,7 @@ pub fn of_concurrent_creates_one_wins(open: Open) {
     });
 }
 
-pub fn of_concurrent_replaces_one_wins(open: Open) {
+pub fn of_concurrent_replaces_one_wins(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(1), &record(99, 100), PutMode::Create).unwrap();
         for _ in 0..10 {
@@ -46,7 +46,7 @@ pub fn of_concurrent_replaces_one_wins(open: Open) {
     });
 }
 
-pub fn of_concurrent_uploads_one_wins(open: Open) {
+pub fn of_concurrent_uploads_one_wins(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [100, 600_000] {
             let uploads: Vec<_> = (1..5)
@@ -70,7 +70,7 @@ pub fn of_concurrent_uploads_one_wins(open: Open) {
     });
 }
 
-pub fn of_a_delete_and_a_replace_one_wins(open: Open) {
+pub fn of_a_delete_and_a_replace_one_wins(open: Open<'_>) {
     with_storage(open, |storage| {
         let (first, second) = (record(1, 100), record(2, 100));
         for _ in 0..10 {
@@ -92,7 +92,7 @@ pub fn of_a_delete_and_a_replace_one_wins(open: Open) {
     });
 }
 
-pub fn overlapping_batches_are_whole(open: Open) {
+pub fn overlapping_batches_are_whole(open: Open<'_>) {
     with_storage(open, |storage| {
         if storage.limits().batch_bytes == 0 {
             return;
@@ -118,12 +118,13 @@ pub fn overlapping_batches_are_whole(open: Open) {
     });
 }
 
-pub fn readers_see_whole_records(open: Open) {
+pub fn readers_see_whole_records(open: Open<'_>) {
     with_storage(open, |storage| {
         let len = |version: u8| usize::from(version) + if version.is_multiple_of(2) { 90 } else { 2 << 20 };
         storage.put(&locator(1), &record(0, len(0)), PutMode::Create).unwrap();
         let done = AtomicBool::new(false);
         thread::scope(|scope| {
+            let _stop = Stop(&done);
             for _ in 0..2 {
                 scope.spawn(|| {
                     while !done.load(Ordering::Relaxed) {
@@ -142,7 +143,15 @@ pub fn readers_see_whole_records(open: Open) {
             for version in 1..40 {
                 storage.put(&locator(1), &record(version, len(version)), PutMode::Overwrite).unwrap();
             }
-            done.store(true, Ordering::Relaxed);
         });
     });
+}
+
+/// Stops the readers, also after a failed write.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -18,7 +18,7 @@ fn near_locators() -> Vec<Locator> {
     locators.into_iter().map(Locator::from_bytes).collect()
 }
 
-pub fn locators_are_compared_whole(open: Open) {
+pub fn locators_are_compared_whole(open: Open<'_>) {
     with_storage(open, |storage| {
         let locators = near_locators();
         for (n, locator) in locators.iter().enumerate() {
@@ -32,7 +32,7 @@ pub fn locators_are_compared_whole(open: Open) {
     });
 }
 
-pub fn list_is_in_order_and_paged(open: Open) {
+pub fn list_is_in_order_and_paged(open: Open<'_>) {
     with_storage(open, |storage| {
         let mut locators = near_locators();
         for (n, locator) in locators.iter().enumerate() {
@@ -77,7 +77,7 @@ fn put_expiring(storage: &Arc<dyn Storage>) {
     }
 }
 
-pub fn list_expired_gives_those_that_are_due(open: Open) {
+pub fn list_expired_gives_those_that_are_due(open: Open<'_>) {
     with_storage(open, |storage| {
         put_expiring(storage);
         let due = |now, limit| match storage.list_expired(now, limit) {
@@ -106,7 +106,7 @@ pub fn list_expired_gives_those_that_are_due(open: Open) {
     });
 }
 
-pub fn purge_removes_those_that_are_due(open: Open) {
+pub fn purge_removes_those_that_are_due(open: Open<'_>) {
     with_storage(open, |storage| {
         put_expiring(storage);
         let purge = |now, limit| storage.purge(now, limit).unwrap();
@@ -155,7 +155,7 @@ fn verify_from(storage: &Arc<dyn Storage>, position: Option<VerifyPosition>, lim
     }
 }
 
-pub fn verify_looks_at_every_record(open: Open) {
+pub fn verify_looks_at_every_record(open: Open<'_>) {
     with_storage(open, |storage| {
         let mut bytes = 0;
         for (number, len) in (0..).zip(LENGTHS) {
@@ -170,7 +170,7 @@ pub fn verify_looks_at_every_record(open: Open) {
     });
 }
 
-pub fn verify_of_one_record_looks_at_no_other(open: Open) {
+pub fn verify_of_one_record_looks_at_no_other(open: Open<'_>) {
     with_storage(open, |storage| {
         for (number, len) in [(1, 100), (2, 9_000_000), (3, 5_000)] {
             storage.put(&locator(number), &record(number, len), PutMode::Create).unwrap();
@@ -182,7 +182,7 @@ pub fn verify_of_one_record_looks_at_no_other(open: Open) {
     });
 }
 
-pub fn verify_goes_on_after_a_record(open: Open) {
+pub fn verify_goes_on_after_a_record(open: Open<'_>) {
     with_storage(open, |storage| {
         for number in 1..=5 {
             storage.put(&locator(number), &record(number, 100), PutMode::Create).unwrap();
@@ -201,7 +201,7 @@ pub fn verify_goes_on_after_a_record(open: Open) {
     });
 }
 
-pub fn stats_count_records_and_bytes(open: Open) {
+pub fn stats_count_records_and_bytes(open: Open<'_>) {
     with_storage(open, |storage| {
         assert_eq!(storage.stats(0).unwrap(), Stats::default());
         storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
@@ -212,7 +212,7 @@ pub fn stats_count_records_and_bytes(open: Open) {
     });
 }
 
-pub fn stats_count_expired_records(open: Open) {
+pub fn stats_count_expired_records(open: Open<'_>) {
     with_storage(open, |storage| {
         let expired = |now| storage.stats(now).unwrap().expired;
         put_expiring(storage);

@@ -39,7 +39,7 @@ pub use whole_storage::*;
 pub use writes::*;
 
 /// Opens the storage in a folder, and creates it if there is none.
-pub type Open = fn(&Path) -> Arc<dyn Storage>;
+pub type Open<'a> = &'a dyn Fn(&Path) -> Arc<dyn Storage>;
 
 /// Generates one `#[test]` for each promise of [`Storage`](crate::storage::Storage): see
 /// [`conformance`](crate::storage::conformance).
@@ -47,10 +47,16 @@ pub type Open = fn(&Path) -> Arc<dyn Storage>;
 macro_rules! storage_conformance {
     ($open:expr) => {
         $crate::storage_conformance!($open, volatile);
-        $crate::storage_conformance!(@tests $open, records_survive_reopening settings_survive_reopening);
+        $crate::storage_conformance!(@durable @tests $open);
     };
     ($open:expr, volatile) => {
-        $crate::storage_conformance!(@tests $open,
+        $crate::storage_conformance!(@volatile @tests $open);
+    };
+    (@durable @$use:ident $($open:expr)?) => {
+        $crate::storage_conformance! { @$use ($($open)?) records_survive_reopening settings_survive_reopening }
+    };
+    (@volatile @$use:ident $($open:expr)?) => {
+        $crate::storage_conformance! { @$use ($($open)?)
             a_created_record_is_there
             create_refuses_a_taken_locator
             overwrite_writes_in_any_case
@@ -96,17 +102,29 @@ macro_rules! storage_conformance {
             settings_are_compared_and_swapped
             limits_are_kept
             a_closed_storage_does_nothing
-        );
+        }
     };
-    (@tests $open:expr, $($promise:ident)*) => {
+    (@list () $($promise:ident)*) => {
+        &[$((stringify!($promise), $promise)),*]
+    };
+    (@tests ($open:expr) $($promise:ident)*) => {
         $(
             #[test]
             fn $promise() {
-                $crate::storage::conformance::$promise($open);
+                $crate::storage::conformance::$promise(&$open);
             }
         )*
     };
 }
+
+/// A promise's name, and its test, which panics if the storage breaks the promise.
+pub type Promise = (&'static str, fn(Open<'_>));
+
+/// The promises of every storage, for programs that run the suite themselves.
+pub const PROMISES: &[Promise] = storage_conformance!(@volatile @list);
+
+/// The promises of a storage that keeps its records when it is closed.
+pub const DURABLE_PROMISES: &[Promise] = storage_conformance!(@durable @list);
 
 /// Lengths around every internal limit that a storage may have: the shortest record, pages, chunks, rows of 1 MiB,
 /// parts of 8 MiB.
@@ -136,7 +154,7 @@ const LENGTHS: [usize; 23] = [
     (8 << 20) + 1,
 ];
 
-fn with_storage(open: Open, test: impl FnOnce(&Arc<dyn Storage>)) {
+fn with_storage(open: Open<'_>, test: impl FnOnce(&Arc<dyn Storage>)) {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     test(&storage);

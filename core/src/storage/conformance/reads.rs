@@ -3,7 +3,7 @@
 use super::{LENGTHS, Open, error, head, info_of, locator, record, with_storage};
 use crate::storage::{Error, Fetched, HEAD_LEN, Head, PutMode};
 
-pub fn a_missing_record_is_none(open: Open) {
+pub fn a_missing_record_is_none(open: Open<'_>) {
     with_storage(open, |storage| {
         assert_eq!(storage.get(&locator(1)).unwrap(), None);
         assert_eq!(storage.info(&locator(1)).unwrap(), None);
@@ -14,7 +14,7 @@ pub fn a_missing_record_is_none(open: Open) {
     });
 }
 
-pub fn every_length_comes_back(open: Open) {
+pub fn every_length_comes_back(open: Open<'_>) {
     with_storage(open, |storage| {
         for (number, len) in (0..).zip(LENGTHS) {
             storage.put(&locator(number), &record(number, len), PutMode::Create).unwrap();
@@ -25,7 +25,7 @@ pub fn every_length_comes_back(open: Open) {
     });
 }
 
-pub fn get_up_to_spares_long_records(open: Open) {
+pub fn get_up_to_spares_long_records(open: Open<'_>) {
     with_storage(open, |storage| {
         assert_eq!(storage.get_up_to(&locator(1), 100).unwrap(), None);
         for (number, len) in (0..).zip(LENGTHS) {
@@ -45,7 +45,7 @@ pub fn get_up_to_spares_long_records(open: Open) {
     });
 }
 
-pub fn get_many_keeps_the_order(open: Open) {
+pub fn get_many_keeps_the_order(open: Open<'_>) {
     with_storage(open, |storage| {
         for n in [1, 2, 3] {
             storage.put(&locator(n), &record(n, 100), PutMode::Create).unwrap();
@@ -57,7 +57,7 @@ pub fn get_many_keeps_the_order(open: Open) {
     });
 }
 
-pub fn get_many_refuses_more_than_asked_for(open: Open) {
+pub fn get_many_refuses_more_than_asked_for(open: Open<'_>) {
     with_storage(open, |storage| {
         for (n, len) in [(1, 100), (2, 40_000), (3, 3 << 20)] {
             storage.put(&locator(n), &record(n, len), PutMode::Create).unwrap();
@@ -70,7 +70,7 @@ pub fn get_many_refuses_more_than_asked_for(open: Open) {
     });
 }
 
-pub fn get_end_gives_the_last_bytes(open: Open) {
+pub fn get_end_gives_the_last_bytes(open: Open<'_>) {
     with_storage(open, |storage| {
         assert_eq!(storage.get_end(&locator(1), 100).unwrap(), None);
         for (number, len) in (0..).zip(LENGTHS) {
@@ -85,7 +85,7 @@ pub fn get_end_gives_the_last_bytes(open: Open) {
     });
 }
 
-pub fn info_tells_head_and_length(open: Open) {
+pub fn info_tells_head_and_length(open: Open<'_>) {
     with_storage(open, |storage| {
         for (number, len) in (0..).zip(LENGTHS) {
             let record = record(number, len);
@@ -95,7 +95,7 @@ pub fn info_tells_head_and_length(open: Open) {
     });
 }
 
-pub fn read_at_reads_any_range(open: Open) {
+pub fn read_at_reads_any_range(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [HEAD_LEN, 100, 40_000, (3 << 20) + 5] {
             let record = record(1, len);
@@ -113,7 +113,7 @@ pub fn read_at_reads_any_range(open: Open) {
     });
 }
 
-pub fn read_at_refuses_ranges_past_the_end(open: Open) {
+pub fn read_at_refuses_ranges_past_the_end(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [100, 2 << 20] {
             let record = record(1, len);
@@ -126,7 +126,7 @@ pub fn read_at_refuses_ranges_past_the_end(open: Open) {
     });
 }
 
-pub fn read_at_is_pinned_to_a_head(open: Open) {
+pub fn read_at_is_pinned_to_a_head(open: Open<'_>) {
     with_storage(open, |storage| {
         let (first, second) = (record(1, 100), record(2, 100));
         let read = |head: &Head| storage.read_at(&locator(1), head, 0, &mut [0; 10]);

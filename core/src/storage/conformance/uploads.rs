@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{LENGTHS, Open, error, head, locator, record, with_storage};
 use crate::storage::{Error, HEAD_LEN, PutMode, Stats};
 
-pub fn an_upload_is_invisible_until_committed(open: Open) {
+pub fn an_upload_is_invisible_until_committed(open: Open<'_>) {
     with_storage(open, |storage| {
         let record = record(1, 4 << 20);
         let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
@@ -22,7 +22,7 @@ pub fn an_upload_is_invisible_until_committed(open: Open) {
     });
 }
 
-pub fn an_upload_comes_back_however_it_was_cut(open: Open) {
+pub fn an_upload_comes_back_however_it_was_cut(open: Open<'_>) {
     with_storage(open, |storage| {
         for (number, len) in (0..).zip(LENGTHS) {
             for piece_len in [len, 16_400, 1 << 20, 1_000_003] {
@@ -39,7 +39,7 @@ pub fn an_upload_comes_back_however_it_was_cut(open: Open) {
     });
 }
 
-pub fn a_dropped_upload_leaves_nothing(open: Open) {
+pub fn a_dropped_upload_leaves_nothing(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
         for len in [0, 100, 5 << 20] {
@@ -52,7 +52,7 @@ pub fn a_dropped_upload_leaves_nothing(open: Open) {
     });
 }
 
-pub fn an_uploads_mode_counts_at_its_commit(open: Open) {
+pub fn an_uploads_mode_counts_at_its_commit(open: Open<'_>) {
     with_storage(open, |storage| {
         let start = |mode| Arc::clone(storage).upload(&locator(1), mode);
         let (first, second, third) = (record(1, 100), record(2, 2 << 20), record(3, 200));
@@ -74,7 +74,7 @@ pub fn an_uploads_mode_counts_at_its_commit(open: Open) {
     });
 }
 
-pub fn a_too_short_upload_is_refused(open: Open) {
+pub fn a_too_short_upload_is_refused(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [0, HEAD_LEN - 1] {
             let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
@@ -85,7 +85,7 @@ pub fn a_too_short_upload_is_refused(open: Open) {
     });
 }
 
-pub fn maintenance_spares_what_is_under_way(open: Open) {
+pub fn maintenance_spares_what_is_under_way(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(1), &record(1, 3 << 20), PutMode::Create).unwrap();
         let whole = record(2, 4 << 20);

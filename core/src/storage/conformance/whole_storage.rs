@@ -6,7 +6,7 @@ use std::thread;
 use super::{LENGTHS, Open, error, head, locator, record, with_storage};
 use crate::storage::{Error, MAX_SETTINGS_LEN, PutMode};
 
-pub fn settings_are_compared_and_swapped(open: Open) {
+pub fn settings_are_compared_and_swapped(open: Open<'_>) {
     with_storage(open, |storage| {
         assert_eq!(storage.settings().unwrap(), None);
         assert!(matches!(error(storage.swap_settings(Some(b"one"), b"two")), Error::Conflict));
@@ -34,7 +34,7 @@ pub fn settings_are_compared_and_swapped(open: Open) {
     });
 }
 
-pub fn limits_are_kept(open: Open) {
+pub fn limits_are_kept(open: Open<'_>) {
     with_storage(open, |storage| {
         let limits = storage.limits();
         assert!(limits.part_len > 0 && limits.parallel_parts > 0 && limits.record_bytes > 0);
@@ -46,7 +46,7 @@ pub fn limits_are_kept(open: Open) {
     });
 }
 
-pub fn a_closed_storage_does_nothing(open: Open) {
+pub fn a_closed_storage_does_nothing(open: Open<'_>) {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     let record = record(1, 100);
@@ -76,7 +76,7 @@ pub fn a_closed_storage_does_nothing(open: Open) {
     assert!(matches!(error(storage.maintain()), Error::Closed));
 }
 
-pub fn records_survive_reopening(open: Open) {
+pub fn records_survive_reopening(open: Open<'_>) {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     for (number, len) in (0..).zip(LENGTHS) {
@@ -98,7 +98,7 @@ pub fn records_survive_reopening(open: Open) {
     assert_eq!(storage.stats(0).unwrap(), stats);
 }
 
-pub fn settings_survive_reopening(open: Open) {
+pub fn settings_survive_reopening(open: Open<'_>) {
     let folder = tempfile::tempdir().unwrap();
     let storage = open(folder.path());
     storage.swap_settings(None, b"settings").unwrap();

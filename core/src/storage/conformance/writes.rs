@@ -3,7 +3,7 @@
 use super::{Open, borrowed, entry, error, head, locator, record, with_storage};
 use crate::storage::{Error, HEAD_LEN, Head, PutMode, Stats};
 
-pub fn a_created_record_is_there(open: Open) {
+pub fn a_created_record_is_there(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
         assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(1, 100)));
@@ -11,7 +11,7 @@ pub fn a_created_record_is_there(open: Open) {
     });
 }
 
-pub fn create_refuses_a_taken_locator(open: Open) {
+pub fn create_refuses_a_taken_locator(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(1), &record(1, 100), PutMode::Create).unwrap();
         let outcome = storage.put(&locator(1), &record(2, 200), PutMode::Create);
@@ -20,7 +20,7 @@ pub fn create_refuses_a_taken_locator(open: Open) {
     });
 }
 
-pub fn overwrite_writes_in_any_case(open: Open) {
+pub fn overwrite_writes_in_any_case(open: Open<'_>) {
     with_storage(open, |storage| {
         for (version, len) in [(1, 100), (2, 3 << 20), (3, 70), (4, 4 << 20), (5, 2 << 20)] {
             storage.put(&locator(1), &record(version, len), PutMode::Overwrite).unwrap();
@@ -30,7 +30,7 @@ pub fn overwrite_writes_in_any_case(open: Open) {
     });
 }
 
-pub fn replace_if_needs_the_head(open: Open) {
+pub fn replace_if_needs_the_head(open: Open<'_>) {
     with_storage(open, |storage| {
         let (first, second) = (record(1, 100), record(2, 2 << 20));
         let outcome = storage.put(&locator(1), &second, PutMode::ReplaceIf(head(&first)));
@@ -44,7 +44,7 @@ pub fn replace_if_needs_the_head(open: Open) {
     });
 }
 
-pub fn too_short_records_are_refused(open: Open) {
+pub fn too_short_records_are_refused(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [0, 1, HEAD_LEN - 1] {
             let short = vec![1; len];
@@ -57,7 +57,7 @@ pub fn too_short_records_are_refused(open: Open) {
     });
 }
 
-pub fn create_many_writes_all(open: Open) {
+pub fn create_many_writes_all(open: Open<'_>) {
     with_storage(open, |storage| {
         let records: Vec<_> = (0..50).map(|n| (locator(n), record(n, 100 + 30_000 * usize::from(n)))).collect();
         match storage.create_many(&borrowed(&records)) {
@@ -73,7 +73,7 @@ pub fn create_many_writes_all(open: Open) {
     });
 }
 
-pub fn create_many_writes_all_or_none(open: Open) {
+pub fn create_many_writes_all_or_none(open: Open<'_>) {
     with_storage(open, |storage| {
         storage.put(&locator(3), &record(9, 100), PutMode::Create).unwrap();
         let taken = [1, 2, 3, 4].map(|n| (locator(n), record(n, 100)));
@@ -87,7 +87,7 @@ pub fn create_many_writes_all_or_none(open: Open) {
     });
 }
 
-pub fn put_each_writes_what_it_can(open: Open) {
+pub fn put_each_writes_what_it_can(open: Open<'_>) {
     with_storage(open, |storage| {
         let old = [2, 3, 5, 6].map(|n| (locator(n), record(9, 100 + 300_000 * usize::from(n % 2))));
         for (locator, record) in &old {
@@ -123,7 +123,7 @@ pub fn put_each_writes_what_it_can(open: Open) {
     });
 }
 
-pub fn delete_removes(open: Open) {
+pub fn delete_removes(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [100, 3 << 20] {
             storage.put(&locator(1), &record(1, len), PutMode::Create).unwrap();
@@ -136,7 +136,7 @@ pub fn delete_removes(open: Open) {
     });
 }
 
-pub fn delete_heeds_the_expected_head(open: Open) {
+pub fn delete_heeds_the_expected_head(open: Open<'_>) {
     with_storage(open, |storage| {
         let (first, second) = (record(1, 100), record(2, 100));
         storage.put(&locator(1), &first, PutMode::Create).unwrap();
@@ -148,7 +148,7 @@ pub fn delete_heeds_the_expected_head(open: Open) {
     });
 }
 
-pub fn rename_moves_one_version(open: Open) {
+pub fn rename_moves_one_version(open: Open<'_>) {
     with_storage(open, |storage| {
         for len in [100, 3 << 20] {
             let (first, second) = (record(1, len), record(2, len));
