@@ -1112,6 +1112,214 @@ strongroom_status strongroom_copy(const char *from,
                                   strongroom_buffer *not_copied,
                                   strongroom_error *error);
 
+
+/*
+ * A storage of your own
+ *
+ * A store can lie in any storage that keeps records under locators: a table of callbacks tells how.
+ * strongroom_check_storage tests them.
+ *
+ * A storage sees only locators, STRONGROOM_LOCATOR_SIZE bytes each, and opaque records. The first STRONGROOM_HEAD_SIZE
+ * bytes of a record are its head: no two writes have the same, so that a head identifies one version of a record.
+ *
+ * A callback returns a strongroom_status. STRONGROOM_NOT_FOUND is allowed only where its description says so. Any
+ * status that it must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from
+ * another. A failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
+ *
+ * The callbacks may be called from any thread, and from several at once, except `close` and `destroy`. The library
+ * passes only valid arguments, which are valid until the callback returns. A callback must not call a function of the
+ * library for its own store, nor unwind. It has 64 KiB of stack at least.
+ *
+ * A callback that returns data gives it to its strongroom_sink, in the thread in which it was called.
+ */
+
+/// The bytes of a locator.
+#define STRONGROOM_LOCATOR_SIZE 32
+
+/// The bytes of a record's head. No record is shorter.
+#define STRONGROOM_HEAD_SIZE 68
+
+/// The most bytes of the settings document.
+#define STRONGROOM_SETTINGS_SIZE 4096
+
+/// How a write treats an existing record.
+typedef enum {
+    /// It writes if there is no record; STRONGROOM_ALREADY_EXISTS otherwise.
+    STRONGROOM_CREATE = 0,
+    /// It writes in any case.
+    STRONGROOM_OVERWRITE = 1,
+    /// It writes if the record has the given head; STRONGROOM_CONFLICT otherwise, and if there is no record.
+    STRONGROOM_REPLACE_IF = 2,
+} strongroom_put_mode;
+
+/// Receives the result of one call of a callback.
+typedef struct strongroom_sink strongroom_sink;
+
+/// A record and its locator.
+typedef struct {
+    /// Its locator.
+    const uint8_t *locator;
+    /// The record.
+    const void *record;
+    /// Its bytes.
+    size_t record_len;
+} strongroom_storage_record;
+
+/// A storage. Set all of it to zero, then `size` to sizeof(strongroom_storage_callbacks), then the members. A larger
+/// struct, of a newer header, is accepted if its new members are zero, and STRONGROOM_UNSUPPORTED otherwise.
+///
+/// Each write is atomic: at any time, other callers see the record before it or after it. It is durable when the callback
+/// returns, as far as the storage promises that. A read that starts after a write has returned sees it.
+typedef struct {
+    /// sizeof(strongroom_storage_callbacks).
+    size_t size;
+    /// The first argument of each callback, or NULL.
+    void *context;
+    /// Writes a record. `head` is NULL, except with STRONGROOM_REPLACE_IF. Required.
+    int (*put)(void *context,
+               const uint8_t *locator,
+               const void *record,
+               size_t record_len,
+               strongroom_put_mode mode,
+               const uint8_t *head);
+    /// Writes `count` new records, all or none: STRONGROOM_ALREADY_EXISTS if one of them exists. Their locators differ.
+    /// NULL if the storage has no transactions: strongroom_store_many is then STRONGROOM_UNSUPPORTED.
+    int (*create_many)(void *context, const strongroom_storage_record *records, size_t count);
+    /// Gives the record with strongroom_give_bytes if it has at most `max_len` bytes, else its head and length with
+    /// strongroom_give_info. STRONGROOM_NOT_FOUND if there is none. Required.
+    int (*get_up_to)(void *context, const uint8_t *locator, uint64_t max_len, strongroom_sink *sink);
+    /// Gives the record's head and length with strongroom_give_info. STRONGROOM_NOT_FOUND if there is none. Required.
+    int (*info)(void *context, const uint8_t *locator, strongroom_sink *sink);
+    /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has another
+    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it ends before the buffer does. Required.
+    int (*read_at)(void *context, const uint8_t *locator, const uint8_t *head, uint64_t offset, void *buffer, size_t len);
+    /// Starts to write a record piece by piece, and sets `upload` to a handle of the storage. Checks `mode` and `head`
+    /// as `put` does, so that a write fails early. Nothing is visible before `upload_commit`. Required.
+    int (*upload)(void *context, const uint8_t *locator, strongroom_put_mode mode, const uint8_t *head, void **upload);
+    /// Appends bytes to an upload. Required.
+    int (*upload_write)(void *context, void *upload, const void *data, size_t len);
+    /// Makes the record visible, whole and durable, with the outcomes of `put` in the upload's mode. Only `upload_free`
+    /// follows. Required.
+    int (*upload_commit)(void *context, void *upload);
+    /// Frees an upload, once. If it was not committed, nothing of it remains. It may be called after `close`. Required.
+    void (*upload_free)(void *context, void *upload);
+    /// Removes a record: if `head` is not NULL, only the version with this head, and STRONGROOM_CONFLICT for another.
+    /// STRONGROOM_NOT_FOUND if there is none. Required.
+    int (*remove)(void *context, const uint8_t *locator, const uint8_t *head);
+    /// Moves the version of a record that has this head from one locator to another, which may be the same.
+    /// STRONGROOM_CONFLICT if the record under `from` has another head or is gone, but success if it is gone and the
+    /// one under `to` has this head; STRONGROOM_ALREADY_EXISTS if another record is under `to`. Required.
+    int (*rename)(void *context, const uint8_t *from, const uint8_t *head, const uint8_t *to);
+    /// Gives at most `limit` records after the locator `after`, or from the first if it is NULL, with
+    /// strongroom_give_entry, in the order of memcmp on their locators. Required.
+    int (*list)(void *context, const uint8_t *after, size_t limit, strongroom_sink *sink);
+    /// Gives at most `limit` records that expire at or before `now`, the earliest first, with strongroom_give_entry.
+    /// Bytes 4 to 11 of a head are the time: Unix time in seconds, little-endian, 0 for never. NULL if the storage has no
+    /// index of these times: strongroom_purge is then STRONGROOM_UNSUPPORTED.
+    int (*list_expired)(void *context, uint64_t now, size_t limit, strongroom_sink *sink);
+    /// Gives the settings document with strongroom_give_bytes. STRONGROOM_NOT_FOUND if there is none. Required.
+    int (*settings)(void *context, strongroom_sink *sink);
+    /// Writes the settings document, of at most STRONGROOM_SETTINGS_SIZE bytes, if the current one equals `expected`;
+    /// if `expected` is NULL, if there is none. STRONGROOM_CONFLICT otherwise. Required.
+    int (*swap_settings)(void *context,
+                         const void *expected,
+                         size_t expected_len,
+                         const void *document,
+                         size_t document_len);
+    /// Compares a record with the storage's own checksum: STRONGROOM_CORRUPT if it is damaged, STRONGROOM_NOT_FOUND if
+    /// there is none. NULL if the storage has no checksums: strongroom_verify is then STRONGROOM_UNSUPPORTED.
+    int (*verify_record)(void *context, const uint8_t *locator);
+    /// Gives the number and size of the records, and how many expire at or before `now`. Required.
+    int (*stats)(void *context, uint64_t now, strongroom_stats *stats);
+    /// Removes the remains of deleted records and of dead uploads, but no running upload. NULL if nothing ever remains.
+    int (*maintain)(void *context);
+    /// Closes the storage. It is called once, while no other callback runs; only `upload_free` and `destroy` follow. It
+    /// is not called if the store was never closed. NULL if there is nothing to do.
+    int (*close)(void *context);
+    /// Frees the context, when the last handle, reader and writer of the store is freed. NULL if there is nothing to do.
+    void (*destroy)(void *context);
+    /// The most bytes of a record. 0 for no limit.
+    uint64_t max_record_len;
+    /// The most bytes of the records of one `create_many`. 0 for no limit.
+    uint64_t max_batch_len;
+    /// The preferred length of a part of a long record, from 65,536 to 16,777,216 bytes. 0 for the default.
+    size_t part_len;
+    /// How many parts to read in parallel at most. 0 for as many as there are cores.
+    size_t parallel_parts;
+} strongroom_storage_callbacks;
+
+/// Opens a store in a storage of your own. The library copies the struct. `options` must have an index key, the same at
+/// each opening; STRONGROOM_PAD is the only flag, and the members for a service must not be set.
+///
+/// From its success on, the store owns the storage, and calls `destroy` in the end. After a failure, the storage still
+/// belongs to the caller.
+///
+/// STRONGROOM_INVALID_ARGUMENT if a required callback is NULL; STRONGROOM_INDEX_KEY_MISMATCH if the index key is another
+/// store's; and the statuses of the callbacks.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_open_storage(const strongroom_storage_callbacks *storage,
+                                          const strongroom_options *options,
+                                          strongroom **store,
+                                          strongroom_error *error);
+
+/// Gives all bytes of the record, or of the settings document. Call it once.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the callback must not give this: the library then refuses its result, whatever it
+/// returns. STRONGROOM_TOO_LARGE if there is not enough memory.
+strongroom_status strongroom_give_bytes(strongroom_sink *sink, const void *data, size_t len);
+
+/// Gives the head and the length of the record. Call it once.
+///
+/// As strongroom_give_bytes.
+strongroom_status strongroom_give_info(strongroom_sink *sink, const uint8_t *head, uint64_t record_len);
+
+/// Gives one record of a list: its locator, its head and its length.
+///
+/// As strongroom_give_bytes.
+strongroom_status strongroom_give_entry(strongroom_sink *sink,
+                                        const uint8_t *locator,
+                                        const uint8_t *head,
+                                        uint64_t record_len);
+
+
+/*
+ * The test suite for storages
+ */
+
+/// In the flags of strongroom_check_storage: the storage loses its records when it is closed.
+#define STRONGROOM_VOLATILE 1
+
+/// Opens the storage in an empty folder, or the one that it made there before, and gives it with
+/// strongroom_give_storage. A storage that uses no files makes a new one for each folder. Returns STRONGROOM_OK, or the
+/// status of its failure. `context` is the caller's, or NULL.
+typedef int (*strongroom_make_storage_fn)(void *context, const char *folder, strongroom_sink *sink);
+
+/// Gets the outcome of one promise: `failure` says how the storage broke it, and is NULL if it kept it. Both texts are
+/// valid until it returns. It returns 0 to go on, and any other number to stop. `context` is the caller's, or NULL.
+typedef int (*strongroom_promise_fn)(void *context, const char *promise, const char *failure);
+
+/// Gives a storage to the suite, which owns it from then on. The library copies the struct.
+///
+/// As strongroom_give_bytes; also if strongroom_open_storage would refuse the struct.
+strongroom_status strongroom_give_storage(strongroom_sink *sink, const strongroom_storage_callbacks *storage);
+
+/// Tests whether a storage keeps the promises that strongroom_storage_callbacks describes, one by one, each with new
+/// storages of `make`: for the tests of a storage. It needs some seconds and 100 MB of memory. `make` and `report` run in
+/// a thread of the library, before the call returns.
+///
+/// `flags` is STRONGROOM_VOLATILE or 0. `only` is the name of a promise to test alone, or NULL for all. `report` may be
+/// NULL. One check runs at a time.
+///
+/// STRONGROOM_UNSUPPORTED if the storage breaks a promise: the error's message names the first ones.
+/// STRONGROOM_INVALID_ARGUMENT for an unknown name or flag.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_check_storage(strongroom_make_storage_fn make,
+                                           strongroom_promise_fn report,
+                                           void *context,
+                                           uint64_t flags,
+                                           const char *only,
+                                           strongroom_error *error);
+
 #ifdef __cplusplus
 }
 #endif

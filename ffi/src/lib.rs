@@ -62,10 +62,13 @@
 
 mod boundary;
 mod c_text;
+mod callback_storage;
 mod location;
+mod sink;
 
 // In the order of the header.
 pub mod callbacks;
+pub mod conformance;
 pub mod key;
 pub mod many;
 pub mod options;
@@ -73,6 +76,7 @@ pub mod reader;
 pub mod records;
 pub mod rotation;
 pub mod status;
+pub mod storage;
 pub mod store;
 pub mod transfer;
 pub mod verify;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ::strongroom::{Builder, EndpointOptions, Error, Location, Strongroom};
 
 /// The members of `strongroom_options` that are only for services.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct ServiceMembers<'a> {
     pub(crate) token_file: Option<&'a Path>,
     pub(crate) authorities_file: Option<&'a Path>,

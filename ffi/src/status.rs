@@ -113,8 +113,11 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
 
 impl strongroom_status {
     pub(crate) fn of(error: &Error) -> Self {
-        let code = c_int::from(error.code());
-        STATUSES.iter().map(|row| row.0).find(|status| *status as c_int == code).unwrap_or(STRONGROOM_INTERNAL)
+        Self::from_number(c_int::from(error.code())).unwrap_or(STRONGROOM_INTERNAL)
+    }
+
+    pub(crate) fn from_number(number: c_int) -> Option<Self> {
+        row(number).map(|row| row.0)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::ffi::{c_char, c_void};
 use std::path::Path;
+use std::sync::Arc;
 
+use ::strongroom::storage::Storage;
 use ::strongroom::{Builder, Durability, Error, Strongroom};
 
 use crate::boundary::{bytes, input, leave_nothing, optional, outcome, output, owned, path, sized};
@@ -302,7 +304,11 @@ impl<'a> Options<'a> {
     }
 
     fn builder(self, path: &Path) -> Result<Builder, Error> {
-        let mut builder = builder_at(path, self.service)?;
+        let builder = builder_at(path, self.service)?;
+        self.apply(builder)
+    }
+
+    fn apply(self, mut builder: Builder) -> Result<Builder, Error> {
         let known = STRONGROOM_MUST_EXIST | STRONGROOM_RELAXED_DURABILITY | STRONGROOM_READ_ONLY | STRONGROOM_PAD;
         if self.flags & !known != 0 {
             return Err(Error::InvalidArgument("options.flags has an unknown flag".into()));
@@ -333,6 +339,28 @@ impl<'a> Options<'a> {
         }
         Ok(builder)
     }
+}
+
+/// Opens the store in `storage`.
+///
+/// # Safety
+///
+/// As [`read`].
+pub(crate) unsafe fn open_on(
+    storage: Arc<impl Storage>,
+    options: *const strongroom_options,
+) -> Result<strongroom, Error> {
+    let builder = Strongroom::builder().storage(storage);
+    // SAFETY: by the caller.
+    let builder = match unsafe { read(options)? } {
+        Some(options) if options.service != ServiceMembers::default() => {
+            let text = "a storage of your own is no service: leave the members of options for a service 0";
+            return Err(Error::InvalidArgument(text.into()));
+        }
+        Some(options) => options.apply(builder)?,
+        None => builder,
+    };
+    builder.open().map(strongroom::new)
 }
 
 /// The members for a service of the options at `options`, if any.

@@ -11,7 +11,7 @@ use std::{env, fs};
 use cbindgen::{Config, DocumentationStyle, ExportConfig, FunctionConfig, Language, Style};
 
 /// The modules, in an order for readers.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 15] = [
     "version",
     "status",
     "key",
@@ -25,6 +25,8 @@ const SECTIONS: [&str; 13] = [
     "callbacks",
     "verify",
     "transfer",
+    "storage",
+    "conformance",
 ];
 
 /// Types that functions of other modules use.
