@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the libraries of build.sh, the header, and the files for pkg-config and CMake: install.sh FOLDER
+# Installs the libraries of build.sh, the headers, and the files for pkg-config and CMake: install.sh FOLDER
 #
 # PREFIX, LIBDIR and INCLUDEDIR are the final folders, DESTDIR is a prefix for staging.
 set -eu
@@ -26,10 +26,12 @@ fill() {
 }
 
 install -D -m 644 include/strongroom.h "${DESTDIR:-}$includedir/strongroom.h"
+install -D -m 644 include/strongroom.hpp "${DESTDIR:-}$includedir/strongroom.hpp"
 install -D -m 755 "$built/libstrongroom.so" "${DESTDIR:-}$libdir/libstrongroom.so.$version"
 ln -sf "libstrongroom.so.$version" "${DESTDIR:-}$libdir/libstrongroom.so.$soversion"
 ln -sf "libstrongroom.so.$soversion" "${DESTDIR:-}$libdir/libstrongroom.so"
 install -D -m 644 "$built/libstrongroom.a" "${DESTDIR:-}$libdir/libstrongroom.a"
 fill strongroom.pc "$libdir/pkgconfig"
+fill strongroom-library.pc "$libdir/pkgconfig"
 fill strongroom-config.cmake "$libdir/cmake/strongroom"
 fill strongroom-config-version.cmake "$libdir/cmake/strongroom"

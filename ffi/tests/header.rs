@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -144,4 +145,43 @@ fn the_header_is_what_the_sources_say() {
             diff.unified_diff()
         );
     }
+}
+
+/// The functions of which strongroom.hpp has no form of its own.
+const NOT_IN_CPP: [&str; 13] = [
+    // C++ programs call these as they are.
+    "strongroom_version",
+    "strongroom_give_bytes",
+    "strongroom_give_entry",
+    "strongroom_give_info",
+    "strongroom_give_storage",
+    "strongroom_check_storage",
+    // In C++, one function takes options or none.
+    "strongroom_store",
+    "strongroom_store_many",
+    "strongroom_store_stream",
+    "strongroom_replace",
+    "strongroom_replace_stream",
+    "strongroom_create_record",
+    "strongroom_replace_record",
+];
+
+#[test]
+fn cpp_has_every_function() {
+    let header = header();
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+    // A function's name is the word before its first parenthesis.
+    let declared = header.lines().filter(|line| !line.trim_start().starts_with(['/', '*'])).filter_map(|line| {
+        let (before, _) = line.split_once('(')?;
+        before.rsplit(|c| !is_name(c)).next().filter(|name| name.starts_with("strongroom_"))
+    });
+    let declared: BTreeSet<_> = declared.collect();
+    assert!(declared.len() > 60, "{declared:?}");
+    let wrapper = fs::read_to_string(folder().join("../include/strongroom.hpp")).unwrap();
+    let code = wrapper.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let used: BTreeSet<_> = code.flat_map(|line| line.split(|c| !is_name(c))).collect();
+    let missing: Vec<_> = declared.iter().filter(|name| !used.contains(*name)).collect();
+    let mut expected: Vec<_> = NOT_IN_CPP.iter().collect();
+    expected.sort_unstable();
+    assert_eq!(missing, expected);
 }
