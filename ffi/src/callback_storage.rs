@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::{c_int, c_void};
 use std::fmt;
+use std::process;
 use std::ptr::{null, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -13,6 +14,7 @@ use ::strongroom::storage::{
 };
 
 use crate::boundary::{exclusive, outcome, sized};
+use crate::callback_upload::CallbackUpload;
 use crate::sink::Effect::{Reads, Writes};
 use crate::sink::{Effect, Given, Refusal, Sink, Wanted, failed};
 use crate::status::strongroom_status::{self, *};
@@ -37,11 +39,13 @@ const PART_LENGTHS: std::ops::RangeInclusive<usize> = 65_536..=16_777_216;
 const VERIFY_STEP: usize = 256;
 
 pub(crate) struct CallbackStorage {
-    callbacks: strongroom_storage_callbacks,
+    pub(crate) callbacks: strongroom_storage_callbacks,
     /// Whether to call `destroy`.
     is_owned: AtomicBool,
     /// Calls hold it shared, so that `close` runs alone.
-    is_closed: RwLock<bool>,
+    pub(crate) is_closed: RwLock<bool>,
+    /// The process that opened the storage. In a forked child, locks may be held for ever, so no callback is called.
+    process: u32,
 }
 
 // SAFETY: by the header, the callbacks may be called from any thread with their context.
@@ -85,7 +89,8 @@ impl CallbackStorage {
             let text = format!("{name}.part_len is invalid: give 65,536 to 16,777,216 bytes, or 0");
             return Err(::strongroom::Error::InvalidArgument(text.into()));
         }
-        Ok(Self { callbacks, is_owned: AtomicBool::new(false), is_closed: RwLock::new(false) })
+        let (is_owned, is_closed) = (AtomicBool::new(false), RwLock::new(false));
+        Ok(Self { callbacks, is_owned, is_closed, process: process::id() })
     }
 
     /// From now on, dropping the storage destroys its context.
@@ -94,9 +99,16 @@ impl CallbackStorage {
     }
 
     /// Keeps the storage open while it lives.
-    fn enter(&self) -> Result<RwLockReadGuard<'_, bool>, Error> {
+    pub(crate) fn enter(&self) -> Result<RwLockReadGuard<'_, bool>, Error> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         let is_closed = self.is_closed.read().unwrap_or_else(PoisonError::into_inner);
         if *is_closed { Err(Error::Closed) } else { Ok(is_closed) }
+    }
+
+    pub(crate) fn is_forked(&self) -> bool {
+        process::id() != self.process
     }
 
     /// The result of a callback with a sink.
@@ -211,7 +223,7 @@ impl Storage for CallbackStorage {
             // SAFETY: as the header says.
             done("upload", Reads, unsafe { upload(context, locator, mode, head, &raw mut handle) })?;
         }
-        Ok(Box::new(CallbackUpload { storage: self, handle, len: 0 }))
+        Ok(Box::new(CallbackUpload::new(self, handle)))
     }
 
     fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
@@ -332,6 +344,9 @@ impl Storage for CallbackStorage {
     }
 
     fn close(&self) -> Result<(), Error> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
         let mut is_closed = self.is_closed.write().unwrap_or_else(PoisonError::into_inner);
         let was_closed = std::mem::replace(&mut *is_closed, true);
         let Some(close) = self.callbacks.close.filter(|_| !was_closed) else { return Ok(()) };
@@ -342,7 +357,8 @@ impl Storage for CallbackStorage {
 
 impl Drop for CallbackStorage {
     fn drop(&mut self) {
-        if let (true, Some(destroy)) = (self.is_owned.load(Ordering::Relaxed), self.callbacks.destroy) {
+        let is_owned = self.is_owned.load(Ordering::Relaxed) && !self.is_forked();
+        if let (true, Some(destroy)) = (is_owned, self.callbacks.destroy) {
             // SAFETY: as the header says; nothing uses the context any more.
             unsafe { destroy(self.callbacks.context) };
         }
@@ -352,53 +368,6 @@ impl Drop for CallbackStorage {
 impl fmt::Debug for CallbackStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CallbackStorage(..)")
-    }
-}
-
-struct CallbackUpload {
-    storage: Arc<CallbackStorage>,
-    handle: *mut c_void,
-    len: u64,
-}
-
-// SAFETY: by the header, the callbacks may be called from any thread with a handle.
-unsafe impl Send for CallbackUpload {}
-
-impl Upload for CallbackUpload {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let callbacks = &self.storage.callbacks;
-        let (_open, write) = (self.storage.enter()?, required(callbacks.upload_write)?);
-        // SAFETY: as the header says.
-        let status = unsafe { write(callbacks.context, self.handle, bytes.as_ptr().cast(), bytes.len()) };
-        done("upload_write", Reads, status)?;
-        self.len = self.len.saturating_add(bytes.len() as u64);
-        Ok(())
-    }
-
-    fn commit(self: Box<Self>) -> Result<(), Error> {
-        let callbacks = &self.storage.callbacks;
-        let (_open, commit) = (self.storage.enter()?, required(callbacks.upload_commit)?);
-        if self.len < HEAD_LEN as u64 {
-            return Err(Error::InvalidArgument("a record must have at least 68 bytes".into()));
-        }
-        // SAFETY: as the header says.
-        done("upload_commit", Writes, unsafe { commit(callbacks.context, self.handle) })
-    }
-}
-
-impl Drop for CallbackUpload {
-    fn drop(&mut self) {
-        let _open = self.storage.is_closed.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(free) = self.storage.callbacks.upload_free {
-            // SAFETY: as the header says; nothing uses the handle any more.
-            unsafe { free(self.storage.callbacks.context, self.handle) };
-        }
-    }
-}
-
-impl fmt::Debug for CallbackUpload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallbackUpload").field("bytes", &self.len).finish_non_exhaustive()
     }
 }
 
@@ -419,7 +388,7 @@ pub(crate) fn give(
     if outcome == STRONGROOM_OK { status } else { outcome }
 }
 
-fn done(name: &'static str, effect: Effect, status: c_int) -> Result<(), Error> {
+pub(crate) fn done(name: &'static str, effect: Effect, status: c_int) -> Result<(), Error> {
     if is(status, STRONGROOM_OK) { Ok(()) } else { Err(failed(name, status, effect)) }
 }
 
@@ -428,7 +397,7 @@ fn is(status: c_int, expected: strongroom_status) -> bool {
 }
 
 /// A callback that `new` has checked.
-fn required<T>(callback: Option<T>) -> Result<T, Error> {
+pub(crate) fn required<T>(callback: Option<T>) -> Result<T, Error> {
     callback.ok_or_else(|| Error::InvalidArgument("a required callback is NULL".into()))
 }
 

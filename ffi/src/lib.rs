@@ -63,6 +63,7 @@
 mod boundary;
 mod c_text;
 mod callback_storage;
+mod callback_upload;
 mod location;
 mod sink;
 

@@ -10,9 +10,10 @@
 //! status that it must not return is an error: STRONGROOM_INDETERMINATE from one that writes, STRONGROOM_STORAGE from
 //! another. A failed callback must have changed nothing, except after STRONGROOM_INDETERMINATE.
 //!
-//! The callbacks may be called from any thread, and from several at once, except `close` and `destroy`. The library
-//! passes only valid arguments, which are valid until the callback returns. A callback must not call a function of the
-//! library for its own store, nor unwind. It has 64 KiB of stack at least.
+//! The callbacks may be called from any thread, and from several at once, except `close` and `destroy`; never in a
+//! forked child. The library passes only valid arguments, which are valid until the callback returns. A callback must not
+//! call a function of the library for its own store, nor unwind. A calling thread needs its stack in addition to the
+//! library's 64 KiB.
 //!
 //! A callback that returns data gives it to its strongroom_sink, in the thread in which it was called.
 
@@ -175,7 +176,7 @@ pub struct strongroom_storage_callbacks {
     /// Closes the storage. It is called once, while no other callback runs; only `upload_free` and `destroy` follow. It
     /// is not called if the store was never closed. NULL if there is nothing to do.
     pub close: Option<unsafe extern "C" fn(context: *mut c_void) -> c_int>,
-    /// Frees the context, when the last handle, reader and writer of the store is freed. NULL if there is nothing to do.
+    /// Frees the context, once, when the last handle, reader and writer of the store is freed. NULL if there is nothing to do.
     pub destroy: Option<unsafe extern "C" fn(context: *mut c_void)>,
 
     /// The most bytes of a record. 0 for no limit.

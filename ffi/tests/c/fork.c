@@ -2,6 +2,7 @@
 
 #include <sys/wait.h>
 
+#include "../../examples/table_storage.h"
 #include "testsupport.h"
 
 enum { LEN = 3 * 1000 * 1000, FORKS = 100 };
@@ -62,6 +63,48 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     // The parent's handles are not freed here: after an ordinary exit a leak checker would report them.
     execl("/bin/true", "true", (char *)NULL);
     exit(1);
+}
+
+// A storage of callbacks: no callback runs in the child, where a thread of the parent may hold their locks for ever.
+static void callbacks_are_not_called(void) {
+    strongroom_error error;
+    strongroom_record_key key;
+    strongroom_index_key index_key;
+    strongroom_writer *writer = NULL;
+    strongroom *store = NULL;
+    bool found = false;
+    table *all = table_new();
+    const strongroom_storage_callbacks storage = table_storage(all);
+    CHECK_OK(strongroom_index_key_generate(&index_key, &error));
+    strongroom_options options;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.index_key = &index_key;
+    CHECK_OK(strongroom_open_storage(&storage, &options, &store, &error));
+    uint8_t *data = pattern(LEN);
+    CHECK_OK(strongroom_create_record(store, "written", 7, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, data, LEN, &error));
+    pthread_mutex_lock(&all->mutex);
+    const pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        alarm(60); // a callback would wait for the lock
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_contains(store, "id", 2, &found, &error));
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_store(store, "id", 2, "data", 4, &key, &error));
+        strongroom_writer_free(writer);
+        CHECK_STATUS(STRONGROOM_FORKED, strongroom_close(store, &error));
+        execl("/bin/true", "true", (char *)NULL);
+        exit(1);
+    }
+    int status = 0;
+    CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+    pthread_mutex_unlock(&all->mutex);
+    CHECK_OK(strongroom_writer_finish(writer, &key, &error));
+    strongroom_writer_free(writer);
+    CHECK_OK(strongroom_contains(store, "written", 7, &found, &error));
+    CHECK(found);
+    close_store(store);
+    free(data);
 }
 
 int main(void) {
@@ -142,6 +185,7 @@ int main(void) {
     CHECK_OK(strongroom_contains(store, "id", 2, &there, &error));
     CHECK(!there);
     close_store(store);
+    callbacks_are_not_called();
     leave_folder();
     return 0;
 }

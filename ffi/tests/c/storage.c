@@ -341,6 +341,35 @@ static int long_settings(void *context, strongroom_sink *sink) {
     return strongroom_give_bytes(sink, document, sizeof document);
 }
 
+// Claims another length of the record, which is 2 MiB long. Reads past its end give zeros.
+static uint64_t claimed;
+
+static int claim(void *context, const uint8_t *locator, strongroom_sink *sink) {
+    table *all = table_lock(context);
+    const table_row *row = table_row_of(all, locator);
+    if (row == NULL)
+        return table_unlock(all, STRONGROOM_NOT_FOUND);
+    const int status = strongroom_give_info(sink, row->record, claimed);
+    return table_unlock(all, status);
+}
+
+static int claim_up_to(void *context, const uint8_t *locator, uint64_t max_len, strongroom_sink *sink) {
+    (void)max_len;
+    return claim(context, locator, sink);
+}
+
+static int read_zeros(void *context, const uint8_t *locator, const uint8_t *head, uint64_t offset, void *buffer,
+                      size_t len) {
+    if (table_read_at(context, locator, head, offset, buffer, len) != STRONGROOM_OK)
+        memset(buffer, 0, len);
+    return STRONGROOM_OK;
+}
+
+static int commit_unknown(void *context, void *handle) {
+    (void)context, (void)handle;
+    return -1;
+}
+
 static strongroom *open_on(const strongroom_storage_callbacks *storage) {
     strongroom *store = NULL;
     CHECK_OK(strongroom_open_storage(storage, keyed(), &store, &error));
@@ -432,6 +461,54 @@ static void hostile_callbacks_are_errors(void) {
     CHECK_OK(strongroom_verify(store, NULL, NULL, NULL, &found, &error));
     CHECK(found.records == 1 && found.damaged == 1);
     close_store(store);
+}
+
+static void claimed_lengths_are_checked(void) {
+    const uint64_t lengths[] = {0, 67, 68, 69, 100, 1 << 20, (uint64_t)1 << 40, (uint64_t)1 << 52, INT64_MAX,
+                                UINT64_MAX - 1, UINT64_MAX};
+    const size_t len = 2 << 20;
+    uint8_t *data = pattern(len);
+    strongroom_storage_callbacks storage = table_storage(table_new());
+    storage.info = claim;
+    storage.get_up_to = claim_up_to;
+    storage.read_at = read_zeros;
+    strongroom *store = open_on(&storage);
+    strongroom_record_key key;
+    CHECK_OK(strongroom_store(store, "id", 2, data, len, &key, &error));
+    for (size_t i = 0; i < COUNT(lengths); i++) {
+        claimed = lengths[i];
+        strongroom_buffer found = {NULL, 0};
+        strongroom_reader *reader = NULL;
+        strongroom_status outcomes[3];
+        uint64_t found_len = 0;
+        outcomes[0] = strongroom_retrieve(store, "id", 2, &key, &found, &error);
+        outcomes[1] = strongroom_retrieve_range(store, "id", 2, &key, 0, 10, &found, &error);
+        outcomes[2] = strongroom_open_record(store, "id", 2, &key, &reader, &error);
+        if (outcomes[2] == STRONGROOM_OK)
+            outcomes[2] = strongroom_reader_len(reader, &found_len, &error);
+        strongroom_reader_free(reader);
+        for (size_t at = 0; at < COUNT(outcomes); at++) {
+            const strongroom_status is = outcomes[at];
+            if (is != STRONGROOM_CORRUPT && is != STRONGROOM_TOO_LARGE && is != STRONGROOM_STORAGE) {
+                fprintf(stderr, "call %zu, %zu: %s\n", i, at, strongroom_status_name(is));
+                exit(1);
+            }
+        }
+        CHECK(found.data == NULL);
+    }
+    close_store(store);
+
+    storage = table_storage(table_new());
+    storage.upload_commit = commit_unknown;
+    store = open_on(&storage);
+    strongroom_writer *writer = NULL;
+    CHECK_OK(strongroom_create_record(store, "id", 2, &writer, &error));
+    CHECK_OK(strongroom_writer_write(writer, data, len, &error));
+    CHECK_STATUS(STRONGROOM_INDETERMINATE, strongroom_writer_finish(writer, &key, &error));
+    CHECK(strstr(error.message, "`upload_commit` returned -1") != NULL);
+    strongroom_writer_free(writer);
+    close_store(store);
+    free(data);
 }
 
 // ---- The struct and its ownership -----------------------------------------------------------------------------------
@@ -584,6 +661,7 @@ int main(void) {
     faulty_storages_are_rejected();
     arguments_of_the_suite();
     hostile_callbacks_are_errors();
+    claimed_lengths_are_checked();
     ownership();
     versions_of_the_struct();
     missing_callbacks();

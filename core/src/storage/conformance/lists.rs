@@ -127,7 +127,7 @@ pub fn purge_removes_those_that_are_due(open: Open<'_>) {
         // A long record, whose space is freed too.
         let mut upload = Arc::clone(storage).upload(&locator(7), PutMode::Create).unwrap();
         upload.write(&expiring(7, 600)).unwrap();
-        upload.write(&[7; 3_000_000]).unwrap();
+        upload.write(&vec![7; 3_000_000]).unwrap();
         upload.commit().unwrap();
         assert_eq!((purge(599, 10), purge(600, 10), purge(600, 10)), (0, 1, 0));
         assert_eq!(storage.stats(0).unwrap().records, 2);
