@@ -87,6 +87,21 @@ $(BACKENDS)/ready: $(VENV)/pip-ready
 	npm install --silent --prefix $(BACKENDS) azurite@3.37.0
 	touch $@
 
+# The compiler's fuzzing instrumentation is unstable; the stable compiler has it behind this variable.
+SECONDS ?= 60
+TARGET ?= $(basename $(notdir $(wildcard fuzz/libfuzzer/targets/*.rs)))
+.PHONY: fuzz
+fuzz: $(TOOLS)/bin/cargo-fuzz ## Run the fuzz targets (SECONDS each; TARGET, one of fuzz/libfuzzer/targets)
+	@for target in $(TARGET); do \
+		mkdir -p target/fuzz/$$target; \
+		RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) fuzz run --fuzz-dir fuzz/libfuzzer \
+			--target-dir target/libfuzzer $$target target/fuzz/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(SECONDS) -timeout=30 -max_len=65536 -artifact_prefix=target/fuzz/ || exit; \
+	done
+
+$(TOOLS)/bin/cargo-fuzz:
+	$(CARGO) install --quiet --locked --root $(TOOLS) --version 0.13.2 cargo-fuzz
+
 .PHONY: test-http
 test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
 	$(JUDGED) $(CARGO) test $(ALL) --test services -- --ignored schemathesis::

@@ -52,6 +52,9 @@ mod config_files;
 mod connection;
 mod counted;
 mod files;
+#[cfg(all(feature = "_fuzz", feature = "cluster"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod headers;
 mod host;
 mod listen;

@@ -37,6 +37,8 @@ pub(crate) use late_store::LateStore;
 use members::{Member, Observer};
 use problems::Findings;
 pub(crate) use report::{Identity, report};
+#[cfg(feature = "_fuzz")]
+pub use seal::fuzzing::open_any_datagram;
 use seeds::{Resolver, Seeds};
 pub(crate) use storages::Storages;
 use traffic::Traffic;

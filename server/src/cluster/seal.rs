@@ -9,6 +9,9 @@
 //! IPv4 address, and a port. The associated data is all before the content, and the receiver's address: a datagram that
 //! is redirected to another receiver does not open there.
 
+#[cfg(feature = "_fuzz")]
+pub(super) mod fuzzing;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

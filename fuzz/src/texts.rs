@@ -1,0 +1,38 @@
+//! Texts that people and files give: keys, tokens, addresses, configurations; and the datagrams of a cluster.
+
+use strongroom::{Endpoint, IndexKey, Location, RecordKey};
+use strongroom_server::{Config, ListenAddress, Scope};
+
+/// Keys, tokens and addresses. A valid key has one text.
+pub fn texts(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(key) = RecordKey::from_text(text) {
+        assert_eq!(*key.to_text(), text.to_ascii_lowercase());
+    }
+    if let Ok(key) = IndexKey::from_text(text) {
+        assert_eq!(*key.to_text(), text.to_ascii_lowercase());
+    }
+    let _ = Location::parse(text);
+    let _ = text.parse::<Endpoint>();
+    let _ = text.parse::<Scope>();
+    if let Ok(address) = text.parse::<ListenAddress>() {
+        assert_eq!(String::from(address.clone()).parse::<ListenAddress>().ok(), Some(address));
+    }
+    let _ = strongroom_server::finished_lines(data);
+    strongroom_server::fuzzing::token_hashes(text);
+}
+
+/// A service's configuration: what is accepted can be written and read again.
+pub fn configuration(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    if let Ok(config) = Config::from_toml(text) {
+        let written = config.to_toml().unwrap();
+        let again = Config::from_toml(&written).unwrap();
+        assert_eq!(again.to_toml().unwrap(), written);
+    }
+}
+
+/// Datagrams of a cluster: of anybody, and of a holder of the key with any content.
+pub fn datagram(data: &[u8]) {
+    strongroom_server::fuzzing::datagram(data);
+}
