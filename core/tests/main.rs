@@ -40,6 +40,7 @@ mod opening;
 mod operations;
 #[cfg(feature = "sqlite")]
 mod padding;
+mod promises;
 mod readme;
 #[cfg(feature = "sqlite")]
 mod rekey;
