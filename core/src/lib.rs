@@ -14,6 +14,17 @@
 //! The database holds neither ids nor data in the clear, and no key. [`Strongroom`] describes the operations,
 //! `docs/FORMAT.md` the stored bytes, and `docs/THREATS.md` the protection and its limits.
 //!
+//! Async programs use [`aio`] (feature `tokio`), or call this API on a thread that may block.
+//!
+//! # Debug builds
+//!
+//! Without optimisation, encryption is 50 times slower. Optimise this crate and what it builds on, in your `Cargo.toml`:
+//!
+//! ```toml
+//! [profile.dev.package."*"]
+//! opt-level = 2
+//! ```
+//!
 //! # Features
 //!
 //! - `sqlite` (default): the embedded storage. Without it, implement [`storage::Storage`].
@@ -22,6 +33,7 @@
 //! - `object-store`: stores in buckets of S3 and compatible servers, Google Cloud Storage and Azure
 //!   ([`storage::ObjectStorage`]); needs a C compiler.
 //! - `postgres`: stores in PostgreSQL: [`storage::PostgresStorage`].
+//! - `tokio`: [`aio`], the same operations as futures.
 //! - `serde`: serializes keys as text.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`: the same format, faster; needs a C compiler.
 //! - `hazmat`: the building blocks of the record format, for tools that read or write it.
@@ -29,6 +41,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "tokio")]
+pub mod aio;
 mod builder;
 mod open_store;
 mod strongroom;

@@ -102,6 +102,12 @@ impl<'k> WriteOptions<'k> {
         self.key
     }
 
+    /// The other options, which borrow nothing.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn without_key(self) -> WriteOptions<'static> {
+        WriteOptions { key: None, expiry: self.expiry, pad: self.pad }
+    }
+
     /// The expiry time for the header: Unix time in seconds, 0 for never.
     pub(crate) fn expiry_time(&self, clock: &Clock) -> Result<u64, Error> {
         let now = clock.now();

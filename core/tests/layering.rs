@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crate's modules, from top to bottom.
-const ORDER: [&str; 25] = [
+const ORDER: [&str; 26] = [
     "lib",
     "vectors", // tests of the record format
+    "aio",
     "builder",
     "open_store",
     "strongroom",
@@ -46,7 +47,7 @@ const HOMES: [(&str, &[&str]); 8] = [
     ("blake3", &["locator"]),
     ("rusqlite", &["storage"]),
     ("rand", &["util"]),
-    ("tokio", &["http", "storage", "util"]),
+    ("tokio", &["aio", "http", "storage", "util"]),
 ];
 
 /// A path in a source: its segments, such as `["store", "writer", "RecordWriter"]`.

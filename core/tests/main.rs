@@ -13,6 +13,8 @@
 
 mod support;
 
+#[cfg(all(feature = "sqlite", feature = "tokio"))]
+mod aio;
 #[cfg(feature = "hazmat")]
 mod cobblestone;
 #[cfg(all(feature = "conformance", feature = "sqlite"))]

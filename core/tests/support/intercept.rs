@@ -1,4 +1,4 @@
-//! A storage that counts and injects faults: an event before a `put` or after a long record is found, an invented
+//! A storage that counts and injects faults: an event before a `put` or an upload, or after a long record is found, an invented
 //! record for each `get`, only long records, missing parts, an upload that fails at one of its writes.
 
 use std::fmt;
@@ -14,6 +14,7 @@ type Event = Box<dyn FnOnce() + Send>;
 pub(crate) struct Intercepted {
     inner: Arc<dyn Storage>,
     before_put: Mutex<Option<Event>>,
+    before_upload: Mutex<Option<Event>>,
     after_long: Mutex<Option<Event>>,
     served: Mutex<Option<Vec<u8>>>,
     all_are_long: bool,
@@ -25,15 +26,31 @@ pub(crate) struct Intercepted {
 impl Intercepted {
     /// Without faults, until `serve` is called.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
-        let (before_put, after_long, served) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (before_put, before_upload) = (Mutex::default(), Mutex::default());
+        let (after_long, served) = (Mutex::default(), Mutex::default());
         let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
         let bytes_read = AtomicUsize::new(0);
-        Self { inner, before_put, after_long, served, all_are_long, has_no_parts, uploads_fail_at, bytes_read }
+        Self {
+            inner,
+            before_put,
+            before_upload,
+            after_long,
+            served,
+            all_are_long,
+            has_no_parts,
+            uploads_fail_at,
+            bytes_read,
+        }
     }
 
     /// Runs `event` once, before the first `put` reaches `inner`.
     pub(crate) fn before_put(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
         Self { before_put: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
+    }
+
+    /// Runs `event` once, before the first `upload` reaches `inner`.
+    pub(crate) fn before_upload(inner: Arc<dyn Storage>, event: impl FnOnce() + Send + 'static) -> Self {
+        Self { before_upload: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
     }
 
     /// Runs `event` once, between finding a long record and reading it.
@@ -133,6 +150,8 @@ impl Storage for Intercepted {
     }
 
     fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, Error> {
+        let event = self.before_upload.lock().unwrap().take();
+        event.into_iter().for_each(|event| event());
         let upload = Arc::clone(&self.inner).upload(locator, mode)?;
         match self.uploads_fail_at {
             None => Ok(upload),

@@ -1,0 +1,92 @@
+//! The work of operators: expiry, damage, leftovers, counts, the rotation of the index key.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::Strongroom;
+use crate::error::Error;
+use crate::storage::{Locator, Repaired, Stats};
+use crate::strongroom::Rotation;
+use crate::verify::{VerifyOptions, VerifyReport, VerifyStep};
+
+impl Strongroom {
+    /// Removes at most `limit` expired records, and returns their number. If the future is dropped, some records may
+    /// have been removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::purge`](crate::Strongroom::purge).
+    pub fn purge(&self, limit: usize) -> impl Future<Output = Result<usize, Error>> + Send + 'static {
+        self.call(move |store| store.purge(limit))
+    }
+
+    /// Searches the store for damage. A thread of the store's calls `progress` after each step.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::verify`](crate::Strongroom::verify).
+    pub fn verify<P: FnMut(VerifyStep<'_>) -> ControlFlow<()> + Send + 'static>(
+        &self,
+        options: &VerifyOptions,
+        progress: P,
+    ) -> impl Future<Output = Result<VerifyReport, Error>> + Send + 'static {
+        let options = options.clone();
+        self.call(move |store| store.verify(&options, progress))
+    }
+
+    /// Replaces each damaged record by the one in `copy`. If the future is dropped, some records may have been replaced.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::repair_from`](crate::Strongroom::repair_from).
+    pub fn repair_from(&self, copy: &Self) -> impl Future<Output = Result<Repaired, Error>> + Send + 'static {
+        let copy = Arc::clone(&copy.store);
+        self.call(move |store| store.repair_from(copy.get()?))
+    }
+
+    /// Removes the leftovers of interrupted writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::maintain`](crate::Strongroom::maintain).
+    pub fn maintain(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        self.call(crate::Strongroom::maintain)
+    }
+
+    /// The number of records, the bytes of their ciphertexts, and how many of them have expired.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::stats`](crate::Strongroom::stats).
+    pub fn stats(&self) -> impl Future<Output = Result<Stats, Error>> + Send + 'static {
+        self.call(crate::Strongroom::stats)
+    }
+
+    /// The rotation of the index key, with at most `limit` of the records that remain under the previous key.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::rotation`](crate::Strongroom::rotation).
+    pub fn rotation(&self, limit: usize) -> impl Future<Output = Result<Option<Rotation>, Error>> + Send + 'static {
+        self.call(move |store| store.rotation(limit))
+    }
+
+    /// Removes a record that remains under the previous index key. Returns whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::erase_unrotated`](crate::Strongroom::erase_unrotated).
+    pub fn erase_unrotated(&self, locator: &Locator) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
+        let locator = *locator;
+        self.call(move |store| store.erase_unrotated(&locator))
+    }
+
+    /// Ends the rotation of the index key.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::finish_rotation`](crate::Strongroom::finish_rotation).
+    pub fn finish_rotation(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        self.call(crate::Strongroom::finish_rotation)
+    }
+}
