@@ -20,6 +20,7 @@ mod steps;
 mod support;
 
 mod admin;
+mod aio;
 mod balancing;
 mod batches;
 mod client;

@@ -25,21 +25,23 @@ const PIECE_LEN: usize = 256 << 10;
 pub struct RecordReader {
     stream: Stream<strongroom::RecordReader, Outcome>,
     pool: Pool,
-    /// A piece of the record, and the number of its bytes that were read from here.
+    /// A piece of the record, and its place. It stays until another one is read: a record that was taken from a server
+    /// can be read only once.
     piece: Wiped,
-    consumed: usize,
+    piece_start: u64,
     /// Whether the record ends with the piece.
     is_last: bool,
     /// The place of the next byte.
     position: u64,
+    /// The distance from the end of a seek at work.
+    seek_end: Option<i64>,
     /// The bytes of the next piece.
     next_len: usize,
 }
 
 /// The outcome of a call.
 enum Outcome {
-    Piece { piece: Wiped, is_last: bool, failure: Option<io::Error> },
-    Position(io::Result<u64>),
+    Piece(io::Result<(Wiped, bool)>, u64),
     Len(Result<u64, Error>),
 }
 
@@ -49,9 +51,10 @@ impl RecordReader {
             pool: reader.pool().clone(),
             stream: Stream::Idle(reader),
             piece: Wiped::default(),
-            consumed: 0,
+            piece_start: 0,
             is_last: false,
             position: 0,
+            seek_end: None,
             next_len: FIRST_LEN,
         }
     }
@@ -80,34 +83,36 @@ impl RecordReader {
     }
 
     fn unread(&self) -> &[u8] {
-        self.piece.get(self.consumed..).unwrap_or_default()
+        let start = self.position.checked_sub(self.piece_start).and_then(|start| usize::try_from(start).ok());
+        start.and_then(|start| self.piece.get(start..)).unwrap_or_default()
+    }
+
+    /// Whether the position is the end, or after it.
+    fn is_at_end(&self) -> bool {
+        self.is_last && self.position >= self.piece_start.saturating_add(self.piece.len() as u64)
     }
 
     /// Waits for the call at work, if there is one, and notes its outcome.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match ready!(self.stream.poll(cx))? {
-            Some(Outcome::Piece { piece, is_last, failure }) => {
-                (self.piece, self.consumed, self.is_last) = (piece, 0, is_last);
-                failure.map_or(Ok(()), Err)?;
+            Some(Outcome::Piece(piece, start)) => {
+                ((self.piece, self.is_last), self.piece_start) = (piece?, start);
             }
-            Some(Outcome::Position(position)) => {
-                self.position = position?;
-                self.piece.clear();
-                (self.consumed, self.is_last) = (0, false);
+            Some(Outcome::Len(len)) => {
+                if let Some(distance) = self.seek_end.take() {
+                    self.position = len?.checked_add_signed(distance).ok_or_else(before_start)?;
+                }
             }
-            Some(Outcome::Len(_)) | None => {}
+            None => {}
         }
         Poll::Ready(Ok(()))
     }
 }
 
-/// Reads the next `len` bytes, or fewer before the end or an error, into `piece`.
-fn read_piece(reader: &mut strongroom::RecordReader, mut piece: Wiped, len: usize) -> Outcome {
-    if piece.capacity() < len {
-        piece = Wiped::with_capacity(len); // growth would leave a copy of the data in memory
-    }
-    piece.resize(len, 0);
-    let (mut filled, mut is_last, mut failure) = (0, false, None);
+/// Reads `len` bytes from `start` on, or fewer before the end or an error. Returns whether they are the last ones.
+fn read_piece(reader: &mut strongroom::RecordReader, start: u64, len: usize) -> io::Result<(Wiped, bool)> {
+    reader.seek(SeekFrom::Start(start))?;
+    let (mut piece, mut filled, mut is_last) = (Wiped::from(vec![0; len]), 0, false);
     while let Some(free) = piece.get_mut(filled..).filter(|free| !free.is_empty()) {
         match reader.read(free) {
             Ok(0) => {
@@ -117,14 +122,11 @@ fn read_piece(reader: &mut strongroom::RecordReader, mut piece: Wiped, len: usiz
             Ok(read) => filled += read,
             // The data before an error is read first; the next call has the same error.
             Err(_) if filled > 0 => break,
-            Err(error) => {
-                failure = Some(error);
-                break;
-            }
+            Err(error) => return Err(error),
         }
     }
     piece.truncate(filled);
-    Outcome::Piece { piece, is_last, failure }
+    Ok((piece, is_last))
 }
 
 impl AsyncBufRead for RecordReader {
@@ -132,18 +134,17 @@ impl AsyncBufRead for RecordReader {
         let reader = self.get_mut();
         loop {
             ready!(reader.poll_idle(cx))?;
-            if !reader.unread().is_empty() || reader.is_last {
+            if !reader.unread().is_empty() || reader.is_at_end() {
                 return Poll::Ready(Ok(reader.unread()));
             }
-            let (piece, len) = (std::mem::take(&mut reader.piece), reader.next_len);
+            let (start, len) = (reader.position, reader.next_len);
             reader.next_len = PIECE_LEN;
-            reader.stream.start(&reader.pool, move |reader| read_piece(reader, piece, len));
+            reader.stream.start(&reader.pool, move |reader| Outcome::Piece(read_piece(reader, start, len), start));
         }
     }
 
     fn consume(mut self: Pin<&mut Self>, amount: usize) {
         let amount = amount.min(self.unread().len());
-        self.consumed += amount;
         self.position = self.position.saturating_add(amount as u64);
     }
 }
@@ -169,15 +170,15 @@ impl AsyncSeek for RecordReader {
         if matches!(reader.stream, Stream::Busy(_)) {
             return Err(io::Error::other("another call is at work: complete it before the next seek"));
         }
-        let invalid = || Error::InvalidArgument("a position before the start of the record".into());
-        let to = match to {
+        match to {
+            SeekFrom::Start(position) => reader.position = position,
             SeekFrom::Current(distance) => {
-                SeekFrom::Start(reader.position.checked_add_signed(distance).ok_or_else(invalid)?)
+                reader.position = reader.position.checked_add_signed(distance).ok_or_else(before_start)?;
             }
-            to => to,
-        };
-        if to != SeekFrom::Start(reader.position) {
-            reader.stream.start(&reader.pool, move |reader| Outcome::Position(reader.seek(to)));
+            SeekFrom::End(distance) => {
+                reader.seek_end = Some(distance);
+                reader.stream.start(&reader.pool, |reader| Outcome::Len(reader.len()));
+            }
         }
         Ok(())
     }
@@ -193,6 +194,10 @@ impl fmt::Debug for RecordReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordReader").field("position", &self.position).finish_non_exhaustive()
     }
+}
+
+fn before_start() -> Error {
+    Error::InvalidArgument("a position before the start of the record".into())
 }
 
 fn unexpected() -> Error {
