@@ -13,11 +13,26 @@ use zeroize::Zeroize;
 use crate::error::{Failure, not_text};
 
 /// Plaintext, wiped on drop. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
+#[derive(Default)]
 pub(crate) struct Wiped(Vec<u8>);
 
 impl Wiped {
     pub(crate) fn zeros(len: usize) -> Self {
         Self(vec![0; len])
+    }
+
+    /// Adds `part`. Growth leaves no copy behind.
+    pub(crate) fn extend(&mut self, part: &[u8]) -> Result<(), Failure> {
+        let needed = self.0.len().saturating_add(part.len());
+        if needed > self.0.capacity() {
+            let mut longer = Vec::new();
+            let capacity = needed.max(self.0.len().saturating_mul(2));
+            longer.try_reserve_exact(capacity).map_err(|_| Failure::Core(Error::TooLarge))?;
+            longer.extend_from_slice(&self.0);
+            *self = Self(longer);
+        }
+        self.0.extend_from_slice(part);
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading and writing of records in pieces, for the files of `strongroom._records`.
 
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, Read, Seek, SeekFrom, Write};
 use std::sync::{Mutex, MutexGuard};
 
 use pyo3::exceptions::PyValueError;
@@ -134,6 +134,13 @@ impl NativeReader {
         Ok(bytes.inspect_err(|_| self.give_back(py, filled))?)
     }
 
+    /// Read up to and with the next line feed, or ``size`` bytes, unless it is negative.
+    fn readline<'py>(&self, py: Python<'py>, size: isize) -> Result<Bound<'py, PyBytes>, Failure> {
+        let most = usize::try_from(size).unwrap_or(usize::MAX);
+        let line = self.0.with(py, |reader| read_line(reader, most))?;
+        Ok(to_python(py, &line).inspect_err(|_| self.give_back(py, line.len()))?)
+    }
+
     /// Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
     ///
     /// Data goes through memory that is wiped: other threads may use the buffer while this one is detached.
@@ -196,6 +203,36 @@ fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize
         return Err(Error::Busy.into()); // an exception replaces the data
     }
     Ok(filled)
+}
+
+/// Reads a line, or at most `most` bytes of it. After a failure, the position is unchanged.
+fn read_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
+    let start = reader.stream_position()?;
+    let outcome = continue_line(reader, most).and_then(|line| {
+        // An exception replaces the data.
+        if is_interrupted() { Err(Error::Busy.into()) } else { Ok(line) }
+    });
+    if outcome.is_err() {
+        reader.seek(SeekFrom::Start(start))?;
+    }
+    outcome
+}
+
+fn continue_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
+    let mut line = Wiped::default();
+    while line.len() < most {
+        let chunk = reader.fill_buf()?;
+        let chunk = chunk.get(..most.saturating_sub(line.len())).unwrap_or(chunk);
+        let end = chunk.iter().position(|byte| *byte == b'\n').map(|place| place.saturating_add(1));
+        let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+        let len = part.len();
+        line.extend(part)?;
+        reader.consume(len);
+        if end.is_some() || len == 0 {
+            break;
+        }
+    }
+    Ok(line)
 }
 
 fn invalid(text: &'static str) -> Failure {

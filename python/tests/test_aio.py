@@ -17,7 +17,7 @@ from strongroom import Key, aio
 
 def test_all_operations(path: Path) -> None:
     async def main() -> None:
-        async with await aio.open(path, durability="relaxed") as store:
+        async with aio.open(path, durability="relaxed") as store:
             key = await store.store("id", b"data")
             assert await store.retrieve("id", key) == b"data"
             assert await store.contains("id")
@@ -37,20 +37,20 @@ def test_all_operations(path: Path) -> None:
             outcomes = await store.retrieve_many([("id-1", keys[2])], return_exceptions=True)
             assert type(outcomes[0]) is strongroom.WrongKeyError
             key = await store.store_file("file", io.BytesIO(pattern(2_500_000)))
-            async with await store.open_record("file", key) as reader:
+            async with store.open_record("file", key) as reader:
                 assert await reader.read(10) == pattern(10)
                 assert await reader.seek(0) == await reader.tell() == 0
                 assert [len(piece) async for piece in reader] == [1 << 20, 1 << 20, 2_500_000 - (2 << 20)]
-            async with await store.create_record("written") as writer:
+            async with store.create_record("written") as writer:
                 await writer.write(b"da")
                 await writer.write(b"ta")
             assert await store.retrieve("written", writer.key) == b"data"
             writer = await store.create_record("finished")
             assert await store.retrieve("finished", await writer.finish()) == b""
             made, newer = Key.generate(), Key.generate()
-            async with await store.create_record("made", key=made) as writer:
+            async with store.create_record("made", key=made) as writer:
                 await writer.write(b"made")
-            async with await store.replace_record("made", made, new_key=newer) as writer:
+            async with store.replace_record("made", made, new_key=newer) as writer:
                 await writer.write(b"newer")
             async with await store.replace_record("made", newer) as writer:
                 await writer.write(b"newest")
@@ -59,6 +59,74 @@ def test_all_operations(path: Path) -> None:
             assert (await store.stats()).records == 7
         with pytest.raises(strongroom.ClosedError):
             await store.stats()
+
+    asyncio.run(main())
+
+
+def test_open_is_a_coroutine_and_a_block(path: Path) -> None:
+    async def main() -> None:
+        async with aio.open(path) as store:
+            key = await store.store("id", b"data")
+        with pytest.raises(strongroom.ClosedError):
+            await store.stats()
+        store = await asyncio.create_task(aio.open(path))
+        async with store, await store.open_record("id", key) as reader:
+            assert await reader.read() == b"data"
+        with pytest.raises(ZeroDivisionError):
+            async with aio.open(path) as store, store.create_record("new"):
+                _ = 1 / 0
+        with pytest.raises(strongroom.ClosedError):
+            await store.stats()
+        with pytest.raises(strongroom.InvalidArgumentError):
+            async with aio.open(path, durability="none"):  # type: ignore[arg-type]
+                pass
+        async with aio.connect(f"unix:{path}.sock") as store:
+            assert repr(store) == "<strongroom.aio.Strongroom>"
+
+    asyncio.run(main())
+    store = asyncio.run(aio.open(path))
+    asyncio.run(store.close())
+    aio.open(path).close()  # not begun
+
+
+class Upload:
+    """A file of an async framework, which returns a few bytes at a time."""
+
+    def __init__(self, pieces: list[bytes | None], error: BaseException | None = None) -> None:
+        self.pieces = pieces
+        self.error = error
+
+    async def read(self, size: int = -1) -> bytes | None:
+        await asyncio.sleep(0)
+        if not self.pieces and self.error:
+            raise self.error
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+def test_uploads_of_async_frameworks(path: Path) -> None:
+    async def main() -> None:
+        async with aio.open(path) as store:
+            progress: list[int] = []
+            key = Key.generate()
+            pieces: list[bytes | None] = [pattern(1 << 20), b"and", b"more"]
+            assert await store.store_file("id", Upload(pieces), progress.append, key=key) == key
+            assert await store.retrieve("id", key) == pattern(1 << 20) + b"andmore"
+            assert progress == [1 << 20, (1 << 20) + 3, (1 << 20) + 7]
+            newer = await store.replace_file("id", key, Upload([b"newer"]))
+            assert await store.retrieve("id", newer) == b"newer"
+            with pytest.raises(RuntimeError):
+                await store.replace_file("id", newer, Upload([b"a"], RuntimeError("half way")))
+            with pytest.raises(BlockingIOError):
+                await store.store_file("none", Upload([b"a", None]))
+            assert await store.retrieve("id", newer) == b"newer"
+            # The same call may be repeated with its key, so that a cancelled one leaves no orphan.
+            upload = Upload([pattern(2_000_000)], asyncio.CancelledError())
+            with pytest.raises(asyncio.CancelledError):
+                await store.store_file("cancelled", upload, key=key)
+            assert not await store.contains("cancelled")
+            await store.store_file("cancelled", Upload([b"data"]), key=key)
+            await store.store_file("cancelled", Upload([b"da", b"ta"]), key=key)
+            assert await store.retrieve("cancelled", key) == b"data"
 
     asyncio.run(main())
 

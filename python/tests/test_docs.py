@@ -13,7 +13,7 @@ import pytest
 
 import strongroom
 from conftest import ROOT
-from strongroom import _strongroom, aio, exceptions
+from strongroom import _strongroom, aio, exceptions, testing
 
 DOCS = ROOT / "python" / "docs"
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -54,7 +54,7 @@ def test_markdown(page: Path) -> None:
 def public_names() -> dict[str, Any]:
     """All public names of the modules, and the members of their classes."""
     names: dict[str, Any] = {}
-    for module in (strongroom, aio, exceptions):
+    for module in (strongroom, aio, exceptions, testing):
         names[module.__name__] = module
         for name in module.__all__:
             value = getattr(module, name)

@@ -88,12 +88,14 @@ def test_files_of_a_closed_store(store: Strongroom, size: int) -> None:
 def test_every_method_of_a_closed_file(store: Strongroom) -> None:
     reader = store.open_record("id", store.store("id", b"data"))
     writer = store.create_record("new")
-    files: list[io.RawIOBase] = [reader, writer]
+    files: list[io.BufferedIOBase | io.RawIOBase] = [reader, writer]
     calls: list[Callable[[], object]] = [
         reader.read,
         reader.readall,
         reader.readline,
         reader.readlines,
+        reader.read1,
+        lambda: reader.readinto1(bytearray(1)),
         reader.__enter__,
         reader.__iter__,
         lambda: next(reader),
@@ -115,13 +117,14 @@ def test_every_method_of_a_closed_file(store: Strongroom) -> None:
 
 
 def test_a_file_does_what_it_says(store: Strongroom) -> None:
-    """As in :class:`io.RawIOBase`, so that wrappers report the cause."""
+    """As in :class:`io.IOBase`, so that wrappers report the cause."""
     with store.open_record("id", store.store("id", b"data")) as reader, store.create_record("new") as writer:
         calls: list[Callable[[], object]] = [
             lambda: reader.write(b"data"),
             lambda: reader.writelines([b"data"]),
             lambda: reader.truncate(0),
             reader.fileno,
+            reader.detach,
             lambda: writer.read(1),
             lambda: writer.read(),
             writer.readall,
@@ -132,7 +135,7 @@ def test_a_file_does_what_it_says(store: Strongroom) -> None:
             writer.fileno,
             lambda: io.BufferedWriter(reader),
             lambda: io.BufferedReader(writer),
-            lambda: io.BufferedRandom(reader),
+            lambda: io.BufferedRandom(reader),  # type: ignore[arg-type]
         ]
         for call in calls:
             with pytest.raises(io.UnsupportedOperation):

@@ -62,15 +62,19 @@ def test_replace_piece_by_piece(store: Strongroom) -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.sampled_from(["read", "readinto", "seek"]), st.integers(0, 60_000))))
+@given(st.lists(st.tuples(st.sampled_from(["read", "readline", "readinto", "seek"]), st.integers(0, 60_000))))
 def test_a_reader_is_a_file(store: Strongroom, steps: list[tuple[str, int]]) -> None:
     store.erase("id")
-    model = io.BytesIO(pattern(50_000))
+    # Lines of 251 bytes, and one that is longer than a chunk.
+    model = io.BytesIO(pattern(20_000) + bytes(20_000) + pattern(10_000))
     key = store.store("id", model.getvalue())
     with store.open_record("id", key) as file:
         for what, number in steps:
             if what == "read":
                 assert file.read(number) == model.read(number)
+            elif what == "readline":
+                size = -1 if number % 2 else number // 2
+                assert file.readline(size) == model.readline(size)
             elif what == "readinto":
                 buffer, expected = bytearray(number), bytearray(number)
                 assert file.readinto(buffer) == model.readinto(expected)
@@ -81,7 +85,41 @@ def test_a_reader_is_a_file(store: Strongroom, steps: list[tuple[str, int]]) -> 
                 if whence == 0 or (model.tell() if whence == 1 else 50_000) + offset >= 0:
                     assert file.seek(offset, whence) == model.seek(offset, whence)
             assert file.tell() == model.tell()
-        assert file.readall() == model.read()
+        assert list(file) == list(model)
+        file.seek(0)
+        assert file.readall() == file.read1(60_000) + model.getvalue()
+
+
+def test_lines_of_all_lengths(store: Strongroom) -> None:
+    data = b"".join(pattern(n).replace(b"\n", b"x") + b"\n" for n in [*SIZES, 0, 1, 100_000]) + b"no end"
+    with store.open_record("id", store.store("id", data)) as file:
+        assert isinstance(file, io.BufferedIOBase)
+        assert file.readlines() == io.BytesIO(data).readlines()
+        file.seek(0)
+        lines = []
+        for line in file:
+            lines.append(line)
+            assert file.tell() == sum(map(len, lines))
+        assert b"".join(lines) == data
+        file.seek(3)
+        assert file.readline(None) == io.BytesIO(data[3:]).readline()
+        assert file.readline(0) == b""
+
+
+def test_a_line_is_read_once_or_not_at_all(store: Strongroom, path: Path) -> None:
+    data = b"first\n" + pattern(40_000).replace(b"\n", b"x") + b"\nlast"
+    key = store.store("id", data)
+    store.close()
+    change_database(
+        path, "UPDATE record SET body = CAST(substr(body, 1, 20000) || x'00' || substr(body, 20002) AS BLOB)"
+    )
+    with strongroom.open(path) as store, store.open_record("id", key) as file:
+        assert file.readline() == b"first\n"
+        for _ in range(2):
+            with pytest.raises(strongroom.CorruptRecordError):
+                file.readline()
+            assert file.tell() == 6
+        assert file.read(40_000) == data[6:16_384]
 
 
 def test_seeking_before_the_start(store: Strongroom) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The bytes of each read from a file to store.
 _PIECE = 1 << 20
+#: The bytes that :meth:`RecordReader.read1` returns unless its caller says otherwise.
+_READ1 = 64 << 10
 
 
 class SupportsRead(Protocol):
@@ -31,23 +33,28 @@ class SupportsRead(Protocol):
         ...
 
 
-def _is_open(file: io.RawIOBase) -> bool:
+def _is_open(file: io.IOBase) -> bool:
     """Return True, or raise if the file is closed."""
     if file.closed:
         raise ValueError("I/O operation on closed file.")
     return True
 
 
-class RecordReader(io.RawIOBase):
+class RecordReader(io.BufferedIOBase):
     """A record as a binary file, made by :meth:`Strongroom.open_record` or :meth:`Strongroom.take_record`: readable and
-    seekable, in constant memory.
+    seekable, buffered, in constant memory.
 
     Every byte is authenticated before it is returned. In an altered record, the data before the alteration can be read;
     the altered chunk raises :exc:`CorruptRecordError`. The file stays at the version that it opened: once that is
     replaced or removed, parts that were not fetched yet raise :exc:`ConflictError`; once it has expired, those that
     were not opened yet raise :exc:`ExpiredError`. A file that was read to its end was complete.
 
-    The file is unbuffered: wrap it in an :class:`io.BufferedReader` to read lines or a few bytes at a time.
+    >>> key = store.store("list", b"tea\\nmilk\\n")
+    >>> with store.open_record("list", key) as file:
+    ...     [line for line in file]
+    [b'tea\\n', b'milk\\n']
+
+    For lines of text, wrap it in an :class:`io.TextIOWrapper`.
     """
 
     __module__ = "strongroom"  # the public import path
@@ -71,15 +78,27 @@ class RecordReader(io.RawIOBase):
         """Read into a writable buffer as :meth:`read` does, as many bytes as it holds; return their number."""
         return self._native.readinto(buffer)
 
+    def readinto1(self, buffer: Buffer, /) -> int:
+        """As :meth:`readinto`."""
+        return self._native.readinto(buffer)
+
     def read(self, size: int | None = -1, /) -> bytes:
         """Read ``size`` bytes, or fewer at the end of the record or before unreadable data: the next call returns more,
         returns nothing at the end, or raises. Without ``size``, read to the end. An exception leaves the position
         unchanged."""
         return self._native.read(-1 if size is None else size)
 
+    def read1(self, size: int = -1, /) -> bytes:
+        """As :meth:`read`; without ``size``, up to 64 KiB."""
+        return self._native.read(_READ1 if size < 0 else size)
+
     def readall(self) -> bytes:
         """Read to the end. An exception leaves the position unchanged."""
         return self._native.read(-1)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Read a line with its end, or at most ``size`` bytes of it. An exception leaves the position unchanged."""
+        return self._native.readline(-1 if size is None else size)
 
     def write(self, data: Buffer, /) -> Never:
         """Refuse to write.

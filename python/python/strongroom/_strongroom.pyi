@@ -779,6 +779,9 @@ class NativeReader:
         read to the end.
         """
 
+    def readline(self, size: int) -> bytes:
+        """Read up to and with the next line feed, or ``size`` bytes, unless it is negative."""
+
     def readinto(self, buffer: Buffer) -> int:
         """Fill a writable buffer, up to the end of the record or to unreadable data; return the number of bytes.
 

@@ -3,7 +3,7 @@
 >>> import asyncio
 >>> from strongroom import aio
 >>> async def main():
-...     async with await aio.open("records.db") as store:
+...     async with aio.open("records.db") as store:
 ...         key = await store.store("user:42:passport", b"scanned pages")
 ...         return await store.retrieve("user:42:passport", key)
 >>> asyncio.run(main())
@@ -19,20 +19,23 @@ buffer, such as a ``bytearray``, before its call has ended, nor for a moment aft
 from __future__ import annotations
 
 import asyncio
+import errno
+import inspect
 import io
-from typing import TYPE_CHECKING, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
 import strongroom
 from strongroom._strongroom import Cancellation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Self
 
-    from typing_extensions import Buffer
+    from typing_extensions import Buffer, TypeIs
 
     from strongroom import Copied, IndexKey, Key, Repair, Stats, StrongroomError, Verification
     from strongroom._records import SupportsRead
@@ -42,8 +45,56 @@ __all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "copy", "ope
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-#: The bytes of a piece when a reader is iterated over.
+#: The bytes of a piece when a reader is iterated over, and of each read from a source.
 _PIECE = 1 << 20
+
+
+class SupportsAsyncRead(Protocol):
+    """The part of an asynchronous binary file that :meth:`Strongroom.store_file` needs."""
+
+    def read(self, size: int, /) -> Awaitable[bytes | None]:
+        """Return up to ``size`` bytes, and none at the end. ``None`` ends the call with :exc:`BlockingIOError`."""
+        ...
+
+
+class _Closable(Protocol):
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+_C = TypeVar("_C", bound=_Closable)
+
+
+class _Opening(Coroutine[Any, Any, _C]):
+    """A coroutine whose result is also closed at the end of an ``async with`` block."""
+
+    def __init__(self, opening: Coroutine[Any, Any, _C]) -> None:
+        self._opening = opening
+        self._opened: _C | None = None
+
+    def __await__(self) -> Generator[Any, Any, _C]:
+        return self._opening.__await__()
+
+    def send(self, value: Any, /) -> Any:
+        return self._opening.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._opening.throw(*error)
+
+    def close(self) -> None:
+        self._opening.close()
+
+    async def __aenter__(self) -> _C:
+        self._opened = await self._opening
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._opened is not None:
+            await self._opened.__aexit__(kind, value, traceback)
 
 
 async def _in_thread(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -56,7 +107,7 @@ async def _in_thread(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwa
         raise
 
 
-async def open(
+def open(
     path: str | os.PathLike[str],
     *,
     index_key: IndexKey | None = None,
@@ -73,30 +124,34 @@ async def open(
     client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
-) -> Strongroom:
-    """Open a store, as :func:`strongroom.open` does."""
-    store = await _in_thread(
-        strongroom.open,
-        path,
-        index_key=index_key,
-        index_key_file=index_key_file,
-        previous_index_key=previous_index_key,
-        previous_index_key_file=previous_index_key_file,
-        must_exist=must_exist,
-        read_only=read_only,
-        durability=durability,
-        pad=pad,
-        token=token,
-        token_file=token_file,
-        authorities=authorities,
-        client_certificate=client_certificate,
-        revocations=revocations,
-        timeout=timeout,
-    )
-    return Strongroom(store)
+) -> _Opening[Strongroom]:
+    """Open a store, as :func:`strongroom.open` does: with ``await``, or for a block with ``async with``."""
+
+    async def opening() -> Strongroom:
+        store = await _in_thread(
+            strongroom.open,
+            path,
+            index_key=index_key,
+            index_key_file=index_key_file,
+            previous_index_key=previous_index_key,
+            previous_index_key_file=previous_index_key_file,
+            must_exist=must_exist,
+            read_only=read_only,
+            durability=durability,
+            pad=pad,
+            token=token,
+            token_file=token_file,
+            authorities=authorities,
+            client_certificate=client_certificate,
+            revocations=revocations,
+            timeout=timeout,
+        )
+        return Strongroom(store)
+
+    return _Opening(opening())
 
 
-async def connect(
+def connect(
     url: str,
     *,
     token: str | None = None,
@@ -105,19 +160,24 @@ async def connect(
     client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
-) -> Strongroom:
-    """Connect to an encryption server, as :func:`strongroom.connect` does."""
-    store = await _in_thread(
-        strongroom.connect,
-        url,
-        token=token,
-        token_file=token_file,
-        authorities=authorities,
-        client_certificate=client_certificate,
-        revocations=revocations,
-        timeout=timeout,
-    )
-    return Strongroom(store)
+) -> _Opening[Strongroom]:
+    """Connect to an encryption server, as :func:`strongroom.connect` does: with ``await``, or for a block with ``async
+    with``."""
+
+    async def opening() -> Strongroom:
+        store = await _in_thread(
+            strongroom.connect,
+            url,
+            token=token,
+            token_file=token_file,
+            authorities=authorities,
+            client_certificate=client_certificate,
+            revocations=revocations,
+            timeout=timeout,
+        )
+        return Strongroom(store)
+
+    return _Opening(opening())
 
 
 async def copy(
@@ -284,7 +344,7 @@ class Strongroom:
     async def store_file(
         self,
         id: str | Buffer,
-        source: SupportsRead | str | os.PathLike[str],
+        source: SupportsRead | SupportsAsyncRead | str | os.PathLike[str],
         progress: Callable[[int], object] | None = None,
         *,
         key: Key | None = None,
@@ -292,8 +352,13 @@ class Strongroom:
         expires_in: timedelta | float | None = None,
         pad: bool = False,
     ) -> Key:
-        """As :meth:`strongroom.Strongroom.store_file`. A thread reads ``source`` and calls ``progress``. If the task is
-        cancelled, a key that the caller did not pass is lost."""
+        """As :meth:`strongroom.Strongroom.store_file`. ``source`` may also have a ``read`` that is a coroutine
+        function, such as an upload of FastAPI. Otherwise a thread reads ``source`` and calls ``progress``. If the task
+        is cancelled, nothing is stored, unless it happens at the end: a key that the caller did not pass is then
+        lost."""
+        if _is_async(source):
+            record = self.create_record(id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad)
+            return await _copy(source, progress, record)
         return await _in_thread(
             self._store.store_file, id, source, progress, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad
         )
@@ -302,7 +367,7 @@ class Strongroom:
         self,
         id: str | Buffer,
         key: Key,
-        source: SupportsRead | str | os.PathLike[str],
+        source: SupportsRead | SupportsAsyncRead | str | os.PathLike[str],
         progress: Callable[[int], object] | None = None,
         *,
         new_key: Key | None = None,
@@ -310,8 +375,14 @@ class Strongroom:
         expires_in: timedelta | float | None = None,
         pad: bool = False,
     ) -> Key:
-        """As :meth:`strongroom.Strongroom.replace_file`. A thread reads ``source`` and calls ``progress``. If the task
-        is cancelled, a new key that the caller did not pass is lost."""
+        """As :meth:`strongroom.Strongroom.replace_file`, with the sources of :meth:`store_file`. If the task is
+        cancelled, nothing is replaced, unless it happens at the end: a new key that the caller did not pass is then
+        lost."""
+        if _is_async(source):
+            record = self.replace_record(
+                id, key, new_key=new_key, expires_at=expires_at, expires_in=expires_in, pad=pad
+            )
+            return await _copy(source, progress, record)
         return await _in_thread(
             self._store.replace_file,
             id,
@@ -324,15 +395,16 @@ class Strongroom:
             pad=pad,
         )
 
-    async def open_record(self, id: str | Buffer, key: Key) -> RecordReader:
-        """As :meth:`strongroom.Strongroom.open_record`."""
-        return RecordReader(await _in_thread(self._store.open_record, id, key))
+    def open_record(self, id: str | Buffer, key: Key) -> _Opening[RecordReader]:
+        """As :meth:`strongroom.Strongroom.open_record`: with ``await``, or for a block with ``async with``."""
+        return _Opening(_reader(self._store.open_record, id, key))
 
-    async def take_record(self, id: str | Buffer, key: Key) -> RecordReader:
-        """As :meth:`strongroom.Strongroom.take_record`. If the task is cancelled, the data may be lost."""
-        return RecordReader(await _in_thread(self._store.take_record, id, key))
+    def take_record(self, id: str | Buffer, key: Key) -> _Opening[RecordReader]:
+        """As :meth:`strongroom.Strongroom.take_record`: with ``await``, or for a block with ``async with``. If the task
+        is cancelled, the data may be lost."""
+        return _Opening(_reader(self._store.take_record, id, key))
 
-    async def create_record(
+    def create_record(
         self,
         id: str | Buffer,
         *,
@@ -340,15 +412,13 @@ class Strongroom:
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
         pad: bool = False,
-    ) -> RecordWriter:
-        """As :meth:`strongroom.Strongroom.create_record`."""
-        return RecordWriter(
-            await _in_thread(
-                self._store.create_record, id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad
-            )
+    ) -> _Opening[RecordWriter]:
+        """As :meth:`strongroom.Strongroom.create_record`: with ``await``, or for a block with ``async with``."""
+        return _Opening(
+            _writer(self._store.create_record, id, key=key, expires_at=expires_at, expires_in=expires_in, pad=pad)
         )
 
-    async def replace_record(
+    def replace_record(
         self,
         id: str | Buffer,
         key: Key,
@@ -357,10 +427,10 @@ class Strongroom:
         expires_at: datetime | float | None = None,
         expires_in: timedelta | float | None = None,
         pad: bool = False,
-    ) -> RecordWriter:
-        """As :meth:`strongroom.Strongroom.replace_record`."""
-        return RecordWriter(
-            await _in_thread(
+    ) -> _Opening[RecordWriter]:
+        """As :meth:`strongroom.Strongroom.replace_record`: with ``await``, or for a block with ``async with``."""
+        return _Opening(
+            _writer(
                 self._store.replace_record,
                 id,
                 key,
@@ -430,6 +500,35 @@ class Strongroom:
 
     def __repr__(self) -> str:
         return "<strongroom.aio.Strongroom>"
+
+
+async def _reader(open: Callable[_P, strongroom.RecordReader], /, *args: _P.args, **kwargs: _P.kwargs) -> RecordReader:
+    return RecordReader(await _in_thread(open, *args, **kwargs))
+
+
+async def _writer(start: Callable[_P, strongroom.RecordWriter], /, *args: _P.args, **kwargs: _P.kwargs) -> RecordWriter:
+    return RecordWriter(await _in_thread(start, *args, **kwargs))
+
+
+def _is_async(source: object) -> TypeIs[SupportsAsyncRead]:
+    return inspect.iscoroutinefunction(getattr(source, "read", None))
+
+
+async def _copy(
+    source: SupportsAsyncRead, progress: Callable[[int], object] | None, writer: _Opening[RecordWriter]
+) -> Key:
+    """Copies ``source`` to a record. The event loop calls ``progress``."""
+    async with writer as file:
+        count = 0
+        while True:
+            piece = await source.read(_PIECE)
+            if piece is None:
+                raise BlockingIOError(errno.EAGAIN, "the source is non-blocking, and had nothing to read")
+            count += await file.write(piece)
+            if not piece:
+                return file.key
+            if progress is not None:
+                progress(count)
 
 
 class RecordReader:
