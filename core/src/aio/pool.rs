@@ -74,17 +74,15 @@ impl Pool {
 
     /// The outcome of `work`, which a thread does. If the future is dropped, work that has not begun does not begin, and
     /// the waits of work that has begun end, so that it ends soon.
-    pub(super) fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> impl Future<Output = Result<T, Error>> + Send + 'static {
-        async move {
-            let (outbox, outcome) = oneshot::channel();
-            let call = Arc::new(Call { work: Mutex::new(Some((work, outbox))), cancellation: Cancellation::default() });
-            let _cancel = CancelOnDrop(Arc::clone(&call));
-            self.0.0.enqueue(call)?;
-            outcome.await.unwrap_or_else(|_| Err(Error::Internal("a call panicked".into())))
-        }
+    ) -> Result<T, Error> {
+        let (outbox, outcome) = oneshot::channel();
+        let call = Arc::new(Call { work: Mutex::new(Some((work, outbox))), cancellation: Cancellation::default() });
+        let _cancel = CancelOnDrop(Arc::clone(&call));
+        self.0.0.enqueue(call)?;
+        outcome.await.unwrap_or_else(|_| Err(Error::Internal("a call panicked".into())))
     }
 
     /// A value that the pool drops.

@@ -17,7 +17,7 @@ pub(crate) mod random;
 pub(crate) mod runtime;
 #[cfg_attr(
     not(feature = "remote"),
-    expect(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
+    allow(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
 )]
 pub mod secret_text;
 #[expect(unreachable_pub, reason = "the root publishes a function")]

@@ -23,6 +23,7 @@ mod blocking {
         };
     }
 
+    #[allow(clippy::duplicate_mod, reason = "once for each kind of calls")]
     pub(super) mod runner;
 }
 
@@ -37,6 +38,7 @@ mod on_futures {
         };
     }
 
+    #[allow(clippy::duplicate_mod, reason = "once for each kind of calls")]
     pub(super) mod runner;
 }
 
