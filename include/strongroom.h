@@ -1086,7 +1086,7 @@ typedef struct {
 } strongroom_copied;
 
 /// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves. Both
-/// places are the path of a database or the URL of a storage service, and may be in use meanwhile.
+/// places are named as in `strongroom_open`, and may be in use meanwhile.
 ///
 /// The destination must be new, or an earlier copy of the same store: records that it has already are skipped, so that a
 /// repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source, whose

@@ -83,7 +83,11 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"TooLarge",
         c"the data is too large for a record, for this storage, or for the given buffer",
     ),
-    (STRONGROOM_INDEX_KEY_MISMATCH, c"IndexKeyMismatch", c"the store was made with another index key"),
+    (
+        STRONGROOM_INDEX_KEY_MISMATCH,
+        c"IndexKeyMismatch",
+        c"the store has another index key: give its own, or both keys while it is being rotated",
+    ),
     (
         STRONGROOM_INDEX_KEY_MISSING,
         c"IndexKeyMissing",
