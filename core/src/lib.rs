@@ -34,6 +34,7 @@
 //! - `object-store`: stores in buckets of S3 and compatible servers, Google Cloud Storage and Azure
 //!   ([`storage::ObjectStorage`]); needs a C compiler.
 //! - `postgres`: stores in PostgreSQL: [`storage::PostgresStorage`].
+//! - `keyring`: a file that keeps record keys, encrypted with age: [`Keyring`].
 //! - `tokio`: [`aio`], the same operations as futures.
 //! - `serde`: serializes keys as text.
 //! - `aws-lc-rs`: AES-256-GCM by AWS-LC instead of `aes-gcm`: the same format, faster; needs a C compiler.
@@ -55,6 +56,8 @@ pub mod transfer;
 mod verify;
 
 mod error;
+#[cfg(feature = "keyring")]
+mod keyring;
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 mod location;
 mod operations;
@@ -103,10 +106,9 @@ pub use endpoint_options::EndpointOptions;
 pub use error::Error;
 #[cfg(feature = "remote")]
 pub use http::{Endpoint, InvalidEndpoint, ServiceAddress, ServiceList, Upstream, Upstreams};
-#[cfg(feature = "sqlite")]
-#[doc(hidden)] // for the crate `strongroom-server`
-pub use key::file::read_secret;
 pub use key::{IndexKey, InvalidKey, RecordKey};
+#[cfg(feature = "keyring")]
+pub use keyring::{Keyring, KeyringEntries, KeyringProtection, KeyringSecret};
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use location::Location;
 pub use open_store::store_identity;
@@ -120,6 +122,9 @@ pub use storage::Stats;
 pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
+#[cfg(feature = "sqlite")]
+#[doc(hidden)] // for the crate `strongroom-server`
+pub use util::private_file::read_secret;
 pub use util::random::RandomError;
 #[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough
 pub use util::threads::assume_small_callers;

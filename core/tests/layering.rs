@@ -17,6 +17,7 @@ const ORDER: [&str; 26] = [
     "store",
     "verify",
     "transfer",
+    "keyring",
     "location",
     "options",
     "operations",
@@ -39,7 +40,8 @@ const ORDER: [&str; 26] = [
 const STRANGERS: [(&str, &str); 2] = [("cobblestone", "storage"), ("record", "storage")];
 
 /// The only modules that may use these crates: encryption, databases, connections and randomness each have their place.
-const HOMES: [(&str, &[&str]); 8] = [
+const HOMES: [(&str, &[&str]); 9] = [
+    ("age", &["keyring"]),
     ("aes_gcm", &["cobblestone"]),
     ("aws_lc_rs", &["cobblestone"]),
     ("hmac", &["cobblestone"]),

@@ -29,6 +29,8 @@ mod expiry;
 mod golden;
 #[cfg(all(feature = "hazmat", feature = "sqlite"))]
 mod judges;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod layering;
 #[cfg(feature = "sqlite")]
 mod model;

@@ -5,13 +5,16 @@ pub(crate) mod backoff;
 pub(crate) mod clock;
 #[cfg(feature = "_runtime")]
 pub(crate) mod driver;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "keyring", feature = "sqlite"))]
+#[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "databases use the rest"))]
 pub(crate) mod files;
 pub(crate) mod fork_check;
 pub(crate) mod handoff;
 pub(crate) mod hex;
 pub mod interrupt;
 pub(crate) mod parallel;
+#[cfg(any(feature = "keyring", feature = "sqlite"))]
+pub(crate) mod private_file;
 pub(crate) mod random;
 #[cfg(feature = "_runtime")]
 pub(crate) mod runtime;

@@ -1,0 +1,150 @@
+//! The keyring's file: locked while it is changed, replaced as a whole, readable only by its owner.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::Error;
+use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
+use crate::util::private_file::{Refused, check, remove_abandoned, temporary_file};
+
+/// The start of temporary names.
+const TEMPORARY: &str = ".keyring-";
+
+/// The maximum length of the file: 256 MiB.
+const MAX_LEN: u64 = 256 << 20;
+
+/// The bytes that differ in each version of the file: the header begins with random bytes.
+pub(super) const START_LEN: usize = 128;
+
+/// How long a change waits for others.
+const DEADLINE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The file's own path, so that a link to it stays a link.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
+    path.canonicalize().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            Error::InvalidArgument(format!("there is no keyring {}: make it first", path.display()).into())
+        }
+        _ => Error::Storage(error.into()),
+    })
+}
+
+/// The contents of the file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    read_from(&mut open(path)?)
+}
+
+fn open(path: &Path) -> Result<File, Error> {
+    let file = File::open(path).map_err(failed)?;
+    // A writer of the file could name recipients of its own.
+    check("the keyring", path, &file, None).map_err(|error| match error {
+        Refused::Unsafe(text) => Error::InvalidArgument(text.into()),
+        Refused::Io(error) => failed(error),
+    })?;
+    Ok(file)
+}
+
+fn read_from(file: &mut File) -> Result<Vec<u8>, Error> {
+    let len = file.metadata().map_err(failed)?.len();
+    if len > MAX_LEN {
+        return Err(Error::TooLarge);
+    }
+    let mut contents = Vec::with_capacity(usize::try_from(len).map_err(|_| Error::TooLarge)?);
+    file.take(MAX_LEN).read_to_end(&mut contents).map_err(failed)?;
+    Ok(contents)
+}
+
+/// The file, locked for one change until it is dropped.
+pub(super) struct Locked(File);
+
+/// Waits until no other process changes the file.
+pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
+    let start = Instant::now();
+    loop {
+        let file = open(path)?;
+        match file.try_lock() {
+            // Another process may have replaced the file before it was locked.
+            Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(Locked(file)),
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() > DEADLINE => return Err(Error::Busy),
+            Err(fs::TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+}
+
+impl Locked {
+    /// The first bytes of the file.
+    pub(super) fn start(&mut self) -> Result<Vec<u8>, Error> {
+        let mut start = Vec::with_capacity(START_LEN);
+        self.0.seek(SeekFrom::Start(0)).map_err(failed)?;
+        (&self.0).take(START_LEN as u64).read_to_end(&mut start).map_err(failed)?;
+        Ok(start)
+    }
+
+    pub(super) fn read(&mut self) -> Result<Vec<u8>, Error> {
+        self.0.seek(SeekFrom::Start(0)).map_err(failed)?;
+        read_from(&mut self.0)
+    }
+
+    /// Replaces the file at `path` durably.
+    pub(super) fn replace(&self, path: &Path, contents: &[u8]) -> Result<(), Error> {
+        if contents.len() as u64 > MAX_LEN {
+            return Err(Error::TooLarge);
+        }
+        let replace = || {
+            let mut file = temporary_file(TEMPORARY, folder_of(path))?;
+            give_owner_of(path, file.as_file())?;
+            file.write_all(contents)?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)?;
+            sync_folder_of(path)
+        };
+        replace().map_err(failed)?;
+        remove_abandoned(TEMPORARY, folder_of(path));
+        Ok(())
+    }
+}
+
+/// Writes a new file durably. An existing one is an error.
+pub(super) fn create(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    let create = || {
+        let mut file = temporary_file(TEMPORARY, folder_of(path))?;
+        file.write_all(contents)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        sync_folder_of(path)
+    };
+    create().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            Error::InvalidArgument("the keyring's file exists: a keyring is never overwritten".into())
+        }
+        _ => failed(error),
+    })
+}
+
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+
+    let (open, named) = (file.metadata()?, fs::metadata(path)?);
+    Ok((open.dev(), open.ino()) == (named.dev(), named.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+fn failed(error: io::Error) -> Error {
+    /// The keyring's file could not be read or written.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the keyring's file cannot be used")]
+    struct Failed(#[source] io::Error);
+
+    if is_no_room(&error) { Error::StorageFull } else { Error::Storage(Failed(error).into()) }
+}
