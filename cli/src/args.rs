@@ -1,18 +1,20 @@
 //! The command line: commands, options and their help. No type here has `Debug`, because ids must not be shown.
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::iter;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use clap::builder::{OsStringValueParser, Resettable, TypedValueParser};
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueHint};
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueHint};
 use strongroom::WriteOptions;
+use zeroize::Zeroizing;
 
 use crate::arg_path::path;
 use crate::examples;
+use crate::keyring_args::{KeyringCommand, KeyringOptions};
 use crate::sizes;
 use crate::streams::is_stream;
 use crate::times;
@@ -63,6 +65,9 @@ pub(crate) struct Options {
     )]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) previous_index_key_file: Option<PathBuf>,
+    /// A command that prints the index key, instead of its file, such as "pass show index-key"; it is not run by a shell
+    #[arg(long, global = true, value_name = "COMMAND", env = "STRONGROOM_INDEX_KEY_COMMAND", hide_env_values = true)]
+    pub(crate) index_key_command: Option<String>,
     /// The namespace of the record, 0 to 255 bytes: the same id names another record in each. Commands on the whole
     /// store refuse it; `token new` binds the token to it
     #[arg(long, global = true, value_name = "NAME", env = "STRONGROOM_NAMESPACE", hide_env_values = true)]
@@ -71,6 +76,8 @@ pub(crate) struct Options {
     /// Print results, and errors on stderr, as JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) keyring: KeyringOptions,
     #[command(flatten)]
     pub(crate) remote: Remote,
     /// Whether to pad all records of the store.
@@ -81,70 +88,24 @@ pub(crate) struct Options {
     pub(crate) from_environment: Vec<&'static str>,
 }
 
-/// The options that a service reads from the environment only if its configuration does not set them.
-#[cfg(feature = "server")]
-const SHARED_WITH_SERVICES: [&str; 8] = [
-    "store",
-    "index_key_file",
-    "previous_index_key_file",
-    "token_file",
-    "authorities",
-    "client_certificate",
-    "client_key",
-    "timeout",
-];
-
-impl Cli {
-    /// Reads the command line. A store or a server on it overrides both in the environment.
-    pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut command = without_empty_variables(Self::command());
-        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-        let mut cli = Self::from_arg_matches(&matches)?;
-        if !cli.command.is_on_record() {
-            let is_given = matches.value_source("namespace") == Some(ValueSource::CommandLine);
-            match matches.subcommand_name() {
-                Some("token") if is_given => {}
-                Some(name) if is_given => return Err(conflict(&command, "--namespace", name)),
-                _ => cli.options.namespace = None, // the variable is meant for other commands
-            }
-        }
-        let options = &mut cli.options;
-        #[cfg(feature = "server")]
-        {
-            let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
-            options.from_environment =
-                SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
-            if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) && is_from_environment("server") {
-                options.server = None; // the variable is meant for other commands
-                return Ok(cli);
-            }
-        }
-        match ["store", "server"].map(|name| matches.value_source(name)) {
-            [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => options.server = None,
-            [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => options.store = None,
-            [Some(_), Some(_)] => {
-                return Err(conflict(&command, "--store", "--server"));
-            }
-            _ => {}
-        }
-        Ok(cli)
-    }
-}
-
-fn conflict(command: &clap::Command, arg: &str, other: &str) -> clap::Error {
-    let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(command);
-    error.insert(ContextKind::InvalidArg, ContextValue::String(arg.into()));
-    error.insert(ContextKind::PriorArg, ContextValue::String(other.into()));
-    error
-}
-
 impl Command {
+    /// Whether there are more arguments than the command has use for.
+    pub(crate) fn has_surplus(&self, has_keyring: bool) -> bool {
+        match self {
+            Self::Store { data, .. } => data.has_surplus(has_keyring),
+            Self::Replace { data, .. } => data.has_surplus(false),
+            _ => false,
+        }
+    }
+
     /// Whether the command concerns records of a namespace, not the whole store or none.
-    fn is_on_record(&self) -> bool {
+    pub(crate) fn is_on_record(&self) -> bool {
         match self {
             Self::Store { .. } | Self::Retrieve { .. } | Self::Take { .. } | Self::Replace { .. } => true,
             Self::Rekey { .. } | Self::Contains { .. } | Self::Delete { .. } | Self::Erase { .. } => true,
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
+            Self::Keyring(KeyringCommand::New { .. } | KeyringCommand::Rotate { .. }) => false,
+            Self::Keyring(_) => true,
             Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
             Self::Stats | Self::Key(_) => false,
             Self::IndexKey(_) => false,
@@ -157,13 +118,21 @@ impl Command {
     /// The files that the command reads. "-" is stdin.
     pub(crate) fn inputs(&self) -> Vec<&Path> {
         let (record, data, key) = match self {
-            Self::Store { record, data, key_file, .. } => (record, Some(data), key_file.as_deref()),
+            Self::Store { record, data, key_file, .. } => {
+                let mut inputs = data.inputs();
+                inputs.extend([record.id_file.as_deref(), key_file.as_deref()].into_iter().flatten());
+                return inputs;
+            }
             Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
             Self::Retrieve { record, key, .. }
             | Self::Take { record, key, .. }
             | Self::Rekey { record, key, .. }
             | Self::Delete { record, key } => (record, None, key.path.as_deref()),
             Self::Contains { record } | Self::Erase { record, .. } => (record, None, None),
+            Self::Keyring(KeyringCommand::Add { record, key_file }) => (record, None, key_file.as_deref()),
+            Self::Keyring(KeyringCommand::Remove { record, .. } | KeyringCommand::Export { record, .. }) => {
+                (record, None, None)
+            }
             Self::IndexKey(IndexKeyCommand::Rotate { new, ids, .. }) => {
                 return [Some(new), ids.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
             }
@@ -174,15 +143,20 @@ impl Command {
             }
             _ => return Vec::new(),
         };
-        let data = data.filter(|data| !data.from_command).map(|data| data.file.as_deref().unwrap_or(Path::new("-")));
-        [record.id_file.as_deref(), data, key].into_iter().flatten().collect()
+        let mut inputs = data.map(Data::inputs).unwrap_or_default();
+        inputs.extend([record.id_file.as_deref(), key].into_iter().flatten());
+        inputs
     }
 
     /// Whether the command prints something when it succeeds.
-    pub(crate) fn prints(&self, json: bool) -> bool {
+    pub(crate) fn prints(&self, json: bool, keyring: bool) -> bool {
         let new_key = |key_out: &KeyOut| json || is_stream(key_out.path.as_deref());
         match self {
             Self::Store { key_file: Some(_), .. } | Self::Delete { .. } => json,
+            Self::Store { .. } | Self::Replace { .. } | Self::Rekey { .. } if keyring => json,
+            Self::Keyring(KeyringCommand::List { .. } | KeyringCommand::Remove { .. }) => true,
+            Self::Keyring(KeyringCommand::Export { key_out, .. }) => new_key(key_out),
+            Self::Keyring(_) => json,
             Self::Store { key_out, .. } | Self::Replace { key_out, .. } | Self::Rekey { key_out, .. } => {
                 new_key(key_out)
             }
@@ -200,15 +174,6 @@ impl Command {
     }
 }
 
-/// Treats empty environment variables as unset.
-fn without_empty_variables(command: clap::Command) -> clap::Command {
-    let unset_if_empty = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
-        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
-        _ => arg,
-    };
-    command.mut_args(unset_if_empty).mut_subcommands(without_empty_variables)
-}
-
 /// How to reach a service.
 #[derive(Args)]
 #[command(next_help_heading = "Options for remote services")]
@@ -217,6 +182,9 @@ pub(crate) struct Remote {
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_TOKEN_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) token_file: Option<PathBuf>,
+    /// A command that prints the access token, instead of its file; it is run once, and not by a shell
+    #[arg(long, global = true, value_name = "COMMAND", env = "STRONGROOM_TOKEN_COMMAND", hide_env_values = true)]
+    pub(crate) token_command: Option<String>,
     /// The certificate authorities to trust, in PEM, instead of the system's
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_AUTHORITIES", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
@@ -237,6 +205,9 @@ pub(crate) struct Remote {
     #[arg(long, global = true, value_name = "SECONDS", env = "STRONGROOM_TIMEOUT", hide_env_values = true)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: Option<u64>,
+    /// The token of `token_command`, once it has run.
+    #[arg(skip)]
+    pub(crate) token: OnceCell<Zeroizing<String>>,
 }
 
 #[derive(Subcommand)]
@@ -245,10 +216,14 @@ pub(crate) enum Command {
     ///
     /// The key is printed on a line of its own, or written to a file; if that fails, nothing is stored. A missing store
     /// is made. A file that changes while it is read is not stored.
+    ///
+    /// With a keyring, the key is in the keyring before the data is stored. Several files are then stored without --id,
+    /// each under its name without its folder. If that is interrupted, the same command continues it: files that were
+    /// stored before are compared.
     #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
-        record: Record,
+        record: NewRecord,
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
@@ -402,6 +377,9 @@ pub(crate) enum Command {
     /// Make keys
     #[command(subcommand, arg_required_else_help = false)]
     Key(KeyCommand),
+    /// Keep the keys of records in one encrypted file
+    #[command(subcommand, arg_required_else_help = false)]
+    Keyring(KeyringCommand),
     /// Rotate a store's index key
     #[command(subcommand, arg_required_else_help = false)]
     IndexKey(IndexKeyCommand),
@@ -542,13 +520,38 @@ pub(crate) struct Record {
     pub(crate) id_file: Option<PathBuf>,
 }
 
+/// The record that `store` makes. Without an id, files are stored under their names.
+#[derive(Args)]
+#[group(id = "new_record", multiple = false)]
+pub(crate) struct NewRecord {
+    /// The record's id: 1 to 4096 bytes. Other users of the machine can see it in the list of processes
+    #[arg(id = "new_id", long = "id", value_name = "ID", value_parser = OsStringValueParser::new().try_map(Id::new))]
+    pub(crate) id: Option<Id>,
+    /// The file with the record's id ("-" is stdin): any bytes; one newline at the end is ignored
+    #[arg(id = "new_id_file", long = "id-file", value_name = "PATH")]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) id_file: Option<PathBuf>,
+}
+
+impl NewRecord {
+    pub(crate) fn is_given(&self) -> bool {
+        self.id.is_some() || self.id_file.is_some()
+    }
+}
+
+impl From<NewRecord> for Record {
+    fn from(record: NewRecord) -> Self {
+        Self { id: record.id, id_file: record.id_file }
+    }
+}
+
 #[derive(Args)]
 pub(crate) struct Data {
     /// The file with the data; stdin without it, or if it is "-". With --from-command, the program to run
     #[arg(value_name = "FILE", value_parser = path(), value_hint = ValueHint::AnyPath)]
     pub(crate) file: Option<PathBuf>,
-    /// The program's arguments
-    #[arg(value_name = "ARG", requires = "from_command")]
+    /// The program's arguments; with `store --keyring`, more files
+    #[arg(value_name = "ARG", value_hint = ValueHint::AnyPath)]
     pub(crate) args: Vec<OsString>,
     /// Run a program, without a shell, and store its stdout if it succeeds: --from-command -- PROGRAM ARG...
     #[arg(long, requires = "file")]
@@ -556,6 +559,27 @@ pub(crate) struct Data {
     /// Accept empty data from stdin, a pipe or a program, which is otherwise an error
     #[arg(long)]
     pub(crate) allow_empty: bool,
+}
+
+impl Data {
+    /// The files with data, of which there are several in a keyring; "-" is stdin.
+    pub(crate) fn inputs(&self) -> Vec<&Path> {
+        if self.from_command {
+            return Vec::new();
+        }
+        let first = self.file.as_deref().unwrap_or(Path::new("-"));
+        iter::once(first).chain(self.args.iter().map(Path::new)).collect()
+    }
+
+    /// One of the files.
+    pub(crate) fn only(&self, file: &Path) -> Self {
+        Self { file: Some(file.to_path_buf()), args: Vec::new(), ..*self }
+    }
+
+    /// Whether there are more arguments than the command has use for.
+    fn has_surplus(&self, has_keyring: bool) -> bool {
+        !self.from_command && !self.args.is_empty() && !has_keyring
+    }
 }
 
 #[derive(Args)]

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
 use crate::interrupt::is_signalled;
+use crate::kept_keys::{self, KeptKeys, with_each};
 use crate::keys::{self, NamedKeyFile, NewKeyFile};
 use crate::output::Output;
 use crate::streams::{self, is_stdin, is_stream};
@@ -27,7 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     if !matches!(cli.command, Command::Man { .. }) {
         hardening::harden()?;
     }
-    if cli.command.prints(cli.options.json) {
+    if cli.command.prints(cli.options.json, cli.options.keyring.keyring.is_some()) {
         terminal::require_stdout()?;
     }
     let inputs = cli.command.inputs();
@@ -40,21 +41,33 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     in_use.check()?;
     let options = &cli.options;
     match cli.command {
+        Command::Store { record, data, version, .. } if options.keyring.keyring.is_some() => {
+            let id = if record.is_given() { Some(ids::get(record.into())?) } else { None };
+            kept_keys::store(options, id.as_ref(), &data, version.options())
+        }
         Command::Store { record, data, version, key_file: Some(key), .. } => {
-            store_under_key(options, &ids::get(record)?, &data, version.options(), &key)
+            store_under_key(options, &ids::get(record.into())?, &data, version.options(), &key)
         }
         Command::Store { record, data, version, key_out, .. } => {
-            store(options, &ids::get(record)?, &data, version.options(), key_out.path.as_deref(), &in_use)
+            store(options, &ids::get(record.into())?, &data, version.options(), key_out.path.as_deref(), &in_use)
         }
         Command::Retrieve { record, key, range, output } => {
             retrieve(options, &ids::get(record)?, &key, range.as_ref(), output.as_deref(), &in_use)
         }
         Command::Replace { record, data, version, key, key_out } => {
-            replace(options, &ids::get(record)?, &data, version.options(), &key, key_out.path.as_deref(), &in_use)
+            let id = ids::get(record)?;
+            if let Some(mut kept) = KeptKeys::open(options)? {
+                return kept_keys::replace(options, &mut kept, &id, &data, version.options());
+            }
+            replace(options, &id, &data, version.options(), &key, key_out.path.as_deref(), &in_use)
         }
         Command::Take { record, key, output } => take(options, &ids::get(record)?, &key, output.as_deref(), &in_use),
         Command::Rekey { record, version, key, key_out } => {
-            rekey(options, &ids::get(record)?, version.options(), &key, key_out.path.as_deref(), &in_use)
+            let id = ids::get(record)?;
+            if let Some(mut kept) = KeptKeys::open(options)? {
+                return kept_keys::rekey(options, &mut kept, &id, version.options());
+            }
+            rekey(options, &id, version.options(), &key, key_out.path.as_deref(), &in_use)
         }
         Command::Contains { record } => contains(options, &ids::get(record)?),
         Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
@@ -73,6 +86,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             let text = if index { IndexKey::generate()?.to_text() } else { RecordKey::generate()?.to_text() };
             write_new_key(options, &text, key_out.path.as_deref(), &in_use)
         }
+        Command::Keyring(command) => crate::keyring::run(options, command, &in_use),
         Command::IndexKey(command) => index_key::run(options, &command),
         #[cfg(feature = "server")]
         Command::Serve(serve) => crate::serve::serve(options, &serve),
@@ -155,8 +169,8 @@ fn retrieve(
 ) -> Result<(), Failure> {
     let to_file = check_output(options, output, in_use)?;
     let store = open::existing(options)?;
-    let key = keys::get(key.path.as_deref())?;
-    let mut reader = store.open_record(id, &key)?;
+    let (keys, _) = keys_of(options, id, key)?;
+    let mut reader = with_each(&keys, |key| store.open_record(id, key))?;
     let len = reader.len()?; // authenticated before a byte is written
     let (start, end) = range.map_or((0, len), |range| range.within(len));
     let failed = Failure::stream("cannot read the record");
@@ -168,11 +182,25 @@ fn retrieve(
 fn take(options: &Options, id: &Id, key: &Key, output: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
     let to_file = check_output(options, output, in_use)?;
     let store = open::existing(options)?;
-    let key = keys::get(key.path.as_deref())?;
+    let (keys, kept) = keys_of(options, id, key)?;
     let output = Output::open_once(output)?;
-    let mut reader = store.take_record(id, &key)?;
+    let mut reader = with_each(&keys, |key| store.take_record(id, key))?;
     let len = reader.len()?;
-    write_out(options, reader, len, output, to_file)
+    write_out(options, reader, len, output, to_file)?;
+    forget(kept, id)
+}
+
+/// The keys that may open the record: that of the options, or those in the keyring.
+fn keys_of(options: &Options, id: &Id, key: &Key) -> Result<(Vec<RecordKey>, Option<KeptKeys>), Failure> {
+    match KeptKeys::open(options)? {
+        Some(kept) => Ok((kept.keys(id)?, Some(kept))),
+        None => Ok((vec![keys::get(key.path.as_deref())?], None)),
+    }
+}
+
+/// Removes the keys of a record that is gone.
+fn forget(kept: Option<KeptKeys>, id: &Id) -> Result<(), Failure> {
+    kept.map_or(Ok(()), |mut kept| kept.remove(id).map(drop))
 }
 
 /// The file for the data, which can be created; `None` if the data goes to stdout.
@@ -282,14 +310,14 @@ fn keep_key(
     }
 }
 
-fn write_data(writer: &mut RecordWriter, input: &mut Input) -> Result<(), Failure> {
+pub(crate) fn write_data(writer: &mut RecordWriter, input: &mut Input) -> Result<(), Failure> {
     let failed = Failure::stream("cannot write the record");
     copy(input.len, |buffer| input.read_some(buffer), |data| writer.write_all(data).map_err(&failed))?;
     Ok(())
 }
 
 /// Whether a record may be stored under the new key.
-fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
+pub(crate) fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
     matches!(outcome, Ok(_) | Err(Error::Indeterminate(_)))
 }
 
@@ -301,16 +329,20 @@ fn contains(options: &Options, id: &Id) -> Result<(), Failure> {
 
 fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
     let store = open::existing(options)?;
-    store.delete(id, &keys::get(key.path.as_deref())?)?;
+    let (keys, kept) = keys_of(options, id, key)?;
+    with_each(&keys, |key| store.delete(id, key))?;
+    forget(kept, id)?;
     reply(options, &json!({"deleted": true}), "")
 }
 
 fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
     let store = open::existing(options)?;
+    let kept = KeptKeys::open(options)?;
     if !yes {
         terminal::confirm("Erase the record permanently? [y/N] ")?;
     }
     let erased = store.erase(id)?;
+    forget(kept, id)?;
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
 }
 
@@ -341,7 +373,12 @@ fn stats(options: &Options) -> Result<(), Failure> {
     reply(options, &json!({"records": stats.records, "bytes": stats.bytes, "expired": stats.expired}), &text)
 }
 
-fn write_new_key(options: &Options, text: &str, key_out: Option<&Path>, in_use: &InUse) -> Result<(), Failure> {
+pub(crate) fn write_new_key(
+    options: &Options,
+    text: &str,
+    key_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
     match NewKeyFile::create(key_out, in_use, text)? {
         Some(file) => {
             file.name()?.keep();

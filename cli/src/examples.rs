@@ -50,7 +50,10 @@ Examples:
   Make the key first, so that the command can be repeated after a lost
   connection:
     strongroom key new --key-out report.key
-    strongroom store --id report --key-file report.key report.pdf";
+    strongroom store --id report --key-file report.key report.pdf
+
+  Store files under their names, and keep their keys in a keyring:
+    strongroom store --keyring keys --identity me.age *.pdf";
 
 pub(crate) const RETRIEVE_EXAMPLES: &str = "\
 Examples:
@@ -61,7 +64,10 @@ Examples:
   The first 1,024 bytes, and all after the first million bytes:
     strongroom retrieve --id video --key-file video.key --range 0..1024
     strongroom retrieve --id video --key-file video.key \\
-      --range 1000000.. -o rest";
+      --range 1000000.. -o rest
+
+  With the key in a keyring:
+    strongroom retrieve --keyring keys --identity me.age --id a.pdf";
 
 pub(crate) const REPLACE_EXAMPLES: &str = "\
 Examples:
@@ -157,6 +163,47 @@ pub(crate) const NODES_EXAMPLES: &str = "\
 Examples:
   strongroom nodes --server https://one.example:8420 --token-file token
   strongroom nodes --store http://127.0.0.1:8421 --json";
+
+pub(crate) const KEYRING_NEW_EXAMPLES: &str = "\
+Examples:
+  For a new identity, and for another one that lies in a safe:
+    strongroom keyring new --keyring keys --new-identity me.age \\
+      --recipient age1...
+
+  Under a passphrase that a password manager keeps:
+    strongroom keyring new --keyring keys \\
+      --passphrase-command 'pass show records'";
+
+pub(crate) const KEYRING_LIST_EXAMPLES: &str = "\
+Examples:
+  strongroom keyring list --keyring keys --identity me.age
+
+  Move all records to a new index key:
+    strongroom keyring list --keyring keys --identity me.age --format nul |
+      strongroom index-key rotate --new new.key --ids - --format nul";
+
+pub(crate) const KEYRING_ADD_EXAMPLES: &str = "\
+Examples:
+  strongroom keyring add --keyring keys --identity me.age --id report \\
+    --key-file report.key";
+
+pub(crate) const KEYRING_REMOVE_EXAMPLES: &str = "\
+Examples:
+  strongroom keyring remove --keyring keys --identity me.age --id report";
+
+pub(crate) const KEYRING_EXPORT_EXAMPLES: &str = "\
+Examples:
+  strongroom keyring export --keyring keys --identity me.age --id report \\
+    --key-out report.key";
+
+pub(crate) const KEYRING_ROTATE_EXAMPLES: &str = "\
+Examples:
+  strongroom keyring rotate --keyring keys --identity old.age \\
+    --recipient $(age-keygen -y new.age)
+
+  From one passphrase to another:
+    strongroom keyring rotate --keyring keys --passphrase-file old \\
+      --new-passphrase-command 'pass show records'";
 
 pub(crate) const INDEX_KEY_ROTATE_EXAMPLES: &str = "\
 Examples:

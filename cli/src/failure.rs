@@ -32,6 +32,9 @@ pub(crate) enum Failure {
     /// The record was not replaced or encrypted again, after its new key was printed.
     #[error("the record was not changed: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
+    /// Those before it were stored.
+    #[error("file {number} was not stored, nor those after it")]
+    File { number: usize, source: Box<Self> },
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
     Damaged,
@@ -81,6 +84,7 @@ impl Failure {
         let as_in_library = |error: strongroom::Error| (error.code(), error.name());
         match self {
             Self::Strongroom(error) | Self::NotReplaced { source: error } => (error.code(), error.name()),
+            Self::File { source, .. } => source.code_and_name(),
             Self::Usage(_) => (USAGE, "Usage"),
             Self::Io { source, .. } => match source.kind() {
                 ErrorKind::NotFound

@@ -30,6 +30,9 @@ impl InUse {
             &remote.authorities,
             &remote.client_certificate,
             &remote.client_key,
+            &options.keyring.keyring,
+            &options.keyring.identity,
+            &options.keyring.passphrase_file,
         ];
         let mut others: Vec<_> = named.into_iter().flatten().cloned().collect();
         let store = open::database(options);

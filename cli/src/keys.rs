@@ -59,6 +59,14 @@ fn ask() -> Result<RecordKey, Failure> {
     parse(&text)
 }
 
+/// A passphrase, typed on the terminal.
+pub(crate) fn ask_passphrase(text: &str) -> Result<Zeroizing<String>, Failure> {
+    prompt(text).map(Zeroizing::new).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no passphrase was entered"),
+        _ => Failure::Usage("there is no terminal to ask for the passphrase: pass --passphrase-file".into()),
+    })
+}
+
 /// Ctrl-C waits until the terminal's echo is restored; otherwise the echo would stay off.
 #[cfg(unix)]
 fn prompt(text: &str) -> io::Result<String> {

@@ -13,6 +13,9 @@ mod in_use;
 mod index_key;
 mod input;
 mod interrupt;
+mod kept_keys;
+mod keyring;
+mod keyring_args;
 mod keys;
 mod new_file;
 #[cfg(feature = "server")]
@@ -20,8 +23,10 @@ mod nodes;
 mod open;
 mod output;
 mod pages;
+mod read_args;
 #[cfg(feature = "server")]
 mod runtime;
+mod secret_command;
 #[cfg(feature = "server")]
 mod serve;
 #[cfg(feature = "server")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use strongroom::storage::{PostgresStorage, Storage};
-use strongroom::{Builder, Endpoint, EndpointOptions, Error, Location, Strongroom};
+use strongroom::{Builder, Endpoint, EndpointOptions, Error, IndexKey, Location, Strongroom};
 #[cfg(feature = "server")]
 use strongroom::{ServiceList, Upstreams};
 
@@ -17,6 +17,7 @@ use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::in_use::with_suffix;
 use crate::new_file::create_folders;
+use crate::secret_command;
 
 /// Opens a store that exists, so that a typo in a path does not create an empty store.
 pub(crate) fn existing(options: &Options) -> Result<Strongroom, Failure> {
@@ -45,11 +46,15 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
         Location::Database(path) => Some(with_suffix(path, ".index-key")),
         _ => None,
     };
-    let old = options.previous_index_key_file.clone().or(options.index_key_file.clone()).or(beside);
-    let old = old.ok_or_else(needs_index_key)?;
-    let location = with_service_options(options, location)?;
-    let store = Strongroom::builder().location(location).index_key_file(new).previous_index_key_file(old).open()?;
-    in_namespace(options, store)
+    let builder = Strongroom::builder().location(with_service_options(options, location)?).index_key_file(new);
+    let file = options.previous_index_key_file.clone().or(options.index_key_file.clone());
+    let builder = match (file, commanded_index_key(options)?, beside) {
+        (Some(file), ..) => builder.previous_index_key_file(file),
+        (None, Some(key), _) => builder.previous_index_key(key),
+        (None, None, Some(file)) => builder.previous_index_key_file(file),
+        (None, None, None) => return Err(needs_index_key()),
+    };
+    in_namespace(options, builder.open()?)
 }
 
 /// The location of a store, which exists if it is a database.
@@ -75,9 +80,10 @@ pub(crate) fn source(options: &Options) -> Result<Location, Failure> {
 pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path>) -> Result<Location, Failure> {
     match Location::parse(to)? {
         service @ Location::Service(_) => {
-            let mut endpoint_options = endpoint_options(&options.remote);
-            if let Some(token_file) = token_file {
-                endpoint_options.token_file = Some(token_file.to_path_buf());
+            let mut endpoint_options = without_token(&options.remote);
+            match token_file {
+                Some(token_file) => endpoint_options.token_file = Some(token_file.to_path_buf()),
+                None => set_token(&mut endpoint_options, &options.remote)?,
             }
             Ok(service.with_options(endpoint_options)?)
         }
@@ -127,9 +133,12 @@ pub(crate) fn in_cluster(
     cluster: &Cluster,
     upstreams: Upstreams,
 ) -> Result<impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static, Failure> {
-    let index_key = options.index_key_file.clone().ok_or_else(needs_index_key)?;
+    let (file, key) = (options.index_key_file.clone(), commanded_index_key(options)?);
+    if file.is_none() && key.is_none() {
+        return Err(needs_index_key());
+    }
     let (previous, pads) = (options.previous_index_key_file.clone(), options.pads_store);
-    let (endpoint_options, zone) = (endpoint_options(&options.remote), cluster.zone.clone());
+    let (endpoint_options, zone) = (endpoint_options(&options.remote)?, cluster.zone.clone());
     let names = cluster.trusted_names();
     Ok(move |services: ServiceList| {
         let endpoint = Endpoint::services(&services).with_options(endpoint_options.clone())?.names(names.clone());
@@ -138,7 +147,13 @@ pub(crate) fn in_cluster(
             Some(zone) => endpoint.zone(zone),
             None => endpoint,
         };
-        let mut builder = Strongroom::builder().endpoint(endpoint).index_key_file(&index_key);
+        let mut builder = Strongroom::builder().endpoint(endpoint);
+        if let Some(file) = &file {
+            builder = builder.index_key_file(file);
+        }
+        if let Some(key) = &key {
+            builder = builder.index_key(key.duplicate());
+        }
         if let Some(file) = &previous {
             builder = builder.previous_index_key_file(file);
         }
@@ -160,7 +175,7 @@ pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
     match (server(options)?, location) {
         (Some(endpoint), _) => Ok(endpoint),
         (None, Some(Location::Service(endpoint))) => {
-            Ok(endpoint.with_options(endpoint_options(&options.remote)).map_err(Error::from)?)
+            Ok(endpoint.with_options(endpoint_options(&options.remote)?).map_err(Error::from)?)
         }
         _ => Err(Failure::argument(
             "name a service: an encryption server with --server, or a storage service with --store",
@@ -176,18 +191,23 @@ fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
 /// The encryption server, if one is given.
 fn server(options: &Options) -> Result<Option<Endpoint>, Failure> {
     let Some(url) = &options.server else { return Ok(None) };
-    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options(&options.remote)));
+    let endpoint_options = endpoint_options(&options.remote)?;
+    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options));
     Ok(Some(endpoint.map_err(Error::from)?))
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
     let has_file_beside = matches!(location, Location::Database(_) | Location::Memory);
-    if !has_file_beside && options.index_key_file.is_none() {
+    let commanded = commanded_index_key(options)?;
+    if !has_file_beside && options.index_key_file.is_none() && commanded.is_none() {
         return Err(needs_index_key());
     }
     let mut builder = Strongroom::builder().location(with_service_options(options, location)?);
     if let Some(file) = &options.index_key_file {
         builder = builder.index_key_file(file);
+    }
+    if let Some(key) = commanded {
+        builder = builder.index_key(key);
     }
     if let Some(file) = &options.previous_index_key_file {
         builder = builder.previous_index_key_file(file);
@@ -197,21 +217,17 @@ fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
 
 fn needs_index_key() -> Failure {
     Failure::argument(
-        "this store needs --index-key-file, the same key for all clients: `strongroom key new --index` makes one",
+        "this store needs --index-key-file or --index-key-command, the same key for all clients: `strongroom key new --index` makes one",
     )
 }
 
 /// The environment may set the options for services even if a command uses no service.
 fn with_service_options(options: &Options, location: Location) -> Result<Location, Failure> {
     match location {
-        Location::Service(_) => Ok(location.with_options(endpoint_options(&options.remote))?),
-        Location::Postgres(_) => {
-            let mut endpoint_options = endpoint_options(&options.remote);
-            endpoint_options.token_file = None; // that of a service
-            Ok(location.with_options(endpoint_options)?)
-        }
+        Location::Service(_) => Ok(location.with_options(endpoint_options(&options.remote)?)?),
+        Location::Postgres(_) => Ok(location.with_options(without_token(&options.remote))?), // it is that of a service
         Location::Bucket(_) => {
-            let EndpointOptions { authorities, timeout, .. } = endpoint_options(&options.remote);
+            let EndpointOptions { authorities, timeout, .. } = without_token(&options.remote);
             let mut of_bucket = EndpointOptions::default();
             (of_bucket.authorities, of_bucket.timeout) = (authorities, timeout);
             Ok(location.with_options(of_bucket)?)
@@ -220,9 +236,38 @@ fn with_service_options(options: &Options, location: Location) -> Result<Locatio
     }
 }
 
-fn endpoint_options(remote: &Remote) -> EndpointOptions {
-    let mut options = EndpointOptions::default();
+/// The options of a service, with its token.
+fn endpoint_options(remote: &Remote) -> Result<EndpointOptions, Failure> {
+    let mut options = without_token(remote);
+    set_token(&mut options, remote)?;
+    Ok(options)
+}
+
+/// Sets the token's file, or the token that the command prints, which is run once.
+fn set_token(options: &mut EndpointOptions, remote: &Remote) -> Result<(), Failure> {
     options.token_file.clone_from(&remote.token_file);
+    if let Some(command) = &remote.token_command {
+        let token = match remote.token.get() {
+            Some(token) => token.clone(),
+            None => {
+                let token = secret_command::run(secret_command::TOKEN, command)?;
+                remote.token.get_or_init(|| token).clone()
+            }
+        };
+        options.token = Some(token);
+    }
+    Ok(())
+}
+
+/// The index key that a command prints, if the options name one.
+fn commanded_index_key(options: &Options) -> Result<Option<IndexKey>, Failure> {
+    let Some(command) = &options.index_key_command else { return Ok(None) };
+    let text = secret_command::run(secret_command::INDEX_KEY, command)?;
+    Ok(Some(IndexKey::from_text(&text)?))
+}
+
+fn without_token(remote: &Remote) -> EndpointOptions {
+    let mut options = EndpointOptions::default();
     options.authorities.clone_from(&remote.authorities);
     options.client_certificate.clone_from(&remote.client_certificate);
     options.client_key.clone_from(&remote.client_key);

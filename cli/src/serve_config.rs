@@ -1,12 +1,15 @@
 //! A service's configuration, from the file, the environment and the flags.
 
+use std::cell::OnceCell;
 use std::fs;
+use std::path::PathBuf;
 
 use strongroom::Error;
 use strongroom_server::{Cluster, Config, ListenAddress, Tls};
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
+use crate::keyring_args::KeyringOptions;
 use crate::serve_args::Serve;
 use crate::streams;
 
@@ -45,17 +48,21 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
         store: config.store.clone(),
         server: None,
         index_key_file: config.index_key_file.clone(),
+        index_key_command: config.index_key_command.clone(),
         previous_index_key_file: config.previous_index_key_file.clone(),
         namespace: None,
         pads_store: config.pad,
         json: options.json,
+        keyring: KeyringOptions::default(),
         remote: Remote {
             token_file: remote.token_file,
+            token_command: remote.token_command,
             authorities: remote.authorities,
             client_certificate: remote.client_certificate,
             client_key: remote.client_key,
             revocations: remote.revocations,
             timeout: remote.timeout_seconds,
+            token: OnceCell::new(),
         },
         from_environment: Vec::new(),
     };
@@ -71,15 +78,36 @@ fn merge_shared(config: &mut Config, options: &Options) {
     }
     let (remote, given) = (&mut config.remote, &options.remote);
     merge(options, "store", options.store.as_ref(), &mut config.store);
-    merge(options, "index_key_file", options.index_key_file.as_ref(), &mut config.index_key_file);
+    let given_key = (options.index_key_file.as_ref(), options.index_key_command.as_ref());
+    let own_key = (&mut config.index_key_file, &mut config.index_key_command);
+    merge_secret(options, ["index_key_file", "index_key_command"], given_key, own_key);
     let (previous, own) = (options.previous_index_key_file.as_ref(), &mut config.previous_index_key_file);
     merge(options, "previous_index_key_file", previous, own);
-    merge(options, "token_file", given.token_file.as_ref(), &mut remote.token_file);
+    let given_token = (given.token_file.as_ref(), given.token_command.as_ref());
+    let own_token = (&mut remote.token_file, &mut remote.token_command);
+    merge_secret(options, ["token_file", "token_command"], given_token, own_token);
     merge(options, "authorities", given.authorities.as_ref(), &mut remote.authorities);
     merge(options, "client_certificate", given.client_certificate.as_ref(), &mut remote.client_certificate);
     merge(options, "client_key", given.client_key.as_ref(), &mut remote.client_key);
     merge(options, "revocations", given.revocations.as_ref(), &mut remote.revocations);
     merge(options, "timeout", given.timeout.as_ref(), &mut remote.timeout_seconds);
+}
+
+/// Merges a secret that comes from a file or a command: a given one takes the place of either.
+fn merge_secret(
+    options: &Options,
+    [file_name, command_name]: [&str; 2],
+    given: (Option<&PathBuf>, Option<&String>),
+    (file, command): (&mut Option<PathBuf>, &mut Option<String>),
+) {
+    let is_set = file.is_some() || command.is_some();
+    let applies = |name| !is_set || !options.from_environment.contains(&name);
+    if let Some(given) = given.0.filter(|_| applies(file_name)) {
+        (*file, *command) = (Some(given.clone()), None);
+    }
+    if let Some(given) = given.1.filter(|_| applies(command_name)) {
+        (*file, *command) = (None, Some(given.clone()));
+    }
 }
 
 /// Merges the options of the services.

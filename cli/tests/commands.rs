@@ -207,7 +207,7 @@ fn the_manual_has_a_page_for_each_command() {
     fs::create_dir(world.path("man1")).unwrap();
     assert_eq!(world.ok(&["man", "man1"], ""), "");
     let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-erase", "-purge", "-stats"];
-    for page in commands.into_iter().chain(["", "-verify", "-key", "-key-new"]) {
+    for page in commands.into_iter().chain(["", "-verify", "-key", "-key-new", "-keyring", "-keyring-new"]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{page}.1"))).unwrap();
         assert!(page.contains(".SH SYNOPSIS"), "{page}");
     }
@@ -228,11 +228,22 @@ fn manual_pages_fit_80_columns() {
     let table = table.or_else(|| page.split(".SH EXIT STATUS\n.nf\n").nth(1)).unwrap().split("\n.fi\n").next().unwrap();
     assert_eq!(table.lines().count(), 12, "{table}");
     assert!(table.contains("0   success                       12   storage busy\n"), "{table}");
-    for variable in ["STORE", "SERVER", "INDEX_KEY_FILE", "NAMESPACE", "TOKEN_FILE", "CLIENT_KEY", "TIMEOUT"] {
+    for variable in
+        ["STORE", "INDEX_KEY_COMMAND", "KEYRING", "IDENTITY", "NAMESPACE", "TOKEN_FILE", "CLIENT_KEY", "TIMEOUT"]
+    {
         assert!(page.contains(&format!("\n\\fBSTRONGROOM_{variable}\\fR\n")), "{variable}");
     }
     let commands = ["-store", "-retrieve", "-take", "-replace", "-rekey", "-contains", "-delete", "-erase", "-purge"];
-    for name in commands.into_iter().chain(["", "-verify", "-stats", "-key-new", "-completions", "-man"]) {
+    for name in commands.into_iter().chain([
+        "",
+        "-verify",
+        "-stats",
+        "-key-new",
+        "-keyring-new",
+        "-keyring-rotate",
+        "-completions",
+        "-man",
+    ]) {
         let page = String::from_utf8(world.read(&format!("man1/strongroom{name}.1"))).unwrap();
         for line in page.split(".nf\n").skip(1).flat_map(|part| part.split(".fi\n").next().unwrap().lines()) {
             let shown = line
@@ -252,8 +263,14 @@ fn an_empty_variable_counts_as_unset() {
     let names = [
         "SERVER",
         "INDEX_KEY_FILE",
+        "INDEX_KEY_COMMAND",
         "NAMESPACE",
+        "KEYRING",
+        "IDENTITY",
+        "PASSPHRASE_FILE",
+        "PASSPHRASE_COMMAND",
         "TOKEN_FILE",
+        "TOKEN_COMMAND",
         "AUTHORITIES",
         "CLIENT_CERTIFICATE",
         "CLIENT_KEY",
@@ -284,7 +301,7 @@ fn an_empty_variable_counts_as_unset() {
 #[test]
 fn help_has_examples_and_shows_no_value_of_the_environment() {
     let world = World::new();
-    let commands: [&[&str]; 16] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["store"],
         &["retrieve"],
@@ -298,6 +315,12 @@ fn help_has_examples_and_shows_no_value_of_the_environment() {
         &["verify"],
         &["stats"],
         &["key", "new"],
+        &["keyring", "new"],
+        &["keyring", "list"],
+        &["keyring", "add"],
+        &["keyring", "remove"],
+        &["keyring", "export"],
+        &["keyring", "rotate"],
         &["completions"],
         &["man"],
         &["help", "store"],

@@ -36,6 +36,8 @@ mod files;
 mod how_to;
 mod http_by_hand;
 mod ids;
+mod keyring;
+mod keyring_kills;
 mod keys;
 mod kill_services;
 mod memory;

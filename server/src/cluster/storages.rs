@@ -49,7 +49,7 @@ impl Storages {
             return Err(StartError::NeedsJoin);
         }
         let has_no_key = cluster.key_files.is_empty();
-        if has_no_key && remote.token_file.is_some() {
+        if has_no_key && (remote.token_file.is_some() || remote.token_command.is_some()) {
             return Err(StartError::TokenNeedsClusterKey);
         }
         if !has_no_key && cluster.names.is_empty() && remote.authorities.is_none() {

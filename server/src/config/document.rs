@@ -21,6 +21,9 @@ pub struct Config {
     pub store: Option<PathBuf>,
     /// A file with the store's index key, for the program that starts the service.
     pub index_key_file: Option<PathBuf>,
+    /// A command that prints the index key, instead of its file, for the program that starts the service. It is not run
+    /// by a shell.
+    pub index_key_command: Option<String>,
     /// A file with the previous index key, while the index key is rotated.
     pub previous_index_key_file: Option<PathBuf>,
     /// Hides the lengths of all records that the store writes from now on. The store's settings keep this.
@@ -99,6 +102,8 @@ impl Config {
 pub struct Remote {
     /// A file with the token for the storage service.
     pub token_file: Option<PathBuf>,
+    /// A command that prints the token, instead of its file. It is run once, when the service starts, and not by a shell.
+    pub token_command: Option<String>,
     /// The certificate authorities to trust, instead of the system's.
     pub authorities: Option<PathBuf>,
     /// The client's certificate, and the intermediate certificates.

@@ -1,0 +1,314 @@
+//! Records whose keys a keyring keeps. A new key is in the keyring before its record is stored, and an old key is removed
+//! only when its record is gone: a failure leaves at most a key without a record.
+
+use std::iter;
+use std::path::Path;
+
+use serde_json::json;
+use strongroom::{Error, Keyring, KeyringEntries, KeyringSecret, RecordKey, Strongroom, WriteOptions};
+use zeroize::Zeroizing;
+
+use crate::args::{Data, Options};
+use crate::commands::{may_be_written, reply, write_data};
+use crate::copy::progress_bar;
+use crate::failure::Failure;
+use crate::input::Input;
+use crate::keyring_args::KeyringOptions;
+use crate::streams::is_stdin;
+use crate::values::Id;
+use crate::{keys, open, secret_command};
+
+/// The files whose keys are added to the keyring at once.
+const FILES_AT_ONCE: usize = 1000;
+
+/// The keyring of the options.
+pub(crate) struct KeptKeys {
+    keyring: Keyring,
+    namespace: Vec<u8>,
+}
+
+impl KeptKeys {
+    /// The keyring, if the options name one.
+    pub(crate) fn open(options: &Options) -> Result<Option<Self>, Failure> {
+        let Some(path) = &options.keyring.keyring else { return Ok(None) };
+        let keyring = Keyring::open(path, secret(path, &options.keyring)?)?;
+        let namespace = options.namespace.as_ref().map(|name| name.as_ref().to_vec()).unwrap_or_default();
+        Ok(Some(Self { keyring, namespace }))
+    }
+
+    pub(crate) fn required(options: &Options) -> Result<Self, Failure> {
+        Self::open(options)?.ok_or_else(|| Failure::Usage("name the keyring with --keyring".into()))
+    }
+
+    pub(crate) fn namespace(&self) -> &[u8] {
+        &self.namespace
+    }
+
+    pub(crate) fn keyring(self) -> Keyring {
+        self.keyring
+    }
+
+    pub(crate) fn entries(&self) -> &KeyringEntries {
+        self.keyring.entries()
+    }
+
+    /// The keys of an id, the newest first.
+    pub(crate) fn keys(&self, id: &Id) -> Result<Vec<RecordKey>, Failure> {
+        let keys: Vec<_> = self.entries().keys(&self.namespace, id).iter().rev().map(RecordKey::duplicate).collect();
+        if keys.is_empty() {
+            return Err(Failure::argument(
+                "the keyring has no key for this id: check the id and the namespace, or add the key with `keyring add`",
+            ));
+        }
+        Ok(keys)
+    }
+
+    pub(crate) fn insert(&mut self, id: &Id, key: &RecordKey) -> Result<(), Failure> {
+        Ok(self.keyring.insert(&self.namespace, id, key)?)
+    }
+
+    /// Removes the keys of a record that is gone.
+    pub(crate) fn remove(&mut self, id: &Id) -> Result<bool, Failure> {
+        Ok(self.keyring.remove(&self.namespace, id)?)
+    }
+
+    /// Replaces the record: `finish` writes it under `new`, which alone remains if that succeeds.
+    fn replace(
+        &mut self,
+        id: &Id,
+        new: &RecordKey,
+        finish: impl FnOnce() -> Result<RecordKey, Error>,
+    ) -> Result<(), Failure> {
+        self.insert(id, new)?;
+        let outcome = finish();
+        let namespace = &self.namespace;
+        if outcome.is_ok() {
+            self.keyring.update(|entries| Ok(entries.keep_only(namespace, id, new)))?;
+        } else if !may_be_written(&outcome) {
+            self.keyring.update(|entries| Ok(entries.remove_key(namespace, id, new)))?;
+        }
+        Ok(outcome.map(drop)?)
+    }
+}
+
+/// What opens the keyring at `path`.
+fn secret(path: &Path, options: &KeyringOptions) -> Result<KeyringSecret, Failure> {
+    if let Some(identity) = &options.identity {
+        return Ok(KeyringSecret::identity_file(identity)?);
+    }
+    if let Some(passphrase) = given_passphrase(options)? {
+        return Ok(KeyringSecret::passphrase(&passphrase)?);
+    }
+    if !Keyring::needs_passphrase(path)? {
+        return Err(Failure::argument("the keyring opens with an identity: name its file with --identity"));
+    }
+    Ok(KeyringSecret::passphrase(&keys::ask_passphrase("Passphrase of the keyring (not shown): ")?)?)
+}
+
+/// The passphrase of the file or the command of the options, if there is one.
+pub(crate) fn given_passphrase(options: &KeyringOptions) -> Result<Option<Zeroizing<String>>, Failure> {
+    passphrase(options.passphrase_file.as_deref(), options.passphrase_command.as_deref())
+}
+
+/// The one line in a file or in the output of a command.
+pub(crate) fn passphrase(file: Option<&Path>, command: Option<&str>) -> Result<Option<Zeroizing<String>>, Failure> {
+    let text = match (file, command) {
+        (Some(file), _) => strongroom::read_secret("the passphrase's file", file)
+            .map_err(Failure::io("cannot read the passphrase's file"))?,
+        (None, Some(command)) => secret_command::run(secret_command::PASSPHRASE, command)?,
+        (None, None) => return Ok(None),
+    };
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.contains('\n') {
+        return Err(Failure::argument("the passphrase has several lines: it must be one"));
+    }
+    Ok(Some(Zeroizing::new(line.to_owned())))
+}
+
+/// Calls `open` with each key until one opens the record. A server gives the same answer for a wrong key and for a missing
+/// record.
+pub(crate) fn with_each<T>(
+    keys: &[RecordKey],
+    mut open: impl FnMut(&RecordKey) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let mut outcome = Err(Error::NotFound);
+    for key in keys {
+        outcome = open(key);
+        if !matches!(outcome, Err(Error::WrongKey | Error::NotFound)) {
+            break;
+        }
+    }
+    Ok(outcome?)
+}
+
+/// Stores one record, or a file under its name for each of several.
+pub(crate) fn store(
+    options: &Options,
+    id: Option<&Id>,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+) -> Result<(), Failure> {
+    let mut kept = KeptKeys::required(options)?;
+    match id {
+        Some(_) if !data.from_command && !data.args.is_empty() => {
+            Err(Failure::Usage("--id names one record: leave it out to store several files under their names".into()))
+        }
+        Some(id) => store_one(options, &mut kept, id, data, write_options),
+        None if data.from_command => Err(Failure::Usage("--from-command needs --id or --id-file".into())),
+        None => store_files(options, &mut kept, data, write_options),
+    }
+}
+
+fn store_one(
+    options: &Options,
+    kept: &mut KeptKeys,
+    id: &Id,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+) -> Result<(), Failure> {
+    let mut input = Input::open(data)?;
+    let store = open::or_create(options)?;
+    let mut writer = store.create_record_with(id, write_options)?;
+    write_data(&mut writer, &mut input)?;
+    let key = writer.key().duplicate();
+    kept.insert(id, &key)?;
+    let outcome = writer.finish();
+    if !may_be_written(&outcome) {
+        let namespace = &kept.namespace;
+        kept.keyring.update(|entries| Ok(entries.remove_key(namespace, id, &key)))?;
+    }
+    outcome?;
+    reply(options, &json!({"stored": true}), "")
+}
+
+/// Stores files under their names. If a run fails or is interrupted, the same command continues it: a record that was
+/// stored before is compared with its file.
+fn store_files(
+    options: &Options,
+    kept: &mut KeptKeys,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+) -> Result<(), Failure> {
+    let files = data.inputs();
+    let names: Vec<_> = files.iter().map(|file| id_of(file)).collect::<Result<_, _>>()?;
+    let mut sorted: Vec<_> = names.iter().map(AsRef::<[u8]>::as_ref).collect();
+    sorted.sort_unstable();
+    if sorted.is_empty() {
+        return Err(Failure::Usage("name the files to store, or the record with --id or --id-file".into()));
+    }
+    if sorted.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(Failure::argument("two of the files have the same name: store them one by one with --id"));
+    }
+    let store = open::or_create(options)?;
+    let bar = progress_bar(Some(files.len() as u64), "{wide_bar} {human_pos}/{human_len} files");
+    let mut number = 0;
+    for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
+        let mut keys = kept.keys_of_files(&store, names)?.into_iter();
+        for (file, (name, key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
+            number += 1;
+            let outcome = Input::open(&data.only(file)).and_then(|mut input| {
+                let outcome = store.store_reader_with(name, &mut input, write_options.key(&key.key));
+                input.outcome(outcome.map(drop))
+            });
+            if let Err(source) = outcome {
+                let is_unknown = matches!(source, Failure::Strongroom(Error::Indeterminate(_)));
+                let without_record =
+                    names.iter().skip_while(|other| !std::ptr::eq(*other, name)).zip(iter::once(key).chain(keys));
+                kept.forget(without_record.skip(usize::from(is_unknown)))?;
+                return Err(Failure::File { number, source: source.into() });
+            }
+            bar.inc(1);
+            if options.json {
+                reply(options, &json!({"id": String::from_utf8_lossy(name.as_ref()), "stored": true}), "")?;
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// The key under which a file is stored.
+struct FileKey {
+    key: RecordKey,
+    is_new: bool,
+}
+
+impl KeptKeys {
+    /// The keys for the records with these ids: that of a record which was stored before, and otherwise a new one, which
+    /// is in the keyring.
+    fn keys_of_files(&mut self, store: &Strongroom, ids: &[Id]) -> Result<Vec<FileKey>, Failure> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mut keys = self.entries().keys(&self.namespace, id).iter().rev();
+            let key = keys.find(|key| store.open_record(id, key).is_ok());
+            found.push(match key {
+                Some(key) => FileKey { key: key.duplicate(), is_new: false },
+                None => FileKey { key: RecordKey::generate()?, is_new: true },
+            });
+        }
+        let namespace = &self.namespace;
+        self.keyring.update(|entries| {
+            let mut new = ids.iter().zip(&found).filter(|(_, key)| key.is_new);
+            new.try_for_each(|(id, key)| entries.insert(namespace, id, &key.key))
+        })?;
+        Ok(found)
+    }
+
+    /// Removes the new keys of records that were not stored.
+    fn forget<'i>(&mut self, keys: impl Iterator<Item = (&'i Id, FileKey)>) -> Result<(), Failure> {
+        let namespace = &self.namespace;
+        self.keyring.update(|entries| {
+            for (id, key) in keys.filter(|(_, key)| key.is_new) {
+                entries.remove_key(namespace, id, &key.key);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+/// The id of a file: the last part of its path.
+fn id_of(file: &Path) -> Result<Id, Failure> {
+    if is_stdin(Some(file)) {
+        return Err(Failure::Usage("stdin has no name: name its record with --id".into()));
+    }
+    let name = file.file_name().ok_or_else(|| Failure::argument("a path ends without a file name"))?;
+    Id::new(name.to_os_string()).map_err(Failure::argument)
+}
+
+/// Replaces a record.
+pub(crate) fn replace(
+    options: &Options,
+    kept: &mut KeptKeys,
+    id: &Id,
+    data: &Data,
+    write_options: WriteOptions<'_>,
+) -> Result<(), Failure> {
+    let mut input = Input::open(data)?;
+    let store = open::existing(options)?;
+    let keys = kept.keys(id)?;
+    let mut writer = with_each(&keys, |old| store.replace_record_with(id, old, write_options))?;
+    write_data(&mut writer, &mut input)?;
+    let new = writer.key().duplicate();
+    kept.replace(id, &new, || writer.finish())?;
+    reply(options, &json!({"replaced": true}), "")
+}
+
+/// Encrypts a record's data again.
+pub(crate) fn rekey(
+    options: &Options,
+    kept: &mut KeptKeys,
+    id: &Id,
+    write_options: WriteOptions<'_>,
+) -> Result<(), Failure> {
+    let store = open::existing(options)?;
+    let keys = kept.keys(id)?;
+    let old = with_each(&keys, |old| match store.open_record(id, old) {
+        Ok(_) | Err(Error::AccessDenied(_)) => Ok(old.duplicate()), // a token may not have the scope `retrieve`
+        Err(error) => Err(error),
+    })?;
+    let new = RecordKey::generate()?;
+    kept.replace(id, &new, || store.rekey_with(id, &old, write_options.key(&new)))?;
+    reply(options, &json!({"rekeyed": true}), "")
+}

@@ -1,0 +1,158 @@
+//! Reading the command line and the environment: which option overrides which, and which ones exclude each other.
+
+use clap::builder::Resettable;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::args::{Cli, Command};
+use crate::keyring_args::KeyringCommand;
+
+/// The options that a service reads from the environment only if its configuration does not set them.
+#[cfg(feature = "server")]
+const SHARED_WITH_SERVICES: [&str; 10] = [
+    "store",
+    "index_key_file",
+    "index_key_command",
+    "previous_index_key_file",
+    "token_file",
+    "token_command",
+    "authorities",
+    "client_certificate",
+    "client_key",
+    "timeout",
+];
+
+impl Cli {
+    /// Reads the command line. A store or a server on it overrides both in the environment.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut command = without_empty_variables(Self::command());
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        if !cli.command.is_on_record() {
+            let is_given = matches.value_source("namespace") == Some(ValueSource::CommandLine);
+            match matches.subcommand_name() {
+                Some("token") if is_given => {}
+                Some(name) if is_given => return Err(conflict(&command, "--namespace", name)),
+                _ => cli.options.namespace = None, // the variable is meant for other commands
+            }
+        }
+        cli.check_keyring(&command, matches.value_source("keyring"))?;
+        let options = &mut cli.options;
+        let exclusive = |name, other| overridden(&command, &matches, [name, other]);
+        match exclusive("index_key_file", "index_key_command")? {
+            Some("index_key_file") => options.index_key_file = None,
+            Some(_) => options.index_key_command = None,
+            None => {}
+        }
+        match exclusive("token_file", "token_command")? {
+            Some("token_file") => options.remote.token_file = None,
+            Some(_) => options.remote.token_command = None,
+            None => {}
+        }
+        #[cfg(feature = "server")]
+        {
+            let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
+            options.from_environment =
+                SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
+            if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) && is_from_environment("server") {
+                options.server = None; // the variable is meant for other commands
+                return Ok(cli);
+            }
+        }
+        match overridden(&command, &matches, ["store", "server"])? {
+            Some("store") => options.store = None,
+            Some(_) => options.server = None,
+            None => {}
+        }
+        Ok(cli)
+    }
+
+    /// A keyring in the environment is meant for the commands that use one and name no key themselves.
+    fn check_keyring(&mut self, command: &clap::Command, source: Option<ValueSource>) -> Result<(), clap::Error> {
+        if let Some(other) = self.command.own_key() {
+            match source {
+                Some(ValueSource::CommandLine) => return Err(conflict(command, "--keyring", other)),
+                _ => self.options.keyring.keyring = None,
+            }
+        }
+        let keyring = self.options.keyring.keyring.is_some();
+        match &self.command {
+            Command::Keyring(KeyringCommand::New { .. }) => {
+                self.options.keyring.identity = None; // that of existing keyrings
+                Ok(())
+            }
+            Command::Store { record, .. } if !keyring && !record.is_given() => {
+                Err(missing(command, "<--id <ID>|--id-file <PATH>>"))
+            }
+            own if own.has_surplus(keyring) => Err(missing(command, "--from-command")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Command {
+    /// The option with which the user names the record's key, if there is one.
+    fn own_key(&self) -> Option<&'static str> {
+        match self {
+            Self::Store { key_file: Some(_), .. } => Some("--key-file"),
+            Self::Store { key_out, .. } | Self::Replace { key_out, .. } | Self::Rekey { key_out, .. }
+                if key_out.path.is_some() =>
+            {
+                Some("--key-out")
+            }
+            Self::Retrieve { key, .. }
+            | Self::Take { key, .. }
+            | Self::Replace { key, .. }
+            | Self::Rekey { key, .. }
+            | Self::Delete { key, .. }
+                if key.path.is_some() =>
+            {
+                Some("--key-file")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Of two options that exclude each other, the one in the environment if the other is on the command line.
+fn overridden<'n>(
+    command: &clap::Command,
+    matches: &ArgMatches,
+    names: [&'n str; 2],
+) -> Result<Option<&'n str>, clap::Error> {
+    let [name, other] = names;
+    match names.map(|name| matches.value_source(name)) {
+        [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => Ok(Some(other)),
+        [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => Ok(Some(name)),
+        [Some(_), Some(_)] => Err(conflict(command, &long(name), &long(other))),
+        _ => Ok(None),
+    }
+}
+
+/// The option with this id.
+fn long(id: &str) -> String {
+    format!("--{}", id.replace('_', "-"))
+}
+
+fn missing(command: &clap::Command, arg: &str) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::MissingRequiredArgument).with_cmd(command);
+    error.insert(ContextKind::InvalidArg, ContextValue::Strings(vec![arg.into()]));
+    error
+}
+
+fn conflict(command: &clap::Command, arg: &str, other: &str) -> clap::Error {
+    let mut error = clap::Error::new(ErrorKind::ArgumentConflict).with_cmd(command);
+    error.insert(ContextKind::InvalidArg, ContextValue::String(arg.into()));
+    error.insert(ContextKind::PriorArg, ContextValue::String(other.into()));
+    error
+}
+
+/// Treats empty environment variables as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let unset_if_empty = |arg: Arg| match arg.get_env().and_then(std::env::var_os) {
+        Some(value) if value.is_empty() => arg.env(Resettable::Reset),
+        _ => arg,
+    };
+    command.mut_args(unset_if_empty).mut_subcommands(without_empty_variables)
+}

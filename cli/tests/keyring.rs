@@ -1,0 +1,251 @@
+//! Keyrings: records whose keys they keep, and the commands on them.
+
+use std::fs;
+
+use crate::support::{DATA, ID, World, failure, feed};
+use serde_json::{Value, json};
+
+const KEYRING: [&str; 4] = ["--keyring", "keys", "--identity", "me.age"];
+
+/// A folder with an empty keyring.
+fn world() -> World {
+    let world = World::new();
+    assert_eq!(world.ok(&["keyring", "new", "--keyring", "keys", "--new-identity", "me.age"], ""), "");
+    world
+}
+
+fn with(args: &[&'static str]) -> Vec<&'static str> {
+    [&KEYRING[..], args].concat()
+}
+
+#[test]
+fn a_record_goes_through_its_life_without_a_key() {
+    let world = world();
+    assert_eq!(world.ok(&with(&["store", "--id", ID]), DATA), "");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID]), ""), DATA);
+    assert_eq!(world.ok(&with(&["replace", "--id", ID]), "two"), "");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID, "--range", "1.."]), ""), "wo");
+    let before = world.ok(&with(&["keyring", "export", "--id", ID]), "");
+    assert_eq!(world.ok(&with(&["rekey", "--id", ID]), ""), "");
+    let after = world.ok(&with(&["keyring", "export", "--id", ID]), "");
+    assert!(before.starts_with("srk1") && before != after);
+    world.write("old", before);
+    world.fail(3, &["retrieve", "--id", ID, "--key-file", "old"], "");
+    assert_eq!(world.ok(&with(&["take", "--id", ID]), ""), "two");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "");
+    for removal in ["delete", "erase"] {
+        world.ok(&with(&["store", "--id", ID]), DATA);
+        let yes: &[&str] = if removal == "erase" { &["--yes"] } else { &[] };
+        world.ok(&[&with(&[removal, "--id", ID]), yes].concat(), "");
+        assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "", "{removal}");
+    }
+    assert_eq!(world.records(), 0);
+}
+
+#[test]
+fn files_are_stored_under_their_names() {
+    let world = world();
+    fs::create_dir(world.path("folder")).unwrap();
+    for (name, data) in [("a", "one"), ("folder/b", "two"), ("c", "")] {
+        world.write(name, data);
+    }
+    assert_eq!(world.ok(&with(&["store", "a", "folder/b", "c"]), ""), "");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "a\nb\nc\n");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", "b"]), ""), "two");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", "c"]), ""), "");
+
+    // The same command continues: what is stored is compared.
+    let keys = world.read("keys");
+    world.write("d", "four");
+    let stored = world.ok(&with(&["--json", "store", "a", "folder/b", "c", "d"]), "");
+    let ids: Vec<_> = stored.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    assert_eq!(ids, ["a", "b", "c", "d"]);
+    assert_ne!(world.read("keys"), keys);
+    assert_eq!(world.records(), 4);
+
+    // Another content is another record.
+    world.write("a", "changed");
+    let keys = world.ok(&with(&["keyring", "list"]), "");
+    let message = failure(&feed(&mut world.command(&with(&["store", "d", "a", "new"])), b""), 2);
+    assert!(message.starts_with("error: file 2 was not stored, nor those after it: there is a record"), "{message}");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), keys, "keys without records remained");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", "a"]), ""), "one");
+}
+
+/// The key of a record that exists must survive a second store of its id.
+#[test]
+fn a_second_store_keeps_the_first_key() {
+    let world = world();
+    world.ok(&with(&["store", "--id", ID]), DATA);
+    let key = world.ok(&with(&["keyring", "export", "--id", ID]), "");
+    world.fail(2, &with(&["store", "--id", ID]), "other data");
+    assert_eq!(world.ok(&with(&["keyring", "export", "--id", ID]), ""), key);
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID]), ""), DATA);
+    // Even if a killed run has left a newer key.
+    world.ok(&["key", "new", "--key-out", "unused"], "");
+    world.ok(&with(&["keyring", "add", "--id", ID, "--key-file", "unused"]), "");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID]), ""), DATA);
+    assert_eq!(world.ok(&with(&["replace", "--id", ID]), "two"), "");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID]), ""), "two");
+}
+
+#[test]
+fn keys_of_namespaces_are_apart() {
+    let world = world();
+    world.ok(&with(&["store", "--id", ID]), "one");
+    world.ok(&with(&["store", "--namespace", "tenant", "--id", ID]), "two");
+    assert_eq!(world.ok(&with(&["retrieve", "--namespace", "tenant", "--id", ID]), ""), "two");
+    world.ok(&with(&["keyring", "remove", "--namespace", "tenant", "--id", ID, "--yes"]), "");
+    world.fail(19, &with(&["retrieve", "--namespace", "tenant", "--id", ID]), "");
+    assert_eq!(world.ok(&with(&["retrieve", "--id", ID]), ""), "one");
+}
+
+#[test]
+fn lists_are_lines_texts_or_bytes() {
+    let world = world();
+    world.write("id", b"two\nlines\n");
+    world.ok(&with(&["store", "--id-file", "id"]), DATA);
+    world.ok(&with(&["store", "--id", "one"]), DATA);
+    failure(&feed(&mut world.command(&with(&["keyring", "list"])), b""), 19);
+    assert_eq!(world.ok(&with(&["keyring", "list", "--format", "nul"]), ""), "one\0two\nlines\0");
+    let json: Value = serde_json::from_str(&world.ok(&with(&["keyring", "list", "--json"]), "")).unwrap();
+    assert_eq!(json, json!(["one", "two\nlines"]));
+    let output = feed(&mut world.command(&with(&["keyring", "list", "--format", "json"])), b"");
+    assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), json);
+}
+
+#[test]
+fn a_passphrase_comes_from_a_file_or_a_command() {
+    let world = world();
+    world.ok(&with(&["store", "--id", ID]), DATA);
+    world.write("passphrase", "correct horse\r\n");
+    private(&world, "passphrase");
+    world.ok(&with(&["keyring", "rotate", "--new-passphrase-file", "passphrase"]), "");
+    world.fail(21, &with(&["retrieve", "--id", ID]), "");
+    let retrieve = ["retrieve", "--keyring", "keys", "--id", ID];
+    assert_eq!(world.ok(&[&retrieve[..], &["--passphrase-file", "passphrase"]].concat(), ""), DATA);
+    assert_eq!(world.ok(&[&retrieve[..], &["--passphrase-command", "echo 'correct horse'"]].concat(), ""), DATA);
+    let message = world.fail(64, &retrieve, "");
+    assert!(message.contains("--passphrase-file"), "{message}");
+    world.write("passphrase", "one\ntwo\n");
+    world.fail(19, &[&retrieve[..], &["--passphrase-file", "passphrase"]].concat(), "");
+}
+
+fn private(world: &World, name: &str) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(world.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    #[cfg(not(unix))]
+    let _ = (world, name);
+}
+
+#[test]
+fn misuse_is_explained() {
+    let world = world();
+    world.write("data", DATA);
+    fs::create_dir(world.path("folder")).unwrap();
+    world.write("folder/data", DATA);
+    world.ok(&with(&["store", "--id", "other"]), DATA);
+    for (status, args, expected) in [
+        (64, with(&["store"]), "stdin has no name"),
+        (64, with(&["store", "data", "-"]), "stdin has no name"),
+        (64, with(&["store", "--id", "x", "data", "folder/data"]), "--id names one record"),
+        (19, with(&["store", "data", "folder/data"]), "the same name"),
+        (64, with(&["store", "--id", "x", "--key-out", "key"]), "cannot be used together"),
+        (64, with(&["retrieve", "--id", "x", "--key-file", "key"]), "cannot be used together"),
+        (64, with(&["store", "--from-command", "--", "echo"]), "--from-command needs --id"),
+        (19, with(&["retrieve", "--id", "x"]), "no key for this id"),
+        (64, vec!["store", "data"], "--id"),
+        (64, vec!["store", "--id", "x", "data", "data"], "--from-command"),
+        (64, vec!["keyring", "list"], "--keyring"),
+        (19, vec!["keyring", "list", "--keyring", "keys"], "--identity"),
+        (19, vec!["keyring", "list", "--keyring", "none", "--identity", "me.age"], "there is no keyring"),
+        (19, vec!["keyring", "list", "--keyring", "data", "--identity", "me.age"], "not a keyring"),
+        (19, with(&["keyring", "new", "--recipient", "age1"]), "never overwritten"),
+        (19, vec!["keyring", "new", "--keyring", "new", "--recipient", "age1"], "a recipient is not valid"),
+        (19, vec!["keyring", "new", "--keyring", "new", "--new-identity", "me.age"], "never overwritten"),
+        (64, vec!["keyring", "new", "--keyring", "new"], "no terminal"),
+    ] {
+        let message = world.fail(status, &args, "");
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+    assert!(!world.exists("new"));
+}
+
+/// A keyring in the environment is for commands that name no key themselves.
+#[test]
+fn the_environment_names_a_keyring() {
+    let mut world = world();
+    world.environment = vec![("STRONGROOM_KEYRING", "keys".into()), ("STRONGROOM_IDENTITY", "me.age".into())];
+    world.ok(&["store", "--id", "kept"], DATA);
+    world.ok(&["store", "--id", "own", "--key-out", "key"], DATA);
+    assert_eq!(world.ok(&["keyring", "list"], ""), "kept\n");
+    assert_eq!(world.ok(&["retrieve", "--id", "kept"], ""), DATA);
+    assert_eq!(world.ok(&["retrieve", "--id", "own", "--key-file", "key"], ""), DATA);
+    assert_eq!(world.records(), 2);
+}
+
+#[test]
+fn the_index_key_comes_from_a_command() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    world.ok(&["key", "new", "--index", "--key-out", "other"], "");
+    let command = ["--index-key-command", "cat index"];
+    world.ok(&[&["store", "--id", ID, "--key-out", "key"], &command[..]].concat(), DATA);
+    assert!(!world.exists("records.db.index-key"));
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key"];
+    assert_eq!(world.ok(&[&retrieve[..], &command].concat(), ""), DATA);
+    assert_eq!(world.ok(&[&retrieve[..], &["--index-key-file", "index"]].concat(), ""), DATA);
+    world.fail(9, &[&retrieve[..], &["--index-key-command", "cat other"]].concat(), "");
+    world.fail(5, &[&retrieve[..], &["--index-key-command", "cat key"]].concat(), "");
+    let output = feed(
+        &mut world.command(&[&retrieve[..], &["--index-key-command", "sh -c 'echo why >&2; exit 3'"]].concat()),
+        b"",
+    );
+    let message = failure(&output, 14);
+    assert_eq!(message, "why\nerror: the command for the index key failed: exit status: 3\n");
+    let both = [&retrieve[..], &command, &["--index-key-file", "index"]].concat();
+    assert!(world.fail(64, &both, "").contains("cannot be used together"));
+    // A command line overrides the environment.
+    let mut world = world;
+    world.environment = vec![("STRONGROOM_INDEX_KEY_COMMAND", "cat other".into())];
+    world.fail(9, &retrieve, "");
+    assert_eq!(world.ok(&[&retrieve[..], &["--index-key-file", "index"]].concat(), ""), DATA);
+}
+
+#[cfg(all(unix, feature = "server"))]
+#[test]
+fn services_and_clients_take_secrets_from_commands() {
+    use crate::support::service::Service;
+
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let token = world.ok(&["token", "new", "--scopes", "storage", "--tokens", "tokens"], "");
+    world.write("token", &token);
+    let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db", "--tokens", "tokens"]);
+    let place = format!("http://{}", storage.address);
+    let document = format!(
+        "store = '{place}'\nindex_key_command = 'cat index'\n[remote]\ntoken_command = \"sh -c 'echo run >> runs; cat token'\"\n"
+    );
+    world.write("config.toml", document);
+    let server = Service::start(&world, &["serve", "--config", "config.toml"]);
+    let server = format!("http://{}", server.address);
+    world.ok(&["store", "--server", &server, "--id", ID, "--key-out", "key"], DATA);
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key"];
+    assert_eq!(world.ok(&[&retrieve[..], &["--server", &server]].concat(), ""), DATA);
+    assert_eq!(world.read("runs"), b"run\n", "the command is run once");
+
+    let direct = [&retrieve[..], &["--store", &place, "--index-key-command", "cat index"]].concat();
+    assert_eq!(world.ok(&[&direct[..], &["--token-command", "cat token"]].concat(), ""), DATA);
+    world.fail(21, &direct, "");
+    let message = world.fail(19, &[&direct[..], &["--token-command", "cat index"]].concat(), "");
+    assert!(message.contains("not a token but an index key"), "{message}");
+    world.fail(19, &[&direct[..], &["--token-command", "/nowhere/program"]].concat(), "");
+
+    // A file on the command line takes the place of a command in the configuration.
+    let args = ["serve", "--config", "config.toml", "--print-config", "--index-key-file", "index"];
+    let printed = world.ok(&args, "");
+    assert!(printed.contains("index_key_file = \"index\"") && !printed.contains("index_key_command"), "{printed}");
+}
