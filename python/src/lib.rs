@@ -9,6 +9,7 @@ mod bytes;
 mod error;
 mod interrupt;
 mod key;
+mod keyring;
 mod location;
 mod options;
 mod record;
@@ -28,6 +29,8 @@ mod _strongroom {
     use crate::interrupt::Cancellation;
     #[pymodule_export]
     use crate::key::{IndexKey, Key};
+    #[pymodule_export]
+    use crate::keyring::Keyring;
     #[pymodule_export]
     use crate::record::{NativeReader, NativeWriter};
     #[pymodule_export]

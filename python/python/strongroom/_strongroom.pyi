@@ -1,7 +1,7 @@
 """The native half of the package. The docstrings here are those of the running module: a test compares them."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import ClassVar, Literal, Never, ParamSpec, Self, TypeVar, final, overload
@@ -17,6 +17,7 @@ __all__ = [
     "Damage",
     "IndexKey",
     "Key",
+    "Keyring",
     "NativeReader",
     "NativeWriter",
     "Repair",
@@ -262,6 +263,116 @@ class IndexKey:
 
         :raises TypeError: Always.
         """
+
+@final
+class Keyring:
+    """One file that keeps the keys of records under their ids, encrypted with `age <https://age-encryption.org>`_ to
+    recipients or under a passphrase.
+
+    Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record,
+    which is harmless. Each change replaces the file as a whole, durably; of several processes, one changes it at a
+    time, and each begins with the changes of the others.
+
+    >>> identity, recipient = Keyring.generate_identity()
+    >>> Keyring.create("keys", recipients=[recipient])
+    >>> keyring = Keyring.open("keys", identity=identity)
+    >>> key = Key.generate()
+    >>> keyring.insert("report", key)
+    >>> keyring.get("report") == key
+    True
+    """
+
+    @staticmethod
+    def create(
+        path: str | os.PathLike[str], *, recipients: Sequence[str] | None = None, passphrase: str | None = None
+    ) -> None:
+        """Make an empty keyring in a new file, readable only by its owner. It is encrypted to recipients or under a
+        passphrase.
+
+        :param path: The new file.
+        :param recipients: Recipients of age, ``age1...``: each of their identities opens the keyring.
+        :param passphrase: The passphrase instead. Each use takes about a second and 256 MiB of memory, which slows
+            down guesses.
+        :raises InvalidArgumentError: The file exists, a recipient is not valid, or there are neither recipients nor a
+            passphrase, or both.
+        :raises StorageError: The file cannot be written.
+        """
+
+    @staticmethod
+    def open(
+        path: str | os.PathLike[str],
+        *,
+        identity: str | None = None,
+        identity_file: str | os.PathLike[str] | None = None,
+        passphrase: str | None = None,
+    ) -> Keyring:
+        """Open a keyring.
+
+        :param path: Its file.
+        :param identity: The identities, ``AGE-SECRET-KEY-1...``, one on each line.
+        :param identity_file: The file with the identities instead. It is refused if another user than its owner and
+            root can change or read it.
+        :param passphrase: The passphrase instead.
+        :raises AccessDeniedError: The identity or the passphrase does not open it.
+        :raises InvalidArgumentError: There is no such file, it is not encrypted with age, other users can change or
+            read it, or not one of the three secrets is given.
+        :raises CorruptRecordError: The file is damaged.
+        :raises StorageError: The file cannot be read.
+        """
+
+    @staticmethod
+    def generate_identity() -> tuple[str, str]:
+        """Make a new identity: its text, which opens keyrings and is a secret, and its recipient, which is public."""
+
+    def get(self, id: str | Buffer, *, namespace: str | Buffer | None = None) -> Key | None:
+        """The newest key of an id, or ``None``."""
+
+    def keys(self, id: str | Buffer, *, namespace: str | Buffer | None = None) -> list[Key]:
+        """All keys of an id, the newest first: an id has several after a failure. Of them, the newest that opens the
+        record is the right one.
+        """
+
+    def insert(self, id: str | Buffer, key: Key, *, namespace: str | Buffer | None = None) -> None:
+        """Add the newest key of an id, durably. Its earlier keys remain, so that no record loses its key.
+
+        :raises InvalidIdError: The id is empty or longer than 4,096 bytes.
+        :raises BusyError: Other processes change the keyring for 30 seconds.
+        :raises StorageError: The file cannot be written. Nothing is changed.
+        """
+
+    def insert_many(self, items: Iterable[tuple[str | Buffer, Key]], *, namespace: str | Buffer | None = None) -> None:
+        """Add the newest keys of many ids, all or none, for the price of one.
+
+        :param items: Pairs of an id and its key.
+        :raises InvalidIdError: An id is empty or longer than 4,096 bytes.
+        :raises BusyError: Other processes change the keyring for 30 seconds.
+        :raises StorageError: The file cannot be written. Nothing is changed.
+        """
+
+    def remove(self, id: str | Buffer, *, namespace: str | Buffer | None = None) -> bool:
+        """Remove an id with all of its keys, durably, and return whether the keyring had it.
+
+        :raises BusyError: Other processes change the keyring for 30 seconds.
+        :raises StorageError: The file cannot be written. Nothing is changed.
+        """
+
+    def ids(self, *, namespace: str | Buffer | None = None) -> list[bytes]:
+        """The ids in a namespace, in the order of their bytes."""
+
+    def export(self, *, namespace: str | Buffer | None = None) -> list[tuple[bytes, Key]]:
+        """The ids in a namespace, in the order of their bytes, each with its newest key."""
+
+    def rotate(self, *, recipients: Sequence[str] | None = None, passphrase: str | None = None) -> None:
+        """Encrypt the keyring to other recipients or under another passphrase. Copies of the earlier file still open with
+        the earlier secrets: if one of them is known to others, also rekey the records.
+
+        :raises InvalidArgumentError: A recipient is not valid, or there are neither recipients nor a passphrase, or
+            both.
+        :raises BusyError: Other processes change the keyring for 30 seconds.
+        :raises StorageError: The file cannot be written. Nothing is changed.
+        """
+
+    def __len__(self) -> int: ...
 
 @final
 class Strongroom:
