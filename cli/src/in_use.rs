@@ -30,6 +30,7 @@ impl InUse {
             &remote.authorities,
             &remote.client_certificate,
             &remote.client_key,
+            &remote.revocations,
             &options.keyring.keyring,
             &options.keyring.identity,
             &options.keyring.passphrase_file,

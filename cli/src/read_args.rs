@@ -10,7 +10,7 @@ use crate::keyring_args::KeyringCommand;
 
 /// The options that a service reads from the environment only if its configuration does not set them.
 #[cfg(feature = "server")]
-const SHARED_WITH_SERVICES: [&str; 10] = [
+const SHARED_WITH_SERVICES: [&str; 11] = [
     "store",
     "index_key_file",
     "index_key_command",
@@ -20,6 +20,7 @@ const SHARED_WITH_SERVICES: [&str; 10] = [
     "authorities",
     "client_certificate",
     "client_key",
+    "revocations",
     "timeout",
 ];
 

@@ -17,7 +17,7 @@ fn contents(world: &World) -> BTreeMap<String, Vec<u8>> {
 fn an_input_or_store_file_is_refused_as_output() {
     let world = World::with_record();
     world.ok(&["token", "new", "--scopes", "store", "--tokens", "tokens"], "");
-    for name in ["token", "authorities", "certificate", "certificate.key"] {
+    for name in ["token", "authorities", "certificate", "certificate.key", "revocations"] {
         world.write(name, "precious");
     }
     world.write("id", ID);
@@ -33,6 +33,7 @@ fn an_input_or_store_file_is_refused_as_output() {
         ["--authorities", "authorities"],
         ["--client-certificate", "certificate"],
         ["--client-key", "certificate.key"],
+        ["--revocations", "revocations"],
     ]
     .concat();
     for output in [
@@ -56,6 +57,7 @@ fn an_input_or_store_file_is_refused_as_output() {
         "authorities",
         "certificate",
         "certificate.key",
+        "revocations",
     ] {
         let retrieve = ["retrieve", "--id-file", "id", "--key-file", "key", "-o", output];
         let message = world.fail(19, &[&retrieve[..], &options].concat(), "");

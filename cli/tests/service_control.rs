@@ -260,7 +260,7 @@ fn a_service_listens_where_the_documentation_says() {
 #[test]
 fn a_shells_environment_does_not_change_a_service() {
     let world = World::new();
-    let document = "store = \"own store\"\nindex_key_file = \"own index\"\n[remote]\ntoken_file = \"own token\"\nauthorities = \"own authorities\"\nclient_certificate = \"own certificate\"\nclient_key = \"own key\"\ntimeout_seconds = 7\n";
+    let document = "store = \"own store\"\nindex_key_file = \"own index\"\nprevious_index_key_file = \"own previous\"\n[remote]\ntoken_file = \"own token\"\nauthorities = \"own authorities\"\nclient_certificate = \"own certificate\"\nclient_key = \"own key\"\nrevocations = \"own revocations\"\ntimeout_seconds = 7\n";
     world.write("config.toml", document);
     world.write("empty.toml", "");
     let print = |config: &str, args: &[&str]| {
@@ -272,6 +272,8 @@ fn a_shells_environment_does_not_change_a_service() {
             ("AUTHORITIES", "shell authorities"),
             ("CLIENT_CERTIFICATE", "shell certificate"),
             ("CLIENT_KEY", "shell key"),
+            ("PREVIOUS_INDEX_KEY_FILE", "shell previous"),
+            ("REVOCATIONS", "shell revocations"),
             ("TIMEOUT", "9"),
             ("SERVER", "https://shell.example"),
         ] {
@@ -281,7 +283,7 @@ fn a_shells_environment_does_not_change_a_service() {
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let names = ["store", "index", "token", "authorities", "certificate", "key"];
+    let names = ["store", "index", "previous", "token", "authorities", "certificate", "key", "revocations"];
     let own = print("config.toml", &[]);
     assert!(names.iter().all(|name| own.contains(&format!("\"own {name}\""))) && own.contains("= 7"), "{own}");
     // They apply if the file does not set the value, and on the command line.
