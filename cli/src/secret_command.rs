@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn the_time_is_limited() {
-        for slow in ["sleep 1000", "sh -c 'echo secret; exec >&-; sleep 1000'"] {
+        for slow in ["sleep 1000", "sh -c 'echo secret; exec >&-; exec sleep 1000'"] {
             let error = run_within(slow, Duration::from_millis(300)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{slow}");
         }

@@ -35,7 +35,10 @@ fn message(error: &clap::Error) -> String {
     let arg = text(error, ContextKind::InvalidArg);
     match error.kind() {
         ErrorKind::UnknownArgument => {
-            let did_you_mean = did_you_mean(error, ContextKind::SuggestedArg);
+            let did_you_mean = match &*arg {
+                "--key" => "; did you mean --key-file?".into(),
+                _ => did_you_mean(error, ContextKind::SuggestedArg),
+            };
             if let Some(option) = option_before(&arg) {
                 format!("{option} needs a value; join a value that begins with \"-\" to the option: {option}=-5")
             } else if arg == "--key" || looks_like_key(OsStr::new(&arg)) {

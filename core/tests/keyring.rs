@@ -238,7 +238,7 @@ fn its_file_is_for_its_owner_alone() {
     let chmod = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     chmod(&secret, 0o600);
     assert!(Keyring::open(&path, KeyringSecret::identity_file(&secret).unwrap()).is_ok());
-    chmod(&secret, 0o644);
+    chmod(&secret, 0o646); // not only readable: root's own files may be
     let unsafe_file = KeyringSecret::identity_file(&secret).unwrap_err().to_string();
     assert!(unsafe_file.contains("chmod 600"), "{unsafe_file}");
     chmod(&path, 0o620);

@@ -40,8 +40,7 @@ const ORDER: [&str; 27] = [
 const STRANGERS: [(&str, &str); 2] = [("cobblestone", "storage"), ("record", "storage")];
 
 /// The only modules that may use these crates: encryption, databases, connections and randomness each have their place.
-const HOMES: [(&str, &[&str]); 9] = [
-    ("age", &["keyring"]),
+const HOMES: [(&str, &[&str]); 8] = [
     ("aes_gcm", &["cobblestone"]),
     ("aws_lc_rs", &["cobblestone"]),
     ("hmac", &["cobblestone"]),
