@@ -153,7 +153,7 @@ fn handles_with_both_keys_wait_until_others_have_noticed() {
 fn a_rotation_begins_and_ends() {
     each(|place| {
         let store = place.open(1, None).unwrap();
-        let keys: Vec<_> = (0..2500).map(|n| store.store(format!("{n}"), b"data").unwrap()).collect();
+        let keys: Vec<_> = (0..1100).map(|n| store.store(format!("{n}"), b"data").unwrap()).collect();
         assert!(store.rotation(5).unwrap().is_none());
         assert_name(store.finish_rotation(), "InvalidArgument");
         drop(store);
@@ -162,7 +162,7 @@ fn a_rotation_begins_and_ends() {
 
         let store = place.open(2, Some(1)).unwrap();
         assert_eq!(store.rotation(7).unwrap().unwrap().remaining.len(), 7);
-        assert_eq!((store.rotation(0).unwrap().unwrap().remaining.len(), remaining(&store)), (0, 2500));
+        assert_eq!((store.rotation(0).unwrap().unwrap().remaining.len(), remaining(&store)), (0, 1100));
         for (current, previous, name) in [
             (1, None, "InvalidArgument"),
             (2, None, "InvalidArgument"),
@@ -175,8 +175,8 @@ fn a_rotation_begins_and_ends() {
             assert_name(place.open(current, previous), name);
         }
         let new = store.store("new", b"new").unwrap();
-        assert_eq!(remaining(&store), 2500, "a new record is under the new key");
-        for n in 0..2499 {
+        assert_eq!(remaining(&store), 1100, "a new record is under the new key");
+        for n in 0..1099 {
             assert!(store.contains(format!("{n}")).unwrap());
         }
         assert_name(store.finish_rotation(), "InvalidArgument");
@@ -186,7 +186,7 @@ fn a_rotation_begins_and_ends() {
         assert!(store.erase_unrotated(&unknown[0]).unwrap() && !store.erase_unrotated(&unknown[0]).unwrap());
         store.finish_rotation().unwrap();
         other.finish_rotation().unwrap();
-        assert_name(store.retrieve("2499", &keys[2499]), "NotFound");
+        assert_name(store.retrieve("1099", &keys[1099]), "NotFound");
         drop((store, other));
 
         assert_name(place.open(1, None), "IndexKeyMismatch");
@@ -196,8 +196,8 @@ fn a_rotation_begins_and_ends() {
         drop(store);
         let store = place.open(2, None).unwrap();
         assert_eq!(store.retrieve("new", &new).unwrap(), b"new");
-        assert!((0..2499).all(|n| store.retrieve(format!("{n}"), &keys[n]).unwrap() == b"data"));
-        assert_eq!(store.stats().unwrap().records, 2500);
+        assert!((0..1099).all(|n| store.retrieve(format!("{n}"), &keys[n]).unwrap() == b"data"));
+        assert_eq!(store.stats().unwrap().records, 1100);
     });
 }
 

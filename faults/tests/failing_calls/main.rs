@@ -60,7 +60,9 @@ fn is_allowed(error: &Error, before: &[Option<Error>], call: Call) -> bool {
     let is_poisoned = of_handle.iter().flatten().any(|error| matches!(error, Error::Poisoned));
     match error {
         Error::Poisoned => true,
-        Error::Storage(_) | Error::StorageFull | Error::Indeterminate(_) | Error::Busy => !is_poisoned,
+        Error::Storage(_) | Error::StorageFull | Error::Busy => !is_poisoned,
+        // Each writer of a group that fails gets it, also after another has found the store poisoned.
+        Error::Indeterminate(_) => true,
         // SQLite takes a medium that cannot be read for a damaged one.
         Error::Corrupt => !is_poisoned && call == Call::Read,
         // The record of an operation that failed, or the rotation that it was a part of.
