@@ -250,7 +250,6 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
             store.maintain,
             store.verify,
             lambda: reader.read(),
-            lambda: reader.readline(),
             lambda: reader.readinto(bytearray(10_000_000)),
             lambda: writer.write(pattern(60_000_000)),
             lambda: service.open(f"unix:{proxy.path}", timeout=FOREVER),

@@ -152,8 +152,8 @@ def copy(
     Check :attr:`Copied.complete`: damaged records of the source, and those that exceed the limit of the destination,
     are skipped.
 
-    :param source: The path of a database or the URL of a storage service.
-    :param destination: The path of a database, made if it is missing, or the URL of a storage service.
+    :param source: A path or URL, as for :func:`open`.
+    :param destination: A path or URL, too. A missing database is made.
     :param mirror: Also delete the records at the destination that the source does not have.
     :param workers: The number of threads, from 1 to 64: more for a distant service.
     :param token: The access token of both services, as for :func:`open`, and so are the other arguments.
