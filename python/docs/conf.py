@@ -13,5 +13,8 @@ autodoc_typehints = "description"
 nitpicky = True
 # Names of Python itself have no links, so that the build needs no network.
 nitpick_ignore_regex = [
-    ("py:.*", r"(datetime|io|os|shutil|sqlite3)(\..+)?|timedelta|Buffer|Native(Reader|Writer)|Supports(Async)?Read|_Opening(\[.*\])?")
+    (
+        "py:.*",
+        r"(datetime|io|os|shutil|sqlite3)(\..+)?|timedelta|Buffer|Native(Reader|Writer)|Supports(Async)?Read|_Opening(\[.*\])?",
+    )
 ]

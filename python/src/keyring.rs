@@ -186,8 +186,8 @@ impl Keyring {
         Ok(found.into_iter().map(|(id, key)| Ok((to_python(py, &id)?, key.into()))).collect::<PyResult<_>>()?)
     }
 
-    /// Encrypt the keyring to other recipients or under another passphrase. Copies of the earlier file still open with
-    /// the earlier secrets: if one of them is known to others, also rekey the records.
+    /// Encrypt the keyring to other recipients or under another passphrase. Copies of the earlier file still
+    /// open with the earlier secrets: if one of them is known to others, also rekey the records.
     ///
     /// :raises InvalidArgumentError: A recipient is not valid, or there are neither recipients nor a passphrase, or
     ///     both.

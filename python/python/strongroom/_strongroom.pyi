@@ -363,8 +363,8 @@ class Keyring:
         """The ids in a namespace, in the order of their bytes, each with its newest key."""
 
     def rotate(self, *, recipients: Sequence[str] | None = None, passphrase: str | None = None) -> None:
-        """Encrypt the keyring to other recipients or under another passphrase. Copies of the earlier file still open with
-        the earlier secrets: if one of them is known to others, also rekey the records.
+        """Encrypt the keyring to other recipients or under another passphrase. Copies of the earlier file still
+        open with the earlier secrets: if one of them is known to others, also rekey the records.
 
         :raises InvalidArgumentError: A recipient is not valid, or there are neither recipients nor a passphrase, or
             both.
