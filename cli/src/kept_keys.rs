@@ -91,7 +91,7 @@ impl KeptKeys {
     }
 }
 
-/// What opens the keyring at `path`.
+/// The secret that opens the keyring at `path`.
 fn secret(path: &Path, options: &KeyringOptions) -> Result<KeyringSecret, Failure> {
     if let Some(identity) = &options.identity {
         return Ok(KeyringSecret::identity_file(identity)?);

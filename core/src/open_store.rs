@@ -1,6 +1,7 @@
 //! Opening the store on a storage: its settings, its index keys, its defaults.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::error::Error;
 use crate::key::IndexKey;
@@ -24,6 +25,7 @@ pub(crate) struct IndexKeys {
 /// Opens the store on `storage`, if the index keys are the right ones.
 pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pad: bool) -> Result<Strongroom, Error> {
     let check_value = locator::check_value(&keys.current);
+    let first_read = Instant::now();
     let settings = with_index_key(&*storage, check_value)?;
     let settings = begin_rotation(&*storage, settings, keys)?;
     let settings = if pad { with_padding(&*storage, settings)? } else { settings };
@@ -32,7 +34,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pa
         [new, old] if new.check_value == check_value => (new, keys.previous.as_ref().map(|key| (key, old))),
         _ => return Err(Error::IndexKeyMismatch),
     };
-    let settings_check = SettingsCheck::new(*new, old.map(|(_, generation)| *generation), !clock.is_system());
+    let settings_check =
+        SettingsCheck::new(*new, old.map(|(_, generation)| *generation), first_read, !clock.is_system());
     settings_check.wait_for_others()?;
     let current = LocatorKey::new(&keys.current, new.number);
     let previous = old.map(|(key, generation)| LocatorKey::new(key, generation.number));

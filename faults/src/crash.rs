@@ -1,4 +1,4 @@
-//! What a power cut leaves: the durable part of a log, and any part of the rest.
+//! The disk after a power cut: the durable part of a log, and any part of the rest.
 //!
 //! The model of the disk:
 //!

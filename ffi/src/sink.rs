@@ -1,4 +1,4 @@
-//! What the callbacks of a storage give: accepted only once, and only what the library asked for.
+//! Results of a storage's callbacks: each is accepted once, and only if the library asked for it.
 
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -9,7 +9,7 @@ use ::strongroom::storage::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Loc
 use crate::callback_storage::CallbackStorage;
 use crate::status::strongroom_status::{self, *};
 
-/// What a call asks for.
+/// The result that a call asks for.
 pub(crate) enum Wanted {
     /// A record of at most `max_len` bytes, or the info of a longer one.
     Record { max_len: u64 },

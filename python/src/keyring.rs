@@ -103,8 +103,8 @@ impl Keyring {
         detached(py, || Ok(self.lock().get(namespace, id).map(RecordKey::duplicate).map(Key::from)))
     }
 
-    /// All keys of an id, the newest first: an id has several after a failure. Of them, the newest that opens the
-    /// record is the right one.
+    /// All keys of an id, the newest first: an id has several after a failure. The newest that opens the record
+    /// is the right one.
     #[pyo3(signature = (id, *, namespace=None))]
     fn keys(&self, py: Python<'_>, id: Id<'_>, namespace: Option<Id<'_>>) -> Result<Vec<Key>, Failure> {
         let (id, namespace) = (id.as_ref(), bytes(namespace.as_ref()));

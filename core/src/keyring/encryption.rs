@@ -26,7 +26,7 @@ const MAX_WORK: u8 = 20;
 /// The maximum length of a file with identities.
 const MAX_IDENTITIES_LEN: usize = 64 << 10;
 
-/// What a keyring is encrypted to: recipients, or a passphrase.
+/// The readers of a keyring: recipients, or the holders of a passphrase.
 #[derive(Clone)]
 pub struct KeyringProtection(Protection);
 
@@ -36,7 +36,7 @@ pub(super) enum Protection {
     Passphrase(SecretString),
 }
 
-/// What opens a keyring: identities, which are the private keys of recipients, or its passphrase. It is wiped on drop.
+/// The secret that opens a keyring: identities, which are the private keys of recipients, or its passphrase. It is wiped on drop.
 pub struct KeyringSecret(Secret);
 
 enum Secret {

@@ -22,29 +22,36 @@ pub(crate) struct SettingsCheck {
     current: Generation,
     previous: Option<Generation>,
     max_age: Duration,
-    opened: Instant,
-    /// When the settings were last read, in microseconds after `opened`.
+    first_read: Instant,
+    /// When the settings were last read, in microseconds after `first_read`.
     read_at: AtomicU64,
 }
 
 impl SettingsCheck {
-    /// For keys that the settings have just listed. If `always_read`, the settings are read before each use of an id.
-    pub(crate) fn new(current: Generation, previous: Option<Generation>, always_read: bool) -> Self {
+    /// For keys of the settings, which were read after `first_read`. If `always_read`, they are read before each use of
+    /// an id.
+    pub(crate) fn new(
+        current: Generation,
+        previous: Option<Generation>,
+        first_read: Instant,
+        always_read: bool,
+    ) -> Self {
         let max_age = if always_read { Duration::ZERO } else { MAX_AGE };
-        Self { current, previous, max_age, opened: Instant::now(), read_at: AtomicU64::new(0) }
+        Self { current, previous, max_age, first_read, read_at: AtomicU64::new(0) }
     }
 
     /// Waits, during a rotation, until no handle works with the previous key alone.
     pub(crate) fn wait_for_others(&self) -> Result<(), Error> {
-        if self.previous.is_some() && !self.max_age.is_zero() {
-            interrupt::sleep(PAUSE);
+        if self.previous.is_none() || self.max_age.is_zero() {
+            return Ok(());
         }
+        interrupt::sleep(PAUSE);
         if interrupt::was_interrupted() { Err(Error::Busy) } else { Ok(()) }
     }
 
     /// Fails with [`Error::IndexKeyMismatch`] if the store has a newer index key.
     pub(super) fn run(&self, storage: &dyn Storage) -> Result<(), Error> {
-        let now = self.opened.elapsed();
+        let now = self.first_read.elapsed();
         if now.saturating_sub(Duration::from_micros(self.read_at.load(Ordering::Relaxed))) < self.max_age {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use super::check::{self, DATABASE, scratch};
 use super::history::{Expected, Operation, Version};
 use super::workloads::{Keys, Run, Workload, builder};
 
-/// What a workload did.
+/// The calls and the history of a workload.
 pub(super) struct Recording {
     name: String,
     keys: Keys,

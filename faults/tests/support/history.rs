@@ -34,7 +34,7 @@ impl Version {
 /// The version under an id; `None` for no record.
 pub(crate) type State = Option<Arc<Version>>;
 
-/// What an operation changes, all or nothing.
+/// The changes of an operation, all or nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Operation {
     pub(crate) changes: Vec<(String, State)>,

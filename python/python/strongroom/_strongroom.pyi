@@ -328,8 +328,8 @@ class Keyring:
         """The newest key of an id, or ``None``."""
 
     def keys(self, id: str | Buffer, *, namespace: str | Buffer | None = None) -> list[Key]:
-        """All keys of an id, the newest first: an id has several after a failure. Of them, the newest that opens the
-        record is the right one.
+        """All keys of an id, the newest first: an id has several after a failure. The newest that opens the record
+        is the right one.
         """
 
     def insert(self, id: str | Buffer, key: Key, *, namespace: str | Buffer | None = None) -> None:
