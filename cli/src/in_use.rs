@@ -39,7 +39,7 @@ impl InUse {
         let store = open::database(options);
         let database = store.iter().flat_map(|store| DATABASE.map(|suffix| with_suffix(store, suffix))).collect();
         others.extend(inputs.iter().filter(|path| !is_stdin(Some(path))).map(|path| path.to_path_buf()));
-        others.extend(store.iter().map(|store| with_suffix(store, ".index-key")));
+        others.extend(store.iter().map(|store| index_key_file(store)));
         Self { database, others }
     }
 
@@ -78,10 +78,15 @@ impl InUse {
     }
 }
 
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+/// The default file of a database's index key.
+pub(crate) fn index_key_file(database: &Path) -> PathBuf {
+    with_suffix(database, ".index-key")
 }
 
 /// Whether both paths have the same name in the same folder.

@@ -15,7 +15,7 @@ use strongroom_server::Cluster;
 
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
-use crate::in_use::with_suffix;
+use crate::in_use::index_key_file;
 use crate::new_file::create_folders;
 use crate::secret_command;
 
@@ -43,7 +43,7 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
     }
     let location = existing_location(options)?;
     let beside = match &location {
-        Location::Database(path) => Some(with_suffix(path, ".index-key")),
+        Location::Database(path) => Some(index_key_file(path)),
         _ => None,
     };
     let builder = Strongroom::builder().location(with_service_options(options, location)?).index_key_file(new);

@@ -1,6 +1,6 @@
 //! The command that copies a store.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use strongroom::Location;
@@ -10,7 +10,7 @@ use crate::args::{Options, Transfer};
 use crate::commands::reply;
 use crate::copy::progress_bar;
 use crate::failure::Failure;
-use crate::in_use::InUse;
+use crate::in_use::{InUse, index_key_file};
 use crate::open;
 
 pub(crate) fn transfer(options: &Options, transfer: &Transfer, in_use: &InUse) -> Result<(), Failure> {
@@ -68,11 +68,4 @@ fn report(options: &Options, copied: &Copied, database: Option<&Path>) -> Result
         (0, too_large) => Err(Failure::TooLargeToCopy { records: too_large }),
         (damaged, _) => Err(Failure::DamagedSource { records: damaged }),
     }
-}
-
-/// The default file of a database's index key.
-fn index_key_file(database: &Path) -> PathBuf {
-    let mut name = database.as_os_str().to_os_string();
-    name.push(".index-key");
-    name.into()
 }

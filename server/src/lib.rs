@@ -77,6 +77,7 @@ mod token_file;
 mod tokens;
 #[cfg(unix)]
 mod unix_socket;
+mod unix_time;
 mod upstream_metrics;
 
 #[cfg(feature = "cluster")]

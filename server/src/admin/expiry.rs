@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strongroom::Error;
 use tokio::task::JoinHandle;
+
+use crate::unix_time::unix_time;
 
 /// The time between two counts.
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -58,7 +60,7 @@ impl Expiry {
         if is_due {
             let (look, shared) = (Arc::clone(&self.look), Arc::clone(&self.last));
             let task = tokio::task::spawn_blocking(move || {
-                let count = count(&*look, now());
+                let count = count(&*look, unix_time());
                 if let Err(error) = &count {
                     tracing::warn!(target: "strongroom", cause = error.full_message(), "expiring records are not counted");
                 }
@@ -88,11 +90,6 @@ fn count(look: &Look, now: u64) -> Result<Count, Error> {
         within_hour: times.len(),
         is_complete: times.len() < MOST,
     })
-}
-
-/// The Unix time in seconds; 0 if the clock is not set.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 #[cfg(test)]

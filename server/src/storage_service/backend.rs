@@ -1,7 +1,6 @@
 //! The backend of the storage service.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use strongroom::protocol::names::{JSON, NO_STORE};
@@ -14,6 +13,7 @@ use crate::call::Call;
 use crate::headers;
 use crate::problem::Problem;
 use crate::request_text;
+use crate::unix_time::unix_time;
 
 /// A storage, served to libraries and encryption servers.
 pub(super) struct StorageBackend(pub(super) Arc<dyn Storage>);
@@ -38,13 +38,8 @@ impl Backend for StorageBackend {
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        Ok(self.0.purge(now(), limit)?)
+        Ok(self.0.purge(unix_time(), limit)?)
     }
-}
-
-/// The Unix time in seconds; 0 if the clock is not set, so that nothing counts as expired.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 impl Call<StorageBackend> {
