@@ -158,6 +158,10 @@ install: ## Install the libraries of `make library` and the header (PREFIX, LIBD
 header: ## Generate include/strongroom.h from the sources
 	UPDATE=1 $(CARGO) test --quiet -p strongroom-ffi --test header
 
+.PHONY: files
+files: ## Generate docs/FILES.md from the first lines of the sources
+	UPDATE=1 $(CARGO) test --quiet $(ALL) --test library files::
+
 .PHONY: fmt
 fmt: $(VENV)/ready ## Format the sources
 	$(CARGO) fmt --all

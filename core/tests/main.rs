@@ -25,6 +25,7 @@ mod conformance_faults;
 mod database_files;
 #[cfg(feature = "sqlite")]
 mod expiry;
+mod files;
 #[cfg(feature = "sqlite")]
 mod golden;
 #[cfg(all(feature = "hazmat", feature = "sqlite"))]

@@ -1,4 +1,4 @@
-//! Texts for C.
+//! Conversion of texts to C's characters.
 
 use std::ffi::c_char;
 

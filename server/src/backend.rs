@@ -1,4 +1,4 @@
-//! The backend of a service.
+//! The trait of what a service serves: a store with its keys, or a storage.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Copying all records from one storage to another, without any key.
+//! Copying all records from one storage to another, without any key. Equal records are skipped, so that a copy that was
+//! interrupted continues when it is repeated.
 //!
 //! A copy lists both storages in the order of locators and compares heads, so that it writes only what differs. It can
 //! therefore be interrupted and repeated at any time.

@@ -1,4 +1,4 @@
-//! Detection of handles that were open when this process was forked.
+//! Detection of handles that were open when this process was forked: their use is an error in the child.
 //!
 //! SQLite keeps its table of file locks in the memory of the process, and a forked child inherits it. If the child
 //! opens the database, SQLite therefore assumes that it already has the locks; the parent, on closing, assumes that it

@@ -1,4 +1,4 @@
-//! Garbage collection: segments that belong to no record.
+//! Garbage collection: segments that belong to no record, such as those of a killed upload.
 //!
 //! Such segments have a row in `pending`. They belong to running uploads, to uploads whose process was killed, or to
 //! records that were replaced or removed. The lock that each upload holds ([`upload_lock`]) distinguishes the first
