@@ -500,7 +500,7 @@ typedef struct {
 
 
 /*
- * Records
+ * Records, and the buffers of their data
  *
  * Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
  */
@@ -1069,7 +1069,7 @@ strongroom_status strongroom_repair_from(const strongroom *store,
 /// In the flags of strongroom_copy: also delete the records at the destination that the source does not have.
 #define STRONGROOM_MIRROR 1
 
-/// The result of strongroom_copy.
+/// The result of strongroom_copy, or its progress.
 typedef struct {
     /// The number of records that were written to the destination.
     uint64_t records;
@@ -1085,6 +1085,29 @@ typedef struct {
     uint64_t too_large;
 } strongroom_copied;
 
+/// Gets the progress of a copy, valid until it returns, about ten times a second in the thread of the call. It returns 0
+/// to go on, and any other number to stop. `context` is the caller's, or NULL.
+typedef int (*strongroom_copy_fn)(void *context, const strongroom_copied *progress);
+
+/// How to copy a store. Set all of it to zero, then `size` to sizeof(strongroom_copy_options), then what you choose.
+/// Unknown flags and larger structs are treated as in strongroom_options.
+typedef struct {
+    /// sizeof(strongroom_copy_options).
+    size_t size;
+    /// STRONGROOM_MIRROR, or 0.
+    uint64_t flags;
+    /// The number of threads, from 1 to 64: more for a distant service. 0 for 4.
+    uint64_t workers;
+    /// The options of the service at `from`, or NULL. Their flags and index key must not be set.
+    const strongroom_options *from;
+    /// The options of the service at `to`, or NULL, likewise.
+    const strongroom_options *to;
+    /// The function that gets the progress, or NULL.
+    strongroom_copy_fn progress;
+    /// The first argument of `progress`.
+    void *context;
+} strongroom_copy_options;
+
 /// Copies all records of a store to another place, without any key: for backups, for restoring them, and for moves. Both
 /// places are named as in `strongroom_open`, and may be in use meanwhile.
 ///
@@ -1092,22 +1115,16 @@ typedef struct {
 /// repeated call copies changes, and continues an interrupted one. It then opens with the index key of the source, whose
 /// file is not copied. Each record that was written is compared with what the destination returns.
 ///
-/// `flags` is STRONGROOM_MIRROR or 0, `workers` the number of threads from 1 to 64, or 0 for 4. The options are for
-/// services, and may be NULL; their flags and index key must not be set.
-///
 /// Check `damaged` and `too_large` in the result: those records are not at the destination. `not_copied` receives their
-/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. It may be NULL.
+/// locators, 32 bytes each, the damaged ones first; free it with strongroom_buffer_free. It and `options` may be NULL.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
-/// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time. Records that were copied
-/// before a failure stay.
+/// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if
+/// `progress` stopped the copy. Records that were copied before a failure stay.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_copy(const char *from,
-                                  const strongroom_options *from_options,
                                   const char *to,
-                                  const strongroom_options *to_options,
-                                  uint64_t flags,
-                                  uint32_t workers,
+                                  const strongroom_copy_options *options,
                                   strongroom_copied *copied,
                                   strongroom_buffer *not_copied,
                                   strongroom_error *error);

@@ -936,10 +936,15 @@ template <class P = throwing>
 typename P::template type<copied> copy(const std::string &from, const std::string &to, const copy_options &how = {}) {
     return detail::get<P, copied>([&](copied &done, strongroom_error *details) {
         const strongroom_options raw_from = how.from.raw(), raw_to = how.to.raw();
+        strongroom_copy_options raw{};
+        raw.size = sizeof raw;
+        raw.flags = how.mirror ? STRONGROOM_MIRROR : 0;
+        raw.workers = how.workers;
+        raw.from = &raw_from;
+        raw.to = &raw_to;
         secret locators;
         const strongroom_status status =
-            strongroom_copy(from.c_str(), &raw_from, to.c_str(), &raw_to, how.mirror ? STRONGROOM_MIRROR : 0, how.workers,
-                            &done.counts, locators.out(), details);
+            strongroom_copy(from.c_str(), to.c_str(), &raw, &done.counts, locators.out(), details);
         done.not_copied.resize(locators.size() / 32);
         for (std::size_t i = 0; i < done.not_copied.size(); i++)
             std::memcpy(done.not_copied[i].data(), locators.data() + 32 * i, 32);

@@ -1,4 +1,4 @@
-//! Paths on the command line.
+//! The parser of paths on the command line, which rejects keys and tokens.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;

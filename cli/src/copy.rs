@@ -1,4 +1,4 @@
-//! Copying data, with a progress bar.
+//! Copying data from an input to an output, with a progress bar.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,4 @@
-//! Restrictions of the process that keep keys and data inside it.
+//! Protection of the process's memory: no core dumps, no debuggers, private new files.
 
 use crate::failure::Failure;
 

@@ -1,5 +1,4 @@
-//! Input of ids from an argument, which other users of the machine can see, or from a file or a pipe, which they
-//! cannot.
+//! Reading ids from an argument, which other users of the machine can see, or from a file or a pipe, which they cannot.
 
 use std::fs::File;
 use std::io::Read;

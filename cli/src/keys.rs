@@ -1,4 +1,4 @@
-//! Input of keys from a file, a pipe or a prompt, and output to stdout or a new file.
+//! Reading keys from a file, a pipe or a prompt, and writing them to stdout or a new file.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};

@@ -1,4 +1,4 @@
-//! Secrets that a command prints: from a password manager, a key management service or the system's keyring.
+//! Secrets that another program prints: a password manager, a key management service, the system's keyring.
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStdout, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Numbers of bytes on the command line.
+//! Parsing of numbers of bytes on the command line, such as `64M`.
 
 use std::num::NonZero;
 

@@ -1,4 +1,4 @@
-//! Durations and times on the command line.
+//! Parsing of durations (`30d`) and times (`2026-12-31`) on the command line.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! The errors, with the same names and numbers in every language and on the wire.
+//! The errors of all operations.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind};

@@ -1,4 +1,4 @@
-//! The settings document of a store.
+//! The settings document of a store: its identity, the check values of its index keys, and the default of padding.
 //!
 //! `docs/FORMAT.md` specifies its bytes. The storage compares and swaps the document, and never interprets it.
 

@@ -1,5 +1,5 @@
-//! The functions of the C library that reach a disk, in place of the library's own. Each makes the same system call; for
-//! files of a [`Disk`](crate::Disk) it fails or is recorded first.
+//! Replacements of the C library's functions that reach a disk. Each makes the same system call; for files of a
+//! [`Disk`](crate::Disk) it fails or is recorded first.
 //!
 //! The signatures are those of the headers, except that the optional argument of `open` and `fcntl` is always there: on
 //! the ABIs of Linux it is passed in the same register, and ignored by calls that have none.

@@ -1,4 +1,4 @@
-//! The disk after a power cut: the durable part of a log, and any part of the rest.
+//! The disk after a power cut: the synced changes of a log, and any subset of the others.
 //!
 //! The model of the disk:
 //!

@@ -1,4 +1,4 @@
-//! A folder whose calls are recorded or fail, and the calls' way to it.
+//! A folder whose system calls are recorded or fail.
 
 use std::ffi::c_int;
 use std::fmt;

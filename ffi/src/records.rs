@@ -1,4 +1,4 @@
-//! Records
+//! Records, and the buffers of their data
 //!
 //! Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
 

@@ -1,4 +1,4 @@
-//! Documents, headers and texts that services and clients read of each other.
+//! Documents, headers and texts that services and clients get from each other.
 
 use strongroom::protocol::batch::{self, CreateManyDecoder};
 use strongroom::protocol::{base64url, documents, problem, range, token};

@@ -1,4 +1,4 @@
-//! Texts that people and files give: keys, tokens, addresses, configurations; and the datagrams of a cluster.
+//! Texts from users and files: keys, tokens, addresses, configurations; and the datagrams of a cluster.
 
 use strongroom::{Endpoint, IndexKey, Location, RecordKey};
 use strongroom_server::{Config, ListenAddress, Scope};

@@ -1,4 +1,4 @@
-//! Keyrings in Python.
+//! The class `Keyring` of Python.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,4 +1,5 @@
-//! The store in Python.
+//! The class `Strongroom` of Python: each method converts its arguments, and calls the library without the
+//! interpreter's lock.
 
 use std::num::NonZero;
 use std::path::PathBuf;

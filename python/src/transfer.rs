@@ -1,4 +1,4 @@
-//! Copying a store in Python.
+//! The function `copy` of Python.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The trait of what a service serves: a store with its keys, or a storage.
+//! The trait that the backends of both services implement.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A counter of live values.
+//! A counter of live values, such as connections and requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

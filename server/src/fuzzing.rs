@@ -1,4 +1,4 @@
-//! What the fuzz targets reach besides the public interface: parsers of what anybody sends. Not for other programs.
+//! The parsers of untrusted input that the fuzz targets call. Not for other programs.
 
 use hyper::header::HeaderValue;
 use strongroom::protocol::range::RangeSpec;

@@ -1,4 +1,5 @@
-//! The steps of each request before and after its handler.
+//! The steps of each request around its handler: host, token, scope and limits before, headers, metrics and the log
+//! line after.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

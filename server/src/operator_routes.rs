@@ -1,4 +1,4 @@
-//! The operators' routes of both services.
+//! The operators' routes of both services: health, readiness, metrics, the OpenAPI document, the nodes.
 
 use std::sync::Arc;
 

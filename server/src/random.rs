@@ -1,4 +1,4 @@
-//! Random numbers of the operating system.
+//! Random numbers of the operating system, for tokens and request ids.
 
 use rand::TryRng;
 use rand::rngs::{SysError, SysRng};

@@ -1,4 +1,4 @@
-//! Constructors of answers.
+//! Constructors of answers: JSON, errors, and their headers.
 
 use bytes::Bytes;
 use hyper::StatusCode;

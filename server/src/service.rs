@@ -1,4 +1,4 @@
-//! A service: its routes and its state.
+//! A service, before it runs: its routes, its configuration and its backend.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The file of tokens.
+//! Reading the file of accepted tokens.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! A Unix socket and its file. Clients can connect only after its permissions are set, and only one service at a time
-//! owns it.
+//! A Unix socket and its file. Clients can connect only after its permissions are set. One service at a time owns it,
+//! and only one takes over the file of a service that has died.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};

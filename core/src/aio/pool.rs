@@ -1,4 +1,5 @@
-//! The threads that do the work of async calls: a bounded number, with one queue.
+//! The threads that do the work of async calls: a bounded number, with one queue. A call whose future is dropped is
+//! cancelled: if it waits, it never begins; if it runs, its waits end.
 //!
 //! They are not those of the async runtime, so a runtime that ends or is busy leaves no call waiting. Under load, a
 //! thread takes the next call from the queue without being woken.

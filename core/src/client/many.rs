@@ -1,4 +1,4 @@
-//! Many records in one request.
+//! The client's side of requests with many records, each of a limited size.
 
 use base64ct::{Base64, Encoding};
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The services of a cluster, as one of them knows them.
+//! The request for the services of a cluster.
 
 use hyper::{Method, StatusCode};
 

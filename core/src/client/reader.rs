@@ -1,5 +1,6 @@
 //! A record read in pieces from a server. If the connection breaks, reading continues at the same position on another.
-//! Versions are not mixed, because the key opens only one, unless two versions of the same length were stored under it.
+//!
+//! The key opens only one version, so versions are not mixed. Only two of the same length under one key could be.
 
 use std::io::{self, BufRead, Read};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The arithmetic of sizes: pure functions, total over all `u64`.
+//! The lengths of plaintexts, messages and chunks, as pure functions of each other that are defined for each `u64`.
 
 use super::{CHUNK_LEN, Error, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
 

@@ -1,5 +1,5 @@
-//! The places of an endpoint's services: given, from a list that changes, or asked from the services themselves; and the
-//! addresses of their names. Everything here rides on calls: without calls, nothing is asked or looked up.
+//! The places of an endpoint's services: given, from a list that changes, or asked from the services themselves; and
+//! the addresses of their names. Nothing is asked or looked up between calls.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The failures of calls, and what they imply about the outcome.
+//! The failures of calls: no answer, or not the requested one. Each says what is known about the outcome.
 
 use std::io;
 

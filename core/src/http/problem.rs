@@ -1,4 +1,4 @@
-//! Error answers, and what they imply about the outcome.
+//! Error answers of services: the error's number, and what it says about the outcome.
 
 use hyper::{HeaderMap, StatusCode};
 

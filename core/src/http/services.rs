@@ -1,4 +1,4 @@
-//! The services of an endpoint, and the choice among them for each attempt of a call.
+//! The services of an endpoint: each attempt of a call gets one, which the balancer chooses.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! The file with the token for a service.
+//! Reading the file with a client's token for a service.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! The queue of writers: in order of arrival, with one leader at a time.
+//! The queue in which writers wait for each other's commit: in order of arrival, with one leader at a time.
 //!
 //! If no write is running, the caller becomes the leader immediately, on its own thread. Otherwise it adds its job to
 //! the queue and waits. The next leader does its own job and those behind it in the queue, in one transaction with one

@@ -1,5 +1,5 @@
-//! Claims: a rename, of which one succeeds, hides a record from all callers but one. The new locator is random, so that
-//! after a lost reply the storage can tell whose rename succeeded.
+//! Claims: of concurrent renames of a record one succeeds, which hides the record from all other callers. The new
+//! locator is random, so that after a lost reply the storage can tell whose rename succeeded.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Operations on many records.
+//! Storing many records in one transaction, sealed by several cores; retrieving many.
 
 use super::{Store, expiry};
 use crate::error::Error;

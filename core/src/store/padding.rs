@@ -1,6 +1,6 @@
 //! Padding hides the length of data: the plaintext of a padded record is `data || zeros || LE64(len(data))`. Its length
-//! is that of Padmé, at most 12 % more than `len(data) + 8` (Nikitin and others, "Reducing Metadata Leakage from
-//! Encrypted Files and Communication with PURBs", section 4.4, PoPETs 2019).
+//! is one of few, by the scheme Padmé: at most 12 % more than `len(data) + 8` (Nikitin and others, "Reducing Metadata
+//! Leakage from Encrypted Files and Communication with PURBs", section 4.4, PoPETs 2019).
 
 use crate::error::Error;
 

@@ -1,4 +1,4 @@
-//! A record read in pieces.
+//! A record read in pieces from a storage, by several cores if it is long.
 
 use std::io::{self, BufRead, Read};
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! Read once: a `take` proves the key, claims the record, and reads and removes it.
+//! Read once: a `take` proves the key, claims the record (`claim.rs`), and reads and removes it.
 
 use std::mem;
 

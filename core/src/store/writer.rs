@@ -1,4 +1,4 @@
-//! A record written piece by piece.
+//! A record written piece by piece to a storage: sealed chunk by chunk.
 
 use std::sync::Arc;
 

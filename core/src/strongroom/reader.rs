@@ -1,4 +1,4 @@
-//! A record read in pieces.
+//! `RecordReader`: the public reader, over one of a storage or of an encryption server.
 
 use std::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};

@@ -1,4 +1,4 @@
-//! A record written piece by piece.
+//! `RecordWriter`: the public writer, over one of a storage or of an encryption server.
 
 use std::fmt;
 use std::io::{self, Read, Write};

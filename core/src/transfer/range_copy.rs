@@ -1,4 +1,4 @@
-//! The work of one worker: comparing and copying the records of a range of locators.
+//! The work of one worker: comparing a range of locators at both ends, skipping equal records, and copying the others.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! The right to drive the connections of a runtime: to wait for the system's events, and to run what they wake.
+//! The lock of a runtime's event loop: one thread at a time waits for the system's events and runs the connections that
+//! they concern.
 //!
 //! The runtime's thread drives, so that connections go on whatever the callers do. Calls that come alone, one soon after
 //! the other, take the right for themselves: the thread gives it up, and takes it back when several calls wait at the

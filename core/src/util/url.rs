@@ -1,4 +1,4 @@
-//! Texts that are URLs, not paths.
+//! Tells URLs from paths.
 
 /// The schemes of services. The last one has no host.
 const SERVICES: [&str; 3] = ["https", "http", "unix"];

@@ -108,12 +108,19 @@ static void stores(void) {
 
 static void copies(void) {
     strongroom_copied copied = {7, 7, 7, 7, 7, 7};
-    REFUSED(strongroom_copy(NULL, NULL, "other.db", NULL, 0, 0, &copied, NULL, &error));
-    REFUSED(strongroom_copy("missing.db", NULL, NULL, NULL, 0, 0, &copied, NULL, &error));
-    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 0, NULL, NULL, &error));
-    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 2, 0, &copied, NULL, &error));
-    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 65, &copied, NULL, &error));
-    REFUSED(strongroom_copy("missing.db", NULL, "other.db", NULL, 0, 0, &copied, NULL, &error));
+    strongroom_copy_options options;
+    memset(&options, 0, sizeof options);
+    REFUSED(strongroom_copy(NULL, "other.db", NULL, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", NULL, NULL, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", "other.db", NULL, NULL, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", "other.db", NULL, &copied, NULL, &error));
+    REFUSED(strongroom_copy("missing.db", "other.db", &options, &copied, NULL, &error));
+    options.size = sizeof options;
+    options.flags = 2;
+    REFUSED(strongroom_copy("missing.db", "other.db", &options, &copied, NULL, &error));
+    options.flags = 0;
+    options.workers = 65;
+    REFUSED(strongroom_copy("missing.db", "other.db", &options, &copied, NULL, &error));
     CHECK(copied.records == 7 && access("other.db", F_OK) != 0 && access("missing.db", F_OK) != 0);
 }
 

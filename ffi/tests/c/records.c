@@ -424,6 +424,15 @@ static void closed_stores(void) {
     strongroom_reader_free(reader);
 }
 
+// Counts the calls, and stops the copy if there is no room for their number.
+static int copy_progress(void *context, const strongroom_copied *progress) {
+    int *calls = context;
+    CHECK(progress->records <= 2 && progress->damaged == 0);
+    if (calls == NULL) return 1;
+    ++*calls;
+    return 0;
+}
+
 // A copy opens with the index key's file of its source, and is updated by another copy.
 static void copied_store(void) {
     strongroom_error error;
@@ -431,28 +440,39 @@ static void copied_store(void) {
     strongroom_buffer data, not_copied;
     strongroom_copied copied;
     strongroom_options options;
+    strongroom_copy_options how;
     strongroom *store = NULL;
+    int calls = 0;
+    memset(&how, 0, sizeof how);
+    how.size = sizeof how;
 
     CHECK_OK(strongroom_open("source.db", NULL, &store, &error));
     CHECK_OK(strongroom_store(store, "first", 5, "data", 4, &key, &error));
     CHECK_OK(strongroom_store(store, "second", 6, "data", 4, &key, &error));
-    CHECK_OK(strongroom_copy("source.db", NULL, "copy.db", NULL, 0, 0, &copied, &not_copied, &error));
+    CHECK_OK(strongroom_copy("source.db", "copy.db", NULL, &copied, &not_copied, &error));
     CHECK(copied.records == 2 && copied.unchanged == 0 && copied.damaged == 0 && copied.too_large == 0);
     CHECK(not_copied.len == 0);
     strongroom_buffer_free(&not_copied);
     bool erased = false;
     CHECK_OK(strongroom_erase(store, "first", 5, &erased, &error));
     close_store(store);
-    CHECK_OK(strongroom_copy("source.db", NULL, "copy.db", NULL, STRONGROOM_MIRROR, 1, &copied, NULL, &error));
+    how.flags = STRONGROOM_MIRROR;
+    how.workers = 1;
+    how.progress = copy_progress;
+    CHECK_STATUS(STRONGROOM_BUSY, strongroom_copy("source.db", "copy.db", &how, &copied, NULL, &error));
+    how.context = &calls;
+    CHECK_OK(strongroom_copy("source.db", "copy.db", &how, &copied, NULL, &error));
+    CHECK(calls > 0);
     CHECK(copied.records == 0 && copied.unchanged == 1 && copied.deleted == 1);
 
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.index_key_file = "source.db.index-key";
+    how.from = &options;
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
-                 strongroom_copy("source.db", &options, "copy.db", NULL, 0, 0, &copied, NULL, &error));
+                 strongroom_copy("source.db", "copy.db", &how, &copied, NULL, &error));
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
-                 strongroom_copy("source.db", NULL, "source.db", NULL, 0, 0, &copied, NULL, &error));
+                 strongroom_copy("source.db", "source.db", NULL, &copied, NULL, &error));
     CHECK_OK(strongroom_open("copy.db", &options, &store, &error));
     CHECK_OK(strongroom_retrieve(store, "second", 6, &key, &data, &error));
     CHECK(data.len == 4 && memcmp(data.data, "data", 4) == 0);

@@ -533,14 +533,22 @@ static void copy_both_ways(void) {
     CHECK_OK(strongroom_get_stats(store, &stats, &error));
     close_store(store);
     options.index_key = NULL;
-    CHECK_OK(strongroom_copy("unix:socket", &options, "local.db", NULL, 0, 0, &copied, NULL, &error));
+    strongroom_copy_options out, back;
+    memset(&out, 0, sizeof out);
+    memset(&back, 0, sizeof back);
+    out.size = back.size = sizeof out;
+    out.from = back.to = &options;
+    back.flags = STRONGROOM_MIRROR;
+    back.workers = 2;
+    CHECK_OK(strongroom_copy("unix:socket", "local.db", &out, &copied, NULL, &error));
     CHECK(copied.records == stats.records && copied.bytes == stats.bytes && copied.damaged == 0);
-    CHECK_OK(strongroom_copy("local.db", NULL, "unix:socket", &options, STRONGROOM_MIRROR, 2, &copied, NULL, &error));
+    CHECK_OK(strongroom_copy("local.db", "unix:socket", &back, &copied, NULL, &error));
     CHECK(copied.records == 0 && copied.unchanged == stats.records && copied.deleted == 0);
     CHECK_STATUS(STRONGROOM_ACCESS_DENIED,
-                 strongroom_copy("local.db", NULL, "unix:socket", NULL, 0, 0, &copied, NULL, &error));
+                 strongroom_copy("local.db", "unix:socket", NULL, &copied, NULL, &error));
+    back.from = &options;
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
-                 strongroom_copy("local.db", &options, "unix:socket", &options, 0, 0, &copied, NULL, &error));
+                 strongroom_copy("local.db", "unix:socket", &back, &copied, NULL, &error));
 }
 
 int main(int argc, char **argv) {

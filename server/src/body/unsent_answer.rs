@@ -1,4 +1,4 @@
-//! An answer before it is sent.
+//! An answer before it is sent: its content, and the memory that it reserves.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! A store that is opened once its storage services are found.
+//! Opens the store of an encryption server once its storage services are found, and puts it into its slot.
 
 use std::fmt;
 use std::sync::Arc;

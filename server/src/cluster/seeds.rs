@@ -1,5 +1,5 @@
-//! The addresses to join. Names are resolved again while the service is alone, because the services start in any order,
-//! and now and then later: so that a cluster that was split for long becomes one again.
+//! The addresses to join. Their names are resolved again while the service is alone, because services start in any
+//! order, and regularly later, so that the parts of a split cluster find each other.
 
 use std::collections::BTreeSet;
 use std::io;

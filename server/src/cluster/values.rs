@@ -1,5 +1,5 @@
-//! The values that a service tells the others about itself. They are texts, and those of others are checked: a value
-//! that is missing or too long makes the service unreadable, and nothing else.
+//! The values that a service tells the others about itself. They are texts, and those of others are checked: if one is
+//! missing or too long, that service is ignored.
 
 use chitchat::NodeState as Gossiped;
 use strongroom::StoreIdentity;

@@ -1,4 +1,4 @@
-//! The document, field by field.
+//! The fields of a configuration.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

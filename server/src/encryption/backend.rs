@@ -1,4 +1,4 @@
-//! The backend of the encryption server.
+//! The backend of the encryption server: a store, with its keys in the requests.
 
 use std::io;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The place of a store that may be opened later, because its storage services are not known yet.
+//! A store that may be missing at the start, with the reason for it: each request looks here for it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

@@ -1,4 +1,4 @@
-//! The backend of the storage service.
+//! The backend of the storage service: a storage of sealed records.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Many records in one request.
+//! The service's side of requests with many records.
 
 use std::sync::Arc;
 

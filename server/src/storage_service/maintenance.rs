@@ -7,13 +7,14 @@ use strongroom::protocol::limits::VERIFY_RECORDS;
 use strongroom::protocol::names::{self, OCTET_STREAM};
 use strongroom::storage::VerifyPosition;
 
-use super::backend::{StorageBackend, now};
+use super::backend::StorageBackend;
 use crate::blocking_pool::Effect;
 use crate::body::unsent_answer::Response;
 use crate::call::Call;
 use crate::problem::Problem;
 use crate::request_text;
 use crate::response::{empty, json};
+use crate::unix_time::unix_time;
 
 pub(super) async fn settings(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let settings = call.run(Effect::None, |backend| backend.0.settings()).await?.ok_or_else(Problem::not_found)?;
@@ -49,7 +50,7 @@ pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, P
 pub(super) async fn purge(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str = "the body must be {now, limit}: a Unix time in seconds or null, and a number";
     let (time, limit) = call.json_body(documents::read_purge, BODY).await?;
-    let purged = call.run(Effect::Write, move |backend| backend.0.purge(time.unwrap_or_else(now), limit)).await?;
+    let purged = call.run(Effect::Write, move |backend| backend.0.purge(time.unwrap_or_else(unix_time), limit)).await?;
     Ok(json(StatusCode::OK, &documents::purged(purged)))
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Proble
             _ => return Err(Problem::bad_request("the query has an unknown name")),
         }
     }
-    let stats = call.run(Effect::None, move |backend| backend.0.stats(time.unwrap_or_else(now))).await?;
+    let stats = call.run(Effect::None, move |backend| backend.0.stats(time.unwrap_or_else(unix_time))).await?;
     Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
 }
 

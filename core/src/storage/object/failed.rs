@@ -1,4 +1,4 @@
-//! The failures of requests to a server, and the storage errors that they are.
+//! The failures of requests to a server, and their conversion to storage errors.
 
 use std::error::Error as StdError;
 

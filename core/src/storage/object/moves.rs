@@ -1,5 +1,5 @@
 //! Moves of a record to another locator. Two objects cannot change together, so a move is a sequence of conditional
-//! writes, each of which any client can continue:
+//! writes, each of which any client can continue.
 //!
 //! 1. `to`: nothing -> a reservation of this move, which names `from` and the version to be moved (its nonce)
 //! 2. `from`: that version -> the same record, *leaving* to `to`. This write is the move: before it the record is under

@@ -1,4 +1,5 @@
-//! Measurements beside plain requests of the same client, in `benches/README.md`:
+//! Measurements of the object store beside plain requests of the same client, for `benches/README.md`. They run on
+//! request:
 //!
 //! `STRONGROOM_MEASURE_URL=s3://... cargo test --release -p strongroom --features object-store --lib -- --ignored
 //! --nocapture storage::object::tests`, with the credentials in the environment.

@@ -1,4 +1,4 @@
-//! A damaged row that a record of a copy replaces.
+//! Replacing a damaged row by the record of a copy.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row};

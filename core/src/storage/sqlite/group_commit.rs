@@ -1,4 +1,4 @@
-//! Group commit: waiting writers share one transaction, and so one sync of the disk.
+//! Group commit: the leader of the waiting writers runs their operations in one transaction, with one sync of the disk.
 //!
 //! The queue elects a leader ([`commit_queue`](crate::storage::commit_queue)). The leader applies its own operation and
 //! those of the waiting writers, commits once, and passes each writer its own outcome.

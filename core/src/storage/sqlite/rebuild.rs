@@ -1,4 +1,4 @@
-//! The database, built again from its readable rows and the records of a copy, for damage in its pages.
+//! Rebuilding a database whose pages are damaged, from its readable rows and the records of a copy.
 //!
 //! The new content is made in a temporary database beside the old one, and then replaces the old content in one
 //! transaction. Nothing is written to the damaged pages before.

@@ -1,4 +1,5 @@
-//! The statements that read or write a record, each inside the caller's transaction.
+//! The statements that read or write a record, each inside the caller's transaction. Each value that is read is
+//! checked: its type, range and length.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, MAIN_DB, OptionalExtension, Row, params};

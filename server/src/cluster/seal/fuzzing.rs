@@ -1,4 +1,4 @@
-//! Datagrams of anybody, for the fuzz target.
+//! Arbitrary datagrams, for the fuzz target.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! Networks that lose datagrams or are split: nobody live is held for dead, and halves find each other again.
+//! Networks that lose datagrams or are split: no live service is taken for dead, and the parts find each other again.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

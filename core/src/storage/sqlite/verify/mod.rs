@@ -1,5 +1,5 @@
 //! The search for damage: records in short steps, in the order of their rows, so that the file is read sequentially;
-//! then what belongs to no single record.
+//! then the database as a whole.
 
 pub(super) mod row;
 pub(super) mod structure;

@@ -1,4 +1,4 @@
-//! The check of what belongs to no single record: the pages of the database, its indexes, orphaned segments.
+//! The check of the database as a whole: its pages, its indexes, and segments without a record.
 
 use std::collections::BTreeSet;
 use std::iter;
