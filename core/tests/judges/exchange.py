@@ -111,7 +111,8 @@ def main() -> None:
     database.execute("BEGIN IMMEDIATE")
     for number in range(200):
         size = SIZES[number] if number < len(SIZES) else random.randrange(70_000)
-        id, key = os.urandom(random.randrange(1, 60)), Cobblestone256Encryptor.generate_key()
+        # The number makes short ids distinct.
+        id, key = bytes([number]) + os.urandom(random.randrange(60)), Cobblestone256Encryptor.generate_key()
         header = f.header()
         record = header + in_pieces(Cobblestone256Encryptor(key, f.context(header, b"", id)), f.pattern(size))
         line = {"id": id.hex(), "key": f.key_to_text("srk", key), "len": size}
