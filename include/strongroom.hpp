@@ -602,6 +602,20 @@ struct request {
     const record_key *key;
 };
 
+/// The name of a record in a storage, which tells nothing about its id.
+using locator = std::array<std::uint8_t, 32>;
+
+namespace detail {
+
+inline std::vector<locator> locators(const secret &bytes) {
+    std::vector<locator> found(bytes.size() / sizeof(locator));
+    for (std::size_t i = 0; i < found.size(); i++)
+        std::memcpy(found[i].data(), bytes.data() + sizeof(locator) * i, sizeof(locator));
+    return found;
+}
+
+} // namespace detail
+
 /// The result of repair_from.
 struct repaired {
     std::uint64_t restored = 0, lost = 0;
@@ -822,6 +836,24 @@ template <class P> class basic_store {
             return strongroom_get_unrotated_count(raw(), limit, &count, details);
         });
     }
+    /// At most `limit` locators of records under the previous index key.
+    type<std::vector<locator>> list_unrotated(std::uint64_t limit) const {
+        return detail::get<P, std::vector<locator>>([&](std::vector<locator> &found, strongroom_error *details) {
+            secret bytes;
+            const strongroom_status status = strongroom_list_unrotated(raw(), limit, bytes.out(), details);
+            found = detail::locators(bytes);
+            return status;
+        });
+    }
+    /// Gives whether there was a record.
+    type<bool> erase_unrotated(const locator &at) const {
+        return detail::get<P, bool>([&](bool &erased, strongroom_error *details) {
+            return strongroom_erase_unrotated(raw(), at.data(), &erased, details);
+        });
+    }
+    type<void> begin_rotation() const {
+        return detail::call<P>([&](strongroom_error *details) { return strongroom_begin_rotation(raw(), details); });
+    }
     type<void> finish_rotation() const {
         return detail::call<P>([&](strongroom_error *details) { return strongroom_finish_rotation(raw(), details); });
     }
@@ -928,7 +960,7 @@ struct copy_options {
 struct copied {
     strongroom_copied counts{};
     /// The locators of the records that were not copied.
-    std::vector<std::array<std::uint8_t, 32>> not_copied{};
+    std::vector<locator> not_copied{};
 };
 
 /// Copies all records of a store to another place, without any key.
@@ -942,12 +974,10 @@ typename P::template type<copied> copy(const std::string &from, const std::strin
         raw.workers = how.workers;
         raw.from = &raw_from;
         raw.to = &raw_to;
-        secret locators;
+        secret bytes;
         const strongroom_status status =
-            strongroom_copy(from.c_str(), to.c_str(), &raw, &done.counts, locators.out(), details);
-        done.not_copied.resize(locators.size() / 32);
-        for (std::size_t i = 0; i < done.not_copied.size(); i++)
-            std::memcpy(done.not_copied[i].data(), locators.data() + 32 * i, 32);
+            strongroom_copy(from.c_str(), to.c_str(), &raw, &done.counts, bytes.out(), details);
+        done.not_copied = detail::locators(bytes);
         return status;
     });
 }

@@ -54,8 +54,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) index_key_file: Option<PathBuf>,
-    /// The file with the previous index key, while the index key is rotated: the first command with both files begins the
-    /// rotation (see `index-key rotate`)
+    /// The file with the previous index key, before and while the index key is rotated (see `index-key rotate`)
     #[arg(
         long,
         global = true,
@@ -451,9 +450,9 @@ pub(crate) enum IndexKeyCommand {
     /// command for each namespace and list; it may be interrupted. When no record remains under the old key, the rotation
     /// is finished: from then on, use the new key's file as --index-key-file.
     ///
-    /// Before the first run, start all services and programs with both keys (--index-key-file, and
-    /// --previous-index-key-file): they continue to work during the rotation. One that has only the old key no longer
-    /// finds records that were moved.
+    /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys: the
+    /// new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the rotation.
+    /// One that has only the old key then fails with IndexKeyMismatch.
     #[command(after_help = examples::INDEX_KEY_ROTATE_EXAMPLES)]
     Rotate {
         /// The file with the new index key, made by `key new --index`

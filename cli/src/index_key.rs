@@ -37,6 +37,7 @@ fn rotate(
     yes: bool,
 ) -> Result<(), Failure> {
     let store = open::rotating(options, new)?;
+    store.begin_rotation()?;
     let (mut found, mut missing) = (0_u64, 0_u64);
     if let Some(ids) = ids {
         let bar = progress_bar(None, "{spinner} {human_pos} ids");

@@ -189,14 +189,15 @@ impl Builder {
         self
     }
 
-    /// Rotates the index key: finds records under the new key, which [`index_key`](Self::index_key) or its file gives,
-    /// and under this previous one. If the store knows only the previous key, opening begins the rotation; from then on,
-    /// opening needs both keys. Each operation on an id moves its record to the new key; see
-    /// [`Strongroom::rotation`](crate::Strongroom::rotation). Once the rotation is finished, this key has no effect.
+    /// The previous index key, to rotate it to the new one, which [`index_key`](Self::index_key) or its file gives. The
+    /// store is first used under the previous key, as before.
+    /// [`Strongroom::begin_rotation`](crate::Strongroom::begin_rotation) begins the rotation; from then on, each operation
+    /// on an id moves its record to the new key. Once the rotation is finished, this key has no effect.
     ///
-    /// Open the store with both keys in all processes, in any order. From half a second after the first of them on, a
-    /// handle with the previous key alone fails with [`Error::IndexKeyMismatch`]; so opening takes a second during a
-    /// rotation.
+    /// Open the store with both keys in all processes before the rotation begins: a handle with the previous key alone
+    /// then fails with [`Error::IndexKeyMismatch`]. One with both keys notices the beginning, at which an operation takes
+    /// a second longer, and opening takes a second during the rotation: until no other handle works with the previous key
+    /// alone.
     pub fn previous_index_key(mut self, index_key: IndexKey) -> Self {
         self.previous_index_key = Some(index_key);
         self

@@ -27,18 +27,16 @@ pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pa
     let check_value = locator::check_value(&keys.current);
     let first_read = Instant::now();
     let settings = with_index_key(&*storage, check_value)?;
-    let settings = begin_rotation(&*storage, settings, keys)?;
+    let generations = listed(&settings, keys)?;
     let settings = if pad { with_padding(&*storage, settings)? } else { settings };
-    let (new, old) = match &*settings.generations {
-        [new] if new.check_value == check_value => (new, None),
-        [new, old] if new.check_value == check_value => (new, keys.previous.as_ref().map(|key| (key, old))),
-        _ => return Err(Error::IndexKeyMismatch),
-    };
-    let settings_check =
-        SettingsCheck::new(*new, old.map(|(_, generation)| *generation), first_read, !clock.is_system());
-    settings_check.wait_for_others()?;
-    let current = LocatorKey::new(&keys.current, new.number);
-    let previous = old.map(|(key, generation)| LocatorKey::new(key, generation.number));
+    let Generations { current, previous, is_current_in_use } = generations;
+    let settings_check = SettingsCheck::new(current, previous, is_current_in_use, first_read, !clock.is_system());
+    if previous.is_some() && is_current_in_use {
+        settings_check.wait_for_others()?; // the rotation may just have begun
+    }
+    let current = LocatorKey::new(&keys.current, current.number);
+    let previous = keys.previous.as_ref().zip(previous);
+    let previous = previous.map(|(key, generation)| LocatorKey::new(key, generation.number));
     let store = Store::new(storage, LocatorKeys { current, previous, settings_check }, clock.clone());
     let store = Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme);
     Ok(store.with_identity(StoreIdentity::new(&settings)))
@@ -92,8 +90,16 @@ pub(crate) fn has_index_key(storage: &dyn Storage) -> Result<bool, Error> {
     Ok(settings.is_some_and(|settings| !settings.generations.is_empty()))
 }
 
-/// The settings, which list these keys: the current one first. Begins the rotation if only the previous key is listed.
-fn begin_rotation(storage: &dyn Storage, settings: Settings, keys: &IndexKeys) -> Result<Settings, Error> {
+/// The generations of a handle's keys.
+struct Generations {
+    current: Generation,
+    /// During a rotation, and before it begins.
+    previous: Option<Generation>,
+    is_current_in_use: bool,
+}
+
+/// The generations of these keys, if the settings list them.
+fn listed(settings: &Settings, keys: &IndexKeys) -> Result<Generations, Error> {
     let check_value = locator::check_value(&keys.current);
     let previous = keys.previous.as_ref().map(locator::check_value);
     if previous == Some(check_value) {
@@ -101,22 +107,17 @@ fn begin_rotation(storage: &dyn Storage, settings: Settings, keys: &IndexKeys) -
     }
     let is = |generation: &Generation, check_value| Some(generation.check_value) == check_value;
     match &*settings.generations {
-        [only] if is(only, Some(check_value)) => Ok(settings),
+        [only] if is(only, Some(check_value)) => {
+            Ok(Generations { current: *only, previous: None, is_current_in_use: true })
+        }
         [only] if is(only, previous) => {
             let number = only.number.checked_add(1).unwrap_or(FIRST_GENERATION);
-            let generations = vec![Generation { number, check_value }, *only];
-            let rotating = Settings { generations, ..settings.clone() };
-            match storage.swap_settings(Some(&settings.encode()), &rotating.encode()) {
-                Ok(()) => Ok(rotating),
-                // Another process has begun the rotation, or has changed something else.
-                Err(storage::Error::Conflict) => match read_settings(storage)? {
-                    now if now.generations == rotating.generations => Ok(now),
-                    _ => Err(Error::Busy),
-                },
-                Err(error) => Err(error.into()),
-            }
+            let current = Generation { number, check_value };
+            Ok(Generations { current, previous: Some(*only), is_current_in_use: false })
         }
-        [new, old] if is(new, Some(check_value)) && is(old, previous) => Ok(settings),
+        [new, old] if is(new, Some(check_value)) && is(old, previous) => {
+            Ok(Generations { current: *new, previous: Some(*old), is_current_in_use: true })
+        }
         [new, old] if [new, old].into_iter().any(|generation| is(generation, Some(check_value))) => {
             let text = "the store's index key is being rotated: give the new index key and the previous one";
             Err(Error::InvalidArgument(text.into()))

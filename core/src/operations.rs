@@ -77,6 +77,11 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn stats(&self) -> Result<Stats, Error>;
 
+    /// A hint at the index key in use, if it is known.
+    fn index_key_hint(&self) -> Option<[u8; 4]>;
+
+    fn begin_rotation(&self) -> Result<(), Error>;
+
     /// At most `limit` locators under the previous index key; `None` if it is not being rotated.
     fn unrotated(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error>;
 

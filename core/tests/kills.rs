@@ -263,7 +263,9 @@ fn a_killed_copy_is_resumed() {
 fn open_rotated(path: &Path, is_rotating: bool) -> Strongroom {
     let index_key = |number| IndexKey::from_bytes(&[number; 32]).unwrap();
     let builder = Strongroom::builder().path(path).index_key(index_key(2));
-    if is_rotating { builder.previous_index_key(index_key(1)) } else { builder }.open().unwrap()
+    let store = if is_rotating { builder.previous_index_key(index_key(1)) } else { builder }.open().unwrap();
+    store.begin_rotation().unwrap();
+    store
 }
 
 fn numbered(n: usize) -> String {

@@ -51,6 +51,15 @@ fn each(test: impl Fn(&Place)) {
     test(&Place(Box::new(move || Strongroom::builder().path(&path))));
 }
 
+impl Place {
+    /// A handle with both keys, which begins the rotation.
+    fn rotate(&self, current: u8, previous: u8) -> Strongroom {
+        let store = self.open(current, Some(previous)).unwrap();
+        store.begin_rotation().unwrap();
+        store
+    }
+}
+
 fn remaining(store: &Strongroom) -> usize {
     store.rotation(usize::MAX).unwrap().unwrap().remaining.len()
 }
@@ -87,7 +96,7 @@ fn each_operation_finds_a_record_under_both_keys() {
         let place = Place(Box::new(move || Strongroom::builder().storage(storage.clone())));
         let old = place.open(1, None).unwrap().namespace("tenant").unwrap();
         let record = old.store("id", pattern(LONG)).unwrap();
-        let store = place.open(2, Some(1)).unwrap().namespace("tenant").unwrap();
+        let store = place.rotate(2, 1).namespace("tenant").unwrap();
         assert_eq!(remaining(&store), 1);
         operation(&store, &record);
         assert_eq!(remaining(&store), 0, "operation {n} moves the record");
@@ -107,7 +116,7 @@ fn a_handle_with_the_old_key_alone_notices_the_rotation() {
         let short = old.create_record("written").unwrap();
         let mut long = tenant.create_record("written").unwrap();
         long.write_all(&pattern(LONG)).unwrap();
-        let new = place.open(2, Some(1)).unwrap();
+        let new = place.rotate(2, 1);
         assert_name(short.finish(), "IndexKeyMismatch");
         assert_name(long.finish(), "IndexKeyMismatch");
         assert!(new.contains("id").unwrap(), "moves the record");
@@ -138,7 +147,10 @@ fn handles_with_both_keys_wait_until_others_have_noticed() {
     let old = open(1, None);
     let record = old.store("id", b"data").unwrap();
     let opening = thread::scope(|scope| {
-        let opening = scope.spawn(|| open(2, Some(1)));
+        let opening = scope.spawn(|| {
+            open(2, Some(1)).begin_rotation().unwrap();
+            open(2, Some(1))
+        });
         // Frequent use keeps the settings of the old handle as new as they get.
         while !opening.is_finished() {
             let _ = old.contains("id");
@@ -160,7 +172,7 @@ fn a_rotation_begins_and_ends() {
         assert_name(place.open(1, Some(1)), "InvalidArgument");
         assert_name(place.open(2, Some(3)), "IndexKeyMismatch");
 
-        let store = place.open(2, Some(1)).unwrap();
+        let store = place.rotate(2, 1);
         assert_eq!(store.rotation(7).unwrap().unwrap().remaining.len(), 7);
         assert_eq!((store.rotation(0).unwrap().unwrap().remaining.len(), remaining(&store)), (0, 1100));
         for (current, previous, name) in [
@@ -224,7 +236,7 @@ fn only_records_of_the_previous_key_are_removed_by_locator() {
     store.store("id", b"data").unwrap();
     let locator = storage.list(None, 1).unwrap()[0].locator;
     assert_name(store.erase_unrotated(&locator), "InvalidArgument");
-    let store = place.open(3, Some(2)).unwrap();
+    let store = place.rotate(3, 2);
     let new = store.store("new", b"data").unwrap();
     let newest = storage.list(None, 2).unwrap()[1].locator;
     assert_name(store.erase_unrotated(&newest), "InvalidArgument");
@@ -241,6 +253,7 @@ fn generations_wrap_around() {
     open(0).open().unwrap().store_with("id", b"data", options).unwrap();
     for n in 1..600_u32 {
         let store = open(n).previous_index_key(index_key(n - 1)).open().unwrap();
+        store.begin_rotation().unwrap();
         assert!(store.contains("id").unwrap());
         store.finish_rotation().unwrap();
         let generation = storage.list(None, 1).unwrap()[0].locator.as_bytes()[0];
@@ -256,9 +269,12 @@ fn a_read_only_handle_reads_during_a_rotation() {
     let path = folder.path().join("records.db");
     let builder = || Strongroom::builder().path(&path);
     let old = builder().index_key(key(1)).open().unwrap().store("id", b"data").unwrap();
-    let read_only = || builder().index_key(key(2)).previous_index_key(key(1)).read_only().open();
-    assert_name(read_only(), "Unsupported");
-    let store = builder().index_key(key(2)).previous_index_key(key(1)).open().unwrap();
+    let read_only = || builder().clock(SystemTime::now).index_key(key(2)).previous_index_key(key(1)).read_only().open();
+    let early = read_only().unwrap();
+    assert_name(early.begin_rotation(), "Unsupported");
+    let store = builder().clock(SystemTime::now).index_key(key(2)).previous_index_key(key(1)).open().unwrap();
+    store.begin_rotation().unwrap();
+    assert_eq!(early.retrieve("id", &old).unwrap(), b"data");
     let new = store.store("new", b"new").unwrap();
     let reader = read_only().unwrap();
     assert_eq!(reader.retrieve("id", &old).unwrap(), b"data");
@@ -288,7 +304,10 @@ fn writers_work_during_a_rotation() {
             keys.insert(n, before.store(format!("{n}"), b"old").unwrap());
         }
         drop(before);
-        let handles: Vec<_> = (0..=WRITERS).map(|_| place.open(2, Some(1)).unwrap()).collect();
+        // Half of them notice the beginning, half are opened after it.
+        let mut handles: Vec<_> = (0..WRITERS / 2).map(|_| place.open(2, Some(1)).unwrap()).collect();
+        handles.push(place.rotate(2, 1));
+        handles.resize_with(WRITERS + 1, || place.open(2, Some(1)).unwrap());
         let ended = AtomicBool::new(false);
         let mut own: Vec<Vec<_>> = (0..WRITERS).map(|_| Vec::new()).collect();
         for (n, key) in keys {

@@ -81,11 +81,12 @@ pub struct strongroom_options {
     /// pause within an answer. 0 means 30,000.
     pub timeout: u64,
     /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
-    /// gives, and under this one. If the store knows only the previous key, opening begins the rotation; from then on,
-    /// opening needs both keys, until strongroom_finish_rotation. After that, this one has no effect. Or NULL.
+    /// gives, and under this one. The store is first used under this one, as before, until
+    /// strongroom_begin_rotation; from then on, opening needs both keys, until strongroom_finish_rotation. After that,
+    /// this one has no effect. Or NULL.
     ///
-    /// A handle that was opened earlier with the previous key alone does not find records that have moved: close all
-    /// such handles before, in all processes.
+    /// Open the store with both keys in all processes before the rotation begins: a handle with this key alone is then
+    /// STRONGROOM_INDEX_KEY_MISMATCH. During the rotation, opening takes a second.
     pub previous_index_key: *const strongroom_index_key,
     /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
     pub previous_index_key_file: *const c_char,

@@ -169,6 +169,7 @@ fn a_panic_becomes_a_status() {
     let builder = || Strongroom::builder().storage(Arc::clone(&storage));
     builder().index_key(index_key(1)).open().unwrap();
     let rotating = builder().index_key(index_key(2)).previous_index_key(index_key(1)).open().unwrap();
+    rotating.begin_rotation().unwrap();
     let store = Box::into_raw(Box::new(strongroom::new(rotating)));
     let mut error = no_error();
     let (id, id_len) = (b"id".as_ptr().cast::<c_void>(), 2);
@@ -221,6 +222,9 @@ fn a_panic_becomes_a_status() {
         strongroom_get_stats(store, &raw mut stats, &raw mut error),
         strongroom_purge(store, 1, &raw mut purged, &raw mut error),
         strongroom_get_unrotated_count(store, 1, &raw mut remaining, &raw mut error),
+        strongroom_begin_rotation(store, &raw mut error),
+        strongroom_list_unrotated(store, 1, &raw mut buffer, &raw mut error),
+        strongroom_erase_unrotated(store, data, &raw mut flag, &raw mut error),
         strongroom_finish_rotation(store, &raw mut error),
         strongroom_maintain(store, &raw mut error),
         strongroom_store_many(store, &raw const item, 1, &raw mut new_key, &raw mut error),

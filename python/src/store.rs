@@ -29,11 +29,12 @@ use crate::verify::{self, Repair, Search, Verification};
 ///     database.
 /// :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
 ///     root can change or read it.
-/// :param previous_index_key: The previous index key, to rotate it: records are found under the new key, which
-///     ``index_key`` or ``index_key_file`` gives, and under this one. If the store knows only the previous key,
-///     opening begins the rotation; from then on, opening needs both keys, until :meth:`Strongroom.finish_rotation`.
-///     After that, this one has no effect. A handle that was opened earlier with the previous key alone does not
-///     find records that have moved: close all such handles before, in all processes.
+/// :param previous_index_key: The previous index key, to rotate it to the new one, which ``index_key`` or
+///     ``index_key_file`` gives. The store is first used under this one, as before, until
+///     :meth:`Strongroom.begin_rotation`; from then on, opening needs both keys, and takes a second, until
+///     :meth:`Strongroom.finish_rotation`. After that, this one has no effect. Open the store with both keys in all
+///     processes before the rotation begins: a handle with this key alone then raises
+///     :exc:`IndexKeyMismatchError`.
 /// :param previous_index_key_file: The file with the previous index key instead.
 /// :param must_exist: Open the database only if it exists.
 /// :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
@@ -615,13 +616,23 @@ impl Strongroom {
         self.call(py, |store| store.purge(limit))
     }
 
-    /// Return the locators of records that remain under the previous index key, in all namespaces, as hexadecimal
-    /// digits; ``None`` if the store was opened without a previous index key, or after the rotation had ended. The
-    /// time is proportional to the number of locators.
+    /// Begin the rotation of the index key: the new key takes the place of the previous one. It takes a second.
+    /// Without effect if the new key is the store's already.
     ///
-    /// Each operation on an id moves its record to the new key, for example ``id in store`` for every known id of every
-    /// namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other
-    /// handles with both keys continue to work.
+    /// From then on, each operation on an id moves its record to the new key, for example ``id in store`` for every
+    /// known id of every namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted
+    /// at any time; other handles with both keys continue to work. A record that is being replaced in pieces meanwhile
+    /// may raise :exc:`ConflictError`.
+    ///
+    /// :raises BusyError: The store's settings were changed concurrently.
+    /// :raises UnsupportedError: The store is an encryption server, which has its own index key; or it is read-only.
+    fn begin_rotation(&self, py: Python<'_>) -> Result<(), Failure> {
+        self.call(py, |store| store.begin_rotation())
+    }
+
+    /// Return the locators of records that remain under the previous index key, in all namespaces, as hexadecimal
+    /// digits; ``None`` if the rotation has not begun, or if the store was opened without a previous index key or after
+    /// the rotation had ended. The time is proportional to the number of locators.
     ///
     /// :param limit: Return at most this many locators.
     /// :raises UnsupportedError: The store is an encryption server, which has its own index key.

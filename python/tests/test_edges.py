@@ -24,6 +24,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     store.close()
     strongroom.open(tmp_path / "rotated.db", index_key=(old := IndexKey.generate())).close()
     rotating = strongroom.open(tmp_path / "rotated.db", index_key=IndexKey.generate(), previous_index_key=old)
+    rotating.begin_rotation()
     rotating.close()
     calls: dict[str, Callable[[], object]] = {
         "store": lambda: store.store("new", b"data"),
@@ -50,6 +51,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "replace_record under a key": lambda: store.replace_record("id", key, new_key=new_key),
         "purge": store.purge,
         "verify": store.verify,
+        "begin_rotation": rotating.begin_rotation,
         "rotation": rotating.rotation,
         "erase_unrotated": lambda: rotating.erase_unrotated("01" * 32),
         "finish_rotation": rotating.finish_rotation,

@@ -26,6 +26,12 @@ def keys(path: Path) -> dict[str, Key]:
 
 def test_a_rotation(path: Path, keys: dict[str, Key]) -> None:
     with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
+        assert store.rotation() is None, "it has not begun"
+        assert store.retrieve("a", keys["a"]) == b"data a"
+        with pytest.raises(strongroom.InvalidArgumentError, match="not being rotated"):
+            store.finish_rotation()
+        store.begin_rotation()
+        store.begin_rotation()
         remaining = store.rotation()
         assert remaining is not None and len(remaining) == 3
         assert all(isinstance(locator, str) and len(bytes.fromhex(locator)) == 32 for locator in remaining)
@@ -52,6 +58,9 @@ def test_a_rotation(path: Path, keys: dict[str, Key]) -> None:
 
 def test_records_of_unknown_ids_are_removed(path: Path, keys: dict[str, Key]) -> None:
     with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
+        with pytest.raises(strongroom.InvalidArgumentError):
+            store.erase_unrotated("01" * 32)
+        store.begin_rotation()
         assert "a" in store
         first, second = store.rotation() or []
         assert store.erase_unrotated(first)
@@ -64,6 +73,7 @@ def test_records_of_unknown_ids_are_removed(path: Path, keys: dict[str, Key]) ->
 
 def test_other_locators_are_refused(path: Path, keys: dict[str, Key]) -> None:
     with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
+        store.begin_rotation()
         assert store.retrieve("a", keys["a"]) == b"data a"  # under the second generation now
         for locator in ("02" * 32, "00" * 32):
             with pytest.raises(strongroom.InvalidArgumentError, match="previous index key"):
@@ -96,6 +106,7 @@ def test_keys_in_files(path: Path) -> None:
     with strongroom.open(path) as store:
         key = store.store("id", b"data")
     with strongroom.open(path, index_key_file=new, previous_index_key_file=previous) as store:
+        store.begin_rotation()
         assert len(store.rotation() or []) == 1
         assert store.retrieve("id", key) == b"data"
         store.finish_rotation()
@@ -120,7 +131,8 @@ def test_invalid_arguments(path: Path, keys: dict[str, Key]) -> None:
         strongroom.open(path, index_key=NEW, previous_index_key_file="key\0")
     with pytest.raises(strongroom.IndexKeyMismatchError):
         strongroom.open(path, index_key=NEW, previous_index_key=IndexKey.generate())
-    strongroom.open(path, index_key=NEW, previous_index_key=OLD).close()
+    with strongroom.open(path, index_key=NEW, previous_index_key=OLD) as store:
+        store.begin_rotation()
     for only in (OLD, NEW):
         with pytest.raises(strongroom.InvalidArgumentError, match="being rotated"):
             strongroom.open(path, index_key=only)
@@ -129,6 +141,8 @@ def test_invalid_arguments(path: Path, keys: dict[str, Key]) -> None:
 def test_asyncio(path: Path, keys: dict[str, Key]) -> None:
     async def main() -> None:
         async with await aio.open(path, index_key=NEW, previous_index_key=OLD) as store:
+            assert await store.rotation() is None
+            await store.begin_rotation()
             assert await store.retrieve("a", keys["a"]) == b"data a"
             remaining = await store.rotation()
             assert remaining is not None and len(remaining) == 2

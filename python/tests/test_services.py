@@ -435,11 +435,13 @@ def test_a_rotation_on_a_storage_service(service: Service) -> None:
     with service.open() as store:
         key = store.store("id", b"data")
     with service.open(index_key=new_key, previous_index_key=INDEX_KEY) as store:
+        store.begin_rotation()
         assert len(store.rotation() or []) == 1
         assert store.retrieve("id", key) == b"data"
         store.finish_rotation()
     # Other tests use the earlier key.
     with service.open(previous_index_key=new_key) as store:
+        store.begin_rotation()
         (locator,) = store.rotation() or []
         assert store.erase_unrotated(locator)
         store.finish_rotation()
@@ -450,6 +452,7 @@ def test_a_rotation_on_a_storage_service(service: Service) -> None:
 def test_an_encryption_server_has_its_own_index_key(server: Path) -> None:
     with strongroom.connect(f"unix:{server}/socket", token_file=server / "token") as store:
         calls: list[Callable[[], object]] = [
+            store.begin_rotation,
             store.rotation,
             lambda: store.erase_unrotated("01" * 32),
             store.finish_rotation,

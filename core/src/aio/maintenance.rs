@@ -62,6 +62,15 @@ impl Strongroom {
         self.call(crate::Strongroom::stats)
     }
 
+    /// Begins the rotation of the index key. If the future is dropped, it may have begun.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::begin_rotation`](crate::Strongroom::begin_rotation).
+    pub fn begin_rotation(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        self.call(crate::Strongroom::begin_rotation)
+    }
+
     /// The rotation of the index key, with at most `limit` of the records that remain under the previous key.
     ///
     /// # Errors

@@ -200,6 +200,14 @@ impl Operations for Client {
         self.operators("an encryption server maintains its store itself")
     }
 
+    fn index_key_hint(&self) -> Option<[u8; 4]> {
+        None
+    }
+
+    fn begin_rotation(&self) -> Result<(), Error> {
+        self.operators("the index key is rotated where the store is opened, not through an encryption server")
+    }
+
     fn unrotated(&self, _: usize) -> Result<Option<Vec<Locator>>, Error> {
         self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }

@@ -6,35 +6,30 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::padding;
+use super::settings_check::Lease;
 use crate::cobblestone::{self, PREFIX_LEN, Sealer};
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::locator::{Locator, LocatorKey};
+use crate::locator::Locator;
 use crate::operations::NewVersion;
-use crate::record::{HEADER_LEN, Header, is_id};
+use crate::record::{HEADER_LEN, Header};
 use crate::storage::Head;
 use crate::util::clock::Clock;
 
 /// An id in its namespace, and the locator of its record.
 pub(super) struct Address<'i> {
-    namespace: Arc<[u8]>,
-    id: Cow<'i, [u8]>,
+    pub(super) namespace: Arc<[u8]>,
+    pub(super) id: Cow<'i, [u8]>,
     pub(super) locator: Locator,
+    /// The locator to which the record moves when the rotation begins, if it has not begun.
+    pub(super) moves_to: Option<Locator>,
+    pub(super) lease: Lease,
     pub(super) clock: Clock,
 }
 
 impl<'i> Address<'i> {
-    pub(super) fn new(
-        locator_key: &LocatorKey,
-        clock: &Clock,
-        namespace: &Arc<[u8]>,
-        id: &'i [u8],
-    ) -> Result<Self, Error> {
-        if !is_id(id) {
-            return Err(Error::InvalidId);
-        }
-        let locator = locator_key.locator(namespace, id);
-        Ok(Self { namespace: Arc::clone(namespace), id: id.into(), locator, clock: clock.clone() })
+    pub(super) fn new(locator: Locator, clock: &Clock, namespace: &Arc<[u8]>, id: &'i [u8], lease: Lease) -> Self {
+        Self { namespace: Arc::clone(namespace), id: id.into(), locator, moves_to: None, lease, clock: clock.clone() }
     }
 }
 
@@ -44,11 +39,18 @@ impl Address<'_> {
         Self { locator, ..self }
     }
 
+    /// The same id, under the previous key's locator.
+    pub(super) fn before_rotation(self, locator: Locator) -> Self {
+        Self { locator, moves_to: Some(self.locator), ..self }
+    }
+
     pub(super) fn to_owned(&self) -> Address<'static> {
         Address {
             namespace: Arc::clone(&self.namespace),
             id: self.id.clone().into_owned().into(),
             locator: self.locator,
+            moves_to: self.moves_to,
+            lease: self.lease,
             clock: self.clock.clone(),
         }
     }

@@ -30,7 +30,7 @@ use stored_version::StoredVersion;
 use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::locator::Locator;
+use crate::locator::{self, Locator};
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
@@ -47,6 +47,14 @@ impl Store {
     /// The store on `storage`, whose index key has been verified, in the default namespace.
     pub(crate) fn new(storage: Arc<dyn Storage>, keys: LocatorKeys, clock: Clock) -> Self {
         Self { storage, keys: Arc::new(keys), clock, namespace: Arc::default() }
+    }
+
+    /// As [`at`](Self::at), for an operation that tells whether there is a record.
+    fn is_there(&self, id: &[u8], operation: impl Fn(&Address<'_>) -> Result<bool, Error>) -> Result<bool, Error> {
+        match self.at(id, |address| if operation(address)? { Ok(()) } else { Err(Error::NotFound) }) {
+            Err(Error::NotFound) => Ok(false),
+            outcome => outcome.map(|()| true),
+        }
     }
 
     /// Whether a record at this address may be alive.
@@ -82,7 +90,7 @@ impl Store {
 
     /// A long record whose first bytes have been read already.
     fn long(&self, address: &Address<'_>, key: &RecordKey, info: Info, start: Vec<u8>) -> Result<Reader, Error> {
-        Reader::new(StoredVersion::new(&self.storage, address.locator, info).with_start(start), address, key)
+        Reader::new(StoredVersion::new(&self.storage, address, info).with_start(start), address, key)
     }
 }
 
@@ -93,23 +101,23 @@ impl Operations for Store {
     }
 
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write_new(&self.address(id)?, data, new)
+        self.at(id, |address| self.write_new(address, data, new))
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write_replacing(&self.address(id)?, old, data, new)
+        self.at(id, |address| self.write_replacing(address, old, data, new))
     }
 
     fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
-        self.reseal(&self.address(id)?, old, new)
+        self.at(id, |address| self.reseal(address, old, new))
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.create(self.address(id)?, new)?))
+        Ok(Box::new(self.create(&self.address(id)?, new)?))
     }
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.replace_at(self.address(id)?, old, new)?))
+        Ok(Box::new(self.at(id, |address| self.replace_at(address, old, new))?))
     }
 
     fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
@@ -117,35 +125,37 @@ impl Operations for Store {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        let address = self.address(id)?;
-        self.of_one_version(&address, |found| match found {
-            Fetched::Record(sealed) => address.open(key, &sealed),
-            Fetched::Long { info, start } => self.long(&address, key, info, start)?.retrieve(),
+        self.at(id, |address| {
+            self.of_one_version(address, |found| match found {
+                Fetched::Record(sealed) => address.open(key, &sealed),
+                Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve(),
+            })
         })
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        let address = self.address(id)?;
-        self.of_one_version(&address, |found| match found {
-            Fetched::Record(sealed) => address.open_into(key, &sealed, buffer),
-            Fetched::Long { info, start } => self.long(&address, key, info, start)?.retrieve_into(buffer),
+        self.at(id, |address| {
+            self.of_one_version(address, |found| match found {
+                Fetched::Record(sealed) => address.open_into(key, &sealed, buffer),
+                Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve_into(buffer),
+            })
         })
     }
 
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        open_version(&self.storage, &self.address(id)?, key)?.read_range(range)
+        self.at(id, |address| open_version(&self.storage, address, key)?.read_range(range.clone()))
     }
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(open_version(&self.storage, &self.address(id)?, key)?))
+        Ok(Box::new(self.at(id, |address| open_version(&self.storage, address, key))?))
     }
 
     fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.take_at(&self.address(id)?, key)
+        self.at(id, |address| self.take_at(address, key))
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(self.take_reader(&self.address(id)?, key)?))
+        Ok(Box::new(self.at(id, |address| self.take_reader(address, key))?))
     }
 
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
@@ -153,17 +163,18 @@ impl Operations for Store {
     }
 
     fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        self.is_taken(&self.address(id)?)
+        self.is_there(id, |address| self.is_taken(address))
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
-        let address = self.address(id)?;
-        let head = self.prove(&address, key)?;
-        if self.storage.delete(&address.locator, Some(&head))? { Ok(()) } else { Err(Error::Conflict) }
+        self.at(id, |address| {
+            let head = self.prove(address, key)?;
+            if self.storage.delete(&address.locator, Some(&head))? { Ok(()) } else { Err(Error::Conflict) }
+        })
     }
 
     fn erase(&self, id: &[u8]) -> Result<bool, Error> {
-        Ok(self.storage.delete(&self.address(id)?.locator, None)?)
+        self.is_there(id, |address| Ok(self.storage.delete(&address.locator, None)?))
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
@@ -184,6 +195,14 @@ impl Operations for Store {
 
     fn stats(&self) -> Result<Stats, Error> {
         Ok(self.storage.stats(self.clock.unix_seconds())?)
+    }
+
+    fn index_key_hint(&self) -> Option<[u8; 4]> {
+        Some(locator::hint(&self.keys.settings_check.in_use().check_value))
+    }
+
+    fn begin_rotation(&self) -> Result<(), Error> {
+        self.begin()
     }
 
     fn unrotated(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error> {

@@ -264,7 +264,7 @@ pub(super) fn open_version(
             Err(storage::Error::Conflict) => {}
             found => {
                 let (info, end) = found?.ok_or(Error::NotFound)?;
-                let version = StoredVersion::new(storage, address.locator, info).with_end(end);
+                let version = StoredVersion::new(storage, address, info).with_end(end);
                 return Reader::new(version, address, key);
             }
         }

@@ -17,7 +17,7 @@ pub(super) fn opened_by(
     key: &RecordKey,
 ) -> Result<Option<Reader>, Error> {
     let Some(info) = storage.info(&address.locator)? else { return Ok(None) };
-    match Reader::new(StoredVersion::new(storage, address.locator, info), address, key) {
+    match Reader::new(StoredVersion::new(storage, address, info), address, key) {
         Ok(reader) => Ok(Some(reader)),
         Err(Error::WrongKey | Error::Corrupt | Error::Expired | Error::Unsupported(_)) => Ok(None),
         Err(error) => Err(error),

@@ -1,15 +1,21 @@
-//! The rotation of the index key: each operation on an id first moves its record from the locator under the previous key
-//! to the one under the current key. No record is created under the previous key, so that an id has one record.
+//! The rotation of the index key. Before it begins, a handle with both keys uses the previous one alone. After that, each
+//! operation on an id first moves its record from the locator under the previous key to the one under the current key.
+//! No record is created under the previous key, so that an id has one record.
+
+use std::sync::Arc;
 
 use super::address::Address;
+use super::settings_check::Lease;
 use super::{SettingsCheck, Store};
 use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
+use crate::record::is_id;
 use crate::settings::Settings;
-use crate::storage::{self, Entry};
+use crate::storage::{self, Entry, Head, Storage};
+use crate::util::clock::Clock;
 use crate::util::interrupt::is_interrupted;
 
-/// The most attempts to move a record that others change.
+/// The most attempts to move a record, or to change settings, that others change.
 const ATTEMPTS: usize = 5;
 /// Entries of a page of the list.
 const PAGE: usize = 1000;
@@ -17,30 +23,120 @@ const PAGE: usize = 1000;
 /// The keys that compute locators.
 pub(crate) struct LocatorKeys {
     pub(crate) current: LocatorKey,
-    /// During a rotation.
+    /// During a rotation, and before it begins.
     pub(crate) previous: Option<LocatorKey>,
     pub(crate) settings_check: SettingsCheck,
 }
 
-impl Store {
-    /// The address of the record of an id, after it was moved to the current key. In a read-only store, its old one.
-    pub(super) fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
-        let address = Address::new(&self.keys.current, &self.clock, &self.namespace, id)?;
-        self.keys.settings_check.run(&*self.storage)?;
-        match &self.keys.previous {
+impl LocatorKeys {
+    /// The address of the record of an id under a new lease. A record under the previous key is moved to the current
+    /// one; in a read-only store, it stays.
+    pub(super) fn address<'i>(
+        &self,
+        storage: &dyn Storage,
+        clock: &Clock,
+        namespace: &Arc<[u8]>,
+        id: &'i [u8],
+    ) -> Result<Address<'i>, Error> {
+        if !is_id(id) {
+            return Err(Error::InvalidId);
+        }
+        let lease = self.settings_check.lease(storage)?;
+        let address = Address::new(self.current.locator(namespace, id), clock, namespace, id, lease);
+        match &self.previous {
             None => Ok(address),
-            Some(previous) => self.moved(address, &previous.locator(&self.namespace, id)),
+            Some(previous) if lease.is_current => moved(storage, address, &previous.locator(namespace, id)),
+            Some(previous) => Ok(address.before_rotation(previous.locator(namespace, id))),
         }
     }
 
-    fn moved<'i>(&self, address: Address<'i>, from: &Locator) -> Result<Address<'i>, Error> {
+    /// The address of the same id under a new lease.
+    pub(super) fn again(&self, storage: &dyn Storage, address: &Address<'_>) -> Result<Address<'static>, Error> {
+        Ok(self.address(storage, &address.clock, &address.namespace, &address.id)?.to_owned())
+    }
+
+    /// Whether another key may have been in use before an operation at this address ended: the operation may have missed
+    /// the record, which has moved.
+    pub(super) fn has_changed(&self, storage: &dyn Storage, lease: Lease) -> Result<bool, Error> {
+        Ok(self.settings_check.renewed(lease, storage)?.is_current != lease.is_current)
+    }
+
+    /// Completes the creation of a record. If the key in use has changed before it ended, the record is moved, or
+    /// removed if another one has the id.
+    pub(super) fn settle(&self, storage: &dyn Storage, address: &Address<'_>, head: &Head) -> Result<(), Error> {
+        let outcome = match (self.has_changed(storage, address.lease), &address.moves_to) {
+            (Ok(false), _) => return Ok(()),
+            (Ok(true), Some(to)) => storage.rename(&address.locator, head, to).map_err(Error::from),
+            (Ok(true), None) => Err(Error::IndexKeyMismatch),
+            (Err(error), _) => Err(error),
+        };
+        match outcome {
+            Ok(()) | Err(Error::Conflict) => Ok(()), // another handle has moved it
+            Err(error @ (Error::AlreadyExists | Error::IndexKeyMismatch)) => {
+                match storage.delete(&address.locator, Some(head)) {
+                    Ok(true) => Err(error),
+                    Ok(false) | Err(storage::Error::Conflict) => Ok(()), // as above
+                    Err(error) => Err(Error::Indeterminate(Box::new(error))),
+                }
+            }
+            Err(error) => Err(Error::Indeterminate(Box::new(error))),
+        }
+    }
+
+    /// The previous key, during a rotation.
+    fn previous_in_rotation(&self, storage: &dyn Storage) -> Result<Option<&LocatorKey>, Error> {
+        let lease = self.settings_check.new_lease(storage)?;
+        Ok(self.previous.as_ref().filter(|_| lease.is_current))
+    }
+}
+
+/// The address, to which a record under the previous key, at `from`, was moved.
+fn moved<'i>(storage: &dyn Storage, address: Address<'i>, from: &Locator) -> Result<Address<'i>, Error> {
+    for _ in 0..ATTEMPTS {
+        let Some(info) = storage.info(from)? else { return Ok(address) };
+        match storage.rename(from, &info.head, &address.locator) {
+            // Of two records, the one under the current key counts: the other's writer has not got its key.
+            Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
+            Err(storage::Error::Conflict) => {} // it was moved or changed
+            Err(storage::Error::Unsupported(_)) => return Ok(address.at(*from)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::Busy)
+}
+
+impl Store {
+    /// The address of the record of an id.
+    pub(super) fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
+        self.keys.address(&*self.storage, &self.clock, &self.namespace, id)
+    }
+
+    /// The outcome of an operation at the address of an id. It is repeated if the record may have moved meanwhile.
+    pub(super) fn at<T>(
+        &self,
+        id: &[u8],
+        mut operation: impl FnMut(&Address<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        loop {
+            let address = self.address(id)?;
+            match operation(&address) {
+                Err(Error::NotFound | Error::Conflict | Error::AlreadyExists)
+                    if self.keys.has_changed(&*self.storage, address.lease)? => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Begins the rotation, unless it has begun.
+    pub(super) fn begin(&self) -> Result<(), Error> {
         for _ in 0..ATTEMPTS {
-            let Some(info) = self.storage.info(from)? else { return Ok(address) };
-            match self.storage.rename(from, &info.head, &address.locator) {
-                // A record under both keys comes from a write that began before the rotation.
-                Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
-                Err(storage::Error::Conflict) => {} // it was moved or changed
-                Err(storage::Error::Unsupported(_)) => return Ok(address.at(*from)),
+            if self.keys.settings_check.new_lease(&*self.storage)?.is_current {
+                return Ok(());
+            }
+            let document = self.storage.settings()?.ok_or(Error::Corrupt)?;
+            let Some(rotating) = self.keys.settings_check.rotated(Settings::decode(&document)?) else { continue };
+            match self.storage.swap_settings(Some(&document), &rotating.encode()) {
+                Ok(()) | Err(storage::Error::Conflict) => {} // the next lease notices the beginning, and waits
                 Err(error) => return Err(error.into()),
             }
         }
@@ -49,10 +145,7 @@ impl Store {
 
     /// The locators under the previous key, at most `limit`; `None` if there is no rotation.
     pub(super) fn unrotated_locators(&self, limit: usize) -> Result<Option<Vec<Locator>>, Error> {
-        let Some(previous) = &self.keys.previous else {
-            self.storage.list(None, 0)?; // fails if the store is closed
-            return Ok(None);
-        };
+        let Some(previous) = self.keys.previous_in_rotation(&*self.storage)? else { return Ok(None) };
         let generation = previous.generation();
         // The last locator of the generation before; generation 0 has only claims.
         let mut after = [u8::MAX; LOCATOR_LEN];
@@ -94,14 +187,11 @@ impl Store {
 
     /// Removes a record under the previous key, whose id is unknown. Returns whether there was one.
     pub(super) fn remove_unrotated(&self, locator: &Locator) -> Result<bool, Error> {
-        match &self.keys.previous {
+        match self.keys.previous_in_rotation(&*self.storage)? {
             Some(previous) if locator.as_bytes().first() == Some(&previous.generation()) => {
                 Ok(self.storage.delete(locator, None)?)
             }
-            _ => {
-                self.storage.list(None, 0)?; // fails if the store is closed
-                Err(Error::InvalidArgument("the locator is not one under the previous index key".into()))
-            }
+            _ => Err(Error::InvalidArgument("the locator is not one under the previous index key".into())),
         }
     }
 }

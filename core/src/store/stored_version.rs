@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::address::Address;
 use super::claim::Claim;
 use crate::cobblestone::SEALED_CHUNK_LEN;
 use crate::error::Error;
@@ -20,6 +21,8 @@ pub(super) fn part_chunks(limits: &Limits) -> usize {
 pub(super) struct StoredVersion {
     storage: Arc<dyn Storage>,
     locator: Locator,
+    /// Where else the version may be, after a rotation of the index key has begun.
+    moves_to: Option<Locator>,
     info: Info,
     /// The claim that removes the record after the last read.
     _claim: Option<Claim>,
@@ -29,14 +32,15 @@ pub(super) struct StoredVersion {
 }
 
 impl StoredVersion {
-    pub(super) fn new(storage: &Arc<dyn Storage>, locator: Locator, info: Info) -> Self {
-        Self { storage: Arc::clone(storage), locator, info, _claim: None, start: Vec::new(), end: Vec::new() }
+    pub(super) fn new(storage: &Arc<dyn Storage>, address: &Address<'_>, info: Info) -> Self {
+        let Address { locator, moves_to, .. } = *address;
+        let storage = Arc::clone(storage);
+        Self { storage, locator, moves_to, info, _claim: None, start: Vec::new(), end: Vec::new() }
     }
 
-    /// The version that this claim has moved.
-    pub(super) fn claimed(storage: &Arc<dyn Storage>, claim: Claim, info: Info) -> Self {
-        let version = Self::new(storage, claim.locator, info);
-        Self { _claim: Some(claim), ..version }
+    /// The same version, which this claim has moved.
+    pub(super) fn claimed(self, claim: Claim) -> Self {
+        Self { locator: claim.locator, moves_to: None, _claim: Some(claim), ..self }
     }
 
     pub(super) fn with_start(self, start: Vec<u8>) -> Self {
@@ -67,7 +71,12 @@ impl StoredVersion {
         if from(&self.start, 0).or_else(|| from(&self.end, self.info.len - self.end.len() as u64)).is_some() {
             return Ok(());
         }
-        self.storage.read_at(&self.locator, &self.info.head, offset, buffer).map_err(|error| match error {
+        let mut read = |locator| self.storage.read_at(locator, &self.info.head, offset, buffer);
+        let outcome = match (read(&self.locator), &self.moves_to) {
+            (Err(storage::Error::Conflict), Some(moved)) => read(moved),
+            (outcome, _) => outcome,
+        };
+        outcome.map_err(|error| match error {
             // The head is the same, but the record is shorter than before.
             storage::Error::InvalidArgument(_) => Error::Corrupt,
             error => error.into(),

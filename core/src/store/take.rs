@@ -38,7 +38,10 @@ impl Store {
             let claim = found.len().and_then(|_| self.claim(address, found.info().head));
             match claim {
                 Err(Error::Conflict) => {}
-                claim => return Reader::new(StoredVersion::claimed(&self.storage, claim?, found.info()), address, key),
+                claim => {
+                    let version = StoredVersion::new(&self.storage, address, found.info());
+                    return Reader::new(version.claimed(claim?), address, key);
+                },
             }
         }
         Err(Error::Conflict)

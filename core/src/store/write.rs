@@ -14,7 +14,9 @@ use crate::storage::{self, Head, PutMode};
 
 impl Store {
     pub(super) fn write_new(&self, address: &Address<'_>, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        match expiry::put_new(&*self.storage, address, &address.seal(new, data)?) {
+        let sealed = address.seal(new, data)?;
+        let outcome = expiry::put_new(&*self.storage, address, &sealed);
+        match outcome.and_then(|()| self.keys.settle(&*self.storage, address, &Head::of(&sealed).ok_or(Error::Corrupt)?)) {
             Err(Error::AlreadyExists) if new.is_callers => {
                 self.repeated(address, new.key, || Error::AlreadyExists)?.write_all(data)
             }
@@ -52,29 +54,29 @@ impl Store {
 
     /// A writer of a new record. Without a caller's key, the storage checks whether the id is free when it gets the
     /// data.
-    pub(super) fn create(&self, address: Address<'_>, new: NewVersion<'_>) -> Result<Writer, Error> {
+    pub(super) fn create(&self, address: &Address<'_>, new: NewVersion<'_>) -> Result<Writer, Error> {
         if !new.is_callers {
-            return self.writer(&address, new, PutMode::Create);
+            return self.writer(address, new, PutMode::Create);
         }
-        if self.is_taken(&address)? {
-            return Ok(Writer::repeated(self.repeated(&address, new.key, || Error::AlreadyExists)?));
+        if self.is_taken(address)? {
+            return Ok(Writer::repeated(self.repeated(address, new.key, || Error::AlreadyExists)?));
         }
-        Ok(self.writer(&address, new, PutMode::Create)?.repeatable(new.key))
+        Ok(self.writer(address, new, PutMode::Create)?.repeatable(new.key))
     }
 
     /// A writer of a version that replaces the one that `old` opens.
     pub(super) fn replace_at(
         &self,
-        address: Address<'_>,
+        address: &Address<'_>,
         old: &RecordKey,
         new: NewVersion<'_>,
     ) -> Result<Writer, Error> {
-        match self.prove_unexpired(&address, old) {
+        match self.prove_unexpired(address, old) {
             Err(Error::WrongKey) if new.is_callers => {
-                Ok(Writer::repeated(self.repeated(&address, new.key, || Error::WrongKey)?))
+                Ok(Writer::repeated(self.repeated(address, new.key, || Error::WrongKey)?))
             }
             head => {
-                let writer = self.writer(&address, new, PutMode::ReplaceIf(head?))?;
+                let writer = self.writer(address, new, PutMode::ReplaceIf(head?))?;
                 Ok(if new.is_callers { writer.repeatable(new.key) } else { writer })
             }
         }

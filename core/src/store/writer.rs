@@ -11,7 +11,7 @@ use crate::cobblestone::Sealer;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::{NewVersion, WriteRecord};
-use crate::storage::{self, PutMode, Storage, Upload};
+use crate::storage::{self, Head, PutMode, Storage, Upload};
 
 /// The number of sealed bytes that are passed to the storage together: nearly the size of one SQLite row.
 const GATHER_LEN: usize = 256 << 10;
@@ -44,6 +44,7 @@ struct Sealing {
     target: Target,
     address: Address<'static>,
     sealer: Sealer,
+    head: Head,
     /// The bytes of data, if padding follows them.
     padded: Option<u64>,
     /// Sealed bytes that have not been passed to the storage yet.
@@ -88,14 +89,21 @@ impl Sealing {
         if let Some(len) = self.padded {
             padding::write_after(len, |piece| self.seal(piece))?;
         }
-        let Self { target, address, sealer, padded: _, mut sealed, upload } = self;
-        target.keys.settings_check.run(&*target.storage)?; // the data may have taken its time
+        let Self { target, mut address, sealer, head, padded: _, mut sealed, upload } = self;
+        let (storage, keys) = (&*target.storage, &*target.keys);
+        // The data may have taken its time.
+        let lease = keys.settings_check.lease(storage)?;
+        if lease.is_current == address.lease.is_current {
+            address.lease = lease;
+        } else if upload.is_none() {
+            address = keys.again(storage, &address)?;
+        }
         match upload {
             None => {
                 sealer.finish(&mut sealed)?;
                 match target.mode {
-                    PutMode::Create => expiry::put_new(&*target.storage, &address, &sealed)?,
-                    mode => target.storage.put(&address.locator, &sealed, mode)?,
+                    PutMode::Create => expiry::put_new(storage, &address, &sealed)?,
+                    mode => storage.put(&address.locator, &sealed, mode)?,
                 }
             }
             Some(upload) => {
@@ -105,7 +113,10 @@ impl Sealing {
                 upload.commit()?;
             }
         }
-        Ok(())
+        match target.mode {
+            PutMode::Create => keys.settle(storage, &address, &head),
+            _ => Ok(()), // the version that it has replaced was there
+        }
     }
 }
 
@@ -114,10 +125,12 @@ impl Writer {
         let header = new.header();
         let mut sealed = header.encode().to_vec();
         let sealer = Sealer::new(new.key.expose_bytes(), &address.context(&header), &mut sealed)?;
+        let head = Head::of(&sealed).ok_or(Error::Corrupt)?;
         let sealing = Sealing {
             target,
             address: address.to_owned(),
             sealer,
+            head,
             padded: new.padded.then_some(0),
             sealed,
             upload: None,

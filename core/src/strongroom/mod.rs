@@ -71,7 +71,7 @@ impl Strongroom {
     /// The identity of the store; `None` on an encryption server, which keeps it to itself.
     #[must_use]
     pub fn identity(&self) -> Option<StoreIdentity> {
-        self.identity
+        self.identity.map(|identity| StoreIdentity { index_key_hint: self.operations.index_key_hint(), ..identity })
     }
 
     /// Connects to the encryption server at `endpoint`, which need not be reachable yet. The server sees ids, keys and

@@ -13,13 +13,14 @@ pub struct Rotation {
 }
 
 impl Strongroom {
-    /// The rotation of the index key that [`Builder::previous_index_key`](crate::Builder::previous_index_key) began,
-    /// with at most `limit` of the records that remain under the previous key; `None` on a handle without such a
-    /// rotation. The time is proportional to the number of records returned.
+    /// Begins the rotation of the index key, on a handle that was opened with
+    /// [`Builder::previous_index_key`](crate::Builder::previous_index_key): the new key takes the place of the previous
+    /// one. It takes a second. Without effect if the new key is the store's already.
     ///
-    /// Each operation on an id moves its record to the new key, for example [`contains`](Self::contains) on every known
-    /// id of every namespace. When none remain, [`finish_rotation`](Self::finish_rotation) ends the rotation. It may be
-    /// interrupted at any time; other handles with both keys continue to work.
+    /// From then on, each operation on an id moves its record to the new key, for example [`contains`](Self::contains) on
+    /// every known id of every namespace. When none remain, [`finish_rotation`](Self::finish_rotation) ends the rotation.
+    /// It may be interrupted at any time; other handles with both keys continue to work. A record that is being replaced
+    /// in pieces while the rotation begins may fail with [`Error::Conflict`].
     ///
     /// ```
     /// use std::sync::Arc;
@@ -38,12 +39,25 @@ impl Strongroom {
     ///
     /// # let stolen = copy()?;
     /// let store = Strongroom::builder().storage(storage).index_key(new).previous_index_key(stolen).open()?;
+    /// store.begin_rotation()?;
     /// assert_eq!(store.rotation(1000)?.map(|rotation| rotation.remaining.len()), Some(1));
     /// store.contains("id")?;
     /// store.finish_rotation()?;
     /// assert_eq!(store.retrieve("id", &key)?, b"data");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] if the settings are changed concurrently; [`Error::Unsupported`] on an encryption server, or
+    /// read-only; those of the storage.
+    pub fn begin_rotation(&self) -> Result<(), Error> {
+        self.operations.begin_rotation()
+    }
+
+    /// The rotation of the index key, with at most `limit` of the records that remain under the previous key; `None` if
+    /// it has not begun, or on a handle without the previous key. The time is proportional to the number of records
+    /// returned.
     ///
     /// # Errors
     ///

@@ -71,6 +71,7 @@ impl Place {
         let mut handle = self.handle.write().unwrap();
         let key = handle.key % 250 + 1;
         handle.store = open((self.builder)(), &self.clock, key, Some(handle.key));
+        handle.store.begin_rotation().unwrap();
         (handle.key, handle.is_rotating) = (key, true);
     }
 

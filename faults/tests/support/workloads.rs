@@ -264,6 +264,7 @@ fn changes(run: &Run<'_>) -> Result<(), Error> {
 
 fn rotation(run: &Run<'_>) -> Result<(), Error> {
     let store = run.open()?;
+    run.operation(Operation::default(), || store.begin_rotation());
     for n in 0..10 {
         run.operation(Operation::default(), || store.contains(format!("old-{n}")).map(drop));
         if n % 3 == 0 {

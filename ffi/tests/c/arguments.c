@@ -96,6 +96,17 @@ static void stores(void) {
     REFUSED(strongroom_get_unrotated_count(store, 1, NULL, &error));
     REFUSED(strongroom_get_unrotated_count(store, 1, &remaining, &error)); // no rotation
     CHECK(strstr(error.message, "not being rotated") != NULL && remaining == 7);
+    strongroom_buffer locators;
+    bool erased = true;
+    REFUSED(strongroom_list_unrotated(NULL, 1, &locators, &error));
+    REFUSED(strongroom_list_unrotated(store, 1, NULL, &error));
+    REFUSED(strongroom_list_unrotated(store, 1, &locators, &error));
+    REFUSED(strongroom_erase_unrotated(NULL, "0123456789abcdef0123456789abcdef", &erased, &error));
+    REFUSED(strongroom_erase_unrotated(store, NULL, &erased, &error));
+    REFUSED(strongroom_erase_unrotated(store, "0123456789abcdef0123456789abcdef", NULL, &error));
+    REFUSED(strongroom_erase_unrotated(store, "0123456789abcdef0123456789abcdef", &erased, &error));
+    CHECK(erased);
+    REFUSED(strongroom_begin_rotation(NULL, &error));
     REFUSED(strongroom_finish_rotation(NULL, &error));
     REFUSED(strongroom_finish_rotation(store, &error));
     REFUSED(strongroom_maintain(NULL, &error));

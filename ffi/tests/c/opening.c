@@ -255,6 +255,7 @@ static void rotation(void) {
     CHECK_OK(strongroom_namespace(store, "one", 3, &one, &error));
     CHECK_OK(strongroom_store(store, "a", 1, "data", 4, &a, &error));
     CHECK_OK(strongroom_store(one, "b", 1, "data", 4, &b, &error));
+    CHECK_OK(strongroom_store(one, "unknown", 7, "data", 4, NULL, &error));
     close_store(one);
     close_store(store);
 
@@ -279,11 +280,22 @@ static void rotation(void) {
     options.previous_index_key = NULL;
     options.previous_index_key_file = "rotated.db.index-key";
     CHECK_OK(strongroom_open("rotated.db", &options, &store, &error));
-    CHECK(unrotated(store, UINT64_MAX) == 2 && unrotated(store, 1) == 1 && unrotated(store, 0) == 0);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_get_unrotated_count(store, 1, &count, &error));
+    CHECK_OK(strongroom_contains(store, "a", 1, &there, &error));
+    CHECK(there);
+    CHECK_OK(strongroom_begin_rotation(store, &error));
+    CHECK_OK(strongroom_begin_rotation(store, &error));
+    CHECK_OK(strongroom_list_unrotated(store, 2, &found, &error));
+    CHECK(found.len == 64);
+    strongroom_buffer_free(&found);
+    CHECK_OK(strongroom_list_unrotated(store, 10, &found, &error));
+    CHECK(found.len == 96 && unrotated(store, UINT64_MAX) == 3);
+    strongroom_buffer_free(&found);
+    CHECK(unrotated(store, UINT64_MAX) == 3 && unrotated(store, 1) == 1 && unrotated(store, 0) == 0);
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_finish_rotation(store, &error));
     CHECK(strstr(error.message, "records remain") != NULL);
     CHECK_OK(strongroom_contains(store, "a", 1, &there, &error));
-    CHECK(there && unrotated(store, 10) == 1);
+    CHECK(there && unrotated(store, 10) == 2);
 
     // Until the end, both keys are needed; here the previous one is not in a file.
     read_index_key("rotated.db.index-key", &old_key);
@@ -294,7 +306,15 @@ static void rotation(void) {
     CHECK_OK(strongroom_namespace(other, "one", 3, &one, &error));
     CHECK_OK(strongroom_retrieve(one, "b", 1, &b, &found, &error));
     strongroom_buffer_free(&found);
-    CHECK(unrotated(other, 10) == 0);
+    CHECK_OK(strongroom_list_unrotated(other, 10, &found, &error));
+    CHECK(found.len == 32);
+    CHECK_OK(strongroom_erase_unrotated(other, found.data, &there, &error));
+    CHECK(there);
+    CHECK_OK(strongroom_erase_unrotated(other, found.data, &there, &error));
+    CHECK(!there && unrotated(other, 10) == 0);
+    memset(found.data, 2, 32);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_erase_unrotated(other, found.data, &there, &error));
+    strongroom_buffer_free(&found);
     CHECK_OK(strongroom_finish_rotation(other, &error));
     close_store(one);
     close_store(other);

@@ -353,6 +353,7 @@ static void encryption_server(const char *program, const uint8_t *data) {
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
     uint64_t remaining = 7;
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_get_unrotated_count(store, 1, &remaining, &error));
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_begin_rotation(store, &error));
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_finish_rotation(store, &error));
     CHECK(remaining == 7);
     close_store(store);

@@ -295,12 +295,19 @@ static void maintenance() {
     const sr::index_key next = sr::index_key::generate();
     const auto both = sr::options().index_key(next).previous_index_key_file("kept-key");
     const sr::store rotated = sr::store::open("kept.db", both);
+    CHECK(thrown([&] { rotated.unrotated_count(10); }) == STRONGROOM_INVALID_ARGUMENT);
+    rotated.begin_rotation();
+    CHECK(rotated.list_unrotated(10).size() == 1);
+    CHECK(thrown([&] { rotated.erase_unrotated({}); }) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(rotated.unrotated_count(10) == 1);
     CHECK(thrown([&] { rotated.finish_rotation(); }) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(rotated.in_namespace("tenant").retrieve("id", key).view() == "data" && rotated.unrotated_count(10) == 0);
     rotated.finish_rotation();
     const sr::index_key last = sr::index_key::generate();
-    sr::store::open("kept.db", sr::options().index_key(last).previous_index_key(next));
+    const auto again = sr::store::open("kept.db", sr::options().index_key(last).previous_index_key(next));
+    again.begin_rotation();
+    const auto unknown = again.list_unrotated(10);
+    CHECK(unknown.size() == again.unrotated_count(10) && again.erase_unrotated(unknown.at(0)));
 }
 
 static void own_storage() {

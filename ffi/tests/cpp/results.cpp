@@ -45,6 +45,7 @@ static void records() {
     CHECK(store.stats()->records == 2 && *store.purge(1) == 0 && store.maintain().has_value());
     CHECK(store.verify()->records == 2 && status_of(store.repair_from(store)) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(status_of(store.unrotated_count(1)) == STRONGROOM_INVALID_ARGUMENT && !store.finish_rotation());
+    CHECK(!store.list_unrotated(1) && !store.erase_unrotated({}) && store.begin_rotation().has_value());
     CHECK(store.in_namespace("tenant").has_value() && !*store.in_namespace("tenant")->contains("a"));
     CHECK(status_of(sr::copy<nothrow>("records.db", "copy.db")) == STRONGROOM_OK);
     CHECK(status_of(nothrow::store::connect("no url")) != STRONGROOM_OK);

@@ -445,6 +445,10 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.purge`."""
         return await _in_thread(self._store.purge, limit)
 
+    async def begin_rotation(self) -> None:
+        """As :meth:`strongroom.Strongroom.begin_rotation`."""
+        await _in_thread(self._store.begin_rotation)
+
     async def rotation(self, limit: int | None = None) -> list[str] | None:
         """As :meth:`strongroom.Strongroom.rotation`."""
         return await _in_thread(self._store.rotation, limit)

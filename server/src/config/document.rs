@@ -24,7 +24,7 @@ pub struct Config {
     /// A command that prints the index key, instead of its file, for the program that starts the service. It is not run
     /// by a shell.
     pub index_key_command: Option<String>,
-    /// A file with the previous index key, while the index key is rotated.
+    /// A file with the previous index key, before and while the index key is rotated.
     pub previous_index_key_file: Option<PathBuf>,
     /// Hides the lengths of all records that the store writes from now on. The store's settings keep this.
     pub pad: bool,
