@@ -520,6 +520,35 @@ struct verify_options {
     std::function<bool(const strongroom_verify_step &)> step{};
 };
 
+namespace detail {
+
+struct visitor {
+    const std::function<bool(const strongroom_verify_step &)> &step;
+    guard guard;
+
+    static int visit(void *context, const strongroom_verify_step *step) noexcept {
+        visitor &self = *static_cast<visitor *>(context);
+        return self.guard.run(1, [&] { return !self.step || self.step(*step) ? 0 : 1; });
+    }
+};
+
+/// The report of a search; `function` begins it with the arguments after the store's.
+template <class P, class F>
+typename P::template type<strongroom_verify_report> verify(const verify_options &options, const F &function) {
+    strongroom_verify_options raw_options{};
+    raw_options.size = sizeof raw_options;
+    raw_options.flags = options.records_only ? STRONGROOM_RECORDS_ONLY : 0;
+    raw_options.bytes_per_second = options.bytes_per_second;
+    raw_options.start_at = options.start_at ? options.start_at->c_str() : nullptr;
+    visitor visitor{options.step, {}};
+    const auto search = [&](strongroom_verify_report &report, strongroom_error *details) {
+        return function(&raw_options, &visitor::visit, &visitor, &report, details);
+    };
+    return get<P, strongroom_verify_report>(search, &visitor.guard);
+}
+
+} // namespace detail
+
 // ---- Readers and writers --------------------------------------------------------------------------------------------
 
 /// A record that is read piece by piece, from any position.
@@ -858,16 +887,7 @@ template <class P> class basic_store {
         return detail::call<P>([&](strongroom_error *details) { return strongroom_finish_rotation(raw(), details); });
     }
     type<strongroom_verify_report> verify(const verify_options &options = {}) const {
-        strongroom_verify_options raw_options{};
-        raw_options.size = sizeof raw_options;
-        raw_options.flags = options.records_only ? STRONGROOM_RECORDS_ONLY : 0;
-        raw_options.bytes_per_second = options.bytes_per_second;
-        raw_options.start_at = options.start_at ? options.start_at->c_str() : nullptr;
-        visitor visitor{options.step, {}};
-        const auto search = [&](strongroom_verify_report &report, strongroom_error *details) {
-            return strongroom_verify(raw(), &raw_options, visitor::visit, &visitor, &report, details);
-        };
-        return detail::get<P, strongroom_verify_report>(search, &visitor.guard);
+        return detail::verify<P>(options, [&](const auto &...search) { return strongroom_verify(raw(), search...); });
     }
     type<repaired> repair_from(const basic_store &copy) const {
         return detail::get<P, repaired>([&](repaired &found, strongroom_error *details) {
@@ -911,16 +931,6 @@ template <class P> class basic_store {
         }
     };
 
-    struct visitor {
-        const std::function<bool(const strongroom_verify_step &)> &step;
-        detail::guard guard;
-
-        static int visit(void *context, const strongroom_verify_step *step) noexcept {
-            visitor &self = *static_cast<visitor *>(context);
-            return self.guard.run(1, [&] { return !self.step || self.step(*step) ? 0 : 1; });
-        }
-    };
-
     template <class F> static type<basic_store> make(const options &options, const F &function) {
         const strongroom_options raw = options.raw();
         return handle<basic_store, strongroom>(
@@ -955,6 +965,15 @@ struct copy_options {
     bool mirror = false;
     std::uint32_t workers = 0;
 };
+
+/// Searches a store that is not open for damage, without its index key. The store's options are for services.
+template <class P = throwing>
+typename P::template type<strongroom_verify_report> verify(const std::string &path, const verify_options &how = {},
+                                                           const options &store = {}) {
+    const strongroom_options raw = store.raw();
+    return detail::verify<P>(
+        how, [&](const auto &...search) { return strongroom_verify_path(path.c_str(), &raw, search...); });
+}
 
 /// The result of a copy.
 struct copied {

@@ -53,6 +53,7 @@ mod rekey;
 mod repeats;
 #[cfg(feature = "sqlite")]
 mod rotation;
+mod rotation_races;
 #[cfg(feature = "sqlite")]
 mod streams;
 #[cfg(feature = "sqlite")]

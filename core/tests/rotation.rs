@@ -144,9 +144,21 @@ fn handles_with_both_keys_wait_until_others_have_noticed() {
         let builder = Strongroom::builder().storage(storage.clone()).index_key(key(current));
         previous.map(key).into_iter().fold(builder, Builder::previous_index_key).open().unwrap()
     };
-    let old = open(1, None);
+    let (old, both) = (open(1, None), open(2, Some(1)));
     let record = old.store("id", b"data").unwrap();
+    let ended = AtomicBool::new(false);
     let opening = thread::scope(|scope| {
+        // Another handle with both keys works on, and has no error.
+        let working = scope.spawn(|| {
+            let mut stored = 0;
+            while !ended.load(Ordering::Relaxed) {
+                assert_eq!(both.retrieve("id", &record).unwrap(), b"data");
+                assert!(matches!(both.store("id", b"other"), Err(Error::AlreadyExists)));
+                both.store(format!("{stored}"), b"data").unwrap();
+                stored += 1;
+            }
+            stored
+        });
         let opening = scope.spawn(|| {
             open(2, Some(1)).begin_rotation().unwrap();
             open(2, Some(1))
@@ -156,7 +168,11 @@ fn handles_with_both_keys_wait_until_others_have_noticed() {
             let _ = old.contains("id");
         }
         assert_name(old.retrieve("id", &record), "IndexKeyMismatch");
-        opening.join_within(DEADLINE)
+        ended.store(true, Ordering::Relaxed);
+        let stored = working.join_within(DEADLINE);
+        let opening = opening.join_within(DEADLINE);
+        assert_eq!(opening.stats().unwrap().records, stored + 1);
+        opening
     });
     assert_eq!(opening.retrieve("id", &record).unwrap(), b"data");
 }

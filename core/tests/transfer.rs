@@ -9,17 +9,13 @@ use std::thread;
 
 use rusqlite::Connection;
 use strongroom::interrupt::interruptible;
-use strongroom::storage::{
-    Durability, Entry, Error as StorageError, Fetched, Head, Info, Locator, MemoryStorage, PutMode, SqliteStorage,
-    Stats, Storage, Upload, Verified, VerifyPosition,
-};
+use strongroom::storage::{Durability, Error as StorageError, Locator, MemoryStorage, PutMode, SqliteStorage, Storage};
 use strongroom::transfer::{Copied, CopyOptions, copy, copy_storage};
 use strongroom::{Error, Location, RecordKey, Strongroom, WriteOptions};
 
+use crate::support::hooked::{Shared, hooked};
 use crate::support::wait::{DEADLINE, Join, wait_for};
 use crate::support::{SIZES, index_key, pattern, record_key};
-
-type Shared = Arc<dyn Storage>;
 
 fn memory() -> Shared {
     Arc::new(MemoryStorage::new())
@@ -78,98 +74,6 @@ fn locator_of(storage: &Shared, work: impl FnOnce()) -> Locator {
 
 fn claim() -> Locator {
     Locator::from_bytes([0; 32])
-}
-
-/// Calls `hook` with the name of each method and the record before it reaches `inner`.
-struct Hooked<H> {
-    inner: Shared,
-    hook: H,
-}
-
-impl<H> std::fmt::Debug for Hooked<H> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-fn hooked<H>(inner: &Shared, hook: H) -> Shared
-where
-    H: Fn(&str, &[u8]) -> Result<(), StorageError> + Send + Sync + 'static,
-{
-    Arc::new(Hooked { inner: Arc::clone(inner), hook })
-}
-
-impl<H: Fn(&str, &[u8]) -> Result<(), StorageError> + Send + Sync + 'static> Storage for Hooked<H> {
-    fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), StorageError> {
-        (self.hook)("put", record)?;
-        self.inner.put(locator, record, mode)
-    }
-
-    fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), StorageError> {
-        self.inner.create_many(records)
-    }
-
-    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, StorageError> {
-        (self.hook)("get", locator.as_bytes())?;
-        self.inner.get_up_to(locator, max_len)
-    }
-
-    fn info(&self, locator: &Locator) -> Result<Option<Info>, StorageError> {
-        self.inner.info(locator)
-    }
-
-    fn read_at(&self, locator: &Locator, head: &Head, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        (self.hook)("read_at", locator.as_bytes())?;
-        self.inner.read_at(locator, head, offset, buffer)
-    }
-
-    fn upload(self: Arc<Self>, locator: &Locator, mode: PutMode) -> Result<Box<dyn Upload>, StorageError> {
-        (self.hook)("upload", locator.as_bytes())?;
-        Arc::clone(&self.inner).upload(locator, mode)
-    }
-
-    fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, StorageError> {
-        (self.hook)("delete", locator.as_bytes())?;
-        self.inner.delete(locator, expected)
-    }
-
-    fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), StorageError> {
-        self.inner.rename(from, head, to)
-    }
-
-    fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, StorageError> {
-        (self.hook)("list", &[])?;
-        self.inner.list(after, limit)
-    }
-
-    fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, StorageError> {
-        self.inner.list_expired(now, limit)
-    }
-
-    fn settings(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        self.inner.settings()
-    }
-
-    fn swap_settings(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), StorageError> {
-        (self.hook)("swap_settings", new)?;
-        self.inner.swap_settings(expected, new)
-    }
-
-    fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, StorageError> {
-        self.inner.verify(position, limit)
-    }
-
-    fn stats(&self, now: u64) -> Result<Stats, StorageError> {
-        self.inner.stats(now)
-    }
-
-    fn maintain(&self) -> Result<(), StorageError> {
-        self.inner.maintain()
-    }
-
-    fn close(&self) -> Result<(), StorageError> {
-        self.inner.close()
-    }
 }
 
 #[test]

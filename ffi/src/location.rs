@@ -35,8 +35,8 @@ pub(crate) fn builder_at(path: &Path, service: ServiceMembers<'_>) -> Result<Bui
     Ok(Strongroom::builder().location(Location::parse(path)?.with_options(service.endpoint_options())?))
 }
 
-/// The location at `path` of a store that is copied. A database needs no members.
-pub(crate) fn copied_location(path: &Path, service: Option<ServiceMembers<'_>>) -> Result<Location, Error> {
+/// The location at `path` of a store that is used without its index key. A database needs no members.
+pub(crate) fn location_of(path: &Path, service: Option<ServiceMembers<'_>>) -> Result<Location, Error> {
     let location = Location::parse(path)?;
     match service {
         None => Ok(location),

@@ -91,9 +91,8 @@ pub unsafe extern "C" fn strongroom_erase_unrotated(
 ) -> strongroom_status {
     outcome(error, || {
         // SAFETY: by the header's conventions.
-        let (store, locator, erased) = unsafe {
-            (input(store, "store")?, bytes(locator, LOCATOR_LEN, "locator")?, output(erased, "erased")?)
-        };
+        let (store, locator, erased) =
+            unsafe { (input(store, "store")?, bytes(locator, LOCATOR_LEN, "locator")?, output(erased, "erased")?) };
         let locator = locator.first_chunk().ok_or(Error::InvalidArgument("locator is too short".into()))?;
         erased.set(store.0.erase_unrotated(&Locator::from_bytes(*locator))?);
         Ok(())

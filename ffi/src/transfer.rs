@@ -9,7 +9,7 @@ use ::strongroom::interrupt::interruptible;
 use ::strongroom::transfer::{Copied, CopyOptions, copy};
 
 use crate::boundary::{leave_nothing, optional, outcome, output, path, sized};
-use crate::location::copied_location;
+use crate::location::location_of;
 use crate::records::strongroom_buffer;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::{service_members, strongroom_options};
@@ -97,7 +97,7 @@ pub unsafe extern "C" fn strongroom_copy(
         let (from_options, to_options) = given.map_or((ptr::null(), ptr::null()), |given| (given.from, given.to));
         // SAFETY: by the header's conventions.
         let (from_members, to_members) = unsafe { (service_members(from_options)?, service_members(to_options)?) };
-        let (from, to) = (copied_location(from, from_members)?, copied_location(to, to_members)?);
+        let (from, to) = (location_of(from, from_members)?, location_of(to, to_members)?);
         let progress = given.and_then(|given| Some((given.progress?, given.context)));
         let mut report = |so_far: &Copied| {
             // SAFETY: by the header's conventions, the function accepts these arguments.

@@ -8,11 +8,12 @@ use std::ops::ControlFlow;
 use std::ptr;
 
 use ::strongroom::storage::{Damage, VerifyPosition};
-use ::strongroom::{Error, VerifyOptions, VerifyStep};
+use ::strongroom::{Error, VerifyOptions, VerifyReport, VerifyStep};
 
-use crate::boundary::{input, optional, outcome, output, sized, text};
+use crate::boundary::{self, input, leave_nothing, optional, outcome, output, sized, text};
+use crate::location::location_of;
 use crate::status::{strongroom_error, strongroom_status};
-use crate::store::strongroom;
+use crate::store::{service_members, strongroom, strongroom_options};
 
 /// In the flags of strongroom_verify_options: check records only, not the database's pages and indexes, which reads the
 /// whole database once more in one step.
@@ -98,22 +99,67 @@ pub unsafe extern "C" fn strongroom_verify(
     outcome(error, || {
         // SAFETY: by the header's conventions.
         let (store, options, report) = unsafe { (input(store, "store")?, read(options)?, output(report, "report")?) };
-        let found = store.0.verify(&options, |found| match step {
-            // SAFETY: by the header's conventions, the function accepts these arguments.
-            Some(step) => with_step(&found, |found| match unsafe { step(context, found) } {
-                0 => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
-            }),
-            None => ControlFlow::Continue(()),
-        })?;
-        report.set(strongroom_verify_report {
-            records: found.records,
-            bytes: found.bytes,
-            damaged: found.damaged,
-            unsupported: found.unsupported,
-        });
+        // SAFETY: by the header's conventions, the function accepts this context.
+        let found = store.0.verify(&options, |found| unsafe { call(step, context, &found) })?;
+        report.set(found.into());
         Ok(())
     })
+}
+
+/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`. The
+/// options of the store are for services, and may be NULL; their flags and index key must not be set.
+///
+/// STRONGROOM_INVALID_ARGUMENT also if there is no store; STRONGROOM_STORAGE if it cannot be read.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_verify_path(
+    path: *const c_char,
+    store_options: *const strongroom_options,
+    options: *const strongroom_verify_options,
+    step: strongroom_verify_fn,
+    context: *mut c_void,
+    report: *mut strongroom_verify_report,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (path, members) = unsafe { (boundary::path(path, "path")?, service_members(store_options)?) };
+        // SAFETY: by the header's conventions.
+        let (options, report) = unsafe { (read(options)?, output(report, "report")?) };
+        let location = location_of(path, members)?;
+        let search = || {
+            let storage = location.open_existing_storage()?;
+            // SAFETY: by the header's conventions, the function accepts this context.
+            let found = ::strongroom::verify(&*storage, &options, |found| unsafe { call(step, context, &found) });
+            let _ = storage.close();
+            found
+        };
+        let found = search();
+        leave_nothing();
+        report.set(found?.into());
+        Ok(())
+    })
+}
+
+/// Passes a step to the caller's function, if there is one.
+///
+/// # Safety
+///
+/// The function accepts this context.
+unsafe fn call(step: strongroom_verify_fn, context: *mut c_void, found: &VerifyStep<'_>) -> ControlFlow<()> {
+    let Some(step) = step else { return ControlFlow::Continue(()) };
+    // SAFETY: by the caller.
+    match with_step(found, |found| unsafe { step(context, found) }) {
+        0 => ControlFlow::Continue(()),
+        _ => ControlFlow::Break(()),
+    }
+}
+
+impl From<VerifyReport> for strongroom_verify_report {
+    fn from(found: VerifyReport) -> Self {
+        let VerifyReport { records, bytes, damaged, unsupported, .. } = found;
+        Self { records, bytes, damaged, unsupported }
+    }
 }
 
 /// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is

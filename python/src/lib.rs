@@ -38,7 +38,7 @@ mod _strongroom {
     #[pymodule_export]
     use crate::transfer::{Copied, copy};
     #[pymodule_export]
-    use crate::verify::{Damage, Repair, Verification};
+    use crate::verify::{Damage, Repair, Verification, verify};
 
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -3,11 +3,67 @@
 use std::num::NonZero;
 use std::ops::ControlFlow;
 
+use std::path::PathBuf;
+
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 use strongroom::storage::{self, Repaired, VerifyPosition};
-use strongroom::{Error, VerifyOptions, VerifyReport, VerifyStep};
+use strongroom::{Error, Location, VerifyOptions, VerifyReport, VerifyStep};
 
 use crate::error::Failure;
+use crate::interrupt::detached;
+use crate::location::{check_path, endpoint_options};
+
+/// Search a store that is not open for damage, without any key, not even the index key. Otherwise as
+/// :meth:`Strongroom.verify`.
+///
+/// :param path: A path or URL, as for :func:`open`. A database must exist.
+/// :param start_at: The position at which to start, or a locator, to start after its record.
+/// :param bytes_per_second: Check at most this many bytes of records per second.
+/// :param records_only: Do not check the database's pages and indexes.
+/// :param progress: Called after each step with a :class:`Verification`.
+/// :param token: The access token of a service, as for :func:`open`, and so are the other arguments.
+/// :param token_file: The file with the token instead.
+/// :param authorities: The file with the certificate authorities to trust.
+/// :param client_certificate: The files of a client certificate and of its private key.
+/// :param revocations: The file with certificate revocation lists.
+/// :param timeout: The seconds that a call to a service may take until its answer begins.
+/// :raises InvalidArgumentError: There is no store, or the position is one of another store.
+/// :raises CorruptRecordError: The damage prevents the search.
+/// :raises AccessDeniedError: The service refuses the token or the client's certificate.
+/// :raises StorageError: The storage cannot be read.
+#[pyfunction]
+#[pyo3(signature = (
+    path, *, start_at=None, bytes_per_second=None, records_only=false, progress=None, token=None, token_file=None,
+    authorities=None, client_certificate=None, revocations=None, timeout=None,
+))]
+#[expect(clippy::too_many_arguments, reason = "they are named where it is called")]
+pub(crate) fn verify(
+    py: Python<'_>,
+    path: PathBuf,
+    start_at: Option<&str>,
+    bytes_per_second: Option<NonZero<u64>>,
+    records_only: bool,
+    progress: Option<Py<PyAny>>,
+    token: Option<&Bound<'_, PyString>>,
+    token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    client_certificate: Option<(PathBuf, PathBuf)>,
+    revocations: Option<PathBuf>,
+    timeout: Option<f64>,
+) -> Result<Verification, Failure> {
+    check_path(&path)?;
+    let options = options(start_at, bytes_per_second, records_only)?;
+    let of_service = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
+    let mut search = Search::new(progress);
+    let report = detached(py, || {
+        let storage = Location::parse(&path)?.with_options(of_service)?.open_existing_storage()?;
+        let found = strongroom::verify(&*storage, &options, |step| search.step(&step));
+        let _ = storage.close();
+        found
+    })?;
+    search.finish(report)
+}
 
 pub(crate) fn options(
     start_at: Option<&str>,

@@ -85,6 +85,23 @@ def test_wrong_arguments_are_errors(tmp_path: Path) -> None:
         store.verify()
 
 
+def test_a_store_is_searched_without_its_index_key(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "records.db.index-key").unlink()
+    steps: list[strongroom.Verification] = []
+    result = strongroom.verify(tmp_path / "records.db", progress=steps.append)
+    assert result.records == 2 and [damage.kind for damage in result.damage] == ["checksum"]
+    assert len(steps) == 2
+    assert asyncio.run(aio.verify(tmp_path / "records.db", records_only=True)).damage == result.damage
+    locator = result.damage[0].locator
+    assert strongroom.verify(tmp_path / "records.db", start_at=locator, bytes_per_second=10**9).records == 1
+    with pytest.raises(strongroom.InvalidArgumentError):
+        strongroom.verify(tmp_path / "missing.db")
+    with pytest.raises(strongroom.InvalidArgumentError, match="service"):
+        strongroom.verify(tmp_path / "records.db", timeout=1)
+    assert not (tmp_path / "missing.db").exists()
+
+
 def test_asyncio(tmp_path: Path) -> None:
     make(tmp_path)
     steps: list[strongroom.Verification] = []

@@ -46,7 +46,9 @@ impl Store {
     fn create_sealed(&self, made: &[(Address<'_>, Vec<u8>)]) -> Result<(), Error> {
         let sealed: Vec<_> = made.iter().map(|(address, record)| (address.locator, record.as_slice())).collect();
         match self.storage.create_many(&sealed) {
-            Err(storage::Error::AlreadyExists) if expiry::free(&*self.storage, made.iter().map(|(address, _)| address))? => {
+            Err(storage::Error::AlreadyExists)
+                if expiry::free(&*self.storage, made.iter().map(|(address, _)| address))? =>
+            {
                 self.storage.create_many(&sealed)?;
             }
             outcome => outcome?,
@@ -81,12 +83,13 @@ impl Store {
         let locators: Vec<_> = addresses.iter().map(|address| address.locator).collect();
         let found = self.storage.get_many(&locators, u64::MAX)?;
         let outcomes = addresses.iter().zip(records).zip(found);
-        let open = |((address, (id, key)), sealed): ((&Address<'_>, &(&[u8], &RecordKey)), Option<Vec<u8>>)| match sealed {
-            Some(sealed) => Ok(address.open(key, &sealed)),
-            // It may have moved.
-            None if self.keys.has_changed(&*self.storage, address.lease)? => Ok(self.retrieve(id, key)),
-            None => Ok(Err(Error::NotFound)),
-        };
+        let open =
+            |((address, (id, key)), sealed): ((&Address<'_>, &(&[u8], &RecordKey)), Option<Vec<u8>>)| match sealed {
+                Some(sealed) => Ok(address.open(key, &sealed)),
+                // It may have moved.
+                None if self.keys.has_changed(&*self.storage, address.lease)? => Ok(self.retrieve(id, key)),
+                None => Ok(Err(Error::NotFound)),
+            };
         outcomes.map(open).collect()
     }
 }

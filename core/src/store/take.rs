@@ -41,7 +41,7 @@ impl Store {
                 claim => {
                     let version = StoredVersion::new(&self.storage, address, found.info());
                     return Reader::new(version.claimed(claim?), address, key);
-                },
+                }
             }
         }
         Err(Error::Conflict)

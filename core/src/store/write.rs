@@ -16,7 +16,9 @@ impl Store {
     pub(super) fn write_new(&self, address: &Address<'_>, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
         let sealed = address.seal(new, data)?;
         let outcome = expiry::put_new(&*self.storage, address, &sealed);
-        match outcome.and_then(|()| self.keys.settle(&*self.storage, address, &Head::of(&sealed).ok_or(Error::Corrupt)?)) {
+        match outcome
+            .and_then(|()| self.keys.settle(&*self.storage, address, &Head::of(&sealed).ok_or(Error::Corrupt)?))
+        {
             Err(Error::AlreadyExists) if new.is_callers => {
                 self.repeated(address, new.key, || Error::AlreadyExists)?.write_all(data)
             }

@@ -53,10 +53,15 @@ struct Sealing {
 }
 
 impl Target {
-    fn upload(&self, address: &Address<'_>) -> Result<Box<dyn Upload>, Error> {
-        let upload = || Arc::clone(&self.storage).upload(&address.locator, self.mode);
-        match upload() {
-            Err(storage::Error::AlreadyExists) if expiry::free(&*self.storage, [address])? => Ok(upload()?),
+    fn upload(&self, address: &mut Address<'static>) -> Result<Box<dyn Upload>, Error> {
+        let upload = |address: &Address<'_>| Arc::clone(&self.storage).upload(&address.locator, self.mode);
+        match upload(address) {
+            Err(storage::Error::AlreadyExists) if expiry::free(&*self.storage, [&*address])? => Ok(upload(address)?),
+            // The version that it replaces may have moved.
+            Err(storage::Error::Conflict) if self.keys.has_changed(&*self.storage, address.lease)? => {
+                *address = self.keys.again(&*self.storage, address)?;
+                Ok(upload(address)?)
+            }
             outcome => Ok(outcome?),
         }
     }
@@ -78,7 +83,7 @@ impl Sealing {
         let upload = match &mut self.upload {
             Some(upload) => upload,
             none => {
-                let upload = self.target.upload(&self.address)?;
+                let upload = self.target.upload(&mut self.address)?;
                 none.insert(WriteBehind::new(upload))
             }
         };
@@ -103,7 +108,14 @@ impl Sealing {
                 sealer.finish(&mut sealed)?;
                 match target.mode {
                     PutMode::Create => expiry::put_new(storage, &address, &sealed)?,
-                    mode => storage.put(&address.locator, &sealed, mode)?,
+                    mode => match storage.put(&address.locator, &sealed, mode) {
+                        // The version that it replaces may have moved.
+                        Err(storage::Error::Conflict) if keys.has_changed(storage, address.lease)? => {
+                            address = keys.again(storage, &address)?;
+                            storage.put(&address.locator, &sealed, mode)?;
+                        }
+                        outcome => outcome?,
+                    },
                 }
             }
             Some(upload) => {

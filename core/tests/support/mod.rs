@@ -4,6 +4,7 @@
 
 #[cfg(feature = "object-store")]
 pub(crate) mod fake_s3;
+pub(crate) mod hooked;
 pub(crate) mod intercept;
 pub(crate) mod model;
 #[cfg(all(feature = "object-store", unix))]

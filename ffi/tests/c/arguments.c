@@ -87,6 +87,11 @@ static void stores(void) {
     search.start_at = "\xff";
     REFUSED(strongroom_verify(store, &search, NULL, NULL, &report, &error));
     CHECK(report.records == 7);
+    REFUSED(strongroom_verify_path(NULL, NULL, NULL, NULL, NULL, &report, &error));
+    REFUSED(strongroom_verify_path("records.db", NULL, &search, NULL, NULL, &report, &error));
+    REFUSED(strongroom_verify_path("records.db", NULL, NULL, NULL, NULL, NULL, &error));
+    REFUSED(strongroom_verify_path("missing.db", NULL, NULL, NULL, NULL, &report, &error));
+    CHECK(report.records == 7);
     REFUSED(strongroom_repair_from(NULL, store, &purged, &purged, &error));
     REFUSED(strongroom_repair_from(store, NULL, &purged, &purged, &error));
     REFUSED(strongroom_repair_from(store, store, NULL, &purged, &error));

@@ -92,10 +92,22 @@ int main(void) {
     search.start_at = all.locator;
     CHECK_OK(strongroom_verify(store, &search, NULL, NULL, &report, &error));
     CHECK(report.records == 1 && report.damaged == 0);
+    search.start_at = NULL;
     memset(&all, 0, sizeof all);
     all.answer = 1;
     CHECK_OK(strongroom_verify(store, NULL, step, &all, &report, &error));
     CHECK(all.steps == 1 && report.records == all.records);
+
+    // Without the index key.
+    all.answer = 0;
+    CHECK_OK(strongroom_verify_path("records.db", NULL, NULL, step, &all, &report, &error));
+    CHECK(report.records == 2 && report.damaged == 1 && strcmp(all.kind, "checksum") == 0);
+    CHECK_OK(strongroom_verify_path("records.db", NULL, &search, NULL, NULL, &report, &error));
+    CHECK(report.records == 2 && report.damaged == 1);
+    CHECK_OK(strongroom_verify_path("backup.db", NULL, NULL, NULL, NULL, &report, &error));
+    CHECK(report.records == 2 && report.damaged == 0);
+    CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT,
+                 strongroom_verify_path("backup.db", &options, NULL, NULL, NULL, &report, &error));
 
     CHECK_STATUS(STRONGROOM_INVALID_ARGUMENT, strongroom_repair_from(store, store, &restored, &lost, &error));
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_repair_from(copy, store, &restored, &lost, &error));

@@ -274,6 +274,8 @@ static void maintenance() {
     search.records_only = true;
     search.step = [&](const strongroom_verify_step &) { return ++steps > 0; };
     CHECK(store.verify(search).records == 1 && steps > 0 && store.verify().damaged == 0);
+    CHECK(sr::verify("backup.db", search).records == 1 && sr::verify("backup.db").damaged == 0);
+    CHECK(thrown([] { sr::verify("missing.db"); }) == STRONGROOM_INVALID_ARGUMENT);
     search.start_at = "no position";
     CHECK(thrown([&] { store.verify(search); }) == STRONGROOM_INVALID_ARGUMENT);
     search = {};

@@ -48,6 +48,7 @@ static void records() {
     CHECK(!store.list_unrotated(1) && !store.erase_unrotated({}) && store.begin_rotation().has_value());
     CHECK(store.in_namespace("tenant").has_value() && !*store.in_namespace("tenant")->contains("a"));
     CHECK(status_of(sr::copy<nothrow>("records.db", "copy.db")) == STRONGROOM_OK);
+    CHECK(sr::verify<nothrow>("copy.db")->damaged == 0 && !sr::verify<nothrow>("missing.db"));
     CHECK(status_of(nothrow::store::connect("no url")) != STRONGROOM_OK);
     CHECK(status_of(nothrow::store::open_storage({}, {})) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(store.close().has_value() && status_of(store.contains("a")) == STRONGROOM_INVALID_ARGUMENT);

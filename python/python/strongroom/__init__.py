@@ -24,6 +24,7 @@ from strongroom._strongroom import (
     connect,
     copy,
     open,
+    verify,
 )
 from strongroom.exceptions import (
     AccessDeniedError,
@@ -90,4 +91,5 @@ __all__ = [
     "connect",
     "copy",
     "open",
+    "verify",
 ]

@@ -173,6 +173,40 @@ def copy(
     :raises StorageError: A storage cannot be read or written.
     """
 
+def verify(
+    path: str | os.PathLike[str],
+    *,
+    start_at: str | None = None,
+    bytes_per_second: int | None = None,
+    records_only: bool = False,
+    progress: Callable[[Verification], object] | None = None,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Verification:
+    """Search a store that is not open for damage, without any key, not even the index key. Otherwise as
+    :meth:`Strongroom.verify`.
+
+    :param path: A path or URL, as for :func:`open`. A database must exist.
+    :param start_at: The position at which to start, or a locator, to start after its record.
+    :param bytes_per_second: Check at most this many bytes of records per second.
+    :param records_only: Do not check the database's pages and indexes.
+    :param progress: Called after each step with a :class:`Verification`.
+    :param token: The access token of a service, as for :func:`open`, and so are the other arguments.
+    :param token_file: The file with the token instead.
+    :param authorities: The file with the certificate authorities to trust.
+    :param client_certificate: The files of a client certificate and of its private key.
+    :param revocations: The file with certificate revocation lists.
+    :param timeout: The seconds that a call to a service may take until its answer begins.
+    :raises InvalidArgumentError: There is no store, or the position is one of another store.
+    :raises CorruptRecordError: The damage prevents the search.
+    :raises AccessDeniedError: The service refuses the token or the client's certificate.
+    :raises StorageError: The storage cannot be read.
+    """
+
 @final
 class Key:
     """The only key that opens one record. It belongs to the caller; no store keeps it.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from strongroom import Copied, IndexKey, Key, Repair, Stats, StrongroomError, Verification
     from strongroom._records import SupportsRead
 
-__all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "copy", "open"]
+__all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "copy", "open", "verify"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -206,6 +206,37 @@ async def copy(
         token_file=token_file,
         destination_token=destination_token,
         destination_token_file=destination_token_file,
+        authorities=authorities,
+        client_certificate=client_certificate,
+        revocations=revocations,
+        timeout=timeout,
+    )
+
+
+async def verify(
+    path: str | os.PathLike[str],
+    *,
+    start_at: str | None = None,
+    bytes_per_second: int | None = None,
+    records_only: bool = False,
+    progress: Callable[[Verification], object] | None = None,
+    token: str | None = None,
+    token_file: str | os.PathLike[str] | None = None,
+    authorities: str | os.PathLike[str] | None = None,
+    client_certificate: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+    revocations: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Verification:
+    """Search a store that is not open for damage, as :func:`strongroom.verify` does. A thread calls ``progress``."""
+    return await _in_thread(
+        strongroom.verify,
+        path,
+        start_at=start_at,
+        bytes_per_second=bytes_per_second,
+        records_only=records_only,
+        progress=progress,
+        token=token,
+        token_file=token_file,
         authorities=authorities,
         client_certificate=client_certificate,
         revocations=revocations,
