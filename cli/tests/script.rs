@@ -3,6 +3,8 @@
 
 #![cfg(all(unix, feature = "server"))]
 
+use std::cell::RefCell;
+
 use crate::steps;
 use serde_json::Value;
 
@@ -14,13 +16,14 @@ struct Runner<'w> {
     world: &'w World,
     /// The options that name the store.
     place: &'w [&'w str],
+    namespace: RefCell<String>,
 }
 
 fn run(world: &World, place: &[&str]) {
     let is_server = place[0] == "--server";
     let end = SCRIPT.lines().position(|line| line.starts_with("steps ")).unwrap();
     let script = SCRIPT.lines().take(end + 1).collect::<Vec<_>>().join("\n");
-    let runner = Runner { world, place };
+    let runner = Runner { world, place, namespace: RefCell::default() };
     let steps = steps::run(&script, is_server, |words| match runner.step(words) {
         Ok(found) => found,
         Err(status) => vec![Found::error(status)],
@@ -44,6 +47,19 @@ impl Runner<'_> {
             }
             [operation @ ("store" | "store_source"), id, data, how, name] => {
                 self.write(operation, "store", id, data, &[new_key(how), &key_file(name)])
+            }
+            ["store_until", id, data, time, how, name] => {
+                let (kind, seconds) = time.split_once(':').unwrap();
+                let time =
+                    if kind == "in" { format!("--expires-in={seconds}") } else { format!("--expires-at=@{seconds}") };
+                self.write("store", "store", id, data, &[new_key(how), &key_file(name), &time])
+            }
+            ["store_padded", id, data, how, name] => {
+                self.write("store", "store", id, data, &[new_key(how), &key_file(name), "--pad"])
+            }
+            ["namespace", name] => {
+                *self.namespace.borrow_mut() = String::from_utf8(bytes(name)).unwrap();
+                Ok(vec![Found::word("ok")])
             }
             [operation @ ("replace" | "replace_source"), id, old, data, "as", name] => {
                 let keys = ["--key-file", &key_file(old), "--key-out", &key_file(name)];
@@ -74,6 +90,15 @@ impl Runner<'_> {
                 let stats = json(&self.run(&["stats", "--json"], b"")?);
                 Ok(vec![Found::word(&stats["records"]), Found::word(&stats["bytes"])])
             }
+            ["purge", limit] => {
+                let reply = self.run(&["purge", "--limit", limit, "--json"], b"")?;
+                Ok(vec![Found::word(&json(&reply)["purged"])])
+            }
+            ["verify"] => {
+                let report = json(&self.run(&["verify", "--json"], b"")?);
+                assert_eq!(report["damaged"], 0);
+                Ok(vec![Found::word(&report["records"])])
+            }
             _ => panic!("no command for {words:?}"),
         }
     }
@@ -94,7 +119,8 @@ impl Runner<'_> {
     /// Runs a command on the record of `id`.
     fn run_on(&self, id: &str, args: &[&str], stdin: &[u8]) -> Result<Vec<u8>, u8> {
         self.world.write("id", [&bytes(id)[..], b"\n"].concat());
-        self.run(&[args, &["--id-file", "id"]].concat(), stdin)
+        let namespace = self.namespace.borrow();
+        self.run(&[args, &["--id-file", "id", "--namespace", &namespace]].concat(), stdin)
     }
 
     /// Runs a command: gives what it prints, or its exit status.

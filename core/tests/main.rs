@@ -54,6 +54,12 @@ mod repeats;
 #[cfg(feature = "sqlite")]
 mod rotation;
 mod rotation_races;
+#[cfg(all(feature = "object-store", unix))]
+#[path = "script/blocking.rs"]
+mod script;
+#[cfg(all(feature = "object-store", unix))]
+#[path = "script/mod.rs"]
+mod steps;
 #[cfg(feature = "sqlite")]
 mod streams;
 #[cfg(feature = "sqlite")]

@@ -16,8 +16,12 @@ mod conformance;
 mod faults;
 #[path = "postgres/opening.rs"]
 mod opening;
+#[path = "script/blocking.rs"]
+mod script;
 #[path = "postgres/sessions.rs"]
 mod sessions;
+#[path = "script/mod.rs"]
+mod steps;
 #[path = "postgres/store.rs"]
 mod store;
 mod support;

@@ -84,7 +84,9 @@ fn a_record_that_moves_is_found() {
     for (n, (operation, records)) in uses.into_iter().enumerate() {
         for len in [100, LONG] {
             for step in 0..STEPS {
-                let race = Race::new((2, Some(1)), |other| drop(other.contains("id").unwrap())); // moves it
+                let race = Race::new((2, Some(1)), |other| {
+                    let _ = other.contains("id").unwrap(); // moves it
+                });
                 let key = race.slow.store("id", pattern(len)).unwrap();
                 let Some(outcome) = race.at_step(step, |store| operation(store, &key)) else { break };
                 outcome.unwrap_or_else(|error| panic!("operation {n} on {len} bytes, step {step}: {error}"));
@@ -102,7 +104,9 @@ fn a_record_that_moves_is_found() {
 fn a_replacement_in_pieces_succeeds_or_changes_nothing() {
     for len in [100, LONG] {
         for step in 0..STEPS {
-            let race = Race::new((2, Some(1)), |other| drop(other.contains("id").unwrap())); // moves it
+            let race = Race::new((2, Some(1)), |other| {
+                let _ = other.contains("id").unwrap(); // moves it
+            });
             let key = race.slow.store("id", b"data").unwrap();
             let new = record_key(9);
             let replace = |store: &Strongroom| {

@@ -117,7 +117,7 @@ class Runner:
     """Makes each call, and awaits its result if the store is one for asyncio."""
 
     def __init__(self, store: Any) -> None:
-        self.store = store
+        self.root = self.store = store
         self.keys: dict[str, Key] = {}
         self.writer: Any = None
         self.reader: Any = None
@@ -133,6 +133,17 @@ class Runner:
                 return [keys[key].to_text()]
             case "store", id, what, how, name:
                 return self.made(how, name, await call(store.store, id_of(id), data(what), key=self.given(how, name)))
+            case "store_until", id, what, time, how, name:
+                kind, seconds = time.split(":")
+                expiry = {"expires_in" if kind == "in" else "expires_at": int(seconds)}
+                given = self.given(how, name)
+                return self.made(how, name, await call(store.store, id_of(id), data(what), key=given, **expiry))
+            case "store_padded", id, what, how, name:
+                given = self.given(how, name)
+                return self.made(how, name, await call(store.store, id_of(id), data(what), key=given, pad=True))
+            case "namespace", name:
+                self.store = self.root.namespace(data(name))
+                return ["ok"]
             case "store_source", id, what, how, name:
                 source, given = io.BytesIO(data(what)), self.given(how, name)
                 return self.made(how, name, await call(store.store_file, id_of(id), source, key=given))
@@ -177,6 +188,11 @@ class Runner:
             case ("stats",):
                 stats = await call(store.stats)
                 return [str(stats.records), str(stats.bytes)]
+            case "purge", limit:
+                return [str(await call(store.purge, int(limit)))]
+            case ("verify",):
+                found = await call(store.verify)
+                return [str(found.records - len(found.damage))]
             case ("maintain",):
                 return ok(await call(store.maintain))
             case ("close",):

@@ -3,6 +3,9 @@
 
 use std::io::Write;
 
+use strongroom::Location;
+use strongroom::transfer::{Copied, CopyOptions, copy};
+
 use super::*;
 
 /// Fills the file system, or the user's quota, to the last byte.
@@ -53,6 +56,45 @@ fn assert_full_and_recovers(folder: &Path) {
 fn a_full_disk_is_storage_full() {
     let script = r#"mount -t tmpfs -o size=4M none "$F""#;
     with_mounts("full::a_full_disk_is_storage_full", script, assert_full_and_recovers);
+}
+
+/// The first copy and a later one fail, change nothing at the source, and go on once there is space.
+#[test]
+fn a_copy_onto_a_full_disk_is_storage_full() {
+    let script = r#"mount -t tmpfs -o size=24M none "$F""#;
+    with_mounts("full::a_copy_onto_a_full_disk_is_storage_full", script, |folder| {
+        let source = tempfile::tempdir().unwrap();
+        let (from, to, filler) = (source.path().join("records.db"), folder.join("copy.db"), folder.join("filler"));
+        let run = || -> Result<Copied, Error> {
+            copy(&Location::parse(&from)?, &Location::parse(&to)?, CopyOptions::new(), &mut |_| ())
+        };
+        let fill_up = |name: &str| {
+            let store = open(&from).unwrap();
+            (0..40).for_each(|n| drop(store.store(format!("{name} {n}"), vec![7; 100_000]).unwrap()));
+            store.store(format!("{name} long"), vec![7; 3_000_000]).unwrap();
+            store.close().unwrap();
+        };
+        for (name, room) in [("first", 1 << 20), ("second", 1)] {
+            fill_up(name);
+            let before = fs::read(&from).unwrap();
+            fill(&filler);
+            fs::File::options()
+                .write(true)
+                .open(&filler)
+                .unwrap()
+                .set_len(fs::metadata(&filler).unwrap().len() - room)
+                .unwrap();
+            for _ in 0..2 {
+                assert_error(run(), "StorageFull", "");
+            }
+            assert!(fs::read(&from).unwrap() == before, "{name}");
+            fs::remove_file(&filler).unwrap();
+            assert!(run().unwrap().is_complete());
+            let again = run().unwrap();
+            assert_eq!(again.records, 0, "nothing is missing");
+            assert_eq!(again.unchanged, open(&from).unwrap().stats().unwrap().records);
+        }
+    });
 }
 
 /// EDQUOT. The process belongs to another user, because root has no quota.

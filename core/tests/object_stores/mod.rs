@@ -15,6 +15,15 @@ use strongroom::storage::{BucketUrl, Head, Locator, ObjectStorage};
 
 use std::time::Duration;
 
+/// As far as a storage without transactions can: it has no `store_many`.
+#[test]
+fn the_script_of_operations_runs() {
+    use crate::support::fake_s3::{Server, start, url};
+    let builder = strongroom::Strongroom::builder().bucket(url(start(Server::Correct), "script"));
+    let store = builder.index_key(crate::support::index_key()).open().unwrap();
+    crate::script::run_script(store, &crate::script::first_part());
+}
+
 fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; 32])
 }

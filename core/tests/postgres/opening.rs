@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use strongroom::storage::{Durability, Error, Locator, PostgresConfig, PostgresStorage, PutMode, Storage};
 use strongroom::{Location, Strongroom};
 
+use crate::script::run_script;
+use crate::steps::SCRIPT;
 use crate::support::postgres::Postgres;
 use crate::support::{index_key, pattern};
 
@@ -43,6 +45,13 @@ fn role(server: &Postgres, name: &str) -> String {
     let name = unique(name);
     server.sql(&format!("CREATE ROLE {name} LOGIN PASSWORD 's3cret'"));
     name
+}
+
+#[test]
+fn the_script_of_operations_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let location = Location::parse(Postgres::shared().url_for(folder.path())).unwrap();
+    run_script(Strongroom::builder().location(location).index_key(index_key()).open().unwrap(), SCRIPT);
 }
 
 #[test]

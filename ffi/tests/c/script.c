@@ -16,7 +16,8 @@ typedef struct {
 } value;
 
 static strongroom_error error;
-static strongroom *store;
+static strongroom *store; // in the namespace of the steps
+static strongroom *root;  // in the default namespace; the same as the store, or another handle
 static strongroom_writer *writer;
 static strongroom_reader *reader;
 static bool is_server;
@@ -202,6 +203,45 @@ static void write_record(char **words, size_t new_key_at) {
     }
 }
 
+// Stores bytes that expire or are padded.
+static void store_with(char **words, size_t new_key_at) {
+    char **new_key = words + new_key_at;
+    const value id = bytes(words[1]), data = bytes(words[2]);
+    strongroom_write_options options;
+    strongroom_record_key key;
+    unsigned long long seconds = 0;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.key = given(new_key);
+    if (new_key_at == 3)
+        options.pad = 1;
+    else if (sscanf(words[3], "in:%llu", &seconds) == 1)
+        options.expires_in = seconds;
+    else
+        REQUIRE(sscanf(words[3], "at:%llu", &seconds) == 1);
+    if (new_key_at == 4 && options.expires_in == 0)
+        options.expires_at = seconds;
+    if (is_ok(strongroom_store_with(store, id.data, id.len, data.data, data.len, &options, &key, &error))) {
+        made(new_key, key);
+        is_word("ok");
+    }
+}
+
+static void use_namespace(const char *name) {
+    const value bytes_of_name = bytes(name);
+    strongroom *opened = NULL;
+    if (!is_ok(strongroom_namespace(root, bytes_of_name.data, bytes_of_name.len, &opened, &error)))
+        return;
+    if (store != root)
+        CHECK_OK(strongroom_close(store, &error));
+    store = opened;
+    if (bytes_of_name.len == 0) {
+        CHECK_OK(strongroom_close(opened, &error));
+        store = root;
+    }
+    is_word("ok");
+}
+
 static void store_many(char **words, size_t count) {
     strongroom_item items[MAX_ITEMS];
     strongroom_write_options options[MAX_ITEMS];
@@ -303,6 +343,12 @@ static void run_step(char **words, size_t count) {
             is_word(text);
     } else if (IS("store", 5) || IS("store_source", 5)) {
         write_record(words, 3);
+    } else if (IS("store_until", 6)) {
+        store_with(words, 4);
+    } else if (IS("store_padded", 5)) {
+        store_with(words, 3);
+    } else if (IS("namespace", 2)) {
+        use_namespace(words[1]);
     } else if (IS("replace", 6) || IS("replace_source", 6)) {
         write_record(words, 4);
     } else if (IS("retrieve", 3)) {
@@ -371,6 +417,13 @@ static void run_step(char **words, size_t count) {
             is_number(stats.records);
             is_number(stats.bytes);
         }
+    } else if (IS("purge", 2)) {
+        if (is_ok(strongroom_purge(store, (uint64_t)atoll(words[1]), &record_len, &error)))
+            is_number(record_len);
+    } else if (IS("verify", 1)) {
+        strongroom_verify_report report;
+        if (is_ok(strongroom_verify(store, NULL, NULL, NULL, &report, &error)))
+            is_number(report.records - report.damaged);
     } else if (IS("maintain", 1)) {
         if (is_ok(strongroom_maintain(store, &error)))
             is_word("ok");
@@ -419,6 +472,7 @@ static void run_step(char **words, size_t count) {
 // Runs all steps on the store, and closes it.
 static void run_script(const char *script) {
     char *copy = strdup(script);
+    root = store;
     CHECK(copy != NULL);
     long steps = 0;
     bool are_counted = false;

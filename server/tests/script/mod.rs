@@ -24,6 +24,7 @@ mod blocking {
     }
 
     #[allow(clippy::duplicate_mod, reason = "once for each kind of calls")]
+    #[path = "../../../core/tests/script/runner.rs"]
     pub(super) mod runner;
 }
 
@@ -39,6 +40,7 @@ mod on_futures {
     }
 
     #[allow(clippy::duplicate_mod, reason = "once for each kind of calls")]
+    #[path = "../../../core/tests/script/runner.rs"]
     pub(super) mod runner;
 }
 

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::io::SeekFrom;
+use std::ops::ControlFlow;
+use std::time::{Duration, UNIX_EPOCH};
 
-use strongroom::{Error, RecordKey, WriteOptions};
+use strongroom::{Error, RecordKey, VerifyOptions, WriteOptions};
 
 use super::{Read as _, RecordReader, RecordWriter, Seek as _, Strongroom, Write as _};
 use crate::steps::{Found, bytes, range};
 
 pub(crate) struct Runner {
+    /// In the default namespace.
+    root: Strongroom,
     store: Strongroom,
     keys: HashMap<String, RecordKey>,
     writer: Option<RecordWriter>,
@@ -17,7 +21,7 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(store: Strongroom) -> Self {
-        Self { store, keys: HashMap::new(), writer: None, reader: None }
+        Self { root: store.namespace("").unwrap(), store, keys: HashMap::new(), writer: None, reader: None }
     }
 
     #[allow(clippy::unused_async, reason = "the calls of one kind of store are futures")]
@@ -30,6 +34,24 @@ impl Runner {
             ["store", id, data, how, name] => {
                 let key = wait!(store.store_with(bytes(id), bytes(data), self.options(how, name)))?;
                 self.made(how, name, key)
+            }
+            ["store_until", id, data, time, how, name] => {
+                let (kind, seconds) = time.split_once(':').unwrap();
+                let (seconds, options) = (Duration::from_secs(seconds.parse().unwrap()), self.options(how, name));
+                let options = match kind {
+                    "in" => options.expires_in(seconds),
+                    _ => options.expires_at(UNIX_EPOCH + seconds),
+                };
+                let key = wait!(store.store_with(bytes(id), bytes(data), options))?;
+                self.made(how, name, key)
+            }
+            ["store_padded", id, data, how, name] => {
+                let key = wait!(store.store_with(bytes(id), bytes(data), self.options(how, name).pad()))?;
+                self.made(how, name, key)
+            }
+            ["namespace", name] => {
+                self.store = self.root.namespace(bytes(name))?;
+                ok(())
             }
             ["store_source", id, data, how, name] => {
                 let key = wait!(store.store_reader_with(bytes(id), &bytes(data)[..], self.options(how, name)))?;
@@ -88,6 +110,11 @@ impl Runner {
             ["stats"] => {
                 let stats = wait!(store.stats())?;
                 return Ok(vec![Found::word(stats.records), Found::word(stats.bytes)]);
+            }
+            ["purge", limit] => Found::word(wait!(store.purge(limit.parse().unwrap()))?),
+            ["verify"] => {
+                let report = wait!(store.verify(&VerifyOptions::new(), |_| ControlFlow::Continue(())))?;
+                Found::word(report.records - report.damaged)
             }
             ["maintain"] => ok(wait!(store.maintain())?),
             ["close"] => ok(wait!(store.close())?),
