@@ -315,11 +315,12 @@ typedef struct {
     /// pause within an answer. 0 means 30,000.
     uint64_t timeout;
     /// The previous index key, to rotate it: records are found under the new key, which `index_key` or `index_key_file`
-    /// gives, and under this one. If the store knows only the previous key, opening begins the rotation; from then on,
-    /// opening needs both keys, until strongroom_finish_rotation. After that, this one has no effect. Or NULL.
+    /// gives, and under this one. The store is first used under this one, as before, until
+    /// strongroom_begin_rotation; from then on, opening needs both keys, until strongroom_finish_rotation. After that,
+    /// this one has no effect. Or NULL.
     ///
-    /// A handle that was opened earlier with the previous key alone does not find records that have moved: close all
-    /// such handles before, in all processes.
+    /// Open the store with both keys in all processes before the rotation begins: a handle with this key alone is then
+    /// STRONGROOM_INDEX_KEY_MISMATCH. During the rotation, opening takes a second.
     const strongroom_index_key *previous_index_key;
     /// The file with the previous index key, as for `index_key_file`. Or NULL. Give the key or the file, not both.
     const char *previous_index_key_file;
@@ -434,22 +435,52 @@ strongroom_status strongroom_get_stats(const strongroom *store,
  * The rotation of the index key
  *
  * A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
- * keys. Open the store with the new key and with the previous one in strongroom_options. Each operation on an id then
- * moves its record to the new key, for example strongroom_contains for every known id of every namespace. When no
- * record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
- * both keys continue to work.
+ * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
+ * rotation in one of them. Each operation on an id then moves its record to the new key, for example
+ * strongroom_contains for every known id of every namespace. When no record remains, strongroom_finish_rotation ends the
+ * rotation. It may be interrupted at any time; other handles with both keys continue to work.
  */
 
-/// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
-/// proportional to the result. Those whose id nobody knows are removed with the program, Rust or Python.
+/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new key
+/// is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
 ///
-/// STRONGROOM_INVALID_ARGUMENT if the store was opened without a previous index key, or after the rotation had ended;
-/// STRONGROOM_UNSUPPORTED on an encryption server.
+/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption server,
+/// or read-only.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_begin_rotation(const strongroom *store,
+                                            strongroom_error *error);
+
+/// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
+/// proportional to the result.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the store was opened without a previous index key, before the rotation has begun, or
+/// after it had ended; STRONGROOM_UNSUPPORTED on an encryption server.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_get_unrotated_count(const strongroom *store,
                                                  uint64_t limit,
                                                  uint64_t *count,
                                                  strongroom_error *error);
+
+/// Gives the locators of records that remain under the previous index key, in all namespaces, 32 bytes each: at most
+/// `limit`, in time proportional to the result. Free `locators` with strongroom_buffer_free.
+///
+/// As strongroom_get_unrotated_count.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_list_unrotated(const strongroom *store,
+                                            uint64_t limit,
+                                            strongroom_buffer *locators,
+                                            strongroom_error *error);
+
+/// Removes a record that remains under the previous index key, because nobody knows its id. `locator` is 32 bytes of
+/// those that strongroom_list_unrotated gives; `erased` says whether there was a record.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the locator is not one under the previous key, or there is no rotation;
+/// STRONGROOM_UNSUPPORTED on an encryption server.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_erase_unrotated(const strongroom *store,
+                                             const void *locator,
+                                             bool *erased,
+                                             strongroom_error *error);
 
 /// Ends the rotation of the index key: from then on, the store is opened with the new key alone.
 ///
@@ -1046,6 +1077,19 @@ strongroom_status strongroom_verify(const strongroom *store,
                                     void *context,
                                     strongroom_verify_report *report,
                                     strongroom_error *error);
+
+/// As strongroom_verify, for a store that is not open, without its index key. `path` names it as in `strongroom_open`. The
+/// options of the store are for services, and may be NULL; their flags and index key must not be set.
+///
+/// STRONGROOM_INVALID_ARGUMENT also if there is no store; STRONGROOM_STORAGE if it cannot be read.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_verify_path(const char *path,
+                                         const strongroom_options *store_options,
+                                         const strongroom_verify_options *options,
+                                         strongroom_verify_fn step,
+                                         void *context,
+                                         strongroom_verify_report *report,
+                                         strongroom_error *error);
 
 /// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
 /// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
