@@ -38,7 +38,7 @@ impl VerifyOptions {
     }
 
     /// Checks at most this many bytes of records per second, to leave time for others. SQLite's own check of
-    /// the database has no such limit.
+    /// the database has no such limit: its log grows until the check ends.
     pub fn bytes_per_second(mut self, rate: NonZero<u64>) -> Self {
         self.rate = Some(rate);
         self

@@ -48,6 +48,26 @@ fn a_record_is_taken_once() {
     });
 }
 
+/// In two steps, data is delivered at least once: an end between them leaves the record, and a confirmation removes only
+/// the version that was fetched.
+#[test]
+fn what_is_fetched_and_not_confirmed_stays() {
+    each_store(|store| {
+        for size in [100, LONG] {
+            let key = store.store("id", pattern(size)).unwrap();
+            let mut ended = store.open_record("id", &key).unwrap();
+            ended.read_exact(&mut [0; 10]).unwrap();
+            drop(ended);
+            assert!(store.retrieve("id", &key).unwrap() == pattern(size));
+            let newer = store.replace("id", &key, b"newer").unwrap();
+            assert_name(store.delete("id", &key), "WrongKey");
+            assert_eq!(store.retrieve("id", &newer).unwrap(), b"newer");
+            store.delete("id", &newer).unwrap();
+            assert_name(store.delete("id", &newer), "NotFound");
+        }
+    });
+}
+
 #[test]
 fn a_damaged_record_is_not_consumed() {
     for (size, take) in [0, 100, LONG].into_iter().flat_map(|size| TAKES.map(|take| (size, take))) {

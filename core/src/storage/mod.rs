@@ -21,6 +21,8 @@ mod operation;
 mod postgres;
 #[cfg(feature = "remote")]
 mod remote;
+#[cfg(any(feature = "object-store", feature = "postgres", feature = "sqlite"))]
+mod repair;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod types;

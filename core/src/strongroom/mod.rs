@@ -338,7 +338,7 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] on a service: repair the store where its database lies; and those of
+    /// [`Error::Unsupported`] on a service: repair the store where its records lie; and those of
     /// [`repair`](crate::repair()).
     pub fn repair_from(&self, copy: &Self) -> Result<Repaired, Error> {
         verify::repair(self.operations.storage()?, &**copy.operations.storage()?)

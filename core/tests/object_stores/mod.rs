@@ -4,6 +4,7 @@ mod interrupted_moves;
 mod killed;
 mod leaks;
 mod lost_answers;
+mod repair;
 mod unsuitable;
 
 #[path = "../../../server/tests/support/proxy.rs"]

@@ -4,7 +4,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use strongroom::storage::{Durability, Error, Locator, PostgresConfig, PostgresStorage, PutMode, Storage};
+use strongroom::storage::{
+    Durability, Error, Locator, MemoryStorage, PostgresConfig, PostgresStorage, PutMode, Storage,
+};
 use strongroom::{Location, Strongroom};
 
 use crate::script::run_script;
@@ -238,11 +240,13 @@ fn connections_that_end_while_idle_are_replaced() {
 #[test]
 fn damage_is_found_and_leftovers_are_removed() {
     let (server, schema) = (Postgres::shared(), &unique("damage"));
-    let storage = PostgresStorage::open(&config(&server.url(schema))).unwrap();
+    let storage = Arc::new(PostgresStorage::open(&config(&server.url(schema))).unwrap());
+    let copy = MemoryStorage::new();
     let long = [[1, 1, 0, 0].to_vec(), vec![0; 64], pattern(3_000_000)].concat();
     for n in 1..6 {
         let record = if n < 3 { &long[..200] } else { &long[..] };
         storage.put(&Locator::from_bytes([n; 32]), record, PutMode::Create).unwrap();
+        copy.put(&Locator::from_bytes([n; 32]), record, PutMode::Create).unwrap();
     }
     let of = |n: u8| format!("locator = decode(repeat('{n:02x}', 32), 'hex')");
     let upload = |n| format!("(SELECT upload FROM {schema}.records WHERE {})", of(n));
@@ -256,25 +260,33 @@ fn damage_is_found_and_leftovers_are_removed() {
     server.sql(&format!("INSERT INTO {schema}.segments VALUES (7, 0, 0, 'x')"));
     server.sql(&format!("INSERT INTO {schema}.uploads VALUES (8, now() - interval '2 hours'), (9, now())"));
     server.sql(&format!("INSERT INTO {schema}.segments VALUES (8, 0, 0, 'x'), (9, 0, 0, 'x')"));
-    let (mut found, mut position) = (Vec::new(), None);
-    loop {
-        let step = storage.verify(position.as_ref(), 2).unwrap();
-        found.extend(
-            step.damage.iter().map(|damage| {
+    let search = || {
+        let (mut found, mut position) = (Vec::new(), None);
+        loop {
+            let step = storage.verify(position.as_ref(), 2).unwrap();
+            found.extend(step.damage.iter().map(|damage| {
                 format!("{:?} {} {}", damage.locator.map(|l| l.as_bytes()[0]), damage.place, damage.kind)
-            }),
-        );
-        position = step.next;
-        if position.is_none() {
-            break;
+            }));
+            position = step.next;
+            if position.is_none() {
+                return found;
+            }
         }
-    }
+    };
     let expected =
         ["Some(1) row checksum", "Some(2) row mismatch", "Some(3) segment 1 checksum", "Some(4) segment 2 missing"];
-    assert_eq!(found, expected);
+    assert_eq!(search(), expected);
     let orphans = || storage.verify(Some(&strongroom::storage::VerifyPosition::Structure), 1).unwrap().damage.len();
     assert_eq!(orphans(), 1);
-    storage.maintain().unwrap();
+    // A record that the copy lacks stays as it is.
+    copy.delete(&Locator::from_bytes([2; 32]), None).unwrap();
+    let restored = Arc::clone(&storage).repair(&copy).unwrap().restored;
+    assert_eq!(restored, [1, 3, 4].map(|n| Locator::from_bytes([n; 32])));
+    assert_eq!(search(), expected[1..2]);
+    for n in [1, 3, 4, 5] {
+        let record = if n < 3 { &long[..200] } else { &long[..] };
+        assert!(storage.get(&Locator::from_bytes([n; 32])).unwrap().unwrap() == record);
+    }
     assert_eq!(orphans(), 0);
     assert_eq!(server.sql(&format!("SELECT count(*) FROM {schema}.segments WHERE upload IN (7, 8, 9)")), "1");
 }

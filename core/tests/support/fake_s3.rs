@@ -42,7 +42,8 @@ pub(crate) enum Server {
     HasNoBucket,
 }
 
-type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>;
+/// The objects of a server by their paths, and their ETags.
+pub(crate) type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, String)>>>;
 
 /// All bytes of the requests: names, headers and bodies.
 pub(crate) type Seen = Arc<Mutex<Vec<u8>>>;
@@ -55,10 +56,14 @@ pub(crate) fn start(server: Server) -> SocketAddr {
 /// Starts a server that keeps what it receives.
 pub(crate) fn start_recording(server: Server) -> (SocketAddr, Seen) {
     let seen = Seen::default();
-    let recorded = Arc::clone(&seen);
+    (start_with(server, &seen, &Objects::default()), seen)
+}
+
+/// Starts a server with these objects.
+pub(crate) fn start_with(server: Server, seen: &Seen, objects: &Objects) -> SocketAddr {
+    let (recorded, objects) = (Arc::clone(seen), Arc::clone(objects));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let objects = Objects::default();
     thread::spawn(move || {
         for stream in listener.incoming() {
             let (objects, recorded) = (Arc::clone(&objects), Arc::clone(&recorded));
@@ -68,7 +73,7 @@ pub(crate) fn start_recording(server: Server) -> (SocketAddr, Seen) {
             });
         }
     });
-    (address, seen)
+    address
 }
 
 /// Serves one request; `None` at the end of the connection.

@@ -32,8 +32,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::error::again;
+use super::repair::repair_each;
 use super::{
-    Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition,
+    Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
+    VerifyPosition,
 };
 use crate::http::AnyHost;
 use crate::util::runtime::{Runtime, Unfinished};
@@ -333,6 +335,10 @@ impl Storage for ObjectStorage {
         let position = position.cloned();
         self.long(move |records| async move { records.verify(position.as_ref(), limit).await })
             .map_err(Stopped::of_read)
+    }
+
+    fn repair(self: Arc<Self>, copy: &dyn Storage) -> Result<Repaired, Error> {
+        repair_each(&self, copy)
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {

@@ -144,7 +144,7 @@ impl Records {
         let name = names::record(locator);
         let object = NewObject::new(&name, kind, Move::None, payload)?;
         // A new record usually finds nothing, so it does not look.
-        let mut slot = if mode == PutMode::Create { Slot::FREE } else { self.load(locator, START_LEN).await? };
+        let mut slot = if mode == PutMode::Create { Slot::FREE } else { self.load_to_write(locator, mode).await? };
         let mut doubtful = false;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
@@ -163,9 +163,20 @@ impl Records {
                     Outcome::Refused { doubtful: also } => doubtful |= also,
                 }
             }
-            slot = self.load(locator, START_LEN).await?;
+            slot = self.load_to_write(locator, mode).await?;
         }
         Err(if doubtful { Error::Indeterminate("others change the record all the time".into()) } else { Error::Busy })
+    }
+
+    /// The state of a locator before a write. A damaged object may be overwritten.
+    async fn load_to_write(&self, locator: &Locator, mode: PutMode) -> Result<Slot, Error> {
+        match self.load(locator, START_LEN).await {
+            Err(Error::Corrupt) if mode == PutMode::Overwrite => {
+                let got = self.bucket.get(&names::record(locator), 0..START_LEN, None).await?;
+                Ok(Slot { version: got.map(|got| got.version), ..Slot::FREE })
+            }
+            loaded => loaded,
+        }
     }
 
     pub(super) async fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {

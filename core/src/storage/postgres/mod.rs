@@ -26,9 +26,11 @@ use tokio_postgres::Row;
 
 use super::commit_queue::CommitQueue;
 use super::operation::Operation;
+use super::repair::repair_each;
 use super::types::check_settings;
 use super::{
-    Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition,
+    Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
+    VerifyPosition,
 };
 use crate::util::backoff::Backoff;
 use crate::util::interrupt;
@@ -265,6 +267,10 @@ impl Storage for PostgresStorage {
 
     fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
         self.verify_step(position, limit)
+    }
+
+    fn repair(self: Arc<Self>, copy: &dyn Storage) -> Result<Repaired, Error> {
+        repair_each(&self, copy)
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {

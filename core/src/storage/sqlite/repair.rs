@@ -12,9 +12,8 @@ use super::upload::SqliteUpload;
 use super::verify::structure::{self, Structure};
 use super::verify::{self, RowPosition};
 use super::{SqliteStorage, garbage};
-use crate::storage::{
-    DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Repaired, Storage, Upload, VerifyPosition,
-};
+use crate::storage::repair::intact_info;
+use crate::storage::{DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Repaired, Storage, Upload};
 
 impl SqliteStorage {
     pub(super) fn repair_from(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
@@ -129,28 +128,6 @@ fn find_intact(copy: &dyn Storage, locator: Option<&Locator>, wanted: Option<i64
     };
     let Some(entry) = list.first().filter(|entry| prefix(&entry.locator) == wanted) else { return Ok(None) };
     Ok(intact_info(copy, &entry.locator)?.map(|info| (entry.locator, info)))
-}
-
-/// The info of a record, if it is intact.
-fn intact_info(copy: &dyn Storage, locator: &Locator) -> Outcome<Option<Info>> {
-    let info = match copy.info(locator) {
-        Ok(Some(info)) => info,
-        Ok(None) | Err(Error::Corrupt) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let (mut records, mut position) = (0, VerifyPosition::Record(*locator));
-    loop {
-        check_interrupt()?;
-        let step = copy.verify(Some(&position), 1)?;
-        if !step.damage.is_empty() {
-            return Ok(None);
-        }
-        records += step.records;
-        match step.next {
-            Some(next) => position = next,
-            None => return Ok(Some(info).filter(|_| records == 1)),
-        }
-    }
 }
 
 /// Writes one version of a record of the copy. `false` if it or its place was changed concurrently.

@@ -1,0 +1,54 @@
+//! Damaged objects are found, and replaced by the records of a copy.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::transfer::{CopyOptions, copy_storage};
+use strongroom::{Strongroom, VerifyOptions, VerifyReport, repair, verify};
+
+use super::open;
+use crate::support::fake_s3::{Objects, Seen, Server, start_with, url};
+use crate::support::{index_key, pattern};
+
+fn search(storage: &dyn Storage) -> VerifyReport {
+    verify(storage, &VerifyOptions::new(), |_| ControlFlow::Continue(())).unwrap()
+}
+
+#[test]
+fn every_damaged_record_is_restored() {
+    const LENGTHS: [usize; 3] = [10, 100_000, 3_000_000];
+    let objects = Objects::default();
+    let address = start_with(Server::Correct, &Seen::default(), &objects);
+    let storage: Arc<dyn Storage> = Arc::new(open(&url(address, "repair")));
+    let store = Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key()).open().unwrap();
+    let keys = LENGTHS.map(|len| store.store(len.to_string(), pattern(len)).unwrap());
+    let copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    assert!(copy_storage(&storage, &copy, CopyOptions::new(), &mut |_| ()).unwrap().is_complete());
+    assert!(repair(&storage, &*copy).unwrap().restored.is_empty());
+    let names: BTreeSet<_> = objects.lock().unwrap().keys().cloned().collect();
+    let names: Vec<_> = names.iter().filter(|name| name.contains("/r/") || name.contains("/s/")).collect();
+    assert!(names.len() > 3, "{names:?}");
+    for at_end in [false, true] {
+        for name in &names {
+            {
+                let mut objects = objects.lock().unwrap();
+                // An earlier repair may have removed the object.
+                let Some((bytes, tag)) = objects.get_mut(*name) else { continue };
+                let at = if at_end { bytes.len() - 1 } else { 2 };
+                bytes[at] ^= 1;
+                tag.insert(1, 'd');
+            }
+            // Opened anew, so that nothing is remembered.
+            let storage: Arc<dyn Storage> = Arc::new(open(&url(address, "repair")));
+            assert!(search(&*storage).damaged > 0, "{name} {at_end}");
+            assert_eq!(repair(&storage, &*copy).unwrap().restored.len(), 1, "{name} {at_end}");
+            assert!(search(&*storage).is_clean(), "{name} {at_end}");
+            let store = Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap();
+            for (len, key) in LENGTHS.iter().zip(&keys) {
+                assert!(store.retrieve(len.to_string(), key).unwrap() == pattern(*len), "{name} {at_end}");
+            }
+        }
+    }
+}
