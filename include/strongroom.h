@@ -132,7 +132,8 @@ typedef enum {
     STRONGROOM_STORAGE = 14,
     /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     STRONGROOM_INDETERMINATE = 15,
-    /// An earlier write or commit failed halfway, so this handle is not reliable. Open the store again.
+    /// An earlier write or commit failed halfway, so this handle refuses all writes. It still reads, unless the
+    /// database's files were moved. Open the store again.
     STRONGROOM_POISONED = 16,
     /// A handle was open when this process was forked.
     STRONGROOM_FORKED = 17,

@@ -79,7 +79,8 @@ pub enum Error {
     /// A commit failed, so the outcome of the write is unknown. Open the store again and check.
     #[error("the outcome of the write is unknown: open the store again and check")]
     Indeterminate(#[source] BoxError),
-    /// An earlier write or commit failed halfway, so the state of this handle is not reliable.
+    /// An earlier write or commit failed halfway, so this handle refuses all writes. It still reads, unless the
+    /// database's files were moved.
     #[error("an earlier write failed half way: open the store again")]
     Poisoned,
     /// The parent of this process opened the handle; or a handle was open at the fork, so that this process cannot open

@@ -21,6 +21,6 @@ mod log;
 mod random;
 
 pub use crash::{Crash, Image};
-pub use disk::{Call, Disk, Failure, Fault};
+pub use disk::{Call, Disk, DiskGuard, Failure, Fault};
 pub use log::{Change, Event, FileKind, Log};
 pub use random::Random;

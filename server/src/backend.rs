@@ -46,4 +46,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;
+
+    /// Removes the remains of deleted records, such as those in a database's log.
+    fn maintain(&self) -> Result<(), Error>;
 }

@@ -131,6 +131,9 @@ impl Server {
         if let Some(interval) = service.purge_interval {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
+        if let Some(maintenance) = &service.maintenance {
+            background.spawn(Arc::clone(maintenance).run());
+        }
         #[cfg(feature = "cluster")]
         if let Some(cluster) = service.shared.cluster.get() {
             let (shared, identity) = (Arc::clone(&service.shared), Arc::clone(&service.identity));

@@ -19,6 +19,7 @@ use crate::call::Call;
 use crate::cluster::{Identity, LateStore};
 use crate::config::document::Config;
 use crate::handle::handle;
+use crate::maintenance::Maintenance;
 use crate::operator_routes::operations;
 use crate::problem::Problem;
 use crate::purge::Purge;
@@ -34,6 +35,8 @@ pub struct Service {
     pub(crate) purge: Arc<Purge>,
     /// `None` if expired records are removed only on request.
     pub(crate) purge_interval: Option<Duration>,
+    /// `None` if the store is maintained only on request.
+    pub(crate) maintenance: Option<Arc<Maintenance>>,
     /// This node, for its operators.
     pub(crate) node: Arc<Node>,
     /// The default port.
@@ -65,8 +68,12 @@ impl Service {
         let shared = Arc::new(Shared::new(config, readiness)?);
         let purged = Arc::clone(&backend);
         let purge = Arc::new(Purge::new(move |limit| purged.purge(limit)));
-        let purge_interval = Some(config.purge.interval_seconds).filter(|seconds| *seconds > 0);
-        let purge_interval = purge_interval.map(Duration::from_secs);
+        let interval = |seconds: u64| Some(Duration::from_secs(seconds)).filter(|interval| !interval.is_zero());
+        let purge_interval = interval(config.purge.interval_seconds);
+        let maintained = Arc::clone(&backend);
+        // Maintenance of a bucket lists it, and a storage service maintains its own store.
+        let maintenance = interval(config.maintenance.interval_seconds).filter(|_| !config.has_remote_storage());
+        let maintenance = maintenance.map(|interval| Maintenance::new(interval, move || maintained.maintain()));
         #[cfg(feature = "cluster")]
         let identified = Arc::clone(&backend);
         let expiring = Arc::clone(&backend);
@@ -76,6 +83,7 @@ impl Service {
             shared,
             purge,
             purge_interval,
+            maintenance,
             node,
             port: B::PORT,
             #[cfg(feature = "cluster")]
@@ -119,4 +127,36 @@ fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc
         .method_not_allowed_fallback(move |request| {
             handle(no_method, "unknown", Access::Everybody, request, |_, _, _| async { Err(Problem::no_such_method()) })
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use strongroom::storage::MemoryStorage;
+
+    use super::*;
+
+    #[test]
+    fn a_remote_store_is_maintained_on_request() {
+        let is_maintained = |config: &Config| {
+            let service = Service::storage(Arc::new(MemoryStorage::new()), config).unwrap();
+            service.maintenance.is_some()
+        };
+        let mut config = Config::default();
+        assert!(is_maintained(&config));
+        for (store, expected) in [
+            ("records.db", true),
+            (":memory:", true),
+            ("https://storage.example", false),
+            ("unix:/run/socket", false),
+            ("s3://bucket/prefix", false),
+            ("postgres://host/database", false),
+            ("cluster", false),
+        ] {
+            config.store = Some(store.into());
+            assert_eq!(is_maintained(&config), expected, "{store}");
+        }
+        config.store = None;
+        config.maintenance.interval_seconds = 0;
+        assert!(!is_maintained(&config));
+    }
 }

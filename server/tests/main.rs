@@ -26,6 +26,7 @@ mod batches;
 mod client;
 #[cfg(feature = "cluster")]
 mod cluster;
+mod database;
 mod discovery;
 mod encryption;
 mod expiry;

@@ -38,7 +38,7 @@ pub enum Error {
     /// A commit failed, and its outcome is unknown.
     #[error("the outcome of a commit is unknown")]
     Indeterminate(#[source] Source),
-    /// An earlier commit failed, so the state of this handle is not reliable.
+    /// An earlier commit failed, so this handle refuses all writes. It may still read.
     #[error("an earlier commit failed")]
     Poisoned,
     /// A handle was open when this process was forked: the child can use neither it nor a new one.

@@ -292,6 +292,17 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract.
     fn maintain(&self) -> Result<(), Error>;
 
+    /// Fails if the storage cannot work, as far as this is known without a request: for example if its files were
+    /// removed, or if it has refused all writes since one failed. A service is not ready then. The default
+    /// implementation succeeds.
+    ///
+    /// # Errors
+    ///
+    /// Those of the contract.
+    fn health(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The storage's limits and preferred sizes. They are constant, and known without a request.
     fn limits(&self) -> Limits {
         Limits::default()

@@ -316,6 +316,16 @@ impl Strongroom {
         Ok(due.iter().filter_map(|entry| entry.info.head.expires_at()).collect())
     }
 
+    /// Fails if the storage cannot work, as far as this is known without a request: for the readiness of services.
+    ///
+    /// # Errors
+    ///
+    /// Those of the storage.
+    #[doc(hidden)]
+    pub fn health(&self) -> Result<(), Error> {
+        self.operations.storage().map_or(Ok(()), |storage| Ok(storage.health()?))
+    }
+
     /// Searches the store for damage, without any record's key. It works in short steps, changes nothing, and others
     /// may read and write at the same time. It calls `progress` after each step, with the damage that the step found;
     /// `progress` may stop it. [`verify`](crate::verify()) does the same without the index key.

@@ -9,6 +9,7 @@
 mod check;
 #[path = "../support/history.rs"]
 mod history;
+mod no_room;
 #[path = "../support/workloads.rs"]
 mod workloads;
 
@@ -41,7 +42,7 @@ fn failures(call: Call) -> &'static [(Failure, bool)] {
             (Errno(libc::EINTR), false),
         ],
         Call::Sync => &[(Errno(libc::EIO), true), (Errno(libc::ENOSPC), true), (Errno(libc::EDQUOT), true)],
-        Call::Truncate => &[(Errno(libc::EIO), true), (Errno(libc::EINTR), false)],
+        Call::Truncate => &[(Errno(libc::EIO), true), (Errno(libc::EDQUOT), true), (Errno(libc::EINTR), false)],
         Call::Remove => &[(Errno(libc::EIO), true)],
         Call::Map => &[(Errno(libc::ENOMEM), true)],
         Call::Lock => &[(Errno(libc::EIO), false), (Errno(libc::EAGAIN), false)],

@@ -135,7 +135,8 @@ class IndeterminateError(StrongroomError):
 
 
 class PoisonedError(StrongroomError):
-    """An earlier write or commit failed halfway, so this store is not reliable. Open it again."""
+    """An earlier write or commit failed halfway, so this store refuses all writes. It still reads, unless the database's
+    files were moved. Open it again."""
 
     code = 16
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub log: Log,
     /// The removal of expired records.
     pub purge: Purge,
+    /// The removal of deleted ciphertext from the log of a database.
+    pub maintenance: Maintenance,
     /// The services that find each other, if there are several.
     pub cluster: Cluster,
     /// Limits for each client, and for all clients in total.
@@ -154,6 +156,23 @@ impl Default for Purge {
     }
 }
 
+/// Maintenance in the background: it empties the log of a database, which keeps the ciphertext of deleted records, and
+/// removes the leftovers of interrupted writes. Only a store on this machine (`store` is a path, or not set) is
+/// maintained: a storage service maintains its own store, and maintenance of a bucket lists all of it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Maintenance {
+    /// Seconds between two runs; 0 for none, if the store is maintained only on request.
+    pub interval_seconds: u64,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        Self { interval_seconds: 3600 }
+    }
+}
+
 /// The log on stderr.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -230,7 +249,8 @@ mod tests {
     fn all_fields_are_known() {
         let document = "[a]\nx = 1";
         let known = |document: &str| Config::from_toml(document).unwrap_err().expected().to_owned();
-        let tables = ["", "[remote]\n", "[log]\n", "[purge]\n", "[cluster]\n", "[limits]\n", "[tls]\n"];
+        let tables =
+            ["", "[remote]\n", "[log]\n", "[purge]\n", "[maintenance]\n", "[cluster]\n", "[limits]\n", "[tls]\n"];
         let mut names: Vec<String> = Vec::new();
         for table in tables {
             let expected = known(&format!("{table}nothing = 1"));

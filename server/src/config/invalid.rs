@@ -101,6 +101,7 @@ pub(super) const FIELDS: &[&str] = &[
     "listen",
     "log",
     "long",
+    "maintenance",
     "max_age_seconds",
     "name",
     "names",

@@ -42,6 +42,7 @@ impl Backend for EncryptionBackend {
 
     fn ready(&self) -> Result<Option<String>, Error> {
         let store = self.store()?;
+        store.health()?;
         store.contains("readyz")?;
         Ok(store.identity().map(|identity| identity.id_text()))
     }
@@ -78,6 +79,10 @@ impl Backend for EncryptionBackend {
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         self.store()?.purge(limit)
+    }
+
+    fn maintain(&self) -> Result<(), Error> {
+        self.store()?.maintain()
     }
 }
 

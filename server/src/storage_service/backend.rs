@@ -24,6 +24,7 @@ impl Backend for StorageBackend {
     const ROLE: Role = Role::Storage;
 
     fn ready(&self) -> Result<Option<String>, Error> {
+        self.0.health()?;
         let settings = self.0.settings()?;
         Ok(settings.map_or_else(|| Some(NO_STORE.to_owned()), |settings| strongroom::store_id(&settings)))
     }
@@ -39,6 +40,10 @@ impl Backend for StorageBackend {
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         Ok(self.0.purge(unix_time(), limit)?)
+    }
+
+    fn maintain(&self) -> Result<(), Error> {
+        Ok(self.0.maintain()?)
     }
 }
 

@@ -28,8 +28,10 @@ impl From<Fault> for Error {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
-        if is_out_of_room(&error) {
-            return Self(Error::Full);
+        match lack_of_room(&error) {
+            Some(Lack::Write) => return Self(Error::Full),
+            Some(Lack::Sync) => return Self(Error::Backend(NoRoom { error, is_durable: false }.into())),
+            None => {}
         }
         if is_damage(&error) {
             return Self(Error::Corrupt);
@@ -54,7 +56,10 @@ impl Fault {
         // The log is complete before its index is written, so recovery of the log may restore such a commit.
         let index = [ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_SHMMAP, ffi::SQLITE_IOERR_SHMOPEN];
         if error.sqlite_error().is_some_and(|error| index.contains(&error.extended_code)) {
-            return Self(Error::Indeterminate(error.into()));
+            return Self(Error::Indeterminate(match lack_of_room(&error) {
+                Some(_) => NoRoom { error, is_durable: true }.into(),
+                None => error.into(),
+            }));
         }
         match Self::from(error) {
             Self(Error::Backend(source)) => Self(Error::Indeterminate(source)),
@@ -63,20 +68,42 @@ impl Fault {
     }
 }
 
+/// A lack of space that was noticed only after pages had been written to the log, where a recovery would find them.
+#[derive(Debug, thiserror::Error)]
+#[error("no space is left: {error}")]
+pub(super) struct NoRoom {
+    error: rusqlite::Error,
+    /// Whether the pages had been synced, too.
+    pub(super) is_durable: bool,
+}
+
+pub(super) fn late_lack_of_room(error: &Error) -> Option<&NoRoom> {
+    match error {
+        Error::Backend(source) | Error::Indeterminate(source) => source.downcast_ref(),
+        _ => None,
+    }
+}
+
+enum Lack {
+    Write,
+    Sync,
+}
+
 /// Whether a write failed for lack of space under another code than `SQLITE_FULL`. SQLite uses that code only for
-/// ENOSPC in a plain write, not for a quota, a limit on the size of files, or the log's index. This reads the cause
-/// from the same place as SQLite.
-fn is_out_of_room(error: &rusqlite::Error) -> bool {
-    let writes = [
-        ffi::SQLITE_IOERR_WRITE,
-        ffi::SQLITE_IOERR_TRUNCATE,
-        ffi::SQLITE_IOERR_SHMOPEN,
-        ffi::SQLITE_IOERR_SHMSIZE,
-        ffi::SQLITE_IOERR_SHMMAP,
-        ffi::SQLITE_CANTOPEN,
-    ];
-    error.sqlite_error().is_some_and(|error| writes.contains(&error.extended_code))
-        && is_no_room(&io::Error::last_os_error())
+/// ENOSPC in a plain write, not for a quota, a limit on the size of files, the log's index, or a file system that
+/// allocates space only at a sync. This reads the cause from the same place as SQLite.
+fn lack_of_room(error: &rusqlite::Error) -> Option<Lack> {
+    let lack = match error.sqlite_error()?.extended_code {
+        ffi::SQLITE_IOERR_WRITE
+        | ffi::SQLITE_IOERR_TRUNCATE
+        | ffi::SQLITE_IOERR_SHMOPEN
+        | ffi::SQLITE_IOERR_SHMSIZE
+        | ffi::SQLITE_IOERR_SHMMAP
+        | ffi::SQLITE_CANTOPEN => Lack::Write,
+        ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC => Lack::Sync,
+        _ => return None,
+    };
+    is_no_room(&io::Error::last_os_error()).then_some(lack)
 }
 
 /// Whether the rows, or the tables themselves, are damaged. The statements are constant and the values fit the tables,
@@ -99,8 +126,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 /// count.
 pub(super) fn is_write_error(error: &Error) -> bool {
     let Error::Backend(source) = error else { return false };
-    let error = source.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error);
-    error.is_some_and(|error| {
+    let error = source.downcast_ref().or(source.downcast_ref::<NoRoom>().map(|no_room| &no_room.error));
+    error.and_then(rusqlite::Error::sqlite_error).is_some_and(|error| {
         error.code == ErrorCode::SystemIoFailure
             && ![ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&error.extended_code)
     })

@@ -82,9 +82,11 @@ impl SqliteStorage {
         let mut outcomes: Vec<OperationOutcome> = match outcome {
             Ok(outcomes) => outcomes,
             // One operation failed and rolled back the others: each is repeated alone, so that only that one fails.
-            Err(_) if rolled_back && self.check_open().is_ok() && leader.jobs().next().is_some() => all(own, &leader)
-                .map(|operation| Ok(self.transact(Commit::Durable, |connection| apply(operation, connection))?))
-                .collect(),
+            Err(_) if rolled_back && self.check_writable().is_ok() && leader.jobs().next().is_some() => {
+                all(own, &leader)
+                    .map(|operation| Ok(self.transact(Commit::Durable, |connection| apply(operation, connection))?))
+                    .collect()
+            }
             Err(Fault(error)) => {
                 leader.finish(iter::repeat_with(|| Err(again(&error))));
                 return Err(error.into());

@@ -10,6 +10,7 @@ mod file_identity_guard;
 mod fork_guard;
 mod garbage;
 mod group_commit;
+mod handle_state;
 mod open;
 mod path;
 mod read_lock;
@@ -32,7 +33,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
@@ -48,18 +48,15 @@ use super::{
 use crate::util::fork_check::OwnerProcess;
 use crate::util::interrupt::is_interrupted;
 use connection_settings::Commit;
-use error::{Fault, Outcome, is_write_error};
-use file_identity_guard::{FileIdentityGuard, Moved};
+use error::{Fault, Outcome};
+use file_identity_guard::FileIdentityGuard;
 use group_commit::OperationOutcome;
+use handle_state::HandleState;
 use read_lock::ReadLock;
 use read_only::{Access, ReadOnly};
 use readers::Readers;
 use upload::SqliteUpload;
 use writer::Writer;
-
-const OPEN: u8 = 0;
-const POISONED: u8 = 1;
-const CLOSED: u8 = 2;
 
 /// Records in an SQLite database.
 ///
@@ -79,7 +76,7 @@ pub struct SqliteStorage {
     /// The reason why the store is read-only, if it is.
     read_only: Option<ReadOnly>,
     file_identity: Arc<FileIdentityGuard>,
-    state: Arc<AtomicU8>,
+    state: Arc<HandleState>,
     owner: OwnerProcess,
 }
 
@@ -90,43 +87,34 @@ impl SqliteStorage {
         &self.path
     }
 
-    fn check_usable(&self) -> Result<(), Error> {
-        if !self.owner.is_current() {
-            return Err(Error::Forked);
-        }
-        self.check_open()
-    }
-
-    fn check_open(&self) -> Result<(), Error> {
-        match self.state.load(Ordering::Acquire) {
-            OPEN => Ok(()),
-            POISONED => Err(Error::Poisoned),
-            _ => Err(Error::Closed),
-        }
+    fn check_owner(&self) -> Result<(), Error> {
+        if self.owner.is_current() { Ok(()) } else { Err(Error::Forked) }
     }
 
     fn check_writable(&self) -> Result<(), Error> {
-        self.check_usable()?;
+        self.check_owner()?;
+        self.state.check_writable()?;
         self.read_only.as_ref().map_or(Ok(()), |why| Err(why.refusal()))
     }
 
     /// Runs `work` on a connection for reading. Each statement sees one state of the database; for several statements,
     /// use [`snapshot`](Self::snapshot).
     fn read<T>(&self, work: impl FnOnce(&mut Connection) -> Outcome<T>) -> Outcome<T> {
-        self.check_usable()?;
+        self.check_owner()?;
+        self.state.check_readable()?;
         let mut reader = self.readers.take(|| {
             let connection = open::open_reader(&self.path, &self.access, self.durability)?;
             self.file_identity.check()?;
             Ok(connection)
         })?;
-        if reader.is_frequent() && self.read_only.is_none() {
+        if reader.is_frequent() && self.check_writable().is_ok() {
             self.request_read_lock();
         }
         let outcome = self.file_identity.check_at_interval();
         let outcome = outcome.and_then(|()| work(&mut reader.connection));
-        self.readers.give_back(reader, || self.check_open().is_ok());
+        self.readers.give_back(reader, || self.state.check_readable().is_ok());
         if let Err(Fault(error)) = &outcome {
-            poison_if_moved(&self.state, error);
+            self.state.note_read(error);
         }
         self.access.check_unchanged().and(outcome)
     }
@@ -134,7 +122,7 @@ impl SqliteStorage {
     fn request_read_lock(&self) {
         let (path, durability, state) = (self.path.clone(), self.durability, Arc::clone(&self.state));
         let open = move || open::open_reader(&path, &Access::Write, durability);
-        self.read_lock.request(open, move |Fault(error)| poison_after(&state, &error));
+        self.read_lock.request(open, state);
     }
 
     /// Runs `work` in a transaction that sees one state of the database.
@@ -178,31 +166,17 @@ impl SqliteStorage {
 
     fn with_writer<T>(&self, work: impl FnOnce(&mut Writer) -> Outcome<T>) -> Outcome<T> {
         let mut writer = lock(&self.writer);
-        self.check_usable()?; // the wait may have been long
-        let outcome = work(writer.as_mut().ok_or(Error::Closed)?);
+        self.check_writable()?; // the wait may have been long
+        let writer = writer.as_mut().ok_or(Error::Closed)?;
+        let outcome = work(writer);
         if let Err(Fault(error)) = &outcome {
-            poison_after(&self.state, error);
+            self.state.note_write(error);
+        }
+        if writer.has_lost_data() {
+            self.state.refuse_writes();
         }
         outcome
     }
-}
-
-/// A failed fsync must not be repeated: the system may have dropped the data that it could not write.
-fn poison_after(state: &AtomicU8, error: &Error) {
-    if matches!(error, Error::Indeterminate(_)) || is_write_error(error) {
-        poison(state);
-    }
-    poison_if_moved(state, error);
-}
-
-fn poison_if_moved(state: &AtomicU8, error: &Error) {
-    if matches!(error, Error::Backend(source) if source.is::<Moved>()) {
-        poison(state);
-    }
-}
-
-fn poison(state: &AtomicU8) {
-    let _ = state.compare_exchange(OPEN, POISONED, Ordering::Release, Ordering::Relaxed);
 }
 
 /// No code panics between two steps that belong together, and SQLite rolls back uncommitted changes, so the connection
@@ -332,21 +306,27 @@ impl Storage for SqliteStorage {
         Ok(self.with_writer(Writer::empty_log)?)
     }
 
+    fn health(&self) -> Result<(), Error> {
+        self.check_owner()?;
+        self.state.check_writable()?; // also succeeds if the store is read-only
+        let outcome = self.file_identity.check().map_err(Error::from);
+        outcome.inspect_err(|error| self.state.note_read(error))
+    }
+
     /// Waits for a running write, checkpoints the log, and closes all connections. The connections of running reads
     /// close when the reads end.
     fn close(&self) -> Result<(), Error> {
-        match self.check_usable() {
-            Err(Error::Forked) => return Err(Error::Forked),
-            Err(Error::Closed) => return Ok(()),
-            _ => {}
+        self.check_owner()?;
+        if let Err(Error::Closed) = self.state.check_readable() {
+            return Ok(());
         }
         self.read_lock.end();
-        let (writer, before) = {
+        let (writer, is_intact) = {
             let mut writer = lock(&self.writer);
-            (writer.take(), self.state.swap(CLOSED, Ordering::AcqRel))
+            (writer.take(), self.state.close())
         };
         self.readers.clear();
-        let outcome = writer.map_or(Ok(()), |writer| writer.close(before == POISONED));
+        let outcome = writer.map_or(Ok(()), |writer| writer.close(is_intact));
         self.readers.give_up();
         Ok(outcome?)
     }

@@ -1,7 +1,6 @@
 //! Opening and creating a database.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU8;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use super::readers::Readers;
 use super::schema::{self, Identity, PAGE_SIZE, not_ours};
 use super::second_copy::Claim;
 use super::writer::Writer;
-use super::{Durability, OPEN, SqliteStorage, connection_settings};
+use super::{Durability, SqliteStorage, connection_settings};
 use crate::storage::Error;
 use crate::storage::commit_queue::CommitQueue;
 use crate::util::files::{folder_of, is_no_room};
@@ -87,7 +86,7 @@ impl SqliteStorage {
         };
         // A failed sweep does not matter: a full disk, for example, must not prevent reads.
         let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
-        if storage.check_open().is_err() {
+        if storage.check_writable().is_err() {
             drop(storage);
             return Self::open_as_it_is(path, durability, may_create);
         }
@@ -98,9 +97,11 @@ impl SqliteStorage {
         let fork_guard = OpenHandle::enter()?;
         let path = path::resolve(path)?;
         let claim = Claim::new(&path, fork_guard)?;
+        let log = with_suffix(&path, "-wal");
+        let has_unsynced = log.metadata().is_ok_and(|log| log.len() > 0);
         let connection = open_database(&path, durability, may_create)?;
         let file_identity = Arc::new(FileIdentityGuard::new(&path, &["", "-wal", "-shm"], &connection)?);
-        let writer = Writer::new(connection, durability, Arc::clone(&file_identity));
+        let writer = Writer::new(connection, log, durability, Arc::clone(&file_identity), has_unsynced)?;
         Ok(Self::new(path, durability, claim, file_identity, Some(writer), Access::Write, None))
     }
 
@@ -134,7 +135,7 @@ impl SqliteStorage {
             access,
             read_only,
             file_identity,
-            state: Arc::new(AtomicU8::new(OPEN)),
+            state: Arc::default(),
             owner: OwnerProcess::current(),
         }
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::error::{Fault, Outcome};
+use super::handle_state::HandleState;
 use super::lock;
 use crate::util::threads;
 
@@ -45,13 +46,8 @@ struct Shared {
 }
 
 impl ReadLock {
-    /// Starts the thread unless it runs, because reads are frequent. `open` makes its connection; `failed` gets the
-    /// error that ends it.
-    pub(super) fn request(
-        &self,
-        open: impl FnOnce() -> Outcome<Connection> + Send + 'static,
-        failed: impl FnOnce(Fault) + Send + 'static,
-    ) {
+    /// Starts the thread unless it runs, because reads are frequent. `open` makes its connection.
+    pub(super) fn request(&self, open: impl FnOnce() -> Outcome<Connection> + Send + 'static, state: Arc<HandleState>) {
         self.shared.wanted.store(true, Ordering::Relaxed);
         if self.shared.running.load(Ordering::Relaxed) || self.shared.running.swap(true, Ordering::AcqRel) {
             return;
@@ -65,7 +61,8 @@ impl ReadLock {
         }
         let shared = Arc::clone(&self.shared);
         let work = move || {
-            open().and_then(|connection| shared.hold(&connection)).unwrap_or_else(failed);
+            let outcome = open().and_then(|connection| shared.hold(&connection, &state));
+            outcome.unwrap_or_else(|Fault(error)| state.note_write(&error));
             shared.running.store(false, Ordering::Release);
         };
         *thread = threads::spawn("strongroom-lock", work).ok();
@@ -91,10 +88,11 @@ impl ReadLock {
 }
 
 impl Shared {
-    /// Holds the lock, with interruptions, for as long as reads are frequent.
-    fn hold(&self, connection: &Connection) -> Outcome<()> {
+    /// Holds the lock, with interruptions, for as long as reads are frequent. After a failed write the log must not be
+    /// checkpointed.
+    fn hold(&self, connection: &Connection, state: &HandleState) -> Outcome<()> {
         let (mut version, mut quiet, mut idle) = (version(connection)?, 0, 0);
-        while idle < IDLE_TICKS {
+        while idle < IDLE_TICKS && state.check_writable().is_ok() {
             let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
                 let transaction = connection.unchecked_transaction()?;
                 transaction.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;

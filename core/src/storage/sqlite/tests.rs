@@ -1,6 +1,6 @@
 //! Tests of faults, hostile files and races that the tests of the trait do not cover.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 

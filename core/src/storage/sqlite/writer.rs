@@ -1,42 +1,95 @@
 //! The connection for writing, and its commits.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, FileControl, MAIN_DB, Transaction, TransactionBehavior};
 
-use super::Durability;
 use super::connection_settings::{self, Commit, CommitSettings};
-use super::error::{Fault, Outcome};
+use super::error::{Fault, NoRoom, Outcome, late_lack_of_room};
 use super::file_identity_guard::FileIdentityGuard;
+use super::{Durability, garbage, rows};
 use crate::storage::Error;
 
 pub(super) struct Writer {
     connection: Connection,
+    log: PathBuf,
     durability: Durability,
     file_identity: Arc<FileIdentityGuard>,
     /// The current settings of the connection; `None` if unknown.
     settings: Option<CommitSettings>,
+    /// Whether the log may have commits that no sync has made durable.
+    has_unsynced: bool,
+    /// SQLite's number of the database's state after the last commit of this connection.
+    version: u32,
+    /// Whether such commits were in the log when a sync failed.
+    has_lost_data: bool,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, durability: Durability, file_identity: Arc<FileIdentityGuard>) -> Self {
-        let settings = CommitSettings::new(Commit::Durable, durability);
-        Self { connection, durability, file_identity, settings: Some(settings) }
+    /// `has_unsynced`: whether the log may have commits of an earlier process that no sync has made durable.
+    pub(super) fn new(
+        connection: Connection,
+        log: PathBuf,
+        durability: Durability,
+        file_identity: Arc<FileIdentityGuard>,
+        has_unsynced: bool,
+    ) -> Outcome<Self> {
+        let settings = Some(CommitSettings::new(Commit::Durable, durability));
+        let version = version(&connection)?;
+        Ok(Self { connection, log, durability, file_identity, settings, has_unsynced, version, has_lost_data: false })
+    }
+
+    /// Whether a failed sync may have dropped commits of the past. Then later ones would not survive a power cut,
+    /// because the log ends before them.
+    pub(super) fn has_lost_data(&self) -> bool {
+        self.has_lost_data
     }
 
     /// Runs `work` in a transaction that excludes other writers, and commits it if it succeeds.
     pub(super) fn transact<T>(&mut self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        self.try_transact(commit, work).map_err(|Fault(error)| match late_lack_of_room(&error) {
+            Some(NoRoom { is_durable, .. }) if self.take_back(*is_durable).is_ok() => Error::Full.into(),
+            _ => error.into(),
+        })
+    }
+
+    fn try_transact<T>(&mut self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
         self.set_commit(commit)?;
         let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        self.has_unsynced |= version(&transaction)? != self.version;
         let value = work(&transaction)?;
         if commit != Commit::Staged {
             self.file_identity.check_at_commit()?;
         }
         transaction.commit().map_err(Fault::of_commit)?;
+        self.has_unsynced = commit == Commit::Staged || self.durability != Durability::Full;
+        self.version = version(&self.connection)?;
         Ok(value)
+    }
+
+    /// Undoes a commit that failed for lack of room after its pages had been written to the log, where a recovery would
+    /// find them complete: overwrites the first of them with a page of a transaction that never ends.
+    ///
+    /// If all earlier commits are durable, nothing else in the log depends on the failed sync: the next commit writes its
+    /// pages to the same place, and syncs them.
+    fn take_back(&mut self, is_durable: bool) -> Outcome<()> {
+        self.has_lost_data |= self.has_unsynced && !is_durable;
+        self.settings = None;
+        connection_settings::set(&self.connection, "synchronous", 0)?; // a sync would fail again
+        let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
+        garbage::add_dead(&transaction, rows::new_object()?)?;
+        transaction.cache_flush()?;
+        transaction.rollback()?;
+        self.version = version(&self.connection)?;
+        if is_durable {
+            File::open(&self.log).and_then(|log| log.sync_data()).map_err(|error| Error::Backend(error.into()))?;
+        }
+        Ok(())
     }
 
     /// Checkpoints the log and empties it, so that no file contains deleted data.
@@ -75,12 +128,12 @@ impl Writer {
         }
     }
 
-    /// Checkpoints the log, unless the handle is poisoned, and closes the connection.
-    pub(super) fn close(self, poisoned: bool) -> Outcome<()> {
+    /// Checkpoints the log if no write has failed, and closes the connection.
+    pub(super) fn close(self, is_intact: bool) -> Outcome<()> {
         let connection = self.connection;
         // SQLite removes the log by its name, which may now be that of another database's log.
         let file_identity = self.file_identity.check();
-        if poisoned || file_identity.is_err() {
+        if !is_intact || file_identity.is_err() {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         } else {
             // Best effort: if other processes use the database, the log stays, and nothing is lost.
@@ -105,4 +158,11 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// SQLite's number of the state of the database that the connection has seen last.
+fn version(connection: &Connection) -> Outcome<u32> {
+    let mut version = 0;
+    connection.file_control(Some(MAIN_DB), FileControl::DataVersion(&mut version))?;
+    Ok(version)
 }
