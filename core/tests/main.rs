@@ -34,6 +34,8 @@ mod judges;
 mod keyring;
 mod layering;
 #[cfg(feature = "sqlite")]
+mod many;
+#[cfg(feature = "sqlite")]
 mod model;
 #[cfg(feature = "sqlite")]
 mod namespaces;

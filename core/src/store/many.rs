@@ -1,6 +1,7 @@
 //! Storing many records in one transaction, sealed by several cores; retrieving many.
 
 use super::address::Address;
+use super::reader::ATTEMPTS;
 use super::settings_check::Lease;
 use super::{Store, expiry};
 use crate::error::Error;
@@ -11,6 +12,14 @@ use crate::util::parallel;
 
 /// The cost of the derivation of a record's keys, in bytes whose encryption takes as long.
 const KEY_SCHEDULE_COST: usize = 8 << 10;
+
+/// The most bytes of records that are read before their keys are proved.
+const MOST_UNPROVED: u64 = 4 << 20;
+
+/// A record to retrieve.
+type Wanted<'a> = (&'a Address<'a>, &'a RecordKey);
+
+type Outcome = Result<Vec<u8>, Error>;
 
 impl Store {
     /// Creates all records in one transaction. Several cores seal them.
@@ -78,18 +87,84 @@ impl Store {
     }
 
     /// Opens each record independently.
-    pub(super) fn open_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+    pub(super) fn open_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Outcome>, Error> {
         let addresses = records.iter().map(|(id, _)| self.address(id)).collect::<Result<Vec<_>, _>>()?;
-        let locators: Vec<_> = addresses.iter().map(|address| address.locator).collect();
-        let found = self.storage.get_many(&locators, u64::MAX)?;
-        let outcomes = addresses.iter().zip(records).zip(found);
-        let open =
-            |((address, (id, key)), sealed): ((&Address<'_>, &(&[u8], &RecordKey)), Option<Vec<u8>>)| match sealed {
-                Some(sealed) => Ok(address.open(key, &sealed)),
+        let wanted: Vec<_> = addresses.iter().zip(records).map(|(address, (_, key))| (address, *key)).collect();
+        let outcomes = match self.get_all(wanted.iter(), MOST_UNPROVED) {
+            Err(Error::TooLarge) => self.open_all_proved(&wanted)?,
+            outcomes => outcomes?,
+        };
+        let settled = outcomes.into_iter().zip(&addresses).zip(records).map(|((outcome, address), (id, key))| {
+            match outcome {
                 // It may have moved.
-                None if self.keys.has_changed(&*self.storage, address.lease)? => Ok(self.retrieve(id, key)),
-                None => Ok(Err(Error::NotFound)),
+                Err(Error::NotFound) if self.keys.has_changed(&*self.storage, address.lease)? => {
+                    of_record(self.retrieve(id, key))
+                }
+                outcome => Ok(outcome),
+            }
+        });
+        settled.collect()
+    }
+
+    /// The same for long records. Each key is proved by the record's head first, so that a wrong one costs no more than a
+    /// missing record.
+    fn open_all_proved(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Outcome>, Error> {
+        for _ in 0..ATTEMPTS {
+            let proofs = self.prove_all(wanted)?;
+            let proved = wanted.iter().zip(&proofs).filter_map(|(wanted, proof)| proof.is_ok().then_some(wanted));
+            let mut opened = match self.get_all(proved, u64::MAX) {
+                // More than one request to a service can return.
+                Err(Error::TooLarge) => break,
+                opened => opened?.into_iter(),
             };
-        outcomes.map(open).collect()
+            // All outcomes must be of one moment: a record whose key was wrong before must not open now.
+            let unproved = wanted.iter().zip(&proofs).filter(|(_, proof)| proof.is_err());
+            if unproved.clone().all(|((address, key), _)| self.prove_unexpired(address, key).is_err()) {
+                let outcome = |proof: Result<(), Error>| proof.and_then(|()| opened.next().ok_or(Error::Conflict)?);
+                return Ok(proofs.into_iter().map(outcome).collect());
+            }
+        }
+        wanted.iter().map(|(address, key)| of_record(self.retrieve_at(address, key))).collect()
+    }
+
+    /// Whether each key is right.
+    fn prove_all(&self, wanted: &[Wanted<'_>]) -> Result<Vec<Result<(), Error>>, Error> {
+        let mut proofs: Vec<_> = wanted.iter().map(|_| Err(Error::NotFound)).collect();
+        let threads = self.storage.limits().parallel_parts;
+        parallel::for_each(threads, wanted.iter().zip(&mut proofs), |((address, key), proof)| {
+            *proof = of_record(self.prove_unexpired(address, key).map(drop))?;
+            Ok::<_, Error>(())
+        })?;
+        Ok(proofs)
+    }
+
+    /// Reads records of at most `max_len` bytes in total from one snapshot, and opens them.
+    fn get_all<'w>(
+        &self,
+        wanted: impl Iterator<Item = &'w Wanted<'w>> + Clone,
+        max_len: u64,
+    ) -> Result<Vec<Outcome>, Error> {
+        let locators: Vec<_> = wanted.clone().map(|(address, _)| address.locator).collect();
+        let found = self.storage.get_many(&locators, max_len)?;
+        let open = |((address, key), sealed): (&Wanted<'_>, Option<Vec<u8>>)| {
+            address.open(key, &sealed.ok_or(Error::NotFound)?)
+        };
+        Ok(wanted.zip(found).map(open).collect())
+    }
+}
+
+/// The outcome of one record; fails if the error concerns all.
+fn of_record<T>(outcome: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match outcome {
+        Err(
+            error @ (Error::NotFound
+            | Error::WrongKey
+            | Error::Corrupt
+            | Error::Conflict
+            | Error::Expired
+            | Error::TooLarge
+            | Error::Unsupported(_)),
+        ) => Ok(Err(error)),
+        outcome => outcome.map(Ok),
     }
 }

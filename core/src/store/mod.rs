@@ -88,6 +88,13 @@ impl Store {
         Err(Error::Conflict)
     }
 
+    fn retrieve_at(&self, address: &Address<'_>, key: &RecordKey) -> Result<Vec<u8>, Error> {
+        self.of_one_version(address, |found| match found {
+            Fetched::Record(sealed) => address.open(key, &sealed),
+            Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve(),
+        })
+    }
+
     /// A long record whose first bytes have been read already.
     fn long(&self, address: &Address<'_>, key: &RecordKey, info: Info, start: Vec<u8>) -> Result<Reader, Error> {
         Reader::new(StoredVersion::new(&self.storage, address, info).with_start(start), address, key)
@@ -125,12 +132,7 @@ impl Operations for Store {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.at(id, |address| {
-            self.of_one_version(address, |found| match found {
-                Fetched::Record(sealed) => address.open(key, &sealed),
-                Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve(),
-            })
-        })
+        self.at(id, |address| self.retrieve_at(address, key))
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {

@@ -49,7 +49,7 @@ impl Store {
     }
 
     /// As [`prove`](Store::prove); fails if the record has expired.
-    fn prove_unexpired(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
+    pub(super) fn prove_unexpired(&self, address: &Address<'_>, key: &RecordKey) -> Result<Head, Error> {
         let head = self.prove(address, key)?;
         if self.clock.forbids(head.expires_at()) { Err(Error::Expired) } else { Ok(head) }
     }

@@ -185,7 +185,8 @@ impl Strongroom {
     }
 
     /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them all
-    /// in one transaction; more than 64 MiB from a service is read in several steps.
+    /// in one transaction; more than 64 MiB from a service is read in several steps. Of more than 4 MiB, only the records
+    /// whose keys are right are read.
     ///
     /// # Errors
     ///

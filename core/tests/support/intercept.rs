@@ -1,4 +1,4 @@
-//! A storage that counts and injects faults: an event before a `put` or an upload, or after a long record is found, an invented
+//! A storage that counts and injects faults: an event before a `put`, an upload or a `get_many`, or after a long record is found, an invented
 //! record for each `get`, only long records, missing parts, an upload that fails at one of its writes.
 
 use std::fmt;
@@ -16,7 +16,10 @@ pub(crate) struct Intercepted {
     before_put: Mutex<Option<Event>>,
     before_upload: Mutex<Option<Event>>,
     after_long: Mutex<Option<Event>>,
+    /// With the number of calls before.
+    before_get_many: Mutex<Option<(usize, Event)>>,
     served: Mutex<Option<Vec<u8>>>,
+    most_of_many: u64,
     all_are_long: bool,
     has_no_parts: bool,
     uploads_fail_at: Option<usize>,
@@ -27,7 +30,7 @@ impl Intercepted {
     /// Without faults, until `serve` is called.
     pub(crate) fn hostile(inner: Arc<dyn Storage>) -> Self {
         let (before_put, before_upload) = (Mutex::default(), Mutex::default());
-        let (after_long, served) = (Mutex::default(), Mutex::default());
+        let (after_long, before_get_many, served) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
         let bytes_read = AtomicUsize::new(0);
         Self {
@@ -35,7 +38,9 @@ impl Intercepted {
             before_put,
             before_upload,
             after_long,
+            before_get_many,
             served,
+            most_of_many: u64::MAX,
             all_are_long,
             has_no_parts,
             uploads_fail_at,
@@ -58,6 +63,16 @@ impl Intercepted {
         Self { after_long: Mutex::new(Some(Box::new(event))), ..Self::hostile(inner) }
     }
 
+    /// A `get_many` returns at most this number of bytes.
+    pub(crate) fn with_batches(inner: Arc<dyn Storage>, len: u64) -> Self {
+        Self { most_of_many: len, ..Self::hostile(inner) }
+    }
+
+    /// Runs `event` once, before the `get_many` after the first `n`.
+    pub(crate) fn before_get_many(inner: Arc<dyn Storage>, n: usize, event: impl FnOnce() + Send + 'static) -> Self {
+        Self { before_get_many: Mutex::new(Some((n, Box::new(event)))), ..Self::hostile(inner) }
+    }
+
     /// Reports each record as long, so that it is read in parts.
     pub(crate) fn in_parts(inner: Arc<dyn Storage>) -> Self {
         Self { all_are_long: true, ..Self::hostile(inner) }
@@ -73,7 +88,7 @@ impl Intercepted {
         Self { uploads_fail_at: Some(n), ..Self::hostile(inner) }
     }
 
-    /// The number of bytes that `get` and `read_at` returned.
+    /// The number of bytes that `get`, `get_many` and `read_at` returned.
     pub(crate) fn bytes_read(&self) -> usize {
         self.bytes_read.load(Ordering::Relaxed)
     }
@@ -134,7 +149,14 @@ impl Storage for Intercepted {
     }
 
     fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        self.inner.get_many(locators, max_len)
+        let event = self.before_get_many.lock().unwrap().take();
+        match event {
+            Some((0, event)) => event(),
+            event => *self.before_get_many.lock().unwrap() = event.map(|(n, event)| (n - 1, event)),
+        }
+        let found = self.inner.get_many(locators, max_len.min(self.most_of_many))?;
+        self.bytes_read.fetch_add(found.iter().flatten().map(Vec::len).sum(), Ordering::Relaxed);
+        Ok(found)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
