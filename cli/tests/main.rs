@@ -55,6 +55,7 @@ mod script;
 mod serve;
 mod service_control;
 mod service_files;
+mod silent_storage;
 mod standard_streams;
 mod streams;
 mod take;

@@ -1,0 +1,147 @@
+//! A storage that accepts connections and answers nothing: its services say so, long before a call's own time limit.
+
+#![cfg(all(unix, feature = "server"))]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::World;
+use crate::support::postgres::Postgres;
+use crate::support::service::Service;
+
+/// Passes bytes in both directions until it falls silent. It keeps all connections open.
+struct Proxy {
+    address: SocketAddr,
+    is_silent: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+enum Target {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+type Direction = (Box<dyn Read + Send>, Box<dyn Write + Send>);
+
+impl Proxy {
+    fn new(target: Target) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, is_silent) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let silent = Arc::clone(&is_silent);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                for direction in directions(client.unwrap(), &target) {
+                    let silent = Arc::clone(&silent);
+                    thread::spawn(move || pass(direction, &silent));
+                }
+            }
+        });
+        Self { address, is_silent }
+    }
+
+    fn fall_silent(&self) {
+        self.is_silent.store(true, Ordering::SeqCst);
+    }
+}
+
+fn directions(client: TcpStream, target: &Target) -> [Direction; 2] {
+    let back = client.try_clone().unwrap();
+    match target {
+        Target::Tcp(address) => {
+            let server = TcpStream::connect(address).unwrap();
+            [(Box::new(client), Box::new(server.try_clone().unwrap())), (Box::new(server), Box::new(back))]
+        }
+        Target::Unix(path) => {
+            let server = UnixStream::connect(path).unwrap();
+            [(Box::new(client), Box::new(server.try_clone().unwrap())), (Box::new(server), Box::new(back))]
+        }
+    }
+}
+
+fn pass((mut from, mut to): Direction, is_silent: &AtomicBool) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        if !is_silent.load(Ordering::SeqCst) && to.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+    }
+    if is_silent.load(Ordering::SeqCst) {
+        thread::park(); // the process ends before it
+    }
+}
+
+/// The status of an answer, and the error's number.
+fn outcome(answer: &str) -> (&str, Option<&str>) {
+    let status = answer.split(' ').nth(1).unwrap();
+    (status, answer.lines().find_map(|line| line.strip_prefix("strongroom-code: ")))
+}
+
+const JSON: &[&str] = &["content-type: application/json"];
+
+/// `proxy` is between the encryption server and its storage.
+fn is_reported(server: Service, proxy: &Proxy) {
+    let post = |path: &str, body: &str| server.send(&format!("POST {path}"), JSON, body);
+    let stored = post("/v1/store", r#"{"id":"a","data":""}"#);
+    let stored: Value = serde_json::from_str(stored.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let key = stored["key"].as_str().unwrap();
+    assert_eq!(outcome(&server.send("GET /readyz", &[], "")).0, "200");
+    proxy.fall_silent();
+    assert_eq!(outcome(&server.send("GET /readyz", &[], "")), ("503", Some("14")));
+    let retrieve = format!(r#"{{"id":"a","key":"{key}"}}"#);
+    assert_eq!(outcome(&post("/v1/retrieve", &retrieve)), ("503", Some("14")));
+    assert_eq!(outcome(&post("/v1/store", r#"{"id":"b","data":""}"#)), ("502", Some("15")));
+    assert_eq!(outcome(&server.send("GET /healthz", &[], "")).0, "200");
+    server.signal(Signal::TERM);
+    let (_, log) = server.stop(Signal::INT); // the second signal ends it at once
+    assert!(log.contains("the storage does not answer"), "{log}");
+}
+
+#[test]
+fn a_silent_storage_service_is_reported() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let storage = Service::start(&world, &["serve-storage", "--store", "records.db"]);
+    let proxy = Proxy::new(Target::Tcp(storage.address));
+    let url = format!("http://{}", proxy.address);
+    let args = ["serve", "--store", &url, "--index-key-file", "index", "--timeout", "300"];
+    is_reported(Service::start(&world, &args), &proxy);
+}
+
+fn postgres(world: &World) -> (Proxy, String) {
+    let server = Postgres::shared();
+    let proxy = Proxy::new(Target::Unix(server.socket()));
+    let schema = crate::support::postgres::schema_of(world.folder.path());
+    let url = format!("postgres://strongroom@{}/postgres?schema={schema}", proxy.address);
+    (proxy, url)
+}
+
+#[test]
+fn a_silent_postgres_is_reported_by_the_encryption_server() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let (proxy, url) = postgres(&world);
+    is_reported(Service::start(&world, &["serve", "--store", &url, "--index-key-file", "index"]), &proxy);
+}
+
+#[test]
+fn a_silent_postgres_is_reported_by_the_storage_service() {
+    let world = World::new();
+    let (proxy, url) = postgres(&world);
+    let service = Service::start(&world, &["serve-storage", "--store", &url]);
+    assert_eq!(outcome(&service.send("GET /readyz", &[], "")).0, "200");
+    proxy.fall_silent();
+    let path = format!("/v1/records/{}", "01".repeat(32));
+    let record = format!("{}{}", "\u{1}\u{1}", "\0".repeat(100));
+    assert_eq!(outcome(&service.send("GET /readyz", &[], "")), ("503", Some("14")));
+    assert_eq!(outcome(&service.send(&format!("GET {path}"), &[], "")), ("503", Some("14")));
+    let headers = ["content-type: application/octet-stream", "if-none-match: *"];
+    assert_eq!(outcome(&service.send(&format!("PUT {path}"), &headers, &record)), ("502", Some("15")));
+}
