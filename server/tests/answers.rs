@@ -23,7 +23,7 @@ use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storag
 use strongroom_server::{Config, Scope};
 use support::{Running, config, encryption, encryption_over, storage_with, token};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 fn with(change: impl FnOnce(&mut Config)) -> Config {
     let mut config = config();
@@ -39,9 +39,13 @@ struct Unreading {
 
 impl Unreading {
     async fn connect(server: &Running, token: Option<&str>) -> Self {
+        Self::connect_with_window(server, token, 0).await
+    }
+
+    async fn connect_with_window(server: &Running, token: Option<&str>, window: u32) -> Self {
         let stream = TcpStream::connect(server.address).await.unwrap();
         let (sender, connection) =
-            client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(stream).await.unwrap();
+            client::Builder::new().initial_window_size(window).handshake::<_, Bytes>(stream).await.unwrap();
         tokio::spawn(connection);
         Self { sender, token: token.map(str::to_owned) }
     }
@@ -206,6 +210,55 @@ fn an_unread_answer_is_cut() {
     });
     server.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 2);
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the connection of the metrics request
+}
+
+/// Reads an answer of 4 MiB at this rate. Returns the number of bytes until it ends or is cut.
+async fn read_slowly(server: &Running, key: &serde_json::Value, bytes_per_second: u32) -> Result<usize, usize> {
+    let mut client = Unreading::connect_with_window(server, None, 32 << 10).await;
+    let retrieve = json!({"id": "a", "key": key}).to_string();
+    let response = client.send(Method::POST, "/v1/retrieve", &retrieve).await.await.unwrap();
+    assert_eq!(response.status(), 200);
+    let (mut body, mut read) = (response.into_body(), 0);
+    loop {
+        match body.data().await {
+            Some(Ok(bytes)) => {
+                sleep(Duration::from_secs(1) * u32::try_from(bytes.len()).unwrap() / bytes_per_second).await;
+                read += bytes.len();
+                body.flow_control().release_capacity(bytes.len()).unwrap();
+            }
+            Some(Err(_)) => return Err(read),
+            None => return Ok(read),
+        }
+    }
+}
+
+/// Each piece is progress, but not enough; and enough progress does not last forever.
+#[test]
+fn a_slow_reader_is_cut() {
+    let (rate, time) = (
+        // Half a second more for a stretch of 256 KiB.
+        encryption(&with(|config| {
+            config.limits.json_bytes = 8 << 20;
+            config.limits.body_seconds = 1;
+            config.limits.body_bytes_per_second = 512 << 10;
+        })),
+        encryption(&with(|config| {
+            config.limits.json_bytes = 8 << 20;
+            config.limits.body_seconds = 600;
+            config.limits.body_max_seconds = 1;
+        })),
+    );
+    let keys = [&rate, &time]
+        .map(|server| server.json("/v1/store", &json!({"id": "a", "data": "A".repeat(4 << 20)})).json()["key"].clone());
+    let read = |server, key, rate| timeout(Duration::from_secs(60), read_slowly(server, key, rate));
+    let (below_rate, above_rate, too_long) = block_on(async {
+        tokio::join!(read(&rate, &keys[0], 64 << 10), read(&rate, &keys[0], 3 << 20), read(&time, &keys[1], 1 << 20),)
+    });
+    assert!(below_rate.unwrap().is_err_and(|read| read < 1 << 20), "below the minimum rate");
+    assert!(above_rate.unwrap().is_ok(), "above the minimum rate, for longer than the fixed time");
+    assert!(too_long.unwrap().is_err(), "past the total deadline");
+    rate.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 1);
+    time.wait_for_metric("strongroom_answers_cut_total", |cut| cut == 1);
 }
 
 /// Whether the metrics count this number of requests with this status.

@@ -4,15 +4,15 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use h2::{Ping, client};
 use serde_json::json;
 use strongroom::storage::{MemoryStorage, Storage};
-use strongroom_server::Config;
-use support::{config, encryption, encryption_over};
+use strongroom_server::{Config, Scope};
+use support::{config, encryption, encryption_over, token};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -60,6 +60,53 @@ fn idle_connections_are_evicted_for_new_ones() {
     quiet.iter_mut().skip(4).for_each(|client| client.send("GET /healthz", &[], b"").is(200));
     server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
     assert!(quiet[0].is_closed(), "the first is quiet for the longest time");
+}
+
+/// Those without a valid token first, and among equals the one that has been idle longest; none with a running request.
+#[test]
+fn connections_are_evicted_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let token = format!("Bearer {}", token(&file, &[Scope::Erase]));
+    let server = encryption(&with(|config| {
+        config.tokens = Some(file);
+        config.limits.connections = 5;
+        config.limits.head_seconds = 600;
+        config.limits.idle_seconds = 600;
+        config.limits.body_seconds = 600;
+    }));
+    let json = ("content-type", "application/json");
+    let authenticated = || {
+        let mut client = server.connect();
+        client.send("POST /v1/stats", &[json, ("authorization", &token)], b"{}").is(200);
+        std::thread::sleep(Duration::from_millis(5)); // idle times differ by milliseconds
+        client
+    };
+    let stranger = || {
+        let mut client = server.connect();
+        client.send("GET /healthz", &[], b"").is(200);
+        std::thread::sleep(Duration::from_millis(5));
+        client
+    };
+    let mut busy = server.connect();
+    busy.head("POST /v1/stats", &[json, ("authorization", &token)], Some(2));
+    let clients = [authenticated(), stranger(), authenticated(), stranger()];
+    let mut order = [1, 3, 0, 2].into_iter();
+    let mut idle: Vec<_> = clients.into_iter().map(Some).collect();
+    let mut new = Vec::new();
+    for _ in 0..4 {
+        new.push(authenticated()); // takes the permit of another one
+        let evicted = order.next().unwrap();
+        assert!(idle[evicted].take().unwrap().is_closed());
+        for client in idle.iter().flatten() {
+            client.stream.set_nonblocking(true).unwrap();
+            let is_open = client.stream.peek(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            client.stream.set_nonblocking(false).unwrap();
+            assert!(is_open, "another one is closed than number {evicted}");
+        }
+    }
+    busy.stream.write_all(b"{}").unwrap();
+    busy.answer(false).is(200);
 }
 
 /// `nc -N` and scripts send all requests, close their side, and then wait for the answers.
