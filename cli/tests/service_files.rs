@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::World;
 use crate::support::service::Service;
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 
 /// A folder with a file of each kind, and their names in messages.
@@ -87,6 +87,131 @@ fn each_file_must_have_its_own_kind() {
     }
     assert!(elsewhere.accept().is_err(), "nothing was connected to");
     assert!(!world.exists("records.db"), "nothing was made");
+}
+
+/// The configuration of an encryption server with a file of each kind, and whether each is secret.
+const FILES: [(&str, bool); 6] = [
+    ("token", true),
+    ("server.key", true),
+    ("cluster.key", true),
+    ("tokens", false),
+    ("server.pem", false),
+    ("revoked.pem", false),
+];
+const ALL_FILES: &str = "listen = [\"127.0.0.1:0\"]
+index_key_file = \"index.key\"
+tokens = \"tokens\"
+[remote]
+token_file = \"token\"
+revocations = \"revoked.pem\"
+[tls]
+certificate = \"server.pem\"
+key = \"server.key\"
+client_authorities = \"server.pem\"
+[cluster]
+key_files = [\"cluster.key\"]
+";
+
+fn with_revocations() -> World {
+    let (world, _) = all_kinds();
+    world.ok(&["key", "new", "--cluster", "--key-out", "cluster.key"], "");
+    let key = KeyPair::generate().unwrap();
+    let issuer = Issuer::new(CertificateParams::new(Vec::new()).unwrap(), key);
+    let (begin, end) = (date_time_ymd(2026, 1, 1), date_time_ymd(4096, 1, 1));
+    let lists = CertificateRevocationListParams {
+        this_update: begin,
+        next_update: end,
+        crl_number: 1.into(),
+        issuing_distribution_point: None,
+        revoked_certs: Vec::new(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    world.write("revoked.pem", lists.signed_by(&issuer).unwrap().pem().unwrap());
+    world.write("config.toml", ALL_FILES);
+    world
+}
+
+fn set_mode(world: &World, file: &str, mode: u32) {
+    fs::set_permissions(world.path(file), fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// As ssh does: a secret that others can read or change, and any file that they can change.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_open_to_others_are_refused() {
+    let mut world = with_revocations();
+    world.run_unprivileged();
+    FILES.iter().for_each(|(file, is_secret)| set_mode(&world, file, if *is_secret { 0o400 } else { 0o644 }));
+    let (status, _) = Service::start_on(&world, &["serve", "--config", "config.toml"]).stop(Signal::TERM);
+    assert_eq!(status, Some(0));
+    for (file, is_secret) in FILES {
+        let before = fs::metadata(world.path(file)).unwrap().permissions();
+        for (mode, expected) in
+            [(0o620, "others can change it"), (0o602, "others can change it"), (0o640, "others can read it")]
+        {
+            if mode == 0o640 && !is_secret {
+                continue;
+            }
+            set_mode(&world, file, mode);
+            let refused = world.fail(19, &["serve", "--config", "config.toml"], "");
+            assert!(refused.contains("is not safe") && refused.contains(expected), "{file}, {mode:o}: {refused}");
+            assert!(refused.contains("chmod"), "{refused}");
+        }
+        fs::set_permissions(world.path(file), before).unwrap();
+    }
+    // The program as a client.
+    let client = [
+        ("token", &["--token-file", "token"][..], true),
+        ("server.key", &["--client-certificate", "server.pem", "--client-key", "server.key"], true),
+        ("server.pem", &["--authorities", "server.pem"], false),
+        ("revoked.pem", &["--revocations", "revoked.pem"], false),
+    ];
+    for (file, options, is_secret) in client {
+        let before = fs::metadata(world.path(file)).unwrap().permissions();
+        for mode in [0o622, 0o644] {
+            set_mode(&world, file, mode);
+            let args = [&["stats", "--server", "https://127.0.0.1:1", "--timeout", "1"], options].concat();
+            let output = world.command(&args).env_remove("STRONGROOM_STORE").output().unwrap();
+            let message = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(message.contains("is not safe"), mode == 0o622 || is_secret, "{file}, {mode:o}: {message}");
+        }
+        fs::set_permissions(world.path(file), before).unwrap();
+    }
+}
+
+/// Docker, Kubernetes and systemd provide secrets as files of root, which the service's group or everybody can read, and
+/// behind links.
+#[cfg(target_os = "linux")]
+#[test]
+fn secrets_of_containers_and_service_managers_are_accepted() {
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can make such files
+    }
+    let mut world = with_revocations();
+    fs::create_dir_all(world.path("mount/..2026")).unwrap();
+    set_mode(&world, "mount/..2026", 0o755);
+    std::os::unix::fs::symlink("..2026", world.path("mount/..data")).unwrap();
+    let mut config = ALL_FILES.to_owned();
+    for (file, mode) in
+        FILES.map(|(file, _)| file).into_iter().chain(["index.key"]).zip([0o444, 0o644].into_iter().cycle())
+    {
+        world.write(&format!("mount/..2026/{file}"), world.read(file));
+        set_mode(&world, &format!("mount/..2026/{file}"), mode);
+        std::os::unix::fs::symlink(format!("..data/{file}"), world.path(&format!("mount/{file}"))).unwrap();
+        config = config.replace(&format!("\"{file}\""), &format!("\"mount/{file}\""));
+    }
+    world.write("config.toml", config);
+    world.run_unprivileged();
+    set_mode(&world, "mount", 0o755);
+    let (status, _) = Service::start_on(&world, &["serve", "--config", "config.toml"]).stop(Signal::TERM);
+    assert_eq!(status, Some(0));
+    // A link of another user leads where that user wants.
+    let link = world.path("mount/token");
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink("..data/token", &link).unwrap();
+    std::os::unix::fs::lchown(&link, Some(1), None).unwrap();
+    let refused = world.fail(19, &["serve", "--config", "config.toml"], "");
+    assert!(refused.contains("a symbolic link made by user 1"), "{refused}");
 }
 
 #[test]

@@ -122,10 +122,10 @@ pub use storage::Stats;
 pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
 pub use util::interrupt;
-#[cfg(feature = "sqlite")]
-#[doc(hidden)] // for the crate `strongroom-server`
-pub use util::private_file::read_secret;
 pub use util::random::RandomError;
 #[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough
 pub use util::threads::assume_small_callers;
+#[cfg(any(feature = "keyring", feature = "postgres", feature = "remote", feature = "sqlite"))]
+#[doc(hidden)] // for the program and the services
+pub use util::trusted_file::{Readers, check_file, read_secret};
 pub use verify::{VerifyOptions, VerifyReport, VerifyStep, repair, verify};

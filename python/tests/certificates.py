@@ -40,6 +40,7 @@ def write(folder: Path) -> None:
         (folder / f"{name}.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         (folder / f"{name}.key").write_bytes(pem)
+        (folder / f"{name}.key").chmod(0o600)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,7 @@ def test_tokens(service: Service, tmp_path: Path) -> None:
         assert service.other_token not in str(caught.value)
     file = tmp_path / "token"
     file.write_text(service.token + "\n")
+    file.chmod(0o600)
     service.open(token=None, token_file=file).close()
     with pytest.raises(strongroom.InvalidArgumentError, match="not both"):
         service.open(token_file=file)
@@ -174,6 +175,7 @@ def test_tokens(service: Service, tmp_path: Path) -> None:
             service.open("http://127.0.0.1:1", token=key.to_text())
         assert key.to_text()[5:20] not in str(refused.value)
     file.write_text(f"\ufeff {service.token}\r\n")
+    file.chmod(0o600)
     service.open(token=None, token_file=file).close()
     with pytest.raises(OSError, match="token"):
         service.open(token=None, token_file=tmp_path / "none")

@@ -44,7 +44,7 @@ impl Config {
             }
             // A missing index key file is reported when the store is opened.
             match is_regular(path) {
-                Ok(true) => check(&read(path, name)?, name, expected)?,
+                Ok(true) => check(&read(path, name, expected)?, name, expected)?,
                 Ok(false) => {}
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound

@@ -94,8 +94,8 @@ fn namespaces(tls: &Tls) -> Result<BTreeMap<String, BoundNamespace>, StartError>
 /// TLS with these files, if they match each other.
 pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let unusable = |error: rustls::Error| StartError::Tls(error.into());
-    let chain = certificates(&read(&tls.certificate, "tls.certificate")?, "tls.certificate")?;
-    let key = read(&tls.key, "tls.key")?;
+    let chain = certificates(&read(&tls.certificate, "tls.certificate", FileKind::Certificates)?, "tls.certificate")?;
+    let key = read(&tls.key, "tls.key", FileKind::PrivateKey)?;
     check(&key, "tls.key", FileKind::PrivateKey)?;
     let key = PrivateKeyDer::from_pem_slice(&key).map_err(pem("tls.key"))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -105,7 +105,7 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
         Some(path) => {
             const NAME: &str = "tls.client_authorities";
             let mut authorities = RootCertStore::empty();
-            for certificate in certificates(&read(path, NAME)?, NAME)? {
+            for certificate in certificates(&read(path, NAME, FileKind::Certificates)?, NAME)? {
                 authorities.add(certificate).map_err(unusable)?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities), provider);
@@ -130,7 +130,7 @@ fn certificates(content: &[u8], name: &'static str) -> Result<Vec<CertificateDer
 fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, StartError> {
     const NAME: &str = "tls.client_revocations";
     let Some(path) = &tls.client_revocations else { return Ok(Vec::new()) };
-    let content = read(path, NAME)?;
+    let content = read(path, NAME, FileKind::RevocationLists)?;
     check(&content, NAME, FileKind::RevocationLists)?;
     CertificateRevocationListDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(pem(NAME))
 }

@@ -9,7 +9,7 @@ use crate::tokens::hashes::TokenHashes;
 
 /// The hashes in the file at `path`.
 pub(crate) fn read(path: &Path) -> Result<TokenHashes, StartError> {
-    let content = checked::read(path, "tokens")?;
+    let content = checked::read(path, "tokens", FileKind::TokenHashes)?;
     checked::check(&content, "tokens", FileKind::TokenHashes)?;
     let hashes = TokenHashes::parse(str::from_utf8(&content).unwrap_or_default())?;
     if let Some(line) = hashes.unfinished {

@@ -8,7 +8,7 @@ use strongroom::storage::MemoryStorage;
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
-use crate::support::{Running, config, encryption, encryption_over, token};
+use crate::support::{Running, config, encryption, encryption_over, token, write_secret};
 
 const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
 
@@ -217,7 +217,7 @@ fn tokens_are_shown() {
     assert!(matches!(error, Error::AccessDenied(_)));
     assert!(error.full_message().contains("scope"), "{}", error.full_message());
     let written = folder.path().join("token");
-    std::fs::write(&written, token + "\n").unwrap();
+    write_secret(&written, token + "\n");
     assert_eq!(
         Strongroom::connect(&endpoint.clone().token_file(&written)).unwrap().retrieve("id", &key).unwrap(),
         b"data"

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Running, encryption_over, storage_with, token};
+use crate::support::{Running, encryption_over, storage_with, token, write_secret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -41,7 +41,7 @@ impl Certificates {
     /// The configuration with these certificates in `folder`.
     pub(crate) fn config(&self, folder: &Path, address: &str, clients: bool) -> Config {
         fs::write(folder.join("server.pem"), &self.server.0).unwrap();
-        fs::write(folder.join("server.key"), &self.server.1).unwrap();
+        write_secret(&folder.join("server.key"), &self.server.1);
         fs::write(folder.join("clients.pem"), &self.authority).unwrap();
         let path = |name| folder.join(name).display().to_string();
         let mut document = format!("listen = [\"{address}\"]\n[tls]\n");

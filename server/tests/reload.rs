@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::support::{Running, start_with_reloader, token};
+use crate::support::{Running, start_with_reloader, token, write_secret};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
     KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
@@ -63,7 +63,7 @@ impl Authority {
     fn config(&self, folder: &Path) -> Config {
         let (certificate, key) = self.certificate(1);
         fs::write(folder.join("server.pem"), certificate).unwrap();
-        fs::write(folder.join("server.key"), key).unwrap();
+        write_secret(&folder.join("server.key"), key);
         fs::write(folder.join("clients.pem"), self.issuer.pem()).unwrap();
         fs::write(folder.join("revoked.pem"), self.revocations(&[])).unwrap();
         let path = |name| folder.join(name).display().to_string();

@@ -67,6 +67,9 @@ impl World {
 
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).unwrap();
+        // It may be a secret: the tests also run as a user whose files others may read by default.
+        #[cfg(unix)]
+        fs::set_permissions(self.path(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 
     pub(crate) fn exists(&self, name: &str) -> bool {

@@ -201,7 +201,8 @@ impl Endpoint {
     }
 
     /// Sends the token in this file, as [`token`](Self::token) does. White space around it and a byte order mark are
-    /// ignored. The file is read when the endpoint is opened.
+    /// ignored. The file is read when the endpoint is opened, and refused if another user could have changed or read it,
+    /// unless it belongs to root.
     pub fn token_file(mut self, path: impl AsRef<Path>) -> Self {
         self.token = Some(Token::File(path.as_ref().to_path_buf()));
         self

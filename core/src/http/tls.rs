@@ -10,8 +10,10 @@ use rustls::crypto::aws_lc_rs as tls_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, version};
+use zeroize::Zeroizing;
 
 use super::invalid_endpoint::InvalidEndpoint;
+use crate::util::trusted_file::{Readers, read_pem};
 
 /// The files that TLS needs, in PEM.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -52,7 +54,8 @@ impl Tls {
         }
         let client = files.client_certificate.as_ref().map(|(certificate, key)| -> Result<_, InvalidEndpoint> {
             let chain = certificates(certificate, "client certificate")?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(unreadable("client certificate's key"))?;
+            const KEY: &str = "client certificate's key";
+            let key = PrivateKeyDer::from_pem_slice(&read(key, KEY, Readers::Owner)?).map_err(not_pem(KEY))?;
             Ok((chain, key))
         });
         let tls = Self {
@@ -112,8 +115,9 @@ fn stamp(path: &Path) -> Result<Stamp, InvalidEndpoint> {
 }
 
 fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'static>>, InvalidEndpoint> {
-    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable(what))?;
-    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable(what))?;
+    let content = read(path, what, Readers::All)?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(&content).collect::<Result<_, _>>().map_err(not_pem(what))?;
     if certificates.is_empty() {
         return Err(InvalidEndpoint::Tls(format!("the file of the {what} has no certificate in PEM").into()));
     }
@@ -122,8 +126,9 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
 
 /// A file without a list is an error, because nothing would be checked.
 fn revocations(path: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, InvalidEndpoint> {
-    let lists = CertificateRevocationListDer::pem_file_iter(path).map_err(unreadable("revocations"))?;
-    let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(unreadable("revocations"))?;
+    let content = read(path, "revocations", Readers::All)?;
+    let lists = CertificateRevocationListDer::pem_slice_iter(&content);
+    let lists: Vec<_> = lists.collect::<Result<_, _>>().map_err(not_pem("revocations"))?;
     if lists.is_empty() {
         let text = "the file of the revocations has no certificate revocation list (X509 CRL) in PEM";
         return Err(InvalidEndpoint::Tls(text.into()));
@@ -135,10 +140,11 @@ fn unusable(error: rustls::Error) -> InvalidEndpoint {
     InvalidEndpoint::Tls(error.into())
 }
 
+fn read(path: &Path, what: &'static str, readers: Readers) -> Result<Zeroizing<Vec<u8>>, InvalidEndpoint> {
+    read_pem("the file", path, readers).map_err(|source| InvalidEndpoint::File { what, source })
+}
+
 /// The cause is not shown, because it can contain a line of the file, which may be part of a key.
-fn unreadable(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
-    move |error| match error {
-        pem::Error::Io(source) => InvalidEndpoint::File { what, source },
-        _ => InvalidEndpoint::Tls(format!("the file of the {what} is not PEM, or has the wrong content").into()),
-    }
+fn not_pem(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
+    move |_| InvalidEndpoint::Tls(format!("the file of the {what} is not PEM, or has the wrong content").into())
 }

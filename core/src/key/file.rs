@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use crate::key::{IndexKey, InvalidKey};
 use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
-use crate::util::private_file::{Refused, read_checked, remove_abandoned, temporary_file};
+use crate::util::private_file::{remove_abandoned, temporary_file};
 use crate::util::random::RandomError;
+use crate::util::trusted_file::{Refused, read_checked};
 
 /// Why an index key's file cannot be used.
 #[derive(Debug, thiserror::Error)]

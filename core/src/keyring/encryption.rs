@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::document::MAX_RECIPIENTS;
 use crate::error::Error;
-use crate::util::private_file::{Refused, read_checked};
+use crate::util::trusted_file::{Refused, read_checked};
 
 /// The start of an age file of version 1.
 const START: &[u8] = b"age-encryption.org/v1\n";

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
-use crate::util::private_file::{Refused, check, remove_abandoned, temporary_file};
+use crate::util::private_file::{remove_abandoned, temporary_file};
+use crate::util::trusted_file::{Readers, Refused, check};
 
 /// The start of temporary names.
 const TEMPORARY: &str = ".keyring-";
@@ -41,7 +42,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
 fn open(path: &Path) -> Result<File, Error> {
     let file = File::open(path).map_err(failed)?;
     // A writer of the file could name recipients of its own.
-    check("the keyring", path, &file, None).map_err(|error| match error {
+    check("the keyring", path, &file, None, Readers::Owner).map_err(|error| match error {
         Refused::Unsafe(text) => Error::InvalidArgument(text.into()),
         Refused::Io(error) => failed(error),
     })?;

@@ -25,5 +25,8 @@ pub(crate) mod runtime;
 pub mod secret_text;
 #[expect(unreachable_pub, reason = "the root publishes a function")]
 pub mod threads;
+#[cfg(any(feature = "keyring", feature = "postgres", feature = "remote", feature = "sqlite"))]
+#[allow(dead_code, unreachable_pub, reason = "each feature uses a part, and the root publishes another")]
+pub(crate) mod trusted_file;
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub(crate) mod url;

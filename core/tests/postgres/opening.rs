@@ -91,7 +91,7 @@ fn passwords_come_from_files_and_are_never_shown() {
     std::fs::write(&file, format!("*:*:*:{role}:s3cret\n")).unwrap();
     let mode = |mode| std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
     let with_file = config(&format!("{url}&passfile={}", file.display()));
-    mode(0o644);
+    mode(0o666);
     assert_refused(&with_file, "InvalidArgument", "chmod 600");
     mode(0o600);
     assert_refused(&with_file, "InvalidArgument", "strongroom migrate"); // it may connect, but not make tables

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use strongroom::check_file;
 use strongroom::protocol::secret_text;
 use zeroize::Zeroizing;
 
@@ -32,13 +33,16 @@ pub(crate) fn check(content: &[u8], name: &'static str, expected: FileKind) -> R
     }
 }
 
-/// The content of a file of the configuration.
-pub(crate) fn read(path: &Path, name: &'static str) -> Result<Zeroizing<Vec<u8>>, StartError> {
+/// The content of a file of the configuration, if no other user could have changed it or, if it is secret, read it.
+pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Zeroizing<Vec<u8>>, StartError> {
     if secret_text::is_in_path(path) {
         return Err(StartError::SecretAsPath { name });
     }
     let read = || {
         let file = File::open(path)?;
+        if let Some(readers) = kind.readers() {
+            check_file("the file", path, &file, readers)?;
+        }
         // Full capacity from the start: growth would leave a copy in memory.
         let len = file.metadata()?.len().min(MAX_LEN) + 1;
         let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));

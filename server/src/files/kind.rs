@@ -2,6 +2,7 @@
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use strongroom::Readers;
 use strongroom::protocol::secret_text::{self, SECRET_LEN, SecretKind};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,15 @@ impl FileKind {
             Self::PrivateKey => "a private key in PEM",
             Self::Certificates => "certificates in PEM",
             Self::RevocationLists => "certificate revocation lists in PEM",
+        }
+    }
+
+    /// Who may read the file; `None` if the store checks that when it is opened.
+    pub(crate) fn readers(self) -> Option<Readers> {
+        match self {
+            Self::Secret(SecretKind::IndexKey) => None,
+            Self::Secret(_) | Self::PrivateKey => Some(Readers::Owner),
+            Self::TokenHashes | Self::Certificates | Self::RevocationLists => Some(Readers::All),
         }
     }
 

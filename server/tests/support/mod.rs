@@ -83,6 +83,13 @@ pub(crate) fn encryption_over(storage: Arc<dyn Storage>, config: &Config) -> Run
     start(Service::encryption(Arc::new(store.open().unwrap()), config).unwrap(), config)
 }
 
+/// Writes a file that only its owner can read.
+pub(crate) fn write_secret(file: &Path, content: impl AsRef<[u8]>) {
+    std::fs::write(file, content).unwrap();
+    #[cfg(unix)]
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// Writes a file with the hash of a new token with `scopes`, and returns the token's text.
 pub(crate) fn token(file: &Path, scopes: &[Scope]) -> String {
     let token = NewToken::generate(scopes.to_vec()).unwrap();

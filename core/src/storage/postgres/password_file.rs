@@ -1,13 +1,18 @@
 //! Password files of `libpq`: lines `host:port:database:user:password`, in which `*` stands for anything.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::{env, io};
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 use zeroize::Zeroizing;
 
 use crate::storage::Error;
+use crate::util::trusted_file::read_checked;
+
+/// The most bytes of a file.
+const MAX_LEN: usize = 1 << 20;
 
 /// The password for the first host of `config`: from the file of the URL, that of `PGPASSFILE`, or `~/.pgpass`.
 pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroizing<String>>, Error> {
@@ -19,7 +24,7 @@ pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroi
     };
     let content = match read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        content => Zeroizing::new(content.map_err(|error| unusable(&path, &error.to_string()))?),
+        content => content.map_err(|error| unusable(&path, &error.to_string()))?,
     };
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
@@ -32,20 +37,10 @@ pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroi
     Ok(content.lines().find_map(|line| password(line, &wanted)))
 }
 
-/// Refuses a file that others can read, as `libpq` does. A file of root is accepted if only root can change it and the
-/// process is another user's: systemd, Docker and Kubernetes pass secrets in this way.
-fn read(path: &Path) -> io::Result<String> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(path)?;
-        let is_passed = metadata.uid() == 0 && !rustix::process::geteuid().is_root();
-        let forbidden = if is_passed { 0o022 } else { 0o077 };
-        if metadata.is_file() && metadata.mode() & forbidden != 0 {
-            return Err(io::Error::other("others may read it: `chmod 600` makes it safe"));
-        }
-    }
-    fs::read_to_string(path)
+fn read(path: &Path) -> io::Result<Zeroizing<String>> {
+    let text = read_checked("the password file", path, File::open(path)?, None, MAX_LEN)?;
+    let text = str::from_utf8(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Zeroizing::new(text.to_owned()))
 }
 
 fn unusable(path: &Path, why: &str) -> Error {

@@ -8,8 +8,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, version};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use zeroize::Zeroizing;
 
 use crate::storage::Error;
+use crate::util::trusted_file::{Readers, read_pem};
 
 /// The files of TLS, in PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,8 +39,9 @@ pub(super) fn connector(files: &Files) -> Result<MakeRustlsConnect, Error> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             // The cause is not shown, because it can contain a line of the file.
+            let private = read(key, Readers::Owner)?;
             let private =
-                PrivateKeyDer::from_pem_file(key).map_err(|_| unusable(key, "it is no private key in PEM"))?;
+                PrivateKeyDer::from_pem_slice(&private).map_err(|_| unusable(key, "it is no private key in PEM"))?;
             let config = builder.with_client_auth_cert(certificates(certificate)?, private);
             config.map_err(|error| unusable(certificate, &error.to_string()))?
         }
@@ -48,9 +51,14 @@ pub(super) fn connector(files: &Files) -> Result<MakeRustlsConnect, Error> {
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|_| unusable(path, "it is no readable file with certificates in PEM"))?;
+    let content = read(path, Readers::All)?;
+    let found = CertificateDer::pem_slice_iter(&content).collect::<Result<Vec<_>, _>>();
+    let found = found.map_err(|_| unusable(path, "it is no file with certificates in PEM"))?;
     if found.is_empty() { Err(unusable(path, "it has no certificate in PEM")) } else { Ok(found) }
+}
+
+fn read(path: &Path, readers: Readers) -> Result<Zeroizing<Vec<u8>>, Error> {
+    read_pem("the file", path, readers).map_err(|error| unusable(path, &error.to_string()))
 }
 
 fn unusable(path: &Path, why: &str) -> Error {
