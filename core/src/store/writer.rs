@@ -24,6 +24,7 @@ pub(super) struct Writer {
 }
 
 /// The destination of the data.
+#[expect(clippy::large_enum_variant, reason = "the writer is in a box")]
 enum Sink {
     /// Sealed into a new record.
     Seal(Sealing),

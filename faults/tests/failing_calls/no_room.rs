@@ -43,7 +43,7 @@ impl Full {
         let copy = scratch();
         for entry in fs::read_dir(self.folder.path()).unwrap() {
             let path = entry.unwrap().path();
-            if !path.extension().is_some_and(|extension| extension == "db-shm") {
+            if path.extension().is_none_or(|extension| extension != "db-shm") {
                 fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
             }
         }
