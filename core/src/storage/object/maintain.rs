@@ -46,7 +46,10 @@ impl Records {
 
     async fn remove_empty(&self, listed: &Listed) -> Result<(), Error> {
         let Some(locator) = names::locator_of(&listed.name) else { return Ok(()) };
-        let slot = self.load(&locator, START_LEN).await?;
+        let slot = match self.load(&locator, START_LEN).await {
+            Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(()),
+            slot => slot?,
+        };
         if let (None, Some(version)) = (slot.info, &slot.version)
             && self.settle(&slot).await?
         {
@@ -81,7 +84,10 @@ impl Records {
         let mut checked: Vec<String> = Vec::new();
         let mut next = Some((String::new(), *owner));
         while let Some((marker, locator)) = next.take() {
-            let slot = self.load(&locator, START_LEN).await?;
+            let slot = match self.load(&locator, START_LEN).await {
+                Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(false), // its record may be this one
+                slot => slot?,
+            };
             if slot.object.and_then(|object| object.pointer()).is_some_and(|pointer| pointer.upload == *id) {
                 return Ok(false);
             }
