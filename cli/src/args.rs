@@ -18,6 +18,7 @@ use crate::keyring_args::{KeyringCommand, KeyringOptions};
 use crate::sizes;
 use crate::streams::is_stream;
 use crate::times;
+use crate::tree_args::{NewRecord, RetrievedRecord, TreeOptions};
 use crate::values::{ByteRange, Id, Namespace};
 
 /// Keeps data under an id, encrypted, and hands back the only key that opens it.
@@ -105,7 +106,7 @@ impl Command {
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
             Self::Keyring(KeyringCommand::New { .. } | KeyringCommand::Rotate { .. }) => false,
             Self::Keyring(_) => true,
-            Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
+            Self::Retain { .. } | Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
             Self::Stats | Self::Key(_) => false,
             Self::IndexKey(_) => false,
             Self::Completions { .. } | Self::Man { .. } => false,
@@ -122,11 +123,13 @@ impl Command {
                 inputs.extend([record.id_file.as_deref(), key_file.as_deref()].into_iter().flatten());
                 return inputs;
             }
+            Self::Retrieve { record, key, .. } => {
+                return [record.id_file.as_deref(), key.path.as_deref()].into_iter().flatten().collect();
+            }
             Self::Replace { record, data, key, .. } => (record, Some(data), key.path.as_deref()),
-            Self::Retrieve { record, key, .. }
-            | Self::Take { record, key, .. }
-            | Self::Rekey { record, key, .. }
-            | Self::Delete { record, key } => (record, None, key.path.as_deref()),
+            Self::Take { record, key, .. } | Self::Rekey { record, key, .. } | Self::Delete { record, key } => {
+                (record, None, key.path.as_deref())
+            }
             Self::Contains { record } | Self::Erase { record, .. } => (record, None, None),
             Self::Keyring(KeyringCommand::Add { record, key_file }) => (record, None, key_file.as_deref()),
             Self::Keyring(KeyringCommand::Remove { record, .. } | KeyringCommand::Export { record, .. }) => {
@@ -135,6 +138,7 @@ impl Command {
             Self::IndexKey(IndexKeyCommand::Rotate { new, ids, .. }) => {
                 return [Some(new), ids.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
             }
+            Self::Retain { ids, .. } => return vec![ids],
             Self::Copy(transfer) => return transfer.to_token_file.iter().map(PathBuf::as_path).collect(),
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => {
@@ -151,6 +155,8 @@ impl Command {
     pub(crate) fn prints(&self, json: bool, keyring: bool) -> bool {
         let new_key = |key_out: &KeyOut| json || is_stream(key_out.path.as_deref());
         match self {
+            Self::Store { record, .. } if record.recursive => true,
+            Self::Retrieve { record, .. } if record.recursive => true,
             Self::Store { key_file: Some(_), .. } | Self::Delete { .. } => json,
             Self::Store { .. } | Self::Replace { .. } | Self::Rekey { .. } if keyring => json,
             Self::Keyring(KeyringCommand::List { .. } | KeyringCommand::Remove { .. }) => true,
@@ -162,7 +168,7 @@ impl Command {
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
-            Self::IndexKey(_) => true,
+            Self::IndexKey(_) | Self::Retain { .. } => true,
             Self::Copy(_) | Self::Stats | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
@@ -219,10 +225,20 @@ pub(crate) enum Command {
     /// With a keyring, the key is in the keyring before the data is stored. Several files are then stored without --id,
     /// each under its name without its folder. If that is interrupted, the same command continues it: files that were
     /// stored before are compared.
+    ///
+    /// With --recursive, FILE is a folder. Each file in it is a record, and one more record keeps the folders, the links,
+    /// the times and the permissions. The next run stores only what has changed since. Files that cannot be read are
+    /// named, and the others are stored.
     #[command(after_help = examples::STORE_EXAMPLES)]
     Store {
         #[command(flatten)]
         record: NewRecord,
+        #[command(flatten)]
+        tree: TreeOptions,
+        /// Also remove the records of the prefix in the keyring whose files are no longer in the folder, unless a file
+        /// cannot be read
+        #[arg(long, requires = "recursive")]
+        mirror: bool,
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
@@ -238,16 +254,22 @@ pub(crate) enum Command {
     ///
     /// Only authenticated bytes are written to stdout, and an exit status of 0 says that the data is complete. A file
     /// is written only once all of the data is authenticated.
+    ///
+    /// With --recursive, a folder that was stored so is written into the folder of --output, which is made if it does not
+    /// exist. A file with the same size and time is left as it is, another one is replaced, and a link is never followed.
     #[command(after_help = examples::RETRIEVE_EXAMPLES)]
     Retrieve {
         #[command(flatten)]
-        record: Record,
+        record: RetrievedRecord,
+        #[command(flatten)]
+        tree: TreeOptions,
         #[command(flatten)]
         key: Key,
         /// Only these bytes, without byte END; the range is clipped at the end of the data
         #[arg(long, value_name = "START..END", value_parser = ByteRange::parse)]
         range: Option<ByteRange>,
-        /// Write to this file, readable only by you; a failure leaves an existing file unchanged
+        /// Write to this file, readable only by you; a failure leaves an existing file unchanged. With --recursive, the
+        /// folder
         #[arg(short, long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
@@ -328,6 +350,28 @@ pub(crate) enum Command {
         /// Do not ask for confirmation; required without a terminal
         #[arg(long)]
         yes: bool,
+    },
+    /// Erase all records except those of listed ids, for example those whose keys were lost
+    ///
+    /// Without --yes it erases nothing, and prints what it would do: the number of records with a listed id (kept), of
+    /// listed ids without a record (missing), and of all other records, which --yes erases, in all namespaces. So the
+    /// list must have the ids of each namespace, and nobody may store between the list and this command: a record that
+    /// is not in the list is one of the others.
+    #[command(after_help = examples::RETAIN_EXAMPLES)]
+    Retain {
+        /// The file with the ids to keep ("-" is stdin)
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        ids: PathBuf,
+        /// How the ids are written: one on each line, each ended by a zero byte, or as JSON: texts, or objects such as
+        /// {"namespace": "tenant", "id": "report"}, or lists of them. Other ids are of the default namespace
+        #[arg(long, value_name = "FORMAT", value_enum, default_value_t = IdFormat::Lines)]
+        format: IdFormat,
+        /// Erase the other records
+        #[arg(long)]
+        yes: bool,
+        /// Accept a list of which no id has a record, so that --yes erases all records of the store
+        #[arg(long)]
+        allow_all: bool,
     },
     /// Remove all expired records, and print their number
     ///
@@ -517,31 +561,6 @@ pub(crate) struct Record {
     /// The file with the record's id ("-" is stdin): any bytes; one newline at the end is ignored
     #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) id_file: Option<PathBuf>,
-}
-
-/// The record that `store` makes. Without an id, files are stored under their names.
-#[derive(Args)]
-#[group(id = "new_record", multiple = false)]
-pub(crate) struct NewRecord {
-    /// The record's id: 1 to 4096 bytes. Other users of the machine can see it in the list of processes
-    #[arg(id = "new_id", long = "id", value_name = "ID", value_parser = OsStringValueParser::new().try_map(Id::new))]
-    pub(crate) id: Option<Id>,
-    /// The file with the record's id ("-" is stdin): any bytes; one newline at the end is ignored
-    #[arg(id = "new_id_file", long = "id-file", value_name = "PATH")]
-    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
-    pub(crate) id_file: Option<PathBuf>,
-}
-
-impl NewRecord {
-    pub(crate) fn is_given(&self) -> bool {
-        self.id.is_some() || self.id_file.is_some()
-    }
-}
-
-impl From<NewRecord> for Record {
-    fn from(record: NewRecord) -> Self {
-        Self { id: record.id, id_file: record.id_file }
-    }
 }
 
 #[derive(Args)]

@@ -21,7 +21,7 @@ use crate::output::Output;
 use crate::streams::{self, is_stdin, is_stream};
 use crate::terminal;
 use crate::values::{ByteRange, Id};
-use crate::{hardening, ids, index_key, open, pages};
+use crate::{hardening, ids, index_key, open, pages, retain, tree, tree_args};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     // Except for the manual: it is for all users, but hardening makes new files private.
@@ -41,6 +41,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     in_use.check()?;
     let options = &cli.options;
     match cli.command {
+        Command::Store { record, tree, mirror, data, version, .. } if record.recursive => {
+            tree::store(options, &tree, mirror, tree_args::folder(&data)?, version.options(), &in_use)
+        }
         Command::Store { record, data, version, .. } if options.keyring.keyring.is_some() => {
             let id = if record.is_given() { Some(ids::get(record.into())?) } else { None };
             kept_keys::store(options, id.as_ref(), &data, version.options())
@@ -51,8 +54,11 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Store { record, data, version, key_out, .. } => {
             store(options, &ids::get(record.into())?, &data, version.options(), key_out.path.as_deref(), &in_use)
         }
-        Command::Retrieve { record, key, range, output } => {
-            retrieve(options, &ids::get(record)?, &key, range.as_ref(), output.as_deref(), &in_use)
+        Command::Retrieve { record, tree, output, .. } if record.recursive => {
+            tree::restore(options, &tree, tree_args::output(output.as_deref())?, &in_use)
+        }
+        Command::Retrieve { record, key, range, output, .. } => {
+            retrieve(options, &ids::get(record.into())?, &key, range.as_ref(), output.as_deref(), &in_use)
         }
         Command::Replace { record, data, version, key, key_out } => {
             let id = ids::get(record)?;
@@ -72,6 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Contains { record } => contains(options, &ids::get(record)?),
         Command::Delete { record, key } => delete(options, &ids::get(record)?, &key),
         Command::Erase { record, yes } => erase(options, &ids::get(record)?, yes),
+        Command::Retain { ids, format, yes, allow_all } => retain::retain(options, &ids, format, yes, allow_all),
         Command::Purge { limit } => purge(options, limit),
         Command::Verify(verify) => crate::verify::run(options, &verify),
         Command::Copy(transfer) => crate::transfer::transfer(options, &transfer, &in_use),

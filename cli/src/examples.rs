@@ -53,7 +53,11 @@ Examples:
     strongroom store --id report --key-file report.key report.pdf
 
   Store files under their names, and keep their keys in a keyring:
-    strongroom store --keyring keys --identity me.age *.pdf";
+    strongroom store --keyring keys --identity me.age *.pdf
+
+  Store a folder; the next time, only changes are stored:
+    strongroom store --keyring keys --identity me.age \\
+      --recursive --id-prefix photos ~/photos";
 
 pub(crate) const RETRIEVE_EXAMPLES: &str = "\
 Examples:
@@ -67,7 +71,11 @@ Examples:
       --range 1000000.. -o rest
 
   With the key in a keyring:
-    strongroom retrieve --keyring keys --identity me.age --id a.pdf";
+    strongroom retrieve --keyring keys --identity me.age --id a.pdf
+
+  A folder that was stored with --recursive:
+    strongroom retrieve --keyring keys --identity me.age \\
+      --recursive --id-prefix photos -o restored";
 
 pub(crate) const REPLACE_EXAMPLES: &str = "\
 Examples:
@@ -114,6 +122,22 @@ Examples:
 
   In a script:
     strongroom erase --id report --yes";
+
+pub(crate) const RETAIN_EXAMPLES: &str = "\
+Examples:
+  Count the records that a database of your own no longer names, and then
+  erase them:
+    psql -tAc 'SELECT id FROM documents' > ids
+    strongroom retain --ids ids
+    strongroom retain --ids ids --yes
+
+  With the ids of several namespaces:
+    psql -tAc \"SELECT json_build_object('namespace', tenant, 'id', id)
+      FROM documents\" | strongroom retain --ids - --format json --yes
+
+  Keep the records whose keys are in a keyring:
+    strongroom keyring list --keyring keys --identity me.age --format nul |
+      strongroom retain --ids - --format nul";
 
 pub(crate) const PURGE_EXAMPLES: &str = "\
 Examples:

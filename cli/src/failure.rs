@@ -35,6 +35,9 @@ pub(crate) enum Failure {
     /// Those before it were stored.
     #[error("file {number} was not stored, nor those after it")]
     File { number: usize, source: Box<Self> },
+    /// Some files of a tree; each of them was named on stderr.
+    #[error("files that were not {what}: {count}; all others were")]
+    Files { what: &'static str, count: usize, first: Box<Self> },
     /// The result of `verify`, which has printed the damage.
     #[error("the store is damaged")]
     Damaged,
@@ -85,6 +88,7 @@ impl Failure {
         match self {
             Self::Strongroom(error) | Self::NotReplaced { source: error } => (error.code(), error.name()),
             Self::File { source, .. } => source.code_and_name(),
+            Self::Files { first, .. } => first.code_and_name(),
             Self::Usage(_) => (USAGE, "Usage"),
             Self::Io { source, .. } => match source.kind() {
                 ErrorKind::NotFound
@@ -107,8 +111,13 @@ impl Failure {
         }
     }
 
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let (code, name) = self.code_and_name();
+        serde_json::json!({"code": code, "name": name, "message": self.message()})
+    }
+
     /// The message and those of its causes.
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         let mut message = self.to_string();
         let mut source = self.source();
         while let Some(error) = source {
@@ -139,12 +148,9 @@ impl Failure {
 
     /// Prints the message to stderr, and returns the exit status.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        let (code, name) = self.code_and_name();
         let message = self.message();
         let text = match self.hint() {
-            _ if json => {
-                format!("{}\n", serde_json::json!({"error": {"code": code, "name": name, "message": message}}))
-            }
+            _ if json => format!("{}\n", serde_json::json!({"error": self.to_json()})),
             Some(hint) => format!("error: {message}\nhint: {hint}\n"),
             None => format!("error: {message}\n"),
         };

@@ -1,12 +1,14 @@
 //! Reading ids from an argument, which other users of the machine can see, or from a file or a pipe, which they cannot.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 
+use serde_json::Value;
 use strongroom::Error;
 use zeroize::Zeroizing;
 
-use crate::args::Record;
+use crate::args::{IdFormat, Record};
 use crate::failure::Failure;
 use crate::streams::{is_stdin, stdin};
 use crate::values::Id;
@@ -29,4 +31,58 @@ pub(crate) fn get(record: Record) -> Result<Id, Failure> {
     reader.take(TOO_LONG as u64 + 1).read_to_end(&mut id).map_err(Failure::io(CANNOT_READ))?;
     id.pop_if(|last| *last == b'\n'); // `echo` and editors add a newline
     Id::from_bytes(id).map_err(Failure::argument)
+}
+
+/// Passes each id in the file of `--ids` to `visit`, after its namespace if the file names one.
+pub(crate) fn for_each_listed(
+    file: &Path,
+    format: IdFormat,
+    mut visit: impl FnMut(Option<&[u8]>, &[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    const CANNOT_READ: &str = "cannot read the file of --ids";
+
+    let file: Box<dyn Read> = if is_stdin(Some(file)) {
+        Box::new(stdin().map_err(Failure::io("--ids reads stdin, which is closed"))?)
+    } else {
+        Box::new(File::open(file).map_err(Failure::io(CANNOT_READ))?)
+    };
+    let mut ids = BufReader::new(file);
+    if format == IdFormat::Json {
+        for value in serde_json::Deserializer::from_reader(ids).into_iter() {
+            let list = match value.map_err(|_| not_ids())? {
+                Value::Array(list) => list,
+                one => vec![one],
+            };
+            list.iter().try_for_each(|listed| visit_json(listed, &mut visit))?;
+        }
+        return Ok(());
+    }
+    let end = if format == IdFormat::Nul { 0 } else { b'\n' };
+    let mut id = Vec::new();
+    loop {
+        id.clear();
+        let len = (&mut ids).take(TOO_LONG as u64).read_until(end, &mut id).map_err(Failure::io(CANNOT_READ))?;
+        if len == 0 {
+            return Ok(());
+        }
+        id.pop_if(|last| *last == end);
+        visit(None, &id)?;
+    }
+}
+
+/// A text is an id; an object also has its namespace.
+fn visit_json(
+    listed: &Value,
+    visit: &mut impl FnMut(Option<&[u8]>, &[u8]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let field = |name| listed.get(name).and_then(Value::as_str);
+    match (listed.as_str(), field("namespace"), field("id")) {
+        (Some(id), ..) => visit(None, id.as_bytes()),
+        (None, Some(namespace), Some(id)) => visit(Some(namespace.as_bytes()), id.as_bytes()),
+        _ => Err(not_ids()),
+    }
+}
+
+fn not_ids() -> Failure {
+    Failure::argument("the file of --ids is not JSON with texts, objects of texts or lists of them")
 }

@@ -73,6 +73,12 @@ impl InUse {
         Ok(())
     }
 
+    /// The device and inode of each of the files that exist.
+    #[cfg(unix)]
+    pub(crate) fn identities(&self) -> Vec<(u64, u64)> {
+        self.all().filter_map(|file| identity(file)).collect()
+    }
+
     fn all(&self) -> impl Iterator<Item = &PathBuf> {
         self.database.iter().chain(&self.others)
     }

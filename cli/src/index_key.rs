@@ -1,10 +1,8 @@
 //! The rotation of the index key: moving the records of listed ids, and what remains.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use strongroom::Rotation;
 use strongroom::storage::Locator;
 
@@ -12,12 +10,7 @@ use crate::args::{IdFormat, IndexKeyCommand, Options};
 use crate::commands::reply;
 use crate::copy::progress_bar;
 use crate::failure::Failure;
-use crate::streams::{is_stdin, stdin};
-use crate::{open, terminal};
-
-/// The most bytes of an id.
-const MAX_ID_LEN: u64 = 4096;
-const CANNOT_READ: &str = "cannot read the file of --ids";
+use crate::{ids, open, terminal};
 
 pub(crate) fn run(options: &Options, command: &IndexKeyCommand) -> Result<(), Failure> {
     match command {
@@ -41,12 +34,12 @@ fn rotate(
     let (mut found, mut missing) = (0_u64, 0_u64);
     if let Some(ids) = ids {
         let bar = progress_bar(None, "{spinner} {human_pos} ids");
-        let ids: Box<dyn Read> = if is_stdin(Some(ids)) {
-            Box::new(stdin().map_err(Failure::io("--ids reads stdin, which is closed"))?)
-        } else {
-            Box::new(File::open(ids).map_err(Failure::io(CANNOT_READ))?)
-        };
-        for_each_id(BufReader::new(ids), format, |id| {
+        ids::for_each_listed(ids, format, |namespace, id| {
+            if namespace.is_some() {
+                return Err(Failure::argument(
+                    "the namespace of the ids is that of --namespace: list each one's by itself",
+                ));
+            }
             let is_there = store.contains(id)?; // moves the record
             *if is_there { &mut found } else { &mut missing } += 1;
             bar.inc(1);
@@ -96,34 +89,4 @@ fn status(options: &Options, list: bool) -> Result<(), Failure> {
     let locators: Vec<_> = remaining.iter().map(Locator::to_hex).collect();
     let object = json!({"rotating": true, "remaining": count, "locators": locators});
     reply(options, &object, &locators.join("\n"))
-}
-
-/// Passes each id to `visit`.
-fn for_each_id(
-    mut ids: impl BufRead,
-    format: IdFormat,
-    mut visit: impl FnMut(&[u8]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    if format == IdFormat::Json {
-        let not_ids = || Failure::argument("the file of --ids is not JSON with texts or lists of texts");
-        for value in serde_json::Deserializer::from_reader(ids).into_iter() {
-            let list = match value.map_err(|_| not_ids())? {
-                Value::Array(list) => list,
-                one => vec![one],
-            };
-            list.iter().try_for_each(|id| visit(id.as_str().ok_or_else(not_ids)?.as_bytes()))?;
-        }
-        return Ok(());
-    }
-    let end = if format == IdFormat::Nul { 0 } else { b'\n' };
-    let mut id = Vec::new();
-    loop {
-        id.clear();
-        let len = (&mut ids).take(MAX_ID_LEN + 1).read_until(end, &mut id).map_err(Failure::io(CANNOT_READ))?;
-        if len == 0 {
-            return Ok(());
-        }
-        id.pop_if(|last| *last == end);
-        visit(&id)?;
-    }
 }

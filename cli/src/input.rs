@@ -62,6 +62,12 @@ impl Input {
         Ok(Self { may_be_empty: input.may_be_empty || data.allow_empty, ..input })
     }
 
+    /// The rest of an open regular file with this metadata.
+    #[cfg(unix)]
+    pub(crate) fn of_file(file: File, found: &Metadata) -> Self {
+        Self { may_be_empty: true, ..Self::from_file(file, found) }
+    }
+
     fn new(source: DataSource) -> Self {
         Self { source, len: None, is_empty: true, may_be_empty: false, failure: None }
     }

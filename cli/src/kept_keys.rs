@@ -54,13 +54,27 @@ impl KeptKeys {
 
     /// The keys of an id, the newest first.
     pub(crate) fn keys(&self, id: &Id) -> Result<Vec<RecordKey>, Failure> {
-        let keys: Vec<_> = self.entries().keys(&self.namespace, id).iter().rev().map(RecordKey::duplicate).collect();
+        let keys = self.newest_first(id.as_ref());
         if keys.is_empty() {
             return Err(Failure::argument(
                 "the keyring has no key for this id: check the id and the namespace, or add the key with `keyring add`",
             ));
         }
         Ok(keys)
+    }
+
+    /// The keys of an id, the newest first; none if the keyring does not have the id.
+    pub(crate) fn newest_first(&self, id: &[u8]) -> Vec<RecordKey> {
+        self.entries().keys(&self.namespace, id).iter().rev().map(RecordKey::duplicate).collect()
+    }
+
+    /// Changes the keyring: many changes in one call cost as much as one. `change` gets the namespace of the ids, too.
+    pub(crate) fn update<T>(
+        &mut self,
+        change: impl FnOnce(&mut KeyringEntries, &[u8]) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        let namespace = &self.namespace;
+        Ok(self.keyring.update(|entries| change(entries, namespace))?)
     }
 
     pub(crate) fn insert(&mut self, id: &Id, key: &RecordKey) -> Result<(), Failure> {

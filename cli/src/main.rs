@@ -24,6 +24,7 @@ mod open;
 mod output;
 mod pages;
 mod read_args;
+mod retain;
 #[cfg(feature = "server")]
 mod runtime;
 mod secret_command;
@@ -44,6 +45,12 @@ mod times;
 #[cfg(feature = "server")]
 mod token;
 mod transfer;
+#[cfg(unix)]
+mod tree;
+#[cfg(not(unix))]
+#[path = "tree/unsupported.rs"]
+mod tree;
+mod tree_args;
 mod usage;
 mod values;
 mod verify;

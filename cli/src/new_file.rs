@@ -11,7 +11,7 @@ use tempfile::TempPath;
 use crate::interrupt;
 
 /// The start of temporary names.
-const PREFIX: &str = ".strongroom-";
+pub(crate) const TEMPORARY: &str = ".strongroom-";
 
 /// A new file, readable only by its owner, in the folder of its future name.
 pub(crate) struct NewFile {
@@ -81,7 +81,7 @@ impl Write for NewFile {
 
 fn temporary_builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(PREFIX);
+    builder.prefix(TEMPORARY);
     builder
 }
 
@@ -129,7 +129,9 @@ fn remove_dead(folder: &Path) {
     use rustix::fs::{FlockOperation, OFlags, flock};
 
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes())) {
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
+    {
         let Ok(flags) = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().try_into() else { return };
         let Ok(file) = File::options().write(true).custom_flags(flags).open(entry.path()) else { continue };
         let is_own_file = file.metadata().is_ok_and(|found| found.is_file() && is_own(&found));

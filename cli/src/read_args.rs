@@ -83,6 +83,10 @@ impl Cli {
                 self.options.keyring.identity = None; // that of existing keyrings
                 Ok(())
             }
+            Command::Store { record, .. } if !keyring && record.recursive => Err(missing(command, "--keyring <PATH>")),
+            Command::Retrieve { record, .. } if !keyring && record.recursive => {
+                Err(missing(command, "--keyring <PATH>"))
+            }
             Command::Store { record, .. } if !keyring && !record.is_given() => {
                 Err(missing(command, "<--id <ID>|--id-file <PATH>>"))
             }

@@ -120,7 +120,7 @@ pub use settings::store_id;
 pub use storage::Durability;
 pub use storage::Stats;
 pub use store_identity::StoreIdentity;
-pub use strongroom::{RecordReader, RecordWriter, Rotation, Strongroom};
+pub use strongroom::{RecordReader, RecordWriter, Retention, Rotation, Strongroom};
 pub use util::interrupt;
 pub use util::random::RandomError;
 #[doc(hidden)] // for the C interface, which promises its callers that 64 KiB are enough

@@ -54,6 +54,8 @@ mod rekey;
 #[cfg(feature = "sqlite")]
 mod repeats;
 #[cfg(feature = "sqlite")]
+mod retention;
+#[cfg(feature = "sqlite")]
 mod rotation;
 mod rotation_races;
 #[cfg(all(feature = "object-store", unix))]

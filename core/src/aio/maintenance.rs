@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Strongroom;
 use crate::error::Error;
 use crate::storage::{Locator, Repaired, Stats};
-use crate::strongroom::Rotation;
+use crate::strongroom::{Retention, Rotation};
 use crate::verify::{VerifyOptions, VerifyReport, VerifyStep};
 
 impl Strongroom {
@@ -88,6 +88,28 @@ impl Strongroom {
     pub fn erase_unrotated(&self, locator: &Locator) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
         let locator = *locator;
         self.call(move |store| store.erase_unrotated(&locator))
+    }
+
+    /// Finds the records of the whole store whose ids are not in `known`, pairs of a namespace and an id.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::retention`](crate::Strongroom::retention).
+    pub fn retention<N: AsRef<[u8]> + Send + 'static, I: AsRef<[u8]> + Send + 'static>(
+        &self,
+        known: Vec<(N, I)>,
+    ) -> impl Future<Output = Result<Retention, Error>> + Send + 'static {
+        self.call(move |store| store.retention(known))
+    }
+
+    /// Removes the other records of `retention`, and returns their number. If the future is dropped, some records may
+    /// have been removed.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::erase_others`](crate::Strongroom::erase_others).
+    pub fn erase_others(&self, retention: Retention) -> impl Future<Output = Result<u64, Error>> + Send + 'static {
+        self.call(move |store| store.erase_others(&retention))
     }
 
     /// Ends the rotation of the index key.

@@ -216,6 +216,14 @@ impl Operations for Client {
         self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }
 
+    fn locators(&self, _: &[u8], _: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
+        self.operators("an encryption server does not tell locators")
+    }
+
+    fn generations(&self) -> Result<Vec<u8>, Error> {
+        self.operators("an encryption server does not tell locators")
+    }
+
     fn finish_rotation(&self) -> Result<(), Error> {
         self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }

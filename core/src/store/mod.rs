@@ -30,7 +30,7 @@ use stored_version::StoredVersion;
 use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::locator::{self, Locator};
+use crate::locator::{self, Locator, LocatorKey};
 use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
@@ -213,6 +213,21 @@ impl Operations for Store {
 
     fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error> {
         self.remove_unrotated(locator)
+    }
+
+    fn locators(&self, namespace: &[u8], id: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
+        self.keys.settings_check.lease(&*self.storage)?;
+        let previous = self.keys.previous.as_ref().map(|key| key.locator(namespace, id));
+        Ok((self.keys.current.locator(namespace, id), previous))
+    }
+
+    fn generations(&self) -> Result<Vec<u8>, Error> {
+        self.keys.settings_check.lease(&*self.storage)?;
+        Ok([Some(&self.keys.current), self.keys.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(LocatorKey::generation)
+            .collect())
     }
 
     fn finish_rotation(&self) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! A store of encrypted records: the one API of databases, storage services and encryption servers.
 
 mod reader;
+mod retention;
 mod rotation;
 mod write;
 mod writer;
@@ -10,6 +11,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 pub use reader::RecordReader;
+pub use retention::Retention;
 pub use rotation::Rotation;
 pub use writer::RecordWriter;
 

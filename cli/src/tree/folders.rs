@@ -1,0 +1,215 @@
+//! Folders to which a tree is restored. Every path is followed name by name, and never through a link: nothing is
+//! written outside of the folder. A file gets its name when it is complete.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, flock,
+    futimens, linkat, mkdirat, openat, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::manifest::{Entry, Kind, Modified, PERMISSIONS, split};
+use crate::new_file::TEMPORARY;
+
+/// The folder of a tree.
+pub(super) struct Root(OwnedFd);
+
+impl Root {
+    /// Opens the folder, and makes it if it does not exist.
+    pub(super) fn open_or_create(path: &Path) -> io::Result<Self> {
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        Ok(Self(openat(CWD, path, FOLDER, Mode::empty())?))
+    }
+
+    /// Opens a folder of the tree.
+    pub(super) fn folder(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let mut folder = self.0.try_clone()?;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            folder = openat(&folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+        }
+        Ok(folder)
+    }
+
+    /// Opens or makes a folder of the tree, in a folder that exists. It is accessible for this user alone until it gets
+    /// its mode.
+    pub(super) fn make_folder(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let parent = self.folder(parent)?;
+        match mkdirat(&parent, name, Mode::RWXU) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let folder = openat(&parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+        if mode.contains(Mode::RWXU) { Ok(()) } else { Ok(fchmod(&folder, mode | Mode::RWXU)?) }
+    }
+
+    /// Gives a folder its mode and its time.
+    pub(super) fn finish_folder(&self, path: &[u8], entry: &Entry) -> io::Result<()> {
+        finish(&self.folder(path)?, entry.mode, Some(entry.modified))
+    }
+
+    /// Writes all files to the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        rustix::fs::syncfs(&self.0)?;
+        #[cfg(not(target_os = "linux"))]
+        rustix::fs::sync();
+        Ok(())
+    }
+}
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+
+/// What lies at the place of a file or a link.
+pub(super) enum Present {
+    Nothing,
+    /// The same as in the tree.
+    Same,
+    /// One of the same kind, which is to be replaced: its device and inode.
+    Other((u64, u64)),
+}
+
+/// Compares the tree's entry with what is in its place: a file's size and time, a link's target.
+///
+/// # Errors
+///
+/// `AlreadyExists` if it is of another kind.
+pub(super) fn present(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io::Result<Present> {
+    let found = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => found,
+        Err(Errno::NOENT) => return Ok(Present::Nothing),
+        Err(error) => return Err(error.into()),
+    };
+    let is_same = match (&entry.kind, FileType::from_raw_mode(found.st_mode)) {
+        (Kind::File { size, .. }, FileType::RegularFile) => {
+            u64::try_from(found.st_size) == Ok(*size) && modified(&found) == entry.modified
+        }
+        (Kind::Link { target }, FileType::Symlink) => {
+            readlinkat(folder, name, Vec::new())?.as_bytes() == target.as_slice()
+        }
+        _ => return Err(io::Error::new(ErrorKind::AlreadyExists, "there is something else in its place")),
+    };
+    Ok(if is_same { Present::Same } else { Present::Other(identity(&found)) })
+}
+
+/// Gives a file that is the same its mode.
+pub(super) fn set_mode(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io::Result<()> {
+    let found = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    if found.st_mode & PERMISSIONS == entry.mode {
+        return Ok(());
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(fchmod(openat(folder, name, flags, Mode::empty())?, Mode::from_raw_mode(entry.mode))?)
+}
+
+/// A file without a name, or with a temporary one.
+pub(super) struct NewFile<'f> {
+    folder: BorrowedFd<'f>,
+    pub(super) file: File,
+    temporary: Option<String>,
+}
+
+impl<'f> NewFile<'f> {
+    pub(super) fn create(folder: BorrowedFd<'f>) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Ok(file) = openat(folder, ".", OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE) {
+            return Ok(Self { folder, file: file.into(), temporary: None });
+        }
+        let (file, name) = with_temporary_name(|name| {
+            openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE)
+        })?;
+        lock(&file);
+        Ok(Self { folder, file: file.into(), temporary: Some(name) })
+    }
+
+    /// Gives the file its mode, its time and its name. A file with this name is replaced.
+    pub(super) fn finish(mut self, name: &[u8], mode: u32, modified: Option<Modified>) -> io::Result<()> {
+        finish(&self.file, mode, modified)?;
+        if self.temporary.is_none() {
+            let by_descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+            let link = |name: &[u8]| linkat(CWD, by_descriptor.as_str(), self.folder, name, AtFlags::SYMLINK_FOLLOW);
+            match link(name) {
+                Err(Errno::EXIST) => {}
+                outcome => return Ok(outcome?),
+            }
+            lock(&self.file);
+            let ((), temporary) = with_temporary_name(|name| link(name.as_bytes()))?;
+            self.temporary = Some(temporary);
+        }
+        if let Some(temporary) = &self.temporary {
+            renameat(self.folder, temporary.as_str(), self.folder, name)?;
+        }
+        self.temporary = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            let _ = unlinkat(self.folder, temporary.as_str(), AtFlags::empty());
+        }
+    }
+}
+
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Makes a link, which replaces another one.
+pub(super) fn make_link(folder: BorrowedFd<'_>, name: &[u8], target: &[u8], modified: Modified) -> io::Result<()> {
+    match symlinkat(target, folder, name) {
+        Err(Errno::EXIST) => {
+            let ((), temporary) = with_temporary_name(|name| symlinkat(target, folder, name))?;
+            renameat(folder, temporary.as_str(), folder, name)?;
+        }
+        outcome => outcome?,
+    }
+    Ok(utimensat(folder, name, &times(Some(modified)), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Keeps the file from the programs that remove the temporary files of killed ones.
+fn lock(file: impl AsFd) {
+    let _ = flock(file, FlockOperation::LockExclusive);
+}
+
+/// Calls `make` with new names until one is free.
+fn with_temporary_name<T>(mut make: impl FnMut(&str) -> rustix::io::Result<T>) -> io::Result<(T, String)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+    loop {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{TEMPORARY}{}-{number}", std::process::id());
+        match make(&name) {
+            Err(Errno::EXIST) => {}
+            made => return Ok((made?, name)),
+        }
+    }
+}
+
+fn finish(file: impl AsFd, mode: u32, modified: Option<Modified>) -> io::Result<()> {
+    fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(futimens(&file, &times(modified))?)
+}
+
+fn times(modified: Option<Modified>) -> Timestamps {
+    let unchanged = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let modified = modified.map_or(unchanged, |time| Timespec { tv_sec: time.0, tv_nsec: time.1.into() });
+    Timestamps { last_access: unchanged, last_modification: modified }
+}
+
+fn modified(found: &Stat) -> Modified {
+    Modified(found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0))
+}
+
+fn identity(found: &Stat) -> (u64, u64) {
+    (found.st_dev, found.st_ino)
+}

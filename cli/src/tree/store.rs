@@ -1,0 +1,453 @@
+//! Storing a folder. Each new key is in the keyring before its record is stored. The keyring is written a few times for
+//! the whole tree, not once for each file.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
+
+use super::manifest::{Entry, Kind, Manifest};
+use super::problems::Problems;
+use super::{PROGRESS, TreeIds, batches, stored_manifest, walk, worker_count, workers};
+use crate::args::Options;
+use crate::commands::reply;
+use crate::copy::progress_bar;
+use crate::failure::Failure;
+use crate::in_use::InUse;
+use crate::input::Input;
+use crate::kept_keys::{KeptKeys, with_each};
+use crate::open;
+use crate::tree_args::TreeOptions;
+
+/// The time after which the manifest is written during a long run, so that an interrupted one need not read again what
+/// it has stored.
+const CHECKPOINT: Duration = Duration::from_secs(60);
+
+/// A file to store.
+struct Job {
+    path: Vec<u8>,
+    size: u64,
+    /// The key of a new record.
+    key: RecordKey,
+    /// The keys of earlier versions, the newest first.
+    earlier: Vec<RecordKey>,
+}
+
+/// A job, and what became of it.
+struct Done {
+    job: Job,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Stored(Entry),
+    /// There is a record with other data.
+    Differs,
+    Failed(Failure),
+}
+
+pub(crate) fn store(
+    options: &Options,
+    tree: &TreeOptions,
+    mirror: bool,
+    folder: &Path,
+    write_options: WriteOptions<'_>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
+    let ids = TreeIds::new(tree)?;
+    let kept = KeptKeys::required(options)?;
+    let mut problems = Problems::new(options.json);
+    let found = walk::walk(folder, &ids, in_use, &mut problems)?;
+    if found.is_empty() && mirror {
+        return Err(Failure::argument("the folder is empty, so --mirror would remove the whole tree"));
+    }
+    let store = open::or_create(options)?;
+    let old = stored_manifest(&store, &kept, &ids)?;
+    if old.is_none() && store.contains(ids.manifest())? {
+        return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
+    }
+    let storing = Storing {
+        folder,
+        ids: &ids,
+        store: &store,
+        write_options,
+        workers: worker_count(tree),
+        kept,
+        manifest: old.clone().unwrap_or_default(),
+        problems,
+        unsettled: Vec::new(),
+        unused: Vec::new(),
+        counts: Counts::default(),
+        checkpoint: CHECKPOINT,
+        written: Instant::now(),
+    };
+    let (counts, problems) = storing.run(&found, old, mirror)?;
+    let Counts { stored, replaced, unchanged, removed, bytes } = counts;
+    let failed = problems.failed();
+    let text = format!(
+        "stored: {stored}\nreplaced: {replaced}\nunchanged: {unchanged}\nremoved: {removed}\nfailed: {failed}\nbytes: {bytes}"
+    );
+    let object = json!({
+        "stored": stored, "replaced": replaced, "unchanged": unchanged, "removed": removed, "failed": failed,
+        "bytes": bytes,
+    });
+    reply(options, &object, &text)?;
+    problems.outcome(if mirror { "stored, and nothing was removed" } else { "stored" })
+}
+
+#[derive(Default)]
+struct Counts {
+    stored: usize,
+    replaced: usize,
+    unchanged: usize,
+    removed: usize,
+    /// The bytes of the files that were stored or replaced.
+    bytes: u64,
+}
+
+struct Storing<'r> {
+    folder: &'r Path,
+    ids: &'r TreeIds,
+    store: &'r Strongroom,
+    write_options: WriteOptions<'r>,
+    workers: usize,
+    kept: KeptKeys,
+    /// The tree as it is stored.
+    manifest: Manifest,
+    problems: Problems,
+    /// Ids of several keys, of which only this one remains once the manifest is written. Until then, several keys show
+    /// that the manifest may be older than the record.
+    unsettled: Vec<(Vec<u8>, RecordKey)>,
+    /// Keys that have no record.
+    unused: Vec<(Vec<u8>, RecordKey)>,
+    counts: Counts,
+    checkpoint: Duration,
+    written: Instant,
+}
+
+impl<'r> Storing<'r> {
+    fn run(
+        mut self,
+        found: &BTreeMap<Vec<u8>, Entry>,
+        old: Option<Manifest>,
+        mirror: bool,
+    ) -> Result<(Counts, Problems), Failure> {
+        let mut jobs = Vec::new();
+        for (path, entry) in found {
+            match entry.kind {
+                Kind::File { size, .. } if !self.is_unchanged(path, entry) => jobs.push(self.job(path, size)?),
+                Kind::File { .. } => {
+                    self.manifest.entries.entry(path.clone()).and_modify(|known| known.mode = entry.mode);
+                    self.counts.unchanged += 1;
+                }
+                _ => drop(self.manifest.entries.insert(path.clone(), entry.clone())),
+            }
+        }
+        let bar = progress_bar(Some(jobs.len() as u64), PROGRESS);
+        let differing = self.create(jobs, &bar)?;
+        self.replace(differing, &bar)?;
+        bar.finish_and_clear();
+        let removed = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
+        self.manifest.remove_orphans();
+        if old.is_none_or(|old| old != self.manifest) || !self.unsettled.is_empty() {
+            self.write_manifest()?;
+        }
+        self.remove(&removed)?;
+        self.settle(removed)?;
+        Ok((self.counts, self.problems))
+    }
+
+    /// Whether the file is that of the manifest. An id with several keys may have a later version.
+    fn is_unchanged(&self, path: &[u8], entry: &Entry) -> bool {
+        let known = self.manifest.entries.get(path);
+        known.is_some_and(|known| known.kind == entry.kind && known.modified == entry.modified)
+            && self.kept.entries().keys(self.kept.namespace(), self.ids.file(path)).len() == 1
+    }
+
+    /// Stores the file under its newest key, which has no record if an earlier run was interrupted, or a new one.
+    fn job(&self, path: &[u8], size: u64) -> Result<Job, Failure> {
+        let earlier = self.kept.newest_first(&self.ids.file(path));
+        let key = earlier.first().map_or_else(RecordKey::generate, |key| Ok(key.duplicate()))?;
+        Ok(Job { path: path.to_vec(), size, key, earlier })
+    }
+
+    /// Stores files that may have no record yet. Returns those that have one with other data.
+    fn create(&mut self, jobs: Vec<Job>, bar: &ProgressBar) -> Result<Vec<Job>, Failure> {
+        self.keep_keys(jobs.iter().filter(|job| job.earlier.is_empty()))?;
+        let (known, new): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|job| self.manifest.entries.contains_key(&job.path));
+        let work = batches(new.into_iter(), |job| job.size).into_iter().chain(known.into_iter().map(|job| vec![job]));
+        let files = self.files();
+        let known = |manifest: &Manifest, path: &[u8]| {
+            matches!(manifest.entries.get(path), Some(Entry { kind: Kind::File { .. }, .. }))
+        };
+        let mut differing = Vec::new();
+        workers::for_each(
+            self.workers,
+            work,
+            |jobs| files.create_many(jobs),
+            |all| {
+                for Done { job, outcome } in all {
+                    match outcome {
+                        Outcome::Stored(entry) => {
+                            if known(&self.manifest, &job.path) {
+                                self.counts.unchanged += 1;
+                            } else {
+                                self.counts.stored += 1;
+                                self.counts.bytes += size(&entry);
+                            }
+                            bar.inc(1);
+                            self.finish(job, entry);
+                        }
+                        Outcome::Differs => differing.push(job),
+                        Outcome::Failed(failure) => {
+                            bar.inc(1);
+                            let is_new = job.earlier.is_empty();
+                            self.fail(job, is_new, failure, bar);
+                        }
+                    }
+                }
+                self.write_checkpoint()
+            },
+        )?;
+        Ok(differing)
+    }
+
+    /// Replaces the records of files, each under a new key.
+    fn replace(&mut self, mut jobs: Vec<Job>, bar: &ProgressBar) -> Result<(), Failure> {
+        for job in &mut jobs {
+            let unused = std::mem::replace(&mut job.key, RecordKey::generate()?);
+            if job.earlier.is_empty() {
+                self.unused.push((self.ids.file(&job.path), unused));
+            }
+        }
+        self.keep_keys(jobs.iter())?;
+        let files = self.files();
+        workers::for_each(
+            self.workers,
+            jobs,
+            |job| files.replace(job),
+            |Done { job, outcome }| {
+                bar.inc(1);
+                match outcome {
+                    Outcome::Stored(entry) => {
+                        self.counts.replaced += 1;
+                        self.counts.bytes += size(&entry);
+                        self.finish(job, entry);
+                    }
+                    Outcome::Differs => {
+                        const FOREIGN: &str = "there is a record with its id, and the keyring does not have its key";
+                        self.fail(job, true, Failure::argument(FOREIGN), bar);
+                    }
+                    Outcome::Failed(failure) => self.fail(job, true, failure, bar),
+                }
+                self.write_checkpoint()
+            },
+        )
+    }
+
+    fn files(&self) -> Files<'r> {
+        let Self { folder, ids, store, write_options, .. } = *self;
+        Files { folder, ids, store, write_options }
+    }
+
+    /// Puts the keys of jobs into the keyring.
+    fn keep_keys<'j>(&mut self, mut jobs: impl Iterator<Item = &'j Job>) -> Result<(), Failure> {
+        let ids = self.ids;
+        self.kept.update(|entries, namespace| {
+            jobs.try_for_each(|job| entries.insert(namespace, ids.file(&job.path), &job.key))
+        })
+    }
+
+    fn finish(&mut self, job: Job, entry: Entry) {
+        if job.earlier.len() > 1 || job.earlier.first().is_some_and(|earlier| !earlier.ct_eq(&job.key)) {
+            self.unsettled.push((self.ids.file(&job.path), job.key));
+        }
+        self.manifest.entries.insert(job.path, entry);
+    }
+
+    /// Reports a file that was not stored. `is_new`: its key has no record.
+    fn fail(&mut self, job: Job, is_new: bool, failure: Failure, bar: &ProgressBar) {
+        if is_new {
+            self.unused.push((self.ids.file(&job.path), job.key));
+        }
+        self.problems.add(&job.path, failure, bar);
+    }
+
+    fn write_checkpoint(&mut self) -> Result<(), Failure> {
+        if self.written.elapsed() < self.checkpoint {
+            return Ok(());
+        }
+        self.write_manifest()?;
+        self.settle(Vec::new())
+    }
+
+    /// Replaces the manifest by the present one.
+    fn write_manifest(&mut self) -> Result<(), Failure> {
+        let id = self.ids.manifest();
+        let mut manifest = self.manifest.clone();
+        manifest.remove_orphans();
+        let document = manifest.to_document()?;
+        let (earlier, key) = (self.kept.newest_first(id), RecordKey::generate()?);
+        self.kept.update(|entries, namespace| entries.insert(namespace, id, &key))?;
+        let options = self.write_options.key(&key);
+        if self.store.contains(id)? {
+            with_each(&earlier, |old| self.store.replace_with(id, old, &document, options))?;
+        } else {
+            self.store.store_with(id, &document, options)?;
+        }
+        self.unsettled.push((id.to_vec(), key));
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    /// Removes the keys that open nothing any more, and those of the ids `removed`.
+    fn settle(&mut self, removed: Vec<Vec<u8>>) -> Result<(), Failure> {
+        let (settled, unused) = (std::mem::take(&mut self.unsettled), std::mem::take(&mut self.unused));
+        self.kept.update(|entries, namespace| {
+            for (id, key) in settled {
+                entries.keep_only(namespace, id, &key);
+            }
+            for (id, key) in unused {
+                entries.remove_key(namespace, id, &key);
+            }
+            for id in removed {
+                entries.remove(namespace, id);
+            }
+            Ok(())
+        })
+    }
+
+    /// The ids of the tree's records whose files are no longer in the folder. Their files leave the manifest.
+    fn absent(&mut self, found: &BTreeMap<Vec<u8>, Entry>) -> Vec<Vec<u8>> {
+        let is_file = |path: &[u8]| matches!(found.get(path), Some(Entry { kind: Kind::File { .. }, .. }));
+        self.manifest.entries.retain(|path, _| found.contains_key(path));
+        let namespace = self.kept.namespace();
+        let ids = self.kept.entries().iter().filter(|(of, ..)| *of == namespace).map(|(_, id, _)| id);
+        ids.filter(|id| self.ids.path(id).is_some_and(|path| !is_file(path))).map(<[u8]>::to_vec).collect()
+    }
+
+    fn remove(&mut self, ids: &[Vec<u8>]) -> Result<(), Failure> {
+        let (store, kept) = (self.store, &self.kept);
+        let delete = |id: &Vec<u8>| match with_each(&kept.newest_first(id), |key| store.delete(id, key)) {
+            Err(Failure::Strongroom(Error::NotFound)) => Ok(0),
+            outcome => outcome.map(|()| 1),
+        };
+        let removed = &mut self.counts.removed;
+        workers::for_each(self.workers, ids, delete, |count| {
+            *removed += count;
+            Ok(())
+        })
+    }
+}
+
+fn size(entry: &Entry) -> u64 {
+    match entry.kind {
+        Kind::File { size, .. } => size,
+        _ => 0,
+    }
+}
+
+/// The files of a folder, and their records.
+#[derive(Clone, Copy)]
+struct Files<'r> {
+    folder: &'r Path,
+    ids: &'r TreeIds,
+    store: &'r Strongroom,
+    write_options: WriteOptions<'r>,
+}
+
+impl Files<'_> {
+    /// Stores files in one transaction, if none has a record and the store has transactions.
+    fn create_many(&self, jobs: Vec<Job>) -> Result<Vec<Done>, Failure> {
+        let [_, _, ..] = jobs.as_slice() else {
+            return jobs.into_iter().map(|job| self.create(job)).collect();
+        };
+        let (mut all, mut read) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+        for job in jobs {
+            match self.read(&job) {
+                Ok((entry, data)) => read.push((job, entry, data)),
+                Err(failure) => all.push(Done { job, outcome: Outcome::Failed(failure) }),
+            }
+        }
+        let records: Vec<_> = read
+            .iter()
+            .map(|(job, _, data)| (self.ids.file(&job.path), data, self.write_options.key(&job.key)))
+            .collect();
+        match self.store.store_many_with(&records) {
+            Ok(_) => {
+                all.extend(read.into_iter().map(|(job, entry, _)| Done { job, outcome: Outcome::Stored(entry) }));
+            }
+            Err(Error::AlreadyExists | Error::Unsupported(_) | Error::TooLarge) => {
+                for (job, ..) in read {
+                    all.push(self.create(job)?);
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(all)
+    }
+
+    /// Stores a file under its newest key, or finds its data under any of its keys.
+    fn create(&self, mut job: Job) -> Result<Done, Failure> {
+        let id = self.ids.file(&job.path);
+        let mut outcome = self.write(&job.path, |input| {
+            self.store.store_reader_with(&id, input, self.write_options.key(&job.key)).map(drop)
+        })?;
+        let older = job.earlier.iter().skip(1).map(RecordKey::duplicate).collect::<Vec<_>>();
+        for key in older {
+            if matches!(outcome, Outcome::Differs) {
+                outcome = self.write(&job.path, |input| {
+                    self.store.store_reader_with(&id, input, self.write_options.key(&key)).map(drop)
+                })?;
+                job.key = key;
+            }
+        }
+        Ok(Done { job, outcome })
+    }
+
+    /// Replaces the file's record.
+    fn replace(&self, job: Job) -> Result<Done, Failure> {
+        let id = self.ids.file(&job.path);
+        let mut outcome = Outcome::Differs;
+        for old in &job.earlier {
+            outcome = self.write(&job.path, |input| {
+                self.store.replace_reader_with(&id, old, input, self.write_options.key(&job.key)).map(drop)
+            })?;
+            if !matches!(outcome, Outcome::Differs) {
+                break;
+            }
+        }
+        Ok(Done { job, outcome })
+    }
+
+    /// Reads the file, and gives it to `write`. Its own failures, and those of the whole store, are errors.
+    fn write(&self, path: &[u8], write: impl FnOnce(&mut Input) -> Result<(), Error>) -> Result<Outcome, Failure> {
+        let (entry, mut input) = match walk::open(self.folder, path) {
+            Ok(opened) => opened,
+            Err(failure) => return Ok(Outcome::Failed(failure)),
+        };
+        let outcome = write(&mut input);
+        match input.outcome(outcome) {
+            Ok(()) => Ok(Outcome::Stored(entry)),
+            Err(Failure::Strongroom(Error::AlreadyExists | Error::WrongKey | Error::NotFound)) => Ok(Outcome::Differs),
+            Err(failure @ (Failure::Strongroom(Error::TooLarge | Error::Corrupt) | Failure::Io { .. })) => {
+                Ok(Outcome::Failed(failure))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    fn read(&self, job: &Job) -> Result<(Entry, Vec<u8>), Failure> {
+        let (entry, mut input) = walk::open(self.folder, &job.path)?;
+        let mut data = Vec::with_capacity(usize::try_from(job.size).unwrap_or(0));
+        // The failure of the file is the input's; any other one is impossible.
+        let outcome = input.read_to_end(&mut data).map(drop).map_err(|error| Error::Internal(error.into()));
+        input.outcome(outcome)?;
+        Ok((entry, data))
+    }
+}
