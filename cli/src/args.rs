@@ -449,7 +449,7 @@ pub(crate) enum Command {
     #[cfg(feature = "server")]
     #[command(after_help = examples::NODES_EXAMPLES)]
     Nodes,
-    /// Make access tokens for the services
+    /// Make, list and revoke access tokens for the services
     #[cfg(feature = "server")]
     #[command(subcommand, arg_required_else_help = false)]
     Token(crate::serve_args::TokenCommand),

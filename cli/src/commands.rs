@@ -103,8 +103,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Nodes => crate::nodes::nodes(options),
         #[cfg(feature = "server")]
         Command::Token(command) => {
-            let crate::serve_args::TokenCommand::New { tokens, .. } = &command;
-            tokens.iter().try_for_each(|tokens| in_use.refuse(tokens))?;
+            if let crate::serve_args::TokenCommand::New { tokens: Some(tokens), .. } = &command {
+                in_use.refuse(tokens)?;
+            }
             crate::token::token(options, &command)
         }
         Command::Completions { shell } => pages::print_completions(shell),

@@ -1,13 +1,16 @@
 //! The command line of the services.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
-use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueHint};
 use strongroom_server::{ListenAddress, LogFormat, LogLevel, Scope, SocketMode};
 
-use crate::arg_path::path;
+use crate::arg_path::{looks_like_key, path};
+use crate::times;
 
 pub(crate) const SERVE_EXAMPLES: &str = "\
 Examples:
@@ -45,12 +48,26 @@ Examples:
   Print a token, and add its hash to the service's tokens file:
     strongroom token new --scopes store,retrieve --tokens /etc/strongroom/tokens
 
+  A token with a name, which expires after a year:
+    strongroom token new --scopes store,retrieve --name web-1 \\
+      --expires-in 52w --tokens /etc/strongroom/tokens
+
   A token that reaches only the records of one customer:
     strongroom token new --scopes store,retrieve --namespace customer-1 \\
       --tokens /etc/strongroom/tokens
 
   Print a token and its line for that file:
     strongroom token new --scopes storage";
+
+const TOKEN_LIST_EXAMPLES: &str = "\
+Examples:
+  strongroom token list --tokens /etc/strongroom/tokens \\
+    --uses /var/lib/strongroom/token-uses";
+
+const TOKEN_REVOKE_EXAMPLES: &str = "\
+Examples:
+  strongroom token revoke web-1 --tokens /etc/strongroom/tokens
+  systemctl reload strongroom";
 
 /// The heading of the options of a cluster.
 const CLUSTER: &str = "Cluster options";
@@ -91,6 +108,16 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKENS", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) tokens: Option<PathBuf>,
+    /// The file for the times at which tokens were last used, which `token list` shows; the service writes it every half
+    /// minute
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_TOKEN_USES", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) token_uses: Option<PathBuf>,
+    /// Write a line of JSON for each request to this file, or to systemd's journal ("journal"): the client, the
+    /// operation, the start of the locator and the outcome. SIGHUP opens the file again
+    #[arg(long, value_name = "PATH", env = "STRONGROOM_AUDIT", hide_env_values = true)]
+    #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
+    pub(crate) audit: Option<PathBuf>,
     /// The server's certificate and its intermediate certificates, in PEM
     #[arg(long, value_name = "PATH", env = "STRONGROOM_TLS_CERTIFICATE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
@@ -157,7 +184,7 @@ pub(crate) struct Serve {
 pub(crate) enum TokenCommand {
     /// Make a token, and print it once
     ///
-    /// The service keeps only the token's hash, scopes and namespace. The scopes: store (store, replace, rekey,
+    /// The service keeps only the token's hash, name, scopes, namespace and expiry time. The scopes: store (store, replace, rekey,
     /// contains), retrieve, take, erase (delete, erase, purge, stats), storage (the whole storage service), monitor (the
     /// page for operators). With --namespace, the token reaches only the records of this namespace, and not the whole
     /// store.
@@ -169,7 +196,48 @@ pub(crate) enum TokenCommand {
         /// Add the token's hash and scopes to this tokens file, instead of printing them
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         tokens: Option<PathBuf>,
+        /// Name the token, for the logs and for `token revoke`: 1 to 64 letters, digits, ".", "_" and "-"
+        #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(token_name))]
+        name: Option<String>,
+        /// Make the token expire after this time, such as 12h, 30d or 52w
+        #[arg(long, value_name = "DURATION", value_parser = times::duration)]
+        expires_in: Option<Duration>,
+        /// Make the token expire at this time, such as 2027-12-31T23:59:59Z, 2027-12-31 or @1830297599
+        #[arg(long, value_name = "TIME", value_parser = times::time, conflicts_with = "expires_in")]
+        expires_at: Option<SystemTime>,
     },
+    /// List the tokens in a tokens file: name, scopes, namespace, expiry and last use
+    ///
+    /// A token without a name is listed by the first 16 digits of its hash.
+    #[command(after_help = TOKEN_LIST_EXAMPLES)]
+    List {
+        /// The tokens file
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        tokens: PathBuf,
+        /// The file that the service writes with --token-uses, to show the last uses
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        uses: Option<PathBuf>,
+    },
+    /// Revoke a token: make its line in the tokens file a comment
+    ///
+    /// The service refuses the token from its next SIGHUP on.
+    #[command(after_help = TOKEN_REVOKE_EXAMPLES)]
+    Revoke {
+        /// The token's name, or the start of its hash as `token list` shows it
+        #[arg(value_name = "NAME", value_parser = OsStringValueParser::new().try_map(token_name))]
+        name: String,
+        /// The tokens file
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        tokens: PathBuf,
+    },
+}
+
+/// The token itself is never an argument.
+fn token_name(text: OsString) -> Result<String, &'static str> {
+    if looks_like_key(&text) {
+        return Err("this is a token, not a name");
+    }
+    text.into_string().map_err(|_| "a name has only letters, digits, \".\", \"_\" and \"-\"")
 }
 
 fn log_level() -> impl TypedValueParser<Value = LogLevel> {

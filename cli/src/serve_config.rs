@@ -124,6 +124,8 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     config.socket_mode = args.socket_mode.unwrap_or(config.socket_mode);
     config.socket_group = args.socket_group.clone().or(config.socket_group.take());
     config.tokens = args.tokens.clone().or(config.tokens.take());
+    config.token_uses = args.token_uses.clone().or(config.token_uses.take());
+    config.audit = args.audit.clone().or(config.audit.take());
     config.log.level = args.log_level.unwrap_or(config.log.level);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.tls = tls(args, config.tls.take())?;

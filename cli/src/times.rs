@@ -49,6 +49,16 @@ pub(crate) fn time(text: &str) -> Result<SystemTime, &'static str> {
     UNIX_EPOCH.checked_add(since_1970).ok_or("the time is too late")
 }
 
+/// A time in seconds since 1970 as text, in UTC.
+#[cfg(feature = "server")]
+pub(crate) fn utc(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    let Some(time) = time else { return "never".into() };
+    let (date, month) = (time.date(), u8::from(time.month()));
+    let (hour, minute, second) = time.to_hms();
+    format!("{:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", date.year(), date.day())
+}
+
 /// The number if the text has only digits: `str::parse` also accepts a plus sign.
 fn number(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
@@ -57,6 +67,14 @@ fn number(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn times_are_shown_in_utc() {
+        assert_eq!(utc(1_798_761_599), "2026-12-31T23:59:59Z");
+        assert_eq!(utc(0), "1970-01-01T00:00:00Z");
+        assert_eq!(utc(u64::MAX), "never");
+    }
 
     #[test]
     fn durations_are_parsed() {

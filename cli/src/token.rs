@@ -1,29 +1,41 @@
-//! Generates tokens, and adds them to a service's file.
+//! Generates tokens, and adds them to a service's file; lists and revokes them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use strongroom::Error;
-use strongroom_server::{NewToken, Scope, finished_lines};
+use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines, list_tokens, read_token_uses};
 use zeroize::Zeroizing;
 
 use crate::args::Options;
+use crate::commands::reply;
 use crate::failure::Failure;
 use crate::new_file::sync_folder_of;
 use crate::serve_args::TokenCommand;
-use crate::streams;
+use crate::{streams, times};
 
 pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Failure> {
-    let TokenCommand::New { scopes, tokens } = command;
-    let token = match &options.namespace {
-        Some(name) => new_token(scopes)?.bound_to(name.as_ref()),
-        None => new_token(scopes)?,
-    };
+    match command {
+        TokenCommand::New { scopes, tokens, name, expires_in, expires_at } => {
+            let expires_at = match (expires_in, expires_at) {
+                (Some(duration), _) => SystemTime::now().checked_add(*duration),
+                (None, time) => *time,
+            };
+            let token = new_token(options, scopes, name.as_deref(), expires_at)?;
+            print_new(options, &token, name.as_deref(), tokens.as_deref())
+        }
+        TokenCommand::List { tokens, uses } => list(options, tokens, uses.as_deref()),
+        TokenCommand::Revoke { name, tokens } => revoke(options, tokens, name),
+    }
+}
+
+fn print_new(options: &Options, token: &NewToken, name: Option<&str>, tokens: Option<&Path>) -> Result<(), Failure> {
     let line = token.line();
     if let Some(path) = tokens {
-        append(path, &line)?;
+        append(path, &line, name)?;
     }
     let text = match (options.json, tokens) {
         (true, None) => format!("{}\n", json!({"token": token.text(), "line": line})),
@@ -34,19 +46,98 @@ pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Fai
     streams::print(text.as_bytes()).map_err(Failure::stdout)
 }
 
-fn new_token(scopes: &[Scope]) -> Result<NewToken, Failure> {
-    NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()).into())
+fn new_token(
+    options: &Options,
+    scopes: &[Scope],
+    name: Option<&str>,
+    expires_at: Option<SystemTime>,
+) -> Result<NewToken, Failure> {
+    let mut token = NewToken::generate(scopes.to_vec()).map_err(|error| Error::Internal(error.into()))?;
+    if let Some(name) = name {
+        const INVALID: &str = "a token's name has 1 to 64 letters, digits, \".\", \"_\" and \"-\"";
+        token = token.named(name).ok_or_else(|| Failure::argument(INVALID))?;
+    }
+    if let Some(time) = expires_at {
+        let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        if time <= SystemTime::now() {
+            return Err(Failure::argument("the token's expiry time is past"));
+        }
+        token = token.expires_at(seconds);
+    }
+    Ok(match &options.namespace {
+        Some(name) => token.bound_to(name.as_ref()),
+        None => token,
+    })
+}
+
+fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {
+    let mut file = File::open(path).map_err(Failure::io("cannot read the file of --tokens"))?;
+    let listed = list_tokens(finished_lines(&read(&mut file)?)?).map_err(StartError::from)?;
+    let uses = uses.map(read_token_uses).unwrap_or_default();
+    let mut rows = vec![["name", "scopes", "namespace", "expires", "last use"].map(str::to_owned)];
+    let mut objects = Vec::new();
+    for token in listed {
+        let scopes: Vec<_> = token.scopes.iter().map(ToString::to_string).collect();
+        let namespace = token.namespace.as_ref().map(|name| String::from_utf8_lossy(name).escape_debug().to_string());
+        let (expires, last) = (token.expires_at.map(times::utc), uses.get(&token.hash).copied().map(times::utc));
+        objects.push(json!({
+            "name": token.name.as_deref(), "hash": token.hash, "scopes": scopes, "namespace": namespace,
+            "expires": expires, "last_use": last,
+        }));
+        let name = token.name.as_deref().unwrap_or(&token.hash).to_owned();
+        let none = || "-".to_owned();
+        let [namespace, expires, last] = [namespace, expires, last].map(|text| text.unwrap_or_else(none));
+        rows.push([name, scopes.join(","), namespace, expires, last]);
+    }
+    let widths = [0, 1, 2, 3].map(|n| rows.iter().filter_map(|row| row.get(n)).map(|text| text.chars().count()).max());
+    let lines = rows.iter().map(|row| {
+        let columns = row.iter().zip(widths).map(|(text, width)| format!("{text:0$}", width.unwrap_or(0)));
+        let last = row.last().map_or("", String::as_str);
+        format!("{}  {last}", columns.collect::<Vec<_>>().join("  "))
+    });
+    reply(options, &objects.into(), &lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// Makes the token's line a comment by one byte, so that a crash leaves the line or the comment.
+fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed())?;
+    file.lock().map_err(failed())?;
+    let content = read(&mut file)?;
+    let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
+    let is_it = |token: &&ListedToken| token.name.as_deref() == Some(name) || token.hash == name;
+    let found: Vec<_> = listed.iter().filter(is_it).collect();
+    if found.is_empty() {
+        return Err(Failure::argument("the tokens file has no such token: see `strongroom token list`"));
+    }
+    for token in &found {
+        let comment_out = |position: u64| {
+            file.seek(SeekFrom::Start(position))?;
+            file.write_all(b"#")
+        };
+        u64::try_from(token.position).map_err(io::Error::other).and_then(comment_out).map_err(failed())?;
+    }
+    file.sync_all().map_err(failed())?;
+    reply(options, &json!({"revoked": found.len()}), "revoked: the service refuses the token from its next SIGHUP on")
+}
+
+fn read(file: &mut File) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut content = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed())?;
+    Ok(content)
 }
 
 /// Adds a line to the file, durably. An unfinished line of an earlier run is removed, and a failed write leaves no part
 /// of the new line. The file keeps its owner and its mode.
-fn append(path: &Path, line: &str) -> Result<(), Failure> {
+fn append(path: &Path, line: &str, name: Option<&str>) -> Result<(), Failure> {
     let mut file =
         OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
     file.lock().map_err(failed())?; // two programs add their lines one after the other
-    let mut content = Zeroizing::new(Vec::new());
-    (&mut file).take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed())?;
+    let content = read(&mut file)?;
     let lines = finished_lines(&content)?;
+    let listed = list_tokens(lines).map_err(StartError::from)?;
+    if name.is_some() && listed.iter().any(|token| token.name.as_deref() == name) {
+        return Err(Failure::argument("the tokens file has a token of this name: revoke it first"));
+    }
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
     write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
     // The token is printed even if the file system cannot make the name durable.

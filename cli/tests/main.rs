@@ -60,5 +60,6 @@ mod silent_storage;
 mod standard_streams;
 mod streams;
 mod take;
+mod tokens;
 mod trees;
 mod verify;

@@ -82,7 +82,7 @@ impl Drop for Started {
 fn an_unread_log_blocks_no_request() {
     let world = World::new();
     let (reader, writer) = std::io::pipe().unwrap();
-    let mut service = Started::new(&world, &["serve-storage", "--log-format", "json"], writer);
+    let mut service = Started::new(&world, &["serve-storage", "--log-format", "json", "--log-level", "debug"], writer);
     // A pipe holds 64 KiB, the queue some thousand lines: both are full long before the last request.
     let mut stream = TcpStream::connect(service.address).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();

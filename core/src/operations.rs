@@ -87,8 +87,8 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn erase_unrotated(&self, locator: &Locator) -> Result<bool, Error>;
 
-    /// The locators of an id under the current index key, and, during a rotation, under the previous one.
-    fn locators(&self, namespace: &[u8], id: &[u8]) -> Result<(Locator, Option<Locator>), Error>;
+    /// The locators of an id in `namespace`, or in this handle's, under the current index key, and, during a rotation, under the previous one.
+    fn locators(&self, namespace: Option<&[u8]>, id: &[u8]) -> Result<(Locator, Option<Locator>), Error>;
 
     /// The generations of the index keys.
     fn generations(&self) -> Result<Vec<u8>, Error>;

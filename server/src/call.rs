@@ -6,7 +6,10 @@ use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use strongroom::protocol::names::{JSON, OCTET_STREAM};
 
+use strongroom::storage::Locator;
+
 use crate::answer_memory::Requester;
+use crate::audit::AuditedRecord;
 use crate::backend::Backend;
 use crate::blocking_pool::{Effect, PoolOwned};
 use crate::body::answer_chunks::{self, ChunkSource};
@@ -26,6 +29,15 @@ pub(crate) struct Call<B> {
 }
 
 impl<B> Call<B> {
+    /// Names the request's record in the audit log, if there is one.
+    pub(crate) fn audit(&self, locator: impl FnOnce() -> Option<Locator>) {
+        if let Some(record) = self.head.extensions.get::<AuditedRecord>()
+            && let Some(locator) = locator()
+        {
+            record.set_locator(&locator);
+        }
+    }
+
     /// The header's value; more than one is an error.
     pub(crate) fn header(&self, name: &HeaderName) -> Result<Option<&HeaderValue>, Problem> {
         let mut values = self.head.headers.get_all(name).iter();

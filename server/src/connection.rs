@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -44,6 +44,17 @@ pub(crate) struct Connection {
     answers: Mutex<Vec<Weak<dyn Deadline>>>,
     /// Notified when another connection needs this one's permit.
     evicted: Notify,
+    /// Known after the TLS handshake.
+    client: OnceLock<Client>,
+}
+
+/// The other end of a connection.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Its address; `unix` on a Unix socket.
+    pub(crate) peer: String,
+    /// The first DNS name of its certificate, or else the common name.
+    pub(crate) certificate: Option<String>,
 }
 
 /// How long a connection may wait for its client.
@@ -80,7 +91,16 @@ impl Connection {
             allowance: Arc::new(Semaphore::new(ALLOWANCE as usize)),
             answers: Mutex::default(),
             evicted: Notify::new(),
+            client: OnceLock::new(),
         })
+    }
+
+    pub(crate) fn set_client(&self, client: Client) {
+        let _ = self.client.set(client); // a connection has one
+    }
+
+    pub(crate) fn client(&self) -> Option<&Client> {
+        self.client.get()
     }
 
     /// Counts a new request, until the result is dropped.

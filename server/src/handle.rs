@@ -41,16 +41,21 @@ where
 {
     let (mut head, body) = request.into_parts();
     let method = head.method.clone();
-    let mut observation = Observation::new(&shared, route, method.clone());
+    let mut observation = Observation::new(&shared, route, access, method.clone());
     hide_secrets(&mut head.headers);
     let connection = head.extensions.remove::<Arc<Connection>>().unwrap_or_else(Connection::new);
+    observation.connection = Some(Arc::clone(&connection));
+    if shared.audit.is_some() {
+        head.extensions.insert(observation.record.clone());
+    }
     let under_way = connection.begin(head.version == Version::HTTP_2);
     let received = Arc::clone(&shared.metrics.received);
     let body = RequestBody::new(body, &shared.limits, received, Arc::clone(&shared.long));
 
     let hosts = head.extensions.get::<Hosts>().cloned();
     let known_host = hosts.map_or(Ok(()), |hosts| hosts.check(&head));
-    let authorized = known_host.and_then(|()| authorize(&shared, &connection, &mut head, access));
+    let authorized =
+        known_host.and_then(|()| authorize(&shared, &connection, &mut head, access, &mut observation.token));
     let requester = authorized.as_ref().map_or(Requester::Unauthenticated, |requester| *requester);
     let unauthenticated = match requester {
         Requester::Authenticated => None,
@@ -92,8 +97,14 @@ where
 }
 
 /// Fails if the route needs a token and the request has none with its scope. The namespace to which the token or the
-/// client's certificate is bound becomes an extension of the request.
-fn authorize(shared: &Shared, connection: &Connection, head: &mut Parts, access: Access) -> Result<Requester, Problem> {
+/// client's certificate is bound becomes an extension of the request. `token` gets the token's name.
+fn authorize(
+    shared: &Shared,
+    connection: &Connection,
+    head: &mut Parts,
+    access: Access,
+    token: &mut Option<Arc<str>>,
+) -> Result<Requester, Problem> {
     let scope = match access {
         Access::Everybody => return Ok(Requester::Unauthenticated),
         Access::AnyToken => None,
@@ -101,7 +112,7 @@ fn authorize(shared: &Shared, connection: &Connection, head: &mut Parts, access:
     };
     if let Some(authentication) = &shared.authentication {
         headers::check_single(&head.headers, &AUTHORIZATION)?;
-        if let Some(namespace) = authentication.check(&head.headers, scope)? {
+        if let Some(namespace) = authentication.check(&head.headers, scope, token)? {
             head.extensions.insert(namespace);
         }
     }

@@ -40,6 +40,7 @@ mod call;
 mod handle;
 
 mod answer_memory;
+mod audit;
 mod backend;
 mod blocking_pool;
 mod body;
@@ -94,6 +95,7 @@ pub use serve::Server;
 pub use service::Service;
 pub use start_error::StartError;
 pub use token_file::finished_lines;
-pub use tokens::hashes::InvalidTokens;
+pub use tokens::hashes::{InvalidTokens, ListedToken, list_tokens};
 pub use tokens::new_token::NewToken;
 pub use tokens::scope::{InvalidScope, Scope};
+pub use tokens::uses::{TokenUses, read_token_uses};

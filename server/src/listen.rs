@@ -1,6 +1,7 @@
 //! Listeners: TCP, TLS over TCP, and Unix sockets.
 
 use std::io;
+use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -10,9 +11,10 @@ use tokio::sync::watch;
 
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
+use crate::connection::Client;
 use crate::host::Hosts;
 use crate::start_error::StartError;
-use crate::tls::{CertificateNamespace, Certificates};
+use crate::tls::{self, CertificateNamespace, Certificates};
 #[cfg(unix)]
 use crate::unix_socket::{self, Access, SocketFile};
 
@@ -38,6 +40,15 @@ pub(crate) struct Accepted {
     stream: Accept,
     pub(crate) hosts: Hosts,
     replaced: Option<watch::Receiver<()>>,
+    peer: Option<SocketAddr>,
+}
+
+/// A connection that is ready for requests.
+pub(crate) struct Established {
+    pub(crate) stream: Box<dyn Stream>,
+    pub(crate) client: Client,
+    /// The namespace to which the client is bound by its certificate.
+    pub(crate) namespace: Option<CertificateNamespace>,
 }
 
 enum Accept {
@@ -139,35 +150,39 @@ async fn bind(address: &ListenAddress, #[cfg(unix)] access: &Access) -> io::Resu
 
 impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Accepted> {
-        let stream = match &self.socket {
+        let (stream, peer) = match &self.socket {
             Socket::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Accept::Tcp(stream, self.tls.clone())
+                (Accept::Tcp(stream, self.tls.clone()), Some(peer))
             }
             #[cfg(unix)]
-            Socket::Unix { listener, .. } => Accept::Unix(listener.accept().await?.0),
+            Socket::Unix { listener, .. } => (Accept::Unix(listener.accept().await?.0), None),
         };
         let replaced = match &stream {
             Accept::Tcp(_, Some(tls)) => Some(tls.replaced()),
             _ => None,
         };
-        Ok(Accepted { stream, hosts: self.hosts.clone(), replaced })
+        Ok(Accepted { stream, hosts: self.hosts.clone(), replaced, peer })
     }
 }
 
 impl Accepted {
-    /// The connection after the TLS handshake, and the namespace to which the client is bound by its certificate.
-    pub(crate) async fn establish(self) -> io::Result<(Box<dyn Stream>, Option<CertificateNamespace>)> {
+    /// The connection after the TLS handshake.
+    pub(crate) async fn establish(self) -> io::Result<Established> {
+        let peer = self.peer.map_or("unix".to_owned(), |peer| peer.to_string());
+        let plain =
+            |stream| Established { stream, client: Client { peer: peer.clone(), certificate: None }, namespace: None };
         match self.stream {
             Accept::Tcp(stream, Some(tls)) => {
                 let stream = tls.accept(stream).await?;
                 let namespace = tls.namespace(&stream);
-                Ok((Box::new(stream), namespace))
+                let client = Client { peer, certificate: tls::client_name(&stream) };
+                Ok(Established { stream: Box::new(stream), client, namespace })
             }
-            Accept::Tcp(stream, None) => Ok((Box::new(stream), None)),
+            Accept::Tcp(stream, None) => Ok(plain(Box::new(stream))),
             #[cfg(unix)]
-            Accept::Unix(stream) => Ok((Box::new(stream), None)),
+            Accept::Unix(stream) => Ok(plain(Box::new(stream))),
         }
     }
 

@@ -171,6 +171,11 @@ impl Metrics {
     }
 }
 
+pub(crate) fn write_audit(to: &mut String, dropped: u64) -> fmt::Result {
+    header(to, "audit_lines_dropped_total", "counter", "Lines of the audit log that were not written.")?;
+    writeln!(to, "strongroom_audit_lines_dropped_total {dropped}")
+}
+
 pub(crate) fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
 }

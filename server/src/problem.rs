@@ -52,6 +52,10 @@ impl Problem {
         Self::denied(StatusCode::UNAUTHORIZED, "a valid token is required: Authorization: Bearer srt1...")
     }
 
+    pub(crate) fn expired_token() -> Self {
+        Self::denied(StatusCode::UNAUTHORIZED, "the token has expired")
+    }
+
     pub(crate) fn forbidden() -> Self {
         Self::denied(StatusCode::FORBIDDEN, "the token lacks the required scope")
     }

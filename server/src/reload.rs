@@ -10,7 +10,7 @@ use crate::start_error::StartError;
 use crate::tls::{self, Certificates};
 use crate::token_file;
 
-/// Reloads the files of tokens, certificates and revocation lists.
+/// Reloads the files of tokens, certificates and revocation lists, and opens the audit log again.
 #[derive(Clone)]
 pub struct Reloader {
     shared: Arc<Shared>,
@@ -66,6 +66,9 @@ impl Reloader {
         }
         if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {
             certificates.replace(acceptor);
+        }
+        if let Some(audit) = &self.shared.audit {
+            audit.reopen()?;
         }
         Ok(())
     }

@@ -18,13 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::admin;
+use crate::audit::Audit;
 #[cfg(feature = "cluster")]
 use crate::cluster;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
-use crate::listen::{Accepted, Listener, listen, listen_for_operators};
+use crate::listen::{Accepted, Established, Listener, listen, listen_for_operators};
 use crate::monitored_stream::MonitoredStream;
 use crate::observation::RefusedStream;
 use crate::purge;
@@ -33,6 +34,7 @@ use crate::service::Service;
 use crate::shared::Shared;
 use crate::start_error::StartError;
 use crate::tls::Certificates;
+use crate::tokens::uses;
 
 /// The most bytes of a request's head.
 const HEAD_LEN: usize = 64 << 10;
@@ -87,6 +89,7 @@ impl Server {
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
         let drain = config.limits.drain_seconds.unwrap_or(if config.cluster.is_active() { DRAIN_SECONDS } else { 0 });
         let server = Self { service, listeners, admin, reloader, drain: Duration::from_secs(drain) };
+        server.service.log_start(config);
         for address in server.addresses() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening");
         }
@@ -128,6 +131,9 @@ impl Server {
         let grace = Duration::from_secs(shared.limits.grace_seconds);
         let server = Arc::new(OpenConnections::new(shared, service.router.clone(), shared.limits.connections));
         let mut background = JoinSet::new();
+        if let Some(path) = &service.token_uses {
+            background.spawn(uses::run(path.clone(), Arc::clone(&service.shared)));
+        }
         if let Some(interval) = service.purge_interval {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
@@ -168,6 +174,10 @@ impl Server {
             tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
         }
         loops.shutdown().await;
+        if let Some(path) = &service.token_uses {
+            uses::save(path, &service.shared.token_uses());
+        }
+        service.shared.audit.iter().for_each(Audit::flush);
         #[cfg(feature = "cluster")]
         service.shared.cluster.get().into_iter().for_each(cluster::Cluster::leave);
     }
@@ -343,10 +353,11 @@ async fn serve(
         () = connection.is_evicted() => return,
         _ = ended.wait_for(|ended| *ended) => return,
     };
-    let Ok(Ok((stream, namespace))) = established else {
+    let Ok(Ok(Established { stream, client, namespace })) = established else {
         tracing::debug!(target: "strongroom", "the TLS handshake failed");
         return;
     };
+    connection.set_client(client);
     let _open = Counted::new(&server.shared.metrics.connections);
     let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(connection)));
     let router = TowerToHyperService::new(server.router.clone());

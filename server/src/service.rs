@@ -1,6 +1,7 @@
 //! A service, before it runs: its routes, its configuration and its backend.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Service {
     pub(crate) purge_interval: Option<Duration>,
     /// `None` if the store is maintained only on request.
     pub(crate) maintenance: Option<Arc<Maintenance>>,
+    /// The file with the times of the last uses of tokens.
+    pub(crate) token_uses: Option<PathBuf>,
     /// This node, for its operators.
     pub(crate) node: Arc<Node>,
     /// The default port.
@@ -84,6 +87,7 @@ impl Service {
             purge,
             purge_interval,
             maintenance,
+            token_uses: config.token_uses.clone(),
             node,
             port: B::PORT,
             #[cfg(feature = "cluster")]
@@ -93,6 +97,21 @@ impl Service {
             #[cfg(feature = "cluster")]
             late_store: None,
         })
+    }
+
+    /// Logs the version and the protection of the service.
+    pub(crate) fn log_start(&self, config: &Config) {
+        let clients = config.tls.as_ref().is_some_and(|tls| tls.client_authorities.is_some());
+        tracing::info!(
+            target: "strongroom",
+            version = env!("CARGO_PKG_VERSION"),
+            store = config.store_kind(),
+            tls = config.tls.is_some(),
+            client_certificates = clients,
+            tokens = config.tokens.is_some(),
+            audit = config.audit.is_some(),
+            "starting"
+        );
     }
 
     /// Shows the storage services of an endpoint ([`Endpoint::upstreams`](strongroom::Endpoint::upstreams)) in the metrics.

@@ -9,18 +9,20 @@ use serde_json::Value;
 use strongroom::protocol::nodes::Nodes;
 use tokio::sync::Semaphore;
 
+use crate::audit::Audit;
 use crate::blocking_pool::BlockingPool;
 #[cfg(feature = "cluster")]
 use crate::cluster::Cluster;
 use crate::concurrency_limit::ConcurrencyLimit;
 use crate::config::document::Config;
 use crate::config::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
 use crate::request_ids::RequestIds;
 use crate::start_error::StartError;
 use crate::token_file;
 use crate::tokens::authentication::Authentication;
+use crate::tokens::uses::{TokenUses, read_token_uses};
 
 /// Concurrent batches in memory.
 const BATCHES: usize = 2;
@@ -42,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) readiness: Arc<Readiness>,
     /// `None` if no tokens are configured.
     pub(crate) authentication: Option<Authentication>,
+    /// `None` if none is configured.
+    pub(crate) audit: Option<Audit>,
     pub(crate) request_ids: RequestIds,
     /// Whether the service is about to stop.
     draining: AtomicBool,
@@ -60,6 +64,9 @@ impl Shared {
             Some(path) => Some(Authentication::new(token_file::read(path)?, limits.wrong_tokens_per_minute)),
             None => None,
         };
+        if let (Some(authentication), Some(path)) = (&authentication, &config.token_uses) {
+            authentication.note_uses(read_token_uses(path));
+        }
         let remote_storage = config.has_remote_storage().then(|| Arc::clone(&readiness));
         let limit = |permits| Arc::new(ConcurrencyLimit::new(permits, limits));
         Ok(Self {
@@ -71,6 +78,7 @@ impl Shared {
             answers: limit(usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
             readiness,
             authentication,
+            audit: config.audit.as_deref().map(Audit::open).transpose()?,
             request_ids: RequestIds::new()?,
             draining: AtomicBool::new(false),
             #[cfg(feature = "cluster")]
@@ -112,10 +120,17 @@ impl Shared {
         Value::Null
     }
 
+    /// The times at which tokens were last used.
+    pub(crate) fn token_uses(&self) -> TokenUses {
+        self.authentication.as_ref().map(Authentication::uses).unwrap_or_default()
+    }
+
     /// All metrics, in Prometheus's text format.
     pub(crate) fn metrics_text(&self) -> String {
-        #[cfg_attr(not(feature = "cluster"), expect(unused_mut, reason = "as with the feature"))]
         let mut text = self.metrics.text(self.pool.waiting());
+        if let Some(audit) = &self.audit {
+            let _ = metrics::write_audit(&mut text, audit.dropped_lines()); // writing to a string does not fail
+        }
         #[cfg(feature = "cluster")]
         if let Some(cluster) = self.cluster.get() {
             let _ = cluster.write_metrics(&mut text); // writing to a string does not fail

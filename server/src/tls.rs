@@ -75,6 +75,24 @@ impl Certificates {
     }
 }
 
+/// The name of the client for logs: the first DNS name of its certificate, or else the common name.
+pub(crate) fn client_name(stream: &TlsStream<TcpStream>) -> Option<String> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    certificate.valid_dns_names().next().map(str::to_owned).or_else(|| common_name(certificate.subject()))
+}
+
+/// The last common name in a subject (DER), if it is short and plain text.
+fn common_name(subject: &[u8]) -> Option<String> {
+    /// The object identifier 2.5.4.3.
+    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
+    let at = subject.windows(COMMON_NAME.len()).rposition(|window| window == COMMON_NAME)?;
+    let (_kind, rest) = subject.get(at + COMMON_NAME.len()..)?.split_first()?;
+    let (len, rest) = rest.split_first()?;
+    let name = str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
+    (*len < 0x80 && !name.chars().any(char::is_control)).then(|| name.to_owned())
+}
+
 /// The namespace to which a client is bound by its certificate; `None` if the certificate has no configured name, or
 /// those of several namespaces.
 #[derive(Clone, Debug)]
@@ -138,4 +156,21 @@ fn revocations(tls: &Tls) -> Result<Vec<CertificateRevocationListDer<'static>>, 
 /// The cause is dropped, because it can quote a line of the file, possibly of a key.
 fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartError {
     move |_| StartError::Tls(format!("the file of {name} is not PEM, or has the wrong content").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common_name;
+
+    #[test]
+    fn the_common_name_is_found_in_a_subject() {
+        let subject =
+            |name: &[u8]| [b"\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c", &[name.len() as u8][..], name].concat();
+        assert_eq!(common_name(&subject(b"app")).as_deref(), Some("app"));
+        for wrong in [&b"\xff"[..], b"a\nb", &[b'x'; 200]] {
+            assert_eq!(common_name(&subject(wrong)), None);
+        }
+        let whole = subject(b"app");
+        (0..whole.len()).for_each(|len| assert_eq!(common_name(&whole[..len]), None));
+    }
 }

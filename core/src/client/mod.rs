@@ -216,7 +216,7 @@ impl Operations for Client {
         self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }
 
-    fn locators(&self, _: &[u8], _: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
+    fn locators(&self, _: Option<&[u8]>, _: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
         self.operators("an encryption server does not tell locators")
     }
 

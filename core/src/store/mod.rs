@@ -215,10 +215,15 @@ impl Operations for Store {
         self.remove_unrotated(locator)
     }
 
-    fn locators(&self, namespace: &[u8], id: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
-        self.keys.settings_check.lease(&*self.storage)?;
-        let previous = self.keys.previous.as_ref().map(|key| key.locator(namespace, id));
-        Ok((self.keys.current.locator(namespace, id), previous))
+    fn locators(&self, namespace: Option<&[u8]>, id: &[u8]) -> Result<(Locator, Option<Locator>), Error> {
+        let namespace = namespace.unwrap_or(&self.namespace);
+        let locator = |key: &LocatorKey| key.locator(namespace, id);
+        let (current, previous) = (locator(&self.keys.current), self.keys.previous.as_ref().map(locator));
+        let is_current = self.keys.settings_check.in_use().number == self.keys.current.generation();
+        Ok(match previous {
+            Some(previous) if !is_current => (previous, Some(current)),
+            previous => (current, previous),
+        })
     }
 
     fn generations(&self) -> Result<Vec<u8>, Error> {

@@ -23,7 +23,7 @@ use crate::http::Endpoint;
 use crate::key::RecordKey;
 use crate::operations::Operations;
 use crate::record::is_namespace;
-use crate::storage::{Repaired, Stats};
+use crate::storage::{Locator, Repaired, Stats};
 use crate::store_identity::StoreIdentity;
 use crate::util::clock::Clock;
 use crate::util::interrupt;
@@ -327,6 +327,17 @@ impl Strongroom {
     #[doc(hidden)]
     pub fn health(&self) -> Result<(), Error> {
         self.operations.storage().map_or(Ok(()), |storage| Ok(storage.health()?))
+    }
+
+    /// The locator of an id under the current index key. It is for the crate `strongroom-server`, and changes without
+    /// notice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an encryption server.
+    #[doc(hidden)]
+    pub fn locator(&self, id: impl AsRef<[u8]>) -> Result<Locator, Error> {
+        Ok(self.operations.locators(None, id.as_ref())?.0)
     }
 
     /// Searches the store for damage, without any record's key. It works in short steps, changes nothing, and others

@@ -85,7 +85,7 @@ impl Strongroom {
                 return Err(Error::InvalidId);
             }
             // During a rotation, the record may be under either key.
-            let (current, previous) = self.operations.locators(namespace, id)?;
+            let (current, previous) = self.operations.locators(Some(namespace), id)?;
             ids += u64::from(locators.insert(current));
             locators.extend(previous);
         }

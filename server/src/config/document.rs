@@ -47,6 +47,10 @@ pub struct Config {
     pub socket_group: Option<String>,
     /// The file with the hashes and scopes of tokens. Without it, requests need no token.
     pub tokens: Option<PathBuf>,
+    /// The file for the times at which tokens were last used, which `strongroom token list` shows.
+    pub token_uses: Option<PathBuf>,
+    /// The audit log: a file, or `journal` for systemd's. None by default.
+    pub audit: Option<PathBuf>,
     /// TLS, for all TCP addresses.
     pub tls: Option<Tls>,
     /// The log.
@@ -78,6 +82,19 @@ impl Config {
         }
         let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
         !matches!(location, None | Some(Location::Memory | Location::Database(_)))
+    }
+
+    /// The kind of the store, for the log: its location may have a password.
+    pub(crate) fn store_kind(&self) -> &'static str {
+        if self.has_store_in_cluster() {
+            return "cluster";
+        }
+        match self.store.as_ref().and_then(|store| Location::parse(store).ok()) {
+            Some(Location::Memory) => "memory",
+            None | Some(Location::Database(_)) => "database",
+            Some(Location::Service(_)) => "storage service",
+            _ => "remote storage",
+        }
     }
 
     /// Whether the storage services of the store are found in the cluster: `store = "cluster"`.

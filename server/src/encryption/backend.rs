@@ -9,6 +9,7 @@ use hyper::http::request::Parts;
 use strongroom::protocol::base64url::decode;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
 use strongroom::protocol::nodes::Role;
+use strongroom::storage::Locator;
 use strongroom::{Error, RecordKey, RecordReader, StoreIdentity, Strongroom, WriteOptions};
 
 use super::decoy_records::DecoyRecords;
@@ -93,6 +94,11 @@ impl EncryptionBackend {
 
     pub(super) fn store(&self) -> Result<&Strongroom, Error> {
         self.store.get()
+    }
+
+    /// The locator of a record, for the audit log.
+    pub(super) fn locator(&self, id: &[u8]) -> Option<Locator> {
+        self.store().ok()?.locator(id).ok()
     }
 
     /// The record as a stream, and the length of its data.

@@ -32,7 +32,9 @@ async fn any_request(call: &mut Call<EncryptionBackend>) -> Result<Request, Prob
     call.require_type(JSON)?;
     call.refuse_option_headers()?;
     let body = call.body.all(call.shared.limits.json_bytes).await?;
-    Request::try_from(request_text::object::<Fields<'_>>(&body)?)
+    let request = Request::try_from(request_text::object::<Fields<'_>>(&body)?)?;
+    call.audit(|| call.backend.locator(request.id.as_deref()?));
+    Ok(request)
 }
 
 pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {

@@ -28,7 +28,9 @@ impl Call<EncryptionBackend> {
     fn id(&self) -> Result<Vec<u8>, Problem> {
         let header = self.header(&STRONGROOM_ID)?.ok_or_else(|| missing(&STRONGROOM_ID))?;
         let id = header.to_str().ok().and_then(decode);
-        id.ok_or_else(|| Problem::bad_request("Strongroom-Id must be base64url without padding"))
+        let id = id.ok_or_else(|| Problem::bad_request("Strongroom-Id must be base64url without padding"))?;
+        self.audit(|| self.backend.locator(&id));
+        Ok(id)
     }
 
     fn key(&self, name: &HeaderName) -> Result<Option<RecordKey>, Problem> {

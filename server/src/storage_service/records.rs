@@ -31,7 +31,9 @@ const ATTEMPTS: usize = 5;
 
 impl Call<StorageBackend> {
     fn locator(&self) -> Result<Locator, Problem> {
-        request_text::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())
+        let locator = request_text::locator(self.head.uri.path().rsplit('/').next().unwrap_or_default())?;
+        self.audit(|| Some(locator));
+        Ok(locator)
     }
 
     fn if_match(&self) -> Result<Option<Tags>, Problem> {

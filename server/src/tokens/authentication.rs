@@ -1,7 +1,7 @@
 //! Authentication of requests by token.
 
-use std::sync::{Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
@@ -10,6 +10,7 @@ use strongroom::protocol::token::shown_token;
 use super::bound_namespace::BoundNamespace;
 use super::hashes::TokenHashes;
 use super::scope::Scope;
+use super::uses::TokenUses;
 use crate::problem::Problem;
 
 /// Checks the tokens of requests.
@@ -24,24 +25,51 @@ impl Authentication {
         Self { hashes: RwLock::new(hashes), wrong: Mutex::new(MinuteQuota::new(wrong_per_minute)) }
     }
 
-    /// Replaces the accepted tokens.
+    /// Replaces the accepted tokens. The times of their last uses remain.
     pub(crate) fn replace(&self, hashes: TokenHashes) {
-        *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes;
+        let mut current = self.hashes.write().unwrap_or_else(PoisonError::into_inner);
+        hashes.note_uses(current.uses());
+        *current = hashes;
     }
 
-    /// Fails if the request has no token with this scope; without a scope, if it has no token. Returns the namespace to which the token is bound.
-    pub(crate) fn check(&self, headers: &HeaderMap, scope: Option<Scope>) -> Result<Option<BoundNamespace>, Problem> {
+    /// Takes over the times of last uses of an earlier process.
+    pub(crate) fn note_uses(&self, uses: TokenUses) {
+        self.hashes.read().unwrap_or_else(PoisonError::into_inner).note_uses(uses);
+    }
+
+    /// The times at which tokens were last used.
+    pub(crate) fn uses(&self) -> TokenUses {
+        self.hashes.read().unwrap_or_else(PoisonError::into_inner).uses().collect()
+    }
+
+    /// Fails if the request has no token with this scope; without a scope, if it has no token. Passes the name of the
+    /// token, also of a refused one, to `name`. Returns the namespace to which the token is bound.
+    pub(crate) fn check(
+        &self,
+        headers: &HeaderMap,
+        scope: Option<Scope>,
+        name: &mut Option<Arc<str>>,
+    ) -> Result<Option<BoundNamespace>, Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
-        match shown_token(header).and_then(|token| hashes.permissions(token)) {
-            Some(permissions) if scope.is_none_or(|scope| permissions.scopes.contains(&scope)) => {
-                Ok(permissions.namespace.clone())
+        let found = shown_token(header).and_then(|token| hashes.find(token));
+        *name = found.map(|token| Arc::clone(&token.name));
+        match found {
+            Some(token) if token.is_expired(unix_seconds()) => Err(Problem::expired_token()),
+            Some(token) if scope.is_none_or(|scope| token.scopes.contains(&scope)) => {
+                token.note_use(unix_seconds());
+                Ok(token.namespace.clone())
             }
             Some(_) => Err(Problem::forbidden()),
             None if self.wrong.lock().unwrap_or_else(PoisonError::into_inner).take() => Err(Problem::unauthorized()),
             None => Err(Problem::too_many_wrong_tokens()),
         }
     }
+}
+
+/// A clock that cannot be read counts as one after every expiry.
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |time| time.as_secs())
 }
 
 /// The number of events allowed in a minute, for all clients together.
@@ -84,16 +112,38 @@ mod tests {
         let hashes = TokenHashes::parse(&format!("# app\n\n{} # of the app\n", token.line())).unwrap();
         let tokens = Authentication::new(hashes, 1);
         let bearer = headers(&format!("Bearer {}", token.text()));
-        assert!(tokens.check(&bearer, Some(Scope::Store)).is_ok());
-        assert!(tokens.check(&bearer, Some(Scope::Retrieve)).is_ok());
-        assert_eq!(tokens.check(&bearer, Some(Scope::Erase)).unwrap_err().status, 403);
-        assert_eq!(tokens.check(&HeaderMap::new(), Some(Scope::Store)).unwrap_err().status, 401);
-        assert_eq!(tokens.check(&headers(token.text()), Some(Scope::Store)).unwrap_err().status, 401);
+        assert!(tokens.check(&bearer, Some(Scope::Store), &mut None).is_ok());
+        assert!(tokens.check(&bearer, Some(Scope::Retrieve), &mut None).is_ok());
+        assert_eq!(tokens.check(&bearer, Some(Scope::Erase), &mut None).unwrap_err().status, 403);
+        assert_eq!(tokens.check(&HeaderMap::new(), Some(Scope::Store), &mut None).unwrap_err().status, 401);
+        assert_eq!(tokens.check(&headers(token.text()), Some(Scope::Store), &mut None).unwrap_err().status, 401);
         assert_eq!(
-            tokens.check(&headers("Bearer srt1wrong"), Some(Scope::Store)).unwrap_err().status,
+            tokens.check(&headers("Bearer srt1wrong"), Some(Scope::Store), &mut None).unwrap_err().status,
             429,
             "1 in a minute"
         );
-        assert!(tokens.check(&bearer, Some(Scope::Store)).is_ok(), "the others' wrong tokens do not concern it");
+        assert!(
+            tokens.check(&bearer, Some(Scope::Store), &mut None).is_ok(),
+            "the others' wrong tokens do not concern it"
+        );
+    }
+
+    #[test]
+    fn an_expired_token_is_refused_and_its_use_is_noted_only_before() {
+        let [past, valid] = [1, u64::MAX].map(|time| {
+            let token = NewToken::generate(vec![Scope::Store]).unwrap();
+            token.named(if time == 1 { "past" } else { "valid" }).unwrap().expires_at(time)
+        });
+        let hashes = TokenHashes::parse(&format!("{}\n{}\n", past.line(), valid.line())).unwrap();
+        let tokens = Authentication::new(hashes, 1);
+        for (token, status) in [(&past, Some(401)), (&valid, None)] {
+            let mut name = None;
+            let bearer = headers(&format!("Bearer {}", token.text()));
+            let outcome = tokens.check(&bearer, Some(Scope::Store), &mut name);
+            assert_eq!(outcome.err().map(|problem| problem.status.as_u16()), status);
+            assert_eq!(name.as_deref(), Some(if status.is_some() { "past" } else { "valid" }));
+        }
+        let hash: String = valid.line().chars().take(16).collect();
+        assert_eq!(tokens.uses().into_keys().collect::<Vec<_>>(), [hash]);
     }
 }

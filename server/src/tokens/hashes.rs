@@ -1,9 +1,13 @@
 //! The hashes of the tokens that a service accepts, and the lines of their file.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use subtle::ConstantTimeEq;
 
 use super::bound_namespace::{self, BoundNamespace};
 use super::scope::{SCOPES, Scope};
+use super::token_name;
 
 /// A line of the file of tokens is not valid.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -15,21 +19,48 @@ pub struct InvalidTokens {
 /// The tokens that a service accepts, as hashes, and their permissions.
 #[derive(Debug, Default)]
 pub(crate) struct TokenHashes {
-    tokens: Vec<(blake3::Hash, Permissions)>,
+    tokens: Vec<Token>,
     /// The number of an unfinished line at the end.
     pub(crate) unfinished: Option<usize>,
 }
 
-/// The permissions of a token.
-#[derive(Clone, Debug)]
-pub(super) struct Permissions {
+/// A token, without its text.
+#[derive(Debug)]
+pub(crate) struct Token {
+    hash: blake3::Hash,
+    /// Its name, or the start of its hash.
+    pub(super) name: Arc<str>,
+    pub(super) is_named: bool,
     pub(super) scopes: Vec<Scope>,
     pub(super) namespace: Option<BoundNamespace>,
+    /// Unix time in seconds, from which on the token is refused.
+    pub(super) expires_at: Option<u64>,
+    /// Unix time in seconds; 0 if it was not used since the service started.
+    last_used: AtomicU64,
 }
 
+impl Token {
+    pub(super) fn is_expired(&self, now: u64) -> bool {
+        self.expires_at.is_some_and(|expires_at| now >= expires_at)
+    }
+
+    pub(super) fn note_use(&self, now: u64) {
+        self.last_used.fetch_max(now, Ordering::Relaxed);
+    }
+
+    /// The start of its hash, which identifies it in a list.
+    pub(super) fn short_hash(&self) -> String {
+        self.hash.to_hex().chars().take(SHORT_HASH_LEN).collect()
+    }
+}
+
+/// The digits of the short form of a hash.
+const SHORT_HASH_LEN: usize = 16;
+
 impl TokenHashes {
-    /// Parses lines of `hash scope,scope`, possibly with ` namespace=name` in base64url. Empty lines, and comments after `#`, are ignored. An incomplete last line is
-    /// also ignored: it comes from an interrupted write, whose token was never printed.
+    /// Parses lines of `hash scope,scope`, possibly with ` name=...`, ` expires=` (Unix time in seconds) and
+    /// ` namespace=` (base64url). Empty lines, and comments after `#`, are ignored. An incomplete last line is also
+    /// ignored: it comes from an interrupted write, whose token was never printed.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
         for (number, whole) in (1..).zip(file.trim_start_matches('\u{feff}').split_inclusive('\n')) {
@@ -48,16 +79,29 @@ impl TokenHashes {
         self.tokens.is_empty()
     }
 
-    /// The permissions of a token. All hashes are compared, each in constant time.
-    pub(super) fn permissions(&self, token: &[u8]) -> Option<&Permissions> {
+    /// The token with this text. All hashes are compared, each in constant time.
+    pub(super) fn find(&self, token: &[u8]) -> Option<&Token> {
         let hash = blake3::hash(token);
         let mut found = None;
-        for (known, permissions) in &self.tokens {
-            if bool::from(known.as_bytes().ct_eq(hash.as_bytes())) {
-                found = Some(permissions);
+        for known in &self.tokens {
+            if bool::from(known.hash.as_bytes().ct_eq(hash.as_bytes())) {
+                found = Some(known);
             }
         }
         found
+    }
+
+    /// The times of the last uses, by the starts of the hashes, of tokens that were used.
+    pub(super) fn uses(&self) -> impl Iterator<Item = (String, u64)> {
+        let used = self.tokens.iter().map(|token| (token, token.last_used.load(Ordering::Relaxed)));
+        used.filter(|(_, last)| *last > 0).map(|(token, last)| (token.short_hash(), last))
+    }
+
+    /// Takes over earlier times of last uses.
+    pub(super) fn note_uses(&self, earlier: impl IntoIterator<Item = (String, u64)>) {
+        for (hash, last) in earlier {
+            self.tokens.iter().filter(|token| token.short_hash() == hash).for_each(|token| token.note_use(last));
+        }
     }
 }
 
@@ -67,14 +111,14 @@ fn is_unfinished(line: &str) -> bool {
     let line = line.trim_end_matches('\0');
     let (hash, scopes) = line.split_at_checked(64).unwrap_or((line, ""));
     let scopes = scopes.strip_prefix(' ').unwrap_or(scopes);
-    let (scopes, namespace) = scopes.split_once(' ').map_or((scopes, None), |(scopes, rest)| (scopes, Some(rest)));
+    let (scopes, fields) = scopes.split_once(' ').map_or((scopes, None), |(scopes, fields)| (scopes, Some(fields)));
     let mut scopes = scopes.rsplit(',');
     let last = scopes.next().unwrap_or_default();
-    let ends_well = match namespace {
+    let ends_well = match fields {
         None => SCOPES.iter().any(|(scope, _)| scope.starts_with(last)),
-        Some(rest) => {
-            let begins = rest.starts_with(bound_namespace::PREFIX) || bound_namespace::PREFIX.starts_with(rest);
-            begins && last.parse::<Scope>().is_ok()
+        Some(fields) => {
+            let is_field = |field: &str| FIELDS.iter().any(|name| field.starts_with(name) || name.starts_with(field));
+            fields.split(' ').all(is_field) && last.parse::<Scope>().is_ok()
         }
     };
     !line.ends_with('\n')
@@ -83,14 +127,77 @@ fn is_unfinished(line: &str) -> bool {
         && scopes.all(|scope| scope.parse::<Scope>().is_ok())
 }
 
-fn parse_line(line: &str) -> Option<(blake3::Hash, Permissions)> {
+/// The starts of the fields after the scopes, in the order in which new lines have them.
+const FIELDS: [&str; 3] = [token_name::PREFIX, EXPIRES, bound_namespace::PREFIX];
+pub(super) const EXPIRES: &str = "expires=";
+
+fn parse_line(line: &str) -> Option<Token> {
     let (hash, rest) = line.split_once(char::is_whitespace)?;
-    let (scopes, namespace) = match rest.split_once(bound_namespace::PREFIX) {
-        Some((scopes, _)) => (scopes, Some(BoundNamespace::parse(rest.get(scopes.len()..)?)?)),
-        None => (rest, None),
-    };
-    let scopes = scopes.trim().split(',').map(|scope| scope.trim().parse().ok()).collect::<Option<_>>()?;
-    Some((blake3::Hash::from_hex(hash).ok()?, Permissions { scopes, namespace }))
+    let hash = blake3::Hash::from_hex(hash).ok()?;
+    let is_field = |word: &&str| word.contains('=');
+    let scopes: String = rest.split_whitespace().take_while(|word| !is_field(word)).collect();
+    let scopes = scopes.split(',').map(|scope| scope.parse().ok()).collect::<Option<_>>()?;
+    let (mut name, mut expires_at, mut namespace) = (None, None, None);
+    for field in rest.split_whitespace().skip_while(|word| !is_field(word)) {
+        let is_first = if let Some(text) = field.strip_prefix(token_name::PREFIX) {
+            name.replace(token_name::parse(text)?).is_none()
+        } else if let Some(seconds) = field.strip_prefix(EXPIRES) {
+            expires_at.replace(seconds.parse().ok()?).is_none()
+        } else {
+            namespace.replace(BoundNamespace::parse(field)?).is_none()
+        };
+        is_first.then_some(())?;
+    }
+    let is_named = name.is_some();
+    let mut token =
+        Token { hash, name: "".into(), is_named, scopes, namespace, expires_at, last_used: AtomicU64::new(0) };
+    token.name = name.unwrap_or_else(|| token.short_hash().into());
+    Some(token)
+}
+
+/// A token in a list.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ListedToken {
+    /// Its name; none for a token that was made without one.
+    pub name: Option<Arc<str>>,
+    /// The first 16 digits of its hash.
+    pub hash: String,
+    /// Its permissions.
+    pub scopes: Vec<Scope>,
+    /// The namespace to which it is bound.
+    pub namespace: Option<Arc<[u8]>>,
+    /// Unix time in seconds, from which on it is refused.
+    pub expires_at: Option<u64>,
+    /// The position of its line in the file. A `#` there revokes it.
+    pub position: usize,
+}
+
+/// The tokens of a file, in its order, without an unfinished line at the end.
+///
+/// # Errors
+///
+/// [`InvalidTokens`] if a line is invalid.
+pub fn list_tokens(file: &str) -> Result<Vec<ListedToken>, InvalidTokens> {
+    TokenHashes::parse(file)?;
+    let mut position = 0;
+    let mut listed = Vec::new();
+    for whole in file.split_inclusive('\n') {
+        let text = whole.trim_start_matches(['\u{feff}', ' ', '\t']);
+        let line = text.split_once('#').map_or(text, |(line, _)| line).trim();
+        if let Some(token) = parse_line(line) {
+            listed.push(ListedToken {
+                hash: token.short_hash(),
+                name: token.is_named.then_some(token.name),
+                scopes: token.scopes,
+                namespace: token.namespace.map(|namespace| namespace.0),
+                expires_at: token.expires_at,
+                position: position + whole.len() - text.len(),
+            });
+        }
+        position += whole.len();
+    }
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -114,15 +221,47 @@ mod tests {
         for namespace in [None, Some(&b""[..]), Some(b"tenant"), Some(&[0xff; 255])] {
             let token = namespace.map_or_else(token, |name| token().bound_to(name));
             let hashes = TokenHashes::parse(&format!("{}  # the app\n", token.line())).unwrap();
-            let permissions = hashes.permissions(token.text().as_bytes()).unwrap();
-            assert_eq!(permissions.scopes, [Scope::Store, Scope::Take]);
-            assert_eq!(permissions.namespace.as_ref().map(|bound| &*bound.0), namespace);
+            let found = hashes.find(token.text().as_bytes()).unwrap();
+            assert_eq!(found.scopes, [Scope::Store, Scope::Take]);
+            assert_eq!(found.namespace.as_ref().map(|bound| &*bound.0), namespace);
         }
         let line = token().bound_to(b"tenant").line();
         for bad in [line.replace("=", "=!"), line.replace(" namespace", " other"), token().bound_to(&[0; 256]).line()] {
             TokenHashes::parse(&format!("{bad}\n")).unwrap_err();
         }
         // Each beginning is one of an interrupted write, or the line of another token that was never printed.
+        for len in 0..line.len() {
+            TokenHashes::parse(&line[..len]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_token_may_have_a_name_and_an_expiry() {
+        let token = || NewToken::generate(vec![Scope::Store, Scope::Take]).unwrap();
+        let named = token().named("app-1.eu").unwrap().expires_at(1_800_000_000).bound_to(b"tenant");
+        let line = named.line();
+        assert!(line.contains(" store,take name=app-1.eu expires=1800000000 namespace="), "{line}");
+        let file = format!("# the tokens\n{line}\n{}\n#{line}\n", token().line());
+        let hashes = TokenHashes::parse(&file).unwrap();
+        let found = hashes.find(named.text().as_bytes()).unwrap();
+        assert_eq!(&*found.name, "app-1.eu");
+        assert!(!found.is_expired(1_799_999_999) && found.is_expired(1_800_000_000));
+        let listed = list_tokens(&file).unwrap();
+        assert_eq!(listed.len(), 2, "a comment was listed");
+        assert_eq!(listed[0].name.as_deref(), Some("app-1.eu"));
+        assert_eq!((listed[1].name.as_deref(), listed[1].expires_at), (None, None));
+        assert!(listed.iter().all(|token| file[token.position..].starts_with(&token.hash)));
+        // Times of last uses follow a token into the next list.
+        found.note_use(7);
+        let reloaded = TokenHashes::parse(&file).unwrap();
+        reloaded.note_uses(hashes.uses());
+        assert_eq!(reloaded.uses().collect::<Vec<_>>(), [(listed[0].hash.clone(), 7)]);
+
+        for bad in ["name=", "name=a/b", "name=a name=b", "expires=", "expires=soon", "expires=1 expires=2", "other=1"]
+        {
+            TokenHashes::parse(&format!("{} {bad}\n", token().line())).unwrap_err();
+        }
+        assert!(token().named(&"x".repeat(65)).is_none() && token().named("").is_none());
         for len in 0..line.len() {
             TokenHashes::parse(&line[..len]).unwrap();
         }

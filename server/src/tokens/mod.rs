@@ -5,3 +5,5 @@ pub(crate) mod bound_namespace;
 pub(crate) mod hashes;
 pub(crate) mod new_token;
 pub(crate) mod scope;
+mod token_name;
+pub(crate) mod uses;

@@ -1,0 +1,153 @@
+//! Named tokens that expire, are listed and revoked; the audit log.
+
+#![cfg(all(unix, feature = "server"))]
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::support::service::Service;
+
+use crate::support::wait::{DEADLINE, poll_within};
+use crate::support::{DATA, ID, World};
+
+const NEW: [&str; 6] = ["token", "new", "--scopes", "store,retrieve", "--tokens", "tokens"];
+
+fn new(world: &World, more: &[&str]) -> String {
+    world.ok(&[&NEW[..], more].concat(), "").trim().to_owned()
+}
+
+fn store_with(world: &World, service: &Service, token: &str, id: &str) -> Option<i32> {
+    world.write("token", format!("{token}\n"));
+    let server = format!("http://{}", service.address);
+    let args = ["store", "--server", &server, "--token-file", "token", "--id", id];
+    crate::support::feed(&mut world.command(&args), DATA.as_bytes()).status.code()
+}
+
+#[test]
+fn tokens_are_listed_and_revoked() {
+    let world = World::new();
+    new(&world, &["--name", "web-1", "--expires-at", "2100-01-01"]);
+    new(&world, &["--namespace", "tenant"]);
+    world.fail(19, &[&NEW[..], &["--name", "web-1"]].concat(), "");
+    let list = ["token", "list", "--tokens", "tokens"];
+    let text = world.ok(&list, "");
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].starts_with("name "), "{text}");
+    assert!(
+        lines[1].starts_with("web-1 ") && lines[1].ends_with(" store,retrieve  -          2100-01-01T00:00:00Z  -"),
+        "{text}"
+    );
+    let tokens: Value = serde_json::from_str(&world.ok(&[&list[..], &["--json"]].concat(), "")).unwrap();
+    assert_eq!((&tokens[1]["name"], &tokens[1]["namespace"]), (&Value::Null, &json!("tenant")));
+    let hash = tokens[1]["hash"].as_str().unwrap();
+    assert!(lines[2].starts_with(hash), "{text}");
+
+    let len = world.read("tokens").len();
+    world.ok(&["token", "revoke", "web-1", "--tokens", "tokens"], "");
+    world.fail(19, &["token", "revoke", "web-1", "--tokens", "tokens"], "");
+    world.ok(&["token", "revoke", hash, "--tokens", "tokens"], "");
+    assert_eq!(world.ok(&list, "").lines().count(), 1);
+    assert_eq!(world.read("tokens").len(), len, "a line was removed or moved");
+    new(&world, &["--name", "web-1"]);
+    for (status, args) in [
+        (19, [&NEW[..], &["--name", "a/b"]].concat()),
+        (19, [&NEW[..], &["--expires-at", "2020-01-01"]].concat()),
+        (64, [&NEW[..], &["--expires-at", "2100-01-01", "--expires-in", "1d"]].concat()),
+        (19, vec!["token", "list", "--tokens", "missing"]),
+        (19, vec!["token", "revoke", "web-2", "--tokens", "tokens"]),
+    ] {
+        world.fail(status, &args, "");
+    }
+    let token = new(&world, &[]);
+    assert!(world.fail(64, &["token", "revoke", &token, "--tokens", "tokens"], "").contains("this is a token"));
+}
+
+#[test]
+fn a_service_names_tokens_and_refuses_revoked_and_expired_ones() {
+    let world = World::new();
+    let token = new(&world, &["--name", "web-1"]);
+    let other = new(&world, &["--name", "web-2"]);
+    let expired = new(&world, &["--name", "old", "--expires-at", "2100-01-01"]);
+    let file = String::from_utf8(world.read("tokens")).unwrap();
+    world.write("tokens", file.replace("expires=4102444800", "expires=1"));
+    let serve = ["serve", "--store", "served.db", "--tokens", "tokens", "--token-uses", "uses", "--audit", "audit"];
+    let service = Service::start(&world, &serve);
+    assert_eq!(store_with(&world, &service, &token, ID), Some(0));
+    assert_eq!(store_with(&world, &service, &token, ID), Some(2));
+    assert_eq!(store_with(&world, &service, &expired, "other"), Some(21));
+    world.ok(&["token", "revoke", "web-1", "--tokens", "tokens"], "");
+    fs::rename(world.path("audit"), world.path("audit.1")).unwrap();
+    service.signal(Signal::HUP);
+    poll_within(DEADLINE, || world.exists("audit").then_some(()));
+    assert_eq!(store_with(&world, &service, &token, "third"), Some(21));
+    assert_eq!(store_with(&world, &service, &other, "third"), Some(0));
+    service.send("GET /healthz", &[], "");
+    let address = service.address;
+    let (status, log) = service.stop(Signal::TERM);
+    assert_eq!(status, Some(0));
+
+    let lines = |name| -> Vec<Value> {
+        let text = String::from_utf8(world.read(name)).unwrap();
+        assert!(!text.contains(ID) && !text.contains("srt1") && !text.contains("srk1"), "{text}");
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let of = |lines: &[Value], field: &str| lines.iter().map(|line| line[field].clone()).collect::<Vec<_>>();
+    let (before, after) = (lines("audit.1"), lines("audit"));
+    // The program looks for the id before it stores.
+    let (contains, store) = ("POST /v1/contains", "POST /v1/store");
+    assert_eq!(of(&before, "operation"), [contains, store, contains, contains]);
+    assert_eq!(of(&before, "token"), ["web-1", "web-1", "web-1", "old"]);
+    assert_eq!(of(&before, "outcome"), ["ok", "ok", "ok", "AccessDenied"]);
+    assert_eq!(of(&before, "status"), [200, 201, 200, 401]);
+    assert_eq!(of(&after, "operation"), [contains, contains, store]);
+    assert_eq!(of(&after, "token"), [Value::Null, "web-2".into(), "web-2".into()]);
+    assert_eq!(of(&after, "status"), [401, 200, 201]);
+    let locators = of(&before, "locator");
+    assert!(locators[..3].iter().all(|locator| *locator == locators[0]));
+    assert_eq!(locators[0].as_str().unwrap().len(), 16);
+    assert_eq!(locators[3], Value::Null, "an unauthenticated request names no record");
+    assert_ne!(of(&after, "locator")[2], locators[0]);
+    for line in before.iter().chain(&after) {
+        assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
+        assert!(line["time"].as_str().unwrap().ends_with('Z'), "{line}");
+        let names: Vec<_> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let all = ["certificate", "locator", "operation", "outcome", "peer", "request_id", "status", "time", "token"];
+        assert_eq!(names, all);
+    }
+    // The log names the client, too; a probe is logged at the level debug.
+    let log: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let start = log.iter().find(|line| line["message"] == "starting").unwrap();
+    assert_eq!(
+        (&start["store"], &start["tls"], &start["version"]),
+        (&json!("database"), &json!(false), &json!(env!("CARGO_PKG_VERSION")))
+    );
+    let stored = log.iter().find(|line| line["route"] == "/v1/store" && line["status"] == 201).unwrap();
+    assert_eq!((&stored["token"], &stored["level"]), (&json!("web-1"), &json!("INFO")));
+    assert!(stored["peer"].as_str().unwrap().starts_with(&address.ip().to_string()));
+    let probe = log.iter().find(|line| line["route"] == "/healthz").unwrap();
+    assert_eq!(probe["level"], "DEBUG");
+    // The times of last uses are written at the end, and the list shows them.
+    let list = world.ok(&["token", "list", "--tokens", "tokens", "--uses", "uses"], "");
+    let line = |name: &str| list.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("web-2").ends_with('Z') && line("old").ends_with("  -"), "{list}");
+}
+
+#[test]
+fn a_request_to_a_storage_service_is_audited_with_its_locator() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let service = Service::start(&world, &["serve-storage", "--store", "cipher.db", "--audit", "audit"]);
+    let place = format!("http://{}", service.address);
+    world.ok(&["store", "--store", &place, "--index-key-file", "index", "--id", ID, "--key-out", "key"], DATA);
+    service.stop(Signal::TERM);
+    let text = String::from_utf8(world.read("audit")).unwrap();
+    let put: Value = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|line| line["operation"].as_str().unwrap().starts_with("PUT /v1/records/"))
+        .unwrap();
+    assert_eq!(put["locator"].as_str().unwrap().len(), 16);
+    assert_eq!((&put["token"], &put["outcome"]), (&Value::Null, &json!("ok")));
+}
