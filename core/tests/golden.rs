@@ -141,6 +141,6 @@ fn make_the_database_of_version_1_with_a_rotation() {
     put(&store, "lasting", 8, 300, WriteOptions::new().expires_at(until(READ + 1000)));
     put(&store, "expired too", 9, 300, WriteOptions::new().expires_at(until(READ)));
     put(&store, "taken", 10, 300, WriteOptions::new());
-    std::mem::forget(store.take_record("taken", &record_key(10)).unwrap());
+    let _claimed = std::mem::ManuallyDrop::new(store.take_record("taken", &record_key(10)).unwrap());
     store.close().unwrap();
 }

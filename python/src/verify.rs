@@ -60,7 +60,7 @@ pub(crate) fn verify(
         let storage = Location::parse(&path)?.with_options(of_service)?.open_existing_storage()?;
         let found = strongroom::verify(&*storage, &options, |step| search.step(&step));
         let _ = storage.close();
-        found
+        Ok(found?)
     })?;
     search.finish(report)
 }

@@ -53,7 +53,7 @@ pub(crate) struct Connection {
 pub(crate) struct Client {
     /// Its address; `unix` on a Unix socket.
     pub(crate) peer: String,
-    /// The first DNS name of its certificate, or else the common name.
+    /// The first DNS name of its certificate, or else its subject.
     pub(crate) certificate: Option<String>,
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
+use x509_cert::der::Decode;
 
 use crate::config::document::Tls;
 use crate::files::checked::{check, read};
@@ -75,22 +76,19 @@ impl Certificates {
     }
 }
 
-/// The name of the client for logs: the first DNS name of its certificate, or else the common name.
+/// The longest name of a client in logs.
+const MAX_NAME_LEN: usize = 200;
+
+/// The name of the client for logs: the first DNS name of its certificate, or else its subject (RFC 4514).
 pub(crate) fn client_name(stream: &TlsStream<TcpStream>) -> Option<String> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
-    certificate.valid_dns_names().next().map(str::to_owned).or_else(|| common_name(certificate.subject()))
+    let name = EndEntityCert::try_from(certificate).ok()?.valid_dns_names().next().map(str::to_owned);
+    name.or_else(|| subject(certificate))
 }
 
-/// The last common name in a subject (DER), if it is short and plain text.
-fn common_name(subject: &[u8]) -> Option<String> {
-    /// The object identifier 2.5.4.3.
-    const COMMON_NAME: [u8; 5] = [0x06, 0x03, 0x55, 0x04, 0x03];
-    let at = subject.windows(COMMON_NAME.len()).rposition(|window| window == COMMON_NAME)?;
-    let (_kind, rest) = subject.get(at + COMMON_NAME.len()..)?.split_first()?;
-    let (len, rest) = rest.split_first()?;
-    let name = str::from_utf8(rest.get(..usize::from(*len))?).ok()?;
-    (*len < 0x80 && !name.chars().any(char::is_control)).then(|| name.to_owned())
+fn subject(certificate: &[u8]) -> Option<String> {
+    let subject = x509_cert::Certificate::from_der(certificate).ok()?.tbs_certificate.subject.to_string();
+    (!subject.is_empty() && subject.len() <= MAX_NAME_LEN && !subject.contains(char::is_control)).then_some(subject)
 }
 
 /// The namespace to which a client is bound by its certificate; `None` if the certificate has no configured name, or
@@ -160,17 +158,22 @@ fn pem(name: &'static str) -> impl Fn(rustls::pki_types::pem::Error) -> StartErr
 
 #[cfg(test)]
 mod tests {
-    use super::common_name;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::*;
 
     #[test]
-    fn the_common_name_is_found_in_a_subject() {
-        let subject =
-            |name: &[u8]| [b"\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c", &[name.len() as u8][..], name].concat();
-        assert_eq!(common_name(&subject(b"app")).as_deref(), Some("app"));
-        for wrong in [&b"\xff"[..], b"a\nb", &[b'x'; 200]] {
-            assert_eq!(common_name(&subject(wrong)), None);
-        }
-        let whole = subject(b"app");
-        (0..whole.len()).for_each(|len| assert_eq!(common_name(&whole[..len]), None));
+    fn a_subject_is_text_of_limited_length() {
+        let subject_of = |name: &str| {
+            let mut parameters = CertificateParams::default();
+            parameters.distinguished_name = DistinguishedName::new();
+            parameters.distinguished_name.push(DnType::OrganizationName, "one, \n");
+            parameters.distinguished_name.push(DnType::CommonName, name);
+            subject(parameters.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        };
+        assert_eq!(subject_of("app").as_deref(), Some("CN=app,O=one\\, \\0a"));
+        assert_eq!(subject_of(&"x".repeat(200)), None);
+        assert_eq!(subject_of("\u{85}"), None);
+        assert_eq!(subject(b"no certificate"), None);
     }
 }

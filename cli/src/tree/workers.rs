@@ -42,7 +42,16 @@ mod tests {
     #[test]
     fn each_item_is_processed_once() {
         let mut seen = Vec::new();
-        for_each(3, 0..1000, |item| Ok(item * 2), |item| Ok(seen.push(item))).unwrap();
+        for_each(
+            3,
+            0..1000,
+            |item| Ok(item * 2),
+            |item| {
+                seen.push(item);
+                Ok(())
+            },
+        )
+        .unwrap();
         seen.sort_unstable();
         assert_eq!(seen, (0..1000).map(|item| item * 2).collect::<Vec<_>>());
     }

@@ -1,6 +1,5 @@
 //! Damaged objects are found, and replaced by the records of a copy.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
