@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::World;
 use crate::support::service::Service;
+use crate::support::wait;
 use rustix::process::{Pid, Signal, kill_process};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -236,10 +237,8 @@ fn too_few_threads_are_an_error() {
     for most in [1, 2, 3, 5, 20] {
         let limit = format!("--nproc={most}");
         let args = [&[limit.as_str()], &user[..], &["serve-storage", "--listen", "unix:socket"]].concat();
-        let mut child = world.other("prlimit", &args).stderr(Stdio::piped()).spawn().unwrap();
-        let status = wait_for(|| child.try_wait().unwrap());
-        let mut stderr = String::new();
-        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let output = wait::output(&mut world.other("prlimit", &args));
+        let (status, stderr) = (output.status, String::from_utf8_lossy(&output.stderr));
         assert!(matches!(status.code(), Some(14 | 19)), "{most}: {status} {stderr}");
         assert!(stderr.contains("error: ") && !stderr.contains("panicked at"), "{most}: {stderr}");
         assert!(!world.exists("socket"));
@@ -279,7 +278,7 @@ fn a_shells_environment_does_not_change_a_service() {
         ] {
             command.env(format!("STRONGROOM_{name}"), value);
         }
-        let output = command.output().unwrap();
+        let output = wait::output(&mut command);
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };

@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use crate::support::World;
 use crate::support::service::Service;
+use crate::support::wait::{self, DEADLINE, WaitWithin};
 use rcgen::{CertificateParams, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, date_time_ymd};
 use rustix::process::Signal;
 
@@ -171,7 +172,7 @@ fn files_open_to_others_are_refused() {
         for mode in [0o622, 0o644] {
             set_mode(&world, file, mode);
             let args = [&["stats", "--server", "https://127.0.0.1:1", "--timeout", "1"], options].concat();
-            let output = world.command(&args).env_remove("STRONGROOM_STORE").output().unwrap();
+            let output = wait::output(world.command(&args).env_remove("STRONGROOM_STORE"));
             let message = String::from_utf8_lossy(&output.stderr);
             assert_eq!(message.contains("is not safe"), mode == 0o622 || is_secret, "{file}, {mode:o}: {message}");
         }
@@ -233,7 +234,7 @@ fn a_secret_given_as_a_path_is_not_repeated() {
         ] {
             world.write("config.toml", document.replace('S', secret).replace(&format!("{secret}tore"), "store"));
             let mut command = world.command(&["serve", "--config", "config.toml"]);
-            let output = command.env_remove("STRONGROOM_STORE").output().unwrap();
+            let output = wait::output(command.env_remove("STRONGROOM_STORE"));
             let refused = support::failure(&output, 19);
             assert!(!refused.contains(&secret[..8]), "{refused}");
         }
@@ -290,7 +291,7 @@ fn concurrent_token_new_keeps_all_tokens() {
     let children: Vec<_> =
         (0..8).map(|_| world.command(&args).stdout(std::process::Stdio::piped()).spawn().unwrap()).collect();
     for child in children {
-        assert!(child.wait_with_output().unwrap().status.success());
+        assert!(child.output_within(DEADLINE).status.success());
     }
     let lines = String::from_utf8(world.read("tokens")).unwrap();
     assert_eq!(lines.lines().filter(|line| line.len() == 70 && line.ends_with(" store")).count(), 8, "{lines}");

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::wait::{DEADLINE, Join};
 use crate::support::{Running, encryption_over, storage_with, token, write_secret};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -357,7 +358,7 @@ fn one_of_many_services_takes_a_stale_socket() {
         });
         let racers: Vec<_> = racers.collect();
         // All run until the last has tried.
-        let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join().unwrap()).collect();
+        let outcomes: Vec<_> = racers.into_iter().map(|racer| racer.join_within(DEADLINE)).collect();
         assert_eq!(outcomes.iter().filter(|(outcome, _)| outcome.is_ok()).count(), 1);
         UnixStream::connect(&path).unwrap();
         drop(outcomes);

@@ -9,6 +9,7 @@ use strongroom::storage::{Error, ObjectStorage, PutMode, Storage};
 use super::proxy::{Fault, Plan, Proxy};
 use super::{head, locator, open, record, with_timeout};
 use crate::support::fake_s3::{Server, start, url};
+use crate::support::wait::{DEADLINE, Join};
 
 /// Long enough for a server in this process.
 const TIMEOUT: Duration = Duration::from_millis(400);
@@ -124,7 +125,7 @@ fn of_concurrent_renames_one_wins() {
             let outcomes: Vec<_> = thread::scope(|scope| {
                 let rename = |n| storage.rename(&locator(200), &head(&record), &locator(n));
                 let threads: Vec<_> = (1..7).map(|n| scope.spawn(move || (n, rename(n)))).collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                threads.into_iter().map(|thread| thread.join_within(DEADLINE)).collect()
             });
             let winners: Vec<_> = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(n, _)| *n).collect();
             assert_eq!(winners.len(), 1, "{outcomes:?}");

@@ -14,6 +14,7 @@ use strongroom::storage::{Error, Head, Locator, PostgresConfig, PostgresStorage,
 
 use crate::support::postgres::Postgres;
 use crate::support::rounds::rounds;
+use crate::support::wait::{DEADLINE, Join};
 
 const WRITERS: usize = 16;
 
@@ -119,7 +120,7 @@ fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() {
             let again = acknowledged.load(Ordering::Relaxed);
             crate::support::wait::wait_for(|| (acknowledged.load(Ordering::Relaxed) > again + 16).then_some(()));
             stop.store(true, Ordering::Relaxed);
-            writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
+            writers.into_iter().map(|writer| writer.join_within(DEADLINE)).collect::<Vec<_>>()
         });
         known.into_iter().for_each(|known| assert_known(&storage, known));
         assert!(storage.verify(None, 1000).unwrap().damage.is_empty());

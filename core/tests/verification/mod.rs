@@ -18,6 +18,7 @@ use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, Verify
 
 use self::pages::{PAGE, Use, uses};
 use crate::support::rounds::rounds;
+use crate::support::wait::{DEADLINE, Join};
 use crate::support::{index_key, pattern};
 
 struct Sample {
@@ -293,7 +294,7 @@ fn writes_of_others_are_no_damage() {
         let storage = SqliteStorage::open(&path, Durability::Relaxed).unwrap();
         let searched: Vec<_> = (0..rounds(10, 200)).map(|_| search(&storage)).collect();
         stop.store(true, Ordering::Relaxed);
-        let written: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
+        let written: usize = writers.into_iter().map(|writer| writer.join_within(DEADLINE)).sum();
         for outcome in searched {
             let (report, found) = outcome.unwrap();
             assert!(found.is_empty() && report.records >= 200, "{found:?}, {report:?}");

@@ -128,13 +128,13 @@ fn after_another_failure_of_a_sync_reads_continue() {
 
 #[test]
 fn a_log_that_cannot_be_emptied_is_full() {
-    for errno in NO_ROOM {
+    for (call, errno) in NO_ROOM.into_iter().flat_map(|errno| [(Call::Truncate, errno), (Call::Sync, errno)]) {
         let full = Full::new();
-        full.fail(Call::Truncate, errno);
-        assert!(matches!(full.store.maintain(), Err(Error::StorageFull)));
+        full.fail(call, errno);
+        assert!(matches!(full.store.maintain(), Err(Error::StorageFull)), "{call:?}");
         full.check_read();
-        full.store.store("new", "data").unwrap();
         full.disk.fail(None);
+        full.store.store("new", "data").unwrap();
         full.store.maintain().unwrap();
         assert_eq!(full.recovered(), 2);
     }

@@ -92,8 +92,24 @@ impl Writer {
         Ok(())
     }
 
+    fn has_unsynced_commits(&self) -> Outcome<bool> {
+        self.connection.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?; // sees the commits of others
+        Ok(self.has_unsynced || version(&self.connection)? != self.version)
+    }
+
     /// Checkpoints the log and empties it, so that no file contains deleted data.
     pub(super) fn empty_log(&mut self) -> Outcome<()> {
+        self.try_to_empty_log().map_err(|Fault(error)| match late_lack_of_room(&error) {
+            Some(_) => {
+                // What the checkpoint has not synced, the next one writes again.
+                self.has_lost_data |= self.has_unsynced_commits().unwrap_or(true);
+                Error::Full.into()
+            }
+            None => error.into(),
+        })
+    }
+
+    fn try_to_empty_log(&mut self) -> Outcome<()> {
         self.file_identity.check()?;
         self.set_commit(Commit::Durable)?;
         let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
