@@ -122,7 +122,7 @@ fn with_mounts(name: &str, script: &str, work: impl FnOnce(&Path)) {
 
 #[track_caller]
 fn run(mut child: Command) {
-    let output = crate::support::wait::output(&mut child);
+    let output = support::wait::output(&mut child);
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("1 passed"), "the test was not found: {text}");
