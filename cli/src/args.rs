@@ -109,9 +109,9 @@ impl Command {
             Self::Retain { .. } | Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
             Self::Stats | Self::Key(_) => false,
             Self::IndexKey(_) => false,
-            Self::Completions { .. } | Self::Man { .. } => false,
+            Self::Health { .. } | Self::Completions { .. } | Self::Man { .. } => false,
             #[cfg(feature = "server")]
-            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) | Self::Nodes => false,
+            Self::Serve(_) | Self::ServeStorage(_) | Self::Token(_) | Self::Nodes | Self::Certificate(_) => false,
         }
     }
 
@@ -169,11 +169,13 @@ impl Command {
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
             Self::IndexKey(_) | Self::Retain { .. } => true,
-            Self::Copy(_) | Self::Stats | Self::Completions { .. } => true,
+            Self::Copy(_) | Self::Stats | Self::Health { .. } | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
             #[cfg(feature = "server")]
             Self::Token(_) | Self::Nodes => true,
+            #[cfg(feature = "server")]
+            Self::Certificate(_) => json,
             Self::Man { .. } | Self::Migrate { .. } => false,
         }
     }
@@ -453,6 +455,21 @@ pub(crate) enum Command {
     #[cfg(feature = "server")]
     #[command(subcommand, arg_required_else_help = false)]
     Token(crate::serve_args::TokenCommand),
+    /// Ask a service whether it is ready, for the health check of a container
+    ///
+    /// The exit status is 0 if the service reaches its storage. The command asks until it does, at most for the time of
+    /// --timeout, 3 seconds by default. It needs no token.
+    #[command(after_help = examples::HEALTH_EXAMPLES)]
+    Health {
+        /// The URL of the service, or of its listener for probes (--health): https://HOST:PORT, http://LOOPBACK:PORT or
+        /// unix:PATH
+        #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+        url: String,
+    },
+    /// Make certificates of a private authority, for TLS
+    #[cfg(feature = "server")]
+    #[command(subcommand, arg_required_else_help = false)]
+    Certificate(crate::certificate_args::CertificateCommand),
     /// Print completions for a shell
     #[command(after_help = examples::COMPLETIONS_EXAMPLES)]
     Completions {

@@ -108,6 +108,9 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             }
             crate::token::token(options, &command)
         }
+        Command::Health { url } => crate::health::health(options, &url),
+        #[cfg(feature = "server")]
+        Command::Certificate(command) => crate::certificate::certificate(options, &command, &in_use),
         Command::Completions { shell } => pages::print_completions(shell),
         Command::Man { folder } => pages::write_manual(&folder, &in_use),
     }

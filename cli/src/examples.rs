@@ -256,6 +256,23 @@ Examples:
   A cluster key, the same for all services of a cluster:
     strongroom key new --cluster --key-out /etc/strongroom/cluster.key";
 
+pub(crate) const HEALTH_EXAMPLES: &str = "\
+Examples:
+  strongroom health http://127.0.0.1:8424
+  strongroom health unix:/run/strongroom/strongroom.sock --timeout 1";
+
+#[cfg(feature = "server")]
+pub(crate) const CERTIFICATE_NEW_EXAMPLES: &str = "\
+Examples:
+  An authority, whose key belongs in a safe:
+    strongroom certificate new --out authority
+
+  Certificates of a service and of a client, for 90 days:
+    strongroom certificate new --authority authority.pem \\
+      --authority-key authority.key --name strongroom.example --out server
+    strongroom certificate new --authority authority.pem \\
+      --authority-key authority.key --name app.example --client --out app";
+
 pub(crate) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   strongroom completions fish > ~/.config/fish/completions/strongroom.fish

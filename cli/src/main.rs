@@ -3,11 +3,16 @@
 
 mod arg_path;
 mod args;
+#[cfg(feature = "server")]
+mod certificate;
+#[cfg(feature = "server")]
+mod certificate_args;
 mod commands;
 mod copy;
 mod examples;
 mod failure;
 mod hardening;
+mod health;
 mod ids;
 mod in_use;
 mod index_key;

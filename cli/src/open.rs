@@ -266,7 +266,7 @@ fn commanded_index_key(options: &Options) -> Result<Option<IndexKey>, Failure> {
     Ok(Some(IndexKey::from_text(&text)?))
 }
 
-fn without_token(remote: &Remote) -> EndpointOptions {
+pub(crate) fn without_token(remote: &Remote) -> EndpointOptions {
     let mut options = EndpointOptions::default();
     options.authorities.clone_from(&remote.authorities);
     options.client_certificate.clone_from(&remote.client_certificate);

@@ -87,6 +87,14 @@ pub(crate) struct Serve {
     /// it needs TLS, and a token with the scope monitor
     #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_ADMIN", hide_env_values = true)]
     pub(crate) admin: Option<ListenAddress>,
+    /// The address for probes and monitoring, IP:PORT or unix:PATH: /healthz, /readyz and /metrics, without TLS and
+    /// client certificates
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_HEALTH", hide_env_values = true)]
+    pub(crate) health: Option<ListenAddress>,
+    /// Allow --health on an address that other machines can reach: they can then read the metrics
+    #[arg(long, env = "STRONGROOM_INSECURE_HEALTH", hide_env_values = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
+    pub(crate) insecure_health: bool,
     /// A host name of the service, besides localhost; may be repeated
     #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
     pub(crate) names: Vec<String>,

@@ -119,6 +119,8 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     if !args.names.is_empty() {
         config.names.clone_from(&args.names);
     }
+    config.health = args.health.clone().or(config.health.take());
+    config.insecure_health |= args.insecure_health;
     config.insecure_loopback |= args.insecure_loopback;
     config.pad |= args.pad;
     config.socket_mode = args.socket_mode.unwrap_or(config.socket_mode);

@@ -25,6 +25,7 @@ mod support;
 
 #[cfg(unix)]
 mod backends;
+mod certificates;
 mod cluster;
 mod cluster_hosts;
 mod commands;
@@ -33,6 +34,7 @@ mod deploy;
 mod expiry;
 mod failures;
 mod files;
+mod health;
 mod how_to;
 mod http_by_hand;
 mod ids;

@@ -100,7 +100,7 @@ mod vectors;
 pub use builder::Builder;
 #[cfg(feature = "remote")]
 #[doc(hidden)] // for the program: the document's types are those of the protocol
-pub use client::nodes;
+pub use client::{nodes, ready};
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub use endpoint_options::EndpointOptions;
 pub use error::Error;

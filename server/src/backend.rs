@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use strongroom::protocol::names::NO_STORE;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
 use strongroom::protocol::nodes::Role;
-use strongroom::{Error, StoreIdentity};
+use strongroom::{Error, Stats, StoreIdentity};
 
 use crate::problem::Problem;
 use crate::tokens::bound_namespace::BoundNamespace;
@@ -43,6 +43,9 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// The expiry times (Unix time in seconds) of at most `most` records that expire at or before `until`, the earliest
     /// first.
     fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error>;
+
+    /// The number of records, in time proportional to it.
+    fn stats(&self) -> Result<Stats, Error>;
 
     /// Removes at most `limit` expired records, and returns their number; 0 if none is left.
     fn purge(&self, limit: usize) -> Result<usize, Error>;

@@ -37,6 +37,7 @@ mod operator_routes;
 mod route;
 
 mod call;
+mod certificate_expiry;
 mod handle;
 
 mod answer_memory;
@@ -57,6 +58,7 @@ mod files;
 #[doc(hidden)]
 pub mod fuzzing;
 mod headers;
+mod health;
 mod host;
 mod listen;
 mod log;
@@ -74,6 +76,7 @@ mod request_text;
 mod response;
 mod shared;
 mod start_error;
+mod store_metrics;
 mod tls;
 mod token_file;
 mod tokens;
@@ -94,6 +97,7 @@ pub use reload::Reloader;
 pub use serve::Server;
 pub use service::Service;
 pub use start_error::StartError;
+#[doc(hidden)] // for the program
 pub use token_file::finished_lines;
 pub use tokens::hashes::{InvalidTokens, ListedToken, list_tokens};
 pub use tokens::new_token::NewToken;

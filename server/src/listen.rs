@@ -93,6 +93,14 @@ pub(crate) async fn listen_for_operators(
     }
 }
 
+/// Listens for probes, without TLS: on an address that other machines can reach, only if the configuration allows it.
+pub(crate) async fn listen_for_probes(address: &ListenAddress, config: &Config) -> Result<Listener, StartError> {
+    if !address.is_local() && !config.insecure_health {
+        return Err(StartError::HealthIsPublic(address.clone().into()));
+    }
+    open(address, Hosts::Any, config, None).await
+}
+
 async fn open(
     address: &ListenAddress,
     hosts: Hosts,

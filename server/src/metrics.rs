@@ -40,6 +40,8 @@ pub(crate) struct Metrics {
     pub(crate) purged: AtomicU64,
     pub(crate) connections: Arc<AtomicUsize>,
     pub(crate) in_flight: Arc<AtomicUsize>,
+    /// The Unix time at which the server's certificate expires; 0 without one.
+    pub(crate) certificate_end: AtomicU64,
     /// Set if the store is in storage services.
     pub(crate) upstreams: OnceLock<Upstreams>,
 }
@@ -122,6 +124,13 @@ impl Metrics {
         for (name, help, value) in self.gauges(waiting, 0) {
             header(to, name, "gauge", help)?;
             writeln!(to, "strongroom_{name} {value}")?;
+        }
+        header(to, "build_info", "gauge", "The version of the program.")?;
+        writeln!(to, "strongroom_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))?;
+        let end = self.certificate_end.load(Ordering::Relaxed);
+        if end > 0 {
+            header(to, "certificate_expiry_timestamp_seconds", "gauge", "Unix time at which the certificate expires.")?;
+            writeln!(to, "strongroom_certificate_expiry_timestamp_seconds {end}")?;
         }
         self.upstreams.get().map_or(Ok(()), |upstreams| upstream_metrics::write(to, upstreams))
     }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use crate::certificate_expiry;
 use crate::config::document::{Config, Tls};
 use crate::files::checked::is_regular;
 use crate::shared::Shared;
@@ -60,9 +62,14 @@ impl Reloader {
             path.map_or(Ok(()), |path| reloadable(path, name))?;
         }
         let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
+        let certificate_end = self.tls.as_ref().map(|(tls, _)| tls::certificate_end(tls)).transpose()?;
         let tokens = self.tokens.as_ref().map(|path| token_file::read(path)).transpose()?;
         if let (Some(tokens), Some(known)) = (tokens, &self.shared.authentication) {
             known.replace(tokens);
+        }
+        if let Some(end) = certificate_end {
+            self.shared.metrics.certificate_end.store(end, Ordering::Relaxed);
+            certificate_expiry::warn(&self.shared);
         }
         if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {
             certificates.replace(acceptor);

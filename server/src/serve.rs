@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,13 +20,14 @@ use tokio::time::{sleep, timeout};
 
 use crate::admin;
 use crate::audit::Audit;
+use crate::certificate_expiry;
 #[cfg(feature = "cluster")]
 use crate::cluster;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
-use crate::listen::{Accepted, Established, Listener, listen, listen_for_operators};
+use crate::listen::{Accepted, Established, Listener, listen, listen_for_operators, listen_for_probes};
 use crate::monitored_stream::MonitoredStream;
 use crate::observation::RefusedStream;
 use crate::purge;
@@ -33,7 +35,8 @@ use crate::reload::Reloader;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::start_error::StartError;
-use crate::tls::Certificates;
+use crate::store_metrics;
+use crate::tls::{self, Certificates};
 use crate::tokens::uses;
 
 /// The most bytes of a request's head.
@@ -47,6 +50,8 @@ const SEND_BUFFER: usize = 64 << 10;
 /// Concurrent connections of operators. They are apart from the clients' ones, so that the page also works while the
 /// service has no connection left.
 const ADMIN_CONNECTIONS: usize = 32;
+/// Concurrent connections of probes.
+const HEALTH_CONNECTIONS: usize = 32;
 /// The time limit for closing a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Unread bytes that a client may send, of one body and on the whole connection.
@@ -59,6 +64,8 @@ pub struct Server {
     listeners: Vec<Listener>,
     /// The listener of the page for operators.
     admin: Option<Listener>,
+    /// The listener for probes.
+    health: Option<Listener>,
     reloader: Reloader,
     /// How long it still serves after it was told to stop.
     drain: Duration,
@@ -86,9 +93,16 @@ impl Server {
             Some(address) => Some(listen_for_operators(address, config, tls.as_ref()).await?),
             None => None,
         };
+        let health = match &config.health {
+            Some(address) => Some(listen_for_probes(address, config).await?),
+            None => None,
+        };
+        if let Some(tls) = &config.tls {
+            service.shared.metrics.certificate_end.store(tls::certificate_end(tls)?, Ordering::Relaxed);
+        }
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
         let drain = config.limits.drain_seconds.unwrap_or(if config.cluster.is_active() { DRAIN_SECONDS } else { 0 });
-        let server = Self { service, listeners, admin, reloader, drain: Duration::from_secs(drain) };
+        let server = Self { service, listeners, admin, health, reloader, drain: Duration::from_secs(drain) };
         server.service.log_start(config);
         for address in server.addresses() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening");
@@ -96,6 +110,10 @@ impl Server {
         if let Some(address) = server.admin_address() {
             tracing::info!(target: "strongroom", address = String::from(address), "listening for operators");
         }
+        if let Some(address) = server.health_address() {
+            tracing::info!(target: "strongroom", address = String::from(address), "listening for probes");
+        }
+        certificate_expiry::warn(&server.service.shared);
         if config.cluster.is_active() {
             #[cfg(not(feature = "cluster"))]
             return Err(StartError::NoCluster);
@@ -117,6 +135,12 @@ impl Server {
         self.admin.as_ref().map(|listener| listener.address.clone())
     }
 
+    /// The address for probes.
+    #[must_use]
+    pub fn health_address(&self) -> Option<ListenAddress> {
+        self.health.as_ref().map(|listener| listener.address.clone())
+    }
+
     /// A handle that reloads tokens and certificates of the running service.
     #[must_use]
     pub fn reloader(&self) -> Reloader {
@@ -126,11 +150,15 @@ impl Server {
     /// Serves until `stop` completes. Then it accepts no more requests, and returns when the running ones are finished,
     /// or their time limit has passed.
     pub async fn serve(self, stop: impl Future<Output = ()> + Send) {
-        let Self { service, listeners, admin, reloader: _, drain } = self;
+        let Self { service, listeners, admin, health, reloader: _, drain } = self;
         let shared = &service.shared;
         let grace = Duration::from_secs(shared.limits.grace_seconds);
         let server = Arc::new(OpenConnections::new(shared, service.router.clone(), shared.limits.connections));
         let mut background = JoinSet::new();
+        background.spawn(certificate_expiry::run(Arc::clone(&service.shared)));
+        if let Some(count) = &service.count {
+            background.spawn(store_metrics::run(Arc::clone(count), Arc::clone(&service.shared)));
+        }
         if let Some(path) = &service.token_uses {
             background.spawn(uses::run(path.clone(), Arc::clone(&service.shared)));
         }
@@ -156,6 +184,10 @@ impl Server {
         if let Some(listener) = admin {
             let router = admin::router(shared, &service.node, listener.address.is_local());
             let server = OpenConnections::new(shared, router, ADMIN_CONNECTIONS);
+            loops.spawn(accept(Arc::new(server), listener, ended.clone()));
+        }
+        if let Some(listener) = health {
+            let server = OpenConnections::new(shared, service.health.clone(), HEALTH_CONNECTIONS);
             loops.spawn(accept(Arc::new(server), listener, ended.clone()));
         }
         stop.await;

@@ -20,6 +20,7 @@ use crate::call::Call;
 use crate::cluster::{Identity, LateStore};
 use crate::config::document::Config;
 use crate::handle::handle;
+use crate::health;
 use crate::maintenance::Maintenance;
 use crate::operator_routes::operations;
 use crate::problem::Problem;
@@ -28,6 +29,7 @@ use crate::readiness::Readiness;
 use crate::route::{Access, Route};
 use crate::shared::Shared;
 use crate::start_error::StartError;
+use crate::store_metrics::Count;
 
 /// One of the two services.
 pub struct Service {
@@ -38,6 +40,10 @@ pub struct Service {
     pub(crate) purge_interval: Option<Duration>,
     /// `None` if the store is maintained only on request.
     pub(crate) maintenance: Option<Arc<Maintenance>>,
+    /// The routes of the listener for probes.
+    pub(crate) health: Router,
+    /// `None` if the records are elsewhere, where counting them costs more.
+    pub(crate) count: Option<Arc<Count>>,
     /// The file with the times of the last uses of tokens.
     pub(crate) token_uses: Option<PathBuf>,
     /// This node, for its operators.
@@ -81,7 +87,12 @@ impl Service {
         let identified = Arc::clone(&backend);
         let expiring = Arc::clone(&backend);
         let node = Arc::new(Node::new(B::ROLE, config, move |until, most| expiring.expiry_times(until, most)));
+        let health = health::router(&backend, &shared);
+        let counted = Arc::clone(&backend);
+        let count: Arc<Count> = Arc::new(move || counted.stats());
         Ok(Self {
+            health,
+            count: (!config.has_remote_storage()).then_some(count),
             router: router(backend, routes, &shared, config.cluster.is_active()),
             shared,
             purge,
@@ -123,21 +134,32 @@ impl Service {
 }
 
 fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc<Shared>, in_cluster: bool) -> Router {
-    let mut router = Router::new();
     let is_served = |route: &&Route<B>| in_cluster || route.path != names::NODES;
-    for route in routes.iter().chain(operations()).filter(is_served) {
-        let (backend, shared) = (Arc::clone(&backend), Arc::clone(shared));
-        let (path, access, handler) = (route.path, route.access, route.handler);
-        let answer = move |request: Request| {
-            let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
-            handle(Arc::clone(&shared), path, access, request, move |connection, head, body| async move {
-                let is_on_records = matches!(access, Access::Scope(_));
-                let backend = if is_on_records { backend.for_request(&head)? } else { backend };
-                handler(Call { backend, shared, connection, head, body }).await
-            })
-        };
-        router = router.route(path, MethodRouter::new().on(route.method, answer));
-    }
+    let routes = routes.iter().chain(operations()).filter(is_served);
+    with_fallbacks(routes.fold(Router::new(), |router, route| add_route(router, route, &backend, shared)), shared)
+}
+
+pub(crate) fn add_route<B: Backend>(
+    router: Router,
+    route: &'static Route<B>,
+    backend: &Arc<B>,
+    shared: &Arc<Shared>,
+) -> Router {
+    let (backend, shared) = (Arc::clone(backend), Arc::clone(shared));
+    let (path, access, handler) = (route.path, route.access, route.handler);
+    let answer = move |request: Request| {
+        let (backend, shared) = (Arc::clone(&backend), Arc::clone(&shared));
+        handle(Arc::clone(&shared), path, access, request, move |connection, head, body| async move {
+            let is_on_records = matches!(access, Access::Scope(_));
+            let backend = if is_on_records { backend.for_request(&head)? } else { backend };
+            handler(Call { backend, shared, connection, head, body }).await
+        })
+    };
+    router.route(path, MethodRouter::new().on(route.method, answer))
+}
+
+/// Answers all other requests with 404 and 405.
+pub(crate) fn with_fallbacks(router: Router, shared: &Arc<Shared>) -> Router {
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router
         .fallback(move |request| {

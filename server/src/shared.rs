@@ -20,6 +20,7 @@ use crate::metrics::{self, Metrics};
 use crate::readiness::Readiness;
 use crate::request_ids::RequestIds;
 use crate::start_error::StartError;
+use crate::store_metrics::StoreMetrics;
 use crate::token_file;
 use crate::tokens::authentication::Authentication;
 use crate::tokens::uses::{TokenUses, read_token_uses};
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     /// Bytes of unsent answers, in addition to each connection's allowance.
     pub(crate) answers: Arc<ConcurrencyLimit>,
     pub(crate) readiness: Arc<Readiness>,
+    pub(crate) store: StoreMetrics,
     /// `None` if no tokens are configured.
     pub(crate) authentication: Option<Authentication>,
     /// `None` if none is configured.
@@ -77,6 +79,7 @@ impl Shared {
             rekeys: limit(REKEYS),
             answers: limit(usize::try_from(limits.answer_bytes).unwrap_or(Semaphore::MAX_PERMITS)),
             readiness,
+            store: StoreMetrics::new(config),
             authentication,
             audit: config.audit.as_deref().map(Audit::open).transpose()?,
             request_ids: RequestIds::new()?,
@@ -128,6 +131,7 @@ impl Shared {
     /// All metrics, in Prometheus's text format.
     pub(crate) fn metrics_text(&self) -> String {
         let mut text = self.metrics.text(self.pool.waiting());
+        let _ = self.store.write(&mut text);
         if let Some(audit) = &self.audit {
             let _ = metrics::write_audit(&mut text, audit.dropped_lines()); // writing to a string does not fail
         }

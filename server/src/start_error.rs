@@ -23,6 +23,11 @@ pub enum StartError {
         "every user of this machine can reach {0}: give tokens (tokens), or listen on a Unix socket (unix:PATH); to allow access without tokens, set insecure_loopback"
     )]
     NeedsTokens(String),
+    /// Other machines can read the metrics without TLS.
+    #[error(
+        "other machines can reach {0}, where the service answers probes and metrics without TLS: listen on a loopback address, or set insecure_health"
+    )]
+    HealthIsPublic(String),
     /// Services of other machines could take part in a cluster without a key.
     #[error(
         "a cluster without a key must not reach {0}: make a key with `strongroom key new --cluster --key-out PATH`, and give all services its file (cluster.key_files); without one, use loopback addresses only"

@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use webpki::EndEntityCert;
 use x509_cert::der::Decode;
 
+use crate::certificate_expiry;
 use crate::config::document::Tls;
 use crate::files::checked::{check, read};
 use crate::files::kind::FileKind;
@@ -136,6 +137,12 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The Unix time in seconds at which the server's certificate, or one above it, expires; 0 if it is unknown.
+pub(crate) fn certificate_end(tls: &Tls) -> Result<u64, StartError> {
+    let chain = certificates(&read(&tls.certificate, "tls.certificate", FileKind::Certificates)?, "tls.certificate")?;
+    Ok(certificate_expiry::first_end(&chain).unwrap_or(0))
 }
 
 fn certificates(content: &[u8], name: &'static str) -> Result<Vec<CertificateDer<'static>>, StartError> {

@@ -5,6 +5,7 @@ mod errors;
 mod many;
 mod nodes;
 mod reader;
+mod ready;
 mod request;
 mod writer;
 
@@ -22,6 +23,7 @@ use zeroize::Zeroizing;
 use errors::{of_read, of_write, protocol_violation};
 pub use nodes::nodes;
 use reader::Reader;
+pub use ready::ready;
 use request::{Record, Requests};
 use writer::Writer;
 

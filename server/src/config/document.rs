@@ -36,6 +36,12 @@ pub struct Config {
     /// The address of the page for operators; none by default. On a loopback address or a Unix socket, the page needs
     /// neither TLS nor a token; elsewhere it needs both, and the token the scope `monitor`.
     pub admin: Option<ListenAddress>,
+    /// The address for `/healthz`, `/readyz` and `/metrics`, without TLS and client certificates; none by default. The
+    /// other addresses have them, too.
+    pub health: Option<ListenAddress>,
+    /// Allows `health` on an address that other machines can reach: they can then read the metrics, which show the amount
+    /// of work.
+    pub insecure_health: bool,
     /// The host names of the service, in addition to `localhost` and loopback addresses. A request for another host is
     /// answered with 421. With TLS and without names, every host is accepted, because clients check the certificate.
     pub names: Vec<String>,
@@ -82,6 +88,17 @@ impl Config {
         }
         let location = self.store.as_ref().and_then(|store| Location::parse(store).ok());
         !matches!(location, None | Some(Location::Memory | Location::Database(_)))
+    }
+
+    /// The folder of the database, if the store is one.
+    pub(crate) fn database_folder(&self) -> Option<PathBuf> {
+        match Location::parse(self.store.as_ref()?).ok()? {
+            Location::Database(path) => {
+                let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+                Some(folder.map_or_else(|| ".".into(), PathBuf::from))
+            }
+            _ => None,
+        }
     }
 
     /// The kind of the store, for the log: its location may have a password.

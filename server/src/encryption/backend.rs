@@ -10,7 +10,7 @@ use strongroom::protocol::base64url::decode;
 use strongroom::protocol::names::STRONGROOM_NAMESPACE;
 use strongroom::protocol::nodes::Role;
 use strongroom::storage::Locator;
-use strongroom::{Error, RecordKey, RecordReader, StoreIdentity, Strongroom, WriteOptions};
+use strongroom::{Error, RecordKey, RecordReader, Stats, StoreIdentity, Strongroom, WriteOptions};
 
 use super::decoy_records::DecoyRecords;
 use super::store_slot::StoreSlot;
@@ -76,6 +76,10 @@ impl Backend for EncryptionBackend {
 
     fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error> {
         self.store()?.expiry_times(until, most)
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        self.store()?.stats()
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {

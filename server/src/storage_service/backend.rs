@@ -6,7 +6,7 @@ use serde_json::Value;
 use strongroom::protocol::names::{JSON, NO_STORE};
 use strongroom::protocol::nodes::Role;
 use strongroom::storage::Storage;
-use strongroom::{Error, StoreIdentity};
+use strongroom::{Error, Stats, StoreIdentity};
 
 use crate::backend::Backend;
 use crate::call::Call;
@@ -36,6 +36,10 @@ impl Backend for StorageBackend {
     fn expiry_times(&self, until: u64, most: usize) -> Result<Vec<u64>, Error> {
         let due = self.0.list_expired(until, most)?;
         Ok(due.iter().filter_map(|entry| entry.info.head.expires_at()).collect())
+    }
+
+    fn stats(&self) -> Result<Stats, Error> {
+        Ok(self.0.stats(unix_time())?)
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {

@@ -1,0 +1,138 @@
+//! Certificates of a private authority: for services and their clients.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use serde_json::json;
+use strongroom::Error;
+use time::OffsetDateTime;
+use x509_cert::Certificate;
+use x509_cert::der::asn1::Utf8StringRef;
+use x509_cert::der::{Decode, DecodePem};
+
+use crate::args::Options;
+use crate::certificate_args::{CertificateCommand, NewCertificate};
+use crate::commands::reply;
+use crate::failure::Failure;
+use crate::in_use::{InUse, with_suffix};
+use crate::new_file::NewFile;
+
+/// The clocks of others may be slow: certificates are valid from an hour before.
+const EARLIER: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(crate) fn certificate(options: &Options, command: &CertificateCommand, in_use: &InUse) -> Result<(), Failure> {
+    let CertificateCommand::New(new) = command;
+    let (certificate_file, key_file) = (with_suffix(&new.out, ".pem"), with_suffix(&new.out, ".key"));
+    for path in [&certificate_file, &key_file] {
+        in_use.refuse(path)?;
+        if path.symlink_metadata().is_ok() {
+            return Err(Failure::argument("a file of --out exists: a certificate and its key are never overwritten"));
+        }
+    }
+    let key = KeyPair::generate().map_err(failed)?;
+    let (certificate, end) = match (&new.authority, &new.authority_key) {
+        (Some(authority), Some(authority_key)) => issue(new, &key, &issuer(authority, authority_key)?)?,
+        _ => make_authority(new, &key)?,
+    };
+    // The key first: a certificate without it is of no use.
+    write(&key_file, &key.serialize_pem())?;
+    write(&certificate_file, &certificate)?;
+    let (certificate, key) = (certificate_file.to_string_lossy(), key_file.to_string_lossy());
+    let expires = crate::times::utc(u64::try_from(end).unwrap_or(0));
+    reply(options, &json!({"certificate": certificate, "key": key, "expires": expires}), "")
+}
+
+/// A certificate in PEM, and the end of its validity in Unix time.
+type NewPem = (String, i64);
+
+fn issue(new: &NewCertificate, key: &KeyPair, issuer: &Issuer<'_, KeyPair>) -> Result<NewPem, Failure> {
+    let mut params = CertificateParams::new(new.names.clone()).map_err(failed)?;
+    let end = set_validity(&mut params, new, 90 * DAY)?;
+    let usage = if new.client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth };
+    params.extended_key_usages = vec![usage];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.use_authority_key_identifier_extension = true;
+    params.distinguished_name = named(new.names.first().map_or("Strongroom", String::as_str));
+    Ok((params.signed_by(key, issuer).map_err(failed)?.pem(), end))
+}
+
+fn make_authority(new: &NewCertificate, key: &KeyPair) -> Result<NewPem, Failure> {
+    let name = match new.names.as_slice() {
+        [] => "Strongroom authority",
+        [name] if name.len() < 64 => name,
+        _ => return Err(Failure::argument("an authority has one name of at most 63 bytes")),
+    };
+    let mut params = authority_params(name);
+    let end = set_validity(&mut params, new, 10 * 365 * DAY)?;
+    Ok((params.self_signed(key).map_err(failed)?.pem(), end))
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = named(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn named(name: &str) -> DistinguishedName {
+    let mut distinguished = DistinguishedName::new();
+    distinguished.push(DnType::CommonName, name);
+    distinguished
+}
+
+fn set_validity(params: &mut CertificateParams, new: &NewCertificate, default: Duration) -> Result<i64, Failure> {
+    let now = OffsetDateTime::now_utc();
+    let end = time::Duration::try_from(new.valid_for.unwrap_or(default)).ok().and_then(|time| now.checked_add(time));
+    params.not_before = now - EARLIER;
+    params.not_after = end.ok_or_else(|| Failure::argument("--valid-for is too long"))?;
+    Ok(params.not_after.unix_timestamp())
+}
+
+/// The authority that signs, made by this program.
+fn issuer(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
+    let certificate = fs::read(certificate).map_err(Failure::io("cannot read the file of --authority"))?;
+    let text = strongroom::read_secret("the authority's key", key)
+        .map_err(Failure::io("cannot read the file of --authority-key"))?;
+    let no_key = |_| Failure::argument("--authority-key has no private key in PEM");
+    let key = KeyPair::from_pem(&text).map_err(no_key)?;
+    let params =
+        Certificate::from_pem(&certificate).ok().and_then(|found| own_params(&found, &key)).ok_or_else(|| {
+            Failure::argument("--authority is not a certificate that `certificate new` made for this --authority-key")
+        })?;
+    Ok(Issuer::new(params, key))
+}
+
+/// The parameters of an authority that this program made for `key`; `None` for another certificate.
+fn own_params(found: &Certificate, key: &KeyPair) -> Option<CertificateParams> {
+    let found = &found.tbs_certificate;
+    let name = found.subject.0.first()?.0.get(0)?.value.decode_as::<Utf8StringRef<'_>>().ok()?;
+    let params = authority_params(name.as_str());
+    let own = Certificate::from_der(params.self_signed(key).ok()?.der()).ok()?.tbs_certificate;
+    let is_own = own.subject == found.subject && own.subject_public_key_info == found.subject_public_key_info;
+    is_own.then_some(params)
+}
+
+/// Writes a new file, readable only by its owner.
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let create = || {
+        let mut file = NewFile::create_beside(path)?;
+        file.write_all(text.as_bytes())?;
+        file.name(path)
+    };
+    create().map_err(Failure::io("cannot write the files of --out"))
+}
+
+fn failed(error: rcgen::Error) -> Failure {
+    match error {
+        rcgen::Error::InvalidAsn1String(_) => Failure::argument("a name is not a DNS name or an IP address"),
+        error => Error::Internal(error.into()).into(),
+    }
+}

@@ -1,0 +1,22 @@
+//! The command that asks a service whether it is ready.
+
+use std::time::Duration;
+
+use serde_json::json;
+use strongroom::{Endpoint, Error};
+
+use crate::args::Options;
+use crate::commands::reply;
+use crate::failure::Failure;
+use crate::open;
+
+/// The time limit, unless `--timeout` gives another.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(crate) fn health(options: &Options, url: &str) -> Result<(), Failure> {
+    let mut endpoint_options = open::without_token(&options.remote);
+    endpoint_options.timeout.get_or_insert(TIMEOUT);
+    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options));
+    strongroom::ready(&endpoint.map_err(Error::from)?)?;
+    reply(options, &json!({"ready": true}), "ready")
+}
