@@ -433,65 +433,6 @@ strongroom_status strongroom_get_stats(const strongroom *store,
 
 
 /*
- * The rotation of the index key
- *
- * A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
- * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
- * rotation in one of them. Each operation on an id then moves its record to the new key, for example
- * strongroom_contains for every known id of every namespace. When no record remains, strongroom_finish_rotation ends the
- * rotation. It may be interrupted at any time; other handles with both keys continue to work.
- */
-
-/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new key
-/// is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
-///
-/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption server,
-/// or read-only.
-STRONGROOM_MUST_USE
-strongroom_status strongroom_begin_rotation(const strongroom *store,
-                                            strongroom_error *error);
-
-/// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
-/// proportional to the result.
-///
-/// STRONGROOM_INVALID_ARGUMENT if the store was opened without a previous index key, before the rotation has begun, or
-/// after it had ended; STRONGROOM_UNSUPPORTED on an encryption server.
-STRONGROOM_MUST_USE
-strongroom_status strongroom_get_unrotated_count(const strongroom *store,
-                                                 uint64_t limit,
-                                                 uint64_t *count,
-                                                 strongroom_error *error);
-
-/// Gives the locators of records that remain under the previous index key, in all namespaces, 32 bytes each: at most
-/// `limit`, in time proportional to the result. Free `locators` with strongroom_buffer_free.
-///
-/// As strongroom_get_unrotated_count.
-STRONGROOM_MUST_USE
-strongroom_status strongroom_list_unrotated(const strongroom *store,
-                                            uint64_t limit,
-                                            strongroom_buffer *locators,
-                                            strongroom_error *error);
-
-/// Removes a record that remains under the previous index key, because nobody knows its id. `locator` is 32 bytes of
-/// those that strongroom_list_unrotated gives; `erased` says whether there was a record.
-///
-/// STRONGROOM_INVALID_ARGUMENT if the locator is not one under the previous key, or there is no rotation;
-/// STRONGROOM_UNSUPPORTED on an encryption server.
-STRONGROOM_MUST_USE
-strongroom_status strongroom_erase_unrotated(const strongroom *store,
-                                             const void *locator,
-                                             bool *erased,
-                                             strongroom_error *error);
-
-/// Ends the rotation of the index key: from then on, the store is opened with the new key alone.
-///
-/// STRONGROOM_INVALID_ARGUMENT if records remain under the previous key, or as for strongroom_get_unrotated_count;
-/// STRONGROOM_CONFLICT if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption
-/// server.
-STRONGROOM_MUST_USE strongroom_status strongroom_finish_rotation(const strongroom *store, strongroom_error *error);
-
-
-/*
  * Options for writes
  */
 
@@ -997,6 +938,65 @@ strongroom_status strongroom_retrieve_stream(const strongroom *store,
                                              strongroom_write_fn write,
                                              void *context,
                                              strongroom_error *error);
+
+
+/*
+ * The rotation of the index key
+ *
+ * A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
+ * keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
+ * rotation in one of them. Each operation on an id then moves its record to the new key, for example
+ * strongroom_contains for every known id of every namespace. When no record remains, strongroom_finish_rotation ends the
+ * rotation. It may be interrupted at any time; other handles with both keys continue to work.
+ */
+
+/// Begins the rotation: the new key takes the place of the previous one. It takes a second. Without effect if the new key
+/// is the store's already. A record that is being replaced in pieces meanwhile may be STRONGROOM_CONFLICT.
+///
+/// STRONGROOM_BUSY if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption server,
+/// or read-only.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_begin_rotation(const strongroom *store,
+                                            strongroom_error *error);
+
+/// Gives the number of records that remain under the previous index key, in all namespaces: at most `limit`, in time
+/// proportional to the result.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the store was opened without a previous index key, before the rotation has begun, or
+/// after it had ended; STRONGROOM_UNSUPPORTED on an encryption server.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_get_unrotated_count(const strongroom *store,
+                                                 uint64_t limit,
+                                                 uint64_t *count,
+                                                 strongroom_error *error);
+
+/// Gives the locators of records that remain under the previous index key, in all namespaces, 32 bytes each: at most
+/// `limit`, in time proportional to the result. Free `locators` with strongroom_buffer_free.
+///
+/// As strongroom_get_unrotated_count.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_list_unrotated(const strongroom *store,
+                                            uint64_t limit,
+                                            strongroom_buffer *locators,
+                                            strongroom_error *error);
+
+/// Removes a record that remains under the previous index key, because nobody knows its id. `locator` is 32 bytes of
+/// those that strongroom_list_unrotated gives; `erased` says whether there was a record.
+///
+/// STRONGROOM_INVALID_ARGUMENT if the locator is not one under the previous key, or there is no rotation;
+/// STRONGROOM_UNSUPPORTED on an encryption server.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_erase_unrotated(const strongroom *store,
+                                             const void *locator,
+                                             bool *erased,
+                                             strongroom_error *error);
+
+/// Ends the rotation of the index key: from then on, the store is opened with the new key alone.
+///
+/// STRONGROOM_INVALID_ARGUMENT if records remain under the previous key, or as for strongroom_get_unrotated_count;
+/// STRONGROOM_CONFLICT if the store's settings are changed at the same time; STRONGROOM_UNSUPPORTED on an encryption
+/// server.
+STRONGROOM_MUST_USE strongroom_status strongroom_finish_rotation(const strongroom *store, strongroom_error *error);
 
 
 /*

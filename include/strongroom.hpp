@@ -524,7 +524,7 @@ namespace detail {
 
 struct visitor {
     const std::function<bool(const strongroom_verify_step &)> &step;
-    guard guard;
+    detail::guard guard;
 
     static int visit(void *context, const strongroom_verify_step *step) noexcept {
         visitor &self = *static_cast<visitor *>(context);

@@ -306,10 +306,10 @@ static void maintenance() {
     CHECK(rotated.in_namespace("tenant").retrieve("id", key).view() == "data" && rotated.unrotated_count(10) == 0);
     rotated.finish_rotation();
     const sr::index_key last = sr::index_key::generate();
-    const auto again = sr::store::open("kept.db", sr::options().index_key(last).previous_index_key(next));
-    again.begin_rotation();
-    const auto unknown = again.list_unrotated(10);
-    CHECK(unknown.size() == again.unrotated_count(10) && again.erase_unrotated(unknown.at(0)));
+    const auto last_store = sr::store::open("kept.db", sr::options().index_key(last).previous_index_key(next));
+    last_store.begin_rotation();
+    const auto unknown = last_store.list_unrotated(10);
+    CHECK(unknown.size() == last_store.unrotated_count(10) && last_store.erase_unrotated(unknown.at(0)));
 }
 
 static void own_storage() {

@@ -28,6 +28,7 @@ __all__ = [
     "connect",
     "copy",
     "open",
+    "verify",
 ]
 
 _P = ParamSpec("_P")
