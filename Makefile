@@ -58,7 +58,7 @@ test-judges: $(JUDGES)/ready
 # All features include AES-256-GCM by AWS-LC. The same tests with the default provider:
 .PHONY: test-aes-gcm
 test-aes-gcm:
-	$(CARGO) test -p strongroom --features hazmat --lib --test library -- cobblestone:: tampering:: vectors::
+	$(CARGO) test -p strongroom --features hazmat --lib --test encryption -- cobblestone:: tampering:: vectors::
 
 # The program, as the tests in Rust build it.
 .PHONY: program
@@ -68,7 +68,7 @@ program: | system-tests
 .PHONY: test-long
 test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test processes --test power_cuts --test failing_calls
-	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test library --test program --test services -- \
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test encryption --test library --test program --test services -- \
 		tampering:: model:: take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying:: cluster
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --lib -- cluster::
 	$(MAKE) test-c TEST_SECONDS=60

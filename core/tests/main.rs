@@ -15,8 +15,6 @@ mod support;
 
 #[cfg(all(feature = "sqlite", feature = "tokio"))]
 mod aio;
-#[cfg(feature = "hazmat")]
-mod cobblestone;
 #[cfg(all(feature = "conformance", feature = "sqlite"))]
 mod conformance;
 #[cfg(feature = "conformance")]
@@ -68,8 +66,6 @@ mod steps;
 mod streams;
 #[cfg(feature = "sqlite")]
 mod take;
-#[cfg(feature = "hazmat")]
-mod tampering;
 #[cfg(all(feature = "sqlite", unix))]
 mod transfer;
 #[cfg(feature = "sqlite")]
