@@ -25,7 +25,7 @@ static void versions_and_statuses(void) {
 
 static void keys(void) {
     strongroom_error error;
-    strongroom_record_key a, b;
+    strongroom_record_key a, b, unknown;
     strongroom_index_key c, d;
     char text[STRONGROOM_KEY_TEXT_SIZE];
     union {
@@ -245,7 +245,7 @@ static uint64_t unrotated(const strongroom *store, uint64_t limit) {
 static void rotation(void) {
     strongroom_error error;
     strongroom *store = NULL, *one = NULL, *other = NULL;
-    strongroom_record_key a, b;
+    strongroom_record_key a, b, unknown;
     strongroom_buffer found;
     strongroom_index_key new_key, old_key;
     strongroom_options options;
@@ -255,7 +255,7 @@ static void rotation(void) {
     CHECK_OK(strongroom_namespace(store, "one", 3, &one, &error));
     CHECK_OK(strongroom_store(store, "a", 1, "data", 4, &a, &error));
     CHECK_OK(strongroom_store(one, "b", 1, "data", 4, &b, &error));
-    CHECK_OK(strongroom_store(one, "unknown", 7, "data", 4, NULL, &error));
+    CHECK_OK(strongroom_store(one, "unknown", 7, "data", 4, &unknown, &error));
     close_store(one);
     close_store(store);
 
