@@ -25,7 +25,7 @@ static void versions_and_statuses(void) {
 
 static void keys(void) {
     strongroom_error error;
-    strongroom_record_key a, b, unknown;
+    strongroom_record_key a, b;
     strongroom_index_key c, d;
     char text[STRONGROOM_KEY_TEXT_SIZE];
     union {
