@@ -13,6 +13,7 @@ mod keyring;
 mod location;
 mod options;
 mod record;
+mod retention;
 mod store;
 mod transfer;
 mod verify;
@@ -33,6 +34,8 @@ mod _strongroom {
     use crate::keyring::Keyring;
     #[pymodule_export]
     use crate::record::{NativeReader, NativeWriter};
+    #[pymodule_export]
+    use crate::retention::Retention;
     #[pymodule_export]
     use crate::store::{Stats, Strongroom, connect, open};
     #[pymodule_export]

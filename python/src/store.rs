@@ -17,6 +17,7 @@ use crate::key::{IndexKey, Key};
 use crate::location::{check_path, connect_to, endpoint_options};
 use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
+use crate::retention::Retention;
 use crate::verify::{self, Repair, Search, Verification};
 
 /// Open the store at ``path``, and make it if it is missing.
@@ -653,6 +654,38 @@ impl Strongroom {
         let locator = Locator::from_hex(locator)
             .ok_or(Error::InvalidArgument("a locator has 64 lower-case hexadecimal digits".into()))?;
         self.call(py, |store| store.erase_unrotated(&locator))
+    }
+
+    /// Find the records of the whole store whose ids are not in ``known``, for example those whose keys were lost.
+    /// It changes nothing: see :meth:`erase_others`.
+    ///
+    /// A record that was stored after ``known`` was listed is one of the others. So let nobody store between the list
+    /// and this call; what is stored later is safe.
+    ///
+    /// :param known: Pairs of a namespace, ``""`` for the default one, and an id.
+    /// :raises InvalidIdError: An id is invalid.
+    /// :raises IndexKeyMismatchError: The index key is being rotated, and this handle does not have both keys.
+    /// :raises UnsupportedError: The store is an encryption server.
+    fn retention(&self, py: Python<'_>, known: &Bound<'_, PyAny>) -> Result<Retention, Failure> {
+        let known = known.try_iter()?.collect::<PyResult<Vec<_>>>()?;
+        let known = known.iter().map(|pair| pair.extract()).collect::<PyResult<Vec<(Id<'_>, Id<'_>)>>>()?;
+        Ok(self.call(py, |store| store.retention(known))?.into())
+    }
+
+    /// Remove the other records of ``retention``, in all namespaces, and return their number. A record that was
+    /// replaced since stays. After an exception, some may have been removed.
+    ///
+    /// :param allow_all: Remove all records of the store if none of the known ids has one. Otherwise this is an error,
+    ///     because the list may be wrong.
+    /// :raises InvalidArgumentError: No record would remain.
+    /// :raises UnsupportedError: The store is an encryption server.
+    #[pyo3(signature = (retention, *, allow_all=false))]
+    fn erase_others(&self, py: Python<'_>, retention: &Bound<'_, Retention>, allow_all: bool) -> Result<u64, Failure> {
+        let retention = retention.get().inner();
+        if allow_all {
+            return self.call(py, |store| store.erase_others(&retention.clone().allow_all()));
+        }
+        self.call(py, |store| store.erase_others(retention))
     }
 
     /// End the rotation of the index key: from then on, the store is opened with the new key alone.

@@ -21,6 +21,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
     source = tmp_path / "source"
     source.write_bytes(b"data")
     key, new_key = store.store("id", b"data"), Key.generate()
+    retention = store.retention([("", "id")])
     store.close()
     strongroom.open(tmp_path / "rotated.db", index_key=(old := IndexKey.generate())).close()
     rotating = strongroom.open(tmp_path / "rotated.db", index_key=IndexKey.generate(), previous_index_key=old)
@@ -55,6 +56,8 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "rotation": rotating.rotation,
         "erase_unrotated": lambda: rotating.erase_unrotated("01" * 32),
         "finish_rotation": rotating.finish_rotation,
+        "retention": lambda: store.retention([("", "id")]),
+        "erase_others": lambda: store.erase_others(retention),
         "stats": store.stats,
         "maintain": store.maintain,
     }

@@ -21,6 +21,7 @@ __all__ = [
     "NativeReader",
     "NativeWriter",
     "Repair",
+    "Retention",
     "Stats",
     "Strongroom",
     "Verification",
@@ -763,6 +764,29 @@ class Strongroom:
         :raises UnsupportedError: The store is an encryption server.
         """
 
+    def retention(self, known: Iterable[tuple[str | Buffer, str | Buffer]]) -> Retention:
+        """Find the records of the whole store whose ids are not in ``known``, for example those whose keys were lost.
+        It changes nothing: see :meth:`erase_others`.
+
+        A record that was stored after ``known`` was listed is one of the others. So let nobody store between the list
+        and this call; what is stored later is safe.
+
+        :param known: Pairs of a namespace, ``""`` for the default one, and an id.
+        :raises InvalidIdError: An id is invalid.
+        :raises IndexKeyMismatchError: The index key is being rotated, and this handle does not have both keys.
+        :raises UnsupportedError: The store is an encryption server.
+        """
+
+    def erase_others(self, retention: Retention, *, allow_all: bool = False) -> int:
+        """Remove the other records of ``retention``, in all namespaces, and return their number. A record that was
+        replaced since stays. After an exception, some may have been removed.
+
+        :param allow_all: Remove all records of the store if none of the known ids has one. Otherwise this is an error,
+            because the list may be wrong.
+        :raises InvalidArgumentError: No record would remain.
+        :raises UnsupportedError: The store is an encryption server.
+        """
+
     def finish_rotation(self) -> None:
         """End the rotation of the index key: from then on, the store is opened with the new key alone.
 
@@ -825,6 +849,26 @@ class Strongroom:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None, /
     ) -> None: ...
+
+@final
+class Retention:
+    """The records of a store, told apart by known ids: the result of :meth:`Strongroom.retention`."""
+
+    @property
+    def kept(self) -> int:
+        """The number of records with a known id."""
+
+    @property
+    def missing(self) -> int:
+        """The number of known ids without a record."""
+
+    @property
+    def others(self) -> int:
+        """The number of all other records."""
+
+    @property
+    def other_bytes(self) -> int:
+        """The bytes of the ciphertexts of all other records."""
 
 @final
 class Stats:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer, TypeIs
 
-    from strongroom import Copied, IndexKey, Key, Repair, Stats, StrongroomError, Verification
+    from strongroom import Copied, IndexKey, Key, Repair, Retention, Stats, StrongroomError, Verification
     from strongroom._records import SupportsRead
 
 __all__ = ["RecordReader", "RecordWriter", "Strongroom", "connect", "copy", "open", "verify"]
@@ -487,6 +487,14 @@ class Strongroom:
     async def erase_unrotated(self, locator: str) -> bool:
         """As :meth:`strongroom.Strongroom.erase_unrotated`."""
         return await _in_thread(self._store.erase_unrotated, locator)
+
+    async def retention(self, known: Iterable[tuple[str | Buffer, str | Buffer]]) -> Retention:
+        """As :meth:`strongroom.Strongroom.retention`."""
+        return await _in_thread(self._store.retention, known)
+
+    async def erase_others(self, retention: Retention, *, allow_all: bool = False) -> int:
+        """As :meth:`strongroom.Strongroom.erase_others`."""
+        return await _in_thread(self._store.erase_others, retention, allow_all=allow_all)
 
     async def finish_rotation(self) -> None:
         """As :meth:`strongroom.Strongroom.finish_rotation`."""
