@@ -231,6 +231,11 @@ bench-python: python-package ## Compare the Python package with typical alternat
 	$(BENCH_VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 	cd target && $(CURDIR)/$(BENCH_VENV)/bin/python ../benches/python/compare.py
 
+.PHONY: bench-trees
+bench-trees: ## Store and restore a folder, beside restic and age, which must be installed
+	$(CARGO) build --release -p strongroom-cli
+	cd target && $(PYTHON) ../benches/python/trees.py release/strongroom
+
 .PHONY: update-vectors
 update-vectors: ## Generate docs/vectors.json; a difference is a change of the format
 	UPDATE=1 $(CARGO) test --quiet -p strongroom --all-features --lib vectors
