@@ -9,8 +9,6 @@ mod store;
 mod walk;
 mod workers;
 
-use std::num::NonZero;
-
 use strongroom::{Error, Strongroom};
 
 use crate::failure::Failure;
@@ -22,7 +20,7 @@ pub(crate) use restore::restore;
 pub(crate) use store::store;
 
 /// How many files or batches are processed at the same time by default.
-const WORKERS: NonZero<u8> = NonZero::new(4).unwrap();
+const WORKERS: u8 = 4;
 
 /// Up to this length, a file is processed in a batch with others.
 const SMALL: u64 = 256 << 10;
@@ -87,7 +85,7 @@ fn stored_manifest(store: &Strongroom, kept: &KeptKeys, ids: &TreeIds) -> Result
 }
 
 fn worker_count(options: &TreeOptions) -> usize {
-    usize::from(options.workers.unwrap_or(WORKERS.get()).max(1))
+    usize::from(options.workers.unwrap_or(WORKERS))
 }
 
 /// Joins files into batches of limited size; a long file is alone.
