@@ -90,7 +90,7 @@ mod endpoint_options;
 #[doc(hidden)]
 pub mod protocol;
 
-#[cfg_attr(not(feature = "remote"), expect(dead_code, unreachable_pub, reason = "public with the feature `remote`"))]
+#[cfg_attr(not(feature = "remote"), allow(dead_code, unreachable_pub, reason = "public with the feature `remote`"))]
 mod error_code;
 mod util;
 

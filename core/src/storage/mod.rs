@@ -22,6 +22,10 @@ mod postgres;
 #[cfg(feature = "remote")]
 mod remote;
 #[cfg(any(feature = "object-store", feature = "postgres", feature = "sqlite"))]
+#[cfg_attr(
+    not(any(feature = "object-store", feature = "postgres")),
+    expect(dead_code, reason = "SQLite repairs its rows, and uses the check of a copy's record")
+)]
 mod repair;
 #[cfg(feature = "sqlite")]
 mod sqlite;
