@@ -1165,7 +1165,7 @@ typedef struct {
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
 /// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if
-/// `progress` stopped the copy. Records that were copied before a failure stay.
+/// `progress` stopped the copy before its end. Records that were copied before a failure stay.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_copy(const char *from,
                                   const char *to,

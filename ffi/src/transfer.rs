@@ -76,7 +76,7 @@ thread_local! {
 ///
 /// STRONGROOM_INVALID_ARGUMENT if there is no store at `from`, if `to` has another store, or if both are the same;
 /// STRONGROOM_STORAGE_FULL; STRONGROOM_CONFLICT if others change the destination all the time; STRONGROOM_BUSY if
-/// `progress` stopped the copy. Records that were copied before a failure stay.
+/// `progress` stopped the copy before its end. Records that were copied before a failure stay.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_copy(
