@@ -90,11 +90,13 @@ fn takes_value(command: &Command, long: &str) -> bool {
         || command.get_subcommands().any(|command| takes_value(command, long))
 }
 
+/// The most similar name, which clap gives last.
 fn did_you_mean(error: &clap::Error, kind: ContextKind) -> String {
-    match text(error, kind) {
-        known if known.is_empty() => known,
-        known => format!("; did you mean {known}?"),
-    }
+    let name = match error.get(kind) {
+        Some(ContextValue::Strings(names)) => names.last().cloned().unwrap_or_default(),
+        _ => text(error, kind),
+    };
+    if name.is_empty() { name } else { format!("; did you mean {name}?") }
 }
 
 fn text(error: &clap::Error, kind: ContextKind) -> String {

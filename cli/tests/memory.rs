@@ -52,8 +52,10 @@ impl<'w> Service<'w> {
     fn url(&self) -> String {
         wait_for(|| {
             let log = String::from_utf8(self.world.read(&self.log)).unwrap();
-            let line: Value = serde_json::from_str(log.split_once('\n')?.0).unwrap_or_else(|_| panic!("{log}"));
-            Some(format!("http://{}", line["address"].as_str()?))
+            let (lines, _) = log.rsplit_once('\n')?;
+            let line = |line| serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("{log}"));
+            let address = |line: Value| line["address"].as_str().map(|address| format!("http://{address}"));
+            lines.lines().map(line).find_map(address)
         })
     }
 

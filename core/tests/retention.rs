@@ -85,6 +85,7 @@ fn a_rotation_is_heeded() {
     let before = open(&storage, 1, None);
     let keys = ["moved", "unmoved", "orphan"].map(|id| before.store(id, b"data").unwrap());
     let store = open(&storage, 2, Some(1));
+    store.begin_rotation().unwrap();
     assert!(store.contains("moved").unwrap());
     let known = [("", "moved"), ("", "unmoved")];
     let retention = store.retention(known).unwrap();

@@ -135,8 +135,10 @@ class IndeterminateError(StrongroomError):
 
 
 class PoisonedError(StrongroomError):
-    """An earlier write or commit failed halfway, so this store refuses all writes. It still reads, unless the database's
-    files were moved. Open it again."""
+    """An earlier write or commit failed halfway, so this store refuses all writes.
+
+    It still reads, unless the database's files were moved. Open it again.
+    """
 
     code = 16
 
