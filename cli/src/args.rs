@@ -85,6 +85,7 @@ pub(crate) struct Options {
     pub(crate) pads_store: bool,
     /// The options whose values come from the environment.
     #[arg(skip)]
+    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "the services read it"))]
     pub(crate) from_environment: Vec<&'static str>,
 }
 
