@@ -120,7 +120,7 @@ impl Command {
     }
 }
 
-/// Of two options that exclude each other, the one in the environment if the other is on the command line.
+/// The option in the environment, if one that excludes it is on the command line.
 fn overridden<'n>(
     command: &clap::Command,
     matches: &ArgMatches,

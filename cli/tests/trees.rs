@@ -101,7 +101,7 @@ fn a_folder_comes_back_as_it_was() {
     assert_eq!((&restored["restored"], &restored["failed"]), (&7.into(), &0.into()));
     assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
 
-    // What is there is left as it is; what differs is replaced.
+    // Existing equal files stay as they are; different ones are replaced.
     let inode = fs::metadata(world.path("copy/src/main.rs")).unwrap().ino();
     fs::set_permissions(world.path("copy/src/main.rs"), Permissions::from_mode(0o600)).unwrap();
     world.write("copy/src/deep/empty", "no longer");

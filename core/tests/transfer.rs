@@ -620,7 +620,7 @@ fn the_first_copy_of_a_database_leaves_out_claims_damage_and_remains() {
     let mut upload = Arc::clone(&from).upload(&Locator::from_bytes([9; 32]), PutMode::Create).unwrap();
     upload.write(&pattern(1_000_000)).unwrap();
     from.put(&claim(), &pattern(100), PutMode::Create).unwrap();
-    // Of a killed copy.
+    // The rest of a killed copy.
     fs::write(&unfinished, "half").unwrap();
     fs::write(folder.path().join("to.db.unfinished-wal"), "half").unwrap();
 

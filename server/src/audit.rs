@@ -53,7 +53,7 @@ enum Output {
     Journal(std::os::unix::net::UnixDatagram),
 }
 
-/// What a handler knows about the record of its request.
+/// The record of a request, as far as its handler knows it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AuditedRecord(Arc<OnceLock<String>>);
 

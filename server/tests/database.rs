@@ -130,7 +130,7 @@ fn a_service_whose_files_are_gone_is_not_ready() {
     }
 }
 
-/// Of single writes, and of writes that share a commit.
+/// For single writes, and for writes that share a commit.
 #[test]
 fn a_service_whose_files_are_gone_acknowledges_nothing() {
     for (what, event) in EVENTS {

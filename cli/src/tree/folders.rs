@@ -70,7 +70,7 @@ impl Root {
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
-/// What lies at the place of a file or a link.
+/// The object at the place of a file or a link.
 pub(super) enum Present {
     Nothing,
     /// The same as in the tree.

@@ -23,7 +23,7 @@ use crate::tree_args::TreeOptions;
 /// A file or a link of the tree.
 type Item<'m> = (&'m [u8], &'m Entry);
 
-/// What became of an item: the bytes that were written, `None` if it was there.
+/// The outcome for an item: the bytes that were written, `None` if it was there.
 type Outcome = Result<Option<u64>, Failure>;
 
 pub(crate) fn restore(options: &Options, tree: &TreeOptions, to: &Path, in_use: &InUse) -> Result<(), Failure> {

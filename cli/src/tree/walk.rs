@@ -21,7 +21,7 @@ use crate::input::Input;
 /// Changes within this time may have the same time of modification.
 const TIME_STEP_SECONDS: i64 = 2;
 
-/// What is in `folder`, by path. Links are not followed, except `folder` itself.
+/// The contents of `folder`, by path. Links are not followed, except `folder` itself.
 pub(super) fn walk(
     folder: &Path,
     ids: &TreeIds,

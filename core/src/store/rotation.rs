@@ -95,7 +95,7 @@ fn moved<'i>(storage: &dyn Storage, address: Address<'i>, from: &Locator) -> Res
     for _ in 0..ATTEMPTS {
         let Some(info) = storage.info(from)? else { return Ok(address) };
         match storage.rename(from, &info.head, &address.locator) {
-            // Of two records, the one under the current key counts: the other's writer has not got its key.
+            // If there are two records, the one under the current key counts: the other's writer has not got its key.
             Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
             Err(storage::Error::Conflict) => {} // it was moved or changed
             Err(storage::Error::Unsupported(_)) => return Ok(address.at(*from)),

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 /// The maximum length of a file with one secret.
 const MAX_SECRET_LEN: usize = 4096;
 
-/// Who may read a file.
+/// The users who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readers {
     /// Its owner, and root.

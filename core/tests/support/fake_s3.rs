@@ -152,7 +152,7 @@ fn answer(
                 thread::sleep(Duration::from_millis(30));
                 locked = objects.lock().unwrap();
             }
-            // Of the content, as that of S3.
+            // A digest of the content, as in S3.
             let etag = format!("\"{:032x}\"", u128::from(hash(&body)));
             locked.insert(key.to_owned(), (body, etag.clone()));
             (200, format!("etag: {etag}\r\n"), Vec::new())

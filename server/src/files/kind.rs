@@ -42,7 +42,7 @@ impl FileKind {
         }
     }
 
-    /// Who may read the file; `None` if the store checks that when it is opened.
+    /// The users who may read the file; `None` if the store checks that when it is opened.
     pub(crate) fn readers(self) -> Option<Readers> {
         match self {
             Self::Secret(SecretKind::IndexKey) => None,

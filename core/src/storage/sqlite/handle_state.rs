@@ -1,4 +1,4 @@
-//! What a handle still allows: everything, only reads, or nothing.
+//! The state of a handle: it allows everything, only reads, or nothing.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

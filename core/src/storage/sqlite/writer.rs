@@ -101,7 +101,7 @@ impl Writer {
     pub(super) fn empty_log(&mut self) -> Outcome<()> {
         self.try_to_empty_log().map_err(|Fault(error)| match late_lack_of_room(&error) {
             Some(_) => {
-                // What the checkpoint has not synced, the next one writes again.
+                // The next checkpoint writes the unsynced pages again.
                 self.has_lost_data |= self.has_unsynced_commits().unwrap_or(true);
                 Error::Full.into()
             }

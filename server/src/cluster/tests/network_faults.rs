@@ -13,7 +13,7 @@ use super::*;
 /// Forwards the datagrams to the services' advertised addresses, except those that it loses.
 #[derive(Default)]
 struct Network {
-    /// Of a hundred datagrams, so many are lost.
+    /// The number of datagrams that are lost in a hundred.
     loss_percent: AtomicU32,
     /// The sockets of the first half while the network is split; else none.
     first_half: Mutex<HashSet<SocketAddr>>,
