@@ -163,6 +163,11 @@ fn full_message(error: &dyn std::error::Error) -> String {
     shown
 }
 
+/// The error of a namespace that is too long.
+pub(crate) fn long_namespace() -> Error {
+    Error::InvalidArgument("a namespace has at most 255 bytes".into())
+}
+
 /// The error of a replacement under the old key.
 pub(crate) fn same_key() -> Error {
     Error::InvalidArgument("a new version needs a new key".into())

@@ -6,7 +6,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::error::Error;
+use crate::error::{Error, long_namespace};
 use crate::key::RecordKey;
 use crate::record::{is_id, is_namespace};
 
@@ -33,7 +33,7 @@ impl Name {
             return Err(Error::InvalidId);
         }
         let len = u8::try_from(namespace.len()).ok().filter(|_| is_namespace(namespace));
-        let len = len.ok_or(Error::InvalidArgument("a namespace has at most 255 bytes".into()))?;
+        let len = len.ok_or_else(long_namespace)?;
         // Full capacity from the start: growth would leave a copy in memory.
         let mut name = Zeroizing::new(Vec::with_capacity(1 + namespace.len() + id.len()));
         name.push(len);

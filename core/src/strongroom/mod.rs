@@ -17,7 +17,7 @@ pub use writer::RecordWriter;
 
 #[cfg(feature = "remote")]
 use crate::client::Client;
-use crate::error::Error;
+use crate::error::{Error, long_namespace};
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
 use crate::key::RecordKey;
@@ -132,7 +132,7 @@ impl Strongroom {
     pub fn namespace(&self, name: impl AsRef<[u8]>) -> Result<Self, Error> {
         let name = name.as_ref();
         if !is_namespace(name) {
-            return Err(Error::InvalidArgument("a namespace has at most 255 bytes".into()));
+            return Err(long_namespace());
         }
         Ok(Self { operations: self.operations.namespace(name)?, clock: self.clock.clone(), ..*self })
     }

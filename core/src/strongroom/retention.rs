@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use super::Strongroom;
-use crate::error::Error;
+use crate::error::{Error, long_namespace};
 use crate::record::{is_id, is_namespace};
 use crate::storage::{self, Head, Locator};
 use crate::util::interrupt;
@@ -79,7 +79,7 @@ impl Strongroom {
         for (namespace, id) in known {
             let (namespace, id) = (namespace.as_ref(), id.as_ref());
             if !is_namespace(namespace) {
-                return Err(Error::InvalidArgument("a namespace has at most 255 bytes".into()));
+                return Err(long_namespace());
             }
             if !is_id(id) {
                 return Err(Error::InvalidId);
