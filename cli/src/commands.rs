@@ -10,7 +10,6 @@ use strongroom::{Error, IndexKey, RecordKey, RecordReader, RecordWriter, WriteOp
 use zeroize::Zeroizing;
 
 use crate::args::{Cli, Command, Data, Key, KeyCommand, Options};
-use crate::copy::{copy, progress_bar};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
@@ -18,6 +17,7 @@ use crate::interrupt::is_signalled;
 use crate::kept_keys::{self, KeptKeys, with_each};
 use crate::keys::{self, NamedKeyFile, NewKeyFile};
 use crate::output::Output;
+use crate::progress::{copy, progress_bar};
 use crate::streams::{self, is_stdin, is_stream};
 use crate::terminal;
 use crate::values::{ByteRange, Id};

@@ -8,8 +8,8 @@ use strongroom::storage::Locator;
 
 use crate::args::{IdFormat, IndexKeyCommand, Options};
 use crate::commands::reply;
-use crate::copy::progress_bar;
 use crate::failure::Failure;
+use crate::progress::progress_bar;
 use crate::{ids, open, terminal};
 
 pub(crate) fn run(options: &Options, command: &IndexKeyCommand) -> Result<(), Failure> {

@@ -8,7 +8,6 @@ mod certificate;
 #[cfg(feature = "server")]
 mod certificate_args;
 mod commands;
-mod copy;
 mod examples;
 mod failure;
 mod hardening;
@@ -28,6 +27,7 @@ mod nodes;
 mod open;
 mod output;
 mod pages;
+mod progress;
 mod read_args;
 mod retain;
 #[cfg(feature = "server")]

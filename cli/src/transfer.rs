@@ -8,10 +8,10 @@ use strongroom::transfer::{Copied, CopyOptions, copy};
 
 use crate::args::{Options, Transfer};
 use crate::commands::reply;
-use crate::copy::progress_bar;
 use crate::failure::Failure;
 use crate::in_use::{InUse, index_key_file};
 use crate::open;
+use crate::progress::progress_bar;
 
 pub(crate) fn transfer(options: &Options, transfer: &Transfer, in_use: &InUse) -> Result<(), Failure> {
     if options.server.is_some() {

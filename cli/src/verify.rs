@@ -9,8 +9,8 @@ use strongroom::storage::{Damage, Storage};
 use strongroom::{Error, VerifyOptions, VerifyReport, repair, verify};
 
 use crate::args::{Options, Verify};
-use crate::copy::progress_bar;
 use crate::failure::Failure;
+use crate::progress::progress_bar;
 use crate::{open, streams};
 
 pub(crate) fn run(options: &Options, args: &Verify) -> Result<(), Failure> {

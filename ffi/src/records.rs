@@ -1,4 +1,4 @@
-//! Records, and the buffers of their data
+//! Records, and the buffers of their data, which the caller frees and the library wipes
 //!
 //! Every write is durable when it returns, and whole or not at all. A store cannot list ids: it does not know them.
 

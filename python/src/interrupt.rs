@@ -1,4 +1,4 @@
-//! Interruption of waiting calls, by a signal handler that raises (Ctrl-C) or by asyncio's cancellation.
+//! How a waiting call learns of an interruption: by a signal handler that raises (Ctrl-C) or by asyncio's cancellation.
 //!
 //! A call works detached from the interpreter. While it waits, the library calls [`poll`] regularly, which lets Python
 //! run its signal handlers, as always in the main thread.

@@ -1,4 +1,4 @@
-//! Metrics in Prometheus's text format.
+//! The counters and gauges of a service, and their page in Prometheus's text format.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};

@@ -1,4 +1,4 @@
-//! The log line and the metrics of a request. They contain no data from the client.
+//! The log line of a request, and its count in the metrics by route and outcome. They contain no data from the client.
 
 use std::sync::Arc;
 use std::time::Instant;

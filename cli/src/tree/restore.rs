@@ -1,4 +1,4 @@
-//! Restoring a folder.
+//! Restoring a folder: its files, with their times and modes.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,11 +13,11 @@ use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
 use crate::args::Options;
 use crate::commands::reply;
-use crate::copy::progress_bar;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::open;
+use crate::progress::progress_bar;
 use crate::tree_args::TreeOptions;
 
 /// A file or a link of the tree.

@@ -15,12 +15,12 @@ use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, walk, worker_count, workers};
 use crate::args::Options;
 use crate::commands::reply;
-use crate::copy::progress_bar;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::input::Input;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::open;
+use crate::progress::progress_bar;
 use crate::tree_args::TreeOptions;
 
 /// The time after which the manifest is written during a long run, so that an interrupted one need not read again what

@@ -1,4 +1,4 @@
-//! The key schedule, and the sealing and opening of single chunks.
+//! The key schedule of a message, and AES-GCM on one chunk, which the other files here call.
 
 use std::iter::once;
 

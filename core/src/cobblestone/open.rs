@@ -1,4 +1,4 @@
-//! Opening: whole messages, to a buffer or in place, and messages in pieces.
+//! Opening whole messages, into a buffer or in place, and messages that arrive in pieces.
 
 use std::fmt;
 use std::iter::once;

@@ -1,4 +1,5 @@
-//! Opening parts of a message, which need not be in memory.
+//! Opening single chunks and ranges of chunks, each straight into its place in the caller's buffer. The rest of the
+//! message need not be in memory.
 
 use std::fmt;
 use std::ops::Range;

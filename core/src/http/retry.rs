@@ -1,4 +1,4 @@
-//! Retries: their conditions, and the waits before them.
+//! Retries of requests: which failures allow one, and the wait before it, whose growth is in `util/backoff.rs`.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The index key in a file: the text `srx1...` on a line, readable only by the file's owner.
+//! The index key in a file, created atomically: the text `srx1...` on a line, readable only by the file's owner.
 //!
 //! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed.
 

@@ -1,5 +1,6 @@
-//! Claims: of concurrent renames of a record one succeeds, which hides the record from all other callers. The new
-//! locator is random, so that after a lost reply the storage can tell whose rename succeeded.
+//! Claims, by which one of many takers gets a record: of concurrent renames of a record one succeeds, which hides the
+//! record from all other callers. The new locator is random, so that after a lost reply the storage can tell whose
+//! rename succeeded.
 
 use std::sync::Arc;
 

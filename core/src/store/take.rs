@@ -1,4 +1,4 @@
-//! Read once: a `take` proves the key, claims the record (`claim.rs`), and reads and removes it.
+//! The operation `take`, reading once: it proves the key, claims the record (`claim.rs`), and reads and removes it.
 
 use std::mem;
 

@@ -1,4 +1,4 @@
-//! The pauses before retries: each is twice as long as the last.
+//! The growing pauses between attempts of any kind: each is twice as long as the last.
 
 use std::time::Duration;
 

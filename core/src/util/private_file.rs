@@ -1,4 +1,4 @@
-//! New files for their owner alone.
+//! The creation of secret files: atomic, and for their owner alone.
 //!
 //! A new file has a temporary name, the prefix and 16 hex digits, until it is complete. Its creator holds a lock on it
 //! until then, which distinguishes it from the leftover of a killed process.

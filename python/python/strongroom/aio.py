@@ -1,4 +1,5 @@
-"""The store for asyncio: the same calls as coroutines. Threads do the work, so that the event loop is not blocked.
+"""The store for asyncio: the same calls as coroutines, which can be cancelled. Threads do the work, so that the event
+loop is not blocked.
 
 >>> import asyncio
 >>> from strongroom import aio

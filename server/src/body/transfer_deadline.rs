@@ -1,4 +1,4 @@
-//! The deadline of a body, in either direction: a minimum rate and a maximum time.
+//! The deadline of a body, of a request or an answer: the minimum rate and the maximum time that both enforce.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Scopes: the permissions of a token.
+//! Scopes: the permissions of a token. `handle.rs` checks them before each request.
 
 use std::fmt;
 use std::str::FromStr;

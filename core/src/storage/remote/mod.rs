@@ -3,29 +3,31 @@
 //! A call whose answer is lost is repeated if that does no harm. A record's head shows whether the record is stored
 //! already, because no two writes have the same head.
 
+mod answer;
 mod upload;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use hyper::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::error::again;
 use super::types::check_settings;
 use super::{
-    Damage, DamageKind, Entry, Error, Fetched, HEAD_LEN, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats,
-    Storage, Upload, Verified, VerifyPosition,
+    Entry, Error, Fetched, Head, Info, Limits, Locator, MAX_SETTINGS_LEN, PutMode, Stats, Storage, Upload, Verified,
+    VerifyPosition,
 };
-use crate::http::{
-    self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, InvalidEndpoint, RetryPolicy, TooLate,
-};
+use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, InvalidEndpoint, RetryPolicy};
 use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
 use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::nodes::Role;
-use crate::protocol::{ErrorCode, base64url, batch, documents};
+use crate::protocol::{base64url, batch, documents};
+use answer::{
+    content_length, document, entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified,
+};
 use upload::RemoteUpload;
 
 /// The most bytes of one entry of a page.
@@ -141,103 +143,6 @@ fn with_mode(request: ApiRequest, mode: PutMode) -> ApiRequest {
 
 fn put_request(locator: &Locator, mode: PutMode) -> ApiRequest {
     with_mode(record_request(Method::PUT, locator).of_type(OCTET_STREAM), mode)
-}
-
-/// The head in an `ETag`.
-fn head_in(headers: &HeaderMap) -> Option<Head> {
-    Head::of(&base64url::decode_etag::<HEAD_LEN>(headers.get(ETAG)?.to_str().ok()?)?)
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Decodes an answer in JSON.
-fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
-    read(&document).ok_or_else(protocol_violation)
-}
-
-/// The entries of a page.
-fn entries(page: &Value) -> Option<Vec<Entry>> {
-    let page = documents::read_page::<HEAD_LEN>(page)?;
-    let page = page.into_iter();
-    page.map(|(locator, head, len)| Some(Entry { locator, info: Info { head: Head::of(&head)?, len } })).collect()
-}
-
-/// The result of a step of a verification.
-fn verified(step: documents::Verification) -> Option<Verified> {
-    let damage = |(locator, place, kind): (_, String, String)| {
-        let kind = DamageKind::from_name(&kind)?;
-        Some(Damage::new(locator, place, kind))
-    };
-    Some(Verified {
-        records: step.records,
-        bytes: step.bytes,
-        damage: step.damage.into_iter().map(damage).collect::<Option<_>>()?,
-        next: step.next.map(|text| text.parse()).transpose().ok()?,
-    })
-}
-
-/// `None` if the service answers `NotFound`.
-fn found(outcome: Result<ApiResponse, Failure>, error: fn(Failure) -> Error) -> Result<Option<ApiResponse>, Error> {
-    match outcome {
-        Err(Failure::Problem(problem)) if problem.code() == Some(ErrorCode::NotFound) => Ok(None),
-        outcome => outcome.map(Some).map_err(error),
-    }
-}
-
-/// Whether the error of one write shows that others fail, too.
-fn is_general(error: &Error) -> bool {
-    use Error::{AlreadyExists, Conflict, InvalidArgument, TooLarge, Unsupported};
-    !matches!(error, AlreadyExists | Conflict | InvalidArgument(_) | TooLarge | Unsupported(_))
-}
-
-/// The error of an answer that violates the protocol.
-fn protocol_violation() -> Error {
-    Error::Backend("the answer is not that of a storage service".into())
-}
-
-/// The error of a request that changes nothing, and so never has an unknown outcome.
-fn of_read(failure: Failure) -> Error {
-    match failure {
-        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
-        Failure::Lost(source) => Error::Backend(source),
-        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Backend(problem.into()),
-        Failure::TooLarge => Error::TooLarge,
-        Failure::TooLong | Failure::ProtocolViolation => protocol_violation(),
-        other => of_write(other),
-    }
-}
-
-fn of_write(failure: Failure) -> Error {
-    match failure {
-        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
-        Failure::Problem(problem) if !problem.is_ours() => protocol_violation(),
-        Failure::Problem(problem) => match problem.code() {
-            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
-            Some(ErrorCode::Corrupt) => Error::Corrupt,
-            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
-            Some(ErrorCode::TooLarge) => Error::TooLarge,
-            Some(ErrorCode::Conflict) => Error::Conflict,
-            Some(ErrorCode::Busy) => Error::Busy,
-            Some(ErrorCode::StorageFull) => Error::Full,
-            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
-            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
-                Error::InvalidArgument(problem.detail.into())
-            }
-            _ => Error::Backend(problem.into()),
-        },
-        Failure::NotSent(source) | Failure::Untrusted(source) | Failure::OtherStore(source) => Error::Backend(source),
-        Failure::Denied(source) => Error::AccessDenied(source),
-        Failure::Lost(source) => Error::Indeterminate(source),
-        // The service succeeded, or a proxy says so.
-        Failure::TooLarge | Failure::TooLong | Failure::ProtocolViolation => {
-            Error::Indeterminate(protocol_violation().into())
-        }
-        Failure::Forked => Error::Forked,
-        Failure::Closed => Error::Closed,
-    }
 }
 
 impl Storage for RemoteStorage {

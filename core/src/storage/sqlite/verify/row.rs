@@ -1,4 +1,4 @@
-//! The check of one record: its row, and its segments.
+//! The check of one record: the checksums and lengths of its row and of its segments.
 
 use rusqlite::{Connection, OptionalExtension, Row};
 

@@ -1,4 +1,4 @@
-//! Copying data from an input to an output, with a progress bar.
+//! Progress bars, and copying from an input to an output under one.
 
 use std::io::{self, IsTerminal};
 

@@ -1,0 +1,109 @@
+//! The answers of a storage service: their headers and documents, and the storage's errors of those that are failures.
+
+use hyper::StatusCode;
+use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap};
+use serde_json::Value;
+
+use crate::http::{ApiResponse, Failure, TooLate};
+use crate::protocol::{ErrorCode, base64url, documents};
+use crate::storage::{Damage, DamageKind, Entry, Error, HEAD_LEN, Head, Info, Verified};
+
+/// The head in an `ETag`.
+pub(super) fn head_in(headers: &HeaderMap) -> Option<Head> {
+    Head::of(&base64url::decode_etag::<HEAD_LEN>(headers.get(ETAG)?.to_str().ok()?)?)
+}
+
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Decodes an answer in JSON.
+pub(super) fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
+    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
+    read(&document).ok_or_else(protocol_violation)
+}
+
+/// The entries of a page.
+pub(super) fn entries(page: &Value) -> Option<Vec<Entry>> {
+    let page = documents::read_page::<HEAD_LEN>(page)?;
+    let page = page.into_iter();
+    page.map(|(locator, head, len)| Some(Entry { locator, info: Info { head: Head::of(&head)?, len } })).collect()
+}
+
+/// The result of a step of a verification.
+pub(super) fn verified(step: documents::Verification) -> Option<Verified> {
+    let damage = |(locator, place, kind): (_, String, String)| {
+        let kind = DamageKind::from_name(&kind)?;
+        Some(Damage::new(locator, place, kind))
+    };
+    Some(Verified {
+        records: step.records,
+        bytes: step.bytes,
+        damage: step.damage.into_iter().map(damage).collect::<Option<_>>()?,
+        next: step.next.map(|text| text.parse()).transpose().ok()?,
+    })
+}
+
+/// `None` if the service answers `NotFound`.
+pub(super) fn found(
+    outcome: Result<ApiResponse, Failure>,
+    error: fn(Failure) -> Error,
+) -> Result<Option<ApiResponse>, Error> {
+    match outcome {
+        Err(Failure::Problem(problem)) if problem.code() == Some(ErrorCode::NotFound) => Ok(None),
+        outcome => outcome.map(Some).map_err(error),
+    }
+}
+
+/// Whether the error of one write shows that others fail, too.
+pub(super) fn is_general(error: &Error) -> bool {
+    use Error::{AlreadyExists, Conflict, InvalidArgument, TooLarge, Unsupported};
+    !matches!(error, AlreadyExists | Conflict | InvalidArgument(_) | TooLarge | Unsupported(_))
+}
+
+/// The error of an answer that violates the protocol.
+pub(super) fn protocol_violation() -> Error {
+    Error::Backend("the answer is not that of a storage service".into())
+}
+
+/// The error of a request that changes nothing, and so never has an unknown outcome.
+pub(super) fn of_read(failure: Failure) -> Error {
+    match failure {
+        Failure::Lost(source) if source.is::<TooLate>() => Error::Busy,
+        Failure::Lost(source) => Error::Backend(source),
+        Failure::Problem(problem) if problem.code() == Some(ErrorCode::Internal) => Error::Backend(problem.into()),
+        Failure::TooLarge => Error::TooLarge,
+        Failure::TooLong | Failure::ProtocolViolation => protocol_violation(),
+        other => of_write(other),
+    }
+}
+
+pub(super) fn of_write(failure: Failure) -> Error {
+    match failure {
+        Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),
+        Failure::Problem(problem) if !problem.is_ours() => protocol_violation(),
+        Failure::Problem(problem) => match problem.code() {
+            Some(ErrorCode::AlreadyExists) => Error::AlreadyExists,
+            Some(ErrorCode::Corrupt) => Error::Corrupt,
+            Some(ErrorCode::Unsupported) => Error::Unsupported(problem.detail.into()),
+            Some(ErrorCode::TooLarge) => Error::TooLarge,
+            Some(ErrorCode::Conflict) => Error::Conflict,
+            Some(ErrorCode::Busy) => Error::Busy,
+            Some(ErrorCode::StorageFull) => Error::Full,
+            Some(ErrorCode::Internal) => Error::Indeterminate(problem.into()),
+            Some(ErrorCode::InvalidArgument) if problem.status == StatusCode::BAD_REQUEST => {
+                Error::InvalidArgument(problem.detail.into())
+            }
+            _ => Error::Backend(problem.into()),
+        },
+        Failure::NotSent(source) | Failure::Untrusted(source) | Failure::OtherStore(source) => Error::Backend(source),
+        Failure::Denied(source) => Error::AccessDenied(source),
+        Failure::Lost(source) => Error::Indeterminate(source),
+        // The service succeeded, or a proxy says so.
+        Failure::TooLarge | Failure::TooLong | Failure::ProtocolViolation => {
+            Error::Indeterminate(protocol_violation().into())
+        }
+        Failure::Forked => Error::Forked,
+        Failure::Closed => Error::Closed,
+    }
+}
