@@ -8,6 +8,7 @@ LIBRARY := target/libstrongroom
 VENV := target/python-venv
 WHEEL := target/python-wheel
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
+DIST_VENV := target/dist-venv
 BENCH_VENV := target/bench-venv
 TOOLS := target/tools
 BACKENDS := target/backends
@@ -22,12 +23,14 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 23
 
 # Installs the missing system packages, with the right to do so.
-.PHONY: system-build system-tests
+.PHONY: system-build system-tests system-dist
 system-build:
 	@tools/system-packages.sh build
 system-tests:
 	@tools/system-packages.sh tests
-demo library: | system-build
+system-dist:
+	@tools/system-packages.sh dist
+demo library dist: | system-build
 lint-rust test-rust test-judges test-aes-gcm test-c quick $(VENV)/pip-ready: | system-tests
 
 .PHONY: demo
@@ -149,6 +152,24 @@ $(JUDGES)/ready: core/tests/judges/requirements.txt core/tests/support/object-st
 .PHONY: library
 library: ## Build libstrongroom, shared and static, into target/libstrongroom (Linux)
 	ffi/packaging/build.sh $(LIBRARY)
+
+.PHONY: dist
+dist: $(DIST_VENV)/ready ## Build the packages of a release into target/dist (docs/RELEASING.md)
+	PATH=$(CURDIR)/$(DIST_VENV)/bin:$$PATH tools/dist/build.sh target/dist
+
+.PHONY: test-dist
+test-dist: dist | system-dist ## Install and use each package; the Debian packages in a debootstrap folder (needs root)
+	PATH=$(CURDIR)/$(DIST_VENV)/bin:$$PATH tools/dist/test.sh target/dist
+
+.PHONY: test-reproducible
+test-reproducible: dist ## Build the packages of this commit again in another folder, and compare
+	PATH=$(CURDIR)/$(DIST_VENV)/bin:$$PATH tools/dist/compare.sh target/dist
+
+# The packages' tools are in a Python environment of their own.
+$(DIST_VENV)/ready: python/pyproject.toml $(VENV)/pip-ready
+	$(PYTHON) -m venv --without-pip $(DIST_VENV)
+	$(PIP) --python $(DIST_VENV)/bin/python install --group python/pyproject.toml:dist
+	touch $@
 
 .PHONY: install
 install: ## Install the libraries of `make library` and the header (PREFIX, LIBDIR, INCLUDEDIR, DESTDIR)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs the system packages that are missing, or says how: system-packages.sh build, system-packages.sh tests
+# Installs the system packages that are missing, or says how: system-packages.sh build, or tests, or dist
 #
 # It installs on Debian and its like, as root or where sudo asks for no password.
 set -eu
@@ -27,6 +27,11 @@ if [ "$1" = tests ]; then
     needs python3 has "${PYTHON:-python3}"
     needs python3-venv "${PYTHON:-python3}" -c 'import ensurepip, venv'
     needs valgrind has valgrind
+fi
+if [ "$1" = dist ]; then
+    needs debootstrap has debootstrap
+    needs dpkg-dev has dpkg-shlibdeps
+    needs pkg-config has pkg-config
 fi
 [ -n "$missing" ] || exit 0
 

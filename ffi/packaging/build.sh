@@ -11,17 +11,7 @@ out=$1
 mkdir -p "$out"
 target=${CARGO_TARGET_DIR:-target}
 
-# The same flags as for the Python package (python/build_backend.py), so that most dependencies are built once for both:
-# the compiler names sources by where they belong, not by where they lie.
-separator=$(printf '\037')
-if [ -z "${CARGO_ENCODED_RUSTFLAGS+set}" ]; then
-    CARGO_ENCODED_RUSTFLAGS=$(printf %s "${RUSTFLAGS:-}" | tr -s ' ' "$separator")
-fi
-for name in "$(pwd -P)=strongroom" "$(realpath "${CARGO_HOME:-$HOME/.cargo}")=cargo" \
-    "$(${RUSTC:-rustc} --print sysroot)=rust"; do
-    CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS:+$CARGO_ENCODED_RUSTFLAGS$separator}--remap-path-prefix=$name
-done
-export CARGO_ENCODED_RUSTFLAGS
+. tools/build-flags.sh
 
 ${CARGO:-cargo} rustc --quiet --release --locked -p strongroom-ffi ${FEATURES:-} -- \
     --print "native-static-libs=$target/release/native-static-libs.txt" 2>"$out/messages" || { cat "$out/messages" >&2; exit 1; }

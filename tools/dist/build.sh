@@ -1,0 +1,54 @@
+#!/bin/sh
+# Builds the packages of a release into a folder: tools/dist/build.sh FOLDER, with the Python environment of the group
+# `dist` (python/pyproject.toml) in PATH. docs/RELEASING.md describes them.
+#
+# Two builds of one commit are identical: files have the time of the commit, and no file names the folder of the build.
+set -eu
+cd "$(dirname "$0")/../.."
+out=$(realpath -m "$1")
+export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$PWD/target LC_ALL=C TZ=UTC
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+umask 022
+[ -z "$(git status --porcelain)" ] || echo "The packages have changes that are not committed." >&2
+
+version=$(sed -n 's/^#define STRONGROOM_VERSION "\(.*\)"/\1/p' include/strongroom.h)
+machine=$(uname -m)
+work=$PWD/target/dist-work
+rm -rf "$work" "$out"
+mkdir -p "$work" "$out"
+
+echo "The C library" >&2
+ffi/packaging/build.sh "$work/library"
+name=strongroom-c-$version-linux-$machine
+PREFIX=/$name DESTDIR=$work/tarball ffi/packaging/install.sh "$work/library"
+# It works wherever it is unpacked.
+sed -i "s|/$name|\${pcfiledir}/../..|" "$work/tarball/$name"/lib/pkgconfig/*.pc
+cp LICENSE-APACHE LICENSE-MIT "$work/tarball/$name"
+tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu \
+    --directory "$work/tarball" "$name" | gzip -9n >"$out/$name.tar.gz"
+
+echo "The program" >&2
+(
+    . tools/build-flags.sh
+    ${CARGO:-cargo} build --quiet --release --locked -p strongroom-cli
+)
+objcopy --strip-unneeded target/release/strongroom "$work/strongroom"
+
+if command -v dpkg-deb >/dev/null && command -v dpkg-shlibdeps >/dev/null; then
+    echo "The Debian packages" >&2
+    tools/dist/debs.sh "$work/strongroom" "$work/library" "$work/debs" "$out"
+else
+    echo "SKIPPED: the Debian packages, because dpkg-dev is not installed" >&2
+fi
+
+echo "The Python package" >&2
+pyproject-build --quiet --outdir "$work/python" python 2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
+auditwheel --quiet repair --wheel-dir "$out" "$work"/python/*.whl
+cp "$work"/python/*.tar.gz "$out"
+echo "SKIPPED: the wheel for musl, because it needs Rust's standard library for $machine-unknown-linux-musl" >&2
+echo "SKIPPED: the wheel for free-threaded Python, because it needs Python 3.15t for its tests" >&2
+
+python tools/dist/sbom.py >"$out/strongroom-$version.cdx.json"
+(cd "$out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
+ls -l "$out"
