@@ -22,7 +22,7 @@ pub(crate) fn world(server: Server) -> World {
 fn errors_say_what_to_do() {
     let message = |server: Server, code: u8| world(server).fail(code, &["stats"], "");
     assert!(message(Server::IgnoresAll, 7).contains("would lose records"));
-    assert!(message(Server::Denies, 21).contains("policy"));
+    assert!(message(Server::Denies("AccessDenied"), 21).contains("policy"));
     assert!(message(Server::HasNoBucket, 14).contains("create it"));
     let mut world = world(Server::Correct);
     for url in ["s3://key:hunter2hunter2@bucket", "s3://bucket?secret=hunter2hunter2"] {

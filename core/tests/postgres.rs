@@ -12,8 +12,12 @@
 
 #[path = "postgres/conformance.rs"]
 mod conformance;
+#[path = "postgres/crashes.rs"]
+mod crashes;
 #[path = "postgres/faults.rs"]
 mod faults;
+#[path = "postgres/limits.rs"]
+mod limits;
 #[path = "postgres/opening.rs"]
 mod opening;
 #[path = "script/blocking.rs"]
@@ -27,3 +31,5 @@ mod store;
 mod support;
 #[path = "postgres/tls.rs"]
 mod tls;
+#[path = "postgres/writers.rs"]
+mod writers;

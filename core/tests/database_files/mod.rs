@@ -21,8 +21,7 @@ use std::process::Command;
 
 use strongroom::{Error, Strongroom, WriteOptions};
 
-/// The folder of a process that a test starts.
-const FOLDER: &str = "STRONGROOM_TEST_FOLDER";
+use crate::support::mounts::{self, FOLDER, run};
 
 /// A user without privileges, and another one.
 const NOBODY: u32 = 65534;
@@ -99,31 +98,7 @@ fn as_nobody(name: &str, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) 
     run(child);
 }
 
-/// Runs `work` with its own file systems, which the shell `script` mounts in the folder `$F`. Without the permission to
-/// mount, it does nothing.
+/// Runs `work` with its own file systems, as [`mounts::with_mounts`] does.
 fn with_mounts(name: &str, script: &str, work: impl FnOnce(&Path)) {
-    if let Some(folder) = env::var_os(FOLDER) {
-        return work(folder.as_ref());
-    }
-    if !Command::new("unshare").args(["--mount", "true"]).status().is_ok_and(|status| status.success()) {
-        return eprintln!("{name} needs the right to mount");
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let mut child = Command::new("unshare");
-    child.args(["--mount", "bash", "-ec", &format!(r#"F="$1"; shift; {script}; exec "$0" "$@""#)]);
-    child.arg(env::current_exe().unwrap()).arg(folder.path()).args([
-        &format!("database_files::{name}"),
-        "--exact",
-        "--nocapture",
-    ]);
-    child.env(FOLDER, folder.path());
-    run(child);
-}
-
-#[track_caller]
-fn run(mut child: Command) {
-    let output = support::wait::output(&mut child);
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}");
-    assert!(text.contains("1 passed"), "the test was not found: {text}");
+    mounts::with_mounts(&format!("database_files::{name}"), script, work);
 }

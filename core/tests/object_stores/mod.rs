@@ -6,6 +6,7 @@ mod leaks;
 mod lost_answers;
 mod repair;
 mod unsuitable;
+mod versioned;
 
 #[path = "../../../server/tests/support/proxy.rs"]
 #[allow(dead_code, reason = "other tests use the rest of it")]

@@ -7,6 +7,7 @@ use strongroom::storage::{Error, ObjectStorage, PutMode, Storage};
 
 use super::{head, locator, open, record, with_timeout};
 use crate::support::fake_s3::{ACCESS_KEY, BUCKET, Server, start, url};
+use crate::support::object_store::{ObjectServer, hash};
 
 fn refusal(server: Server) -> Error {
     ObjectStorage::open(&url(start(server), "store")).unwrap_err()
@@ -49,8 +50,12 @@ fn an_old_server_gets_tombstones() {
 
 #[test]
 fn errors_say_what_to_do_and_show_no_secret() {
-    let denied = refusal(Server::Denies);
-    assert!(matches!(denied, Error::AccessDenied(_)), "{denied:?}");
+    let [denied, skewed, expired, unknown] =
+        ["AccessDenied", "RequestTimeTooSkewed", "ExpiredToken", "InvalidAccessKeyId"].map(|code| {
+            let refusal = refusal(Server::Denies(code));
+            assert!(matches!(refusal, Error::AccessDenied(_)), "{refusal:?}");
+            refusal
+        });
     let no_bucket = refusal(Server::HasNoBucket);
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let begun = Instant::now();
@@ -62,7 +67,14 @@ fn errors_say_what_to_do_and_show_no_secret() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         ObjectStorage::open(&with_timeout(url(address, "p"), Duration::from_secs(1))).unwrap_err()
     };
-    for (error, text) in [(denied, "policy"), (no_bucket, "create it"), (nobody, "cannot be reached")] {
+    for (error, text) in [
+        (denied, "policy"),
+        (skewed, "set this machine's clock"),
+        (expired, "session token"),
+        (unknown, "check the access key"),
+        (no_bucket, "create it"),
+        (nobody, "cannot be reached"),
+    ] {
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains(text), "{cause}");
         let shown = format!("{error} {error:?} {cause}");
@@ -72,4 +84,14 @@ fn errors_say_what_to_do_and_show_no_secret() {
     }
     let shown = format!("{:?}", open(&url(start(Server::Correct), "p")));
     assert!(shown.contains(BUCKET) && !shown.contains(ACCESS_KEY.1), "{shown}");
+}
+
+/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver or s3s-fs.
+#[test]
+#[ignore = "`make test-backends` runs it on servers that must be refused"]
+fn a_real_server_that_ignores_conditions_is_refused() {
+    let url = ObjectServer::shared().url(&hash(&std::process::id()));
+    let error = ObjectStorage::open(&url).unwrap_err();
+    assert!(matches!(error, Error::Unsupported(_)), "{error:?}");
+    println!("{error}");
 }

@@ -1,6 +1,5 @@
-//! Crashes of the server and cut connections: acknowledged writes are there, and doubtful ones are told as such.
+//! Cut connections: each operation's outcome is found out, or told as unknown.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -10,122 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strongroom::storage::{Error, Head, Locator, PostgresConfig, PostgresStorage, PutMode, Storage};
+use strongroom::storage::{Error, PostgresConfig, PostgresStorage, PutMode, Storage};
 
 use crate::support::postgres::Postgres;
-use crate::support::rounds::rounds;
-use crate::support::wait::{DEADLINE, Join};
-
-const WRITERS: usize = 16;
-
-fn record(version: u64, len: usize) -> Vec<u8> {
-    let mut record = vec![0x5a; len];
-    record[..4].copy_from_slice(&[1, 1, 0, 0]);
-    record[4..12].fill(0);
-    record[12..20].copy_from_slice(&version.to_le_bytes());
-    record
-}
-
-fn head(record: &[u8]) -> Head {
-    Head::of(record).unwrap()
-}
-
-fn locator(writer: usize, n: u64) -> Locator {
-    let mut bytes = [writer as u8; 32];
-    bytes[8..16].copy_from_slice(&n.to_be_bytes());
-    Locator::from_bytes(bytes)
-}
-
-/// A writer's knowledge of a record: the heads that it may have now; `None` is no record.
-type Known = BTreeMap<Locator, Vec<Option<Head>>>;
-
-/// Writes, replaces and deletes until `stop`, and returns what must be true afterwards.
-fn write_until(
-    storage: &PostgresStorage,
-    (writer, round): (usize, u64),
-    stop: &AtomicBool,
-    acknowledged: &AtomicUsize,
-) -> Known {
-    let mut known = Known::new();
-    for n in round << 20.. {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        let at = locator(writer, n / 4);
-        let before = known.get(&at).cloned().unwrap_or(vec![None]);
-        let new = record((writer as u64) << 32 | n, 100 + (n as usize % 7) * 1000);
-        let (outcome, after) = match (n % 4, before.as_slice()) {
-            (1, [Some(old)]) => (storage.put(&at, &new, PutMode::ReplaceIf(*old)), Some(head(&new))),
-            (2, _) => (storage.put(&at, &new, PutMode::Overwrite), Some(head(&new))),
-            (3, [Some(old)]) if n % 8 == 3 => (storage.delete(&at, Some(old)).map(drop), None),
-            (0, [None]) => (storage.put(&at, &new, PutMode::Create), Some(head(&new))),
-            _ => continue,
-        };
-        match outcome {
-            Ok(()) => {
-                acknowledged.fetch_add(1, Ordering::Relaxed);
-                known.insert(at, vec![after]);
-            }
-            Err(Error::Indeterminate(_)) => {
-                let mut may = before;
-                may.push(after);
-                known.insert(at, may);
-            }
-            // Nothing was changed.
-            Err(Error::Backend(_) | Error::Busy) => {}
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-    known
-}
-
-struct StopWriters<'s>(&'s AtomicBool);
-
-impl Drop for StopWriters<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-fn assert_known(storage: &PostgresStorage, known: Known) {
-    for (locator, heads) in known {
-        let there = storage.info(&locator).unwrap().map(|info| info.head);
-        assert!(heads.contains(&there), "{heads:?} {there:?}");
-    }
-}
-
-#[test]
-fn a_crash_of_the_server_loses_nothing_that_was_acknowledged() {
-    let folder = tempfile::tempdir().unwrap();
-    // The server's user is not the owner of the folder.
-    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut server = Postgres::start(folder.path());
-    let config = PostgresConfig::new(&server.url("crashes")).unwrap().timeout(Duration::from_secs(20));
-    let storage = PostgresStorage::open(&config).unwrap();
-    let acknowledged = AtomicUsize::new(0);
-    for round in 0..rounds(10, 100) {
-        let before = acknowledged.load(Ordering::Relaxed);
-        let stop = AtomicBool::new(false);
-        let known = thread::scope(|scope| {
-            let write = |writer| {
-                let (storage, stop, acknowledged) = (&storage, &stop, &acknowledged);
-                scope.spawn(move || write_until(storage, (writer, round), stop, acknowledged))
-            };
-            let _stop = StopWriters(&stop); // also after a panic
-            let writers: Vec<_> = (0..WRITERS).map(write).collect();
-            let enough = || acknowledged.load(Ordering::Relaxed) > before + 50 + (round as usize * 37) % 500;
-            crate::support::wait::wait_for(|| enough().then_some(()));
-            server.kill();
-            server.restart();
-            let again = acknowledged.load(Ordering::Relaxed);
-            crate::support::wait::wait_for(|| (acknowledged.load(Ordering::Relaxed) > again + 16).then_some(()));
-            stop.store(true, Ordering::Relaxed);
-            writers.into_iter().map(|writer| writer.join_within(DEADLINE)).collect::<Vec<_>>()
-        });
-        known.into_iter().for_each(|known| assert_known(&storage, known));
-        assert!(storage.verify(None, 1000).unwrap().damage.is_empty());
-    }
-}
+use crate::writers::{head, locator, record};
 
 /// A proxy before the server, which ends a connection at a message of the client, before or after it was answered.
 struct Cutter {

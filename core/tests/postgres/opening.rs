@@ -98,6 +98,54 @@ fn passwords_come_from_files_and_are_never_shown() {
     assert_refused(&config(&url).password("s3cret".to_owned()), "InvalidArgument", "strongroom migrate");
 }
 
+/// The service files are named by the process's environment, so this runs in a process of its own.
+#[test]
+fn a_service_file_names_the_database() {
+    const TEST: &str = "opening::a_service_file_names_the_database";
+    if std::env::var_os("PGSERVICEFILE").is_some() {
+        let open = |url| PostgresStorage::open(&config(url)).map_err(strongroom::Error::from);
+        let storage = open("postgres://?service=records").unwrap();
+        storage.put(&Locator::from_bytes([1; 32]), &[1; 100], PutMode::Create).unwrap();
+        // The URL's options come first.
+        assert!(open("postgres://nobody_here@/?service=records").unwrap_err().name() == "AccessDenied");
+        assert!(open("postgres:///missing_here?service=records").unwrap_err().full_message().contains("missing_here"));
+        let other = open("postgres:///?service=records&schema=test_service_other").unwrap();
+        assert_eq!(other.list(None, 1).unwrap(), []);
+        for (url, words) in [
+            ("postgres://?service=unknown", "no service file has the section [unknown]"),
+            ("postgres://?service=", "no service file has the section []"),
+            ("postgres://?service=wrong", "colour"),
+            ("postgres://?service=remote", "sslmode"),
+        ] {
+            let error = PostgresConfig::new(url).unwrap_err().to_string();
+            assert!(error.contains(words) && !error.contains("s3cret"), "{url}: {error}");
+        }
+        let file = std::env::var_os("PGSERVICEFILE").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        let error = PostgresConfig::new("postgres://?service=records").unwrap_err().to_string();
+        assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
+        return;
+    }
+    let (server, folder) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let (role, schema) = (role(server, "served"), unique("service"));
+    server.sql(&format!("GRANT CREATE ON DATABASE postgres TO {role}"));
+    let (file, port) = (folder.path().join("services"), server.port());
+    let section = |name: &str, host: &str, rest: &str| {
+        format!("[{name}]\nhost={host}\nport={port}\nuser={role}\npassword=s3cret\nschema={schema}\n{rest}\n")
+    };
+    let sections = [
+        section("records", "127.0.0.1,localhost", "dbname=postgres")
+            .replace(&format!("port={port}"), &format!("port={port},{port}")),
+        section("wrong", "127.0.0.1", "colour=red"),
+        section("remote", "db.example", "sslmode=prefer"),
+    ];
+    std::fs::write(&file, sections.concat()).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args([TEST, "--exact", "--nocapture"]).env("PGSERVICEFILE", &file).env("HOME", folder.path());
+    crate::support::mounts::run(child);
+}
+
 #[test]
 fn a_role_needs_no_right_to_change_tables() {
     let (server, schema) = (Postgres::shared(), unique("roles"));

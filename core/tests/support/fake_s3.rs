@@ -36,8 +36,8 @@ pub(crate) enum Server {
     OldCeph,
     /// Never finds a matching ETag.
     MatchesNothing,
-    /// Denies everything.
-    Denies,
+    /// Denies everything, with this code.
+    Denies(&'static str),
     /// Has no such bucket.
     HasNoBucket,
 }
@@ -119,7 +119,7 @@ fn answer(
     objects: &Objects,
 ) -> Answer {
     match server {
-        Server::Denies => return refusal(403, "AccessDenied"),
+        Server::Denies(code) => return refusal(403, code),
         Server::HasNoBucket => return refusal(404, "NoSuchBucket"),
         _ => {}
     }

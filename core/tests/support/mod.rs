@@ -6,7 +6,11 @@
 pub(crate) mod fake_s3;
 pub(crate) mod hooked;
 pub(crate) mod intercept;
+#[cfg(any(feature = "object-store", feature = "postgres"))]
+pub(crate) mod killed_writers;
 pub(crate) mod model;
+#[cfg(unix)]
+pub(crate) mod mounts;
 #[cfg(all(feature = "object-store", unix))]
 pub(crate) mod object_store;
 #[cfg(all(feature = "postgres", unix))]

@@ -2,7 +2,7 @@
 # An object store for tests: object-store.sh FOLDER PORT
 #
 # It runs until no process has had a lock on FOLDER/users for some seconds. FOLDER/port has its port once it accepts
-# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs` or `azurite`.
+# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs`, `azurite`, `s3rver` or `s3s-fs`.
 set -eu
 
 folder=$1
@@ -25,6 +25,14 @@ END
         -master.volumeSizeLimitMB=256 -volume.max=100
     ;;
 azurite) run "$bin/azurite-blob" --inMemoryPersistence --skipApiVersionCheck --blobHost 127.0.0.1 --blobPort "$port" ;;
+s3rver)
+    run "$bin/s3rver" --address 127.0.0.1 --port "$port" --directory "$folder/data" --no-vhost-buckets \
+        --configure-bucket strongroom-test
+    ;;
+s3s-fs)
+    mkdir -p "$folder/data"
+    run "$bin/s3s-fs" --host 127.0.0.1 --port "$port" --access-key test --secret-key hunter2hunter2 "$folder/data"
+    ;;
 *) echo "unknown object store $server" >"$folder/log"; exit 1 ;;
 esac
 pid=$!
@@ -50,7 +58,7 @@ headers["Authorization"] = f"SharedKey {account}:{base64.b64encode(signature).de
 url = f"http://127.0.0.1:{os.environ['STRONGROOM_TEST_PORT']}/{account}/strongroom-test?restype=container"
 urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers), timeout=20)
 END
-else
+elif [ "$server" != s3rver ]; then
     curl --silent --show-error --fail --max-time 20 --request PUT --aws-sigv4 aws:amz:us-east-1:s3 \
         --user test:hunter2hunter2 "http://127.0.0.1:$port/strongroom-test"
 fi >>"$folder/log" 2>&1

@@ -39,7 +39,11 @@ impl ObjectServer {
     }
 
     pub(crate) fn url(&self, prefix: &str) -> BucketUrl {
-        if std::env::var("STRONGROOM_TEST_OBJECT_STORE").as_deref() == Ok("azurite") {
+        let kind = std::env::var("STRONGROOM_TEST_OBJECT_STORE").unwrap_or_default();
+        if kind == "s3rver" {
+            return url(self.address(), prefix).access_key("S3RVER", "S3RVER".to_owned()); // its only key
+        }
+        if kind == "azurite" {
             let endpoint = format!("http://{}/{AZURITE}", self.address());
             let url = format!("az://{BUCKET}/{prefix}?endpoint={endpoint}");
             return url.parse::<BucketUrl>().unwrap().access_key(AZURITE, AZURITE_KEY.to_owned());

@@ -36,17 +36,59 @@ impl Postgres {
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         SHARED.get_or_init(|| {
-            let server = SharedServer::start(&format!("postgres-{}", hash(&SCRIPT)), SCRIPT, &["shared"], PORTS, 1);
+            let name = format!("postgres-{}", hash(&(SCRIPT, std::env::var_os("STRONGROOM_TEST_POSTGRES"))));
+            let server = SharedServer::start(&name, SCRIPT, &["shared"], PORTS, 1);
             Self { folder: server.folder.clone(), port: server.port, child: None, _shared: Some(server) }
         })
     }
 
     /// A server of its own, whose data is in `folder`.
     pub(crate) fn start(folder: &Path) -> Self {
-        assert!(script(&["init", folder.to_str().unwrap()]).spawn().unwrap().wait_within(DEADLINE).success());
+        Self::init(folder, &[])
+    }
+
+    /// The same with its write-ahead log in another folder, which does not exist.
+    pub(crate) fn start_with_log(folder: &Path, log: &Path) -> Self {
+        Self::init(folder, &[log.to_str().unwrap()])
+    }
+
+    fn init(folder: &Path, arguments: &[&str]) -> Self {
+        let arguments = [&["init", folder.to_str().unwrap()], arguments].concat();
+        assert!(script(&arguments).spawn().unwrap().wait_within(DEADLINE).success());
         let mut server = Self { folder: folder.to_path_buf(), port: free_port(PORTS, 1), child: None, _shared: None };
         server.restart();
         server
+    }
+
+    /// A standby of `primary`, whose commits wait for it from now on.
+    pub(crate) fn start_standby(folder: &Path, primary: &Self) -> Self {
+        let (folder, port) = (folder.to_path_buf(), free_port(PORTS, 1));
+        let mut server = Self { folder, port, child: None, _shared: None };
+        server.follow(primary);
+        server
+    }
+
+    /// Starts the server anew as the standby of `primary`.
+    pub(crate) fn follow(&mut self, primary: &Self) {
+        let (folder, port) = (primary.folder.join("data"), primary.port.to_string());
+        let arguments = ["standby", self.folder.to_str().unwrap(), folder.to_str().unwrap(), &port];
+        let copied = script(&arguments).spawn().unwrap().wait_within(DEADLINE).success();
+        assert!(copied, "{}", fs::read_to_string(self.folder.join("log")).unwrap_or_default());
+        self.restart();
+        primary.set_synchronous_standbys("*");
+        let attached = || (primary.sql("SELECT sync_state FROM pg_stat_replication") == "sync").then_some(());
+        poll_within(DEADLINE, attached).unwrap_or_else(|| no_server(&self.folder));
+    }
+
+    /// Makes the standby the primary server, which waits for no standby.
+    pub(crate) fn promote(&self) {
+        self.set_synchronous_standbys("");
+        assert_eq!(self.sql("SELECT pg_promote()"), "t");
+    }
+
+    fn set_synchronous_standbys(&self, names: &str) {
+        self.sql(&format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'"));
+        self.sql("SELECT pg_reload_conf()");
     }
 
     /// Starts the server of its own again, after [`kill`](Self::kill).
@@ -98,10 +140,14 @@ impl Postgres {
         self.folder.join(format!("data/.s.PGSQL.{}", self.port))
     }
 
+    /// The Unix socket as the host of a URL.
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.folder.join("data").to_str().unwrap().replace('/', "%2F"), self.port)
+    }
+
     /// The URL of the database, with tables in this schema, by the Unix socket.
     pub(crate) fn url(&self, schema: &str) -> String {
-        let socket = self.folder.join("data").to_str().unwrap().replace('/', "%2F");
-        format!("postgres://strongroom@{socket}:{}/postgres?schema={schema}", self.port)
+        format!("postgres://strongroom@{}/postgres?schema={schema}", self.host())
     }
 
     /// The same, with a schema for this folder.

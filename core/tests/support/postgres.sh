@@ -1,6 +1,8 @@
 #!/bin/sh
-# A PostgreSQL server for tests: postgres.sh shared FOLDER PORT, postgres.sh init FOLDER, postgres.sh run FOLDER PORT
+# A PostgreSQL server for tests:
+# postgres.sh shared FOLDER PORT, init FOLDER [LOG-FOLDER], standby FOLDER PRIMARY'S-SOCKET-FOLDER PRIMARY'S-PORT, run FOLDER PORT
 #
+# STRONGROOM_TEST_POSTGRES is the folder of another version's programs.
 # `shared` runs it until no process has had a lock on FOLDER/users for some seconds, and writes its port to FOLDER/port.
 # `run` runs it in the foreground, and ends with its parent. The server accepts every user on its Unix socket in FOLDER,
 # and asks for a password on TCP.
@@ -19,13 +21,18 @@ as() {
     fi
 }
 
-init() {
-    rm -rf "$folder/data"
+new_data() {
+    # Children of a killed server may still write.
+    until rm -rf "$folder/data"; do sleep 0.1; done
     mkdir "$folder/data"
     chmod 700 "$folder/data"
     [ "$(id -u)" != 0 ] || chown postgres "$folder/data"
-    as "$bin/initdb" -D "$folder/data" -U strongroom -A trust -N -E UTF8 --no-locale >"$folder/log" 2>&1
-    rules="local all all trust
+}
+
+init() {
+    new_data
+    as "$bin/initdb" -D "$folder/data" ${1:+-X "$1"} -U strongroom -A trust -N -E UTF8 --no-locale >"$folder/log" 2>&1
+    rules="local all,replication all trust
 host all all 127.0.0.1/32 scram-sha-256"
     echo "$rules" | as sh -c 'cat >"$1"' sh "$folder/data/pg_hba.conf"
 }
@@ -38,10 +45,14 @@ run() {
 }
 
 case $mode in
-init) init ;;
+init) init "${3-}" ;;
+standby)
+    new_data
+    as "$bin/pg_basebackup" -h "$3" -p "$4" -U strongroom -D "$folder/data" -R -c fast >>"$folder/log" 2>&1
+    ;;
 run) run "$3" ;;
 shared)
-    init
+    init ""
     run "$3" &
     server=$!
     for _ in $(seq 600); do

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::wait::{DEADLINE, poll_within};
@@ -58,10 +59,12 @@ fn accepts(port: u16) -> bool {
     TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_secs(5)).is_ok()
 }
 
-/// One of these ports, which are below those that the system gives to clients. Other processes begin at another one.
+/// One of these ports, which are below those that the system gives to clients. Other processes begin at another one, and
+/// each call of this one.
 pub(crate) fn free_port(ports: Range<u16>, step: usize) -> u16 {
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
     let ports: Vec<_> = ports.step_by(step).collect();
-    let start = std::process::id() as usize % ports.len();
+    let start = (std::process::id() as usize + CALLS.fetch_add(1, Ordering::Relaxed) * 97) % ports.len();
     let is_free = |port: &&u16| TcpListener::bind(("127.0.0.1", **port)).is_ok();
     *ports.iter().cycle().skip(start).take(ports.len()).find(is_free).unwrap()
 }

@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use zeroize::Zeroizing;
 
-use super::{password_file, tls};
+use super::{password_file, service_file, tls};
 use crate::endpoint_options::EndpointOptions;
 use crate::storage::{Durability, Error};
 
@@ -28,8 +28,11 @@ const SCHEMA: &str = "strongroom";
 ///   sockets and loopback addresses, which use it only if the URL says so.
 /// - `target_session_attrs` is `read-write` by default.
 /// - `schema`: the schema of the tables, `strongroom` by default.
-/// - A password in the URL is refused, because URLs end up in logs and in lists of processes. It comes from the file of
-///   `passfile`, that of the variable `PGPASSFILE`, `~/.pgpass`, or the variable `PGPASSWORD`.
+/// - A password in the URL is refused, because URLs end up in logs and in lists of processes. It comes from the service
+///   file, the file of `passfile`, that of the variable `PGPASSFILE`, `~/.pgpass`, or the variable `PGPASSWORD`.
+///
+/// `postgres://?service=NAME` takes the options of a section of a service file (`PGSERVICEFILE`, `~/.pg_service.conf`, or
+/// `pg_service.conf` in `PGSYSCONFDIR`). Those of the URL replace them; a host in the URL also replaces the port.
 ///
 /// ```
 /// use strongroom::storage::PostgresConfig;
@@ -53,11 +56,12 @@ pub struct PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// The database with this URL. Files are read when it is opened.
+    /// The database with this URL. Files are read when it is opened, except for a service file.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the URL is invalid, contains a password, or turns TLS off for a remote host.
+    /// [`Error::InvalidArgument`] if the URL is invalid, contains a password, or turns TLS off for a remote host, and if
+    /// there is no such service.
     pub fn new(url: &str) -> Result<Self, Error> {
         let (base, query) = url.split_once('?').unwrap_or((url, ""));
         let has_scheme = ["postgres://", "postgresql://"].into_iter().find_map(|scheme| base.strip_prefix(scheme));
@@ -68,18 +72,32 @@ impl PostgresConfig {
             return Err(password_in_url());
         }
         let mut own = Own::default();
-        let mut rest = Vec::new();
+        let (mut names, mut rest) = (Vec::new(), Vec::new());
         for option in query.split('&').filter(|option| !option.is_empty()) {
             let (name, value) = option.split_once('=').ok_or_else(|| invalid("an option of the URL has no value"))?;
+            names.push(name);
             if !own.take(name, value)? {
-                rest.push(option);
+                rest.push(option.to_owned());
             }
         }
-        let config = format!("{base}?{}", rest.join("&")).parse::<Config>();
-        // The cause names the option, but shows no value.
-        let mut config = config.map_err(|error| invalid(&super::error::text(&error)))?;
+        let mut config = parse(base, &rest)?;
         if config.get_password().is_some() {
             return Err(password_in_url());
+        }
+        let mut password = None;
+        if let Some(service) = own.service.take() {
+            for (name, value) in service_file::find(&service)? {
+                let is_given = names.contains(&name.as_str()) || gives(&config, &name);
+                match name.as_str() {
+                    _ if is_given => {}
+                    "password" => password = Some(Arc::new(value)),
+                    // The parser takes one host from each option.
+                    "host" => rest.extend(value.split(',').map(|host| format!("host={}", encode(host)))),
+                    _ if own.take(&name, &encode(&value))? => {}
+                    _ => rest.push(format!("{name}={}", encode(&value))),
+                }
+            }
+            config = parse(base, &rest)?;
         }
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("/var/run/postgresql");
@@ -105,7 +123,7 @@ impl PostgresConfig {
             durability: Durability::Full,
             tls: tls::Files { authorities: own.authorities, client },
             uses_tls,
-            password: None,
+            password,
             password_file: own.password_file,
         })
     }
@@ -185,6 +203,22 @@ impl PostgresConfig {
     }
 }
 
+fn parse(base: &str, options: &[String]) -> Result<Config, Error> {
+    let config = format!("{base}?{}", options.join("&")).parse::<Config>();
+    // The cause names the option, but shows no value.
+    config.map_err(|error| invalid(&super::error::text(&error)))
+}
+
+/// Whether the URL gives this option before its `?`.
+fn gives(config: &Config, name: &str) -> bool {
+    match name {
+        "user" => config.get_user().is_some(),
+        "dbname" => config.get_dbname().is_some(),
+        "host" | "hostaddr" | "port" => !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty(),
+        _ => false,
+    }
+}
+
 /// The name of the system's user, as `libpq` uses it.
 fn default_user() -> String {
     std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned())
@@ -199,6 +233,7 @@ struct Own {
     key: Option<PathBuf>,
     password_file: Option<PathBuf>,
     schema: Option<String>,
+    service: Option<String>,
 }
 
 impl Own {
@@ -214,6 +249,7 @@ impl Own {
             "sslcert" => self.certificate = Some(decoded()?.into()),
             "sslkey" => self.key = Some(decoded()?.into()),
             "passfile" => self.password_file = Some(decoded()?.into()),
+            "service" => self.service = Some(decoded()?),
             "schema" => {
                 let schema = decoded()?;
                 let is_valid = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_';
@@ -266,6 +302,12 @@ fn decode(value: &str) -> Option<String> {
         }
     }
     String::from_utf8(decoded).ok()
+}
+
+/// Percent-encodes the value of an option.
+fn encode(value: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte);
+    value.bytes().map(|byte| if is_plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") }).collect()
 }
 
 fn invalid(text: &str) -> Error {

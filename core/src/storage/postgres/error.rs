@@ -12,6 +12,8 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub(super) enum Failure {
     /// Nothing was done; a retry may help. The error is that of the last attempt.
     NotDone(Error),
+    /// Nothing was done: the server has no place for another connection.
+    Crowded(Error),
     /// Nothing was done; a retry does not help.
     Refused(Error),
     /// The connection was lost after the statement was sent: its outcome is unknown.
@@ -44,7 +46,7 @@ impl Failure {
     /// The error of a call that changes nothing.
     pub(super) fn of_read(self) -> Error {
         match self {
-            Self::NotDone(error) | Self::Refused(error) => error,
+            Self::NotDone(error) | Self::Crowded(error) | Self::Refused(error) => error,
             Self::Lost(source) if source.is::<TooLate>() => Error::Busy,
             Self::Lost(source) => Error::Backend(source),
         }
@@ -53,8 +55,10 @@ impl Failure {
     /// The error of a write. `lost`: the outcome of an earlier attempt is unknown.
     pub(super) fn of_write(self, lost: bool) -> Error {
         match self {
-            Self::NotDone(error) | Self::Refused(error) if lost => Error::Indeterminate(error.into()),
-            Self::NotDone(error) | Self::Refused(error) => error,
+            Self::NotDone(error) | Self::Crowded(error) | Self::Refused(error) if lost => {
+                Error::Indeterminate(error.into())
+            }
+            Self::NotDone(error) | Self::Crowded(error) | Self::Refused(error) => error,
             Self::Lost(source) => Error::Indeterminate(source),
         }
     }
@@ -94,7 +98,7 @@ impl Failure {
                 "3D000" => Self::Refused(Error::InvalidArgument(
                     format!("{message}: create the database, or name another one in the URL").into(),
                 )),
-                "53300" => Self::NotDone(Error::Backend(
+                "53300" => Self::Crowded(Error::Backend(
                     format!("{message}: raise max_connections, or put a connection pooler such as PgBouncer before it")
                         .into(),
                 )),

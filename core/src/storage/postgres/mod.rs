@@ -9,6 +9,7 @@ mod pool;
 mod read;
 mod scan;
 mod schema;
+mod service_file;
 mod statement;
 mod tls;
 mod upload;
@@ -160,7 +161,7 @@ impl PostgresStorage {
             let outcome = self.check_usable().map_err(Failure::Refused);
             let outcome = outcome.and_then(|()| self.attempt(statement, end.min(Instant::now() + attempt)));
             let again = match &outcome {
-                Err(Failure::NotDone(_)) => lost || Instant::now() < reached_by,
+                Err(Failure::NotDone(_) | Failure::Crowded(_)) => lost || Instant::now() < reached_by,
                 Err(Failure::Lost(_)) => repeat_lost,
                 _ => false,
             };

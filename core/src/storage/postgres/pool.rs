@@ -1,7 +1,7 @@
 //! The connections. Each serves many callers at once, because PostgreSQL reads the next statement while it works.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -18,6 +18,8 @@ use crate::util::random;
 
 /// The most connections.
 const CONNECTIONS: usize = 8;
+/// How long no connection is added after the server had no place for another.
+const CROWDED_TIME: Duration = Duration::from_secs(5);
 /// The setting that marks a session as that of one connection.
 const MARK: &str = "strongroom.session";
 
@@ -29,6 +31,8 @@ pub(super) struct Pool {
     connect_time: Duration,
     /// Whether a pooler has refused to mark a session.
     refuses_marks: AtomicBool,
+    /// When the server last had no place for another connection.
+    crowded: std::sync::Mutex<Option<Instant>>,
     slots: [Slot; CONNECTIONS],
 }
 
@@ -40,12 +44,19 @@ struct Slot {
     connection: Mutex<Option<Arc<Connection>>>,
 }
 
-/// Counts a running statement.
-struct Running<'s>(&'s AtomicUsize);
+/// A place with a running statement.
+struct Running<'s>(&'s Slot);
+
+impl<'s> Running<'s> {
+    fn new(slot: &'s Slot) -> Self {
+        slot.running.fetch_add(1, Ordering::Relaxed);
+        Self(slot)
+    }
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -56,16 +67,15 @@ impl Pool {
         durability: Durability,
         connect_time: Duration,
     ) -> Self {
-        Self { config, tls, durability, connect_time, refuses_marks: AtomicBool::new(false), slots: Default::default() }
+        let (refuses_marks, crowded, slots) = Default::default();
+        Self { config, tls, durability, connect_time, refuses_marks, crowded, slots }
     }
 
     /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
     /// connection, but is never cancelled: a cancelled commit may still succeed.
     pub(super) async fn run(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
-        let slot = self.least_busy();
-        slot.running.fetch_add(1, Ordering::Relaxed);
-        let _running = Running(&slot.running);
-        let connection = self.connection_until(slot, end).await?;
+        let (running, connection) = self.take(end).await?;
+        let slot = running.0;
         match timeout_at(end, connection.run(statement)).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => {
@@ -85,12 +95,11 @@ impl Pool {
 
     /// Runs several statements in one transaction, which is not repeated.
     pub(super) async fn run_script(&self, script: &str, end: Instant) -> Result<(), Failure> {
-        let slot = self.least_busy();
-        let connection = self.connection_until(slot, end).await?;
+        let (running, connection) = self.take(end).await?;
         match timeout_at(end, connection.client.batch_execute(script)).await {
             Ok(outcome) => outcome.map_err(|error| Failure::of_statement(&error)),
             Err(_) => {
-                slot.discard(&connection).await;
+                running.0.discard(&connection).await;
                 Err(Failure::Lost(TooLate.into()))
             }
         }
@@ -103,11 +112,33 @@ impl Pool {
         }
     }
 
-    /// The first place with the fewest running statements: one caller uses one connection.
-    fn least_busy(&self) -> &Slot {
-        let [first, others @ ..] = &self.slots;
-        let running = |slot: &Slot| slot.running.load(Ordering::Relaxed);
-        others.iter().fold(first, |best, slot| if running(slot) < running(best) { slot } else { best })
+    /// The connection for a statement: the first of those with the fewest running statements, so that one caller uses
+    /// one connection. A server that has no place for another connection still serves all callers by those that it has.
+    async fn take(&self, end: Instant) -> Result<(Running<'_>, Arc<Connection>), Failure> {
+        let is_crowded = self.crowded_since().is_some_and(|since| since.elapsed() < CROWDED_TIME);
+        let open = if is_crowded { self.least_busy(Slot::is_open) } else { None };
+        let slot = open.or_else(|| self.least_busy(|_| true)).ok_or(Error::Closed)?;
+        let running = Running::new(slot);
+        match self.connection_until(slot, end).await {
+            Err(Failure::Crowded(error)) => {
+                *self.crowded_since() = Some(Instant::now());
+                drop(running);
+                let slot = self.least_busy(Slot::is_open).ok_or(Failure::Crowded(error))?;
+                let running = Running::new(slot);
+                Ok((running, self.connection_until(slot, end).await?))
+            }
+            connection => Ok((running, connection?)),
+        }
+    }
+
+    fn least_busy(&self, is_wanted: impl Fn(&Slot) -> bool) -> Option<&Slot> {
+        let wanted = self.slots.iter().filter(|slot| is_wanted(slot));
+        wanted.min_by_key(|slot| slot.running.load(Ordering::Relaxed))
+    }
+
+    /// No code panics while it holds this lock.
+    fn crowded_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.crowded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connection_until(&self, slot: &Slot, end: Instant) -> Result<Arc<Connection>, Failure> {
@@ -169,6 +200,12 @@ impl Pool {
 }
 
 impl Slot {
+    /// Whether there is a connection. One that is being made does not count.
+    fn is_open(&self) -> bool {
+        let connection = self.connection.try_lock();
+        connection.is_ok_and(|place| place.as_ref().is_some_and(|connection| !connection.client.is_closed()))
+    }
+
     /// Ends a connection, unless another caller has replaced it.
     async fn discard(&self, connection: &Arc<Connection>) {
         connection.task.abort();

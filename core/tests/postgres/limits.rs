@@ -1,0 +1,91 @@
+//! A server at its limits: connections, and room on its disk.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strongroom::Strongroom;
+use strongroom::storage::{PostgresConfig, PostgresStorage};
+
+use crate::support::index_key;
+use crate::support::mounts::with_mounts;
+use crate::support::postgres::Postgres;
+
+/// More callers than connections that the server gives.
+#[test]
+fn few_connections_serve_many_callers() {
+    let server = Postgres::shared();
+    let (role, schema) = (&format!("test_few_{}", std::process::id()), &format!("test_few_{}", std::process::id()));
+    server.sql(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 2"));
+    drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(schema)).unwrap(), Some(role)).unwrap());
+    let url = server.url(schema).replace("strongroom@", &format!("{role}@"));
+    let config = PostgresConfig::new(&url).unwrap();
+    let store = Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
+    thread::scope(|scope| {
+        for thread in 0..32 {
+            let store = &store;
+            scope.spawn(move || {
+                for n in 0..5 {
+                    let id = format!("{thread}/{n}");
+                    let key = store.store(&id, b"data").unwrap();
+                    assert_eq!(store.retrieve(&id, &key).unwrap(), b"data");
+                }
+            });
+        }
+    });
+}
+
+/// Fills the disk to the last byte.
+fn fill(path: &Path) {
+    let mut file = fs::File::create(path).unwrap();
+    for len in [1 << 16, 1 << 12, 1] {
+        while file.write_all(&vec![7; len]).is_ok() {}
+    }
+}
+
+/// The disk of the tables, and that of the write-ahead log. PostgreSQL ends when it cannot write the log.
+#[test]
+fn a_full_disk_is_reported_and_loses_nothing() {
+    let mounts = r#"chmod 755 "$F"; for disk in tables wal; do
+        mkdir "$F/$disk"; mount -t tmpfs -o mode=777,size=100M none "$F/$disk"; done"#;
+    with_mounts("limits::a_full_disk_is_reported_and_loses_nothing", mounts, |folder| {
+        let mut server = Postgres::start_with_log(folder, &folder.join("wal/log"));
+        let tables = folder.join("tables/space");
+        server.sql(&format!("COPY (SELECT 1) TO PROGRAM 'mkdir {}'", tables.display()));
+        server.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", tables.display()));
+        server.sql("ALTER SYSTEM SET default_tablespace = 'small'");
+        server.sql("SELECT pg_reload_conf()");
+        let config = PostgresConfig::new(&server.url("full")).unwrap().timeout(Duration::from_secs(6));
+        let store = Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
+        for (disk, errors) in [("tables", &["StorageFull"][..]), ("wal", &["Storage", "Indeterminate", "Busy"])] {
+            let filler = folder.join(disk).join("filler");
+            let key = store.store(disk, b"data").unwrap();
+            fill(&filler);
+            let mut failures = Vec::new();
+            for n in 0..200 {
+                let begun = Instant::now();
+                if let Err(error) = store.store(format!("{disk} {n}"), vec![7; 900_000]) {
+                    assert!(errors.contains(&error.name()), "{disk}: {}", error.full_message());
+                    assert!(begun.elapsed() < Duration::from_secs(30), "past its deadline");
+                    failures.push(n);
+                    if failures.len() > 2 {
+                        break;
+                    }
+                }
+            }
+            assert!(!failures.is_empty(), "there was room");
+            fs::remove_file(&filler).unwrap();
+            if disk == "wal" {
+                server.kill();
+                server.restart();
+            }
+            assert_eq!(store.retrieve(disk, &key).unwrap(), b"data");
+            store.store(format!("{disk} again"), vec![7; 100_000]).unwrap();
+            for n in failures {
+                store.erase(format!("{disk} {n}")).unwrap();
+            }
+        }
+    });
+}
