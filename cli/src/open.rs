@@ -8,7 +8,7 @@ use etcetera::BaseStrategy;
 use strongroom::storage::{PostgresStorage, Storage};
 use strongroom::{Builder, Endpoint, EndpointOptions, Error, IndexKey, Location, Strongroom};
 #[cfg(feature = "server")]
-use strongroom::{ServiceList, Upstreams};
+use strongroom::{ServiceList, Upstreams, storage::StorageMetrics};
 
 #[cfg(feature = "server")]
 use strongroom_server::Cluster;
@@ -106,15 +106,16 @@ pub(crate) fn migrate(options: &Options, role: Option<&str>) -> Result<(), Failu
     Ok(())
 }
 
-/// Opens or creates the store of an encryption server. Also returns the storage services that it uses, if it does.
+/// Opens or creates the store of an encryption server, whose storage's operations are counted in `metrics`. Also
+/// returns the storage services that it uses, if it does.
 #[cfg(feature = "server")]
-pub(crate) fn served(options: &Options) -> Result<(Strongroom, Option<Upstreams>), Failure> {
+pub(crate) fn served(options: &Options, metrics: &StorageMetrics) -> Result<(Strongroom, Option<Upstreams>), Failure> {
     let location = location_to_make(options)?;
     let upstreams = match &location {
         Location::Service(endpoint) => Some(endpoint.upstreams()),
         _ => None,
     };
-    Ok((builder(options, location)?.open()?, upstreams))
+    Ok((builder(options, location)?.storage_metrics(metrics).open()?, upstreams))
 }
 
 /// Opens the store, or creates it. The only folder it creates is the default one.
@@ -132,6 +133,7 @@ pub(crate) fn in_cluster(
     options: &Options,
     cluster: &Cluster,
     upstreams: Upstreams,
+    metrics: StorageMetrics,
 ) -> Result<impl Fn(ServiceList) -> Result<Strongroom, Error> + Send + Sync + 'static, Failure> {
     let (file, key) = (options.index_key_file.clone(), commanded_index_key(options)?);
     if file.is_none() && key.is_none() {
@@ -147,7 +149,7 @@ pub(crate) fn in_cluster(
             Some(zone) => endpoint.zone(zone),
             None => endpoint,
         };
-        let mut builder = Strongroom::builder().endpoint(endpoint);
+        let mut builder = Strongroom::builder().endpoint(endpoint).storage_metrics(&metrics);
         if let Some(file) = &file {
             builder = builder.index_key_file(file);
         }

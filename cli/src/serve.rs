@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use strongroom::storage::StorageMetrics;
 use strongroom::{Error, Upstreams};
 use strongroom_server::{Config, LogGuard, Server, Service, log_to_stderr};
 
@@ -18,14 +19,16 @@ pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     if options.server.is_some() {
         return Err(no_server());
     }
+    let metrics = StorageMetrics::default();
     if config.has_store_in_cluster() {
         let upstreams = Upstreams::default();
-        let open = open::in_cluster(&options, &config.cluster, upstreams.clone())?;
-        return run(Service::encryption_in_cluster(open, &config)?.with_upstreams(upstreams), &config);
+        let open = open::in_cluster(&options, &config.cluster, upstreams.clone(), metrics.clone())?;
+        let service = Service::encryption_in_cluster(open, &config)?;
+        return run(service.with_upstreams(upstreams).with_storage_metrics(metrics), &config);
     }
-    let (store, upstreams) = open::served(&options)?;
+    let (store, upstreams) = open::served(&options, &metrics)?;
     let store = Arc::new(store);
-    let service = Service::encryption(Arc::clone(&store), &config)?;
+    let service = Service::encryption(Arc::clone(&store), &config)?.with_storage_metrics(metrics);
     let service = match upstreams {
         Some(upstreams) => service.with_upstreams(upstreams),
         None => service,

@@ -42,13 +42,13 @@ fn every_command_works_on_postgres() {
 #[cfg(feature = "server")]
 #[test]
 fn both_services_keep_records_in_a_bucket() {
-    both_services_work(&in_bucket());
+    both_services_work(&in_bucket(), "object");
 }
 
 #[cfg(feature = "server")]
 #[test]
 fn both_services_keep_records_in_postgres() {
-    both_services_work(&in_postgres());
+    both_services_work(&in_postgres(), "postgres");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn every_command_works(world: &World, other: &str) {
 }
 
 #[cfg(feature = "server")]
-fn both_services_work(world: &World) {
+fn both_services_work(world: &World, backend: &str) {
     use crate::support::service::Service;
 
     let server = Service::start(world, &["serve"]);
@@ -141,4 +141,12 @@ fn both_services_work(world: &World) {
     assert_eq!(world.ok(&retrieve, ""), DATA);
     assert_eq!(store.take(ID, &key).unwrap(), DATA.as_bytes());
     world.fail(1, &retrieve, "");
+    for (service, operation) in [(server, "put"), (storage, "get")] {
+        let metrics = crate::health::get(service.address, "/metrics");
+        let labels = format!("{{backend=\"{backend}\",operation=\"{operation}\"");
+        let total = format!("strongroom_storage_operations_total{labels},outcome=\"ok\"}} ");
+        assert!(metrics.contains(&total), "{metrics}");
+        let longest = format!("strongroom_storage_operation_duration_seconds_bucket{labels},le=\"10\"}} ");
+        assert!(metrics.contains(&longest), "{metrics}");
+    }
 }

@@ -21,13 +21,13 @@ use crate::open_store::has_index_key;
 use crate::open_store::{IndexKeys, open};
 #[cfg(feature = "remote")]
 use crate::storage::RemoteStorage;
-use crate::storage::Storage;
 #[cfg(feature = "object-store")]
 use crate::storage::{BucketUrl, ObjectStorage};
 #[cfg(feature = "sqlite")]
 use crate::storage::{Durability, MemoryStorage, SqliteStorage};
 #[cfg(feature = "postgres")]
 use crate::storage::{PostgresConfig, PostgresStorage};
+use crate::storage::{Storage, StorageMetrics};
 use crate::strongroom::Strongroom;
 use crate::util::clock::Clock;
 #[cfg(feature = "sqlite")]
@@ -77,6 +77,7 @@ impl Strongroom {
 #[must_use = "a builder does nothing until it opens"]
 pub struct Builder {
     storage: Option<Arc<dyn Storage>>,
+    metrics: Option<StorageMetrics>,
     #[cfg(feature = "remote")]
     endpoint: Option<Endpoint>,
     #[cfg(feature = "postgres")]
@@ -115,6 +116,12 @@ impl Builder {
     /// Uses this storage. It needs an [`index_key`](Self::index_key).
     pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
         self.storage = Some(storage);
+        self
+    }
+
+    /// Counts the operations of the storage in `metrics`.
+    pub fn storage_metrics(mut self, metrics: &StorageMetrics) -> Self {
+        self.metrics = Some(metrics.clone());
         self
     }
 
@@ -291,6 +298,10 @@ impl Builder {
             return Err(Error::InvalidArgument(text.into()));
         }
         let storage = self.take_storage()?;
+        let metrics = self.metrics.take();
+        let open = |storage: Arc<dyn Storage>, keys: &IndexKeys, clock, pad| {
+            open(measured(metrics.as_ref(), storage), keys, clock, pad)
+        };
         let given = match (self.index_key, self.index_key_file) {
             (Some(_), Some(_)) => {
                 return Err(Error::InvalidArgument("give an index key or its file, not both".into()));
@@ -361,6 +372,7 @@ impl Builder {
     #[cfg(not(feature = "sqlite"))]
     pub fn open(mut self) -> Result<Strongroom, Error> {
         let storage = self.take_storage()?.ok_or(Error::InvalidArgument("give a storage".into()))?;
+        let storage = measured(self.metrics.as_ref(), storage);
         let keys =
             IndexKeys { current: self.index_key.ok_or_else(needs_index_key)?, previous: self.previous_index_key };
         open(storage, &keys, self.clock, self.pad)
@@ -418,6 +430,13 @@ impl Builder {
         return self.index_key_file.is_some();
         #[cfg(not(feature = "sqlite"))]
         false
+    }
+}
+
+fn measured(metrics: Option<&StorageMetrics>, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    match metrics {
+        Some(metrics) => metrics.measure(storage),
+        None => storage,
     }
 }
 

@@ -76,6 +76,7 @@ mod request_text;
 mod response;
 mod shared;
 mod start_error;
+mod storage_metrics;
 mod store_metrics;
 mod tls;
 mod token_file;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use strongroom::Upstreams;
+use strongroom::storage::StorageMetrics;
 
+use crate::storage_metrics::{self, STORAGE_BYTES};
 use crate::upstream_metrics::{self, UPSTREAM_BYTES};
 
 /// Memory for the text, without that of other services.
@@ -44,6 +46,8 @@ pub(crate) struct Metrics {
     pub(crate) certificate_end: AtomicU64,
     /// Set if the store is in storage services.
     pub(crate) upstreams: OnceLock<Upstreams>,
+    /// Set if the storage's operations are counted.
+    pub(crate) storage: OnceLock<StorageMetrics>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +90,7 @@ impl Metrics {
     /// The most bytes of the text.
     pub(crate) fn text_bytes(&self) -> u64 {
         let upstreams = self.upstreams.get().map_or(0, |upstreams| upstreams.services().len());
-        TEXT_BYTES + UPSTREAM_BYTES * upstreams as u64
+        TEXT_BYTES + STORAGE_BYTES + UPSTREAM_BYTES * upstreams as u64
     }
 
     /// Prometheus's text format.
@@ -132,6 +136,7 @@ impl Metrics {
             header(to, "certificate_expiry_timestamp_seconds", "gauge", "Unix time at which the certificate expires.")?;
             writeln!(to, "strongroom_certificate_expiry_timestamp_seconds {end}")?;
         }
+        self.storage.get().map_or(Ok(()), |storage| storage_metrics::write(to, storage))?;
         self.upstreams.get().map_or(Ok(()), |upstreams| upstream_metrics::write(to, upstreams))
     }
 

@@ -12,6 +12,7 @@ use strongroom::Upstreams;
 use strongroom::protocol::names;
 #[cfg(feature = "cluster")]
 use strongroom::protocol::nodes::Role;
+use strongroom::storage::StorageMetrics;
 
 use crate::admin::Node;
 use crate::backend::Backend;
@@ -123,6 +124,14 @@ impl Service {
             audit = config.audit.is_some(),
             "starting"
         );
+    }
+
+    /// Shows the operations of the store's storage ([`Builder::storage_metrics`](strongroom::Builder::storage_metrics)) in
+    /// the metrics. The storage service does so by itself.
+    #[must_use]
+    pub fn with_storage_metrics(self, metrics: StorageMetrics) -> Self {
+        let _ = self.shared.metrics.storage.set(metrics); // the first ones stay
+        self
     }
 
     /// Shows the storage services of an endpoint ([`Endpoint::upstreams`](strongroom::Endpoint::upstreams)) in the metrics.

@@ -81,6 +81,10 @@ fn behind(after: Option<&Locator>) -> (Bound<Locator>, Bound<Locator>) {
 }
 
 impl Storage for MemoryStorage {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
         let mut state = self.write()?;

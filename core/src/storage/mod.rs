@@ -12,7 +12,9 @@ mod commit_queue;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod measured;
 mod memory;
+mod metrics;
 #[cfg(feature = "object-store")]
 mod object;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -55,6 +57,7 @@ use std::sync::Arc;
 
 pub use error::Error;
 pub use memory::MemoryStorage;
+pub use metrics::{OperationMetrics, StorageMetrics};
 #[cfg(feature = "object-store")]
 pub use object::{BucketUrl, ObjectStorage};
 #[cfg(feature = "postgres")]
@@ -88,6 +91,11 @@ pub use crate::locator::{LOCATOR_LEN, Locator};
 /// - After [`close`](Self::close) every method is [`Error::Closed`], except [`limits`](Self::limits).
 /// - No error shows a record's bytes.
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
+    /// The kind of storage in metrics, such as `sqlite`: a constant of letters.
+    fn kind(&self) -> &'static str {
+        "other"
+    }
+
     /// Writes a record.
     ///
     /// # Errors

@@ -58,7 +58,8 @@ fn a_dump_reveals_no_id_and_no_data() {
 }
 
 fn dump(schema: &str) -> Vec<u8> {
-    let (server, mut command) = (Postgres::shared(), Command::new("pg_dump"));
+    let folder = std::env::var_os("STRONGROOM_TEST_POSTGRES").unwrap_or_default();
+    let (server, mut command) = (Postgres::shared(), Command::new(Path::new(&folder).join("pg_dump")));
     command.args(["-h", server.socket().parent().unwrap().to_str().unwrap(), "-p", &server.port().to_string()]);
     command.args(["-U", "strongroom", "-n", schema, "postgres"]).stdin(Stdio::null()).stdout(Stdio::piped());
     let output = command.spawn().unwrap().output_within(DEADLINE);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use axum::routing::MethodFilter;
 use strongroom::protocol::names;
-use strongroom::storage::Storage;
+use strongroom::storage::{Storage, StorageMetrics};
 
 use backend::StorageBackend;
 
@@ -27,7 +27,9 @@ impl Service {
     ///
     /// If the file of tokens cannot be read, or the system provides no random bytes.
     pub fn storage(storage: Arc<dyn Storage>, config: &Config) -> Result<Self, StartError> {
-        Self::new(StorageBackend(storage), ROUTES, config)
+        let metrics = StorageMetrics::default();
+        let service = Self::new(StorageBackend(metrics.measure(storage)), ROUTES, config)?;
+        Ok(service.with_storage_metrics(metrics))
     }
 }
 

@@ -197,6 +197,10 @@ fn fill(buffer: &mut [u8], parts: &[Bytes]) -> Result<(), Error> {
 }
 
 impl Storage for ObjectStorage {
+    fn kind(&self) -> &'static str {
+        "object"
+    }
+
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         let head = Head::require(record)?;
         if record.len() as u64 > MAX_INLINE_LEN {

@@ -189,6 +189,10 @@ impl PostgresStorage {
 }
 
 impl Storage for PostgresStorage {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
         if record.len() > SEGMENT_LEN {

@@ -146,6 +146,10 @@ fn put_request(locator: &Locator, mode: PutMode) -> ApiRequest {
 }
 
 impl Storage for RemoteStorage {
+    fn kind(&self) -> &'static str {
+        "remote"
+    }
+
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         let head = Head::require(record)?;
         self.write(locator, head, &put_request(locator, mode).body(Bytes::copy_from_slice(record)), mode)
