@@ -8,7 +8,9 @@ use crate::support::wait::{self, DEADLINE, WaitWithin, write_within};
 use crate::support::{ID, World, feed};
 
 fn pattern(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
+    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
+    data.truncate(len);
+    data
 }
 
 #[test]

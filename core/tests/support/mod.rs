@@ -31,7 +31,9 @@ pub(crate) const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385,
 
 /// Data whose bytes depend on their offsets.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
-    (0..=250).cycle().take(len).collect()
+    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
+    data.truncate(len);
+    data
 }
 
 /// A store in memory, and the storage below it.
