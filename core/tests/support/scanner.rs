@@ -22,13 +22,26 @@ impl Scanner {
     }
 
     pub(crate) fn find(&self, haystack: &[u8]) -> Option<&str> {
-        (0..haystack.len().saturating_sub(5)).find_map(|place| {
-            if !*self.starts.get(usize::from(haystack[place]) << 8 | usize::from(haystack[place + 1]))? {
-                return None;
+        if self.needles.is_empty() {
+            return None;
+        }
+        // A plain loop over slices: iterators are slow without optimisation, and a process's memory is long.
+        let starts = self.starts.as_slice();
+        let mut place = 0;
+        while place + 6 <= haystack.len() {
+            if starts[usize::from(haystack[place]) << 8 | usize::from(haystack[place + 1])]
+                && let Some(name) = self.at_start(&haystack[place..])
+            {
+                return Some(name);
             }
-            let found = self.needles.get(&haystack[place..][..6])?;
-            found.iter().find(|(needle, _)| haystack[place..].starts_with(needle)).map(|(_, name)| name.as_str())
-        })
+            place += 1;
+        }
+        None
+    }
+
+    fn at_start(&self, haystack: &[u8]) -> Option<&str> {
+        let found = self.needles.get(&haystack[..6])?;
+        found.iter().find(|(needle, _)| haystack.starts_with(needle)).map(|(_, name)| name.as_str())
     }
 }
 

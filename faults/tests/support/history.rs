@@ -17,7 +17,11 @@ impl Version {
     pub(crate) fn new(n: u64, len: usize) -> Arc<Self> {
         let mut random = strongroom_faults::Random::new(n);
         let key = std::array::from_fn(|_| random.number().to_le_bytes()[0]);
-        let data = std::iter::repeat_with(|| random.number().to_le_bytes()).flatten().take(len).collect();
+        let mut data = Vec::with_capacity(len + 8);
+        while data.len() < len {
+            data.extend_from_slice(&random.number().to_le_bytes());
+        }
+        data.truncate(len);
         Arc::new(Self { key, data })
     }
 
