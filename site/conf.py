@@ -100,6 +100,7 @@ NAVIGATION = {
 
 html_theme = "furo"
 html_title = f"Strongroom {version}"
+html_favicon = "../server/src/admin/icon.svg"
 html_static_path = ["static", "../target/mermaid"]
 html_copy_source = False
 

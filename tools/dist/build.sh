@@ -43,8 +43,8 @@ else
 fi
 
 echo "The Python package" >&2
-pyproject-build --quiet --outdir "$work/python" python 2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
-auditwheel --quiet repair --wheel-dir "$out" "$work"/python/*.whl
+pyproject-build --outdir "$work/python" python >"$work/messages" 2>&1 || { cat "$work/messages" >&2; exit 1; }
+auditwheel repair --wheel-dir "$out" "$work"/python/*.whl 2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
 cp "$work"/python/*.tar.gz "$out"
 echo "SKIPPED: the wheel for musl, because it needs Rust's standard library for $machine-unknown-linux-musl" >&2
 echo "SKIPPED: the wheel for free-threaded Python, because it needs Python 3.15t for its tests" >&2
