@@ -25,6 +25,23 @@ mod sqlite {
     strongroom::storage_conformance!(open);
 }
 
+/// Counted operations do the same, and their limits and kind are those of the storage.
+mod measured {
+    use strongroom::storage::StorageMetrics;
+
+    use super::*;
+
+    fn open(folder: &Path) -> Arc<dyn Storage> {
+        let storage = Arc::new(SqliteStorage::open(folder.join("records.db"), Durability::Full).unwrap());
+        let limits = storage.limits();
+        let measured = StorageMetrics::default().measure(storage);
+        assert_eq!((measured.limits(), measured.kind()), (limits, "sqlite"));
+        measured
+    }
+
+    strongroom::storage_conformance!(open);
+}
+
 mod sqlite_relaxed {
     use super::*;
 

@@ -20,6 +20,8 @@ mod faults;
 mod limits;
 #[path = "postgres/opening.rs"]
 mod opening;
+#[path = "postgres/plans.rs"]
+mod plans;
 #[path = "script/blocking.rs"]
 mod script;
 #[path = "postgres/sessions.rs"]

@@ -12,27 +12,30 @@ use strongroom::storage::{PostgresConfig, PostgresStorage};
 use crate::support::index_key;
 use crate::support::mounts::with_mounts;
 use crate::support::postgres::Postgres;
+use crate::support::wait::wait_for;
 
-/// More callers than connections that the server gives.
+/// More callers than connections that the server gives. The callers that find no connection share those that exist, even
+/// if these are busy for longer than a new connection may take.
 #[test]
 fn few_connections_serve_many_callers() {
     let server = Postgres::shared();
-    let (role, schema) = (&format!("test_few_{}", std::process::id()), &format!("test_few_{}", std::process::id()));
-    server.sql(&format!("CREATE ROLE {role} LOGIN CONNECTION LIMIT 2"));
-    drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(schema)).unwrap(), Some(role)).unwrap());
-    let url = server.url(schema).replace("strongroom@", &format!("{role}@"));
-    let config = PostgresConfig::new(&url).unwrap();
-    let store = Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
+    let name = &format!("test_few_{}", std::process::id());
+    server.sql(&format!("CREATE ROLE {name} LOGIN CONNECTION LIMIT 2"));
+    drop(PostgresStorage::migrate(&PostgresConfig::new(&server.url(name)).unwrap(), Some(name)).unwrap());
+    let url = server.url(name).replace("strongroom@", &format!("{name}@"));
+    let config = PostgresConfig::new(&url).unwrap().timeout(Duration::from_secs(6));
+    let store = &Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
+    let key = &store.store("id", b"data").unwrap();
     thread::scope(|scope| {
-        for thread in 0..32 {
-            let store = &store;
-            scope.spawn(move || {
-                for n in 0..5 {
-                    let id = format!("{thread}/{n}");
-                    let key = store.store(&id, b"data").unwrap();
-                    assert_eq!(store.retrieve(&id, &key).unwrap(), b"data");
-                }
-            });
+        scope.spawn(|| {
+            let lock = format!("LOCK TABLE {name}.records IN ACCESS EXCLUSIVE MODE");
+            server.sql(&format!("BEGIN; {lock}; SELECT pg_sleep(2.5); COMMIT"));
+        });
+        let is_locked =
+            format!("SELECT count(*) FROM pg_locks WHERE relation = '{name}.records'::regclass AND granted");
+        wait_for(|| (server.sql(&is_locked) == "1").then_some(()));
+        for _ in 0..16 {
+            scope.spawn(|| assert_eq!(store.retrieve("id", key).unwrap(), b"data"));
         }
     });
 }
@@ -59,7 +62,9 @@ fn a_full_disk_is_reported_and_loses_nothing() {
         server.sql("SELECT pg_reload_conf()");
         let config = PostgresConfig::new(&server.url("full")).unwrap().timeout(Duration::from_secs(6));
         let store = Strongroom::builder().postgres(config).index_key(index_key()).open().unwrap();
-        for (disk, errors) in [("tables", &["StorageFull"][..]), ("wal", &["Storage", "Indeterminate", "Busy"])] {
+        for (disk, errors) in
+            [("tables", &["StorageFull"][..]), ("wal", &["StorageFull", "Storage", "Indeterminate", "Busy"])]
+        {
             let filler = folder.join(disk).join("filler");
             let key = store.store(disk, b"data").unwrap();
             fill(&filler);

@@ -19,20 +19,23 @@ const LIST_ALL: &str = "SELECT locator, head, len FROM @.records ORDER BY locato
 const LIST_EXPIRED: &str = "
     SELECT locator, head, len FROM @.records WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
-/// Locks the rows first; one that was replaced meanwhile is kept. A step ends at 64 MiB.
+/// Locks the rows first; one that was replaced meanwhile is kept. A step ends at 64 MiB. Rows are found by their locators
+/// (`= ANY`, and a term in which `expires_at` has no index): with statistics from before the first record expired, the
+/// planner would look at all expired rows for each one.
 const PURGE: &str = "
     WITH due AS (
         SELECT locator, sum(len) OVER (ORDER BY expires_at, locator) - len AS before FROM (
             SELECT locator, len, expires_at FROM @.records WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2
         ) d
     ), locked AS (
-        SELECT r.locator FROM @.records r JOIN due d ON d.locator = r.locator AND d.before < 67108864
-        WHERE r.expires_at <= $1 ORDER BY r.locator FOR UPDATE OF r
+        SELECT locator FROM @.records WHERE locator = ANY (ARRAY(SELECT locator FROM due WHERE before < 67108864))
+            AND expires_at + 0 <= $1
+        ORDER BY locator FOR UPDATE
     ), gone AS (
-        DELETE FROM @.records r USING locked l WHERE r.locator = l.locator AND r.expires_at <= $1
-        RETURNING r.upload
+        DELETE FROM @.records WHERE locator = ANY (ARRAY(SELECT locator FROM locked)) AND expires_at + 0 <= $1
+        RETURNING upload
     ), freed AS (
-        DELETE FROM @.segments s USING gone g WHERE s.upload = g.upload
+        DELETE FROM @.segments WHERE upload = ANY (ARRAY(SELECT upload FROM gone))
     )
     SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM due)";
 
