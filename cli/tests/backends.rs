@@ -142,7 +142,7 @@ fn both_services_work(world: &World, backend: &str) {
     assert_eq!(store.take(ID, &key).unwrap(), DATA.as_bytes());
     world.fail(1, &retrieve, "");
     for (service, operation) in [(server, "put"), (storage, "get")] {
-        let metrics = crate::health::get(service.address, "/metrics");
+        let metrics = crate::health::get_of("localhost", service.address, "/metrics");
         let labels = format!("{{backend=\"{backend}\",operation=\"{operation}\"");
         let total = format!("strongroom_storage_operations_total{labels},outcome=\"ok\"}} ");
         assert!(metrics.contains(&total), "{metrics}");

@@ -24,12 +24,17 @@ fn start(world: &World, more: &[&str]) -> (Service, SocketAddr) {
 }
 
 /// The answer to a request on the listener for probes.
-pub(crate) fn get(address: SocketAddr, path: &str) -> String {
+fn get(address: SocketAddr, path: &str) -> String {
+    get_of("any.example", address, path)
+}
+
+/// The same with the name of a host, on any listener.
+pub(crate) fn get_of(host: &str, address: SocketAddr, path: &str) -> String {
     use std::io::{Read, Write};
 
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: any.example\r\nconnection: close\r\n\r\n").unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer

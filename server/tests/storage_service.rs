@@ -326,6 +326,6 @@ fn the_service_reports_its_state() {
     let line = "strongroom_requests_total{route=\"/v1/records/{locator}\",method=\"GET\",status=\"500\"} 1\n";
     assert!(metrics.contains(line), "{metrics}");
     assert!(metrics.contains("strongroom_errors_total{error=\"Closed\"} 1\n"), "{metrics}");
-    let line = "strongroom_storage_operations_total{backend=\"memory\",operation=\"get\",outcome=\"Closed\"} 1\n";
+    let line = "strongroom_storage_operations_total{backend=\"memory\",operation=\"info\",outcome=\"Closed\"} 1\n";
     assert!(metrics.contains(line), "{metrics}");
 }

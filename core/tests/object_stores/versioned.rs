@@ -13,6 +13,7 @@ fn s3(method: &str, target: &str, body: &str) -> String {
     let (user, address) = (format!("{}:{}", ACCESS_KEY.0, ACCESS_KEY.1), ObjectServer::shared().address());
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
+    curl.args(["--header", "content-type: application/xml"]);
     curl.args(["--user", &user, "--request", method, "--data", body, &format!("http://{address}/{target}")]);
     let output = output(&mut curl);
     assert!(output.status.success(), "{method} {target}: {}", String::from_utf8_lossy(&output.stderr));

@@ -20,7 +20,7 @@ const LIST_EXPIRED: &str = "
     SELECT locator, head, len FROM @.records WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2";
 
 /// Locks the rows first; one that was replaced meanwhile is kept. A step ends at 64 MiB. Rows are found by their locators
-/// (`= ANY`, and a term in which `expires_at` has no index): with statistics from before the first record expired, the
+/// (`= ANY`, and a condition that no index on `expires_at` helps): with statistics from before the first record expired, the
 /// planner would look at all expired rows for each one.
 const PURGE: &str = "
     WITH due AS (
@@ -29,10 +29,10 @@ const PURGE: &str = "
         ) d
     ), locked AS (
         SELECT locator FROM @.records WHERE locator = ANY (ARRAY(SELECT locator FROM due WHERE before < 67108864))
-            AND expires_at + 0 <= $1
+            AND coalesce(expires_at <= $1, false)
         ORDER BY locator FOR UPDATE
     ), gone AS (
-        DELETE FROM @.records WHERE locator = ANY (ARRAY(SELECT locator FROM locked)) AND expires_at + 0 <= $1
+        DELETE FROM @.records WHERE locator = ANY (ARRAY(SELECT locator FROM locked)) AND coalesce(expires_at <= $1, false)
         RETURNING upload
     ), freed AS (
         DELETE FROM @.segments WHERE upload = ANY (ARRAY(SELECT upload FROM gone))
