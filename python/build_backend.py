@@ -1,12 +1,14 @@
 """Builds the package with maturin, and leaves no trace of the machine that built it.
 
 The compiler writes the paths of sources into the library, for messages of panics, and maturin writes them into the list
-of components. Both are shortened here, because they are useless to users and reveal details of the building machine.
+of components. Both are shortened here, because they are useless to users and reveal details of the building machine. The
+list's random number and its time are removed, so that two builds are identical.
 """
 
 import base64
 import hashlib
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -61,7 +63,9 @@ def _compiler_flags() -> list[str]:
 
 
 def _rewrite_components(wheel: Path) -> None:
-    """Remove the workspace's path from the wheel's list of components, and update its entry in RECORD."""
+    """Remove the workspace's path, a number and the time from the wheel's list of components, and update its entry in
+    RECORD.
+    """
     with zipfile.ZipFile(wheel) as archive:
         files = [(entry, archive.read(entry)) for entry in archive.infolist()]
     record = {}
@@ -69,6 +73,7 @@ def _rewrite_components(wheel: Path) -> None:
         for entry, data in files:
             if "/sboms/" in entry.filename:
                 old, data = data, data.replace(f"{ROOT.as_uri()}/".encode(), b"file:///strongroom/")
+                data = re.sub(rb'\s*"(serialNumber|timestamp)": "[^"]*",', b"", data)
                 record[_line(entry.filename, old)] = _line(entry.filename, data)
             if entry.filename.endswith(".dist-info/RECORD"):
                 lines = data.decode().splitlines()

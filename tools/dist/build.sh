@@ -7,8 +7,9 @@ set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath -m "$1")
 export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$PWD/target LC_ALL=C TZ=UTC
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
-export SOURCE_DATE_EPOCH
+# Exported only after the builds, none of which uses it: AWS-LC would be compiled again for each commit.
+unset SOURCE_DATE_EPOCH
+time=$(git log -1 --format=%ct)
 umask 022
 [ -z "$(git status --porcelain)" ] || echo "The packages have changes that are not committed." >&2
 
@@ -25,7 +26,7 @@ PREFIX=/$name DESTDIR=$work/tarball ffi/packaging/install.sh "$work/library"
 # It works wherever it is unpacked.
 sed -i "s|/$name|\${pcfiledir}/../..|" "$work/tarball/$name"/lib/pkgconfig/*.pc
 cp LICENSE-APACHE LICENSE-MIT "$work/tarball/$name"
-tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --format=gnu \
+tar --create --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --format=gnu \
     --directory "$work/tarball" "$name" | gzip -9n >"$out/$name.tar.gz"
 
 echo "The program" >&2
@@ -35,19 +36,20 @@ echo "The program" >&2
 )
 objcopy --strip-unneeded target/release/strongroom "$work/strongroom"
 
+echo "The Python package" >&2
+pyproject-build --outdir "$work/python" python >"$work/messages" 2>&1 || { cat "$work/messages" >&2; exit 1; }
+export SOURCE_DATE_EPOCH="$time"
+auditwheel repair --wheel-dir "$out" "$work"/python/*.whl 2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
+cp "$work"/python/*.tar.gz "$out"
+echo "SKIPPED: the wheel for musl, because it needs Rust's standard library for $machine-unknown-linux-musl" >&2
+echo "SKIPPED: the wheel for free-threaded Python, because it needs Python 3.15t for its tests" >&2
+
 if command -v dpkg-deb >/dev/null && command -v dpkg-shlibdeps >/dev/null; then
     echo "The Debian packages" >&2
     tools/dist/debs.sh "$work/strongroom" "$work/library" "$work/debs" "$out"
 else
     echo "SKIPPED: the Debian packages, because dpkg-dev is not installed" >&2
 fi
-
-echo "The Python package" >&2
-pyproject-build --outdir "$work/python" python >"$work/messages" 2>&1 || { cat "$work/messages" >&2; exit 1; }
-auditwheel repair --wheel-dir "$out" "$work"/python/*.whl 2>"$work/messages" || { cat "$work/messages" >&2; exit 1; }
-cp "$work"/python/*.tar.gz "$out"
-echo "SKIPPED: the wheel for musl, because it needs Rust's standard library for $machine-unknown-linux-musl" >&2
-echo "SKIPPED: the wheel for free-threaded Python, because it needs Python 3.15t for its tests" >&2
 
 python tools/dist/sbom.py >"$out/strongroom-$version.cdx.json"
 (cd "$out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
