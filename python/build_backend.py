@@ -1,8 +1,8 @@
 """Builds the package with maturin, and leaves no trace of the machine that built it.
 
 The compiler writes the paths of sources into the library, for messages of panics, and maturin writes them into the list
-of components. Both are shortened here, because they are useless to users and reveal details of the building machine. The
-list's random number and its time are removed, so that two builds are identical.
+of components. Both are shortened here, because they are useless to users and reveal details of the building machine.
+The list's random number and its time are removed, so that two builds are identical.
 """
 
 import base64
