@@ -86,9 +86,9 @@ fn errors_say_what_to_do_and_show_no_secret() {
     assert!(shown.contains(BUCKET) && !shown.contains(ACCESS_KEY.1), "{shown}");
 }
 
-/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver or s3s-fs.
+/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver.
 #[test]
-#[ignore = "`make test-backends` runs it on servers that must be refused"]
+#[ignore = "`make test-backends` runs it on a server that must be refused"]
 fn a_real_server_that_ignores_conditions_is_refused() {
     let url = ObjectServer::shared().url(&hash(&std::process::id()));
     let error = ObjectStorage::open(&url).unwrap_err();

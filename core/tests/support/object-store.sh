@@ -2,7 +2,7 @@
 # An object store for tests: object-store.sh FOLDER PORT
 #
 # It runs until no process has had a lock on FOLDER/users for some seconds. FOLDER/port has its port once it accepts
-# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs`, `azurite`, `s3rver` or `s3s-fs`.
+# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs`, `azurite` or `s3rver`.
 set -eu
 
 folder=$1
@@ -28,10 +28,6 @@ azurite) run "$bin/azurite-blob" --inMemoryPersistence --skipApiVersionCheck --b
 s3rver)
     run "$bin/s3rver" --address 127.0.0.1 --port "$port" --directory "$folder/data" --no-vhost-buckets \
         --configure-bucket strongroom-test
-    ;;
-s3s-fs)
-    mkdir -p "$folder/data"
-    run "$bin/s3s-fs" --host 127.0.0.1 --port "$port" --access-key test --secret-key hunter2hunter2 "$folder/data"
     ;;
 *) echo "unknown object store $server" >"$folder/log"; exit 1 ;;
 esac
