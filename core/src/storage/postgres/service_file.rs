@@ -42,8 +42,9 @@ pub(super) fn find(service: &str) -> Result<Options, Error> {
 }
 
 fn read(path: &Path, service: &str) -> io::Result<Option<Options>> {
-    if fs::metadata(path)?.len() > MAX_LEN as u64 {
-        return Err(io::Error::new(ErrorKind::InvalidData, "it is longer than a MiB"));
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > MAX_LEN as u64 {
+        return Err(io::Error::new(ErrorKind::InvalidData, "it is not a file of at most one MiB"));
     }
     let text = Zeroizing::new(fs::read_to_string(path)?);
     let has_password = |options: &Options| options.iter().any(|(name, _)| name == "password");

@@ -42,8 +42,8 @@ use super::error::again;
 use super::operation::Operation;
 use super::types::check_settings;
 use super::{
-    Durability, Entry, Error, Fetched, Head, Info, Locator, PURGE_STEP, PutMode, Repaired, Stats, Storage, Upload,
-    Verified, VerifyPosition, checksum, get_each,
+    Durability, Entry, Error, Fetched, Head, Info, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
+    VerifyPosition, checksum, get_each,
 };
 use crate::util::fork_check::OwnerProcess;
 use crate::util::interrupt::is_interrupted;
@@ -270,11 +270,10 @@ impl Storage for SqliteStorage {
 
     /// Each step is one transaction.
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
-        let limit = limit.min(PURGE_STEP);
         if self.list_expired(now, 1)?.is_empty() {
             return Ok(0); // nobody waits for a transaction that changes nothing
         }
-        let purged = self.write(|connection| scan::purge(connection, now, limit))?;
+        let purged = self.write_with(Commit::Purge, |connection| scan::purge(connection, now, limit))?;
         let count = purged.len();
         purged.into_iter().for_each(|garbage| self.reclaim_after(garbage));
         Ok(count)

@@ -59,12 +59,15 @@ pub(super) fn list_expired(connection: &Connection, now: u64, limit: usize) -> O
     Ok(entries)
 }
 
+/// The most records that one step of a purge removes, for which other writers wait.
+const PURGE_STEP: usize = 8;
 /// The bytes of records after which a step of a purge stops.
 const PURGE_STEP_BYTES: u64 = 1 << 20;
 
 /// Removes at most `limit` records that have expired.
 pub(super) fn purge(connection: &Connection, now: u64, limit: usize) -> Outcome<Vec<Garbage>> {
     check_interrupt()?;
+    let limit = limit.min(PURGE_STEP);
     let (mut due, mut bytes) = (Vec::new(), 0_u64);
     each_expired(connection, "id, len, object, octet_length(body), head", now, rows::record_row, |row| {
         if due.len() < limit && is_due(&row.info.head, now) {
