@@ -479,3 +479,18 @@ fn a_purge_heeds_the_time_in_the_record() {
     assert_eq!(storage.list(None, 10).unwrap().len(), 3);
     assert_eq!(storage.purge(u64::MAX - 1, 10).unwrap(), 1, "the third expires later");
 }
+
+/// Other writers wait for a step, and for the checkpoint after it.
+#[test]
+fn a_step_of_a_purge_is_short() {
+    let (_folder, storage) = storage();
+    let record = [&[1, 1, 0, 0][..], &1_u64.to_le_bytes(), &[7; 5000]].concat();
+    let records: Vec<_> = (0..20).map(|number| (locator(number), record.as_slice())).collect();
+    storage.create_many(&records).unwrap();
+    assert_eq!(storage.purge(1, 20).unwrap(), 8);
+    assert_eq!(storage.stats(1).unwrap().expired, 12);
+    let writer = lock(&storage.writer);
+    let interval = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
+    let pages = writer.as_ref().unwrap().connection().pragma_query_value(None, "wal_autocheckpoint", interval).unwrap();
+    assert_eq!(pages, 1, "the pages that a step leaves to a checkpoint");
+}
