@@ -4,14 +4,9 @@ use crate::support;
 use std::io::{Read, Write};
 use std::process::{Child, Stdio};
 
+use crate::support::pattern::pattern;
 use crate::support::wait::{self, DEADLINE, WaitWithin, write_within};
 use crate::support::{ID, World, feed};
-
-fn pattern(len: usize) -> Vec<u8> {
-    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
-    data.truncate(len);
-    data
-}
 
 #[test]
 fn large_data_passes_through_pipes_and_files() {

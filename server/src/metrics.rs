@@ -111,15 +111,12 @@ impl Metrics {
         for (error, count) in &counts.errors {
             writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;
         }
-        let name = "strongroom_request_duration_seconds";
-        header(to, "request_duration_seconds", "histogram", "Time until the answer began.")?;
+        let name = "request_duration_seconds";
+        header(to, name, "histogram", "Time until the answer began.")?;
         for (route, histogram) in &counts.durations {
-            for (bucket, (_, bound)) in histogram.buckets.iter().zip(BUCKETS) {
-                writeln!(to, "{name}_bucket{{route=\"{route}\",le=\"{bound}\"}} {bucket}")?;
-            }
-            writeln!(to, "{name}_bucket{{route=\"{route}\",le=\"+Inf\"}} {}", histogram.count)?;
-            writeln!(to, "{name}_sum{{route=\"{route}\"}} {}", histogram.seconds)?;
-            writeln!(to, "{name}_count{{route=\"{route}\"}} {}", histogram.count)?;
+            let buckets = BUCKETS.iter().map(|(_, bound)| bound).zip(histogram.buckets);
+            let labels = format!("route=\"{route}\"");
+            self::histogram(to, name, &labels, buckets, histogram.seconds, histogram.count)?;
         }
         for (name, help, value) in self.totals() {
             header(to, name, "counter", help)?;
@@ -192,6 +189,23 @@ pub(crate) fn write_audit(to: &mut String, dropped: u64) -> fmt::Result {
 
 pub(crate) fn header(to: &mut String, name: &str, kind: &str, help: &str) -> fmt::Result {
     writeln!(to, "# HELP strongroom_{name} {help}\n# TYPE strongroom_{name} {kind}")
+}
+
+/// The lines of one histogram: the bounds with the number of values up to each, their sum and their number.
+pub(crate) fn histogram(
+    to: &mut String,
+    name: &str,
+    labels: &str,
+    buckets: impl IntoIterator<Item = (impl fmt::Display, u64)>,
+    sum: f64,
+    count: u64,
+) -> fmt::Result {
+    for (bound, bucket) in buckets {
+        writeln!(to, "strongroom_{name}_bucket{{{labels},le=\"{bound}\"}} {bucket}")?;
+    }
+    writeln!(to, "strongroom_{name}_bucket{{{labels},le=\"+Inf\"}} {count}")?;
+    writeln!(to, "strongroom_{name}_sum{{{labels}}} {sum}")?;
+    writeln!(to, "strongroom_{name}_count{{{labels}}} {count}")
 }
 
 /// The methods that are counted separately; clients may send any others.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use strongroom::storage::StorageMetrics;
 
-use crate::metrics::header;
+use crate::metrics::{header, histogram};
 
 /// The most bytes of these metrics: 20 operations with some outcomes each.
 pub(crate) const STORAGE_BYTES: u64 = 64 << 10;
@@ -19,17 +19,12 @@ pub(crate) fn write(to: &mut String, metrics: &StorageMetrics) -> fmt::Result {
             writeln!(to, "strongroom_storage_operations_total{{{labels}}} {count}")?;
         }
     }
-    header(to, "storage_operation_duration_seconds", "histogram", "Time of an operation of the storage.")?;
-    let name = "strongroom_storage_operation_duration_seconds";
+    let name = "storage_operation_duration_seconds";
+    header(to, name, "histogram", "Time of an operation of the storage.")?;
     for operation in &operations {
         let labels = format!("backend=\"{backend}\",operation=\"{}\"", operation.name);
         let count: u64 = operation.outcomes.iter().map(|(_, count)| count).sum();
-        for (bound, bucket) in &operation.buckets {
-            writeln!(to, "{name}_bucket{{{labels},le=\"{bound}\"}} {bucket}")?;
-        }
-        writeln!(to, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}")?;
-        writeln!(to, "{name}_sum{{{labels}}} {}", operation.seconds)?;
-        writeln!(to, "{name}_count{{{labels}}} {count}")?;
+        histogram(to, name, &labels, operation.buckets.iter().copied(), operation.seconds, count)?;
     }
     Ok(())
 }

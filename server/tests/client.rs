@@ -8,18 +8,13 @@ use strongroom::storage::MemoryStorage;
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
+use crate::support::pattern::pattern;
 use crate::support::{Running, config, encryption, encryption_over, token, write_secret};
 
 const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
 
 fn client(server: &Running) -> Strongroom {
     Strongroom::connect(&Endpoint::new(&format!("http://{}", server.address)).unwrap()).unwrap()
-}
-
-fn data(len: usize) -> Vec<u8> {
-    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
-    data.truncate(len);
-    data
 }
 
 /// A source that returns a few bytes at a time.
@@ -37,7 +32,7 @@ fn data_of_all_lengths_comes_back() {
     let server = encryption(&config());
     let store = client(&server);
     for len in LENGTHS {
-        let data = data(len);
+        let data = pattern(len);
         let ids = [format!("whole {len}"), format!("stream {len}"), format!("own key {len}")];
         let own = RecordKey::generate().unwrap();
         store.store_reader_with(&ids[2], Trickle(&data), WriteOptions::new().key(&own)).unwrap();
@@ -90,7 +85,7 @@ fn an_id_is_any_bytes() {
 fn ranges_and_positions() {
     let server = encryption(&config());
     let store = client(&server);
-    let data = data(600_000);
+    let data = pattern(600_000);
     let key = store.store("id", &data).unwrap();
     for range in [0..0, 0..1, 5..5, 16_383..16_385, 100..300_000, 599_999..600_000] {
         let [start, end] = [range.start, range.end].map(|place| usize::try_from(place).unwrap());
@@ -129,7 +124,7 @@ fn errors_are_told_apart() {
     let wrong = RecordKey::generate().unwrap();
     let key = store.store("id", b"data").unwrap();
     assert!(matches!(store.store("id", b"other"), Err(Error::AlreadyExists)));
-    assert!(matches!(store.store_reader("id", &data(1 << 20)[..]), Err(Error::AlreadyExists)));
+    assert!(matches!(store.store_reader("id", &pattern(1 << 20)[..]), Err(Error::AlreadyExists)));
     for id in ["id", "none"] {
         assert!(matches!(store.retrieve(id, &wrong), Err(Error::NotFound)));
         assert!(matches!(store.open_record(id, &wrong).map(drop), Err(Error::NotFound)));
@@ -153,9 +148,9 @@ fn replacing_gives_a_new_key() {
     let store = client(&server);
     let first = store.store("id", b"one").unwrap();
     let second = store.replace("id", &first, b"two").unwrap();
-    let third = store.replace_reader("id", &second, Trickle(&data(1 << 20))).unwrap();
+    let third = store.replace_reader("id", &second, Trickle(&pattern(1 << 20))).unwrap();
     assert!(matches!(store.retrieve("id", &second), Err(Error::NotFound)));
-    assert!(store.retrieve("id", &third).unwrap() == data(1 << 20));
+    assert!(store.retrieve("id", &third).unwrap() == pattern(1 << 20));
     // A repetition after a lost answer.
     let fourth = RecordKey::generate().unwrap();
     for _ in 0..2 {
@@ -171,7 +166,7 @@ fn an_unfinished_record_is_invisible() {
     let store = client(&server);
     for len in [1000, 1 << 20] {
         let mut writer = store.create_record("id").unwrap();
-        writer.write_all(&data(len)).unwrap();
+        writer.write_all(&pattern(len)).unwrap();
         assert_eq!(writer.bytes_written(), len as u64);
         drop(writer);
     }
@@ -187,7 +182,7 @@ fn a_damaged_record_fails_where_it_is_reached() {
     let storage = Arc::new(MemoryStorage::new());
     let server = encryption_over(storage.clone(), &config());
     let store = client(&server);
-    let data = data(1_000_000);
+    let data = pattern(1_000_000);
     let key = store.store("id", &data).unwrap();
     let locator = storage.list(None, 1).unwrap()[0].locator;
     let mut record = storage.get(&locator).unwrap().unwrap();

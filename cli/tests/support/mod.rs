@@ -4,6 +4,8 @@
 
 #[cfg(all(unix, feature = "server"))]
 pub(crate) mod browser;
+#[path = "../../../core/tests/support/pattern.rs"]
+pub(crate) mod pattern;
 #[cfg(unix)]
 #[path = "../../../core/tests/support/postgres.rs"]
 pub(crate) mod postgres;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::measured::Measured;
 use super::{Error, Storage};
+use crate::error_code::ErrorCode;
 
 /// Upper bounds of the buckets, in microseconds.
 const BOUNDS: [u64; 11] = [100, 250, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 10_000_000];
@@ -159,22 +160,23 @@ impl Counters {
 
 /// The name of the library's error for it.
 fn name_of(error: &Error) -> &'static str {
-    match error {
-        Error::AlreadyExists => "AlreadyExists",
-        Error::Conflict => "Conflict",
-        Error::Corrupt => "Corrupt",
-        Error::Busy => "Busy",
-        Error::Full => "StorageFull",
-        Error::TooLarge => "TooLarge",
-        Error::Unsupported(_) => "Unsupported",
-        Error::InvalidArgument(_) => "InvalidArgument",
-        Error::Backend(_) => "Storage",
-        Error::Indeterminate(_) => "Indeterminate",
-        Error::Poisoned => "Poisoned",
-        Error::Forked => "Forked",
-        Error::Closed => "Closed",
-        Error::AccessDenied(_) => "AccessDenied",
-    }
+    let code = match error {
+        Error::AlreadyExists => ErrorCode::AlreadyExists,
+        Error::Conflict => ErrorCode::Conflict,
+        Error::Corrupt => ErrorCode::Corrupt,
+        Error::Busy => ErrorCode::Busy,
+        Error::Full => ErrorCode::StorageFull,
+        Error::TooLarge => ErrorCode::TooLarge,
+        Error::Unsupported(_) => ErrorCode::Unsupported,
+        Error::InvalidArgument(_) => ErrorCode::InvalidArgument,
+        Error::Backend(_) => ErrorCode::Storage,
+        Error::Indeterminate(_) => ErrorCode::Indeterminate,
+        Error::Poisoned => ErrorCode::Poisoned,
+        Error::Forked => ErrorCode::Forked,
+        Error::Closed => ErrorCode::Closed,
+        Error::AccessDenied(_) => ErrorCode::AccessDenied,
+    };
+    code.name()
 }
 
 impl fmt::Debug for StorageMetrics {

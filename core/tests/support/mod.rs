@@ -13,6 +13,7 @@ pub(crate) mod model;
 pub(crate) mod mounts;
 #[cfg(all(feature = "object-store", unix))]
 pub(crate) mod object_store;
+pub(crate) mod pattern;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod postgres;
 pub(crate) mod rounds;
@@ -23,18 +24,12 @@ pub(crate) mod wait;
 
 use std::sync::Arc;
 
+pub(crate) use pattern::pattern;
 use strongroom::storage::{MemoryStorage, Storage};
 use strongroom::{IndexKey, RecordKey, Strongroom};
 
 /// Lengths of data around every limit of the format.
 pub(crate) const SIZES: [usize; 10] = [0, 1, 15, 16, 17, 16_383, 16_384, 16_385, 32_768, 40_000];
-
-/// Data whose bytes depend on their offsets.
-pub(crate) fn pattern(len: usize) -> Vec<u8> {
-    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
-    data.truncate(len);
-    data
-}
 
 /// A store in memory, and the storage below it.
 pub(crate) fn memory_store() -> (Strongroom, Arc<MemoryStorage>) {

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 
+use super::pattern::pattern;
 use super::wait::{DEADLINE, Join};
 
 /// The time at which the clock starts.
@@ -169,12 +170,6 @@ fn steps(alone: bool) -> impl Strategy<Value = Vec<Step>> {
         u32::from(alone) => Just(Step::Rotate),
     ];
     prop::collection::vec(step, 0..40)
-}
-
-fn pattern(len: usize) -> Vec<u8> {
-    let mut data = Vec::from_iter(0..=250).repeat(len.div_ceil(251));
-    data.truncate(len);
-    data
 }
 
 fn wrong_key() -> RecordKey {

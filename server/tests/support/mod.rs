@@ -4,6 +4,8 @@
 
 #[path = "../../../core/tests/support/model.rs"]
 pub(crate) mod model;
+#[path = "../../../core/tests/support/pattern.rs"]
+pub(crate) mod pattern;
 pub(crate) mod proxied_service;
 pub(crate) mod proxy;
 #[path = "../../../core/tests/support/wait.rs"]

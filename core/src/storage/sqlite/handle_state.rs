@@ -1,4 +1,4 @@
-//! The state of a handle: it allows everything, only reads (after a failed sync or on damage), or nothing.
+//! The state of a handle: it allows everything, only reads (after a failed write or sync), or nothing.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
