@@ -89,7 +89,9 @@ fn as_nobody(name: &str, prepare: impl FnOnce(&Path), work: impl FnOnce(&Path)) 
             std::os::unix::fs::lchown(entry.path(), Some(NOBODY), Some(NOBODY)).unwrap();
         }
     }
-    let mut child = Command::new(env::current_exe().unwrap());
+    // Linux's link leads to this program also below folders that the other user may not enter.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { env::current_exe().unwrap() };
+    let mut child = Command::new(program);
     child
         .args([&format!("database_files::{name}"), "--exact", "--nocapture"])
         .env(FOLDER, folder.path())
