@@ -75,6 +75,9 @@ pub(crate) trait Operations: fmt::Debug + Send + Sync {
 
     fn maintain(&self) -> Result<(), Error>;
 
+    /// One step: returns at most `limit` bytes of free space, and the number of these bytes; 0 if none is left.
+    fn compact(&self, limit: u64) -> Result<u64, Error>;
+
     fn stats(&self) -> Result<Stats, Error>;
 
     /// A hint at the index key in use, if it is known.

@@ -53,7 +53,17 @@ impl Strongroom {
         self.call(crate::Strongroom::maintain)
     }
 
-    /// The number of records, the bytes of their ciphertexts, and how many of them have expired.
+    /// Returns at most `limit` bytes of free space to the operating system, and the number of these bytes. If the future
+    /// is dropped, some space may have been returned.
+    ///
+    /// # Errors
+    ///
+    /// As [`strongroom::Strongroom::compact`](crate::Strongroom::compact).
+    pub fn compact(&self, limit: u64) -> impl Future<Output = Result<u64, Error>> + Send + 'static {
+        self.call(move |store| store.compact(limit))
+    }
+
+    /// The number of records, the bytes of their ciphertexts, how many of them have expired, and the free space.
     ///
     /// # Errors
     ///

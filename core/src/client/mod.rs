@@ -202,6 +202,10 @@ impl Operations for Client {
         self.operators("an encryption server maintains its store itself")
     }
 
+    fn compact(&self, _: u64) -> Result<u64, Error> {
+        self.operators("a store is compacted where it lies, not through an encryption server")
+    }
+
     fn index_key_hint(&self) -> Option<[u8; 4]> {
         None
     }
@@ -232,8 +236,8 @@ impl Operations for Client {
 
     fn stats(&self) -> Result<Stats, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
-        let (records, bytes, expired) = document(&self.read(&request)?, documents::read_stats)?;
-        Ok(Stats::new(records, bytes, expired))
+        let [records, bytes, expired, free] = document(&self.read(&request)?, documents::read_stats)?;
+        Ok(Stats { records, bytes, expired, free })
     }
 
     fn close(&self) -> Result<(), Error> {

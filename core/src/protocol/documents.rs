@@ -106,17 +106,17 @@ pub fn read_verification(document: &Value) -> Option<Verification> {
     })
 }
 
-/// The number of records, their total bytes, and the number of expired ones.
+/// The number of records, their total bytes, the number of expired ones, and the bytes of free space.
 #[must_use]
-pub fn stats(records: u64, bytes: u64, expired: u64) -> Value {
-    json!({"records": records, "bytes": bytes, "expired": expired})
+pub fn stats(records: u64, bytes: u64, expired: u64, free: u64) -> Value {
+    json!({"records": records, "bytes": bytes, "expired": expired, "free": free})
 }
 
-/// The numbers in the document of [`stats`].
+/// The numbers in the document of [`stats`], in the order of its arguments.
 #[must_use]
-pub fn read_stats(document: &Value) -> Option<(u64, u64, u64)> {
+pub fn read_stats(document: &Value) -> Option<[u64; 4]> {
     let number = |name| document.get(name)?.as_u64();
-    Some((number("records")?, number("bytes")?, number("expired")?))
+    Some([number("records")?, number("bytes")?, number("expired")?, number("free")?])
 }
 
 /// A request to remove at most `limit` records that have expired at `now`.
@@ -143,6 +143,30 @@ pub fn purged(count: usize) -> Value {
 #[must_use]
 pub fn read_purged(document: &Value) -> Option<usize> {
     usize::try_from(document.get("purged")?.as_u64()?).ok()
+}
+
+/// A request to return at most `limit` bytes of free space.
+#[must_use]
+pub fn compact(limit: u64) -> Value {
+    json!({"limit": limit})
+}
+
+/// The limit in a request of [`compact`].
+#[must_use]
+pub fn read_compact(request: &Value) -> Option<u64> {
+    fields(request, &["limit"])?.get("limit")?.as_u64()
+}
+
+/// The number of bytes that a compaction returned.
+#[must_use]
+pub fn compacted(bytes: u64) -> Value {
+    json!({"compacted": bytes})
+}
+
+/// The number in the document of [`compacted`].
+#[must_use]
+pub fn read_compacted(document: &Value) -> Option<u64> {
+    document.get("compacted")?.as_u64()
 }
 
 /// Whether `erase` found a record.
@@ -218,11 +242,13 @@ mod tests {
             let step = Verification { records: 2, bytes: 3, damage, next: position };
             assert_eq!(read_verification(&verification(&step)), Some(step));
         }
-        assert_eq!(read_stats(&stats(1, 2, 3)), Some((1, 2, 3)));
+        assert_eq!(read_stats(&stats(1, 2, 3, 4)), Some([1, 2, 3, 4]));
         for now in [None, Some(0), Some(u64::MAX)] {
             assert_eq!(read_purge(&purge(now, 9)), Some((now, 9)));
         }
         assert_eq!(read_purged(&purged(7)), Some(7));
+        assert_eq!(read_compact(&compact(u64::MAX)), Some(u64::MAX));
+        assert_eq!(read_compacted(&compacted(7)), Some(7));
         assert_eq!(read_erased(&erased(true)), Some(true));
         assert_eq!(read_contains(&contains(true)), Some(true));
     }

@@ -79,6 +79,8 @@ pub const SETTINGS: &str = "/v1/settings";
 pub const SWAP_SETTINGS: &str = "/v1/swap-settings";
 /// Storage service: checks records by the storage's own checksums.
 pub const VERIFY: &str = "/v1/verify";
+/// Storage service: returns free space to the operating system.
+pub const COMPACT: &str = "/v1/compact";
 /// Storage service: removes the leftovers of interrupted writes.
 pub const MAINTAIN: &str = "/v1/maintain";
 

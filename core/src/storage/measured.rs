@@ -116,6 +116,10 @@ impl Storage for Measured {
         self.metrics.count("maintain", || self.inner.maintain())
     }
 
+    fn compact(&self, limit: u64) -> Result<u64, Error> {
+        self.metrics.count("compact", || self.inner.compact(limit))
+    }
+
     fn health(&self) -> Result<(), Error> {
         self.inner.health()
     }

@@ -222,7 +222,7 @@ impl Storage for MemoryStorage {
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
-        let mut stats = Stats { records: 0, bytes: 0, expired: 0 };
+        let mut stats = Stats::default();
         for entry in self.read()?.records.iter().filter_map(entry) {
             stats.records += 1;
             stats.bytes += entry.info.len;

@@ -14,7 +14,8 @@ use crate::error_code::ErrorCode;
 const BOUNDS: [u64; 11] = [100, 250, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 250_000, 1_000_000, 10_000_000];
 
 /// The operations, in the order in which they are shown.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
+    "compact",
     "create_many",
     "delete",
     "get",

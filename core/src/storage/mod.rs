@@ -304,6 +304,18 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Those of the contract.
     fn maintain(&self) -> Result<(), Error>;
 
+    /// Returns at most `limit` bytes of the space of removed records to the operating system, and the number of these
+    /// bytes. A storage may stop before `limit`, so that no step takes long; 0 means that none is left.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] from a storage that leaves this to its engine, as the default implementation does; those
+    /// of the contract.
+    fn compact(&self, limit: u64) -> Result<u64, Error> {
+        let _ = limit;
+        Err(Error::Unsupported("this storage leaves the space of removed records to its engine".into()))
+    }
+
     /// Fails if the storage cannot work, as far as this is known without a request: for example if its files were
     /// removed, or if it has refused all writes since one failed. A service is not ready then. The default
     /// implementation succeeds.

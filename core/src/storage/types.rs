@@ -160,13 +160,16 @@ pub struct Stats {
     pub bytes: u64,
     /// The number of expired records among them, which a purge removes.
     pub expired: u64,
+    /// The bytes of removed records that the storage keeps for later ones, and that [`compact`](super::Storage::compact)
+    /// returns to the operating system; 0 from a storage that leaves this to its engine.
+    pub free: u64,
 }
 
 impl Stats {
-    /// `records` records with `bytes` bytes in total, `expired` of them expired.
+    /// `records` records with `bytes` bytes in total, `expired` of them expired, and no free space.
     #[must_use]
     pub const fn new(records: u64, bytes: u64, expired: u64) -> Self {
-        Self { records, bytes, expired }
+        Self { records, bytes, expired, free: 0 }
     }
 }
 

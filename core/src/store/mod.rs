@@ -195,6 +195,10 @@ impl Operations for Store {
         Ok(self.storage.maintain()?)
     }
 
+    fn compact(&self, limit: u64) -> Result<u64, Error> {
+        Ok(self.storage.compact(limit)?)
+    }
+
     fn stats(&self) -> Result<Stats, Error> {
         Ok(self.storage.stats(self.clock.unix_seconds())?)
     }

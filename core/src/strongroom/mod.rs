@@ -368,8 +368,9 @@ impl Strongroom {
         verify::repair(self.operations.storage()?, &**copy.operations.storage()?)
     }
 
-    /// Removes the leftovers of interrupted writes, and frees their space for later records, unless a large record is
-    /// being written at the time. Opening a store does the same.
+    /// Removes the leftovers of interrupted writes and of removed records, and frees their space for later records,
+    /// unless a large record is being written at the time. While a store is open, a thread does the same for large
+    /// removed records.
     ///
     /// # Errors
     ///
@@ -378,8 +379,32 @@ impl Strongroom {
         self.operations.maintain()
     }
 
-    /// The number of records, the bytes of their ciphertexts, and how many of them have expired. The time is
-    /// proportional to their number.
+    /// Returns at most `limit` bytes of [free space](Stats::free) to the operating system, and the number of these
+    /// bytes. The database's file becomes shorter. It works in short steps, and others may read and write at the same
+    /// time. Call [`maintain`](Self::maintain) before, which frees the space of what was removed last.
+    ///
+    /// Later records need new space then, so this is for a store that will not soon grow again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] on an encryption server, and on a storage that leaves this to its engine; those of the
+    /// storage. Some space may have been returned.
+    pub fn compact(&self, limit: u64) -> Result<u64, Error> {
+        let mut compacted = 0;
+        loop {
+            if interrupt::is_interrupted() {
+                return Err(Error::Busy);
+            }
+            let step = self.operations.compact(limit - compacted)?;
+            compacted = compacted.saturating_add(step);
+            if step == 0 || compacted >= limit {
+                return Ok(compacted);
+            }
+        }
+    }
+
+    /// The number of records, the bytes of their ciphertexts, how many of them have expired, and the free space. The time
+    /// is proportional to the number of records.
     ///
     /// # Errors
     ///

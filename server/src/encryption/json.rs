@@ -208,5 +208,5 @@ pub(super) async fn stats(mut call: Call<EncryptionBackend>) -> Result<Response,
         return Err(Problem::bad_request("the body must be {}"));
     };
     let stats = call.run(Effect::None, |backend| backend.store()?.stats()).await?;
-    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired, stats.free)))
 }

@@ -63,7 +63,7 @@ pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Proble
         }
     }
     let stats = call.run(Effect::None, move |backend| backend.0.stats(time.unwrap_or_else(unix_time))).await?;
-    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired)))
+    Ok(json(StatusCode::OK, &documents::stats(stats.records, stats.bytes, stats.expired, stats.free)))
 }
 
 pub(super) async fn maintain(call: Call<StorageBackend>) -> Result<Response, Problem> {

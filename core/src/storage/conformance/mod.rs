@@ -29,7 +29,7 @@ mod writes;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Storage};
+use super::{Entry, Error, HEAD_LEN, Head, Info, LOCATOR_LEN, Locator, Stats, Storage};
 
 pub use concurrency::*;
 pub use lists::*;
@@ -186,6 +186,11 @@ fn head(record: &[u8]) -> Head {
 #[track_caller]
 fn error<T: std::fmt::Debug>(outcome: Result<T, Error>) -> Error {
     outcome.unwrap_err()
+}
+
+/// The storage's stats without its free space, which each storage manages in its own way.
+fn contents(storage: &dyn Storage, now: u64) -> Stats {
+    Stats { free: 0, ..storage.stats(now).unwrap() }
 }
 
 fn info_of(record: &[u8]) -> Info {

@@ -143,7 +143,7 @@ impl Records {
 
     /// From the lengths in the list; only objects that may be pointers are read.
     pub(super) async fn stats(&self, now: u64) -> Result<Stats, Error> {
-        let (mut stats, mut last): (_, Option<String>) = (Stats { records: 0, bytes: 0, expired: 0 }, None);
+        let (mut stats, mut last): (_, Option<String>) = (Stats::default(), None);
         loop {
             let page = self.bucket.list(RECORDS, last.as_deref(), PAGE).await?;
             let Some(end) = page.last() else { break };

@@ -383,12 +383,18 @@ impl Storage for RemoteStorage {
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
         let answer = self.read(&ApiRequest::new(Method::GET, names::stats(now)))?;
-        let (records, bytes, expired) = document(&answer, documents::read_stats)?;
-        Ok(Stats { records, bytes, expired })
+        let [records, bytes, expired, free] = document(&answer, documents::read_stats)?;
+        Ok(Stats { records, bytes, expired, free })
     }
 
     fn maintain(&self) -> Result<(), Error> {
         self.read(&ApiRequest::new(Method::POST, names::MAINTAIN)).map(drop)
+    }
+
+    fn compact(&self, limit: u64) -> Result<u64, Error> {
+        let answer = self.read(&json_request(names::COMPACT, &documents::compact(limit)))?;
+        let compacted = document(&answer, documents::read_compacted)?;
+        if compacted <= limit { Ok(compacted) } else { Err(protocol_violation()) }
     }
 
     fn limits(&self) -> Limits {

@@ -20,7 +20,7 @@ impl SqliteStorage {
     pub(crate) fn copy_pages(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let copied = self.snapshot(|connection| {
+        let copied = self.database.snapshot(|connection| {
             let mut to = Connection::open_with_flags(path, flags)?;
             // The file is of no use until it is complete.
             to.pragma_update(None, "synchronous", "OFF")?;

@@ -21,9 +21,9 @@ const CHECKPOINT_PAGES: i32 = 256;
 const CHECKPOINT_PAGES_LONG: i32 = 2048;
 /// The same for commits of many records, 256 MiB: fewer checkpoints write each page of the index less often.
 const CHECKPOINT_PAGES_MANY: i32 = 32_768;
-/// The same for a step of a purge, which changes a page or more for each record: a small checkpoint after each step
-/// delays other writers less than a large one after many.
-const CHECKPOINT_PAGES_PURGE: i32 = 1;
+/// The same for a step of long work, such as a purge, which changes many pages: a small checkpoint after each step delays
+/// other writers less than a large one after many.
+const CHECKPOINT_PAGES_STEP: i32 = 1;
 /// The number of pages to which the log is truncated after a checkpoint, 64 MiB. Between commits of many records it
 /// keeps its length, because growing it again costs more.
 const LOG_PAGES: i32 = 8192;
@@ -94,8 +94,8 @@ pub(super) enum Commit {
     Long,
     /// The same, for many records.
     Many,
-    /// The same, for a step of a purge.
-    Purge,
+    /// The same, for a step of long work.
+    Step,
     /// Not synced: a later durable commit, which syncs the same log, makes this one durable, too. No checkpoint runs in
     /// between, because it would not report a failure to write the log.
     Staged,
@@ -120,7 +120,7 @@ impl CommitSettings {
             Commit::Durable => (CHECKPOINT_PAGES, LOG_PAGES, CACHE_KIB),
             Commit::Long => (CHECKPOINT_PAGES_LONG, LOG_PAGES, CACHE_KIB),
             Commit::Many => (CHECKPOINT_PAGES_MANY, CHECKPOINT_PAGES_MANY, CACHE_KIB_MANY),
-            Commit::Purge => (CHECKPOINT_PAGES_PURGE, LOG_PAGES, CACHE_KIB),
+            Commit::Step => (CHECKPOINT_PAGES_STEP, LOG_PAGES, CACHE_KIB),
             Commit::Staged => (0, LOG_PAGES, CACHE_KIB),
         };
         Self { synchronous, checkpoint_pages, log_pages, cache_kib }

@@ -2,6 +2,8 @@
 //!
 //! Each operation succeeds or reports damage, never a failure of the system.
 
+use rusqlite::Connection;
+
 use super::*;
 use crate::storage::LOCATOR_LEN;
 
@@ -73,7 +75,7 @@ fn sound(path: &Path) {
     storage.swap_settings(None, b"settings").unwrap();
     storage.put(&locator(SHORT), &record(100), PutMode::Create).unwrap();
     storage.put(&locator(LONG), &record(600_000), PutMode::Create).unwrap();
-    storage.write(|connection| garbage::add_dead(connection, 77)).unwrap();
+    storage.database.write(|connection| garbage::add_dead(connection, 77)).unwrap();
     storage.close().unwrap();
 }
 

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::error::Outcome;
 #[cfg(unix)]
-use super::lock;
+use super::database::lock;
+use super::error::Outcome;
 #[cfg(unix)]
 use super::path::with_suffix;
 #[cfg(unix)]

@@ -7,8 +7,8 @@ use std::iter;
 
 use rusqlite::Connection;
 
-use super::SqliteStorage;
 use super::connection_settings::Commit;
+use super::database::Database;
 use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows;
@@ -32,7 +32,7 @@ fn apply(operation: &Operation<'_>, connection: &Connection) -> Outcome<Applied>
     }
 }
 
-impl SqliteStorage {
+impl Database {
     /// Applies an operation durably, in its own transaction or in one that it shares with waiting writers.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Outcome<Applied> {
         if operation.size() > MAX_SHARED_BYTES {

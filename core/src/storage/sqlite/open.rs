@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags};
 
+use super::database::Database;
 use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
 use super::fork_guard::OpenHandle;
@@ -15,6 +16,7 @@ use super::path::{self, failed, with_suffix};
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly, immutable_uri};
 use super::readers::Readers;
+use super::reclaimer::Reclaimer;
 use super::schema::{self, Identity, PAGE_SIZE, not_ours};
 use super::second_copy::Claim;
 use super::writer::Writer;
@@ -27,8 +29,8 @@ use crate::util::fork_check::OwnerProcess;
 /// The size in bytes of the smallest database that is not empty.
 const SMALLEST: u64 = 512;
 
-/// The most time that opening spends on the leftovers of other processes.
-const SWEEP_AT_OPENING: Duration = Duration::from_secs(1);
+/// How long opening waits for the removal of what other processes have left. The rest is removed in the background.
+const SWEEP_AT_OPENING: Duration = Duration::from_millis(100);
 
 impl SqliteStorage {
     /// Opens the database at `path`, and creates it if there is none.
@@ -84,9 +86,12 @@ impl SqliteStorage {
             }
             outcome => outcome?,
         };
+        let start = Instant::now();
         // A failed sweep does not matter: a full disk, for example, must not prevent reads.
-        let _ = storage.sweep(Some(Instant::now() + SWEEP_AT_OPENING));
-        if storage.check_writable().is_err() {
+        if let Ok(false) = storage.database.sweep(|| start.elapsed() > SWEEP_AT_OPENING) {
+            storage.reclaimer.request(&storage.database);
+        }
+        if storage.database.check_writable().is_err() {
             drop(storage);
             return Self::open_as_it_is(path, durability, may_create);
         }
@@ -125,7 +130,7 @@ impl SqliteStorage {
         access: Access,
         read_only: Option<ReadOnly>,
     ) -> Self {
-        Self {
+        let database = Database {
             path,
             durability,
             commit_queue: CommitQueue::new(abandoned),
@@ -137,7 +142,8 @@ impl SqliteStorage {
             file_identity,
             state: Arc::default(),
             owner: OwnerProcess::current(),
-        }
+        };
+        Self { database: Arc::new(database), reclaimer: Reclaimer::default() }
     }
 }
 

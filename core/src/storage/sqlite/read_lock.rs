@@ -9,7 +9,6 @@
 //! one lock that does not prevent a restart. The thread releases the lock every few milliseconds for other processes'
 //! checkpoints, and holds none during writes. It ends when reads become rare.
 
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,9 +16,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::database::lock;
 use super::error::{Fault, Outcome};
 use super::handle_state::HandleState;
-use super::lock;
 use crate::util::threads;
 
 /// The time between two releases of the lock.
@@ -78,12 +77,6 @@ impl ReadLock {
         if let Some(thread) = lock(&self.thread).take() {
             let _ = thread.join();
         }
-    }
-
-    /// Discards the handle of the thread in a forked child, where the thread does not exist.
-    pub(super) fn forget(&mut self) {
-        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = ManuallyDrop::new(thread.take());
     }
 }
 
@@ -159,7 +152,7 @@ mod tests {
     }
 
     fn runs(storage: &SqliteStorage) -> bool {
-        Arc::strong_count(&storage.read_lock.shared) > 1
+        Arc::strong_count(&storage.database.read_lock.shared) > 1
     }
 
     #[test]

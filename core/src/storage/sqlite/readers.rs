@@ -4,14 +4,13 @@
 //! lock and no cache line.
 
 use std::array;
-use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
+use super::database::lock;
 use super::error::Outcome;
-use super::lock;
 use super::second_copy::Claim;
 use crate::storage::Error;
 
@@ -87,15 +86,6 @@ impl Readers {
     /// Releases the claim to the database; running reads keep their shares.
     pub(super) fn give_up(&self) {
         *lock(&self.claim) = None;
-    }
-
-    /// Discards the connections in a forked child without closing them: they belong to the parent. No lock is taken,
-    /// because a thread of the parent may have held it at the fork.
-    pub(super) fn forget(&mut self) {
-        for slot in &mut self.slots {
-            let slot = slot.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-            let _ = ManuallyDrop::new(slot.take());
-        }
     }
 
     /// All slots, the thread's own first.

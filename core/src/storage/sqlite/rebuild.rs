@@ -39,7 +39,8 @@ impl SqliteStorage {
 
     /// `None` if the database was changed in the meantime.
     fn try_rebuild(&self, copy: &dyn Storage) -> Outcome<Option<Repaired>> {
-        let mut old = open::open_reader(&self.path, &self.access, self.durability)?;
+        let database = &*self.database;
+        let mut old = open::open_reader(&database.path, &database.access, database.durability)?;
         if let Some(table) = schema::foreign_table(&old)? {
             let table: String = table.chars().take(100).collect();
             let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");
@@ -47,19 +48,20 @@ impl SqliteStorage {
         }
         let version = |old: &Connection| connection_settings::get::<i64>(old, "data_version");
         let before = version(&old)?;
-        let folder = tempfile::Builder::new().prefix(".strongroom-repair-").tempdir_in(folder_of(&self.path));
-        let folder = folder.map_err(|error| failed(&self.path, error))?;
+        let folder = tempfile::Builder::new().prefix(".strongroom-repair-").tempdir_in(folder_of(&database.path));
+        let folder = folder.map_err(|error| failed(&database.path, error))?;
         let new = new_database(&folder.path().join("records.db"), connection_settings::get(&old, "page_size")?)?;
         let transaction = old.transaction()?;
         let lost = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
         restore_lost_rows(&transaction, &new, copy, lost, &mut repaired)?;
         drop(transaction);
-        let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
-        let is_done =
-            new.read(|new| self.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before))))?;
+        let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
+        let is_done = new
+            .database
+            .read(|new| database.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before))))?;
         if is_done {
-            let _ = self.with_writer(Writer::empty_log); // best effort: the content is durable
+            let _ = database.with_writer(Writer::empty_log); // best effort: the content is durable
         }
         Ok(is_done.then_some(repaired))
     }
@@ -192,7 +194,7 @@ impl Batch<'_> {
         let names = names.trim_start_matches("id, ");
         let places = vec!["?"; columns - 1].join(", ");
         let sql = format!("INSERT OR IGNORE INTO {name} ({names}) VALUES ({places})");
-        self.new.write_with(Commit::Many, |connection| {
+        self.new.database.write_with(Commit::Many, |connection| {
             let mut insert = connection.prepare_cached(&sql)?;
             let mut is_there = connection.prepare_cached("SELECT 1 FROM record WHERE prefix = ?1 AND locator = ?2")?;
             for row in &self.rows {
@@ -226,7 +228,7 @@ fn restore_lost_rows(
     }
     for prefix in lost {
         let sql = "SELECT 1 FROM record WHERE prefix = ?1";
-        if new.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))? {
+        if new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))? {
             continue;
         }
         match new.restore_lost(copy, prefix)? {

@@ -17,8 +17,8 @@ use crate::storage::{DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Rep
 
 impl SqliteStorage {
     pub(super) fn repair_from(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
-        self.check_writable()?;
-        let structure = self.interruptible_snapshot(structure::check)?;
+        self.database.check_writable()?;
+        let structure = self.database.interruptible_snapshot(structure::check)?;
         let outcome = match structure.has_bad_pages {
             true => Err(Error::Corrupt.into()),
             false => self.repair_in_place(copy, &structure),
@@ -33,7 +33,7 @@ impl SqliteStorage {
     fn repair_in_place(self: &Arc<Self>, copy: &dyn Storage, structure: &Structure) -> Outcome<Repaired> {
         let reindex = |index: &String| {
             let sql = format!("REINDEX \"{}\"", index.replace('"', "\"\""));
-            self.write_with(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
+            self.database.write_with(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
         };
         let (of_segments, of_records): (Vec<_>, Vec<_>) =
             structure.indexes.iter().partition(|index| index.contains("segment"));
@@ -44,7 +44,7 @@ impl SqliteStorage {
             of_records.into_iter().try_for_each(reindex)?;
         }
         let repaired = self.repair_rows(copy)?;
-        let left = self.interruptible_snapshot(structure::check)?;
+        let left = self.database.interruptible_snapshot(structure::check)?;
         if left.has_bad_pages || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
     }
 
@@ -68,9 +68,10 @@ impl SqliteStorage {
     /// Calls `visit` for each damaged row with its id, and whether only its segments are damaged.
     fn each_damaged_row(&self, mut visit: impl FnMut(i64, bool) -> Outcome<()>) -> Outcome<()> {
         let mut last = None;
-        let mut next = Some(self.read(|connection| Ok(RowPosition::first(connection)))?);
+        let mut next = Some(self.database.read(|connection| Ok(RowPosition::first(connection)))?);
         while let Some(at) = next {
-            let step = self.interruptible_snapshot(|connection| verify::check_rows(connection, at, usize::MAX))?;
+            let step =
+                self.database.interruptible_snapshot(|connection| verify::check_rows(connection, at, usize::MAX))?;
             for found in step.found.iter().filter(|found| found.damage.kind != DamageKind::Unsupported) {
                 let id = found.row.ok_or(Error::Corrupt)?;
                 if last != Some(id) {
@@ -85,7 +86,7 @@ impl SqliteStorage {
 
     /// Replaces a damaged row by the record of the copy. `row_is_intact`: only its segments are damaged.
     fn restore(self: &Arc<Self>, copy: &dyn Storage, id: i64, row_is_intact: bool) -> Outcome<Option<Locator>> {
-        let Some(damaged) = self.read(|connection| DamagedRow::read(connection, id, row_is_intact))? else {
+        let Some(damaged) = self.database.read(|connection| DamagedRow::read(connection, id, row_is_intact))? else {
             return Ok(None);
         };
         let Some((locator, info)) = find_intact(copy, damaged.locator().as_ref(), damaged.prefix())? else {
@@ -103,10 +104,10 @@ impl SqliteStorage {
     }
 
     fn remove_orphans(&self) -> Outcome<()> {
-        let orphans = self.interruptible_snapshot(structure::check)?.orphans;
+        let orphans = self.database.interruptible_snapshot(structure::check)?.orphans;
         for object in orphans {
-            self.write(|connection| garbage::add_dead(connection, object))?;
-            self.reclaim(object, None)?;
+            self.database.write(|connection| garbage::add_dead(connection, object))?;
+            self.database.reclaim(object, || false)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Row};
 
+use super::compact::free_bytes;
 use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows::{self, blob, check_interrupt, head, prefix, unsigned};
@@ -118,7 +119,8 @@ pub(super) fn stats(connection: &Connection, now: u64) -> Outcome<Stats> {
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([i64::try_from(now).unwrap_or(i64::MAX)])?;
     let row = rows.next()?.ok_or(Error::Corrupt)?;
-    Ok(Stats { records: unsigned(row, 0)?, bytes: unsigned(row, 1)?, expired: unsigned(row, 2)? })
+    let (records, bytes, expired) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+    Ok(Stats { records, bytes, expired, free: free_bytes(connection)? })
 }
 
 pub(super) fn locator(row: &Row<'_>, column: usize) -> Outcome<Locator> {

@@ -93,9 +93,11 @@ pub(super) fn not_ours(path: &Path) -> Fault {
 }
 
 /// Creates the tables in one transaction, so that a crash leaves an empty file or a complete database. If two processes
-/// try at the same time, one does it.
+/// try at the same time, one does it. The pages record their parents (`auto_vacuum`), so that
+/// [`compact`](super::compact) can move them.
 pub(super) fn create(connection: &mut Connection, path: &Path, page_size: i32) -> Outcome<()> {
     connection.pragma_update(None, "page_size", page_size)?;
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     if let Identity::Empty = identify(&transaction, path)? {
         transaction.execute_batch(SCHEMA)?;

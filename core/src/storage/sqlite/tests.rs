@@ -1,20 +1,26 @@
 //! Tests of faults, hostile files and races that the tests of the trait do not cover.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::Connection;
+
+use super::database::lock;
+use super::error::Outcome;
+use super::space_tests::wait_for_reclamation;
 use super::*;
 use crate::storage::LOCATOR_LEN;
 use crate::storage::{Damage, DamageKind};
 
-fn storage() -> (tempfile::TempDir, SqliteStorage) {
+pub(super) fn storage() -> (tempfile::TempDir, SqliteStorage) {
     let folder = tempfile::tempdir().unwrap();
     let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
     (folder, storage)
 }
 
-fn locator(number: u8) -> Locator {
+pub(super) fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; LOCATOR_LEN])
 }
 
@@ -24,7 +30,7 @@ fn a_full_storage_keeps_its_records_and_recovers() {
     let (_folder, storage) = storage();
     storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
     let limit = |pages: i32| {
-        let writer = lock(&storage.writer);
+        let writer = lock(&storage.database.writer);
         let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
         writer.as_ref().unwrap().connection().pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
     };
@@ -53,7 +59,7 @@ fn an_upload_on_a_full_disk_leaves_nothing() {
     upload.write(&vec![7; 3_000_000]).unwrap();
     assert_eq!(count(&storage, "segment"), segments(3_000_000));
     {
-        let writer = lock(&storage.writer);
+        let writer = lock(&storage.database.writer);
         writer.as_ref().unwrap().connection().execute_batch("PRAGMA max_page_count = 250").unwrap();
     }
     assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
@@ -69,16 +75,16 @@ fn segments(len: usize) -> i64 {
     i64::try_from(len / rows::SEGMENT_LEN - 1).unwrap()
 }
 
-fn count(storage: &SqliteStorage, table: &str) -> i64 {
+pub(super) fn count(storage: &SqliteStorage, table: &str) -> i64 {
     let sql = format!("SELECT count(*) FROM {table}");
-    storage.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
+    storage.database.read(|connection| Ok(connection.query_row(&sql, (), |row| row.get(0))?)).unwrap()
 }
 
 /// A running upload of more segments than one step of a sweep removes.
 fn long_upload(storage: &Arc<SqliteStorage>) -> (Box<dyn Upload>, i64) {
     let mut upload = Arc::clone(storage).upload(&locator(1), PutMode::Create).unwrap();
     upload.write(&vec![7; 40 << 20]).unwrap();
-    let objects = storage.read(|connection| garbage::pending(connection)).unwrap();
+    let objects = storage.database.read(|connection| garbage::pending(connection)).unwrap();
     (upload, objects[0])
 }
 
@@ -100,16 +106,16 @@ fn an_abandoned_upload_does_not_commit() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
-    storage.write(garbage::mark_dead).unwrap();
+    storage.database.write(garbage::mark_dead).unwrap();
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
     assert_eq!(storage.get(&locator(1)).unwrap(), None);
-    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    wait_for_reclamation(&storage);
 
     let (mut upload, half_swept) = long_upload(&storage);
-    assert!(!storage.write(|connection| garbage::remove_some(connection, half_swept)).unwrap());
+    assert!(!storage.database.write(|connection| garbage::remove_some(connection, half_swept)).unwrap());
     assert!(matches!(upload.write(&vec![7; 2 << 20]).unwrap_err(), Error::Conflict));
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
-    assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    wait_for_reclamation(&storage);
     assert_ne!(object, half_swept);
 }
 
@@ -120,7 +126,7 @@ fn committed_segments_are_not_swept() {
     let storage = Arc::new(storage);
     let (upload, object) = long_upload(&storage);
     upload.commit().unwrap();
-    storage.reclaim(object, None).unwrap();
+    storage.database.reclaim(object, || false).unwrap();
     assert!(storage.get(&locator(1)).unwrap() == Some(vec![7; 40 << 20]));
 }
 
@@ -130,7 +136,8 @@ fn a_forked_child_is_refused_and_closes_nothing() {
     let (folder, mut storage) = storage();
     storage.put(&locator(1), &[7; 100], PutMode::Create).unwrap();
     storage.get(&locator(1)).unwrap();
-    storage.owner = storage.owner.forked();
+    let database = Arc::get_mut(&mut storage.database).unwrap();
+    database.owner = database.owner.forked();
     assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Forked));
     assert!(matches!(storage.put(&locator(2), &[7; 100], PutMode::Create).unwrap_err(), Error::Forked));
     assert!(matches!(storage.close().unwrap_err(), Error::Forked));
@@ -155,7 +162,7 @@ fn rows_that_contradict_each_other_are_corrupt() {
         let (_folder, storage) = storage();
         let record = vec![7; 4_000_000];
         storage.put(&locator(1), &record, PutMode::Create).unwrap();
-        storage.write(|connection| Ok(connection.execute(damage, ())?)).unwrap();
+        storage.database.write(|connection| Ok(connection.execute(damage, ())?)).unwrap();
         assert!(matches!(storage.get(&locator(1)).unwrap_err(), Error::Corrupt), "{damage}");
     }
 }
@@ -170,7 +177,7 @@ fn a_row_at_a_wrong_place_is_reported_and_hides_no_other() {
                 storage.put(&locator(number), &[&[1, 1, 0, 0], &[number; 96][..]].concat(), PutMode::Create).unwrap();
             }
             let sql = format!("UPDATE record SET prefix = {wrong} WHERE id IN (3, 4)");
-            storage.write(|connection| Ok(connection.execute(&sql, ())?)).unwrap();
+            storage.database.write(|connection| Ok(connection.execute(&sql, ())?)).unwrap();
             assert!(matches!(storage.list(None, 10).unwrap_err(), Error::Corrupt));
             let (mut records, mut damage, mut position) = (0, Vec::new(), None);
             for _ in 0..10 {
@@ -200,12 +207,15 @@ fn every_connection_has_the_profile() {
         }
         Ok(())
     };
-    storage.read(|connection| check(connection)).unwrap();
-    storage.write(check).unwrap();
-    storage.write_with(Commit::Staged, |connection| Ok(connection.execute("DELETE FROM record", ())?)).unwrap();
-    storage.write(check).unwrap();
+    storage.database.read(|connection| check(connection)).unwrap();
+    storage.database.write(check).unwrap();
+    storage
+        .database
+        .write_with(Commit::Staged, |connection| Ok(connection.execute("DELETE FROM record", ())?))
+        .unwrap();
+    storage.database.write(check).unwrap();
     let write = |connection: &mut Connection| Ok(connection.execute("DELETE FROM record", ()).is_err());
-    assert!(storage.read(write).unwrap(), "a reader's connection writes");
+    assert!(storage.database.read(write).unwrap(), "a reader's connection writes");
 }
 
 /// Each durable write syncs again after a staged one, so that it is durable when it returns.
@@ -228,9 +238,13 @@ fn every_write_is_durable_when_it_returns() {
     let (_folder, storage) = storage();
     let storage = Arc::new(storage);
     for (what, write) in writes {
-        storage.write_with(Commit::Staged, garbage::mark_dead).unwrap();
-        let synchronous =
-            || connection_settings::get::<i32>(lock(&storage.writer).as_ref().unwrap().connection(), "synchronous");
+        storage.database.write_with(Commit::Staged, garbage::mark_dead).unwrap();
+        let synchronous = || {
+            connection_settings::get::<i32>(
+                lock(&storage.database.writer).as_ref().unwrap().connection(),
+                "synchronous",
+            )
+        };
         assert_eq!(synchronous().unwrap(), 1);
         write(&storage);
         assert_eq!(synchronous().unwrap(), 2, "{what}");
@@ -331,12 +345,12 @@ fn a_new_database_is_its_owners_alone() {
 /// Queues all `operations`, so that one leader commits them together, and returns their outcomes.
 fn together(storage: &SqliteStorage, operations: &[Operation<'_>]) -> Vec<Outcome<group_commit::Applied>> {
     thread::scope(|scope| {
-        let leader = storage.commit_queue.lead_alone();
+        let leader = storage.database.commit_queue.lead_alone();
         let threads: Vec<_> = (1..)
             .zip(operations)
             .map(|(waiting, operation)| {
-                let thread = scope.spawn(|| storage.apply(operation));
-                while storage.commit_queue.waiting() < waiting {
+                let thread = scope.spawn(|| storage.database.apply(operation));
+                while storage.database.commit_queue.waiting() < waiting {
                     thread::yield_now();
                 }
                 thread
@@ -400,7 +414,7 @@ fn removals_that_share_a_commit_leave_the_segments_for_later() {
 #[test]
 fn maintain_waits_for_other_checkpoints() {
     let (_folder, storage) = storage();
-    let path = storage.path.clone();
+    let path = storage.path().to_path_buf();
     let is_done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -424,9 +438,9 @@ fn maintain_waits_for_other_checkpoints() {
 fn an_operation_that_fails_fails_alone() {
     let (_folder, storage) = storage();
     storage.put(&locator(100), &[7; 100], PutMode::Create).unwrap();
-    let pages: i32 = storage.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
+    let pages: i32 = storage.database.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
     {
-        let writer = lock(&storage.writer);
+        let writer = lock(&storage.database.writer);
         let limit = format!("PRAGMA max_page_count = {}", pages + 2);
         writer.as_ref().unwrap().connection().execute_batch(&limit).unwrap();
     }
@@ -442,14 +456,14 @@ fn an_operation_that_fails_fails_alone() {
 fn a_failed_transaction_fails_for_all_who_share_it() {
     let (_folder, storage) = storage();
     storage.close().unwrap();
-    let closed = storage.apply(&create(1, 100));
+    let closed = storage.database.apply(&create(1, 100));
     assert!(matches!(closed, Err(Fault(Error::Closed))));
 
     let (_folder, storage) = self::storage();
     let operations = [create(1, 100), create(2, 100), create(3, 100)];
     let other = Connection::open(storage.path()).unwrap();
     {
-        let writer = lock(&storage.writer);
+        let writer = lock(&storage.database.writer);
         writer.as_ref().unwrap().connection().busy_timeout(Duration::from_millis(50)).unwrap();
     }
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -473,7 +487,7 @@ fn a_purge_heeds_the_time_in_the_record() {
     for (number, time) in [(1, 0), (2, 500), (3, u64::MAX), (4, 20)] {
         storage.put(&Locator::from_bytes([number; LOCATOR_LEN]), &expiring(time), PutMode::Create).unwrap();
     }
-    storage.write(|connection| Ok(connection.execute("UPDATE record SET expires_at = 5", ())?)).unwrap();
+    storage.database.write(|connection| Ok(connection.execute("UPDATE record SET expires_at = 5", ())?)).unwrap();
     assert_eq!(storage.list_expired(100, 10).unwrap().len(), 1);
     assert_eq!((storage.purge(100, 10).unwrap(), storage.purge(100, 10).unwrap()), (1, 0));
     assert_eq!(storage.list(None, 10).unwrap().len(), 3);
@@ -489,7 +503,7 @@ fn a_step_of_a_purge_is_short() {
     storage.create_many(&records).unwrap();
     assert_eq!(storage.purge(1, 20).unwrap(), 8);
     assert_eq!(storage.stats(1).unwrap().expired, 12);
-    let writer = lock(&storage.writer);
+    let writer = lock(&storage.database.writer);
     let interval = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
     let pages = writer.as_ref().unwrap().connection().pragma_query_value(None, "wal_autocheckpoint", interval).unwrap();
     assert_eq!(pages, 1, "the pages that a step leaves to a checkpoint");

@@ -69,8 +69,9 @@ impl SqliteUpload {
         }
         let (object, n, data) = (self.object, self.segments, &self.buffer);
         let commit = if (n + 1) % STAGED == 0 { Commit::Long } else { Commit::Staged };
-        let outcome =
-            patiently(|| self.storage.write_with(commit, |connection| write_segment(connection, object, n, data)));
+        let outcome = patiently(|| {
+            self.storage.database.write_with(commit, |connection| write_segment(connection, object, n, data))
+        });
         outcome.map_err(|Fault(error)| match error {
             // Even if the segment was written, the record does not exist yet.
             Error::Indeterminate(source) => Error::Backend(source),
@@ -134,7 +135,7 @@ impl Upload for SqliteUpload {
             }
             rows::put_record(connection, &this.locator, this.mode, &this.first, object, this.len)
         };
-        let garbage = patiently(|| this.storage.write_with(Commit::Long, work))?;
+        let garbage = patiently(|| this.storage.database.write_with(Commit::Long, work))?;
         self.done = true;
         self.storage.reclaim_after(garbage);
         Ok(())
