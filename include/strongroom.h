@@ -335,6 +335,9 @@ typedef struct {
     uint64_t bytes;
     /// The number of expired records among them, which strongroom_purge removes.
     uint64_t expired;
+    /// The bytes of removed records that the storage keeps for later ones, and that strongroom_compact returns to the
+    /// operating system; 0 from a storage that leaves this to its engine.
+    uint64_t free;
 } strongroom_stats;
 
 /// Opens the SQLite database at `path`, and makes it if it is missing or an empty file. `options` may be NULL.
@@ -390,8 +393,8 @@ strongroom_status strongroom_connect(const char *url,
 
 /// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
 /// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
-/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain and
-/// strongroom_get_stats concern the whole store on each handle.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain, strongroom_compact
+/// and strongroom_get_stats concern the whole store on each handle.
 ///
 /// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
 /// handles: their calls then return STRONGROOM_CLOSED.
@@ -424,6 +427,18 @@ strongroom_status strongroom_purge(const strongroom *store,
                                    uint64_t limit,
                                    uint64_t *purged,
                                    strongroom_error *error);
+
+/// Returns at most `limit` bytes of free space to the operating system, and gives the number of these bytes, less than
+/// `limit` if none is left. The database's file becomes shorter. It works in short steps, and others may read and write
+/// at the same time. Call strongroom_maintain before, which frees the space of what was removed last. A store other
+/// than an SQLite database, or a storage service on one, is STRONGROOM_UNSUPPORTED.
+///
+/// After a failure, some space may have been returned.
+STRONGROOM_MUST_USE
+strongroom_status strongroom_compact(const strongroom *store,
+                                     uint64_t limit,
+                                     uint64_t *compacted,
+                                     strongroom_error *error);
 
 /// Gives the number and size of the store's records, in time proportional to their number.
 STRONGROOM_MUST_USE

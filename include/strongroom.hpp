@@ -855,6 +855,12 @@ template <class P> class basic_store {
             return strongroom_purge(raw(), limit, &purged, details);
         });
     }
+    /// Gives the number of bytes that were returned to the operating system.
+    type<std::uint64_t> compact(std::uint64_t limit) const {
+        return detail::get<P, std::uint64_t>([&](std::uint64_t &compacted, strongroom_error *details) {
+            return strongroom_compact(raw(), limit, &compacted, details);
+        });
+    }
     type<strongroom_stats> stats() const {
         return detail::get<P, strongroom_stats>([&](strongroom_stats &stats, strongroom_error *details) {
             return strongroom_get_stats(raw(), &stats, details);

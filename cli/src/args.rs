@@ -107,7 +107,12 @@ impl Command {
             Self::IndexKey(IndexKeyCommand::Rotate { .. }) => true,
             Self::Keyring(KeyringCommand::New { .. } | KeyringCommand::Rotate { .. }) => false,
             Self::Keyring(_) => true,
-            Self::Retain { .. } | Self::Purge { .. } | Self::Copy(_) | Self::Migrate { .. } | Self::Verify(_) => false,
+            Self::Retain { .. }
+            | Self::Purge { .. }
+            | Self::Compact
+            | Self::Copy(_)
+            | Self::Migrate { .. }
+            | Self::Verify(_) => false,
             Self::Stats | Self::Key(_) => false,
             Self::IndexKey(_) => false,
             Self::Health { .. } | Self::Completions { .. } | Self::Man { .. } => false,
@@ -169,7 +174,7 @@ impl Command {
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
-            Self::IndexKey(_) | Self::Retain { .. } => true,
+            Self::IndexKey(_) | Self::Retain { .. } | Self::Compact => true,
             Self::Copy(_) | Self::Stats | Self::Health { .. } | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
@@ -387,6 +392,14 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = limit)]
         limit: Option<NonZero<usize>>,
     },
+    /// Return the space of removed records to the operating system, and print its bytes
+    ///
+    /// A database keeps that space for later records; "strongroom stats" shows it as "free". This command shortens the
+    /// database's file in short steps, so that other commands wait little. It first removes the remains of deleted
+    /// records, of which large ones are otherwise removed in the background. PostgreSQL and object stores manage their
+    /// space themselves.
+    #[command(after_help = examples::COMPACT_EXAMPLES)]
+    Compact,
     /// Search the store for damage, without any key
     ///
     /// It checks each record, then the database's pages and indexes, and prints each damage: the record's locator, the
@@ -417,7 +430,7 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         role: Option<String>,
     },
-    /// Print the number of records, the bytes of their ciphertexts, and the number of expired records
+    /// Print the number of records, the bytes of their ciphertexts, the number of expired records, and the free space
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
     /// Make keys

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use strongroom::interrupt::interruptible;
-use strongroom::{Error, IndexKey, RecordKey, RecordReader, RecordWriter, WriteOptions};
+use strongroom::{Error, IndexKey, RecordKey, RecordReader, RecordWriter, Stats, WriteOptions};
 use zeroize::Zeroizing;
 
 use crate::args::{Cli, Command, Data, Key, KeyCommand, Options};
@@ -80,6 +80,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Erase { record, yes } => erase(options, &ids::get(record)?, yes),
         Command::Retain { ids, format, yes, allow_all } => retain::retain(options, &ids, format, yes, allow_all),
         Command::Purge { limit } => purge(options, limit),
+        Command::Compact => compact(options),
         Command::Verify(verify) => crate::verify::run(options, &verify),
         Command::Copy(transfer) => crate::transfer::transfer(options, &transfer, &in_use),
         Command::Migrate { role } => open::migrate(options, role.as_deref()),
@@ -378,10 +379,30 @@ fn purge(options: &Options, limit: Option<NonZero<usize>>) -> Result<(), Failure
     reply(options, &json!({"purged": purged}), &format!("purged: {purged}"))
 }
 
+/// Frees the space of what was removed, and returns it to the operating system in steps, to show progress.
+fn compact(options: &Options) -> Result<(), Failure> {
+    const STEP: u64 = 16 << 20;
+
+    let store = open::existing(options)?;
+    let bar = progress_bar(None, "{spinner} {bytes} returned");
+    store.maintain()?;
+    let mut compacted = 0;
+    loop {
+        let returned = store.compact(STEP)?;
+        compacted += returned;
+        bar.set_position(compacted);
+        if returned == 0 {
+            break;
+        }
+    }
+    bar.finish_and_clear();
+    reply(options, &json!({"compacted": compacted}), &format!("compacted: {compacted}"))
+}
+
 fn stats(options: &Options) -> Result<(), Failure> {
-    let stats = open::existing(options)?.stats()?;
-    let text = format!("records: {}\nbytes: {}\nexpired: {}", stats.records, stats.bytes, stats.expired);
-    reply(options, &json!({"records": stats.records, "bytes": stats.bytes, "expired": stats.expired}), &text)
+    let Stats { records, bytes, expired, free, .. } = open::existing(options)?.stats()?;
+    let text = format!("records: {records}\nbytes: {bytes}\nexpired: {expired}\nfree: {free}");
+    reply(options, &json!({"records": records, "bytes": bytes, "expired": expired, "free": free}), &text)
 }
 
 pub(crate) fn write_new_key(

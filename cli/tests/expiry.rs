@@ -30,7 +30,7 @@ fn an_expired_record_is_unreadable_and_purged() {
     world.fail(20, &["replace", "--id", "brief", "--key-file", "brief"], DATA);
     assert_eq!(feed(&mut world.command(&["contains", "--id", "brief"]), b"").status.code(), Some(1));
     assert!(world.ok(&["stats"], "").starts_with("records: 2\n"));
-    assert!(world.ok(&["stats"], "").ends_with("\nexpired: 1\n"));
+    assert!(world.ok(&["stats"], "").ends_with("\nexpired: 1\nfree: 0\n"));
     assert_eq!(world.ok(&["purge"], ""), "purged: 1\n");
     assert_eq!(world.ok(&["purge", "--json"], ""), "{\"purged\":0}\n");
     world.fail(1, &["retrieve", "--id", "brief", "--key-file", "brief"], "");

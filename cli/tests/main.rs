@@ -60,6 +60,7 @@ mod service_control;
 mod service_files;
 mod silent_storage;
 mod site;
+mod space;
 mod standard_streams;
 mod streams;
 mod take;

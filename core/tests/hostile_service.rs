@@ -106,6 +106,7 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
             ("rename", storage.rename(&locator(), &head(), &Locator::from_bytes([9; 32]))),
             ("list_expired", storage.list_expired(7, 10).map(drop)),
             ("purge", storage.purge(7, 10).map(drop)),
+            ("compact", storage.compact(7).map(drop)),
             ("verify", storage.verify(None, 10).map(drop)),
             ("settings", storage.settings().map(drop)),
             ("swap_settings", storage.swap_settings(None, b"settings")),

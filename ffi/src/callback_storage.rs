@@ -312,11 +312,13 @@ impl Storage for CallbackStorage {
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
-        let mut found = strongroom_stats { records: 0, bytes: 0, expired: 0 };
+        let mut found = strongroom_stats { records: 0, bytes: 0, expired: 0, free: 0 };
         let (_open, stats) = (self.enter()?, required(self.callbacks.stats)?);
         // SAFETY: as the header says.
         done("stats", Reads, unsafe { stats(self.callbacks.context, now, &raw mut found) })?;
-        Ok(Stats::new(found.records, found.bytes, found.expired))
+        let mut stats = Stats::new(found.records, found.bytes, found.expired);
+        stats.free = found.free;
+        Ok(stats)
     }
 
     fn maintain(&self) -> Result<(), Error> {

@@ -174,8 +174,8 @@ pub unsafe extern "C" fn strongroom_connect(
 
 /// Gives a handle of the same store with the ids of a namespace: through it, records of other namespaces cannot be
 /// found, even under the same id. A name is any 0 to 255 bytes; the empty one is the namespace of a new store.
-/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain and
-/// strongroom_get_stats concern the whole store on each handle.
+/// Namespaces exist without being created, and are not nested. strongroom_purge, strongroom_maintain, strongroom_compact
+/// and strongroom_get_stats concern the whole store on each handle.
 ///
 /// Free the handle with strongroom_close, which leaves the store open. Closing the store closes it for all of its
 /// handles: their calls then return STRONGROOM_CLOSED.
@@ -254,6 +254,28 @@ pub unsafe extern "C" fn strongroom_purge(
     })
 }
 
+/// Returns at most `limit` bytes of free space to the operating system, and gives the number of these bytes, less than
+/// `limit` if none is left. The database's file becomes shorter. It works in short steps, and others may read and write
+/// at the same time. Call strongroom_maintain before, which frees the space of what was removed last. A store other
+/// than an SQLite database, or a storage service on one, is STRONGROOM_UNSUPPORTED.
+///
+/// After a failure, some space may have been returned.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn strongroom_compact(
+    store: *const strongroom,
+    limit: u64,
+    compacted: *mut u64,
+    error: *mut strongroom_error,
+) -> strongroom_status {
+    outcome(error, || {
+        // SAFETY: by the header's conventions.
+        let (store, compacted) = unsafe { (input(store, "store")?, output(compacted, "compacted")?) };
+        compacted.set(store.0.compact(limit)?);
+        Ok(())
+    })
+}
+
 /// The number and size of a store's records.
 #[repr(C)]
 pub struct strongroom_stats {
@@ -263,6 +285,9 @@ pub struct strongroom_stats {
     pub bytes: u64,
     /// The number of expired records among them, which strongroom_purge removes.
     pub expired: u64,
+    /// The bytes of removed records that the storage keeps for later ones, and that strongroom_compact returns to the
+    /// operating system; 0 from a storage that leaves this to its engine.
+    pub free: u64,
 }
 
 /// Gives the number and size of the store's records, in time proportional to their number.
@@ -277,7 +302,12 @@ pub unsafe extern "C" fn strongroom_get_stats(
         // SAFETY: by the header's conventions.
         let (store, stats) = unsafe { (input(store, "store")?, output(stats, "stats")?) };
         let found = store.0.stats()?;
-        stats.set(strongroom_stats { records: found.records, bytes: found.bytes, expired: found.expired });
+        stats.set(strongroom_stats {
+            records: found.records,
+            bytes: found.bytes,
+            expired: found.expired,
+            free: found.free,
+        });
         Ok(())
     })
 }

@@ -106,6 +106,10 @@ impl Storage for Panicking {
         self.inner().stats(now)
     }
 
+    fn compact(&self, limit: u64) -> Result<u64, Error> {
+        self.inner().compact(limit)
+    }
+
     fn maintain(&self) -> Result<(), Error> {
         self.inner().maintain()
     }
@@ -182,7 +186,7 @@ fn a_panic_becomes_a_status() {
     let (mut flag, mut len, mut long_len, mut purged, mut remaining) = (false, 0, 0, 0, 0);
     let mut room = [0_u8; 8];
     let room = room.as_mut_ptr().cast::<c_void>();
-    let mut stats = strongroom_stats { records: 0, bytes: 0, expired: 0 };
+    let mut stats = strongroom_stats { records: 0, bytes: 0, expired: 0, free: 0 };
     let item = strongroom_item { id, id_len, data, data_len: 4 };
     let mut new_key = strongroom_record_key { bytes: [0; 32] };
     let size = size_of::<strongroom_write_options>();
@@ -221,6 +225,7 @@ fn a_panic_becomes_a_status() {
         strongroom_contains(store, id, id_len, &raw mut flag, &raw mut error),
         strongroom_get_stats(store, &raw mut stats, &raw mut error),
         strongroom_purge(store, 1, &raw mut purged, &raw mut error),
+        strongroom_compact(store, 1, &raw mut purged, &raw mut error),
         strongroom_get_unrotated_count(store, 1, &raw mut remaining, &raw mut error),
         strongroom_begin_rotation(store, &raw mut error),
         strongroom_list_unrotated(store, 1, &raw mut buffer, &raw mut error),

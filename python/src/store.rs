@@ -192,7 +192,7 @@ impl Strongroom {
     /// Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
     /// namespaces cannot be found, even under the same id.
     ///
-    /// :meth:`purge`, :meth:`maintain`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
+    /// :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
     /// Namespaces exist without being created, and are not nested.
     ///
     /// >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
@@ -697,11 +697,11 @@ impl Strongroom {
         self.call(py, |store| store.finish_rotation())
     }
 
-    /// Return the number of records, the bytes of their ciphertexts, and the number of expired records, in time
-    /// proportional to the number of records.
+    /// Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free space,
+    /// in time proportional to the number of records.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = self.call(py, |store| store.stats())?;
-        Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired })
+        Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired, free: stats.free })
     }
 
     /// Search the store for damage, without any record's key, in short steps. It changes nothing, and others may
@@ -751,6 +751,18 @@ impl Strongroom {
     /// :raises BusyError: Other handles read all the time.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {
         self.call(py, |store| store.maintain())
+    }
+
+    /// Return free space (:attr:`Stats.free`) to the operating system, and its number of bytes. The database's file
+    /// becomes shorter. It works in short steps, and others may read and write meanwhile. Call :meth:`maintain`
+    /// before, which frees the space of what was removed last.
+    ///
+    /// :param limit: Return at most this many bytes. If fewer were returned, none is left.
+    /// :raises UnsupportedError: The store is neither an SQLite database nor a storage service on one.
+    #[pyo3(signature = (limit=None))]
+    fn compact(&self, py: Python<'_>, limit: Option<Place>) -> Result<u64, Failure> {
+        let limit = most(limit) as u64;
+        self.call(py, |store| store.compact(limit))
     }
 
     /// Close the store; every later call raises :exc:`ClosedError`. Closing it again does nothing.
@@ -816,11 +828,15 @@ pub(crate) struct Stats {
     bytes: u64,
     /// The number of expired records among them, which :meth:`Strongroom.purge` removes.
     expired: u64,
+    /// The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact` returns
+    /// to the operating system; 0 from a storage that leaves this to its engine.
+    free: u64,
 }
 
 #[pymethods]
 impl Stats {
     fn __repr__(&self) -> String {
-        format!("Stats(records={}, bytes={}, expired={})", self.records, self.bytes, self.expired)
+        let Self { records, bytes, expired, free } = self;
+        format!("Stats(records={records}, bytes={bytes}, expired={expired}, free={free})")
     }
 }

@@ -56,6 +56,8 @@ def test_all_operations(path: Path) -> None:
                 await writer.write(b"newest")
             assert await store.retrieve("made", writer.key) == b"newest"
             await store.maintain()
+            assert await store.compact() >= 0
+            assert (await store.stats()).free == 0
             assert (await store.stats()).records == 7
         with pytest.raises(strongroom.ClosedError):
             await store.stats()

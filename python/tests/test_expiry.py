@@ -196,7 +196,7 @@ def test_limits_of_a_purge(store: Strongroom) -> None:
 
 
 def test_stats_have_the_number_of_expired_records(store: Strongroom) -> None:
-    assert repr(store.stats()) == "Stats(records=0, bytes=0, expired=0)"
+    assert repr(store.stats()) == "Stats(records=0, bytes=0, expired=0, free=0)"
 
 
 def test_asyncio(path: Path) -> None:

@@ -160,6 +160,17 @@ def test_close(path: Path) -> None:
         store.maintain()
 
 
+def test_compact(path: Path) -> None:
+    with strongroom.open(path) as store:
+        store.delete("id", store.store("id", pattern(2_000_000)))
+        free = store.stats().free
+        assert free > 1_900_000 and path.stat().st_size > free
+        assert store.compact(20_000) == 16_384
+        assert store.compact() >= free - 16_384
+        assert store.stats().free == store.compact() == 0
+        assert path.stat().st_size < 200_000
+
+
 def test_open(path: Path, tmp_path: Path) -> None:
     index_key = strongroom.IndexKey.generate()
     with pytest.raises(strongroom.InvalidArgumentError, match="there is no store"):

@@ -40,6 +40,7 @@ impl StoreMetrics {
                 ("records", "Records, when they were last counted.", stats.records),
                 ("record_bytes", "Bytes of the records' ciphertexts.", stats.bytes),
                 ("expired_records", "Expired records that are not removed yet.", stats.expired),
+                ("free_bytes", "Bytes of removed records that the database keeps for later ones.", stats.free),
             ] {
                 header(to, name, "gauge", help)?;
                 writeln!(to, "strongroom_{name} {value}")?;

@@ -162,9 +162,28 @@ fn pages_are_in_order() {
     for wrong in ["?after=1", "?limit=x", "?limit=-1", "?page=2"] {
         list(wrong).is_problem(400, 19, "InvalidArgument");
     }
-    let stats = json!({"records": 3, "bytes": 3 * 68 + 6, "expired": 0});
+    let stats = json!({"records": 3, "bytes": 3 * 68 + 6, "expired": 0, "free": 0});
     assert_eq!(service.send("GET /v1/stats", &[], b"").json(), stats);
     service.send("POST /v1/maintain", &[], b"").is(204);
+}
+
+#[test]
+fn free_space_is_returned_in_steps() {
+    let service = service();
+    put(&service, 1, &record(1, 1_000_000), &[]).is(204);
+    service.send(&format!("DELETE {}", path(1)), &[], b"").is(204);
+    let free = || service.send("GET /v1/stats", &[], b"").json()["free"].as_u64().unwrap();
+    let before = free();
+    assert!(before > 900_000, "{before}");
+    let compact = |limit: u64| service.json("/v1/compact", &json!({"limit": limit})).json()["compacted"].as_u64();
+    assert_eq!(compact(0), Some(0));
+    let step = compact(100_000).unwrap();
+    assert!((1..=100_000).contains(&step), "{step}");
+    while compact(u64::MAX).unwrap() > 0 {}
+    assert_eq!(free(), 0);
+    for body in [json!({}), json!({"limit": -1}), json!({"limit": "1"}), json!({"limit": 1, "now": 1})] {
+        service.json("/v1/compact", &body).is_problem(400, 19, "InvalidArgument");
+    }
 }
 
 #[test]

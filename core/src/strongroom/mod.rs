@@ -112,9 +112,9 @@ impl Strongroom {
     /// through it, even under the same id. A name is any 0 to 255 bytes; the empty one is the default. Namespaces exist
     /// without being created, and the storage sees neither their names nor their records' affiliation.
     ///
-    /// [`purge`](Self::purge), [`maintain`](Self::maintain), [`stats`](Self::stats) and [`close`](Self::close) concern
-    /// the whole store on every handle. Namespaces are not nested: a handle's namespace replaces the one of the handle
-    /// from which it was made.
+    /// [`purge`](Self::purge), [`maintain`](Self::maintain), [`compact`](Self::compact), [`stats`](Self::stats) and
+    /// [`close`](Self::close) concern the whole store on every handle. Namespaces are not nested: a handle's namespace
+    /// replaces the one of the handle from which it was made.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

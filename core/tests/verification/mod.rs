@@ -94,7 +94,10 @@ impl Sample {
             let some = [storage.list(None, usize::MAX), storage.list_expired(u64::MAX, usize::MAX)];
             some.map(|list| list.map_err(|error| error.to_string()))
         };
-        let counts = |storage: &dyn Storage| storage.stats(u64::MAX >> 1).map_err(|error| error.to_string());
+        let counts = |storage: &dyn Storage| match storage.stats(u64::MAX >> 1) {
+            Ok(stats) => Ok((stats.records, stats.bytes, stats.expired)),
+            Err(error) => Err(error.to_string()),
+        };
         let other = lists(&**damaged) != lists(&whole) || counts(&**damaged) != counts(&whole);
         (wrong, other)
     }

@@ -71,6 +71,8 @@ static void stores(void) {
     uint64_t purged = 0;
     REFUSED(strongroom_purge(NULL, 1, &purged, &error));
     REFUSED(strongroom_purge(store, 1, NULL, &error));
+    REFUSED(strongroom_compact(NULL, 1, &purged, &error));
+    REFUSED(strongroom_compact(store, 1, NULL, &error));
     CHECK(purged == 0);
     strongroom_verify_report report = {7, 7, 7, 7};
     REFUSED(strongroom_verify(NULL, NULL, NULL, NULL, &report, &error));

@@ -41,6 +41,7 @@ static void child(strongroom *store, strongroom_writer *writer, strongroom_reade
     strongroom_verify_report report;
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_verify(store, NULL, NULL, NULL, &report, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_maintain(store, &error));
+    CHECK_STATUS(STRONGROOM_FORKED, strongroom_compact(store, 1, &purged, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_create_record(store, "child", 5, &new_writer, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_store_stream(store, "child", 5, no_data, NULL, &new_key, &error));
     CHECK_STATUS(STRONGROOM_FORKED, strongroom_open_record(store, "id", 2, key, &new_reader, &error));

@@ -503,6 +503,15 @@ int main(void) {
     CHECK(stats.records == COUNT(SIZES) + 2 + 100);
     CHECK(stats.bytes > 16383 + 16384 + 16385 + 32768 + 40000);
     CHECK_OK(strongroom_maintain(store, &error));
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.free > 100000);
+    uint64_t compacted = 0;
+    CHECK_OK(strongroom_compact(store, 8192, &compacted, &error));
+    CHECK(compacted == 8192);
+    CHECK_OK(strongroom_compact(store, UINT64_MAX, &compacted, &error));
+    CHECK(compacted >= stats.free - 8192);
+    CHECK_OK(strongroom_get_stats(store, &stats, &error));
+    CHECK(stats.free == 0);
     close_store(store);
     copied_store();
     leave_folder();

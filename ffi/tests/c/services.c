@@ -351,6 +351,8 @@ static void encryption_server(const char *program, const uint8_t *data) {
     padding(store, data);
     once_and_again(store, data);
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_maintain(store, &error));
+    uint64_t compacted = 0;
+    CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_compact(store, 1, &compacted, &error));
     uint64_t remaining = 7;
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_get_unrotated_count(store, 1, &remaining, &error));
     CHECK_STATUS(STRONGROOM_UNSUPPORTED, strongroom_begin_rotation(store, &error));

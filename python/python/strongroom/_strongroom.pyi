@@ -427,7 +427,7 @@ class Strongroom:
         """Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
         namespaces cannot be found, even under the same id.
 
-        :meth:`purge`, :meth:`maintain`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
+        :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
         Namespaces exist without being created, and are not nested.
 
         >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
@@ -796,8 +796,8 @@ class Strongroom:
         """
 
     def stats(self) -> Stats:
-        """Return the number of records, the bytes of their ciphertexts, and the number of expired records, in time
-        proportional to the number of records.
+        """Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free space,
+        in time proportional to the number of records.
         """
 
     def verify(
@@ -839,6 +839,15 @@ class Strongroom:
         database's log, which may have the ciphertext of deleted records.
 
         :raises BusyError: Other handles read all the time.
+        """
+
+    def compact(self, limit: int | None = None) -> int:
+        """Return free space (:attr:`Stats.free`) to the operating system, and its number of bytes. The database's file
+        becomes shorter. It works in short steps, and others may read and write meanwhile. Call :meth:`maintain`
+        before, which frees the space of what was removed last.
+
+        :param limit: Return at most this many bytes. If fewer were returned, none is left.
+        :raises UnsupportedError: The store is neither an SQLite database nor a storage service on one.
         """
 
     def close(self) -> None:
@@ -885,6 +894,12 @@ class Stats:
     @property
     def expired(self) -> int:
         """The number of expired records among them, which :meth:`Strongroom.purge` removes."""
+
+    @property
+    def free(self) -> int:
+        """The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact` returns
+        to the operating system; 0 from a storage that leaves this to its engine.
+        """
 
 @final
 class Verification:

@@ -530,6 +530,10 @@ class Strongroom:
         """As :meth:`strongroom.Strongroom.maintain`."""
         await _in_thread(self._store.maintain)
 
+    async def compact(self, limit: int | None = None) -> int:
+        """As :meth:`strongroom.Strongroom.compact`."""
+        return await _in_thread(self._store.compact, limit)
+
     async def close(self) -> None:
         """As :meth:`strongroom.Strongroom.close`."""
         await _run_to_end(self._store.close)

@@ -54,6 +54,13 @@ pub(super) async fn purge(mut call: Call<StorageBackend>) -> Result<Response, Pr
     Ok(json(StatusCode::OK, &documents::purged(purged)))
 }
 
+pub(super) async fn compact(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
+    const BODY: &str = "the body must be {limit}: a number of bytes";
+    let limit = call.json_body(documents::read_compact, BODY).await?;
+    let compacted = call.run(Effect::Write, move |backend| backend.0.compact(limit)).await?;
+    Ok(json(StatusCode::OK, &documents::compacted(compacted)))
+}
+
 pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let mut time = None;
     for (name, value) in request_text::query(call.head.uri.query()) {

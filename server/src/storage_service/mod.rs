@@ -51,6 +51,7 @@ const ROUTES: &[Route<StorageBackend>] = &[
     route(MethodFilter::POST, names::SWAP_SETTINGS, |call| Box::pin(maintenance::swap_settings(call))),
     route(MethodFilter::POST, names::VERIFY, |call| Box::pin(maintenance::verify(call))),
     route(MethodFilter::POST, names::PURGE, |call| Box::pin(maintenance::purge(call))),
+    route(MethodFilter::POST, names::COMPACT, |call| Box::pin(maintenance::compact(call))),
     route(MethodFilter::GET, names::STATS, |call| Box::pin(maintenance::stats(call))),
     route(MethodFilter::POST, names::MAINTAIN, |call| Box::pin(maintenance::maintain(call))),
 ];

@@ -1,16 +1,17 @@
 //! The database of a storage: its connections, and the transactions on them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::connection;
 use super::connection_settings::Commit;
 use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
-use super::group_commit::OperationOutcome;
+use super::garbage::Garbage;
 use super::handle_state::HandleState;
-use super::open;
+use super::lock;
 use super::read_lock::ReadLock;
 use super::read_only::{Access, ReadOnly};
 use super::readers::Readers;
@@ -20,6 +21,12 @@ use crate::storage::operation::Operation;
 use crate::storage::{Durability, Error};
 use crate::util::fork_check::OwnerProcess;
 use crate::util::interrupt::is_interrupted;
+
+/// The garbage of an operation; `None` if there was no record to delete.
+pub(super) type Applied = Option<Garbage>;
+
+/// As [`Outcome`], for another thread.
+pub(super) type OperationOutcome = Result<Applied, Error>;
 
 /// A database with its connections.
 pub(super) struct Database {
@@ -56,7 +63,7 @@ impl Database {
         self.check_owner()?;
         self.state.check_readable()?;
         let mut reader = self.readers.take(|| {
-            let connection = open::open_reader(&self.path, &self.access, self.durability)?;
+            let connection = connection::open_reader(&self.path, &self.access, self.durability)?;
             self.file_identity.check()?;
             Ok(connection)
         })?;
@@ -74,7 +81,7 @@ impl Database {
 
     pub(super) fn request_read_lock(&self) {
         let (path, durability, state) = (self.path.clone(), self.durability, Arc::clone(&self.state));
-        let open = move || open::open_reader(&path, &Access::Write, durability);
+        let open = move || connection::open_reader(&path, &Access::Write, durability);
         self.read_lock.request(open, state);
     }
 
@@ -147,10 +154,4 @@ impl Database {
         self.readers.give_up();
         Ok(outcome?)
     }
-}
-
-/// No code panics between two steps that belong together, and SQLite rolls back uncommitted changes, so the connection
-/// behind a poisoned lock is valid.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

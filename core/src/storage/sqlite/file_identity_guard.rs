@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 #[cfg(unix)]
-use super::database::lock;
 use super::error::Outcome;
+use super::lock;
 #[cfg(unix)]
 use super::path::with_suffix;
 #[cfg(unix)]

@@ -5,17 +5,9 @@
 //! two. In case it fails, segments are marked as dead before they are removed, and an upload finds the mark at its next
 //! step.
 
-use std::fs::TryLockError;
-use std::thread;
-use std::time::Instant;
-
 use rusqlite::Connection;
 
-use super::connection_settings::Commit;
-use super::database::Database;
 use super::error::Outcome;
-use super::{SqliteStorage, upload_lock};
-use crate::storage::Error;
 
 /// The mark of a dead object, stored instead of the time when a segment was last added.
 pub(super) const DEAD: i64 = 0;
@@ -23,69 +15,8 @@ pub(super) const DEAD: i64 = 0;
 /// The most segments that one transaction removes, 4 MiB, which bounds the wait of other writers.
 const SEGMENTS_AT_ONCE: usize = 16;
 
-/// An object whose segments no record needs any more: see [`SqliteStorage::reclaim_after`].
+/// An object whose segments no record needs any more; [`reclaimer`](super::reclaimer) removes them.
 pub(super) type Garbage = Option<i64>;
-
-impl SqliteStorage {
-    /// Reclaims the garbage of a successful write: a little at once, more in the background. A failure of this is not a
-    /// failure of the write.
-    pub(super) fn reclaim_after(&self, garbage: Garbage) {
-        if let Some(object) = garbage
-            && let Ok(false) = self.database.reclaim_some(object)
-        {
-            self.reclaimer.request(&self.database);
-        }
-    }
-}
-
-impl Database {
-    /// Removes some segments of an object that no record needs. Returns whether that was all.
-    fn reclaim_some(&self, object: i64) -> Outcome<bool> {
-        self.write_with(Commit::Step, |connection| remove_some(connection, object))
-    }
-
-    /// Removes the segments of an object that no record needs, a few at a time, until `is_ended`. The next sweep removes
-    /// the rest.
-    pub(super) fn reclaim(&self, object: i64, is_ended: impl Fn() -> bool) -> Outcome<()> {
-        loop {
-            let start = Instant::now();
-            if self.reclaim_some(object)? || is_ended() {
-                return Ok(());
-            }
-            // Other writers poll the lock, and need time to get it.
-            thread::sleep(start.elapsed() / 2);
-        }
-    }
-
-    /// Removes the segments of all objects that are marked as dead, until `is_ended`.
-    pub(super) fn reclaim_dead(&self, is_ended: impl Fn() -> bool) -> Outcome<()> {
-        for object in self.read(|connection| dead(connection))? {
-            self.reclaim(object, &is_ended)?;
-            if is_ended() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the leftovers of dead uploads and of removed records, until `is_ended`. Returns whether nothing is left.
-    pub(super) fn sweep(&self, is_ended: impl Fn() -> bool) -> Outcome<bool> {
-        if self.read(|connection| pending(connection))?.is_empty() {
-            return Ok(true);
-        }
-        // Each upload holds this lock shared. An exclusive lock proves that no upload is running, and prevents new ones
-        // until all pending objects are marked as dead.
-        let lock = upload_lock::open(&self.path)?;
-        match lock.try_lock() {
-            Ok(()) => self.write(mark_dead)?,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(Error::Backend(error.into()).into()),
-        }
-        drop(lock);
-        self.reclaim_dead(is_ended)?;
-        Ok(self.read(|connection| dead(connection))?.is_empty())
-    }
-}
 
 /// Removes some segments of an object, if it still belongs to no record. Returns whether that was all.
 pub(super) fn remove_some(connection: &Connection, object: i64) -> Outcome<bool> {
@@ -117,7 +48,7 @@ pub(super) fn pending(connection: &Connection) -> Outcome<Vec<i64>> {
 }
 
 /// Objects that are marked as dead.
-fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
+pub(super) fn dead(connection: &Connection) -> Outcome<Vec<i64>> {
     objects(connection, DEAD)
 }
 

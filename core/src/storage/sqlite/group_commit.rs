@@ -8,7 +8,7 @@ use std::iter;
 use rusqlite::Connection;
 
 use super::connection_settings::Commit;
-use super::database::Database;
+use super::database::{Applied, Database, OperationOutcome};
 use super::error::{Fault, Outcome};
 use super::garbage::Garbage;
 use super::rows;
@@ -16,12 +16,6 @@ use crate::storage::commit_queue::{Leader, Role};
 use crate::storage::error::again;
 use crate::storage::operation::{MAX_SHARED_BYTES, Operation};
 use crate::storage::{Error, Locator, PutMode};
-
-/// The garbage of an operation; `None` if there was no record to delete.
-pub(super) type Applied = Option<Garbage>;
-
-/// As [`Outcome`], for another thread.
-pub(super) type OperationOutcome = Result<Applied, Error>;
 
 /// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
 /// [`Error::AlreadyExists`] and [`Error::Conflict`].

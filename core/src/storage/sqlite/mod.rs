@@ -2,6 +2,7 @@
 
 mod backup;
 mod compact;
+mod connection;
 mod connection_settings;
 #[cfg(test)]
 mod damage_tests;
@@ -38,7 +39,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::mem;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::error::again;
 use super::operation::Operation;
@@ -70,6 +71,12 @@ impl SqliteStorage {
     pub fn path(&self) -> &Path {
         &self.database.path
     }
+}
+
+/// No code panics between two steps that belong together, and SQLite rolls back uncommitted changes, so the connection
+/// behind a poisoned lock is valid.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Storage for SqliteStorage {

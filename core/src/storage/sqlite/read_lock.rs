@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::database::lock;
 use super::error::{Fault, Outcome};
 use super::handle_state::HandleState;
+use super::lock;
 use crate::util::threads;
 
 /// The time between two releases of the lock.

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
 
-use super::database::lock;
 use super::error::Outcome;
+use super::lock;
 use super::second_copy::Claim;
 use crate::storage::Error;
 

@@ -17,7 +17,7 @@ use super::rows::{self, check_interrupt};
 use super::verify::row::{self, place_of_lost};
 use super::verify::structure::each_lost_row;
 use super::writer::Writer;
-use super::{Durability, SqliteStorage, open, schema};
+use super::{Durability, SqliteStorage, connection, schema};
 use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
 use crate::util::files::folder_of;
 
@@ -40,7 +40,7 @@ impl SqliteStorage {
     /// `None` if the database was changed in the meantime.
     fn try_rebuild(&self, copy: &dyn Storage) -> Outcome<Option<Repaired>> {
         let database = &*self.database;
-        let mut old = open::open_reader(&database.path, &database.access, database.durability)?;
+        let mut old = connection::open_reader(&database.path, &database.access, database.durability)?;
         if let Some(table) = schema::foreign_table(&old)? {
             let table: String = table.chars().take(100).collect();
             let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");

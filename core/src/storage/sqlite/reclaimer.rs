@@ -1,14 +1,83 @@
-//! A thread that removes the segments of removed records, so that the caller of a removal need not wait.
+//! The removal of segments that no record needs: a few at a time, the rest in a thread, so that the caller of a removal
+//! need not wait for it.
 //!
-//! It runs while there are such segments, and ends when the storage is closed: the next one that opens the database
-//! continues.
+//! The thread runs while there are such segments, and ends when the storage is closed: the next one that opens the
+//! database continues.
 
+use std::fs::TryLockError;
 use std::mem;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
-use super::database::{Database, lock};
+use super::connection_settings::Commit;
+use super::database::Database;
+use super::error::Outcome;
+use super::garbage::{self, Garbage};
+use super::{SqliteStorage, lock, upload_lock};
+use crate::storage::Error;
 use crate::util::threads;
+
+impl SqliteStorage {
+    /// Reclaims the garbage of a successful write: a little at once, more in the background. A failure of this is not a
+    /// failure of the write.
+    pub(super) fn reclaim_after(&self, garbage: Garbage) {
+        if let Some(object) = garbage
+            && let Ok(false) = self.database.reclaim_some(object)
+        {
+            self.reclaimer.request(&self.database);
+        }
+    }
+}
+
+impl Database {
+    /// Removes some segments of an object that no record needs. Returns whether that was all.
+    fn reclaim_some(&self, object: i64) -> Outcome<bool> {
+        self.write_with(Commit::Step, |connection| garbage::remove_some(connection, object))
+    }
+
+    /// Removes the segments of an object that no record needs, a few at a time, until `is_ended`. The next sweep removes
+    /// the rest.
+    pub(super) fn reclaim(&self, object: i64, is_ended: impl Fn() -> bool) -> Outcome<()> {
+        loop {
+            let start = Instant::now();
+            if self.reclaim_some(object)? || is_ended() {
+                return Ok(());
+            }
+            // Other writers poll the lock, and need time to get it.
+            thread::sleep(start.elapsed() / 2);
+        }
+    }
+
+    /// Removes the segments of all objects that are marked as dead, until `is_ended`.
+    pub(super) fn reclaim_dead(&self, is_ended: impl Fn() -> bool) -> Outcome<()> {
+        for object in self.read(|connection| garbage::dead(connection))? {
+            self.reclaim(object, &is_ended)?;
+            if is_ended() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the leftovers of dead uploads and of removed records, until `is_ended`. Returns whether nothing is left.
+    pub(super) fn sweep(&self, is_ended: impl Fn() -> bool) -> Outcome<bool> {
+        if self.read(|connection| garbage::pending(connection))?.is_empty() {
+            return Ok(true);
+        }
+        // Each upload holds this lock shared. An exclusive lock proves that no upload is running, and prevents new ones
+        // until all pending objects are marked as dead.
+        let lock = upload_lock::open(&self.path)?;
+        match lock.try_lock() {
+            Ok(()) => self.write(garbage::mark_dead)?,
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(Error::Backend(error.into()).into()),
+        }
+        drop(lock);
+        self.reclaim_dead(is_ended)?;
+        Ok(self.read(|connection| garbage::dead(connection))?.is_empty())
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Reclaimer(Arc<Mutex<Shared>>);

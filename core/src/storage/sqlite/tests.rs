@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::database::lock;
 use super::error::Outcome;
 use super::space_tests::wait_for_reclamation;
 use super::*;
@@ -343,7 +342,7 @@ fn a_new_database_is_its_owners_alone() {
 }
 
 /// Queues all `operations`, so that one leader commits them together, and returns their outcomes.
-fn together(storage: &SqliteStorage, operations: &[Operation<'_>]) -> Vec<Outcome<group_commit::Applied>> {
+fn together(storage: &SqliteStorage, operations: &[Operation<'_>]) -> Vec<Outcome<database::Applied>> {
     thread::scope(|scope| {
         let leader = storage.database.commit_queue.lead_alone();
         let threads: Vec<_> = (1..)
