@@ -62,6 +62,7 @@ NAVIGATION = {
         "docs/how-to/keyring",
         "docs/how-to/stolen-index-key",
         "docs/how-to/backup",
+        "docs/how-to/certificates",
         "docs/how-to/damage",
         "In Python <python/docs/index>",
     ],
