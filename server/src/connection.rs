@@ -191,12 +191,12 @@ impl Connection {
         }
     }
 
-    /// If no request is running: whether the client has ever presented a valid token, and the time since the last
-    /// request.
-    pub(crate) fn quiet(&self) -> Option<(bool, Duration)> {
+    /// If no request is running: whether the client has ever presented a valid token, and the time of the last request's
+    /// end.
+    pub(crate) fn quiet(&self) -> Option<(bool, Instant)> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
         let is_quiet = self.active_requests.load(Ordering::Relaxed) == 0;
-        is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since.elapsed()))
+        is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since))
     }
 
     /// Returns once the connection has waited too long: for a request, for a client that receives nothing, or for a
@@ -208,7 +208,7 @@ impl Connection {
                 (true, true) => timeouts.idle,
                 _ => timeouts.head,
             };
-            let quiet = self.quiet().map(|(_, quiet)| limit.saturating_sub(quiet));
+            let quiet = self.quiet().map(|(_, since)| limit.saturating_sub(since.elapsed()));
             let blocked = match self.blocked_since.load(Ordering::Relaxed) {
                 0 => None,
                 since => Some(timeouts.idle.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),

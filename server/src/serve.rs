@@ -296,7 +296,7 @@ impl OpenConnections {
     fn evict_one(&self) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = open.connections.values().filter_map(|connection| Some((connection.quiet()?, connection)));
-        let longest = quiet.max_by_key(|((authenticated, quiet), _)| (!authenticated, *quiet));
+        let longest = quiet.min_by_key(|(order, _)| *order);
         if let Some((_, connection)) = longest {
             connection.evict();
         }
@@ -355,9 +355,10 @@ async fn accept(server: Arc<OpenConnections>, listener: Listener, mut ended: wat
                     _ = ended.wait_for(|ended| *ended) => break,
                 };
                 let (server, ended) = (Arc::clone(&server), ended.clone());
+                // Here, because tasks begin in any order, and the connection's idle time begins.
+                let (number, connection) = server.opened();
                 connections.spawn(async move {
                     let _permit = permit;
-                    let (number, connection) = server.opened();
                     serve(&server, &connection, accepted, ended).await;
                     server.closed(number);
                 });

@@ -11,7 +11,7 @@ pub(crate) mod proxy;
 #[path = "../../../core/tests/support/wait.rs"]
 pub(crate) mod wait;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -223,7 +223,10 @@ impl Client {
 
     fn more(&mut self) -> bool {
         let mut buffer = [0; 65536];
-        let read = self.stream.read(&mut buffer).unwrap_or(0);
+        let read = match self.stream.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing came, and the connection is open"),
+            read => read.unwrap_or(0),
+        };
         self.rest.extend_from_slice(&buffer[..read]);
         read > 0
     }
