@@ -98,7 +98,7 @@ static int make_kept(void *context, const char *folder, strongroom_sink *sink) {
 
 static void records_survive(void) {
     kept last = {"", NULL};
-    if (getenv("TEST_SHORT") == NULL)
+    if (!is_short())
         CHECK_OK(strongroom_check_storage(make_kept, NULL, &last, 0, "records_survive_reopening", &error));
     CHECK_OK(strongroom_check_storage(make_kept, NULL, &last, 0, "settings_survive_reopening", &error));
     table_free(last.rows);
@@ -653,7 +653,7 @@ static void promises_without_optional_callbacks(void) {
 int main(void) {
     enter_folder();
     CHECK_OK(strongroom_index_key_generate(&index_key, &error));
-    if (getenv("TEST_SHORT") != NULL)
+    if (is_short())
         the_table_keeps_some_promises();
     else
         the_table_keeps_all_promises();

@@ -105,4 +105,9 @@ static inline unsigned test_seconds(void) {
     return text ? (unsigned)atoi(text) : 1;
 }
 
+// Whether valgrind runs the test: repetitions then only take time.
+static inline bool is_short(void) {
+    return getenv("TEST_SHORT") != NULL;
+}
+
 #endif
