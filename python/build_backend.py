@@ -59,7 +59,8 @@ def _compiler_flags() -> list[str]:
     names = {ROOT: "strongroom", cargo: "cargo", rust: "rust"}
     # Cargo uses them instead of the flags in its configuration, and cannot add to those: a user who needs some for this
     # build sets RUSTFLAGS.
-    return [*filter(None, given), *(f"--remap-path-prefix={path}={name}" for path, name in names.items())]
+    flags = [f"--remap-path-prefix={path}={name}" for path, name in names.items()]
+    return [*filter(None, given), *(flag for flag in flags if flag not in given)]
 
 
 def _rewrite_components(wheel: Path) -> None:

@@ -7,6 +7,10 @@ if [ -z "${CARGO_ENCODED_RUSTFLAGS+set}" ]; then
 fi
 for name in "$(pwd -P)=strongroom" "$(realpath "${CARGO_HOME:-$HOME/.cargo}")=cargo" \
     "$(${RUSTC:-rustc} --print sysroot)=rust"; do
-    CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS:+$CARGO_ENCODED_RUSTFLAGS$separator}--remap-path-prefix=$name
+    flag=--remap-path-prefix=$name
+    case $separator$CARGO_ENCODED_RUSTFLAGS$separator in
+    *"$separator$flag$separator"*) ;; # set by the caller
+    *) CARGO_ENCODED_RUSTFLAGS=${CARGO_ENCODED_RUSTFLAGS:+$CARGO_ENCODED_RUSTFLAGS$separator}$flag ;;
+    esac
 done
 export CARGO_ENCODED_RUSTFLAGS
