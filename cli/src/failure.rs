@@ -137,9 +137,9 @@ impl Failure {
             Self::Strongroom(Error::IndexKeyMismatch) => {
                 Some("pass the file with the store's own index key as --index-key-file")
             }
-            Self::Strongroom(Error::AccessDenied(_)) => {
-                Some("pass the file with a token as --token-file; the token needs the scope for this command")
-            }
+            Self::Strongroom(Error::AccessDenied(_)) => Some(
+                "pass a token with the scope for this command as --token-file, or a certificate as --client-certificate",
+            ),
             Self::Damaged => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
             Self::Usage(_) => Some("see `strongroom --help` and `strongroom COMMAND --help`"),
             _ => None,

@@ -1,9 +1,12 @@
-//! Purging expired records beside a writer: `purge [RECORDS [EXPIRED]]`, by default 100,000 expired ones among 1,000,000,
-//! and then the same number alone: the cost must not depend on other records.
+//! Maintenance beside a writer: `maintenance [RECORDS [EXPIRED]]`.
+//!
+//! The purge of expired records, by default 100,000 among 1,000,000, and then the same number alone: the cost must not
+//! depend on other records. The removal of a record of 400 MB, and compaction.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
 
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -23,13 +26,15 @@ fn main() {
     println!("|---|---|---|---|");
     for records in [records, expired] {
         let folder = tempfile::tempdir_in(".").unwrap();
-        let (purge, [before, during]) = measure(&folder.path().join("records.db"), records, expired);
+        let (purge, [before, during]) = purge(&folder.path().join("records.db"), records, expired);
         println!("| {records} records | {purge:.1?} | {before:.2?} | {during:.2?} |");
     }
+    let folder = tempfile::tempdir_in(".").unwrap();
+    space(&folder.path().join("records.db"));
 }
 
 /// The time of the purge, and the 99th percentiles of stores before and during it.
-fn measure(path: &Path, records: usize, expired: usize) -> (Duration, [Duration; 2]) {
+fn purge(path: &Path, records: usize, expired: usize) -> (Duration, [Duration; 2]) {
     let seconds = Arc::new(AtomicU64::new(1_000_000));
     let clock = Arc::clone(&seconds);
     let now = move || UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::Relaxed));
@@ -57,6 +62,33 @@ fn measure(path: &Path, records: usize, expired: usize) -> (Duration, [Duration;
         let during = p99(&store, "during", &ended, work, scope);
         (purge, [before, during])
     })
+}
+
+/// Prints the times of the removal of a long record, of its reclamation in the background, and of compaction.
+fn space(path: &Path) {
+    const LONG: u64 = 400_000_000;
+
+    let store = Strongroom::open(path).unwrap();
+    let free = || store.stats().unwrap().free;
+    let key = store.store_reader("long", io::repeat(0x5a).take(LONG)).unwrap();
+    let ended = AtomicBool::new(false);
+    println!("\n| removing 400 MB | time | p99 of a writer meanwhile |");
+    println!("|---|---|---|");
+    thread::scope(|scope| {
+        let time = |name: &'static str, work: &mut dyn FnMut()| {
+            let (mut time, start) = (Duration::ZERO, Instant::now());
+            let p99 = p99(&store, name, &ended, || (work(), time = start.elapsed()).0, scope);
+            println!("| {name} | {time:.2?} | {p99:.2?} |");
+        };
+        time("nothing", &mut || thread::sleep(Duration::from_secs(5)));
+        time("delete", &mut || store.delete("long", &key).unwrap());
+        time("in the background", &mut || {
+            while free() < LONG {
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        time("compact", &mut || assert!(store.compact(u64::MAX).unwrap() >= LONG));
+    });
 }
 
 /// The 99th percentile of the stores of another thread during `work`.
