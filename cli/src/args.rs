@@ -51,6 +51,13 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
+    /// Services of a cluster, HOST:PORT, through which all others are found; may be repeated. `serve` and `serve-storage`
+    /// join them (the same as --join, UDP). Other commands ask them, encryption servers or storage services, over HTTPS, on
+    /// this machine over HTTP, and use the encryption servers at these hosts, or with --authorities at any host, in place
+    /// of --server
+    #[arg(long, global = true, value_name = "ADDRESS", env = "STRONGROOM_BOOTSTRAP_NODES", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pub(crate) bootstrap_nodes: Vec<String>,
     /// The file with the index key, instead of the one beside the database
     #[arg(long, global = true, value_name = "PATH", env = "STRONGROOM_INDEX_KEY_FILE", hide_env_values = true)]
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]

@@ -3,6 +3,7 @@
 
 mod arg_path;
 mod args;
+mod bootstrap;
 #[cfg(feature = "server")]
 mod certificate;
 #[cfg(feature = "server")]

@@ -6,6 +6,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
+use crate::bootstrap;
 use crate::keyring_args::KeyringCommand;
 
 /// The options that a service reads from the environment only if its configuration does not set them.
@@ -25,7 +26,7 @@ const SHARED_WITH_SERVICES: [&str; 11] = [
 ];
 
 impl Cli {
-    /// Reads the command line. A store or a server on it overrides both in the environment.
+    /// Reads the command line. A store, a server or a cluster on it overrides all three in the environment.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let mut command = without_empty_variables(Self::command());
         let matches = command.try_get_matches_from_mut(std::env::args_os())?;
@@ -40,31 +41,49 @@ impl Cli {
         }
         cli.check_keyring(&command, matches.value_source("keyring"))?;
         let options = &mut cli.options;
-        let exclusive = |name, other| overridden(&command, &matches, [name, other]);
-        match exclusive("index_key_file", "index_key_command")? {
-            Some("index_key_file") => options.index_key_file = None,
-            Some(_) => options.index_key_command = None,
-            None => {}
+        for name in overridden(&command, &matches, &["index_key_file", "index_key_command"])? {
+            match name {
+                "index_key_file" => options.index_key_file = None,
+                _ => options.index_key_command = None,
+            }
         }
-        match exclusive("token_file", "token_command")? {
-            Some("token_file") => options.remote.token_file = None,
-            Some(_) => options.remote.token_command = None,
-            None => {}
+        for name in overridden(&command, &matches, &["token_file", "token_command"])? {
+            match name {
+                "token_file" => options.remote.token_file = None,
+                _ => options.remote.token_command = None,
+            }
         }
         #[cfg(feature = "server")]
         {
             let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
             options.from_environment =
                 SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
-            if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) && is_from_environment("server") {
-                options.server = None; // the variable is meant for other commands
-                return Ok(cli);
+            if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) {
+                // These variables are meant for other commands.
+                if is_from_environment("server") {
+                    options.server = None;
+                }
+                if is_from_environment("bootstrap_nodes") {
+                    options.bootstrap_nodes.clear();
+                }
+                if options.server.is_none() {
+                    return Ok(cli);
+                }
             }
         }
-        match overridden(&command, &matches, ["store", "server"])? {
-            Some("store") => options.store = None,
-            Some(_) => options.server = None,
-            None => {}
+        for name in overridden(&command, &matches, &["store", "server", "bootstrap_nodes"])? {
+            match name {
+                "store" => options.store = None,
+                "server" => options.server = None,
+                _ => options.bootstrap_nodes.clear(),
+            }
+        }
+        if !options.bootstrap_nodes.is_empty() {
+            options.server = Some(match cli.command {
+                #[cfg(feature = "server")]
+                Command::Nodes => bootstrap::urls(&options.bootstrap_nodes), // any of them knows the others
+                _ => bootstrap::endpoint(&options.bootstrap_nodes, options.remote.authorities.is_some()),
+            });
         }
         Ok(cli)
     }
@@ -120,18 +139,18 @@ impl Command {
     }
 }
 
-/// The option in the environment, if one that excludes it is on the command line.
+/// The options in the environment, if one that excludes them is on the command line. Two in the same place are an error.
 fn overridden<'n>(
     command: &clap::Command,
     matches: &ArgMatches,
-    names: [&'n str; 2],
-) -> Result<Option<&'n str>, clap::Error> {
-    let [name, other] = names;
-    match names.map(|name| matches.value_source(name)) {
-        [Some(ValueSource::CommandLine), Some(ValueSource::EnvVariable)] => Ok(Some(other)),
-        [Some(ValueSource::EnvVariable), Some(ValueSource::CommandLine)] => Ok(Some(name)),
-        [Some(_), Some(_)] => Err(conflict(command, &long(name), &long(other))),
-        _ => Ok(None),
+    names: &[&'n str],
+) -> Result<Vec<&'n str>, clap::Error> {
+    let from = |source| names.iter().copied().filter(|name| matches.value_source(name) == Some(source)).collect();
+    let (given, set): (Vec<_>, Vec<_>) = (from(ValueSource::CommandLine), from(ValueSource::EnvVariable));
+    match (&*given, &*set) {
+        ([name, other, ..], _) | ([], [name, other, ..]) => Err(conflict(command, &long(name), &long(other))),
+        ([_], _) => Ok(set),
+        _ => Ok(Vec::new()),
     }
 }
 

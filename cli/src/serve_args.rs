@@ -144,7 +144,7 @@ pub(crate) struct Serve {
     pub(crate) tls_client_revocations: Option<PathBuf>,
     /// Join the cluster of the service at this address, HOST:PORT (UDP), which may be the service's own; may be repeated.
     /// All services of a cluster find each other, whichever they join, and start in any order
-    #[arg(long, visible_alias = "bootstrap-nodes", value_name = "ADDRESS", env = "STRONGROOM_JOIN")]
+    #[arg(long, value_name = "ADDRESS", env = "STRONGROOM_JOIN")]
     #[arg(hide_env_values = true, value_delimiter = ',', help_heading = CLUSTER)]
     pub(crate) join: Vec<String>,
     /// The file with the cluster's key, made by `key new --cluster`; may be repeated: the first key encrypts, all of them

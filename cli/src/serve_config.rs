@@ -34,6 +34,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     };
     merge_shared(&mut config, options);
     merge_own(&mut config, args)?;
+    merge_cluster(&mut config.cluster, args, &options.bootstrap_nodes);
     if config.listen.is_empty() {
         config.listen.push(ListenAddress::Tcp(([127, 0, 0, 1], port).into()));
     }
@@ -47,6 +48,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     let options = Options {
         store: config.store.clone(),
         server: None,
+        bootstrap_nodes: Vec::new(),
         index_key_file: config.index_key_file.clone(),
         index_key_command: config.index_key_command.clone(),
         previous_index_key_file: config.previous_index_key_file.clone(),
@@ -131,12 +133,12 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
     config.log.level = args.log_level.unwrap_or(config.log.level);
     config.log.format = args.log_format.unwrap_or(config.log.format);
     config.tls = tls(args, config.tls.take())?;
-    merge_cluster(&mut config.cluster, args);
     Ok(())
 }
 
-fn merge_cluster(cluster: &mut Cluster, args: &Serve) {
-    for (given, field) in [(&args.join, &mut cluster.join), (&args.cluster_names, &mut cluster.names)] {
+fn merge_cluster(cluster: &mut Cluster, args: &Serve, bootstrap_nodes: &[String]) {
+    let join = [&args.join, bootstrap_nodes].concat();
+    for (given, field) in [(&join, &mut cluster.join), (&args.cluster_names, &mut cluster.names)] {
         if !given.is_empty() {
             field.clone_from(given);
         }

@@ -2,7 +2,9 @@
 
 #![cfg(all(unix, feature = "server"))]
 
-use std::net::{SocketAddr, UdpSocket};
+use std::fs;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ use crate::rounds::rounds;
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::service::Service;
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{self, DEADLINE, Join, wait_for};
 
 /// UDP addresses that are free.
 fn free<const N: usize>() -> [SocketAddr; N] {
@@ -67,31 +69,82 @@ fn wait_for_storages(world: &World, server: &Service, state: &str, count: usize)
     });
 }
 
+/// The README's commands of a cluster, with free ports in place of its own.
+fn commands_of_the_readme() -> ([String; 4], [String; 4]) {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
+    let mut blocks = readme.split("```console\n").skip(1).map(|block| block.split("```").next().unwrap());
+    let block = blocks.find(|block| block.contains("--bootstrap-nodes")).unwrap().replace("\\\n", " ");
+    let commands: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("$ strongroom ")).collect();
+    let [gossip_storage, gossip_server] = free().map(|address| address.to_string());
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [server, storage] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().to_string());
+    let ports = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:8420", "127.0.0.1:8421"];
+    let free = [gossip_storage, gossip_server, server, storage];
+    let with_free =
+        |command: &str| ports.iter().zip(&free).fold(command.to_owned(), |text, (port, free)| text.replace(port, free));
+    let commands: [&str; 4] = commands.try_into().unwrap();
+    (commands.map(with_free), free)
+}
+
+/// The client is the third command: it waits for the services. In every second order, it asks the storage service.
 #[test]
 fn the_commands_of_the_readme_work_in_any_order() {
-    for server_first in [true, false] {
+    let run = |order: [usize; 3], asks_storage: bool| {
         let world = world();
-        let [one, other] = free();
-        let (storage, server) = if server_first {
-            let server = start_server(&world, other, one);
-            (start_storage(&world, "records.db", one, other), server)
-        } else {
-            let storage = start_storage(&world, "records.db", one, other);
-            (storage, start_server(&world, other, one))
+        world.write("speech.txt", "four score");
+        let ([storage, server, client, nodes], [.., server_address, storage_address]) = commands_of_the_readme();
+        let at = |address: &str| {
+            if asks_storage { address.replace(&server_address, &storage_address) } else { address.to_owned() }
         };
-        wait_until_ready(&server);
-        world.ok(&["store", "--server", &url(&server), "--id", "speech", "--key-out", "key"], "four score");
-        let data = world.ok(&["retrieve", "--server", &url(&server), "--id", "speech", "--key-file", "key"], "");
-        assert_eq!(data, "four score");
-        wait_for_storages(&world, &server, "ready", 1);
-        let table = world.ok(&["nodes", "--server", &url(&server)], "");
+        let (client, nodes) = (at(&client), at(&nodes));
+        assert!([&storage, &server, &client, &nodes].iter().all(|command| command.contains(" --bootstrap-nodes ")));
+        let words = |command: &str| command.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let start = |command: &str, address: &str| {
+            let command = words(&format!("{command} --listen {address}"));
+            Service::start_on(&world, &command.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let run = |command: &str| {
+            let command = words(&format!("{command} --timeout 180"));
+            let mut command = world.command(&command.iter().map(String::as_str).collect::<Vec<_>>());
+            let output = wait::output(command.env_remove("STRONGROOM_STORE"));
+            assert!(output.status.success(), "{order:?}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let services = thread::scope(|scope| {
+            let mut services = Vec::new();
+            let mut stored = None;
+            for command in order {
+                match command {
+                    0 => services.push(start(&storage, &storage_address)),
+                    1 => services.push(start(&server, &server_address)),
+                    _ => stored = Some(scope.spawn(|| run(&client))),
+                }
+            }
+            stored.unwrap().join_within(DEADLINE);
+            services
+        });
+        let at = format!("--bootstrap-nodes {server_address}");
+        assert_eq!(run(&format!("retrieve {at} --id speech --key-file found.key")), "four score");
+        let table = run(&nodes);
         let lines: Vec<_> = table.lines().collect();
         assert!(lines.len() == 3 && lines[0].starts_with("ROLE"), "{table}");
-        assert!(lines[1].contains(&url(&server)) && lines[1].ends_with("this one"), "{table}");
-        assert!(lines[2].starts_with("storage") && lines[2].contains(&url(&storage)), "{table}");
-        assert_eq!(server.stop(Signal::TERM).0, Some(0));
-        assert_eq!(storage.stop(Signal::TERM).0, Some(0));
-    }
+        assert!(
+            lines[1].starts_with("encryption") && lines[1].contains(&format!("http://{server_address} ")),
+            "{table}"
+        );
+        assert!(lines[2].starts_with("storage") && lines[2].contains(&format!("http://{storage_address} ")), "{table}");
+        assert!(lines[if asks_storage { 2 } else { 1 }].ends_with("this one"), "{table}");
+        drop(services);
+    };
+    let orders = [[0, 1, 2], [1, 0, 2], [2, 0, 1], [2, 1, 0], [0, 2, 1], [1, 2, 0]];
+    thread::scope(|scope| {
+        let runs: Vec<_> = orders
+            .into_iter()
+            .zip([false, true].into_iter().cycle())
+            .map(|(order, storage)| scope.spawn(move || run(order, storage)))
+            .collect();
+        runs.into_iter().for_each(|run| run.join_within(DEADLINE));
+    });
 }
 
 /// The services of two machines have a key; one with another key is not heard, and both report it.

@@ -125,6 +125,25 @@ fn the_command_line_overrides_the_environment() {
     assert_eq!(world.ok(&[&retrieve[..], &[cluster.as_str()]].concat(), ""), DATA);
     let refused = world.fail(19, &[&retrieve[..], &[&format!("cluster:{url}")]].concat(), "");
     assert!(refused.contains("a cluster needs the names"), "{refused}");
+
+    // The same, and an address overrides a store and a server in the environment.
+    let address = server.address.to_string();
+    let retrieve = ["retrieve", "--id", ID, "--key-file", "key"];
+    let mut command = world.command(&[&retrieve[..], &["--bootstrap-nodes", &address]].concat());
+    let found = support::feed(command.env("STRONGROOM_SERVER", "http://127.0.0.1:1"), b"");
+    assert_eq!(String::from_utf8_lossy(&found.stdout), DATA);
+    let mut command = world.command(&retrieve);
+    command.env_remove("STRONGROOM_STORE").env("STRONGROOM_BOOTSTRAP_NODES", &address);
+    assert_eq!(String::from_utf8_lossy(&support::feed(&mut command, b"").stdout), DATA);
+    let both = world.fail(64, &[&retrieve[..], &["--bootstrap-nodes", &address, "--server", &url]].concat(), "");
+    assert!(both.contains("--server cannot be used together with --bootstrap-nodes"), "{both}");
+    // The services have a variable of their own, and join both that they are given.
+    let mut command = world.command(&["serve", "--print-config"]);
+    let printed = support::feed(command.env("STRONGROOM_BOOTSTRAP_NODES", &address), b"");
+    assert!(String::from_utf8_lossy(&printed.stdout).contains("[cluster]\njoin = []"), "{printed:?}");
+    let given = ["serve", "--print-config", "--join", "a.example:1", "--bootstrap-nodes", "b.example:2,c.example:3"];
+    let printed = world.ok(&given, "").replace(['\n', ' '], "");
+    assert!(printed.contains("join=[\"a.example:1\",\"b.example:2\",\"c.example:3\""), "{printed}");
 }
 
 #[test]

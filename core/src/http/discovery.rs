@@ -13,6 +13,8 @@ use crate::protocol::nodes::{NodeState, Nodes, Role};
 
 /// How long the last services stay in use after an empty list: a fault of the discovery does not stop all calls.
 const KEPT_FOR: Duration = Duration::from_secs(10 * 60);
+/// The pause before a cluster is asked again that has named no service yet: its services may be starting.
+const SOON: Duration = Duration::from_millis(500);
 /// The most services that are used.
 const MOST_SERVICES: usize = 1024;
 
@@ -50,7 +52,10 @@ struct State {
     /// The answer to the last question.
     answer: Vec<Listed>,
     answers: u64,
-    known: LastKnown,
+    /// The last list that was not empty; without one, the given services are used.
+    known: Option<LastKnown>,
+    /// The given services that have another role: they tell the others, and get no calls.
+    others: Vec<Address>,
     /// The time of the next step.
     due: Instant,
     is_running: bool,
@@ -72,24 +77,36 @@ pub(super) enum Work {
     First,
 }
 
-/// The services of the last list that was not empty.
+/// A list that was not empty, and its time.
 struct LastKnown {
     services: Vec<Listed>,
     at: Instant,
 }
 
-impl LastKnown {
-    fn update(&mut self, list: Vec<Listed>, given: &[Address], now: Instant) {
+impl State {
+    /// Whether no list has named a service yet.
+    fn is_unanswered(&self) -> bool {
+        self.known.is_none() && self.answer.is_empty()
+    }
+
+    fn update(&mut self, list: Vec<Listed>, now: Instant) {
         if !list.is_empty() {
-            *self = Self { services: list, at: now };
-        } else if now.saturating_duration_since(self.at) > KEPT_FOR {
-            self.services = listed(given);
+            self.known = Some(LastKnown { services: list, at: now });
+        }
+        self.known.take_if(|known| now.saturating_duration_since(known.at) > KEPT_FOR);
+    }
+
+    /// The services to use.
+    fn services(&self, given: &[Address]) -> Vec<Listed> {
+        match &self.known {
+            Some(known) => known.services.clone(),
+            None => listed(given.iter().filter(|address| !self.others.contains(address))),
         }
     }
 }
 
-fn listed(given: &[Address]) -> Vec<Listed> {
-    given.iter().map(|address| Listed { address: address.clone(), zone: None }).collect()
+fn listed<'a>(given: impl IntoIterator<Item = &'a Address>) -> Vec<Listed> {
+    given.into_iter().map(|address| Listed { address: address.clone(), zone: None }).collect()
 }
 
 impl Discovery {
@@ -102,8 +119,8 @@ impl Discovery {
     ) -> Self {
         let now = Instant::now();
         let due = if let Source::Cluster(_) = source { now } else { now + LOOKUP_INTERVAL };
-        let known = LastKnown { services: listed(source.given()), at: now };
-        let state = State { seen: (0, 0), answer: Vec::new(), answers: 0, known, due, is_running: false };
+        let (answer, others) = (Vec::new(), Vec::new());
+        let state = State { seen: (0, 0), answer, answers: 0, known: None, others, due, is_running: false };
         Self { source, trusted, zone, role, names, state: Mutex::new(state) }
     }
 
@@ -121,9 +138,19 @@ impl Discovery {
         matches!(self.source, Source::Cluster(_))
     }
 
+    /// Whether no service of the cluster has named a usable one yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.is_cluster() && self.lock().is_unanswered()
+    }
+
+    /// Whether the service at this address has said that it has another role.
+    pub(super) fn has_other_role(&self, address: &Address) -> bool {
+        self.lock().others.contains(address)
+    }
+
     /// The places at the beginning.
     pub(super) fn places(&self) -> Vec<(Place, bool)> {
-        self.places_of(&self.lock().known.services)
+        self.places_of(&self.lock().services(self.source.given()))
     }
 
     /// The next step of a call that begins `now`.
@@ -147,10 +174,10 @@ impl Discovery {
         let may_use =
             |listed: &Listed| self.source.given().contains(&listed.address) || self.trusted.allow(&listed.address);
         let proposed = proposed.into_iter().filter(may_use).take(MOST_SERVICES).collect();
-        state.known.update(proposed, self.source.given(), now);
-        let places = Some(self.places_of(&state.known.services));
-        let has_work =
-            || self.is_cluster() || state.known.services.iter().any(|listed| listed.address.shared_name().is_some());
+        state.update(proposed, now);
+        let services = state.services(self.source.given());
+        let places = Some(self.places_of(&services));
+        let has_work = || self.is_cluster() || services.iter().any(|listed| listed.address.shared_name().is_some());
         let work = match is_due {
             true if self.is_cluster() && state.answers == 0 => Work::First,
             true if !state.is_running && has_work() => Work::InTheBackground,
@@ -163,16 +190,25 @@ impl Discovery {
         Step { places, work }
     }
 
-    /// Takes the answer of a cluster, `None` if nobody has answered, and looks up the names again.
-    pub(super) async fn finish(&self, nodes: Option<Nodes>, store: Option<&str>) {
+    /// Takes the answer of a cluster, with the address of the service that gave it, `None` if nobody has answered, and
+    /// looks up the names again.
+    pub(super) async fn finish(&self, answer: Option<(Address, Nodes)>, store: Option<&str>) {
         let used = {
             let mut state = self.lock();
+            if let Some((address, nodes)) = &answer {
+                let own = nodes.nodes.iter().find(|node| node.is_this_node);
+                state.others.retain(|other| other != address);
+                if own.is_some_and(|own| own.role != self.role && own.role != Role::Unknown) {
+                    state.others.push(address.clone());
+                }
+            }
             if self.is_cluster() {
-                state.answer = nodes.map(|nodes| self.usable(nodes, store)).unwrap_or_default();
+                state.answer = answer.map(|(_, nodes)| self.usable(nodes, store)).unwrap_or_default();
                 state.answers += 1;
             }
-            state.due = Instant::now() + LOOKUP_INTERVAL;
-            state.known.services.clone()
+            let is_unanswered = self.is_cluster() && state.is_unanswered();
+            state.due = Instant::now() + if is_unanswered { SOON } else { LOOKUP_INTERVAL };
+            state.services(self.source.given())
         };
         let is_used = |name: &str, port: u16| used.iter().any(|listed| listed.address.is_at(name, port));
         self.names.look_up_again(is_used).await;
@@ -277,7 +313,8 @@ mod tests {
         let (runtime, now) = (tokio::runtime::Builder::new_current_thread().build().unwrap(), Instant::now());
         assert_eq!(discovery.step(now).work, Work::First);
         assert_eq!(discovery.step(now).work, Work::First, "all first calls wait");
-        runtime.block_on(discovery.finish(serde_json::from_value(answer).ok(), Some("one")));
+        let answer = (address("https://first.test"), serde_json::from_value(answer).unwrap());
+        runtime.block_on(discovery.finish(Some(answer), Some("one")));
         let step = discovery.step(Instant::now());
         assert_eq!(urls(&step.places.unwrap()), ["https://a.example:443"], "neither another store nor another host");
         assert_eq!(step.work, Work::Nothing);
@@ -290,5 +327,30 @@ mod tests {
             (urls(&later.places.unwrap()), later.work),
             (vec!["https://first.test:443".into()], Work::InTheBackground)
         );
+    }
+
+    #[test]
+    fn a_given_service_of_another_role_only_tells_the_others() {
+        let given = vec![address("https://first.test"), address("https://second.test")];
+        let discovery = discovery(Source::Cluster(given), None);
+        let node = |role: &str, state: &str, is_this: bool| serde_json::json!({"name": "n", "role": role, "state": state, "url": "https://a.example", "is_this_node": is_this});
+        let answer = |nodes: &[serde_json::Value]| {
+            let nodes = serde_json::from_value(serde_json::json!({ "nodes": nodes })).unwrap();
+            Some((address("https://first.test"), nodes))
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let places = || urls(&discovery.places());
+        assert!(discovery.is_unanswered());
+        let [other, unknown] = ["encryption", "of the future"].map(|role| node(role, "ready", true));
+        runtime.block_on(discovery.finish(answer(&[other.clone(), node("storage", "starting", false)]), None));
+        assert_eq!(places(), ["https://second.test:443"]);
+        assert!(discovery.is_unanswered() && discovery.has_other_role(&address("https://first.test")));
+        assert_eq!(discovery.step(Instant::now() + SOON * 2).work, Work::InTheBackground, "it is asked again soon");
+        runtime.block_on(discovery.finish(answer(&[unknown]), None));
+        assert_eq!(places().len(), 2, "another service may answer there");
+        runtime.block_on(discovery.finish(answer(&[other, node("storage", "ready", false)]), None));
+        let step = discovery.step(Instant::now() + LOOKUP_INTERVAL / 2);
+        assert_eq!((urls(&step.places.unwrap()), step.work), (vec!["https://a.example:443".into()], Work::Nothing));
+        assert!(!discovery.is_unanswered());
     }
 }

@@ -91,7 +91,8 @@ impl Endpoint {
 
     /// The services of a cluster, which are found by asking those at these URLs, separated by commas, for `GET /v1/nodes`.
     /// The answer is asked for again every ten seconds while the endpoint is in use, from any service. If nobody answers,
-    /// the last known services stay in use for ten minutes, then those at these URLs.
+    /// the last known services stay in use for ten minutes, then those at these URLs. They may include services of another
+    /// kind, such as storage services for a client of encryption servers, which are only asked.
     ///
     /// The answer proposes services; it does not decide which ones are trusted. A service that is not at one of these URLs
     /// is used only if its host has one of the trusted [`names`](Self::names), or if the endpoint has

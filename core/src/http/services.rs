@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
 
+use super::address::Address;
 use super::balancer::Balancer;
 use super::discovery::{Discovery, Work};
 use super::endpoint::Endpoint;
@@ -126,23 +127,28 @@ impl Services {
 
     /// Asks services for the nodes of the cluster, and looks up names again.
     async fn discover(self: Arc<Self>) {
-        let nodes = if self.discovery.is_cluster() {
+        let answer = if self.discovery.is_cluster() {
             tokio::time::timeout(self.opener.time, self.nodes()).await.ok().flatten()
         } else {
             None
         };
-        let own = nodes.iter().flat_map(|nodes| &nodes.nodes).find(|node| node.is_this_node);
+        self.take(answer).await;
+    }
+
+    /// Takes the answer about the nodes of the cluster.
+    async fn take(&self, answer: Option<(Address, Nodes)>) {
+        let own = answer.iter().flat_map(|(_, nodes)| &nodes.nodes).find(|node| node.is_this_node);
         if let Some((store, url)) = own.and_then(|node| Some((node.store.as_ref()?, &node.url)))
             && let Ok(store) = HeaderValue::try_from(store)
         {
             self.has_same_store(&store, url);
         }
         let store = self.store().map(|(store, _)| store);
-        self.discovery.finish(nodes, store.as_ref().and_then(|store| store.to_str().ok())).await;
+        self.discovery.finish(answer, store.as_ref().and_then(|store| store.to_str().ok())).await;
     }
 
-    /// The answer of the first one that answers.
-    async fn nodes(&self) -> Option<Nodes> {
+    /// The answer of the first one that answers, and its address.
+    async fn nodes(&self) -> Option<(Address, Nodes)> {
         let mut known = self.balancer.services();
         let first = usize::try_from(random_numbers()[0]).unwrap_or(0) % known.len().max(1);
         known.rotate_left(first);
@@ -151,7 +157,7 @@ impl Services {
         let given: Vec<_> = given.filter(|given| !known.iter().any(|known| Arc::ptr_eq(known, given))).collect();
         for service in known.iter().chain(given) {
             if let Ok(nodes) = service.nodes(self.authorization()).await {
-                return Some(nodes);
+                return Some((service.place.address.clone(), nodes));
             }
         }
         None
@@ -176,6 +182,14 @@ impl Services {
 
     /// Fails unless the service is ready and has the store of the others.
     async fn check(&self, service: &Service) -> Result<(), Failure> {
+        if self.discovery.is_unanswered()
+            && let Ok(nodes) = service.nodes(self.authorization()).await
+        {
+            self.take(Some((service.place.address.clone(), nodes))).await;
+            if self.discovery.has_other_role(&service.place.address) {
+                return Err(Failure::NotSent(NoService.into()));
+            }
+        }
         let store = match service.ready().await {
             Ok(store) => store,
             Err(Failure::Problem(problem)) if !problem.is_transient() => return Err(Failure::NotSent(problem.into())),
@@ -239,16 +253,13 @@ pub(super) struct Choice<'c> {
 
 impl<'c> Choice<'c> {
     pub(super) fn new(services: &'c Arc<Services>, runtime: &'c Runtime) -> Self {
-        services.update(runtime);
         Self { services, runtime, tried: RefCell::default() }
     }
 
     /// The service for the next attempt.
     pub(super) fn next(&self) -> Result<InFlight, Failure> {
+        self.services.update(self.runtime); // also during the pauses of a call
         let mut tried = self.tried.borrow_mut();
-        if !tried.is_empty() {
-            self.services.update(self.runtime); // it may have changed during a pause
-        }
         let random = if self.services.are_several() { random_numbers() } else { [0; 2] };
         let service = self.services.balancer.choose(&tried, random);
         let service = service.ok_or_else(|| Failure::NotSent(NoService.into()))?;
