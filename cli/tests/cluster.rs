@@ -19,14 +19,20 @@ use crate::support::postgres::Postgres;
 use crate::support::service::Service;
 use crate::support::wait::{self, DEADLINE, Join, wait_for};
 
+/// TCP addresses that are free.
+pub(crate) fn free_tcp<const N: usize>() -> [SocketAddr; N] {
+    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.each_ref().map(|listener| listener.local_addr().unwrap())
+}
+
 /// UDP addresses that are free.
-fn free<const N: usize>() -> [SocketAddr; N] {
+pub(crate) fn free<const N: usize>() -> [SocketAddr; N] {
     let sockets = [(); N].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     sockets.each_ref().map(|socket| socket.local_addr().unwrap())
 }
 
 /// Starts a service with this address for gossip, which joins another one.
-fn start(world: &World, args: &[&str], own: SocketAddr, other: SocketAddr) -> Service {
+pub(crate) fn start(world: &World, args: &[&str], own: SocketAddr, other: SocketAddr) -> Service {
     let (own, other) = (own.to_string(), other.to_string());
     Service::start(world, &[args, &["--gossip-listen", &own, "--bootstrap-nodes", &other]].concat())
 }
@@ -76,8 +82,7 @@ fn commands_of_the_readme() -> ([String; 4], [String; 4]) {
     let block = blocks.find(|block| block.contains("--bootstrap-nodes")).unwrap().replace("\\\n", " ");
     let commands: Vec<_> = block.lines().filter_map(|line| line.strip_prefix("$ strongroom ")).collect();
     let [gossip_storage, gossip_server] = free().map(|address| address.to_string());
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [server, storage] = listeners.each_ref().map(|listener| listener.local_addr().unwrap().to_string());
+    let [server, storage] = free_tcp().map(|address| address.to_string());
     let ports = ["127.0.0.1:9001", "127.0.0.1:9002", "127.0.0.1:8420", "127.0.0.1:8421"];
     let free = [gossip_storage, gossip_server, server, storage];
     let with_free =

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::support::World;
 use crate::support::wait;
 
-fn deploy(name: &str) -> PathBuf {
+pub(crate) fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy").join(name)
 }
 
@@ -30,7 +30,7 @@ const SERVICES: [(&str, &str, &str); 2] =
     [("serve", "strongroom", "strongroom.toml"), ("serve-storage", "strongroom-storage", "storage.toml")];
 
 /// The documents of a file in YAML.
-fn yaml(name: &str) -> Vec<Value> {
+pub(crate) fn yaml(name: &str) -> Vec<Value> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/judges-venv/bin/python");
     let script = "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
     let output = wait::output(Command::new(python).args(["-c", script]).arg(deploy(name)));

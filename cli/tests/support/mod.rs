@@ -4,6 +4,8 @@
 
 #[cfg(all(unix, feature = "server"))]
 pub(crate) mod browser;
+#[cfg(target_os = "linux")]
+pub(crate) mod network;
 #[path = "../../../core/tests/support/pattern.rs"]
 pub(crate) mod pattern;
 #[cfg(unix)]

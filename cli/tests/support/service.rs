@@ -68,6 +68,12 @@ impl Service {
         }
     }
 
+    /// The log until now.
+    pub(crate) fn log(&mut self) -> &str {
+        self.log.extend(self.lines.try_iter());
+        &self.log
+    }
+
     /// Sends a request, and returns the whole answer.
     pub(crate) fn send(&self, request: &str, headers: &[&str], body: &str) -> String {
         let mut stream = TcpStream::connect(self.address).unwrap();

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod membership;
+mod mixed_versions;
 mod network_faults;
 #[path = "../../../../core/tests/support/rounds.rs"]
 mod rounds;

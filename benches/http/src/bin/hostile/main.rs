@@ -1,6 +1,6 @@
-//! Measures the effect of hostile clients on honest ones, and on the server's memory: `hostile [SECONDS [each]]`;
-//! `each` runs the attacks one by one. Fails if the memory exceeds its budget, and does not end if an attack does
-//! nothing. The times are only printed.
+//! Measures the effect of hostile clients on honest ones, and on the server's memory: `hostile [SECONDS [each|WORD]]`;
+//! `each` runs the attacks one by one, another word those whose names have it. Fails if the memory exceeds its budget, and
+//! does not end if an attack does nothing. The times are only printed.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a benchmark")]
@@ -8,8 +8,9 @@
 mod unread;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -28,14 +29,19 @@ const JSON: &str = "Content-Type: application/json";
 
 fn main() {
     let seconds = Duration::from_secs(std::env::args().nth(1).map_or(10, |seconds| seconds.parse().unwrap()));
-    let each = std::env::args().nth(2).is_some_and(|word| word == "each");
+    let word = std::env::args().nth(2);
+    let each = word.is_some();
+    let is_chosen = |attack: &&Attack| word.as_deref().is_none_or(|word| word == "each" || attack.0.contains(word));
     let tokens = tempfile::tempdir().unwrap();
     let file = tokens.path().join("tokens");
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into());
     let mut new_token = Command::new(format!("{target}/release/strongroom"));
     let token = new_token.args(["token", "new", "--scopes", "store,retrieve", "--tokens"]).arg(&file).output().unwrap();
     let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
-    let server = Server::strongroom(&["--tokens", file.to_str().unwrap()]);
+    let gossip = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gossip = GOSSIP.get_or_init(|| gossip).to_string();
+    let cluster = ["--gossip-listen", &gossip, "--join", &gossip];
+    let server = Server::strongroom(&[&["--tokens", file.to_str().unwrap()], &cluster[..]].concat());
     let keys: Vec<_> = {
         let mut first = Connection::new(server.address, Some(&token));
         (0..1000).map(|number| first.store(&format!("record {number}"), 1024)).collect()
@@ -93,9 +99,10 @@ fn main() {
         ("connections that send PINGs alone", unread::pings),
         ("long answers, of which 4 KiB a second are taken", unread::slow_readers),
     ];
+    let gossip: [Attack; 1] = [("datagrams that are no messages, a million a minute", datagrams)];
     let body: [Attack; 1] = [("bytes of a body of 10 GiB", ten_gib)];
     if each {
-        for attack in refused.iter().chain(&unread).chain(&body) {
+        for attack in refused.iter().chain(&unread).chain(&gossip).chain(&body).filter(is_chosen) {
             measure("alone", &[]);
             measure(attack.0, std::slice::from_ref(attack));
         }
@@ -104,8 +111,11 @@ fn main() {
         measure("alone", &[]);
         measure("beside hostile ones", &refused);
         measure("beside ones that take no answers", &unread);
+        measure("beside a million false datagrams a minute", &gossip);
     }
-    measure("beside a body of 10 GiB with a right token", &body);
+    if !each {
+        measure("beside a body of 10 GiB with a right token", &body);
+    }
     let memory = peak.into_inner();
     assert!(memory <= BUDGET, "{memory} MiB are more than the budget of {BUDGET} MiB");
 }
@@ -257,6 +267,26 @@ fn wrong_tokens(address: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU6
         done.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_millis(2));
     }
+}
+
+/// The address for gossip of the server, which is alone in its cluster.
+static GOSSIP: OnceLock<SocketAddr> = OnceLock::new();
+
+/// A million datagrams in a minute: too short, with another key, and long. None is answered.
+fn datagrams(_: SocketAddr, _: &str, stop: &AtomicBool, done: &AtomicU64) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let contents = [1, 60, 100, 1_400].map(|len| vec![1; len]);
+    let start = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        let due = u64::try_from(start.elapsed().as_micros()).unwrap() / 60;
+        while done.load(Ordering::Relaxed) < due {
+            let content = &contents[usize::try_from(done.fetch_add(1, Ordering::Relaxed)).unwrap() % contents.len()];
+            let _ = socket.send_to(content, GOSSIP.get().unwrap());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    assert!(socket.recv(&mut [0; 100]).is_err(), "a datagram was answered");
 }
 
 /// A body sent as fast as the server accepts it, and aborted at the end of the time, so that nothing is stored.
