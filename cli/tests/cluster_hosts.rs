@@ -3,6 +3,7 @@
 
 #![cfg(all(target_os = "linux", feature = "server"))]
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,11 +19,15 @@ use crate::support::wait::{output, wait_for};
 const HOSTS: usize = 5;
 
 fn start(network: &Network, world: &World, number: usize, seed: usize) -> Service {
+    Service::spawn(command(network, world, number, seed))
+}
+
+fn command(network: &Network, world: &World, number: usize, seed: usize) -> Command {
     let (own, seed) = (format!("10.99.0.{number}:8422"), format!("10.99.0.{seed}:8422"));
     let host = network.host(number);
     let args = ["serve-storage", "--store", ":memory:", "--listen", "127.0.0.1:8421", "--insecure-loopback"];
     let cluster = ["--cluster-key-file", "cluster.key", "--gossip-listen", &own, "--join", &seed];
-    Service::spawn(world.through(&["ip", "netns", "exec", &host], &[&args[..], &cluster].concat()))
+    world.through(&["ip", "netns", "exec", &host], &[&args[..], &cluster].concat())
 }
 
 /// The names of the services that this host has for ready.
@@ -71,4 +76,37 @@ fn services_on_five_hosts_find_each_other() {
         thread::sleep(Duration::from_millis(100));
     }
     eprintln!("{HOSTS} hosts, the slowest after the last start: {slowest:?}");
+}
+
+/// The smallest packets of IPv4 have 576 bytes, of IPv6 1,280: longer datagrams arrive in fragments.
+#[test]
+fn a_small_mtu_splits_no_cluster() {
+    let Some(network) = Network::new("mtu", 3) else { return };
+    let world = World::new();
+    world.ok(&["key", "new", "--cluster", "--key-out", "cluster.key"], "");
+    let services: Vec<_> = (1..=3)
+        .map(|number| {
+            network.run(number, "ip link set eth0 mtu 576");
+            let mut command = command(&network, &world, number, 1);
+            // Texts that cannot be compressed make the messages long.
+            let zone: String =
+                (0..128).map(|_| world.ok(&["key", "new", "--key-out", "-"], "")[40..44].to_owned()).collect();
+            command.args(["--zone", &zone[..64]]);
+            let labels: Vec<_> =
+                zone.as_bytes().chunks(60).take(4).map(|label| str::from_utf8(label).unwrap()).collect();
+            command.args(["--advertise-url", &format!("https://{}:8421", labels.join("."))]);
+            Service::spawn(command)
+        })
+        .collect();
+    wait_until_ready(&network, &world, &[1, 2, 3], 3);
+    let longest = (1..=3).map(|number| {
+        let metrics = network.run(number, "curl --silent http://127.0.0.1:8421/metrics");
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("strongroom_gossip_largest_datagram_bytes{direction=\"received\"} "));
+        line.unwrap().parse::<usize>().unwrap()
+    });
+    let longest = longest.max().unwrap();
+    assert!(longest > 576, "{longest}");
+    drop(services);
 }

@@ -55,10 +55,16 @@ impl Network {
         format!("ip netns exec {} {command}", self.host(number))
     }
 
+    /// Runs a command on a host, and returns its output.
+    pub(crate) fn run(&self, number: usize, command: &str) -> String {
+        let outcome = output(Command::new("sh").args(["-c", &self.on(number, command)]));
+        assert!(outcome.status.success(), "{command}: {}", String::from_utf8_lossy(&outcome.stderr));
+        String::from_utf8(outcome.stdout).unwrap()
+    }
+
     /// Connects a host to the switch, or pulls its cable.
     pub(crate) fn cable(&self, number: usize, state: &str) {
-        let command = self.on(0, &format!("ip link set port{number} {state}"));
-        assert!(output(Command::new("sh").args(["-c", &command])).status.success());
+        self.run(0, &format!("ip link set port{number} {state}"));
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Member {
     /// The last news of it.
     pub(super) heard: Instant,
     /// The first news of it.
-    since: Instant,
+    pub(super) since: Instant,
     /// `None` if its values have not arrived, or cannot be read.
     pub(super) values: Option<Values>,
     /// Whether another live service has the same address.

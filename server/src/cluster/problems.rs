@@ -160,3 +160,90 @@ fn list(items: impl Iterator<Item = String>) -> String {
     let shown = items.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
     if items.len() > SHOWN { format!("{shown} and {} more", items.len() - SHOWN) } else { shown }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::super::values::Values;
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    /// A live service with these values, of which others have known for a minute.
+    fn member(port: u16, values: Option<Values>) -> Member {
+        let heard = Instant::now();
+        let since = heard.checked_sub(Duration::from_secs(60)).unwrap();
+        Member { address: address(port), is_this: port == 0, is_alive: true, heard, since, values, is_doubled: false }
+    }
+
+    fn server(store: &str, index_key: &str) -> Option<Values> {
+        let mut values = Values::new(Role::Encryption, "https://one.example".into(), None);
+        (values.store, values.index_key) = (Some(store.into()), Some(index_key.into()));
+        Some(values)
+    }
+
+    async fn found(members: &[Member], traffic: &Traffic, join: &[&str], skew: i64) -> Vec<(String, String)> {
+        let resolver: super::super::seeds::Resolver = Arc::new(|name| {
+            Box::pin(async move {
+                match &*name {
+                    "none" => Ok(Vec::new()),
+                    "many" => Ok((1..=100).map(address).collect()),
+                    _ => Err(std::io::ErrorKind::NotFound.into()),
+                }
+            })
+        });
+        let join = join.iter().map(|name| (*name).to_owned()).collect();
+        let seeds = Seeds::new(join, resolver, address(0));
+        assert!(seeds.round().await.len() <= 8);
+        let (running, has_store_id) = (Duration::from_secs(60), false);
+        let findings = Findings { members, seeds: &seeds, traffic, skew, max_age_seconds: 60, running, has_store_id };
+        findings.problems().into_iter().map(|problem| (problem.kind, problem.detail)).collect()
+    }
+
+    #[tokio::test]
+    async fn each_fault_is_a_problem_of_its_own() {
+        let own = || member(0, server("a", "1"));
+        let traffic = Traffic::default();
+        let one = |problems: &[(String, String)], kind: &str, detail: &str| {
+            assert!(problems.len() == 1 && problems[0].0 == kind && problems[0].1.contains(detail), "{problems:?}");
+        };
+        assert_eq!(found(&[own(), member(1, server("a", "1"))], &traffic, &["many"], 14_000).await, []);
+        one(
+            &found(&[own(), member(1, server("a", "2"))], &traffic, &[], 0).await,
+            "index_keys",
+            "192.0.2.1:0; 192.0.2.1:1",
+        );
+        one(&found(&[own(), member(1, server("b", "1"))], &traffic, &[], 0).await, "two_stores", "a (192.0.2.1:0)");
+        one(&found(&[own(), member(1, None)], &traffic, &[], 0).await, "unreachable_node", "192.0.2.1:1");
+        let doubled = Member { is_doubled: true, ..member(1, server("a", "1")) };
+        one(&found(&[own(), doubled], &traffic, &[], 0).await, "doubled_address", "192.0.2.1:1");
+        one(&found(&[own(), member(1, server("a", "1"))], &traffic, &[], -16_000).await, "clock_skew", "16 s behind");
+        // A name with 100 addresses, at which nobody answers, and names without any.
+        one(&found(&[own()], &traffic, &["many"], 0).await, "alone", "192.0.2.1:8 and 92 more");
+        one(
+            &found(&[own()], &traffic, &["none"], 0).await,
+            "unresolved_name",
+            "none of --join cannot be resolved: no address",
+        );
+        one(&found(&[own()], &traffic, &["other"], 0).await, "unresolved_name", "other of --join cannot be resolved");
+        for (reason, kind, detail) in [
+            (Refused::Key, "other_key", "--cluster-name"),
+            (Refused::Altered, "other_address", "--gossip-advertise"),
+            (Refused::Time(90_000), "clock_skew", "90 s ahead"),
+            (Refused::Format, "foreign_messages", "another program"),
+            (Refused::Content, "foreign_messages", "compare the versions"),
+        ] {
+            let traffic = Traffic::default();
+            assert!(traffic.refuse(reason, address(9)) && !traffic.refuse(reason, address(9)), "one line in the log");
+            let problems = found(&[own()], &traffic, &[], 0).await;
+            one(&problems, kind, detail);
+            assert!(problems[0].1.contains("192.0.2.1:9"), "{problems:?}");
+        }
+        traffic.refuse(Refused::Replayed, address(9));
+        assert_eq!(found(&[own()], &traffic, &[], 0).await, [], "networks double datagrams");
+    }
+}
