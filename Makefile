@@ -157,7 +157,7 @@ $(VENV)/ready: python/pyproject.toml $(VENV)/pip-ready
 	touch $@
 
 # The independent implementations for comparison, and CMake, in their own Python environment.
-$(JUDGES)/ready: core/tests/judges/requirements.txt core/tests/support/object-store-requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
+$(JUDGES)/ready: cli/tests/requirements.txt core/tests/judges/requirements.txt core/tests/support/object-store-requirements.txt ffi/tests/requirements.txt server/tests/schemathesis/requirements.txt $(VENV)/pip-ready
 	$(PYTHON) -m venv --without-pip $(JUDGES)
 	$(PIP) --python $(JUDGES)/bin/python install $(patsubst %,-r %,$(filter %.txt,$^))
 	touch $@

@@ -191,6 +191,38 @@ fn the_containers_of_a_cluster_are_configured() {
     World::new().ok(&[&migrate[..], &["--help"]].concat(), "");
 }
 
+/// By Docker's own rules for these files, which also resolve their anchors and variables.
+#[test]
+fn compose_accepts_the_files() {
+    let works = |command: &[&str]| {
+        let output = Command::new(command[0]).args(&command[1..]).arg("version").output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let Some(compose) = [&["docker", "compose"][..], &["docker-compose"]].into_iter().find(|command| works(command))
+    else {
+        return eprintln!("SKIPPED: neither `docker compose` nor `docker-compose` is installed");
+    };
+    let world = World::new();
+    let config = |file: &Path| {
+        let mut check = world.other(compose[0], &compose[1..]);
+        wait::output(check.arg("--file").arg(file).args(["config", "--quiet"])).status.success()
+    };
+    assert!(config(&deploy("compose.yaml")) && config(&deploy("cluster/compose.yaml")));
+    // The control.
+    world.write("compose.yaml", read("cluster/compose.yaml").replace("pids_limit", "pid_limit"));
+    assert!(!config(&world.path("compose.yaml")));
+}
+
+#[test]
+fn kubernetes_accepts_the_manifest() {
+    let validate = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/judges-venv/bin/kubernetes-validate");
+    let world = World::new();
+    let is_valid = |file: &Path| wait::output(Command::new(&validate).arg("--strict").arg(file)).status.success();
+    assert!(is_valid(&deploy("kubernetes.yaml")), "run `make test-judges` first");
+    world.write("wrong.yaml", read("kubernetes.yaml").replace("readOnlyRootFilesystem", "readOnlyRootFileSystem"));
+    assert!(!is_valid(&world.path("wrong.yaml")));
+}
+
 #[test]
 fn kubernetes_needs_no_gossip() {
     let documents = yaml("kubernetes.yaml");
