@@ -1,9 +1,9 @@
-//! The cost of the choice among services: `balance [SECONDS [ROUNDS]]`. One thread stores and retrieves records of 1 KiB over
-//! one storage service, and over two of the same database, by turns.
+//! The cost of the choice among services: `balance [SECONDS]`. One thread stores and retrieves records of 1 KiB over one
+//! storage service, over two of the same database, and over one that is given twice: a hundred calls each, by turns, so that a
+//! busy machine delays all of them alike. The last column has the choice alone: two processes have two caches of SQLite.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "a benchmark")]
-#![allow(clippy::cast_precision_loss, reason = "a benchmark")]
 
 use std::time::{Duration, Instant};
 
@@ -13,9 +13,7 @@ use strongroom_http_benches::Server;
 const LEN: usize = 1024;
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let seconds = Duration::from_secs(arguments.next().map_or(2, |seconds| seconds.parse().unwrap()));
-    let rounds: usize = arguments.next().map_or(5, |rounds| rounds.parse().unwrap());
+    let seconds = std::env::args().nth(1).map_or(10, |seconds| seconds.parse().unwrap());
     let first = Server::storage_service();
     let second = Server::storage_service_beside(&first);
     let index_key = IndexKey::generate().unwrap();
@@ -24,37 +22,41 @@ fn main() {
         Strongroom::builder().endpoint(Endpoint::new(urls).unwrap()).index_key(index_key).open().unwrap()
     };
     let urls = [&first, &second].map(|server| format!("http://{}", server.address));
-    let stores = [open(&urls[0]), open(&urls.join(","))];
-    println!("| 1 KiB, one connection, median of {rounds} | one service | two services | two / one |");
-    println!("|---|---|---|---|");
-    let mut number = 0;
+    let twice = format!("{},http://localhost:{}", urls[0], first.address.port());
+    let stores = [open(&urls[0]), open(&urls.join(",")), open(&twice)];
+    println!("| 1 KiB, one connection, medians | one service | two | one / two | one, twice | one / twice |");
+    println!("|---|---|---|---|---|---|");
     for work in ["store", "retrieve"] {
-        let mut rates = [Vec::new(), Vec::new()];
-        for _ in 0..rounds {
-            for (store, rates) in stores.iter().zip(&mut rates) {
-                number += 1;
-                rates.push(rate(store, work, number, seconds));
-            }
-        }
-        let [one, two] = rates.map(|mut rates| {
-            rates.sort_by(f64::total_cmp);
-            rates.swap_remove(rounds / 2)
-        });
-        println!("| {work} | {one:.0}/s | {two:.0}/s | {:.3} |", two / one);
+        let [one, two, twice] =
+            medians(&stores, work, Duration::from_secs(seconds)).map(|time| time.as_secs_f64() * 1e6);
+        let ratios = [one / two, one / twice];
+        println!("| {work} | {one:.0} µs | {two:.0} µs | {:.3} | {twice:.0} µs | {:.3} |", ratios[0], ratios[1]);
     }
 }
 
-/// The number of calls in a second.
-fn rate(store: &Strongroom, work: &str, number: usize, time: Duration) -> f64 {
-    let key = store.store(format!("{number}"), vec![7; LEN]).unwrap();
-    let (start, mut calls) = (Instant::now(), 0_u32);
-    while start.elapsed() < time {
-        if work == "store" {
-            let _ = store.store(format!("{number} {calls}"), vec![7; LEN]).unwrap();
-        } else {
-            assert_eq!(store.retrieve(format!("{number}"), &key).unwrap().len(), LEN);
+/// The median time of a call through each of them.
+fn medians(stores: &[Strongroom; 3], work: &str, time: Duration) -> [Duration; 3] {
+    let key = stores[0].store(format!("a record to {work}"), vec![7; LEN]).unwrap();
+    let mut times = [(); 3].map(|()| Vec::new());
+    let start = Instant::now();
+    for number in 0.. {
+        if start.elapsed() > time {
+            break;
         }
-        calls += 1;
+        for (at, (store, times)) in stores.iter().zip(&mut times).enumerate() {
+            for call in 0..100 {
+                let begun = Instant::now();
+                if work == "store" {
+                    let _ = store.store(format!("{number} {at} {call}"), vec![7; LEN]).unwrap();
+                } else {
+                    assert_eq!(store.retrieve(format!("a record to {work}"), &key).unwrap().len(), LEN);
+                }
+                times.push(begun.elapsed());
+            }
+        }
     }
-    f64::from(calls) / start.elapsed().as_secs_f64()
+    times.map(|mut times| {
+        times.sort();
+        times.swap_remove(times.len() / 2)
+    })
 }
