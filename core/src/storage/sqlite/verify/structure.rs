@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::iter;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ffi};
 
 use super::super::error::{Fault, Outcome};
 use super::super::rows::check_interrupt;
@@ -64,16 +64,32 @@ fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
     }
 }
 
-/// SQLite's own check.
+/// SQLite's own check. For a lack of memory, SQLite reports pages that it cannot get, and so others that nothing uses.
+/// Damage is what a second check finds, too.
 fn integrity_check(connection: &Connection, found: &mut Structure) -> Outcome<()> {
+    let mut lines = check_lines(connection)?;
+    if lines.iter().any(|line| is_finding(line)) {
+        lines = check_lines(connection)?;
+    }
+    let out_of_memory = [" error code 7", " error code=7"]; // SQLITE_NOMEM
+    if lines.iter().any(|line| out_of_memory.iter().any(|text| line.ends_with(text))) {
+        return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_NOMEM), None).into());
+    }
+    lines.iter().filter(|line| is_finding(line)).try_for_each(|line| classify(connection, line, found))
+}
+
+fn check_lines(connection: &Connection) -> Outcome<Vec<String>> {
     let mut statement = connection.prepare(&format!("PRAGMA integrity_check({MOST})"))?;
     let mut rows = statement.query(())?;
+    let mut lines = Vec::new();
     while let Some(row) = rows.next()? {
-        for line in row.get::<_, String>(0)?.lines() {
-            classify(connection, line, found)?;
-        }
+        lines.extend(row.get::<_, String>(0)?.lines().map(str::to_owned));
     }
-    Ok(())
+    Ok(lines)
+}
+
+fn is_finding(line: &str) -> bool {
+    !(line == "ok" || line.starts_with("***") || line.is_empty())
 }
 
 /// Adds the finding in one line of SQLite's check.
@@ -82,9 +98,6 @@ fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outco
         let digits: String = line.split_once(text)?.1.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<i64>().ok()
     };
-    if line == "ok" || line.starts_with("***") || line.is_empty() {
-        return Ok(());
-    }
     if let Some((_, index)) = line.rsplit_once(" index ") {
         found.indexes.insert(index.to_owned());
         found.add(format!("index {index}"), DamageKind::Mismatch);
