@@ -46,7 +46,8 @@ pub enum Error {
     /// A newer version is required, or the storage does not support the operation.
     #[error("{0}")]
     Unsupported(Cow<'static, str>),
-    /// The data exceeds the limit of a record, of this storage, or of the given buffer.
+    /// The data exceeds the limit of a record, of this storage, or of the given buffer, or does not fit in memory. (A
+    /// lack of memory for anything else aborts the process, as usual in Rust.)
     #[error("the data is too large for a record, for this storage, or for the given buffer")]
     TooLarge,
     /// The store has another index key: it was made with another one, or its index key was rotated while the store was

@@ -251,7 +251,7 @@ impl Strongroom {
     ) -> Result<usize, Error> {
         let (id, key, most) = (id.as_ref().to_vec(), key.duplicate(), buffer.len());
         let call = self.call(move |store| {
-            let mut data = Wiped::from(vec![0; most]);
+            let mut data = Wiped::zeros(most)?;
             let len = store.retrieve_into(id, &key, &mut data)?;
             Ok((data, len))
         });

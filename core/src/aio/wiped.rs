@@ -4,13 +4,21 @@ use std::ops::{Deref, DerefMut};
 
 use zeroize::Zeroize;
 
+use crate::error::Error;
+use crate::util::memory;
+
 /// Plaintext. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
 #[derive(Default)]
 pub(super) struct Wiped(Vec<u8>);
 
 impl Wiped {
-    pub(super) fn copy(data: impl AsRef<[u8]>) -> Self {
-        Self(data.as_ref().to_vec())
+    /// [`Error::TooLarge`] if the data does not fit in memory twice.
+    pub(super) fn copy(data: impl AsRef<[u8]>) -> Result<Self, Error> {
+        memory::copy(data.as_ref()).map(Self).map_err(|_| Error::TooLarge)
+    }
+
+    pub(super) fn zeros(len: usize) -> Result<Self, Error> {
+        memory::zeros(len).map(Self).map_err(|_| Error::TooLarge)
     }
 
     pub(super) fn with_capacity(capacity: usize) -> Self {

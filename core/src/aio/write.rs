@@ -79,7 +79,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
         let (id, data, options) = (id.as_ref().to_vec(), Wiped::copy(data), OwnedOptions::new(options));
-        self.call(move |store| store.store_with(id, data.as_slice(), options.get()))
+        self.call(move |store| store.store_with(id, data?.as_slice(), options.get()))
     }
 
     /// Replaces the data of the record that `old` opens, and returns the key of the new version.
@@ -110,7 +110,7 @@ impl Strongroom {
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
         let (id, old, data) = (id.as_ref().to_vec(), old.duplicate(), Wiped::copy(data));
         let options = OwnedOptions::new(options);
-        self.call(move |store| store.replace_with(id, &old, data.as_slice(), options.get()))
+        self.call(move |store| store.replace_with(id, &old, data?.as_slice(), options.get()))
     }
 
     /// Seals the data of the record that `old` opens under a new key, and returns it.
@@ -150,8 +150,10 @@ impl Strongroom {
         &self,
         items: &[(I, D)],
     ) -> impl Future<Output = Result<Vec<RecordKey>, Error>> + Send + 'static {
-        let items: Vec<_> = items.iter().map(|(id, data)| (id.as_ref().to_vec(), Wiped::copy(data))).collect();
+        let own = |(id, data): &(I, D)| Ok((id.as_ref().to_vec(), Wiped::copy(data)?));
+        let items: Result<Vec<_>, Error> = items.iter().map(own).collect();
         self.call(move |store| {
+            let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data)| (id, data.as_slice())).collect();
             store.store_many(&items)
         })
@@ -167,10 +169,11 @@ impl Strongroom {
         items: &[(I, D, WriteOptions<'_>)],
     ) -> impl Future<Output = Result<Vec<RecordKey>, Error>> + Send + 'static {
         let own = |(id, data, options): &(I, D, WriteOptions<'_>)| {
-            (id.as_ref().to_vec(), Wiped::copy(data), OwnedOptions::new(*options))
+            Ok((id.as_ref().to_vec(), Wiped::copy(data)?, OwnedOptions::new(*options)))
         };
-        let items: Vec<_> = items.iter().map(own).collect();
+        let items: Result<Vec<_>, Error> = items.iter().map(own).collect();
         self.call(move |store| {
+            let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data, options)| (id, data.as_slice(), options.get())).collect();
             store.store_many_with(&items)
         })

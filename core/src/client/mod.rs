@@ -36,6 +36,7 @@ use crate::protocol::names::{self, JSON};
 use crate::protocol::nodes::Role;
 use crate::protocol::{ErrorCode, documents};
 use crate::storage::{Locator, Stats, Storage};
+use crate::util::memory;
 
 /// The operations on an encryption server.
 pub(crate) struct Client {
@@ -94,11 +95,11 @@ impl Operations for Client {
     }
 
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&self.requests.store(id, new)?.body(wiped(data)))
+        self.write(&self.requests.store(id, new)?.body(wiped(data)?))
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&self.requests.replace(id, old, new)?.body(wiped(data)))
+        self.write(&self.requests.replace(id, old, new)?.body(wiped(data)?))
     }
 
     fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
@@ -251,8 +252,9 @@ fn rekey_time(len: u64) -> Duration {
 }
 
 /// A copy that is wiped when its last handle is dropped.
-fn wiped(data: &[u8]) -> Bytes {
-    Bytes::from_owner(Zeroizing::new(data.to_vec()))
+fn wiped(data: &[u8]) -> Result<Bytes, Error> {
+    let copy = memory::copy(data).map_err(|_| Error::TooLarge)?;
+    Ok(Bytes::from_owner(Zeroizing::new(copy)))
 }
 
 /// Decodes an answer in JSON.

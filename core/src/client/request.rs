@@ -16,6 +16,7 @@ use crate::protocol::names::{
     STRONGROOM_NEW_KEY, STRONGROOM_PAD,
 };
 use crate::record::is_id;
+use crate::util::memory;
 
 /// Makes requests about the ids of one namespace.
 #[derive(Default)]
@@ -84,7 +85,7 @@ impl Requests {
         const BEGIN: &str = "{\"records\":[";
         let lengths = records.clone().map(|record| object_len(record.id, record.data));
         // Full capacity from the start: growth would leave a copy of keys and data in memory.
-        let mut body = Zeroizing::new(String::with_capacity(lengths.fold(BEGIN.len() + 2, usize::saturating_add)));
+        let mut body = text(lengths.fold(BEGIN.len() + 2, usize::saturating_add))?;
         body.push_str(BEGIN);
         for (n, record) in records.enumerate() {
             body.push_str(if n == 0 { "" } else { "," });
@@ -122,15 +123,25 @@ fn with_options(request: ApiRequest, new: NewVersion<'_>) -> ApiRequest {
 /// The most bytes of an [`object`], and a comma.
 fn object_len(id: &[u8], data: Option<&[u8]>) -> usize {
     const FIELDS: usize = 288;
-    let base64 = |len: usize| len.div_ceil(3).saturating_mul(4);
-    base64(id.len()).saturating_add(data.map_or(0, |data| base64(data.len()))).saturating_add(FIELDS)
+    base64_len(id.len()).saturating_add(data.map_or(0, |data| base64_len(data.len()))).saturating_add(FIELDS)
+}
+
+fn base64_len(len: usize) -> usize {
+    len.div_ceil(3).saturating_mul(4)
+}
+
+/// An empty text with room for `capacity` bytes.
+fn text(capacity: usize) -> Result<Zeroizing<String>, Error> {
+    let mut text = Zeroizing::new(String::new());
+    text.try_reserve_exact(capacity).map_err(|_| Error::TooLarge)?;
+    Ok(text)
 }
 
 /// A record in JSON.
 fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
     let Record { id, key, new_key, data, expires_at, padded } = record;
     check_id(id)?;
-    let mut object = Zeroizing::new(String::with_capacity(object_len(id, data)));
+    let mut object = text(object_len(id, data))?;
     ["{\"id_base64\":\"", &Base64::encode_string(id), "\""].into_iter().for_each(|part| object.push_str(part));
     for (field, key) in [(",\"key\":\"", key), (",\"new_key\":\"", new_key)] {
         if let Some(key) = key {
@@ -138,8 +149,9 @@ fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
         }
     }
     if let Some(data) = data {
-        let data = Zeroizing::new(Base64::encode_string(data));
-        [",\"data\":\"", &data, "\""].into_iter().for_each(|part| object.push_str(part));
+        let mut room = Zeroizing::new(memory::zeros(base64_len(data.len())).map_err(|_| Error::TooLarge)?);
+        let data = Base64::encode(data, &mut room).map_err(|_| Error::TooLarge)?;
+        [",\"data\":\"", data, "\""].into_iter().for_each(|part| object.push_str(part));
     }
     if expires_at != 0 {
         [",\"expires_at\":", &expires_at.to_string()].into_iter().for_each(|part| object.push_str(part));

@@ -9,7 +9,8 @@ pub(super) struct Cipher(LessSafeKey);
 
 impl Cipher {
     pub(super) fn new(key: &[u8; KEY_LEN]) -> Result<Self, Error> {
-        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::BufferSize)?)))
+        // The key has the right length, so only a lack of memory fails.
+        Ok(Self(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).map_err(|_| Error::TooLarge)?)))
     }
 
     pub(super) fn seal(&self, nonce: [u8; NONCE_LEN], plaintext: &[u8], sealed: &mut [u8]) -> Result<(), Error> {

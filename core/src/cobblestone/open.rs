@@ -143,10 +143,13 @@ impl Opener {
     /// # Errors
     ///
     /// [`Error::Corrupt`], also of each later call: only the chunks before the altered one are released.
+    /// [`Error::TooLarge`] without memory: nothing is processed.
     pub fn update(&mut self, mut sealed: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         if self.failed {
             return Err(Error::Corrupt);
         }
+        let chunks = self.buffer.len().saturating_add(sealed.len()) / SEALED_CHUNK_LEN;
+        out.try_reserve(chunks.saturating_mul(CHUNK_LEN)).map_err(|_| Error::TooLarge)?;
         if !self.buffer.is_empty() {
             let missing = SEALED_CHUNK_LEN - self.buffer.len();
             let (piece, rest) = sealed.split_at_checked(missing).unwrap_or((sealed, &[]));
@@ -160,7 +163,6 @@ impl Opener {
         }
         // The final chunk is shorter, so a whole chunk can be opened before the next bytes arrive.
         let (chunks, rest) = sealed.as_chunks::<SEALED_CHUNK_LEN>();
-        out.reserve(chunks.len().saturating_mul(CHUNK_LEN));
         for chunk in chunks {
             self.append_opened(Some(chunk), out)?;
         }
@@ -185,6 +187,7 @@ impl Opener {
         let sealed = sealed.map_or(&*self.buffer, |sealed| sealed);
         let start = out.len();
         let outcome = sealed.len().checked_sub(TAG_LEN).ok_or(Error::Corrupt).and_then(|len| {
+            out.try_reserve(len).map_err(|_| Error::TooLarge)?;
             out.resize(start + len, 0);
             let plaintext = out.get_mut(start..).ok_or(Error::BufferSize)?;
             self.key.open_chunk(self.next, sealed, plaintext)

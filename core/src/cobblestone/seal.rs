@@ -159,9 +159,11 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] at 4 PiB or more, [`Error::Forked`] in a forked child.
+    /// [`Error::TooLarge`] at 4 PiB or more, or without memory: nothing is processed. [`Error::Forked`] in a forked child.
     pub fn update(&mut self, mut plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
         self.check_process()?;
+        let chunks = self.buffer.len().saturating_add(plaintext.len()) / CHUNK_LEN;
+        out.try_reserve(chunks.saturating_mul(SEALED_CHUNK_LEN)).map_err(|_| Error::TooLarge)?;
         if !self.buffer.is_empty() {
             let missing = CHUNK_LEN - self.buffer.len();
             let (piece, rest) = plaintext.split_at_checked(missing).unwrap_or((plaintext, &[]));
@@ -174,7 +176,6 @@ impl Sealer {
             self.buffer.clear();
         }
         let (chunks, rest) = plaintext.as_chunks::<CHUNK_LEN>();
-        out.reserve(chunks.len().saturating_mul(SEALED_CHUNK_LEN));
         for chunk in chunks {
             append_sealed(&self.key, &mut self.next, chunk, out)?;
         }
@@ -186,7 +187,7 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] at 4 PiB or more, [`Error::Forked`] in a forked child.
+    /// [`Error::TooLarge`] at 4 PiB or more, or without memory; [`Error::Forked`] in a forked child.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<(), Error> {
         self.check_process()?;
         append_sealed(&self.key, &mut self.next, &self.buffer, out)
@@ -200,8 +201,9 @@ impl Sealer {
 }
 
 fn append_sealed(key: &MessageKey, next: &mut u64, chunk: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let start = out.len();
-    out.resize(start + chunk.len() + TAG_LEN, 0);
+    let (start, len) = (out.len(), chunk.len() + TAG_LEN);
+    out.try_reserve(len).map_err(|_| Error::TooLarge)?;
+    out.resize(start + len, 0);
     let outcome = out.get_mut(start..).ok_or(Error::BufferSize);
     let outcome = outcome.and_then(|sealed| key.seal_chunk(*next, chunk, sealed));
     match outcome {

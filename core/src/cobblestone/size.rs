@@ -1,6 +1,7 @@
 //! The lengths of plaintexts, messages and chunks, as pure functions of each other that are defined for each `u64`.
 
 use super::{CHUNK_LEN, Error, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::util::memory;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 const SEALED_CHUNK: u64 = SEALED_CHUNK_LEN as u64;
@@ -77,10 +78,7 @@ pub(super) fn plaintext_len_usize(message_len: usize) -> Result<usize, Error> {
 
 /// A buffer of `len` zeros, without spare capacity.
 pub(crate) fn zeros(len: usize) -> Result<Vec<u8>, Error> {
-    let mut buffer = Vec::new();
-    buffer.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
-    buffer.resize(len, 0);
-    Ok(buffer)
+    memory::zeros(len).map_err(|_| Error::TooLarge)
 }
 
 #[cfg(test)]

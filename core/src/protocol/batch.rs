@@ -1,8 +1,9 @@
 //! Many records in one body: the request of `create-many` and the answer of `get-many`.
 
+use std::collections::TryReserveError;
 use std::mem;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::locator::{LOCATOR_LEN, Locator};
 
@@ -29,16 +30,20 @@ pub enum InvalidBatch {
 }
 
 /// The body of `create-many`: for each record its locator, its length and itself.
-#[must_use]
-pub fn encode_create_many<R: AsRef<[u8]>>(records: &[(Locator, R)]) -> Bytes {
-    let len = records.iter().map(|(_, record)| RECORD_HEAD_LEN + record.as_ref().len()).sum();
-    let mut body = BytesMut::with_capacity(len);
+///
+/// # Errors
+///
+/// It does not fit in memory.
+pub fn encode_create_many<R: AsRef<[u8]>>(records: &[(Locator, R)]) -> Result<Bytes, TryReserveError> {
+    let len = records.iter().map(|(_, record)| RECORD_HEAD_LEN.saturating_add(record.as_ref().len()));
+    let mut body = Vec::new();
+    body.try_reserve_exact(len.fold(0, usize::saturating_add))?;
     for (locator, record) in records {
         body.put_slice(locator.as_bytes());
         body.put_u64_le(record.as_ref().len() as u64);
         body.put_slice(record.as_ref());
     }
-    body.freeze()
+    Ok(body.into())
 }
 
 /// Decodes the body of `create-many` in pieces of any size.
@@ -153,14 +158,14 @@ pub fn lengths_len(count: usize) -> u64 {
 
 /// The `count` records in the body of a `get-many` answer; `None` if it has more or fewer.
 #[must_use]
-pub fn decode_get_many(mut body: &[u8], count: usize) -> Option<Vec<Option<Vec<u8>>>> {
+pub fn decode_get_many(mut body: &[u8], count: usize) -> Option<Vec<Option<&[u8]>>> {
     let mut next = || {
         let (len, behind) = body.split_first_chunk()?;
         let (record, behind) = match u64::from_le_bytes(*len) {
             ABSENT => (None, behind),
             len => {
                 let (record, behind) = behind.split_at_checked(usize::try_from(len).ok()?)?;
-                (Some(record.to_vec()), behind)
+                (Some(record), behind)
             }
         };
         body = behind;
@@ -178,7 +183,7 @@ mod tests {
     fn a_batch_is_read_however_the_body_is_cut() {
         let record = |byte: u8, len: usize| (Locator::from_bytes([byte; 32]), vec![byte; len]);
         let records = vec![record(1, 0), record(2, 1), record(3, 100), record(4, 0)];
-        let body = encode_create_many(&records);
+        let body = encode_create_many(&records).unwrap();
         assert_eq!(body.len(), 4 * 40 + 101);
         for len in 1..=body.len() {
             let mut batch = CreateManyDecoder::new(1000);
@@ -203,7 +208,8 @@ mod tests {
         let records =
             vec![Some(vec![1; 3]), None, Some(vec![2; PART_LEN]), Some(Vec::new()), Some(vec![3; PART_LEN - 1])];
         let body = encode_get_many(records.clone()).concat();
-        assert!(decode_get_many(&body, records.len()).unwrap() == records);
+        let decoded = decode_get_many(&body, records.len()).unwrap();
+        assert!(decoded.into_iter().eq(records.iter().map(Option::as_deref)));
         assert_eq!(decode_get_many(&body, records.len() - 1), None);
         assert_eq!(decode_get_many(&body, records.len() + 1), None);
         assert_eq!(decode_get_many(&body[..body.len() - 1], records.len()), None);

@@ -9,6 +9,7 @@ use super::types::check_settings;
 use super::{
     Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition, get_each,
 };
+use crate::util::memory;
 
 /// Keeps records in memory until it is dropped.
 #[derive(Default)]
@@ -48,12 +49,15 @@ impl State {
         self.records.get(locator).and_then(|record| info_of(record))
     }
 
-    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Option<Fetched> {
-        let record = self.records.get(locator)?;
-        Some(match info_of(record)? {
-            info if info.len <= max_len => Fetched::Record(record.clone()),
-            info => Fetched::Long { info, start: Vec::new() },
-        })
+    fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
+        let Some((record, info)) = self.records.get(locator).and_then(|record| Some((record, info_of(record)?))) else {
+            return Ok(None);
+        };
+        Ok(Some(if info.len <= max_len {
+            Fetched::Record(memory::copy(record).map_err(|_| Error::TooLarge)?)
+        } else {
+            Fetched::Long { info, start: Vec::new() }
+        }))
     }
 
     /// Whether `mode` allows a write under `locator`.
@@ -87,9 +91,10 @@ impl Storage for MemoryStorage {
 
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         Head::require(record)?;
+        let record = memory::copy(record).map_err(|_| Error::TooLarge)?;
         let mut state = self.write()?;
         state.check(locator, mode)?;
-        state.records.insert(*locator, record.to_vec());
+        state.records.insert(*locator, record);
         Ok(())
     }
 
@@ -97,7 +102,8 @@ impl Storage for MemoryStorage {
         let mut new = BTreeMap::new();
         for (locator, record) in records {
             Head::require(record)?;
-            if new.insert(*locator, record.to_vec()).is_some() {
+            let record = memory::copy(record).map_err(|_| Error::TooLarge)?;
+            if new.insert(*locator, record).is_some() {
                 return Err(Error::AlreadyExists);
             }
         }
@@ -110,12 +116,12 @@ impl Storage for MemoryStorage {
     }
 
     fn get_up_to(&self, locator: &Locator, max_len: u64) -> Result<Option<Fetched>, Error> {
-        Ok(self.read()?.get_up_to(locator, max_len))
+        self.read()?.get_up_to(locator, max_len)
     }
 
     fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let state = self.read()?;
-        get_each(locators, max_len, |locator, max_len| Ok(state.get_up_to(locator, max_len)))
+        get_each(locators, max_len, |locator, max_len| state.get_up_to(locator, max_len))
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

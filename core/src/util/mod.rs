@@ -12,6 +12,7 @@ pub(crate) mod fork_check;
 pub(crate) mod handoff;
 pub(crate) mod hex;
 pub mod interrupt;
+pub(crate) mod memory;
 pub(crate) mod parallel;
 #[cfg(any(feature = "keyring", feature = "sqlite"))]
 pub(crate) mod private_file;

@@ -9,7 +9,6 @@ mod upload;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use hyper::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
 use hyper::{Method, StatusCode};
 use serde_json::Value;
@@ -25,6 +24,7 @@ use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
 use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::nodes::Role;
 use crate::protocol::{base64url, batch, documents};
+use crate::util::memory;
 use answer::{
     content_length, document, entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified,
 };
@@ -152,7 +152,8 @@ impl Storage for RemoteStorage {
 
     fn put(&self, locator: &Locator, record: &[u8], mode: PutMode) -> Result<(), Error> {
         let head = Head::require(record)?;
-        self.write(locator, head, &put_request(locator, mode).body(Bytes::copy_from_slice(record)), mode)
+        let body = memory::copy(record).map_err(|_| Error::TooLarge)?;
+        self.write(locator, head, &put_request(locator, mode).body(body.into()), mode)
     }
 
     fn create_many(&self, records: &[(Locator, &[u8])]) -> Result<(), Error> {
@@ -160,7 +161,7 @@ impl Storage for RemoteStorage {
         let (Some((first, _)), Some(head)) = (records.first(), heads.first()) else {
             return self.http.check_open().map_err(of_read);
         };
-        let body = batch::encode_create_many(records);
+        let body = batch::encode_create_many(records).map_err(|_| Error::TooLarge)?;
         let request = ApiRequest::new(Method::POST, names::CREATE_MANY).of_type(OCTET_STREAM).body(body);
         // All records exist or none, so checking the head of the first one is enough.
         self.write(first, *head, &request, PutMode::Create)
@@ -221,7 +222,9 @@ impl Storage for RemoteStorage {
             Failure::TooLong => Error::TooLarge,
             other => of_read(other),
         })?;
-        batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)
+        let records = batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)?;
+        let copy = |record: Option<&[u8]>| record.map(memory::copy).transpose().map_err(|_| Error::TooLarge);
+        records.into_iter().map(copy).collect()
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
