@@ -78,7 +78,7 @@ program: | system-tests
 
 .PHONY: test-long
 test-long: test test-large ## Run all tests, and at their full length those that `make test` cuts short (takes half an hour)
-	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test postgres --test processes --test power_cuts --test failing_calls
+	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test kills --test postgres --test processes --test power_cuts --test failing_calls --test out_of_memory
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --test encryption --test library --test program --test services -- \
 		tampering:: model:: object_stores::killed take:: rotation:: verification transfer:: lifecycle:: kill_services:: copying:: cluster
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --lib -- cluster::

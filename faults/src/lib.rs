@@ -7,6 +7,7 @@
 //!
 //! - [`Disk`] is the folder. [`Disk::record`] keeps a [`Log`] of its changes; [`Disk::fail`] makes calls fail.
 //! - [`Crash`] follows a log, and rebuilds the disk as a power cut could leave it.
+//! - [`Shortage`] makes allocations fail.
 //!
 //! Not seen: writes to mapped memory (SQLite maps only the log's index, `-shm`, which it rebuilds after a crash). New
 //! and removed names are found by listing the folder before each recorded call, because one crate renames by a system
@@ -18,9 +19,11 @@ mod calls;
 mod crash;
 mod disk;
 mod log;
+mod memory;
 mod random;
 
 pub use crash::{Crash, Image};
 pub use disk::{Call, Disk, DiskGuard, Failure, Fault};
 pub use log::{Change, Event, FileKind, Log};
+pub use memory::Shortage;
 pub use random::Random;

@@ -1,10 +1,12 @@
 //! The operations of a workload, and the records that must exist after a crash.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use strongroom::{Error, RecordKey, Strongroom};
-use strongroom_faults::Event;
+use strongroom_faults::{Event, Shortage};
 
 /// A version of a record.
 pub(crate) struct Version {
@@ -15,6 +17,10 @@ pub(crate) struct Version {
 impl Version {
     /// Number `n`: its key and its data are unlike those of all others.
     pub(crate) fn new(n: u64, len: usize) -> Arc<Self> {
+        Shortage::spare(|| Self::generate(n, len))
+    }
+
+    fn generate(n: u64, len: usize) -> Arc<Self> {
         let mut random = strongroom_faults::Random::new(n);
         let key = std::array::from_fn(|_| random.number().to_le_bytes()[0]);
         let mut data = Vec::with_capacity(len + 8);
@@ -27,7 +33,7 @@ impl Version {
 
     /// The same data under the key of number `n`.
     pub(crate) fn rekeyed(&self, n: u64) -> Arc<Self> {
-        Arc::new(Self { key: Self::new(n, 0).key, data: self.data.clone() })
+        Shortage::spare(|| Arc::new(Self { key: Self::new(n, 0).key, data: self.data.clone() }))
     }
 
     pub(crate) fn key(&self) -> RecordKey {
@@ -115,4 +121,41 @@ fn is_in(store: &Strongroom, id: &str, state: &State) -> bool {
         Some(version) => store.retrieve(id, &version.key()).is_ok_and(|data| data == version.data),
         None => matches!(store.retrieve(id, &RecordKey::from_bytes(&[1; 32]).unwrap()), Err(Error::NotFound)),
     }
+}
+
+/// The line of an event in the journal of a process that may end at any moment.
+pub(crate) fn line_of(event: &Event, operations: &[Operation]) -> String {
+    match event {
+        Event::Begun(number) => format!("begun {number} {}\n", ids(&operations[*number])),
+        Event::Acknowledged(number) => format!("acknowledged {number}\n"),
+        Event::Refused(number) => format!("refused {number}\n"),
+        _ => String::new(),
+    }
+}
+
+fn ids(operation: &Operation) -> String {
+    operation.changes.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(",")
+}
+
+/// The operations and events of a journal. `known` has all operations of the workload: those of several threads have
+/// another order each time, but those of one id do not.
+pub(crate) fn read_journal(journal: &str, before: &[Operation], known: &[Operation]) -> (Vec<Operation>, Vec<Event>) {
+    let (mut operations, mut events) = (before.to_vec(), Vec::new());
+    let mut left: Vec<_> = known[before.len()..].iter().collect();
+    for line in journal.lines() {
+        let mut words = line.split(' ');
+        let (event, number) = (words.next().unwrap(), words.next().unwrap().parse().unwrap());
+        events.push(match event {
+            "begun" => {
+                let name = words.next().unwrap();
+                let place = left.iter().position(|operation| ids(operation) == name).unwrap();
+                operations.resize(operations.len().max(number + 1), Operation::default());
+                operations[number] = left.remove(place).clone();
+                Event::Begun(number)
+            }
+            "acknowledged" => Event::Acknowledged(number),
+            _ => Event::Refused(number),
+        });
+    }
+    (operations, events)
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,9 +10,9 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use strongroom::{Builder, Durability, Error, IndexKey, Strongroom, WriteOptions};
-use strongroom_faults::{Disk, Event};
+use strongroom_faults::{Disk, Event, Shortage};
 
-use super::history::{Operation, State, Version};
+use super::history::{self, Operation, State, Version};
 
 /// Where a store's index key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) struct Run<'d> {
     events: Mutex<Vec<Event>>,
     /// `None` where the store is opened again.
     errors: Mutex<Vec<Option<Error>>>,
+    /// Gets a line for each event, for a process that may end at any moment.
+    journal: Option<File>,
 }
 
 impl<'d> Run<'d> {
@@ -71,7 +74,12 @@ impl<'d> Run<'d> {
             operations: Mutex::new(operations),
             events: Mutex::default(),
             errors: Mutex::default(),
+            journal: None,
         }
+    }
+
+    pub(crate) fn journal(self, journal: File) -> Self {
+        Self { journal: Some(journal), ..self }
     }
 
     pub(crate) fn durability(self, durability: Durability) -> Self {
@@ -93,7 +101,7 @@ impl<'d> Run<'d> {
         let in_steps = operation.in_steps;
         let number = {
             let mut operations = self.operations.lock().unwrap();
-            operations.push(operation);
+            Shortage::spare(|| operations.push(operation));
             operations.len() - 1
         };
         self.note(Event::Begun(number));
@@ -109,8 +117,14 @@ impl<'d> Run<'d> {
     }
 
     fn note(&self, event: Event) {
-        self.disk.note(event.clone());
-        self.events.lock().unwrap().push(event);
+        Shortage::spare(|| {
+            if let Some(mut journal) = self.journal.as_ref() {
+                let line = history::line_of(&event, &self.operations.lock().unwrap());
+                journal.write_all(line.as_bytes()).unwrap();
+            }
+            self.disk.note(event.clone());
+            self.events.lock().unwrap().push(event);
+        });
     }
 
     fn change(&self, id: &str, state: State, work: impl FnOnce() -> Result<(), Error>) {
