@@ -6,17 +6,20 @@
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
     clippy::panic,
+    clippy::unreachable,
     clippy::unwrap_used,
     reason = "a panic is how a target reports a fault"
 )]
 
 mod database;
+mod faulty_storage;
 mod http;
 mod protocol;
 mod records;
 mod texts;
 
 pub use database::database;
+pub use faulty_storage::faulty_storage;
 pub use http::{encryption_server, storage_service};
 pub use protocol::protocol;
 pub use records::{range, record};
@@ -26,11 +29,12 @@ pub use texts::{configuration, datagram, texts};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("configuration", configuration),
     ("database", database),
     ("datagram", datagram),
     ("encryption_server", encryption_server),
+    ("faulty_storage", faulty_storage),
     ("protocol", protocol),
     ("range", range),
     ("record", record),
