@@ -84,3 +84,14 @@ impl Header {
         context
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_of_ids_and_namespaces() {
+        assert_eq!([0, 1, 4096, 4097].map(|len| is_id(&vec![7; len])), [false, true, true, false]);
+        assert_eq!([0, 255, 256].map(|len| is_namespace(&vec![7; len])), [true, true, false]);
+    }
+}
