@@ -117,6 +117,14 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run the fuzz targets (SECONDS each; TARGET, one
 $(TOOLS)/bin/cargo-fuzz:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --version 0.13.2 cargo-fuzz
 
+MODULE ?= cobblestone locator record key sqlite remote protocol token balancer
+.PHONY: mutants
+mutants: $(TOOLS)/bin/cargo-mutants ## Find changes of the code that no test notices (MODULE, FILE; days for all)
+	@for module in $(MODULE); do PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH tools/mutants.sh $$module $(FILE) || exit; done
+
+$(TOOLS)/bin/cargo-mutants:
+	$(CARGO) install --quiet --locked --root $(TOOLS) --version 27.1.0 cargo-mutants
+
 .PHONY: test-http
 test-http: $(JUDGES)/ready ## Compare the services' answers with their OpenAPI documents (schemathesis)
 	$(JUDGED) $(CARGO) test $(ALL) --test services -- --ignored schemathesis::
