@@ -191,11 +191,12 @@ fn grouped_stores(run: &Run<'_>) -> Result<(), Error> {
     thread::scope(|scope| {
         for thread in 0..4 {
             let store = &store;
-            scope.spawn(move || {
+            let work = move || {
                 for n in 0..10 {
                     run.store(store, &format!("id-{thread}-{n}"), &Version::new(thread * 100 + n, 700));
                 }
-            });
+            };
+            Shortage::spare(|| scope.spawn(work));
         }
     });
     Ok(())
