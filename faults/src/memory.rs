@@ -97,6 +97,7 @@ extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
 extern "C" fn realloc(old: *mut c_void, size: size_t) -> *mut c_void {
     // SAFETY: as above. Memory that shrinks remains where it is.
     let is_larger = old.is_null() || unsafe { libc::malloc_usable_size(old) } < size;
+    // SAFETY: as above.
     let real = || unsafe { __libc_realloc(old, size) };
     if is_larger { attempt(size, real) } else { real() }
 }

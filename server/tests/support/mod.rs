@@ -223,10 +223,10 @@ impl Client {
 
     fn more(&mut self) -> bool {
         let mut buffer = [0; 65536];
-        let read = match self.stream.read(&mut buffer) {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("nothing came, and the connection is open"),
-            read => read.unwrap_or(0),
-        };
+        let read = self.stream.read(&mut buffer);
+        let is_late = read.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!is_late, "nothing came, and the connection is open");
+        let read = read.unwrap_or(0);
         self.rest.extend_from_slice(&buffer[..read]);
         read > 0
     }

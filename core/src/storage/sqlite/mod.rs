@@ -37,7 +37,7 @@ mod writer;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -232,7 +232,7 @@ impl Drop for SqliteStorage {
         } else {
             // The connections belong to the parent: closing them here would drop its locks and could damage the
             // database. And a thread of the parent may have held any lock at the fork.
-            mem::forget(Arc::clone(&self.database));
+            let _ = ManuallyDrop::new(Arc::clone(&self.database));
             self.reclaimer.forget();
         }
     }

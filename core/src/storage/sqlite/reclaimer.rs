@@ -5,7 +5,7 @@
 //! database continues.
 
 use std::fs::TryLockError;
-use std::mem;
+use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
@@ -149,6 +149,6 @@ impl Reclaimer {
 
     /// Discards the handle of the thread in a forked child, where the thread does not exist.
     pub(super) fn forget(&self) {
-        mem::forget(Arc::clone(&self.0));
+        let _ = ManuallyDrop::new(Arc::clone(&self.0));
     }
 }
