@@ -114,8 +114,11 @@ fn json_reports_the_outcome() {
     assert_eq!(retrieved, json!({"bytes": DATA.len(), "output": "copy"}));
     assert_eq!(world.read("copy"), DATA.as_bytes());
     let bytes = DATA.len() + 12 + 56 + 16;
-    assert_eq!(parse(&world.ok(&["--json", "stats"], "")), json!({"records": 1, "bytes": bytes, "expired": 0}));
-    assert_eq!(world.ok(&["stats"], ""), format!("records: 1\nbytes: {bytes}\nexpired: 0\n"));
+    assert_eq!(
+        parse(&world.ok(&["--json", "stats"], "")),
+        json!({"records": 1, "bytes": bytes, "expired": 0, "free": 0})
+    );
+    assert_eq!(world.ok(&["stats"], ""), format!("records: 1\nbytes: {bytes}\nexpired: 0\nfree: 0\n"));
     assert_eq!(parse(&world.ok(&["--json", "delete", "--id", ID, "--key-file", "2"], "")), json!({"deleted": true}));
     assert_eq!(parse(&world.ok(&["--json", "erase", "--yes", "--id", ID], "")), json!({"erased": false}));
     world.ok(&["store", "--id", ID, "--key-out", "3"], DATA);

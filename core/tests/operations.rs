@@ -233,7 +233,7 @@ fn deleting_needs_the_key_and_erasing_does_not() {
         store.store("id", "data").unwrap();
         assert!(store.erase("id").unwrap());
         assert!(!store.erase("id").unwrap());
-        assert_eq!(store.stats().unwrap(), Stats::default());
+        assert_eq!(store.stats().unwrap().records, 0);
     });
 }
 

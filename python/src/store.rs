@@ -192,8 +192,8 @@ impl Strongroom {
     /// Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
     /// namespaces cannot be found, even under the same id.
     ///
-    /// :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
-    /// Namespaces exist without being created, and are not nested.
+    /// :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on
+    /// each handle. Namespaces exist without being created, and are not nested.
     ///
     /// >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
     /// >>> key = one.store("settings", b"data")

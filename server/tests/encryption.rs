@@ -92,7 +92,7 @@ fn a_record_is_replaced_and_removed() {
     server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
     assert_eq!(server.json("/v1/erase", &json!({"id": "a"})).json(), json!({"erased": true}));
     assert_eq!(server.json("/v1/erase", &json!({"id": "a"})).json(), json!({"erased": false}));
-    assert_eq!(server.json("/v1/stats", &json!({})).json(), json!({"records": 0, "bytes": 0, "expired": 0}));
+    assert_eq!(server.json("/v1/stats", &json!({})).json(), json!({"records": 0, "bytes": 0, "expired": 0, "free": 0}));
 }
 
 /// Without the key, answers do not reveal whether a record exists.

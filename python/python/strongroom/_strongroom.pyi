@@ -427,8 +427,8 @@ class Strongroom:
         """Return a handle of the same store with the ids of the namespace ``name``: through it, records of other
         namespaces cannot be found, even under the same id.
 
-        :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on each handle.
-        Namespaces exist without being created, and are not nested.
+        :meth:`purge`, :meth:`maintain`, :meth:`compact`, :meth:`stats` and :meth:`close` concern the whole store on
+        each handle. Namespaces exist without being created, and are not nested.
 
         >>> one, other = store.namespace("tenant 1"), store.namespace("tenant 2")
         >>> key = one.store("settings", b"data")
@@ -796,8 +796,8 @@ class Strongroom:
         """
 
     def stats(self) -> Stats:
-        """Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free space,
-        in time proportional to the number of records.
+        """Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free
+        space, in time proportional to the number of records.
         """
 
     def verify(
@@ -897,8 +897,8 @@ class Stats:
 
     @property
     def free(self) -> int:
-        """The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact` returns
-        to the operating system; 0 from a storage that leaves this to its engine.
+        """The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact`
+        returns to the operating system; 0 from a storage that leaves this to its engine.
         """
 
 @final
