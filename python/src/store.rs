@@ -697,8 +697,8 @@ impl Strongroom {
         self.call(py, |store| store.finish_rotation())
     }
 
-    /// Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free space,
-    /// in time proportional to the number of records.
+    /// Return the number of records, the bytes of their ciphertexts, the number of expired records, and the free
+    /// space, in time proportional to the number of records.
     fn stats(&self, py: Python<'_>) -> Result<Stats, Failure> {
         let stats = self.call(py, |store| store.stats())?;
         Ok(Stats { records: stats.records, bytes: stats.bytes, expired: stats.expired, free: stats.free })
@@ -828,8 +828,8 @@ pub(crate) struct Stats {
     bytes: u64,
     /// The number of expired records among them, which :meth:`Strongroom.purge` removes.
     expired: u64,
-    /// The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact` returns
-    /// to the operating system; 0 from a storage that leaves this to its engine.
+    /// The bytes of removed records that the storage keeps for later ones, and that :meth:`Strongroom.compact`
+    /// returns to the operating system; 0 from a storage that leaves this to its engine.
     free: u64,
 }
 

@@ -60,6 +60,7 @@ def test_every_method_of_a_closed_store(store: Strongroom, tmp_path: Path) -> No
         "erase_others": lambda: store.erase_others(retention),
         "stats": store.stats,
         "maintain": store.maintain,
+        "compact": store.compact,
     }
     methods = {name for name in vars(Strongroom) if not name.startswith("_")}
     assert methods - {"close", "namespace", "padded", "repair_from"} == {

@@ -182,10 +182,14 @@ impl Services {
 
     /// Fails unless the service is ready and has the store of the others.
     async fn check(&self, service: &Service) -> Result<(), Failure> {
-        if self.discovery.is_unanswered()
-            && let Ok(nodes) = service.nodes(self.authorization()).await
-        {
-            self.take(Some((service.place.address.clone(), nodes))).await;
+        if self.discovery.is_unanswered() {
+            match service.nodes(self.authorization()).await {
+                Ok(nodes) => self.take(Some((service.place.address.clone(), nodes))).await,
+                Err(Failure::Problem(problem)) if !problem.is_transient() => {} // the call itself decides
+                Err(Failure::ProtocolViolation | Failure::TooLarge | Failure::TooLong) => {} // a proxy's answer
+                // A service that answers only the next question could have another role.
+                Err(failure) => return Err(failure.before_end()),
+            }
             if self.discovery.has_other_role(&service.place.address) {
                 return Err(Failure::NotSent(NoService.into()));
             }
