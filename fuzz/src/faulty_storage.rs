@@ -146,7 +146,7 @@ impl Version {
     }
 }
 
-/// What may be under an id.
+/// The possible contents of an id.
 type States = Vec<Option<Version>>;
 
 /// Each operation succeeds as on the model, or has an error that says what may be there now.

@@ -196,9 +196,8 @@ impl Discovery {
         let used = {
             let mut state = self.lock();
             if let Some((address, nodes)) = &answer {
-                let own = nodes.nodes.iter().find(|node| node.is_this_node);
                 state.others.retain(|other| other != address);
-                if own.is_some_and(|own| own.role != self.role && own.role != Role::Unknown) {
+                if nodes.this_node().is_some_and(|own| own.role != self.role && own.role != Role::Unknown) {
                     state.others.push(address.clone());
                 }
             }

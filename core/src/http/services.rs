@@ -137,7 +137,7 @@ impl Services {
 
     /// Takes the answer about the nodes of the cluster.
     async fn take(&self, answer: Option<(Address, Nodes)>) {
-        let own = answer.iter().flat_map(|(_, nodes)| &nodes.nodes).find(|node| node.is_this_node);
+        let own = answer.as_ref().and_then(|(_, nodes)| nodes.this_node());
         if let Some((store, url)) = own.and_then(|node| Some((node.store.as_ref()?, &node.url)))
             && let Ok(store) = HeaderValue::try_from(store)
         {

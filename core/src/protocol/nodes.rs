@@ -13,6 +13,14 @@ pub struct Nodes {
     pub problems: Vec<Problem>,
 }
 
+impl Nodes {
+    /// The answering service.
+    #[must_use]
+    pub fn this_node(&self) -> Option<&Node> {
+        self.nodes.iter().find(|node| node.is_this_node)
+    }
+}
+
 /// A service of a cluster.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Node {

@@ -5,11 +5,9 @@ use chitchat::{ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig
 use tokio::net::UdpSocket;
 
 use super::*;
-use crate::cluster::Storages;
 use crate::cluster::keys;
 use crate::cluster::traffic::Traffic;
 use crate::cluster::transport::SealedTransport;
-use crate::config::document::Config;
 
 const STORE: &str = "0123456789abcdef0123456789abcdef";
 
@@ -51,13 +49,7 @@ async fn foreign(config: &config::Cluster, seed: SocketAddr, values: Vec<(String
 async fn services_of_other_versions_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let names = Names::default();
-    let mut document = Config { cluster: config(&["seed:1"]), ..Config::default() };
-    document.cluster.key_files = vec![key_file(&folder, "key")];
-    document.cluster.names = vec!["*.example".into()];
-    let storages = Arc::new(Storages::new(&document).unwrap());
-    let url = |_| "https://server.example:8420".to_owned();
-    let joined = Some(Arc::clone(&storages));
-    let server = Cluster::join_in(names.environment(), &document.cluster, Role::Encryption, url, joined).await.unwrap();
+    let (document, storages, server) = encryption_server(&folder, &names).await;
 
     let long = "x".repeat(5_000);
     let mut all = Vec::new();

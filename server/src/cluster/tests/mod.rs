@@ -20,7 +20,8 @@ use tokio::time::sleep;
 
 use super::config;
 use super::keys::NewClusterKey;
-use super::{Cluster, Environment, lock};
+use super::{Cluster, Environment, Storages, lock};
+use crate::config::document::Config;
 
 /// The limit of each wait, also on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(90);
@@ -113,6 +114,18 @@ async fn until_all_know(all: &[&Cluster], live_ones: &[&Cluster]) -> Duration {
         sleep(Duration::from_millis(50)).await;
     }
     start.elapsed()
+}
+
+/// An encryption server that uses the storages at trusted hosts, and its configuration.
+async fn encryption_server(folder: &tempfile::TempDir, names: &Names) -> (Config, Arc<Storages>, Cluster) {
+    let mut document = Config { cluster: config(&["seed:1"]), ..Config::default() };
+    document.cluster.key_files = vec![key_file(folder, "key")];
+    document.cluster.names = vec!["*.example".into()];
+    let storages = Arc::new(Storages::new(&document).unwrap());
+    let url = |_| "https://server.example:8420".to_owned();
+    let joined = Some(Arc::clone(&storages));
+    let server = Cluster::join_in(names.environment(), &document.cluster, Role::Encryption, url, joined).await.unwrap();
+    (document, storages, server)
 }
 
 /// A file with a new key.

@@ -1,20 +1,12 @@
 //! The storage services that an encryption server uses: those of one store, at trusted hosts.
 
 use super::*;
-use crate::cluster::Storages;
-use crate::config::document::Config;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_trusted_services_of_one_store_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let names = Names::default();
-    let mut document = Config { cluster: config(&["seed:1"]), ..Config::default() };
-    document.cluster.key_files = vec![key_file(&folder, "key")];
-    document.cluster.names = vec!["*.example".into()];
-    let storages = Arc::new(Storages::new(&document).unwrap());
-    let url = |_| "https://server.example:8420".to_owned();
-    let joined = Some(Arc::clone(&storages));
-    let server = Cluster::join_in(names.environment(), &document.cluster, Role::Encryption, url, joined).await.unwrap();
+    let (document, storages, server) = encryption_server(&folder, &names).await;
     names.set("seed:1", address(&server));
     let used = || format!("{:?}", storages.list());
     until("the lack of a storage is not reported", || kinds(&server) == ["no_storage"]).await;
