@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::service::Service;
+use crate::support::wait::wait_for;
 
 /// Passes bytes in both directions until it falls silent. It keeps all connections open.
 struct Proxy {
@@ -100,7 +101,9 @@ fn is_reported(server: Service, proxy: &Proxy) {
     assert_eq!(outcome(&post("/v1/store", r#"{"id":"b","data":""}"#)), ("502", Some("15")));
     assert_eq!(outcome(&server.send("GET /healthz", &[], "")).0, "200");
     server.signal(Signal::TERM);
-    let (_, log) = server.stop(Signal::INT); // the second signal ends it at once
+    // Signals sent at the same time arrive in any order, and only a second Ctrl-C ends it at once.
+    wait_for(|| TcpStream::connect(server.address).is_err().then_some(()));
+    let (_, log) = server.stop(Signal::INT);
     assert!(log.contains("the storage does not answer"), "{log}");
 }
 
