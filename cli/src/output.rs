@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use strongroom::Wiped;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -20,7 +21,7 @@ const MAX_TERMINAL_BYTES: usize = 1 << 20;
 pub(crate) enum Output {
     Stdout(Box<dyn Write>),
     /// Collected, and shown only if it is plain text.
-    Terminal(Zeroizing<Vec<u8>>),
+    Terminal(Wiped),
     /// Shown at once, with escapes for everything but plain text, so that nothing is lost.
     EscapingTerminal,
     /// Nameless until it is complete.
@@ -35,7 +36,7 @@ impl Output {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
             return if io::stdout().is_terminal() {
                 // Full capacity from the start: growth would leave a copy in memory.
-                Ok(Self::Terminal(Zeroizing::new(Vec::with_capacity(MAX_TERMINAL_BYTES))))
+                Ok(Self::Terminal(Wiped::with_capacity(MAX_TERMINAL_BYTES)))
             } else {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
             };

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use zeroize::Zeroizing;
+use strongroom::Wiped;
 
 use crate::failure::Failure;
 
@@ -23,7 +23,7 @@ pub(crate) fn copy(
         None => "{spinner} {binary_bytes} {binary_bytes_per_sec}",
     };
     let bar = if len.is_some_and(|len| len < SHORT) { ProgressBar::hidden() } else { progress_bar(len, template) };
-    let mut buffer = Zeroizing::new(vec![0; BUFFER_LEN]);
+    let mut buffer = Wiped::from(vec![0; BUFFER_LEN]);
     let mut copied = 0;
     loop {
         let read = read(&mut buffer)?;

@@ -128,4 +128,6 @@ pub use util::threads::assume_small_callers;
 #[cfg(any(feature = "keyring", feature = "postgres", feature = "remote", feature = "sqlite"))]
 #[doc(hidden)] // for the program and the services
 pub use util::trusted_file::{Readers, check_file, read_secret};
+#[doc(hidden)] // for the program, the services, and other languages
+pub use util::wiped::Wiped;
 pub use verify::{VerifyOptions, VerifyReport, VerifyStep, repair, verify};

@@ -1,66 +1,13 @@
 //! Conversion of bytes from and to Python: without a copy if other threads cannot change them, otherwise with a copy
 //! that is wiped.
 
-use std::ops::{Deref, DerefMut};
-
 use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
-use strongroom::Error;
-use zeroize::Zeroize;
+use strongroom::{Error, Wiped};
 
 use crate::error::{Failure, not_text};
-
-/// Plaintext, wiped on drop. (`Zeroizing<Vec<u8>>` wipes byte by byte, which costs as much as opening a record.)
-#[derive(Default)]
-pub(crate) struct Wiped(Vec<u8>);
-
-impl Wiped {
-    pub(crate) fn zeros(len: usize) -> Self {
-        Self(vec![0; len])
-    }
-
-    /// Adds `part`. Growth leaves no copy behind.
-    pub(crate) fn extend(&mut self, part: &[u8]) -> Result<(), Failure> {
-        let needed = self.0.len().saturating_add(part.len());
-        if needed > self.0.capacity() {
-            let mut longer = Vec::new();
-            let capacity = needed.max(self.0.len().saturating_mul(2));
-            longer.try_reserve_exact(capacity).map_err(|_| Failure::Core(Error::TooLarge))?;
-            longer.extend_from_slice(&self.0);
-            *self = Self(longer);
-        }
-        self.0.extend_from_slice(part);
-        Ok(())
-    }
-}
-
-impl From<Vec<u8>> for Wiped {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes)
-    }
-}
-
-impl Deref for Wiped {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl DerefMut for Wiped {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-impl Drop for Wiped {
-    fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
-    }
-}
 
 /// A copy for Python, or a `MemoryError`. `PyBytes::new` would panic.
 pub(crate) fn to_python<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
@@ -99,10 +46,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
             Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
             Err(_) => PyBuffer::get(&byte_view(&object)?)?, // the buffer's elements are not bytes
         };
-        let mut copy = Vec::new();
-        copy.try_reserve_exact(buffer.len_bytes()).map_err(|_| PyErr::from(Failure::Core(Error::TooLarge)))?;
-        copy.resize(buffer.len_bytes(), 0);
-        let mut copy = Wiped(copy);
+        let too_large = |_| PyErr::from(Failure::Core(Error::TooLarge));
+        let mut copy = Wiped::zeros(buffer.len_bytes()).map_err(too_large)?;
         buffer.copy_to_slice(py, &mut copy)?;
         Ok(Self::Copied(copy))
     }

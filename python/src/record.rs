@@ -7,9 +7,9 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use strongroom::interrupt::is_interrupted;
-use strongroom::{Error, RecordReader, RecordWriter};
+use strongroom::{Error, RecordReader, RecordWriter, Wiped};
 
-use crate::bytes::{Data, Wiped, byte_view, to_python, write_into};
+use crate::bytes::{Data, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{check_not_handling, detached, release};
 use crate::key::Key;
@@ -147,7 +147,7 @@ impl NativeReader {
     fn readinto(&self, py: Python<'_>, buffer: &Bound<'_, PyAny>) -> Result<usize, Failure> {
         let view = byte_view(buffer)?;
         let len = view.len()?;
-        let mut piece = Wiped::zeros(len.min(PIECE));
+        let mut piece = Wiped::from(vec![0; len.min(PIECE)]);
         let mut done = 0;
         while done < len {
             let wanted = piece.get_mut(..len.saturating_sub(done).min(PIECE)).unwrap_or_default();
@@ -226,7 +226,7 @@ fn continue_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failur
         let end = chunk.iter().position(|byte| *byte == b'\n').map(|place| place.saturating_add(1));
         let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
         let len = part.len();
-        line.extend(part)?;
+        line.append(part).map_err(|_| Error::TooLarge)?;
         reader.consume(len);
         if end.is_some() || len == 0 {
             break;

@@ -8,9 +8,9 @@ use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use strongroom::storage::Locator;
-use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter};
+use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter, Wiped};
 
-use crate::bytes::{Data, Id, Wiped, byte_view, to_python, write_into};
+use crate::bytes::{Data, Id, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};

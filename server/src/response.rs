@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use strongroom::Wiped;
 use strongroom::protocol::names::{JSON, PROBLEM_JSON};
 use strongroom::protocol::problem::{code_header, document};
 use strongroom::protocol::token::SCHEME;
-use zeroize::Zeroizing;
 
 use crate::body::unsent_answer::{Content, Response};
 use crate::problem::Problem;
@@ -27,10 +27,11 @@ pub(crate) fn text(media_type: &'static str, body: impl Into<Content>) -> Respon
 }
 
 /// An answer in JSON that contains a secret. It is wiped once the connection has taken it.
-pub(crate) fn secret(status: StatusCode, name: &'static str, value: &str) -> Response {
+pub(crate) fn secret(status: StatusCode, name: &'static str, value: &[u8]) -> Response {
     // Full capacity from the start: growth would leave a copy in memory. No value here needs an escape.
-    let mut body = Zeroizing::new(String::with_capacity(value.len() + 32));
-    ["{\"", name, "\":\"", value, "\"}"].into_iter().for_each(|part| body.push_str(part));
+    let mut body = Wiped::with_capacity(value.len() + 32);
+    let parts = [b"{\"", name.as_bytes(), b"\":\"", value, b"\"}"];
+    parts.into_iter().for_each(|part| body.extend_from_slice(part));
     let mut response = text(JSON, Bytes::from_owner(body));
     *response.status_mut() = status;
     response

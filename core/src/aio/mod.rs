@@ -64,7 +64,6 @@ mod maintenance;
 mod pool;
 mod reader;
 mod stream;
-mod wiped;
 mod write;
 mod writer;
 
@@ -84,11 +83,11 @@ use crate::store_identity::StoreIdentity;
 use crate::strongroom;
 use pool::{OnPool, Pool};
 pub use reader::RecordReader;
-use wiped::Wiped;
 pub use writer::RecordWriter;
 
 #[expect(unused_imports, reason = "for links in the documentation")]
 use crate::options::WriteOptions;
+use crate::util::wiped::Wiped;
 
 /// The threads of a store, unless the caller says otherwise.
 const THREADS: usize = 64;
@@ -251,7 +250,7 @@ impl Strongroom {
     ) -> Result<usize, Error> {
         let (id, key, most) = (id.as_ref().to_vec(), key.duplicate(), buffer.len());
         let call = self.call(move |store| {
-            let mut data = Wiped::zeros(most)?;
+            let mut data = Wiped::zeros(most).map_err(|_| Error::TooLarge)?;
             let len = store.retrieve_into(id, &key, &mut data)?;
             Ok((data, len))
         });

@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, ReadBuf};
 
 use super::pool::{OnPool, Pool};
 use super::stream::Stream;
-use super::wiped::Wiped;
 use crate::error::Error;
 use crate::strongroom;
+use crate::util::wiped::Wiped;
 
 /// The bytes of the first piece, and of the later ones.
 const FIRST_LEN: usize = 16 << 10;

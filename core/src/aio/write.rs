@@ -2,11 +2,11 @@
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
-use super::wiped::Wiped;
 use super::{RecordWriter, Strongroom};
 use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
 use crate::options::WriteOptions;
+use crate::util::wiped::Wiped;
 
 /// The buffer length of reads from a source.
 const READ_LEN: usize = 64 << 10;
@@ -78,7 +78,7 @@ impl Strongroom {
         data: impl AsRef<[u8]>,
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
-        let (id, data, options) = (id.as_ref().to_vec(), Wiped::copy(data), OwnedOptions::new(options));
+        let (id, data, options) = (id.as_ref().to_vec(), own(data), OwnedOptions::new(options));
         self.call(move |store| store.store_with(id, data?.as_slice(), options.get()))
     }
 
@@ -108,7 +108,7 @@ impl Strongroom {
         data: impl AsRef<[u8]>,
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
-        let (id, old, data) = (id.as_ref().to_vec(), old.duplicate(), Wiped::copy(data));
+        let (id, old, data) = (id.as_ref().to_vec(), old.duplicate(), own(data));
         let options = OwnedOptions::new(options);
         self.call(move |store| store.replace_with(id, &old, data?.as_slice(), options.get()))
     }
@@ -150,8 +150,8 @@ impl Strongroom {
         &self,
         items: &[(I, D)],
     ) -> impl Future<Output = Result<Vec<RecordKey>, Error>> + Send + 'static {
-        let own = |(id, data): &(I, D)| Ok((id.as_ref().to_vec(), Wiped::copy(data)?));
-        let items: Result<Vec<_>, Error> = items.iter().map(own).collect();
+        let copy = |(id, data): &(I, D)| Ok((id.as_ref().to_vec(), own(data)?));
+        let items: Result<Vec<_>, Error> = items.iter().map(copy).collect();
         self.call(move |store| {
             let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data)| (id, data.as_slice())).collect();
@@ -168,10 +168,10 @@ impl Strongroom {
         &self,
         items: &[(I, D, WriteOptions<'_>)],
     ) -> impl Future<Output = Result<Vec<RecordKey>, Error>> + Send + 'static {
-        let own = |(id, data, options): &(I, D, WriteOptions<'_>)| {
-            Ok((id.as_ref().to_vec(), Wiped::copy(data)?, OwnedOptions::new(*options)))
+        let copy = |(id, data, options): &(I, D, WriteOptions<'_>)| {
+            Ok((id.as_ref().to_vec(), own(data)?, OwnedOptions::new(*options)))
         };
-        let items: Result<Vec<_>, Error> = items.iter().map(own).collect();
+        let items: Result<Vec<_>, Error> = items.iter().map(copy).collect();
         self.call(move |store| {
             let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data, options)| (id, data.as_slice(), options.get())).collect();
@@ -309,6 +309,11 @@ impl Strongroom {
         let call = self.call_for_stream(move |store| store.replace_record_with(id, &old, options.get()));
         async { RecordWriter::new(call.await?) }
     }
+}
+
+/// A copy of the caller's data, for the pool.
+fn own(data: impl AsRef<[u8]>) -> Result<Wiped, Error> {
+    Wiped::copy(data).map_err(|_| Error::TooLarge)
 }
 
 /// Writes all data of `source`, and finishes.

@@ -11,11 +11,11 @@ use tokio::io::AsyncWrite;
 
 use super::pool::{OnPool, Pool};
 use super::stream::Stream;
-use super::wiped::Wiped;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::MAX_PIECE_LEN;
 use crate::strongroom;
+use crate::util::wiped::Wiped;
 
 /// The capacity of the first buffer: most records are short.
 const SHORT_LEN: usize = 4 << 10;

@@ -2,7 +2,6 @@
 
 use base64ct::{Base64, Encoding};
 use serde::Deserialize;
-use zeroize::Zeroizing;
 
 use super::Client;
 use super::errors::protocol_violation;
@@ -13,6 +12,7 @@ use crate::operations::NewVersion;
 use crate::protocol::ErrorCode;
 use crate::protocol::limits::{BATCH_BYTES, BATCH_RECORDS};
 use crate::protocol::names;
+use crate::util::wiped::Wiped;
 
 /// One record of the answer: its data or an error.
 #[derive(Deserialize)]
@@ -45,7 +45,7 @@ impl Client {
         check_count(records.len())?;
         let parts = records.iter().map(|(id, key)| Record::new(id).key(key));
         let request = self.requests.many(names::RETRIEVE_MANY, parts)?;
-        let body = Zeroizing::new(self.read(&request.at_most(BATCH_BYTES))?.body);
+        let body = Wiped::from(self.read(&request.at_most(BATCH_BYTES))?.body);
         let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
         if found.len() != records.len() {
             return Err(protocol_violation());

@@ -18,7 +18,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use errors::{of_read, of_write, protocol_violation};
 pub use nodes::nodes;
@@ -36,7 +35,7 @@ use crate::protocol::names::{self, JSON};
 use crate::protocol::nodes::Role;
 use crate::protocol::{ErrorCode, documents};
 use crate::storage::{Locator, Stats, Storage};
-use crate::util::memory;
+use crate::util::wiped::Wiped;
 
 /// The operations on an encryption server.
 pub(crate) struct Client {
@@ -68,13 +67,13 @@ impl Client {
             }
             outcome => outcome.map_err(of_read)?,
         };
-        let mut data = Zeroizing::new(mem::take(&mut answer.body));
+        let data = Wiped::from(mem::take(&mut answer.body));
         let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
         let expected = range.start..last.saturating_add(1).min(len);
         if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
             return Err(protocol_violation());
         }
-        Ok((if is_empty { Vec::new() } else { mem::take(&mut *data) }, len))
+        Ok((if is_empty { Vec::new() } else { data.into_inner() }, len))
     }
 
     /// The error of an operation that clients do not have.
@@ -253,8 +252,7 @@ fn rekey_time(len: u64) -> Duration {
 
 /// A copy that is wiped when its last handle is dropped.
 fn wiped(data: &[u8]) -> Result<Bytes, Error> {
-    let copy = memory::copy(data).map_err(|_| Error::TooLarge)?;
-    Ok(Bytes::from_owner(Zeroizing::new(copy)))
+    Wiped::copy(data).map(Bytes::from_owner).map_err(|_| Error::TooLarge)
 }
 
 /// Decodes an answer in JSON.

@@ -16,7 +16,7 @@ use crate::protocol::names::{
     STRONGROOM_NEW_KEY, STRONGROOM_PAD,
 };
 use crate::record::is_id;
-use crate::util::memory;
+use crate::util::wiped::Wiped;
 
 /// Makes requests about the ids of one namespace.
 #[derive(Default)]
@@ -86,16 +86,16 @@ impl Requests {
         let lengths = records.clone().map(|record| object_len(record.id, record.data));
         // Full capacity from the start: growth would leave a copy of keys and data in memory.
         let mut body = text(lengths.fold(BEGIN.len() + 2, usize::saturating_add))?;
-        body.push_str(BEGIN);
+        push(&mut body, &[BEGIN]);
         for (n, record) in records.enumerate() {
-            body.push_str(if n == 0 { "" } else { "," });
-            body.push_str(&object(record)?);
+            push(&mut body, &[if n == 0 { "" } else { "," }]);
+            body.extend_from_slice(&object(record)?);
         }
-        body.push_str("]}");
+        push(&mut body, &["]}"]);
         Ok(self.of_json(path, body))
     }
 
-    fn of_json(&self, path: &'static str, body: Zeroizing<String>) -> ApiRequest {
+    fn of_json(&self, path: &'static str, body: Wiped) -> ApiRequest {
         self.new_request(path).of_type(JSON).body(Bytes::from_owner(body))
     }
 
@@ -131,35 +131,39 @@ fn base64_len(len: usize) -> usize {
 }
 
 /// An empty text with room for `capacity` bytes.
-fn text(capacity: usize) -> Result<Zeroizing<String>, Error> {
-    let mut text = Zeroizing::new(String::new());
-    text.try_reserve_exact(capacity).map_err(|_| Error::TooLarge)?;
+fn text(capacity: usize) -> Result<Wiped, Error> {
+    let mut text = Wiped::default();
+    text.grow(capacity).map_err(|_| Error::TooLarge)?;
     Ok(text)
 }
 
+fn push(text: &mut Wiped, parts: &[&str]) {
+    parts.iter().for_each(|part| text.extend_from_slice(part.as_bytes()));
+}
+
 /// A record in JSON.
-fn object(record: Record<'_>) -> Result<Zeroizing<String>, Error> {
+fn object(record: Record<'_>) -> Result<Wiped, Error> {
     let Record { id, key, new_key, data, expires_at, padded } = record;
     check_id(id)?;
     let mut object = text(object_len(id, data))?;
-    ["{\"id_base64\":\"", &Base64::encode_string(id), "\""].into_iter().for_each(|part| object.push_str(part));
+    push(&mut object, &["{\"id_base64\":\"", &Base64::encode_string(id), "\""]);
     for (field, key) in [(",\"key\":\"", key), (",\"new_key\":\"", new_key)] {
         if let Some(key) = key {
-            [field, &key.to_text(), "\""].into_iter().for_each(|part| object.push_str(part));
+            push(&mut object, &[field, &key.to_text(), "\""]);
         }
     }
     if let Some(data) = data {
-        let mut room = Zeroizing::new(memory::zeros(base64_len(data.len())).map_err(|_| Error::TooLarge)?);
+        let mut room = Wiped::zeros(base64_len(data.len())).map_err(|_| Error::TooLarge)?;
         let data = Base64::encode(data, &mut room).map_err(|_| Error::TooLarge)?;
-        [",\"data\":\"", data, "\""].into_iter().for_each(|part| object.push_str(part));
+        push(&mut object, &[",\"data\":\"", data, "\""]);
     }
     if expires_at != 0 {
-        [",\"expires_at\":", &expires_at.to_string()].into_iter().for_each(|part| object.push_str(part));
+        push(&mut object, &[",\"expires_at\":", &expires_at.to_string()]);
     }
     if padded {
-        object.push_str(",\"pad\":true");
+        push(&mut object, &[",\"pad\":true"]);
     }
-    object.push('}');
+    push(&mut object, &["}"]);
     Ok(object)
 }
 

@@ -5,19 +5,19 @@ use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::of_write;
 use crate::error::Error;
 use crate::http::{ApiRequest, Failure, HttpClient, RetryPolicy, StreamingRequest};
 use crate::operations::{MAX_PIECE_LEN, WriteRecord};
+use crate::util::wiped::Wiped;
 
 /// A record that is being written to a server.
 pub(super) struct Writer {
     http: Arc<HttpClient>,
     request: ApiRequest,
     /// The next piece. It never grows beyond its capacity, because growth would leave a copy in memory.
-    gathered: Zeroizing<Vec<u8>>,
+    gathered: Wiped,
     /// The request, once it has begun.
     sending: Option<StreamingRequest>,
     /// The old key of a replacement opened the record at the start: if it does not at the end, the record was replaced
@@ -76,6 +76,6 @@ fn to_error(is_old_key_proved: bool) -> impl Fn(Failure) -> Error + Copy {
     }
 }
 
-fn empty_piece() -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(Vec::with_capacity(MAX_PIECE_LEN))
+fn empty_piece() -> Wiped {
+    Wiped::with_capacity(MAX_PIECE_LEN)
 }

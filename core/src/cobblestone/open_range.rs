@@ -4,11 +4,10 @@
 use std::fmt;
 use std::ops::Range;
 
-use zeroize::Zeroizing;
-
 use super::message_key::MessageKey;
 use super::size::{chunk_count, chunk_offset, plaintext_len};
 use super::{CHUNK_LEN, Error, KEY_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::util::wiped::Wiped;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
@@ -124,7 +123,7 @@ impl RangeOpener {
         let start = range.start.min(end);
         let len = usize::try_from(end - start).map_err(|_| Error::TooLarge)?;
         let mut sealed = vec![0; SEALED_CHUNK_LEN];
-        let mut chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
+        let mut chunk = Wiped::from(vec![0; CHUNK_LEN]);
 
         let mut at_hand = None;
         if !self.length_proved {
@@ -132,8 +131,8 @@ impl RangeOpener {
             self.read_chunk(final_index, &mut sealed, &mut chunk, &mut read)?;
             at_hand = Some(final_index);
         }
-        let mut plaintext = Zeroizing::new(Vec::new());
-        plaintext.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+        let mut plaintext = Wiped::default();
+        plaintext.grow(len).map_err(|_| Error::TooLarge)?;
         let mut next = start;
         while next < end {
             let index = next / CHUNK;
@@ -147,7 +146,7 @@ impl RangeOpener {
             plaintext.extend_from_slice(chunk.get(from..to).ok_or(Error::Corrupt)?);
             next = first + CHUNK;
         }
-        Ok(std::mem::take(&mut *plaintext))
+        Ok(plaintext.into_inner())
     }
 
     /// Reads chunk `index` into `sealed` and opens it into the start of `plaintext`.

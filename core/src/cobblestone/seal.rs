@@ -3,13 +3,14 @@
 use std::fmt;
 use std::iter::once;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::message_key::MessageKey;
 use super::size::{message_len_usize, plaintext_len_usize, zeros};
 use super::{CHUNK_LEN, Error, KEY_LEN, PART_CHUNKS, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN, WORTH_SHARING};
 use crate::util::fork_check::OwnerProcess;
 use crate::util::parallel;
+use crate::util::wiped::Wiped;
 
 /// Seals `plaintext` into a new message, [`message_len`](super::message_len) bytes long.
 ///
@@ -137,7 +138,7 @@ pub struct Sealer {
     next: u64,
     /// Plaintext that does not fill a chunk yet. Its capacity is one chunk, because growth would leave a copy in
     /// memory.
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: Wiped,
     /// The process that began the message. A forked child has the same key and counter, and must not continue.
     owner: OwnerProcess,
 }
@@ -151,7 +152,7 @@ impl Sealer {
     pub fn new(key: &[u8; KEY_LEN], context: &[u8], out: &mut Vec<u8>) -> Result<Self, Error> {
         let (key, prefix) = MessageKey::generate(key, context)?;
         out.extend_from_slice(&prefix);
-        let buffer = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
+        let buffer = Wiped::with_capacity(CHUNK_LEN);
         Ok(Self { key, next: 0, buffer, owner: OwnerProcess::current() })
     }
 

@@ -1,7 +1,6 @@
 //! Answers, whole or piece by piece. An answer takes no more memory than its request allows, and not much more than its
 //! received bytes need.
 
-use std::mem;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -9,13 +8,13 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE};
 use hyper::{HeaderMap, StatusCode};
-use zeroize::Zeroizing;
 
 use super::failure::{Failure, root};
 use super::problem::Problem;
 use super::timing::{IdleTimer, TimeBudget};
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::parse_content_range;
+use crate::util::wiped::Wiped;
 
 /// The most memory that is reserved for an answer before its bytes arrive.
 const MAX_UNVERIFIED_CAPACITY: usize = 16 << 20;
@@ -71,8 +70,8 @@ impl StreamingResponse {
             return Err(Failure::TooLong); // more than requested: a proxy may have dropped the range
         }
         let len = usize::try_from(len).map_err(|_| Failure::TooLarge)?;
-        let mut body = Zeroizing::new(Vec::new());
-        make_room(&mut body, len.min(MAX_UNVERIFIED_CAPACITY))?;
+        let mut body = Wiped::default();
+        body.grow(len.min(MAX_UNVERIFIED_CAPACITY)).map_err(|_| Failure::TooLarge)?;
         while let Some(data) = self.next().await? {
             let filled = body.len() + data.len();
             if filled > len {
@@ -80,11 +79,11 @@ impl StreamingResponse {
             }
             if filled > body.capacity() {
                 let double = body.capacity().saturating_mul(2).max(filled);
-                make_room(&mut body, double.min(len))?;
+                body.grow(double.min(len)).map_err(|_| Failure::TooLarge)?;
             }
             body.extend_from_slice(&data);
         }
-        Ok(ApiResponse { status: self.status, headers: self.headers, body: mem::take(&mut *body) })
+        Ok(ApiResponse { status: self.status, headers: self.headers, body: body.into_inner() })
     }
 
     /// The error answer of a service, or of a proxy before it, in any form. A body that is long or cut off is dropped.
@@ -99,15 +98,6 @@ impl StreamingResponse {
         }
         ApiResponse { status: self.status, headers: self.headers, body }
     }
-}
-
-/// Moves the bytes of `body` into a buffer of this capacity. The old buffer is wiped.
-fn make_room(body: &mut Zeroizing<Vec<u8>>, capacity: usize) -> Result<(), Failure> {
-    let mut larger = Zeroizing::new(Vec::new());
-    larger.try_reserve_exact(capacity).map_err(|_| Failure::TooLarge)?;
-    larger.extend_from_slice(body);
-    *body = larger;
-    Ok(())
 }
 
 /// The answer if it is a success, else its failure.

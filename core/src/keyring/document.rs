@@ -1,10 +1,9 @@
 //! The plaintext of a keyring, version 1; `docs/FORMAT.md` defines it.
 
-use zeroize::Zeroizing;
-
 use super::entries::{KeyringEntries, MAX_KEYS};
 use crate::error::Error;
 use crate::key::RecordKey;
+use crate::util::wiped::Wiped;
 
 /// The start of every version.
 const MAGIC: &[u8] = b"strongroom-keyring/";
@@ -14,13 +13,13 @@ const KEY_LEN: usize = 32;
 /// The maximum number of recipients.
 pub(super) const MAX_RECIPIENTS: usize = 255;
 
-pub(super) fn encode(recipients: &[String], entries: &KeyringEntries) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn encode(recipients: &[String], entries: &KeyringEntries) -> Option<Wiped> {
     let of_recipients: usize = recipients.iter().map(|text| 1 + text.len()).sum();
     let of_entries: usize =
         entries.iter().map(|(namespace, id, keys)| 4 + namespace.len() + id.len() + KEY_LEN * keys.len()).sum();
     // Full capacity from the start: growth would leave a copy in memory.
     let len = MAGIC.len() + VERSION.len() + 1 + of_recipients + 8 + of_entries;
-    let mut document = Zeroizing::new(Vec::with_capacity(len));
+    let mut document = Wiped::with_capacity(len);
     document.extend_from_slice(MAGIC);
     document.extend_from_slice(VERSION);
     document.push(u8::try_from(recipients.len()).ok()?);

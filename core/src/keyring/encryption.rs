@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::document::MAX_RECIPIENTS;
 use crate::error::Error;
 use crate::util::trusted_file::{Refused, read_checked};
+use crate::util::wiped::Wiped;
 
 /// The start of an age file of version 1.
 const START: &[u8] = b"age-encryption.org/v1\n";
@@ -224,7 +225,7 @@ pub(super) fn encrypt(document: &[u8], protection: &Protection) -> Result<Vec<u8
     Ok(file)
 }
 
-pub(super) fn decrypt(file: &[u8], secret: &KeyringSecret) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) fn decrypt(file: &[u8], secret: &KeyringSecret) -> Result<Wiped, Error> {
     let decryptor = decryptor(file)?;
     let opened = match &secret.0 {
         Secret::Identities(identities) => {
@@ -246,7 +247,7 @@ pub(super) fn decrypt(file: &[u8], secret: &KeyringSecret) -> Result<Zeroizing<V
         _ => Error::Corrupt,
     })?;
     // Full capacity from the start: growth would leave a copy in memory.
-    let mut document = Zeroizing::new(Vec::with_capacity(file.len()));
+    let mut document = Wiped::with_capacity(file.len());
     reader.read_to_end(&mut document).map_err(|_| Error::Corrupt)?;
     Ok(document)
 }

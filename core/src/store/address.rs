@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::padding;
 use super::settings_check::Lease;
 use crate::cobblestone::{self, PREFIX_LEN, Sealer};
@@ -15,6 +13,7 @@ use crate::operations::NewVersion;
 use crate::record::{HEADER_LEN, Header};
 use crate::storage::Head;
 use crate::util::clock::Clock;
+use crate::util::wiped::Wiped;
 
 /// An id in its namespace, and the locator of its record.
 pub(super) struct Address<'i> {
@@ -110,7 +109,7 @@ impl Address<'_> {
     pub(super) fn open_into(&self, key: &RecordKey, sealed: &[u8], buffer: &mut [u8]) -> Result<usize, Error> {
         let (header, context, message) = self.message_of(key, sealed)?;
         if header.padded {
-            let data = Zeroizing::new(self.open(key, sealed)?);
+            let data = Wiped::from(self.open(key, sealed)?);
             buffer.get_mut(..data.len()).ok_or(Error::TooLarge)?.copy_from_slice(&data);
             return Ok(data.len());
         }

@@ -4,15 +4,13 @@ use std::io::{self, BufRead, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::address::Address;
 use super::padding;
 use super::read_ahead::ReadAhead;
 use super::stored_version::{StoredVersion, part_chunks};
-use crate::cobblestone::{
-    CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, verify_key, zeros,
-};
+use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, verify_key};
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::ReadRecord;
@@ -20,6 +18,7 @@ use crate::record::{HEADER_LEN, Header};
 use crate::storage::{self, HEAD_LEN, Info, Limits, Storage};
 use crate::util::clock::Clock;
 use crate::util::parallel;
+use crate::util::wiped::Wiped;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 /// The length of the end that is read when a record is opened: it has data even if the final chunk is empty.
@@ -41,7 +40,7 @@ pub(super) struct Reader {
     clock: Clock,
     position: u64,
     /// The plaintext of chunk `chunk_index`, if any.
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: Wiped,
     chunk_index: Option<u64>,
 }
 
@@ -57,7 +56,7 @@ impl Reader {
         let message_len = version.info().len.checked_sub(HEADER_LEN as u64).ok_or(Error::Corrupt)?;
         let opener = RangeOpener::new(key.expose_bytes(), &context, &prefix, message_len)?;
         // Full capacity from the start: growth would leave a copy in memory.
-        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK_LEN));
+        let chunk = Wiped::with_capacity(CHUNK_LEN);
         let (clock, read_ahead) = (address.clock.clone(), ReadAhead::new(version));
         Ok(Self { read_ahead, opener, header, unpadded_len: None, clock, position: 0, chunk, chunk_index: None })
     }
@@ -72,9 +71,9 @@ impl Reader {
         let len = self.opener.plaintext_len();
         let len = if self.header.padded || len > MOST_UNPROVED { self.len()? } else { len };
         let len = usize::try_from(len).map_err(|_| Error::TooLarge)?;
-        let mut data = Zeroizing::new(zeros(len)?);
+        let mut data = Wiped::zeros(len).map_err(|_| Error::TooLarge)?;
         self.open_all(&mut data)?;
-        Ok(std::mem::take(&mut *data))
+        Ok(data.into_inner())
     }
 
     /// Opens the whole data into the start of `buffer`, by several cores. Returns its length.
@@ -140,12 +139,12 @@ impl Reader {
         }
         let sealed_end = last.saturating_add(1).saturating_mul(CHUNK).min(self.opener.plaintext_len());
         let whole = in_memory(sealed_end - first * CHUNK)?;
-        let mut data = Zeroizing::new(zeros(whole)?);
+        let mut data = Wiped::zeros(whole).map_err(|_| Error::TooLarge)?;
         self.open_parts(in_memory(first)?, &mut data, false)?;
         data.copy_within(skip..skip + wanted, 0);
         data.get_mut(wanted..).unwrap_or_default().zeroize();
         data.truncate(wanted);
-        Ok(std::mem::take(&mut *data))
+        Ok(data.into_inner())
     }
 
     /// Passes all data from the position on to `write`, in pieces.

@@ -1,9 +1,5 @@
 //! The operation `take`, reading once: it proves the key, claims the record (`claim.rs`), and reads and removes it.
 
-use std::mem;
-
-use zeroize::Zeroizing;
-
 use super::Store;
 use super::address::Address;
 use super::claim::{self, Claim};
@@ -13,6 +9,7 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::ReadRecord;
 use crate::storage::{Fetched, Head};
+use crate::util::wiped::Wiped;
 
 /// The most claims that one step removes.
 const STEP: usize = 32;
@@ -25,9 +22,9 @@ impl Store {
                 Fetched::Record(sealed) => (address.open(key, &sealed)?, Head::of(&sealed).ok_or(Error::Corrupt)?),
                 Fetched::Long { info, start } => (self.long(address, key, info, start)?.retrieve()?, info.head),
             };
-            let mut data = Zeroizing::new(data);
+            let data = Wiped::from(data);
             drop(self.claim(address, head)?);
-            Ok(mem::take(&mut *data))
+            Ok(data.into_inner())
         })
     }
 

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 
-use zeroize::Zeroizing;
-
 use crate::error::{Error, source_failed};
 use crate::key::RecordKey;
 use crate::operations::{MAX_PIECE_LEN, WriteRecord};
+use crate::util::wiped::Wiped;
 
 /// The buffer length of the first reads from a source, until one is full: most records are short.
 const SHORT_READ_LEN: usize = 4 << 10;
@@ -56,14 +55,14 @@ impl RecordWriter {
 
     /// Writes all data of `source`, and finishes.
     pub(super) fn copy_from(mut self, mut source: impl Read) -> Result<RecordKey, Error> {
-        let mut buffer = Zeroizing::new(vec![0; SHORT_READ_LEN]);
+        let mut buffer = Wiped::from(vec![0; SHORT_READ_LEN]);
         loop {
             match source.read(&mut buffer) {
                 Ok(0) => return self.finish(),
                 Ok(len) => {
                     self.write_piece(buffer.get(..len).ok_or_else(too_much_read)?)?;
                     if buffer.len() == SHORT_READ_LEN && len == SHORT_READ_LEN {
-                        buffer = Zeroizing::new(vec![0; LONG_READ_LEN]);
+                        buffer = Wiped::from(vec![0; LONG_READ_LEN]);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -31,3 +31,5 @@ pub mod threads;
 pub(crate) mod trusted_file;
 #[cfg(any(feature = "postgres", feature = "remote", feature = "sqlite"))]
 pub(crate) mod url;
+#[cfg_attr(not(feature = "remote"), allow(dead_code, unreachable_pub, reason = "the root publishes it"))]
+pub(crate) mod wiped;

@@ -8,9 +8,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use strongroom::{Error, Wiped};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
-use zeroize::Zeroizing;
 
 use super::answer_chunks::CHUNK_LEN;
 use super::transfer_deadline::{TICK, TransferDeadline};
@@ -112,12 +112,12 @@ impl RequestBody {
 
     /// The next [`CHUNK_LEN`] bytes or slightly more; fewer only at the end, then none. If the body has more than
     /// `max_len` bytes, its last chunk is an error.
-    pub(crate) async fn chunk(&mut self, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    pub(crate) async fn chunk(&mut self, max_len: u64) -> Result<Wiped, Problem> {
         self.gather(CHUNK_LEN, max_len).await
     }
 
     /// The whole body.
-    pub(crate) async fn all(&mut self, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    pub(crate) async fn all(&mut self, max_len: u64) -> Result<Wiped, Problem> {
         self.check_announced(max_len)?;
         self.gather(usize::MAX, max_len).await
     }
@@ -135,24 +135,13 @@ impl RequestBody {
         Ok(Some(data))
     }
 
-    async fn gather(&mut self, len: usize, max_len: u64) -> Result<Zeroizing<Vec<u8>>, Problem> {
-        let mut gathered = Zeroizing::new(Vec::new());
+    async fn gather(&mut self, len: usize, max_len: u64) -> Result<Wiped, Problem> {
+        let mut gathered = Wiped::default();
         while gathered.len() < len {
             let Some(data) = self.frame(max_len).await? else { break };
-            grow(&mut gathered, data.len());
-            gathered.extend_from_slice(&data);
+            gathered.append(&data).map_err(|_| Problem::from(Error::TooLarge))?;
         }
         Ok(gathered)
-    }
-}
-
-/// Adds capacity for `more` bytes, and wipes the old buffer.
-fn grow(buffer: &mut Zeroizing<Vec<u8>>, more: usize) {
-    let needed = buffer.len() + more;
-    if needed > buffer.capacity() {
-        let mut larger = Zeroizing::new(Vec::with_capacity(needed.max(2 * buffer.capacity())));
-        larger.extend_from_slice(buffer);
-        *buffer = larger;
     }
 }
 

@@ -152,7 +152,7 @@ pub(super) fn write_options<'k>(
 
 /// The answer with a record's new key.
 pub(super) fn key_answer(status: StatusCode, key: &RecordKey) -> Response {
-    secret(status, "key", &key.to_text())
+    secret(status, "key", key.to_text().as_bytes())
 }
 
 /// The error that a reader or writer of records put into an [`io::Error`].

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use base64ct::{Base64, Encoding};
 use serde::{Deserialize, Deserializer};
+use strongroom::Wiped;
 use strongroom::{RecordKey, WriteOptions};
-use zeroize::Zeroizing;
 
 use super::backend;
 use crate::problem::Problem;
@@ -56,7 +56,7 @@ fn text<'b, D: Deserializer<'b>>(field: D) -> Result<Option<Cow<'b, str>>, D::Er
 #[derive(Default)]
 pub(super) struct Request {
     pub(super) id: Option<Vec<u8>>,
-    pub(super) data: Option<Zeroizing<Vec<u8>>>,
+    pub(super) data: Option<Wiped>,
     pub(super) key: Option<RecordKey>,
     pub(super) new_key: Option<RecordKey>,
     /// Expiry and padding.
@@ -77,7 +77,7 @@ impl TryFrom<Fields<'_>> for Request {
 
     fn try_from(fields: Fields<'_>) -> Result<Self, Problem> {
         let decode = |text: Cow<'_, str>| {
-            let padded = Base64::decode_vec(&text).map(Zeroizing::new);
+            let padded = Base64::decode_vec(&text).map(Wiped::from);
             padded.map_err(|_| Problem::bad_request("data must be padded base64 (RFC 4648 section 4)"))
         };
         let key = |text: Cow<'_, str>| RecordKey::from_text(&text).map_err(Problem::from);

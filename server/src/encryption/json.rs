@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use hyper::StatusCode;
+use strongroom::Wiped;
 use strongroom::protocol::documents;
 use strongroom::protocol::limits::PURGE_RECORDS;
 use strongroom::protocol::names::JSON;
 use strongroom::{Error, RecordKey, RecordReader};
-use zeroize::Zeroizing;
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use super::fields::{Fields, Request, refuse, required};
@@ -97,13 +97,13 @@ enum Opened {
 }
 
 fn read(reader: &mut RecordReader, len: usize) -> Result<Response, Error> {
-    let mut data = Zeroizing::new(vec![0; len]);
+    let mut data = Wiped::zeros(len).map_err(|_| Error::TooLarge)?;
     reader.read_exact(&mut data).map_err(record_error)?;
     Ok(data_answer(&data))
 }
 
 fn data_answer(data: &[u8]) -> Response {
-    secret(StatusCode::OK, "data", &Zeroizing::new(Base64::encode_string(data)))
+    secret(StatusCode::OK, "data", &Wiped::from(Base64::encode_string(data)))
 }
 
 /// Everything that can fail for another reason than the record comes before the record is taken, because its data is
@@ -120,7 +120,7 @@ pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, 
     let permits = call.reserve(memory_of(len)).await?;
     let taken = call.run_with_key(Effect::Write, move |backend| {
         let (id, key) = &*record;
-        backend.hide(backend.store()?.take(id, key), id, key).map(Zeroizing::new)
+        backend.hide(backend.store()?.take(id, key), id, key).map(Wiped::from)
     });
     Ok(data_answer(&taken.await?).map(|content| content.with_permits(permits)))
 }

@@ -11,8 +11,7 @@ use serde::de::{IgnoredAny, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use strongroom::protocol::limits::BATCH_RECORDS;
 use strongroom::protocol::names::JSON;
-use strongroom::{Error, RecordKey};
-use zeroize::Zeroizing;
+use strongroom::{Error, RecordKey, Wiped};
 
 use super::backend::{EncryptionBackend, record_error, write_options};
 use super::fields::{Fields, Request, refuse, required};
@@ -90,9 +89,9 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
     });
     let mut answer = Answer::new("keys");
     for key in keys.await? {
-        answer.push(&["\"", &key.to_text(), "\""]);
+        answer.push(&[b"\"", key.to_text().as_bytes(), b"\""])?;
     }
-    Ok(answer.into_response(StatusCode::CREATED))
+    Ok(answer.into_response(StatusCode::CREATED)?)
 }
 
 /// Each record is opened before it is read, so that a wrong key costs no more than a missing record, at any length.
@@ -117,7 +116,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     }
     let mut permits = Permits::default();
     permits.add(permit, Some(&batches));
-    Ok(found.answer.into_response(StatusCode::OK).map(|content| content.with_permits(permits)))
+    Ok(found.answer.into_response(StatusCode::OK)?.map(|content| content.with_permits(permits)))
 }
 
 /// The answer to a request for many records.
@@ -133,7 +132,7 @@ impl EncryptionBackend {
         let (mut answer, mut has_missing) = (Answer::new("records"), false);
         for (id, key) in records {
             match self.find(id, key, max_len.saturating_sub(answer.len())) {
-                Ok(data) => answer.push(&["{\"data\":\"", &data, "\"}"]),
+                Ok(data) => answer.push(&[b"{\"data\":\"", &data, b"\"}"])?,
                 Err(
                     error @ (Error::NotFound
                     | Error::WrongKey
@@ -144,8 +143,8 @@ impl EncryptionBackend {
                 ) => {
                     let problem = Problem::from(error);
                     has_missing |= problem.status == StatusCode::NOT_FOUND;
-                    let code = problem.code.to_string();
-                    answer.push(&["{\"code\":", &code, ",\"title\":\"", problem.title, "\"}"]);
+                    let item = format!("{{\"code\":{},\"title\":\"{}\"}}", problem.code, problem.title);
+                    answer.push(&[item.as_bytes()])?;
                 }
                 Err(error) => return Err(error),
             }
@@ -157,28 +156,26 @@ impl EncryptionBackend {
     }
 
     /// A record's data in base64, of at most `max_len` bytes.
-    fn find(&self, id: &[u8], key: &RecordKey, max_len: u64) -> Result<Zeroizing<String>, Error> {
+    fn find(&self, id: &[u8], key: &RecordKey, max_len: u64) -> Result<Wiped, Error> {
         let (mut reader, len) = self.open(id, key)?;
         if len / 3 * 4 > max_len {
             return Err(Error::TooLarge);
         }
-        let mut data = Zeroizing::new(vec![0; usize::try_from(len).map_err(|_| Error::TooLarge)?]);
+        let mut data = Wiped::zeros(usize::try_from(len).map_err(|_| Error::TooLarge)?).map_err(|_| Error::TooLarge)?;
         reader.read_exact(&mut data).map_err(record_error)?;
-        Ok(Zeroizing::new(Base64::encode_string(&data)))
+        Ok(Base64::encode_string(&data).into())
     }
 }
 
 /// An answer in JSON, `{"name":[item, ...]}`, that contains secrets. It is wiped once the connection has taken it.
 struct Answer {
-    body: Zeroizing<String>,
+    body: Wiped,
     is_empty: bool,
 }
 
 impl Answer {
     fn new(name: &'static str) -> Self {
-        let mut answer = Self { body: Zeroizing::default(), is_empty: true };
-        answer.append(&["{\"", name, "\":["]);
-        answer
+        Self { body: format!("{{\"{name}\":[").into(), is_empty: true }
     }
 
     fn len(&self) -> u64 {
@@ -186,28 +183,21 @@ impl Answer {
     }
 
     /// Adds an item. No text here needs an escape.
-    fn push(&mut self, parts: &[&str]) {
+    fn push(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
         if !std::mem::take(&mut self.is_empty) {
-            self.append(&[","]);
+            self.append(b",")?;
         }
-        self.append(parts);
+        parts.iter().try_for_each(|part| self.append(part))
     }
 
-    /// Adds capacity if needed, and wipes the old buffer.
-    fn append(&mut self, parts: &[&str]) {
-        let needed = self.body.len() + parts.iter().map(|part| part.len()).sum::<usize>();
-        if needed > self.body.capacity() {
-            let mut larger = Zeroizing::new(String::with_capacity(needed.max(2 * self.body.capacity())));
-            larger.push_str(&self.body);
-            self.body = larger;
-        }
-        parts.iter().for_each(|part| self.body.push_str(part));
+    fn append(&mut self, part: &[u8]) -> Result<(), Error> {
+        self.body.append(part).map_err(|_| Error::TooLarge)
     }
 
-    fn into_response(mut self, status: StatusCode) -> Response {
-        self.append(&["]}"]);
+    fn into_response(mut self, status: StatusCode) -> Result<Response, Error> {
+        self.append(b"]}")?;
         let mut response = text(JSON, Bytes::from_owner(self.body));
         *response.status_mut() = status;
-        response
+        Ok(response)
     }
 }

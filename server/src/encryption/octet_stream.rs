@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{ACCEPT_RANGES, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, IF_RANGE, RANGE};
+use strongroom::Wiped;
 use strongroom::protocol::base64url::decode;
 use strongroom::protocol::names::{
     OCTET_STREAM, STRONGROOM_EXPIRES_AT, STRONGROOM_EXPIRES_IN, STRONGROOM_ID, STRONGROOM_KEY, STRONGROOM_NEW_KEY,
@@ -13,7 +14,6 @@ use strongroom::protocol::names::{
 };
 use strongroom::protocol::range::content_range;
 use strongroom::{Error, RecordKey, RecordReader, RecordWriter, WriteOptions};
-use zeroize::Zeroizing;
 
 use super::backend::{self, EncryptionBackend, key_answer, record_error, write_options};
 use crate::blocking_pool::Effect;
@@ -133,7 +133,7 @@ async fn receive(call: &mut Call<EncryptionBackend>, status: StatusCode, target:
 
 impl ChunkSource for RecordReader {
     fn next_chunk(&mut self, len: usize) -> Result<Bytes, Problem> {
-        let mut chunk = Zeroizing::new(vec![0; len]);
+        let mut chunk = Wiped::zeros(len).map_err(|_| Error::TooLarge)?;
         self.read_exact(&mut chunk).map_err(record_error)?;
         Ok(Bytes::from_owner(chunk))
     }
