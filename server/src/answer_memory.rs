@@ -13,6 +13,9 @@ use crate::shared::Shared;
 /// An answer of at most this many bytes never waits.
 const SMALL: u32 = 1 << 10;
 
+/// The most bytes of a record that is read before memory for its answer is reserved.
+pub(crate) const SHORT_RECORD: usize = 16 << 10;
+
 /// Which memory a request may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requester {

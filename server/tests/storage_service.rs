@@ -7,7 +7,9 @@ use std::sync::Arc;
 use crate::support::{Answer, Running, storage};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
-use strongroom::storage::{DamageKind, Locator, MemoryStorage, PutMode, RemoteStorage, SqliteStorage, Storage};
+use strongroom::storage::{
+    DamageKind, Locator, MemoryStorage, PutMode, RemoteStorage, SqliteStorage, Storage, StorageMetrics,
+};
 use strongroom::{Durability, Endpoint, Error, VerifyOptions};
 
 const BYTES: (&str, &str) = ("content-type", "application/octet-stream");
@@ -45,6 +47,29 @@ fn put(service: &Running, n: u8, record: &[u8], headers: &[(&str, &str)]) -> Ans
 
 fn get(service: &Running, n: u8, headers: &[(&str, &str)]) -> Answer {
     service.send(&format!("GET {}", path(n)), headers, b"")
+}
+
+/// One statement of a database, one request to an object store.
+#[test]
+fn a_short_record_is_read_by_one_call() {
+    let metrics = StorageMetrics::default();
+    let service = storage(metrics.measure(Arc::new(MemoryStorage::new())));
+    let (short, long) = (record(1, 16 << 10), record(2, (16 << 10) + 1));
+    put(&service, 1, &short, &[CREATE]).is(204);
+    put(&service, 2, &long, &[CREATE]).is(204);
+    assert_eq!(get(&service, 1, &[]).body, short);
+    assert_eq!(get(&service, 1, &[("range", "bytes=100-199")]).body, short[100..200]);
+    assert_eq!(get(&service, 1, &[("range", "bytes=-50")]).body, short[short.len() - 50..]);
+    get(&service, 1, &[("if-none-match", &etag(&short))]).is(304);
+    get(&service, 3, &[]).is(404);
+    let reads = || -> Vec<_> {
+        let read =
+            metrics.operations().into_iter().filter(|operation| ["get", "info", "read_at"].contains(&operation.name));
+        read.map(|operation| (operation.name, operation.outcomes)).collect()
+    };
+    assert_eq!(reads(), [("get", vec![("ok", 5)])]);
+    assert_eq!(get(&service, 2, &[]).body, long);
+    assert_eq!(reads(), [("get", vec![("ok", 6)]), ("read_at", vec![("ok", 1)])]);
 }
 
 #[test]
@@ -348,6 +373,6 @@ fn the_service_reports_its_state() {
     let line = "strongroom_requests_total{route=\"/v1/records/{locator}\",method=\"GET\",status=\"500\"} 1\n";
     assert!(metrics.contains(line), "{metrics}");
     assert!(metrics.contains("strongroom_errors_total{error=\"Closed\"} 1\n"), "{metrics}");
-    let line = "strongroom_storage_operations_total{backend=\"memory\",operation=\"info\",outcome=\"Closed\"} 1\n";
+    let line = "strongroom_storage_operations_total{backend=\"memory\",operation=\"get\",outcome=\"Closed\"} 1\n";
     assert!(metrics.contains(line), "{metrics}");
 }

@@ -13,6 +13,7 @@ use strongroom::{Error, RecordKey, RecordReader};
 
 use super::backend::{EncryptionBackend, key_answer, record_error, write_options};
 use super::fields::{Fields, Request, refuse, required};
+use crate::answer_memory::SHORT_RECORD;
 use crate::blocking_pool::Effect;
 use crate::body::answer_chunks::CHUNK_LEN;
 use crate::body::unsent_answer::Response;
@@ -63,7 +64,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
     let opened = call.run_with_key(Effect::None, move |backend| {
         let (mut reader, len) = backend.open(&id, &key)?;
         let len = usize::try_from(len).ok().filter(|_| len <= max_len).ok_or(Error::TooLarge)?;
-        if len > SHORT {
+        if len > SHORT_RECORD {
             return Ok(Opened::Long(Box::new(reader), len));
         }
         Ok::<_, Error>(Opened::Short(read(&mut reader, len)?))
@@ -81,9 +82,6 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
 fn max_data_len(call: &Call<EncryptionBackend>) -> u64 {
     call.shared.limits.json_bytes / 4 * 3
 }
-
-/// The most bytes of a record that is read without reserved memory.
-const SHORT: usize = 16 << 10;
 
 /// The memory of an answer with `len` bytes of data.
 fn memory_of(len: u64) -> u64 {

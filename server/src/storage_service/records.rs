@@ -14,9 +14,10 @@ use strongroom::protocol::base64url::encode_etag;
 use strongroom::protocol::documents;
 use strongroom::protocol::names::OCTET_STREAM;
 use strongroom::protocol::range::content_range;
-use strongroom::storage::{self, HEAD_LEN, Head, Info, Locator, PutMode, Storage};
+use strongroom::storage::{self, Fetched, HEAD_LEN, Head, Info, Locator, PutMode, Storage};
 
 use super::backend::StorageBackend;
+use crate::answer_memory::SHORT_RECORD;
 use crate::blocking_pool::Effect;
 use crate::body::answer_chunks::{CHUNK_LEN, ChunkSource};
 use crate::body::unsent_answer::Response;
@@ -47,14 +48,28 @@ impl Call<StorageBackend> {
         expected: Option<Tags>,
     ) -> impl Future<Output = Result<Info, Problem>> + Send + use<> {
         let info = self.run(Effect::None, move |backend| backend.0.info(&locator));
-        async move {
-            let info = info.await?;
-            match expected {
-                Some(tags) => {
-                    info.filter(|info| tags.matches(Some(&info.head))).ok_or_else(|| storage::Error::Conflict.into())
+        async move { check(info.await?, expected) }
+    }
+
+    /// As [`find`](Self::find), with all bytes of a short record, so that one call of the storage is enough for it.
+    fn find_or_read(
+        &self,
+        locator: Locator,
+        expected: Option<Tags>,
+    ) -> impl Future<Output = Result<(Info, Option<Bytes>), Problem>> + Send + use<> {
+        let found = self.run(Effect::None, move |backend| {
+            Ok::<_, storage::Error>(match backend.0.get_up_to(&locator, SHORT_RECORD as u64)? {
+                Some(Fetched::Record(record)) => {
+                    let head = Head::of(&record).ok_or(storage::Error::Corrupt)?;
+                    (Some(Info::new(head, record.len() as u64)), Some(Bytes::from(record)))
                 }
-                None => info.ok_or_else(Problem::not_found),
-            }
+                Some(Fetched::Long { info, .. }) => (Some(info), None),
+                None => (None, None),
+            })
+        });
+        async move {
+            let (info, record) = found.await?;
+            Ok((check(info, expected)?, record))
         }
     }
 
@@ -73,6 +88,14 @@ impl Call<StorageBackend> {
     /// Whether the client has this version already (304).
     fn is_known(&self, head: &Head) -> Result<bool, Problem> {
         Ok(self.if_none_match()?.is_some_and(|tags| tags.matches(Some(head))))
+    }
+}
+
+/// Fails unless the record exists and is of an expected version.
+fn check(info: Option<Info>, expected: Option<Tags>) -> Result<Info, Problem> {
+    match expected {
+        Some(tags) => info.filter(|info| tags.matches(Some(&info.head))).ok_or_else(|| storage::Error::Conflict.into()),
+        None => info.ok_or_else(Problem::not_found),
     }
 }
 
@@ -129,11 +152,11 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
     let locator = call.locator()?;
     let is_any_version = call.if_match()?.is_none();
     let range = call.header(&RANGE)?.cloned();
-    // The record may be replaced between the reads of its head and its first chunk; after that, the answer has only one
-    // version.
+    // A long record may be replaced between the reads of its head and its first chunk; after that, the answer has only
+    // one version.
     let mut call = call;
     for _ in 0..ATTEMPTS {
-        let info = call.find(locator, call.if_match()?).await?;
+        let (info, record) = call.find_or_read(locator, call.if_match()?).await?;
         if call.is_known(&info.head)? {
             return Ok(not_modified(&info.head));
         }
@@ -143,11 +166,16 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
             _ => None,
         };
         let (start, count) = range.unwrap_or((0, info.len));
-        let part = RecordPart { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
-        let part = call.shared.pool.own(part);
-        let body = match call.stream(part, count).await {
-            Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && is_any_version => continue,
-            body => body?,
+        let body = match record {
+            Some(record) => part_of(record, start, count)?.into(),
+            None => {
+                let part = RecordPart { storage: Arc::clone(&call.backend.0), locator, head: info.head, offset: start };
+                let part = call.shared.pool.own(part);
+                match call.stream(part, count).await {
+                    Err(problem) if problem.status == StatusCode::PRECONDITION_FAILED && is_any_version => continue,
+                    body => body?,
+                }
+            }
         };
         let mut response = Response::new(body);
         describe(&mut response, &info.head, count);
@@ -158,6 +186,12 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
         return Ok(response);
     }
     Err(storage::Error::Busy.into())
+}
+
+fn part_of(record: Bytes, start: u64, count: u64) -> Result<Bytes, Problem> {
+    let [start, end] = [Some(start), start.checked_add(count)].map(|at| at.and_then(|at| usize::try_from(at).ok()));
+    let part = start.zip(end).and_then(|(start, end)| record.get(start..end));
+    part.map(|part| record.slice_ref(part)).ok_or_else(|| storage::Error::Corrupt.into())
 }
 
 pub(super) async fn info(call: Call<StorageBackend>) -> Result<Response, Problem> {
