@@ -104,8 +104,10 @@ fn a_service_file_names_the_database() {
     const TEST: &str = "opening::a_service_file_names_the_database";
     if std::env::var_os("PGSERVICEFILE").is_some() {
         let open = |url| PostgresStorage::open(&config(url)).map_err(strongroom::Error::from);
-        let storage = open("postgres://?service=records").unwrap();
-        storage.put(&Locator::from_bytes([1; 32]), &[1; 100], PutMode::Create).unwrap();
+        let (storage, locator) = (open("postgres://?service=records").unwrap(), Locator::from_bytes([1; 32]));
+        storage.put(&locator, &[1; 100], PutMode::Create).unwrap();
+        let by_environment = open("postgres://").unwrap();
+        assert_eq!(by_environment.get(&locator).unwrap(), Some(vec![1; 100]));
         // The URL's options come first.
         assert!(open("postgres://nobody_here@/?service=records").unwrap_err().name() == "AccessDenied");
         assert!(open("postgres:///missing_here?service=records").unwrap_err().full_message().contains("missing_here"));
@@ -142,7 +144,8 @@ fn a_service_file_names_the_database() {
     std::fs::write(&file, sections.concat()).unwrap();
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args([TEST, "--exact", "--nocapture"]).env("PGSERVICEFILE", &file).env("HOME", folder.path());
+    child.args([TEST, "--exact", "--nocapture"]).env("PGSERVICEFILE", &file);
+    child.env("PGSERVICE", "records").env("HOME", folder.path());
     crate::support::mounts::run(child);
 }
 

@@ -85,7 +85,7 @@ impl PostgresConfig {
             return Err(password_in_url());
         }
         let mut password = None;
-        if let Some(service) = own.service.take() {
+        if let Some(service) = own.service.take().or_else(|| std::env::var("PGSERVICE").ok()) {
             for (name, value) in service_file::find(&service)? {
                 let is_given = names.contains(&name.as_str()) || gives(&config, &name);
                 match name.as_str() {
