@@ -79,8 +79,9 @@ use crate::error::Error;
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
 use crate::key::RecordKey;
+use crate::operations::Call;
 use crate::store_identity::StoreIdentity;
-use crate::strongroom;
+use crate::strongroom::{self, Steps};
 use pool::{OnPool, Pool};
 pub use reader::RecordReader;
 pub use writer::RecordWriter;
@@ -174,7 +175,7 @@ impl Strongroom {
     }
 
     /// The outcome of `work`, which a thread of the pool does.
-    fn call<T: Send + 'static>(
+    fn on_pool<T: Send + 'static>(
         &self,
         work: impl FnOnce(&strongroom::Strongroom) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> + Send + 'static {
@@ -182,22 +183,38 @@ impl Strongroom {
         self.pool.clone().run(move || work(store.get()?))
     }
 
-    /// As [`call`](Self::call), for plaintext, which is wiped if nobody waits for it any more.
-    fn call_for_data(
-        &self,
-        work: impl FnOnce(&strongroom::Strongroom) -> Result<Vec<u8>, Error> + Send + 'static,
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send + 'static {
-        let call = self.call(|store| work(store).map(Wiped::from));
-        async { call.await.map(Wiped::into_inner) }
-    }
-
-    /// As [`call`](Self::call), for a reader or a writer.
-    fn call_for_stream<T: Send + 'static>(
+    /// As [`on_pool`](Self::on_pool), for a reader or a writer.
+    fn stream_on_pool<T: Send + 'static>(
         &self,
         work: impl FnOnce(&strongroom::Strongroom) -> Result<T, Error> + Send + 'static,
     ) -> impl Future<Output = Result<OnPool<T>, Error>> + Send + 'static {
         let pool = self.pool.clone();
-        self.call(move |store| work(store).map(|stream| pool.own(stream)))
+        self.on_pool(move |store| work(store).map(|stream| pool.own(stream)))
+    }
+
+    /// The outcome of the operation that `begin` begins. No thread waits for an encryption server; other operations are
+    /// done on the pool.
+    fn call<T: Send + 'static>(
+        &self,
+        begin: impl FnOnce(&strongroom::Strongroom) -> Result<Call<T>, Error> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Error>> + Send + 'static {
+        let (store, pool) = (Arc::clone(&self.store), self.pool.clone());
+        async move {
+            if store.get()?.operations().is_service() {
+                let call = begin(store.get()?)?;
+                return call.outcome().await;
+            }
+            pool.run(move || begin(store.get()?)?.wait()).await
+        }
+    }
+
+    /// As [`call`](Self::call), for plaintext, which is wiped if nobody waits for it any more.
+    fn call_for_data(
+        &self,
+        begin: impl FnOnce(&strongroom::Strongroom) -> Result<Call<Vec<u8>>, Error> + Send + 'static,
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send + 'static {
+        let call = self.call(|store| Ok(begin(store)?.map(Wiped::from)));
+        async { call.await.map(Wiped::into_inner) }
     }
 
     /// As [`strongroom::Strongroom::identity`](crate::Strongroom::identity).
@@ -233,7 +250,7 @@ impl Strongroom {
         key: &RecordKey,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        self.call_for_data(move |store| store.retrieve(id, &key))
+        self.call_for_data(move |store| store.operations().retrieve(&id, &key))
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, which the future borrows, and returns its
@@ -249,7 +266,7 @@ impl Strongroom {
         buffer: &mut [u8],
     ) -> Result<usize, Error> {
         let (id, key, most) = (id.as_ref().to_vec(), key.duplicate(), buffer.len());
-        let call = self.call(move |store| {
+        let call = self.on_pool(move |store| {
             let mut data = Wiped::zeros(most).map_err(|_| Error::TooLarge)?;
             let len = store.retrieve_into(id, &key, &mut data)?;
             Ok((data, len))
@@ -273,7 +290,7 @@ impl Strongroom {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        self.call_for_data(move |store| store.retrieve_range(id, &key, range))
+        self.call_for_data(move |store| store.operations().retrieve_range(&id, &key, range))
     }
 
     /// Retrieves many records, each with its own outcome, in the same order.
@@ -286,15 +303,32 @@ impl Strongroom {
         items: &[(I, &RecordKey)],
     ) -> impl Future<Output = Result<Vec<Result<Vec<u8>, Error>>, Error>> + Send + 'static {
         let items: Vec<_> = items.iter().map(|(id, key)| (id.as_ref().to_vec(), key.duplicate())).collect();
-        let call = self.call(move |store| {
-            let items: Vec<_> = items.iter().map(|(id, key)| (id, key)).collect();
-            let found = store.retrieve_many(&items)?;
-            Ok(found.into_iter().map(|data| data.map(Wiped::from)).collect::<Vec<_>>())
-        });
-        async {
-            let found = call.await?;
-            Ok(found.into_iter().map(|data| data.map(Wiped::into_inner)).collect())
+        let (items, this) = (Arc::new(items), self.clone());
+        async move {
+            let mut steps = Steps::new(items.len());
+            while let Some((range, is_alone)) = steps.next() {
+                let found = match items.get(range.clone()).unwrap_or_default() {
+                    [(id, key)] if is_alone => Ok(vec![this.retrieve(id, key).await.map(Wiped::from)]),
+                    _ => this.retrieve_step(Arc::clone(&items), range.clone()).await,
+                };
+                steps.note(range, found)?;
+            }
+            Ok(steps.into_found().into_iter().map(|data| data.map(Wiped::into_inner)).collect())
         }
+    }
+
+    /// Retrieves the records in `range` in one step.
+    fn retrieve_step(
+        &self,
+        items: Arc<Vec<(Vec<u8>, RecordKey)>>,
+        range: Range<usize>,
+    ) -> impl Future<Output = Result<Vec<Result<Wiped, Error>>, Error>> + Send + 'static {
+        self.call(move |store| {
+            let items = items.get(range).unwrap_or_default();
+            let items: Vec<_> = items.iter().map(|(id, key)| (id.as_slice(), key)).collect();
+            let call = store.operations().retrieve_many(&items)?;
+            Ok(call.map(|found| found.into_iter().map(|data| data.map(Wiped::from)).collect()))
+        })
     }
 
     /// Opens a record to read it in pieces, from any position, in constant memory.
@@ -308,7 +342,7 @@ impl Strongroom {
         key: &RecordKey,
     ) -> impl Future<Output = Result<RecordReader, Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        let call = self.call_for_stream(move |store| store.open_record(id, &key));
+        let call = self.stream_on_pool(move |store| store.open_record(id, &key));
         async { call.await.map(RecordReader::new) }
     }
 
@@ -323,7 +357,7 @@ impl Strongroom {
         key: &RecordKey,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        self.call_for_data(move |store| store.take(id, &key))
+        self.call_for_data(move |store| store.operations().take(&id, &key))
     }
 
     /// As [`take`](Self::take), for data of any length in constant memory: dropping the reader removes the record, soon
@@ -338,7 +372,7 @@ impl Strongroom {
         key: &RecordKey,
     ) -> impl Future<Output = Result<RecordReader, Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        let call = self.call_for_stream(move |store| store.take_record(id, &key));
+        let call = self.stream_on_pool(move |store| store.take_record(id, &key));
         async { call.await.map(RecordReader::new) }
     }
 
@@ -349,7 +383,7 @@ impl Strongroom {
     /// As [`strongroom::Strongroom::contains`](crate::Strongroom::contains).
     pub fn contains(&self, id: impl AsRef<[u8]>) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
         let id = id.as_ref().to_vec();
-        self.call(move |store| store.contains(id))
+        self.call(move |store| store.operations().contains(&id))
     }
 
     /// Removes the record that `key` opens.
@@ -363,7 +397,7 @@ impl Strongroom {
         key: &RecordKey,
     ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let (id, key) = (id.as_ref().to_vec(), key.duplicate());
-        self.call(move |store| store.delete(id, &key))
+        self.call(move |store| store.operations().delete(&id, &key))
     }
 
     /// Removes the record of `id` without its key. Returns whether there was one.
@@ -373,7 +407,7 @@ impl Strongroom {
     /// As [`strongroom::Strongroom::erase`](crate::Strongroom::erase).
     pub fn erase(&self, id: impl AsRef<[u8]>) -> impl Future<Output = Result<bool, Error>> + Send + 'static {
         let id = id.as_ref().to_vec();
-        self.call(move |store| store.erase(id))
+        self.call(move |store| store.operations().erase(&id))
     }
 
     /// Closes the store for all users of all its handles. Dropping all of them, and all readers and writers, also closes
@@ -383,7 +417,7 @@ impl Strongroom {
     ///
     /// As [`strongroom::Strongroom::close`](crate::Strongroom::close).
     pub fn close(&self) -> impl Future<Output = Result<(), Error>> + Send + 'static {
-        self.call(strongroom::Strongroom::close)
+        self.on_pool(strongroom::Strongroom::close)
     }
 }
 

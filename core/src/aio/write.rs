@@ -79,7 +79,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
         let (id, data, options) = (id.as_ref().to_vec(), own(data), OwnedOptions::new(options));
-        self.call(move |store| store.store_with(id, data?.as_slice(), options.get()))
+        self.call(move |store| store.begin_store(&id, data?.as_slice(), options.get()))
     }
 
     /// Replaces the data of the record that `old` opens, and returns the key of the new version.
@@ -110,7 +110,7 @@ impl Strongroom {
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
         let (id, old, data) = (id.as_ref().to_vec(), old.duplicate(), own(data));
         let options = OwnedOptions::new(options);
-        self.call(move |store| store.replace_with(id, &old, data?.as_slice(), options.get()))
+        self.call(move |store| store.begin_replace(&id, &old, data?.as_slice(), options.get()))
     }
 
     /// Seals the data of the record that `old` opens under a new key, and returns it.
@@ -138,7 +138,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordKey, Error>> + Send + 'static {
         let (id, old, options) = (id.as_ref().to_vec(), old.duplicate(), OwnedOptions::new(options));
-        self.call(move |store| store.rekey_with(id, &old, options.get()))
+        self.call(move |store| store.begin_rekey(&id, &old, options.get()))
     }
 
     /// Stores many pairs of id and data in one transaction, and returns their keys in the same order.
@@ -155,7 +155,7 @@ impl Strongroom {
         self.call(move |store| {
             let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data)| (id, data.as_slice())).collect();
-            store.store_many(&items)
+            store.begin_store_many(&items)
         })
     }
 
@@ -175,7 +175,7 @@ impl Strongroom {
         self.call(move |store| {
             let items = items?;
             let items: Vec<_> = items.iter().map(|(id, data, options)| (id, data.as_slice(), options.get())).collect();
-            store.store_many_with(&items)
+            store.begin_store_many_with(&items)
         })
     }
 
@@ -277,7 +277,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordWriter, Error>> + Send + 'static {
         let (id, options) = (id.as_ref().to_vec(), OwnedOptions::new(options));
-        let call = self.call_for_stream(move |store| store.create_record_with(id, options.get()));
+        let call = self.stream_on_pool(move |store| store.create_record_with(id, options.get()));
         async { RecordWriter::new(call.await?) }
     }
 
@@ -306,7 +306,7 @@ impl Strongroom {
         options: WriteOptions<'_>,
     ) -> impl Future<Output = Result<RecordWriter, Error>> + Send + 'static {
         let (id, old, options) = (id.as_ref().to_vec(), old.duplicate(), OwnedOptions::new(options));
-        let call = self.call_for_stream(move |store| store.replace_record_with(id, &old, options.get()));
+        let call = self.stream_on_pool(move |store| store.replace_record_with(id, &old, options.get()));
         async { RecordWriter::new(call.await?) }
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn of_write(failure: Failure) -> Error {
         Failure::TooLarge | Failure::TooLong | Failure::ProtocolViolation => {
             Error::Indeterminate(protocol_violation().into())
         }
+        Failure::Interrupted => Error::Busy,
         Failure::Forked => Error::Forked,
         Failure::Closed => Error::Closed,
     }

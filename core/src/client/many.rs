@@ -8,7 +8,7 @@ use super::errors::protocol_violation;
 use super::request::Record;
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::operations::NewVersion;
+use crate::operations::{Call, FoundRecords, NewVersion};
 use crate::protocol::ErrorCode;
 use crate::protocol::limits::{BATCH_BYTES, BATCH_RECORDS};
 use crate::protocol::names;
@@ -30,7 +30,7 @@ struct Answer<'a> {
 
 impl Client {
     /// Stores all records in one transaction.
-    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
+    pub(super) fn create_all(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
         check_count(records.len())?;
         let parts = records.iter().map(|(id, data, new)| Record {
             data: Some(data),
@@ -38,19 +38,21 @@ impl Client {
             padded: new.padded,
             ..Record::new(id).key(new.key)
         });
-        self.write(&self.requests.many(names::STORE_MANY, parts)?)
+        self.write(self.requests.many(names::STORE_MANY, parts)?)
     }
 
-    pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+    pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
         check_count(records.len())?;
         let parts = records.iter().map(|(id, key)| Record::new(id).key(key));
-        let request = self.requests.many(names::RETRIEVE_MANY, parts)?;
-        let body = Wiped::from(self.read(&request.at_most(BATCH_BYTES))?.body);
-        let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
-        if found.len() != records.len() {
-            return Err(protocol_violation());
-        }
-        found.into_iter().map(Found::outcome).collect::<Option<_>>().ok_or_else(protocol_violation)
+        let (request, count) = (self.requests.many(names::RETRIEVE_MANY, parts)?, records.len());
+        self.read(request.at_most(BATCH_BYTES), move |answer| {
+            let body = Wiped::from(answer.body);
+            let Answer { records: found } = serde_json::from_slice(&body).map_err(|_| protocol_violation())?;
+            if found.len() != count {
+                return Err(protocol_violation());
+            }
+            found.into_iter().map(Found::outcome).collect::<Option<_>>().ok_or_else(protocol_violation)
+        })
     }
 }
 

@@ -27,9 +27,9 @@ use request::{Record, Requests};
 use writer::Writer;
 
 use crate::error::Error;
-use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, RetryPolicy};
+use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Exchanges, Failure, HttpClient, PendingCall, RetryPolicy};
 use crate::key::RecordKey;
-use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
+use crate::operations::{Call, FoundRecords, NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::protocol::limits::{REKEY_BYTES, REKEY_BYTES_PER_SECOND};
 use crate::protocol::names::{self, JSON};
 use crate::protocol::nodes::Role;
@@ -49,31 +49,46 @@ impl Client {
         Ok(Self { http: Arc::new(HttpClient::open(endpoint, Role::Encryption)?), requests: Requests::default() })
     }
 
-    /// Sends a request that changes nothing.
-    fn read(&self, request: &ApiRequest) -> Result<ApiResponse, Error> {
-        self.http.read(request, self.http.end()).map_err(of_read)
+    /// A call that makes these exchanges. It may be interrupted; `to_error` converts that failure.
+    fn call<T: Send + 'static, F: Future<Output = Result<T, Error>> + Send + 'static>(
+        &self,
+        to_error: fn(Failure) -> Error,
+        work: impl FnOnce(Exchanges) -> F,
+    ) -> Result<Call<T>, Error> {
+        PendingCall::new(&self.http, to_error, work).map(Call::Pending)
     }
 
-    /// The bytes `range`, up to the end, and the length of the whole data; if the range begins after the end, its start.
-    fn range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<(Vec<u8>, u64), Error> {
-        let is_empty = range.is_empty();
-        // For an empty range, one byte is requested: the answer proves the key.
-        let last = if is_empty { range.start } else { range.end - 1 };
-        let max_len = (last - range.start).saturating_add(1);
-        let request = self.requests.retrieve(id, key)?.range(range.start, Some(last)).at_most(max_len);
-        let mut answer = match self.http.read(&request, self.http.end()) {
-            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Ok((Vec::new(), range.start));
-            }
-            outcome => outcome.map_err(of_read)?,
-        };
-        let data = Wiped::from(mem::take(&mut answer.body));
-        let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
-        let expected = range.start..last.saturating_add(1).min(len);
-        if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
-            return Err(protocol_violation());
-        }
-        Ok((if is_empty { Vec::new() } else { data.into_inner() }, len))
+    /// A call with a request that changes nothing. `decode` gets the answer.
+    fn read<T: Send + 'static>(
+        &self,
+        request: ApiRequest,
+        decode: impl FnOnce(ApiResponse) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Call<T>, Error> {
+        self.call(of_read, async move |http| decode(http.read(&request, http.end()).await.map_err(of_read)?))
+    }
+
+    /// A call with a request that changes something. `decode` gets the answer.
+    fn change<T: Send + 'static>(
+        &self,
+        request: ApiRequest,
+        policy: RetryPolicy,
+        decode: impl FnOnce(ApiResponse) -> Result<T, Error> + Send + 'static,
+    ) -> Result<Call<T>, Error> {
+        self.call(of_write, async move |http| {
+            let (outcome, _) = http.write(&request, policy, http.end() + request.work).await;
+            decode(outcome.map_err(of_write)?)
+        })
+    }
+
+    /// A write under a key that the client or its caller made, so that it may be repeated.
+    fn write(&self, request: ApiRequest) -> Result<Call<()>, Error> {
+        self.change(request, RetryPolicy::Idempotent, |_| Ok(()))
+    }
+
+    /// A call for the bytes `range`.
+    fn range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Call<Vec<u8>>, Error> {
+        let request = self.requests.retrieve(id, key)?;
+        self.call(of_read, async move |http| Ok(read_range(&http, request, range).await?.0))
     }
 
     /// The error of an operation that clients do not have.
@@ -81,36 +96,42 @@ impl Client {
         self.http.check_open().map_err(of_read)?;
         Err(Error::Unsupported(why.into()))
     }
-
-    /// Sends a write under a key that the client or its caller made, so that it may be repeated.
-    fn write(&self, request: &ApiRequest) -> Result<(), Error> {
-        self.http.write(request, RetryPolicy::Idempotent, self.http.end() + request.work).0.map(drop).map_err(of_write)
-    }
 }
 
 impl Operations for Client {
+    #[cfg(feature = "tokio")]
+    fn is_service(&self) -> bool {
+        true
+    }
+
     fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error> {
         Ok(Arc::new(Self { http: Arc::clone(&self.http), requests: Requests::in_namespace(name)? }))
     }
 
-    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&self.requests.store(id, new)?.body(wiped(data)?))
+    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        self.write(self.requests.store(id, new)?.body(wiped(data)?))
     }
 
-    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.write(&self.requests.replace(id, old, new)?.body(wiped(data)?))
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        self.write(self.requests.replace(id, old, new)?.body(wiped(data)?))
     }
 
-    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
-        // The server answers after all of the data is sealed.
-        let len = match self.range(id, old, 0..0) {
-            Err(Error::NotFound) if new.is_callers => 0, // the record may be that of an earlier attempt
-            Err(Error::AccessDenied(_)) => 0,            // a token may have the scope `store` without `retrieve`
-            outcome => outcome?.1,
-        };
-        let NewVersion { key, expires_at, padded, .. } = new;
+    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        let NewVersion { key, is_callers, expires_at, padded } = new;
+        let proof = self.requests.retrieve(id, old)?;
         let record = Record { new_key: Some(key), expires_at, padded, ..Record::new(id).key(old) };
-        self.write(&self.requests.json(names::REKEY, record)?.work(rekey_time(len)))
+        let request = self.requests.json(names::REKEY, record)?;
+        self.call(of_write, async move |http| {
+            // The server answers after all of the data is sealed.
+            let len = match read_range(&http, proof, 0..0).await {
+                Err(Error::NotFound) if is_callers => 0, // the record may be that of an earlier attempt
+                Err(Error::AccessDenied(_)) => 0,        // a token may have the scope `store` without `retrieve`
+                outcome => outcome?.1,
+            };
+            let request = request.work(rekey_time(len));
+            let (outcome, _) = http.write(&request, RetryPolicy::Idempotent, http.end() + request.work).await;
+            outcome.map(drop).map_err(of_write)
+        })
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
@@ -123,50 +144,51 @@ impl Operations for Client {
             // The record may be that of an earlier attempt.
             return Ok(Box::new(Writer::new(Arc::clone(&self.http), request)));
         }
-        self.retrieve_range(id, old, 0..0)?; // fails before all data is sent
+        self.range(id, old, 0..0)?.wait()?; // fails before all data is sent
         Ok(Box::new(Writer::with_proved_old_key(Arc::clone(&self.http), request)))
     }
 
-    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
+    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
         self.create_all(records)
     }
 
-    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        Ok(self.read(&self.requests.retrieve(id, key)?.at_most(u64::MAX))?.body)
+    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
+        self.read(self.requests.retrieve(id, key)?.at_most(u64::MAX), |answer| Ok(answer.body))
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
         Reader::open(Arc::clone(&self.http), self.requests.retrieve(id, key)?)?.retrieve_into(buffer)
     }
 
-    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        Ok(self.range(id, key, range)?.0)
+    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Call<Vec<u8>>, Error> {
+        self.range(id, key, range)
     }
+
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
         Ok(Box::new(Reader::open(Arc::clone(&self.http), self.requests.retrieve(id, key)?)?))
     }
 
-    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
+    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
         let request = self.requests.take(id, key)?.at_most(u64::MAX);
-        let (answer, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
-        Ok(answer.map_err(of_write)?.body)
+        self.change(request, RetryPolicy::UnlessDone, |answer| Ok(answer.body))
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
         Ok(Box::new(Reader::take(Arc::clone(&self.http), self.requests.take(id, key)?)?))
     }
 
-    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
+    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
         self.retrieve_all(records)
     }
 
-    fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        document(&self.read(&self.requests.json(names::CONTAINS, Record::new(id))?)?, documents::read_contains)
+    fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
+        let request = self.requests.json(names::CONTAINS, Record::new(id))?;
+        self.read(request, |answer| document(&answer, documents::read_contains))
     }
 
-    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
+    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
         let request = self.requests.json(names::DELETE, Record::new(id).key(key))?;
-        match self.http.write(&request, RetryPolicy::Idempotent, self.http.end()) {
+        self.call(of_write, async move |http| match http.write(&request, RetryPolicy::Idempotent, http.end()).await {
             // The lost attempt or another caller removed it, or it never existed: these cannot be distinguished.
             (Err(Failure::Problem(problem)), true)
                 if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
@@ -174,21 +196,20 @@ impl Operations for Client {
                 Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
             }
             (outcome, _) => outcome.map(drop).map_err(of_write),
-        }
+        })
     }
 
-    fn erase(&self, id: &[u8]) -> Result<bool, Error> {
+    fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let request = self.requests.json(names::ERASE, Record::new(id))?;
         // A repetition could remove a record that was stored in the meantime.
-        let (outcome, _) = self.http.write(&request, RetryPolicy::UnlessDone, self.http.end());
-        document(&outcome.map_err(of_write)?, documents::read_erased)
+        self.change(request, RetryPolicy::UnlessDone, |answer| document(&answer, documents::read_erased))
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         let body = Bytes::from(documents::purge(None, limit).to_string());
         let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
-        let (outcome, _) = self.http.write(&request, RetryPolicy::Idempotent, self.http.end());
-        let purged = document(&outcome.map_err(of_write)?, documents::read_purged)?;
+        let decode = |answer: ApiResponse| document(&answer, documents::read_purged);
+        let purged = self.change(request, RetryPolicy::Idempotent, decode)?.wait()?;
         if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
     }
 
@@ -234,15 +255,39 @@ impl Operations for Client {
         self.operators("the index key is rotated where the store is opened, not through an encryption server")
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
+    fn stats(&self) -> Result<Call<Stats>, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
-        let [records, bytes, expired, free] = document(&self.read(&request)?, documents::read_stats)?;
-        Ok(Stats { records, bytes, expired, free })
+        self.read(request, |answer| {
+            let [records, bytes, expired, free] = document(&answer, documents::read_stats)?;
+            Ok(Stats { records, bytes, expired, free })
+        })
     }
 
     fn close(&self) -> Result<(), Error> {
         self.http.close().map_err(of_read)
     }
+}
+
+/// The bytes `range`, up to the end, and the length of the whole data; if the range begins after the end, its start.
+async fn read_range(http: &Exchanges, request: ApiRequest, range: Range<u64>) -> Result<(Vec<u8>, u64), Error> {
+    let is_empty = range.is_empty();
+    // For an empty range, one byte is requested: the answer proves the key.
+    let last = if is_empty { range.start } else { range.end - 1 };
+    let max_len = (last - range.start).saturating_add(1);
+    let request = request.range(range.start, Some(last)).at_most(max_len);
+    let mut answer = match http.read(&request, http.end()).await {
+        Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
+            return Ok((Vec::new(), range.start));
+        }
+        outcome => outcome.map_err(of_read)?,
+    };
+    let data = Wiped::from(mem::take(&mut answer.body));
+    let (part, len) = http::part(answer.status, &answer.headers).ok_or_else(protocol_violation)?;
+    let expected = range.start..last.saturating_add(1).min(len);
+    if part != expected || data.len() as u64 != part.end.saturating_sub(part.start) {
+        return Err(protocol_violation());
+    }
+    Ok((if is_empty { Vec::new() } else { data.into_inner() }, len))
 }
 
 /// How long a server may take to seal a record again. The server tells the length, and could claim any.

@@ -31,6 +31,8 @@ pub(crate) enum Failure {
     TooLong,
     /// The answer violates the protocol.
     ProtocolViolation,
+    /// The call was interrupted: nothing was done.
+    Interrupted,
     Forked,
     Closed,
 }
@@ -152,7 +154,7 @@ impl From<Unfinished> for Failure {
     fn from(unfinished: Unfinished) -> Self {
         match unfinished {
             Unfinished::Forked => Self::Forked,
-            Unfinished::NotBegun => Self::NotSent(TooLate.into()),
+            Unfinished::NotBegun => Self::Interrupted,
             Unfinished::Interrupted => Self::too_late(),
             Unfinished::Ended => Self::NotSent("the thread for HTTP has ended".into()),
         }

@@ -1,6 +1,5 @@
 //! The services of an endpoint: each attempt of a call gets one, which the balancer chooses.
 
-use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,9 +18,7 @@ use super::service::{Opener, Place, Service};
 use super::upstreams::Upstreams;
 use crate::protocol::names::NO_STORE;
 use crate::protocol::nodes::{Nodes, Role};
-use crate::util::interrupt;
 use crate::util::random;
-use crate::util::runtime::{Runtime, Unfinished};
 
 /// The most services that are asked for the nodes of their cluster, and the most given ones.
 const MOST_ASKED: usize = 3;
@@ -98,20 +95,16 @@ impl Services {
     }
 
     /// Brings the services up to date.
-    fn update(self: &Arc<Self>, runtime: &Runtime) {
+    async fn update(self: &Arc<Self>) {
         if self.discovery.is_fixed() {
             return;
         }
         match self.step() {
             Work::Nothing => {}
-            Work::InTheBackground => drop(runtime.spawn(Arc::clone(self).discover())),
+            Work::InTheBackground => drop(tokio::spawn(Arc::clone(self).discover())),
             Work::First => {
-                let discover = Arc::clone(self).discover();
-                let discovered = async {
-                    discover.await;
-                    Ok::<_, Unfinished>(())
-                };
-                let _ = runtime.wait(discovered); // if it is interrupted, the call is, too
+                // A task of its own: it ends even if the call does not wait for it.
+                let _ = tokio::spawn(Arc::clone(self).discover()).await;
                 self.step();
             }
         }
@@ -241,50 +234,46 @@ fn random_numbers() -> [u32; 2] {
 /// Whether an outcome shows that the service cannot be used at present.
 fn is_failed<T>(outcome: &Result<T, Failure>) -> bool {
     match outcome {
-        Err(Failure::NotSent(_) | Failure::Lost(_)) => !interrupt::was_interrupted(),
-        Err(Failure::Untrusted(_) | Failure::OtherStore(_)) => true,
+        Err(Failure::NotSent(_) | Failure::Lost(_) | Failure::Untrusted(_) | Failure::OtherStore(_)) => true,
         Err(Failure::Problem(problem)) => problem.is_unreachable(),
         _ => false,
     }
 }
 
 /// The services that one call tries.
-pub(super) struct Choice<'c> {
-    services: &'c Arc<Services>,
-    runtime: &'c Runtime,
-    tried: RefCell<Vec<Arc<Service>>>,
+pub(super) struct Choice {
+    services: Arc<Services>,
+    tried: Vec<Arc<Service>>,
 }
 
-impl<'c> Choice<'c> {
-    pub(super) fn new(services: &'c Arc<Services>, runtime: &'c Runtime) -> Self {
-        Self { services, runtime, tried: RefCell::default() }
+impl Choice {
+    pub(super) fn new(services: Arc<Services>) -> Self {
+        Self { services, tried: Vec::new() }
     }
 
     /// The service for the next attempt.
-    pub(super) fn next(&self) -> Result<InFlight, Failure> {
-        self.services.update(self.runtime); // also during the pauses of a call
-        let mut tried = self.tried.borrow_mut();
+    pub(super) async fn next(&mut self) -> Result<InFlight, Failure> {
+        self.services.update().await; // also during the pauses of a call
         let random = if self.services.are_several() { random_numbers() } else { [0; 2] };
-        let service = self.services.balancer.choose(&tried, random);
+        let service = self.services.balancer.choose(&self.tried, random);
         let service = service.ok_or_else(|| Failure::NotSent(NoService.into()))?;
-        if !tried.iter().any(|tried| Arc::ptr_eq(tried, &service)) {
-            tried.push(Arc::clone(&service));
+        if !self.tried.iter().any(|tried| Arc::ptr_eq(tried, &service)) {
+            self.tried.push(Arc::clone(&service));
         }
-        Ok(InFlight { services: Arc::clone(self.services), service, is_answered: Cell::new(false) })
+        Ok(InFlight { services: Arc::clone(&self.services), service, is_answered: false })
     }
 
     /// Fails if the service has another store than the others, before anything else is sent to it.
-    pub(super) fn check(&self, chosen: &InFlight) -> Result<(), Failure> {
-        if !self.services.are_several() || chosen.service.is_checked() {
+    pub(super) async fn check(&self, service: &Service) -> Result<(), Failure> {
+        if !self.services.are_several() || service.is_checked() {
             return Ok(());
         }
-        let (services, service) = (Arc::clone(self.services), Arc::clone(&chosen.service));
-        self.runtime.wait(async move { services.check(&service).await })
+        self.services.check(service).await
     }
 
     /// Ejects a service that failed. Returns the outcome of the attempt for the call.
     pub(super) fn note<T>(&self, service: &Arc<Service>, outcome: Result<T, Failure>) -> Result<T, Failure> {
-        let services = self.services;
+        let services = &self.services;
         let pause = match &outcome {
             Err(Failure::OtherStore(_)) => services.balancer.reject(service, random_numbers()[0]),
             outcome if is_failed(outcome) => services.balancer.eject(service, random_numbers()[0]),
@@ -293,7 +282,7 @@ impl<'c> Choice<'c> {
         if let Some(pause) = pause {
             service.set_checked(false);
             service.counters.set_ejected(true);
-            self.runtime.spawn(Arc::clone(services).probe(Arc::clone(service), pause));
+            tokio::spawn(Arc::clone(services).probe(Arc::clone(service), pause));
         }
         match outcome {
             // A service that the caller did not give is no error of the caller's.
@@ -305,7 +294,7 @@ impl<'c> Choice<'c> {
     /// Whether the call may try another service at once, after an attempt with this outcome.
     pub(super) fn may_retry<T>(&self, outcome: &Result<T, Failure>) -> bool {
         let is_unreached = matches!(outcome, Err(Failure::NotSent(_)));
-        self.services.balancer.may_retry(&self.tried.borrow(), is_unreached)
+        self.services.balancer.may_retry(&self.tried, is_unreached)
     }
 }
 
@@ -313,7 +302,7 @@ impl<'c> Choice<'c> {
 pub(super) struct InFlight {
     services: Arc<Services>,
     service: Arc<Service>,
-    is_answered: Cell<bool>,
+    is_answered: bool,
 }
 
 impl InFlight {
@@ -322,14 +311,14 @@ impl InFlight {
     }
 
     /// Counts the outcome.
-    pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
+    pub(super) fn note<T>(&mut self, outcome: &Result<T, Failure>) {
         self.service.counters.count(outcome);
-        self.is_answered.set(!is_failed(outcome));
+        self.is_answered = !is_failed(outcome);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.services.balancer.release(&self.service, self.is_answered.get());
+        self.services.balancer.release(&self.service, self.is_answered);
     }
 }

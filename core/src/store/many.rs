@@ -6,7 +6,7 @@ use super::settings_check::Lease;
 use super::{Store, expiry};
 use crate::error::Error;
 use crate::key::RecordKey;
-use crate::operations::{NewVersion, Operations};
+use crate::operations::{Call, NewVersion, Operations};
 use crate::storage::{self, Head};
 use crate::util::parallel;
 
@@ -98,7 +98,7 @@ impl Store {
             match outcome {
                 // It may have moved.
                 Err(Error::NotFound) if self.keys.has_changed(&*self.storage, address.lease)? => {
-                    of_record(self.retrieve(id, key))
+                    of_record(self.retrieve(id, key).and_then(Call::wait))
                 }
                 outcome => Ok(outcome),
             }

@@ -31,7 +31,7 @@ use crate::cobblestone::verify_key;
 use crate::error::Error;
 use crate::key::RecordKey;
 use crate::locator::{self, Locator, LocatorKey};
-use crate::operations::{NewVersion, Operations, ReadRecord, WriteRecord};
+use crate::operations::{Call, FoundRecords, NewVersion, Operations, ReadRecord, WriteRecord};
 use crate::storage::{Fetched, Head, Info, Stats, Storage};
 use crate::util::clock::Clock;
 
@@ -102,21 +102,26 @@ impl Store {
 }
 
 impl Operations for Store {
+    #[cfg(feature = "tokio")]
+    fn is_service(&self) -> bool {
+        false
+    }
+
     fn namespace(&self, name: &[u8]) -> Result<Arc<dyn Operations>, Error> {
         let (storage, keys) = (Arc::clone(&self.storage), Arc::clone(&self.keys));
         Ok(Arc::new(Self { storage, keys, clock: self.clock.clone(), namespace: name.into() }))
     }
 
-    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.at(id, |address| self.write_new(address, data, new))
+    fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        self.at(id, |address| self.write_new(address, data, new)).map(Call::Done)
     }
 
-    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<(), Error> {
-        self.at(id, |address| self.write_replacing(address, old, data, new))
+    fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        self.at(id, |address| self.write_replacing(address, old, data, new)).map(Call::Done)
     }
 
-    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<(), Error> {
-        self.at(id, |address| self.reseal(address, old, new))
+    fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Call<()>, Error> {
+        self.at(id, |address| self.reseal(address, old, new)).map(Call::Done)
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
@@ -127,12 +132,12 @@ impl Operations for Store {
         Ok(Box::new(self.at(id, |address| self.replace_at(address, old, new))?))
     }
 
-    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<(), Error> {
-        self.create_all(records)
+    fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
+        self.create_all(records).map(Call::Done)
     }
 
-    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.at(id, |address| self.retrieve_at(address, key))
+    fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
+        self.at(id, |address| self.retrieve_at(address, key)).map(Call::Done)
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -144,39 +149,39 @@ impl Operations for Store {
         })
     }
 
-    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        self.at(id, |address| open_version(&self.storage, address, key)?.read_range(range.clone()))
+    fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Call<Vec<u8>>, Error> {
+        self.at(id, |address| open_version(&self.storage, address, key)?.read_range(range.clone())).map(Call::Done)
     }
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
         Ok(Box::new(self.at(id, |address| open_version(&self.storage, address, key))?))
     }
 
-    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.at(id, |address| self.take_at(address, key))
+    fn take(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
+        self.at(id, |address| self.take_at(address, key)).map(Call::Done)
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
         Ok(Box::new(self.at(id, |address| self.take_reader(address, key))?))
     }
 
-    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
-        self.open_all(records)
+    fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
+        self.open_all(records).map(Call::Done)
     }
 
-    fn contains(&self, id: &[u8]) -> Result<bool, Error> {
-        self.is_there(id, |address| self.is_taken(address))
+    fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
+        self.is_there(id, |address| self.is_taken(address)).map(Call::Done)
     }
 
-    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<(), Error> {
+    fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
         self.at(id, |address| {
             let head = self.prove(address, key)?;
-            if self.storage.delete(&address.locator, Some(&head))? { Ok(()) } else { Err(Error::Conflict) }
+            if self.storage.delete(&address.locator, Some(&head))? { Ok(Call::Done(())) } else { Err(Error::Conflict) }
         })
     }
 
-    fn erase(&self, id: &[u8]) -> Result<bool, Error> {
-        self.is_there(id, |address| Ok(self.storage.delete(&address.locator, None)?))
+    fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
+        self.is_there(id, |address| Ok(self.storage.delete(&address.locator, None)?)).map(Call::Done)
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
@@ -199,8 +204,8 @@ impl Operations for Store {
         Ok(self.storage.compact(limit)?)
     }
 
-    fn stats(&self) -> Result<Stats, Error> {
-        Ok(self.storage.stats(self.clock.unix_seconds())?)
+    fn stats(&self) -> Result<Call<Stats>, Error> {
+        Ok(Call::Done(self.storage.stats(self.clock.unix_seconds())?))
     }
 
     fn index_key_hint(&self) -> Option<[u8; 4]> {

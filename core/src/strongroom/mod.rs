@@ -1,5 +1,6 @@
 //! A store of encrypted records: the one API of databases, storage services and encryption servers.
 
+mod calls;
 mod reader;
 mod retention;
 mod rotation;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
+pub(crate) use calls::Steps;
 pub use reader::RecordReader;
 pub use retention::Retention;
 pub use rotation::Rotation;
@@ -21,7 +23,7 @@ use crate::error::{Error, long_namespace};
 #[cfg(feature = "remote")]
 use crate::http::Endpoint;
 use crate::key::RecordKey;
-use crate::operations::Operations;
+use crate::operations::{Call, Operations};
 use crate::record::is_namespace;
 use crate::storage::{Locator, Repaired, Stats};
 use crate::store_identity::StoreIdentity;
@@ -152,7 +154,7 @@ impl Strongroom {
     /// if another part of it was altered; [`Error::Conflict`] if a long record is replaced repeatedly while it is read;
     /// [`Error::Expired`], [`Error::Unsupported`], [`Error::InvalidId`], and those of the storage.
     pub fn retrieve(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.operations.retrieve(id.as_ref(), key)
+        self.operations.retrieve(id.as_ref(), key)?.wait()
     }
 
     /// Retrieves the data stored under `id` into the start of `buffer`, and returns its length, so that callers can
@@ -174,7 +176,7 @@ impl Strongroom {
     /// As [`retrieve`](Self::retrieve); [`Error::Conflict`] if the record is replaced or removed concurrently;
     /// [`Error::TooLarge`] if the range does not fit in memory.
     pub fn retrieve_range(&self, id: impl AsRef<[u8]>, key: &RecordKey, range: Range<u64>) -> Result<Vec<u8>, Error> {
-        self.operations.retrieve_range(id.as_ref(), key, range)
+        self.operations.retrieve_range(id.as_ref(), key, range)?.wait()
     }
 
     /// Opens a record to read it in pieces, from any position, in constant memory.
@@ -199,21 +201,15 @@ impl Strongroom {
         items: &[(I, &RecordKey)],
     ) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
         let items: Vec<_> = items.iter().map(|(id, key)| (id.as_ref(), *key)).collect();
-        self.retrieve_in_steps(&items)
-    }
-
-    /// Retrieves in one step, or in several if the records exceed the limit of one.
-    fn retrieve_in_steps(&self, items: &[(&[u8], &RecordKey)]) -> Result<Vec<Result<Vec<u8>, Error>>, Error> {
-        match (self.operations.retrieve_many(items), items) {
-            (Err(Error::TooLarge), [(id, key)]) => Ok(vec![self.operations.retrieve(id, key)]),
-            (Err(Error::TooLarge), [_, _, ..]) => {
-                let (first, second) = items.split_at(items.len() / 2);
-                let mut found = self.retrieve_in_steps(first)?;
-                found.extend(self.retrieve_in_steps(second)?);
-                Ok(found)
-            }
-            (outcome, _) => outcome,
+        let mut steps = Steps::new(items.len());
+        while let Some((range, is_alone)) = steps.next() {
+            let found = match items.get(range.clone()).unwrap_or_default() {
+                [(id, key)] if is_alone => Ok(vec![self.retrieve(id, key)]),
+                items => self.operations.retrieve_many(items).and_then(Call::wait),
+            };
+            steps.note(range, found)?;
         }
+        Ok(steps.into_found())
     }
 
     /// Retrieves the data stored under `id`, and removes the record: of any number of concurrent callers, one gets the
@@ -239,7 +235,7 @@ impl Strongroom {
     /// As [`retrieve`](Self::retrieve): the record is then unchanged. [`Error::Indeterminate`] if the outcome is unknown,
     /// for example because the answer of a service was lost.
     pub fn take(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<Vec<u8>, Error> {
-        self.operations.take(id.as_ref(), key)
+        self.operations.take(id.as_ref(), key)?.wait()
     }
 
     /// As [`take`](Self::take), for data of any length in constant memory: when this returns, only the reader can read
@@ -262,7 +258,7 @@ impl Strongroom {
     ///
     /// [`Error::InvalidId`], and those of the storage.
     pub fn contains(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
-        self.operations.contains(id.as_ref())
+        self.operations.contains(id.as_ref())?.wait()
     }
 
     /// Removes the record that `key` opens, even if it has expired.
@@ -272,7 +268,7 @@ impl Strongroom {
     /// [`Error::NotFound`]; [`Error::WrongKey`]; [`Error::Conflict`] if the record is replaced or removed concurrently;
     /// [`Error::InvalidId`], and those of the storage.
     pub fn delete(&self, id: impl AsRef<[u8]>, key: &RecordKey) -> Result<(), Error> {
-        self.operations.delete(id.as_ref(), key)
+        self.operations.delete(id.as_ref(), key)?.wait()
     }
 
     /// Removes the record of `id` without its key, so that an operator can fulfil a right to erasure. Returns whether
@@ -282,7 +278,7 @@ impl Strongroom {
     ///
     /// [`Error::InvalidId`], and those of the storage.
     pub fn erase(&self, id: impl AsRef<[u8]>) -> Result<bool, Error> {
-        self.operations.erase(id.as_ref())
+        self.operations.erase(id.as_ref())?.wait()
     }
 
     /// Removes at most `limit` expired records, and returns their number: fewer than `limit` if none is left. Expired
@@ -410,7 +406,7 @@ impl Strongroom {
     ///
     /// Those of the storage.
     pub fn stats(&self) -> Result<Stats, Error> {
-        self.operations.stats()
+        self.operations.stats()?.wait()
     }
 
     /// Closes the store for all users of the handle; every later call is [`Error::Closed`]. Dropping the handle and all

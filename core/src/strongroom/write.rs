@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
+use super::calls::replacing_key;
 use super::{RecordWriter, Strongroom};
-use crate::error::{Error, same_key};
+use crate::error::Error;
 use crate::key::RecordKey;
-use crate::operations::NewVersion;
 use crate::options::WriteOptions;
 
 impl Strongroom {
@@ -33,9 +33,7 @@ impl Strongroom {
         data: impl AsRef<[u8]>,
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
-        let key = options.sealing_key()?;
-        self.operations.store(id.as_ref(), data.as_ref(), self.new_version(&key, options)?)?;
-        Ok(key)
+        self.begin_store(id.as_ref(), data.as_ref(), options)?.wait()
     }
 
     /// Replaces the data of the record that `old` opens, and returns the key of the new version. The old key does not
@@ -63,9 +61,7 @@ impl Strongroom {
         data: impl AsRef<[u8]>,
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
-        let key = replacing_key(old, options)?;
-        self.operations.replace(id.as_ref(), old, data.as_ref(), self.new_version(&key, options)?)?;
-        Ok(key)
+        self.begin_replace(id.as_ref(), old, data.as_ref(), options)?.wait()
     }
 
     /// Seals the data of the record that `old` opens under a new key, and returns it, in constant memory and without a
@@ -90,9 +86,7 @@ impl Strongroom {
         old: &RecordKey,
         options: WriteOptions<'_>,
     ) -> Result<RecordKey, Error> {
-        let key = replacing_key(old, options)?;
-        self.operations.rekey(id.as_ref(), old, self.new_version(&key, options)?)?;
-        Ok(key)
+        self.begin_rekey(id.as_ref(), old, options)?.wait()
     }
 
     /// Stores all data of `source` under a new id, in constant memory, and returns the key.
@@ -179,7 +173,7 @@ impl Strongroom {
     pub fn create_record_with(&self, id: impl AsRef<[u8]>, options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
         let id = id.as_ref();
         // With a caller's key, an earlier attempt may have stored the record.
-        if options.caller_key().is_none() && self.operations.contains(id)? {
+        if options.caller_key().is_none() && self.operations.contains(id)?.wait()? {
             return Err(Error::AlreadyExists); // before the data is written
         }
         self.writer(id, options)
@@ -219,11 +213,7 @@ impl Strongroom {
     /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also if two pairs have the same id;
     /// [`Error::Unsupported`] from a storage without transactions.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
-        let keys = RecordKey::generate_many(items.len())?;
-        let version = |key| NewVersion { key, is_callers: false, expires_at: 0, padded: self.padded };
-        let records = items.iter().zip(&keys).map(|((id, data), key)| (id.as_ref(), data.as_ref(), version(key)));
-        self.operations.store_many(&records.collect::<Vec<_>>())?;
-        Ok(keys)
+        self.begin_store_many(items)?.wait()
     }
 
     /// As [`store_many`](Self::store_many), with options for each pair.
@@ -235,31 +225,11 @@ impl Strongroom {
         &self,
         items: &[(I, D, WriteOptions<'_>)],
     ) -> Result<Vec<RecordKey>, Error> {
-        let keys = items.iter().map(|(.., options)| options.sealing_key()).collect::<Result<Vec<_>, _>>()?;
-        let records = items
-            .iter()
-            .zip(&keys)
-            .map(|((id, data, options), key)| Ok((id.as_ref(), data.as_ref(), self.new_version(key, *options)?)));
-        self.operations.store_many(&records.collect::<Result<Vec<_>, Error>>()?)?;
-        Ok(keys)
+        self.begin_store_many_with(items)?.wait()
     }
 
     fn writer(&self, id: &[u8], options: WriteOptions<'_>) -> Result<RecordWriter, Error> {
         let key = options.sealing_key()?;
         Ok(RecordWriter::new(self.operations.create_record(id, self.new_version(&key, options)?)?, key))
-    }
-
-    fn new_version<'k>(&self, key: &'k RecordKey, options: WriteOptions<'_>) -> Result<NewVersion<'k>, Error> {
-        let expires_at = options.expiry_time(&self.clock)?;
-        let padded = self.padded || options.is_padded();
-        Ok(NewVersion { key, is_callers: options.caller_key().is_some(), expires_at, padded })
-    }
-}
-
-/// The key of a version that replaces the one that `old` opens.
-fn replacing_key(old: &RecordKey, options: WriteOptions<'_>) -> Result<RecordKey, Error> {
-    match options.caller_key() {
-        Some(new) if old.ct_eq(new) => Err(same_key()),
-        _ => options.sealing_key(),
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Driver {
 #[derive(Default)]
 struct State {
     holder: Holder,
-    /// The calls that the thread works for.
+    /// The calls that wait for the thread.
     waiting: usize,
     /// The number of calls in a row that were alone.
     alone: u32,
@@ -90,6 +90,26 @@ impl Driver {
         Turn::Thread(ThreadTurn(self))
     }
 
+    /// Lets the thread drive until [`end_wait`](Self::end_wait): a caller waits without a thread.
+    #[cfg(all(feature = "remote", feature = "tokio"))]
+    pub(super) fn begin_wait(&self) {
+        let mut state = self.lock();
+        state.alone = 0;
+        state.waiting += 1;
+        self.call_thread(state);
+    }
+
+    /// Ends the wait of a call for the thread.
+    pub(super) fn end_wait(&self) {
+        let mut state = self.lock();
+        state.last_end = Some(Instant::now());
+        state.waiting = state.waiting.saturating_sub(1);
+        if state.holder == Holder::Thread && state.waiting == 0 && state.alone >= ENOUGH {
+            state.holder = Holder::Nobody;
+            self.yielded.notify_one();
+        }
+    }
+
     /// Lets the thread drive: there is work that nobody waits for.
     pub(crate) fn need_thread(&self) {
         let mut state = self.lock();
@@ -134,12 +154,6 @@ impl Drop for CallerTurn<'_> {
 
 impl Drop for ThreadTurn<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.last_end = Some(Instant::now());
-        state.waiting = state.waiting.saturating_sub(1);
-        if state.holder == Holder::Thread && state.waiting == 0 && state.alone >= ENOUGH {
-            state.holder = Holder::Nobody;
-            self.0.yielded.notify_one();
-        }
+        self.0.end_wait();
     }
 }

@@ -24,6 +24,8 @@ pub(crate) mod runtime;
     allow(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
 )]
 pub mod secret_text;
+#[cfg(all(feature = "remote", feature = "tokio"))]
+pub(crate) mod task;
 #[expect(unreachable_pub, reason = "the root publishes a function")]
 pub mod threads;
 #[cfg(any(feature = "keyring", feature = "postgres", feature = "remote", feature = "sqlite"))]

@@ -20,9 +20,9 @@ use crate::util::threads::{self, BlockedPipeSignal};
 
 pub(crate) struct Runtime {
     runtime: Option<Arc<tokio::runtime::Runtime>>,
-    driver: Arc<Driver>,
+    pub(super) driver: Arc<Driver>,
     thread: Option<JoinHandle<()>>,
-    owner: OwnerProcess,
+    pub(super) owner: OwnerProcess,
 }
 
 /// The reason why [`Runtime::wait`] has no result.
@@ -103,7 +103,7 @@ impl Runtime {
         if interrupt::was_interrupted() { Err(Unfinished::NotBegun) } else { Ok(()) }
     }
 
-    fn runtime(&self) -> Result<&tokio::runtime::Runtime, Unfinished> {
+    pub(super) fn runtime(&self) -> Result<&tokio::runtime::Runtime, Unfinished> {
         self.runtime.as_deref().ok_or(Unfinished::Ended)
     }
 
@@ -125,6 +125,7 @@ impl Runtime {
     }
 
     /// Runs `future` in the background.
+    #[cfg_attr(not(any(feature = "object-store", feature = "postgres")), allow(dead_code, reason = "they use it"))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let task = self.runtime.as_ref().map(|runtime| runtime.spawn(future).abort_handle());
         self.driver.need_thread();
