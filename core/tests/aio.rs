@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::intercept::Intercepted;
+use crate::support::leftovers::check_database;
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::{SIZES, memory_store, open_over, pattern, record_key};
@@ -35,7 +36,9 @@ fn run<T>(test: impl Future<Output = T>) -> T {
 fn each_store<F: Future<Output = ()>>(test: impl Fn(Strongroom) -> F) {
     run(test(Strongroom::new(memory_store().0)));
     let folder = tempfile::tempdir().unwrap();
-    run(async { test(open(&folder.path().join("records.db")).await).await });
+    let path = folder.path().join("records.db");
+    run(async { test(open(&path).await).await });
+    check_database(&path, strongroom::Strongroom::builder());
 }
 
 async fn open(path: &Path) -> Strongroom {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use strongroom::storage::MemoryStorage;
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions, aio};
+use strongroom_server::Service;
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::leftovers::check_database;
 use crate::rounds::rounds;
 use crate::support::wait::DEADLINE;
-use crate::support::{Running, config, encryption, storage};
+use crate::support::{Running, config, start, storage};
 
 fn endpoint(server: &Running) -> Endpoint {
     Endpoint::new(&format!("http://{}", server.address)).unwrap()
@@ -24,11 +26,16 @@ fn each_service<F: Future<Output = ()>>(test: impl Fn(aio::Strongroom) -> F) {
         let store = aio::Strongroom::new(open.unwrap());
         runtime.block_on(async { timeout(10 * DEADLINE, test(store)).await.expect("it does not end") });
     };
-    let server = encryption(&config());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let builder = || Strongroom::builder().index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+    let store = Arc::new(builder().path(&path).open().unwrap());
+    let server = start(Service::encryption(store, &config()).unwrap(), &config());
     run(Strongroom::connect(&endpoint(&server)));
+    drop(server);
+    check_database(&path, builder());
     let service = storage(Arc::new(MemoryStorage::new()));
-    let index_key = IndexKey::from_bytes(&[7; 32]).unwrap();
-    run(Strongroom::builder().endpoint(endpoint(&service)).index_key(index_key).open());
+    run(builder().endpoint(endpoint(&service)).open());
 }
 
 #[test]

@@ -13,6 +13,8 @@
 #[path = "../../core/tests/support/intercept.rs"]
 #[allow(dead_code, reason = "the tests of the services use a part of it")]
 mod intercept;
+#[path = "../../core/tests/support/leftovers.rs"]
+mod leftovers;
 #[path = "../../core/tests/support/rounds.rs"]
 mod rounds;
 #[path = "../../core/tests/script/mod.rs"]
@@ -21,6 +23,7 @@ mod support;
 
 mod admin;
 mod aio;
+mod awaited;
 mod balancing;
 mod batches;
 mod client;

@@ -17,20 +17,31 @@
 //!
 //! # Threads
 //!
-//! The database and the client of the services block, so each store has a pool of threads for its calls, 64 at most
-//! unless [`Strongroom::with_threads`] says otherwise. They are started as they are needed, and end after 10 seconds
+//! No thread waits for an encryption server ([`Strongroom::connect`]): one thread of the store drives its connections, for
+//! all calls. The number of threads does not limit the calls. At most 256 are sent at the same time, on as many
+//! connections; others wait in a queue.
+//!
+//! All other stores seal and open records in this process, and the interface of storages blocks, whether a storage is a
+//! database, a storage service, PostgreSQL or an object store. So each store has a pool of threads for its calls, 64 at
+//! most unless [`Strongroom::with_threads`] says otherwise. They are started as they are needed, and end after 10 seconds
 //! without work. The bound limits memory and open requests, and calls beyond it wait in a queue: 64 calls that wait for
-//! a disk share a commit, and more would bring nothing. A call to a service occupies a thread while it waits, so the
-//! bound is also that of concurrent requests. The pool needs no runtime: futures work in each one. [`RecordReader`] and
-//! [`RecordWriter`] have the traits of tokio.
+//! a disk share a commit, and more would bring nothing. A call to a storage service occupies a thread while it waits, so
+//! the bound is also that of concurrent requests.
+//!
+//! For an encryption server, the pool has the rest of the work: opening and closing the store, the calls of
+//! [`RecordReader`] and [`RecordWriter`] (a thread for the time of a call, none between them), the methods that open
+//! these, [`retrieve_into`](Strongroom::retrieve_into) and [`purge`](Strongroom::purge).
+//!
+//! None of this needs a runtime: futures work in each one. [`RecordReader`] and [`RecordWriter`] have the traits of tokio.
 //!
 //! # Cancellation
 //!
 //! The future of a call owns copies of its arguments, which are wiped when it ends, and it can be a task of its own. It
 //! begins when it is polled. Dropping it earlier than it ends cancels the call:
 //!
-//! - A call that still waits in the queue does not take place.
-//! - A call that has begun ends soon. It takes place as a whole or not at all, and nobody learns which.
+//! - A call that still waits in a queue does not take place.
+//! - A call that has begun ends soon. It takes place as a whole or not at all, and nobody learns which. The connection
+//!   of a call to an encryption server is closed, unless the answer is complete: a request without its end has no effect.
 //!
 //! The key of a write that takes place after it was cancelled is lost, unless it was known before: if calls may be
 //! cancelled, make keys with [`RecordKey::generate`], save them, and pass them with [`WriteOptions::key`]. Such a write
@@ -111,7 +122,7 @@ impl Strongroom {
         Self::on(store.into(), Pool::new(THREADS))
     }
 
-    /// As [`new`](Self::new), with at most this number of threads, and so of calls at the same time.
+    /// As [`new`](Self::new), with at most this number of threads, and so of calls that need one at the same time.
     #[must_use]
     pub fn with_threads(store: impl Into<Arc<strongroom::Strongroom>>, threads: NonZero<usize>) -> Self {
         Self::on(store.into(), Pool::new(threads.get()))

@@ -8,6 +8,8 @@ pub(crate) mod hooked;
 pub(crate) mod intercept;
 #[cfg(any(feature = "object-store", feature = "postgres"))]
 pub(crate) mod killed_writers;
+#[cfg(feature = "sqlite")]
+pub(crate) mod leftovers;
 pub(crate) mod model;
 #[cfg(unix)]
 pub(crate) mod mounts;
