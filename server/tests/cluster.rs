@@ -32,7 +32,7 @@ fn in_cluster(own: SocketAddr, others: &[SocketAddr]) -> Config {
 /// An encryption server of the storage services that it finds.
 fn encryption(config: &Config) -> Running {
     let open = |services| {
-        let endpoint = Endpoint::services(&services).names(["127.0.0.1"]).timeout(Duration::from_secs(10));
+        let endpoint = Endpoint::services(&services).names(["127.0.0.1"]).timeout(DEADLINE / 2);
         Strongroom::builder().endpoint(endpoint).index_key(IndexKey::from_bytes(&[7; 32]).unwrap()).open()
     };
     start(Service::encryption_in_cluster(open, config).unwrap(), config)
@@ -197,15 +197,22 @@ fn without_a_cluster_there_is_no_such_path() {
 /// A service that drains is not ready, but serves; so its clients and load balancers go elsewhere in time.
 #[test]
 fn a_service_drains_before_it_stops() {
-    let mut config = config();
-    config.limits.drain_seconds = Some(2);
-    let mut service = storage_with(memory(), &config);
-    assert!(is_ready(&service));
-    let mut connection = service.connect();
-    service.begin_to_stop();
+    let draining = |seconds| {
+        let mut config = config();
+        config.limits.drain_seconds = Some(seconds);
+        let mut service = storage_with(memory(), &config);
+        assert!(is_ready(&service));
+        let connection = service.connect();
+        service.begin_to_stop();
+        (service, connection)
+    };
+    let (service, mut connection) = draining(3600); // longer than the requests take on any machine
     wait_for(|| (!is_ready(&service)).then_some(()));
     connection.send("GET /v1/records?limit=1", &[], b"").is(200);
     service.send("GET /v1/records?limit=1", &[], b"").is(200);
+    std::mem::forget(service); // it ends with the tests
+    let (mut service, connection) = draining(1);
+    drop(connection);
     service.wait();
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chitchat::{Chitchat, ChitchatId, Heartbeat};
 use strongroom::protocol::nodes::{Node, NodeState};
+use tokio::time::Instant;
 
 use super::values::Values;
 

@@ -56,7 +56,7 @@ impl Findings<'_> {
         let is_alone = !self.members.iter().any(|member| !member.is_this && member.is_alive);
         if is_alone && !found.is_empty() && self.running > ALONE {
             let text = format!(
-                "no other service answers at {}: check that one runs there with the same key and name, and that UDP \
+                "no other service answers at {}: check that one runs there with the same key, name and time, and that UDP \
                  reaches it",
                 list(found.iter().map(SocketAddr::to_string))
             );
@@ -164,7 +164,8 @@ fn list(items: impl Iterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
+
+    use tokio::time::Instant;
 
     use super::super::values::Values;
     use super::*;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strongroom::protocol::nodes::NodeState;
 use strongroom::{Error, StoreIdentity};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Cluster;
 use crate::shared::Shared;

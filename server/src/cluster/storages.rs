@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use strongroom::protocol::nodes::{NodeState, Problem, Role};
 use strongroom::{ServiceAddress, ServiceList};
+use tokio::time::Instant;
 
 use super::lock;
 use super::members::Member;

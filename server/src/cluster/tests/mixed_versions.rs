@@ -45,7 +45,7 @@ async fn foreign(config: &config::Cluster, seed: SocketAddr, values: Vec<(String
     spawn_chitchat(chitchat, values, &transport).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn services_of_other_versions_are_shown() {
     let folder = tempfile::tempdir().unwrap();
     let names = Names::default();

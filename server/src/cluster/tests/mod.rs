@@ -1,4 +1,7 @@
 //! Clusters in one process, on loopback addresses, with a resolver and clocks of the tests.
+//!
+//! Time is virtual: it passes while no task has work. So a busy machine makes no service look dead, minutes take seconds,
+//! and the tests may demand what takes how long. A datagram arrives at the next step of the time.
 
 mod hostile;
 mod membership;
@@ -13,18 +16,20 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use strongroom::protocol::nodes::{NodeState, Role};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::config;
 use super::keys::NewClusterKey;
 use super::{Cluster, Environment, Storages, lock};
 use crate::config::document::Config;
 
-/// The limit of each wait, also on a busy machine.
+/// The limit of each wait.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// The steps of the time in a wait.
+const STEP: Duration = Duration::from_millis(5);
 
 /// The addresses behind names, which tests change.
 #[derive(Clone, Default)]
@@ -93,7 +98,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) -> Duration {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < DEADLINE, "{what}");
-        sleep(Duration::from_millis(20)).await;
+        sleep(STEP).await;
     }
     start.elapsed()
 }
@@ -111,7 +116,7 @@ async fn until_all_know(all: &[&Cluster], live_ones: &[&Cluster]) -> Duration {
     while !all.iter().all(|cluster| knows(cluster)) {
         let counts: Vec<_> = all.iter().map(|cluster| live(cluster).len()).collect();
         assert!(start.elapsed() < DEADLINE, "not all know all {}: {counts:?}", expected.len());
-        sleep(Duration::from_millis(50)).await;
+        sleep(STEP).await;
     }
     start.elapsed()
 }

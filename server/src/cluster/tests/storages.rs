@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn only_trusted_services_of_one_store_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let names = Names::default();
