@@ -41,21 +41,21 @@ fn start_storage(world: &World, store: &str, own: SocketAddr, other: SocketAddr)
     start(world, &["serve-storage", "--store", store], own, other)
 }
 
-fn start_server(world: &World, own: SocketAddr, other: SocketAddr) -> Service {
+pub(crate) fn start_server(world: &World, own: SocketAddr, other: SocketAddr) -> Service {
     start(world, &["serve", "--store", "cluster", "--index-key-file", "index.key"], own, other)
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let world = World::new();
     world.ok(&["key", "new", "--index", "--key-out", "index.key"], "");
     world
 }
 
-fn url(service: &Service) -> String {
+pub(crate) fn url(service: &Service) -> String {
     format!("http://{}", service.address)
 }
 
-fn wait_until_ready(service: &Service) {
+pub(crate) fn wait_until_ready(service: &Service) {
     wait_for(|| {
         thread::sleep(Duration::from_millis(20));
         service.send("GET /readyz", &[], "").starts_with("HTTP/1.1 200").then_some(())
@@ -67,7 +67,7 @@ fn nodes(world: &World, service: &Service) -> Value {
 }
 
 /// Waits until so many storage services have this state.
-fn wait_for_storages(world: &World, server: &Service, state: &str, count: usize) {
+pub(crate) fn wait_for_storages(world: &World, server: &Service, state: &str, count: usize) {
     wait_for(|| {
         let nodes = nodes(world, server);
         let storages = nodes["nodes"].as_array().unwrap().iter().filter(|node| node["role"] == "storage");
@@ -248,7 +248,7 @@ fn killed_services_fail_no_request(world: &World, store: &str) {
     let slowest = thread::scope(|scope| {
         let (stop, done, server_url) = (&stop, &done, &server_url);
         let worker = move |worker: usize| {
-            let endpoint = Endpoint::new(server_url).unwrap().timeout(Duration::from_secs(20));
+            let endpoint = Endpoint::new(server_url).unwrap().timeout(DEADLINE / 2);
             let client = Strongroom::connect(&endpoint).unwrap();
             let mut slowest = Duration::ZERO;
             for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {

@@ -23,24 +23,24 @@ const LONG: usize = 300 << 10;
 
 /// The records that may exist under an id.
 #[derive(Clone, Default)]
-struct Known {
+pub(crate) struct Known {
     /// The versions of which one is stored: the last acknowledged one, and later ones with an unknown outcome.
-    versions: Vec<Version>,
+    pub(crate) versions: Vec<Version>,
     /// Whether the record may also be missing.
-    may_be_absent: bool,
+    pub(crate) may_be_absent: bool,
     /// Versions that failed, or were replaced or deleted: none of them is stored.
-    gone: Vec<Version>,
+    pub(crate) gone: Vec<Version>,
 }
 
 #[derive(Clone, Debug)]
-struct Version {
+pub(crate) struct Version {
     key: [u8; 32],
     /// The seed of the data.
     seed: u64,
     len: usize,
 }
 
-type Log = HashMap<String, Known>;
+pub(crate) type Log = HashMap<String, Known>;
 
 #[derive(Default)]
 struct Counts {
@@ -50,28 +50,40 @@ struct Counts {
     longest_millis: AtomicU64,
 }
 
+/// No two blocks are equal. Development builds are too slow to compute each byte.
 fn data(seed: u64, len: usize) -> Vec<u8> {
-    let bytes = (0..).flat_map(|n: u64| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).to_le_bytes());
-    bytes.take(len).collect()
+    let mixed = |n: u64| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ n).to_le_bytes();
+    let block: Vec<u8> = (0..512).flat_map(mixed).collect();
+    let mut data = block.repeat(len.div_ceil(block.len()));
+    for (number, block) in (0..).zip(data.chunks_mut(block.len())) {
+        block[..8].copy_from_slice(&mixed(number << 32));
+    }
+    data.truncate(len);
+    data
 }
 
 impl Version {
-    fn new(seed: u64, len: usize) -> Self {
+    pub(crate) fn new(seed: u64, len: usize) -> Self {
         let key = RecordKey::generate().unwrap();
         Self { key: *key.expose_bytes(), seed, len }
     }
 
-    fn key(&self) -> RecordKey {
+    /// The same data under a new key.
+    pub(crate) fn rekeyed(&self) -> Self {
+        Self::new(self.seed, self.len)
+    }
+
+    pub(crate) fn key(&self) -> RecordKey {
         RecordKey::from_bytes(&self.key).unwrap()
     }
 
-    fn data(&self) -> Vec<u8> {
+    pub(crate) fn data(&self) -> Vec<u8> {
         data(self.seed, self.len)
     }
 }
 
 /// Returns data in pieces, without its length.
-struct Pieces<'d>(&'d [u8]);
+pub(crate) struct Pieces<'d>(pub(crate) &'d [u8]);
 
 impl Read for Pieces<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -82,7 +94,7 @@ impl Read for Pieces<'_> {
 
 /// Checks that each id has one of its possible versions, complete. `get` retrieves with a key. Returns the number of
 /// records.
-fn check(log: &Log, get: impl Fn(&str, &RecordKey) -> Result<Vec<u8>, Error>) -> Result<usize, String> {
+pub(crate) fn check(log: &Log, get: impl Fn(&str, &RecordKey) -> Result<Vec<u8>, Error>) -> Result<usize, String> {
     let mut found = 0;
     for (id, known) in log {
         let mut is_there = false;

@@ -44,6 +44,7 @@ mod keyring;
 mod keyring_kills;
 mod keys;
 mod kill_services;
+mod kills_under_load;
 mod memory;
 mod namespaces;
 mod new_files;
