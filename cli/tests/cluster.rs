@@ -185,47 +185,6 @@ fn a_key_keeps_others_out() {
     }
 }
 
-/// Another cluster key, another cluster name on the same port, another store and a name without an address: the log, the
-/// metrics, the list of nodes and the page for operators have each of them.
-#[test]
-fn bad_configurations_are_reported_everywhere() {
-    let world = world();
-    world.ok(&["key", "new", "--cluster", "--key-out", "cluster.key"], "");
-    world.ok(&["key", "new", "--cluster", "--key-out", "other.key"], "");
-    let [one, second, third, fourth] = free();
-    let start = |args: &[&str], own, other| {
-        let storage = ["serve-storage", "--store", ":memory:", "--cluster-key-file"];
-        start(&world, &[&storage[..], args].concat(), own, other)
-    };
-    let more = ["cluster.key", "--join", "nobody.invalid:1", "--admin", "127.0.0.1:0"];
-    let mut shown = start(&more, one, second);
-    let page = shown.next_address();
-    let _others = [
-        start(&["cluster.key"], second, one),
-        start(&["other.key"], third, one),
-        start(&["cluster.key", "--cluster-name", "other"], fourth, one),
-    ];
-    let kinds = ["other_key", "two_stores", "unresolved_name"];
-    let has_all = |text: &str| kinds.iter().all(|kind| text.contains(&format!("\"{kind}\""))).then_some(());
-    wait_for(|| {
-        thread::sleep(Duration::from_millis(20));
-        has_all(&world.ok(&["nodes", "--json", "--store", &url(&shown)], ""))
-    });
-    let table = world.ok(&["nodes", "--store", &url(&shown)], "");
-    assert!(kinds.iter().all(|kind| table.contains(&format!("{kind}: "))), "{table}");
-    let metrics = shown.send("GET /metrics", &[], "");
-    assert!(metrics.contains("\nstrongroom_cluster_problems 3\n"), "{metrics}");
-    assert!(metrics.contains("\nstrongroom_cluster_stores 2\n"), "{metrics}");
-    let refused = metrics.split("gossip_refused_total{reason=\"key\"} ").nth(1).unwrap();
-    assert!(!refused.starts_with('0'), "{metrics}");
-    has_all(shown.log()).unwrap();
-    let own = std::mem::replace(&mut shown.address, page);
-    has_all(&shown.send("GET /admin/status", &[], "")).unwrap();
-    // Requests continue.
-    let stored = world.command(&["stats", "--index-key-file", "index.key", "--store", &format!("http://{own}")]);
-    assert!(wait::output(&mut { stored }).status.success());
-}
-
 #[test]
 fn a_killed_storage_service_fails_no_request() {
     killed_services_fail_no_request(&world(), "records.db");

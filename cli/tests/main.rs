@@ -28,6 +28,7 @@ mod backends;
 mod certificates;
 mod cluster;
 mod cluster_changes;
+mod cluster_faults;
 mod cluster_hosts;
 mod commands;
 mod copying;

@@ -1,8 +1,10 @@
-/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls and make them fail.
+/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls and make them fail, and sets the
+   clock wrong.
 
    NO_TMPFILE      files without a name cannot be made
    FOLDER_FSYNC    the error number of fsync on a folder
-   FSYNC_LOG       the file that lists the folders with a successful fsync */
+   FSYNC_LOG       the file that lists the folders with a successful fsync
+   CLOCK_AHEAD     by how many seconds the clock is ahead */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,7 +14,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*next)(clockid_t, struct timespec *);
+    if (!next)
+        next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int failed = next(clock, time);
+    if (!failed && clock == CLOCK_REALTIME && getenv("CLOCK_AHEAD"))
+        time->tv_sec += atol(getenv("CLOCK_AHEAD"));
+    return failed;
+}
 
 int open64(const char *path, int flags, ...) {
     static int (*next)(const char *, int, ...);
