@@ -328,3 +328,21 @@ fn a_password_file_may_be_a_secret_of_the_system() {
     assert_eq!([0o440, 0o444, 0o644].map(refused), [false; 3]);
     assert_eq!([0o464, 0o446, 0o666].map(refused), [true; 3]);
 }
+
+/// The image is built from what the file of exceptions allows: cargo reads all members of the workspace.
+#[test]
+fn the_image_is_built_from_the_whole_workspace() {
+    let allowed = read("Containerfile.dockerignore");
+    let allowed: Vec<_> = allowed.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let reads_workspace = |allowed: &[&str]| {
+        let world = World::new();
+        for name in allowed {
+            std::os::unix::fs::symlink(deploy("..").join(name).canonicalize().unwrap(), world.path(name)).unwrap();
+        }
+        let args = ["metadata", "--locked", "--offline", "--no-deps", "--format-version=1"];
+        wait::output(&mut world.other(env!("CARGO"), &args)).status.success()
+    };
+    assert!(reads_workspace(&allowed));
+    let without_one: Vec<_> = allowed.iter().copied().filter(|name| *name != "fuzz").collect();
+    assert!(without_one.len() < allowed.len() && !reads_workspace(&without_one));
+}

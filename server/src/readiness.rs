@@ -74,7 +74,37 @@ impl Readiness {
         let thread = tokio::task::spawn_blocking(move || check().map_err(|error| error.full_message()));
         let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage panicked".into())) };
         let probe = probe.boxed().shared();
+        // To its end, even if nobody waits for it any more: the next one must not get this outcome, however old it is.
+        drop(tokio::spawn(probe.clone()));
         last.probe = Some(probe.clone());
         probe
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Those who ask may be gone before the answer, and the next one asks much later.
+    #[tokio::test]
+    async fn an_abandoned_probe_answers_nobody_else() {
+        let is_reachable = Arc::new(AtomicBool::new(false));
+        let storage = Arc::clone(&is_reachable);
+        let readiness = Readiness::new(move || match storage.load(Ordering::Relaxed) {
+            true => Ok(None),
+            false => Err(Error::Closed),
+        });
+        assert!(readiness.probe().now_or_never().is_none(), "it has begun, and is abandoned");
+        let has_ended = || readiness.last.lock().unwrap().probe.as_ref().is_some_and(|probe| probe.peek().is_some());
+        let end = async {
+            while !has_ended() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(Duration::from_secs(180), end).await.expect("it waits for somebody");
+        is_reachable.store(true, Ordering::Relaxed);
+        assert_eq!(readiness.probe().await, Ok(None));
     }
 }

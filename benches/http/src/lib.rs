@@ -37,13 +37,26 @@ impl Server {
     /// `strongroom serve-storage`, which logs only warnings.
     #[must_use]
     pub fn storage_service() -> Self {
-        Self::start("strongroom", serve_storage)
+        Self::start("strongroom", |command, address, folder| {
+            command.args([
+                "serve-storage",
+                "--log-level",
+                "warn",
+                "--insecure-loopback",
+                "--listen",
+                address,
+                "--store",
+            ]);
+            command.arg(folder.join("records.db"));
+        })
     }
 
-    /// A storage service of the same database as another one.
+    /// A service of the program with these arguments, which logs only warnings.
     #[must_use]
-    pub fn storage_service_beside(other: &Self) -> Self {
-        Self::start("strongroom", |command, address, _| serve_storage(command, address, other.folder.path()))
+    pub fn service(args: &[&str]) -> Self {
+        Self::start("strongroom", |command, address, _| {
+            command.args(args).args(["--log-level", "warn", "--insecure-loopback", "--listen", address]);
+        })
     }
 
     /// A server of the program `plain`: `sqlite`, `strongroom` or `bytes:LEN`.
@@ -54,12 +67,16 @@ impl Server {
         })
     }
 
+    /// A folder in the target folder, because a temporary folder may be in memory, without the cost of a disk.
+    #[must_use]
+    pub fn folder() -> TempDir {
+        tempfile::tempdir_in(target()).unwrap()
+    }
+
     fn start(program: &str, arguments: impl FnOnce(&mut Command, &str, &Path)) -> Self {
-        let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
-        // In the target folder, because a temporary folder may be in memory, without the cost of a disk.
-        let folder = tempfile::tempdir_in(&target).unwrap();
+        let folder = Self::folder();
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let mut command = Command::new(target.join("release").join(program));
+        let mut command = Command::new(target().join("release").join(program));
         arguments(&mut command, &address.to_string(), folder.path());
         let child = command.stdout(Stdio::null()).spawn().unwrap();
         let server = Self { child, address, folder };
@@ -85,9 +102,8 @@ impl Server {
     }
 }
 
-fn serve_storage(command: &mut Command, address: &str, folder: &Path) {
-    command.args(["serve-storage", "--log-level", "warn", "--insecure-loopback", "--listen", address, "--store"]);
-    command.arg(folder.join("records.db"));
+fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from)
 }
 
 impl Drop for Server {

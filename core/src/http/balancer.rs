@@ -15,6 +15,9 @@ const MOST_TRIED: usize = 3;
 pub(super) const CALLS_PER_RETRY: u32 = 10;
 /// The most retries that are saved up.
 pub(super) const SAVED_RETRIES: u32 = 100;
+/// The mean number of calls that go to one service before a new choice among those with as few calls in flight: the next
+/// call finds its caches warm.
+const CALLS_PER_RUN: u32 = 16;
 /// The first pause before a probe of an ejected service, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -26,6 +29,8 @@ pub(super) struct Balancer<S> {
 
 struct State<S> {
     members: Vec<Member<S>>,
+    /// The position of the last choice.
+    last: Option<usize>,
     /// The unused payments of calls for retries.
     credit: u32,
 }
@@ -97,14 +102,16 @@ impl<S> State<S> {
         let second = (count > 1).then(|| (first + 1 + second % (count - 1)) % count);
         let in_flight = |position: &usize| self.members.get(*position).map_or(usize::MAX, |member| member.in_flight);
         let drawn = [Some(first), second].into_iter().flatten().filter_map(|drawn| candidates().nth(drawn));
-        // The first of equals, which is a random one.
-        drawn.min_by_key(in_flight)
+        let is_run_over = (random[0] >> 16).is_multiple_of(CALLS_PER_RUN);
+        let last = self.last.filter(|last| !is_run_over && candidates().any(|candidate| candidate == *last));
+        // The first of equals: the last choice, or a random one.
+        last.into_iter().chain(drawn).min_by_key(in_flight)
     }
 }
 
 impl<S> Balancer<S> {
     pub(super) fn new() -> Self {
-        Self { state: Mutex::new(State { members: Vec::new(), credit: SAVED_RETRIES * CALLS_PER_RETRY }) }
+        Self { state: Mutex::new(State { members: Vec::new(), last: None, credit: SAVED_RETRIES * CALLS_PER_RETRY }) }
     }
 
     /// Replaces the services: each with whether it is in the client's zone. One that stays keeps its state; one that
@@ -120,6 +127,7 @@ impl<S> Balancer<S> {
             }
         };
         state.members = services.into_iter().map(member).collect();
+        state.last = None;
     }
 
     pub(super) fn services(&self) -> Vec<Arc<S>> {
@@ -134,6 +142,7 @@ impl<S> Balancer<S> {
         if tried.is_empty() {
             state.credit = (state.credit + 1).min(SAVED_RETRIES * CALLS_PER_RETRY);
         }
+        state.last = Some(chosen);
         let member = state.members.get_mut(chosen)?;
         member.in_flight += 1;
         Some(Arc::clone(&member.service))
@@ -232,16 +241,36 @@ mod tests {
     fn requests_are_distributed_evenly() {
         let ((balancer, _), mut random) = (balancer(5), numbers());
         let mut counts = [0; 5];
-        for _ in 0..5000 {
+        for _ in 0..50_000 {
             let service = balancer.choose(&[], random()).unwrap();
             counts[*service] += 1;
             balancer.release(&service, true);
         }
-        assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
+        assert!(counts.iter().all(|count| (8_000..12_000).contains(count)), "{counts:?}");
         // Requests that do not end: the numbers in flight differ little.
         let mut counts = [0_usize; 5];
         (0..5000).for_each(|_| counts[*balancer.choose(&[], random()).unwrap()] += 1);
         assert!(counts.iter().all(|count| count.abs_diff(1000) < 10), "{counts:?}");
+    }
+
+    #[test]
+    fn calls_in_turn_stay_at_one_service_for_a_while() {
+        let ((balancer, _), mut random) = (balancer(2), numbers());
+        let mut choose = || balancer.choose(&[], random()).unwrap();
+        let (mut last, mut changes) = (0, 0);
+        for _ in 0..3200 {
+            let service = choose();
+            balancer.release(&service, true);
+            changes += usize::from(*service != last);
+            last = *service;
+        }
+        assert!((50..200).contains(&changes), "{changes}"); // half of the runs end with the same service
+        let busy = choose();
+        for _ in 0..100 {
+            let other = choose();
+            assert_ne!(other, busy, "it has a call in flight");
+            balancer.release(&other, true);
+        }
     }
 
     #[test]
