@@ -83,20 +83,17 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
     use super::*;
 
     /// Those who ask may be gone before the answer, and the next one asks much later.
     #[tokio::test]
     async fn an_abandoned_probe_answers_nobody_else() {
-        let is_reachable = Arc::new(AtomicBool::new(false));
+        let is_reachable = Arc::new(Mutex::new(false));
         let storage = Arc::clone(&is_reachable);
-        let readiness = Readiness::new(move || match storage.load(Ordering::Relaxed) {
-            true => Ok(None),
-            false => Err(Error::Closed),
-        });
+        let readiness = Readiness::new(move || if *storage.lock().unwrap() { Ok(None) } else { Err(Error::Closed) });
+        let slow = is_reachable.lock().unwrap();
         assert!(readiness.probe().now_or_never().is_none(), "it has begun, and is abandoned");
+        drop(slow);
         let has_ended = || readiness.last.lock().unwrap().probe.as_ref().is_some_and(|probe| probe.peek().is_some());
         let end = async {
             while !has_ended() {
@@ -104,7 +101,7 @@ mod tests {
             }
         };
         timeout(Duration::from_secs(180), end).await.expect("it waits for somebody");
-        is_reachable.store(true, Ordering::Relaxed);
+        *is_reachable.lock().unwrap() = true;
         assert_eq!(readiness.probe().await, Ok(None));
     }
 }

@@ -344,9 +344,13 @@ fn a_cluster_names_its_services() {
         number += 1;
         let _ = store.store(format!("{number}"), b"data").unwrap();
     };
+    let used = || answered(&upstreams).into_iter().filter(|(_, count)| *count > 0).map(|used| used.0);
+    wait_for(|| {
+        work();
+        (used().count() >= 2).then_some(())
+    });
     (0..50).for_each(|_| work());
-    let mut names: Vec<_> =
-        answered(&upstreams).into_iter().filter(|(_, count)| *count > 0).map(|used| used.0).collect();
+    let mut names: Vec<_> = used().collect();
     let mut expected = [url(&services[0]), url(&services[1])];
     names.sort();
     expected.sort();
