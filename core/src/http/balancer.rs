@@ -1,7 +1,7 @@
 //! The choice among several services of one store: of two random ones, that with fewer requests in flight (M. Mitzenmacher,
-//! "The Power of Two Choices in Randomized Load Balancing", 2001). Services of the client's own zone come first. A service
-//! that fails is ejected until a probe finds it ready. If all are ejected, all are tried. The list of services may change
-//! at any time.
+//! "The Power of Two Choices in Randomized Load Balancing", 2001); among equals, for a while the last one. Services of the
+//! client's own zone come first. A service that fails is ejected until a probe finds it ready. If all are ejected, all are
+//! tried. The list of services may change at any time.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
