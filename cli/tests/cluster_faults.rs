@@ -147,20 +147,19 @@ fn wrong_clocks_and_addresses_are_reported() {
     let storage = |address, join: SocketAddr, more: &[&str]| {
         command(&world, &[&["serve-storage", "--store", "records.db"], more].concat(), address, &join.to_string())
     };
-    let with_clock = |address, ahead| {
-        let mut command = storage(address, own, &[]);
+    let with_clock = |address, ahead: i64| {
+        let (mut command, clock) = (storage(address, own, &[]), format!("clock-{ahead}"));
         world.preload(&mut command);
-        Shown::start({
-            command.env("CLOCK_AHEAD", ahead);
-            command
-        })
+        world.write(&clock, ahead.to_ne_bytes());
+        command.env("CLOCK_OFFSET", world.path(&clock));
+        Shown::start(command)
     };
     let right = Shown::start(storage(one, own, &[]));
     let also = slow.to_string();
     let server = ["serve", "--store", "cluster", "--index-key-file", "index.key", "--join", &also];
     let mut shown = Shown::start(command(&world, &server, own, &one.to_string()));
-    let joined = with_clock(fast, "45");
-    let mut refused = with_clock(slow, "90");
+    let joined = with_clock(fast, 45);
+    let mut refused = with_clock(slow, 90);
     let mut unreachable = Shown::start(storage(foreign, own, &["--gossip-advertise", &nobody.to_string()]));
 
     let skew = format!("the clock of {slow} is 90 s ahead: its messages are refused");

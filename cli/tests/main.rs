@@ -64,6 +64,7 @@ mod service_control;
 mod service_files;
 mod silent_storage;
 mod site;
+mod soak;
 mod space;
 mod standard_streams;
 mod streams;

@@ -2,82 +2,20 @@
 
 #![cfg(all(unix, feature = "server"))]
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::net::TcpStream;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::support::World;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::{Fault, Proxy, Target};
 use crate::support::service::Service;
-use crate::support::wait::wait_for;
+use crate::support::wait::{DEADLINE, wait_for};
 
-/// Passes bytes in both directions until it falls silent. It keeps all connections open.
-struct Proxy {
-    address: SocketAddr,
-    is_silent: Arc<AtomicBool>,
-}
-
-#[derive(Clone)]
-enum Target {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
-}
-
-type Direction = (Box<dyn Read + Send>, Box<dyn Write + Send>);
-
-impl Proxy {
-    fn new(target: Target) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, is_silent) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let silent = Arc::clone(&is_silent);
-        thread::spawn(move || {
-            for client in listener.incoming() {
-                for direction in directions(client.unwrap(), &target) {
-                    let silent = Arc::clone(&silent);
-                    thread::spawn(move || pass(direction, &silent));
-                }
-            }
-        });
-        Self { address, is_silent }
-    }
-
-    fn fall_silent(&self) {
-        self.is_silent.store(true, Ordering::SeqCst);
-    }
-}
-
-fn directions(client: TcpStream, target: &Target) -> [Direction; 2] {
-    let back = client.try_clone().unwrap();
-    match target {
-        Target::Tcp(address) => {
-            let server = TcpStream::connect(address).unwrap();
-            [(Box::new(client), Box::new(server.try_clone().unwrap())), (Box::new(server), Box::new(back))]
-        }
-        Target::Unix(path) => {
-            let server = UnixStream::connect(path).unwrap();
-            [(Box::new(client), Box::new(server.try_clone().unwrap())), (Box::new(server), Box::new(back))]
-        }
-    }
-}
-
-fn pass((mut from, mut to): Direction, is_silent: &AtomicBool) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(len @ 1..) = from.read(&mut buffer) {
-        if !is_silent.load(Ordering::SeqCst) && to.write_all(&buffer[..len]).is_err() {
-            break;
-        }
-    }
-    if is_silent.load(Ordering::SeqCst) {
-        thread::park(); // the process ends before it
-    }
-}
+/// Longer than a test.
+const ALWAYS: Duration = DEADLINE.saturating_mul(10);
 
 /// The status of an answer, and the error's number.
 fn outcome(answer: &str) -> (&str, Option<&str>) {
@@ -94,7 +32,7 @@ fn is_reported(server: Service, proxy: &Proxy) {
     let stored: Value = serde_json::from_str(stored.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     let key = stored["key"].as_str().unwrap();
     assert_eq!(outcome(&server.send("GET /readyz", &[], "")).0, "200");
-    proxy.fall_silent();
+    proxy.fail(Fault::Silent, ALWAYS);
     assert_eq!(outcome(&server.send("GET /readyz", &[], "")), ("503", Some("14")));
     let retrieve = format!(r#"{{"id":"a","key":"{key}"}}"#);
     assert_eq!(outcome(&post("/v1/retrieve", &retrieve)), ("503", Some("14")));
@@ -140,7 +78,7 @@ fn a_silent_postgres_is_reported_by_the_storage_service() {
     let (proxy, url) = postgres(&world);
     let service = Service::start(&world, &["serve-storage", "--store", &url]);
     assert_eq!(outcome(&service.send("GET /readyz", &[], "")).0, "200");
-    proxy.fall_silent();
+    proxy.fail(Fault::Silent, ALWAYS);
     let path = format!("/v1/records/{}", "01".repeat(32));
     let record = format!("{}{}", "\u{1}\u{1}", "\0".repeat(100));
     assert_eq!(outcome(&service.send("GET /readyz", &[], "")), ("503", Some("14")));

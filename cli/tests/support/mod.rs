@@ -12,6 +12,8 @@ pub(crate) mod pattern;
 #[path = "../../../core/tests/support/postgres.rs"]
 pub(crate) mod postgres;
 #[cfg(all(unix, feature = "server"))]
+pub(crate) mod proxy;
+#[cfg(all(unix, feature = "server"))]
 pub(crate) mod service;
 #[cfg(unix)]
 #[path = "../../../core/tests/support/shared_server.rs"]

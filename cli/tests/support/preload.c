@@ -1,31 +1,22 @@
-/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls and make them fail, and sets the
-   clock wrong.
+/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls, make them fail, and set the clock.
 
    NO_TMPFILE      files without a name cannot be made
    FOLDER_FSYNC    the error number of fsync on a folder
    FSYNC_LOG       the file that lists the folders with a successful fsync
-   CLOCK_AHEAD     by how many seconds the clock is ahead */
+   CLOCK_OFFSET    the file with the number of seconds to add to the clock, 8 bytes, which may change at any time */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-int clock_gettime(clockid_t clock, struct timespec *time) {
-    static int (*next)(clockid_t, struct timespec *);
-    if (!next)
-        next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    int failed = next(clock, time);
-    if (!failed && clock == CLOCK_REALTIME && getenv("CLOCK_AHEAD"))
-        time->tv_sec += atol(getenv("CLOCK_AHEAD"));
-    return failed;
-}
 
 int open64(const char *path, int flags, ...) {
     static int (*next)(const char *, int, ...);
@@ -64,4 +55,26 @@ int fsync(int file) {
             fclose(log);
     }
     return next(file);
+}
+
+static const volatile int64_t *clock_offset;
+
+__attribute__((constructor)) static void open_clock_offset(void) {
+    const char *path = getenv("CLOCK_OFFSET");
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    void *mapped = file < 0 ? MAP_FAILED : mmap(NULL, sizeof *clock_offset, PROT_READ, MAP_SHARED, file, 0);
+    if (mapped != MAP_FAILED)
+        clock_offset = mapped;
+    if (file >= 0)
+        close(file);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static int (*next)(clockid_t, struct timespec *);
+    if (!next)
+        next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    int result = next(clock, time);
+    if (!result && clock == CLOCK_REALTIME && clock_offset)
+        time->tv_sec += *clock_offset;
+    return result;
 }

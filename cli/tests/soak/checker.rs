@@ -1,0 +1,236 @@
+//! Whether the history of one id is linearizable: each operation takes effect at one moment between its call and its
+//! return, and one with an unknown outcome at any later moment, or never.
+//!
+//! An id is a register: it has no record, or one version of it. Ids are independent, so each is checked alone. The search
+//! is that of Wing and Gong (1993) with Lowe's memoisation (2017), as in porcupine.
+
+use std::collections::HashSet;
+
+/// A version of an id's record, with a key and data of its own.
+pub(crate) type Version = usize;
+
+/// What an operation did, or saw.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Stored this version, where no record was.
+    Stored(Version),
+    /// Replaced the first version by the second.
+    Replaced(Version, Version),
+    /// Removed this version.
+    Removed(Version),
+    /// Removed a record, whatever its version.
+    Erased,
+    /// Opened this version.
+    Found(Version),
+    /// The key of this version opened nothing.
+    Missing(Version),
+    /// There was a record.
+    Present,
+    /// There was no record.
+    Absent,
+}
+
+/// An operation; times are in nanoseconds since the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    pub(crate) called: u64,
+    /// `None` if the outcome is unknown.
+    pub(crate) returned: Option<u64>,
+    pub(crate) effect: Effect,
+}
+
+/// When a version expires by the clocks of the services: not before the first time, and not after the second. `None` if
+/// never.
+pub(crate) type Expiry = Option<(u64, u64)>;
+
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Linearizable,
+    Violation,
+    /// The search would take too long.
+    Undecided,
+}
+
+/// The longest history that can be checked.
+pub(crate) const LONGEST: usize = 128;
+/// The search ends after this number of partial orders.
+const MOST_ORDERS: usize = 1 << 20;
+
+/// Checks a history that begins and ends at any time; `expiries` has one of each version.
+pub(crate) fn check(history: &[Operation], expiries: &[Expiry]) -> Verdict {
+    assert!(history.len() <= LONGEST, "the history is too long");
+    let mut search = Search { history, expiries, seen: HashSet::new() };
+    match search.continues(0, None) {
+        true => Verdict::Linearizable,
+        false if search.seen.len() >= MOST_ORDERS => Verdict::Undecided,
+        false => Verdict::Violation,
+    }
+}
+
+struct Search<'h> {
+    history: &'h [Operation],
+    expiries: &'h [Expiry],
+    /// The sets of operations with the state after them, from which the search has begun.
+    seen: HashSet<(u128, Option<Version>)>,
+}
+
+impl Search<'_> {
+    /// Whether the operations that are not in the set `done` have an order that begins in this state.
+    fn continues(&mut self, mut done: u128, state: Option<Version>) -> bool {
+        let candidates = loop {
+            let left = || self.history.iter().enumerate().filter(|(n, _)| done >> n & 1 == 0);
+            let Some(first_return) = left().filter_map(|(_, operation)| operation.returned).min() else {
+                return true;
+            };
+            let candidates: Vec<_> = left().filter(|(_, operation)| operation.called <= first_return).collect();
+            // An operation that changes nothing comes first where it can: this excludes no order of the others.
+            let unchanging = candidates
+                .iter()
+                .find(|(_, operation)| operation.returned.is_some() && self.step(state, operation) == Some(state));
+            match unchanging {
+                Some((n, _)) => done |= 1 << n,
+                None => break candidates,
+            }
+        };
+        if self.seen.len() >= MOST_ORDERS || !self.seen.insert((done, state)) {
+            return false;
+        }
+        candidates.into_iter().any(|(n, operation)| {
+            self.step(state, operation).is_some_and(|next| next != state && self.continues(done | 1 << n, next))
+        })
+    }
+
+    /// The state after an operation; `None` if it has another outcome in this state.
+    fn step(&self, state: Option<Version>, operation: &Operation) -> Option<Option<Version>> {
+        let expiry = state.and_then(|version| self.expiries[version]);
+        let may_be_expired =
+            expiry.is_some_and(|(first, _)| operation.returned.is_none_or(|returned| first <= returned));
+        let is_expired = expiry.is_some_and(|(_, last)| last < operation.called);
+        let may_be_absent = state.is_none() || may_be_expired;
+        let is = |version| state == Some(version) && !is_expired;
+        let (possible, next) = match operation.effect {
+            Effect::Stored(version) => (may_be_absent, Some(version)),
+            Effect::Replaced(old, new) => (is(old), Some(new)),
+            Effect::Removed(version) => (state == Some(version), None),
+            Effect::Erased => (state.is_some(), None),
+            Effect::Found(version) => (is(version), state),
+            Effect::Missing(version) => (state != Some(version) || may_be_expired, state),
+            Effect::Present => (state.is_some() && !is_expired, state),
+            Effect::Absent => (may_be_absent, state),
+        };
+        possible.then_some(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Effect::*;
+    use super::*;
+
+    /// Checks operations with their times of call and return, of versions that never expire.
+    fn verdict(history: &[(u64, u64, Effect)]) -> Verdict {
+        check_expiring(history, &[None; 8])
+    }
+
+    /// An operation that returns at 0 has an unknown outcome.
+    fn check_expiring(history: &[(u64, u64, Effect)], expiries: &[Expiry]) -> Verdict {
+        let operation = |&(called, returned, effect): &(u64, u64, Effect)| Operation {
+            called,
+            returned: (returned > 0).then_some(returned),
+            effect,
+        };
+        check(&history.iter().map(operation).collect::<Vec<_>>(), expiries)
+    }
+
+    #[test]
+    fn histories_of_one_client() {
+        let correct = [
+            (1, 2, Absent),
+            (3, 4, Stored(0)),
+            (5, 6, Found(0)),
+            (7, 8, Replaced(0, 1)),
+            (9, 10, Missing(0)),
+            (11, 12, Present),
+            (13, 14, Removed(1)),
+            (15, 16, Missing(1)),
+            (17, 18, Stored(2)),
+            (19, 20, Erased),
+            (21, 22, Absent),
+        ];
+        assert_eq!(verdict(&correct), Verdict::Linearizable);
+        for (fault, history) in [
+            ("a lost write", vec![(1, 2, Stored(0)), (3, 4, Missing(0))]),
+            ("a lost write, seen without a key", vec![(1, 2, Stored(0)), (3, 4, Absent)]),
+            ("a lost write, and another one", vec![(1, 2, Stored(0)), (3, 4, Stored(1))]),
+            ("a stale read", vec![(1, 2, Stored(0)), (3, 4, Replaced(0, 1)), (5, 6, Found(0))]),
+            ("a lost replacement", vec![(1, 2, Stored(0)), (3, 4, Replaced(0, 1)), (5, 6, Replaced(0, 2))]),
+            ("a record that comes back", vec![(1, 2, Stored(0)), (3, 4, Removed(0)), (5, 6, Found(0))]),
+            ("a record that comes back after an erasure", vec![(1, 2, Stored(0)), (3, 4, Erased), (5, 6, Present)]),
+            ("a take that succeeds twice", vec![(1, 2, Stored(0)), (3, 6, Removed(0)), (4, 5, Removed(0))]),
+            ("an erasure of nothing", vec![(1, 2, Erased)]),
+            ("a wrong key that opens", vec![(1, 2, Stored(0)), (3, 4, Found(1))]),
+            ("a failed write that is there", vec![(1, 2, Found(0))]),
+            ("a refused write without a record", vec![(1, 2, Present)]),
+        ] {
+            assert_eq!(verdict(&history), Verdict::Violation, "{fault}");
+        }
+    }
+
+    #[test]
+    fn concurrent_operations_have_any_order() {
+        let history = [(1, 10, Stored(0)), (2, 9, Missing(0)), (3, 8, Found(0)), (4, 11, Removed(0)), (12, 13, Absent)];
+        assert_eq!(verdict(&history), Verdict::Linearizable);
+        // A read that ends before another one begins fixes the order.
+        let history = [(1, 10, Stored(0)), (2, 3, Found(0)), (4, 5, Missing(0))];
+        assert_eq!(verdict(&history), Verdict::Violation);
+        let both_succeed = [(1, 2, Stored(0)), (3, 6, Replaced(0, 1)), (4, 5, Replaced(0, 2))];
+        assert_eq!(verdict(&both_succeed), Verdict::Violation);
+    }
+
+    #[test]
+    fn an_unknown_outcome_takes_effect_at_any_later_time_or_never() {
+        for history in [
+            vec![(1, 0, Stored(0)), (2, 3, Absent)],
+            vec![(1, 0, Stored(0)), (2, 3, Absent), (4, 5, Found(0))],
+            vec![(1, 2, Stored(0)), (3, 0, Removed(0)), (4, 5, Found(0)), (6, 7, Absent), (8, 9, Stored(1))],
+            vec![(1, 2, Stored(0)), (3, 0, Replaced(0, 1)), (4, 5, Found(0)), (6, 7, Found(1))],
+            vec![(1, 2, Stored(0)), (3, 0, Erased), (4, 5, Present), (6, 7, Absent)],
+        ] {
+            assert_eq!(verdict(&history), Verdict::Linearizable, "{history:?}");
+        }
+        for (fault, history) in [
+            ("before its call", vec![(1, 2, Found(0)), (3, 0, Stored(0))]),
+            ("twice", vec![(1, 0, Stored(0)), (2, 3, Removed(0)), (4, 5, Found(0))]),
+            ("undone", vec![(1, 0, Stored(0)), (2, 3, Found(0)), (4, 5, Absent)]),
+        ] {
+            assert_eq!(verdict(&history), Verdict::Violation, "{fault}");
+        }
+    }
+
+    #[test]
+    fn an_expired_record_may_be_absent_and_then_must_be() {
+        let verdict =
+            |read, effect| check_expiring(&[(1, 2, Stored(0)), (read, read + 1, effect)], &[Some((10, 20)), None]);
+        assert_eq!(verdict(5, Missing(0)), Verdict::Violation);
+        for read in [10, 15, 20] {
+            assert_eq!(verdict(read, Found(0)), Verdict::Linearizable);
+            assert_eq!(verdict(read, Missing(0)), Verdict::Linearizable);
+        }
+        assert_eq!(verdict(21, Found(0)), Verdict::Violation);
+        assert_eq!(verdict(21, Replaced(0, 1)), Verdict::Violation);
+        assert_eq!(verdict(21, Present), Verdict::Violation);
+        assert_eq!(verdict(21, Stored(1)), Verdict::Linearizable);
+        assert_eq!(verdict(21, Removed(0)), Verdict::Linearizable, "its key removes it");
+    }
+
+    /// Many unknown outcomes: without memoisation, the search would not end.
+    #[test]
+    fn a_long_history_is_decided() {
+        let mut history: Vec<_> = (0..40).map(|n| (n, 0, if n % 2 == 0 { Stored(0) } else { Removed(0) })).collect();
+        history.extend((100..160).map(|n| (n * 2, n * 2 + 1, if n % 2 == 0 { Found(0) } else { Absent })));
+        let start = history.len();
+        assert_ne!(verdict(&history), Verdict::Linearizable, "there are too few writes");
+        history.truncate(start - 30);
+        assert_eq!(verdict(&history), Verdict::Linearizable);
+    }
+}
