@@ -39,6 +39,7 @@ mod http2;
 mod lifecycle;
 mod listening;
 mod proxy;
+mod refused_repetitions;
 mod reload;
 mod remote_storage;
 mod revocations;

@@ -23,6 +23,24 @@ pub(super) fn of_read(failure: Failure) -> Error {
     }
 }
 
+/// The outcome of a write that may have been repeated; `lost` tells whether the answer to an attempt was lost. If the
+/// service refuses a repetition, the lost attempt may have succeeded nevertheless: the record may have been changed,
+/// removed or expired meanwhile.
+pub(super) fn of_repeated_write<T>((outcome, lost): (Result<T, Failure>, bool)) -> Result<T, Error> {
+    outcome.map_err(|failure| match of_write(failure) {
+        refusal @ (Error::NotFound
+        | Error::AlreadyExists
+        | Error::Conflict
+        | Error::Expired
+        | Error::InvalidArgument(_))
+            if lost =>
+        {
+            Error::Indeterminate(refusal.into())
+        }
+        error => error,
+    })
+}
+
 pub(super) fn of_write(failure: Failure) -> Error {
     match failure {
         Failure::Problem(problem) if problem.is_denial() => Error::AccessDenied(problem.into()),

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
-use errors::{of_read, of_write, protocol_violation};
+use errors::{of_read, of_repeated_write, of_write, protocol_violation};
 pub use nodes::nodes;
 use reader::Reader;
 pub use ready::ready;
@@ -30,10 +30,10 @@ use crate::error::Error;
 use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Exchanges, Failure, HttpClient, PendingCall, RetryPolicy};
 use crate::key::RecordKey;
 use crate::operations::{Call, FoundRecords, NewVersion, Operations, ReadRecord, WriteRecord};
+use crate::protocol::documents;
 use crate::protocol::limits::{REKEY_BYTES, REKEY_BYTES_PER_SECOND};
 use crate::protocol::names::{self, JSON};
 use crate::protocol::nodes::Role;
-use crate::protocol::{ErrorCode, documents};
 use crate::storage::{Locator, Stats, Storage};
 use crate::util::wiped::Wiped;
 
@@ -75,8 +75,7 @@ impl Client {
         decode: impl FnOnce(ApiResponse) -> Result<T, Error> + Send + 'static,
     ) -> Result<Call<T>, Error> {
         self.call(of_write, async move |http| {
-            let (outcome, _) = http.write(&request, policy, http.end() + request.work).await;
-            decode(outcome.map_err(of_write)?)
+            decode(of_repeated_write(http.write(&request, policy, http.end() + request.work).await)?)
         })
     }
 
@@ -129,8 +128,8 @@ impl Operations for Client {
                 outcome => outcome?.1,
             };
             let request = request.work(rekey_time(len));
-            let (outcome, _) = http.write(&request, RetryPolicy::Idempotent, http.end() + request.work).await;
-            outcome.map(drop).map_err(of_write)
+            let end = http.end() + request.work;
+            of_repeated_write(http.write(&request, RetryPolicy::Idempotent, end).await).map(drop)
         })
     }
 
@@ -188,15 +187,7 @@ impl Operations for Client {
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
         let request = self.requests.json(names::DELETE, Record::new(id).key(key))?;
-        self.call(of_write, async move |http| match http.write(&request, RetryPolicy::Idempotent, http.end()).await {
-            // The lost attempt or another caller removed it, or it never existed: these cannot be distinguished.
-            (Err(Failure::Problem(problem)), true)
-                if matches!(problem.code(), Some(ErrorCode::NotFound | ErrorCode::Conflict)) =>
-            {
-                Err(Error::Indeterminate("the answer was lost, and there is no such record now".into()))
-            }
-            (outcome, _) => outcome.map(drop).map_err(of_write),
-        })
+        self.write(request)
     }
 
     fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::of_write;
+use super::{of_repeated_write, of_write};
 use crate::error::Error;
-use crate::http::{ApiRequest, Failure, HttpClient, RetryPolicy, StreamingRequest};
+use crate::http::{ApiRequest, HttpClient, RetryPolicy, StreamingRequest};
 use crate::operations::{MAX_PIECE_LEN, WriteRecord};
 use crate::util::wiped::Wiped;
 
@@ -37,7 +37,8 @@ impl Writer {
 
     /// Sends the gathered bytes.
     fn send_gathered(&mut self) -> Result<StreamingRequest, Error> {
-        let to_error = to_error(self.is_old_key_proved);
+        let of_replacement = of_replacement(self.is_old_key_proved);
+        let to_error = |failure| of_replacement(of_write(failure));
         let sending = match self.sending.take() {
             Some(sending) => sending,
             None => self.http.upload(&self.request).map_err(to_error)?,
@@ -59,18 +60,18 @@ impl WriteRecord for Writer {
     fn finish(mut self: Box<Self>) -> Result<(), Error> {
         let outcome = if self.sending.is_none() {
             let request = self.request.body(Bytes::from_owner(self.gathered));
-            self.http.write(&request, RetryPolicy::Idempotent, self.http.end()).0
+            self.http.write(&request, RetryPolicy::Idempotent, self.http.end())
         } else {
             let sending = self.send_gathered()?;
-            self.http.finish(sending)
+            (self.http.finish(sending), false)
         };
-        outcome.map(drop).map_err(to_error(self.is_old_key_proved))
+        of_repeated_write(outcome).map(drop).map_err(of_replacement(self.is_old_key_proved))
     }
 }
 
-/// As [`of_write`], of a replacement whose old key may have been proved.
-fn to_error(is_old_key_proved: bool) -> impl Fn(Failure) -> Error + Copy {
-    move |failure| match of_write(failure) {
+/// The error of a replacement whose old key may have been proved.
+fn of_replacement(is_old_key_proved: bool) -> impl Fn(Error) -> Error + Copy {
+    move |error| match error {
         Error::NotFound if is_old_key_proved => Error::Conflict,
         error => error,
     }

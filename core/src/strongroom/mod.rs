@@ -86,8 +86,8 @@ impl Strongroom {
     /// - The server does not distinguish a wrong key from a missing record: both are [`Error::NotFound`].
     /// - A call without an answer is repeated until the endpoint's time limit, if a repetition does no harm. Writes may
     ///   be repeated, because the client makes the keys of new versions. A write whose outcome is still unknown then is
-    ///   [`Error::Indeterminate`]; so is a [`delete`](Self::delete) that finds no record after a lost answer, and an
-    ///   [`erase`](Self::erase) with a lost answer, which is never repeated.
+    ///   [`Error::Indeterminate`]; so is one whose repetition is refused, because the record may have been changed, removed
+    ///   or expired since the lost attempt, and an [`erase`](Self::erase) with a lost answer, which is never repeated.
     /// - [`maintain`](Self::maintain), [`verify`](Self::verify) and [`repair_from`](Self::repair_from) are
     ///   [`Error::Unsupported`]: the server's operator maintains its storage.
     /// - Each call may be [`Error::AccessDenied`].

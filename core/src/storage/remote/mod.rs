@@ -99,6 +99,8 @@ impl RemoteStorage {
         match self.info_until(locator, end) {
             Ok(Some(info)) if info.head == head => Ok(()),
             Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),
+            // The lost attempt may have succeeded before another write.
+            Ok(_) if lost => Err(Error::Indeterminate(error.into())),
             _ => Err(error),
         }
     }
@@ -368,6 +370,7 @@ impl Storage for RemoteStorage {
         match self.settings_until(end) {
             Ok(there) if there.as_deref() == Some(new) => Ok(()),
             Err(unknown) if lost => Err(Error::Indeterminate(unknown.into())),
+            Ok(_) if lost => Err(Error::Indeterminate(error.into())), // as above
             _ => Err(error),
         }
     }
