@@ -1,15 +1,14 @@
 //! Clients that work on the same ids at once, and the history of each id.
 
-use std::io::Read;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
+use strongroom::{Error, RecordKey, Strongroom};
 
 use super::checker::{self, Effect, Expiry, Operation, Verdict, Version};
+use super::operation::{Content, Plan, execute};
 use super::random::Random;
 use super::report::Report;
 
@@ -18,28 +17,6 @@ pub(crate) const IDS: usize = 16;
 /// A history of this length ends: its id is erased, and another one takes its place.
 const LONG: usize = 60;
 const _: () = assert!(LONG * 2 < checker::LONGEST);
-
-/// A version of a record: its key, its data, and when it expires.
-#[derive(Clone)]
-pub(crate) struct Content {
-    key: [u8; 32],
-    seed: u64,
-    len: usize,
-    lifetime: Option<Duration>,
-}
-
-impl Content {
-    pub(crate) fn key(&self) -> RecordKey {
-        RecordKey::from_bytes(&self.key).unwrap()
-    }
-
-    pub(crate) fn data(&self) -> Vec<u8> {
-        // The length of the pattern and that of a chunk have no common divisor.
-        let mut data = format!("{:061x}", self.seed).into_bytes().repeat(self.len.div_ceil(61));
-        data.truncate(self.len);
-        data
-    }
-}
 
 /// An id in use.
 pub(crate) struct Id {
@@ -69,35 +46,6 @@ pub(crate) struct Load<'r> {
     pub(crate) pause: Duration,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Plan {
-    Store(Version),
-    StoreStream(Version),
-    StoreMany(Version),
-    Retrieve(Version),
-    RetrieveRange(Version),
-    RetrieveStream(Version),
-    RetrieveMany(Version),
-    Replace(Version, Version),
-    ReplaceStream(Version, Version),
-    Rekey(Version, Version),
-    Take(Version),
-    TakeStream(Version),
-    Delete(Version),
-    Erase,
-    Contains,
-}
-
-/// Hands out data in pieces, without its length.
-struct Pieces<'d>(&'d [u8]);
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let len = buffer.len().min(100_000);
-        self.0.read(&mut buffer[..len])
-    }
-}
-
 impl Id {
     fn new(number: u64) -> Self {
         Self {
@@ -109,6 +57,12 @@ impl Id {
             in_flight: 0,
             is_ending: false,
         }
+    }
+
+    /// Whether it is not at its end. Then it is in use, and does not end.
+    fn begin_use(&mut self) -> bool {
+        self.in_flight += usize::from(!self.is_ending);
+        !self.is_ending
     }
 
     /// Adds a version that is yet to be stored.
@@ -194,18 +148,13 @@ impl<'r> Load<'r> {
     }
 
     /// Calls `observe` for each id, which it keeps in use from before `before` until then.
-    pub(crate) fn observe<T>(
-        &self,
-        before: impl FnOnce() -> Option<T>,
-        mut observe: impl FnMut(&T, &mut Id, u64),
-    ) -> bool {
+    pub(crate) fn observe<T>(&self, before: impl FnOnce() -> Option<T>, observe: impl Fn(&T, &mut Id, u64)) -> bool {
         let called = self.now();
-        self.ids.iter().for_each(|slot| lock(slot).in_flight += 1);
+        let in_use: Vec<_> = self.ids.iter().filter(|slot| lock(slot).begin_use()).collect();
         let found = before();
-        for slot in &self.ids {
+        for slot in in_use {
             let mut id = lock(slot);
-            // Another observation would make it too long.
-            if let Some(found) = found.as_ref().filter(|_| !id.is_ending) {
+            if let Some(found) = &found {
                 observe(found, &mut id, called);
             }
             id.in_flight -= 1;
@@ -297,11 +246,10 @@ impl<'r> Load<'r> {
     fn operate(&self, slot: &Mutex<Id>, client: &Strongroom, random: &mut Random) {
         let (name, plan, [old, new]) = {
             let mut id = lock(slot);
-            if id.in_flight > 8 {
+            if !id.begin_use() {
                 return;
             }
             let plan = self.plan(&mut id, random);
-            id.in_flight += 1;
             let content = |version: Version| id.contents.get(version).cloned();
             (id.name.clone(), plan, plan.versions().map(|version| version.and_then(content)))
         };
@@ -376,132 +324,5 @@ impl<'r> Load<'r> {
         if verdict == Verdict::Violation {
             self.report.violation("the history is not linearizable", &id.text());
         }
-    }
-}
-
-impl Plan {
-    /// The version whose key the operation needs, and the one that it stores.
-    fn versions(self) -> [Option<Version>; 2] {
-        match self {
-            Self::Store(new) | Self::StoreStream(new) | Self::StoreMany(new) => [None, Some(new)],
-            Self::Replace(old, new) | Self::ReplaceStream(old, new) | Self::Rekey(old, new) => [Some(old), Some(new)],
-            Self::Retrieve(old) | Self::RetrieveRange(old) | Self::RetrieveStream(old) | Self::RetrieveMany(old) => {
-                [Some(old), None]
-            }
-            Self::Take(old) | Self::TakeStream(old) | Self::Delete(old) => [Some(old), None],
-            Self::Erase | Self::Contains => [None, None],
-        }
-    }
-
-    /// What it does if it succeeds.
-    fn effect(self) -> Effect {
-        match (self, self.versions()) {
-            (Self::Erase, _) => Effect::Erased,
-            (Self::Take(old) | Self::TakeStream(old) | Self::Delete(old), _) => Effect::Removed(old),
-            (_, [Some(old), Some(new)]) => Effect::Replaced(old, new),
-            (_, [None, Some(new)]) => Effect::Stored(new),
-            (_, [Some(old), None]) => Effect::Found(old),
-            (_, [None, None]) => Effect::Present,
-        }
-    }
-
-    fn changes(self) -> bool {
-        !matches!(self.effect(), Effect::Found(_) | Effect::Present)
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Store(_) => "store",
-            Self::StoreStream(_) => "store a stream",
-            Self::StoreMany(_) => "store a batch",
-            Self::Retrieve(_) => "retrieve",
-            Self::RetrieveRange(_) => "retrieve a range",
-            Self::RetrieveStream(_) => "retrieve a stream",
-            Self::RetrieveMany(_) => "retrieve a batch",
-            Self::Replace(..) => "replace",
-            Self::ReplaceStream(..) => "replace by a stream",
-            Self::Rekey(..) => "rekey",
-            Self::Take(_) => "take",
-            Self::TakeStream(_) => "take a stream",
-            Self::Delete(_) => "delete",
-            Self::Erase => "erase",
-            Self::Contains => "contains",
-        }
-    }
-}
-
-/// Executes an operation. Returns its effect; `None` if the data is not that of the version.
-fn execute(
-    client: &Strongroom,
-    name: &str,
-    plan: Plan,
-    old: Option<&Content>,
-    new: Option<&Content>,
-    random: &mut Random,
-) -> Result<Option<Effect>, Error> {
-    let [old_key, new_key] = [old, new].map(|content| content.map(Content::key));
-    let data = old.filter(|_| !plan.changes() || new.is_none()).map(Content::data).unwrap_or_default();
-    let new_data = new.map(Content::data).unwrap_or_default();
-    let unused = RecordKey::generate()?;
-    let (old_key, new_key) = (old_key.as_ref().unwrap_or(&unused), new_key.as_ref().unwrap_or(&unused));
-    let mut options = WriteOptions::new().key(new_key);
-    if let Some(lifetime) = new.and_then(|content| content.lifetime) {
-        options = options.expires_in(lifetime);
-    }
-    let effect = plan.effect();
-    let compare = |found: &[u8]| (found == data).then_some(effect);
-    let read = |mut reader: strongroom::RecordReader| {
-        let mut found = Vec::new();
-        reader.read_to_end(&mut found).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::Storage(error.into()),
-        })?;
-        Ok(compare(&found))
-    };
-    match plan {
-        Plan::Store(_) => client.store_with(name, new_data, options).map(|_| Some(effect)),
-        Plan::StoreStream(_) => client.store_reader_with(name, Pieces(&new_data), options).map(|_| Some(effect)),
-        Plan::StoreMany(_) => client.store_many_with(&[(name, new_data, options)]).map(|_| Some(effect)),
-        Plan::Retrieve(_) => client.retrieve(name, old_key).map(|found| compare(&found)),
-        Plan::RetrieveRange(_) => {
-            let start = random.index(data.len() + 1);
-            let end = start + random.index(data.len() - start + 1);
-            let [from, to] = [start, end].map(|offset| u64::try_from(offset).unwrap());
-            let found = client.retrieve_range(name, old_key, from..to)?;
-            Ok((found == data[start..end]).then_some(effect))
-        }
-        Plan::RetrieveStream(_) => read(client.open_record(name, old_key)?),
-        Plan::RetrieveMany(_) => client.retrieve_many(&[(name, old_key)])?.remove(0).map(|found| compare(&found)),
-        Plan::Replace(..) => client.replace_with(name, old_key, new_data, options).map(|_| Some(effect)),
-        Plan::ReplaceStream(..) => {
-            client.replace_reader_with(name, old_key, Pieces(&new_data), options).map(|_| Some(effect))
-        }
-        Plan::Rekey(..) => client.rekey_with(name, old_key, WriteOptions::new().key(new_key)).map(|_| Some(effect)),
-        Plan::Take(_) => client.take(name, old_key).map(|found| compare(&found)),
-        // Once the reader is there, the record is gone, whether or not it can be read.
-        Plan::TakeStream(_) => {
-            let reader = client.take_record(name, old_key)?;
-            read(reader).or_else(|error| if is_expected(&error).is_break() { Err(error) } else { Ok(Some(effect)) })
-        }
-        Plan::Delete(_) => client.delete(name, old_key).map(|()| Some(effect)),
-        Plan::Erase => client.erase(name).map(|found| Some(if found { effect } else { Effect::Absent })),
-        Plan::Contains => client.contains(name).map(|found| Some(if found { effect } else { Effect::Absent })),
-    }
-}
-
-/// Whether an error may occur under faults.
-pub(crate) fn is_expected(error: &Error) -> ControlFlow<()> {
-    match error {
-        Error::NotFound
-        | Error::AlreadyExists
-        | Error::WrongKey
-        | Error::Conflict
-        | Error::Busy
-        | Error::StorageFull
-        | Error::Storage(_)
-        | Error::Indeterminate(_)
-        | Error::Poisoned
-        | Error::Expired => ControlFlow::Continue(()),
-        _ => ControlFlow::Break(()),
     }
 }

@@ -9,6 +9,7 @@ mod checker;
 mod faults;
 mod lane;
 mod load;
+mod operation;
 mod random;
 mod report;
 mod samples;

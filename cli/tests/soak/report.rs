@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use strongroom::Error;
 
-use super::load::{is_expected, lock};
+use super::load::lock;
+use super::operation::is_expected;
 
 /// The calls of a kind: acknowledged, refused (there is no such record, or there is one), failed, unknown.
 #[derive(Clone, Copy, Default)]
