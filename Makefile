@@ -117,6 +117,12 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run the fuzz targets (SECONDS each; TARGET, one
 $(TOOLS)/bin/cargo-fuzz:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --version 0.13.2 cargo-fuzz
 
+HOURS ?= 4
+.PHONY: soak
+soak: $(JUDGES)/ready | system-tests ## Run the services under load and faults for HOURS, and check what clients saw (SEED repeats a run)
+	STRONGROOM_SOAK_HOURS=$(HOURS) STRONGROOM_SOAK_SEED=$(SEED) \
+		$(CARGO) test $(ALL) --test program -- --ignored --nocapture soak::soak
+
 MODULE ?= cobblestone locator record key sqlite remote protocol token balancer
 .PHONY: mutants
 mutants: $(TOOLS)/bin/cargo-mutants ## Find changes of the code that no test notices (MODULE, FILE; days for all)

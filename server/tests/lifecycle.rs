@@ -1,14 +1,16 @@
 //! Take, rekey, namespaces and padding over HTTP: routes, scopes, bound tokens, concurrent callers of a whole chain.
 
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
 use serde_json::{Value, json};
-use strongroom::storage::{MemoryStorage, RemoteStorage, Storage};
+use strongroom::storage::{self, MemoryStorage, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::{NewToken, Scope};
 
+use crate::hooked::{Shared, hooked};
 use crate::rounds::rounds;
 use crate::support::model::{Place, check_model, check_model_of_threads};
 use crate::support::wait::{DEADLINE, Join};
@@ -87,6 +89,31 @@ fn a_refused_take_consumes_nothing() {
     named(&[("strongroom-namespace", "!")], b"").is_problem(400, 19, "InvalidArgument");
     assert_eq!(records(&server), 1);
     assert_eq!(named(&[], b"").body, [7; 5000]);
+}
+
+/// The storage fails at each read after the record is taken: the client must not think that nothing has changed.
+#[test]
+fn a_failure_after_a_take_is_indeterminate() {
+    for reads in 0..2 {
+        let memory: Shared = Arc::new(MemoryStorage::new());
+        let left = AtomicUsize::new(usize::MAX);
+        let storage = hooked(&memory, move |method, _| {
+            match method {
+                "rename" => left.store(reads, Ordering::Relaxed),
+                "read_at" if left.load(Ordering::Relaxed) == 0 => {
+                    return Err(storage::Error::Backend("the storage is away".into()));
+                }
+                "read_at" => drop(left.fetch_sub(1, Ordering::Relaxed)),
+                _ => {}
+            }
+            Ok(())
+        });
+        let server = encryption_over(storage, &config());
+        let key = stored(&server, &vec![7; 600_000]);
+        let answer = server.send("POST /v1/take", &[OCTETS, ID, ("strongroom-key", &key)], b"");
+        answer.is_problem(502, 15, "Indeterminate");
+        assert_eq!(records(&server), 0, "it is taken");
+    }
 }
 
 #[test]

@@ -10,6 +10,8 @@
     reason = "tests"
 )]
 
+#[path = "../../core/tests/support/hooked.rs"]
+mod hooked;
 #[path = "../../core/tests/support/intercept.rs"]
 #[allow(dead_code, reason = "the tests of the services use a part of it")]
 mod intercept;

@@ -10,8 +10,9 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use strongroom::Strongroom;
 
 use super::checker::{Effect, Operation};
+use super::history::Id;
 use super::lane::{Backend, Lane, remove_database};
-use super::load::{Id, Load, lock};
+use super::load::{Load, lock};
 use super::random::Random;
 use crate::support::proxy::Fault;
 use crate::support::wait::wait_for;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use strongroom::{Error, RecordKey, Strongroom};
 
 use super::checker::{self, Effect, Expiry, Operation, Verdict, Version};
+use super::history::Id;
 use super::operation::{Content, Plan, execute};
 use super::random::Random;
 use super::report::Report;
@@ -17,18 +18,6 @@ pub(crate) const IDS: usize = 16;
 /// A history of this length ends: its id is erased, and another one takes its place.
 const LONG: usize = 60;
 const _: () = assert!(LONG * 2 < checker::LONGEST);
-
-/// An id in use.
-pub(crate) struct Id {
-    pub(crate) name: String,
-    pub(crate) contents: Vec<Content>,
-    expiries: Vec<Expiry>,
-    history: Vec<Operation>,
-    /// The version that is probably there.
-    current: Option<Version>,
-    in_flight: usize,
-    is_ending: bool,
-}
 
 /// The ids of a store, and its clients.
 pub(crate) struct Load<'r> {
@@ -44,56 +33,6 @@ pub(crate) struct Load<'r> {
     /// Whether the store has transactions.
     pub(crate) has_batches: bool,
     pub(crate) pause: Duration,
-}
-
-impl Id {
-    fn new(number: u64) -> Self {
-        Self {
-            name: format!("id {number}"),
-            contents: Vec::new(),
-            expiries: Vec::new(),
-            history: Vec::new(),
-            current: None,
-            in_flight: 0,
-            is_ending: false,
-        }
-    }
-
-    /// Whether it is not at its end. Then it is in use, and does not end.
-    fn begin_use(&mut self) -> bool {
-        self.in_flight += usize::from(!self.is_ending);
-        !self.is_ending
-    }
-
-    /// Adds a version that is yet to be stored.
-    fn add(&mut self, content: Content, expiry: Expiry) -> Version {
-        self.contents.push(content);
-        self.expiries.push(expiry);
-        self.contents.len() - 1
-    }
-
-    pub(crate) fn record(&mut self, operation: Operation) {
-        match operation.effect {
-            Effect::Stored(version) | Effect::Replaced(_, version) | Effect::Found(version) => {
-                self.current = Some(version)
-            }
-            Effect::Removed(_) | Effect::Erased | Effect::Absent => self.current = None,
-            Effect::Missing(version) if self.current == Some(version) => self.current = None,
-            Effect::Missing(_) | Effect::Present => {}
-        }
-        self.history.push(operation);
-    }
-
-    /// The history as text.
-    fn text(&self) -> String {
-        let lines = self.history.iter().map(|operation| {
-            let returned = operation.returned.map_or("unknown".to_owned(), |at| at.to_string());
-            format!("{:>16} {returned:>16} {:?}\n", operation.called, operation.effect)
-        });
-        let expiries =
-            self.expiries.iter().enumerate().filter_map(|(n, expiry)| Some(format!("{n} expires {:?}\n", (*expiry)?)));
-        format!("{}\n{}{}", self.name, lines.collect::<String>(), expiries.collect::<String>())
-    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -276,7 +215,10 @@ impl<'r> Load<'r> {
                 None => (Effect::Absent, Some(returned)),
             },
             Err(Error::AlreadyExists) => (Effect::Present, Some(returned)),
-            Err(_) => return,
+            Err(error) => {
+                let text = format!("{called:>16} {returned:>16} {plan:?} failed: {}\n", error.full_message());
+                return id.failed.push(text);
+            }
         };
         id.record(Operation { called, returned, effect });
     }

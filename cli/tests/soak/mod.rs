@@ -7,6 +7,7 @@
 
 mod checker;
 mod faults;
+mod history;
 mod lane;
 mod load;
 mod operation;

@@ -173,7 +173,7 @@ pub(super) async fn retrieve(mut call: Call<EncryptionBackend>) -> Result<Respon
 }
 
 /// Everything that can fail for another reason than the record comes before the record is taken, because its data is
-/// lost with a failure after that.
+/// lost with a failure after that. Such a failure is `Indeterminate`, because the others say that nothing has changed.
 pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, Problem> {
     let (id, key) = record_named(&mut call).await?;
     let key = Arc::new(key);
@@ -184,11 +184,13 @@ pub(super) async fn take(mut call: Call<EncryptionBackend>) -> Result<Response, 
     let permits = call.reserve_stream(len).await?;
     let taken = call.run_with_key(Effect::Write, move |backend| {
         let mut reader = backend.hide(backend.store()?.take_record(&id, &key), &id, &key)?;
-        let len = reader.len()?;
+        let len = reader.len().map_err(|error| Error::Indeterminate(error.into()))?;
         Ok::<_, Error>((reader, len))
     });
     let (reader, len) = taken.await?;
-    let body = answer_chunks::stream(call.shared.pool.own(reader), len).await?;
+    let body = answer_chunks::stream(call.shared.pool.own(reader), len).await;
+    let body =
+        body.map_err(|problem| Error::Indeterminate(problem.cause.unwrap_or_else(|| problem.title.into()).into()))?;
     Ok(bytes_answer(Content::new(body, permits)))
 }
 
