@@ -3,6 +3,10 @@
 use super::checker::{Effect, Expiry, Operation, Version};
 use super::operation::Content;
 
+/// No attempt is given up in less time, in nanoseconds: a third of the time limit of a server's call to its storage
+/// service.
+const SHORTEST_ATTEMPT: u64 = 900_000_000;
+
 /// An id in use.
 pub(crate) struct Id {
     pub(crate) name: String,
@@ -52,6 +56,11 @@ impl Id {
             Effect::Removed(_) | Effect::Erased | Effect::Absent => self.current = None,
             Effect::Missing(version) if self.current == Some(version) => self.current = None,
             Effect::Missing(_) | Effect::Present => {}
+        }
+        // A store whose attempt was lost may take effect once more, late ("A request that is executed late" in HTTP.md).
+        let took = operation.returned.map_or(u64::MAX, |returned| returned - operation.called);
+        if matches!(operation.effect, Effect::Stored(_)) && took > SHORTEST_ATTEMPT {
+            self.history.push(Operation { returned: None, ..operation.clone() });
         }
         self.history.push(operation);
     }
