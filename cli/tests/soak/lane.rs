@@ -115,9 +115,13 @@ impl Lane {
         Strongroom::connect(&Endpoint::new(&urls.join(",")).unwrap().timeout(TIMEOUT)).unwrap()
     }
 
-    fn wait_until_ready(&self) {
+    /// A server ends if it starts while its storage service does not answer.
+    pub(crate) fn wait_until_ready(&self) {
         let client = self.client();
-        wait_for(|| client.stats().ok());
+        wait_for(|| {
+            self.revive();
+            client.stats().ok()
+        });
     }
 
     /// The store of the storage service, or of the encryption servers without one.
@@ -259,7 +263,7 @@ impl Lane {
 
 /// Removes a database with the files beside it.
 pub(crate) fn remove_database(world: &World, name: &str) {
-    for suffix in ["", "-wal", "-shm", ".index-key"] {
+    for suffix in ["", "-wal", "-shm", ".index-key", ".uploads"] {
         let _ = fs::remove_file(world.path(&format!("{name}{suffix}")));
     }
 }

@@ -71,10 +71,8 @@ impl<'r> Run<'r> {
             stop.store(true, Ordering::Relaxed);
             threads.into_iter().for_each(|thread| thread.join_within(DEADLINE * 3));
         });
-        self.lane.revive();
-        let client = self.lane.client();
-        wait_for(|| client.stats().ok());
-        self.load.end_all(&client);
+        self.lane.wait_until_ready();
+        self.load.end_all(&self.lane.client());
         for line in self.lane.panics() {
             self.load.report.violation("a service has an internal error", &line);
         }
