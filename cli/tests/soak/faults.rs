@@ -15,7 +15,7 @@ use super::lane::{Backend, Lane, remove_database};
 use super::load::{Load, lock};
 use super::random::Random;
 use crate::support::proxy::Fault;
-use crate::support::wait::wait_for;
+use crate::support::wait::{DEADLINE, poll_within, wait_for};
 
 /// The largest error of a service's clock.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(100);
@@ -173,14 +173,16 @@ fn rotate(lane: &Lane, load: &Load<'_>) {
         (0..lane.nodes.len()).for_each(|number| lane.restart(number));
     };
     set(&[&new, &old]);
-    let run = || {
+    let mut said = String::new();
+    let mut run = || {
         lane.world.write("ids", load.names().join("\n"));
         let rotate = ["index-key", "rotate", "--index-key-file", &old, "--new", &new, "--ids", "ids"];
-        let said = lane.run(&[&rotate[..], &["--store", &lane.store()]].concat());
-        said.is_ok_and(|said| said.contains("finished")).then_some(())
+        said = lane.run(&[&rotate[..], &["--store", &lane.store()]].concat()).unwrap_or_else(|error| error);
+        said.contains("finished").then_some(())
     };
-    wait_for(run);
-    lock(&load.ended).clear();
+    if poll_within(DEADLINE, &mut run).is_none() {
+        load.report.violation("a rotation does not end", &said);
+    }
     set(&[&new]);
     let _ = fs::remove_file(lane.world.path(&old));
 }

@@ -2,7 +2,6 @@
 //! PostgreSQL behind them.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::process::Child;
 use std::sync::Mutex;
@@ -17,7 +16,7 @@ use crate::fake_s3::{ACCESS_KEY, BUCKET};
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::proxy::{Proxy, Target};
-use crate::support::shared_server::{SharedServer, free_port};
+use crate::support::shared_server::{SharedServer, hash};
 use crate::support::wait::{DEADLINE, WaitWithin, output, wait_for};
 
 /// The time limit of a client's call; that of a server's call to the storage service is half of it.
@@ -35,7 +34,6 @@ pub(crate) struct Node {
     /// Its arguments without the store and the index keys.
     arguments: String,
     is_server: bool,
-    port: u16,
     child: Option<Child>,
 }
 
@@ -60,12 +58,7 @@ pub(crate) struct Lane {
     pub(crate) index_keys: Mutex<Vec<String>>,
 }
 
-const PORTS: std::ops::Range<u16> = 10_000..12_000;
 const CONFIG: &str = "[purge]\ninterval_seconds = 3\n[maintenance]\ninterval_seconds = 20\n";
-
-fn localhost(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
-}
 
 impl Lane {
     pub(crate) fn start(backend: impl FnOnce(&World) -> Backend) -> Self {
@@ -73,16 +66,16 @@ impl Lane {
         let backend = backend(&world);
         world.write("config.toml", CONFIG);
         world.ok(&["key", "new", "--index", "--key-out", "index-0"], "");
-        // Clients have connections to proxies, so that these come last, with the addresses of the services.
         let has_storage_service = !matches!(backend, Backend::Postgres(_));
         let roles: &[bool] = if has_storage_service { &[true, false] } else { &[true, true] };
-        let ports: Vec<_> = roles.iter().map(|_| free_port(PORTS, 1)).collect();
-        let mut proxies: Vec<_> = ports.iter().map(|port| Proxy::new(Target::Tcp(localhost(*port)))).collect();
+        let socket = |number: usize| format!("socket-{number}");
+        let target = |number| Target::Unix(world.path(&socket(number)));
+        let mut proxies: Vec<_> = (0..roles.len()).map(|number| Proxy::new(target(number))).collect();
         match &backend {
             Backend::Sqlite => {}
             Backend::Postgres(server) => proxies.push(Proxy::new(Target::Unix(lock(server).socket()))),
             Backend::Objects(server) => {
-                let proxy = Proxy::new(Target::Tcp(localhost(server.port)));
+                let proxy = Proxy::new(Target::Tcp(([127, 0, 0, 1], server.port).into()));
                 world.environment = vec![
                     ("AWS_ENDPOINT_URL", format!("http://{}", proxy.address)),
                     ("AWS_ACCESS_KEY_ID", ACCESS_KEY.0.to_owned()),
@@ -92,15 +85,14 @@ impl Lane {
                 proxies.push(proxy);
             }
         }
-        let node = |(port, is_server): (u16, bool)| {
-            let command = if is_server { "serve" } else { "serve-storage" };
-            let timeout = if is_server && has_storage_service { " --timeout 3" } else { "" };
-            let arguments = format!(
-                "{command} --config config.toml --listen 127.0.0.1:{port} --insecure-loopback --log-level warn{timeout}"
-            );
-            Mutex::new(Node { arguments, is_server, port, child: None })
+        let node = |(number, is_server): (usize, &bool)| {
+            let command = if *is_server { "serve" } else { "serve-storage" };
+            let timeout = if *is_server && has_storage_service { " --timeout 3" } else { "" };
+            let arguments =
+                format!("{command} --config config.toml --listen unix:{} --log-level warn{timeout}", socket(number));
+            Mutex::new(Node { arguments, is_server: *is_server, child: None })
         };
-        let nodes = ports.iter().copied().zip(roles.iter().copied()).map(node).collect();
+        let nodes = roles.iter().enumerate().map(node).collect();
         let index_keys = Mutex::new(vec!["index-0".to_owned()]);
         let lane = Self { world, backend, nodes, proxies, generation: AtomicU64::new(0), index_keys };
         (0..lane.nodes.len()).rev().for_each(|number| lane.restart(number));
@@ -132,7 +124,7 @@ impl Lane {
                 format!("postgres://strongroom@{}/postgres?schema=soak_{generation}", self.proxies[2].address)
             }
             Backend::Objects(_) => {
-                let folder = crate::support::shared_server::hash(&self.world.folder.path());
+                let folder = hash(&self.world.folder.path());
                 format!("s3://{BUCKET}/{folder}-{generation}")
             }
         }
@@ -209,10 +201,9 @@ impl Lane {
         lock(&self.nodes[number]).child.as_ref().map(Child::id)
     }
 
-    /// The role and the port of a service.
-    pub(crate) fn describe(&self, number: usize) -> String {
-        let node = lock(&self.nodes[number]);
-        format!("{} {}", if node.is_server { "encryption server" } else { "storage service" }, node.port)
+    /// The role of a service.
+    pub(crate) fn describe(&self, number: usize) -> &'static str {
+        if lock(&self.nodes[number]).is_server { "encryption server" } else { "storage service" }
     }
 
     /// Runs the program. Returns its output, or its error and nothing.

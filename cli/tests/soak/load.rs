@@ -24,8 +24,8 @@ pub(crate) struct Load<'r> {
     pub(crate) report: &'r Report,
     ids: Vec<Mutex<Id>>,
     next: AtomicU64,
-    /// The names of ids that ended since the last rotation of the index key.
-    pub(crate) ended: Mutex<Vec<String>>,
+    /// The names of ids that ended and may have a record nevertheless.
+    leftover: Mutex<Vec<String>>,
     /// Held for writing, it stops all clients.
     pub(crate) gate: RwLock<()>,
     /// The clocks of the services are at most this far from that of the clients.
@@ -50,7 +50,7 @@ impl<'r> Load<'r> {
             report,
             ids: (0..count).map(|number| Mutex::new(Id::new(number))).collect(),
             next: AtomicU64::new(count),
-            ended: Mutex::default(),
+            leftover: Mutex::default(),
             gate: RwLock::default(),
             clock_error,
             has_batches,
@@ -101,9 +101,9 @@ impl<'r> Load<'r> {
         found.is_some()
     }
 
-    /// The names of all ids since the last rotation.
+    /// The names of all ids that may have a record.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.ids.iter().map(|slot| lock(slot).name.clone()).chain(lock(&self.ended).iter().cloned()).collect()
+        self.ids.iter().map(|slot| lock(slot).name.clone()).chain(lock(&self.leftover).iter().cloned()).collect()
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -233,8 +233,9 @@ impl<'r> Load<'r> {
             id.in_flight = 1;
             id.name.clone()
         };
-        // A retrieve and a few attempts to erase it.
-        for attempt in 0..6 {
+        // One look, and attempts to erase it.
+        let mut is_erased = false;
+        for attempt in 0..12 {
             let called = self.now();
             let outcome = if attempt == 0 {
                 client.contains(&name).map(|found| if found { Effect::Present } else { Effect::Absent })
@@ -251,15 +252,21 @@ impl<'r> Load<'r> {
                     lock(slot).record(Operation { called, returned: None, effect: Effect::Erased });
                     continue;
                 }
-                Err(_) => continue,
+                Err(_) => {
+                    thread::sleep(Duration::from_millis(200));
+                    continue;
+                }
             }
-            if attempt > 0 {
+            is_erased = attempt > 0;
+            if is_erased {
                 break;
             }
         }
         let id = std::mem::replace(&mut *lock(slot), Id::new(self.next.fetch_add(1, Ordering::Relaxed)));
-        lock(&self.ended).push(id.name.clone());
         let unknown = id.history.iter().filter(|operation| operation.returned.is_none()).count();
+        if !is_erased || unknown > 0 {
+            lock(&self.leftover).push(id.name.clone());
+        }
         let start = Instant::now();
         let verdict = checker::check(&id.history, &id.expiries);
         self.report.checked(id.history.len(), unknown, start.elapsed(), verdict == Verdict::Undecided);

@@ -34,6 +34,8 @@ use report::Report;
 use samples::Samples;
 
 const CLIENTS: usize = 3;
+/// The longest pause of a client between two calls.
+const PAUSE: Duration = Duration::from_millis(60);
 
 /// A store with its load, faults and samples.
 struct Run<'r> {
@@ -63,8 +65,14 @@ impl<'r> Run<'r> {
             let [faults, tasks] = [random.fork(), random.fork()];
             threads.push(scope.spawn(move || faults::fail(self.lane, &self.load, self.pace, faults, stop)));
             threads.push(scope.spawn(move || faults::operate(self.lane, &self.load, self.pace, tasks, stop)));
-            let start = Instant::now();
+            let (start, mut minutes) = (Instant::now(), 0);
             while start.elapsed() < time && threads.iter().all(|thread| !thread.is_finished()) {
+                if start.elapsed().as_secs() / 60 > minutes {
+                    minutes += 1;
+                    let [acknowledged, all, unknown] = self.load.report.totals();
+                    let name = self.load.report.name;
+                    eprintln!("{minutes:>4} min, {name}: {all} calls, {acknowledged} acknowledged, {unknown} unknown");
+                }
                 lock(&self.samples).take(self.lane, start.elapsed());
                 thread::sleep((time / 400).max(Duration::from_millis(50)));
             }
@@ -117,7 +125,7 @@ fn soak() {
     let start = Instant::now();
     let violent = Pace { faults: Duration::from_secs(3), tasks: Duration::from_secs(20), is_steady: false };
     let steady = Pace { is_steady: true, ..violent };
-    let kinds: [(_, fn(&World) -> Backend, _); 6] = [
+    let kinds: [(&str, fn(&World) -> Backend, _); 6] = [
         ("sqlite", |_| Backend::Sqlite, violent),
         ("postgres", postgres, violent),
         ("objects", objects, violent),
@@ -125,28 +133,19 @@ fn soak() {
         ("postgres-steady", postgres, steady),
         ("objects-steady", objects, steady),
     ];
-    let lanes = kinds.map(|(name, backend, pace)| (Lane::start(backend), Report::new(name, start, folder()), pace));
-    let runs = lanes.each_ref().map(|(lane, report, pace)| Run::new(lane, report, *pace, Duration::from_millis(60)));
-    let done = AtomicBool::new(false);
+    let chosen = env::var("STRONGROOM_SOAK_STORES").unwrap_or_default();
+    let is_chosen = |name: &str| chosen.is_empty() || chosen.split(',').any(|one| one == name);
+    let lanes = kinds.into_iter().filter(|(name, ..)| is_chosen(name));
+    let lanes = lanes.map(|(name, backend, pace)| (Lane::start(backend), Report::new(name, start, folder()), pace));
+    let lanes: Vec<_> = lanes.collect();
+    let runs: Vec<_> = lanes.iter().map(|(lane, report, pace)| Run::new(lane, report, *pace, PAUSE)).collect();
     thread::scope(|scope| {
-        let (runs, done) = (&runs, &done);
-        scope.spawn(move || {
-            let mut last = Instant::now();
-            while !done.load(Ordering::Relaxed) {
-                thread::sleep(Duration::from_millis(100));
-                if last.elapsed() > Duration::from_secs(60) {
-                    last = Instant::now();
-                    let totals = runs.each_ref().map(|run| run.load.report.totals());
-                    eprintln!("{:>6.0?} calls acknowledged, all, unknown: {totals:?}", start.elapsed());
-                }
-            }
-        });
-        let threads = runs.each_ref().map(|run| {
+        let threads = runs.iter().map(|run| {
             let mut random = random.fork();
             scope.spawn(move || run.run(&mut random, time))
         });
+        let threads: Vec<_> = threads.collect();
         threads.into_iter().for_each(|thread| thread.join_within(time + DEADLINE * 4));
-        done.store(true, Ordering::Relaxed);
     });
     let violations: Vec<_> = runs.iter().flat_map(|run| run.finish(time, hours >= 0.5)).collect();
     assert!(violations.is_empty(), "SEED={seed}:\n{}", violations.join("\n"));
