@@ -13,8 +13,8 @@ pub(crate) struct Id {
     pub(crate) contents: Vec<Content>,
     pub(crate) expiries: Vec<Expiry>,
     pub(crate) history: Vec<Operation>,
-    /// Calls that failed, for people.
-    pub(crate) failed: Vec<String>,
+    /// All calls, for people.
+    pub(crate) calls: Vec<String>,
     /// The version that is probably there.
     pub(crate) current: Option<Version>,
     pub(crate) in_flight: usize,
@@ -28,7 +28,7 @@ impl Id {
             contents: Vec::new(),
             expiries: Vec::new(),
             history: Vec::new(),
-            failed: Vec::new(),
+            calls: Vec::new(),
             current: None,
             in_flight: 0,
             is_ending: false,
@@ -73,7 +73,7 @@ impl Id {
         });
         let expiries =
             self.expiries.iter().enumerate().filter_map(|(n, expiry)| Some(format!("{n} expires {:?}\n", (*expiry)?)));
-        let lines = lines.chain(expiries).chain(self.failed.iter().cloned());
+        let lines = lines.chain(expiries).chain(self.calls.iter().cloned());
         format!("{}\n{}", self.name, lines.collect::<String>())
     }
 }

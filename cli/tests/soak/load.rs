@@ -198,6 +198,8 @@ impl<'r> Load<'r> {
         let result = self.report.count(plan.name(), &outcome, Duration::from_nanos(returned - called));
         let mut id = lock(slot);
         id.in_flight -= 1;
+        let said = outcome.as_ref().map_or_else(Error::full_message, |_| "done".to_owned());
+        id.calls.push(format!("{called:>16} {returned:>16} {plan:?}: {said}\n"));
         let (effect, returned) = match outcome {
             Ok(Some(effect)) => (effect, Some(returned)),
             // The data differs from what was stored under this key.
@@ -215,10 +217,7 @@ impl<'r> Load<'r> {
                 None => (Effect::Absent, Some(returned)),
             },
             Err(Error::AlreadyExists) => (Effect::Present, Some(returned)),
-            Err(error) => {
-                let text = format!("{called:>16} {returned:>16} {plan:?} failed: {}\n", error.full_message());
-                return id.failed.push(text);
-            }
+            Err(_) => return,
         };
         id.record(Operation { called, returned, effect });
     }
