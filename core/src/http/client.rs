@@ -16,15 +16,12 @@ use super::invalid_endpoint::InvalidEndpoint;
 use super::request::ApiRequest;
 use super::response::{ApiResponse, StreamingResponse};
 use super::retry::RetryPolicy;
+#[cfg(feature = "tokio")]
+use super::service::MOST_AWAITED;
 use super::timing::TimeBudget;
 use super::upload::StreamingRequest;
 use crate::protocol::nodes::Role;
 use crate::util::runtime::Runtime;
-
-/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on 64 requests by
-/// default, and lets 256 wait.
-#[cfg(feature = "tokio")]
-const MOST_AWAITED: usize = 256;
 
 /// A service, or several ones of one store, and the connections to them.
 pub(crate) struct HttpClient {

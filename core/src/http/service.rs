@@ -27,8 +27,9 @@ use crate::protocol::nodes::Nodes;
 
 /// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
 const IDLE: Duration = Duration::from_secs(5);
-/// The maximum number of idle connections to a service.
-const KEPT: usize = 32;
+/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on 64 requests by
+/// default, and lets 256 wait.
+pub(super) const MOST_AWAITED: usize = 256;
 /// The longest time limit of a question about the service itself.
 const QUESTION: Duration = Duration::from_secs(5);
 
@@ -91,7 +92,7 @@ impl Opener {
         };
         Some(Arc::new(Service {
             base: place.address.base(),
-            kept: build(KEPT),
+            kept: build(MOST_AWAITED), // a connection for each
             once: build(0),
             counters: self.upstreams.counters(name),
             is_checked: AtomicBool::new(false),

@@ -22,8 +22,8 @@ const EACH: usize = 10;
 const READS: usize = 5;
 const LEN: usize = 1024;
 
-/// Stores and retrieves in a second, threads, MiB.
-type Figures = [f64; 4];
+/// Stores and retrieves in a second, microseconds of the processor for each call, threads, MiB.
+type Figures = [f64; 5];
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).collect();
@@ -33,19 +33,21 @@ fn main() {
     }
     let rounds = arguments.first().map_or(5, |rounds| rounds.parse().unwrap());
     let contestants = ["awaited", "64 threads", "256 threads", "spawn_blocking"];
-    let mut found = contestants.map(|_| [(); 4].map(|()| Vec::new()));
+    let mut found = contestants.map(|_| [(); 5].map(|()| Vec::new()));
     for _ in 0..rounds {
         for (contestant, found) in contestants.iter().zip(&mut found) {
             found.iter_mut().zip(in_a_process(contestant)).for_each(|(all, figure)| all.push(figure));
         }
     }
-    println!("| {CALLERS} callers | stores in a second | retrieves in a second | awaited / this | threads | memory |");
-    println!("|---|---|---|---|---|---|");
+    println!(
+        "| {CALLERS} callers | stores in a second | retrieves in a second | awaited / this | processor time of a call | threads | memory |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     let medians = found.map(|figures| figures.map(median));
-    for (contestant, [stores, retrieves, threads, memory]) in contestants.iter().zip(medians) {
+    for (contestant, [stores, retrieves, time, threads, memory]) in contestants.iter().zip(medians) {
         let [store_ratio, retrieve_ratio] = [medians[0][0] / stores, medians[0][1] / retrieves];
         println!(
-            "| {contestant} | {stores:.0} | {retrieves:.0} | {store_ratio:.2}, {retrieve_ratio:.2} | {threads} | {memory:.0} MiB |"
+            "| {contestant} | {stores:.0} | {retrieves:.0} | {store_ratio:.2}, {retrieve_ratio:.2} | {time:.0} µs | {threads} | {memory:.0} MiB |"
         );
     }
 }
@@ -75,7 +77,7 @@ fn in_a_process(contestant: &str) -> Figures {
     });
     let Some(ListenAddress::Tcp(address)) = addresses.recv().unwrap().pop() else { unreachable!() };
     let child = Command::new(env::current_exe().unwrap()).args([contestant, &format!("http://{address}")]).output();
-    let (child, mut figures) = (child.unwrap(), [0.0; 4]);
+    let (child, mut figures) = (child.unwrap(), [0.0; 5]);
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
     let text = String::from_utf8(child.stdout).unwrap();
     figures.iter_mut().zip(text.split_whitespace()).for_each(|(figure, text)| *figure = text.parse().unwrap());
@@ -89,6 +91,13 @@ fn status(field: &str) -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The seconds of this process.
+fn processor_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
 }
 
 fn measure(contestant: &str, url: &str) -> Figures {
@@ -109,7 +118,8 @@ fn measure(contestant: &str, url: &str) -> Figures {
         None => with_spawn_blocking(store),
     };
     has_ended.store(true, Ordering::Relaxed);
-    [stores, retrieves, most_threads.join().unwrap(), status("VmHWM") / 1024.0]
+    let time = processor_time() * 1e6 / (CALLERS * EACH * (1 + READS)) as f64;
+    [stores, retrieves, time, most_threads.join().unwrap(), status("VmHWM") / 1024.0]
 }
 
 fn id(caller: usize, n: usize) -> String {
@@ -132,8 +142,14 @@ fn awaited(store: Strongroom) -> [f64; 2] {
     let store = aio::Strongroom::new(store);
     let retrieves = store.clone();
     on_tasks(
-        move |caller, n| store.store(id(caller, n), [0x5a; LEN]),
-        move |caller, n, key| retrieves.retrieve(id(caller, n), key),
+        move |caller, n| {
+            let store = store.clone();
+            async move { store.store(id(caller, n), [0x5a; LEN]).await }
+        },
+        move |caller, n, key| {
+            let (store, key) = (retrieves.clone(), key.duplicate());
+            async move { store.retrieve(id(caller, n), &key).await }
+        },
     )
 }
 
