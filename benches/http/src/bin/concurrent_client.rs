@@ -3,7 +3,7 @@
 //! Each measurement is a process of its own, for its threads and its memory; the server is in the process that starts them.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, reason = "a benchmark")]
+#![allow(clippy::unwrap_used, clippy::cast_precision_loss, clippy::indexing_slicing, reason = "a benchmark")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,8 +34,10 @@ fn main() {
     let rounds = arguments.first().map_or(5, |rounds| rounds.parse().unwrap());
     let contestants = ["awaited", "64 threads", "256 threads", "spawn_blocking"];
     let mut found = contestants.map(|_| [(); 5].map(|()| Vec::new()));
-    for _ in 0..rounds {
-        for (contestant, found) in contestants.iter().zip(&mut found) {
+    for round in 0..rounds {
+        // Each begins a round in turn.
+        for at in (0..contestants.len()).map(|at| (at + round) % contestants.len()) {
+            let (contestant, found) = (contestants[at], &mut found[at]);
             found.iter_mut().zip(in_a_process(contestant)).for_each(|(all, figure)| all.push(figure));
         }
     }
