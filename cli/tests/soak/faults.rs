@@ -20,7 +20,7 @@ use crate::support::wait::{DEADLINE, poll_within, wait_for};
 /// The largest error of a service's clock.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(100);
 
-/// A time of pause between two faults, and between two tasks of the operator.
+/// The mean pause between two faults, which also determines how long they last, and between two tasks of the operator.
 #[derive(Clone, Copy)]
 pub(crate) struct Pace {
     pub(crate) faults: Duration,
@@ -53,7 +53,7 @@ pub(crate) fn fail(lane: &Lane, load: &Load<'_>, pace: Pace, mut random: Random,
         let number = random.index(lane.nodes.len());
         let event = match random.index(if pace.is_steady { 8 } else { 20 }) {
             0..2 => {
-                lane.hold(number, random.time(Duration::from_secs(8)));
+                lane.hold(number, random.time(pace.faults * 3));
                 "stops (SIGSTOP)"
             }
             2..8 => {
@@ -64,7 +64,7 @@ pub(crate) fn fail(lane: &Lane, load: &Load<'_>, pace: Pace, mut random: Random,
                     2 => (Fault::Silent, "silent connections"),
                     _ => (Fault::LoseReplies, "lost replies"),
                 };
-                proxy.fail(fault, random.time(Duration::from_secs(4)));
+                proxy.fail(fault, random.time(pace.faults * 2));
                 event
             }
             8..14 => {
@@ -81,7 +81,7 @@ pub(crate) fn fail(lane: &Lane, load: &Load<'_>, pace: Pace, mut random: Random,
             }
             _ => match &lane.backend {
                 Backend::Sqlite => {
-                    fill_disk(lane, &mut random, stop);
+                    fill_disk(lane, random.time(pace.faults), stop);
                     "full disks"
                 }
                 Backend::Postgres(server) => {
@@ -102,14 +102,14 @@ pub(crate) fn fail(lane: &Lane, load: &Load<'_>, pace: Pace, mut random: Random,
 }
 
 /// The files of the storage service cannot grow beyond their present length for a time.
-fn fill_disk(lane: &Lane, random: &mut Random, stop: &AtomicBool) {
+fn fill_disk(lane: &Lane, time: Duration, stop: &AtomicBool) {
     let Some(pid) = lane.pid(1) else { return };
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let limit = |len| {
         let _ = prlimit(pid, Resource::Fsize, Rlimit { current: len, maximum: None });
     };
     limit(Some(lane.disk() / 2));
-    sleep(random.time(Duration::from_secs(3)), stop);
+    sleep(time, stop);
     limit(None);
 }
 
