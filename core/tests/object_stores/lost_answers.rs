@@ -13,6 +13,8 @@ use crate::support::object_store::{ObjectServer, hash};
 
 const FAILURE: &str = "HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n";
 const OVERLAP: &str = "HTTP/1.1 409 -\r\ncontent-length: 0\r\n\r\n";
+const MISSING: &str = "HTTP/1.1 404 -\r\ncontent-length: 0\r\n\r\n";
+const DENIED: &str = "HTTP/1.1 403 -\r\ncontent-length: 0\r\n\r\n";
 const SLOW_DOWN: &str = "HTTP/1.1 503 -\r\ncontent-length: 0\r\n\r\n";
 
 fn faults() -> [Fault; 9] {
@@ -100,6 +102,48 @@ fn a_rename_reports_what_happened() {
         assert_eq!(storage.get(&to).unwrap(), Some(record));
         assert!(storage.delete(&to, None).unwrap());
     });
+}
+
+/// A request is done but its answer lost, and soon after that the server denies all requests: an operation with another
+/// error than `Indeterminate` has changed nothing.
+#[test]
+fn a_write_that_cannot_go_on_reports_what_happened() {
+    type Operation = fn(&dyn Storage, u8) -> Result<(), Error>;
+    let first = |number| record(number, 100);
+    let there = |number: u8| locator(number ^ 0x80);
+    let operations: [Operation; 3] = [
+        |storage, number| {
+            let head = head(&record(number, 100));
+            storage.put(&locator(number), &record(number ^ 0x80, 100), PutMode::ReplaceIf(head))
+        },
+        |storage, number| storage.delete(&locator(number), Some(&head(&record(number, 100)))).map(drop),
+        |storage, number| storage.rename(&locator(number), &head(&record(number, 100)), &locator(number ^ 0x80)),
+    ];
+    let server = ObjectServer::shared();
+    let proxy = Proxy::new(server.address());
+    let address = proxy.url().strip_prefix("http://").unwrap().parse().unwrap();
+    let name = hash(&("cannot go on", std::process::id()));
+    let (storage, direct) = (open(&url(address, &name)), open(&server.url(&name)));
+    let (mut number, mut unknown) = (0, 0);
+    for operation in operations {
+        for (before, tail) in (0..8).flat_map(|before| (0..3).map(move |tail| (before, tail))) {
+            number += 1;
+            direct.put(&locator(number), &first(number), PutMode::Create).unwrap();
+            let tail = [Fault::OtherAnswer(FAILURE), Fault::None, Fault::Answer(MISSING)].into_iter().take(tail + 1);
+            proxy.plan(Plan::next((0..before).map(|_| Fault::None).chain(tail)).always(Fault::Answer(DENIED)));
+            let outcome = operation(&storage, number);
+            proxy.plan(Plan::next([]));
+            let is_unchanged = direct.get(&locator(number)).unwrap() == Some(first(number));
+            match outcome {
+                Ok(()) => assert!(!is_unchanged, "before {before}: nothing was done"),
+                Err(Error::Indeterminate(_)) => unknown += 1,
+                Err(error) => assert!(is_unchanged, "before {before}: {error:?}"),
+            }
+            direct.delete(&locator(number), None).unwrap();
+            direct.delete(&there(number), None).unwrap();
+        }
+    }
+    assert!(unknown > 3, "{unknown}");
 }
 
 #[test]

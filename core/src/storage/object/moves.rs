@@ -24,14 +24,15 @@ use super::super::{Error, Head, Locator};
 use super::body::{Id, Kind, Move, NewObject, Object, START_LEN, new_id};
 use super::bucket::{Condition, Got, Outcome, Version};
 use super::names;
-use super::records::{ATTEMPTS, Records, Slot};
+use super::records::{ATTEMPTS, Records, Slot, after};
 
 impl Records {
     pub(super) async fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
         let mut doubtful = false;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
-            let (here, there) = (self.load_whole(from).await?, self.load(to, START_LEN).await?);
+            let loaded = async { Ok((self.load_whole(from).await?, self.load(to, START_LEN).await?)) };
+            let (here, there) = loaded.await.map_err(|error| after(doubtful, error))?;
             let is_this = |slot: &Slot| slot.head().is_some_and(|found| found == *head);
             match &here.object {
                 Some(object) if is_this(&here) => {
@@ -41,10 +42,12 @@ impl Records {
                     if there.head().is_some() {
                         return Err(Error::AlreadyExists);
                     }
-                    if !(self.settle(&here).await? && self.settle(&there).await?) {
+                    let settled = async { Ok(self.settle(&here).await? && self.settle(&there).await?) };
+                    if !settled.await.map_err(|error| after(doubtful, error))? {
                         continue;
                     }
-                    match self.move_object(from, to, object, &here.version, &there).await? {
+                    let moved = self.move_object(from, to, object, &here.version, &there).await;
+                    match moved.map_err(|error| after(doubtful, error))? {
                         Outcome::Done => return Ok(()),
                         Outcome::Refused { doubtful: also } => doubtful |= also,
                     }
@@ -55,7 +58,7 @@ impl Records {
                 _ => return Err(Error::Conflict),
             }
         }
-        Err(Error::Busy)
+        Err(after(doubtful, Error::Busy))
     }
 
     /// Steps 1 and 2, and 3 and 4 unless the connection is lost: then the next reader does these.
@@ -89,7 +92,8 @@ impl Records {
             return Ok(Outcome::Done);
         }
         // After a lost reply, others may have finished this move.
-        let found = self.get(&target, START_LEN).await?;
+        let is_doubtful = matches!(outcome, Outcome::Refused { doubtful: true });
+        let found = self.get(&target, START_LEN).await.map_err(|error| after(is_doubtful, error))?;
         match found {
             Some((arrived, _)) if arrived.kind != Kind::Reservation && arrived.part == Move::Arriving(*from, id) => {
                 return Ok(Outcome::Done);

@@ -50,6 +50,11 @@ impl Slot {
     }
 }
 
+/// The error of a step of a write; `doubtful` if an earlier step may have succeeded.
+pub(super) fn after(doubtful: bool, error: Error) -> Error {
+    if doubtful { Error::Indeterminate(error.into()) } else { error }
+}
+
 impl Records {
     pub(super) fn new(bucket: Bucket) -> Self {
         Self { bucket, pointers: Mutex::default() }
@@ -152,8 +157,9 @@ impl Records {
                 Err(_) if doubtful => return Err(Error::Indeterminate("the record has been changed since".into())),
                 checked => checked?,
             }
-            if self.settle(&slot).await? {
-                match self.bucket.put_if(&name, &object, &slot.condition()).await? {
+            if self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
+                let put = self.bucket.put_if(&name, &object, &slot.condition()).await;
+                match put.map_err(|error| after(doubtful, error))? {
                     Outcome::Done => {
                         if let Some(replaced) = slot.object.and_then(|object| object.pointer()) {
                             self.remove_segments(&replaced).await;
@@ -163,9 +169,9 @@ impl Records {
                     Outcome::Refused { doubtful: also } => doubtful |= also,
                 }
             }
-            slot = self.load_to_write(locator, mode).await?;
+            slot = self.load_to_write(locator, mode).await.map_err(|error| after(doubtful, error))?;
         }
-        Err(if doubtful { Error::Indeterminate("others change the record all the time".into()) } else { Error::Busy })
+        Err(after(doubtful, Error::Busy))
     }
 
     /// The state of a locator before a write. A damaged object may be overwritten.
@@ -183,15 +189,16 @@ impl Records {
         let mut doubtful = false;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
-            let slot = self.load(locator, START_LEN).await?;
+            let slot = self.load(locator, START_LEN).await.map_err(|error| after(doubtful, error))?;
             let (Some(head), Some(version)) = (slot.head(), &slot.version) else { return Ok(doubtful) };
             if expected.is_some_and(|expected| *expected != head) {
                 return if doubtful { Ok(true) } else { Err(Error::Conflict) };
             }
-            if !self.settle(&slot).await? {
+            if !self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
                 continue;
             }
-            match self.remove(&names::record(locator), version).await? {
+            let removed = self.remove(&names::record(locator), version).await;
+            match removed.map_err(|error| after(doubtful, error))? {
                 Outcome::Done => {
                     if let Some(pointer) = slot.object.and_then(|object| object.pointer()) {
                         self.remove_segments(&pointer).await;
@@ -201,7 +208,7 @@ impl Records {
                 Outcome::Refused { doubtful: also } => doubtful |= also,
             }
         }
-        Err(Error::Busy)
+        Err(after(doubtful, Error::Busy))
     }
 
     /// Removes this version of an object, or replaces it by a tombstone where the server cannot do that.
