@@ -15,7 +15,7 @@ use super::lane::{Backend, Lane, remove_database};
 use super::load::{Load, lock};
 use super::random::Random;
 use crate::support::proxy::Fault;
-use crate::support::wait::{DEADLINE, poll_within, wait_for};
+use crate::support::wait::{DEADLINE, poll_within};
 
 /// The largest error of a service's clock.
 pub(crate) const CLOCK_ERROR: Duration = Duration::from_secs(100);
@@ -127,11 +127,19 @@ pub(crate) fn operate(lane: &Lane, load: &Load<'_>, pace: Pace, mut random: Rand
             _ => {
                 let _closed = load.gate.write().unwrap_or_else(PoisonError::into_inner);
                 lane.proxies.iter().for_each(|proxy| proxy.fail(Fault::None, Duration::ZERO));
-                lane.revive();
-                wait_for(|| lane.back_up("restored.db").ok());
-                lane.restore("restored.db");
+                let mut said = String::new();
+                let mut back_up = || {
+                    // A service that starts while what it needs does not answer ends.
+                    lane.revive();
+                    lane.back_up("restored.db").map_err(|error| said = error).ok()
+                };
+                if poll_within(DEADLINE, &mut back_up).is_some() {
+                    lane.restore("restored.db");
+                    load.report.event("restores");
+                } else {
+                    load.report.violation("a backup before a restore does not succeed", &said);
+                }
                 remove_database(&lane.world, "restored.db");
-                load.report.event("restores");
             }
         }
     }

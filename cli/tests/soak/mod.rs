@@ -16,6 +16,7 @@ mod report;
 mod samples;
 
 use std::env;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -142,10 +143,15 @@ fn soak() {
     thread::scope(|scope| {
         let threads = runs.iter().map(|run| {
             let mut random = random.fork();
-            scope.spawn(move || run.run(&mut random, time))
+            scope.spawn(move || {
+                // The other stores still have their summaries.
+                if catch_unwind(AssertUnwindSafe(|| run.run(&mut random, time))).is_err() {
+                    run.load.report.violation("the run has ended early", "its panic is in the output");
+                }
+            })
         });
         let threads: Vec<_> = threads.collect();
-        threads.into_iter().for_each(|thread| thread.join_within(time + DEADLINE * 4));
+        threads.into_iter().for_each(|thread| thread.join_within(time + DEADLINE * 8));
     });
     let violations: Vec<_> = runs.iter().flat_map(|run| run.finish(time, hours >= 0.5)).collect();
     assert!(violations.is_empty(), "SEED={seed}:\n{}", violations.join("\n"));
