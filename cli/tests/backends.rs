@@ -141,7 +141,7 @@ fn both_services_work(world: &World, backend: &str) {
     assert_eq!(world.ok(&retrieve, ""), DATA);
     assert_eq!(store.take(ID, &key).unwrap(), DATA.as_bytes());
     world.fail(1, &retrieve, "");
-    for (service, operation) in [(server, "put"), (storage, "read_at")] {
+    for (service, operation) in [(server, "put"), (storage, "get")] {
         let metrics = crate::health::get_of("localhost", service.address, "/metrics");
         let labels = format!("{{backend=\"{backend}\",operation=\"{operation}\"");
         let total = format!("strongroom_storage_operations_total{labels},outcome=\"ok\"}} ");
