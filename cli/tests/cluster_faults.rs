@@ -105,7 +105,7 @@ impl Shown {
             assert!(page.contains(&format!("\"{kind}\"")) && page.contains(text), "{page}");
             assert!(self.service.log().contains(&format!("\"{kind}\"")), "{kind}");
         }
-        assert_eq!(self.metric("strongroom_cluster_problems"), expected.len() as f64);
+        assert_eq!(self.metric("strongroom_cluster_problems").to_string(), expected.len().to_string());
     }
 }
 
@@ -150,7 +150,7 @@ fn wrong_clocks_and_addresses_are_reported() {
     let with_clock = |address, ahead: i64| {
         let (mut command, clock) = (storage(address, own, &[]), format!("clock-{ahead}"));
         world.preload(&mut command);
-        world.write(&clock, ahead.to_ne_bytes());
+        world.write(&clock, ahead.to_le_bytes());
         command.env("CLOCK_OFFSET", world.path(&clock));
         Shown::start(command)
     };

@@ -79,7 +79,7 @@ impl Load {
 /// Makes requests until the load ends.
 fn work(client: &Strongroom, name: u64, load: &Load) -> Log {
     let mut log = Log::new();
-    let records = if name % 16 == 0 { long_records } else { short_records };
+    let records = if name.is_multiple_of(16) { long_records } else { short_records };
     for n in (0..).map(|n| n * CLIENTS + name) {
         if records(client, n, load, &mut log).is_none() {
             break;
@@ -222,6 +222,7 @@ fn a_kill_under_a_fixed_rate_fails_no_repeatable_request() {
 /// Prints the figures, none of which is a condition: they are those of the machine.
 fn report(start: &Instant, calls: &[Call], kills: &[Instant]) {
     let end = calls.iter().map(|call| call.begun).max().unwrap();
+    #[allow(clippy::cast_precision_loss, reason = "a figure to print")]
     let rate = calls.len() as f64 / end.duration_since(*start).as_secs_f64();
     let mut kinds: BTreeMap<_, (usize, usize)> = BTreeMap::new();
     for call in calls {

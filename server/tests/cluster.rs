@@ -210,7 +210,7 @@ fn a_service_drains_before_it_stops() {
     wait_for(|| (!is_ready(&service)).then_some(()));
     connection.send("GET /v1/records?limit=1", &[], b"").is(200);
     service.send("GET /v1/records?limit=1", &[], b"").is(200);
-    std::mem::forget(service); // it ends with the tests
+    let _service = std::mem::ManuallyDrop::new(service); // it ends with the tests
     let (mut service, connection) = draining(1);
     drop(connection);
     service.wait();

@@ -51,7 +51,7 @@ impl Id {
     pub(crate) fn record(&mut self, operation: Operation) {
         match operation.effect {
             Effect::Stored(version) | Effect::Replaced(_, version) | Effect::Found(version) => {
-                self.current = Some(version)
+                self.current = Some(version);
             }
             Effect::Removed(_) | Effect::Erased | Effect::Absent => self.current = None,
             Effect::Missing(version) if self.current == Some(version) => self.current = None,

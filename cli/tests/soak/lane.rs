@@ -193,7 +193,7 @@ impl Lane {
     /// Sets the clock of a service to that of the machine plus this number of seconds.
     pub(crate) fn set_clock(&self, number: usize, offset: i64) {
         let clock = File::options().write(true).open(self.world.path(&format!("clock-{number}"))).unwrap();
-        clock.write_all_at(&offset.to_ne_bytes(), 0).unwrap();
+        clock.write_all_at(&offset.to_le_bytes(), 0).unwrap();
     }
 
     /// The process of a service.

@@ -107,6 +107,8 @@ fn objects(_: &World) -> Backend {
     Backend::Objects(SharedServer::start("soak", script, &[], 12_000..20_000, 4))
 }
 
+type OpenBackend = fn(&World) -> Backend;
+
 fn postgres(world: &World) -> Backend {
     let folder = world.path("postgres");
     std::fs::create_dir(&folder).unwrap();
@@ -126,7 +128,7 @@ fn soak() {
     let start = Instant::now();
     let violent = Pace { faults: Duration::from_secs(3), tasks: Duration::from_secs(20), is_steady: false };
     let steady = Pace { is_steady: true, ..violent };
-    let kinds: [(&str, fn(&World) -> Backend, _); 6] = [
+    let kinds: [(&str, OpenBackend, _); 6] = [
         ("sqlite", |_| Backend::Sqlite, violent),
         ("postgres", postgres, violent),
         ("objects", objects, violent),

@@ -45,7 +45,7 @@ impl Samples {
         let (mut text, mut grown) = (String::new(), Vec::new());
         for (number, samples) in self.0.iter().enumerate() {
             let name = lane.describe(number);
-            let kinds: [(_, fn(&Sample) -> u64, _); 3] = [
+            let kinds: [(_, Quantity, _); 3] = [
                 ("memory, MiB", |sample| sample.memory >> 10, 2),
                 ("descriptors", |sample| sample.descriptors, 10),
                 ("disk, MiB", |sample| sample.disk >> 10, 32),
@@ -65,7 +65,9 @@ impl Samples {
     }
 }
 
-fn median(samples: &[Sample], length: Duration, number: u32, of: fn(&Sample) -> u64) -> Option<u64> {
+type Quantity = fn(&Sample) -> u64;
+
+fn median(samples: &[Sample], length: Duration, number: u32, of: Quantity) -> Option<u64> {
     let within = |sample: &&Sample| (length * number..length * (number + 1)).contains(&sample.at);
     let mut values: Vec<_> = samples.iter().filter(within).map(of).collect();
     values.sort_unstable();

@@ -1,11 +1,13 @@
-/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls, make them fail, and set the clock.
+/* Preloaded before the C library (LD_PRELOAD), it lets tests observe file system calls, make them fail, and set the
+   clock.
 
    NO_TMPFILE      files without a name cannot be made
    FOLDER_FSYNC    the error number of fsync on a folder
    FSYNC_LOG       the file that lists the folders with a successful fsync
-   CLOCK_OFFSET    the file with the number of seconds to add to the clock, 8 bytes, which may change at any time */
+   CLOCK_OFFSET    the file with the seconds to add to the clock, 8 bytes (little-endian), which may change at any time */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -75,6 +77,6 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
         next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
     int result = next(clock, time);
     if (!result && clock == CLOCK_REALTIME && clock_offset)
-        time->tv_sec += *clock_offset;
+        time->tv_sec += (int64_t)le64toh((uint64_t)*clock_offset);
     return result;
 }

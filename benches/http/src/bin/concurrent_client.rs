@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, aio};
-use strongroom_server::{Config, ListenAddress, Server, Service};
+use strongroom_server::{Config, Server, Service};
 
 const CALLERS: usize = 1000;
 /// The records of each caller.
@@ -77,7 +77,7 @@ fn in_a_process(contestant: &str) -> Figures {
             server.serve(async { drop(stopped.await) }).await;
         });
     });
-    let Some(ListenAddress::Tcp(address)) = addresses.recv().unwrap().pop() else { unreachable!() };
+    let address = String::from(addresses.recv().unwrap().swap_remove(0));
     let child = Command::new(env::current_exe().unwrap()).args([contestant, &format!("http://{address}")]).output();
     let (child, mut figures) = (child.unwrap(), [0.0; 5]);
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
