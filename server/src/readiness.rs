@@ -13,6 +13,8 @@ use tokio::time::{sleep, timeout};
 const PROBE_TIME: Duration = Duration::from_millis(800);
 /// The duration of work after which the storage is probed.
 const PROBE_DELAY: Duration = Duration::from_millis(100);
+/// The number of probes in a row that fail before work is given up: one may fail because the machine is busy.
+const FAILED_PROBES: usize = 3;
 
 type Check = dyn Fn() -> Result<Option<String>, Error> + Send + Sync;
 type Probe = Shared<BoxFuture<'static, Result<Option<String>, String>>>;
@@ -54,10 +56,13 @@ impl Readiness {
 
     /// Waits until the storage cannot be reached, and returns the cause.
     pub(crate) async fn unreachable(&self) -> String {
+        let mut failed = 0;
         loop {
             sleep(PROBE_DELAY).await;
-            if let Err(cause) = self.probe().await {
-                return cause;
+            match self.probe().await {
+                Ok(_) => failed = 0,
+                Err(cause) if failed + 1 >= FAILED_PROBES => return cause,
+                Err(_) => failed += 1,
             }
         }
     }
@@ -84,6 +89,17 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_failed_probe_is_no_loss() {
+        let outcomes = Mutex::new(vec![false, false, false, true, false, false, true, false]); // the last one is the first
+        let readiness = Readiness::new(move || match outcomes.lock().unwrap().pop() {
+            Some(false) => Err(Error::Closed),
+            Some(true) => Ok(None),
+            None => panic!("it has failed three times"),
+        });
+        timeout(Duration::from_secs(180), readiness.unreachable()).await.unwrap();
+    }
 
     /// Those who ask may be gone before the answer, and the next one asks much later.
     #[tokio::test]
