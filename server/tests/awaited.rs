@@ -22,7 +22,7 @@ use crate::support::wait::{DEADLINE, Join, wait_for};
 use crate::support::{config, encryption};
 
 /// The client's limit of concurrent calls.
-const MOST: usize = 256;
+const MOST: usize = 64;
 
 fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::new(&format!("http://{address}")).unwrap().timeout(3 * DEADLINE)

@@ -18,7 +18,7 @@
 //! # Threads
 //!
 //! No thread waits for an encryption server ([`Strongroom::connect`]): one thread of the store drives its connections, for
-//! all calls. The number of threads does not limit the calls. At most 256 are sent at the same time, on as many
+//! all calls. The number of threads does not limit the calls. At most 64 are sent at the same time, on as many
 //! connections; others wait in a queue.
 //!
 //! All other stores seal and open records in this process, and the interface of storages blocks, whether a storage is a

@@ -27,9 +27,9 @@ use crate::protocol::nodes::Nodes;
 
 /// How long an idle connection is kept: less than services keep it, so that the client does not use a closed one.
 const IDLE: Duration = Duration::from_secs(5);
-/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on 64 requests by
-/// default, and lets 256 wait.
-pub(super) const MOST_AWAITED: usize = 256;
+/// The maximum number of concurrent calls that are awaited; others wait for them. A service works on as many requests by
+/// default: more would wait there, and each costs a connection.
+pub(super) const MOST_AWAITED: usize = 64;
 /// The longest time limit of a question about the service itself.
 const QUESTION: Duration = Duration::from_secs(5);
 

@@ -183,9 +183,10 @@ impl Services {
                 // A service that answers only the next question could have another role.
                 Err(failure) => return Err(failure.before_end()),
             }
-            if self.discovery.has_other_role(&service.place.address) {
-                return Err(Failure::NotSent(NoService.into()));
-            }
+        }
+        // Another question may have been answered since the service was chosen.
+        if self.discovery.has_other_role(&service.place.address) {
+            return Err(Failure::NotSent(NoService.into()));
         }
         let store = match service.ready().await {
             Ok(store) => store,
