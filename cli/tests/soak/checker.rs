@@ -9,7 +9,7 @@ use std::collections::HashSet;
 /// A version of an id's record, with a key and data of its own.
 pub(crate) type Version = usize;
 
-/// What an operation did, or saw.
+/// The effect of an operation on its id, or its view of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Effect {
     /// Stored this version, where no record was.

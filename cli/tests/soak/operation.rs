@@ -74,7 +74,7 @@ impl Plan {
         }
     }
 
-    /// What it does if it succeeds.
+    /// Its effect if it succeeds.
     pub(crate) fn effect(self) -> Effect {
         match (self, self.versions()) {
             (Self::Erase, _) => Effect::Erased,

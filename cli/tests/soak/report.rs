@@ -1,4 +1,4 @@
-//! What happened: calls by kind and outcome, faults, histories, violations.
+//! The events of a run: calls by kind and outcome, faults, histories, violations.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -106,14 +106,13 @@ impl RecordWriter {
     }
 
     /// Makes room for `len` more bytes, if a piece may have them, and leaves no copy of the data in memory.
-    fn make_room(&mut self, len: usize) {
+    fn make_room(&mut self, len: usize) -> Result<(), Error> {
         let needed = self.gathered.len().saturating_add(len);
         if self.gathered.capacity() < needed.min(MAX_PIECE_LEN) {
             let capacity = if needed <= SHORT_LEN { SHORT_LEN } else { MAX_PIECE_LEN };
-            let mut larger = Wiped::with_capacity(capacity);
-            larger.extend_from_slice(&self.gathered);
-            self.gathered = larger;
+            self.gathered.grow(capacity).map_err(|_| Error::TooLarge)?;
         }
+        Ok(())
     }
 }
 
@@ -122,7 +121,7 @@ impl AsyncWrite for RecordWriter {
         if self.gathered.len() >= MAX_PIECE_LEN {
             ready!(self.poll_write_gathered(cx))?;
         }
-        self.make_room(data.len());
+        self.make_room(data.len())?;
         let free = MAX_PIECE_LEN.saturating_sub(self.gathered.len());
         let data = data.get(..free).unwrap_or(data);
         self.gathered.extend_from_slice(data);

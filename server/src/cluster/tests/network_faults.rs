@@ -74,15 +74,21 @@ fn know(clusters: &[Cluster], count: usize) -> bool {
     clusters.iter().all(|cluster| live(cluster).len() == count)
 }
 
-/// At a loss of 20 % for 10 minutes, no service is held for dead.
-#[tokio::test(start_paused = true)]
-async fn lost_datagrams_kill_nobody() {
-    let (names, network) = (Names::default(), Arc::new(Network::default()));
+/// Five services that join the first one.
+async fn five(network: &Arc<Network>, names: &Names) -> Vec<Cluster> {
     let mut all = Vec::new();
     for _ in 0..5 {
         all.push(network.start(names.environment(), config(&["seed:1"])).await);
     }
     names.set("seed:1", address(&all[0]));
+    all
+}
+
+/// At a loss of 20 % for 10 minutes, no service is held for dead.
+#[tokio::test(start_paused = true)]
+async fn lost_datagrams_kill_nobody() {
+    let (names, network) = (Names::default(), Arc::new(Network::default()));
+    let all = five(&network, &names).await;
     network.loss_percent.store(20, Ordering::Relaxed);
     until("not all are found", || know(&all, 5)).await;
     let (mut looks, mut missing, start) = (0, 0, Instant::now());
@@ -102,11 +108,7 @@ async fn lost_datagrams_kill_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_stops_for_a_second_is_not_dead() {
     let (names, network) = (Names::default(), Arc::new(Network::default()));
-    let mut all = Vec::new();
-    for _ in 0..5 {
-        all.push(network.start(names.environment(), config(&["seed:1"])).await);
-    }
-    names.set("seed:1", address(&all[0]));
+    let all = five(&network, &names).await;
     until("not all are found", || know(&all, 5)).await;
     for number in 0..rounds(20, 500) {
         *lock(&network.stopped) = Some(socket(&all[number % 5]));
