@@ -159,6 +159,8 @@ impl Lane {
             fs::write(&clock, [0; 8]).unwrap();
         }
         let log = File::options().create(true).append(true).open(self.world.path(&format!("log-{number}"))).unwrap();
+        // As in deploy/systemd.
+        command.env("MALLOC_ARENA_MAX", "2");
         node.child = Some(command.env("CLOCK_OFFSET", clock).stderr(log).spawn().unwrap());
     }
 

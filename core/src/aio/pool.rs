@@ -7,7 +7,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -53,8 +55,12 @@ struct Call<F, T> {
     cancellation: Cancellation,
 }
 
-/// Cancels a call that has not ended when this is dropped.
-struct CancelOnDrop<F, T>(Arc<Call<F, T>>);
+/// The outcome of a call. A call that has not ended when this is dropped is cancelled.
+struct Outcome<F, T> {
+    call: Arc<Call<F, Result<T, Error>>>,
+    receiver: oneshot::Receiver<Result<T, Error>>,
+    process: OwnerProcess,
+}
 
 /// A value whose drop may block, because it removes an upload or closes a store: the pool drops it.
 pub(super) struct OnPool<T: Send + 'static> {
@@ -79,11 +85,19 @@ impl Pool {
         self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (outbox, outcome) = oneshot::channel();
+        self.begin(work)?.await
+    }
+
+    fn begin<T, F>(&self, work: F) -> Result<Outcome<F, T>, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> Result<T, Error> + Send + 'static,
+    {
+        let (outbox, receiver) = oneshot::channel();
         let call = Arc::new(Call { work: Mutex::new(Some((work, outbox))), cancellation: Cancellation::default() });
-        let _cancel = CancelOnDrop(Arc::clone(&call));
+        let outcome = Outcome { call: Arc::clone(&call), receiver, process: self.0.0.process };
         self.0.0.enqueue(call)?;
-        outcome.await.unwrap_or_else(|_| Err(Error::Internal("a call panicked".into())))
+        Ok(outcome)
     }
 
     /// A value that the pool drops.
@@ -185,10 +199,25 @@ impl<F, T> Call<F, T> {
     }
 }
 
-impl<F, T> Drop for CancelOnDrop<F, T> {
+impl<F, T> Future for Outcome<F, T> {
+    type Output = Result<T, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, Error>> {
+        if !self.process.is_current() {
+            return Poll::Ready(Err(Error::Forked)); // the threads are the parent's
+        }
+        let received = Pin::new(&mut self.receiver).poll(context);
+        received.map(|outcome| outcome.unwrap_or_else(|_| Err(Error::Internal("a call panicked".into()))))
+    }
+}
+
+impl<F, T> Drop for Outcome<F, T> {
     fn drop(&mut self) {
-        self.0.cancellation.cancel();
-        drop(self.0.take());
+        // In a forked child, the parent's threads may have held the locks at the fork.
+        if self.process.is_current() {
+            self.call.cancellation.cancel();
+            drop(self.call.take());
+        }
     }
 }
 
@@ -232,7 +261,7 @@ impl<T: Send + 'static> Drop for OnPool<T> {
 mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll, Waker};
+    use std::task::Waker;
     use std::thread;
     use std::time::Instant;
 
@@ -251,7 +280,7 @@ mod tests {
 
     /// Polls `future` once, which starts it.
     fn start<T>(future: &mut (impl Future<Output = T> + Unpin)) {
-        let future = std::pin::Pin::new(future);
+        let future = Pin::new(future);
         assert!(matches!(future.poll(&mut Context::from_waker(Waker::noop())), Poll::Pending));
     }
 
@@ -378,5 +407,20 @@ mod tests {
             Shared { state: Mutex::default(), queued: Condvar::new(), most_threads, process: process.forked() };
         let pool = Pool(Arc::new(Owner(Arc::new(shared))));
         assert!(matches!(wait(pool.clone().run(|| Ok(()))), Err(Error::Forked)));
+    }
+
+    #[test]
+    fn a_call_of_the_parent_ends_at_once_in_a_forked_child() {
+        let pool = Pool::new(1);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut call = pool.begin(move || receiver.recv_timeout(DEADLINE).map_err(|_| Error::Closed)).unwrap();
+        start(&mut call);
+        call.process = call.process.forked();
+        assert!(matches!(wait(&mut call), Err(Error::Forked)));
+        // A lock that a thread of the parent held at the fork is never released.
+        let held = Arc::clone(&call.call);
+        let _held = held.work.lock().unwrap();
+        drop(call);
+        sender.send(()).unwrap(); // the parent's work goes on
     }
 }
