@@ -32,6 +32,7 @@ mod storage_service;
 
 mod service;
 
+mod accept;
 mod admin;
 mod operator_routes;
 mod route;

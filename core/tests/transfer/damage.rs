@@ -1,0 +1,133 @@
+//! Copies of damaged stores, and to a destination that damages.
+
+use super::*;
+
+/// Damages a database while it is closed, and opens it again.
+pub(super) fn damage(folder: &Path, name: &str, storage: Shared, sql: &str, locator: &Locator) -> Shared {
+    storage.close().unwrap();
+    let connection = Connection::open(folder.join(name)).unwrap();
+    assert_eq!(connection.execute(sql, [locator.as_bytes()]).unwrap(), 1, "{sql}");
+    drop((connection, storage));
+    database(folder, name)
+}
+
+#[test]
+fn damaged_records_are_named_and_the_rest_is_copied() {
+    let flip =
+        "UPDATE record SET body = CAST(substr(body, 1, 20) || x'00' || substr(body, 22) AS BLOB) WHERE locator = ?1";
+    let head =
+        "UPDATE record SET head = CAST(substr(head, 1, 20) || x'00' || substr(head, 22) AS BLOB) WHERE locator = ?1";
+    let short = "UPDATE record SET body = substr(body, 2) WHERE locator = ?1";
+    let segment = "UPDATE segment SET data = zeroblob(length(data)) WHERE n = 2
+        AND object = (SELECT object FROM record WHERE locator = ?1)";
+    let missing = "DELETE FROM segment WHERE n = 2 AND object = (SELECT object FROM record WHERE locator = ?1)";
+    let length = "UPDATE record SET len = len + 1 WHERE locator = ?1";
+    let prefix = "UPDATE record SET prefix = prefix + 1 WHERE locator = ?1";
+    let text = "UPDATE record SET head = x'00' WHERE locator = ?1";
+    for (sql, len) in [
+        (flip, 1000),
+        (head, 1000),
+        (short, 1000),
+        (segment, 3_000_000),
+        (missing, 3_000_000),
+        (length, 1000),
+        (prefix, 1000),
+        (text, 1000),
+        (length, 3_000_000),
+    ] {
+        for others in [3, 3000_u32] {
+            let folder = tempfile::tempdir().unwrap();
+            let from = database(folder.path(), "from.db");
+            let source = open(&from);
+            let items: Vec<_> = (0..others).map(|n| (n.to_le_bytes(), pattern(100))).collect();
+            drop(source.store_many(&items).unwrap());
+            let locator = locator_of(&from, || store(&source, "damaged", len));
+            let (to, earlier) = (memory(), memory());
+            assert_eq!(run(&from, &earlier, false).unwrap().records, u64::from(others) + 1);
+            let all = contents(&earlier);
+
+            let from = damage(folder.path(), "from.db", from, sql, &locator);
+            for _ in 0..2 {
+                let copied = run(&from, &to, true).unwrap();
+                assert!(!copied.is_complete());
+                let place = |locator: &Locator| locator.as_bytes()[..6].to_vec();
+                let damaged: Vec<_> = copied.damaged.iter().map(place).collect();
+                assert_eq!(damaged, [place(&locator)], "{sql}");
+                assert_eq!(copied.records + copied.unchanged, u64::from(others), "{sql}");
+                assert_eq!(to.info(&locator).unwrap(), None);
+            }
+            let expected: BTreeMap<_, _> =
+                all.iter().filter(|(other, _)| **other != locator).map(|(l, r)| (*l, r.clone())).collect();
+            assert!(contents(&to) == expected, "{sql}");
+            // An earlier copy of it is kept, whatever the source lists, even by a mirror.
+            let _ = run(&from, &earlier, true).unwrap();
+            assert!(contents(&earlier) == all, "{sql}");
+        }
+    }
+}
+
+#[test]
+fn records_beside_a_damaged_page_are_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("from.db");
+    let (from, to) = (database(folder.path(), "from.db"), memory());
+    let items: Vec<_> = (0..3000_u32).map(|n| (n.to_le_bytes(), pattern(500))).collect();
+    drop(open(&from).store_many(&items).unwrap());
+    let all = contents(&from);
+    from.close().unwrap();
+    drop(from);
+    // A page from the middle of the table, with a few records.
+    let mut bytes = fs::read(&path).unwrap();
+    let page = bytes.len() / 8192 / 2 * 8192;
+    bytes[page..page + 8192].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let from = database(folder.path(), "from.db");
+    assert!(matches!(from.list(None, 3000), Err(StorageError::Corrupt)));
+    let copied = run(&from, &to, true).unwrap();
+    assert!(!copied.damaged.is_empty());
+    let mut intact = all;
+    intact.retain(|locator, _| matches!(from.get(locator), Ok(Some(_))));
+    assert!((2900..3000).contains(&intact.len()), "{}", intact.len());
+    let copied = contents(&to);
+    let lost: Vec<_> = intact.keys().filter(|locator| !copied.contains_key(locator)).collect();
+    assert!(copied == intact, "{lost:?}");
+}
+
+#[test]
+fn damage_at_the_destination_is_not_that_of_the_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (memory(), database(folder.path(), "to.db"));
+    let source = open(&from);
+    let locator = locator_of(&from, || store(&source, "id", 1000));
+    let _ = run(&from, &to, false).unwrap();
+    let sql = "UPDATE record SET head = x'00' WHERE locator = ?1";
+    let to = damage(folder.path(), "to.db", to, sql, &locator);
+    let error = run(&from, &to, false).unwrap_err();
+    assert!(error.full_message().contains("the destination is damaged"), "{error:?}");
+}
+
+/// A destination that acknowledges a record and returns another one.
+#[test]
+fn what_the_destination_returns_is_compared() {
+    let from = memory();
+    store(&open(&from), "id", 1000);
+    for (lies, name) in [(false, "a success"), (true, "Storage")] {
+        let inner = memory();
+        let altered = Arc::clone(&inner);
+        let was_put = AtomicBool::new(false);
+        let to = hooked(&inner, move |method, bytes| {
+            if method == "put" {
+                was_put.store(true, Ordering::Relaxed);
+            }
+            if method == "get" && was_put.load(Ordering::Relaxed) && lies {
+                let locator = Locator::from_bytes(bytes.try_into().unwrap());
+                let mut record = altered.get(&locator)?.unwrap();
+                record[500] ^= 1;
+                altered.put(&locator, &record, PutMode::Overwrite)?;
+            }
+            Ok(())
+        });
+        let outcome = run(&from, &to, false);
+        assert_eq!(outcome.map_or_else(|error| error.name(), |_| "a success"), name);
+    }
+}

@@ -1,0 +1,97 @@
+//! The first copy of a database to a new one, which begins with its pages.
+
+use super::damage::damage;
+use super::*;
+
+/// Copies between paths. The first copy to a new one begins with the database's pages.
+fn run_paths(from: &Path, to: &Path) -> Result<Copied, Error> {
+    let [from, to] = [from, to].map(|path| Location::parse(path).unwrap());
+    copy(&from, &to, CopyOptions::new(), &mut |_| ())
+}
+
+#[test]
+fn the_first_copy_of_a_database_leaves_out_claims_damage_and_remains() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, to, unfinished] = ["from.db", "to.db", "to.db.unfinished"].map(|name| folder.path().join(name));
+    let from = database(folder.path(), "from.db");
+    let source = open(&from);
+    let items: Vec<_> = (0..500_u32).map(|n| (n.to_le_bytes(), pattern(300))).collect();
+    drop(source.store_many(&items).unwrap());
+    store(&source, "long", 3_000_000);
+    let mut upload = Arc::clone(&from).upload(&Locator::from_bytes([9; 32]), PutMode::Create).unwrap();
+    upload.write(&pattern(1_000_000)).unwrap();
+    from.put(&claim(), &pattern(100), PutMode::Create).unwrap();
+    // The rest of a killed copy.
+    fs::write(&unfinished, "half").unwrap();
+    fs::write(folder.path().join("to.db.unfinished-wal"), "half").unwrap();
+
+    let copied = run_paths(&path, &to).unwrap();
+    assert_eq!((copied.records, copied.unchanged, copied.is_complete()), (501, 0, true));
+    assert_eq!(copied.bytes, source.stats().unwrap().bytes - 100);
+    let mut expected = contents(&from);
+    expected.remove(&claim());
+    let copy = database(folder.path(), "to.db");
+    assert!(contents(&copy) == expected);
+    assert_eq!(copy.settings().unwrap(), from.settings().unwrap());
+    copy.close().unwrap();
+    let names: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_str().unwrap().contains("unfinished")), "{names:?}");
+    let segments = |path: &Path| {
+        let connection = Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM segment", (), |row| row.get::<_, i64>(0)).unwrap()
+    };
+    upload.write(&pattern(1_000_000)).unwrap();
+    drop(upload);
+    assert_eq!(segments(&to), segments(&path), "without the upload");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&to).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let locator = locator_of(&from, || store(&source, "damaged", 1000));
+    let sql = "UPDATE record SET body = zeroblob(length(body)) WHERE locator = ?1";
+    let _from = damage(folder.path(), "from.db", from, sql, &locator);
+    let other = folder.path().join("other.db");
+    for expected in [(501, 0), (0, 501)] {
+        let copied = run_paths(&path, &other).unwrap();
+        assert_eq!((copied.records, copied.unchanged), expected);
+        assert_eq!(copied.damaged, [locator]);
+    }
+    assert!(contents(&database(folder.path(), "other.db")) == expected);
+}
+
+#[test]
+fn the_first_copy_of_a_database_with_a_damaged_page_has_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+    let store = Strongroom::open(&path).unwrap();
+    let items: Vec<_> = (0..3000_u32).map(|n| (n.to_le_bytes(), pattern(500))).collect();
+    drop(store.store_many(&items).unwrap());
+    store.close().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    let page = bytes.len() / 8192 / 2 * 8192;
+    bytes[page..page + 8192].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let copied = run_paths(&path, &to).unwrap();
+    assert!((2900..3000).contains(&copied.records) && !copied.is_complete(), "{copied:?}");
+    assert_eq!(run_paths(&path, &to).unwrap().unchanged, copied.records);
+}
+
+#[test]
+fn a_first_copy_can_be_interrupted_and_repeated() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+    let opened = Strongroom::open(&path).unwrap();
+    store(&opened, "long", 40_000_000);
+    // The first report is that of the first pages; the interrupt is noticed before the next ones.
+    let [from, destination] = [&path, &to].map(|path| Location::parse(path).unwrap());
+    let interrupted = interruptible(
+        || true,
+        || {
+            copy(&from, &destination, CopyOptions::new(), &mut |_| {
+                thread::sleep(std::time::Duration::from_millis(60));
+            })
+        },
+    );
+    assert!(matches!(interrupted, Err(Error::Busy)), "{interrupted:?}");
+    assert!(!to.exists() && !folder.path().join("to.db.unfinished").exists());
+    assert_eq!(run_paths(&path, &to).unwrap().records, 1);
+}
