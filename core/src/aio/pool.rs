@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::error::Error;
 use crate::util::fork_check::OwnerProcess;
 use crate::util::interrupt::Cancellation;
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 use crate::util::threads;
 
 /// The time after which an idle thread ends.

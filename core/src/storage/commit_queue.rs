@@ -3,13 +3,13 @@
 //! If no write is running, the caller becomes the leader immediately, on its own thread. Otherwise it adds its job to
 //! the queue and waits. The next leader does its own job and those behind it in the queue, in one transaction with one
 //! commit.
-//!
-//! The locks come from the parent's module `sync`, so that a test can check every order of events with its own locks.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, PoisonError};
 use std::{iter, mem};
 
-use super::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, is_interrupted, wait};
+use crate::util::interrupt::{self, is_interrupted};
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 
 /// The most jobs and bytes of one group, which bound the wait of a writer.
 const MAX_JOBS: usize = 256;
@@ -179,6 +179,14 @@ impl<J, O> Waiter<J, O> {
     fn set(&self, stage: Stage<O>) {
         *lock(&self.stage) = stage;
         self.changed.notify_one();
+    }
+}
+
+/// Waits until `changed` is notified, or until the wait must check for an interrupt.
+fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+    match interrupt::interval() {
+        None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+        Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
     }
 }
 

@@ -34,24 +34,6 @@ mod sqlite;
 mod types;
 mod verification;
 
-/// The locks of [`commit_queue`].
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod sync {
-    pub(super) use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-    use crate::util::interrupt;
-
-    /// Waits until `changed` is notified, or until the wait must check for an interrupt.
-    pub(super) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
-        match interrupt::interval() {
-            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
-        }
-    }
-
-    pub(super) use crate::util::interrupt::is_interrupted;
-}
-
 use std::fmt;
 use std::sync::Arc;
 

@@ -5,11 +5,13 @@
 //! the other, take the right for themselves: the thread gives it up, and takes it back when several calls wait at the
 //! same time, when work begins that nobody waits for, or when no call has come for a while.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use crate::util::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 /// The longest time between calls that follow each other.
 const SOON: Duration = Duration::from_millis(10);
@@ -54,15 +56,15 @@ pub(crate) struct CallerTurn<'d>(&'d Driver);
 pub(crate) struct ThreadTurn<'d>(&'d Driver);
 
 impl Driver {
-    /// The work of the thread, until [`stop`](Self::stop).
-    pub(crate) fn serve(&self, runtime: &Runtime) {
+    /// The work of the thread, until [`stop`](Self::stop). `drive` runs the connections until the future ends.
+    pub(crate) fn serve(&self, drive: impl Fn(Notified<'_>)) {
         let mut state = self.lock();
         while !state.is_stopped {
             if state.is_thread_due() {
                 (state.holder, state.is_thread_needed, state.alone) = (Holder::Thread, false, 0);
                 drop(state);
                 // Waits for the end of a caller's turn.
-                runtime.block_on(self.yielded.notified());
+                drive(self.yielded.notified());
                 state = self.lock();
             } else {
                 state = self.changed.wait_timeout(state, SOON).unwrap_or_else(PoisonError::into_inner).0;
@@ -92,7 +94,7 @@ impl Driver {
 
     /// Lets the thread drive until [`end_wait`](Self::end_wait): a caller waits without a thread.
     #[cfg(all(feature = "remote", feature = "tokio"))]
-    pub(super) fn begin_wait(&self) {
+    pub(crate) fn begin_wait(&self) {
         let mut state = self.lock();
         state.alone = 0;
         state.waiting += 1;
@@ -100,7 +102,7 @@ impl Driver {
     }
 
     /// Ends the wait of a call for the thread.
-    pub(super) fn end_wait(&self) {
+    pub(crate) fn end_wait(&self) {
         let mut state = self.lock();
         state.last_end = Some(Instant::now());
         state.waiting = state.waiting.saturating_sub(1);

@@ -3,10 +3,11 @@
 //! The standard library's channels allocate a thread handle for a waiting thread. In the main thread of a C or Python
 //! program the handle is never freed, and leak checkers report it as a leak of this library.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::util::interrupt;
+use crate::util::sync::{Condvar, Mutex, MutexGuard};
 
 /// The two ends of a new channel.
 pub(crate) fn handoff<T>() -> (Sender<T>, Receiver<T>) {

@@ -1,8 +1,11 @@
 //! Helpers that several modules share.
 
+#[cfg(feature = "sqlite")]
+pub(crate) mod background_thread;
 #[cfg(feature = "_runtime")]
 pub(crate) mod backoff;
 pub(crate) mod clock;
+pub(crate) mod cores;
 #[cfg(feature = "_runtime")]
 pub(crate) mod driver;
 #[cfg(any(feature = "keyring", feature = "sqlite"))]
@@ -24,6 +27,8 @@ pub(crate) mod runtime;
     allow(dead_code, unreachable_pub, reason = "the module `protocol` publishes it with the feature `remote`")
 )]
 pub mod secret_text;
+#[allow(unused_imports, reason = "each feature uses a part")]
+pub(crate) mod sync;
 #[cfg(all(feature = "remote", feature = "tokio"))]
 pub(crate) mod task;
 #[expect(unreachable_pub, reason = "the root publishes a function")]

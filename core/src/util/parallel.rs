@@ -4,20 +4,20 @@
 //! `util::handoff`).
 
 use std::panic::resume_unwind;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_utils::thread::ScopedJoinHandle;
 
+use crate::util::cores::Cores;
 use crate::util::handoff::handoff;
 use crate::util::threads::BlockedSignals;
 
-/// The number of cores that this process may use.
-fn count() -> usize {
-    static COUNT: OnceLock<usize> = OnceLock::new();
-    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+/// The cores that this process may use.
+fn cores() -> &'static Cores {
+    static CORES: OnceLock<Cores> = OnceLock::new();
+    CORES.get_or_init(|| Cores::new(thread::available_parallelism().map_or(1, usize::from)))
 }
 
 /// The minimum bytes whose encryption by `aes-gcm` is worth sharing: below, another thread costs more than it saves.
@@ -25,30 +25,7 @@ pub(crate) const WORTH_SHARING: usize = 256 << 10;
 
 /// How many threads `len` bytes justify, if work is worth sharing from `worth_sharing` bytes on.
 pub(crate) fn for_bytes(len: usize, worth_sharing: usize) -> usize {
-    if len < worth_sharing { 1 } else { count().min(len / (worth_sharing / 2)) }
-}
-
-/// The number of threads of this process that do shared work. In a child forked during such work it is too high, so the
-/// child shares less.
-static BUSY_THREADS: AtomicUsize = AtomicUsize::new(0);
-
-/// A reservation of cores, until it is dropped.
-struct Share(usize);
-
-impl Share {
-    /// Reserves up to `wanted` free cores, and at least one: more threads than cores would slow each other down.
-    fn take(wanted: usize) -> Self {
-        let taken = BUSY_THREADS.fetch_add(wanted, Ordering::Relaxed);
-        let share = count().saturating_sub(taken).clamp(1, wanted);
-        BUSY_THREADS.fetch_sub(wanted - share, Ordering::Relaxed);
-        Self(share)
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        BUSY_THREADS.fetch_sub(self.0, Ordering::Relaxed);
-    }
+    if len < worth_sharing { 1 } else { cores().count().min(len / (worth_sharing / 2)) }
 }
 
 /// Does `work` on each of `parts`, with at most `threads` threads and no more than free cores. The caller's thread is
@@ -69,14 +46,14 @@ pub(crate) fn for_each<T: Send, E: Send>(
     if threads < 2 {
         return run();
     }
-    let share = Share::take(threads);
-    if share.0 < 2 {
+    let share = cores().take(threads);
+    if share.cores < 2 {
         return run();
     }
     let shared = crossbeam_utils::thread::scope(|scope| {
         let start = |_| scope.builder().name("strongroom-core".into()).spawn(|_| run()).ok();
         let blocked = BlockedSignals::new();
-        let others: Vec<_> = (1..share.0).filter_map(start).collect();
+        let others: Vec<_> = (1..share.cores).filter_map(start).collect();
         drop(blocked);
         let own = run();
         let join = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));
@@ -91,8 +68,8 @@ pub(crate) fn beside<A, B: Send>(other: impl Fn() -> B + Sync, own: impl FnOnce(
     /// How long the function waits.
     const MOMENT: Duration = Duration::from_millis(20);
 
-    let share = Share::take(2);
-    if share.0 < 2 {
+    let share = cores().take(2);
+    if share.cores < 2 {
         return (own(&|| true), other());
     }
     let (running, end) = handoff::<()>();
@@ -141,9 +118,9 @@ mod tests {
 
     #[test]
     fn no_core_is_assigned_twice() {
-        let shares: Vec<_> = (0..count()).map(|_| Share::take(2)).collect();
-        assert!(shares.iter().all(|share| (1..=2).contains(&share.0)));
-        assert_eq!(Share::take(5).0, 1, "all are taken, and the caller has its own thread");
+        let shares: Vec<_> = (0..cores().count()).map(|_| cores().take(2)).collect();
+        assert!(shares.iter().all(|share| (1..=2).contains(&share.cores)));
+        assert_eq!(cores().take(5).cores, 1, "all are taken, and the caller has its own thread");
     }
 
     #[test]

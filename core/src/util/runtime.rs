@@ -49,7 +49,7 @@ impl Runtime {
             Ok(runtime) => {
                 let runtime = Arc::new(runtime);
                 let _ = outbox.send(Ok(Arc::clone(&runtime))); // there is room, and the receiver waits
-                drives.serve(&runtime);
+                drives.serve(|turn| runtime.block_on(turn));
                 if let Some(runtime) = Arc::into_inner(runtime) {
                     runtime.shutdown_background();
                 }

@@ -3,7 +3,8 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
+pub(crate) use std::thread::JoinHandle;
 
 /// Whether the threads of callers may have small stacks.
 static ARE_CALLERS_SMALL: AtomicBool = AtomicBool::new(false);

@@ -9,17 +9,14 @@
 //! one lock that does not prevent a restart. The thread releases the lock every few milliseconds for other processes'
 //! checkpoints, and holds none during writes. It ends when reads become rare.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 use super::error::{Fault, Outcome};
 use super::handle_state::HandleState;
-use super::lock;
-use crate::util::threads;
+use crate::util::background_thread::{BackgroundThread, Requests};
 
 /// The time between two releases of the lock.
 const TICK: Duration = Duration::from_millis(10);
@@ -29,91 +26,49 @@ const QUIET_TICKS: u32 = 10;
 const IDLE_TICKS: u32 = 50;
 
 #[derive(Default)]
-pub(super) struct ReadLock {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    /// Whether the thread runs, or is being started.
-    running: AtomicBool,
-    /// Whether reads have been frequent since the thread's last check.
-    wanted: AtomicBool,
-    ended: Mutex<bool>,
-    changed: Condvar,
-}
+pub(super) struct ReadLock(BackgroundThread);
 
 impl ReadLock {
     /// Starts the thread unless it runs, because reads are frequent. `open` makes its connection.
     pub(super) fn request(&self, open: impl FnOnce() -> Outcome<Connection> + Send + 'static, state: Arc<HandleState>) {
-        self.shared.wanted.store(true, Ordering::Relaxed);
-        if self.shared.running.load(Ordering::Relaxed) || self.shared.running.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let mut thread = lock(&self.thread);
-        if *lock(&self.shared.ended) {
-            return;
-        }
-        if let Some(before) = thread.take() {
-            let _ = before.join(); // it has ended its loop
-        }
-        let shared = Arc::clone(&self.shared);
-        let work = move || {
-            let outcome = open().and_then(|connection| shared.hold(&connection, &state));
+        self.0.request("strongroom-lock", move |requests| {
+            let outcome = open().and_then(|connection| hold(&connection, &state, requests));
             outcome.unwrap_or_else(|Fault(error)| state.note_write(&error));
-            shared.running.store(false, Ordering::Release);
-        };
-        *thread = threads::spawn("strongroom-lock", work).ok();
-        if thread.is_none() {
-            self.shared.running.store(false, Ordering::Release);
-        }
+        });
     }
 
     /// Ends the thread for good, and waits for its end.
     pub(super) fn end(&self) {
-        *lock(&self.shared.ended) = true;
-        self.shared.changed.notify_all();
-        if let Some(thread) = lock(&self.thread).take() {
-            let _ = thread.join();
-        }
+        self.0.end();
     }
 }
 
-impl Shared {
-    /// Holds the lock, with interruptions, for as long as reads are frequent. After a failed write the log must not be
-    /// checkpointed.
-    fn hold(&self, connection: &Connection, state: &HandleState) -> Outcome<()> {
-        let (mut version, mut quiet, mut idle) = (version(connection)?, 0, 0);
-        while idle < IDLE_TICKS && state.check_writable().is_ok() {
-            let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
-                let transaction = connection.unchecked_transaction()?;
-                transaction.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
-                Some(transaction)
-            } else {
-                None
-            };
-            let ended = self.wait();
-            drop(held);
-            if ended {
-                break;
-            }
-            idle = if self.wanted.swap(false, Ordering::Relaxed) { 0 } else { idle + 1 };
-            let before = std::mem::replace(&mut version, self::version(connection)?);
-            quiet = if version == before { quiet.saturating_add(1) } else { 0 };
+/// Holds the lock, with interruptions, for as long as reads are frequent. After a failed write the log must not be
+/// checkpointed.
+fn hold(connection: &Connection, state: &HandleState, requests: &Requests) -> Outcome<()> {
+    let (mut version, mut quiet, mut idle) = (data_version(connection)?, 0, 0);
+    while idle < IDLE_TICKS && state.check_writable().is_ok() {
+        let held = if quiet >= QUIET_TICKS && checkpoint(connection)? {
+            let transaction = connection.unchecked_transaction()?;
+            transaction.query_row("SELECT count(*) FROM settings", (), |_| Ok(()))?;
+            Some(transaction)
+        } else {
+            None
+        };
+        let ended = requests.wait(TICK);
+        drop(held);
+        if ended {
+            break;
         }
-        Ok(())
+        idle = if requests.take() { 0 } else { idle + 1 };
+        let before = std::mem::replace(&mut version, data_version(connection)?);
+        quiet = if version == before { quiet.saturating_add(1) } else { 0 };
     }
-
-    /// Waits for a tick. Returns whether the thread must end.
-    fn wait(&self) -> bool {
-        let ended = self.changed.wait_timeout_while(lock(&self.ended), TICK, |ended| !*ended);
-        *ended.unwrap_or_else(PoisonError::into_inner).0
-    }
+    Ok(())
 }
 
 /// A number that changes with each commit of another connection, in any process.
-fn version(connection: &Connection) -> Outcome<i64> {
+fn data_version(connection: &Connection) -> Outcome<i64> {
     Ok(connection.prepare_cached("PRAGMA data_version")?.query_row((), |row| row.get(0))?)
 }
 
@@ -152,7 +107,7 @@ mod tests {
     }
 
     fn runs(storage: &SqliteStorage) -> bool {
-        Arc::strong_count(&storage.database.read_lock.shared) > 1
+        storage.database.read_lock.0.is_running()
     }
 
     #[test]

@@ -1,31 +1,11 @@
-//! The queue of writers in every order of events of a few threads: loom explores them all, and detects deadlocks.
-
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
-
-#[allow(unreachable_pub, dead_code, reason = "it is the library's")]
-#[path = "../src/storage"]
-mod storage {
-    pub(crate) mod commit_queue;
-    pub(crate) use super::sync;
-}
-
-mod sync {
-    pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-    pub(crate) use std::sync::PoisonError;
-
-    pub(crate) fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
-        changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn is_interrupted() -> bool {
-        false
-    }
-}
+//! The queue of writers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use storage::commit_queue::{CommitQueue, Role};
-use sync::{Arc, Mutex};
+use super::check;
+use crate::commit_queue::{CommitQueue, Role};
+use crate::sync::Mutex;
 
 const ABANDONED: u32 = u32::MAX;
 
@@ -83,10 +63,8 @@ fn outcome(job: u32) -> u32 {
 
 /// Runs each of `kinds` in its own thread, in every order. All end, each with its own outcome, and each job is done
 /// once.
-fn check(kinds: &'static [Kind]) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(move || {
+fn write_all(kinds: &'static [Kind]) {
+    check(3, move || {
         let store = Arc::new(Store { queue: CommitQueue::new(|| ABANDONED), done: Mutex::new(Vec::new()) });
         let write = |(job, kind): (u32, &'static Kind)| {
             let store = Arc::clone(&store);
@@ -120,24 +98,21 @@ fn check(kinds: &'static [Kind]) {
     });
 }
 
-#[test]
-fn every_job_runs_once_and_reports_to_its_caller() {
-    check(&[Kind::Shared, Kind::Shared, Kind::Shared]);
+pub fn every_job_runs_once_and_reports_to_its_caller() {
+    write_all(&[Kind::Shared, Kind::Shared, Kind::Shared]);
 }
 
-#[test]
-fn exclusive_work_runs_between_groups() {
-    check(&[Kind::Shared, Kind::Alone, Kind::Shared]);
-    check(&[Kind::Alone, Kind::Alone, Kind::Shared]);
+pub fn exclusive_work_runs_between_groups() {
+    write_all(&[Kind::Shared, Kind::Alone, Kind::Shared]);
+    write_all(&[Kind::Alone, Kind::Alone, Kind::Shared]);
 }
 
-#[test]
-fn a_panicking_leader_blocks_nobody() {
+pub fn a_panicking_leader_blocks_nobody() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {})); // the panics are expected
     let outcome = catch_unwind(|| {
-        check(&[Kind::Panics, Kind::Shared, Kind::Shared]);
-        check(&[Kind::PanicsReporting, Kind::Shared, Kind::Shared]);
+        write_all(&[Kind::Panics, Kind::Shared, Kind::Shared]);
+        write_all(&[Kind::PanicsReporting, Kind::Shared, Kind::Shared]);
     });
     std::panic::set_hook(hook);
     outcome.unwrap();

@@ -1,0 +1,16 @@
+//! The models: each function panics at a fault.
+
+pub mod background_thread;
+pub mod cores;
+pub mod driver;
+pub mod group_commit;
+pub mod handoff;
+pub mod pool;
+
+/// Runs `model` in every order of events that needs at most so many preemptions: switches away from a thread that could
+/// continue.
+fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
