@@ -13,7 +13,7 @@ tests! {
     cores: no_core_is_reserved_twice;
     driver: every_call_has_its_outcome callers_that_come_alone_drive;
     group_commit: every_job_runs_once_and_reports_to_its_caller exclusive_work_runs_between_groups
-        a_panicking_leader_blocks_nobody;
+        a_leader_waits_for_the_last_group a_panicking_leader_blocks_nobody;
     handoff: values_come_in_order_until_the_sender_is_dropped a_dropped_receiver_ends_a_send
         an_offer_wakes_the_receiver the_end_is_seen_with_and_without_a_timeout;
     pool: every_call_has_its_outcome a_thread_that_ends_leaves_no_call a_call_that_is_given_up_leaves_the_others

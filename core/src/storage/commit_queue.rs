@@ -3,21 +3,31 @@
 //! If no write is running, the caller becomes the leader immediately, on its own thread. Otherwise it adds its job to
 //! the queue and waits. The next leader does its own job and those behind it in the queue, in one transaction with one
 //! commit.
+//!
+//! Most callers write again as soon as their group is committed. If commits take long, the next leader waits for them:
+//! otherwise two halves of the callers would take turns, with a commit for each half.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use std::{iter, mem};
 
 use crate::util::interrupt::{self, is_interrupted};
-use crate::util::sync::{Condvar, Mutex, MutexGuard};
+use crate::util::sync::{Condvar, Instant, Mutex, MutexGuard};
 
 /// The most jobs and bytes of one group, which bound the wait of a writer.
 const MAX_JOBS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
+/// The time of a group from which on the next leader waits, and the limit of this wait, which is also an eighth of that
+/// time.
+const LONG: Duration = Duration::from_millis(1);
+const MAX_WAIT: Duration = Duration::from_millis(5);
 
 /// A queue of jobs `J`, each with an outcome `O`.
 pub(crate) struct CommitQueue<J, O> {
     queue: Mutex<Queue<J, O>>,
+    /// Notified when as many jobs are in the queue as the leader waits for.
+    gathered: Condvar,
     /// Makes the outcome of a job whose leader panicked.
     abandoned: fn() -> O,
 }
@@ -25,6 +35,12 @@ pub(crate) struct CommitQueue<J, O> {
 struct Queue<J, O> {
     has_leader: bool,
     waiting: VecDeque<Arc<Waiter<J, O>>>,
+    /// The time that the last group took; none after work with a transaction of its own.
+    last: Duration,
+    /// The number of jobs in the queue once the callers of the last group have written again.
+    wanted: usize,
+    /// Whether the leader waits for them.
+    is_gathering: bool,
 }
 
 struct Waiter<J, O> {
@@ -52,7 +68,14 @@ pub(crate) enum Role<'q, J, O> {
 
 impl<J, O> CommitQueue<J, O> {
     pub(crate) fn new(abandoned: fn() -> O) -> Self {
-        Self { queue: Mutex::new(Queue { has_leader: false, waiting: VecDeque::new() }), abandoned }
+        let queue = Mutex::new(Queue {
+            has_leader: false,
+            waiting: VecDeque::new(),
+            last: Duration::ZERO,
+            wanted: 0,
+            is_gathering: false,
+        });
+        Self { queue, gathered: Condvar::new(), abandoned }
     }
 
     /// Waits until the caller is the leader, or a leader has done its job. Calls `job` only if it must wait.
@@ -67,6 +90,9 @@ impl<J, O> CommitQueue<J, O> {
                 return Role::Leader(leader);
             }
             queue.waiting.push_back(Arc::clone(&waiter));
+            if queue.is_gathering && queue.waiting.len() >= queue.wanted {
+                self.gathered.notify_one();
+            }
         }
         let mut stage = lock(&waiter.stage);
         while let Stage::Waiting = *stage {
@@ -116,7 +142,8 @@ impl<J, O> CommitQueue<J, O> {
     }
 
     fn lead(&self) -> Leader<'_, J, O> {
-        Leader { queue: self, followers: Vec::new(), bytes: 0 }
+        let (followers, begin) = (Vec::new(), Instant::now());
+        Leader { queue: self, followers, bytes: 0, begin, callers: 0, time: Duration::ZERO }
     }
 }
 
@@ -126,9 +153,28 @@ pub(crate) struct Leader<'q, J, O> {
     /// The waiters whose jobs this leader does.
     followers: Vec<Arc<Waiter<J, O>>>,
     bytes: usize,
+    begin: Instant,
+    /// The number of the leader and its followers, and the time of their group, once it is committed.
+    callers: usize,
+    time: Duration,
 }
 
 impl<J, O> Leader<'_, J, O> {
+    /// If the last group took long, waits for a short time until its callers have written again.
+    pub(crate) fn wait_for_last_group(&mut self) {
+        let mut queue = lock(&self.queue.queue);
+        if queue.last >= LONG {
+            queue.is_gathering = true;
+            let time = MAX_WAIT.min(queue.last / 8);
+            let waits = |queue: &mut Queue<J, O>| queue.waiting.len() < queue.wanted;
+            let waited = self.queue.gathered.wait_timeout_while(queue, time, waits);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.is_gathering = false;
+        }
+        drop(queue);
+        self.begin = Instant::now();
+    }
+
     /// Takes over the jobs at the front of the queue, up to the limits of a group.
     pub(crate) fn gather(&mut self) {
         let mut queue = lock(&self.queue.queue);
@@ -146,13 +192,16 @@ impl<J, O> Leader<'_, J, O> {
         self.followers.iter().filter_map(|waiter| waiter.job.as_ref()).map(|(job, _)| job)
     }
 
-    /// Passes each follower its outcome, and ends the leadership.
+    /// Ends the leadership, and passes each follower its outcome.
     pub(crate) fn finish(mut self, outcomes: impl IntoIterator<Item = O>) {
         let outcomes = outcomes.into_iter().chain(iter::repeat_with(self.queue.abandoned));
+        (self.callers, self.time) = (self.followers.len().saturating_add(1), self.begin.elapsed());
         // Collected first: if the iterator panics, no follower has an outcome yet, and the drop passes one to all of
         // them.
         let outcomes: Vec<_> = outcomes.take(self.followers.len()).collect();
-        for (waiter, outcome) in self.followers.drain(..).zip(outcomes) {
+        let followers = mem::take(&mut self.followers);
+        drop(self); // before they can write again, because the next leader waits for them
+        for (waiter, outcome) in followers.into_iter().zip(outcomes) {
             waiter.set(Stage::Done(outcome));
         }
     }
@@ -167,6 +216,10 @@ impl<J, O> Drop for Leader<'_, J, O> {
             let mut queue = lock(&self.queue.queue);
             let next = queue.waiting.pop_front();
             queue.has_leader = next.is_some();
+            queue.last = self.time;
+            // If nobody waits, one of the callers probably is the next leader.
+            let returning = self.callers.saturating_sub(usize::from(next.is_none()));
+            queue.wanted = queue.waiting.len().saturating_add(returning).min(MAX_JOBS);
             next
         };
         if let Some(next) = next {
@@ -193,4 +246,23 @@ fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T>
 /// No code panics while it holds one of these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_waits_in_vain_for_a_short_time_only() {
+        let queue = CommitQueue::<(), ()>::new(|| ());
+        (lock(&queue.queue).last, lock(&queue.queue).wanted) = (Duration::from_secs(3600), 1);
+        let Role::Leader(mut leader) = queue.join(|| None) else { panic!("nobody else writes") };
+        let begin = Instant::now();
+        leader.wait_for_last_group();
+        assert!(begin.elapsed() >= MAX_WAIT);
+        leader.gather();
+        assert_eq!(leader.jobs().count(), 0);
+        leader.finish([]);
+        assert_eq!(lock(&queue.queue).wanted, 0, "a caller that is alone waits for nobody");
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::check;
 use crate::commit_queue::{CommitQueue, Role};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, let_time_pass};
 
 const ABANDONED: u32 = u32::MAX;
 
@@ -105,6 +106,35 @@ pub fn every_job_runs_once_and_reports_to_its_caller() {
 pub fn exclusive_work_runs_between_groups() {
     write_all(&[Kind::Shared, Kind::Alone, Kind::Shared]);
     write_all(&[Kind::Alone, Kind::Alone, Kind::Shared]);
+}
+
+/// The callers of a group that took long: one leads the next group, and waits for the other.
+pub fn a_leader_waits_for_the_last_group() {
+    check(3, || {
+        let_time_pass(Duration::from_secs(1));
+        let queue = Arc::new(CommitQueue::<u32, u32>::new(|| ABANDONED));
+        let write = |queue: &CommitQueue<u32, u32>, job, followers| match queue.join(|| Some((job, 1))) {
+            Role::Leader(mut leader) => {
+                leader.wait_for_last_group();
+                leader.gather();
+                assert_eq!(leader.jobs().count(), followers);
+                leader.finish([5; 2]);
+                5
+            }
+            Role::Follower(outcome) => outcome,
+            Role::Interrupted => panic!("nothing interrupts it"),
+        };
+        let Role::Leader(mut leader) = queue.join(|| None) else { panic!("nobody else writes") };
+        let for_other = Arc::clone(&queue);
+        let other = loom::thread::spawn(move || (write(&for_other, 1, 0), write(&for_other, 2, 1)));
+        while leader.jobs().next().is_none() {
+            loom::thread::yield_now();
+            leader.gather();
+        }
+        leader.finish([5]);
+        assert_eq!(write(&queue, 3, 1), 5);
+        assert_eq!(other.join().unwrap(), (5, 5));
+    });
 }
 
 pub fn a_panicking_leader_blocks_nobody() {

@@ -41,6 +41,7 @@ impl PostgresStorage {
             Role::Follower(outcome) => outcome,
             Role::Interrupted => Err(Error::Busy),
             Role::Leader(mut leader) => {
+                leader.wait_for_last_group();
                 leader.gather();
                 let all: Vec<&Operation<'_>> = iter::once(operation).chain(leader.jobs().map(shorter)).collect();
                 let mut outcomes = match all.len() {

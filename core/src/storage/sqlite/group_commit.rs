@@ -66,6 +66,7 @@ impl Database {
         mut leader: Leader<'_, Operation<'static>, OperationOutcome>,
     ) -> Outcome<Applied> {
         // Taken over before the transaction begins: if another process holds the lock, all of these fail together.
+        leader.wait_for_last_group();
         leader.gather();
         let mut rolled_back = false;
         let outcome = self.transact(Commit::Durable, |connection| {
