@@ -3,11 +3,12 @@
 use std::future::poll_fn;
 use std::mem;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use loom::future::block_on;
+use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 use tokio::sync::oneshot;
 
@@ -33,7 +34,6 @@ struct State {
 }
 
 impl Runtime {
-    /// No event of the model happens while this is locked.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -67,15 +67,28 @@ impl Runtime {
         outcome
     }
 
-    /// A whole call.
-    fn call(&self) {
+    /// Waits until nobody drives.
+    fn until_idle(&self) {
+        block_on(poll_fn(|context| {
+            let mut state = self.state();
+            state.wakers.push(context.waker().clone());
+            if state.is_driven { Poll::Pending } else { Poll::Ready(()) }
+        }));
+    }
+
+    /// A whole call. Returns whether the caller had the right to drive.
+    fn call(&self) -> bool {
         match self.driver.begin() {
             Turn::Caller(_turn) => {
                 let (outbox, outcome) = oneshot::channel();
                 self.spawn(move || outbox.send(()).unwrap());
                 self.drive(outcome).unwrap();
+                true
             }
-            Turn::Thread(_turn) => self.wait_for_thread(),
+            Turn::Thread(_turn) => {
+                self.wait_for_thread();
+                false
+            }
         }
     }
 
@@ -99,32 +112,51 @@ impl Runtime {
     }
 }
 
-/// Runs the thread, `one` and `other`, all at the same time. `pause` is the time between events.
-fn run(preemptions: usize, pause: Duration, one: fn(&Runtime), other: fn(&Runtime)) {
+/// Runs the thread, a call and `other`, all at the same time, and then `after`. `pause` is the time between events.
+fn run(preemptions: usize, pause: Duration, other: fn(&Runtime), after: fn(&Runtime)) {
     check(preemptions, move || {
         let_time_pass(pause);
         let runtime = Arc::new(Runtime::default());
         let [for_thread, for_other] = [(); 2].map(|()| Arc::clone(&runtime));
         let serve = thread::spawn(move || for_thread.driver.serve(|turn| for_thread.drive(turn)));
         let other = thread::spawn(move || other(&for_other));
-        one(&runtime);
+        runtime.call();
         other.join().unwrap();
+        after(&runtime);
         runtime.driver.stop();
         serve.join().unwrap();
     });
 }
 
+const OTHERS: [fn(&Runtime); 3] = [|runtime| _ = runtime.call(), Runtime::wait, Runtime::task];
+
+/// Also if each comes long after the last one.
 pub fn every_call_has_its_outcome() {
     for pause in [Duration::ZERO, Duration::from_secs(1)] {
-        run(2, pause, Runtime::call, Runtime::call);
-        run(2, pause, Runtime::call, Runtime::wait);
-        run(2, pause, Runtime::call, Runtime::task);
+        for other in OTHERS {
+            run(2, pause, other, |_| {});
+        }
     }
 }
 
-/// So many calls in a row that the thread gives up its right.
-pub fn callers_that_come_alone_drive() {
-    let calls = |runtime: &Runtime| (0..6).for_each(|_| runtime.call());
-    run(1, Duration::ZERO, calls, Runtime::wait);
-    run(1, Duration::ZERO, calls, Runtime::call);
+pub fn the_thread_leaves_a_caller_alone() {
+    run(
+        1,
+        Duration::ZERO,
+        |_| {},
+        |runtime| {
+            assert!((0..10).any(|_| runtime.call()), "calls that come alone get the right");
+            runtime.until_idle();
+        },
+    );
+}
+
+pub fn a_caller_and_the_thread_do_not_both_have_the_right() {
+    for other in OTHERS {
+        run(2, Duration::ZERO, other, |runtime| {
+            if let Turn::Caller(_turn) = runtime.driver.begin() {
+                runtime.until_idle();
+            }
+        });
+    }
 }
