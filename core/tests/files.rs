@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "core/src",
     "server/src",
     "cli/src",
@@ -14,6 +14,7 @@ const FOLDERS: [&str; 8] = [
     "python/python/strongroom",
     "faults/src",
     "fuzz/src",
+    "loom/src",
 ];
 
 const TITLE: &str = "# Files

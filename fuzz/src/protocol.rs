@@ -50,6 +50,8 @@ pub fn protocol(data: &[u8]) {
             let _ = documents::read_stats(&value);
             let _ = documents::read_purge(&value);
             let _ = documents::read_purged(&value);
+            let _ = documents::read_compact(&value);
+            let _ = documents::read_compacted(&value);
             let _ = documents::read_erased(&value);
             let _ = documents::read_contains(&value);
         }

@@ -18,6 +18,7 @@ pub fn record(data: &[u8]) {
     {
         assert_eq!(decoded.encode(), *header);
     }
+    let _ = strongroom::store_id(data);
     assert!(cobblestone::open(&KEY, CONTEXT, data).is_err());
     assert!(cobblestone::open_range(&KEY, CONTEXT, data, 0..1).is_err());
 
@@ -42,13 +43,23 @@ pub fn record(data: &[u8]) {
             outcome = opener.update(piece, &mut out);
             rest = after;
         }
-        let outcome = outcome.and_then(|()| opener.finish(&mut out));
-        assert_eq!(outcome.is_err(), is_altered);
+        if outcome.is_err() {
+            assert!(opener.update(&[], &mut out).is_err(), "a failed stream keeps failing");
+        }
+        assert_eq!(opener.finish(&mut out).is_err(), is_altered);
         assert!(plaintext.starts_with(&out));
     }
     if let Some(prefix) = message.first_chunk() {
         let _ = RangeOpener::new(&KEY, CONTEXT, prefix, message.len() as u64);
     }
+    let range = at as u64..(at + cut) as u64;
+    match cobblestone::open_range(&KEY, CONTEXT, &message, range.clone()) {
+        Ok(opened) => assert_eq!(opened, part(&plaintext, range.start, range.end)),
+        Err(_) => assert!(is_altered),
+    }
+    let mut opened = vec![0; plaintext.len()];
+    assert_eq!(cobblestone::open_into(&KEY, CONTEXT, &message, &mut opened).is_err(), is_altered);
+    assert_eq!(cobblestone::open_in_place(&KEY, CONTEXT, &mut message).is_err(), is_altered);
 }
 
 /// Reads of a record at any position are those of a slice.

@@ -1,6 +1,6 @@
 //! Texts from users and files: keys, tokens, addresses, configurations; and the datagrams of a cluster.
 
-use strongroom::{Endpoint, IndexKey, Location, RecordKey};
+use strongroom::{Endpoint, IndexKey, Location, RecordKey, ServiceAddress};
 use strongroom_server::{Config, ListenAddress, Scope};
 
 /// Keys, tokens and addresses. A valid key has one text.
@@ -12,14 +12,19 @@ pub fn texts(data: &[u8]) {
     if let Ok(key) = IndexKey::from_text(text) {
         assert_eq!(*key.to_text(), text.to_ascii_lowercase());
     }
+    let _ = RecordKey::from_bytes(data);
     let _ = Location::parse(text);
+    let _ = ServiceAddress { url: "https://a.example".into(), zone: None }.is_trusted(&[text.to_owned()]);
     let _ = text.parse::<Endpoint>();
     let _ = text.parse::<Scope>();
     if let Ok(address) = text.parse::<ListenAddress>() {
         assert_eq!(String::from(address.clone()).parse::<ListenAddress>().ok(), Some(address));
     }
     let _ = strongroom_server::finished_lines(data);
-    strongroom_server::fuzzing::token_hashes(text);
+    if let Ok(tokens) = strongroom_server::list_tokens(text) {
+        assert!(tokens.iter().all(|token| text[token.position..].starts_with(char::is_alphanumeric)));
+    }
+    strongroom_server::fuzzing::values(text);
 }
 
 /// A service's configuration: what is accepted can be written and read again.
@@ -29,6 +34,7 @@ pub fn configuration(data: &[u8]) {
         let written = config.to_toml().unwrap();
         let again = Config::from_toml(&written).unwrap();
         assert_eq!(again.to_toml().unwrap(), written);
+        strongroom_server::fuzzing::check(&config);
     }
 }
 

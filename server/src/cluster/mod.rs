@@ -38,7 +38,7 @@ use members::{Member, Observer};
 use problems::Findings;
 pub(crate) use report::{Identity, report};
 #[cfg(feature = "_fuzz")]
-pub use seal::fuzzing::open_any_datagram;
+pub use seal::fuzzing::{open_any_datagram, read_any_values};
 use seeds::{Resolver, Seeds};
 pub(crate) use storages::Storages;
 use traffic::Traffic;
