@@ -2,8 +2,10 @@
 //! loom runs each in every order of events of a few threads, and detects deadlocks.
 //!
 //! The sources are those of the library itself. This crate gives them `util::sync` and `util::threads` of its own. It is
-//! not a test of the library's crate, because the sources' own tests need the locks of the standard library.
+//! not a test of the library's crate, because the sources' own tests need the locks of the standard library. Where
+//! `cfg(test)` is set, it is empty.
 
+#![cfg(not(test))]
 #![allow(
     clippy::expect_used,
     clippy::missing_panics_doc,
