@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::check;
 use crate::sync::let_time_pass;
 use crate::util::driver::{Driver, Turn};
-use crate::util::handoff::handoff;
+use crate::util::handoff::{Receiver, handoff};
 
 /// As tokio's runtime of one thread: of those that drive it, one at a time does the work of all, and the others wait for
 /// its end, or for their own outcome.
@@ -86,28 +86,30 @@ impl Runtime {
                 true
             }
             Turn::Thread(_turn) => {
-                self.wait_for_thread();
+                self.start().receive().unwrap();
                 false
             }
         }
     }
 
-    fn wait_for_thread(&self) {
+    /// Starts work, which sends its outcome.
+    fn start(&self) -> Receiver<()> {
         let (outbox, outcome) = handoff();
         self.spawn(move || outbox.send(()).unwrap());
-        outcome.receive().unwrap();
+        outcome
     }
 
     /// A part of a stream.
     fn wait(&self) {
         self.driver.need_thread();
-        self.wait_for_thread();
+        self.start().receive().unwrap();
     }
 
     /// A task whose caller awaits it.
     fn task(&self) {
+        let outcome = self.start();
         self.driver.begin_wait();
-        self.wait_for_thread();
+        outcome.receive().unwrap();
         self.driver.end_wait();
     }
 }
