@@ -11,6 +11,10 @@ use crate::cluster::values::Values;
 
 /// Opens a datagram: the input as it is, or, if its first byte is odd, two with the content that a holder of the key seals,
 /// whose counters are 0 and the content's first 8 bytes. From 128 on, the clocks must agree.
+///
+/// # Panics
+///
+/// If a datagram opens twice.
 pub fn open_any_datagram(data: &[u8]) {
     let key = ClusterKey::new(Zeroizing::new([7; 32]), "fuzz");
     let receiver = SocketAddr::from(([192, 0, 2, 1], 1));
