@@ -45,6 +45,7 @@ mod opening;
 mod operations;
 #[cfg(feature = "sqlite")]
 mod padding;
+mod parallel_reads;
 mod promises;
 mod readme;
 #[cfg(feature = "sqlite")]

@@ -1,12 +1,14 @@
 //! Read-ahead of sealed chunks. Random access reads them one at a time; sequential access reads growing parts in
-//! advance, so that one core reads while another opens.
+//! advance, so that one core reads while another opens. Several parts are read at the same time from a storage to whose
+//! service each read takes a while.
 
+use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use super::stored_version::{StoredVersion, part_chunks};
+use super::stored_version::{StoredVersion, parallel_reads, part_chunks};
 use crate::cobblestone::chunk_offset;
 use crate::error::Error;
 use crate::util::fork_check::OwnerProcess;
@@ -36,10 +38,15 @@ impl Piece {
 }
 
 pub(super) struct ReadAhead {
-    /// The most chunks of a part.
+    /// The most chunks of a part. Parts of sequential reads begin at multiples of it.
     max_chunks: u64,
+    /// The most threads that read in advance.
+    max_threads: usize,
     piece: Piece,
-    ahead: Option<ReaderThread>,
+    /// The chunks that the last part had, or would have had before it was cut at such a multiple.
+    wanted: u64,
+    /// Those that are fetching come first, in the order of their pieces.
+    threads: VecDeque<ReaderThread>,
     /// Whether the record was replaced or removed; each later read fails, too.
     lost: bool,
     /// Dropped after the thread has ended: a claimed record is then removed by this thread, whose waits are not cancelled.
@@ -48,8 +55,12 @@ pub(super) struct ReadAhead {
 
 impl ReadAhead {
     pub(super) fn new(version: StoredVersion) -> Self {
-        let max_chunks = MAX_CHUNKS.max(part_chunks(&version.limits()) as u64);
-        Self { version: Arc::new(version), max_chunks, piece: Piece::default(), ahead: None, lost: false }
+        let limits = version.limits();
+        let max_chunks = MAX_CHUNKS.max(part_chunks(&limits) as u64);
+        // One of the parallel parts is being opened.
+        let max_threads = parallel_reads(&limits).map_or(1, |parts| parts.saturating_sub(1).max(1));
+        let (piece, threads) = (Piece::default(), VecDeque::new());
+        Self { version: Arc::new(version), max_chunks, max_threads, piece, wanted: 1, threads, lost: false }
     }
 
     pub(super) fn version(&self) -> &StoredVersion {
@@ -72,12 +83,14 @@ impl ReadAhead {
                 return Err(Error::Busy);
             }
             let in_order = index == self.piece.chunks.end && index > 0;
-            let before = self.piece.chunks.end - self.piece.chunks.start;
             let growth = (self.max_chunks / GROWTH_STEPS).max(2);
-            let wanted = if in_order { (before * growth).min(self.max_chunks) } else { 1 };
-            let mut outcome = self.fetch(index..index.saturating_add(wanted).min(end), end, &len_of);
-            if matches!(outcome, Err(Error::Corrupt)) && wanted > 1 {
-                outcome = self.fetch(index..index + 1, end, &len_of); // only later chunks may be missing
+            self.wanted = if in_order { (self.wanted * growth).min(self.max_chunks) } else { 1 };
+            let is_run = self.wanted == self.max_chunks;
+            let len = self.wanted.min(self.max_chunks - index % self.max_chunks);
+            let mut outcome = self.fetch(index..index.saturating_add(len).min(end), end, is_run, &len_of);
+            if matches!(outcome, Err(Error::Corrupt)) && len > 1 {
+                self.wanted = 1; // only later chunks may be missing
+                outcome = self.fetch(index..index + 1, end, false, &len_of);
             }
             self.lost = matches!(outcome, Err(Error::Conflict));
             outcome?;
@@ -86,38 +99,73 @@ impl ReadAhead {
         self.piece.sealed.get(start..).ok_or(Error::Corrupt)
     }
 
-    fn fetch(&mut self, chunks: Range<u64>, end: u64, len_of: &impl Fn(&Range<u64>) -> usize) -> Result<(), Error> {
+    /// Replaces the piece. `is_run` means that the following chunks will be needed, too.
+    fn fetch(
+        &mut self,
+        chunks: Range<u64>,
+        end: u64,
+        is_run: bool,
+        len_of: &impl Fn(&Range<u64>) -> usize,
+    ) -> Result<(), Error> {
         // There is no piece until this succeeds; its buffer is reused.
-        let old = std::mem::take(&mut self.piece);
-        let awaited = match &mut self.ahead {
-            Some(ahead) => ahead.take(&chunks)?,
-            None => None,
+        let mut old = std::mem::take(&mut self.piece);
+        let awaited = self.take_awaited(&chunks)?.transpose()?;
+        if is_run {
+            let spare = if awaited.is_some() { std::mem::take(&mut old) } else { Piece::default() };
+            self.request_after(chunks.end, end, len_of, spare);
+        }
+        let len = len_of(&chunks);
+        self.piece = match awaited {
+            Some(piece) => piece,
+            None => old.fill(&self.version, chunks, len)?,
         };
-        let next = chunks.end..chunks.end.saturating_add(self.max_chunks).min(end);
-        let is_run = chunks.end - chunks.start == self.max_chunks && !next.is_empty();
-        match awaited {
-            Some(piece) => {
-                self.piece = piece?;
-                if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
-                    ahead.request(old, next.clone(), len_of(&next));
-                }
-            }
-            None => {
-                if is_run && self.ahead.is_none() {
-                    self.ahead = ReaderThread::start(Arc::clone(&self.version));
-                }
-                if let (true, Some(ahead)) = (is_run, &mut self.ahead) {
-                    ahead.request(Piece::default(), next.clone(), len_of(&next));
-                }
-                let len = len_of(&chunks);
-                self.piece = old.fill(&self.version, chunks, len)?;
+        Ok(())
+    }
+
+    /// The piece with these chunks, if it is being fetched. Pieces before it are dropped.
+    fn take_awaited(&mut self, chunks: &Range<u64>) -> Result<Option<Result<Piece, Error>>, Error> {
+        while let Some(first) = self.threads.front_mut().filter(|thread| thread.awaited.is_some()) {
+            let is_wanted = first.awaited.as_ref() == Some(chunks);
+            let piece = first.take(chunks)?;
+            self.threads.rotate_left(1);
+            if is_wanted {
+                return Ok(piece);
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Lets all threads fetch the pieces after chunk `first`, the first of them into `spare`.
+    fn request_after(&mut self, first: u64, end: u64, len_of: &impl Fn(&Range<u64>) -> usize, mut spare: Piece) {
+        let awaited = self.threads.iter().filter_map(|thread| thread.awaited.as_ref());
+        let mut next = awaited.map(|chunks| chunks.end).max().unwrap_or(first);
+        while next < end {
+            if self.threads.iter().all(|thread| thread.awaited.is_some()) {
+                if self.threads.len() >= self.max_threads {
+                    return;
+                }
+                let Some(thread) = ReaderThread::start(Arc::clone(&self.version)) else { return };
+                self.threads.push_back(thread);
+            }
+            let chunks = next..next.saturating_add(self.max_chunks).min(end);
+            let idle = self.threads.iter_mut().find(|thread| thread.awaited.is_none());
+            let len = len_of(&chunks);
+            next = chunks.end;
+            if !idle.is_some_and(|thread| thread.request(std::mem::take(&mut spare), chunks, len)) {
+                return;
+            }
+        }
     }
 }
 
-/// A thread that fetches the next piece while the current one is opened.
+/// The threads end at the same time.
+impl Drop for ReadAhead {
+    fn drop(&mut self) {
+        self.threads.iter().for_each(ReaderThread::cancel);
+    }
+}
+
+/// A thread that fetches a piece while another is opened.
 struct ReaderThread {
     /// Both are `None` once the thread must end.
     requests: Option<Sender<Request>>,
@@ -172,11 +220,18 @@ impl ReaderThread {
         Ok(piece.filter(|_| awaited == *chunks))
     }
 
-    fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) {
+    /// Returns whether the thread fetches the chunks.
+    fn request(&mut self, buffer: Piece, chunks: Range<u64>, len: usize) -> bool {
         let request = (buffer, chunks.clone(), len);
         let here = self.owner.is_current();
-        if here && self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok()) {
-            self.awaited = Some(chunks);
+        let sent = here && self.requests.as_ref().is_some_and(|requests| requests.send(request).is_ok());
+        self.awaited = sent.then_some(chunks);
+        sent
+    }
+
+    fn cancel(&self) {
+        if self.owner.is_current() {
+            self.cancellation.cancel();
         }
     }
 }
@@ -190,7 +245,7 @@ impl Drop for ReaderThread {
             let _ = ManuallyDrop::new((requests, pieces, thread));
             return;
         }
-        self.cancellation.cancel();
+        self.cancel();
         drop((requests, pieces));
         if let Some(thread) = thread {
             let _ = thread.join();

@@ -9,7 +9,7 @@ use zeroize::Zeroize;
 use super::address::Address;
 use super::padding;
 use super::read_ahead::ReadAhead;
-use super::stored_version::{StoredVersion, part_chunks};
+use super::stored_version::{StoredVersion, parallel_reads, part_chunks};
 use crate::cobblestone::{CHUNK_LEN, RangeOpener, SEALED_CHUNK_LEN, TAG_LEN, chunk_count, chunk_offset, verify_key};
 use crate::error::Error;
 use crate::key::RecordKey;
@@ -110,17 +110,21 @@ impl Reader {
         let limits = version.limits();
         let part_chunks = part_chunks(&limits);
         let part_len = part_chunks.saturating_mul(CHUNK_LEN);
-        let threads = parallel::for_bytes(data.len(), WORTH_SHARING).min(limits.parallel_parts);
-        let (last, none) = (data.len().saturating_sub(1) / part_len, data.is_empty() && to_end);
+        let (len, none) = (data.len(), data.is_empty() && to_end);
+        let last = len.saturating_sub(1) / part_len;
         let parts = data.chunks_mut(part_len).chain(none.then(Default::default)).enumerate();
-        parallel::for_each(threads, parts, |(n, part)| {
+        let open = |(n, part): (usize, &mut [u8])| {
             let ends_empty = to_end && n == last && part.len().is_multiple_of(CHUNK_LEN);
             let chunks = part.len().div_ceil(CHUNK_LEN) + usize::from(ends_empty);
             let mut sealed = vec![0; part.len() + chunks * TAG_LEN];
             let first = first.saturating_add(n.saturating_mul(part_chunks)) as u64;
             version.read(chunk_offset(first).ok_or(Error::Corrupt)?, &mut sealed)?;
             Ok(opener.open_chunks(first, &sealed, part)?)
-        })
+        };
+        match parallel_reads(&limits) {
+            Some(threads) => parallel::wait_for_each(threads.min(last.saturating_add(1)), parts, open),
+            None => parallel::for_each(parallel::for_bytes(len, WORTH_SHARING), parts, open),
+        }
     }
 
     /// The bytes `range`, up to the end. The position is unchanged.

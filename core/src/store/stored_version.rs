@@ -12,10 +12,17 @@ use crate::storage::{self, Info, Limits, Storage};
 
 /// The most chunks of a part, 16 MiB, even if a storage prefers more.
 const MAX_PART_CHUNKS: usize = 1024;
+/// The most parts of a record that are read at the same time, even if a storage prefers more.
+const MAX_PARALLEL_READS: usize = 8;
 
 /// The number of chunks of a part, which one core fetches and opens as a unit.
 pub(super) fn part_chunks(limits: &Limits) -> usize {
     (limits.part_len / SEALED_CHUNK_LEN).clamp(1, MAX_PART_CHUNKS)
+}
+
+/// How many parts of a record are read at the same time, if a service does the work. `None` if each read needs a core.
+pub(super) fn parallel_reads(limits: &Limits) -> Option<usize> {
+    (limits.parallel_parts != usize::MAX).then(|| limits.parallel_parts.clamp(1, MAX_PARALLEL_READS))
 }
 
 pub(super) struct StoredVersion {

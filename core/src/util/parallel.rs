@@ -35,6 +35,16 @@ pub(crate) fn for_each<T: Send, E: Send>(
     parts: impl Iterator<Item = T> + Send,
     work: impl Fn(T) -> Result<(), E> + Sync,
 ) -> Result<(), E> {
+    let share = (threads > 1).then(|| cores().take(threads));
+    wait_for_each(share.as_ref().map_or(1, |share| share.cores), parts, work)
+}
+
+/// As [`for_each`], for work that waits most of the time: even if no core is free.
+pub(crate) fn wait_for_each<T: Send, E: Send>(
+    threads: usize,
+    parts: impl Iterator<Item = T> + Send,
+    work: impl Fn(T) -> Result<(), E> + Sync,
+) -> Result<(), E> {
     let parts = Mutex::new(parts.fuse());
     let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
     let run = || {
@@ -46,14 +56,10 @@ pub(crate) fn for_each<T: Send, E: Send>(
     if threads < 2 {
         return run();
     }
-    let share = cores().take(threads);
-    if share.cores < 2 {
-        return run();
-    }
     let shared = crossbeam_utils::thread::scope(|scope| {
         let start = |_| scope.builder().name("strongroom-core".into()).spawn(|_| run()).ok();
         let blocked = BlockedSignals::new();
-        let others: Vec<_> = (1..share.cores).filter_map(start).collect();
+        let others: Vec<_> = (1..threads).filter_map(start).collect();
         drop(blocked);
         let own = run();
         let join = |other: ScopedJoinHandle<'_, _>| other.join().unwrap_or_else(|panic| resume_unwind(panic));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::runtime::{Builder, Handle};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time;
 
 use crate::util::driver::{Driver, Turn};
@@ -125,11 +125,23 @@ impl Runtime {
     }
 
     /// Runs `future` in the background.
-    #[cfg_attr(not(any(feature = "object-store", feature = "postgres")), allow(dead_code, reason = "they use it"))]
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "it uses this"))]
     pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
         let task = self.runtime.as_ref().map(|runtime| runtime.spawn(future).abort_handle());
         self.driver.need_thread();
         task
+    }
+
+    /// Runs `future` in the background, as one of `tasks`.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code, reason = "it uses this"))]
+    pub(crate) fn spawn_in<T: Send + 'static>(
+        &self,
+        tasks: &mut JoinSet<T>,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Result<(), Unfinished> {
+        tasks.spawn_on(future, self.runtime()?.handle());
+        self.driver.need_thread();
+        Ok(())
     }
 }
 

@@ -1,10 +1,12 @@
-//! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off.
+//! The storage in object stores beyond the trait's promises: unsuitable servers, lost answers, moves that are cut off, long
+//! records.
 
 mod interrupted_moves;
 mod killed;
 mod leaks;
 mod lost_answers;
 mod repair;
+mod segments;
 mod unsuitable;
 mod versioned;
 

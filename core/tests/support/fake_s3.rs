@@ -36,6 +36,8 @@ pub(crate) enum Server {
     OldCeph,
     /// Never finds a matching ETag.
     MatchesNothing,
+    /// Answers the write of a record's first segment after those of four others.
+    HoldsTheFirstSegment,
     /// Denies everything, with this code.
     Denies(&'static str),
     /// Has no such bucket.
@@ -147,6 +149,20 @@ fn answer(
     }
     match method {
         "PUT" => {
+            if server == Server::HoldsTheFirstSegment && key.ends_with("/00000000") {
+                let is_segment = |key: &&String| key.contains("/s/");
+                for _ in 0..1000 {
+                    if locked.keys().filter(is_segment).count() >= 4 {
+                        break;
+                    }
+                    drop(locked);
+                    thread::sleep(Duration::from_millis(10));
+                    locked = objects.lock().unwrap();
+                }
+                if locked.keys().filter(is_segment).count() < 4 {
+                    return refusal(503, "SlowDown");
+                }
+            }
             if server == Server::ChecksThenWrites {
                 drop(locked);
                 thread::sleep(Duration::from_millis(30));

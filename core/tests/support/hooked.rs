@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use strongroom::storage::{
-    Entry, Error, Fetched, Head, Info, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition,
+    Entry, Error, Fetched, Head, Info, Limits, Locator, PutMode, Stats, Storage, Upload, Verified, VerifyPosition,
 };
 
 pub(crate) type Shared = Arc<dyn Storage>;
@@ -13,6 +13,7 @@ type Hook = Arc<dyn Fn(&str, &[u8]) -> Result<(), Error> + Send + Sync>;
 /// Calls `hook` with the name of each method and the record before it reaches `inner`.
 struct Hooked {
     inner: Shared,
+    limits: Limits,
     hook: Hook,
 }
 
@@ -26,7 +27,15 @@ pub(crate) fn hooked(
     inner: &Shared,
     hook: impl Fn(&str, &[u8]) -> Result<(), Error> + Send + Sync + 'static,
 ) -> Shared {
-    Arc::new(Hooked { inner: Arc::clone(inner), hook: Arc::new(hook) })
+    hooked_with(inner, Limits::default(), hook)
+}
+
+pub(crate) fn hooked_with(
+    inner: &Shared,
+    limits: Limits,
+    hook: impl Fn(&str, &[u8]) -> Result<(), Error> + Send + Sync + 'static,
+) -> Shared {
+    Arc::new(Hooked { inner: Arc::clone(inner), limits, hook: Arc::new(hook) })
 }
 
 impl Storage for Hooked {
@@ -99,6 +108,10 @@ impl Storage for Hooked {
 
     fn maintain(&self) -> Result<(), Error> {
         self.inner.maintain()
+    }
+
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -127,8 +127,8 @@ pub const PROMISES: &[Promise] = storage_conformance!(@volatile @list);
 pub const DURABLE_PROMISES: &[Promise] = storage_conformance!(@durable @list);
 
 /// Lengths around every internal limit that a storage may have: the shortest record, pages, chunks, rows of 1 MiB,
-/// parts of 8 MiB.
-const LENGTHS: [usize; 23] = [
+/// segments of 447 sealed chunks after the head, parts of 8 MiB.
+const LENGTHS: [usize; 24] = [
     HEAD_LEN,
     HEAD_LEN + 1,
     100,
@@ -149,9 +149,10 @@ const LENGTHS: [usize; 23] = [
     (2 << 20) - 2_048,
     (2 << 20) - 2_047,
     (5 << 20) + 7,
-    (8 << 20) - 1,
+    HEAD_LEN + 447 * 16_400 - 1,
+    HEAD_LEN + 447 * 16_400,
+    HEAD_LEN + 447 * 16_400 + 1,
     8 << 20,
-    (8 << 20) + 1,
 ];
 
 fn with_storage(open: Open<'_>, test: impl FnOnce(&Arc<dyn Storage>)) {

@@ -17,8 +17,6 @@ mod probe;
 mod records;
 mod segments;
 mod settings;
-#[cfg(test)]
-mod tests;
 mod transport;
 mod upload;
 mod verify;
@@ -43,15 +41,15 @@ use body::Kind;
 use bucket::Bucket;
 pub use location::BucketUrl;
 use records::{MAX_INLINE_LEN, Records};
+use segments::SEGMENT_LEN;
 use transport::Transport;
 use upload::ObjectUpload;
 
 /// The metadata services of the providers, which have no TLS. Only `credentials=instance` in the URL uses them.
 const METADATA_HOSTS: &[&str] = &["169.254.169.254", "169.254.170.2", "metadata.google.internal", "metadata"];
-/// A part of a long record, 512 sealed chunks.
-const PART_LEN: usize = 512 * 16_400;
-/// Parts that are read in parallel; each read makes several requests.
-const PARALLEL_PARTS: usize = 2;
+/// Parts of a long record, each of a segment, that are read in parallel. A stream opens one while it fetches two, which
+/// take twice their length: 35 MiB in total.
+const PARALLEL_PARTS: usize = 3;
 /// Short records that are read or written in parallel.
 const PARALLEL_RECORDS: usize = 16;
 
@@ -354,7 +352,8 @@ impl Storage for ObjectStorage {
     }
 
     fn limits(&self) -> Limits {
-        Limits { record_bytes: u64::MAX, batch_bytes: 0, part_len: PART_LEN, parallel_parts: PARALLEL_PARTS }
+        let part_len = usize::try_from(SEGMENT_LEN).unwrap_or(usize::MAX);
+        Limits { record_bytes: u64::MAX, batch_bytes: 0, part_len, parallel_parts: PARALLEL_PARTS }
     }
 
     fn close(&self) -> Result<(), Error> {

@@ -1,21 +1,23 @@
 //! Long records: their segments, written and read in parallel.
+//!
+//! The first segment has the record's head and 447 sealed chunks, each of the others as many chunks. They are the parts
+//! that a reader prefers, so that each of its reads is one request for data.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::super::{Error, Head, Info, Locator};
+use super::super::{Error, HEAD_LEN, Head, Info, Locator};
 use super::body::{HEADER_LEN, Pointer, START_LEN};
 use super::names;
 use super::records::{MAX_OBJECT_LEN, Records};
 
-/// The bytes of a record in each segment except the last.
-pub(super) const SEGMENT_LEN: u64 = 8 << 20;
-/// The most bytes of one request that reads.
-const READ_LEN: u64 = 2 << 20;
+/// The bytes of a record in each segment except the first and the last: nearly 7 MiB. Longer ones need fewer requests;
+/// the memory of a stream is about seven times as long.
+pub(super) const SEGMENT_LEN: u64 = 447 * 16_400;
 /// Requests at the same time of one read.
-const PARALLEL_READS: usize = 8;
+const PARALLEL_READS: usize = 4;
 /// Deletes at the same time.
 const PARALLEL_DELETES: usize = 16;
 /// A read within so many bytes fetches the object from its beginning, in one request.
@@ -35,11 +37,25 @@ fn parts(offset: u64, len: u64) -> impl Iterator<Item = Part> {
     let end = offset.saturating_add(len);
     let mut at = offset;
     std::iter::from_fn(move || {
-        let (segment, offset) = (at / SEGMENT_LEN, at % SEGMENT_LEN);
-        let len = (end - at).min(SEGMENT_LEN - offset).min(READ_LEN);
+        let segment = at.saturating_sub(HEAD_LEN as u64) / SEGMENT_LEN;
+        let bytes = segment_bytes(segment);
+        let len = bytes.end.min(end).saturating_sub(at);
+        let part = Part { segment, offset: at - bytes.start, len };
         at += len;
-        (len > 0).then_some(Part { segment, offset, len })
+        (len > 0).then_some(part)
     })
+}
+
+/// The bytes of a record that are in this segment, if the record is as long.
+pub(super) fn segment_bytes(segment: u64) -> Range<u64> {
+    let end = |segment: u64| segment.saturating_mul(SEGMENT_LEN).saturating_add(HEAD_LEN as u64);
+    let start = if segment == 0 { 0 } else { end(segment) };
+    start..end(segment.saturating_add(1))
+}
+
+/// The number of segments of a record of `len` bytes.
+pub(super) fn segment_count(len: u64) -> u64 {
+    len.saturating_sub(HEAD_LEN as u64).div_ceil(SEGMENT_LEN)
 }
 
 impl Records {
@@ -130,6 +146,41 @@ impl Records {
             }
             let deletes = page.into_iter().map(|listed| async move { self.bucket.delete(&listed.name).await });
             stream::iter(deletes).buffer_unordered(PARALLEL_DELETES).try_collect::<Vec<_>>().await?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_add_up_to_the_range() {
+        let head = HEAD_LEN as u64;
+        let ends = [0, 1, head - 1, head, head + 1].into_iter();
+        let ends = ends.chain((1..4).map(|n| head + n * SEGMENT_LEN).flat_map(|end| [end - 1, end, end + 1]));
+        let ends: Vec<_> = ends.collect();
+        for start in &ends {
+            for end in ends.iter().filter(|end| start <= end) {
+                let mut at = *start;
+                for found in parts(*start, end - start) {
+                    let segment = segment_bytes(found.segment);
+                    assert_eq!(segment.start + found.offset, at);
+                    at += found.len;
+                    assert!(at <= segment.end);
+                }
+                assert_eq!(at, *end);
+            }
+            let last = parts(0, *start).last();
+            assert_eq!(last.filter(|_| *start > head).map_or(0, |last| last.segment + 1), segment_count(*start));
+        }
+        assert_eq!(parts(u64::MAX - 1, 5).map(|part| part.len).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn a_part_of_sealed_chunks_is_one_request() {
+        for n in 0..10 {
+            assert_eq!(parts(HEAD_LEN as u64 + n * SEGMENT_LEN, SEGMENT_LEN).count(), 1);
         }
     }
 }

@@ -3,22 +3,21 @@
 //! Nothing refers to segments before the commit. Those of an upload that has died are removed by `maintain` when they
 //! have not changed for [`LEASE`]; so a commit fails if the last segment was written half of that ago.
 
-use std::collections::VecDeque;
 use std::fmt;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tokio::task::JoinSet;
 
 use super::super::{Error, Head, Info, Locator, PutMode, Upload};
-use super::ObjectStorage;
 use super::body::{HEADER_LEN, Id, Kind, NewObject, Pointer, new_id};
 use super::names;
 use super::records::MAX_INLINE_LEN;
-use super::segments::SEGMENT_LEN;
-use crate::util::handoff::{Receiver, handoff};
+use super::segments::segment_bytes;
+use super::{ObjectStorage, Stopped};
 use crate::util::interrupt;
 
 /// How long the segments of an upload are kept without a sign of life.
@@ -36,7 +35,8 @@ pub(super) struct ObjectUpload<S: Deref<Target = ObjectStorage>> {
     /// Room for a segment's header, and the bytes of the next segment.
     gathered: Vec<u8>,
     segments: u64,
-    sending: VecDeque<Receiver<(Result<(), Error>, Bytes)>>,
+    /// The segments that are being sent, which end in any order.
+    sending: JoinSet<(Result<(), Error>, Bytes)>,
     /// The memory of a segment that has been sent.
     spare: Vec<u8>,
     /// When the last segment was begun.
@@ -55,7 +55,7 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
             len: 0,
             gathered: vec![0; HEADER_LEN],
             segments: 0,
-            sending: VecDeque::new(),
+            sending: JoinSet::new(),
             spare: Vec::new(),
             last_sign: SystemTime::now(),
             failed: false,
@@ -83,36 +83,35 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
         let mut next = mem::take(&mut self.spare);
         next.resize(HEADER_LEN, 0);
         let segment = NewObject::in_place(&name, Kind::Segment, mem::replace(&mut self.gathered, next))?;
-        let (outbox, sent) = handoff();
         let records = self.storage.records()?;
         self.segments += 1;
         self.last_sign = SystemTime::now();
-        self.storage.runtime.spawn(async move {
-            let outcome = records.bucket.put(&name, segment.bytes.clone()).await;
-            let _ = outbox.send((outcome, segment.bytes)); // there is room
-        });
-        self.sending.push_back(sent);
-        Ok(())
+        let send = async move { (records.bucket.put(&name, segment.bytes.clone()).await, segment.bytes) };
+        self.storage.runtime.spawn_in(&mut self.sending, send).map_err(|unfinished| Stopped::from(unfinished).of_read())
     }
 
+    /// Waits until one of the segments has been sent.
     fn await_segment(&mut self) -> Result<(), Error> {
-        match self.sending.pop_front().map(|sent| sent.receive()) {
-            None => Ok(()),
-            Some(Some((outcome, bytes))) => {
-                // The allocator keeps freed segments, so that new ones would take more memory.
-                self.spare = bytes.try_into_mut().map(Vec::from).unwrap_or_default();
-                self.spare.clear();
-                outcome
-            }
-            Some(None) if interrupt::was_interrupted() => Err(Error::Busy),
-            Some(None) => Err(Error::Backend("the thread for connections has ended".into())),
-        }
+        let mut sending = mem::take(&mut self.sending);
+        let sent = self.storage.runtime.wait(async move {
+            let sent = sending.join_next().await;
+            Ok::<_, Stopped>((sending, sent))
+        });
+        let (sending, sent) = sent.map_err(Stopped::of_read)?;
+        self.sending = sending;
+        let Some(sent) = sent else { return Ok(()) };
+        let (outcome, bytes) = sent.map_err(|error| Error::Backend(error.into()))?;
+        // The allocator keeps freed segments, so that new ones would take more memory.
+        self.spare = bytes.try_into_mut().map(Vec::from).unwrap_or_default();
+        self.spare.clear();
+        outcome
     }
 
     /// Appends bytes.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
-        let segment_len = usize::try_from(SEGMENT_LEN).map_err(|_| Error::TooLarge)?;
         while !bytes.is_empty() {
+            let segment = segment_bytes(self.segments);
+            let segment_len = usize::try_from(segment.end - segment.start).map_err(|_| Error::TooLarge)?;
             let room = segment_len.saturating_sub(self.gathered_len());
             if room == 0 {
                 self.find_head();
@@ -198,6 +197,11 @@ impl Upload for ObjectUpload<Arc<ObjectStorage>> {
 
 impl<S: Deref<Target = ObjectStorage>> Drop for ObjectUpload<S> {
     fn drop(&mut self) {
+        if self.storage.runtime.check_process().is_err() {
+            // The requests belong to the parent, and its thread may have held their locks at the fork.
+            let _ = ManuallyDrop::new(mem::take(&mut self.sending));
+            return;
+        }
         self.abandon();
     }
 }

@@ -8,7 +8,7 @@ use super::super::{Damage, DamageKind, Error, Locator, Verified, VerifyPosition}
 use super::body::{Kind, Object, Pointer};
 use super::names::{self, RECORDS, SEGMENTS};
 use super::records::Records;
-use super::segments::SEGMENT_LEN;
+use super::segments::{SEGMENT_LEN, segment_bytes, segment_count};
 
 /// A step ends after this many bytes.
 const STEP_BYTES: u64 = 64 << 20;
@@ -120,7 +120,7 @@ impl Records {
         };
         let (Some(info), Some(object)) = (slot.info, slot.object) else { return Ok(None) };
         if let Some(pointer) = object.pointer() {
-            let end = info.len.div_ceil(SEGMENT_LEN);
+            let end = segment_count(info.len);
             let last = first.saturating_add(STEP_BYTES / SEGMENT_LEN).min(end);
             let segments = (first..last).map(|number| self.verify_segment(&pointer, number));
             let found: Vec<_> = stream::iter(segments).buffered(PARALLEL).collect().await;
@@ -151,7 +151,8 @@ impl Records {
     /// The bytes of a segment, and its damage.
     async fn verify_segment(&self, pointer: &Pointer, number: u64) -> Result<(u64, Option<(u64, DamageKind)>), Error> {
         let name = names::segment(&pointer.owner, &pointer.upload, number);
-        let expected = (pointer.info.len - number.saturating_mul(SEGMENT_LEN).min(pointer.info.len)).min(SEGMENT_LEN);
+        let bytes = segment_bytes(number);
+        let expected = bytes.end.min(pointer.info.len).saturating_sub(bytes.start);
         let found = self.bucket.get(&name, 0..SEGMENT_LEN + 1024, None).await?;
         let Some(got) = found else { return Ok((0, Some((number, DamageKind::Missing)))) };
         let damage = match Object::decode(&name, &got.bytes, got.len) {
