@@ -1,6 +1,6 @@
 //! Records in a bucket, against the crate `object_store` alone, which encrypts nothing, on the same HTTP client (hyper):
 //! `objects URL [ROUNDS [MIB]]`. Credentials come from the environment. Each transfer of a long record is a process of
-//! its own, so that its peak memory is its own, too.
+//! its own, so that its processor time and its peak memory are its own, too.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark")]
@@ -82,8 +82,10 @@ impl Plain {
         Self { runtime, bucket: Arc::new(bucket.build().unwrap()) }
     }
 
+    /// Uploads random bytes, as ciphertext is: some servers compress others.
     fn upload(&self, len: usize) {
-        let part = Bytes::from(vec![0x5a; PART]);
+        let random = (0..PART / 32).flat_map(|_| *RecordKey::generate().unwrap().expose_bytes());
+        let part: Bytes = random.collect();
         self.runtime.block_on(async {
             let mut upload = self.bucket.put_multipart(&Path::from("bench/plain/long")).await.unwrap();
             let parts: Vec<_> = (0..len / PART).map(|_| upload.put_part(part.clone().into())).collect();
@@ -110,7 +112,7 @@ fn key() -> RecordKey {
     RecordKey::from_bytes(&[9; 32]).unwrap()
 }
 
-/// One transfer of `len` bytes: its time, and the peak memory of the process.
+/// One transfer of `len` bytes: its time, the processor time and the peak memory of the process.
 fn transfer(url: &str, work: &str, len: usize) -> String {
     let begun = match work {
         "in" => {
@@ -147,7 +149,14 @@ fn transfer(url: &str, work: &str, len: usize) -> String {
     let time = begun.elapsed().as_secs_f64();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.split_once("VmHWM:").unwrap().1.split_whitespace().next().unwrap().to_owned();
-    format!("{time} {peak}")
+    format!("{time} {} {peak}", processor_time())
+}
+
+/// The processor time of this process, in seconds.
+fn processor_time() -> f64 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    ticks.map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum() // of 10 ms on Linux
 }
 
 /// The median of a list.
@@ -213,20 +222,21 @@ fn main() {
         let output = Command::new(env::current_exe().unwrap()).args([url, work, &len]).output().unwrap();
         assert!(output.status.success(), "{work}: {output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
-        let (time, peak) = text.trim().split_once(' ').unwrap();
-        (time.parse::<f64>().unwrap(), peak.parse::<f64>().unwrap() / 1024.0)
+        let figures: Vec<f64> = text.split_whitespace().map(|figure| figure.parse().unwrap()).collect();
+        [f64::from(mib) / figures[0], figures[1], figures[2] / 1024.0]
     };
     for work in ["in", "out"] {
-        let (mut ours, mut plain, mut peaks) = (Vec::new(), Vec::new(), [0.0_f64; 2]);
+        let mut figures = [const { [const { Vec::new() }; 3] }; 2];
         for _ in 0..rounds {
-            for (times, peak, work) in [(&mut ours, 0, work.to_owned()), (&mut plain, 1, format!("plain-{work}"))] {
-                let (time, memory) = run(&work);
-                times.push(f64::from(mib) / time);
-                peaks[peak] = peaks[peak].max(memory);
+            for (figures, work) in figures.iter_mut().zip([work.to_owned(), format!("plain-{work}")]) {
+                figures.iter_mut().zip(run(&work)).for_each(|(figures, figure)| figures.push(figure));
             }
         }
+        let [[ours, processor, peak], [plain, plain_processor, plain_peak]] = figures;
         let (ours, plain) = (median(ours), median(plain));
         println!("| {mib} MiB {work}, MiB/s | {ours:.0} | {plain:.0} | {:.2} |", ours / plain);
-        println!("| ... peak memory, MiB | {:.0} | {:.0} | |", peaks[0], peaks[1]);
+        println!("| ... processor time, s | {:.2} | {:.2} | |", median(processor), median(plain_processor));
+        let most = |peaks: Vec<f64>| peaks.into_iter().fold(0.0, f64::max);
+        println!("| ... peak memory, MiB | {:.0} | {:.0} | |", most(peak), most(plain_peak));
     }
 }
