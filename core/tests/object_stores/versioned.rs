@@ -13,7 +13,8 @@ fn s3(method: &str, target: &str, body: &str) -> String {
     let (user, address) = (format!("{}:{}", ACCESS_KEY.0, ACCESS_KEY.1), ObjectServer::shared().address());
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "20", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
-    curl.args(["--header", "content-type: application/xml"]);
+    // Older versions of curl neither send the hash of a body nor sort the options of a URL, both of which are signed.
+    curl.args(["--header", "content-type: application/xml", "--header", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
     curl.args(["--user", &user, "--request", method, "--data", body, &format!("http://{address}/{target}")]);
     let output = output(&mut curl);
     assert!(output.status.success(), "{method} {target}: {}", String::from_utf8_lossy(&output.stderr));
@@ -26,7 +27,7 @@ fn a_versioned_bucket_keeps_what_was_erased() {
     let url = ObjectServer::shared().url("store").to_string().replace(BUCKET, &bucket);
     let url = url.parse::<strongroom::storage::BucketUrl>().unwrap().access_key(ACCESS_KEY.0, ACCESS_KEY.1.to_owned());
     s3("PUT", &bucket, "");
-    let versions = || s3("GET", &format!("{bucket}?versions=&prefix=store/r/"), "").matches("<Version>").count();
+    let versions = || s3("GET", &format!("{bucket}?prefix=store%2Fr%2F&versions="), "").matches("<Version>").count();
     let enabled = "<VersioningConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
         <Status>Enabled</Status></VersioningConfiguration>";
     s3("PUT", &format!("{bucket}?versioning="), enabled);
