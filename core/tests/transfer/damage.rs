@@ -13,10 +13,13 @@ pub(super) fn damage(folder: &Path, name: &str, storage: Shared, sql: &str, loca
 
 #[test]
 fn damaged_records_are_named_and_the_rest_is_copied() {
-    let flip =
-        "UPDATE record SET body = CAST(substr(body, 1, 20) || x'00' || substr(body, 22) AS BLOB) WHERE locator = ?1";
-    let head =
-        "UPDATE record SET head = CAST(substr(head, 1, 20) || x'00' || substr(head, 22) AS BLOB) WHERE locator = ?1";
+    // Another byte in the place of the 21st.
+    let flip = |column| {
+        let other = format!("CASE substr({column}, 21, 1) WHEN x'00' THEN x'01' ELSE x'00' END");
+        let value = format!("CAST(substr({column}, 1, 20) || {other} || substr({column}, 22) AS BLOB)");
+        format!("UPDATE record SET {column} = {value} WHERE locator = ?1")
+    };
+    let [flip, head] = ["body", "head"].map(flip);
     let short = "UPDATE record SET body = substr(body, 2) WHERE locator = ?1";
     let segment = "UPDATE segment SET data = zeroblob(length(data)) WHERE n = 2
         AND object = (SELECT object FROM record WHERE locator = ?1)";
@@ -25,8 +28,8 @@ fn damaged_records_are_named_and_the_rest_is_copied() {
     let prefix = "UPDATE record SET prefix = prefix + 1 WHERE locator = ?1";
     let text = "UPDATE record SET head = x'00' WHERE locator = ?1";
     for (sql, len) in [
-        (flip, 1000),
-        (head, 1000),
+        (&*flip, 1000),
+        (&*head, 1000),
         (short, 1000),
         (segment, 3_000_000),
         (missing, 3_000_000),

@@ -61,11 +61,12 @@ fn is_allowed(error: &Error, before: &[Option<Error>], call: Call) -> bool {
     let is_poisoned = of_handle.iter().flatten().any(|error| matches!(error, Error::Poisoned));
     match error {
         Error::Poisoned => true,
-        Error::Storage(_) | Error::StorageFull | Error::Busy => !is_poisoned,
+        // Reads continue if the handle is poisoned, also those of a replacement.
+        Error::Storage(_) | Error::StorageFull | Error::Busy => !is_poisoned || call == Call::Read,
         // Each writer of a group that fails gets it, also after another has found the store poisoned.
         Error::Indeterminate(_) => true,
         // SQLite takes a medium that cannot be read for a damaged one.
-        Error::Corrupt => !is_poisoned && call == Call::Read,
+        Error::Corrupt => call == Call::Read,
         // The record of an operation that failed, or the rotation that it was a part of.
         Error::NotFound | Error::WrongKey | Error::AlreadyExists | Error::Conflict | Error::InvalidArgument(_) => {
             before.iter().any(Option::is_some)
