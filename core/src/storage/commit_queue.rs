@@ -18,8 +18,8 @@ use crate::util::sync::{Condvar, Instant, Mutex, MutexGuard};
 /// The most jobs and bytes of one group, which bound the wait of a writer.
 const MAX_JOBS: usize = 256;
 const MAX_BYTES: usize = 1 << 20;
-/// The time of a group from which on the next leader waits, and the limit of this wait, which is also an eighth of that
-/// time.
+/// The time of a group from which on the next leader waits: for a quarter of that time, and for this time at most.
+/// (PostgreSQL's manual, "WAL Configuration", recommends half of a sync for `commit_delay`.)
 const LONG: Duration = Duration::from_millis(1);
 const MAX_WAIT: Duration = Duration::from_millis(5);
 
@@ -165,7 +165,7 @@ impl<J, O> Leader<'_, J, O> {
         let mut queue = lock(&self.queue.queue);
         if queue.last >= LONG {
             queue.is_gathering = true;
-            let time = MAX_WAIT.min(queue.last / 8);
+            let time = MAX_WAIT.min(queue.last / 4);
             let waits = |queue: &mut Queue<J, O>| queue.waiting.len() < queue.wanted;
             let waited = self.queue.gathered.wait_timeout_while(queue, time, waits);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
