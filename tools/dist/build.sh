@@ -6,7 +6,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 out=$(realpath -m "$1")
-export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$PWD/target LC_ALL=C TZ=UTC
+# Results of earlier builds are not used: the compiler does not always make the same code of a dependency.
+export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=$PWD/target/dist-build LC_ALL=C TZ=UTC
 # Exported only after the builds, none of which uses it: AWS-LC would be compiled again for each commit.
 unset SOURCE_DATE_EPOCH
 time=$(git log -1 --format=%ct)
@@ -16,7 +17,7 @@ umask 022
 version=$(sed -n 's/^#define STRONGROOM_VERSION "\(.*\)"/\1/p' include/strongroom.h)
 machine=$(uname -m)
 work=$PWD/target/dist-work
-rm -rf "$work" "$out"
+rm -rf "$work" "$out" "$CARGO_TARGET_DIR"
 mkdir -p "$work" "$out"
 
 echo "The C library" >&2
@@ -34,7 +35,7 @@ echo "The program" >&2
     . tools/build-flags.sh
     ${CARGO:-cargo} build --quiet --release --locked -p strongroom-cli
 )
-objcopy --strip-unneeded target/release/strongroom "$work/strongroom"
+objcopy --strip-unneeded "$CARGO_TARGET_DIR/release/strongroom" "$work/strongroom"
 
 echo "The Python package" >&2
 pyproject-build --outdir "$work/python" python >"$work/messages" 2>&1 || { cat "$work/messages" >&2; exit 1; }
