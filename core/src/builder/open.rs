@@ -1,5 +1,7 @@
 //! Opening a store with the builder's options.
 
+#[cfg(feature = "sqlite")]
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Builder;
@@ -48,20 +50,8 @@ impl Builder {
         let open = |storage: Arc<dyn Storage>, keys: &IndexKeys, clock, pad| {
             open(measured(metrics.as_ref(), storage), keys, clock, pad)
         };
-        let given = match (self.index_key, self.index_key_file) {
-            (Some(_), Some(_)) => {
-                return Err(Error::InvalidArgument("give an index key or its file, not both".into()));
-            }
-            (None, Some(path)) => Some(index_key_file::read(&path, None)?),
-            (key, None) => key,
-        };
-        let previous = match (self.previous_index_key, self.previous_index_key_file) {
-            (Some(_), Some(_)) => {
-                return Err(Error::InvalidArgument("give a previous index key or its file, not both".into()));
-            }
-            (None, Some(path)) => Some(index_key_file::read(&path, None)?),
-            (key, None) => key,
-        };
+        let given = key_or_file(self.index_key, self.index_key_file, "an index key")?;
+        let previous = key_or_file(self.previous_index_key, self.previous_index_key_file, "a previous index key")?;
         if previous.is_some() && given.is_none() {
             return Err(Error::InvalidArgument("give the new index key together with the previous one".into()));
         }
@@ -176,6 +166,16 @@ impl Builder {
         return self.index_key_file.is_some();
         #[cfg(not(feature = "sqlite"))]
         false
+    }
+}
+
+/// The given key, or that of the given file; `name` is for the error if both are given.
+#[cfg(feature = "sqlite")]
+fn key_or_file(key: Option<IndexKey>, file: Option<PathBuf>, name: &str) -> Result<Option<IndexKey>, Error> {
+    match (key, file) {
+        (Some(_), Some(_)) => Err(Error::InvalidArgument(format!("give {name} or its file, not both").into())),
+        (None, Some(path)) => Ok(Some(index_key_file::read(&path, None)?)),
+        (key, None) => Ok(key),
     }
 }
 

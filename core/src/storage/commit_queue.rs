@@ -170,9 +170,9 @@ impl<J, O> Leader<'_, J, O> {
             let waited = self.queue.gathered.wait_timeout_while(queue, time, waits);
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.is_gathering = false;
+            drop(queue);
+            self.begin = Instant::now();
         }
-        drop(queue);
-        self.begin = Instant::now();
     }
 
     /// Takes over the jobs at the front of the queue, up to the limits of a group.
