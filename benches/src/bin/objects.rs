@@ -8,6 +8,7 @@
 
 use std::env;
 use std::fs;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::io::{self, Read};
 use std::pin::Pin;
 use std::process::Command;
@@ -24,7 +25,7 @@ use object_store::client::{
     HttpService,
 };
 use object_store::path::Path;
-use object_store::{ClientOptions, MultipartUpload, ObjectStoreExt};
+use object_store::{ClientOptions, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode};
 use strongroom::storage::BucketUrl;
 use strongroom::{IndexKey, RecordKey, Strongroom, WriteOptions};
 use tokio::runtime::{Builder, Runtime};
@@ -84,8 +85,7 @@ impl Plain {
 
     /// Uploads random bytes, as ciphertext is: some servers compress others.
     fn upload(&self, len: usize) {
-        let random = (0..PART / 32).flat_map(|_| *RecordKey::generate().unwrap().expose_bytes());
-        let part: Bytes = random.collect();
+        let part = random(PART);
         self.runtime.block_on(async {
             let mut upload = self.bucket.put_multipart(&Path::from("bench/plain/long")).await.unwrap();
             let parts: Vec<_> = (0..len / PART).map(|_| upload.put_part(part.clone().into())).collect();
@@ -101,6 +101,17 @@ impl Plain {
         let count = |count, part: Bytes| std::future::ready(Ok(count + part.len()));
         assert_eq!(self.runtime.block_on(parts.try_fold(0, count)).unwrap(), len);
     }
+}
+
+/// `len` bytes, a multiple of 32.
+fn random(len: usize) -> Bytes {
+    (0..len / 32).flat_map(|_| *RecordKey::generate().unwrap().expose_bytes()).collect()
+}
+
+/// A path of the length of a record's, which like it is in no order.
+fn spread(folder: &str, id: &str) -> Path {
+    let hash = |part: u8| BuildHasherDefault::<DefaultHasher>::default().hash_one((part, id));
+    Path::from(format!("{folder}/{:016x}{:016x}{:016x}{:016x}", hash(0), hash(1), hash(2), hash(3)))
 }
 
 fn store(url: &str) -> Strongroom {
@@ -189,31 +200,39 @@ fn main() {
 
     println!("| work | Strongroom | `object_store` alone | Strongroom / this |\n|---|---|---|---|");
     let (store, plain) = (store(url), Plain::open(url));
-    let data = [0x5a_u8; SHORT];
-    let mut rates = vec![Vec::new(); 4];
+    let data = random(SHORT);
+    let mut rates = vec![Vec::new(); 5];
     for round in 0..rounds {
         let id = |n: u64| format!("{round}.{n}.{}", std::process::id());
-        let path = |n: u64| Path::from(format!("bench/plain/{}", id(n)));
+        let path = |mode: &PutMode, n: u64| spread(&format!("bench/plain/{mode:?}"), &id(n));
         let keys = std::cell::RefCell::new(Vec::new());
-        rates[0].push(rate(|n| keys.borrow_mut().push(store.store(id(n), data).unwrap())));
+        rates[0].push(rate(|n| keys.borrow_mut().push(store.store(id(n), &data).unwrap())));
         let mut written = 0;
-        rates[1].push(rate(|n| {
-            written = n + 1;
-            let body = Bytes::copy_from_slice(&data);
-            plain.runtime.block_on(plain.bucket.put(&path(n), body.into())).unwrap();
-        }));
+        for (place, mode) in [(1, PutMode::Overwrite), (2, PutMode::Create)] {
+            rates[place].push(rate(|n| {
+                written = n + 1;
+                let path = path(&mode, n);
+                let put = plain.bucket.put_opts(&path, data.clone().into(), mode.clone().into());
+                plain.runtime.block_on(put).unwrap();
+            }));
+        }
         let keys = keys.into_inner();
         let get = |n: u64| {
             store.retrieve(id(n % keys.len() as u64), &keys[usize::try_from(n).unwrap() % keys.len()]).unwrap()
         };
-        rates[2].push(rate(|n| assert_eq!(get(n).len(), SHORT)));
-        rates[3].push(rate(|n| {
-            let body = async { plain.bucket.get(&path(n % written)).await.unwrap().bytes().await.unwrap() };
+        rates[3].push(rate(|n| assert_eq!(get(n).len(), SHORT)));
+        rates[4].push(rate(|n| {
+            let path = path(&PutMode::Create, n % written);
+            let body = async { plain.bucket.get(&path).await.unwrap().bytes().await.unwrap() };
             assert_eq!(plain.runtime.block_on(body).len(), SHORT);
         }));
     }
     let rates: Vec<_> = rates.into_iter().map(median).collect();
-    for (work, ours, plain) in [("store 1 KiB", rates[0], rates[1]), ("retrieve 1 KiB", rates[2], rates[3])] {
+    for (work, ours, plain) in [
+        ("store 1 KiB", rates[0], rates[1]),
+        ("... beside a PUT on condition", rates[0], rates[2]),
+        ("retrieve 1 KiB", rates[3], rates[4]),
+    ] {
         println!("| {work}, 1 thread, in a second | {ours:.0} | {plain:.0} | {:.2} |", ours / plain);
     }
 
