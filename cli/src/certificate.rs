@@ -18,10 +18,10 @@ use x509_cert::der::{Decode, DecodePem};
 
 use crate::args::Options;
 use crate::certificate_args::{CertificateCommand, NewCertificate};
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::in_use::{InUse, with_suffix};
 use crate::new_file::NewFile;
+use crate::reply::reply;
 
 /// The clocks of others may be slow: certificates are valid from an hour before.
 const EARLIER: Duration = Duration::from_secs(60 * 60);

@@ -6,9 +6,9 @@ use serde_json::json;
 use strongroom::{Endpoint, Error};
 
 use crate::args::Options;
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::open;
+use crate::reply::reply;
 
 /// The time limit, unless `--timeout` gives another.
 const TIMEOUT: Duration = Duration::from_secs(3);

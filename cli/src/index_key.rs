@@ -7,9 +7,9 @@ use strongroom::Rotation;
 use strongroom::storage::Locator;
 
 use crate::args::{IdFormat, IndexKeyCommand, Options};
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::progress::progress_bar;
+use crate::reply::reply;
 use crate::{ids, open, terminal};
 
 pub(crate) fn run(options: &Options, command: &IndexKeyCommand) -> Result<(), Failure> {

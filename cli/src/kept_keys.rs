@@ -9,11 +9,12 @@ use strongroom::{Error, Keyring, KeyringEntries, KeyringSecret, RecordKey, Stron
 use zeroize::Zeroizing;
 
 use crate::args::{Data, Options};
-use crate::commands::{may_be_written, reply, write_data};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::keyring_args::KeyringOptions;
 use crate::progress::progress_bar;
+use crate::records::{may_be_written, write_data};
+use crate::reply::reply;
 use crate::streams::is_stdin;
 use crate::values::Id;
 use crate::{keys, open, secret_command};

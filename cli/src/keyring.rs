@@ -7,12 +7,12 @@ use strongroom::{Keyring, KeyringProtection, KeyringSecret};
 use zeroize::Zeroizing;
 
 use crate::args::{IdFormat, Options};
-use crate::commands::{reply, write_new_key};
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, given_passphrase, passphrase};
 use crate::keyring_args::KeyringCommand;
 use crate::keys::NewKeyFile;
+use crate::reply::{reply, write_new_key};
 use crate::{ids, keys, streams, terminal};
 
 pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) -> Result<(), Failure> {

@@ -30,6 +30,8 @@ mod output;
 mod pages;
 mod progress;
 mod read_args;
+mod records;
+mod reply;
 mod retain;
 #[cfg(feature = "server")]
 mod runtime;

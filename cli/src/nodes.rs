@@ -4,9 +4,9 @@ use serde_json::json;
 use strongroom::protocol::nodes::{Node, Nodes, Role};
 
 use crate::args::Options;
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::open;
+use crate::reply::reply;
 
 pub(crate) fn nodes(options: &Options) -> Result<(), Failure> {
     let role = if options.server.is_some() { Role::Encryption } else { Role::Storage };

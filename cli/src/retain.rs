@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::args::{IdFormat, Options};
-use crate::commands::reply;
 use crate::failure::Failure;
+use crate::reply::reply;
 use crate::{ids, open};
 
 pub(crate) fn retain(

@@ -11,9 +11,9 @@ use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines
 use zeroize::Zeroizing;
 
 use crate::args::Options;
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::new_file::sync_folder_of;
+use crate::reply::reply;
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};
 

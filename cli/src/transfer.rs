@@ -7,11 +7,11 @@ use strongroom::Location;
 use strongroom::transfer::{Copied, CopyOptions, copy};
 
 use crate::args::{Options, Transfer};
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::in_use::{InUse, index_key_file};
 use crate::open;
 use crate::progress::progress_bar;
+use crate::reply::reply;
 
 pub(crate) fn transfer(options: &Options, transfer: &Transfer, in_use: &InUse) -> Result<(), Failure> {
     if options.server.is_some() {

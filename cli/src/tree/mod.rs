@@ -1,6 +1,7 @@
 //! Trees: a folder in records. Each file is a record under the prefix and its path; one more record, the manifest, has
 //! the folders, the links, the times and the modes. A keyring has the keys of all.
 
+mod files;
 mod folders;
 mod manifest;
 mod problems;

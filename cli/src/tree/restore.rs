@@ -12,12 +12,12 @@ use super::manifest::{Entry, Kind, split};
 use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
 use crate::args::Options;
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::open;
 use crate::progress::progress_bar;
+use crate::reply::reply;
 use crate::tree_args::TreeOptions;
 
 /// A file or a link of the tree.

@@ -2,7 +2,6 @@
 //! the whole tree, not once for each file.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,45 +9,22 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
+use super::files::{Done, Files, Job, Outcome};
 use super::manifest::{Entry, Kind, Manifest};
 use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, walk, worker_count, workers};
 use crate::args::Options;
-use crate::commands::reply;
 use crate::failure::Failure;
 use crate::in_use::InUse;
-use crate::input::Input;
 use crate::kept_keys::{KeptKeys, with_each};
 use crate::open;
 use crate::progress::progress_bar;
+use crate::reply::reply;
 use crate::tree_args::TreeOptions;
 
 /// The time after which the manifest is written during a long run, so that an interrupted one need not read again what
 /// it has stored.
 const CHECKPOINT: Duration = Duration::from_secs(60);
-
-/// A file to store.
-struct Job {
-    path: Vec<u8>,
-    size: u64,
-    /// The key of a new record.
-    key: RecordKey,
-    /// The keys of earlier versions, the newest first.
-    earlier: Vec<RecordKey>,
-}
-
-/// A job, and what became of it.
-struct Done {
-    job: Job,
-    outcome: Outcome,
-}
-
-enum Outcome {
-    Stored(Entry),
-    /// There is a record with other data.
-    Differs,
-    Failed(Failure),
-}
 
 pub(crate) fn store(
     options: &Options,
@@ -349,105 +325,5 @@ fn size(entry: &Entry) -> u64 {
     match entry.kind {
         Kind::File { size, .. } => size,
         _ => 0,
-    }
-}
-
-/// The files of a folder, and their records.
-#[derive(Clone, Copy)]
-struct Files<'r> {
-    folder: &'r Path,
-    ids: &'r TreeIds,
-    store: &'r Strongroom,
-    write_options: WriteOptions<'r>,
-}
-
-impl Files<'_> {
-    /// Stores files in one transaction, if none has a record and the store has transactions.
-    fn create_many(&self, jobs: Vec<Job>) -> Result<Vec<Done>, Failure> {
-        let [_, _, ..] = jobs.as_slice() else {
-            return jobs.into_iter().map(|job| self.create(job)).collect();
-        };
-        let (mut all, mut read) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
-        for job in jobs {
-            match self.read(&job) {
-                Ok((entry, data)) => read.push((job, entry, data)),
-                Err(failure) => all.push(Done { job, outcome: Outcome::Failed(failure) }),
-            }
-        }
-        let records: Vec<_> = read
-            .iter()
-            .map(|(job, _, data)| (self.ids.file(&job.path), data, self.write_options.key(&job.key)))
-            .collect();
-        match self.store.store_many_with(&records) {
-            Ok(_) => {
-                all.extend(read.into_iter().map(|(job, entry, _)| Done { job, outcome: Outcome::Stored(entry) }));
-            }
-            Err(Error::AlreadyExists | Error::Unsupported(_) | Error::TooLarge) => {
-                for (job, ..) in read {
-                    all.push(self.create(job)?);
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-        Ok(all)
-    }
-
-    /// Stores a file under its newest key, or finds its data under any of its keys.
-    fn create(&self, mut job: Job) -> Result<Done, Failure> {
-        let id = self.ids.file(&job.path);
-        let mut outcome = self.write(&job.path, |input| {
-            self.store.store_reader_with(&id, input, self.write_options.key(&job.key)).map(drop)
-        })?;
-        let older = job.earlier.iter().skip(1).map(RecordKey::duplicate).collect::<Vec<_>>();
-        for key in older {
-            if matches!(outcome, Outcome::Differs) {
-                outcome = self.write(&job.path, |input| {
-                    self.store.store_reader_with(&id, input, self.write_options.key(&key)).map(drop)
-                })?;
-                job.key = key;
-            }
-        }
-        Ok(Done { job, outcome })
-    }
-
-    /// Replaces the file's record.
-    fn replace(&self, job: Job) -> Result<Done, Failure> {
-        let id = self.ids.file(&job.path);
-        let mut outcome = Outcome::Differs;
-        for old in &job.earlier {
-            outcome = self.write(&job.path, |input| {
-                self.store.replace_reader_with(&id, old, input, self.write_options.key(&job.key)).map(drop)
-            })?;
-            if !matches!(outcome, Outcome::Differs) {
-                break;
-            }
-        }
-        Ok(Done { job, outcome })
-    }
-
-    /// Reads the file, and gives it to `write`. Its own failures, and those of the whole store, are errors.
-    fn write(&self, path: &[u8], write: impl FnOnce(&mut Input) -> Result<(), Error>) -> Result<Outcome, Failure> {
-        let (entry, mut input) = match walk::open(self.folder, path) {
-            Ok(opened) => opened,
-            Err(failure) => return Ok(Outcome::Failed(failure)),
-        };
-        let outcome = write(&mut input);
-        match input.outcome(outcome) {
-            Ok(()) => Ok(Outcome::Stored(entry)),
-            Err(Failure::Strongroom(Error::AlreadyExists | Error::WrongKey | Error::NotFound)) => Ok(Outcome::Differs),
-            Err(failure @ (Failure::Strongroom(Error::TooLarge | Error::Corrupt) | Failure::Io { .. })) => {
-                Ok(Outcome::Failed(failure))
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    fn read(&self, job: &Job) -> Result<(Entry, Vec<u8>), Failure> {
-        let (entry, mut input) = walk::open(self.folder, &job.path)?;
-        let mut data = Vec::with_capacity(usize::try_from(job.size).unwrap_or(0));
-        // The failure of the file is the input's; any other one is impossible.
-        let outcome = input.read_to_end(&mut data).map(drop).map_err(|error| Error::Internal(error.into()));
-        input.outcome(outcome)?;
-        Ok((entry, data))
     }
 }

@@ -39,8 +39,8 @@ impl Samples {
         }
     }
 
-    /// A table of the medians in each eighth of the run, and what has grown since the second one in services that ran all
-    /// the time.
+    /// A table of the medians in each eighth of the run, and what has grown since its warm-up in services that ran all the
+    /// time.
     pub(crate) fn summary(&self, lane: &Lane, time: Duration) -> (String, Vec<String>) {
         let (mut text, mut grown) = (String::new(), Vec::new());
         for (number, samples) in self.0.iter().enumerate() {
@@ -50,11 +50,12 @@ impl Samples {
                 ("descriptors", |sample| sample.descriptors, 10),
                 ("disk, MiB", |sample| sample.disk >> 10, 32),
             ];
+            let warm = first_after_warm_up(time);
             for (unit, of, slack) in kinds {
                 let medians: Vec<_> = (0..8).map(|eighth| median(samples, time / 8, eighth, of)).collect();
                 let _ = writeln!(text, "{name}, {unit}: {medians:?}");
                 let is_one_process = samples.windows(2).all(|pair| pair[0].pid == pair[1].pid);
-                if let (true, Some(first), Some(last)) = (is_one_process, medians[1], medians[7])
+                if let (true, Some(first), Some(last)) = (is_one_process, medians[warm], medians[7])
                     && last > first + first / 10 + slack
                 {
                     grown.push(format!("{name}, {unit}: {first}, at the end {last}"));
@@ -63,6 +64,12 @@ impl Samples {
         }
         (text, grown)
     }
+}
+
+/// The first eighth of the run in which the services' memory is steady: after half an hour or, in a short run, its half.
+fn first_after_warm_up(time: Duration) -> usize {
+    let warm_up = Duration::from_secs(1800).min(time / 2);
+    (1..7).find(|&number| time / 8 * number >= warm_up).unwrap_or(7) as usize
 }
 
 type Quantity = fn(&Sample) -> u64;
@@ -80,4 +87,6 @@ fn growth_is_detected() {
     let samples: Vec<_> = (0..80).map(|at| sample(at, 1000 * at)).collect();
     let medians = [1, 7].map(|eighth| median(&samples, Duration::from_secs(10), eighth, |sample| sample.memory));
     assert_eq!(medians, [Some(15_000), Some(75_000)]);
+    let warm = [1, 96, 240, 480].map(|minutes| first_after_warm_up(Duration::from_secs(60 * minutes)));
+    assert_eq!(warm, [4, 3, 1, 1]);
 }

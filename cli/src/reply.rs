@@ -1,0 +1,55 @@
+//! Prints what a command has to say, as words or as JSON.
+
+use std::io;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use crate::args::Options;
+use crate::failure::Failure;
+use crate::in_use::InUse;
+use crate::keys::NewKeyFile;
+use crate::streams;
+
+/// Prints the outcome: as JSON, or as `words` unless they are empty.
+pub(crate) fn reply(options: &Options, object: &Value, words: &str) -> Result<(), Failure> {
+    let text = match words {
+        _ if options.json => format!("{object}\n"),
+        "" => return Ok(()),
+        words => format!("{words}\n"),
+    };
+    streams::print(text.as_bytes()).map_err(Failure::stdout)
+}
+
+pub(crate) fn reply_key_file(options: &Options, path: Option<&Path>) -> Result<(), Failure> {
+    reply(options, &json!({"key_file": path.map(Path::to_string_lossy)}), "")
+}
+
+/// Prints a new key. Every buffer that holds its text is wiped.
+pub(crate) fn reply_key(options: &Options, key: &str) -> io::Result<()> {
+    let mut line = Zeroizing::new(Vec::with_capacity(128));
+    if options.json {
+        serde_json::to_writer(&mut *line, &std::collections::BTreeMap::from([("key", key)]))?;
+    } else {
+        line.extend_from_slice(key.as_bytes());
+    }
+    line.push(b'\n');
+    streams::print(&line)
+}
+
+/// Writes a new key to a file, or prints it.
+pub(crate) fn write_new_key(
+    options: &Options,
+    text: &str,
+    key_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
+    match NewKeyFile::create(key_out, in_use, text)? {
+        Some(file) => {
+            file.name()?.keep();
+            reply_key_file(options, key_out)
+        }
+        None => reply_key(options, text).map_err(Failure::stdout),
+    }
+}
