@@ -17,7 +17,7 @@ use crate::rounds::rounds;
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::service::Service;
-use crate::support::wait::{self, DEADLINE, Join, wait_for};
+use crate::support::wait::{self, DEADLINE, Join, StopOnDrop, wait_for};
 
 /// TCP addresses that are free.
 pub(crate) fn free_tcp<const N: usize>() -> [SocketAddr; N] {
@@ -206,6 +206,7 @@ fn killed_services_fail_no_request(world: &World, store: &str) {
     let (stop, done, server_url) = (AtomicBool::new(false), AtomicUsize::new(0), url(&server));
     let slowest = thread::scope(|scope| {
         let (stop, done, server_url) = (&stop, &done, &server_url);
+        let _stop = StopOnDrop(stop);
         let worker = move |worker: usize| {
             let endpoint = Endpoint::new(server_url).unwrap().timeout(DEADLINE / 2);
             let client = Strongroom::connect(&endpoint).unwrap();

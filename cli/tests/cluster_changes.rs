@@ -15,7 +15,7 @@ use crate::cluster::{free, free_tcp, start};
 use crate::rounds::rounds;
 use crate::support::World;
 use crate::support::service::Service;
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 
 /// The number of services in a state, as this one sees them.
 fn count(service: &Service, state: &str) -> usize {
@@ -106,6 +106,7 @@ fn a_new_cluster_key_fails_no_request() {
     let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         let (stop, done, urls) = (&stop, &done, &urls);
+        let _stop = StopOnDrop(stop);
         let worker = move |worker: usize| {
             let client = Strongroom::connect(&Endpoint::new(urls).unwrap().timeout(DEADLINE / 2)).unwrap();
             for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::rounds::rounds;
 use crate::support::World;
-use crate::support::wait::{DEADLINE, Join, WaitWithin, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, WaitWithin, wait_for};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 
 const CLIENTS: u64 = 4;
@@ -249,6 +249,7 @@ fn killed_services_keep_acknowledged_writes() {
     let kills = rounds(30, 100);
     let (stop, counts, start) = (AtomicBool::new(false), Counts::default(), Instant::now());
     let logs: Vec<Log> = thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         let clients: Vec<_> = (0..CLIENTS)
             .map(|name| {
                 let (endpoint, stop, counts) = (endpoint.clone().timeout(TIMEOUT), &stop, &counts);

@@ -20,7 +20,7 @@ use crate::rounds::rounds;
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::service::Service;
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 
 /// Between the starts of two requests: 200 in a second.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -203,6 +203,7 @@ fn a_kill_under_a_fixed_rate_fails_no_repeatable_request() {
     let load = Load::begin();
     let logs: Vec<Log> = thread::scope(|scope| {
         let load = &load;
+        let _stop = StopOnDrop(&load.stop);
         let workers: Vec<_> =
             (0..).zip(&clients).map(|(number, client)| scope.spawn(move || work(client, number, load))).collect();
         let wait_for_more = || {

@@ -10,7 +10,7 @@ use strongroom::storage::MemoryStorage;
 use strongroom::{Error, RecordKey, RecordWriter, Strongroom, WriteOptions};
 
 use crate::support::rounds::rounds;
-use crate::support::wait::{DEADLINE, Join};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop};
 use crate::support::{index_key, pattern, record_key};
 
 /// The time at which each clock starts.
@@ -214,6 +214,7 @@ fn of_concurrent_stores_at_an_expired_id_one_wins() {
     each(|timed| {
         let (store, ended) = (&timed.store, AtomicBool::new(false));
         thread::scope(|scope| {
+            let _ended = StopOnDrop(&ended);
             let purger = scope.spawn(|| {
                 while !ended.load(Ordering::Relaxed) {
                     store.purge(10).unwrap();

@@ -19,7 +19,7 @@ use strongroom::transfer::{CopyOptions, copy};
 use strongroom::{Error, IndexKey, Location, RecordKey, RecordWriter, Strongroom, WriteOptions};
 use support::pattern;
 use support::rounds::rounds;
-use support::wait::{DEADLINE, Join, WaitWithin};
+use support::wait::{DEADLINE, Join, StopOnDrop, WaitWithin};
 
 /// The database and the run number of the processes that the test starts.
 const STORE: &str = "STRONGROOM_TEST_STORE";
@@ -215,6 +215,7 @@ fn a_killed_copy_is_resumed() {
     let stop = AtomicBool::new(false);
     let mut killed_half_way = 0;
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         let writer = scope.spawn(|| {
             let (mut keys, mut n) = (VecDeque::new(), 0_u32);
             while !stop.load(Ordering::Relaxed) {

@@ -12,7 +12,7 @@ use strongroom::storage::{Locator, MemoryStorage, Storage};
 use strongroom::{Builder, Error, IndexKey, RecordKey, Strongroom};
 
 use crate::support::rounds::rounds;
-use crate::support::wait::{DEADLINE, Join, poll_within};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, poll_within};
 use crate::support::{pattern, record_key};
 
 const LONG: usize = 3_000_000;
@@ -148,6 +148,7 @@ fn handles_with_both_keys_wait_until_others_have_noticed() {
     let record = old.store("id", b"data").unwrap();
     let ended = AtomicBool::new(false);
     let opening = thread::scope(|scope| {
+        let _ended = StopOnDrop(&ended);
         // Another handle with both keys works on, and has no error.
         let working = scope.spawn(|| {
             let mut stored = 0;

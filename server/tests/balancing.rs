@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use strongroom::storage::SqliteStorage;
 use strongroom::{Durability, Endpoint, Error, IndexKey, Strongroom};
 
 use crate::support::proxy::{Fault, Plan, Proxy};
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 use crate::support::{Running, config, encryption, encryption_over, storage_with};
 
 /// Services of one database.
@@ -64,15 +64,17 @@ fn dead() -> SocketAddr {
 fn a_service_that_stops_is_avoided_until_it_is_back() {
     let mut cluster = Cluster::start(3, |path| storage_on(path, 0));
     let store = Strongroom::builder().endpoint(cluster.endpoint()).index_key(index_key()).open().unwrap();
-    let (done, stop) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
     thread::scope(|scope| {
         let (store, done, stop) = (&store, &done, &stop);
+        let _stop = StopOnDrop(stop);
         let worker = move |worker: u64| {
             for n in 0.. {
                 let id = format!("{worker}-{n}");
                 let key = store.store(&id, &id).unwrap();
                 assert_eq!(store.retrieve(&id, &key).unwrap(), id.as_bytes());
-                if done.fetch_add(1, Ordering::Relaxed) >= stop.load(Ordering::Relaxed) {
+                done.fetch_add(1, Ordering::Relaxed);
+                if stop.load(Ordering::Relaxed) {
                     return;
                 }
             }
@@ -89,7 +91,7 @@ fn a_service_that_stops_is_avoided_until_it_is_back() {
         let back = storage_on(&cluster.path, address.port());
         is_used(&back);
         wait_for_more();
-        stop.store(0, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
         workers.into_iter().for_each(|worker| worker.join_within(DEADLINE));
         cluster.services.push(back);
     });

@@ -12,7 +12,7 @@ use strongroom::storage::{MemoryStorage, SqliteStorage, Storage};
 use strongroom::{Durability, Endpoint, IndexKey, Strongroom};
 use strongroom_server::{Config, Scope, Service, StartError};
 
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 use crate::support::{Running, config, start, storage_with, token};
 
 /// UDP addresses that are free.
@@ -149,6 +149,7 @@ fn a_rolling_restart_fails_no_request() {
     ready(2);
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         let worker = |worker: u64| {
             let client = client(&server);
             for n in (0..).take_while(|_| !stop.load(Ordering::Relaxed)) {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use strongroom::storage::{Error, MemoryStorage, RemoteStorage, SqliteStorage, St
 use strongroom::{Durability, Endpoint, IndexKey, ServiceAddress, ServiceList, Strongroom, Upstreams};
 use strongroom_server::Config;
 
-use crate::support::wait::{DEADLINE, wait_for};
+use crate::support::wait::{DEADLINE, StopOnDrop, wait_for};
 use crate::support::{Running, config, encryption_over, start, storage_with};
 
 /// The name in the services' certificate.
@@ -168,8 +168,9 @@ fn a_list_may_change_while_calls_are_in_flight() {
     let mut services = vec![start(), start()];
     list.set(services.iter().map(address));
     let endpoint = Endpoint::services(&list).names(["127.0.0.1"]).timeout(DEADLINE);
-    let (store, is_done) = (open(&endpoint), AtomicUsize::new(0));
+    let (store, is_done) = (open(&endpoint), AtomicBool::new(false));
     thread::scope(|scope| {
+        let _done = StopOnDrop(&is_done);
         for worker in 0..8 {
             let (store, is_done) = (&store, &is_done);
             scope.spawn(move || {
@@ -177,7 +178,7 @@ fn a_list_may_change_while_calls_are_in_flight() {
                     let id = format!("{worker}-{number}");
                     let key = store.store(&id, &id).unwrap();
                     assert_eq!(store.retrieve(&id, &key).unwrap(), id.as_bytes());
-                    if is_done.load(Ordering::Relaxed) > 0 {
+                    if is_done.load(Ordering::Relaxed) {
                         return;
                     }
                 }
@@ -197,7 +198,7 @@ fn a_list_may_change_while_calls_are_in_flight() {
         // An empty list leaves the last services in use.
         list.set([]);
         thread::sleep(Duration::from_millis(100));
-        is_done.store(1, Ordering::Relaxed);
+        is_done.store(true, Ordering::Relaxed);
     });
     let upstreams = endpoint.upstreams();
     let failed =

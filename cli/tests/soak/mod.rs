@@ -26,7 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::support::World;
 use crate::support::postgres::Postgres;
 use crate::support::shared_server::SharedServer;
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 use faults::{CLOCK_ERROR, Pace};
 use lane::{Backend, Lane};
 use load::{Load, lock};
@@ -58,6 +58,7 @@ impl<'r> Run<'r> {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let stop = &stop;
+            let _stop = StopOnDrop(stop);
             let mut threads = Vec::new();
             for _ in 0..CLIENTS {
                 let (client, random) = (self.lane.client(), random.fork());
@@ -181,6 +182,7 @@ fn a_store_that_loses_writes_is_detected() {
     let load = Load::new(&report, true, Duration::ZERO, Duration::from_millis(1));
     let (client, stop) = (lane.client(), AtomicBool::new(false));
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         let worker = scope.spawn(|| load.work(&client, Random::new(1), &stop));
         let wait_for_more = || {
             let before = report.totals()[0];

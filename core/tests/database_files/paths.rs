@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::*;
@@ -159,17 +158,15 @@ fn a_bind_mounted_file_is_refused() {
 #[test]
 fn a_new_database_is_its_owners_alone_from_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let done = AtomicBool::new(false);
     let path = |n: usize| folder.path().join(format!("{n}.db"));
     thread::scope(|scope| {
-        scope.spawn(|| {
+        let opening = scope.spawn(|| {
             for n in 0..100 {
                 open(&path(n)).unwrap().close().unwrap();
             }
-            done.store(true, Ordering::Release);
         });
         let mut n = 0;
-        while !done.load(Ordering::Acquire) {
+        while !opening.is_finished() {
             if let Ok(found) = fs::metadata(path(n)) {
                 assert_eq!(found.mode() & 0o777, 0o600);
                 n += usize::from(path(n + 1).exists());

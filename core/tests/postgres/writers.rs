@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::storage::{Error, Head, Locator, PostgresStorage, PutMode, Storage};
 
-use crate::support::wait::{DEADLINE, Join, wait_for};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
 
 const WRITERS: usize = 16;
 
@@ -72,14 +72,6 @@ fn write_until(
     known
 }
 
-struct StopWriters<'s>(&'s AtomicBool);
-
-impl Drop for StopWriters<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Lets all writers write, then runs `failure`, waits until writes are acknowledged again, and checks all records. Returns
 /// the time without acknowledged writes.
 pub(crate) fn check_failure(storage: &PostgresStorage, round: u64, failure: impl FnOnce()) -> Duration {
@@ -90,7 +82,7 @@ pub(crate) fn check_failure(storage: &PostgresStorage, round: u64, failure: impl
             let (stop, acknowledged) = (&stop, &acknowledged);
             scope.spawn(move || write_until(storage, (writer, round), stop, acknowledged))
         };
-        let _stop = StopWriters(&stop); // also after a panic
+        let _stop = StopOnDrop(&stop);
         let writers: Vec<_> = (0..WRITERS).map(write).collect();
         wait_until(50 + (round as usize * 37) % 500);
         let begun = Instant::now();

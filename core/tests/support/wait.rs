@@ -5,6 +5,7 @@
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -89,6 +90,15 @@ pub(crate) fn write_within<W: Write + Send + 'static>(mut pipe: W, data: &[u8], 
 pub(crate) fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap().output_within(DEADLINE)
+}
+
+/// Sets the flag that ends a scope's threads, also after a panic: only then does the scope end, and the test fail.
+pub(crate) struct StopOnDrop<'f>(pub(crate) &'f AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A thread, in a scope or not.

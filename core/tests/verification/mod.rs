@@ -18,7 +18,7 @@ use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, Verify
 
 use self::pages::{PAGE, Use, uses};
 use crate::support::rounds::rounds;
-use crate::support::wait::{DEADLINE, Join};
+use crate::support::wait::{DEADLINE, Join, StopOnDrop};
 use crate::support::{index_key, pattern};
 
 struct Sample {
@@ -277,6 +277,7 @@ fn writes_of_others_are_no_damage() {
     }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _stop = StopOnDrop(&stop);
         let writers: Vec<_> = (0..2)
             .map(|writer| {
                 let (path, stop) = (&path, &stop);

@@ -424,7 +424,7 @@ fn maintain_waits_for_other_checkpoints() {
         });
         let outcomes: Vec<_> = (0..50)
             .map(|_| {
-                storage.put(&locator(1), &vec![7; 200_000], PutMode::Overwrite).unwrap();
+                storage.put(&locator(1), &vec![7; 200_000], PutMode::Overwrite)?;
                 storage.maintain()
             })
             .collect();
