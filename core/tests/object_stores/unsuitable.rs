@@ -86,10 +86,10 @@ fn errors_say_what_to_do_and_show_no_secret() {
     assert!(shown.contains(BUCKET) && !shown.contains(ACCESS_KEY.1), "{shown}");
 }
 
-/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver.
+/// The server that `STRONGROOM_TEST_OBJECT_STORE` names: s3rver ignores conditions, s3s-fs checks them before it writes.
 #[test]
 #[ignore = "`make test-backends` runs it on a server that must be refused"]
-fn a_real_server_that_ignores_conditions_is_refused() {
+fn a_real_server_that_breaks_conditions_is_refused() {
     let url = ObjectServer::shared().url(&hash(&std::process::id()));
     let error = ObjectStorage::open(&url).unwrap_err();
     assert!(matches!(error, Error::Unsupported(_)), "{error:?}");

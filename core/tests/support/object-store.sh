@@ -2,7 +2,8 @@
 # An object store for tests: object-store.sh FOLDER PORT
 #
 # It runs until no process has had a lock on FOLDER/users for some seconds. FOLDER/port has its port once it accepts
-# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs`, `azurite` or `s3rver`.
+# requests. STRONGROOM_TEST_OBJECT_STORE names it: `moto` (the default), `seaweedfs`, `azurite`, `s3rver`
+# or `s3s-fs`.
 set -eu
 
 folder=$1
@@ -29,6 +30,10 @@ s3rver)
     run "$bin/s3rver" --address 127.0.0.1 --port "$port" --directory "$folder/data" --no-vhost-buckets \
         --configure-bucket strongroom-test
     ;;
+s3s-fs)
+    mkdir -p "$folder/data/strongroom-test"
+    run "$bin/s3s-fs" --host 127.0.0.1 --port "$port" --access-key test --secret-key hunter2hunter2 "$folder/data"
+    ;;
 *) echo "unknown object store $server" >"$folder/log"; exit 1 ;;
 esac
 pid=$!
@@ -39,7 +44,7 @@ until curl --silent --output /dev/null --max-time 2 "http://127.0.0.1:$port/"; d
     [ $tries -lt 300 ] && kill -0 $pid
     sleep 0.1
 done
-# The bucket of all tests, or the container.
+# The bucket of all tests, or the container; two servers begin with it.
 if [ "$server" = azurite ]; then
     STRONGROOM_TEST_PORT=$port python3 - <<'END'
 import base64, email.utils, hashlib, hmac, os, urllib.request
@@ -54,7 +59,7 @@ headers["Authorization"] = f"SharedKey {account}:{base64.b64encode(signature).de
 url = f"http://127.0.0.1:{os.environ['STRONGROOM_TEST_PORT']}/{account}/strongroom-test?restype=container"
 urllib.request.urlopen(urllib.request.Request(url, method="PUT", headers=headers), timeout=20)
 END
-elif [ "$server" != s3rver ]; then
+elif [ "$server" != s3rver ] && [ "$server" != s3s-fs ]; then
     curl --silent --show-error --fail --max-time 20 --request PUT --aws-sigv4 aws:amz:us-east-1:s3 \
         --user test:hunter2hunter2 "http://127.0.0.1:$port/strongroom-test"
 fi >>"$folder/log" 2>&1
