@@ -97,6 +97,39 @@ fn a_copy_onto_a_full_disk_is_storage_full() {
     });
 }
 
+/// Records that do not fit leave room to remove them and others.
+#[test]
+fn what_does_not_fit_leaves_room_to_go_on() {
+    let script = r#"mount -t tmpfs -o size=24M none "$F""#;
+    with_mounts("full::what_does_not_fit_leaves_room_to_go_on", script, |folder| {
+        let store = open(&folder.join("records.db")).unwrap();
+        let kept = store.store("kept", vec![7; 100_000]).unwrap();
+        let many: Vec<_> = (0..40).map(|n| (format!("{n}"), vec![7; 1 << 20])).collect();
+        for round in 0..3 {
+            assert_error(store.store_reader("long", &*vec![7; 40 << 20]), "StorageFull", "");
+            std::thread::scope(|scope| {
+                for n in 0..4 {
+                    let store = &store;
+                    scope.spawn(move || {
+                        assert_error(store.store_reader(format!("{n}"), &*vec![7; 20 << 20]), "StorageFull", "");
+                    });
+                }
+            });
+            assert_error(store.store_many(&many), "StorageFull", "");
+            let key = store.store("another", vec![7; 1 << 20]).unwrap();
+            store.delete("another", &key).unwrap();
+            store.maintain().unwrap();
+            assert_eq!(store.stats().unwrap().records, 1, "{round}");
+            assert_eq!(store.retrieve("kept", &kept).unwrap().len(), 100_000);
+        }
+        while store.compact(u64::MAX).unwrap() > 0 {}
+        store.maintain().unwrap();
+        let len: u64 = fs::read_dir(folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(len < 1 << 20, "{len}");
+        store.delete("kept", &kept).unwrap();
+    });
+}
+
 /// EDQUOT. The process belongs to another user, because root has no quota.
 #[test]
 fn a_quota_is_storage_full() {

@@ -126,6 +126,12 @@ impl CommitSettings {
         Self { synchronous, checkpoint_pages, log_pages, cache_kib }
     }
 
+    /// Whether a commit after which the log has so many bytes checkpoints it.
+    pub(super) fn checkpoints(self, log_len: u64) -> bool {
+        let pages = u64::from(self.checkpoint_pages.unsigned_abs());
+        pages > 0 && log_len >= pages * u64::from(PAGE_SIZE.unsigned_abs())
+    }
+
     /// Applies the settings that differ from `before`; all of them if `before` is not known.
     pub(super) fn apply(self, connection: &Connection, before: Option<Self>) -> Outcome<()> {
         let values = |settings: Self| {

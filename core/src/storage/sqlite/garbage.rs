@@ -13,7 +13,7 @@ use super::error::Outcome;
 pub(super) const DEAD: i64 = 0;
 
 /// The most segments that one transaction removes, 4 MiB, which bounds the wait of other writers.
-const SEGMENTS_AT_ONCE: usize = 16;
+pub(super) const SEGMENTS_AT_ONCE: usize = 16;
 
 /// An object whose segments no record needs any more; [`reclaimer`](super::reclaimer) removes them.
 pub(super) type Garbage = Option<i64>;

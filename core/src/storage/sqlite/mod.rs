@@ -22,6 +22,7 @@ mod readers;
 mod rebuild;
 mod reclaimer;
 mod repair;
+mod room;
 mod rows;
 mod scan;
 mod schema;

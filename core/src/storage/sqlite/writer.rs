@@ -12,7 +12,8 @@ use rusqlite::{Connection, FileControl, MAIN_DB, Transaction, TransactionBehavio
 use super::connection_settings::{self, Commit, CommitSettings};
 use super::error::{Fault, NoRoom, Outcome, late_lack_of_room};
 use super::file_identity_guard::FileIdentityGuard;
-use super::{Durability, garbage, rows};
+use super::rows::SEGMENT_LEN;
+use super::{Durability, garbage, room, rows};
 use crate::storage::Error;
 
 pub(super) struct Writer {
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     version: u32,
     /// Whether such commits were in the log when a sync failed.
     has_lost_data: bool,
+    /// The number of staged segments in the log since the last checkpoint.
+    staged: u64,
 }
 
 impl Writer {
@@ -41,7 +44,8 @@ impl Writer {
     ) -> Outcome<Self> {
         let settings = Some(CommitSettings::new(Commit::Durable, durability));
         let version = version(&connection)?;
-        Ok(Self { connection, log, durability, file_identity, settings, has_unsynced, version, has_lost_data: false })
+        let (has_lost_data, staged) = (false, 0);
+        Ok(Self { connection, log, durability, file_identity, settings, has_unsynced, version, has_lost_data, staged })
     }
 
     /// Whether a failed sync may have dropped commits of the past. Then later ones would not survive a power cut,
@@ -59,7 +63,10 @@ impl Writer {
     }
 
     fn try_transact<T>(&mut self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
-        self.set_commit(commit)?;
+        if commit == Commit::Staged && !room::has_room_for_segment(&self.log, self.staged) {
+            return Err(Error::Full.into());
+        }
+        let settings = self.set_commit(room::commit_with_room(&self.log, commit))?;
         let transaction = Transaction::new(&mut self.connection, TransactionBehavior::Immediate)?;
         self.has_unsynced |= version(&transaction)? != self.version;
         let value = work(&transaction)?;
@@ -68,6 +75,11 @@ impl Writer {
         }
         transaction.commit().map_err(Fault::of_commit)?;
         self.has_unsynced = commit == Commit::Staged || self.durability != Durability::Full;
+        if commit == Commit::Staged {
+            self.staged += 1;
+        } else if settings.checkpoints(self.staged * SEGMENT_LEN as u64) {
+            self.staged = 0;
+        }
         self.version = version(&self.connection)?;
         Ok(value)
     }
@@ -111,7 +123,7 @@ impl Writer {
 
     fn try_to_empty_log(&mut self) -> Outcome<()> {
         self.file_identity.check()?;
-        self.set_commit(Commit::Durable)?;
+        let _ = self.set_commit(Commit::Durable)?;
         let mut statement = self.connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
         // SQLite waits for readers, but not for another checkpoint, such as that of the thread with the read lock.
         connection_settings::wait_while_busy(|| match statement.query_row((), |row| row.get::<_, i64>(0))? {
@@ -127,7 +139,7 @@ impl Writer {
         new: &Connection,
         is_unchanged: impl FnOnce() -> Outcome<bool>,
     ) -> Outcome<bool> {
-        self.set_commit(Commit::Durable)?;
+        let _ = self.set_commit(Commit::Durable)?;
         self.file_identity.check_at_commit()?;
         let backup = Backup::new(new, &mut self.connection)?;
         let step = |pages| match backup.step(pages) {
@@ -165,14 +177,14 @@ impl Writer {
         &self.connection
     }
 
-    fn set_commit(&mut self, commit: Commit) -> Outcome<()> {
+    fn set_commit(&mut self, commit: Commit) -> Outcome<CommitSettings> {
         let settings = CommitSettings::new(commit, self.durability);
         if self.settings != Some(settings) {
             let before = self.settings.take();
             settings.apply(&self.connection, before)?;
             self.settings = Some(settings);
         }
-        Ok(())
+        Ok(settings)
     }
 }
 
