@@ -21,6 +21,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// The kind of service, for the cluster and its operators.
     const ROLE: Role;
+    /// The same, for people.
+    const NAME: &'static str;
 
     /// Fails if the storage cannot be reached. Returns the store's id, [`NO_STORE`] or, if it is unknown, nothing.
     fn ready(&self) -> Result<Option<String>, Error>;

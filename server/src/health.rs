@@ -15,5 +15,6 @@ const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// The routes of the listener.
 pub(crate) fn router<B: Backend>(backend: &Arc<B>, shared: &Arc<Shared>) -> Router {
     let routes = operations().iter().filter(|route| PATHS.contains(&route.path));
-    with_fallbacks(routes.fold(Router::new(), |router, route| add_route(router, route, backend, shared)), shared)
+    let router = routes.fold(Router::new(), |router, route| add_route(router, route, backend, shared));
+    with_fallbacks(router, shared, "the listener for probes")
 }

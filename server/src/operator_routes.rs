@@ -82,8 +82,8 @@ async fn metrics<B>(call: Call<B>) -> Result<Response, Problem> {
 }
 
 /// The services of the cluster.
-async fn nodes<B>(call: Call<B>) -> Result<Response, Problem> {
-    let nodes = call.shared.nodes().ok_or_else(Problem::no_such_path)?;
+async fn nodes<B: Backend>(call: Call<B>) -> Result<Response, Problem> {
+    let nodes = call.shared.nodes().ok_or_else(|| Problem::no_such_path(B::NAME))?;
     let document = serde_json::to_string(&nodes).map_err(|_| Problem::internal("the list of nodes is no JSON"))?;
     let permits = call.reserve(document.len() as u64).await?;
     let mut response = text(JSON, document).map(|content| content.with_permits(permits));

@@ -76,8 +76,9 @@ impl Problem {
         )
     }
 
-    pub(crate) fn no_such_path() -> Self {
-        Self::argument(StatusCode::NOT_FOUND, "there is no such path: check that this is the right service")
+    /// `service` is what answers.
+    pub(crate) fn no_such_path(service: &'static str) -> Self {
+        Self::argument(StatusCode::NOT_FOUND, format!("there is no such path: this is {service}"))
     }
 
     pub(crate) fn no_such_method() -> Self {

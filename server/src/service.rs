@@ -145,7 +145,8 @@ impl Service {
 fn router<B: Backend>(backend: Arc<B>, routes: &'static [Route<B>], shared: &Arc<Shared>, in_cluster: bool) -> Router {
     let is_served = |route: &&Route<B>| in_cluster || route.path != names::NODES;
     let routes = routes.iter().chain(operations()).filter(is_served);
-    with_fallbacks(routes.fold(Router::new(), |router, route| add_route(router, route, &backend, shared)), shared)
+    let router = routes.fold(Router::new(), |router, route| add_route(router, route, &backend, shared));
+    with_fallbacks(router, shared, B::NAME)
 }
 
 pub(crate) fn add_route<B: Backend>(
@@ -167,12 +168,13 @@ pub(crate) fn add_route<B: Backend>(
     router.route(path, MethodRouter::new().on(route.method, answer))
 }
 
-/// Answers all other requests with 404 and 405.
-pub(crate) fn with_fallbacks(router: Router, shared: &Arc<Shared>) -> Router {
+/// Answers all other requests with 404 and 405. `service` is what answers.
+pub(crate) fn with_fallbacks(router: Router, shared: &Arc<Shared>, service: &'static str) -> Router {
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router
         .fallback(move |request| {
-            handle(no_path, "unknown", Access::Everybody, request, |_, _, _| async { Err(Problem::no_such_path()) })
+            let problem = move |_, _, _| async move { Err(Problem::no_such_path(service)) };
+            handle(no_path, "unknown", Access::Everybody, request, problem)
         })
         .method_not_allowed_fallback(move |request| {
             handle(no_method, "unknown", Access::Everybody, request, |_, _, _| async { Err(Problem::no_such_method()) })

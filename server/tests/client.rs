@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strongroom::storage::MemoryStorage;
-use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
+use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
 
 use crate::support::pattern::pattern;
-use crate::support::{Running, config, encryption, encryption_over, token, write_secret};
+use crate::support::{Running, config, encryption, encryption_over, storage, token, write_secret};
 
 const LENGTHS: [usize; 9] = [0, 1, 1023, 16_384, 262_143, 262_144, 262_145, 524_289, 3_000_000];
 
@@ -222,6 +222,24 @@ fn tokens_are_shown() {
     let error = Strongroom::connect(&endpoint).unwrap().retrieve("id", &key).unwrap_err();
     assert!(matches!(error, Error::AccessDenied(_)));
     assert!(error.full_message().contains("token"), "{}", error.full_message());
+}
+
+#[test]
+fn the_wrong_service_or_protocol_is_named() {
+    let [server, storage] = [encryption(&config()), storage(Arc::new(MemoryStorage::new()))];
+    let connect =
+        |url: String| Strongroom::connect(&Endpoint::new(&url).unwrap()).and_then(|store| store.contains("id"));
+    let open = |url: String| {
+        let endpoint = Endpoint::new(&url).unwrap();
+        Strongroom::builder().endpoint(endpoint).index_key(IndexKey::generate().unwrap()).open()
+    };
+    for (error, expected) in [
+        (connect(format!("http://{}", storage.address)).unwrap_err(), "this is a storage service"),
+        (open(format!("http://{}", server.address)).unwrap_err(), "this is an encryption server"),
+        (connect(format!("https://{}", server.address)).unwrap_err(), "does not answer in TLS"),
+    ] {
+        assert!(error.full_message().contains(expected), "{}", error.full_message());
+    }
 }
 
 #[test]

@@ -47,6 +47,11 @@ pub(crate) struct TooLate;
 #[error("the service cannot be reached: {0}")]
 struct Unreachable(String);
 
+/// Inside [`Failure::Untrusted`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service does not answer in TLS: is its address http:// or unix:?")]
+struct NoTls;
+
 /// Inside [`Failure::Denied`].
 #[derive(Debug, thiserror::Error)]
 #[error("the service refused the client's certificate: {0}")]
@@ -81,11 +86,15 @@ fn has_kind(error: &(dyn std::error::Error + 'static), kind: io::ErrorKind) -> b
     io_causes(error).any(|error| error.kind() == kind)
 }
 
+fn tls_causes<'e>(error: &'e (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'e rustls::Error> {
+    io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref())
+}
+
 /// Whether the service rejected the client's certificate, or requires one. In TLS 1.3 the client learns this only after
 /// it has sent its request, which the service then does not read.
 fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
     use rustls::AlertDescription::*;
-    io_causes(error).filter_map(|error| error.get_ref()?.downcast_ref()).any(|error| match error {
+    tls_causes(error).any(|error| match error {
         rustls::Error::AlertReceived(alert) => matches!(
             alert,
             AccessDenied
@@ -114,6 +123,9 @@ impl Failure {
         }
         if !error.is_connect() {
             return Self::broken(cause);
+        }
+        if tls_causes(&error).any(|error| matches!(error, rustls::Error::InvalidMessage(_))) {
+            return Self::Untrusted(NoTls.into());
         }
         let source = Unreachable(cause).into();
         if has_kind(&error, io::ErrorKind::InvalidData) {

@@ -1,6 +1,7 @@
 //! The reason why an endpoint cannot be used.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::protocol::token::InvalidToken;
 use crate::util::secret_text;
@@ -54,10 +55,12 @@ pub enum InvalidEndpoint {
     #[error("the token has a typo or is cut short: its checksum does not match")]
     TokenTypo,
     /// A file cannot be read.
-    #[error("cannot read the file of the {what}")]
+    #[error("cannot read {path:?}, the file of the {what}")]
     File {
         /// The contents of the file.
         what: &'static str,
+        /// The file.
+        path: PathBuf,
         /// The cause.
         source: io::Error,
     },

@@ -1,6 +1,7 @@
 //! TLS 1.3 to a service: the trusted authorities, the revocations, and the client's certificate.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -106,7 +107,7 @@ impl Tls {
 }
 
 fn stamp(path: &Path) -> Result<Stamp, InvalidEndpoint> {
-    let file = fs::metadata(path).map_err(|source| InvalidEndpoint::File { what: "revocations", source })?;
+    let file = fs::metadata(path).map_err(unreadable(path, "revocations"))?;
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(&file);
     #[cfg(not(unix))]
@@ -141,7 +142,11 @@ fn unusable(error: rustls::Error) -> InvalidEndpoint {
 }
 
 fn read(path: &Path, what: &'static str, readers: Readers) -> Result<Zeroizing<Vec<u8>>, InvalidEndpoint> {
-    read_pem("the file", path, readers).map_err(|source| InvalidEndpoint::File { what, source })
+    read_pem("the file", path, readers).map_err(unreadable(path, what))
+}
+
+fn unreadable(path: &Path, what: &'static str) -> impl Fn(io::Error) -> InvalidEndpoint {
+    move |source| InvalidEndpoint::File { what, path: path.to_owned(), source }
 }
 
 /// The cause is not shown, because it can contain a line of the file, which may be part of a key.

@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 1024;
 
 /// The text in the file at `path`, if no other user could have changed or read it.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<String>, InvalidEndpoint> {
-    let unreadable = |source| InvalidEndpoint::File { what: "token", source };
+    let unreadable = |source| InvalidEndpoint::File { what: "token", path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     let text = read_checked("the token's file", path, file, None, MAX_BYTES + 1);
     let text = text.map_err(|refused| unreadable(refused.into()))?;

@@ -84,7 +84,7 @@ pub(crate) fn router(shared: &Arc<Shared>, node: &Arc<Node>, is_local: bool) -> 
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router
         .route(STATUS, get(status))
-        .fallback(|request| refuse(no_path, request, Problem::no_such_path))
+        .fallback(|request| refuse(no_path, request, || Problem::no_such_path("the operators' page")))
         .method_not_allowed_fallback(|request| refuse(no_method, request, Problem::no_such_method))
 }
 

@@ -40,6 +40,7 @@ impl Backend for EncryptionBackend {
     const OPENAPI: &'static str = include_str!("../../openapi/encryption.json");
     const PORT: u16 = 8420;
     const ROLE: Role = Role::Encryption;
+    const NAME: &'static str = "an encryption server";
 
     fn ready(&self) -> Result<Option<String>, Error> {
         let store = self.store()?;

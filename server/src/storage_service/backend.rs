@@ -22,6 +22,7 @@ impl Backend for StorageBackend {
     const OPENAPI: &'static str = include_str!("../../openapi/storage.json");
     const PORT: u16 = 8421;
     const ROLE: Role = Role::Storage;
+    const NAME: &'static str = "a storage service";
 
     fn ready(&self) -> Result<Option<String>, Error> {
         self.0.health()?;
