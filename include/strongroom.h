@@ -299,7 +299,8 @@ typedef struct {
     /// database. Or NULL.
     const strongroom_index_key *index_key;
     /// The file with the index key: its text on a line. A missing file is not made; a file that another user than its
-    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT. Or NULL. Give the key or the file, not both.
+    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT, but one of root may be readable by all. Or NULL.
+    /// Give the key or the file, not both.
     const char *index_key_file;
     /// For a service: the file with the access token, on a line. Or NULL.
     const char *token_file;
@@ -360,6 +361,9 @@ typedef struct {
 ///     https://one.example,https://two.example   several services of one store
 ///     cluster:https://one.example?names=*.example   a cluster: some of its services, and the hosts that are trusted
 ///
+/// A URL that begins with postgres: is PostgreSQL, one with s3:, gs: or az: a bucket, if the library has the feature
+/// `postgres` or `object-store`; they need an index key, too.
+///
 /// STRONGROOM_INDEX_KEY_MISSING if the key's file is missing, STRONGROOM_INVALID_KEY if it has no key,
 /// STRONGROOM_INDEX_KEY_MISMATCH if the index key is another store's; STRONGROOM_INVALID_ARGUMENT if `path` cannot be a
 /// store, or the options contradict it; STRONGROOM_CORRUPT for a damaged database, STRONGROOM_UNSUPPORTED for one of a
@@ -409,8 +413,8 @@ strongroom_status strongroom_namespace(const strongroom *store,
                                        strongroom_error *error);
 
 /// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED; a handle of
-/// strongroom_namespace is only freed. Remaining readers, writers and other handles must still be freed. NULL is
-/// allowed.
+/// strongroom_namespace is only freed. The handle must not be used afterwards, nor closed again. Remaining readers,
+/// writers and other handles must still be freed. NULL is allowed.
 strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
 
 /// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
@@ -696,7 +700,8 @@ typedef struct {
 /// Stores `count` items in one transaction, all or none, and gives their keys in the same order: `keys` has room for
 /// `count`.
 ///
-/// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id.
+/// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id; STRONGROOM_TOO_LARGE above 64 MiB
+/// in a service; STRONGROOM_UNSUPPORTED by an object store.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_store_many(const strongroom *store,
                                         const strongroom_item *items,
@@ -1373,8 +1378,9 @@ strongroom_status strongroom_give_entry(strongroom_sink *sink,
 /// status of its failure. `context` is the caller's, or NULL.
 typedef int (*strongroom_make_storage_fn)(void *context, const char *folder, strongroom_sink *sink);
 
-/// Gets the outcome of one promise: `failure` says how the storage broke it, and is NULL if it kept it. Both texts are
-/// valid until it returns. It returns 0 to go on, and any other number to stop. `context` is the caller's, or NULL.
+/// Gets the outcome of one promise: `failure` is the suite's message, with the line of its source, if the storage broke
+/// it, and NULL if it kept it. Both texts are valid until it returns. It returns 0 to go on, and any other number to
+/// stop. `context` is the caller's, or NULL.
 typedef int (*strongroom_promise_fn)(void *context, const char *promise, const char *failure);
 
 /// Gives a storage to the suite, which owns it from then on. The library copies the struct.

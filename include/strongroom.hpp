@@ -8,7 +8,8 @@
 //     std::cout << pages.view() << '\n';
 //
 // Each function does what the C function of its name does, and strongroom.h documents it: its conventions on threads,
-// processes, memory and growth hold here, too. The header is all; a program links the C library.
+// processes, memory and growth hold here, too. Three have other names: in_namespace (strongroom_namespace), remove
+// (strongroom_delete) and stats (strongroom_get_stats). The header is all; a program links the C library.
 //
 // Failures. A function throws strongroompp::error, a std::runtime_error with the status. In the types of
 // strongroompp::nothrow, the same functions return a strongroompp::result instead, which has the value or the error:
@@ -452,7 +453,7 @@ class options {
     // Not std::optional, of which GNU C++ warns here with sanitizers.
     struct file {
         file() = default;
-        file(std::string path) : path(std::move(path)), is_given(true) {}
+        file(std::string given) : path(std::move(given)), is_given(true) {}
         std::string path;
         bool is_given = false;
     };
@@ -659,19 +660,19 @@ template <class P> class basic_store {
     explicit basic_store(strongroom *handle) noexcept : handle_(handle) {}
 
     static type<basic_store> open(const std::string &path, const options &options = {}) {
-        return make(options, [&](const strongroom_options &raw, strongroom **store, strongroom_error *details) {
-            return strongroom_open(path.c_str(), &raw, store, details);
+        return make(options, [&](const strongroom_options &raw, strongroom **result, strongroom_error *details) {
+            return strongroom_open(path.c_str(), &raw, result, details);
         });
     }
     /// A store in a storage of callbacks.
     static type<basic_store> open_storage(const strongroom_storage_callbacks &storage, const options &options) {
-        return make(options, [&](const strongroom_options &raw, strongroom **store, strongroom_error *details) {
-            return strongroom_open_storage(&storage, &raw, store, details);
+        return make(options, [&](const strongroom_options &raw, strongroom **result, strongroom_error *details) {
+            return strongroom_open_storage(&storage, &raw, result, details);
         });
     }
     static type<basic_store> connect(const std::string &url, const options &options = {}) {
-        return make(options, [&](const strongroom_options &raw, strongroom **store, strongroom_error *details) {
-            return strongroom_connect(url.c_str(), &raw, store, details);
+        return make(options, [&](const strongroom_options &raw, strongroom **result, strongroom_error *details) {
+            return strongroom_connect(url.c_str(), &raw, result, details);
         });
     }
     /// Closes the store, and tells whether that failed, as the destructor cannot.
@@ -796,54 +797,54 @@ template <class P> class basic_store {
     }
 
     type<basic_writer<P>> create_record(bytes_view id, const write_options &options = {}) const {
-        return handle<basic_writer<P>, strongroom_writer>([&](strongroom_writer **writer, strongroom_error *details) {
-            return strongroom_create_record_with(raw(), id.data(), id.size(), options.raw(), writer, details);
+        return handle<basic_writer<P>, strongroom_writer>([&](strongroom_writer **result, strongroom_error *details) {
+            return strongroom_create_record_with(raw(), id.data(), id.size(), options.raw(), result, details);
         });
     }
     type<basic_writer<P>> replace_record(bytes_view id, const record_key &old_key,
                                          const write_options &options = {}) const {
-        return handle<basic_writer<P>, strongroom_writer>([&](strongroom_writer **writer, strongroom_error *details) {
-            return strongroom_replace_record_with(raw(), id.data(), id.size(), old_key.raw(), options.raw(), writer,
+        return handle<basic_writer<P>, strongroom_writer>([&](strongroom_writer **result, strongroom_error *details) {
+            return strongroom_replace_record_with(raw(), id.data(), id.size(), old_key.raw(), options.raw(), result,
                                                   details);
         });
     }
     type<basic_reader<P>> open_record(bytes_view id, const record_key &key) const {
-        return handle<basic_reader<P>, strongroom_reader>([&](strongroom_reader **reader, strongroom_error *details) {
-            return strongroom_open_record(raw(), id.data(), id.size(), key.raw(), reader, details);
+        return handle<basic_reader<P>, strongroom_reader>([&](strongroom_reader **result, strongroom_error *details) {
+            return strongroom_open_record(raw(), id.data(), id.size(), key.raw(), result, details);
         });
     }
     type<basic_reader<P>> take_record(bytes_view id, const record_key &key) const {
-        return handle<basic_reader<P>, strongroom_reader>([&](strongroom_reader **reader, strongroom_error *details) {
-            return strongroom_take_record(raw(), id.data(), id.size(), key.raw(), reader, details);
+        return handle<basic_reader<P>, strongroom_reader>([&](strongroom_reader **result, strongroom_error *details) {
+            return strongroom_take_record(raw(), id.data(), id.size(), key.raw(), result, details);
         });
     }
 
     /// Stores the rest of a stream.
     type<record_key> store_stream(bytes_view id, std::istream &from, const write_options &options = {}) const {
-        source source{from, {}};
+        source taken{from, {}};
         const auto write = [&](strongroom_record_key *key, strongroom_error *details) {
-            return strongroom_store_stream_with(raw(), id.data(), id.size(), source::read, &source, options.raw(), key,
+            return strongroom_store_stream_with(raw(), id.data(), id.size(), source::read, &taken, options.raw(), key,
                                                 details);
         };
-        return key(write, &source.guard);
+        return key(write, &taken.guard);
     }
     /// Replaces a record by the rest of a stream.
     type<record_key> replace_stream(bytes_view id, const record_key &old_key, std::istream &from,
                                     const write_options &options = {}) const {
-        source source{from, {}};
+        source taken{from, {}};
         const auto write = [&](strongroom_record_key *key, strongroom_error *details) {
-            return strongroom_replace_stream_with(raw(), id.data(), id.size(), old_key.raw(), source::read, &source,
+            return strongroom_replace_stream_with(raw(), id.data(), id.size(), old_key.raw(), source::read, &taken,
                                                   options.raw(), key, details);
         };
-        return key(write, &source.guard);
+        return key(write, &taken.guard);
     }
     /// Writes the data to a stream. After a failure, the stream has only its beginning.
     type<void> retrieve_stream(bytes_view id, const record_key &key, std::ostream &to) const {
-        sink sink{to, {}};
+        sink given{to, {}};
         const auto read = [&](strongroom_error *details) {
-            return strongroom_retrieve_stream(raw(), id.data(), id.size(), key.raw(), sink::write, &sink, details);
+            return strongroom_retrieve_stream(raw(), id.data(), id.size(), key.raw(), sink::write, &given, details);
         };
-        return detail::call<P>(read, &sink.guard);
+        return detail::call<P>(read, &given.guard);
     }
 
     type<void> maintain() const {
@@ -940,7 +941,7 @@ template <class P> class basic_store {
     template <class F> static type<basic_store> make(const options &options, const F &function) {
         const strongroom_options raw = options.raw();
         return handle<basic_store, strongroom>(
-            [&](strongroom **store, strongroom_error *details) { return function(raw, store, details); });
+            [&](strongroom **result, strongroom_error *details) { return function(raw, result, details); });
     }
 
     template <class T, class Raw, class F> static type<T> handle(const F &function) {
@@ -975,8 +976,8 @@ struct copy_options {
 /// Searches a store that is not open for damage, without its index key. The store's options are for services.
 template <class P = throwing>
 typename P::template type<strongroom_verify_report> verify(const std::string &path, const verify_options &how = {},
-                                                           const options &store = {}) {
-    const strongroom_options raw = store.raw();
+                                                           const options &opening = {}) {
+    const strongroom_options raw = opening.raw();
     return detail::verify<P>(
         how, [&](const auto &...search) { return strongroom_verify_path(path.c_str(), &raw, search...); });
 }

@@ -30,10 +30,10 @@
 //!
 //! - `sqlite` (default): the embedded storage. Without it, implement [`storage::Storage`].
 //! - `remote`: stores over HTTP: an encryption server by [`Strongroom::connect`], a storage service by
-//!   [`Builder::endpoint`]. [`Location`] reads paths and URLs.
+//!   [`Builder::endpoint`]; needs a C compiler. [`Location`] reads paths and URLs.
 //! - `object-store`: stores in buckets of S3 and compatible servers, Google Cloud Storage and Azure
 //!   ([`storage::ObjectStorage`]); needs a C compiler.
-//! - `postgres`: stores in PostgreSQL: [`storage::PostgresStorage`].
+//! - `postgres`: stores in PostgreSQL: [`storage::PostgresStorage`]; needs a C compiler.
 //! - `keyring`: a file that keeps record keys, encrypted with age: [`Keyring`].
 //! - `tokio`: [`aio`], the same operations as futures.
 //! - `serde`: serializes keys as text.

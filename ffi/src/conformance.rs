@@ -25,8 +25,9 @@ pub const STRONGROOM_VOLATILE: u64 = 1;
 pub type strongroom_make_storage_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, folder: *const c_char, sink: *mut strongroom_sink) -> c_int>;
 
-/// Gets the outcome of one promise: `failure` says how the storage broke it, and is NULL if it kept it. Both texts are
-/// valid until it returns. It returns 0 to go on, and any other number to stop. `context` is the caller's, or NULL.
+/// Gets the outcome of one promise: `failure` is the suite's message, with the line of its source, if the storage broke
+/// it, and NULL if it kept it. Both texts are valid until it returns. It returns 0 to go on, and any other number to
+/// stop. `context` is the caller's, or NULL.
 pub type strongroom_promise_fn =
     Option<unsafe extern "C" fn(context: *mut c_void, promise: *const c_char, failure: *const c_char) -> c_int>;
 

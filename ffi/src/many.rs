@@ -28,7 +28,8 @@ pub struct strongroom_item {
 /// Stores `count` items in one transaction, all or none, and gives their keys in the same order: `keys` has room for
 /// `count`.
 ///
-/// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id.
+/// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id; STRONGROOM_TOO_LARGE above 64 MiB
+/// in a service; STRONGROOM_UNSUPPORTED by an object store.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_many(

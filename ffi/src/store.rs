@@ -63,7 +63,8 @@ pub struct strongroom_options {
     /// database. Or NULL.
     pub index_key: *const strongroom_index_key,
     /// The file with the index key: its text on a line. A missing file is not made; a file that another user than its
-    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT. Or NULL. Give the key or the file, not both.
+    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT, but one of root may be readable by all. Or NULL.
+    /// Give the key or the file, not both.
     pub index_key_file: *const c_char,
     /// For a service: the file with the access token, on a line. Or NULL.
     pub token_file: *const c_char,
@@ -110,6 +111,9 @@ pub struct strongroom_options {
 ///     unix:/run/strongroom/storage.sock         a Unix socket
 ///     https://one.example,https://two.example   several services of one store
 ///     cluster:https://one.example?names=*.example   a cluster: some of its services, and the hosts that are trusted
+///
+/// A URL that begins with postgres: is PostgreSQL, one with s3:, gs: or az: a bucket, if the library has the feature
+/// `postgres` or `object-store`; they need an index key, too.
 ///
 /// STRONGROOM_INDEX_KEY_MISSING if the key's file is missing, STRONGROOM_INVALID_KEY if it has no key,
 /// STRONGROOM_INDEX_KEY_MISMATCH if the index key is another store's; STRONGROOM_INVALID_ARGUMENT if `path` cannot be a
@@ -200,8 +204,8 @@ pub unsafe extern "C" fn strongroom_namespace(
 }
 
 /// Closes the store and frees the handle, even if it returns a failure, such as STRONGROOM_FORKED; a handle of
-/// strongroom_namespace is only freed. Remaining readers, writers and other handles must still be freed. NULL is
-/// allowed.
+/// strongroom_namespace is only freed. The handle must not be used afterwards, nor closed again. Remaining readers,
+/// writers and other handles must still be freed. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut strongroom_error) -> strongroom_status {
     outcome(error, || {

@@ -14,6 +14,8 @@ use crate::operations::ReadRecord;
 /// read of a chunk that it has not opened yet is [`Error::Expired`]. A stream that ends without an error is complete.
 ///
 /// Each error is inside an [`io::Error`]; [`io::Error::downcast`] returns the [`Error`].
+///
+/// One thread at a time uses a reader (it is `Send`, not `Sync`).
 pub struct RecordReader(Box<dyn ReadRecord>);
 
 impl RecordReader {
