@@ -25,7 +25,7 @@ impl ReadOnly {
     /// The error of a write.
     pub(super) fn refusal(&self) -> Error {
         match self {
-            Self::Chosen => Error::Unsupported("the store is open read-only: open it without read_only".into()),
+            Self::Chosen => Error::Unsupported("the store is open read-only: open it for writing".into()),
             Self::NotWritable(why) => Error::Unsupported(format!("the store is open read-only: {why}").into()),
             Self::Full => Error::Full,
         }
