@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use crate::support::index_key;
-use crate::support::wait::{DEADLINE, Join};
+use crate::support::wait::{DEADLINE, Join, wait_for};
 use rusqlite::Connection;
 use strongroom::storage::MemoryStorage;
 use strongroom::{Durability, Error, IndexKey, Strongroom};
@@ -42,8 +42,8 @@ fn text(error: &Error) -> String {
 }
 
 #[track_caller]
-fn assert_error(outcome: Result<Strongroom, Error>, name: &str, says: &str) {
-    let error = outcome.unwrap_err();
+fn assert_error<T>(outcome: Result<T, Error>, name: &str, says: &str) {
+    let error = outcome.err().unwrap();
     assert_eq!(error.name(), name, "{}", text(&error));
     assert!(text(&error).contains(says), "{}", text(&error));
 }
@@ -412,4 +412,16 @@ fn a_store_that_has_lost_its_settings_is_damaged() {
     assert!(!sidecar(&path).exists(), "a key was made");
     execute("DELETE FROM record");
     with_key(&path, index_key()).unwrap();
+}
+
+/// As when an empty storage takes the place of an open one.
+#[test]
+fn a_storage_without_its_store_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let store = with_key(&path, index_key()).unwrap();
+    Connection::open(&path).unwrap().execute_batch("DELETE FROM settings").unwrap();
+    // An open handle reads the settings again after some time.
+    let outcome = wait_for(|| Some(store.contains("id")).filter(Result::is_err));
+    assert_error(outcome, "Storage", "the storage has no store any more");
 }

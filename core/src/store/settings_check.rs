@@ -106,7 +106,12 @@ impl SettingsCheck {
     pub(super) fn new_lease(&self, storage: &dyn Storage) -> Result<Lease, Error> {
         let now = self.first_read.elapsed();
         let was_current = self.is_current_in_use.load(Ordering::Acquire);
-        let settings = Settings::decode(&storage.settings()?.ok_or(Error::Corrupt)?)?;
+        let document = storage.settings()?.ok_or_else(|| {
+            Error::Storage(
+                "the storage has no store any more: it was emptied, or another one has taken its place".into(),
+            )
+        })?;
+        let settings = Settings::decode(&document)?;
         let is_current = match &*settings.generations {
             [only] if *only == self.current => true,
             [new, old] if *new == self.current && Some(*old) == self.previous => true,
