@@ -59,8 +59,8 @@ impl Keyring {
     ///
     /// :param path: Its file.
     /// :param identity: The identities, ``AGE-SECRET-KEY-1...``, one on each line.
-    /// :param identity_file: The file with the identities instead. It is refused if another user than its owner and
-    ///     root can change or read it.
+    /// :param identity_file: The file with the identities instead. It is refused if another user, except root, can
+    ///     change or read it; a file of root may be readable by all.
     /// :param passphrase: The passphrase instead.
     /// :raises AccessDeniedError: The identity or the passphrase does not open it.
     /// :raises InvalidArgumentError: There is no such file, it is not encrypted with age, other users can change or

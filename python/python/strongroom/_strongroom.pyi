@@ -57,21 +57,21 @@ def open(
 ) -> Strongroom:
     """Open the store at ``path``, and make it if it is missing.
 
-    :param path: The SQLite database, on a local disk; or the URL of a storage service: ``https://HOST:PORT``, and on
-        this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; or ``:memory:``, a new store in memory, which ends when
-        it is closed.
-    :param index_key: The key that hides the ids, kept apart from the database: recommended in production, and
-        required for a service. By default it is in the file ``<path>.index-key``, made together with the
-        database.
-    :param index_key_file: The file with the index key instead. It is refused if another user than its owner and
-        root can change or read it.
+    :param path: The SQLite database, on a local disk; or the URL of a storage service, ``https://HOST:PORT``, and on
+        this machine ``http://127.0.0.1:PORT`` or ``unix:PATH``; of a PostgreSQL database,
+        ``postgres://USER@HOST/DATABASE``; of a bucket, ``s3://BUCKET/PREFIX``, ``gs://...`` or ``az://...``; or
+        ``:memory:``, a new store in memory, which ends when it is closed.
+    :param index_key: The key that hides the ids, kept apart from the database: recommended in production, and required
+        for a URL. By default it is in the file ``<path>.index-key``, made together with the SQLite database.
+    :param index_key_file: The file with the index key instead. It is refused if another user, except root, can change
+        or read it; a file of root may be readable by all.
     :param previous_index_key: The previous index key, to rotate it to the new one, which ``index_key`` or
         ``index_key_file`` gives. The store is first used under this one, as before, until
         :meth:`Strongroom.begin_rotation`; from then on, opening needs both keys, and takes a second, until
         :meth:`Strongroom.finish_rotation`. After that, this one has no effect. Open the store with both keys in all
         processes before the rotation begins: a handle with this key alone then raises
         :exc:`IndexKeyMismatchError`.
-    :param previous_index_key_file: The file with the previous index key instead.
+    :param previous_index_key_file: The file with the previous index key instead, under the rule of ``index_key_file``.
     :param must_exist: Open the database only if it exists.
     :param read_only: Open an existing database read-only, and write no file beside it: for backups, also on a
         read-only medium. Writes raise :exc:`UnsupportedError`.
@@ -81,9 +81,11 @@ def open(
         handle that is opened from now on does the same, with or without it. Records that are stored already remain
         as they are.
     :param token: The access token of a service, ``srt1...``.
-    :param token_file: The file with the token instead.
+    :param token_file: The file with the token instead. It is refused if another user, except root, can change or read
+        it; a file of root may be readable by all.
     :param authorities: The file with the certificate authorities to trust, in PEM, instead of the system's.
-    :param client_certificate: The files of a client certificate and of its private key, in PEM.
+    :param client_certificate: The files of a client certificate and of its private key, in PEM; the rule of
+        ``token_file`` applies to the key's file.
     :param revocations: The file with certificate revocation lists in PEM, one for each authority in the
         service's chain. Revoked certificates, and those that no list covers, are refused. A changed file is read
         again before the next connection.
@@ -121,9 +123,11 @@ def connect(
         the URLs of several servers of one store, among which requests are distributed.
         ``cluster:https://HOST:PORT?names=*.example`` finds the servers of a cluster, at the trusted hosts.
     :param token: The access token, ``srt1...``.
-    :param token_file: A file with the access token.
+    :param token_file: A file with the access token. It is refused if another user, except root, can change or read it;
+        a file of root may be readable by all.
     :param authorities: A PEM file of the certificate authorities to trust, instead of the system's.
-    :param client_certificate: The PEM files of the client's certificate and of its private key.
+    :param client_certificate: The PEM files of the client's certificate and of its private key; the rule of
+        ``token_file`` applies to the key's file.
     :param revocations: A PEM file of certificate revocation lists, as for :func:`open`.
     :param timeout: The seconds that a call may take until its answer begins, 30 by default.
     :raises InvalidArgumentError: The URL or an argument is invalid.
@@ -347,8 +351,8 @@ class Keyring:
 
         :param path: Its file.
         :param identity: The identities, ``AGE-SECRET-KEY-1...``, one on each line.
-        :param identity_file: The file with the identities instead. It is refused if another user than its owner and
-            root can change or read it.
+        :param identity_file: The file with the identities instead. It is refused if another user, except root, can
+            change or read it; a file of root may be readable by all.
         :param passphrase: The passphrase instead.
         :raises AccessDeniedError: The identity or the passphrase does not open it.
         :raises InvalidArgumentError: There is no such file, it is not encrypted with age, other users can change or

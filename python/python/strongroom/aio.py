@@ -126,7 +126,8 @@ def open(
     revocations: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
 ) -> _Opening[Strongroom]:
-    """Open a store, as :func:`strongroom.open` does: with ``await``, or for a block with ``async with``."""
+    """Open a store, as :func:`strongroom.open` does: with ``await``, or for a block with ``async with``. ``path``
+    may be the URL of a storage service, a PostgreSQL database or a bucket, too."""
 
     async def opening() -> Strongroom:
         store = await _in_thread(
