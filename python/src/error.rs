@@ -1,6 +1,7 @@
 //! Conversion of the library's errors into the exceptions of `strongroom.exceptions`.
 
 use std::io;
+use std::iter::successors;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
@@ -47,12 +48,26 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Python(error) => error,
-            Failure::Core(error) => Python::attach(|py| match class(py, error.code()) {
-                Ok(class) => Self::from_type(class, (error.full_message(),)),
-                Err(error) => error,
-            }),
+            Failure::Core(error) => Python::attach(|py| exception(py, &error).unwrap_or_else(|error| error)),
         }
     }
+}
+
+fn exception(py: Python<'_>, error: &Error) -> PyResult<PyErr> {
+    let exception = PyErr::from_type(class(py, error.code())?, (error.full_message(),));
+    if let Some(number) = errno(error) {
+        exception.value(py).setattr("errno", number)?;
+    }
+    Ok(exception)
+}
+
+/// The system's number of a failed input or output, if a cause has it.
+fn errno(error: &Error) -> Option<i32> {
+    let Error::Storage(source) = error else { return None };
+    let source: &(dyn std::error::Error + 'static) = source.as_ref();
+    let mut causes = successors(Some(source), |error| error.source());
+    // Windows has numbers of its own.
+    if cfg!(unix) { causes.find_map(|cause| cause.downcast_ref::<io::Error>()?.raw_os_error()) } else { None }
 }
 
 /// The error of an id that is a `str` without UTF-8. The library has no error for it.

@@ -62,7 +62,7 @@ def public_names() -> dict[str, Any]:
             if inspect.isclass(value):
                 members = [member for member in vars(value) if not member.startswith("_")]
                 names |= {f"{module.__name__}.{name}.{member}": getattr(value, member) for member in members}
-    return {name: value for name, value in names.items() if not name.endswith((".code", ".__version__"))}
+    return {name: value for name, value in names.items() if not name.endswith((".code", ".errno", ".__version__"))}
 
 
 EXAMPLES = sorted(name for name, value in public_names().items() if ">>>" in (value.__doc__ or ""))

@@ -1,5 +1,6 @@
 """Exceptions: their numbers, classes and messages."""
 
+import errno
 import inspect
 import pickle
 import re
@@ -64,6 +65,24 @@ def test_causes_are_chained(tmp_path: Path) -> None:
         f"input or output failed: cannot open {tmp_path}/missing: No such file or directory (os error 2)"
     )
     assert caught.value.code == 14
+
+
+def test_an_os_error_has_its_number(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as caught:
+        strongroom.open(tmp_path / "missing" / "records.db")
+    assert caught.value.errno == errno.ENOENT
+    assert "(os error 2)" in str(caught.value)
+    assert pickle.loads(pickle.dumps(caught.value)).errno == errno.ENOENT
+    with pytest.raises(strongroom.StorageError) as caught:
+        strongroom.connect("https://host.example", token_file=tmp_path / "missing")
+    assert caught.value.errno == errno.ENOENT
+    found = {name: error("message").errno for name, error in CLASSES.items() if issubclass(error, OSError)}
+    assert found == {
+        "AccessDeniedError": errno.EACCES,
+        "BusyError": errno.ETIMEDOUT,
+        "StorageError": None,
+        "StorageFullError": errno.ENOSPC,
+    }
 
 
 def test_a_missing_record_is_a_missing_key(store: Strongroom) -> None:

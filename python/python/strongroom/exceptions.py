@@ -1,8 +1,10 @@
 """The exceptions of Strongroom.
 
 Every exception is a :exc:`StrongroomError` and has a ``code``: the number that the error has in every language, as an
-exit status and on the wire. None shows an id, a key or data.
+exit status and on the wire. Those that are an :exc:`OSError` also have an ``errno``. None shows an id, a key or data.
 """
+
+from errno import EACCES, ENOSPC, ETIMEDOUT
 
 __all__ = [
     "AccessDeniedError",
@@ -113,12 +115,14 @@ class BusyError(StrongroomError, TimeoutError):
     """A lock was not released in time, or a service did not answer: try again. Nothing was changed."""
 
     code = 12
+    errno = ETIMEDOUT
 
 
 class StorageFullError(StrongroomError, OSError):
     """No space is left. Everything stored before is unchanged."""
 
     code = 13
+    errno = ENOSPC
 
 
 class StorageError(StrongroomError, OSError):
@@ -126,6 +130,8 @@ class StorageError(StrongroomError, OSError):
     :exc:`PoisonedError`."""
 
     code = 14
+    # Of this class, unlike that of OSError, so that a copy by pickle keeps it.
+    errno: int | None = None
 
 
 class IndeterminateError(StrongroomError):
@@ -173,6 +179,7 @@ class AccessDeniedError(StrongroomError, PermissionError):
     Nothing was changed."""
 
     code = 21
+    errno = EACCES
 
 
 class InternalError(StrongroomError):
