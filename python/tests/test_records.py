@@ -1,12 +1,9 @@
 """Records as files."""
 
 import io
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tarfile
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -138,41 +135,6 @@ def test_long_reads_into_a_buffer(store: Strongroom) -> None:
         buffer = bytearray(1_200_000)
         assert file.readinto(buffer) == 1_000_000
         assert buffer == pattern(1_000_000) + bytes(200_000)
-
-
-def test_standard_library_modules(store: Strongroom) -> None:
-    with store.create_record("zip") as file, zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("a.txt", pattern(100_000))
-        archive.writestr("b.txt", b"b")
-    with store.open_record("zip", file.key) as reader, zipfile.ZipFile(io.BufferedReader(reader)) as archive:
-        assert archive.read("a.txt") == pattern(100_000)
-        assert archive.testzip() is None
-
-    with store.create_record("tar") as file, tarfile.open(fileobj=file, mode="w|") as tar:
-        info = tarfile.TarInfo("a.txt")
-        info.size = 100_000
-        tar.addfile(info, io.BytesIO(pattern(100_000)))
-    with store.open_record("tar", file.key) as reader, tarfile.open(fileobj=reader) as tar:
-        member = tar.extractfile("a.txt")
-        assert member is not None
-        assert member.read() == pattern(100_000)
-
-    copy = io.BytesIO()
-    with store.open_record("tar", file.key) as reader:
-        shutil.copyfileobj(reader, copy)
-    with store.open_record("tar", file.key) as reader:
-        assert copy.getvalue() == reader.read()
-
-
-def test_lines_by_wrappers(store: Strongroom) -> None:
-    with store.create_record("csv") as file:
-        text = io.TextIOWrapper(io.BufferedWriter(file), encoding="utf-8")
-        for n in range(10_000):
-            text.write(f"{n},é\n")
-        text.detach().detach()
-    reader = store.open_record("csv", file.key)
-    with io.TextIOWrapper(io.BufferedReader(reader), encoding="utf-8") as lines:
-        assert list(lines) == [f"{n},é\n" for n in range(10_000)]
 
 
 @pytest.mark.parametrize("size", [10, 3_000_000])

@@ -62,6 +62,10 @@ class RecordReader(io.BufferedIOBase):
     def __init__(self, native: NativeReader) -> None:
         self._native = native
 
+    @property
+    def name(self) -> None:
+        """``None``: a record has no file name. Wrappers such as :class:`io.TextIOWrapper` need the attribute."""
+
     def readable(self) -> bool:
         """Whether it is readable: always."""
         return _is_open(self)
@@ -148,6 +152,10 @@ class RecordWriter(io.RawIOBase):
     def key(self) -> Key:
         """The key that will open the record: write it down before the record is finished."""
         return self._key
+
+    @property
+    def name(self) -> None:
+        """``None``: a record has no file name. Wrappers such as :class:`io.TextIOWrapper` need the attribute."""
 
     def readable(self) -> bool:
         """Whether it is readable: never."""
