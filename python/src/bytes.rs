@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView, PySlice, PyString};
 use strongroom::{Error, Wiped};
 
+use crate::arguments::wrong_type;
 use crate::error::{Failure, not_text};
 
 /// A copy for Python, or a `MemoryError`. `PyBytes::new` would panic.
@@ -33,23 +34,30 @@ impl AsRef<[u8]> for Data<'_> {
     }
 }
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+impl<'a> Data<'a> {
+    /// The bytes of an object, which `needed` describes.
+    fn of(object: Borrowed<'a, '_, PyAny>, needed: &str) -> PyResult<Self> {
         if let Ok(bytes) = object.extract() {
             return Ok(Self::Borrowed(bytes));
         }
         let py = object.py();
         let buffer = match PyBuffer::<u8>::get(&object) {
             Ok(buffer) => buffer,
-            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(not_bytes(&object)),
+            Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(wrong_type(&object, needed)),
             Err(_) => PyBuffer::get(&byte_view(&object)?)?, // the buffer's elements are not bytes
         };
         let too_large = |_| PyErr::from(Failure::Core(Error::TooLarge));
         let mut copy = Wiped::zeros(buffer.len_bytes()).map_err(too_large)?;
         buffer.copy_to_slice(py, &mut copy)?;
         Ok(Self::Copied(copy))
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Data<'a> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Self::of(object, "a bytes-like object")
     }
 }
 
@@ -71,18 +79,18 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Id<'a> {
             let text: &'a str = object.extract().map_err(|_| not_text(object.py()))?;
             return Ok(Self(Data::Borrowed(text.as_bytes())));
         }
-        object.extract().map(Self)
+        Data::of(object, "a str or a bytes-like object").map(Self)
     }
 }
 
-fn not_bytes(object: &Bound<'_, PyAny>) -> PyErr {
-    let found = object.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
-    PyTypeError::new_err(format!("a bytes-like object is needed, not '{found}'"))
-}
-
-/// A contiguous memoryview of the object's bytes.
+/// A memoryview of the object's bytes, which must be contiguous.
 pub(crate) fn byte_view<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    PyMemoryView::from(object)?.call_method1("cast", ("B",))
+    let view = PyMemoryView::from(object)?;
+    if !view.getattr("c_contiguous")?.is_truthy()? {
+        let remedy = "the buffer is not contiguous: use a contiguous copy, for example by numpy.ascontiguousarray";
+        return Err(PyTypeError::new_err(remedy));
+    }
+    view.call_method1("cast", ("B",))
 }
 
 /// Copies `bytes` into a [`byte_view`], from `offset` on.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use strongroom::{Error, KeyringProtection, KeyringSecret, RecordKey};
 
+use crate::arguments::{pairs, to_vec, wrong_type};
 use crate::bytes::{Id, to_python};
 use crate::error::Failure;
 use crate::interrupt::detached;
@@ -47,7 +48,7 @@ impl Keyring {
     fn create(
         py: Python<'_>,
         path: PathBuf,
-        recipients: Option<Vec<String>>,
+        recipients: Option<Recipients>,
         passphrase: Option<&Bound<'_, PyString>>,
     ) -> Result<(), Failure> {
         check_path(&path)?;
@@ -140,8 +141,8 @@ impl Keyring {
     /// :raises StorageError: The file cannot be written. Nothing is changed.
     #[pyo3(signature = (items, *, namespace=None))]
     fn insert_many(&self, py: Python<'_>, items: &Bound<'_, PyAny>, namespace: Option<Id<'_>>) -> Result<(), Failure> {
-        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
+        let items = to_vec(items)?;
+        let items: Vec<(Id<'_>, Bound<'_, Key>)> = pairs(&items, "a pair of id and key, as from dict.items(),")?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
         let namespace = bytes(namespace.as_ref());
         detached(py, || {
@@ -197,7 +198,7 @@ impl Keyring {
     fn rotate(
         &self,
         py: Python<'_>,
-        recipients: Option<Vec<String>>,
+        recipients: Option<Recipients>,
         passphrase: Option<&Bound<'_, PyString>>,
     ) -> Result<(), Failure> {
         let protection = protection(recipients, passphrase)?;
@@ -220,12 +221,27 @@ impl Keyring {
     }
 }
 
+/// The recipients of a keyring.
+struct Recipients(Vec<String>);
+
+impl FromPyObject<'_, '_> for Recipients {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        // A text is a sequence of texts, too.
+        if object.is_instance_of::<PyString>() {
+            return Err(wrong_type(&object, "a list of recipients"));
+        }
+        object.extract().map(Self)
+    }
+}
+
 fn protection(
-    recipients: Option<Vec<String>>,
+    recipients: Option<Recipients>,
     passphrase: Option<&Bound<'_, PyString>>,
 ) -> Result<KeyringProtection, Failure> {
     match (recipients, passphrase) {
-        (Some(recipients), None) => Ok(KeyringProtection::recipients(recipients)?),
+        (Some(recipients), None) => Ok(KeyringProtection::recipients(recipients.0)?),
         (None, Some(passphrase)) => Ok(KeyringProtection::passphrase(text(passphrase)?)?),
         _ => Err(invalid("give either recipients or a passphrase")),
     }

@@ -8,14 +8,27 @@ use pyo3::types::PyString;
 use strongroom::{EndpointOptions, Error};
 use zeroize::Zeroizing;
 
+use crate::arguments::pair;
 use crate::error::Failure;
+
+/// The files of a client certificate and of its private key.
+#[derive(Clone)]
+pub(crate) struct ClientCertificate((PathBuf, PathBuf));
+
+impl FromPyObject<'_, '_> for ClientCertificate {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        pair(object, "a pair of the files of certificate and private key").map(Self)
+    }
+}
 
 /// The options of the connection to a service.
 pub(crate) fn endpoint_options(
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<EndpointOptions, Failure> {
@@ -23,7 +36,7 @@ pub(crate) fn endpoint_options(
     options.token = token_text(token)?;
     options.token_file = token_file;
     options.authorities = authorities;
-    (options.client_certificate, options.client_key) = client_certificate.unzip();
+    (options.client_certificate, options.client_key) = client_certificate.map(|files| files.0).unzip();
     options.revocations = revocations;
     options.timeout = timeout.map(seconds);
     let certificate = [&options.client_certificate, &options.client_key];

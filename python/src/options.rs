@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDelta};
 use strongroom::{Error, WriteOptions};
 
+use crate::arguments::wrong_type;
 use crate::error::Failure;
 use crate::key::Key;
 
@@ -74,8 +75,7 @@ fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64
             return Ok(f64::INFINITY);
         }
         if error.is_instance_of::<PyTypeError>(py) {
-            let found = object.get_type().name().map_or_else(|_| "this".into(), |name| name.to_string());
-            return Err(PyTypeError::new_err(format!("{needed} is needed, not '{found}'")));
+            return Err(wrong_type(&object, needed));
         }
         Err(error)
     })

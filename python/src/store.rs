@@ -10,11 +10,12 @@ use pyo3::types::{PyBytes, PyList, PyString};
 use strongroom::storage::Locator;
 use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter, Wiped};
 
+use crate::arguments::{pairs, to_vec};
 use crate::bytes::{Data, Id, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
-use crate::location::{check_path, connect_to, endpoint_options};
+use crate::location::{ClientCertificate, check_path, connect_to, endpoint_options};
 use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
 use crate::retention::Retention;
@@ -85,7 +86,7 @@ pub(crate) fn open(
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
@@ -154,7 +155,7 @@ pub(crate) fn connect(
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Strongroom, Failure> {
@@ -414,8 +415,8 @@ impl Strongroom {
         expires_in: Option<ExpiresIn>,
         pad: bool,
     ) -> Result<Vec<Key>, Failure> {
-        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Data<'_>)>>>()?;
+        let items = to_vec(items)?;
+        let items: Vec<(Id<'_>, Data<'_>)> = pairs(&items, "a pair of id and data, as from dict.items(),")?;
         if keys.is_none() && expires_at.is_none() && expires_in.is_none() && !pad {
             return Ok(self.call(py, |store| store.store_many(&items))?.into_iter().map(Key::from).collect());
         }
@@ -444,8 +445,8 @@ impl Strongroom {
         items: &Bound<'py, PyAny>,
         return_exceptions: bool,
     ) -> Result<Bound<'py, PyList>, Failure> {
-        let items = items.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let items = items.iter().map(|item| item.extract()).collect::<PyResult<Vec<(Id<'_>, Bound<'_, Key>)>>>()?;
+        let items = to_vec(items)?;
+        let items: Vec<(Id<'_>, Bound<'_, Key>)> = pairs(&items, "a pair of id and key, as from dict.items(),")?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
         // All are wiped, also those after one whose exception is raised.
         let found: Vec<_> = self.call(py, |store| {
@@ -671,8 +672,8 @@ impl Strongroom {
     /// :raises IndexKeyMismatchError: The index key is being rotated, and this handle does not have both keys.
     /// :raises UnsupportedError: The store is an encryption server.
     fn retention(&self, py: Python<'_>, known: &Bound<'_, PyAny>) -> Result<Retention, Failure> {
-        let known = known.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let known = known.iter().map(|pair| pair.extract()).collect::<PyResult<Vec<(Id<'_>, Id<'_>)>>>()?;
+        let known = to_vec(known)?;
+        let known: Vec<(Id<'_>, Id<'_>)> = pairs(&known, "a pair of namespace and id")?;
         Ok(self.call(py, |store| store.retention(known))?.into())
     }
 

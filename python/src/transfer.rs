@@ -10,7 +10,7 @@ use strongroom::{Location, transfer};
 
 use crate::error::Failure;
 use crate::interrupt::detached;
-use crate::location::{check_path, endpoint_options};
+use crate::location::{ClientCertificate, check_path, endpoint_options};
 
 /// Copy all records of a store to another place, without any key: for backups, for restoring them, and for moves.
 /// Both may be in use meanwhile.
@@ -57,7 +57,7 @@ pub(crate) fn copy(
     destination_token: Option<&Bound<'_, PyString>>,
     destination_token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Copied, Failure> {

@@ -12,7 +12,7 @@ use strongroom::{Error, Location, VerifyOptions, VerifyReport, VerifyStep};
 
 use crate::error::Failure;
 use crate::interrupt::detached;
-use crate::location::{check_path, endpoint_options};
+use crate::location::{ClientCertificate, check_path, endpoint_options};
 
 /// Search a store that is not open for damage, without any key, not even the index key. Otherwise as
 /// :meth:`Strongroom.verify`.
@@ -48,7 +48,7 @@ pub(crate) fn verify(
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     authorities: Option<PathBuf>,
-    client_certificate: Option<(PathBuf, PathBuf)>,
+    client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
     timeout: Option<f64>,
 ) -> Result<Verification, Failure> {

@@ -91,6 +91,22 @@ def test_open_is_a_coroutine_and_a_block(path: Path) -> None:
     aio.open(path).close()  # not begun
 
 
+def test_a_forgotten_await_is_named(path: Path) -> None:
+    async def main() -> None:
+        opening = aio.open(path)
+        with pytest.raises(AttributeError, match="no 'store' before the opening: await it, or use async with"):
+            _ = opening.store  # type: ignore[attr-defined]
+        async with opening as store:
+            key = await store.store("id", b"data")
+            record = store.open_record("id", key)
+            assert not hasattr(record, "read")
+            await (await record).close()
+            with pytest.raises(TypeError, match=r"use await store\.contains\(id\)"):
+                _ = "id" in store  # type: ignore[operator]
+
+    asyncio.run(main())
+
+
 class Upload:
     """A file of an async framework, which returns a few bytes at a time."""
 

@@ -71,6 +71,8 @@ def test_secrets_are_checked(tmp_path: Path, identity: str) -> None:
         Keyring.create(path, recipients=[recipient])
     with pytest.raises(strongroom.InvalidArgumentError):
         Keyring.create(tmp_path / "new", recipients=[])
+    with pytest.raises(TypeError, match="a list of recipients is needed, not 'str'"):
+        Keyring.create(tmp_path / "new", recipients=recipient)
     with pytest.raises(strongroom.InvalidArgumentError) as caught:
         Keyring.open(path, identity=f"{identity[:-3]}x")
     assert "SECRET-KEY-1" + identity.split("SECRET-KEY-1")[1][:8] not in str(caught.value)

@@ -1,7 +1,9 @@
 """The store's operations."""
 
 import array
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 import strongroom
 from conftest import SIZES, pattern
-from strongroom import Key, Strongroom
+from strongroom import Key, Keyring, Strongroom
 
 
 @pytest.mark.parametrize("size", [*SIZES, 3_000_000])
@@ -82,6 +84,59 @@ def test_other_types_are_not_data(store: Strongroom, data: bytes) -> None:
     with pytest.raises(TypeError, match=r"bytes-like object is needed, not '(str|NoneType|int|list)'"):
         store.store("id", data)
     assert "id" not in store
+
+
+def test_other_types_are_not_ids(store: Strongroom) -> None:
+    with pytest.raises(TypeError, match="a str or a bytes-like object is needed, not 'int'"):
+        store.store(42, b"data")  # type: ignore[arg-type]
+
+
+def test_a_buffer_that_is_not_contiguous(store: Strongroom) -> None:
+    octets: Any = numpy.arange(8, dtype="u1")[::2]
+    key = store.store("id", octets)
+    assert store.retrieve("id", key) == bytes([0, 2, 4, 6])
+    numbers: Any = numpy.arange(8, dtype="f4")[::2]
+    with store.open_record("id", key) as reader:
+        calls: list[Callable[[], object]] = [
+            lambda: store.store("numbers", numbers),
+            lambda: store.retrieve_into("id", key, numbers),
+            lambda: reader.readinto(numbers),
+        ]
+        for call in calls:
+            with pytest.raises(TypeError, match=r"is not contiguous: .* numpy\.ascontiguousarray"):
+                call()
+    assert numbers.tolist() == [0, 2, 4, 6]
+    numbers = numpy.ascontiguousarray(numbers)
+    assert store.retrieve("numbers", store.store("numbers", numbers)) == numbers.tobytes()
+
+
+def test_pairs_are_needed(store: Strongroom, tmp_path: Path) -> None:
+    key = Key.generate()
+    identity, recipient = Keyring.generate_identity()
+    Keyring.create(tmp_path / "keys", recipients=[recipient])
+    keyring = Keyring.open(tmp_path / "keys", identity=identity)
+    data, keys = {"id": b"data"}, {"id": key}
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("id and data", lambda: store.store_many(data)),  # type: ignore[arg-type]
+        ("id and key", lambda: store.retrieve_many(keys)),  # type: ignore[arg-type]
+        ("id and key", lambda: keyring.insert_many(keys)),  # type: ignore[arg-type]
+        ("namespace and id", lambda: store.retention(["id"])),  # type: ignore[list-item]
+    ]
+    for parts, call in calls:
+        with pytest.raises(TypeError, match=rf"^a pair of {parts}.* is needed, not 'str'$"):
+            call()
+    url, file = "https://host.example", tmp_path / "client.pem"
+    services: list[Callable[[], object]] = [
+        lambda: strongroom.open(url, client_certificate=file),  # type: ignore[arg-type]
+        lambda: strongroom.connect(url, client_certificate=file),  # type: ignore[arg-type]
+        lambda: strongroom.copy(url, url, client_certificate=file),  # type: ignore[arg-type]
+        lambda: strongroom.verify(url, client_certificate=file),  # type: ignore[arg-type]
+    ]
+    for call in services:
+        with pytest.raises(TypeError, match="a pair of the files of certificate and private key is needed, not 'Posix"):
+            call()
+    store.store_many(data.items(), keys=[key])
+    assert store.retrieve_many(keys.items()) == [b"data"]
 
 
 def test_retrieve_into(store: Strongroom) -> None:

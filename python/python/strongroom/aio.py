@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
     from datetime import datetime, timedelta
     from types import TracebackType
-    from typing import Self
+    from typing import Never, Self
 
     from typing_extensions import Buffer, TypeIs
 
@@ -96,6 +96,11 @@ class _Opening(Coroutine[Any, Any, _C]):
     ) -> None:
         if self._opened is not None:
             await self._opened.__aexit__(kind, value, traceback)
+
+    if not TYPE_CHECKING:  # type checkers know that there is no such attribute
+
+        def __getattr__(self, name: str) -> Never:
+            raise AttributeError(f"there is no '{name}' before the opening: await it, or use async with")
 
 
 async def _in_thread(call: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -343,6 +348,9 @@ class Strongroom:
     async def contains(self, id: str | Buffer) -> bool:
         """Whether a record has this id, as ``id in store`` without asyncio."""
         return await _in_thread(self._store.__contains__, id)
+
+    def __contains__(self, id: Never) -> Never:
+        raise TypeError("'in' cannot wait: use await store.contains(id)")
 
     async def store_many(
         self,
