@@ -202,8 +202,8 @@ impl Endpoint {
     }
 
     /// Sends the token in this file, as [`token`](Self::token) does. White space around it and a byte order mark are
-    /// ignored. The file is read when the endpoint is opened, and refused if another user could have changed or read it,
-    /// unless it belongs to root.
+    /// ignored. The file is read when the endpoint is opened. It is refused if another user, except root, can change or
+    /// read it; a file of root may be readable by all.
     pub fn token_file(mut self, path: impl AsRef<Path>) -> Self {
         self.token = Some(Token::File(path.as_ref().to_path_buf()));
         self

@@ -127,12 +127,13 @@ impl KeyringSecret {
         (text, recipient)
     }
 
-    /// The identities in the file at `path`, if no other user could have changed or read it.
+    /// The identities in the file at `path`. It is refused if another user, except root, can change or read it; a file
+    /// of root may be readable by all.
     ///
     /// # Errors
     ///
-    /// As [`identities`](Self::identities); [`Error::InvalidArgument`] also if the file is missing or other users can
-    /// read it; [`Error::Storage`].
+    /// As [`identities`](Self::identities); [`Error::InvalidArgument`] also if the file is missing or refused;
+    /// [`Error::Storage`].
     pub fn identity_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let file = File::open(path).map_err(|error| match error.kind() {
