@@ -298,9 +298,9 @@ typedef struct {
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
     const strongroom_index_key *index_key;
-    /// The file with the index key: its text on a line. A missing file is not made; a file that another user than its
-    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT, but one of root may be readable by all. Or NULL.
-    /// Give the key or the file, not both.
+    /// The file with the index key: its text on a line. A missing file is not made; a file that another user, except
+    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give the
+    /// key or the file, not both.
     const char *index_key_file;
     /// For a service: the file with the access token, on a line. Or NULL.
     const char *token_file;

@@ -62,9 +62,9 @@ pub struct strongroom_options {
     /// The index key, kept apart from the database: recommended in production. No key file is then made beside the
     /// database. Or NULL.
     pub index_key: *const strongroom_index_key,
-    /// The file with the index key: its text on a line. A missing file is not made; a file that another user than its
-    /// owner and root can change or read is STRONGROOM_INVALID_ARGUMENT, but one of root may be readable by all. Or NULL.
-    /// Give the key or the file, not both.
+    /// The file with the index key: its text on a line. A missing file is not made; a file that another user, except
+    /// root, can change or read is STRONGROOM_INVALID_ARGUMENT; a file of root may be readable by all. Or NULL. Give the
+    /// key or the file, not both.
     pub index_key_file: *const c_char,
     /// For a service: the file with the access token, on a line. Or NULL.
     pub token_file: *const c_char,
