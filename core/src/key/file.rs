@@ -93,3 +93,16 @@ fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
 fn failed(path: &Path, source: io::Error) -> KeyFileError {
     if is_no_room(&source) { KeyFileError::NoRoom } else { KeyFileError::Io { path: path.to_path_buf(), source } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_cannot_be_made_is_not_called_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("no folder").join("index-key");
+        let refused = read_or_create(&path, &path).map(drop).unwrap_err();
+        assert!(matches!(refused, KeyFileError::Io { .. }), "{refused:?}");
+    }
+}
