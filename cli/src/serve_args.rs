@@ -228,7 +228,8 @@ pub(crate) enum TokenCommand {
     },
     /// Revoke a token: make its line in the tokens file a comment
     ///
-    /// The service refuses the token from its next SIGHUP on.
+    /// The service refuses the token once it has read this file again, on SIGHUP. If it uses a copy of the file, such as a
+    /// credential of systemd, update the copy: restart the service.
     #[command(after_help = TOKEN_REVOKE_EXAMPLES)]
     Revoke {
         /// The token's name, or the start of its hash as `token list` shows it

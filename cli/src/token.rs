@@ -117,7 +117,7 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
         u64::try_from(token.position).map_err(io::Error::other).and_then(comment_out).map_err(failed())?;
     }
     file.sync_all().map_err(failed())?;
-    reply(options, &json!({"revoked": found.len()}), "revoked: the service refuses the token from its next SIGHUP on")
+    reply(options, &json!({"revoked": found.len()}), "revoked: the service refuses the token once it has read this file again (SIGHUP)")
 }
 
 fn read(file: &mut File) -> Result<Zeroizing<Vec<u8>>, Failure> {
