@@ -55,6 +55,10 @@ fn probes_and_metrics_have_a_listener_of_their_own() {
     // The records are counted soon after the start.
     let metrics = poll_within(DEADLINE, || Some(get(address, "/metrics")).filter(|text| text.contains("_records ")));
     let metrics = metrics.unwrap();
+    let errors = ["Busy", "Corrupt", "Poisoned", "Storage", "StorageFull"];
+    for line in errors.map(|name| format!("strongroom_errors_total{{error=\"{name}\"}} 0\n")) {
+        assert!(metrics.contains(&line), "an error is counted from 0 on: {metrics}");
+    }
     for line in ["strongroom_records 1\n", "strongroom_expired_records 0\n"] {
         assert!(metrics.contains(line), "{metrics}");
     }
@@ -146,12 +150,53 @@ fn alerts_and_dashboard_use_metrics_that_exist() {
             assert!(code.contains(&format!("\"{short}\"")), "there is no metric {name}");
         }
     }
-    match Command::new("promtool").arg("--version").output() {
-        Ok(_) => {
-            let checked =
-                wait::output(Command::new("promtool").args(["check", "rules"]).arg(monitoring("alerts.yaml")));
-            assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
-        }
-        Err(_) => println!("SKIPPED: promtool is not installed (Debian's package prometheus)"),
+    let page = fs::read_to_string(monitoring("../../docs/PRODUCTION.md")).unwrap();
+    let alerts: Vec<_> = rules.split("{alert: ").skip(1).map(|rule| rule.split(',').next().unwrap()).collect();
+    assert!(alerts.len() >= 16);
+    for alert in alerts {
+        assert!(
+            page.contains(&format!("\n| `{alert}` | ")),
+            "docs/PRODUCTION.md does not say what to do about {alert}"
+        );
     }
+}
+
+/// The first error after the start of a service, whose counters begin at 0, and a service that is gone.
+#[test]
+fn prometheus_raises_the_alerts() {
+    if Command::new("promtool").arg("--version").output().is_err() {
+        return println!("SKIPPED: promtool is not installed (Debian's package prometheus)");
+    }
+    let world = World::new();
+    world.write("alerts.yaml", fs::read_to_string(monitoring("alerts.yaml")).unwrap());
+    let promtool = |args: &[&str]| wait::output(&mut world.other("promtool", args));
+    let checked = promtool(&["check", "rules", "alerts.yaml"]);
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let test = |first: &str| {
+        let series = |error: &str| {
+            format!("      - {{series: 'strongroom_errors_total{{error=\"{error}\"}}', values: '{first} 1x20'}}\n")
+        };
+        let raised = |alert: &str, error: &str| {
+            format!("      - {{eval_time: 6m, alertname: {alert}, exp_alerts: [{{exp_labels: {{error: {error}}}}}]}}\n")
+        };
+        let errors = [
+            ("Damaged", "Corrupt"),
+            ("DiskFull", "StorageFull"),
+            ("RestartIt", "Poisoned"),
+            ("StorageLost", "Storage"),
+        ];
+        let mut text =
+            "rule_files: [alerts.yaml]\nevaluation_interval: 30s\ntests:\n  - interval: 30s\n    input_series:\n"
+                .to_owned();
+        text.extend(errors.map(|(_, error)| series(error)));
+        text += "      - {series: 'up{job=\"strongroom-storage\"}', values: '0x20'}\n    alert_rule_test:\n";
+        text.extend(errors.map(|(alert, error)| raised(alert, error)));
+        text +=
+            "      - {eval_time: 6m, alertname: ServiceDown, exp_alerts: [{exp_labels: {job: strongroom-storage}}]}\n";
+        world.write("test.yaml", text);
+        promtool(&["test", "rules", "test.yaml"])
+    };
+    let output = test("0x10");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(!test("_x10").status.success(), "the control: the first value of a series is no increase");
 }

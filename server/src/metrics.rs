@@ -9,6 +9,7 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use strongroom::Upstreams;
+use strongroom::protocol::ErrorCode;
 use strongroom::storage::StorageMetrics;
 
 use crate::storage_metrics::{self, STORAGE_BYTES};
@@ -108,7 +109,9 @@ impl Metrics {
             writeln!(to, "strongroom_requests_total{{{labels}}} {count}")?;
         }
         header(to, "errors_total", "counter", "Errors answered, by name.")?;
-        for (error, count) in &counts.errors {
+        // All of them from the start: a rate does not show the first value of a series.
+        for error in (0..=u8::MAX).filter_map(ErrorCode::from_number).map(ErrorCode::name) {
+            let count = counts.errors.get(error).copied().unwrap_or_default();
             writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;
         }
         let name = "request_duration_seconds";
