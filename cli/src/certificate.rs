@@ -98,16 +98,27 @@ fn set_validity(params: &mut CertificateParams, new: &NewCertificate, default: D
 
 /// The authority that signs, made by this program.
 fn issuer(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
-    let certificate = fs::read(certificate).map_err(Failure::io("cannot read the file of --authority"))?;
+    let certificate =
+        fs::read(certificate).map_err(Failure::io_at("cannot read the file of --authority", certificate))?;
     let text = strongroom::read_secret("the authority's key", key)
-        .map_err(Failure::io("cannot read the file of --authority-key"))?;
+        .map_err(Failure::io_at("cannot read the file of --authority-key", key))?;
     let no_key = |_| Failure::argument("--authority-key has no private key in PEM");
     let key = KeyPair::from_pem(&text).map_err(no_key)?;
-    let params =
-        Certificate::from_pem(&certificate).ok().and_then(|found| own_params(&found, &key)).ok_or_else(|| {
-            Failure::argument("--authority is not a certificate that `certificate new` made for this --authority-key")
-        })?;
+    let found = Certificate::from_pem(&certificate).ok();
+    if found.as_ref().is_some_and(|found| !is_authority(found)) {
+        let text =
+            "--authority is the certificate of a service or a client, which cannot sign others: name an authority's";
+        return Err(Failure::argument(text));
+    }
+    let params = found.and_then(|found| own_params(&found, &key)).ok_or_else(|| {
+        Failure::argument("--authority is not a certificate that `certificate new` made for this --authority-key")
+    })?;
     Ok(Issuer::new(params, key))
+}
+
+fn is_authority(found: &Certificate) -> bool {
+    let constraints = found.tbs_certificate.get::<x509_cert::ext::pkix::BasicConstraints>();
+    matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
 }
 
 /// The parameters of an authority that this program made for `key`; `None` for another certificate.
@@ -127,7 +138,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
         file.write_all(text.as_bytes())?;
         file.name(path)
     };
-    create().map_err(Failure::io("cannot write the files of --out"))
+    create().map_err(Failure::io_at("cannot write a file of --out", path))
 }
 
 fn failed(error: rcgen::Error) -> Failure {

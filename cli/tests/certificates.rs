@@ -30,7 +30,19 @@ fn a_service_and_its_clients_authenticate_each_other() {
     let server = format!("https://localhost:{}", service.address.port());
     let store = ["store", "--server", &server, "--authorities", "ca.pem", "--id", ID, "--key-out", "key"];
     let client = ["--client-certificate", "client.pem", "--client-key", "client.key"];
-    world.fail(21, &[&store[..], &["--timeout", "1"]].concat(), DATA);
+    let message = world.fail(21, &[&store[..], &["--timeout", "1"]].concat(), DATA);
+    assert!(message.contains("--client-certificate"), "{message}");
+    // Other programs' mistakes with TLS.
+    let untrusted = ["health", &server, "--timeout", "1", "--authorities"];
+    world.ok(&["certificate", "new", "--out", "namesake"], "");
+    world.ok(&["certificate", "new", "--out", "foreign", "--name", "Foreign authority"], "");
+    for authority in ["namesake.pem", "foreign.pem"] {
+        let message = world.fail(14, &[&untrusted[..], &[authority]].concat(), "");
+        assert!(message.contains("\nhint: pass the certificate of the service's private authority"), "{message}");
+    }
+    let plain = format!("http://127.0.0.1:{}", service.address.port());
+    let message = world.fail(14, &["health", &plain, "--timeout", "1"], "");
+    assert!(message.contains("use https://"), "{message}");
     // The certificate of a service is none of a client.
     let wrong = ["--client-certificate", "server.pem", "--client-key", "server.key", "--timeout", "1"];
     world.fail(21, &[&store[..], &wrong].concat(), DATA);
@@ -60,6 +72,11 @@ fn certificates_are_private_and_never_overwritten() {
         (64, new(&[&ca[..], &["--out", "x"]].concat()), "--name"),
         (64, new(&["--out", "x", "--client"]), "--authority"),
         (19, new(&["--out", "x", "--authority", "ca.pem", "--authority-key", "other.key", "--name", "x"]), "for this"),
+        (
+            19,
+            new(&["--out", "x", "--authority", "server.pem", "--authority-key", "server.key", "--name", "x"]),
+            "cannot sign others",
+        ),
         (19, new(&["--out", "x", "--authority", "ca.key", "--authority-key", "ca.key", "--name", "x"]), "for this"),
         (
             19,
