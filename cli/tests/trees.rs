@@ -81,6 +81,7 @@ fn fill(world: &World) {
     fs::set_permissions(world.path("tree/src/main.rs"), Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(world.path("tree/README"), Permissions::from_mode(0o444)).unwrap();
     fs::set_permissions(world.path("tree/src/deep"), Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(world.path("tree/src"), Permissions::from_mode(0o1777)).unwrap();
     let odd = world.path("tree").join(std::ffi::OsStr::from_bytes(b"odd \xff\n name"));
     fs::write(&odd, "odd").unwrap();
     set_age(&odd, 5_000);

@@ -21,8 +21,9 @@ const MAX_ENTRIES: usize = 1_000_000;
 /// The maximum length of a path, and of a link's target.
 const MAX_PATH_LEN: usize = 4096;
 
-/// The permissions of a mode. Others, such as set-user-id, are not kept.
-pub(super) const PERMISSIONS: u32 = 0o777;
+/// The permissions of a mode, with the sticky bit, without which each user could remove the others' files from a shared
+/// folder. Others, such as set-user-id, are not kept.
+pub(super) const PERMISSIONS: u32 = 0o1777;
 
 /// The files, folders and links of a tree by their paths. Each one's folder is in it, too.
 #[derive(Clone, Default, PartialEq, Eq)]
