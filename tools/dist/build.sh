@@ -26,7 +26,8 @@ name=strongroom-c-$version-linux-$machine
 PREFIX=/$name DESTDIR=$work/tarball ffi/packaging/install.sh "$work/library"
 # It works wherever it is unpacked.
 sed -i "s|/$name|\${pcfiledir}/../..|" "$work/tarball/$name"/lib/pkgconfig/*.pc
-cp LICENSE-APACHE LICENSE-MIT "$work/tarball/$name"
+cp LICENSE-APACHE LICENSE-MIT README.md "$work/tarball/$name"
+install -D -m 644 -t "$work/tarball/$name/share/doc/strongroom/examples" ffi/examples/*
 tar --create --sort=name --mtime="@$time" --owner=0 --group=0 --numeric-owner --format=gnu \
     --directory "$work/tarball" "$name" | gzip -9n >"$out/$name.tar.gz"
 

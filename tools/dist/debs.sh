@@ -65,6 +65,10 @@ done
 install -d "$root/usr/share/doc/strongroom/how-to"
 install -m 644 docs/*.md docs/*.png "$root/usr/share/doc/strongroom"
 install -m 644 docs/how-to/*.md "$root/usr/share/doc/strongroom/how-to"
+# Links lead to the files beside the page.
+sed -i 's|(\.\./deploy/|(deploy/|g' "$root"/usr/share/doc/strongroom/*.md
+sed 's|(docs/|(|g' README.md | install -m 644 /dev/stdin "$root/usr/share/doc/strongroom/README.md"
+(cd deploy && find . -type f -exec install -D -m 644 {} "$root/usr/share/doc/strongroom/deploy/{}" \;)
 install -d "$root/DEBIAN"
 install -m 755 "$files"/strongroom.* "$root/DEBIAN"
 for script in "$root"/DEBIAN/strongroom.*; do mv "$script" "$root/DEBIAN/${script##*/strongroom.}"; done
@@ -92,6 +96,7 @@ Description: keep data encrypted under an id (shared library)
  Strongroom keeps data under an id, encrypted, and hands back the only key that
  opens it. The database holds neither ids nor data in the clear, and no key.
 END
+install -D -m 644 -t "$work/libstrongroom-dev/usr/share/doc/libstrongroom-dev/examples" ffi/examples/*
 package libstrongroom-dev "Multi-Arch: same
 Depends: $name (= $version), libc6-dev" libdevel <<'END'
 Description: keep data encrypted under an id (development files)
@@ -99,5 +104,5 @@ Description: keep data encrypted under an id (development files)
  opens it. The database holds neither ids nor data in the clear, and no key.
  .
  This package has the headers for C and C++, the static library, and the files
- for pkg-config and CMake.
+ for pkg-config and CMake, and examples.
 END

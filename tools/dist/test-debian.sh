@@ -26,14 +26,15 @@ for unit in strongroom strongroom-storage; do
     guide=$(sed -n '1s/.* \(\/[^ ]*\.md\) .*/\1/p' "/usr/lib/systemd/system/$unit.service")
     dpkg -L strongroom | grep -qxF "$guide"
 done
-for file in man/man1/strongroom-store.1.gz bash-completion/completions/strongroom; do
+for file in man/man1/strongroom-store.1.gz bash-completion/completions/strongroom doc/strongroom/README.md \
+    doc/strongroom/deploy/monitoring/alerts.yaml doc/strongroom/deploy/cluster/compose.yaml; do
     dpkg -L strongroom | grep -qxF "/usr/share/$file"
 done
 
 # APT adds the headers of the system's C library.
 $install ./libstrongroom*.deb gcc pkgconf >/dev/null
 dpkg --verify libstrongroom-dev
-cc first_use.c $(pkg-config --cflags --libs strongroom) -o /home/user/first-use
+cc /usr/share/doc/libstrongroom-dev/examples/first_use.c $(pkg-config --cflags --libs strongroom) -o /home/user/first-use
 (cd /home/user && rm -f records.db* && [ "$(./first-use)" = "scanned pages" ])
 ldd /home/user/first-use | grep -q "/libstrongroom"
 

@@ -31,7 +31,8 @@ library=$(echo "$work"/run/c/strongroom-c-*)
 (
     cd "$work/run/c"
     export PKG_CONFIG_PATH="$library/lib/pkgconfig"
-    program=$OLDPWD/ffi/examples/first_use.c
+    program=$library/share/doc/strongroom/examples/first_use.c
+    [ -s "$library/README.md" ]
     cc "$program" $(pkg-config --cflags --libs strongroom) -o shared
     cc "$program" $(pkg-config --cflags --static --libs strongroom) -o static
     [ "$(LD_LIBRARY_PATH=$library/lib ./shared)" = "scanned pages" ]
@@ -80,7 +81,7 @@ else
     fi
     cp -a "$work/debian-$suite" "$work/run/debian"
     mkdir "$work/run/debian/packages"
-    cp "$dist"/*.deb ffi/examples/first_use.c tools/dist/test-debian.sh "$work/run/debian/packages"
+    cp "$dist"/*.deb tools/dist/test-debian.sh "$work/run/debian/packages"
     # The mount ends with the command.
     unshare --mount sh -c 'mount -t proc proc "$1/proc" && exec chroot "$1" /bin/sh /packages/test-debian.sh' sh \
         "$work/run/debian"
