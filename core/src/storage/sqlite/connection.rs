@@ -23,6 +23,23 @@ pub(super) fn open_reader(path: &Path, access: &Access, durability: Durability) 
     Ok(connection)
 }
 
+/// The system's refusal of access to the file. It is not opened, because to close it would release SQLite's locks.
+#[cfg(unix)]
+fn refusal(path: &Path, access: &Access) -> Option<std::io::Error> {
+    use rustix::fs::Access as Permission;
+
+    let needed = match access {
+        Access::Write => Permission::READ_OK | Permission::WRITE_OK,
+        Access::Read | Access::Immutable(_) => Permission::READ_OK,
+    };
+    rustix::fs::access(path, needed).err().map(std::io::Error::from)
+}
+
+#[cfg(not(unix))]
+fn refusal(_path: &Path, _access: &Access) -> Option<std::io::Error> {
+    None
+}
+
 pub(super) fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     flags |= match access {
@@ -35,8 +52,11 @@ pub(super) fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
         Access::Immutable(_) => Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI),
     };
     let mut connection = connection.map_err(|error| match error {
-        // Only the code: the text would repeat the path.
-        rusqlite::Error::SqliteFailure(code, _) => failed(path, code),
+        // Only the code: the text would repeat the path. The system's error is clearer, if it is the same again.
+        rusqlite::Error::SqliteFailure(code, _) => match refusal(path, access) {
+            Some(refusal) => failed(path, refusal),
+            None => failed(path, code),
+        },
         error => failed(path, error),
     })?;
     connection_settings::protect(&mut connection)?;
