@@ -92,7 +92,6 @@ pub(crate) struct Options {
     pub(crate) pads_store: bool,
     /// The options whose values come from the environment.
     #[arg(skip)]
-    #[cfg_attr(not(feature = "server"), expect(dead_code, reason = "the services read it"))]
     pub(crate) from_environment: Vec<&'static str>,
 }
 
@@ -185,6 +184,8 @@ impl Command {
             Self::Copy(_) | Self::Stats | Self::Health { .. } | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
+            #[cfg(feature = "server")]
+            Self::Token(crate::serve_args::TokenCommand::New { tokens: Some(_), token_out: Some(_), .. }) => json,
             #[cfg(feature = "server")]
             Self::Token(_) | Self::Nodes => true,
             #[cfg(feature = "server")]
@@ -534,7 +535,8 @@ pub(crate) enum IndexKeyCommand {
     ///
     /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys: the
     /// new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the rotation.
-    /// One that has only the old key then fails with IndexKeyMismatch.
+    /// One that has only the old key then fails with IndexKeyMismatch (exit status 9); one that starts with it during the
+    /// rotation with InvalidArgument (19), and the message that it needs both keys.
     #[command(after_help = examples::INDEX_KEY_ROTATE_EXAMPLES)]
     Rotate {
         /// The file with the new index key, made by `key new --index`
@@ -549,7 +551,8 @@ pub(crate) enum IndexKeyCommand {
         /// Then remove the records that remain, in all namespaces, because their ids are unknown
         #[arg(long)]
         erase_unknown: bool,
-        /// Do not ask for confirmation of --erase-unknown; required without a terminal
+        /// Do not ask for confirmation of --erase-unknown, nor of the beginning of a rotation without --ids; required without
+        /// a terminal
         #[arg(long)]
         yes: bool,
     },

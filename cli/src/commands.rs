@@ -105,7 +105,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
             if let crate::serve_args::TokenCommand::New { tokens: Some(tokens), .. } = &command {
                 in_use.refuse(tokens)?;
             }
-            crate::token::token(options, &command)
+            crate::token::token(options, &command, &in_use)
         }
         Command::Health { url } => crate::health::health(options, &url),
         #[cfg(feature = "server")]

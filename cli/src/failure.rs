@@ -1,9 +1,10 @@
-//! The program's errors: each has one message and one exit status. No message quotes the command line, because an
-//! argument may be a key, an id or data by mistake.
+//! The program's errors: each has one message and one exit status. No message quotes an argument that may be a key, an id
+//! or data by mistake: messages name the paths of outputs and of several files, but not that of the data or a key.
 
 use std::borrow::Cow;
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use strongroom::{InvalidKey, RandomError};
@@ -24,7 +25,7 @@ pub(crate) enum Failure {
     Usage(Cow<'static, str>),
     /// A file or a stream of the user failed.
     #[error("{what}")]
-    Io { what: &'static str, source: io::Error },
+    Io { what: Cow<'static, str>, source: io::Error },
     /// A service does not start.
     #[cfg(feature = "server")]
     #[error(transparent)]
@@ -33,8 +34,15 @@ pub(crate) enum Failure {
     #[error("the record was not changed: the new key that was printed opens nothing")]
     NotReplaced { source: strongroom::Error },
     /// Those before it were stored.
-    #[error("file {number} was not stored, nor those after it")]
-    File { number: usize, source: Box<Self> },
+    #[error("{path} was not stored, nor the files after it")]
+    File { path: String, source: Box<Self> },
+    /// The keyring was not written after the record was removed or replaced.
+    #[error("{what}")]
+    KeyRemains { what: &'static str, source: Box<Self> },
+    /// A storage service denies access to the service that starts.
+    #[cfg(feature = "server")]
+    #[error("the storage service {url} refuses this service: check remote.token_file or remote.client_certificate")]
+    RefusedByStorage { url: String, source: strongroom::Error },
     /// Some files of a tree; each of them was named on stderr.
     #[error("files that were not {what}: {count}; all others were")]
     Files { what: &'static str, count: usize, first: Box<Self> },
@@ -57,22 +65,32 @@ pub(crate) enum Failure {
 impl Failure {
     /// For `map_err`.
     pub(crate) fn io(what: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what, source }
+        move |source| Self::Io { what: what.into(), source }
+    }
+
+    /// As [`io`](Self::io), for a file whose path helps: that of an output, never one that may be data or a key.
+    pub(crate) fn io_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { what: format!("{what} ({})", printable(path)).into(), source }
     }
 
     /// For `map_err` on the library's streams, which wrap the library's errors in an `io::Error`.
     pub(crate) fn stream(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.downcast() {
             Ok(error) => Self::Strongroom(error),
-            Err(source) => Self::Io { what, source },
+            Err(source) => Self::Io { what: what.into(), source },
         }
     }
 
     pub(crate) fn stdout(source: io::Error) -> Self {
         match source.kind() {
             ErrorKind::BrokenPipe => Self::BrokenPipe,
-            _ => Self::Io { what: "cannot write to stdout", source },
+            _ => Self::Io { what: "cannot write to stdout".into(), source },
         }
+    }
+
+    /// For `map_err` on a keyring that is written after its record.
+    pub(crate) fn key_remains(what: &'static str) -> impl FnOnce(strongroom::Error) -> Self {
+        move |source| Self::KeyRemains { what, source: Box::new(source.into()) }
     }
 
     pub(crate) fn argument(what: &'static str) -> Self {
@@ -87,7 +105,9 @@ impl Failure {
         let as_in_library = |error: strongroom::Error| (error.code(), error.name());
         match self {
             Self::Strongroom(error) | Self::NotReplaced { source: error } => (error.code(), error.name()),
-            Self::File { source, .. } => source.code_and_name(),
+            Self::File { source, .. } | Self::KeyRemains { source, .. } => source.code_and_name(),
+            #[cfg(feature = "server")]
+            Self::RefusedByStorage { source, .. } => (source.code(), source.name()),
             Self::Files { first, .. } => first.code_and_name(),
             Self::Usage(_) => (USAGE, "Usage"),
             Self::Io { source, .. } => match source.kind() {
@@ -137,9 +157,16 @@ impl Failure {
             Self::Strongroom(Error::IndexKeyMismatch) => {
                 Some("pass the file with the store's own index key as --index-key-file")
             }
-            Self::Strongroom(Error::AccessDenied(_)) => Some(
+            Self::Strongroom(error) if error.is_refusal_of_service() => Some(
                 "pass a token with the scope for this command as --token-file, or a certificate as --client-certificate",
             ),
+            Self::Strongroom(Error::InvalidArgument(text)) if text.ends_with(BOTH_INDEX_KEYS) => {
+                Some("pass the new index key as --index-key-file, and the previous one as --previous-index-key-file")
+            }
+            Self::Strongroom(Error::Busy) => Some(
+                "a service has 30 seconds, or --timeout; `strongroom health URL` tells whether it reaches its storage",
+            ),
+            Self::Strongroom(Error::Storage(source)) => of_connection(&source.to_string()),
             Self::Damaged => Some("restore the damaged records: strongroom verify --repair-from BACKUP"),
             Self::Usage(_) => Some("see `strongroom --help` and `strongroom COMMAND --help`"),
             _ => None,
@@ -160,6 +187,24 @@ impl Failure {
         }
         ExitCode::from(self.code())
     }
+}
+
+/// The end of the library's message for an open store with one of two index keys.
+const BOTH_INDEX_KEYS: &str = "give the new index key and the previous one";
+
+/// The hint for a connection that failed for this reason.
+fn of_connection(reason: &str) -> Option<&'static str> {
+    // A signature is bad if another authority has the same name.
+    if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
+        return Some("pass the certificate of the service's private authority as --authorities");
+    }
+    // The service answered an HTTP request with a TLS alert.
+    reason.ends_with("invalid HTTP version parsed").then_some("the port may be one for TLS: use https://")
+}
+
+/// A path as text, with escapes for control characters.
+pub(crate) fn printable(path: &Path) -> String {
+    path.to_string_lossy().escape_debug().collect()
 }
 
 impl From<InvalidKey> for Failure {

@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) fn health(options: &Options, url: &str) -> Result<(), Failure> {
     let mut endpoint_options = open::without_token(&options.remote);
     endpoint_options.timeout.get_or_insert(TIMEOUT);
-    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options));
-    strongroom::ready(&endpoint.map_err(Error::from)?)?;
+    let endpoint = Endpoint::new(url).map_err(Error::from)?;
+    strongroom::ready(&open::with_connection(options, endpoint, endpoint_options)?)?;
     reply(options, &json!({"ready": true}), "ready")
 }

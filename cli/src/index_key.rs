@@ -30,6 +30,9 @@ fn rotate(
     yes: bool,
 ) -> Result<(), Failure> {
     let store = open::rotating(options, new)?;
+    if ids.is_none() && !yes && store.rotation(1)?.is_none() && !open::opens_with(options, new) {
+        terminal::confirm("Begin the rotation? It ends only when no record remains under the old index key. [y/N] ")?;
+    }
     store.begin_rotation()?;
     let (mut found, mut missing) = (0_u64, 0_u64);
     if let Some(ids) = ids {

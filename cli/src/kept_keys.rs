@@ -9,7 +9,7 @@ use strongroom::{Error, Keyring, KeyringEntries, KeyringSecret, RecordKey, Stron
 use zeroize::Zeroizing;
 
 use crate::args::{Data, Options};
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::input::Input;
 use crate::keyring_args::KeyringOptions;
 use crate::progress::progress_bar;
@@ -82,9 +82,14 @@ impl KeptKeys {
         Ok(self.keyring.insert(&self.namespace, id, key)?)
     }
 
-    /// Removes the keys of a record that is gone.
     pub(crate) fn remove(&mut self, id: &Id) -> Result<bool, Failure> {
         Ok(self.keyring.remove(&self.namespace, id)?)
+    }
+
+    /// Removes the keys of a record that is gone.
+    pub(crate) fn forget(&mut self, id: &Id) -> Result<(), Failure> {
+        const REMAINS: &str = "the record is removed, but its key is still in the keyring: `keyring remove` removes it";
+        self.keyring.remove(&self.namespace, id).map(drop).map_err(Failure::key_remains(REMAINS))
     }
 
     /// Replaces the record: `finish` writes it under `new`, which alone remains if that succeeds.
@@ -98,7 +103,10 @@ impl KeptKeys {
         let outcome = finish();
         let namespace = &self.namespace;
         if outcome.is_ok() {
-            self.keyring.update(|entries| Ok(entries.keep_only(namespace, id, new)))?;
+            const OLD_REMAINS: &str =
+                "the record has its new key, which the keyring has, but the old one remains there, too";
+            let kept = self.keyring.update(|entries| Ok(entries.keep_only(namespace, id, new)));
+            kept.map_err(Failure::key_remains(OLD_REMAINS))?;
         } else if !may_be_written(&outcome) {
             self.keyring.update(|entries| Ok(entries.remove_key(namespace, id, new)))?;
         }
@@ -217,11 +225,9 @@ fn store_files(
     }
     let store = open::or_create(options)?;
     let bar = progress_bar(Some(files.len() as u64), "{wide_bar} {human_pos}/{human_len} files");
-    let mut number = 0;
     for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
         let mut keys = kept.keys_of_files(&store, names)?.into_iter();
         for (file, (name, key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
-            number += 1;
             let outcome = Input::open(&data.only(file)).and_then(|mut input| {
                 let outcome = store.store_reader_with(name, &mut input, write_options.key(&key.key));
                 input.outcome(outcome.map(drop))
@@ -230,8 +236,8 @@ fn store_files(
                 let is_unknown = matches!(source, Failure::Strongroom(Error::Indeterminate(_)));
                 let without_record =
                     names.iter().skip_while(|other| !std::ptr::eq(*other, name)).zip(iter::once(key).chain(keys));
-                kept.forget(without_record.skip(usize::from(is_unknown)))?;
-                return Err(Failure::File { number, source: source.into() });
+                kept.remove_new(without_record.skip(usize::from(is_unknown)))?;
+                return Err(Failure::File { path: printable(file), source: source.into() });
             }
             bar.inc(1);
             if options.json {
@@ -271,7 +277,7 @@ impl KeptKeys {
     }
 
     /// Removes the new keys of records that were not stored.
-    fn forget<'i>(&mut self, keys: impl Iterator<Item = (&'i Id, FileKey)>) -> Result<(), Failure> {
+    fn remove_new<'i>(&mut self, keys: impl Iterator<Item = (&'i Id, FileKey)>) -> Result<(), Failure> {
         let namespace = &self.namespace;
         self.keyring.update(|entries| {
             for (id, key) in keys.filter(|(_, key)| key.is_new) {

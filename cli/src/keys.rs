@@ -115,7 +115,7 @@ impl NewKeyFile {
             file.sync()?;
             Ok(file)
         };
-        let file = create().map_err(Failure::io(CANNOT_WRITE))?;
+        let file = create().map_err(Failure::io_at(CANNOT_WRITE, path))?;
         Ok(Some(Self { file, path: path.to_path_buf() }))
     }
 
@@ -124,7 +124,7 @@ impl NewKeyFile {
         let signals = interrupt::defer_signals().map_err(Failure::io(CANNOT_WRITE))?;
         self.file.name(&self.path).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => exists(),
-            _ => Failure::io(CANNOT_WRITE)(error),
+            _ => Failure::io_at(CANNOT_WRITE, &self.path)(error),
         })?;
         Ok(NamedKeyFile { path: self.path, kept: false, _signals: signals })
     }

@@ -23,6 +23,7 @@ pub(crate) struct NewFile {
 impl NewFile {
     pub(crate) fn create_beside(path: &Path) -> io::Result<Self> {
         let folder = folder_of(path);
+        folder.metadata()?; // with the system's error
         remove_dead(folder);
         if let Some(file) = nameless(folder) {
             return Ok(Self { file, temporary: None });

@@ -41,6 +41,11 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
     if options.server.is_some() {
         return Err(Failure::argument("an index key is rotated in its store: use --store, not --server"));
     }
+    if matches!(new.try_exists(), Ok(false)) {
+        return Err(Failure::argument(
+            "there is no file of --new: make it with `strongroom key new --index --key-out PATH`",
+        ));
+    }
     let location = existing_location(options)?;
     let beside = match &location {
         Location::Database(path) => Some(index_key_file(path)),
@@ -55,6 +60,12 @@ pub(crate) fn rotating(options: &Options, new: &Path) -> Result<Strongroom, Fail
         (None, None, None) => return Err(needs_index_key()),
     };
     in_namespace(options, builder.open()?)
+}
+
+/// Whether the store opens with this index key alone, such as after a rotation to it.
+pub(crate) fn opens_with(options: &Options, index_key: &Path) -> bool {
+    let location = existing_location(options).and_then(|location| with_service_options(options, location));
+    location.is_ok_and(|location| Strongroom::builder().location(location).index_key_file(index_key).open().is_ok())
 }
 
 /// The location of a store, which exists if it is a database.
@@ -79,13 +90,13 @@ pub(crate) fn source(options: &Options) -> Result<Location, Failure> {
 /// The location to which a store is copied.
 pub(crate) fn destination(options: &Options, to: &Path, token_file: Option<&Path>) -> Result<Location, Failure> {
     match Location::parse(to)? {
-        service @ Location::Service(_) => {
+        Location::Service(endpoint) => {
             let mut endpoint_options = without_token(&options.remote);
             match token_file {
                 Some(token_file) => endpoint_options.token_file = Some(token_file.to_path_buf()),
                 None => set_token(&mut endpoint_options, &options.remote)?,
             }
-            Ok(service.with_options(endpoint_options)?)
+            Ok(Location::Service(with_connection(options, endpoint, endpoint_options)?))
         }
         other => with_service_options(options, other),
     }
@@ -177,7 +188,7 @@ pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
     match (server(options)?, location) {
         (Some(endpoint), _) => Ok(endpoint),
         (None, Some(Location::Service(endpoint))) => {
-            Ok(endpoint.with_options(endpoint_options(&options.remote)?).map_err(Error::from)?)
+            with_connection(options, endpoint, endpoint_options(&options.remote)?)
         }
         _ => Err(Failure::argument(
             "name a service: an encryption server with --server, or a storage service with --store",
@@ -193,9 +204,8 @@ fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
 /// The encryption server, if one is given.
 fn server(options: &Options) -> Result<Option<Endpoint>, Failure> {
     let Some(url) = &options.server else { return Ok(None) };
-    let endpoint_options = endpoint_options(&options.remote)?;
-    let endpoint = Endpoint::new(url).and_then(|endpoint| endpoint.with_options(endpoint_options));
-    Ok(Some(endpoint.map_err(Error::from)?))
+    let endpoint = Endpoint::new(url).map_err(Error::from)?;
+    Ok(Some(with_connection(options, endpoint, endpoint_options(&options.remote)?)?))
 }
 
 fn builder(options: &Options, location: Location) -> Result<Builder, Failure> {
@@ -226,7 +236,9 @@ fn needs_index_key() -> Failure {
 /// The environment may set the options for services even if a command uses no service.
 fn with_service_options(options: &Options, location: Location) -> Result<Location, Failure> {
     match location {
-        Location::Service(_) => Ok(location.with_options(endpoint_options(&options.remote)?)?),
+        Location::Service(endpoint) => {
+            Ok(Location::Service(with_connection(options, endpoint, endpoint_options(&options.remote)?)?))
+        }
         Location::Postgres(_) => Ok(location.with_options(without_token(&options.remote))?), // it is that of a service
         Location::Bucket(_) => {
             let EndpointOptions { authorities, timeout, .. } = without_token(&options.remote);
@@ -236,6 +248,23 @@ fn with_service_options(options: &Options, location: Location) -> Result<Locatio
         }
         _ => Ok(location),
     }
+}
+
+/// The endpoint with these options. If no service has TLS, the variables of the environment for TLS are meant for others.
+pub(crate) fn with_connection(
+    options: &Options,
+    endpoint: Endpoint,
+    mut given: EndpointOptions,
+) -> Result<Endpoint, Failure> {
+    let url = endpoint.to_string();
+    if !url.contains("https://") && !url.starts_with("cluster:") {
+        let is_set = |name| options.from_environment.contains(&name);
+        given.authorities.take_if(|_| is_set("authorities"));
+        given.client_certificate.take_if(|_| is_set("client_certificate"));
+        given.client_key.take_if(|_| is_set("client_key"));
+        given.revocations.take_if(|_| is_set("revocations"));
+    }
+    Ok(endpoint.with_options(given).map_err(Error::from)?)
 }
 
 /// The options of a service, with its token.

@@ -41,7 +41,7 @@ impl Output {
                 Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
             };
         };
-        let file = NewFile::create_beside(path).map_err(Failure::io(CANNOT_WRITE))?;
+        let file = NewFile::create_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
         Ok(Self::File { file, path: path.to_path_buf() })
     }
 
@@ -78,7 +78,7 @@ impl Output {
                 let text = Zeroizing::new(data.escape_ascii().to_string());
                 print(text.as_bytes()).map_err(Failure::stdout)
             }
-            Self::File { file, .. } => file.write_all(data).map_err(Failure::io(CANNOT_WRITE)),
+            Self::File { file, path } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
         }
     }
 
@@ -91,7 +91,7 @@ impl Output {
                 Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }
             Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
-            Self::File { file, path } => file.replace(&path).map_err(Failure::io(CANNOT_WRITE)),
+            Self::File { file, path } => file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path)),
         }
     }
 }

@@ -7,11 +7,11 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::args::{Cli, Command};
 use crate::bootstrap;
-use crate::keyring_args::KeyringCommand;
+use crate::keyring_args::{KeyringCommand, KeyringOptions};
 
-/// The options that a service reads from the environment only if its configuration does not set them.
-#[cfg(feature = "server")]
-const SHARED_WITH_SERVICES: [&str; 11] = [
+/// The options that the environment sets for all commands. A service reads them only if its configuration does not set
+/// them, and a connection without TLS ignores those for TLS.
+const SHARED: [&str; 11] = [
     "store",
     "index_key_file",
     "index_key_command",
@@ -40,6 +40,7 @@ impl Cli {
             }
         }
         cli.check_keyring(&command, matches.value_source("keyring"))?;
+        cli.check_keyring_secret(&command, &matches)?;
         let options = &mut cli.options;
         for name in overridden(&command, &matches, &["index_key_file", "index_key_command"])? {
             match name {
@@ -53,11 +54,10 @@ impl Cli {
                 _ => options.remote.token_command = None,
             }
         }
+        let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
+        options.from_environment = SHARED.into_iter().filter(|name| is_from_environment(name)).collect();
         #[cfg(feature = "server")]
         {
-            let is_from_environment = |name: &str| matches.value_source(name) == Some(ValueSource::EnvVariable);
-            options.from_environment =
-                SHARED_WITH_SERVICES.into_iter().filter(|name| is_from_environment(name)).collect();
             if matches!(cli.command, Command::Serve(_) | Command::ServeStorage(_)) {
                 // These variables are meant for other commands.
                 if is_from_environment("server") {
@@ -112,6 +112,43 @@ impl Cli {
             own if own.has_surplus(keyring) => Err(missing(command, "--from-command")),
             _ => Ok(()),
         }
+    }
+}
+
+/// Options that exclude each other: one secret opens a keyring.
+const KEYRING_SECRETS: [&str; 3] = ["identity", "passphrase_file", "passphrase_command"];
+
+impl Cli {
+    /// A keyring is opened by one secret, and a new one is encrypted to recipients or under one passphrase.
+    fn check_keyring_secret(&mut self, command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+        let KeyringOptions { keyring: Some(_), .. } = &self.options.keyring else { return Ok(()) };
+        let is_given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+        let [identity, passphrases @ ..] = KEYRING_SECRETS;
+        let mut ignored = match &self.command {
+            Command::Keyring(KeyringCommand::New { recipients, new_identity }) => {
+                let recipient = if recipients.is_empty() {
+                    new_identity.as_ref().map(|_| "--new-identity")
+                } else {
+                    Some("--recipient")
+                };
+                match (recipient, passphrases.iter().find(|name| is_given(name))) {
+                    _ if is_given(&identity) => return Err(conflict(command, "--identity", "keyring new")),
+                    (Some(recipient), Some(passphrase)) => return Err(conflict(command, recipient, &long(passphrase))),
+                    (Some(_), None) => passphrases.to_vec(), // those of other keyrings
+                    (None, _) => overridden(command, matches, &passphrases)?,
+                }
+            }
+            _ => overridden(command, matches, &KEYRING_SECRETS)?,
+        };
+        let keyring = &mut self.options.keyring;
+        for name in ignored.drain(..) {
+            match name {
+                "identity" => keyring.identity = None,
+                "passphrase_file" => keyring.passphrase_file = None,
+                _ => keyring.passphrase_command = None,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -123,7 +123,7 @@ fn keys_of(options: &Options, id: &Id, key: &Key) -> Result<(Vec<RecordKey>, Opt
 
 /// Removes the keys of a record that is gone.
 fn forget(kept: Option<KeptKeys>, id: &Id) -> Result<(), Failure> {
-    kept.map_or(Ok(()), |mut kept| kept.remove(id).map(drop))
+    kept.map_or(Ok(()), |mut kept| kept.forget(id))
 }
 
 /// The file for the data, which can be created; `None` if the data goes to stdout.
@@ -253,9 +253,14 @@ pub(crate) fn contains(options: &Options, id: &Id) -> Result<(), Failure> {
 pub(crate) fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
     let store = open::existing(options)?;
     let (keys, kept) = keys_of(options, id, key)?;
-    with_each(&keys, |key| store.delete(id, key))?;
+    let deleted = match with_each(&keys, |key| store.delete(id, key)) {
+        // An earlier run removed the record, and could not write the keyring.
+        Err(Failure::Strongroom(Error::NotFound)) if kept.is_some() => false,
+        outcome => outcome.map(|()| true)?,
+    };
     forget(kept, id)?;
-    reply(options, &json!({"deleted": true}), "")
+    let words = if deleted { "" } else { "there was no record: its key was removed from the keyring" };
+    reply(options, &json!({"deleted": deleted}), words)
 }
 
 pub(crate) fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {

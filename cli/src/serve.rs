@@ -7,7 +7,7 @@ use strongroom::{Error, Upstreams};
 use strongroom_server::{Config, LogGuard, Server, Service, log_to_stderr};
 
 use crate::args::Options;
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::serve_args::Serve;
 use crate::serve_config::{configure, no_server};
 use crate::serve_signals::{hangup, reload_at, stop_signal};
@@ -26,7 +26,7 @@ pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
         let service = Service::encryption_in_cluster(open, &config)?;
         return run(service.with_upstreams(upstreams).with_storage_metrics(metrics), &config);
     }
-    let (store, upstreams) = open::served(&options, &metrics)?;
+    let (store, upstreams) = open::served(&options, &metrics).map_err(|failure| refused(failure, &options))?;
     let store = Arc::new(store);
     let service = Service::encryption(Arc::clone(&store), &config)?.with_storage_metrics(metrics);
     let service = match upstreams {
@@ -46,6 +46,16 @@ pub(crate) fn serve_storage(options: &Options, args: &Serve) -> Result<(), Failu
     let storage = open::storage(&options)?;
     run(Service::storage(Arc::clone(&storage), &config)?, &config)?;
     Ok(storage.close().map_err(Error::from)?)
+}
+
+/// The failure to open the store, with its URL if the storage service denies access.
+fn refused(failure: Failure, options: &Options) -> Failure {
+    match (failure, &options.store) {
+        (Failure::Strongroom(source), Some(url)) if source.is_refusal_of_service() => {
+            Failure::RefusedByStorage { url: printable(url), source }
+        }
+        (failure, _) => failure,
+    }
 }
 
 /// Starts the log and checks all files, before anything is opened or connected to.

@@ -204,6 +204,9 @@ pub(crate) enum TokenCommand {
         /// Add the token's hash and scopes to this tokens file, instead of printing them
         #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
         tokens: Option<PathBuf>,
+        /// Write the token to this new file, readable only by you, instead of printing it
+        #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
+        token_out: Option<PathBuf>,
         /// Name the token, for the logs and for `token revoke`: 1 to 64 letters, digits, ".", "_" and "-"
         #[arg(long, value_name = "NAME", value_parser = OsStringValueParser::new().try_map(token_name))]
         name: Option<String>,

@@ -26,7 +26,8 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
     }
     let mut config = match &args.config {
         Some(path) => {
-            let document = fs::read_to_string(path).map_err(Failure::io("cannot read the file of --config"))?;
+            let document =
+                fs::read_to_string(path).map_err(Failure::io_at("cannot read the file of --config", path))?;
             Config::from_toml(&document)
                 .map_err(|error| Error::InvalidArgument(format!("the file of --config, {error}").into()))?
         }

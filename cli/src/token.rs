@@ -12,38 +12,62 @@ use zeroize::Zeroizing;
 
 use crate::args::Options;
 use crate::failure::Failure;
+use crate::in_use::InUse;
+use crate::keys::{NamedKeyFile, NewKeyFile};
 use crate::new_file::sync_folder_of;
 use crate::reply::reply;
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};
 
-pub(crate) fn token(options: &Options, command: &TokenCommand) -> Result<(), Failure> {
+pub(crate) fn token(options: &Options, command: &TokenCommand, in_use: &InUse) -> Result<(), Failure> {
     match command {
-        TokenCommand::New { scopes, tokens, name, expires_in, expires_at } => {
+        TokenCommand::New { scopes, tokens, token_out, name, expires_in, expires_at } => {
             let expires_at = match (expires_in, expires_at) {
                 (Some(duration), _) => SystemTime::now().checked_add(*duration),
                 (None, time) => *time,
             };
             let token = new_token(options, scopes, name.as_deref(), expires_at)?;
-            print_new(options, &token, name.as_deref(), tokens.as_deref())
+            give(options, &token, name.as_deref(), tokens.as_deref(), token_out.as_deref(), in_use)
         }
         TokenCommand::List { tokens, uses } => list(options, tokens, uses.as_deref()),
         TokenCommand::Revoke { name, tokens } => revoke(options, tokens, name),
     }
 }
 
-fn print_new(options: &Options, token: &NewToken, name: Option<&str>, tokens: Option<&Path>) -> Result<(), Failure> {
-    let line = token.line();
-    if let Some(path) = tokens {
-        append(path, &line, name)?;
-    }
-    let text = match (options.json, tokens) {
-        (true, None) => format!("{}\n", json!({"token": token.text(), "line": line})),
-        (true, Some(_)) => format!("{}\n", json!({"token": token.text()})),
-        (false, None) => format!("{}\n{line}\n", token.text()),
-        (false, Some(_)) => format!("{}\n", token.text()),
+/// Adds the token's line to the tokens file, or prints it, and prints the token, or writes it to a file of its own.
+fn give(
+    options: &Options,
+    token: &NewToken,
+    name: Option<&str>,
+    tokens: Option<&Path>,
+    token_out: Option<&Path>,
+    in_use: &InUse,
+) -> Result<(), Failure> {
+    let (line, text) = (token.line(), token.text());
+    let file = NewKeyFile::create(token_out, in_use, text)?;
+    let give = || {
+        let (to_file, path) = (file.is_some(), token_out.map(Path::to_string_lossy));
+        let mut named = file.map(NewKeyFile::name).transpose()?;
+        let printed = match (options.json, tokens, to_file) {
+            (true, None, false) => json!({"token": text, "line": line}).to_string(),
+            (true, Some(_), false) => json!({"token": text}).to_string(),
+            (true, None, true) => json!({"token_file": path, "line": line}).to_string(),
+            (true, Some(_), true) => json!({"token_file": path}).to_string(),
+            (false, None, false) => format!("{text}\n{line}"),
+            (false, Some(_), false) => text.to_owned(),
+            (false, None, true) => line.clone(),
+            (false, Some(_), true) => String::new(),
+        };
+        if !printed.is_empty() {
+            streams::print(format!("{printed}\n").as_bytes()).map_err(Failure::stdout)?;
+        }
+        named.iter_mut().for_each(NamedKeyFile::keep);
+        Ok(())
     };
-    streams::print(text.as_bytes()).map_err(Failure::stdout)
+    match tokens {
+        Some(path) => append(path, &line, name, give),
+        None => give(),
+    }
 }
 
 fn new_token(
@@ -71,9 +95,10 @@ fn new_token(
 }
 
 fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failure> {
-    let mut file = File::open(path).map_err(Failure::io("cannot read the file of --tokens"))?;
-    let listed = list_tokens(finished_lines(&read(&mut file)?)?).map_err(StartError::from)?;
-    let uses = uses.map(read_token_uses).unwrap_or_default();
+    let mut file = File::open(path).map_err(Failure::io_at("cannot read the file of --tokens", path))?;
+    let listed = list_tokens(finished_lines(&read(&mut file, path)?)?).map_err(StartError::from)?;
+    let read_uses = |path| read_token_uses(path).map_err(Failure::io_at("cannot read the file of --uses", path));
+    let uses = uses.map(read_uses).transpose()?.unwrap_or_default();
     let mut rows = vec![["name", "scopes", "namespace", "expires", "last use"].map(str::to_owned)];
     let mut objects = Vec::new();
     for token in listed {
@@ -100,9 +125,9 @@ fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failu
 
 /// Makes the token's line a comment by one byte, so that a crash leaves the line or the comment.
 fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed())?;
-    file.lock().map_err(failed())?;
-    let content = read(&mut file)?;
+    let mut file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
+    file.lock().map_err(failed(path))?;
+    let content = read(&mut file, path)?;
     let listed = list_tokens(finished_lines(&content)?).map_err(StartError::from)?;
     let is_it = |token: &&ListedToken| token.name.as_deref() == Some(name) || token.hash == name;
     let found: Vec<_> = listed.iter().filter(is_it).collect();
@@ -114,42 +139,51 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
             file.seek(SeekFrom::Start(position))?;
             file.write_all(b"#")
         };
-        u64::try_from(token.position).map_err(io::Error::other).and_then(comment_out).map_err(failed())?;
+        u64::try_from(token.position).map_err(io::Error::other).and_then(comment_out).map_err(failed(path))?;
     }
-    file.sync_all().map_err(failed())?;
-    reply(options, &json!({"revoked": found.len()}), "revoked: the service refuses the token once it has read this file again (SIGHUP)")
+    file.sync_all().map_err(failed(path))?;
+    reply(
+        options,
+        &json!({"revoked": found.len()}),
+        "revoked: the service refuses the token once it has read this file again (SIGHUP)",
+    )
 }
 
-fn read(file: &mut File) -> Result<Zeroizing<Vec<u8>>, Failure> {
+fn read(file: &mut File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut content = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed())?;
+    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed(path))?;
     Ok(content)
 }
 
-/// Adds a line to the file, durably. An unfinished line of an earlier run is removed, and a failed write leaves no part
-/// of the new line. The file keeps its owner and its mode.
-fn append(path: &Path, line: &str, name: Option<&str>) -> Result<(), Failure> {
+/// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier run
+/// is removed, and a failure leaves no part of the new line. The file keeps its owner and its mode.
+fn append(
+    path: &Path,
+    line: &str,
+    name: Option<&str>,
+    give: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed())?;
-    file.lock().map_err(failed())?; // two programs add their lines one after the other
-    let content = read(&mut file)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed(path))?;
+    file.lock().map_err(failed(path))?; // two programs add their lines one after the other
+    let content = read(&mut file, path)?;
     let lines = finished_lines(&content)?;
     let listed = list_tokens(lines).map_err(StartError::from)?;
     if name.is_some() && listed.iter().any(|token| token.name.as_deref() == name) {
         return Err(Failure::argument("the tokens file has a token of this name: revoke it first"));
     }
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
-    write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed())?;
+    write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed(path))?;
     // The token is printed even if the file system cannot make the name durable.
     let _ = sync_folder_of(path);
-    Ok(())
+    give().inspect_err(|_| drop(file.set_len(lines.len() as u64)))
 }
 
 /// The most bytes of a file of tokens.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 
-fn failed() -> impl FnOnce(io::Error) -> Failure {
-    Failure::io("cannot write the file of --tokens")
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    Failure::io_at("cannot change the file of --tokens", path)
 }
 
 fn write_behind(file: &mut File, len: usize, text: &str) -> io::Result<()> {

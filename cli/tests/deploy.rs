@@ -85,7 +85,10 @@ fn configurations_and_units_go_together() {
         }
         // The service reads files without secrets itself, so that a reload finds their changes.
         let tokens = if command == "serve" { "tokens" } else { "storage-tokens" };
-        assert_eq!(files_in(&configuration, "\"/etc/strongroom/"), BTreeSet::from([tokens, "clients.pem", "revoked.pem"]));
+        assert_eq!(
+            files_in(&configuration, "\"/etc/strongroom/"),
+            BTreeSet::from([tokens, "clients.pem", "revoked.pem"])
+        );
         assert_eq!(configuration.matches("\"/etc/").count(), 3, "only root can read the other files");
         assert!(!text.contains("LoadCredential=tokens") && !text.contains("LoadCredential=tls-clients"));
         let state = format!("store = \"/var/lib/{}/", set(&text, "StateDirectory")[0]);

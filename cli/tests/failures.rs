@@ -234,3 +234,44 @@ fn the_key_and_the_data_are_not_both_on_stdin() {
     assert!(message.contains("--output"), "{message}");
     assert_eq!(secret_in(&message), None);
 }
+
+/// The paths of outputs and of a service's files are named, with the system's error.
+#[test]
+fn messages_name_files_that_are_no_secret() {
+    let world = World::with_record();
+    let audit = ["serve", "--store", "x.db", "--listen", "unix:x.sock", "--audit", "nowhere/audit"];
+    let tokens = ["serve", "--store", "x.db", "--listen", "unix:x.sock", "--tokens", "nowhere/tokens"];
+    for (args, expected) in [
+        (
+            &["retrieve", "--id", ID, "--key-file", "key", "-o", "nowhere/copy"][..],
+            "--output (nowhere/copy): No such file",
+        ),
+        (&["key", "new", "--key-out", "nowhere/key"], "--key-out (nowhere/key): No such file"),
+        #[cfg(feature = "server")]
+        (&["serve", "--config", "nowhere.toml"], "--config (nowhere.toml): No such file"),
+        #[cfg(feature = "server")]
+        (&audit, "audit (nowhere/audit): No such file"),
+        #[cfg(feature = "server")]
+        (&tokens, "tokens (nowhere/tokens): No such file"),
+    ] {
+        let message = failure(&feed(&mut world.command(args), b""), 19);
+        assert!(message.contains(expected), "{args:?}: {message}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_database_of_another_user_is_not_permitted() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    let mut world = World::with_record();
+    world.run_unprivileged();
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can make a file of another user");
+        return;
+    }
+    chown(world.path("records.db"), Some(0), Some(0)).unwrap();
+    fs::set_permissions(world.path("records.db"), fs::Permissions::from_mode(0o600)).unwrap();
+    let message = world.fail(14, &["stats"], "");
+    assert!(message.contains("records.db: Permission denied"), "{message}");
+}

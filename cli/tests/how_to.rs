@@ -47,6 +47,30 @@ fn a_failing_command_fails_the_test() {
     assert_eq!(run("echo before\nstrongroom stats --store missing.db\necho not reached"), (false, "before\n".into()));
 }
 
+/// The commands of the page work in the folders of a service, which are below the test's.
+#[test]
+fn the_programs_commands_of_the_production_page_work() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PRODUCTION.md")).unwrap();
+    let mut script = String::from(
+        "mkdir -p backup etc/strongroom var/lib/strongroom\n\
+         export STRONGROOM_STORE=var/lib/strongroom/records.db\n\
+         strongroom key new --index --key-out etc/strongroom/index.key\n\
+         cp -p etc/strongroom/index.key index.key\n\
+         echo data | strongroom store --index-key-file etc/strongroom/index.key --id ID --key-out KEY\n\
+         strongroom copy --to backup/records-2026-11-25.db\n\
+         unset STRONGROOM_STORE\n",
+    );
+    let blocks = blocks(&page, "console");
+    let lines = blocks.lines().filter_map(|line| line.strip_prefix("# ").or(line.strip_prefix("$ ")));
+    let lines: Vec<_> = lines.filter(|line| !line.starts_with("systemctl ")).collect();
+    assert!(lines.len() >= 10, "{lines:?}");
+    for line in lines {
+        script += &line.replace(" /", " ").replace("/etc/", "etc/");
+        script.push('\n');
+    }
+    assert!(run(&script).0, "{script}");
+}
+
 #[test]
 fn the_readme_links_to_each_page() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -67,7 +67,7 @@ fn files_are_stored_under_their_names() {
     world.write("a", "changed");
     let keys = world.ok(&with(&["keyring", "list"]), "");
     let message = failure(&feed(&mut world.command(&with(&["store", "d", "a", "new"])), b""), 2);
-    assert!(message.starts_with("error: file 2 was not stored, nor those after it: there is a record"), "{message}");
+    assert!(message.starts_with("error: a was not stored, nor the files after it: there is a record"), "{message}");
     assert_eq!(world.ok(&with(&["keyring", "list"]), ""), keys, "keys without records remained");
     assert_eq!(world.ok(&with(&["retrieve", "--id", "a"]), ""), "one");
 }
@@ -163,7 +163,7 @@ fn misuse_is_explained() {
         (19, vec!["keyring", "list", "--keyring", "keys"], "--identity"),
         (19, vec!["keyring", "list", "--keyring", "none", "--identity", "me.age"], "there is no keyring"),
         (19, vec!["keyring", "list", "--keyring", "data", "--identity", "me.age"], "not a keyring"),
-        (19, with(&["keyring", "new", "--recipient", "age1"]), "never overwritten"),
+        (19, vec!["keyring", "new", "--keyring", "keys", "--recipient", "age1"], "never overwritten"),
         (19, vec!["keyring", "new", "--keyring", "new", "--recipient", "age1"], "a recipient is not valid"),
         (19, vec!["keyring", "new", "--keyring", "new", "--new-identity", "me.age"], "never overwritten"),
         (64, vec!["keyring", "new", "--keyring", "new"], "no terminal"),
@@ -247,5 +247,79 @@ fn services_and_clients_take_secrets_from_commands() {
     // A file on the command line takes the place of a command in the configuration.
     let args = ["serve", "--config", "config.toml", "--print-config", "--index-key-file", "index"];
     let printed = world.ok(&args, "");
-    assert!(printed.contains("index_key_file = \"index\"") && !printed.contains("index_key_command"), "{printed}");
+    assert!(printed.contains("index_key_file = \"index\"") && !printed.contains("index_key_command = "), "{printed}");
+}
+
+/// A keyring that cannot be written after its record is removed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_removal_that_the_keyring_misses_is_reported_and_repeated() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    let mut world = World::new();
+    fs::create_dir(world.path("folder")).unwrap();
+    world.ok(&["keyring", "new", "--keyring", "folder/keys", "--new-identity", "folder/me.age"], "");
+    let with = |args: &[&'static str]| [&["--keyring", "folder/keys", "--identity", "folder/me.age"], args].concat();
+    for id in ["delete", "take", "erase"] {
+        world.ok(&with(&["store", "--id", id]), DATA);
+    }
+    for name in ["keys", "me.age"] {
+        chown(world.path("folder").join(name), Some(65_534), Some(65_534)).unwrap_or_default();
+    }
+    world.run_unprivileged();
+    let make = |mode| fs::set_permissions(world.path("folder"), fs::Permissions::from_mode(mode)).unwrap();
+    make(0o500);
+    for args in [
+        &["delete", "--id", "delete"][..],
+        &["take", "--id", "take", "-o", "data"],
+        &["erase", "--id", "erase", "--yes"],
+    ] {
+        let message = failure(&feed(&mut world.command(&with(args)), b""), 14);
+        assert!(message.starts_with("error: the record is removed, but its key is still in the keyring"), "{message}");
+    }
+    assert_eq!(world.records(), 0);
+    make(0o700);
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "delete\nerase\ntake\n");
+    let said = world.ok(&with(&["delete", "--id", "delete"]), "");
+    assert_eq!(said, "there was no record: its key was removed from the keyring\n");
+    world.fail(19, &with(&["delete", "--id", "delete"]), "");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "erase\ntake\n");
+}
+
+#[test]
+fn one_secret_opens_a_keyring() {
+    let world = world();
+    world.write("passphrase", "correct horse");
+    world.write("program", "#!/bin/sh\n");
+    let all = [["--identity", "me.age"], ["--passphrase-file", "passphrase"], ["--passphrase-command", "false"]];
+    for (n, one) in all.iter().enumerate() {
+        for other in &all[n + 1..] {
+            let message = world.fail(64, &[&["keyring", "list", "--keyring", "keys"], &one[..], other].concat(), "");
+            assert!(message.contains(one[0]) && message.contains(other[0]), "{message}");
+        }
+    }
+    let new = ["keyring", "new", "--keyring", "other", "--passphrase-file", "passphrase"];
+    for more in [&["--new-identity", "new.age"][..], &["--recipient", "age1x"], &["--identity", "me.age"], &all[2]] {
+        world.fail(64, &[&new[..], more].concat(), "");
+    }
+    assert!(!world.exists("other") && !world.exists("new.age"));
+    // The command line overrides the environment, whose variables are no error for a command without a keyring.
+    let with_both = |args: &[&str]| {
+        let mut command = world.command(args);
+        command.env("STRONGROOM_IDENTITY", "missing.age").env("STRONGROOM_PASSPHRASE_FILE", "missing");
+        feed(&mut command, b"")
+    };
+    assert!(with_both(&with(&["keyring", "list"])).status.success());
+    assert!(with_both(&["key", "new"]).status.success());
+    let message = failure(&with_both(&["keyring", "list", "--keyring", "keys"]), 64);
+    assert!(message.contains("--passphrase-file"), "{message}");
+    assert!(with_both(&["keyring", "new", "--keyring", "third", "--new-identity", "third.age"]).status.success());
+}
+
+#[test]
+fn a_wrong_secret_is_not_explained_by_tokens() {
+    let world = world();
+    world.ok(&["keyring", "new", "--keyring", "other", "--new-identity", "other.age"], "");
+    let message = world.fail(21, &["keyring", "list", "--keyring", "keys", "--identity", "other.age"], "");
+    assert!(message.contains("does not open the keyring") && !message.contains("hint"), "{message}");
 }

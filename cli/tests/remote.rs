@@ -215,3 +215,54 @@ fn what_cannot_be_is_told() {
     let failed = world.fail(14, &["stats", "--server", &format!("http://{silent}"), "--timeout", "1"], "");
     assert!(failed.contains("cannot be reached"), "{failed}");
 }
+
+/// A shell's variables for other services do not concern one without TLS.
+#[test]
+fn variables_for_tls_are_ignored_without_it() {
+    let world = World::new();
+    let service = Service::start(&world, &["serve", "--store", "served.db"]);
+    let url = format!("http://{}", service.address);
+    let set = |args: &[&str]| {
+        let mut command = world.command(args);
+        let set = ["AUTHORITIES", "REVOCATIONS", "CLIENT_CERTIFICATE", "CLIENT_KEY"];
+        command.envs(set.map(|name| (format!("STRONGROOM_{name}"), "missing.pem")));
+        support::feed(&mut command, DATA.as_bytes())
+    };
+    for args in [&["health", &url][..], &["stats", "--server", &url], &["store", "--server", &url, "--id", ID]] {
+        let output = set(args);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let message = support::failure(&set(&["health", &url, "--authorities", "missing.pem"]), 19);
+    assert!(message.contains("only for https://"), "{message}");
+    service.stop(Signal::TERM);
+}
+
+#[test]
+fn a_refusal_names_what_was_refused() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let limits = "[limits]\nwrong_tokens_per_minute = 5\n";
+    world.write("config.toml", limits);
+    for name in ["ours", "other"] {
+        world.ok(
+            &["token", "new", "--scopes", "storage", "--tokens", name, "--token-out", &format!("{name}.token")],
+            "",
+        );
+    }
+    let storage = Service::start(
+        &world,
+        &["serve-storage", "--store", "cipher.db", "--tokens", "ours", "--config", "config.toml"],
+    );
+    let url = format!("http://{}", storage.address);
+    let other = ["--store", &url, "--index-key-file", "index", "--token-file", "other.token", "--timeout", "2"];
+    let message = world.fail(21, &[&["serve"], &other[..]].concat(), "");
+    let named = format!("error: the storage service {url} refuses this service: check remote.token_file");
+    assert!(message.starts_with(&named) && !message.contains("hint"), "{message}");
+    let message = world.fail(21, &[&["stats"], &other[..]].concat(), "");
+    assert!(message.contains("a valid token is required") && message.contains("\nhint: pass a token"), "{message}");
+    // Further wrong tokens are answered with 429, whose reason is shown.
+    let refused = || support::failure(&support::feed(&mut world.command(&[&["stats"], &other[..]].concat()), b""), 21);
+    let message = (0..5).map(|_| refused()).find(|message| message.contains("too many requests with invalid tokens"));
+    assert!(message.is_some_and(|message| message.contains("\nhint: pass a token")));
+    storage.stop(Signal::TERM);
+}

@@ -27,11 +27,15 @@ fn rotate(world: &World, more: &[&str], ids: &str) -> String {
 #[test]
 fn a_rotation_moves_the_records_of_listed_ids() {
     let world = world(6);
-    let out = rotate(&world, &["--json"], "");
+    let message = world.fail(64, &ROTATE, "");
+    assert!(message.contains("pass --yes"), "the beginning without ids is confirmed: {message}");
+    assert_eq!(world.ok(&["index-key", "status"], ""), "the index key is not being rotated\n");
+    let out = rotate(&world, &["--json", "--yes"], "");
     assert_eq!(out, "{\"erased\":0,\"finished\":false,\"found\":0,\"missing\":0,\"remaining\":6}\n");
     // One key alone no longer suffices.
     let message = world.fail(19, &["retrieve", "--id", "id 0", "--key-file", "key 0"], "");
-    assert!(message.contains("being rotated"), "{message}");
+    assert!(message.contains("being rotated") && message.contains("--previous-index-key-file"), "{message}");
+    assert!(rotate(&world, &[], "").contains("remaining: 6\n"), "only the beginning is confirmed");
     let out = rotate(&world, &["--ids", "-"], "id 0\nid 1\nid 0\nunknown\n");
     assert!(out.starts_with("found: 3\nmissing: 1\nerased: 0\nremaining: 4\n"), "{out}");
     let out = rotate(&world, &["--ids", "-", "--format", "nul", "--json"], "id 2\0id 1");
@@ -83,9 +87,10 @@ fn a_bad_rotation_is_refused() {
     fail(19, &["--ids", "missing"], "");
     fail(19, &["--server", "http://127.0.0.1:1"], "");
     world.fail(64, &["index-key", "rotate"], "");
-    world.fail(10, &["index-key", "rotate", "--new", "missing"], "");
+    let message = world.fail(19, &["index-key", "rotate", "--new", "missing"], "");
+    assert!(message.contains("key new --index"), "{message}");
     let world = self::world(1);
-    let message = world.fail(19, &["index-key", "rotate", "--new", "records.db.index-key"], "");
+    let message = world.fail(19, &["index-key", "rotate", "--new", "records.db.index-key", "--yes"], "");
     assert!(message.contains("previous"), "the same key: {message}");
     assert_eq!(world.ok(&["retrieve", "--id", "id 0", "--key-file", "key 0"], ""), DATA);
 }

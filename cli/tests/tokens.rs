@@ -3,13 +3,14 @@
 #![cfg(all(unix, feature = "server"))]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::service::Service;
 
-use crate::support::wait::{DEADLINE, poll_within};
+use crate::support::wait::{self, DEADLINE, poll_within};
 use crate::support::{DATA, ID, World};
 
 const NEW: [&str; 6] = ["token", "new", "--scopes", "store,retrieve", "--tokens", "tokens"];
@@ -62,6 +63,30 @@ fn tokens_are_listed_and_revoked() {
     }
     let token = new(&world, &[]);
     assert!(world.fail(64, &["token", "revoke", &token, "--tokens", "tokens"], "").contains("this is a token"));
+}
+
+#[test]
+fn a_token_that_was_not_given_is_not_listed() {
+    let world = World::new();
+    let list = ["token", "list", "--tokens", "tokens"];
+    new(&world, &["--name", "before"]);
+    let to_full = ["sh", "-c", "exec \"$@\" > /dev/full", "sh"];
+    let full = wait::output(&mut world.through(&to_full, &[&NEW[..], &["--name", "lost"]].concat()));
+    assert_eq!(full.status.code(), Some(14));
+    world.write("taken", "x");
+    world.fail(19, &[&NEW[..], &["--name", "lost", "--token-out", "taken"]].concat(), "");
+    world.fail(19, &[&NEW[..], &["--name", "lost", "--token-out", "missing/token"]].concat(), "");
+    assert_eq!(world.ok(&list, "").lines().count(), 2, "the title and one token");
+
+    assert_eq!(new(&world, &["--name", "lost", "--token-out", "token"]), "");
+    assert!(world.read("token").starts_with(b"srt1"));
+    assert_eq!(world.path("token").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let said = new(&world, &["--name", "third", "--token-out", "third", "--json"]);
+    assert_eq!(said, r#"{"token_file":"third"}"#);
+    // A file that does not exist, or is another one.
+    world.fail(19, &[&list[..], &["--uses", "missing"]].concat(), "");
+    let message = world.fail(14, &[&list[..], &["--uses", "token"]].concat(), "");
+    assert!(message.contains("cannot read the file of --uses (token)"), "{message}");
 }
 
 #[test]

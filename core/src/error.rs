@@ -68,7 +68,7 @@ pub enum Error {
     #[error("the record was changed concurrently: retrieve it and try again")]
     Conflict,
     /// A lock was not available in time, or a deadline passed.
-    #[error("the storage is busy: try again")]
+    #[error("the storage is busy, or the service did not answer in time: try again")]
     Busy,
     /// No space is left. Everything stored before is unchanged.
     #[error("the storage is full: make room and try again")]
@@ -117,6 +117,15 @@ impl Error {
     #[must_use]
     pub const fn name(&self) -> &'static str {
         self.error_code().name()
+    }
+
+    /// Whether a service answered [`AccessDenied`](Self::AccessDenied), or refused the client's certificate: a token or
+    /// another certificate may help. It is for the program, and changes without notice.
+    #[cfg(feature = "remote")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_refusal_of_service(&self) -> bool {
+        matches!(self, Self::AccessDenied(source) if crate::http::is_refusal(&**source))
     }
 
     /// The error's message and those of all its causes, to show to people: `input or output failed: disk I/O error`.

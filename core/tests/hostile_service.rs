@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -242,6 +243,29 @@ fn a_trickling_answer_times_out() {
     });
     let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     assert!(matches!(in_time(move || client.retrieve("id", &key)), Err(Error::NotFound)));
+}
+
+/// A read that runs out of time fails for the reason of the last answer, a write with an unknown outcome.
+#[test]
+fn the_last_answer_is_the_reason() {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let endpoint = hostile(move |_, stream| {
+        if answers.fetch_add(1, Ordering::Relaxed) > 0 {
+            thread::sleep(Duration::from_secs(2));
+            return Err(std::io::ErrorKind::Other.into());
+        }
+        let body = br#"{"detail":"the storage cannot be reached","code":14}"#;
+        let head = "503 Service Unavailable\r\nstrongroom-code: 14\r\ncontent-type: application/problem+json";
+        send(stream, &format!("{head}\r\ncontent-length: {}", body.len()), body)
+    });
+    let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
+    let (read, written) = in_time(move || {
+        let read = client.retrieve("id", &key);
+        (read, client.erase("id"))
+    });
+    let message = read.unwrap_err().full_message();
+    assert!(message.contains("the storage cannot be reached"), "{message}");
+    assert!(matches!(written, Err(Error::Indeterminate(_))), "{written:?}");
 }
 
 /// The same if the caller reads the answer in pieces, on one connection or on many.

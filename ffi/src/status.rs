@@ -95,7 +95,7 @@ const STATUSES: [(strongroom_status, &CStr, &CStr); 23] = [
         c"the index key is missing: restore its file, or pass the index key itself",
     ),
     (STRONGROOM_CONFLICT, c"Conflict", c"the record was changed concurrently: retrieve it and try again"),
-    (STRONGROOM_BUSY, c"Busy", c"the storage is busy: try again"),
+    (STRONGROOM_BUSY, c"Busy", c"the storage is busy, or the service did not answer in time: try again"),
     (STRONGROOM_STORAGE_FULL, c"StorageFull", c"the storage is full: make room and try again"),
     (STRONGROOM_STORAGE, c"Storage", c"input or output failed"),
     (

@@ -80,23 +80,24 @@ impl Audit {
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
         let path = (path != Path::new(JOURNAL)).then(|| path.to_path_buf());
         let output = match &path {
-            Some(path) => Output::File(append(path).map_err(StartError::file("audit"))?),
-            None => journal().map_err(StartError::file("audit"))?,
+            Some(path) => append(path).map(Output::File).map_err(StartError::file("audit", path))?,
+            None => journal().map_err(StartError::Journal)?,
         };
         let (queue, messages) = sync_channel(QUEUE);
         let dropped = Arc::<AtomicU64>::default();
         let counted = Arc::clone(&dropped);
         let thread = thread::Builder::new().name("audit".into()).spawn(move || write(&messages, output, &counted));
-        thread.map_err(StartError::file("audit"))?;
+        thread.map_err(StartError::Log)?;
         Ok(Self { path, queue, dropped })
     }
 
     /// Opens the file again: it may have been renamed.
     pub(crate) fn reopen(&self) -> Result<(), StartError> {
         let Some(path) = &self.path else { return Ok(()) };
-        let file = append(path).map_err(StartError::file("audit"))?;
+        let failed = |source| StartError::file("audit", path)(source);
+        let file = append(path).map_err(failed)?;
         // Waits while the queue is full.
-        self.queue.send(Message::Reopen(file)).map_err(|_| StartError::file("audit")(ErrorKind::BrokenPipe.into()))
+        self.queue.send(Message::Reopen(file)).map_err(|_| failed(ErrorKind::BrokenPipe.into()))
     }
 
     pub(crate) fn record(&self, request: &AuditedRequest<'_>) {

@@ -49,7 +49,7 @@ impl Config {
                 Err(error)
                     if error.kind() == io::ErrorKind::NotFound
                         && expected == FileKind::Secret(SecretKind::IndexKey) => {}
-                Err(source) => return Err(StartError::File { name, source }),
+                Err(source) => return Err(StartError::file(name, path)(source)),
             }
         }
         let tls_files = tls.map(|tls| [&tls.certificate, &tls.key].into_iter().chain(&tls.client_authorities));

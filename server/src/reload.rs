@@ -85,6 +85,6 @@ fn reloadable(path: &Path, name: &'static str) -> Result<(), StartError> {
     match is_regular(path) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StartError::NotReloadable { name }),
-        Err(source) => Err(StartError::File { name, source }),
+        Err(source) => Err(StartError::file(name, path)(source)),
     }
 }

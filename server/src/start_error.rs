@@ -1,6 +1,7 @@
 //! The causes of a failed start.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::tokens::hashes::InvalidTokens;
 
@@ -79,11 +80,13 @@ pub enum StartError {
         /// The cause.
         source: io::Error,
     },
-    /// A file of the configuration cannot be read.
-    #[error("cannot read the file of {name}")]
+    /// A file of the configuration cannot be read, or written.
+    #[error("cannot open the file of {name} ({})", path.display())]
     File {
         /// The file's name in the configuration.
         name: &'static str,
+        /// Its path.
+        path: PathBuf,
         /// The cause.
         source: io::Error,
     },
@@ -109,6 +112,9 @@ pub enum StartError {
     /// The log cannot be started.
     #[error("cannot start the log")]
     Log(#[source] io::Error),
+    /// The audit log goes to systemd's journal, which cannot be reached.
+    #[error("cannot write the audit log to systemd's journal")]
+    Journal(#[source] io::Error),
     /// A pipe was read at the start, and cannot be read again.
     #[error("the file of {name} is not a regular file and cannot be reloaded: restart the service")]
     NotReloadable {
@@ -131,7 +137,7 @@ pub enum StartError {
 
 impl StartError {
     /// For `map_err`.
-    pub(crate) fn file(name: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::File { name, source }
+    pub(crate) fn file(name: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { name, path: path.to_path_buf(), source }
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn walk(
         let names = match fs::read_dir(at(folder, &path)) {
             Ok(names) => names,
             Err(source) => {
-                problems.add(&path, Failure::Io { what: "cannot read the folder", source }, &bar);
+                problems.add(&path, Failure::io("cannot read the folder")(source), &bar);
                 continue;
             }
         };
@@ -51,7 +51,7 @@ pub(super) fn walk(
                 Ok(found) => found,
                 Err(source) if source.kind() == io::ErrorKind::NotFound => continue, // removed meanwhile
                 Err(source) => {
-                    problems.add(&path, Failure::Io { what: "cannot read the folder", source }, &bar);
+                    problems.add(&path, Failure::io("cannot read the folder")(source), &bar);
                     continue;
                 }
             };

@@ -159,6 +159,7 @@ impl Exchanges {
         let Connections { endpoint, services, .. } = &*self.connections;
         let mut choice = Choice::new(Arc::clone(services));
         let mut retries = Retries::new(policy, endpoint.time(), end, Instant::now());
+        let mut last_problem = None;
         loop {
             self.may_be_done.store(changes, Ordering::Relaxed);
             let outcome = match self.connections.check_open() {
@@ -166,9 +167,19 @@ impl Exchanges {
                 Err(closed) => Err(closed),
             };
             let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
-            let Some(pause) = pause else { return (outcome, retries.is_lost()) };
+            let Some(pause) = pause else {
+                // A read that ran out of time fails for the reason of its last answer.
+                let outcome = outcome.map_err(|failure| match last_problem {
+                    Some(problem) if !changes && failure.is_too_late() => Failure::Problem(problem),
+                    _ => failure,
+                });
+                return (outcome, retries.is_lost());
+            };
             self.may_be_done.store(changes && retries.is_lost(), Ordering::Relaxed);
             services.upstreams().count_retry(&outcome);
+            if let Err(Failure::Problem(problem)) = outcome {
+                last_problem = Some(problem);
+            }
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }

@@ -62,6 +62,11 @@ struct CertificateRefused(String);
 #[error("the connection to the service broke: {0}")]
 struct Broken(String);
 
+/// Whether an error's source says that a service denied access, by its answer or during the TLS handshake.
+pub(crate) fn is_refusal(source: &(dyn std::error::Error + 'static)) -> bool {
+    source.is::<Problem>() || source.is::<CertificateRefused>()
+}
+
 fn causes<'e>(
     error: &'e (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
@@ -114,6 +119,10 @@ fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
 impl Failure {
     pub(super) fn too_late() -> Self {
         Self::Lost(TooLate.into())
+    }
+
+    pub(super) fn is_too_late(&self) -> bool {
+        matches!(self, Self::Lost(source) if source.is::<TooLate>())
     }
 
     pub(super) fn of_client(error: legacy::Error) -> Self {

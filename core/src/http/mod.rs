@@ -35,7 +35,7 @@ pub(crate) use any_host::AnyHost;
 pub(crate) use client::HttpClient;
 pub use endpoint::Endpoint;
 pub(crate) use exchanges::Exchanges;
-pub(crate) use failure::{Failure, TooLate};
+pub(crate) use failure::{Failure, TooLate, is_refusal};
 pub use invalid_endpoint::InvalidEndpoint;
 pub(crate) use pending_call::PendingCall;
 pub(crate) use request::ApiRequest;

@@ -43,9 +43,10 @@ impl Problem {
     }
 
     /// Whether the service, or a proxy before it, denies access: the token is missing or wrong, or lacks the
-    /// permission.
+    /// permission. A service answers 429 only to requests without a valid token, a proxy perhaps to others.
     pub(crate) fn is_denial(&self) -> bool {
         [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&self.status)
+            || self.status == StatusCode::TOO_MANY_REQUESTS && self.is_ours()
     }
 
     /// Whether the outcome is unknown: the service reports this, or a proxy has lost its answer.

@@ -90,7 +90,7 @@ fn derive(secret: &[u8; SECRET_LEN], label: &str, name: &str, session: &[u8]) ->
 pub(super) fn read(files: &[PathBuf], name: &str) -> Result<Vec<ClusterKey>, StartError> {
     const FIELD: &str = "cluster.key_files";
     let read = |path: &PathBuf| {
-        let text = strongroom::read_secret("the cluster key's file", path).map_err(StartError::file(FIELD))?;
+        let text = strongroom::read_secret("the cluster key's file", path).map_err(StartError::file(FIELD, path))?;
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
         secret_text::decode(SecretKind::ClusterKey, secret_text::trim(&text), &mut secret).map_err(|_| {
             let found = secret_text::name_of(secret_text::trim(&text)).unwrap_or("other or incomplete content");

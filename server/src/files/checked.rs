@@ -49,7 +49,7 @@ pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Ze
         file.take(MAX_LEN).read_to_end(&mut content)?;
         Ok(content)
     };
-    read().map_err(StartError::file(name))
+    read().map_err(StartError::file(name, path))
 }
 
 /// Whether the file can be read a second time.

@@ -17,15 +17,18 @@ const INTERVAL: Duration = Duration::from_secs(30);
 /// Times of last uses (Unix time in seconds), by the first 16 digits of the tokens' hashes.
 pub type TokenUses = BTreeMap<String, u64>;
 
-/// The times in a file; none if it does not exist or is not such a file.
-#[must_use]
-pub fn read_token_uses(path: &Path) -> TokenUses {
-    fs::read(path).ok().and_then(|content| serde_json::from_slice(&content).ok()).unwrap_or_default()
+/// The times in a file that a service writes.
+///
+/// # Errors
+///
+/// If it cannot be read, or is not such a file.
+pub fn read_token_uses(path: &Path) -> io::Result<TokenUses> {
+    Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 
 /// Writes the file in intervals.
 pub(crate) async fn run(path: PathBuf, shared: Arc<Shared>) {
-    let mut written = read_token_uses(&path);
+    let mut written = read_token_uses(&path).unwrap_or_default();
     loop {
         sleep(INTERVAL).await;
         let uses = shared.token_uses();
