@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -69,8 +70,9 @@ impl Failure {
     }
 
     /// As [`io`](Self::io), for a file whose path helps: that of an output, never one that may be data or a key.
-    pub(crate) fn io_at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { what: format!("{what} ({})", printable(path)).into(), source }
+    pub(crate) fn io_at(what: impl fmt::Display, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let what = format!("{what} ({})", printable(path)).into();
+        move |source| Self::Io { what, source }
     }
 
     /// For `map_err` on the library's streams, which wrap the library's errors in an `io::Error`.

@@ -63,7 +63,9 @@ fn new(
     let mut identity = None;
     if let Some(file) = new_identity {
         let (text, recipient) = KeyringSecret::generate_identity();
-        identity = NewKeyFile::create(Some(file), in_use, text.trim_end())?.map(NewKeyFile::name).transpose()?;
+        identity = NewKeyFile::create("--new-identity", Some(file), in_use, text.trim_end())?
+            .map(NewKeyFile::name)
+            .transpose()?;
         if identity.is_none() {
             return Err(Failure::Usage("--new-identity needs the name of a file".into()));
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::sync::{Arc, atomic::Ordering};
 
-use strongroom::{InvalidKey, RecordKey};
+use strongroom::{Error, InvalidKey, RecordKey};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -21,7 +21,6 @@ use crate::streams::{is_stdin, is_stream, stdin};
 const MAX_LEN: usize = 1024;
 
 const CANNOT_READ: &str = "cannot read the file of --key-file";
-const CANNOT_WRITE: &str = "cannot write the file of --key-out";
 
 /// The key from `path` ("-" is stdin) or, without one, from a prompt.
 pub(crate) fn get(path: Option<&Path>) -> Result<RecordKey, Failure> {
@@ -89,6 +88,8 @@ fn prompt(text: &str) -> io::Result<String> {
 /// A new file for a new key. It gets its name just before the record is written, and is removed if that fails.
 pub(crate) struct NewKeyFile {
     file: NewFile,
+    /// The option that names the file.
+    option: &'static str,
     path: PathBuf,
 }
 
@@ -102,10 +103,15 @@ pub(crate) struct NamedKeyFile {
 
 impl NewKeyFile {
     /// Creates the file and writes the key, if a path is given ("-" is stdout). Fails if the file exists.
-    pub(crate) fn create(path: Option<&Path>, in_use: &InUse, key: &str) -> Result<Option<Self>, Failure> {
+    pub(crate) fn create(
+        option: &'static str,
+        path: Option<&Path>,
+        in_use: &InUse,
+        key: &str,
+    ) -> Result<Option<Self>, Failure> {
         let Some(path) = path.filter(|path| !is_stream(Some(path))) else { return Ok(None) };
         if path.symlink_metadata().is_ok() {
-            return Err(exists());
+            return Err(exists(option));
         }
         in_use.refuse(path)?;
         let create = || {
@@ -115,23 +121,29 @@ impl NewKeyFile {
             file.sync()?;
             Ok(file)
         };
-        let file = create().map_err(Failure::io_at(CANNOT_WRITE, path))?;
-        Ok(Some(Self { file, path: path.to_path_buf() }))
+        let file = create().map_err(cannot_write(option, path))?;
+        Ok(Some(Self { file, option, path: path.to_path_buf() }))
     }
 
     /// Gives the file its name, durably.
     pub(crate) fn name(self) -> Result<NamedKeyFile, Failure> {
-        let signals = interrupt::defer_signals().map_err(Failure::io(CANNOT_WRITE))?;
-        self.file.name(&self.path).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => exists(),
-            _ => Failure::io_at(CANNOT_WRITE, &self.path)(error),
+        let Self { file, option, path } = self;
+        let signals = interrupt::defer_signals().map_err(cannot_write(option, &path))?;
+        file.name(&path).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => exists(option),
+            _ => cannot_write(option, &path)(error),
         })?;
-        Ok(NamedKeyFile { path: self.path, kept: false, _signals: signals })
+        Ok(NamedKeyFile { path, kept: false, _signals: signals })
     }
 }
 
-fn exists() -> Failure {
-    Failure::argument("the file of --key-out exists: a key file is never overwritten")
+fn exists(option: &str) -> Failure {
+    Error::InvalidArgument(format!("the file of {option} exists: a file with a secret is never overwritten").into())
+        .into()
+}
+
+fn cannot_write(option: &str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    Failure::io_at(format!("cannot write the file of {option}"), path)
 }
 
 impl NamedKeyFile {

@@ -35,7 +35,7 @@ pub(crate) fn store(
     let store = open::or_create(options)?;
     let mut writer = store.create_record_with(id, write_options)?;
     let key = writer.key().to_text();
-    let key_file = NewKeyFile::create(key_out, in_use, &key)?;
+    let key_file = NewKeyFile::create("--key-out", key_out, in_use, &key)?;
     write_data(&mut writer, &mut input)?;
     let key_file = key_file.map(NewKeyFile::name).transpose()?;
     let outcome = writer.finish();
@@ -172,7 +172,7 @@ pub(crate) fn replace(
     let old = keys::get(key.path.as_deref())?;
     let mut writer = store.replace_record_with(id, &old, write_options)?;
     let new = writer.key().to_text();
-    let key_file = NewKeyFile::create(key_out, in_use, &new)?;
+    let key_file = NewKeyFile::create("--key-out", key_out, in_use, &new)?;
     write_data(&mut writer, &mut input)?;
     let key_file = give_key(options, &new, key_file)?;
     keep_key(options, writer.finish(), key_file, key_out)
@@ -195,7 +195,7 @@ pub(crate) fn rekey(
     }
     let new = RecordKey::generate()?;
     let text = new.to_text();
-    let key_file = NewKeyFile::create(key_out, in_use, &text)?;
+    let key_file = NewKeyFile::create("--key-out", key_out, in_use, &text)?;
     let key_file = give_key(options, &text, key_file)?;
     let rekey = || store.rekey_with(id, &old, write_options.key(&new));
     // A signal waits while the key's file has its name, but not until a long record is encrypted.

@@ -45,7 +45,7 @@ pub(crate) fn write_new_key(
     key_out: Option<&Path>,
     in_use: &InUse,
 ) -> Result<(), Failure> {
-    match NewKeyFile::create(key_out, in_use, text)? {
+    match NewKeyFile::create("--key-out", key_out, in_use, text)? {
         Some(file) => {
             file.name()?.keep();
             reply_key_file(options, key_out)

@@ -44,7 +44,7 @@ fn give(
     in_use: &InUse,
 ) -> Result<(), Failure> {
     let (line, text) = (token.line(), token.text());
-    let file = NewKeyFile::create(token_out, in_use, text)?;
+    let file = NewKeyFile::create("--token-out", token_out, in_use, text)?;
     let give = || {
         let (to_file, path) = (file.is_some(), token_out.map(Path::to_string_lossy));
         let mut named = file.map(NewKeyFile::name).transpose()?;

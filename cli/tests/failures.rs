@@ -239,8 +239,6 @@ fn the_key_and_the_data_are_not_both_on_stdin() {
 #[test]
 fn messages_name_files_that_are_no_secret() {
     let world = World::with_record();
-    let audit = ["serve", "--store", "x.db", "--listen", "unix:x.sock", "--audit", "nowhere/audit"];
-    let tokens = ["serve", "--store", "x.db", "--listen", "unix:x.sock", "--tokens", "nowhere/tokens"];
     for (args, expected) in [
         (
             &["retrieve", "--id", ID, "--key-file", "key", "-o", "nowhere/copy"][..],
@@ -250,9 +248,15 @@ fn messages_name_files_that_are_no_secret() {
         #[cfg(feature = "server")]
         (&["serve", "--config", "nowhere.toml"], "--config (nowhere.toml): No such file"),
         #[cfg(feature = "server")]
-        (&audit, "audit (nowhere/audit): No such file"),
+        (
+            &["serve", "--store", "x.db", "--listen", "unix:x.sock", "--audit", "nowhere/audit"],
+            "audit (nowhere/audit): No such file",
+        ),
         #[cfg(feature = "server")]
-        (&tokens, "tokens (nowhere/tokens): No such file"),
+        (
+            &["serve", "--store", "x.db", "--listen", "unix:x.sock", "--tokens", "nowhere/tokens"],
+            "tokens (nowhere/tokens): No such file",
+        ),
     ] {
         let message = failure(&feed(&mut world.command(args), b""), 19);
         assert!(message.contains(expected), "{args:?}: {message}");

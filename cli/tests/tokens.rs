@@ -74,7 +74,8 @@ fn a_token_that_was_not_given_is_not_listed() {
     let full = wait::output(&mut world.through(&to_full, &[&NEW[..], &["--name", "lost"]].concat()));
     assert_eq!(full.status.code(), Some(14));
     world.write("taken", "x");
-    world.fail(19, &[&NEW[..], &["--name", "lost", "--token-out", "taken"]].concat(), "");
+    let message = world.fail(19, &[&NEW[..], &["--name", "lost", "--token-out", "taken"]].concat(), "");
+    assert!(message.contains("the file of --token-out exists"), "{message}");
     world.fail(19, &[&NEW[..], &["--name", "lost", "--token-out", "missing/token"]].concat(), "");
     assert_eq!(world.ok(&list, "").lines().count(), 2, "the title and one token");
 
