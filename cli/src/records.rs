@@ -253,14 +253,9 @@ pub(crate) fn contains(options: &Options, id: &Id) -> Result<(), Failure> {
 pub(crate) fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
     let store = open::existing(options)?;
     let (keys, kept) = keys_of(options, id, key)?;
-    let deleted = match with_each(&keys, |key| store.delete(id, key)) {
-        // An earlier run removed the record, and could not write the keyring.
-        Err(Failure::Strongroom(Error::NotFound)) if kept.is_some() => false,
-        outcome => outcome.map(|()| true)?,
-    };
+    with_each(&keys, |key| store.delete(id, key))?;
     forget(kept, id)?;
-    let words = if deleted { "" } else { "there was no record: its key was removed from the keyring" };
-    reply(options, &json!({"deleted": deleted}), words)
+    reply(options, &json!({"deleted": true}), "")
 }
 
 pub(crate) fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure> {
@@ -270,6 +265,8 @@ pub(crate) fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure
         terminal::confirm("Erase the record permanently? [y/N] ")?;
     }
     let erased = store.erase(id)?;
-    forget(kept, id)?;
+    if erased {
+        forget(kept, id)?; // otherwise the record may be in another store
+    }
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
 }

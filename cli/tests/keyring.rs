@@ -253,7 +253,7 @@ fn services_and_clients_take_secrets_from_commands() {
 /// A keyring that cannot be written after its record is removed.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_removal_that_the_keyring_misses_is_reported_and_repeated() {
+fn a_removal_that_the_keyring_misses_is_reported() {
     use std::os::unix::fs::{PermissionsExt, chown};
 
     let mut world = World::new();
@@ -280,10 +280,14 @@ fn a_removal_that_the_keyring_misses_is_reported_and_repeated() {
     assert_eq!(world.records(), 0);
     make(0o700);
     assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "delete\nerase\ntake\n");
-    let said = world.ok(&with(&["delete", "--id", "delete"]), "");
-    assert_eq!(said, "there was no record: its key was removed from the keyring\n");
-    world.fail(19, &with(&["delete", "--id", "delete"]), "");
-    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "erase\ntake\n");
+    // The record could be in another store than this one.
+    world.fail(1, &with(&["delete", "--id", "delete"]), "");
+    assert_eq!(world.ok(&with(&["erase", "--id", "erase", "--yes"]), ""), "there was no record\n");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "delete\nerase\ntake\n");
+    for id in ["delete", "erase", "take"] {
+        world.ok(&with(&["keyring", "remove", "--id", id, "--yes"]), "");
+    }
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "");
 }
 
 #[test]
