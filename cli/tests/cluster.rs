@@ -178,7 +178,7 @@ fn a_key_keeps_others_out() {
     let (_, log) = first.stop(Signal::TERM);
     assert!(log.contains("a message to the cluster is refused") && log.contains("draining"), "{log}");
     drop((second, outsider));
-    for (file, expected) in [("index.key", "an index key"), ("key", "cannot read")] {
+    for (file, expected) in [("index.key", "an index key"), ("key", "cannot open")] {
         let args = ["serve-storage", "--store", ":memory:", "--join", "127.0.0.1:1", "--cluster-key-file", file];
         let error = world.fail(19, &args, "");
         assert!(error.contains("cluster.key_files") && error.contains(expected), "{error}");

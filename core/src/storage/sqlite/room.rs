@@ -15,7 +15,7 @@ const SEGMENT: u64 = SEGMENT_LEN as u64 * 17 / 16;
 /// Segments for which there is room beside those in the log and the ones that a transaction removes: the next one, and
 /// other writes.
 const RESERVE: u64 = 4;
-/// Room for two logs and database files of the length at which commits of many records are checkpointed.
+/// Ample room for a log of 256 MiB, at which commits of many records are checkpointed, and for a long commit after it.
 const MANY: u64 = 1 << 30;
 
 /// Whether there is room for one more staged segment, for a checkpoint of all, and to remove them.
