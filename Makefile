@@ -16,7 +16,7 @@ SITE := target/site
 MERMAID := target/mermaid
 DENY := $(TOOLS)/bin/cargo-deny
 # Runs the tests of all crates in parallel, each in its own process. More than two at a time, because many only wait.
-NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 4
+NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 6
 
 # Cargo's profile of the wheel: `.ci/run` sets `dev`, which reuses the build of the tests.
 WHEEL_PROFILE ?= release
