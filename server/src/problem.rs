@@ -76,7 +76,7 @@ impl Problem {
         )
     }
 
-    /// `service` is what answers.
+    /// `service` names the one that answers.
     pub(crate) fn no_such_path(service: &'static str) -> Self {
         Self::argument(StatusCode::NOT_FOUND, format!("there is no such path: this is {service}"))
     }

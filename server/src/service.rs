@@ -168,7 +168,7 @@ pub(crate) fn add_route<B: Backend>(
     router.route(path, MethodRouter::new().on(route.method, answer))
 }
 
-/// Answers all other requests with 404 and 405. `service` is what answers.
+/// Answers all other requests with 404 and 405. `service` names the one that answers.
 pub(crate) fn with_fallbacks(router: Router, shared: &Arc<Shared>, service: &'static str) -> Router {
     let (no_path, no_method) = (Arc::clone(shared), Arc::clone(shared));
     router

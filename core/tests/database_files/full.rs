@@ -99,9 +99,9 @@ fn a_copy_onto_a_full_disk_is_storage_full() {
 
 /// Records that do not fit leave room to remove them and others.
 #[test]
-fn what_does_not_fit_leaves_room_to_go_on() {
+fn records_that_do_not_fit_leave_room_to_go_on() {
     let script = r#"mount -t tmpfs -o size=24M none "$F""#;
-    with_mounts("full::what_does_not_fit_leaves_room_to_go_on", script, |folder| {
+    with_mounts("full::records_that_do_not_fit_leave_room_to_go_on", script, |folder| {
         let store = open(&folder.join("records.db")).unwrap();
         let kept = store.store("kept", vec![7; 100_000]).unwrap();
         let many: Vec<_> = (0..40).map(|n| (format!("{n}"), vec![7; 1 << 20])).collect();
