@@ -1,5 +1,6 @@
 //! Generates tokens, and adds them to a service's file; lists and revokes them.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -46,17 +47,16 @@ fn give(
     let (line, text) = (token.line(), token.text());
     let file = NewKeyFile::create("--token-out", token_out, in_use, text)?;
     let give = || {
-        let (to_file, path) = (file.is_some(), token_out.map(Path::to_string_lossy));
+        let path = token_out.filter(|_| file.is_some()).map(Path::to_string_lossy);
+        let shown = file.is_none().then_some(text);
+        let unlisted = tokens.is_none().then_some(&*line);
         let mut named = file.map(NewKeyFile::name).transpose()?;
-        let printed = match (options.json, tokens, to_file) {
-            (true, None, false) => json!({"token": text, "line": line}).to_string(),
-            (true, Some(_), false) => json!({"token": text}).to_string(),
-            (true, None, true) => json!({"token_file": path, "line": line}).to_string(),
-            (true, Some(_), true) => json!({"token_file": path}).to_string(),
-            (false, None, false) => format!("{text}\n{line}"),
-            (false, Some(_), false) => text.to_owned(),
-            (false, None, true) => line.clone(),
-            (false, Some(_), true) => String::new(),
+        let printed = if options.json {
+            let fields = [("token", shown), ("token_file", path.as_deref()), ("line", unlisted)];
+            let fields: BTreeMap<_, _> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            json!(fields).to_string()
+        } else {
+            Vec::from_iter([shown, unlisted].into_iter().flatten()).join("\n")
         };
         if !printed.is_empty() {
             streams::print(format!("{printed}\n").as_bytes()).map_err(Failure::stdout)?;
