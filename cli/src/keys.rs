@@ -40,14 +40,9 @@ pub(crate) fn read(path: &Path) -> Result<RecordKey, Failure> {
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
     reader.take(MAX_LEN as u64 + 1).read_to_end(&mut text).map_err(Failure::io(CANNOT_READ))?;
     match str::from_utf8(&text) {
-        Ok(key) if text.len() <= MAX_LEN => parse(key),
+        Ok(key) if text.len() <= MAX_LEN => Ok(RecordKey::from_text(key)?),
         _ => Err(InvalidKey::Text.into()),
     }
-}
-
-/// Parses a key, also with a byte order mark and white space from an editor.
-fn parse(text: &str) -> Result<RecordKey, Failure> {
-    Ok(RecordKey::from_text(text.trim_start_matches('\u{feff}').trim())?)
 }
 
 fn ask() -> Result<RecordKey, Failure> {
@@ -55,7 +50,7 @@ fn ask() -> Result<RecordKey, Failure> {
         ErrorKind::UnexpectedEof | ErrorKind::Interrupted => Failure::argument("no key was entered"),
         _ => Failure::Usage("there is no terminal to ask for the key: pass --key-file".into()),
     })?;
-    parse(&text)
+    Ok(RecordKey::from_text(&text)?)
 }
 
 /// A passphrase, typed on the terminal.

@@ -21,6 +21,7 @@ mod conformance;
 mod conformance_faults;
 #[cfg(feature = "sqlite")]
 mod database_files;
+mod endless_lists;
 #[cfg(feature = "sqlite")]
 mod expiry;
 mod files;

@@ -6,11 +6,12 @@ use strongroom_server::{Config, ListenAddress, Scope};
 /// Keys, tokens and addresses. A valid key has one text.
 pub fn texts(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
+    let trimmed = || text.strip_prefix('\u{feff}').unwrap_or(text).trim().to_ascii_lowercase();
     if let Ok(key) = RecordKey::from_text(text) {
-        assert_eq!(*key.to_text(), text.to_ascii_lowercase());
+        assert_eq!(*key.to_text(), trimmed());
     }
     if let Ok(key) = IndexKey::from_text(text) {
-        assert_eq!(*key.to_text(), text.to_ascii_lowercase());
+        assert_eq!(*key.to_text(), trimmed());
     }
     let _ = RecordKey::from_bytes(data);
     let _ = Location::parse(text);

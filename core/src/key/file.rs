@@ -56,7 +56,7 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
         Refused::Unsafe(text) => KeyFileError::Refused(text),
         Refused::Io(error) => failed(path, error),
     })?;
-    Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?.trim())?)
+    Ok(IndexKey::from_text(str::from_utf8(&text).map_err(|_| InvalidKey::Text)?)?)
 }
 
 /// Reads the index key from `path`, or creates a new one there, for the owner of `database`. The key is durable when

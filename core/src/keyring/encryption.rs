@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::document::MAX_RECIPIENTS;
 use crate::error::Error;
+use crate::util::secret_text;
 use crate::util::trusted_file::{Refused, read_checked};
 use crate::util::wiped::Wiped;
 
@@ -53,7 +54,7 @@ impl KeyringProtection {
     /// [`Error::InvalidArgument`] if there is none, or more than 255, or if one is not such a recipient.
     pub fn recipients<T: AsRef<str>>(recipients: impl IntoIterator<Item = T>) -> Result<Self, Error> {
         let parse = |text: T| {
-            let recipient = text.as_ref().trim().parse::<x25519::Recipient>();
+            let recipient = secret_text::trim(text.as_ref()).parse::<x25519::Recipient>();
             recipient
                 .map_err(|_| Error::InvalidArgument("a recipient is not valid: it is age1 and 58 more letters".into()))
         };
@@ -88,15 +89,17 @@ impl KeyringProtection {
 }
 
 impl KeyringSecret {
-    /// The identities in the text of a file of `age-keygen`: a line `AGE-SECRET-KEY-1...` each. Empty lines and those
-    /// that begin with `#` are ignored.
+    /// The identities in the text of a file of `age-keygen`: a line `AGE-SECRET-KEY-1...` each. Empty lines, those that
+    /// begin with `#` and a byte order mark are ignored.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if there is no identity, or another line.
     pub fn identities(text: &str) -> Result<Self, Error> {
         let mut identities = Vec::new();
-        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        for line in
+            secret_text::trim(text).lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+        {
             let identity = line.parse::<x25519::Identity>();
             identities.push(identity.map_err(|_| {
                 Error::InvalidArgument(

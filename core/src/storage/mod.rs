@@ -212,8 +212,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of [`list_expired`](Self::list_expired) and [`delete`](Self::delete).
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
+        let mut earlier = Vec::new();
         loop {
             let due = self.list_expired(now, limit.min(PURGE_STEP))?;
+            if !due.is_empty() && due == earlier {
+                return Err(Error::Corrupt); // it lists versions that it does not have
+            }
             let mut purged = 0;
             for entry in &due {
                 match self.delete(&entry.locator, Some(&entry.info.head)) {
@@ -225,6 +229,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
             if purged > 0 || due.is_empty() {
                 return Ok(purged);
             }
+            earlier = due;
         }
     }
 
@@ -320,6 +325,14 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///
     /// Those of the contract; the storage is closed in any case.
     fn close(&self) -> Result<(), Error>;
+}
+
+/// The next page of a list. A storage that does not go on from `after` is damaged: with it, no loop over pages would end.
+pub(crate) fn next_page(storage: &dyn Storage, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
+    let page = storage.list(after, limit)?;
+    let is_in_order =
+        after.into_iter().chain(page.iter().map(|entry| &entry.locator)).is_sorted_by(|one, next| one < next);
+    if is_in_order { Ok(page) } else { Err(Error::Corrupt) }
 }
 
 /// The most records that one step of [`Storage::purge`] removes, so that other writers wait little.

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::record::is_id;
 use crate::settings::Settings;
-use crate::storage::{self, Entry, Head, Storage};
+use crate::storage::{self, Entry, Head, Storage, next_page};
 use crate::util::clock::Clock;
 use crate::util::interrupt::is_interrupted;
 
@@ -155,7 +155,8 @@ impl Store {
             if is_interrupted() {
                 return Err(Error::Busy);
             }
-            let page = self.storage.list(Some(&after), PAGE.min(limit.saturating_sub(found.len())))?;
+            let wanted = PAGE.min(limit.saturating_sub(found.len()));
+            let page = next_page(&*self.storage, Some(&after), wanted)?;
             let is_old = |entry: &Entry| entry.locator.as_bytes().first() == Some(&generation);
             let old = page.iter().take_while(|entry| is_old(entry)).map(|entry| entry.locator);
             let before = found.len();

@@ -6,7 +6,7 @@ use std::fmt;
 use super::Strongroom;
 use crate::error::{Error, long_namespace};
 use crate::record::{is_id, is_namespace};
-use crate::storage::{self, Head, Locator};
+use crate::storage::{self, Head, Locator, next_page};
 use crate::util::interrupt;
 
 /// Records of a page of the list.
@@ -96,7 +96,7 @@ impl Strongroom {
             if interrupt::is_interrupted() {
                 return Err(Error::Busy);
             }
-            let page = storage.list(after.as_ref(), PAGE)?;
+            let page = next_page(&**storage, after.as_ref(), PAGE)?;
             for entry in &page {
                 match entry.locator.as_bytes().first() {
                     Some(0) => continue, // claimed by `take`, and removed by `purge` if that was interrupted

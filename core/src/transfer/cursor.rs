@@ -63,7 +63,7 @@ impl<'s> Cursor<'s> {
     fn load(&mut self) -> Result<(), Error> {
         let mut limit = PAGE;
         loop {
-            match self.storage.list(self.after.as_ref(), limit) {
+            match storage::next_page(self.storage, self.after.as_ref(), limit) {
                 Ok(page) => {
                     self.ended = page.is_empty();
                     self.after = page.last().map(|entry| entry.locator).or(self.after);
@@ -106,7 +106,7 @@ impl<'s> Cursor<'s> {
     }
 
     fn is_readable(&self, place: u64) -> Result<bool, Error> {
-        match self.storage.list(Some(&at(place)), 1) {
+        match storage::next_page(self.storage, Some(&at(place)), 1) {
             Ok(_) => Ok(true),
             Err(storage::Error::Corrupt) => Ok(false),
             Err(error) => Err(error.into()),

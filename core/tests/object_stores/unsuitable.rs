@@ -28,6 +28,24 @@ fn a_server_that_ignores_conditions_is_refused() {
     open(&url(start(Server::Correct), "store"));
 }
 
+/// Without the check of the order, each of these calls would never end.
+#[test]
+fn a_server_that_lists_from_the_start_is_an_error() {
+    let storage = open(&url(start(Server::ListsFromTheStart), "store"));
+    for n in 1..=3 {
+        storage.put(&locator(n), &record(n, 100), PutMode::Create).unwrap();
+    }
+    let outcomes = [
+        storage.list(None, 10).map(drop),
+        storage.list(Some(&locator(2)), 1).map(drop),
+        storage.stats(0).map(drop),
+        storage.maintain(),
+    ];
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        assert!(matches!(outcome, Err(Error::Backend(_))), "{n}: {outcome:?}");
+    }
+}
+
 /// Servers that compare ETags without quotes, or delete without a condition, are used in another way.
 #[test]
 fn an_old_server_gets_tombstones() {

@@ -36,6 +36,8 @@ pub(crate) enum Server {
     OldCeph,
     /// Never finds a matching ETag.
     MatchesNothing,
+    /// Ignores where a list begins, so that each page is the first.
+    ListsFromTheStart,
     /// Answers the write of a record's first segment after those of four others.
     HoldsTheFirstSegment,
     /// Denies everything, with this code.
@@ -128,7 +130,7 @@ fn answer(
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (_, key) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
     if query.contains("list-type=2") {
-        return list(query, &objects.lock().unwrap());
+        return list(server, query, &objects.lock().unwrap());
     }
     let mut locked = objects.lock().unwrap();
     let found = locked.get(key).map(|(_, etag)| etag.clone());
@@ -194,12 +196,13 @@ fn answer(
 }
 
 /// A page of all objects that match.
-fn list(query: &str, objects: &BTreeMap<String, (Vec<u8>, String)>) -> Answer {
+fn list(server: Server, query: &str, objects: &BTreeMap<String, (Vec<u8>, String)>) -> Answer {
     let option = |name: &str| {
         let value = query.split('&').find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
         value.unwrap_or_default().replace("%2F", "/").replace("%7E", "~")
     };
-    let (prefix, after) = (option("prefix"), option("start-after"));
+    let prefix = option("prefix");
+    let after = if server == Server::ListsFromTheStart { String::new() } else { option("start-after") };
     let mut page = String::from("<ListBucketResult><IsTruncated>false</IsTruncated>");
     for (key, (bytes, etag)) in objects.iter().filter(|(key, _)| key.starts_with(&prefix) && **key > after) {
         let etag = etag.replace('"', "&quot;");

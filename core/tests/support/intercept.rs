@@ -20,6 +20,7 @@ pub(crate) struct Intercepted {
     before_get_many: Mutex<Option<(usize, Event)>>,
     served: Mutex<Option<Vec<u8>>>,
     most_of_many: u64,
+    lists_from_the_start: bool,
     all_are_long: bool,
     has_no_parts: bool,
     uploads_fail_at: Option<usize>,
@@ -32,7 +33,7 @@ impl Intercepted {
         let (before_put, before_upload) = (Mutex::default(), Mutex::default());
         let (after_long, before_get_many, served) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (all_are_long, has_no_parts, uploads_fail_at) = (false, false, None);
-        let bytes_read = AtomicUsize::new(0);
+        let (lists_from_the_start, bytes_read) = (false, AtomicUsize::new(0));
         Self {
             inner,
             before_put,
@@ -41,6 +42,7 @@ impl Intercepted {
             before_get_many,
             served,
             most_of_many: u64::MAX,
+            lists_from_the_start,
             all_are_long,
             has_no_parts,
             uploads_fail_at,
@@ -71,6 +73,11 @@ impl Intercepted {
     /// Runs `event` once, before the `get_many` after the first `n`.
     pub(crate) fn before_get_many(inner: Arc<dyn Storage>, n: usize, event: impl FnOnce() + Send + 'static) -> Self {
         Self { before_get_many: Mutex::new(Some((n, Box::new(event)))), ..Self::hostile(inner) }
+    }
+
+    /// Ignores where a list begins, so that each page is the first.
+    pub(crate) fn listing_from_the_start(inner: Arc<dyn Storage>) -> Self {
+        Self { lists_from_the_start: true, ..Self::hostile(inner) }
     }
 
     /// Reports each record as long, so that it is read in parts.
@@ -190,7 +197,7 @@ impl Storage for Intercepted {
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        self.inner.list(after, limit)
+        self.inner.list(after.filter(|_| !self.lists_from_the_start), limit)
     }
 
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {

@@ -1,6 +1,7 @@
 //! The search for damage, and the repair from a copy.
 
 mod flipped_bits;
+mod misplaced_pages;
 mod pages;
 
 use std::fs;
@@ -20,6 +21,26 @@ use self::pages::{PAGE, Use, uses};
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop};
 use crate::support::{index_key, pattern};
+
+/// The outcome of damage to a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// The store refuses to open.
+    Refused,
+    /// No read notices it, and neither does the search.
+    Unused,
+    /// The search finds what no read notices.
+    FoundAlone,
+    Found,
+}
+
+#[derive(Debug)]
+struct Found<'s> {
+    outcome: Outcome,
+    damage: Vec<Damage>,
+    /// The ids of the records that a store did not return unchanged.
+    wrong: Vec<&'s str>,
+}
 
 struct Sample {
     _folder: tempfile::TempDir,
@@ -101,6 +122,50 @@ impl Sample {
         let other = lists(&**damaged) != lists(&whole) || counts(&**damaged) != counts(&whole);
         (wrong, other)
     }
+
+    /// Changes the bytes of the database, searches, and repairs everything from the copy.
+    fn damage(&self, change: impl FnOnce(&mut [u8])) -> Found<'_> {
+        self.restore();
+        let mut file = fs::read(&self.path).unwrap();
+        change(&mut file);
+        fs::write(&self.path, file).unwrap();
+        let store = match open(&self.path) {
+            Ok(store) => store,
+            Err(error) => {
+                let expected = [Error::Corrupt.code(), Error::InvalidArgument("".into()).code()];
+                let expected = [&expected[..], &[Error::IndexKeyMismatch.code(), Error::Unsupported("".into()).code()]];
+                assert!(expected.concat().contains(&error.code()), "{error:?}");
+                return Found { outcome: Outcome::Refused, damage: Vec::new(), wrong: Vec::new() };
+            }
+        };
+        let (wrong, other) = self.noticed(&store);
+        drop(store);
+        let storage = self.damaged();
+        let (report, damage) = search(&*storage).unwrap();
+        assert_eq!(report.unsupported, 0, "{damage:?}");
+        if damage.is_empty() {
+            assert!(wrong.is_empty() && !other, "{wrong:?}, {other}");
+            return Found { outcome: Outcome::Unused, damage, wrong };
+        }
+        let repaired = repair(&storage, &self.copy()).unwrap_or_else(|error| panic!("{error:?}: {damage:?}"));
+        assert_eq!(repaired.lost, []);
+        let (report, left) = search(&*storage).unwrap();
+        assert!(report.is_clean(), "{damage:?}, {left:?}");
+        drop(storage);
+        let store = open(&self.path).unwrap();
+        assert_eq!(self.noticed(&store), (Vec::new(), false), "{damage:?}");
+        assert_eq!(report.records, self.records.len() as u64);
+        let outcome = if wrong.is_empty() && !other { Outcome::FoundAlone } else { Outcome::Found };
+        Found { outcome, damage, wrong }
+    }
+}
+
+/// xorshift64*
+fn next_random(state: &mut u64) -> usize {
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    usize::try_from(state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16).unwrap()
 }
 
 fn open(path: &Path) -> Result<Strongroom, Error> {
@@ -108,9 +173,11 @@ fn open(path: &Path) -> Result<Strongroom, Error> {
 }
 
 fn search(storage: &dyn Storage) -> Result<(VerifyReport, Vec<Damage>), Error> {
-    let mut found = Vec::new();
+    let (mut found, mut steps) = (Vec::new(), 0);
     let report = verify(storage, &VerifyOptions::new(), |step| {
         found.extend_from_slice(step.damage);
+        steps += 1;
+        assert!(steps < 1000, "the search does not end: {found:?}");
         ControlFlow::Continue(())
     })?;
     assert_eq!(report.damaged + report.unsupported, found.len() as u64);

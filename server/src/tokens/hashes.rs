@@ -37,6 +37,8 @@ pub(crate) struct Token {
     pub(super) expires_at: Option<u64>,
     /// Unix time in seconds; 0 if it was not used since the service started.
     last_used: AtomicU64,
+    /// The position of its line in the file, behind white space.
+    position: usize,
 }
 
 impl Token {
@@ -63,9 +65,13 @@ impl TokenHashes {
     /// ignored: it comes from an interrupted write, whose token was never printed.
     pub(crate) fn parse(file: &str) -> Result<Self, InvalidTokens> {
         let mut hashes = Self::default();
-        for (number, whole) in (1..).zip(file.trim_start_matches('\u{feff}').split_inclusive('\n')) {
-            let line = whole.split_once('#').map_or(whole, |(line, _)| line).trim();
-            match parse_line(line) {
+        let mut end = 0;
+        for (number, whole) in (1..).zip(file.split_inclusive('\n')) {
+            end += whole.len();
+            let whole = if number == 1 { whole.trim_start_matches('\u{feff}') } else { whole };
+            let text = whole.trim_start();
+            let line = text.split_once('#').map_or(text, |(line, _)| line).trim_end();
+            match parse_line(line, end - text.len()) {
                 _ if line.is_empty() => {}
                 Some(token) => hashes.tokens.push(token),
                 None if is_unfinished(whole) => hashes.unfinished = Some(number),
@@ -131,7 +137,7 @@ fn is_unfinished(line: &str) -> bool {
 const FIELDS: [&str; 3] = [token_name::PREFIX, EXPIRES, bound_namespace::PREFIX];
 pub(super) const EXPIRES: &str = "expires=";
 
-fn parse_line(line: &str) -> Option<Token> {
+fn parse_line(line: &str, position: usize) -> Option<Token> {
     let (hash, rest) = line.split_once(char::is_whitespace)?;
     let hash = blake3::Hash::from_hex(hash).ok()?;
     let is_field = |word: &&str| word.contains('=');
@@ -149,8 +155,8 @@ fn parse_line(line: &str) -> Option<Token> {
         is_first.then_some(())?;
     }
     let is_named = name.is_some();
-    let mut token =
-        Token { hash, name: "".into(), is_named, scopes, namespace, expires_at, last_used: AtomicU64::new(0) };
+    let last_used = AtomicU64::new(0);
+    let mut token = Token { hash, name: "".into(), is_named, scopes, namespace, expires_at, last_used, position };
     token.name = name.unwrap_or_else(|| token.short_hash().into());
     Some(token)
 }
@@ -179,25 +185,15 @@ pub struct ListedToken {
 ///
 /// [`InvalidTokens`] if a line is invalid.
 pub fn list_tokens(file: &str) -> Result<Vec<ListedToken>, InvalidTokens> {
-    TokenHashes::parse(file)?;
-    let mut position = 0;
-    let mut listed = Vec::new();
-    for whole in file.split_inclusive('\n') {
-        let text = whole.trim_start_matches(['\u{feff}', ' ', '\t']);
-        let line = text.split_once('#').map_or(text, |(line, _)| line).trim();
-        if let Some(token) = parse_line(line) {
-            listed.push(ListedToken {
-                hash: token.short_hash(),
-                name: token.is_named.then_some(token.name),
-                scopes: token.scopes,
-                namespace: token.namespace.map(|namespace| namespace.0),
-                expires_at: token.expires_at,
-                position: position + whole.len() - text.len(),
-            });
-        }
-        position += whole.len();
-    }
-    Ok(listed)
+    let listed = TokenHashes::parse(file)?.tokens.into_iter().map(|token| ListedToken {
+        hash: token.short_hash(),
+        name: token.is_named.then_some(token.name),
+        scopes: token.scopes,
+        namespace: token.namespace.map(|namespace| namespace.0),
+        expires_at: token.expires_at,
+        position: token.position,
+    });
+    Ok(listed.collect())
 }
 
 #[cfg(test)]
@@ -264,6 +260,17 @@ mod tests {
         assert!(token().named(&"x".repeat(65)).is_none() && token().named("").is_none());
         for len in 0..line.len() {
             TokenHashes::parse(&line[..len]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_position_is_that_of_the_hash() {
+        let line = NewToken::generate(vec![Scope::Store]).unwrap().line();
+        for space in ["", " ", "\t", "\x0b", "\x0c", "\r", "\u{85}", "\u{a0}", "\u{2003}", "\u{3000}", " \u{2028}\t"] {
+            let file = format!("\u{feff}{space}{line}\r\n# {line}\n\n{space}{line}{space}\n");
+            let listed = list_tokens(&file).unwrap();
+            assert_eq!(listed.len(), 2, "{space:?}");
+            assert!(listed.iter().all(|token| file[token.position..].starts_with(&token.hash)), "{space:?}");
         }
     }
 

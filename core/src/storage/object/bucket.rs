@@ -324,7 +324,12 @@ impl Bucket {
                 version: Version { etag: meta.e_tag, generation: meta.version },
             })
         };
-        Ok(page.await?.into_iter().filter_map(listed).collect())
+        let page: Vec<_> = page.await?.into_iter().filter_map(listed).collect();
+        if after.into_iter().chain(page.iter().map(|listed| &*listed.name)).is_sorted_by(|one, next| one < next) {
+            Ok(page)
+        } else {
+            Err(Error::Backend("the object store does not list its objects in the order of their names".into()))
+        }
     }
 }
 

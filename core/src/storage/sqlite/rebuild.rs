@@ -15,7 +15,7 @@ use super::error::{Fault, Outcome};
 use super::path::failed;
 use super::rows::{self, check_interrupt};
 use super::verify::row::{self, place_of_lost};
-use super::verify::structure::each_lost_row;
+use super::verify::structure::each_row_of_index;
 use super::writer::Writer;
 use super::{Durability, SqliteStorage, connection, schema};
 use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
@@ -54,8 +54,8 @@ impl SqliteStorage {
         let transaction = old.transaction()?;
         let lost = copy_rows(&transaction, &new, copy)?;
         let mut repaired = new.repair_rows(copy)?;
-        restore_lost_rows(&transaction, &new, copy, lost, &mut repaired)?;
         drop(transaction);
+        restore_lost_rows(&new, copy, lost, &mut repaired)?;
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         let is_done = new
             .database
@@ -86,22 +86,50 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
     let mut lost = BTreeSet::new();
     for table in [RECORDS, SEGMENTS] {
         let mut batch = Batch { new, table, rows: Vec::new(), bytes: 0 };
-        let unreadable = each_readable_row(old, table, |row| {
-            let mut values = (1..table.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?;
-            if table.name == RECORDS.name && row::check(row).is_err() {
-                // The index may have the only intact part of the locator.
-                if let (Some(prefix), Some(value)) = (prefix_in_index(old, row.get(0)?)?, values.first_mut()) {
-                    *value = Value::Integer(prefix);
-                }
-            }
-            batch.push(values)
-        })?;
+        let unreadable = each_readable_row(old, table, |row| batch.push(values(old, table, row)?))?;
         batch.flush()?;
         for id in unreadable.into_iter().filter(|_| table.name == RECORDS.name) {
             lost.extend(prefix_in_index(old, id)?);
         }
     }
+    copy_rows_of_index(old, new, &mut lost)?;
     Ok(lost)
+}
+
+/// Copies the records that the index has, and the scan of the table has passed over: a page in the place of another may
+/// lead past them.
+fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, lost: &mut BTreeSet<i64>) -> Outcome<()> {
+    let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
+    let mut batch = Batch { new, table: RECORDS, rows: Vec::new(), bytes: 0 };
+    let outcome = each_row_of_index(old, |prefix, id| {
+        if has_prefix(new, prefix)? {
+            return Ok(());
+        }
+        match readable(find.query([id])?.next())? {
+            Some(Some(row)) => batch.push(values(old, RECORDS, row)?),
+            _ => {
+                lost.insert(prefix);
+                Ok(())
+            }
+        }
+    });
+    match outcome {
+        Err(Fault(Error::Corrupt)) => {}
+        outcome => outcome?,
+    }
+    batch.flush()
+}
+
+/// The columns of a row but for its id.
+fn values(old: &Connection, table: Table, row: &Row<'_>) -> Outcome<Vec<Value>> {
+    let mut values = (1..table.columns).map(|column| row.get(column)).collect::<Result<Vec<Value>, _>>()?;
+    if table.name == RECORDS.name && row::check(row).is_err() {
+        // The index may have the only intact part of the locator.
+        if let (Some(prefix), Some(value)) = (prefix_in_index(old, row.get(0)?)?, values.first_mut()) {
+            *value = Value::Integer(prefix);
+        }
+    }
+    Ok(values)
 }
 
 #[derive(Clone, Copy)]
@@ -131,12 +159,16 @@ fn each_readable_row(
     let mut ids_of_index = old.prepare(&sql)?;
     let (mut last, mut unreadable) = (i64::MIN, Vec::new());
     loop {
-        let mut rows = scan.query([last])?;
+        let start = last;
+        let mut rows = scan.query([start])?;
         loop {
             check_interrupt()?;
             match readable(rows.next())? {
                 Some(Some(row)) => {
-                    last = row.get(0)?;
+                    let id = row.get(0)?;
+                    if id > start {
+                        last = id; // a page in the place of another may lead back
+                    }
                     visit(row)?;
                 }
                 Some(None) => return Ok(unreadable),
@@ -212,23 +244,13 @@ impl Batch<'_> {
 
 /// Takes the records that the index has, and the table lacks, from the copy.
 fn restore_lost_rows(
-    old: &Connection,
     new: &Arc<SqliteStorage>,
     copy: &dyn Storage,
-    mut lost: BTreeSet<i64>,
+    lost: BTreeSet<i64>,
     repaired: &mut Repaired,
 ) -> Outcome<()> {
-    let outcome = each_lost_row(old, |prefix| {
-        lost.insert(prefix);
-        Ok(())
-    });
-    match outcome {
-        Err(Fault(Error::Corrupt)) => {}
-        outcome => outcome?,
-    }
     for prefix in lost {
-        let sql = "SELECT 1 FROM record WHERE prefix = ?1";
-        if new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))? {
+        if has_prefix(new, prefix)? {
             continue;
         }
         match new.restore_lost(copy, prefix)? {
@@ -237,4 +259,9 @@ fn restore_lost_rows(
         }
     }
     Ok(())
+}
+
+fn has_prefix(new: &SqliteStorage, prefix: i64) -> Outcome<bool> {
+    let sql = "SELECT 1 FROM record WHERE prefix = ?1";
+    new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))
 }

@@ -18,6 +18,7 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
         None => statement.query(())?,
     };
     let mut entries: Vec<Entry> = Vec::new();
+    let mut last_prefix = after.map_or(i64::MIN, prefix);
     loop {
         let is_full = entries.len() >= limit;
         let row = match rows.next() {
@@ -28,6 +29,10 @@ pub(super) fn list(connection: &Connection, after: Option<&Locator>, limit: usiz
         let Some(row) = row else { break };
         // The page ends between two prefixes, because rows with the same one come in any order.
         let row_prefix: i64 = row.get(3)?;
+        if row_prefix < last_prefix {
+            return Err(Error::Corrupt.into()); // a damaged page of the index leads back, and passes rows over
+        }
+        last_prefix = row_prefix;
         if is_full && entries.last().is_none_or(|last| prefix(&last.locator) != row_prefix) {
             break;
         }

@@ -138,7 +138,12 @@ pub(super) fn check_rows(connection: &Connection, start: RowPosition, limit: usi
         match rows.next().map_err(Fault::from) {
             Ok(None) => return Ok(step),
             Ok(Some(row)) => {
-                at.id = row.get(0)?;
+                let id = row.get(0)?;
+                if id <= start.id {
+                    // A page in the place of another leads back: each step must go on, or the search would not end.
+                    return check_rows_of_index(connection, step, at, limit);
+                }
+                at.id = id;
                 check_row(connection, &mut step, at, row)?;
                 if step.next.is_some() {
                     return Ok(step);

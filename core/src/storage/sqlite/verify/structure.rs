@@ -47,8 +47,13 @@ pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
         outcome => outcome?,
     }
     if !found.damage.is_empty() {
-        tolerate(each_lost_row(connection, |prefix| {
-            found.add(place_of_lost(prefix), DamageKind::Missing);
+        let mut find = connection.prepare("SELECT 1 FROM record NOT INDEXED WHERE id = ?1")?;
+        tolerate(each_row_of_index(connection, |prefix, id| {
+            match find.exists([id]).map_err(Fault::from) {
+                Ok(true) => {}
+                Ok(false) | Err(Fault(Error::Corrupt)) => found.add(place_of_lost(prefix), DamageKind::Missing),
+                Err(error) => return Err(error),
+            }
             Ok(())
         }))?;
     }
@@ -120,9 +125,11 @@ fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outco
     Ok(())
 }
 
-/// Passes the prefix of each row that the index has, and the table lacks.
-pub(crate) fn each_lost_row(connection: &Connection, mut lost: impl FnMut(i64) -> Outcome<()>) -> Outcome<()> {
-    let mut find = connection.prepare("SELECT 1 FROM record NOT INDEXED WHERE id = ?1")?;
+/// Passes the prefix and the id of each row that the index has to `visit`.
+pub(crate) fn each_row_of_index(
+    connection: &Connection,
+    mut visit: impl FnMut(i64, i64) -> Outcome<()>,
+) -> Outcome<()> {
     // In both directions, because damage of the index ends a scan.
     let mut outcome = Ok(());
     for order in ["", "DESC"] {
@@ -139,13 +146,9 @@ pub(crate) fn each_lost_row(connection: &Connection, mut lost: impl FnMut(i64) -
                 .transpose()
         })
         .try_for_each(|row| {
-            let (prefix, id): (i64, i64) = row?;
+            let (prefix, id) = row?;
             check_interrupt()?;
-            match find.exists([id]).map_err(Fault::from) {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(Fault(Error::Corrupt)) => lost(prefix),
-                Err(error) => Err(error),
-            }
+            visit(prefix, id)
         });
         if outcome.is_ok() {
             break;

@@ -1,0 +1,40 @@
+//! Storages whose lists do not go on: loops over them end with an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use strongroom::storage::{Error as StorageError, MemoryStorage};
+use strongroom::transfer::{CopyOptions, copy_storage};
+use strongroom::{Error, IndexKey, Strongroom, WriteOptions};
+
+use crate::support::hooked::{Shared, hooked};
+use crate::support::index_key;
+use crate::support::intercept::Intercepted;
+
+#[test]
+fn pages_that_start_again_are_damage() {
+    let memory = Arc::new(MemoryStorage::new());
+    let storage: Shared = Arc::new(Intercepted::listing_from_the_start(memory));
+    let open = || Strongroom::builder().storage(Arc::clone(&storage));
+    let store = open().index_key(index_key()).open().unwrap();
+    for id in ["a", "b", "c"] {
+        store.store(id, b"data").unwrap();
+    }
+    assert!(matches!(store.retention([("", "a")]), Err(Error::Corrupt)));
+    let empty: Shared = Arc::new(MemoryStorage::new());
+    let copied = copy_storage(&storage, &empty, CopyOptions::new(), &mut |_| ());
+    assert!(matches!(copied, Err(Error::Corrupt)), "{copied:?}");
+    let rotating = open().index_key(IndexKey::generate().unwrap()).previous_index_key(index_key());
+    let rotating = rotating.open().unwrap();
+    rotating.begin_rotation().unwrap();
+    assert!(matches!(rotating.rotation(10), Err(Error::Corrupt)));
+}
+
+#[test]
+fn a_purge_of_versions_that_are_not_there_is_damage() {
+    let memory: Shared = Arc::new(MemoryStorage::new());
+    let storage = hooked(&memory, |call, _| if call == "delete" { Err(StorageError::Conflict) } else { Ok(()) });
+    let store = Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key()).open().unwrap();
+    store.store_with("id", b"data", WriteOptions::new().expires_in(Duration::from_secs(100))).unwrap();
+    assert!(matches!(storage.purge(u64::MAX, 10), Err(StorageError::Corrupt)));
+}
