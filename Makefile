@@ -18,10 +18,10 @@ DENY := $(TOOLS)/bin/cargo-deny
 # Runs the tests of all crates in parallel, each in its own process. More than two at a time, because many only wait.
 NEXTEST := $(TOOLS)/bin/cargo-nextest nextest run --test-threads 6
 
-# Cargo's profile of the wheel: `.ci/run` sets `dev`, which reuses the build of the tests.
-WHEEL_PROFILE ?= release
+# Cargo's profile of the wheel and the C library: `.ci/run` sets `dev`, which reuses the build of the tests.
+BUILD_PROFILE ?= release
 
-export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES WHEEL_PROFILE
+export PREFIX LIBDIR INCLUDEDIR DESTDIR CARGO FEATURES BUILD_PROFILE
 
 .PHONY: help
 help: ## List the targets
@@ -167,7 +167,7 @@ test-large: python-package ## Send 4 GiB through the program, 1 GiB through the 
 .PHONY: python-package
 python-package: $(VENV)/ready ## Build the Python package's wheel, and install it into target/python-venv
 	rm -rf $(WHEEL)
-	CARGO_TARGET_DIR=$(CURDIR)/target MATURIN_PEP517_ARGS=--profile=$(WHEEL_PROFILE) \
+	CARGO_TARGET_DIR=$(CURDIR)/target MATURIN_PEP517_ARGS=--profile=$(BUILD_PROFILE) \
 		$(VENV)/bin/pip wheel --quiet --no-deps --wheel-dir $(WHEEL) ./python
 	$(VENV)/bin/pip install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 

@@ -84,6 +84,8 @@ impl Runtime {
         &self,
         future: impl Future<Output = Result<T, E>> + Send + 'static,
     ) -> Result<T, E> {
+        // By value, each function below would have a copy of some KiB on the stack, which callers in C may not have.
+        let future = Box::pin(future);
         // A thread of another runtime may not drive a second one.
         if Handle::try_current().is_ok() || threads::are_callers_small() {
             return self.wait(future);
