@@ -190,6 +190,7 @@ fn verify_records(
             return Ok(flow);
         }
         match next {
+            Some(next) if position.as_ref() == Some(&next) => return Err(Error::Corrupt), // it does not go on
             Some(next) => position = Some(next),
             None => return Ok(flow),
         }

@@ -1,11 +1,12 @@
 //! Storages whose lists do not go on: loops over them end with an error.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use strongroom::storage::{Error as StorageError, MemoryStorage};
+use strongroom::storage::{Error as StorageError, Locator, MemoryStorage, PutMode, Storage};
 use strongroom::transfer::{CopyOptions, copy_storage};
-use strongroom::{Error, IndexKey, Strongroom, WriteOptions};
+use strongroom::{Error, IndexKey, Strongroom, VerifyOptions, WriteOptions, verify};
 
 use crate::support::hooked::{Shared, hooked};
 use crate::support::index_key;
@@ -28,6 +29,19 @@ fn pages_that_start_again_are_damage() {
     let rotating = rotating.open().unwrap();
     rotating.begin_rotation().unwrap();
     assert!(matches!(rotating.rotation(10), Err(Error::Corrupt)));
+}
+
+#[test]
+fn a_search_that_starts_again_is_damage() {
+    let memory = Arc::new(MemoryStorage::new());
+    let mut locator = [1; 32];
+    for n in 0..10_001_u32 {
+        locator[..4].copy_from_slice(&n.to_be_bytes());
+        memory.put(&Locator::from_bytes(locator), &[1; 100], PutMode::Create).unwrap();
+    }
+    let storage = Intercepted::listing_from_the_start(memory);
+    let outcome = verify(&storage, &VerifyOptions::new(), |_| ControlFlow::Continue(()));
+    assert!(matches!(outcome, Err(Error::Corrupt)), "{outcome:?}");
 }
 
 #[test]

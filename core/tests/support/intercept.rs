@@ -75,7 +75,7 @@ impl Intercepted {
         Self { before_get_many: Mutex::new(Some((n, Box::new(event)))), ..Self::hostile(inner) }
     }
 
-    /// Ignores where a list begins, so that each page is the first.
+    /// Ignores where a list or a search begins, so that each page is the first.
     pub(crate) fn listing_from_the_start(inner: Arc<dyn Storage>) -> Self {
         Self { lists_from_the_start: true, ..Self::hostile(inner) }
     }
@@ -213,7 +213,7 @@ impl Storage for Intercepted {
     }
 
     fn verify(&self, position: Option<&VerifyPosition>, limit: usize) -> Result<Verified, Error> {
-        self.inner.verify(position, limit)
+        self.inner.verify(position.filter(|_| !self.lists_from_the_start), limit)
     }
 
     fn purge(&self, now: u64, limit: usize) -> Result<usize, Error> {
