@@ -328,7 +328,9 @@ impl Bucket {
         if after.into_iter().chain(page.iter().map(|listed| &*listed.name)).is_sorted_by(|one, next| one < next) {
             Ok(page)
         } else {
-            Err(Error::Backend("the object store does not list its objects in the order of their names".into()))
+            Err(Error::Backend(
+                "the object store does not list its objects in the order of their names: use one that does".into(),
+            ))
         }
     }
 }

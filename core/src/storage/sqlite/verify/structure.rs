@@ -125,7 +125,7 @@ fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outco
     Ok(())
 }
 
-/// Passes the prefix and the id of each row that the index has to `visit`.
+/// Calls `visit` with the prefix and the id of each row of the index.
 pub(crate) fn each_row_of_index(
     connection: &Connection,
     mut visit: impl FnMut(i64, i64) -> Outcome<()>,
