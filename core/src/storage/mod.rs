@@ -335,6 +335,16 @@ pub(crate) fn next_page(storage: &dyn Storage, after: Option<&Locator>, limit: u
     if is_in_order { Ok(page) } else { Err(Error::Corrupt) }
 }
 
+/// The next step of a search for damage, with the same rule as [`next_page`].
+pub(crate) fn next_step(
+    storage: &dyn Storage,
+    position: Option<&VerifyPosition>,
+    limit: usize,
+) -> Result<Verified, Error> {
+    let step = storage.verify(position, limit)?;
+    if position.is_some() && step.next.as_ref() == position { Err(Error::Corrupt) } else { Ok(step) }
+}
+
 /// The most records that one step of [`Storage::purge`] removes, so that other writers wait little.
 const PURGE_STEP: usize = 32;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Damage, DamageKind, Error, Info, Locator, PutMode, Repaired, Storage, VerifyPosition};
+use super::{Damage, DamageKind, Error, Info, Locator, PutMode, Repaired, Storage, VerifyPosition, next_step};
 use crate::util::interrupt::is_interrupted;
 
 /// Damaged records that are restored before the search goes on.
@@ -14,7 +14,7 @@ const PIECE: usize = 256 << 10;
 pub(super) fn repair_each<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Storage) -> Result<Repaired, Error> {
     let (mut repaired, mut position, mut last) = (Repaired::default(), None, None);
     loop {
-        let step = storage.verify(position.as_ref(), STEP)?;
+        let step = next_step(&**storage, position.as_ref(), STEP)?;
         let is_damage = |damage: &&Damage| damage.kind != DamageKind::Unsupported;
         for locator in step.damage.iter().filter(is_damage).filter_map(|damage| damage.locator) {
             if last != Some(locator) && restore(storage, copy, &locator)? {
@@ -85,7 +85,7 @@ pub(super) fn intact_info(copy: &dyn Storage, locator: &Locator) -> Result<Optio
     let (mut records, mut position) = (0, VerifyPosition::Record(*locator));
     loop {
         check_interrupt()?;
-        let step = copy.verify(Some(&position), 1)?;
+        let step = next_step(copy, Some(&position), 1)?;
         if !step.damage.is_empty() {
             return Ok(None);
         }

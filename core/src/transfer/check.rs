@@ -34,7 +34,7 @@ pub(super) fn check_interrupt() -> Result<(), Error> {
 pub(super) fn is_damaged(storage: &dyn Storage, locator: &Locator) -> Result<bool, storage::Error> {
     let mut position = VerifyPosition::Record(*locator);
     loop {
-        let step = match storage.verify(Some(&position), 1) {
+        let step = match storage::next_step(storage, Some(&position), 1) {
             Err(storage::Error::Unsupported(_)) => return Ok(false),
             step => step?,
         };
@@ -55,7 +55,7 @@ pub(super) fn damaged_records(storage: &dyn Storage, complete: bool) -> Result<B
     let (mut damaged, mut position) = (BTreeSet::new(), None);
     loop {
         check_interrupt()?;
-        let step = match storage.verify(position.as_ref(), STEP) {
+        let step = match storage::next_step(storage, position.as_ref(), STEP) {
             Err(storage::Error::Unsupported(_)) => return Ok(damaged),
             step => step?,
         };
