@@ -15,7 +15,7 @@ use super::error::{Fault, Outcome};
 use super::path::failed;
 use super::rows::{self, check_interrupt};
 use super::verify::row::{self, place_of_lost};
-use super::verify::structure::each_row_of_index;
+use super::verify::structure::{each_row_of_index, tolerate};
 use super::writer::Writer;
 use super::{Durability, SqliteStorage, connection, schema};
 use crate::storage::{Damage, DamageKind, Error, Repaired, Storage};
@@ -101,7 +101,7 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
 fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, lost: &mut BTreeSet<i64>) -> Outcome<()> {
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
     let mut batch = Batch { new, table: RECORDS, rows: Vec::new(), bytes: 0 };
-    let outcome = each_row_of_index(old, |prefix, id| {
+    tolerate(each_row_of_index(old, |prefix, id| {
         if has_prefix(new, prefix)? {
             return Ok(());
         }
@@ -112,11 +112,7 @@ fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, lost: &mut BTreeSet
                 Ok(())
             }
         }
-    });
-    match outcome {
-        Err(Fault(Error::Corrupt)) => {}
-        outcome => outcome?,
-    }
+    }))?;
     batch.flush()
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn check(connection: &Connection) -> Outcome<Structure> {
 }
 
 /// Damage that ends one of the other checks is a finding of SQLite's check.
-fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
+pub(crate) fn tolerate(outcome: Outcome<()>) -> Outcome<()> {
     match outcome {
         Err(Fault(Error::Corrupt)) => Ok(()),
         outcome => outcome,
