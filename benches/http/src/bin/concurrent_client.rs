@@ -17,6 +17,7 @@ use std::{env, fs};
 
 use callers::{CALLERS, READS, awaited, median, on_threads, with_spawn_blocking};
 use strongroom::{Endpoint, Strongroom};
+use strongroom_http_benches::processor_time;
 use strongroom_server::{Config, Server, Service};
 
 /// The records of each caller.
@@ -90,13 +91,6 @@ fn status(field: &str) -> f64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The seconds of this process.
-fn processor_time() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let ticks = stat.rsplit(") ").next().unwrap().split(' ').skip(11).take(2);
-    ticks.map(|ticks| ticks.parse::<f64>().unwrap() / 100.0).sum()
-}
-
 fn measure(contestant: &str, url: &str) -> Figures {
     let store = Strongroom::connect(&Endpoint::new(url).unwrap()).unwrap();
     let has_ended = Arc::new(AtomicBool::new(false));
@@ -115,6 +109,6 @@ fn measure(contestant: &str, url: &str) -> Figures {
         None => with_spawn_blocking(store, EACH, 64),
     };
     has_ended.store(true, Ordering::Relaxed);
-    let time = processor_time() * 1e6 / (CALLERS * EACH * (1 + READS)) as f64;
+    let time = processor_time("self").as_secs_f64() * 1e6 / (CALLERS * EACH * (1 + READS)) as f64;
     [stores, retrieves, time, most_threads.join().unwrap(), status("VmHWM") / 1024.0]
 }
