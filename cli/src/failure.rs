@@ -197,11 +197,8 @@ const BOTH_INDEX_KEYS: &str = "give the new index key and the previous one";
 /// The hint for a connection that failed for this reason.
 fn of_connection(reason: &str) -> Option<&'static str> {
     // A signature is bad if another authority has the same name.
-    if reason.contains("UnknownIssuer") || reason.contains("BadSignature") {
-        return Some("pass the certificate of the service's private authority as --authorities");
-    }
-    // The service answered an HTTP request with a TLS alert.
-    reason.ends_with("invalid HTTP version parsed").then_some("the port may be one for TLS: use https://")
+    let is_untrusted = reason.contains("UnknownIssuer") || reason.contains("BadSignature");
+    is_untrusted.then_some("pass the certificate of the service's private authority as --authorities")
 }
 
 /// A path as text, with escapes for control characters.

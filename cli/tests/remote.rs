@@ -58,7 +58,7 @@ fn client_and_both_services_act_as_one_store() {
     world.ok(&["key", "new", "--index", "--key-out", "index"], "");
     let storage = Service::start(&world, &["serve-storage", "--store", "cipher.db"]);
     let place = format!("http://{}", storage.address);
-    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index", "--timeout", "1"]);
+    let server = Service::start(&world, &["serve", "--store", &place, "--index-key-file", "index", "--timeout", "6"]);
 
     all_commands(&world, &["--server", &format!("http://{}", server.address)]);
     all_commands(&world, &["--store", &place, "--index-key-file", "index"]);
@@ -254,7 +254,7 @@ fn a_refusal_names_what_was_refused() {
         &["serve-storage", "--store", "cipher.db", "--tokens", "ours", "--config", "config.toml"],
     );
     let url = format!("http://{}", storage.address);
-    let other = ["--store", &url, "--index-key-file", "index", "--token-file", "other.token", "--timeout", "2"];
+    let other = ["--store", &url, "--index-key-file", "index", "--token-file", "other.token", "--timeout", "6"];
     let message = world.fail(21, &[&["serve"], &other[..]].concat(), "");
     let named = format!("error: the storage service {url} refuses this service: check remote.token_file");
     assert!(message.starts_with(&named) && !message.contains("hint"), "{message}");

@@ -354,6 +354,32 @@ fn a_content_encoding_is_refused() {
     assert!(matches!(reader, Err(Error::Storage(_))), "{reader:?}");
 }
 
+/// A mail server, or a port for TLS: the call fails at its first attempt, long before its time limit.
+#[test]
+fn a_service_without_http_is_asked_once() {
+    for answer in [&b"220 mail.example ESMTP\r\n"[..], b"\x15\x03\x03\x00\x02\x02\x46"] {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&requests);
+        let endpoint = hostile(move |_, stream| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            stream.write_all(answer)
+        });
+        let endpoint = endpoint.timeout(Duration::from_secs(600));
+        let storage = RemoteStorage::open(&endpoint).unwrap();
+        let calls = move || (storage.stats(0), storage.put(&locator(), &[1; 100], PutMode::Create));
+        let (Err(storage::Error::Backend(read)), Err(storage::Error::Indeterminate(written))) = in_time(calls) else {
+            panic!("both fail");
+        };
+        for message in [read.to_string(), written.to_string()] {
+            assert!(
+                message.contains("does not answer in valid HTTP") && message.ends_with("is its address https://?"),
+                "{message}"
+            );
+        }
+        assert_eq!(requests.load(Ordering::Relaxed), 3, "the write looks for its record");
+    }
+}
+
 #[test]
 fn retries_end() {
     let etag = "etag: \"".to_owned() + &"A".repeat(91) + "\"";

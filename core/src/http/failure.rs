@@ -62,6 +62,11 @@ struct CertificateRefused(String);
 #[error("the connection to the service broke: {0}")]
 struct Broken(String);
 
+/// Inside [`Failure::Lost`].
+#[derive(Debug, thiserror::Error)]
+#[error("the service does not answer in valid HTTP ({0}): is its address https://?")]
+struct NoHttp(String);
+
 /// Whether an error's source says that a service denied access, by its answer or during the TLS handshake.
 pub(crate) fn is_refusal(source: &(dyn std::error::Error + 'static)) -> bool {
     source.is::<Problem>() || source.is::<CertificateRefused>()
@@ -125,10 +130,18 @@ impl Failure {
         matches!(self, Self::Lost(source) if source.is::<TooLate>())
     }
 
+    /// Whether the answer is not valid HTTP: a retry at the same service will not help.
+    pub(super) fn is_no_http(&self) -> bool {
+        matches!(self, Self::Lost(source) if source.is::<NoHttp>())
+    }
+
     pub(super) fn of_client(error: legacy::Error) -> Self {
         let cause = root(&error);
         if is_refused(&error) {
             return Self::Denied(CertificateRefused(cause).into());
+        }
+        if causes(&error).any(|error| error.downcast_ref().is_some_and(hyper::Error::is_parse)) {
+            return Self::Lost(NoHttp(cause).into());
         }
         if !error.is_connect() {
             return Self::broken(cause);

@@ -52,7 +52,7 @@ impl Retries {
         let (again, only_elsewhere) = match outcome {
             Err(Failure::NotSent(_)) => (self.lost || now < self.reached_by, false),
             Err(Failure::Problem(problem)) => (problem.is_transient(), false),
-            Err(Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, false),
+            Err(lost @ Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, lost.is_no_http()),
             Err(Failure::Untrusted(_)) => (true, true),
             _ => (false, false),
         };
