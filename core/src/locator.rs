@@ -121,3 +121,18 @@ fn derive_key(context: &str, index_key: &IndexKey) -> [u8; 32] {
     hasher.zeroize();
     key
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_is_the_start_of_the_hash() {
+        assert_eq!(hint(&[7; 16]), [0x20, 0xdc, 0x83, 0xe9]); // by the Python package `blake3`
+    }
+
+    #[test]
+    fn debug_shows_the_start() {
+        assert_eq!(format!("{:?}", Locator::from_bytes([0xab; LOCATOR_LEN])), "Locator(abababab..)");
+    }
+}
