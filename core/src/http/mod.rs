@@ -38,6 +38,8 @@ pub(crate) use exchanges::Exchanges;
 pub(crate) use failure::{Failure, TooLate, is_refusal};
 pub use invalid_endpoint::InvalidEndpoint;
 pub(crate) use pending_call::PendingCall;
+#[cfg(test)]
+pub(crate) use problem::Problem;
 pub(crate) use request::ApiRequest;
 pub(crate) use response::{ApiResponse, StreamingResponse, part};
 pub(crate) use retry::RetryPolicy;

@@ -16,7 +16,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+    pub(crate) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
         let detail = problem::detail(body).unwrap_or_else(|| "the service refused the request".to_owned());
         Self { status, number: problem::code_in(headers), detail }
     }

@@ -204,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn short_records_share_a_part_and_long_ones_are_not_copied() {
+        let long = vec![1; PART_LEN];
+        let address = long.as_ptr();
+        let parts = encode_get_many(vec![Some(vec![2; 3]), None, Some(long), Some(vec![3; PART_LEN - 8]), None]);
+        let lens: Vec<_> = parts.iter().map(Bytes::len).collect();
+        assert_eq!(lens, [3 * 8 + 3, PART_LEN, PART_LEN, 8]);
+        assert_eq!(parts[1].as_ptr(), address);
+    }
+
+    #[test]
     fn records_come_back_as_they_are() {
         let records =
             vec![Some(vec![1; 3]), None, Some(vec![2; PART_LEN]), Some(Vec::new()), Some(vec![3; PART_LEN - 1])];

@@ -124,6 +124,7 @@ mod tests {
         let nodes = Nodes { nodes: nodes.collect(), problems };
         let text = serde_json::to_string(&nodes).unwrap();
         assert_eq!(serde_json::from_str::<Nodes>(&text).unwrap(), nodes);
+        assert_eq!(nodes.this_node(), Some(&nodes.nodes[0]));
         assert!(text.contains("\"role\":\"encryption\"") && text.contains("\"state\":\"draining\""), "{text}");
     }
 

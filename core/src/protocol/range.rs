@@ -116,6 +116,7 @@ mod tests {
         assert_eq!(RangeSpec::parse(&range(u64::MAX, None)), Some(RangeSpec::From(u64::MAX, None)));
         assert_eq!(RangeSpec::parse(&last_bytes(7)), Some(RangeSpec::Last(7)));
         assert_eq!(content_range(2, 4, 10), "bytes 2-5/10");
+        assert_eq!(unsatisfied_range(10), "bytes */10");
         assert_eq!(parse_content_range("bytes 2-5/10"), Some((2..6, 10)));
         let beyond = "bytes 0-18446744073709551615/1";
         for wrong in

@@ -108,3 +108,53 @@ pub(super) fn of_write(failure: Failure) -> Error {
         Failure::Closed => Error::Closed,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::Problem;
+    use crate::protocol::problem;
+
+    #[test]
+    fn an_answer_is_the_same_error_for_reads_and_writes_unless_the_outcome_is_unknown() {
+        use ErrorCode::{
+            AlreadyExists, Busy, Conflict, Corrupt, Internal, InvalidArgument, NotFound, StorageFull, TooLarge,
+            Unsupported,
+        };
+        for (status, code, expected) in [
+            (401, None, "AccessDenied"),
+            (403, None, "AccessDenied"),
+            (409, Some(AlreadyExists), "AlreadyExists"),
+            (409, Some(Conflict), "Conflict"),
+            (500, Some(Corrupt), "Corrupt"),
+            (422, Some(Unsupported), "Unsupported"),
+            (413, Some(TooLarge), "TooLarge"),
+            (413, None, "Backend(\"the answer is not"),
+            (503, Some(Busy), "Busy"),
+            (507, Some(StorageFull), "Full"),
+            (400, Some(InvalidArgument), "InvalidArgument"),
+            (405, Some(InvalidArgument), "Backend(Problem"),
+            (404, Some(NotFound), "Backend(Problem"),
+            (500, Some(Internal), "Backend(Problem"),
+            (200, None, "Backend(\"the answer is not"),
+        ] {
+            let failure = || {
+                let number = code.map(|code| problem::code_header(code.number()));
+                let status = StatusCode::from_u16(status).unwrap();
+                Failure::Problem(Problem::read(status, &HeaderMap::from_iter(number), b""))
+            };
+            let is_unknown = status == 500 && code == Some(Internal);
+            let expected_write = if is_unknown { "Indeterminate" } else { expected };
+            for (error, expected) in [(of_read(failure()), expected), (of_write(failure()), expected_write)] {
+                assert!(format!("{error:?}").starts_with(expected), "{status} {code:?}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_of_one_record_is_not_general() {
+        let of_one = [Error::AlreadyExists, Error::Conflict, Error::TooLarge, Error::InvalidArgument("".into())];
+        assert!(!of_one.iter().any(is_general));
+        assert!([Error::Busy, Error::Full, Error::Closed, protocol_violation()].iter().all(is_general));
+    }
+}
