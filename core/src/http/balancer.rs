@@ -378,12 +378,17 @@ mod tests {
         assert!(may_retry(3, true) && may_retry(4, true) && !may_retry(5, true), "there is no other");
         balancer.eject(&all[4], 0);
         assert!(!may_retry(4, true) && may_retry(2, false), "only one that is ejected");
-        while may_retry(1, false) {}
+        let at_once = || (0..1000).take_while(|_| may_retry(1, false)).count();
+        assert_eq!(at_once(), SAVED_RETRIES as usize - 5);
         let mut retries = 0;
         for _ in 0..1000 {
             balancer.choose(&[], random());
             retries += usize::from(may_retry(1, true));
         }
         assert_eq!(retries, 100);
+        for _ in 0..2 * SAVED_RETRIES * CALLS_PER_RETRY {
+            balancer.choose(&[], random());
+        }
+        assert_eq!(at_once(), SAVED_RETRIES as usize);
     }
 }
