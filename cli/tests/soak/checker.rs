@@ -34,8 +34,9 @@ pub(crate) enum Effect {
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     pub(crate) called: u64,
-    /// `None` if the outcome is unknown.
+    /// `None` if the outcome is unknown: it takes effect at `latest` or before, or never.
     pub(crate) returned: Option<u64>,
+    pub(crate) latest: u64,
     pub(crate) effect: Effect,
 }
 
@@ -82,7 +83,13 @@ impl Search<'_> {
             let Some(first_return) = left().filter_map(|(_, operation)| operation.returned).min() else {
                 return true;
             };
-            let candidates: Vec<_> = left().filter(|(_, operation)| operation.called <= first_return).collect();
+            let all = self.history.iter().enumerate();
+            let last_call = all.filter(|(n, _)| done >> n & 1 == 1).map(|(_, operation)| operation.called).max();
+            let is_candidate = |operation: &Operation| {
+                operation.called <= first_return
+                    && (operation.returned.is_some() || last_call.is_none_or(|call| call <= operation.latest))
+            };
+            let candidates: Vec<_> = left().filter(|(_, operation)| is_candidate(operation)).collect();
             // An operation that changes nothing comes first where it can: this excludes no order of the others.
             let unchanging = candidates
                 .iter()
@@ -98,7 +105,8 @@ impl Search<'_> {
         candidates.iter().enumerate().any(|(place, (n, operation))| {
             // Of unknown outcomes with the same effect, the first stands for all.
             let is_same = |(_, other): &(usize, &Operation)| {
-                operation.returned.is_none() && other.returned.is_none() && other.effect == operation.effect
+                let is_unknown = operation.returned.is_none() && other.returned.is_none();
+                is_unknown && other.effect == operation.effect && other.latest == operation.latest
             };
             let next = self.step(state, operation).filter(|next| *next != state);
             let is_first = !candidates.iter().take(place).any(is_same);
@@ -143,6 +151,7 @@ mod tests {
         let operation = |&(called, returned, effect): &(u64, u64, Effect)| Operation {
             called,
             returned: (returned > 0).then_some(returned),
+            latest: u64::MAX,
             effect,
         };
         check(&history.iter().map(operation).collect::<Vec<_>>(), expiries)
@@ -211,6 +220,22 @@ mod tests {
         ] {
             assert_eq!(verdict(&history), Verdict::Violation, "{fault}");
         }
+    }
+
+    #[test]
+    fn an_unknown_outcome_takes_no_effect_after_its_latest_time() {
+        let operation = |called, returned, effect| Operation { called, returned, latest: 10, effect };
+        let history = |found| {
+            let stored = [Some(9), None].map(|returned| operation(1, returned, Stored(0)));
+            let removed = operation(2, Some(8), Removed(0));
+            stored.into_iter().chain([removed, operation(found, Some(found + 1), Found(0))]).collect::<Vec<_>>()
+        };
+        assert_eq!(check(&history(20), &[None]), Verdict::Linearizable, "it takes effect twice before the read");
+        let mut too_late = history(20);
+        too_late.insert(3, operation(11, Some(12), Absent));
+        assert_eq!(check(&too_late, &[None]), Verdict::Violation);
+        too_late[1].latest = u64::MAX;
+        assert_eq!(check(&too_late, &[None]), Verdict::Linearizable);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use strongroom::Strongroom;
 
-use super::checker::{Effect, Operation};
+use super::checker::Effect;
 use super::history::Id;
 use super::lane::{Backend, Lane, remove_database};
 use super::load::{Load, lock};
@@ -164,7 +164,7 @@ fn check_backup(lane: &Lane, load: &Load<'_>) -> bool {
             None if is_there => Effect::Present,
             None => Effect::Absent,
         };
-        id.record(Operation { called, returned: Some(load.now()), effect });
+        id.record(called, Some(load.now()), effect);
     };
     let is_done = load.observe(copy, observe);
     remove_database(&lane.world, "backup.db");

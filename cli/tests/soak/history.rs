@@ -48,8 +48,9 @@ impl Id {
         self.contents.len() - 1
     }
 
-    pub(crate) fn record(&mut self, operation: Operation) {
-        match operation.effect {
+    /// Adds an operation; its outcome is unknown if it has not `returned`.
+    pub(crate) fn record(&mut self, called: u64, returned: Option<u64>, effect: Effect) {
+        match effect {
             Effect::Stored(version) | Effect::Replaced(_, version) | Effect::Found(version) => {
                 self.current = Some(version);
             }
@@ -57,12 +58,13 @@ impl Id {
             Effect::Missing(version) if self.current == Some(version) => self.current = None,
             Effect::Missing(_) | Effect::Present => {}
         }
-        // A store whose attempt was lost may take effect once more, late ("A request that is executed late" in HTTP.md).
-        let took = operation.returned.map_or(u64::MAX, |returned| returned - operation.called);
-        if matches!(operation.effect, Effect::Stored(_)) && took > SHORTEST_ATTEMPT {
-            self.history.push(Operation { returned: None, ..operation.clone() });
+        // A store whose attempt was lost may take effect once more, until it returns, or late if the attempt was given up
+        // ("A request that is executed late" in HTTP.md).
+        if matches!(effect, Effect::Stored(_)) {
+            let latest = returned.filter(|returned| returned - called <= SHORTEST_ATTEMPT).unwrap_or(u64::MAX);
+            self.history.push(Operation { called, returned: None, latest, effect });
         }
-        self.history.push(operation);
+        self.history.push(Operation { called, returned, latest: u64::MAX, effect });
     }
 
     /// The history as text.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use strongroom::{Error, RecordKey, Strongroom};
 
-use super::checker::{self, Effect, Expiry, Operation, Verdict, Version};
+use super::checker::{self, Effect, Expiry, Verdict, Version};
 use super::history::Id;
 use super::operation::{Content, Plan, execute};
 use super::random::Random;
@@ -219,7 +219,7 @@ impl<'r> Load<'r> {
             Err(Error::AlreadyExists) => (Effect::Present, Some(returned)),
             Err(_) => return,
         };
-        id.record(Operation { called, returned, effect });
+        id.record(called, returned, effect);
     }
 
     /// Erases the record of an id that nobody uses, checks its history, and puts another id in its place.
@@ -246,9 +246,9 @@ impl<'r> Load<'r> {
                 self.report.violation(&format!("{outcome:?}"), &lock(slot).text());
             }
             match outcome {
-                Ok(effect) => lock(slot).record(Operation { called, returned: Some(returned), effect }),
+                Ok(effect) => lock(slot).record(called, Some(returned), effect),
                 Err(Error::Indeterminate(_)) if attempt > 0 => {
-                    lock(slot).record(Operation { called, returned: None, effect: Effect::Erased });
+                    lock(slot).record(called, None, Effect::Erased);
                     continue;
                 }
                 Err(_) => {
