@@ -156,6 +156,41 @@ fn ranges_are_clipped_to_the_data() {
 }
 
 #[test]
+fn the_final_chunk_proves_the_length() {
+    let data = pattern(40_000);
+    let message = seal(&KEY, CONTEXT, &data).unwrap();
+    let opener = || RangeOpener::new(&KEY, CONTEXT, message.first_chunk().unwrap(), message.len() as u64).unwrap();
+    let mut by_chunk = opener();
+    assert_eq!(by_chunk.plaintext_len(), 40_000);
+    for (index, sealed) in message[PREFIX_LEN..].chunks(16_384 + 16).enumerate() {
+        assert!(!by_chunk.length_is_proved(), "{index}");
+        let mut chunk = vec![0; by_chunk.chunk_len(index as u64)];
+        by_chunk.open_chunk(index as u64, sealed, &mut chunk).unwrap();
+        assert!(data[index * 16_384..].starts_with(&chunk));
+    }
+    assert!(by_chunk.length_is_proved());
+    let mut by_range = opener();
+    let read = |at: u64, buffer: &mut [u8]| {
+        buffer.copy_from_slice(&message[at as usize..][..buffer.len()]);
+        Ok::<_, Error>(())
+    };
+    assert_eq!(by_range.read(0..3, read).unwrap(), data[..3]);
+    assert!(by_range.length_is_proved());
+}
+
+#[test]
+fn debug_shows_numbers_alone() {
+    let message = seal(&KEY, CONTEXT, b"data").unwrap();
+    let prefix = message.first_chunk().unwrap();
+    let range = RangeOpener::new(&KEY, CONTEXT, prefix, message.len() as u64).unwrap();
+    assert_eq!(format!("{range:?}"), "RangeOpener { plaintext_len: 4, length_proved: false, .. }");
+    let opener = Opener::new(&KEY, CONTEXT, prefix).unwrap();
+    assert_eq!(format!("{opener:?}"), "Opener { chunks: 0, failed: false, .. }");
+    let sealer = Sealer::new(&KEY, CONTEXT, &mut Vec::new()).unwrap();
+    assert_eq!(format!("{sealer:?}"), "Sealer { chunks: 0, .. }");
+}
+
+#[test]
 fn a_claimed_length_is_not_believed() {
     let message = seal(&KEY, CONTEXT, &pattern(100)).unwrap();
     let claim = message_len(MAX_PLAINTEXT_LEN).unwrap();

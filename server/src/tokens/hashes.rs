@@ -288,7 +288,9 @@ mod tests {
         let zeros = format!("{good}\n{}\0\0\0", &cut[..10]);
         assert_eq!(TokenHashes::parse(&zeros).unwrap().tokens.len(), 1);
         // Any other unfinished line is an error; the last line may lack its end.
-        for bad in ["srt1abc", "00 store", "# \n?", &cut.replace("retrieve", "all"), "no token"] {
+        let unknown = cut.replace("retrieve", "all");
+        let fields = [format!("{unknown} expires="), format!("{cut} ends=1")];
+        for bad in ["srt1abc", "00 store", "# \n?", &unknown, &fields[0], &fields[1], "no token"] {
             TokenHashes::parse(&format!("{good}\n{bad}")).unwrap_err();
         }
         assert_eq!(TokenHashes::parse(&good).unwrap().tokens.len(), 1);

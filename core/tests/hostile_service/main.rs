@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod beyond_the_request;
+mod lost_writes;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
-use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage, VerifyPosition};
+use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
 
 /// The limit of the process's peak memory, for the code and some answers, after any of these tests.
@@ -93,14 +96,14 @@ fn head() -> Head {
     storage.info(&locator()).unwrap().unwrap().head
 }
 
-/// The answer with records whose locators consist of these bytes.
-fn page(locators: &[u8]) -> String {
+/// The answer with these records.
+fn page(locators: impl IntoIterator<Item = [u8; 32]>) -> String {
     let head = "A".repeat(91);
-    let line = |byte: &u8| {
-        let locator = Locator::from_bytes([*byte; 32]).to_hex();
+    let line = |locator| {
+        let locator = Locator::from_bytes(locator).to_hex();
         format!(r#"{{"locator":"{locator}","head":"{head}","bytes":100}}"#)
     };
-    format!(r#"{{"records":[{}]}}"#, locators.iter().map(line).collect::<Vec<_>>().join(","))
+    format!(r#"{{"records":[{}]}}"#, locators.into_iter().map(line).collect::<Vec<_>>().join(","))
 }
 
 /// Each call of the storage service's client except [`Storage::get`].
@@ -396,7 +399,7 @@ fn retries_end() {
     let endpoint = hostile(move |request, stream| match request.split(' ').next() {
         Some("head") => send(stream, &format!("200 OK\r\n{etag}\r\ncontent-length: 100"), b""),
         Some("get") => {
-            let body = page(&[1; 1000]);
+            let body = page([[1; 32]; 1000]);
             send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes())
         }
         _ => send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b""),
@@ -407,55 +410,6 @@ fn retries_end() {
     assert_eq!(info.unwrap().unwrap().len, 100, "the answers to HEAD are understood");
     assert!(matches!(deleted, Err(storage::Error::Busy | storage::Error::Indeterminate(_))), "{deleted:?}");
     assert!(matches!(listed, Err(storage::Error::Backend(_))), "a page out of order");
-}
-
-/// As much as was requested, in order, is accepted, and nothing more.
-#[test]
-fn an_answer_beyond_its_request_is_refused() {
-    type Call = fn(&RemoteStorage) -> Result<(), storage::Error>;
-    let list: Call = |storage| storage.list(Some(&locator()), 2).map(drop);
-    let list_expired: Call = |storage| storage.list_expired(7, 2).map(drop);
-    let purge: Call = |storage| storage.purge(7, 2).map(drop);
-    let compact: Call = |storage| storage.compact(7).map(drop);
-    let verify: Call = |storage| storage.verify(Some(&VerifyPosition::After(locator())), 2).map(drop);
-    let step = |records: u64, next: u8| {
-        let next = Locator::from_bytes([next; 32]).to_hex();
-        format!(r#"{{"records":{records},"bytes":1,"damage":[],"next":"{next}"}}"#)
-    };
-    let number = |name: &str, number: u64| format!(r#"{{"{name}":{number}}}"#);
-    for (call, answer, is_valid) in [
-        (list, page(&[]), true),
-        (list, page(&[2]), true),
-        (list, page(&[2, 3]), true),
-        (list, page(&[2, 3, 4]), false),
-        (list, page(&[1]), false),
-        (list, page(&[2, 2]), false),
-        (list, page(&[3, 2]), false),
-        (list_expired, page(&[2, 1]), true),
-        (list_expired, page(&[1, 2, 3]), false),
-        (purge, number("purged", 1), true),
-        (purge, number("purged", 2), true),
-        (purge, number("purged", 3), false),
-        (compact, number("compacted", 6), true),
-        (compact, number("compacted", 7), true),
-        (compact, number("compacted", 8), false),
-        (verify, step(2, 2), true),
-        (verify, step(3, 2), false),
-        (verify, step(2, 1), false),
-    ] {
-        let shown = answer.clone();
-        let endpoint = hostile(move |_, stream| {
-            send(stream, &format!("200 OK\r\ncontent-length: {}", answer.len()), answer.as_bytes())
-        });
-        let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(60))).unwrap();
-        let outcome = in_time(move || call(&storage));
-        let is_expected = match &outcome {
-            Ok(()) => is_valid,
-            Err(storage::Error::Backend(source)) => !is_valid && source.to_string().contains("not that of a storage"),
-            Err(_) => false,
-        };
-        assert!(is_expected, "{shown}: {outcome:?}");
-    }
 }
 
 /// The control: the same service with valid answers.

@@ -1,0 +1,113 @@
+//! Writes that the service refuses although it may have done them, and the requests that writes take.
+
+use std::io::ErrorKind;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64ct::{Base64UrlUnpadded, Encoding};
+use strongroom::storage::{Error, Locator, PutMode, RemoteStorage, Storage};
+
+use crate::{Sent, head, hostile, in_time, locator, send};
+
+const NOT_FOUND: &str = "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 0";
+const ALREADY_EXISTS: &str = "409 Conflict\r\nstrongroom-code: 2\r\ncontent-length: 0";
+const CONFLICT: &str = "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0";
+const FULL: &str = "507 Insufficient Storage\r\nstrongroom-code: 13\r\ncontent-length: 0";
+
+fn open(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -> Arc<RemoteStorage> {
+    Arc::new(RemoteStorage::open(&hostile(answer).timeout(Duration::from_secs(60))).unwrap())
+}
+
+/// What the client finds after its write.
+#[derive(Clone, Copy, Debug)]
+enum There {
+    Own,
+    Other,
+    Nothing,
+}
+
+/// The answer to the question which record, or which settings, are there.
+fn show(there: There, request: &str, stream: &mut TcpStream) -> Sent {
+    let (etag, body) = match there {
+        There::Own => (Base64UrlUnpadded::encode_string(head().as_bytes()), "own"),
+        There::Other => ("A".repeat(91), "other"),
+        There::Nothing => return send(stream, NOT_FOUND, b""),
+    };
+    match request.starts_with("head") {
+        true => send(stream, &format!("200 OK\r\netag: \"{etag}\"\r\ncontent-length: 100"), b""),
+        false => send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes()),
+    }
+}
+
+/// If an attempt was lost and another write is there, the attempt may have succeeded before it.
+#[test]
+fn a_refused_write_has_succeeded_if_it_is_there() {
+    type Call = fn(&RemoteStorage) -> Result<(), Error>;
+    let put: Call = |storage| storage.put(&locator(), &[1; 100], PutMode::Create);
+    let swap: Call = |storage| storage.swap_settings(None, b"own");
+    for (call, refusal) in [(put, ALREADY_EXISTS), (swap, CONFLICT)] {
+        for (is_lost, there, expected) in [
+            (false, There::Own, "done"),
+            (true, There::Own, "done"),
+            (false, There::Other, "refused"),
+            (true, There::Other, "unknown"),
+            (false, There::Nothing, "refused"),
+            (true, There::Nothing, "unknown"),
+        ] {
+            let is_first = AtomicBool::new(is_lost);
+            let storage = open(move |request, stream| match request.split(' ').next() {
+                Some("put" | "post") if is_first.swap(false, Ordering::Relaxed) => Err(ErrorKind::Other.into()),
+                Some("put" | "post") => send(stream, refusal, b""),
+                _ => show(there, request, stream),
+            });
+            let outcome = match in_time(move || call(&storage)) {
+                Ok(()) => "done",
+                Err(Error::AlreadyExists | Error::Conflict) => "refused",
+                Err(Error::Indeterminate(_)) => "unknown",
+                Err(error) => panic!("{error:?}"),
+            };
+            assert_eq!(outcome, expected, "{refusal}: lost: {is_lost}, there: {there:?}");
+        }
+    }
+}
+
+#[test]
+fn several_new_records_take_one_request() {
+    for (count, expected) in [(1, "put /v1/records/"), (2, "post /v1/create-many "), (3, "post /v1/create-many ")] {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&requests);
+        let storage = open(move |request, stream| {
+            seen.lock().unwrap().push(request.to_owned());
+            send(stream, "201 Created\r\ncontent-length: 0", b"")
+        });
+        let locators: Vec<_> = (0..count).map(|byte| Locator::from_bytes([byte; 32])).collect();
+        let outcomes = in_time(move || {
+            let records: Vec<_> = locators.iter().map(|locator| (*locator, &[1; 100][..], PutMode::Create)).collect();
+            storage.put_each(&records)
+        });
+        assert!(outcomes.len() == usize::from(count) && outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        let requests = requests.lock().unwrap();
+        assert!(requests.len() == 1 && requests[0].starts_with(expected), "{requests:?}");
+    }
+}
+
+/// The bytes behind the failure would be taken for a record of their own.
+#[test]
+fn an_upload_that_failed_does_not_go_on() {
+    let storage = open(|request, stream| match request.starts_with("put") {
+        true => send(stream, FULL, b""),
+        false => send(stream, NOT_FOUND, b""),
+    });
+    let (failed, again, commit) = in_time(move || {
+        let mut upload = storage.upload(&locator(), PutMode::Overwrite).unwrap();
+        let failed = (0..1000).find_map(|_| upload.write(&[1; 1 << 20]).err());
+        (failed, upload.write(&[1; 100]), upload.commit())
+    });
+    assert!(matches!(failed, Some(Error::Full)), "{failed:?}");
+    for outcome in [again, commit] {
+        let Err(Error::InvalidArgument(message)) = outcome else { panic!("{outcome:?}") };
+        assert!(message.contains("start it again"), "{message}");
+    }
+}
