@@ -27,6 +27,8 @@ fn accepts(call: Call, head: &str, body: &str) -> bool {
 fn an_answer_beyond_its_request_is_refused() {
     let list: Call = |storage| storage.list(Some(&locator()), 2).map(drop);
     let list_expired: Call = |storage| storage.list_expired(7, 2).map(drop);
+    let one_expired: Call = |storage| storage.list_expired(7, 1).map(drop);
+    let many_expired: Call = |storage| storage.list_expired(7, 1000).map(drop);
     let purge: Call = |storage| storage.purge(7, 2).map(drop);
     let compact: Call = |storage| storage.compact(7).map(drop);
     let verify: Call = |storage| storage.verify(Some(&VerifyPosition::After(locator())), 2).map(drop);
@@ -46,6 +48,9 @@ fn an_answer_beyond_its_request_is_refused() {
         (list, page(&[3, 2]), false),
         (list_expired, page(&[2, 1]), true),
         (list_expired, page(&[1, 2, 3]), false),
+        (one_expired, page(&[1]), true),
+        (many_expired, page(&[1; 1000]), true),
+        (many_expired, page(&[1; 1001]), false),
         (purge, number("purged", 1), true),
         (purge, number("purged", 2), true),
         (purge, number("purged", 3), false),

@@ -14,6 +14,7 @@ use crate::{Sent, head, hostile, in_time, locator, send};
 const NOT_FOUND: &str = "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 0";
 const ALREADY_EXISTS: &str = "409 Conflict\r\nstrongroom-code: 2\r\ncontent-length: 0";
 const CONFLICT: &str = "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0";
+const FAILED: &str = "500 Internal Server Error\r\nstrongroom-code: 99\r\ncontent-length: 0";
 const FULL: &str = "507 Insufficient Storage\r\nstrongroom-code: 13\r\ncontent-length: 0";
 
 fn open(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -> Arc<RemoteStorage> {
@@ -26,6 +27,8 @@ enum There {
     Own,
     Other,
     Nothing,
+    /// The service does not tell.
+    Unknown,
 }
 
 /// The answer to the question which record, or which settings, are there.
@@ -34,6 +37,7 @@ fn show(there: There, request: &str, stream: &mut TcpStream) -> Sent {
         There::Own => (Base64UrlUnpadded::encode_string(head().as_bytes()), "own"),
         There::Other => ("A".repeat(91), "other"),
         There::Nothing => return send(stream, NOT_FOUND, b""),
+        There::Unknown => return send(stream, FAILED, b""),
     };
     match request.starts_with("head") {
         true => send(stream, &format!("200 OK\r\netag: \"{etag}\"\r\ncontent-length: 100"), b""),
@@ -55,6 +59,8 @@ fn a_refused_write_has_succeeded_if_it_is_there() {
             (true, There::Other, "unknown"),
             (false, There::Nothing, "refused"),
             (true, There::Nothing, "unknown"),
+            (false, There::Unknown, "refused"),
+            (true, There::Unknown, "unknown"),
         ] {
             let is_first = AtomicBool::new(is_lost);
             let storage = open(move |request, stream| match request.split(' ').next() {
