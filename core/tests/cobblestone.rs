@@ -171,7 +171,7 @@ fn the_final_chunk_proves_the_length() {
     assert!(by_chunk.length_is_proved());
     let mut by_range = opener();
     let read = |at: u64, buffer: &mut [u8]| {
-        buffer.copy_from_slice(&message[at as usize..][..buffer.len()]);
+        buffer.copy_from_slice(&message[usize::try_from(at).unwrap()..][..buffer.len()]);
         Ok::<_, Error>(())
     };
     assert_eq!(by_range.read(0..3, read).unwrap(), data[..3]);
