@@ -97,7 +97,7 @@ fn a_service_names_tokens_and_refuses_revoked_and_expired_ones() {
     let other = new(&world, &["--name", "web-2"]);
     let expired = new(&world, &["--name", "old", "--expires-at", "2100-01-01"]);
     let file = String::from_utf8(world.read("tokens")).unwrap();
-    world.write("tokens", file.replace("expires=4102444800", "expires=1"));
+    world.write("tokens", file.replace("expires=4102444800", "expires=1000000000"));
     let serve = ["serve", "--store", "served.db", "--tokens", "tokens", "--token-uses", "uses", "--audit", "audit"];
     let service = Service::start(&world, &serve);
     assert_eq!(store_with(&world, &service, &token, ID), Some(0));
@@ -158,6 +158,9 @@ fn a_service_names_tokens_and_refuses_revoked_and_expired_ones() {
     let list = world.ok(&["token", "list", "--tokens", "tokens", "--uses", "uses"], "");
     let line = |name: &str| list.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
     assert!(line("web-2").ends_with('Z') && line("old").ends_with("  -"), "{list}");
+    // A service that starts again keeps them.
+    Service::start(&world, &serve).stop(Signal::TERM);
+    assert_eq!(world.ok(&["token", "list", "--tokens", "tokens", "--uses", "uses"], ""), list);
 }
 
 #[test]
