@@ -56,7 +56,8 @@ fn a_full_disk_is_reported_and_loses_nothing() {
     with_mounts("limits::a_full_disk_is_reported_and_loses_nothing", mounts, |folder| {
         let mut server = Postgres::start_with_log(folder, &folder.join("wal/log"));
         let tables = folder.join("tables/space");
-        server.sql(&format!("COPY (SELECT 1) TO PROGRAM 'mkdir {}'", tables.display()));
+        // Nothing is written to a program that does not read.
+        server.sql(&format!("COPY (SELECT 1 WHERE false) TO PROGRAM 'mkdir {}'", tables.display()));
         server.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", tables.display()));
         server.sql("ALTER SYSTEM SET default_tablespace = 'small'");
         server.sql("SELECT pg_reload_conf()");
