@@ -118,8 +118,8 @@ fn a_new_cluster_key_fails_no_request() {
         };
         let workers: Vec<_> = (0..4).map(|number| scope.spawn(move || worker(number))).collect();
         let all = ["old,new", "new,old", "new"].into_iter().flat_map(|keys| [[0, 1], [2, 3]].map(|half| (half, keys)));
-        // The short form has each list of keys, and each pair of lists that meet: a half stops before it starts again, because
-        // "old" never meets "new,old".
+        // The short form has each list of keys, and each pair of lists that meet: a half stops before it starts again,
+        // because "old" never meets "new,old".
         let short = vec![([0, 1], "old,new"), ([2, 3], "new,old"), ([0, 1], "new")];
         for (half, keys) in rounds(short, all.collect()) {
             for number in half {

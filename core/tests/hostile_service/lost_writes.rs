@@ -21,7 +21,7 @@ fn open(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -
     Arc::new(RemoteStorage::open(&hostile(answer).timeout(Duration::from_secs(60))).unwrap())
 }
 
-/// What the client finds after its write.
+/// The record, or the settings, that the client finds after its write.
 #[derive(Clone, Copy, Debug)]
 enum There {
     Own,
