@@ -49,3 +49,31 @@ fn copy(from: &Connection, to: &mut Connection, progress: &mut dyn FnMut(u64)) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::tests::{locator, storage};
+    use super::*;
+    use crate::storage::{Durability, PutMode, Storage};
+
+    #[test]
+    fn a_copy_reports_its_bytes_and_follows_no_link() {
+        let (folder, storage) = storage();
+        let record = vec![7; 20 << 20];
+        storage.put(&locator(1), &record, PutMode::Create).unwrap();
+        let (copy, link) = (folder.path().join("copy.db"), folder.path().join("link.db"));
+        fs::write(&copy, "").unwrap();
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&copy, &link).unwrap();
+            storage.copy_pages(&link, &mut |_| ()).unwrap_err();
+        }
+        let mut bytes = Vec::new();
+        storage.copy_pages(&copy, &mut |copied| bytes.push(copied)).unwrap();
+        assert_eq!(bytes, [8 << 20, 16 << 20]);
+        let copy = SqliteStorage::open_existing(&copy, Durability::Full).unwrap();
+        assert!(copy.get(&locator(1)).unwrap() == Some(record));
+    }
+}

@@ -62,3 +62,21 @@ pub(super) fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
     connection_settings::protect(&mut connection)?;
     Ok(connection)
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::super::tests::storage;
+    use super::*;
+
+    /// The path has no links when it is checked; this prevents one that appears afterwards.
+    #[test]
+    fn a_link_is_not_followed() {
+        let (folder, storage) = storage();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(storage.path(), &link).unwrap();
+        for access in [Access::Write, Access::Read] {
+            connect(storage.path(), &access).unwrap();
+            assert!(connect(&link, &access).is_err());
+        }
+    }
+}

@@ -184,3 +184,72 @@ pub(super) fn set(connection: &Connection, pragma: &str, value: i32) -> Outcome<
 pub(super) fn get<T: FromSql>(connection: &Connection, pragma: &str) -> Outcome<T> {
     Ok(connection.pragma_query_value(None, pragma, |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::super::SqliteStorage;
+    use super::super::tests::{locator, storage};
+    use super::*;
+    use crate::storage::{PutMode, Storage};
+
+    /// The pages of a log, in the order of the kinds of commits.
+    const KINDS: [(Commit, i32); 5] =
+        [(Commit::Durable, 256), (Commit::Many, 32_768), (Commit::Staged, 0), (Commit::Long, 2048), (Commit::Step, 1)];
+
+    #[test]
+    fn each_kind_of_commit_checkpoints_at_its_length() {
+        for (commit, pages) in KINDS {
+            let settings = CommitSettings::new(commit, Durability::Full);
+            let len = u64::from(pages.unsigned_abs()) * 8192;
+            assert_eq!(settings.checkpoints(len), commit != Commit::Staged, "{pages}");
+            assert!(!settings.checkpoints(len.saturating_sub(1)), "{pages}");
+        }
+        assert!(!CommitSettings::new(Commit::Staged, Durability::Full).checkpoints(u64::MAX));
+    }
+
+    #[test]
+    fn the_writer_has_the_settings_of_its_last_commit() {
+        let (_folder, storage) = storage();
+        for (commit, checkpoint) in KINDS {
+            storage.database.write_with(commit, |_| Ok(())).unwrap();
+            let is_many = commit == Commit::Many;
+            let expected = [
+                ("synchronous", if commit == Commit::Staged { 1 } else { 2 }),
+                ("wal_autocheckpoint", checkpoint),
+                ("journal_size_limit", if is_many { 256 << 20 } else { 64 << 20 }),
+                ("cache_size", if is_many { -32_000 } else { -2000 }),
+            ];
+            let values = |(pragma, _)| storage.database.with_writer(|writer| get::<i32>(writer.connection(), pragma));
+            assert_eq!(expected.map(values).map(Result::unwrap), expected.map(|(_, value)| value), "{checkpoint}");
+        }
+    }
+
+    /// Other programs keep their locks: one prevents a write, one a change of the journal mode.
+    #[test]
+    fn a_wait_for_a_lock_ends() {
+        let (_folder, storage) = storage();
+        let writer = Connection::open(storage.path()).unwrap();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+        let (folder, other) = super::super::tests::storage();
+        other.close().unwrap();
+        let path = folder.path().join("records.db");
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("PRAGMA journal_mode = DELETE; BEGIN; SELECT * FROM settings").unwrap();
+
+        let start = Instant::now();
+        let write = thread::spawn(move || storage.put(&locator(1), &[7; 100], PutMode::Create));
+        let open = thread::spawn(move || SqliteStorage::open(path, Durability::Full).map(drop));
+        for call in [write, open] {
+            while !call.is_finished() {
+                assert!(start.elapsed() < BUSY_TIMEOUT * 20, "it does not end");
+                thread::sleep(Duration::from_millis(5));
+            }
+            let outcome = call.join().unwrap();
+            assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
+            assert!(start.elapsed() >= BUSY_TIMEOUT, "it ends early");
+        }
+    }
+}
