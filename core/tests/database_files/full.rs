@@ -130,6 +130,22 @@ fn records_that_do_not_fit_leave_room_to_go_on() {
     });
 }
 
+/// Commits of many records leave no long log on a small disk.
+#[test]
+fn the_log_of_many_records_is_short_on_a_small_disk() {
+    let script = r#"mount -t tmpfs -o size=96M none "$F""#;
+    with_mounts("full::the_log_of_many_records_is_short_on_a_small_disk", script, |folder| {
+        let path = folder.join("records.db");
+        let store = open(&path).unwrap();
+        for round in 0..8 {
+            let many: Vec<_> = (0..40).map(|n| (format!("{round} {n}"), vec![7; 100_000])).collect();
+            store.store_many(&many).unwrap();
+        }
+        let log = fs::metadata(beside(&path, "-wal")).unwrap().len();
+        assert!(log < 12 << 20, "{log}");
+    });
+}
+
 /// EDQUOT. The process belongs to another user, because root has no quota.
 #[test]
 fn a_quota_is_storage_full() {

@@ -81,7 +81,17 @@ fn count(maps: &[u8], file: &[u8]) -> usize {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use super::super::tests::storage;
     use super::*;
+    use crate::storage::Storage;
+
+    #[test]
+    fn an_open_database_is_mapped_once() {
+        let (_folder, storage) = storage();
+        assert_eq!(mapped(storage.path()), 1);
+        storage.close().unwrap();
+        assert_eq!(mapped(storage.path()), 0);
+    }
 
     #[test]
     fn the_start_of_the_file_is_counted() {

@@ -316,6 +316,30 @@ fn tables_of_other_tools_are_allowed() {
     }
 }
 
+#[test]
+fn debug_shows_path_and_durability() {
+    let (folder, storage) = storage();
+    let path = folder.path().join("records.db");
+    assert_eq!(format!("{storage:?}"), format!("SqliteStorage {{ path: {path:?}, durability: Full, .. }}"));
+}
+
+/// The log of an upload is checkpointed now and then.
+#[test]
+fn an_upload_of_any_length_has_a_short_log() {
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
+    for _ in 0..100 {
+        upload.write(&vec![7; 1 << 20]).unwrap();
+    }
+    let log = std::fs::metadata(path::with_suffix(storage.path(), "-wal")).unwrap().len();
+    assert!(log < 80 << 20, "{log}");
+    let sql = "SELECT unixepoch() - touched FROM pending";
+    let age: i64 = storage.database.read(|connection| Ok(connection.query_row(sql, (), |row| row.get(0))?)).unwrap();
+    assert!((0..600).contains(&age), "{age}");
+    assert_eq!(format!("{upload:?}"), "SqliteUpload { bytes: 104857600, .. }");
+}
+
 /// An empty text instead of bytes, which only a damaged file has.
 #[test]
 fn a_row_without_a_length_is_corrupt() {
@@ -326,6 +350,9 @@ fn a_row_without_a_length_is_corrupt() {
     let zeros = Locator::from_bytes([0; LOCATOR_LEN]);
     let Err(Fault(error)) = rows::find(&connection, &zeros) else { panic!("it was found") };
     assert!(matches!(error, Error::Corrupt));
+    let verified = verify::verify(&connection, Some(&VerifyPosition::Record(zeros)), 10).unwrap();
+    assert_eq!(verified.damage, [Damage::new(Some(zeros), "row", DamageKind::Malformed)]);
+    assert_eq!((verified.records, verified.next), (1, None));
 }
 
 #[cfg(unix)]
@@ -487,7 +514,8 @@ fn a_purge_heeds_the_time_in_the_record() {
         storage.put(&Locator::from_bytes([number; LOCATOR_LEN]), &expiring(time), PutMode::Create).unwrap();
     }
     storage.database.write(|connection| Ok(connection.execute("UPDATE record SET expires_at = 5", ())?)).unwrap();
-    assert_eq!(storage.list_expired(100, 10).unwrap().len(), 1);
+    assert_eq!((storage.list_expired(100, 10).unwrap().len(), storage.list_expired(100, 0).unwrap().len()), (1, 0));
+    assert_eq!(storage.purge(100, 0).unwrap(), 0);
     assert_eq!((storage.purge(100, 10).unwrap(), storage.purge(100, 10).unwrap()), (1, 0));
     assert_eq!(storage.list(None, 10).unwrap().len(), 3);
     assert_eq!(storage.purge(u64::MAX - 1, 10).unwrap(), 1, "the third expires later");
@@ -497,11 +525,20 @@ fn a_purge_heeds_the_time_in_the_record() {
 #[test]
 fn a_step_of_a_purge_is_short() {
     let (_folder, storage) = storage();
-    let record = [&[1, 1, 0, 0][..], &1_u64.to_le_bytes(), &[7; 5000]].concat();
-    let records: Vec<_> = (0..20).map(|number| (locator(number), record.as_slice())).collect();
-    storage.create_many(&records).unwrap();
-    assert_eq!(storage.purge(1, 20).unwrap(), 8);
-    assert_eq!(storage.stats(1).unwrap().expired, 12);
+    let record = |time: u64, len: usize| {
+        let mut record = vec![7; len];
+        record[4..12].copy_from_slice(&time.to_le_bytes());
+        record
+    };
+    for number in 0..20 {
+        storage.put(&locator(number), &record(2, 5000), PutMode::Create).unwrap();
+    }
+    for number in 20..22 {
+        storage.put(&locator(number), &record(1, 1 << 20), PutMode::Create).unwrap();
+    }
+    assert_eq!([1, 1, 1].map(|now| storage.purge(now, 20).unwrap()), [1, 1, 0], "a mebibyte");
+    assert_eq!(storage.purge(2, 20).unwrap(), 8);
+    assert_eq!(storage.stats(2).unwrap().expired, 12);
     let writer = lock(&storage.database.writer);
     let interval = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
     let pages = writer.as_ref().unwrap().connection().pragma_query_value(None, "wal_autocheckpoint", interval).unwrap();
