@@ -140,6 +140,22 @@ fn a_log_that_cannot_be_emptied_is_full() {
     }
 }
 
+/// They may not be durable, and a later sync would not report it.
+#[test]
+fn a_log_with_commits_of_others_that_cannot_be_synced_ends_writes() {
+    for errno in NO_ROOM {
+        let full = Full::new();
+        let other = Strongroom::open(full.folder.path().join(DATABASE)).unwrap();
+        other.store("other", "data").unwrap();
+        full.fail(Call::Sync, errno);
+        assert!(matches!(full.store.maintain(), Err(Error::StorageFull)));
+        full.disk.fail(None);
+        assert!(matches!(full.store.store("new", "data"), Err(Error::Poisoned)));
+        full.check_read();
+        assert_eq!(full.recovered(), 2);
+    }
+}
+
 /// The index of the log grows after a commit's pages are written and synced.
 #[test]
 fn an_index_without_room_changes_nothing() {

@@ -3,6 +3,8 @@
 
 pub(super) mod row;
 pub(super) mod structure;
+#[cfg(test)]
+mod tests;
 
 use rusqlite::{Connection, Row};
 
@@ -258,22 +260,4 @@ fn row_ids_of_index(connection: &Connection, at: RowPosition, limit: u64) -> Out
     let limit = limit.min(STEP_DAMAGE as u64).cast_signed();
     let rows = statement.query_map((at.id, at.end, limit), |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_comes_back() {
-        for position in [
-            RowPosition { id: i64::MIN, end: i64::MAX, segment: None },
-            RowPosition { id: 7, end: 9, segment: Some(3) },
-        ] {
-            assert_eq!(RowPosition::parse(&position.text()), Some(position));
-        }
-        for wrong in ["row", "row.", "row.1", "row.1.x", "row.1.2.", "row.1.2.-1", "row.1.2.3.4", "page.1.2"] {
-            assert_eq!(RowPosition::parse(wrong), None, "{wrong}");
-        }
-    }
 }

@@ -1,0 +1,99 @@
+//! Tests of the search for damage: its positions, the lengths of its steps, and what it finds behind damage.
+
+use std::fs;
+
+use super::super::tests::{locator, storage};
+use super::super::{Durability, SqliteStorage};
+use super::*;
+use crate::storage::{LOCATOR_LEN, PutMode, Storage};
+
+fn record(len: usize) -> Vec<u8> {
+    [&[1, 1, 0, 0], &*vec![7; len - 4]].concat()
+}
+
+/// The sum of all steps.
+fn search(storage: &SqliteStorage) -> Verified {
+    let (mut sum, mut position) = (Verified::default(), None);
+    for _ in 0..100 {
+        let step = storage.verify(position.as_ref(), 1000).unwrap();
+        sum.records += step.records;
+        sum.damage.extend(step.damage);
+        position = step.next;
+        if position.is_none() {
+            return sum;
+        }
+    }
+    panic!("the search does not end");
+}
+
+#[test]
+fn a_position_comes_back() {
+    for position in
+        [RowPosition { id: i64::MIN, end: i64::MAX, segment: None }, RowPosition { id: 7, end: 9, segment: Some(3) }]
+    {
+        assert_eq!(RowPosition::parse(&position.text()), Some(position));
+    }
+    for wrong in ["row", "row.", "row.1", "row.1.x", "row.1.2.", "row.1.2.-1", "row.1.2.3.4", "page.1.2"] {
+        assert_eq!(RowPosition::parse(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn a_step_ends_after_some_bytes() {
+    let (_folder, storage) = storage();
+    for number in 0..50 {
+        storage.put(&locator(number), &record(250_000), PutMode::Create).unwrap();
+    }
+    let step = storage.verify(None, 1000).unwrap();
+    assert_eq!((step.records, step.bytes, step.next.is_some()), (34, 8_500_000, true));
+    assert_eq!(search(&storage).records, 50);
+}
+
+/// Each damaged segment is reported, but not each that is missing: the length in a damaged row has no limit.
+#[test]
+fn damaged_segments_are_reported() {
+    let (_folder, storage) = storage();
+    storage.put(&locator(1), &record(3_000_000), PutMode::Create).unwrap();
+    let change = |sql: &str| {
+        storage.database.write(|connection| Ok(connection.execute(sql, ())?)).unwrap();
+        let found = search(&storage);
+        assert_eq!(found.records, 1);
+        found.damage.into_iter().map(|damage| (damage.place, damage.kind)).collect::<Vec<_>>()
+    };
+    let at = |n: i32, kind| (format!("segment {n}").into(), kind);
+    assert_eq!(
+        change("UPDATE segment SET data = zeroblob(length(data)) WHERE n IN (1, 3)"),
+        [at(1, DamageKind::Checksum), at(3, DamageKind::Checksum)]
+    );
+    assert_eq!(change("DELETE FROM segment WHERE n > 3").last(), Some(&at(4, DamageKind::Missing)));
+    assert_eq!(change("DELETE FROM segment"), [at(0, DamageKind::Missing)]);
+}
+
+/// More rows than one step takes from the index lie behind the page.
+#[test]
+fn rows_behind_a_damaged_page_are_checked() {
+    const RECORDS: u16 = 400;
+    let numbered = |number: u16| {
+        let mut bytes = [7; LOCATOR_LEN];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        bytes
+    };
+    let record = record(2000);
+    let records: Vec<_> = (0..RECORDS).map(|number| (Locator::from_bytes(numbered(number)), &*record)).collect();
+    for damaged in [0, RECORDS / 2, RECORDS - 1] {
+        let (folder, storage) = storage();
+        storage.create_many(&records).unwrap();
+        storage.close().unwrap();
+        let path = folder.path().join("records.db");
+        let mut file = fs::read(&path).unwrap();
+        let row = file.windows(LOCATOR_LEN).position(|bytes| bytes == numbered(damaged)).unwrap();
+        file[row / 8192 * 8192] = 0;
+        fs::write(&path, file).unwrap();
+
+        let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+        let found = search(&storage);
+        assert!((u64::from(RECORDS) - 4..u64::from(RECORDS)).contains(&found.records), "{}", found.records);
+        let other = found.damage.iter().find(|damage| damage.place != "table record");
+        assert_eq!(other, None);
+    }
+}
