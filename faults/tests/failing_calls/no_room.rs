@@ -123,6 +123,9 @@ fn after_another_failure_of_a_sync_reads_continue() {
         assert!(matches!(write(&full), Err(Error::Poisoned)), "{name}");
         full.check_read();
         assert!(matches!(full.store.health(), Err(Error::Poisoned)));
+        let _ = full.store.close();
+        let log = fs::metadata(full.folder.path().join(format!("{DATABASE}-wal"))).unwrap();
+        assert!(log.len() > 0, "{name}: a checkpoint would make the failed write permanent");
     }
 }
 

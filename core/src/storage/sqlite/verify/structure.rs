@@ -27,7 +27,7 @@ pub(crate) struct Structure {
 }
 
 impl Structure {
-    fn add(&mut self, place: impl Into<String>, kind: DamageKind) {
+    pub(super) fn add(&mut self, place: impl Into<String>, kind: DamageKind) {
         let damage = Damage::new(None, place, kind);
         if self.damage.len() < 2 * MOST && !self.damage.contains(&damage) {
             self.damage.push(damage);
@@ -93,12 +93,12 @@ fn check_lines(connection: &Connection) -> Outcome<Vec<String>> {
     Ok(lines)
 }
 
-fn is_finding(line: &str) -> bool {
+pub(super) fn is_finding(line: &str) -> bool {
     !(line == "ok" || line.starts_with("***") || line.is_empty())
 }
 
 /// Adds the finding in one line of SQLite's check.
-fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outcome<()> {
+pub(super) fn classify(connection: &Connection, line: &str, found: &mut Structure) -> Outcome<()> {
     let number_after = |text: &str| {
         let digits: String = line.split_once(text)?.1.chars().take_while(char::is_ascii_digit).collect();
         digits.parse::<i64>().ok()

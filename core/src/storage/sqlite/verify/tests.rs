@@ -1,9 +1,11 @@
-//! Tests of the search for damage: its positions, the lengths of its steps, and what it finds behind damage.
+//! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it reads
+//! from SQLite's own check.
 
 use std::fs;
 
 use super::super::tests::{locator, storage};
-use super::super::{Durability, SqliteStorage};
+use super::super::{Durability, SqliteStorage, checksum};
+use super::structure::Structure;
 use super::*;
 use crate::storage::{LOCATOR_LEN, PutMode, Storage};
 
@@ -65,6 +67,14 @@ fn damaged_segments_are_reported() {
         change("UPDATE segment SET data = zeroblob(length(data)) WHERE n IN (1, 3)"),
         [at(1, DamageKind::Checksum), at(3, DamageKind::Checksum)]
     );
+    let object = storage
+        .database
+        .read(|connection| Ok(connection.query_row("SELECT object FROM segment", (), |row| row.get(0))?));
+    let checksum = checksum::of_segment(object.unwrap(), 5, &[7; 1000]);
+    let short = format!(
+        "UPDATE segment SET data = CAST(replace(hex(zeroblob(500)), '0', char(7)) AS BLOB), checksum = {checksum} WHERE n = 5"
+    );
+    assert_eq!(change(&short).last(), Some(&at(5, DamageKind::Length)));
     assert_eq!(change("DELETE FROM segment WHERE n > 3").last(), Some(&at(4, DamageKind::Missing)));
     assert_eq!(change("DELETE FROM segment"), [at(0, DamageKind::Missing)]);
 }
@@ -95,5 +105,47 @@ fn rows_behind_a_damaged_page_are_checked() {
         assert!((u64::from(RECORDS) - 4..u64::from(RECORDS)).contains(&found.records), "{}", found.records);
         let other = found.damage.iter().find(|damage| damage.place != "table record");
         assert_eq!(other, None);
+
+        let structure = storage.verify(Some(&VerifyPosition::Structure), 1).unwrap().damage;
+        let lost = structure.iter().filter(|damage| damage.kind == DamageKind::Missing).map(|damage| &*damage.place);
+        assert_eq!(lost.clone().count() as u64, u64::from(RECORDS) - found.records);
+        assert!(lost.clone().any(|place| place == format!("row of {damaged:04x}{}...", "07".repeat(6))));
     }
+}
+
+#[test]
+fn the_lines_of_a_check_are_classified() {
+    let connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch("CREATE TABLE t (a); CREATE INDEX i ON t (a)").unwrap();
+    for (line, place, kind, is_page) in [
+        ("row 5 missing from index record_prefix", "index record_prefix", DamageKind::Mismatch, false),
+        ("wrong # of entries in index record_prefix", "index record_prefix", DamageKind::Mismatch, false),
+        ("Tree 2 page 2 cell 0: 2nd reference to page 7", "page 2", DamageKind::Malformed, true),
+        ("Tree 3 page 3 cell 0: Rowid 5 out of order", "index i", DamageKind::Malformed, true),
+        ("Page 9: never used", "page 9", DamageKind::Malformed, true),
+        ("Freelist: size is 5 but should be 6", "free pages", DamageKind::Malformed, true),
+        ("something else", "database", DamageKind::Malformed, true),
+    ] {
+        assert!(structure::is_finding(line));
+        let mut found = Structure::default();
+        structure::classify(&connection, line, &mut found).unwrap();
+        assert_eq!(found.damage, [Damage::new(None, place, kind)]);
+        assert_eq!((found.has_bad_pages, found.indexes.len()), (is_page, usize::from(!is_page)), "{line}");
+    }
+    for line in ["ok", "*** in database main ***", ""] {
+        assert!(!structure::is_finding(line), "{line}");
+    }
+}
+
+#[test]
+fn findings_are_limited_and_reported_once() {
+    let mut found = Structure::default();
+    for n in (0..300).chain(0..300) {
+        found.add(format!("page {n}"), DamageKind::Malformed);
+    }
+    assert_eq!(found.damage.len(), 200);
+    found = Structure::default();
+    found.add("page 1", DamageKind::Malformed);
+    found.add("page 1", DamageKind::Malformed);
+    assert_eq!(found.damage.len(), 1);
 }
