@@ -141,6 +141,27 @@ fn the_database_of_another_user_is_refused() {
     );
 }
 
+/// The system's reason, in place of SQLite's code for many.
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error_with_its_reason() {
+    as_nobody(
+        "paths::a_file_that_cannot_be_opened_is_an_error_with_its_reason",
+        |folder| {
+            let path = folder.join("records.db");
+            let _ = store_with_a_record(&path);
+            set_mode(&path, 0o200);
+        },
+        |folder| {
+            let path = folder.join("records.db");
+            assert_error(open(&path), "Storage", "Permission denied");
+            assert_error(open_to_read(&path), "Storage", "Permission denied");
+            let path = folder.join("x".repeat(300));
+            assert_error(open(&path), "Storage", "File name too long");
+            assert_error(open_to_read(&path), "Storage", "File name too long");
+        },
+    );
+}
+
 #[test]
 fn a_bind_mounted_file_is_refused() {
     with_mounts(

@@ -91,6 +91,18 @@ fn an_orphaned_log_is_read_or_is_an_error() {
     assert_eq!(open(&copy).unwrap().retrieve("id", &key).unwrap(), b"data");
 }
 
+/// Its pages belong into the file, and would be missing.
+#[test]
+fn an_orphaned_rollback_journal_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let _ = store_with_a_record(&path);
+    fs::write(beside(&path, "-journal"), "").unwrap();
+    open_to_read(&path).unwrap();
+    fs::write(beside(&path, "-journal"), "pages").unwrap();
+    assert_error(open_to_read(&path), "InvalidArgument", "has a rollback journal (-journal) beside it");
+}
+
 #[test]
 fn a_read_only_medium_is_read() {
     // A closed store; one with its log and the log's index; one with only its log.
@@ -112,6 +124,7 @@ fn a_read_only_medium_is_read() {
                 assert_error(store.erase("id"), "Unsupported", "the store is open read-only");
             }
         }
+        assert_error(open(&medium.join("new.db")), "Storage", "Read-only file system");
         let path = medium.join("log/records.db");
         assert_error(open_to_read(&path), "InvalidArgument", "copy all of the store's files to a folder");
     });

@@ -29,6 +29,14 @@ impl Full {
         Self { folder, disk, store, key }
     }
 
+    /// The same store, opened again after a crash.
+    fn after_crash(self) -> Self {
+        let folder = self.crashed();
+        let disk = Disk::at(folder.path()).unwrap();
+        let store = Strongroom::open(folder.path().join(DATABASE)).unwrap();
+        Self { folder, disk, store, key: self.key }
+    }
+
     fn fail(&self, call: Call, errno: i32) {
         self.disk.fail(Some(Fault { call, after: 0, persists: true, failure: Failure::Errno(errno) }));
     }
@@ -40,6 +48,11 @@ impl Full {
 
     /// The number of records after a crash now.
     fn recovered(&self) -> u64 {
+        records(self.crashed().path())
+    }
+
+    /// The files after a crash now.
+    fn crashed(&self) -> TempDir {
         let copy = scratch();
         for entry in fs::read_dir(self.folder.path()).unwrap() {
             let path = entry.unwrap().path();
@@ -47,7 +60,7 @@ impl Full {
                 fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
             }
         }
-        records(copy.path())
+        copy
     }
 }
 
@@ -110,6 +123,24 @@ fn a_sync_that_may_lose_earlier_pieces_ends_writes() {
     assert_eq!(full.recovered(), 2);
     full.store.close().unwrap();
     assert_eq!(records(full.folder.path()), 2);
+}
+
+/// Its log may have commits that no sync has made durable.
+#[test]
+fn a_sync_that_may_lose_commits_of_a_killed_process_ends_writes() {
+    for is_empty in [true, false] {
+        let full = Full::new();
+        if is_empty {
+            full.store.maintain().unwrap();
+        }
+        let full = full.after_crash();
+        full.fail(Call::Sync, libc::ENOSPC);
+        assert!(matches!(full.store.store("new", "data"), Err(Error::StorageFull)));
+        full.disk.fail(None);
+        let outcome = full.store.store("new", "data").map(drop);
+        assert!(if is_empty { outcome.is_ok() } else { matches!(outcome, Err(Error::Poisoned)) }, "{outcome:?}");
+        full.check_read();
+    }
 }
 
 #[test]

@@ -64,5 +64,6 @@ mod tests {
         assert_eq!(entered(two, 8), None);
         assert_eq!(entered(one, 8), None);
         assert!(entered(one - 1, 8).is_some(), "all were closed before the fork");
+        assert_eq!(entered(one | COUNT, 7), None, "as many as can be counted");
     }
 }

@@ -83,22 +83,18 @@ fn copy_rows(old: &Connection, new: &SqliteStorage, copy: &dyn Storage) -> Outco
     if let Some(settings) = settings {
         new.swap_settings(None, &settings)?;
     }
-    let mut lost = BTreeSet::new();
     for table in [RECORDS, SEGMENTS] {
         let mut batch = Batch { new, table, rows: Vec::new(), bytes: 0 };
-        let unreadable = each_readable_row(old, table, |row| batch.push(values(old, table, row)?))?;
+        each_readable_row(old, table, |row| batch.push(values(old, table, row)?))?;
         batch.flush()?;
-        for id in unreadable.into_iter().filter(|_| table.name == RECORDS.name) {
-            lost.extend(prefix_in_index(old, id)?);
-        }
     }
-    copy_rows_of_index(old, new, &mut lost)?;
-    Ok(lost)
+    copy_rows_of_index(old, new)
 }
 
 /// Copies the records that the index has, and the scan of the table has passed over: a page in the place of another may
-/// lead past them.
-fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, lost: &mut BTreeSet<i64>) -> Outcome<()> {
+/// lead past them. Returns the prefixes of unreadable records.
+fn copy_rows_of_index(old: &Connection, new: &SqliteStorage) -> Outcome<BTreeSet<i64>> {
+    let mut lost = BTreeSet::new();
     let mut find = old.prepare(&format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", RECORDS.names))?;
     let mut batch = Batch { new, table: RECORDS, rows: Vec::new(), bytes: 0 };
     tolerate(each_row_of_index(old, |prefix, id| {
@@ -113,7 +109,8 @@ fn copy_rows_of_index(old: &Connection, new: &SqliteStorage, lost: &mut BTreeSet
             }
         }
     }))?;
-    batch.flush()
+    batch.flush()?;
+    Ok(lost)
 }
 
 /// The columns of a row but for its id.
@@ -141,19 +138,15 @@ const RECORDS: Table = Table { name: "record", index: "record_prefix", names: ro
 const SEGMENTS: Table =
     Table { name: "segment", index: "sqlite_autoindex_segment_1", names: "id, object, n, checksum, data", columns: 5 };
 
-/// Passes all readable rows of a table to `visit`, in the order of their ids, and returns the ids of others. Behind a
-/// damaged page, the ids come from an index.
-fn each_readable_row(
-    old: &Connection,
-    table: Table,
-    mut visit: impl FnMut(&Row<'_>) -> Outcome<()>,
-) -> Outcome<Vec<i64>> {
+/// Passes all readable rows of a table to `visit`, in the order of their ids. Behind a damaged page, the ids come from an
+/// index.
+fn each_readable_row(old: &Connection, table: Table, mut visit: impl FnMut(&Row<'_>) -> Outcome<()>) -> Outcome<()> {
     let Table { name, index, names, .. } = table;
     let mut scan = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id > ?1 ORDER BY id"))?;
     let mut find = old.prepare(&format!("SELECT {names} FROM {name} NOT INDEXED WHERE id = ?1"))?;
     let sql = format!("SELECT id FROM {name} INDEXED BY {index} WHERE id > ?1 ORDER BY id LIMIT {ROWS}");
     let mut ids_of_index = old.prepare(&sql)?;
-    let (mut last, mut unreadable) = (i64::MIN, Vec::new());
+    let mut last = i64::MIN;
     loop {
         let start = last;
         let mut rows = scan.query([start])?;
@@ -167,18 +160,17 @@ fn each_readable_row(
                     }
                     visit(row)?;
                 }
-                Some(None) => return Ok(unreadable),
+                Some(None) => return Ok(()),
                 None => break,
             }
         }
         let ids = ids_of_index.query_map([last], |row| row.get(0))?.collect::<rusqlite::Result<Vec<i64>>>();
-        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(unreadable) };
+        let Some(ids) = readable(ids)?.filter(|ids| !ids.is_empty()) else { return Ok(()) };
         for id in ids {
             check_interrupt()?;
             last = id;
-            match readable(find.query([id])?.next())? {
-                Some(Some(row)) => visit(row)?,
-                _ => unreadable.push(id),
+            if let Some(Some(row)) = readable(find.query([id])?.next())? {
+                visit(row)?;
             }
         }
     }
@@ -260,4 +252,73 @@ fn restore_lost_rows(
 fn has_prefix(new: &SqliteStorage, prefix: i64) -> Outcome<bool> {
     let sql = "SELECT 1 FROM record WHERE prefix = ?1";
     new.database.read(|connection| Ok(connection.prepare_cached(sql)?.exists([prefix])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::rows::SEGMENT_LEN;
+    use super::super::tests::{locator, storage};
+    use super::*;
+    use crate::storage::LOCATOR_LEN;
+
+    const RECORDS: u8 = 60;
+
+    /// A record with one segment, whose beginning is unique.
+    fn record(number: u8) -> Vec<u8> {
+        let mut record = [&[1, 1, 0, 0], &*vec![7; SEGMENT_LEN + 30_000]].concat();
+        record[SEGMENT_LEN..SEGMENT_LEN + 32].fill(0x80 | number);
+        record
+    }
+
+    /// A closed store of some records.
+    fn closed_store() -> (tempfile::TempDir, std::path::PathBuf) {
+        let (folder, storage) = storage();
+        storage.swap_settings(None, b"ours").unwrap();
+        let records: Vec<_> = (0..RECORDS).map(|number| (locator(number), record(number))).collect();
+        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, &**record)).collect();
+        storage.create_many(&records).unwrap();
+        storage.close().unwrap();
+        let path = folder.path().join("records.db");
+        (folder, path)
+    }
+
+    /// The copy has none of the records, so that only rows of the damaged database can be kept.
+    #[test]
+    fn rows_behind_a_damaged_page_are_kept() {
+        let (_folder, path) = closed_store();
+        let (_other, copy) = storage();
+        copy.swap_settings(None, b"theirs").unwrap();
+        let whole = fs::read(&path).unwrap();
+        let number = RECORDS / 2;
+        for (unique, of_record) in [([number; LOCATOR_LEN], true), ([0x80 | number; 32], false)] {
+            let mut file = whole.clone();
+            let row = file.windows(unique.len()).position(|bytes| bytes == unique).unwrap();
+            file[row / 8192 * 8192] = 0;
+            fs::write(&path, file).unwrap();
+            let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+            let repaired = storage.rebuild(&copy).unwrap();
+            assert_eq!(storage.settings().unwrap().as_deref(), Some(&b"ours"[..]));
+            let is_kept = |number| storage.get(&locator(number)).is_ok_and(|found| found == Some(record(number)));
+            let (kept, gone): (Vec<u8>, Vec<u8>) = (0..RECORDS).partition(|number| is_kept(*number));
+            assert!(gone.contains(&number) && kept.len() > usize::from(RECORDS) - 10, "{gone:?}");
+            assert_eq!(repaired.lost.len(), if of_record { gone.len() } else { 0 });
+            storage.close().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_database_with_tables_of_others_is_not_built_again() {
+        let (_folder, path) = closed_store();
+        let (_other, copy) = storage();
+        let rebuild = |sql: &str| {
+            Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+            let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+            storage.rebuild(&copy).map(|repaired| repaired.lost.len())
+        };
+        assert_eq!(rebuild("ANALYZE").unwrap(), 0);
+        let Err(Fault(Error::Unsupported(text))) = rebuild("CREATE TABLE note (text)") else { panic!("it was lost") };
+        assert!(text.contains("\"note\""), "{text}");
+    }
 }

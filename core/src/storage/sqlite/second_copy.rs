@@ -85,12 +85,17 @@ mod tests {
     use super::*;
     use crate::storage::Storage;
 
+    fn claims(path: &Path) -> usize {
+        CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count()
+    }
+
     #[test]
-    fn an_open_database_is_mapped_once() {
+    fn an_open_database_is_mapped_and_claimed_once() {
         let (_folder, storage) = storage();
-        assert_eq!(mapped(storage.path()), 1);
+        let found = || (mapped(storage.path()), claims(storage.path()));
+        assert_eq!(found(), (1, 1));
         storage.close().unwrap();
-        assert_eq!(mapped(storage.path()), 0);
+        assert_eq!(found(), (0, 0));
     }
 
     #[test]
@@ -113,13 +118,12 @@ mod tests {
     #[test]
     fn claims_are_counted() {
         let path = Path::new("/nowhere/claims_are_counted");
-        let count = || CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count();
         let claim = || Claim::new(path, OpenHandle::enter().unwrap()).unwrap();
         let (one, two) = (claim(), claim());
-        assert_eq!(count(), 2);
+        assert_eq!(claims(path), 2);
         drop(one);
-        assert_eq!(count(), 1);
+        assert_eq!(claims(path), 1);
         drop(two);
-        assert_eq!(count(), 0);
+        assert_eq!(claims(path), 0);
     }
 }
