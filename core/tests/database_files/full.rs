@@ -135,6 +135,18 @@ fn records_that_do_not_fit_leave_room_to_go_on() {
     });
 }
 
+/// Pieces that a checkpoint has moved into the database need no more room in the log.
+#[test]
+fn long_records_fill_a_small_disk() {
+    let script = r#"mount -t tmpfs -o size=112M none "$F""#;
+    with_mounts("full::long_records_fill_a_small_disk", script, |folder| {
+        let store = open(&folder.join("records.db")).unwrap();
+        for n in 0..60 {
+            store.store_reader(format!("{n}"), &*vec![7; 1 << 20]).unwrap();
+        }
+    });
+}
+
 /// Commits of many records leave no long log on a small disk.
 #[test]
 fn the_log_of_many_records_is_short_on_a_small_disk() {

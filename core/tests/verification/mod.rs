@@ -308,6 +308,18 @@ fn only_intact_records_of_the_same_store_are_used() {
     assert!(search(&*storage).unwrap().0.is_clean());
 }
 
+/// A damaged row may name the segments of another record.
+#[test]
+fn the_segments_that_a_damaged_row_names_are_kept() {
+    let sample = Sample::new();
+    sample.change("UPDATE record SET object = (SELECT max(object) FROM record) WHERE object IS NOT NULL");
+    let storage = sample.damaged();
+    assert_eq!(repair(&storage, &sample.copy()).unwrap().restored.len(), 3);
+    storage.maintain().unwrap();
+    assert!(search(&*storage).unwrap().0.is_clean());
+    assert_eq!(sample.noticed(&open(&sample.path).unwrap()), (vec![], false));
+}
+
 /// A lost row that the copy lacks is reported: the database itself does not show it afterwards.
 #[test]
 fn what_is_lost_is_reported() {

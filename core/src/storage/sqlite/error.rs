@@ -132,3 +132,22 @@ pub(super) fn is_write_error(error: &Error) -> bool {
             && ![ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ].contains(&error.extended_code)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_failures_of_the_system_in_writes_are_write_errors() {
+        let error = |code| Error::Backend(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into());
+        for code in [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE] {
+            assert!(is_write_error(&error(code)), "{code}");
+        }
+        for code in [ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_SHORT_READ, ffi::SQLITE_CANTOPEN, ffi::SQLITE_NOMEM] {
+            assert!(!is_write_error(&error(code)), "{code}");
+        }
+        let error = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_WRITE), None);
+        assert!(is_write_error(&Error::Backend(NoRoom { error, is_durable: false }.into())));
+        assert!(!is_write_error(&Error::Busy));
+    }
+}
