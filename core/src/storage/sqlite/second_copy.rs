@@ -86,7 +86,8 @@ mod tests {
     use crate::storage::Storage;
 
     fn claims(path: &Path) -> usize {
-        CLAIMED.lock().unwrap().iter().filter(|claimed| *claimed == path).count()
+        let claimed = CLAIMED.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.iter().filter(|claimed| *claimed == path).count()
     }
 
     #[test]

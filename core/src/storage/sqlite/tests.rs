@@ -478,6 +478,24 @@ fn an_operation_that_fails_fails_alone() {
     }
 }
 
+/// Unlike a refusal, a lack of space may come after some of a record's segments.
+#[test]
+fn records_in_one_transaction_that_do_not_fit_leave_nothing() {
+    let (_folder, storage) = storage();
+    let pages: i32 = storage.database.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
+    storage
+        .database
+        .with_writer(|writer| {
+            Ok(writer.connection().execute_batch(&format!("PRAGMA max_page_count = {}", pages + 60))?)
+        })
+        .unwrap();
+    let long = vec![7; 1_000_000];
+    let records = [(locator(1), &[7; 100][..], PutMode::Create), (locator(2), &long, PutMode::Create)];
+    let outcome = storage.database.put_together(&records);
+    assert!(matches!(outcome, Err(Fault(Error::Full))), "{outcome:?}");
+    assert_eq!((count(&storage, "record"), count(&storage, "segment")), (0, 0));
+}
+
 #[test]
 fn a_failed_transaction_fails_for_all_who_share_it() {
     let (_folder, storage) = storage();

@@ -62,7 +62,7 @@ fn damaged_segments_are_reported() {
         assert_eq!(found.records, 1);
         found.damage.into_iter().map(|damage| (damage.place, damage.kind)).collect::<Vec<_>>()
     };
-    let at = |n: i32, kind| (format!("segment {n}").into(), kind);
+    let at = |n: i32, kind| (format!("segment {n}"), kind);
     assert_eq!(
         change("UPDATE segment SET data = zeroblob(length(data)) WHERE n IN (1, 3)"),
         [at(1, DamageKind::Checksum), at(3, DamageKind::Checksum)]
