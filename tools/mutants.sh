@@ -50,7 +50,8 @@ protocol | remote)
     ;;
 sqlite)
     step strongroom --test library -- sqlite database_files:: verification:: operations:: streams:: many:: take::
-    step strongroom --test faults
+    step strongroom --test faults --test interrupts
+    step strongroom-faults --test failing_calls -- no_room::
     ;;
 token) step strongroom-server --test services -- headers:: revocations:: reload:: ;;
 esac
