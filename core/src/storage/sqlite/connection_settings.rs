@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::storage::{PutMode, Storage};
 
-    /// The pages of a log, in the order of the kinds of commits.
+    /// Each kind of commit, and the pages of the log at which it checkpoints.
     const KINDS: [(Commit, i32); 5] =
         [(Commit::Durable, 256), (Commit::Many, 32_768), (Commit::Staged, 0), (Commit::Long, 2048), (Commit::Step, 1)];
 
@@ -233,7 +233,7 @@ mod tests {
         let writer = Connection::open(storage.path()).unwrap();
         writer.execute_batch("BEGIN IMMEDIATE").unwrap();
 
-        let (folder, other) = super::super::tests::storage();
+        let (folder, other) = self::storage();
         other.close().unwrap();
         let path = folder.path().join("records.db");
         let reader = Connection::open(&path).unwrap();
