@@ -63,12 +63,11 @@ fn a_write_to_replaced_files_is_not_acknowledged() {
 /// The readiness of a service.
 #[test]
 fn the_health_of_a_store_shows_replaced_files() {
-    for (what, _, event) in EVENTS {
+    for (_, _, event) in EVENTS {
         let (_folder, path, store, _) = store();
         store.health().unwrap();
         event(&path);
-        let error = store.health().unwrap_err().full_message();
-        assert!(error.contains("was removed, renamed or replaced"), "{what}: {error}");
+        assert_error(store.health(), "Storage", "was removed, renamed or replaced");
         assert_error(store.contains("id"), "Poisoned", "");
         assert_error(store.health(), "Poisoned", "");
     }

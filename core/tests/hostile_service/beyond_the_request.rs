@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use strongroom::storage::{Error, Locator, RemoteStorage, Storage, VerifyPosition};
 
-use crate::{hostile, in_time, locator, page, send};
+use crate::{hostile, in_time, locator, page, send_whole};
 
 type Call = fn(&RemoteStorage) -> Result<(), Error>;
 
 /// Whether a call accepts an answer with this status and these headers. Every other one violates the protocol.
 #[track_caller]
 fn accepts(call: Call, head: &str, body: &str) -> bool {
-    let answer = (format!("{head}\r\ncontent-length: {}", body.len()), body.to_owned());
-    let endpoint = hostile(move |_, stream| send(stream, &answer.0, answer.1.as_bytes()));
+    let answer = (head.to_owned(), body.to_owned());
+    let endpoint = hostile(move |_, stream| send_whole(stream, &answer.0, answer.1.as_bytes()));
     let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(60))).unwrap();
     match in_time(move || call(&storage)) {
         Ok(()) => true,
@@ -99,7 +99,7 @@ fn a_list_of_several_pages_ends_at_its_limit() {
             locator
         };
         let body = page((first..first + count).map(locator));
-        send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes())
+        send_whole(stream, "200 OK", body.as_bytes())
     });
     let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(60))).unwrap();
     assert_eq!(in_time(move || storage.list(None, 2500)).unwrap().len(), 2500);

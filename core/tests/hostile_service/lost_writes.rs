@@ -9,13 +9,13 @@ use std::time::Duration;
 use base64ct::{Base64UrlUnpadded, Encoding};
 use strongroom::storage::{Error, Locator, PutMode, RemoteStorage, Storage};
 
-use crate::{Sent, head, hostile, in_time, locator, send};
+use crate::{Sent, head, hostile, in_time, locator, send, send_whole};
 
-const NOT_FOUND: &str = "404 Not Found\r\nstrongroom-code: 1\r\ncontent-length: 0";
-const ALREADY_EXISTS: &str = "409 Conflict\r\nstrongroom-code: 2\r\ncontent-length: 0";
-const CONFLICT: &str = "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0";
-const FAILED: &str = "500 Internal Server Error\r\nstrongroom-code: 99\r\ncontent-length: 0";
-const FULL: &str = "507 Insufficient Storage\r\nstrongroom-code: 13\r\ncontent-length: 0";
+const NOT_FOUND: &str = "404 Not Found\r\nstrongroom-code: 1";
+const ALREADY_EXISTS: &str = "409 Conflict\r\nstrongroom-code: 2";
+const CONFLICT: &str = "412 Precondition Failed\r\nstrongroom-code: 11";
+const FAILED: &str = "500 Internal Server Error\r\nstrongroom-code: 99";
+const FULL: &str = "507 Insufficient Storage\r\nstrongroom-code: 13";
 
 fn open(answer: impl Fn(&str, &mut TcpStream) -> Sent + Send + Sync + 'static) -> Arc<RemoteStorage> {
     Arc::new(RemoteStorage::open(&hostile(answer).timeout(Duration::from_secs(60))).unwrap())
@@ -36,12 +36,12 @@ fn show(there: There, request: &str, stream: &mut TcpStream) -> Sent {
     let (etag, body) = match there {
         There::Own => (Base64UrlUnpadded::encode_string(head().as_bytes()), "own"),
         There::Other => ("A".repeat(91), "other"),
-        There::Nothing => return send(stream, NOT_FOUND, b""),
-        There::Unknown => return send(stream, FAILED, b""),
+        There::Nothing => return send_whole(stream, NOT_FOUND, b""),
+        There::Unknown => return send_whole(stream, FAILED, b""),
     };
     match request.starts_with("head") {
         true => send(stream, &format!("200 OK\r\netag: \"{etag}\"\r\ncontent-length: 100"), b""),
-        false => send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes()),
+        false => send_whole(stream, "200 OK", body.as_bytes()),
     }
 }
 
@@ -65,7 +65,7 @@ fn a_refused_write_has_succeeded_if_it_is_there() {
             let is_first = AtomicBool::new(is_lost);
             let storage = open(move |request, stream| match request.split(' ').next() {
                 Some("put" | "post") if is_first.swap(false, Ordering::Relaxed) => Err(ErrorKind::Other.into()),
-                Some("put" | "post") => send(stream, refusal, b""),
+                Some("put" | "post") => send_whole(stream, refusal, b""),
                 _ => show(there, request, stream),
             });
             let outcome = match in_time(move || call(&storage)) {
@@ -86,7 +86,7 @@ fn several_new_records_take_one_request() {
         let seen = Arc::clone(&requests);
         let storage = open(move |request, stream| {
             seen.lock().unwrap().push(request.to_owned());
-            send(stream, "201 Created\r\ncontent-length: 0", b"")
+            send_whole(stream, "201 Created", b"")
         });
         let locators: Vec<_> = (0..count).map(|byte| Locator::from_bytes([byte; 32])).collect();
         let outcomes = in_time(move || {
@@ -103,8 +103,8 @@ fn several_new_records_take_one_request() {
 #[test]
 fn an_upload_that_failed_does_not_go_on() {
     let storage = open(|request, stream| match request.starts_with("put") {
-        true => send(stream, FULL, b""),
-        false => send(stream, NOT_FOUND, b""),
+        true => send_whole(stream, FULL, b""),
+        false => send_whole(stream, NOT_FOUND, b""),
     });
     let (failed, again, commit) = in_time(move || {
         let mut upload = storage.upload(&locator(), PutMode::Overwrite).unwrap();

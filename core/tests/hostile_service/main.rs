@@ -59,6 +59,11 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
     stream.write_all(body)
 }
 
+/// Sends an answer with the length of its body.
+fn send_whole(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
+    send(stream, &format!("{head}\r\ncontent-length: {}", body.len()), body)
+}
+
 /// Sends until the client closes the connection, at most 16 GiB.
 fn flood(stream: &mut TcpStream) -> Sent {
     let piece = vec![0; 1 << 20];
@@ -187,14 +192,14 @@ fn an_ever_changing_record_ends_in_an_error() {
     let settings = local.settings().unwrap().unwrap();
     let endpoint = hostile(move |request, stream| {
         if request.contains("/v1/settings") {
-            return send(stream, &format!("200 OK\r\ncontent-length: {}", settings.len()), &settings);
+            return send_whole(stream, "200 OK", &settings);
         }
         if request.starts_with("head ") {
             let etag = Base64UrlUnpadded::encode_string(&record[..68]);
             return send(stream, &format!("200 OK\r\netag: \"{etag}\"\r\ncontent-length: {}", record.len()), b"");
         }
         if request.contains("if-match:") {
-            return send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b"");
+            return send_whole(stream, "412 Precondition Failed\r\nstrongroom-code: 11", b"");
         }
         let range = request.lines().find_map(|line| line.strip_prefix("range: bytes="));
         let number = |text: &str| text.parse::<usize>().ok();
@@ -269,7 +274,7 @@ fn the_last_answer_is_the_reason() {
         }
         let body = br#"{"detail":"the storage cannot be reached","code":14}"#;
         let head = "503 Service Unavailable\r\nstrongroom-code: 14\r\ncontent-type: application/problem+json";
-        send(stream, &format!("{head}\r\ncontent-length: {}", body.len()), body)
+        send_whole(stream, head, body)
     });
     let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
     let (read, written) = in_time(move || {
@@ -400,9 +405,9 @@ fn retries_end() {
         Some("head") => send(stream, &format!("200 OK\r\n{etag}\r\ncontent-length: 100"), b""),
         Some("get") => {
             let body = page([[1; 32]; 1000]);
-            send(stream, &format!("200 OK\r\ncontent-length: {}", body.len()), body.as_bytes())
+            send_whole(stream, "200 OK", body.as_bytes())
         }
-        _ => send(stream, "412 Precondition Failed\r\nstrongroom-code: 11\r\ncontent-length: 0", b""),
+        _ => send_whole(stream, "412 Precondition Failed\r\nstrongroom-code: 11", b""),
     });
     let storage = RemoteStorage::open(&endpoint).unwrap();
     let (info, deleted, listed) =
@@ -417,7 +422,7 @@ fn retries_end() {
 fn a_valid_answer_is_accepted() {
     let endpoint = hostile(|request, stream| {
         assert!(request.starts_with("post /v1/retrieve "));
-        send(stream, &format!("200 OK\r\ncontent-length: {}", 20 << 20), &vec![7; 20 << 20])
+        send_whole(stream, "200 OK", &vec![7; 20 << 20])
     });
     let endpoint = endpoint.timeout(Duration::from_secs(60));
     let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());

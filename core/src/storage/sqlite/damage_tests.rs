@@ -4,8 +4,8 @@
 
 use rusqlite::Connection;
 
+use super::tests::{locator, record};
 use super::*;
-use crate::storage::LOCATOR_LEN;
 
 const VALUES: [&str; 16] = [
     "NULL",
@@ -61,14 +61,6 @@ const SEEN: [(&str, &str); 9] = [
 
 const SHORT: u8 = 1;
 const LONG: u8 = 2;
-
-fn locator(number: u8) -> Locator {
-    Locator::from_bytes([number; LOCATOR_LEN])
-}
-
-fn record(len: usize) -> Vec<u8> {
-    [&[1, 1, 0, 0], &*vec![7; len - 4]].concat()
-}
 
 fn sound(path: &Path) {
     let storage = Arc::new(SqliteStorage::open(path, Durability::Relaxed).unwrap());

@@ -85,13 +85,10 @@ mod tests {
     use std::thread;
     use std::time::Instant;
 
+    use super::super::tests::locator;
     use super::super::{Durability, SqliteStorage};
     use super::*;
-    use crate::storage::{LOCATOR_LEN, Locator, PutMode, Storage};
-
-    fn locator(number: u8) -> Locator {
-        Locator::from_bytes([number; LOCATOR_LEN])
-    }
+    use crate::storage::{PutMode, Storage};
 
     /// Whether the database file itself, without its log, contains `part`.
     fn is_moved(path: &Path, part: &[u8]) -> bool {

@@ -259,15 +259,15 @@ mod tests {
     use std::fs;
 
     use super::super::rows::SEGMENT_LEN;
-    use super::super::tests::{locator, storage};
+    use super::super::tests::{damage_page_with, locator, record, storage};
     use super::*;
     use crate::storage::LOCATOR_LEN;
 
     const RECORDS: u8 = 60;
 
     /// A record with one segment, whose beginning is unique.
-    fn record(number: u8) -> Vec<u8> {
-        let mut record = [&[1, 1, 0, 0], &*vec![7; SEGMENT_LEN + 30_000]].concat();
+    fn marked(number: u8) -> Vec<u8> {
+        let mut record = record(SEGMENT_LEN + 30_000);
         record[SEGMENT_LEN..SEGMENT_LEN + 32].fill(0x80 | number);
         record
     }
@@ -276,7 +276,7 @@ mod tests {
     fn closed_store() -> (tempfile::TempDir, std::path::PathBuf) {
         let (folder, storage) = storage();
         storage.swap_settings(None, b"ours").unwrap();
-        let records: Vec<_> = (0..RECORDS).map(|number| (locator(number), record(number))).collect();
+        let records: Vec<_> = (0..RECORDS).map(|number| (locator(number), marked(number))).collect();
         let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, &**record)).collect();
         storage.create_many(&records).unwrap();
         storage.close().unwrap();
@@ -293,14 +293,12 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         let number = RECORDS / 2;
         for (unique, of_record) in [([number; LOCATOR_LEN], true), ([0x80 | number; 32], false)] {
-            let mut file = whole.clone();
-            let row = file.windows(unique.len()).position(|bytes| bytes == unique).unwrap();
-            file[row / 8192 * 8192] = 0;
-            fs::write(&path, file).unwrap();
+            fs::write(&path, &whole).unwrap();
+            damage_page_with(&path, &unique);
             let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
             let repaired = storage.rebuild(&copy).unwrap();
             assert_eq!(storage.settings().unwrap().as_deref(), Some(&b"ours"[..]));
-            let is_kept = |number| storage.get(&locator(number)).is_ok_and(|found| found == Some(record(number)));
+            let is_kept = |number| storage.get(&locator(number)).is_ok_and(|found| found == Some(marked(number)));
             let (kept, gone): (Vec<u8>, Vec<u8>) = (0..RECORDS).partition(|number| is_kept(*number));
             assert!(gone.contains(&number) && kept.len() > usize::from(RECORDS) - 10, "{gone:?}");
             assert_eq!(repaired.lost.len(), if of_record { gone.len() } else { 0 });

@@ -23,17 +23,42 @@ pub(super) fn locator(number: u8) -> Locator {
     Locator::from_bytes([number; LOCATOR_LEN])
 }
 
-/// SQLite's own size limit replaces a full disk: both are `SQLITE_FULL`.
+/// A record of this length with a header of the format.
+pub(super) fn record(len: usize) -> Vec<u8> {
+    [&[1, 1, 0, 0], &*vec![7; len - 4]].concat()
+}
+
+/// A record of this length with this time of expiry.
+fn expiring(time: u64, len: usize) -> Vec<u8> {
+    let mut record = vec![7; len];
+    record[4..12].copy_from_slice(&time.to_le_bytes());
+    record
+}
+
+/// Damages the page that contains these bytes, so that SQLite cannot read it.
+pub(super) fn damage_page_with(path: &Path, bytes: &[u8]) {
+    let mut file = std::fs::read(path).unwrap();
+    let place = file.windows(bytes.len()).position(|window| window == bytes).unwrap();
+    file[place / 8192 * 8192] = 0;
+    std::fs::write(path, file).unwrap();
+}
+
+/// A setting of the writer's connection.
+pub(super) fn writer_setting(storage: &SqliteStorage, pragma: &str) -> i32 {
+    storage.database.with_writer(|writer| connection_settings::get(writer.connection(), pragma)).unwrap()
+}
+
+/// SQLite's own limit of the database's size replaces a full disk: both are `SQLITE_FULL`.
+fn limit_pages(storage: &SqliteStorage, pages: i32) {
+    let sql = format!("PRAGMA max_page_count = {pages}");
+    storage.database.with_writer(|writer| Ok(writer.connection().execute_batch(&sql)?)).unwrap();
+}
+
 #[test]
 fn a_full_storage_keeps_its_records_and_recovers() {
     let (_folder, storage) = storage();
     storage.put(&locator(1), &[7; 100_000], PutMode::Create).unwrap();
-    let limit = |pages: i32| {
-        let writer = lock(&storage.database.writer);
-        let set = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
-        writer.as_ref().unwrap().connection().pragma_update_and_check(None, "max_page_count", pages, set).unwrap();
-    };
-    limit(100);
+    limit_pages(&storage, 100);
     for len in [1_000_000, 5_000_000] {
         let outcome = storage.put(&locator(2), &vec![7; len], PutMode::Create);
         assert!(matches!(outcome.unwrap_err(), Error::Full));
@@ -46,7 +71,7 @@ fn a_full_storage_keeps_its_records_and_recovers() {
     assert_eq!(storage.stats(0).unwrap().records, 1);
     let taken = storage.put(&locator(1), &vec![7; 5_000_000], PutMode::Create);
     assert!(matches!(taken.unwrap_err(), Error::AlreadyExists), "that needs no room");
-    limit(i32::MAX);
+    limit_pages(&storage, i32::MAX);
     storage.put(&locator(2), &vec![7; 5_000_000], PutMode::Create).unwrap();
 }
 
@@ -57,10 +82,7 @@ fn an_upload_on_a_full_disk_leaves_nothing() {
     let mut upload = Arc::clone(&storage).upload(&locator(1), PutMode::Create).unwrap();
     upload.write(&vec![7; 3_000_000]).unwrap();
     assert_eq!(count(&storage, "segment"), segments(3_000_000));
-    {
-        let writer = lock(&storage.database.writer);
-        writer.as_ref().unwrap().connection().execute_batch("PRAGMA max_page_count = 250").unwrap();
-    }
+    limit_pages(&storage, 250);
     assert!(matches!(upload.write(&vec![7; 3_000_000]).unwrap_err(), Error::Full));
     assert!(matches!(upload.write(&[7]).unwrap_err(), Error::Conflict), "it has failed for good");
     assert!(matches!(upload.commit().unwrap_err(), Error::Conflict));
@@ -238,15 +260,9 @@ fn every_write_is_durable_when_it_returns() {
     let storage = Arc::new(storage);
     for (what, write) in writes {
         storage.database.write_with(Commit::Staged, garbage::mark_dead).unwrap();
-        let synchronous = || {
-            connection_settings::get::<i32>(
-                lock(&storage.database.writer).as_ref().unwrap().connection(),
-                "synchronous",
-            )
-        };
-        assert_eq!(synchronous().unwrap(), 1);
+        assert_eq!(writer_setting(&storage, "synchronous"), 1);
         write(&storage);
-        assert_eq!(synchronous().unwrap(), 2, "{what}");
+        assert_eq!(writer_setting(&storage, "synchronous"), 2, "{what}");
     }
 }
 
@@ -464,12 +480,7 @@ fn maintain_waits_for_other_checkpoints() {
 fn an_operation_that_fails_fails_alone() {
     let (_folder, storage) = storage();
     storage.put(&locator(100), &[7; 100], PutMode::Create).unwrap();
-    let pages: i32 = storage.database.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
-    {
-        let writer = lock(&storage.database.writer);
-        let limit = format!("PRAGMA max_page_count = {}", pages + 2);
-        writer.as_ref().unwrap().connection().execute_batch(&limit).unwrap();
-    }
+    limit_pages(&storage, writer_setting(&storage, "page_count") + 2);
     let operations = [create(1, 100), create(2, 60_000), create(3, 100), create(4, 60_000), create(5, 100)];
     for (number, outcome) in (1..).zip(together(&storage, &operations)) {
         let full = matches!(outcome, Err(Fault(Error::Full)));
@@ -482,13 +493,7 @@ fn an_operation_that_fails_fails_alone() {
 #[test]
 fn records_in_one_transaction_that_do_not_fit_leave_nothing() {
     let (_folder, storage) = storage();
-    let pages: i32 = storage.database.read(|connection| connection_settings::get(connection, "page_count")).unwrap();
-    storage
-        .database
-        .with_writer(|writer| {
-            Ok(writer.connection().execute_batch(&format!("PRAGMA max_page_count = {}", pages + 60))?)
-        })
-        .unwrap();
+    limit_pages(&storage, writer_setting(&storage, "page_count") + 60);
     let long = vec![7; 1_000_000];
     let records = [(locator(1), &[7; 100][..], PutMode::Create), (locator(2), &long, PutMode::Create)];
     let outcome = storage.database.put_together(&records);
@@ -523,13 +528,8 @@ fn a_failed_transaction_fails_for_all_who_share_it() {
 fn a_purge_heeds_the_time_in_the_record() {
     let folder = tempfile::tempdir().unwrap();
     let storage = SqliteStorage::open(folder.path().join("records.db"), Durability::Full).unwrap();
-    let expiring = |time: u64| {
-        let mut record = vec![7; 100];
-        record[4..12].copy_from_slice(&time.to_le_bytes());
-        record
-    };
     for (number, time) in [(1, 0), (2, 500), (3, u64::MAX), (4, 20)] {
-        storage.put(&Locator::from_bytes([number; LOCATOR_LEN]), &expiring(time), PutMode::Create).unwrap();
+        storage.put(&locator(number), &expiring(time, 100), PutMode::Create).unwrap();
     }
     storage.database.write(|connection| Ok(connection.execute("UPDATE record SET expires_at = 5", ())?)).unwrap();
     assert_eq!((storage.list_expired(100, 10).unwrap().len(), storage.list_expired(100, 0).unwrap().len()), (1, 0));
@@ -543,22 +543,14 @@ fn a_purge_heeds_the_time_in_the_record() {
 #[test]
 fn a_step_of_a_purge_is_short() {
     let (_folder, storage) = storage();
-    let record = |time: u64, len: usize| {
-        let mut record = vec![7; len];
-        record[4..12].copy_from_slice(&time.to_le_bytes());
-        record
-    };
     for number in 0..20 {
-        storage.put(&locator(number), &record(2, 5000), PutMode::Create).unwrap();
+        storage.put(&locator(number), &expiring(2, 5000), PutMode::Create).unwrap();
     }
     for number in 20..22 {
-        storage.put(&locator(number), &record(1, 1 << 20), PutMode::Create).unwrap();
+        storage.put(&locator(number), &expiring(1, 1 << 20), PutMode::Create).unwrap();
     }
     assert_eq!([1, 1, 1].map(|now| storage.purge(now, 20).unwrap()), [1, 1, 0], "a mebibyte");
     assert_eq!(storage.purge(2, 20).unwrap(), 8);
     assert_eq!(storage.stats(2).unwrap().expired, 12);
-    let writer = lock(&storage.database.writer);
-    let interval = |row: &rusqlite::Row<'_>| row.get::<_, i32>(0);
-    let pages = writer.as_ref().unwrap().connection().pragma_query_value(None, "wal_autocheckpoint", interval).unwrap();
-    assert_eq!(pages, 1, "the pages that a step leaves to a checkpoint");
+    assert_eq!(writer_setting(&storage, "wal_autocheckpoint"), 1, "the pages that a step leaves to a checkpoint");
 }

@@ -1,17 +1,11 @@
 //! Tests of the search for damage: its positions, the lengths of its steps, what it finds behind damage, and what it reads
 //! from SQLite's own check.
 
-use std::fs;
-
-use super::super::tests::{locator, storage};
+use super::super::tests::{damage_page_with, locator, record, storage};
 use super::super::{Durability, SqliteStorage, checksum};
 use super::structure::Structure;
 use super::*;
 use crate::storage::{LOCATOR_LEN, PutMode, Storage};
-
-fn record(len: usize) -> Vec<u8> {
-    [&[1, 1, 0, 0], &*vec![7; len - 4]].concat()
-}
 
 /// The sum of all steps.
 fn search(storage: &SqliteStorage) -> Verified {
@@ -95,11 +89,7 @@ fn rows_behind_a_damaged_page_are_checked() {
         storage.create_many(&records).unwrap();
         storage.close().unwrap();
         let path = folder.path().join("records.db");
-        let mut file = fs::read(&path).unwrap();
-        let row = file.windows(LOCATOR_LEN).position(|bytes| bytes == numbered(damaged)).unwrap();
-        file[row / 8192 * 8192] = 0;
-        fs::write(&path, file).unwrap();
-
+        damage_page_with(&path, &numbered(damaged));
         let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
         let found = search(&storage);
         assert!((u64::from(RECORDS) - 4..u64::from(RECORDS)).contains(&found.records), "{}", found.records);
