@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
+use strongroom::protocol::limits::BATCH_RECORDS;
 use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::{Endpoint, Error, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::Scope;
@@ -82,6 +83,22 @@ fn a_batch_under_the_clients_keys_may_be_repeated() {
     assert_eq!(repeated.json(), json!({"keys": [first, second]}));
     store_many(&server, &batch("Yw==", &second)).is_problem(409, 2, "AlreadyExists");
     store_many(&server, &batch("Yg==", &other)).is_problem(409, 2, "AlreadyExists");
+}
+
+/// The answers of the longest batches are longer than those of other requests.
+#[test]
+fn the_longest_batch_is_stored_and_retrieved() {
+    let server = encryption(&config());
+    let store = connect(&server);
+    let ids: Vec<_> = (0..BATCH_RECORDS).map(|n| n.to_string()).collect();
+    let items: Vec<_> = ids.iter().map(|id| (id, id)).collect();
+    let keys = store.store_many(&items).unwrap();
+    let found = store.retrieve_many(&ids.iter().zip(&keys).collect::<Vec<_>>()).unwrap();
+    for (id, data) in ids.iter().zip(found) {
+        assert_eq!(data.unwrap(), id.as_bytes());
+    }
+    let more: Vec<_> = (0..=BATCH_RECORDS).map(|n| (format!("more {n}"), "")).collect();
+    assert!(matches!(store.store_many(&more), Err(Error::TooLarge)));
 }
 
 #[test]

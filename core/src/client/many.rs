@@ -38,7 +38,8 @@ impl Client {
             padded: new.padded,
             ..Record::new(id).key(new.key)
         });
-        self.write(self.requests.many(names::STORE_MANY, parts)?)
+        // The answer repeats the key of each record.
+        self.write(self.requests.many(names::STORE_MANY, parts)?.at_most(BATCH_BYTES))
     }
 
     pub(super) fn retrieve_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
