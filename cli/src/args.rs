@@ -46,15 +46,14 @@ pub(crate) struct Options {
     #[arg(value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) store: Option<PathBuf>,
     /// The URL of an encryption server: https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH; or those of several,
-    /// separated by commas, among which requests are distributed; or cluster:URL,URL?names=*.example.org, the servers of a
-    /// cluster, which those at the URLs know, at hosts with these names
+    /// separated by commas, among which requests are distributed; or cluster:URL,URL?names=*.example.org, which asks
+    /// these URLs for the cluster's servers, and uses those whose host matches `names`
     #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_SERVER", hide_env_values = true)]
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
     /// Services of a cluster, HOST:PORT, through which all others are found; may be repeated. `serve` and `serve-storage`
-    /// join them (the same as --join, UDP). Other commands ask them, encryption servers or storage services, over HTTPS, on
-    /// this machine over HTTP, and use the encryption servers at these hosts, or with --authorities at any host, in place
-    /// of --server
+    /// join them (the same as --join, UDP). Other commands ask these services for the cluster's encryption servers
+    /// (HTTPS; HTTP on loopback), and use those at the named hosts, or with --authorities at any host, in place of --server
     #[arg(long, global = true, value_name = "ADDRESS", env = "STRONGROOM_BOOTSTRAP_NODES", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     pub(crate) bootstrap_nodes: Vec<String>,
@@ -115,6 +114,7 @@ impl Command {
             Self::Keyring(_) => true,
             Self::Retain { .. }
             | Self::Purge { .. }
+            | Self::Maintain
             | Self::Compact
             | Self::Copy(_)
             | Self::Migrate { .. }
@@ -180,7 +180,7 @@ impl Command {
             Self::Key(KeyCommand::New { key_out, .. }) => new_key(key_out),
             Self::Retrieve { output, .. } | Self::Take { output, .. } => json || is_stream(output.as_deref()),
             Self::Contains { .. } | Self::Erase { .. } | Self::Purge { .. } | Self::Verify(_) => true,
-            Self::IndexKey(_) | Self::Retain { .. } | Self::Compact => true,
+            Self::IndexKey(_) | Self::Retain { .. } | Self::Maintain | Self::Compact => true,
             Self::Copy(_) | Self::Stats | Self::Health { .. } | Self::Completions { .. } => true,
             #[cfg(feature = "server")]
             Self::Serve(serve) | Self::ServeStorage(serve) => serve.print_config,
@@ -312,7 +312,8 @@ pub(crate) enum Command {
     /// Of several callers, one gets the data, and the others find no record. The record is removed before its data is
     /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
     /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
-    /// is authenticated; if it cannot be made, nothing is removed.
+    /// is authenticated; if it cannot be made, nothing is removed. If it is complete and cannot get its name, the
+    /// error tells under which name it is in the same folder.
     #[command(after_help = examples::TAKE_EXAMPLES)]
     Take {
         #[command(flatten)]
@@ -400,6 +401,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "N", value_parser = limit)]
         limit: Option<NonZero<usize>>,
     },
+    /// Remove what deleted records and interrupted writes left
+    ///
+    /// Services do this for a database on their machine, each hour. For PostgreSQL and object stores, let one machine run
+    /// this command each day. In a database, no ciphertext of a removed record is left afterwards.
+    #[command(after_help = examples::MAINTAIN_EXAMPLES)]
+    Maintain,
     /// Return the space of removed records to the operating system, and print its bytes
     ///
     /// A database keeps that space for later records; "strongroom stats" shows it as "free". This command shortens the
@@ -417,11 +424,11 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Copy all records of the store to another place, without any key: a backup, a restore, a move
     ///
-    /// The destination is a new database, a storage service or PostgreSQL schema without records, or an earlier copy of
-    /// the same store. The
-    /// store may be in use meanwhile. Records that the destination has already are skipped, so that the command updates
-    /// an earlier copy quickly, and continues after an interruption. It compares each record that it has written with
-    /// what the destination returns. The copy opens with the store's own index key, whose file is not copied.
+    /// The destination is a new database, a storage service, PostgreSQL schema or bucket without records, or an earlier
+    /// copy of the same store. The store may be in use meanwhile. Records that the destination has already are skipped,
+    /// so that the command updates an earlier copy quickly, and continues after an interruption. It compares each record
+    /// that it has written with what the destination returns. The copy opens with the store's own index key, whose file
+    /// is not copied.
     ///
     /// Damaged records of the store are named and not copied, and the exit status is then 4; it is 8 if a record exceeds
     /// the limit of the destination.
@@ -535,8 +542,8 @@ pub(crate) enum IndexKeyCommand {
     ///
     /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys: the
     /// new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the rotation.
-    /// One that has only the old key then fails with IndexKeyMismatch (exit status 9); one that starts with it during the
-    /// rotation with InvalidArgument (19), and the message that it needs both keys.
+    /// A program that has only the old key then fails with IndexKeyMismatch (exit status 9). If it starts during the
+    /// rotation, it fails with InvalidArgument (19), which asks for both keys.
     #[command(after_help = examples::INDEX_KEY_ROTATE_EXAMPLES)]
     Rotate {
         /// The file with the new index key, made by `key new --index`
@@ -575,7 +582,7 @@ pub(crate) enum IdFormat {
 
 #[derive(Args)]
 pub(crate) struct Transfer {
-    /// The destination: the path of an SQLite database, or the URL of a storage service
+    /// The destination: the path of an SQLite database, or the URL of a storage service, PostgreSQL or a bucket
     #[arg(long, value_name = "PATH", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) to: PathBuf,
     /// Also delete the records at the destination that the store does not have
@@ -644,7 +651,7 @@ impl Data {
 #[derive(Args)]
 pub(crate) struct Verify {
     /// Replace damaged records by the intact ones of this copy of the store, such as a backup: a path or the URL of a
-    /// storage service. Other programs should not write meanwhile
+    /// storage service, PostgreSQL or a bucket. Other programs should not write meanwhile
     #[arg(long, value_name = "STORE", value_parser = path(), value_hint = ValueHint::FilePath)]
     #[arg(conflicts_with_all = ["start_at", "records_only"])]
     pub(crate) repair_from: Option<PathBuf>,
@@ -654,7 +661,7 @@ pub(crate) struct Verify {
     /// Start at this position, which the progress bar shows; or after the record with this locator
     #[arg(long, value_name = "POSITION")]
     pub(crate) start_at: Option<String>,
-    /// Do not check pages and indexes, which reads the whole database once more in one step
+    /// Check records only. The check of pages and indexes reads the whole database once more, in one step
     #[arg(long)]
     pub(crate) records_only: bool,
 }
@@ -687,7 +694,7 @@ impl Expiry {
 pub(crate) struct Version {
     #[command(flatten)]
     expiry: Expiry,
-    /// Hide the length of the data in the storage: the record is padded, by at most 12 %
+    /// Hide the length of the data in the storage: the record is padded, by at most 12 % and 8 bytes
     #[arg(long)]
     pad: bool,
 }

@@ -78,6 +78,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Erase { record, yes } => records::erase(options, &ids::get(record)?, yes),
         Command::Retain { ids, format, yes, allow_all } => retain::retain(options, &ids, format, yes, allow_all),
         Command::Purge { limit } => purge(options, limit),
+        Command::Maintain => maintain(options),
         Command::Compact => compact(options),
         Command::Verify(verify) => crate::verify::run(options, &verify),
         Command::Copy(transfer) => crate::transfer::transfer(options, &transfer, &in_use),
@@ -134,6 +135,11 @@ fn purge(options: &Options, limit: Option<NonZero<usize>>) -> Result<(), Failure
     }
     bar.finish_and_clear();
     reply(options, &json!({"purged": purged}), &format!("purged: {purged}"))
+}
+
+fn maintain(options: &Options) -> Result<(), Failure> {
+    open::existing(options)?.maintain()?;
+    reply(options, &json!({"maintained": true}), "maintained")
 }
 
 /// Frees the space of what was removed, and returns it to the operating system in steps, to show progress.

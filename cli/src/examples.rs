@@ -144,6 +144,10 @@ Examples:
   strongroom purge
   strongroom purge --store /srv/app/records.db --limit 100000 --json";
 
+pub(crate) const MAINTAIN_EXAMPLES: &str = "\
+Examples:
+  strongroom maintain --store s3://bucket/records";
+
 pub(crate) const COMPACT_EXAMPLES: &str = "\
 Examples:
   strongroom compact --store /srv/app/records.db";

@@ -49,7 +49,11 @@ pub(crate) fn for_each_listed(
     let mut ids = BufReader::new(file);
     if format == IdFormat::Json {
         for value in serde_json::Deserializer::from_reader(ids).into_iter() {
-            let list = match value.map_err(|_| not_ids())? {
+            let failed = |error: serde_json::Error| match error.is_io() {
+                true => Failure::io(CANNOT_READ)(error.into()),
+                false => not_ids(),
+            };
+            let list = match value.map_err(failed)? {
                 Value::Array(list) => list,
                 one => vec![one],
             };

@@ -33,15 +33,20 @@ fn rotate(
     if ids.is_none() && !yes && store.rotation(1)?.is_none() && !open::opens_with(options, new) {
         terminal::confirm("Begin the rotation? It ends only when no record remains under the old index key. [y/N] ")?;
     }
-    store.begin_rotation()?;
     let (mut found, mut missing) = (0_u64, 0_u64);
     if let Some(ids) = ids {
+        let mut has_begun = false;
         let bar = progress_bar(None, "{spinner} {human_pos} ids");
         ids::for_each_listed(ids, format, |namespace, id| {
             if namespace.is_some() {
                 return Err(Failure::argument(
                     "the namespace of the ids is that of --namespace: list each one's by itself",
                 ));
+            }
+            if !has_begun {
+                store.contains(id)?; // an error of the list's first id comes before the rotation, which has no way back
+                store.begin_rotation()?;
+                has_begun = true;
             }
             let is_there = store.contains(id)?; // moves the record
             *if is_there { &mut found } else { &mut missing } += 1;
@@ -50,6 +55,7 @@ fn rotate(
         })?;
         bar.finish_and_clear();
     }
+    store.begin_rotation()?;
     // `None` if an earlier run has finished the rotation.
     let rotation = store.rotation(usize::MAX)?;
     let is_rotating = rotation.is_some();

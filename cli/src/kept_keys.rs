@@ -86,29 +86,33 @@ impl KeptKeys {
         Ok(self.keyring.remove(&self.namespace, id)?)
     }
 
-    /// Removes the keys of a record that is gone.
-    pub(crate) fn forget(&mut self, id: &Id) -> Result<(), Failure> {
+    /// Removes the key of a record that is gone. Other keys of the id remain: they may open records of other stores.
+    pub(crate) fn forget(&mut self, id: &Id, key: &RecordKey) -> Result<(), Failure> {
         const REMAINS: &str = "the record is removed, but its key is still in the keyring: `keyring remove` removes it";
-        self.keyring.remove(&self.namespace, id).map(drop).map_err(Failure::key_remains(REMAINS))
+        self.remove_key(id, key).map_err(Failure::key_remains(REMAINS))
     }
 
-    /// Replaces the record: `finish` writes it under `new`, which alone remains if that succeeds.
+    fn remove_key(&mut self, id: &Id, key: &RecordKey) -> Result<(), Error> {
+        let namespace = &self.namespace;
+        self.keyring.update(|entries| Ok(entries.remove_key(namespace, id, key))).map(drop)
+    }
+
+    /// Replaces the record: `finish` writes it under `new`, which takes the place of `old` if that succeeds.
     fn replace(
         &mut self,
         id: &Id,
+        old: &RecordKey,
         new: &RecordKey,
         finish: impl FnOnce() -> Result<RecordKey, Error>,
     ) -> Result<(), Failure> {
         self.insert(id, new)?;
         let outcome = finish();
-        let namespace = &self.namespace;
         if outcome.is_ok() {
             const OLD_REMAINS: &str =
                 "the record has its new key, which the keyring has, but the old one remains there, too";
-            let kept = self.keyring.update(|entries| Ok(entries.keep_only(namespace, id, new)));
-            kept.map_err(Failure::key_remains(OLD_REMAINS))?;
+            self.remove_key(id, old).map_err(Failure::key_remains(OLD_REMAINS))?;
         } else if !may_be_written(&outcome) {
-            self.keyring.update(|entries| Ok(entries.remove_key(namespace, id, new)))?;
+            self.remove_key(id, new)?;
         }
         Ok(outcome.map(drop)?)
     }
@@ -149,15 +153,15 @@ pub(crate) fn passphrase(file: Option<&Path>, command: Option<&str>) -> Result<O
     Ok(Some(Zeroizing::new(line.to_owned())))
 }
 
-/// Calls `open` with each key until one opens the record. A server gives the same answer for a wrong key and for a missing
-/// record.
+/// Calls `open` with each key until one opens the record, and returns this key, too. A server gives the same answer for a
+/// wrong key and for a missing record.
 pub(crate) fn with_each<T>(
     keys: &[RecordKey],
     mut open: impl FnMut(&RecordKey) -> Result<T, Error>,
-) -> Result<T, Failure> {
+) -> Result<(T, &RecordKey), Failure> {
     let mut outcome = Err(Error::NotFound);
     for key in keys {
-        outcome = open(key);
+        outcome = open(key).map(|opened| (opened, key));
         if !matches!(outcome, Err(Error::WrongKey | Error::NotFound)) {
             break;
         }
@@ -198,8 +202,7 @@ fn store_one(
     kept.insert(id, &key)?;
     let outcome = writer.finish();
     if !may_be_written(&outcome) {
-        let namespace = &kept.namespace;
-        kept.keyring.update(|entries| Ok(entries.remove_key(namespace, id, &key)))?;
+        kept.remove_key(id, &key)?;
     }
     outcome?;
     reply(options, &json!({"stored": true}), "")
@@ -261,8 +264,14 @@ impl KeptKeys {
     fn keys_of_files(&mut self, store: &Strongroom, ids: &[Id]) -> Result<Vec<FileKey>, Failure> {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
-            let mut keys = self.entries().keys(&self.namespace, id).iter().rev();
-            let key = keys.find(|key| store.open_record(id, key).is_ok());
+            let keys = self.newest_first(id.as_ref());
+            let key = match with_each(&keys, |key| store.open_record(id, key)) {
+                Ok((_, key)) => Some(key),
+                Err(Failure::Strongroom(Error::NotFound | Error::WrongKey | Error::Expired)) => None,
+                // A token may not have the scope `retrieve`; damage is reported with the file's name.
+                Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => keys.first(),
+                Err(failure) => return Err(failure),
+            };
             found.push(match key {
                 Some(key) => FileKey { key: key.duplicate(), is_new: false },
                 None => FileKey { key: RecordKey::generate()?, is_new: true },
@@ -309,10 +318,10 @@ pub(crate) fn replace(
     let mut input = Input::open(data)?;
     let store = open::existing(options)?;
     let keys = kept.keys(id)?;
-    let mut writer = with_each(&keys, |old| store.replace_record_with(id, old, write_options))?;
+    let (mut writer, old) = with_each(&keys, |old| store.replace_record_with(id, old, write_options))?;
     write_data(&mut writer, &mut input)?;
     let new = writer.key().duplicate();
-    kept.replace(id, &new, || writer.finish())?;
+    kept.replace(id, old, &new, || writer.finish())?;
     reply(options, &json!({"replaced": true}), "")
 }
 
@@ -325,11 +334,11 @@ pub(crate) fn rekey(
 ) -> Result<(), Failure> {
     let store = open::existing(options)?;
     let keys = kept.keys(id)?;
-    let old = with_each(&keys, |old| match store.open_record(id, old) {
-        Ok(_) | Err(Error::AccessDenied(_)) => Ok(old.duplicate()), // a token may not have the scope `retrieve`
+    let (_, old) = with_each(&keys, |old| match store.open_record(id, old) {
+        Ok(_) | Err(Error::AccessDenied(_)) => Ok(()), // a token may not have the scope `retrieve`
         Err(error) => Err(error),
     })?;
     let new = RecordKey::generate()?;
-    kept.replace(id, &new, || store.rekey_with(id, &old, write_options.key(&new)))?;
+    kept.replace(id, old, &new, || store.rekey_with(id, old, write_options.key(&new)))?;
     reply(options, &json!({"rekeyed": true}), "")
 }

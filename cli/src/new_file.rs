@@ -2,16 +2,18 @@
 //! so that no signal and no crash leaves an incomplete file. Otherwise they have a temporary name, which is removed by
 //! any signal or, after a crash, by the next command that writes to the folder.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use crate::interrupt;
 
-/// The start of temporary names.
-pub(crate) const TEMPORARY: &str = ".strongroom-";
+/// Temporary names: this prefix and 16 random letters and digits.
+const TEMPORARY: &str = ".strongroom-unfinished-";
+const RANDOM_LEN: usize = 16;
 
 /// A new file, readable only by its owner, in the folder of its future name.
 pub(crate) struct NewFile {
@@ -22,12 +24,19 @@ pub(crate) struct NewFile {
 
 impl NewFile {
     pub(crate) fn create_beside(path: &Path) -> io::Result<Self> {
-        let folder = folder_of(path);
-        folder.metadata()?; // with the system's error
-        remove_dead(folder);
-        if let Some(file) = nameless(folder) {
-            return Ok(Self { file, temporary: None });
+        let folder = prepare(path)?;
+        match nameless(folder) {
+            Some(file) => Ok(Self { file, temporary: None }),
+            None => Self::create_named(folder),
         }
+    }
+
+    /// Always with a temporary name, so that the data can be found if the file cannot get its own.
+    pub(crate) fn create_named_beside(path: &Path) -> io::Result<Self> {
+        Self::create_named(prepare(path)?)
+    }
+
+    fn create_named(folder: &Path) -> io::Result<Self> {
         loop {
             let signals = interrupt::defer_signals()?;
             // Only the error's kind: the library's message contains the temporary name.
@@ -68,6 +77,40 @@ impl NewFile {
         temporary.persist(path).map_err(|error| error.error)?;
         sync_folder_of(path)
     }
+
+    /// As [`replace`](Self::replace), of a file with a temporary name. If it cannot get its name, it keeps its data under
+    /// another one in the same folder, which is returned with the error.
+    pub(crate) fn replace_or_keep(self, path: &Path) -> Result<(), (io::Error, Option<PathBuf>)> {
+        let synced = self.file.sync_all();
+        let Some(temporary) = self.temporary else { return Err((ErrorKind::Unsupported.into(), None)) };
+        let failed = match synced {
+            Ok(()) => temporary.persist(path).err().map(|failed| (failed.error, failed.path)),
+            Err(error) => Some((error, temporary)),
+        };
+        let Some((error, temporary)) = failed else {
+            return sync_folder_of(path).map_err(|error| (error, Some(path.to_path_buf())));
+        };
+        let kept = folder_of(path).join(format!("strongroom-taken-{}", std::process::id()));
+        let is_kept = temporary.persist_noclobber(&kept).is_ok();
+        let _ = sync_folder_of(path);
+        Err((error, is_kept.then_some(kept)))
+    }
+}
+
+/// The folder of a new file with this name, which can be a file's.
+fn prepare(path: &Path) -> io::Result<&Path> {
+    if path.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes()) {
+        return Err(ErrorKind::IsADirectory.into());
+    }
+    let folder = folder_of(path);
+    folder.metadata()?; // with the system's error
+    if let Err(error) = path.symlink_metadata()
+        && error.kind() != ErrorKind::NotFound
+    {
+        return Err(error); // such as a name that is too long
+    }
+    remove_dead(folder);
+    Ok(folder)
 }
 
 impl Write for NewFile {
@@ -82,8 +125,20 @@ impl Write for NewFile {
 
 fn temporary_builder() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
+    builder.prefix(TEMPORARY).rand_bytes(RANDOM_LEN);
     builder
+}
+
+/// A temporary name for the file with this number of this process.
+#[cfg(unix)]
+pub(crate) fn numbered_temporary_name(number: u64) -> String {
+    // The number has eight digits in a process that makes fewer than four billion files.
+    format!("{TEMPORARY}{:08x}{:08x}", std::process::id(), number & u64::from(u32::MAX))
+}
+
+fn is_temporary_name(name: &OsStr) -> bool {
+    let random = name.to_str().and_then(|name| name.strip_prefix(TEMPORARY));
+    random.is_some_and(|random| random.len() == RANDOM_LEN && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
 /// A nameless file; `None` if the system does not support it, or the folder is not writable.
@@ -130,9 +185,7 @@ fn remove_dead(folder: &Path) {
     use rustix::fs::{FlockOperation, OFlags, flock};
 
     let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in
-        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()))
-    {
+    for entry in entries.flatten().filter(|entry| is_temporary_name(&entry.file_name())) {
         let Ok(flags) = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().try_into() else { return };
         let Ok(file) = File::options().write(true).custom_flags(flags).open(entry.path()) else { continue };
         let is_own_file = file.metadata().is_ok_and(|found| found.is_file() && is_own(&found));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use strongroom::Wiped;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, printable};
 use crate::in_use::InUse;
 use crate::new_file::NewFile;
 use crate::streams::{is_stream, print, stdout};
@@ -24,30 +24,35 @@ pub(crate) enum Output {
     Terminal(Wiped),
     /// Shown at once, with escapes for everything but plain text, so that nothing is lost.
     EscapingTerminal,
-    /// Nameless until it is complete.
+    /// It gets its name when it is complete.
     File {
         file: NewFile,
         path: PathBuf,
+        /// Whether the data exists nowhere else, so that it must remain even if the file cannot get its name.
+        is_only_copy: bool,
     },
 }
 
 impl Output {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
-        let Some(path) = path.filter(|path| !is_stream(Some(path))) else {
-            return if io::stdout().is_terminal() {
-                // Full capacity from the start: growth would leave a copy in memory.
-                Ok(Self::Terminal(Wiped::with_capacity(MAX_TERMINAL_BYTES)))
-            } else {
-                Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
-            };
-        };
-        let file = NewFile::create_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
-        Ok(Self::File { file, path: path.to_path_buf() })
+        if let Some(path) = path.filter(|path| !is_stream(Some(path))) {
+            let file = NewFile::create_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
+            return Ok(Self::File { file, path: path.to_path_buf(), is_only_copy: false });
+        }
+        if io::stdout().is_terminal() {
+            // Full capacity from the start: growth would leave a copy in memory.
+            return Ok(Self::Terminal(Wiped::with_capacity(MAX_TERMINAL_BYTES)));
+        }
+        Ok(Self::Stdout(Box::new(stdout().map_err(Failure::stdout)?)))
     }
 
     /// As [`open`](Self::open), for data that cannot be retrieved again.
     pub(crate) fn open_once(path: Option<&Path>) -> Result<Self, Failure> {
-        Ok(match Self::open(path)? {
+        if let Some(path) = path.filter(|path| !is_stream(Some(path))) {
+            let file = NewFile::create_named_beside(path).map_err(Failure::io_at(CANNOT_WRITE, path))?;
+            return Ok(Self::File { file, path: path.to_path_buf(), is_only_copy: true });
+        }
+        Ok(match Self::open(None)? {
             Self::Terminal(_) => Self::EscapingTerminal,
             other => other,
         })
@@ -78,7 +83,7 @@ impl Output {
                 let text = Zeroizing::new(data.escape_ascii().to_string());
                 print(text.as_bytes()).map_err(Failure::stdout)
             }
-            Self::File { file, path } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
+            Self::File { file, path, .. } => file.write_all(data).map_err(Failure::io_at(CANNOT_WRITE, path)),
         }
     }
 
@@ -91,7 +96,18 @@ impl Output {
                 Err(Failure::argument("the data is not plain text, so it is not shown on a terminal: use --output"))
             }
             Self::Terminal(gathered) => print(&gathered).map_err(Failure::stdout),
-            Self::File { file, path } => file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path)),
+            Self::File { file, path, is_only_copy: false } => {
+                file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path))
+            }
+            Self::File { file, path, is_only_copy: true } => file.replace_or_keep(&path).map_err(|(error, kept)| {
+                let what = match kept {
+                    Some(kept) => {
+                        format!("the record is removed, and its data is in {}: {CANNOT_WRITE}", printable(&kept))
+                    }
+                    None => CANNOT_WRITE.into(),
+                };
+                Failure::io_at(what, &path)(error)
+            }),
         }
     }
 }

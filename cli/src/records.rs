@@ -87,7 +87,7 @@ pub(crate) fn retrieve(
     let to_file = check_output(options, output, in_use)?;
     let store = open::existing(options)?;
     let (keys, _) = keys_of(options, id, key)?;
-    let mut reader = with_each(&keys, |key| store.open_record(id, key))?;
+    let (mut reader, _) = with_each(&keys, |key| store.open_record(id, key))?;
     let len = reader.len()?; // authenticated before a byte is written
     let (start, end) = range.map_or((0, len), |range| range.within(len));
     let failed = Failure::stream("cannot read the record");
@@ -107,10 +107,10 @@ pub(crate) fn take(
     let store = open::existing(options)?;
     let (keys, kept) = keys_of(options, id, key)?;
     let output = Output::open_once(output)?;
-    let mut reader = with_each(&keys, |key| store.take_record(id, key))?;
+    let (mut reader, key) = with_each(&keys, |key| store.take_record(id, key))?;
     let len = reader.len()?;
     write_out(options, reader, len, output, to_file)?;
-    forget(kept, id)
+    forget(kept, id, key)
 }
 
 /// The keys that may open the record: that of the options, or those in the keyring.
@@ -121,9 +121,9 @@ fn keys_of(options: &Options, id: &Id, key: &Key) -> Result<(Vec<RecordKey>, Opt
     }
 }
 
-/// Removes the keys of a record that is gone.
-fn forget(kept: Option<KeptKeys>, id: &Id) -> Result<(), Failure> {
-    kept.map_or(Ok(()), |mut kept| kept.forget(id))
+/// Removes the key of a record that is gone.
+fn forget(kept: Option<KeptKeys>, id: &Id, key: &RecordKey) -> Result<(), Failure> {
+    kept.map_or(Ok(()), |mut kept| kept.forget(id, key))
 }
 
 /// The file for the data, which can be created; `None` if the data goes to stdout.
@@ -253,8 +253,8 @@ pub(crate) fn contains(options: &Options, id: &Id) -> Result<(), Failure> {
 pub(crate) fn delete(options: &Options, id: &Id, key: &Key) -> Result<(), Failure> {
     let store = open::existing(options)?;
     let (keys, kept) = keys_of(options, id, key)?;
-    with_each(&keys, |key| store.delete(id, key))?;
-    forget(kept, id)?;
+    let ((), key) = with_each(&keys, |key| store.delete(id, key))?;
+    forget(kept, id, key)?;
     reply(options, &json!({"deleted": true}), "")
 }
 
@@ -264,9 +264,12 @@ pub(crate) fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure
     if !yes {
         terminal::confirm("Erase the record permanently? [y/N] ")?;
     }
+    // Only the key that opens the record is removed with it: the others may open records of other stores.
+    let keys = kept.as_ref().map(|kept| kept.newest_first(id.as_ref())).unwrap_or_default();
+    let key = keys.iter().find(|key| matches!(store.open_record(id, key), Ok(_) | Err(Error::Expired)));
     let erased = store.erase(id)?;
-    if erased {
-        forget(kept, id)?; // otherwise the record may be in another store
+    if erased && let Some(key) = key {
+        forget(kept, id, key)?;
     }
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
 }

@@ -93,19 +93,22 @@ pub(crate) struct Serve {
     pub(crate) health: Option<ListenAddress>,
     /// Allow --health on an address that other machines can reach: they can then read the metrics
     #[arg(long, env = "STRONGROOM_INSECURE_HEALTH", hide_env_values = true)]
-    #[arg(value_parser = BoolishValueParser::new())]
-    pub(crate) insecure_health: bool,
+    #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure_health: Option<bool>,
     /// A host name of the service, besides localhost; may be repeated
     #[arg(long = "name", value_name = "HOST", env = "STRONGROOM_NAMES", hide_env_values = true, value_delimiter = ',')]
     pub(crate) names: Vec<String>,
     /// Require no token on loopback addresses: every user of this machine has full access
     #[arg(long, env = "STRONGROOM_INSECURE_LOOPBACK", hide_env_values = true)]
-    #[arg(value_parser = BoolishValueParser::new())]
-    pub(crate) insecure_loopback: bool,
+    #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) insecure_loopback: Option<bool>,
     /// Hide the lengths of all records that the store writes from now on; its settings keep this
     #[arg(long, env = "STRONGROOM_PAD", hide_env_values = true)]
-    #[arg(value_parser = BoolishValueParser::new())]
-    pub(crate) pad: bool,
+    #[arg(value_parser = BoolishValueParser::new(), value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) pad: Option<bool>,
     /// The file mode of Unix sockets, such as 0660 [default: 0600]
     #[arg(long, value_name = "MODE", env = "STRONGROOM_SOCKET_MODE", hide_env_values = true)]
     pub(crate) socket_mode: Option<SocketMode>,

@@ -123,9 +123,9 @@ fn merge_own(config: &mut Config, args: &Serve) -> Result<(), Failure> {
         config.names.clone_from(&args.names);
     }
     config.health = args.health.clone().or(config.health.take());
-    config.insecure_health |= args.insecure_health;
-    config.insecure_loopback |= args.insecure_loopback;
-    config.pad |= args.pad;
+    config.insecure_health = args.insecure_health.unwrap_or(config.insecure_health);
+    config.insecure_loopback = args.insecure_loopback.unwrap_or(config.insecure_loopback);
+    config.pad = args.pad.unwrap_or(config.pad);
     config.socket_mode = args.socket_mode.unwrap_or(config.socket_mode);
     config.socket_group = args.socket_group.clone().or(config.socket_group.take());
     config.tokens = args.tokens.clone().or(config.tokens.take());

@@ -151,8 +151,8 @@ fn revoke(options: &Options, path: &Path, name: &str) -> Result<(), Failure> {
 
 fn read(file: &mut File, path: &Path) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut content = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES).read_to_end(&mut content).map_err(failed(path))?;
-    Ok(content)
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(failed(path))?;
+    if content.len() as u64 > MAX_FILE_BYTES { Err(too_long()) } else { Ok(content) }
 }
 
 /// Adds a line to the file, durably, and then gives the token to the user by `give`. An unfinished line of an earlier run
@@ -173,7 +173,11 @@ fn append(
         return Err(Failure::argument("the tokens file has a token of this name: revoke it first"));
     }
     let end = if lines.is_empty() || lines.ends_with('\n') { "" } else { "\n" };
-    write_behind(&mut file, lines.len(), &format!("{end}{line}\n")).map_err(failed(path))?;
+    let added = format!("{end}{line}\n");
+    if (lines.len() + added.len()) as u64 > MAX_FILE_BYTES {
+        return Err(too_long());
+    }
+    write_behind(&mut file, lines.len(), &added).map_err(failed(path))?;
     // The token is printed even if the file system cannot make the name durable.
     let _ = sync_folder_of(path);
     give().inspect_err(|_| drop(file.set_len(lines.len() as u64)))
@@ -181,6 +185,10 @@ fn append(
 
 /// The most bytes of a file of tokens.
 const MAX_FILE_BYTES: u64 = 16 << 20;
+
+fn too_long() -> Failure {
+    Failure::argument("the tokens file has more than 16 MiB: remove the lines of revoked tokens, which begin with #")
+}
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
     Failure::io_at("cannot change the file of --tokens", path)

@@ -250,6 +250,29 @@ fn services_and_clients_take_secrets_from_commands() {
     assert!(printed.contains("index_key_file = \"index\"") && !printed.contains("index_key_command = "), "{printed}");
 }
 
+/// The scope `store` is enough for all commands that write.
+#[cfg(all(unix, feature = "server"))]
+#[test]
+fn a_token_that_cannot_read_writes() {
+    use crate::support::service::Service;
+
+    let mut world = world();
+    world.environment = vec![("STRONGROOM_KEYRING", "keys".into()), ("STRONGROOM_IDENTITY", "me.age".into())];
+    let token = world.ok(&["token", "new", "--scopes", "store", "--tokens", "tokens"], "");
+    world.write("token", &token);
+    world.write("file", DATA);
+    let service = Service::start(&world, &["serve", "--tokens", "tokens"]);
+    let server = format!("http://{}", service.address);
+    let run = |args: &[&str]| world.ok(&[args, &["--server", &server, "--token-file", "token"]].concat(), "new data");
+    run(&["store", "file"]);
+    run(&["store", "file"]); // continues the first
+    run(&["replace", "--id", "file"]);
+    run(&["rekey", "--id", "file"]);
+    drop(service);
+    assert_eq!(world.ok(&["retrieve", "--id", "file"], ""), "new data");
+    assert_eq!(world.ok(&["keyring", "list"], ""), "file\n");
+}
+
 /// A keyring that cannot be written after its record is removed.
 #[cfg(target_os = "linux")]
 #[test]
@@ -288,6 +311,32 @@ fn a_removal_that_the_keyring_misses_is_reported() {
         world.ok(&with(&["keyring", "remove", "--id", id, "--yes"]), "");
     }
     assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "");
+}
+
+/// A change in one store removes only the key of its own record.
+#[test]
+fn one_keyring_serves_several_stores() {
+    let world = world();
+    let other = |args: &[&'static str]| [&with(args)[..], &["--store", "other.db"]].concat();
+    let actions: [&[&str]; 5] = [
+        &["delete", "--id", "id"],
+        &["take", "--id", "id", "-o", "taken"],
+        &["erase", "--id", "id", "--yes"],
+        &["replace", "--id", "id"],
+        &["rekey", "--id", "id"],
+    ];
+    for args in actions {
+        world.ok(&with(&["store", "--id", "id"]), "first");
+        world.ok(&other(&["store", "--id", "id"]), "second");
+        world.ok(&other(args), "third");
+        assert_eq!(world.ok(&with(&["retrieve", "--id", "id"]), ""), "first", "{args:?}");
+        world.ok(&other(&["erase", "--id", "id", "--yes"]), "");
+        // Without a record, nothing happens to the key.
+        feed(&mut world.command(&other(args)), b"third");
+        assert_eq!(world.ok(&with(&["retrieve", "--id", "id"]), ""), "first", "{args:?}");
+        world.ok(&with(&["delete", "--id", "id"]), "");
+        assert_eq!(world.ok(&with(&["keyring", "list"]), ""), "", "{args:?}");
+    }
 }
 
 #[test]

@@ -113,20 +113,27 @@ fn a_signal_removes_the_temporary_file() {
 #[test]
 fn files_left_by_a_crash_are_removed() {
     let world = World::with_record();
-    world.write(".strongroom-dead", "plaintext");
-    world.write(".strongroom-alive", "plaintext");
+    let [dead, alive, link, folder] =
+        ["dead", "alive", "link", "folder"].map(|name| format!(".strongroom-unfinished-{name:0>16}"));
+    // Names that only resemble those of the program.
+    let own =
+        [".strongroom-key", ".strongroom-unfinished-", &format!("{dead}1"), &format!("{dead}.")].map(str::to_owned);
+    for name in own.iter().chain([&dead, &alive]) {
+        world.write(name, "plaintext");
+    }
     world.write("precious", "precious");
-    std::os::unix::fs::symlink("precious", world.path(".strongroom-link")).unwrap();
-    fs::create_dir(world.path(".strongroom-folder")).unwrap();
-    let alive = File::open(world.path(".strongroom-alive")).unwrap();
-    alive.lock().unwrap();
+    std::os::unix::fs::symlink("precious", world.path(&link)).unwrap();
+    fs::create_dir(world.path(&folder)).unwrap();
+    let locked = File::open(world.path(&alive)).unwrap();
+    locked.lock().unwrap();
     world.ok(&["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"], "");
-    assert!(!world.exists(".strongroom-dead"));
-    assert!(world.exists(".strongroom-alive") && world.exists(".strongroom-folder"));
+    assert!(!world.exists(&dead));
+    assert!(world.exists(&alive) && world.exists(&folder));
     assert_eq!(world.read("precious"), b"precious");
-    drop(alive);
+    drop(locked);
     world.ok(&["key", "new", "--key-out", "new"], "");
-    assert!(!world.exists(".strongroom-alive"));
+    assert!(!world.exists(&alive));
+    assert!(own.iter().all(|name| world.exists(name)));
 }
 
 /// Signals are deferred between the naming of the key file and the commit of the record, so that neither is without the

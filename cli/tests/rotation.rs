@@ -84,7 +84,15 @@ fn a_bad_rotation_is_refused() {
     fail(6, &["--ids", "-"], &"a".repeat(5000));
     fail(19, &["--ids", "-", "--format", "json"], "[1]");
     fail(19, &["--ids", "-", "--format", "json"], "id 0");
+    let other_namespace = r#"{"namespace": "other", "id": "id 0"}"#;
+    fail(19, &["--ids", "-", "--format", "json"], other_namespace);
     fail(19, &["--ids", "missing"], "");
+    for format in ["lines", "nul", "json"] {
+        let message = fail(19, &["--ids", ".", "--format", format], "");
+        assert!(message.contains("cannot read the file of --ids"), "{message}");
+    }
+    // No rotation has begun.
+    assert_eq!(world.ok(&["retrieve", "--id", "id 0", "--key-file", "key 0"], ""), DATA);
     fail(19, &["--server", "http://127.0.0.1:1"], "");
     world.fail(64, &["index-key", "rotate"], "");
     let message = world.fail(19, &["index-key", "rotate", "--new", "missing"], "");

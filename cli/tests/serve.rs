@@ -110,6 +110,24 @@ fn flags_override_the_environment_and_that_the_file() {
     let from_flags = print(&["--tokens", "from flag", "--log-level", "debug"], &environment);
     assert!(from_flags.contains("tokens = \"from flag\"") && from_flags.contains("level = \"debug\""), "{from_flags}");
 
+    // What the file switches on can be switched off.
+    for (name, flag, variable) in [
+        ("insecure_health", "--insecure-health", "STRONGROOM_INSECURE_HEALTH"),
+        ("insecure_loopback", "--insecure-loopback", "STRONGROOM_INSECURE_LOOPBACK"),
+        ("pad", "--pad", "STRONGROOM_PAD"),
+    ] {
+        for in_file in [true, false] {
+            world.write("config.toml", format!("{name} = {in_file}\n"));
+            let has =
+                |printed: &str, value: bool| assert!(printed.contains(&format!("{name} = {value}\n")), "{printed}");
+            has(&print(&[], &[]), in_file);
+            has(&print(&[], &[(variable, "false")]), false);
+            has(&print(&[], &[(variable, "yes")]), true);
+            has(&print(&[flag], &[(variable, "no")]), true);
+            has(&print(&[&format!("{flag}=false")], &[(variable, "yes")]), false);
+        }
+    }
+
     // The output is a valid configuration.
     world.write("printed.toml", &from_flags);
     let again = world.ok(&["serve", "--config", "printed.toml", "--print-config", "--store", "from file"], "");

@@ -19,6 +19,8 @@ fn compact_shortens_the_database() {
     let before = len();
     assert!(before > 10_000_000);
     world.ok(&["delete", "--id", "long", "--key-file", "long.key"], "");
+    assert_eq!(world.ok(&["maintain", "--json"], ""), "{\"maintained\":true}\n");
+    assert!(stats(&world)["free"].as_u64().unwrap() > 10_000_000);
     let reply: Value = serde_json::from_str(&world.ok(&["compact", "--json"], "")).unwrap();
     assert_eq!(reply, json!({"compacted": before - len()}));
     assert!(len() < 200_000, "{}", len());

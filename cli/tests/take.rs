@@ -1,6 +1,6 @@
 //! Records that are read once.
 
-use crate::support::{DATA, ID, World, feed};
+use crate::support::{DATA, ID, World, failure, feed};
 
 #[test]
 fn a_record_is_taken_once() {
@@ -46,7 +46,16 @@ fn a_file_gets_the_data() {
 fn a_failure_leaves_the_record() {
     let world = World::with_record();
     std::fs::create_dir(world.path("folder")).unwrap();
-    for (status, output) in [(19, "folder"), (19, "missing/copy"), (19, "key"), (19, "records.db")] {
+    let long = "n".repeat(300);
+    for (status, output) in [
+        (19, "folder"),
+        (19, "missing/copy"),
+        (19, "missing/"),
+        (19, "records.db/copy"),
+        (19, &long),
+        (19, "key"),
+        (19, "records.db"),
+    ] {
         world.fail(status, &["take", "--id", ID, "--key-file", "key", "-o", output], "");
     }
     let as_json = feed(&mut world.command(&["take", "--id", ID, "--key-file", "key", "--json"]), b"");
@@ -59,6 +68,33 @@ fn a_failure_leaves_the_record() {
         assert_eq!(output.status.code(), Some(14));
     }
     assert_eq!(world.ok(&["take", "--id", ID, "--key-file", "key"], ""), DATA);
+}
+
+/// The name is another user's, in a folder of all: only the rename shows it.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_whose_file_cannot_get_its_name_remains() {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    let mut world = World::with_record();
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can make another user's file
+    }
+    fs::create_dir(world.path("all")).unwrap();
+    world.run_unprivileged();
+    world.write("all/copy", "theirs");
+    fs::set_permissions(world.path("all"), fs::Permissions::from_mode(0o1777)).unwrap();
+    for name in ["all", "all/copy"] {
+        chown(world.path(name), Some(0), Some(0)).unwrap();
+    }
+    let take = ["take", "--id", ID, "--key-file", "key", "-o", "all/copy"];
+    let message = failure(&feed(&mut world.command(&take), b""), 14);
+    let kept = message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap();
+    assert!(message.starts_with("error: the record is removed, and its data is in all/strongroom-taken-"), "{message}");
+    assert_eq!(world.read(kept), DATA.as_bytes());
+    assert_eq!(world.read("all/copy"), b"theirs");
+    assert_eq!(world.records(), 0);
 }
 
 /// The data cannot be retrieved again, so a terminal shows all of it.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::service::Service;
 
 use crate::support::wait::{self, DEADLINE, poll_within};
-use crate::support::{DATA, ID, World};
+use crate::support::{DATA, ID, World, failure, feed};
 
 const NEW: [&str; 6] = ["token", "new", "--scopes", "store,retrieve", "--tokens", "tokens"];
 
@@ -23,7 +23,7 @@ fn store_with(world: &World, service: &Service, token: &str, id: &str) -> Option
     world.write("token", format!("{token}\n"));
     let server = format!("http://{}", service.address);
     let args = ["store", "--server", &server, "--token-file", "token", "--id", id];
-    crate::support::feed(&mut world.command(&args), DATA.as_bytes()).status.code()
+    feed(&mut world.command(&args), DATA.as_bytes()).status.code()
 }
 
 #[test]
@@ -88,6 +88,21 @@ fn a_token_that_was_not_given_is_not_listed() {
     world.fail(19, &[&list[..], &["--uses", "missing"]].concat(), "");
     let message = world.fail(14, &[&list[..], &["--uses", "token"]].concat(), "");
     assert!(message.contains("cannot read the file of --uses (token)"), "{message}");
+}
+
+/// A command that reads only the start of the file would cut off the rest.
+#[test]
+fn a_tokens_file_that_is_too_long_stays_as_it_is() {
+    const MAX: usize = 16 << 20;
+    let world = World::new();
+    for len in [MAX - 10, MAX + 1] {
+        world.write("tokens", format!("#{}\n", "x".repeat(len - 2)));
+        let message = failure(&feed(&mut world.command(&[&NEW[..], &["--name", "more"]].concat()), b""), 19);
+        assert!(message.contains("more than 16 MiB"), "{message}");
+        assert_eq!(world.read("tokens").len(), len);
+    }
+    world.fail(19, &["token", "list", "--tokens", "tokens"], "");
+    world.fail(19, &["token", "revoke", "--tokens", "tokens", "more"], "");
 }
 
 #[test]

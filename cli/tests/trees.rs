@@ -356,6 +356,36 @@ fn a_record_of_another_keyring_is_left_alone() {
     assert!(world.fail(19, &with(&RETRIEVE, &others), "").contains("the keyring does not have its key"));
 }
 
+/// A tree takes the keys under its prefix for its own: those of another store stop it before it changes one.
+#[test]
+fn the_keys_of_another_store_remain() {
+    let world = world();
+    write_old(&world, "tree/file", "data");
+    let other = |args: &[&'static str]| with(args, &["--store", "other.db"]);
+    numbers(&world, &STORE);
+    let keys = world.read("keys");
+    let message = world.fail(19, &other(&STORE), "");
+    assert!(message.contains("\"project/file\"") && message.contains("another store"), "{message}");
+    assert_eq!(world.read("keys"), keys);
+    // Another prefix, or a tree without files.
+    world.ok(&["store", "--recursive", "--id-prefix", "second", "tree", "--store", "other.db"], "");
+    fs::create_dir_all(world.path("folders/in")).unwrap();
+    world.ok(&["store", "--recursive", "--id-prefix", "folders", "folders"], "");
+    world.ok(&["store", "--recursive", "--id-prefix", "folders", "folders", "--store", "other.db"], "");
+    world.ok(&["retrieve", "--recursive", "--id-prefix", "folders", "-o", "copy"], "");
+    assert!(world.exists("copy/in"));
+    // A record of another store that comes later is not removed with the files of the tree.
+    world.ok(&["store", "--id", "second/note"], "note");
+    let mirror = ["store", "--recursive", "--id-prefix", "second", "tree", "--store", "other.db", "--mirror"];
+    assert_eq!(numbers(&world, &mirror)["removed"], 0);
+    assert_eq!(world.ok(&["retrieve", "--id", "second/note"], ""), "note");
+    // Records of this store become files of a tree.
+    world.ok(&["store", "--id", "own/file"], "data");
+    let own = numbers(&world, &["store", "--recursive", "--id-prefix", "own", "tree"]);
+    assert_eq!(own["stored"], 1);
+    assert_eq!(world.ok(&["retrieve", "--id", "own/file"], ""), "data");
+}
+
 #[test]
 fn misuse_is_explained() {
     let world = world();

@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::manifest::{Entry, Kind, Modified, PERMISSIONS, split};
-use crate::new_file::TEMPORARY;
+use crate::new_file::numbered_temporary_name;
 
 /// The folder of a tree.
 pub(super) struct Root(OwnedFd);
@@ -187,7 +187,7 @@ fn with_temporary_name<T>(mut make: impl FnMut(&str) -> rustix::io::Result<T>) -
 
     loop {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{TEMPORARY}{}-{number}", std::process::id());
+        let name = numbered_temporary_name(number);
         match make(&name) {
             Err(Errno::EXIST) => {}
             made => return Ok((made?, name)),

@@ -70,6 +70,12 @@ impl TreeIds {
         id.strip_prefix(self.prefix.as_slice()).filter(|path| !path.is_empty())
     }
 
+    /// The ids under the prefix of which the keyring has keys, but for the manifest's.
+    fn files<'k>(&self, kept: &'k KeptKeys) -> impl Iterator<Item = &'k [u8]> {
+        let of_namespace = kept.entries().iter().filter(|(namespace, ..)| *namespace == kept.namespace());
+        of_namespace.map(|(_, id, _)| id).filter(|id| self.path(id).is_some())
+    }
+
     fn fits(&self, path: &[u8]) -> bool {
         self.prefix.len() + path.len() <= Self::MAX_LEN
     }
@@ -79,7 +85,7 @@ impl TreeIds {
 fn stored_manifest(store: &Strongroom, kept: &KeptKeys, ids: &TreeIds) -> Result<Option<Manifest>, Failure> {
     let keys = kept.newest_first(ids.manifest());
     match with_each(&keys, |key| store.open_record(ids.manifest(), key)) {
-        Ok(mut reader) => Ok(Some(Manifest::read(&mut reader)?)),
+        Ok((mut reader, _)) => Ok(Some(Manifest::read(&mut reader)?)),
         Err(Failure::Strongroom(Error::NotFound)) => Ok(None),
         Err(failure) => Err(failure),
     }

@@ -166,7 +166,7 @@ impl Restoring<'_> {
             return Err(Failure::argument("the keyring has no key for this file"));
         }
         let id = self.ids.file(path);
-        let mut reader = with_each(keys, |key| self.store.open_record(&id, key))?;
+        let (mut reader, _) = with_each(keys, |key| self.store.open_record(&id, key))?;
         reader.len()?; // authenticated before a byte is written
         self.write(folder, path, entry, |file| io::copy(&mut reader, file))
     }

@@ -43,8 +43,11 @@ pub(crate) fn store(
     }
     let store = open::or_create(options)?;
     let old = stored_manifest(&store, &kept, &ids)?;
-    if old.is_none() && store.contains(ids.manifest())? {
-        return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
+    if old.is_none() {
+        if store.contains(ids.manifest())? {
+            return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
+        }
+        refuse_keys_of_others(&store, &kept, &ids)?;
     }
     let storing = Storing {
         folder,
@@ -75,6 +78,25 @@ pub(crate) fn store(
     problems.outcome(if mirror { "stored, and nothing was removed" } else { "stored" })
 }
 
+/// Before the first run: the keys under the prefix must be those of this store, because a run takes them for its own.
+fn refuse_keys_of_others(store: &Strongroom, kept: &KeptKeys, ids: &TreeIds) -> Result<(), Failure> {
+    for id in ids.files(kept) {
+        match with_each(&kept.newest_first(id), |key| store.open_record(id, key)) {
+            Err(Failure::Strongroom(Error::NotFound | Error::WrongKey)) => {
+                let text = format!(
+                    "the key of {:?} in the keyring opens no record of this store, so it may be another store's: use \
+                     another --id-prefix or another keyring, or remove the key with `keyring remove`",
+                    String::from_utf8_lossy(id),
+                );
+                return Err(Error::InvalidArgument(text.into()).into());
+            }
+            Ok(_) | Err(Failure::Strongroom(Error::Expired | Error::Corrupt)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(())
+}
+
 #[derive(Default)]
 struct Counts {
     stored: usize,
@@ -95,10 +117,10 @@ struct Storing<'r> {
     /// The tree as it is stored.
     manifest: Manifest,
     problems: Problems,
-    /// Ids of several keys, of which only this one remains once the manifest is written. Until then, several keys show
+    /// Files of several keys, of which only this one remains once the manifest is written. Until then, several keys show
     /// that the manifest may be older than the record.
     unsettled: Vec<(Vec<u8>, RecordKey)>,
-    /// Keys that have no record.
+    /// Keys that have no record, or none any more.
     unused: Vec<(Vec<u8>, RecordKey)>,
     counts: Counts,
     checkpoint: Duration,
@@ -112,6 +134,9 @@ impl<'r> Storing<'r> {
         old: Option<Manifest>,
         mirror: bool,
     ) -> Result<(Counts, Problems), Failure> {
+        if old.is_none() {
+            self.write_manifest()?; // before any other key, so that later runs know the keys under the prefix for theirs
+        }
         let mut jobs = Vec::new();
         for (path, entry) in found {
             match entry.kind {
@@ -127,13 +152,13 @@ impl<'r> Storing<'r> {
         let differing = self.create(jobs, &bar)?;
         self.replace(differing, &bar)?;
         bar.finish_and_clear();
-        let removed = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
+        let absent = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
         self.manifest.remove_orphans();
         if old.is_none_or(|old| old != self.manifest) || !self.unsettled.is_empty() {
             self.write_manifest()?;
         }
-        self.remove(&removed)?;
-        self.settle(removed)?;
+        self.remove(absent)?;
+        self.settle()?;
         Ok((self.counts, self.problems))
     }
 
@@ -259,7 +284,7 @@ impl<'r> Storing<'r> {
             return Ok(());
         }
         self.write_manifest()?;
-        self.settle(Vec::new())
+        self.settle()
     }
 
     /// Replaces the manifest by the present one.
@@ -272,17 +297,17 @@ impl<'r> Storing<'r> {
         self.kept.update(|entries, namespace| entries.insert(namespace, id, &key))?;
         let options = self.write_options.key(&key);
         if self.store.contains(id)? {
-            with_each(&earlier, |old| self.store.replace_with(id, old, &document, options))?;
+            let (_, old) = with_each(&earlier, |old| self.store.replace_with(id, old, &document, options))?;
+            self.unused.push((id.to_vec(), old.duplicate()));
         } else {
             self.store.store_with(id, &document, options)?;
         }
-        self.unsettled.push((id.to_vec(), key));
         self.written = Instant::now();
         Ok(())
     }
 
-    /// Removes the keys that open nothing any more, and those of the ids `removed`.
-    fn settle(&mut self, removed: Vec<Vec<u8>>) -> Result<(), Failure> {
+    /// Removes the keys that open nothing any more.
+    fn settle(&mut self) -> Result<(), Failure> {
         let (settled, unused) = (std::mem::take(&mut self.unsettled), std::mem::take(&mut self.unused));
         self.kept.update(|entries, namespace| {
             for (id, key) in settled {
@@ -291,31 +316,29 @@ impl<'r> Storing<'r> {
             for (id, key) in unused {
                 entries.remove_key(namespace, id, &key);
             }
-            for id in removed {
-                entries.remove(namespace, id);
-            }
             Ok(())
         })
     }
 
-    /// The ids of the tree's records whose files are no longer in the folder. Their files leave the manifest.
-    fn absent(&mut self, found: &BTreeMap<Vec<u8>, Entry>) -> Vec<Vec<u8>> {
+    /// The records of the tree whose files are no longer in the folder, and their keys. The files leave the manifest.
+    fn absent(&mut self, found: &BTreeMap<Vec<u8>, Entry>) -> Vec<(Vec<u8>, Vec<RecordKey>)> {
         let is_file = |path: &[u8]| matches!(found.get(path), Some(Entry { kind: Kind::File { .. }, .. }));
         self.manifest.entries.retain(|path, _| found.contains_key(path));
-        let namespace = self.kept.namespace();
-        let ids = self.kept.entries().iter().filter(|(of, ..)| *of == namespace).map(|(_, id, _)| id);
-        ids.filter(|id| self.ids.path(id).is_some_and(|path| !is_file(path))).map(<[u8]>::to_vec).collect()
+        let absent = self.ids.files(&self.kept).filter(|id| self.ids.path(id).is_some_and(|path| !is_file(path)));
+        absent.map(|id| (id.to_vec(), self.kept.newest_first(id))).collect()
     }
 
-    fn remove(&mut self, ids: &[Vec<u8>]) -> Result<(), Failure> {
-        let (store, kept) = (self.store, &self.kept);
-        let delete = |id: &Vec<u8>| match with_each(&kept.newest_first(id), |key| store.delete(id, key)) {
-            Err(Failure::Strongroom(Error::NotFound)) => Ok(0),
-            outcome => outcome.map(|()| 1),
+    /// Deletes records. A key that opens none is left alone: it may be another store's.
+    fn remove(&mut self, records: Vec<(Vec<u8>, Vec<RecordKey>)>) -> Result<(), Failure> {
+        let store = self.store;
+        let delete = |(id, keys): (Vec<u8>, Vec<RecordKey>)| match with_each(&keys, |key| store.delete(&id, key)) {
+            Ok(((), key)) => Ok(Some((id, key.duplicate()))),
+            Err(Failure::Strongroom(Error::NotFound | Error::WrongKey)) => Ok(None),
+            Err(failure) => Err(failure),
         };
-        let removed = &mut self.counts.removed;
-        workers::for_each(self.workers, ids, delete, |count| {
-            *removed += count;
+        workers::for_each(self.workers, records, delete, |deleted| {
+            self.counts.removed += usize::from(deleted.is_some());
+            self.unused.extend(deleted);
             Ok(())
         })
     }

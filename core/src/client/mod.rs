@@ -143,8 +143,12 @@ impl Operations for Client {
             // The record may be that of an earlier attempt.
             return Ok(Box::new(Writer::new(Arc::clone(&self.http), request)));
         }
-        self.range(id, old, 0..0)?.wait()?; // fails before all data is sent
-        Ok(Box::new(Writer::with_proved_old_key(Arc::clone(&self.http), request)))
+        // Fails before all data is sent.
+        Ok(Box::new(match self.range(id, old, 0..0)?.wait() {
+            // A token may have the scope `store` without `retrieve`.
+            Err(Error::AccessDenied(_)) => Writer::new(Arc::clone(&self.http), request),
+            proof => proof.map(|_| Writer::with_proved_old_key(Arc::clone(&self.http), request))?,
+        }))
     }
 
     fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
@@ -152,7 +156,8 @@ impl Operations for Client {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
-        self.read(self.requests.retrieve(id, key)?.at_most(u64::MAX), |answer| Ok(answer.body))
+        let request = self.requests.retrieve(id, key)?.at_most(u64::MAX);
+        self.read(request, |answer| answer.into_data().ok_or_else(protocol_violation))
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
@@ -169,7 +174,8 @@ impl Operations for Client {
 
     fn take(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
         let request = self.requests.take(id, key)?.at_most(u64::MAX);
-        self.change(request, RetryPolicy::UnlessDone, |answer| Ok(answer.body))
+        let decode = |answer: ApiResponse| answer.into_data().ok_or_else(|| of_write(Failure::ProtocolViolation));
+        self.change(request, RetryPolicy::UnlessDone, decode)
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {

@@ -19,7 +19,8 @@ use encryption::Protection;
 ///
 /// Put the key into the keyring before the record is stored: a failure then leaves at most a key without a record,
 /// which is harmless. Each change replaces the file as a whole, durably; of several processes, one changes it at a time,
-/// and each begins with the changes of the others. One keyring may serve several stores.
+/// and each begins with the changes of the others. One keyring may serve several stores: remove the key that opened a
+/// record ([`KeyringEntries::remove_key`]), because other keys of its id may open records of other stores.
 ///
 /// ```
 /// use strongroom::{Keyring, KeyringProtection, KeyringSecret, RecordKey, Strongroom, WriteOptions};
