@@ -308,7 +308,7 @@ typedef struct {
     const char *authorities_file;
     /// For a service at https: the client's certificate and its intermediate certificates, in PEM. Or NULL.
     const char *client_certificate_file;
-    /// The private key of the client's certificate, in PEM. NULL if the certificate is.
+    /// The private key of the client's certificate, in PEM. Required with `client_certificate_file`; otherwise NULL.
     const char *client_key_file;
     /// For a service at https: certificate revocation lists in PEM, one for each authority in the service's chain.
     /// Revoked certificates, and those that no list covers, are refused. A changed file is read again before the next
@@ -385,8 +385,8 @@ strongroom_status strongroom_open(const char *path,
 ///
 /// All functions on stores work as after strongroom_open, with these differences: a wrong key is STRONGROOM_NOT_FOUND,
 /// like a missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome is
-/// STRONGROOM_INDETERMINATE; strongroom_maintain, strongroom_verify and strongroom_repair_from are
-/// STRONGROOM_UNSUPPORTED.
+/// STRONGROOM_INDETERMINATE; strongroom_maintain, strongroom_compact, strongroom_verify, strongroom_repair_from and the
+/// functions that rotate the index key are STRONGROOM_UNSUPPORTED.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `url` is not one of these, or the options have other members; STRONGROOM_STORAGE if a
 /// file cannot be read.
@@ -418,8 +418,8 @@ strongroom_status strongroom_namespace(const strongroom *store,
 strongroom_status strongroom_close(strongroom *store, strongroom_error *error);
 
 /// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
-/// opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
-/// STRONGROOM_BUSY if other handles read all the time.
+/// opening a store does. Then moves the content of the database's log into the database. Until then, both may have the
+/// ciphertext of deleted records. STRONGROOM_BUSY if other handles read all the time.
 STRONGROOM_MUST_USE strongroom_status strongroom_maintain(const strongroom *store, strongroom_error *error);
 
 /// Removes at most `limit` expired records, and gives their number, which is less than `limit` if none is left. Expired
@@ -564,7 +564,7 @@ strongroom_status strongroom_retrieve_into(const strongroom *store,
                                            strongroom_error *error);
 
 /// Retrieves up to `len` bytes of the data, from the byte `offset` on; the range is clipped at the end. The length of
-/// the data is authenticated, and only the 16 KiB chunks of the range are read.
+/// the data is authenticated: only the 16 KiB chunks of the range and the final chunk are read.
 ///
 /// As strongroom_retrieve; STRONGROOM_CONFLICT if the record is replaced or removed during the call.
 STRONGROOM_MUST_USE
@@ -701,7 +701,8 @@ typedef struct {
 /// `count`.
 ///
 /// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id; STRONGROOM_TOO_LARGE above 64 MiB
-/// in a service; STRONGROOM_UNSUPPORTED by an object store.
+/// in a storage service or PostgreSQL, and in an encryption server above 64 MiB of JSON (about 48 MiB of data) or
+/// 32,768 items; STRONGROOM_UNSUPPORTED by an object store.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_store_many(const strongroom *store,
                                         const strongroom_item *items,
@@ -856,8 +857,8 @@ strongroom_status strongroom_take_record(const strongroom *store,
 /// Reads `size` bytes at the position, advances it, and gives their number: fewer at the end of the record, and 0 at
 /// its end and after it. A caller that reached the end without a failure has read the whole record.
 ///
-/// STRONGROOM_CORRUPT at an altered chunk, each time; just before it, fewer bytes than requested. After a failure, the
-/// content of `data` is undefined.
+/// A read stops before an altered chunk and gives fewer bytes; a read that begins in the chunk returns
+/// STRONGROOM_CORRUPT, each time. After a failure, the content of `data` is undefined.
 STRONGROOM_MUST_USE
 strongroom_status strongroom_reader_read(strongroom_reader *reader,
                                          void *data,
@@ -1026,8 +1027,8 @@ STRONGROOM_MUST_USE strongroom_status strongroom_finish_rotation(const strongroo
  * No function here needs a record's key.
  */
 
-/// In the flags of strongroom_verify_options: check records only, not the database's pages and indexes, which reads the
-/// whole database once more in one step.
+/// In the flags of strongroom_verify_options: check records only. The check of the database's pages and indexes would
+/// read the whole database once more, in one step.
 #define STRONGROOM_RECORDS_ONLY 1
 
 /// How to search for damage. Set all of it to zero, then `size` to sizeof(strongroom_verify_options), then what you
@@ -1115,8 +1116,8 @@ strongroom_status strongroom_verify_path(const char *path,
 
 /// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
 /// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
-/// one that the copy lacks stays as it is: strongroom_verify reports it. Gives the numbers of restored records, and of
-/// those that were not readable at all, are not in the copy, and are lost. Others should not write meanwhile.
+/// one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records, `lost`
+/// unreadable ones that the copy lacks. Others should not write meanwhile.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
 /// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.
@@ -1275,7 +1276,7 @@ typedef struct {
     /// Gives the record's head and length with strongroom_give_info. STRONGROOM_NOT_FOUND if there is none. Required.
     int (*info)(void *context, const uint8_t *locator, strongroom_sink *sink);
     /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has another
-    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it ends before the buffer does. Required.
+    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
     int (*read_at)(void *context, const uint8_t *locator, const uint8_t *head, uint64_t offset, void *buffer, size_t len);
     /// Starts to write a record piece by piece, and sets `upload` to a handle of the storage. Checks `mode` and `head`
     /// as `put` does, so that a write fails early. Nothing is visible before `upload_commit`. Required.
@@ -1303,8 +1304,8 @@ typedef struct {
     int (*list_expired)(void *context, uint64_t now, size_t limit, strongroom_sink *sink);
     /// Gives the settings document with strongroom_give_bytes. STRONGROOM_NOT_FOUND if there is none. Required.
     int (*settings)(void *context, strongroom_sink *sink);
-    /// Writes the settings document, of at most STRONGROOM_SETTINGS_SIZE bytes, if the current one equals `expected`;
-    /// if `expected` is NULL, if there is none. STRONGROOM_CONFLICT otherwise. Required.
+    /// Writes the settings document, of at most STRONGROOM_SETTINGS_SIZE bytes. `expected` is the current document, or
+    /// NULL if there must be none: STRONGROOM_CONFLICT if it differs. Required.
     int (*swap_settings)(void *context,
                          const void *expected,
                          size_t expected_len,

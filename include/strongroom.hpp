@@ -8,8 +8,10 @@
 //     std::cout << pages.view() << '\n';
 //
 // Each function does what the C function of its name does, and strongroom.h documents it: its conventions on threads,
-// processes, memory and growth hold here, too. Three have other names: in_namespace (strongroom_namespace), remove
-// (strongroom_delete) and stats (strongroom_get_stats). The header is all; a program links the C library.
+// processes, memory and growth hold here, too. These have other names: in_namespace (strongroom_namespace), remove
+// (strongroom_delete), stats (strongroom_get_stats), unrotated_count (strongroom_get_unrotated_count) and the verify of a
+// path (strongroom_verify_path). A function with options is an overload or has a default argument, instead of a name
+// with _with. The header is all; a program links the C library.
 //
 // Failures. A function throws strongroompp::error, a std::runtime_error with the status. In the types of
 // strongroompp::nothrow, the same functions return a strongroompp::result instead, which has the value or the error:

@@ -1,9 +1,11 @@
 //! Keyrings: their files, secrets, damage, and changes by several processes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::thread;
+use std::time::{Duration, Instant};
 
+use strongroom::interrupt::interruptible;
 use strongroom::{Error, Keyring, KeyringProtection, KeyringSecret, RecordKey};
 
 const RECIPIENT: &str = "age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa";
@@ -221,6 +223,21 @@ fn no_change_of_several_handles_is_lost() {
     assert_eq!(names, ["keys"], "a temporary file remained");
 }
 
+#[test]
+fn a_wait_for_the_file_can_be_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    let mut keyring = create(&path);
+    let locked = File::open(&path).unwrap();
+    locked.lock().unwrap();
+    let start = Instant::now();
+    let outcome = interruptible(|| true, || keyring.insert("", "id", &key(1)));
+    assert!(matches!(outcome, Err(Error::Busy)));
+    assert!(start.elapsed() < Duration::from_secs(20), "it waited for its deadline");
+    locked.unlock().unwrap();
+    keyring.insert("", "id", &key(1)).unwrap();
+}
+
 #[cfg(unix)]
 #[test]
 fn its_file_is_for_its_owner_alone() {
@@ -260,7 +277,7 @@ fn many_keys_are_one_change() {
         .update(|entries| (0..COUNT).try_for_each(|n| entries.insert("tenant", format!("user:{n}:passport"), &key(n))))
         .unwrap();
     let len = fs::metadata(&path).unwrap().len();
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let keyring = Keyring::open(&path, identity()).unwrap();
     println!("{COUNT} keys, {len} bytes: opened within {:?}", start.elapsed());
     assert_eq!(keyring.entries().len(), COUNT as usize);

@@ -29,7 +29,8 @@ pub struct strongroom_item {
 /// `count`.
 ///
 /// As strongroom_store; STRONGROOM_ALREADY_EXISTS also if two items have the same id; STRONGROOM_TOO_LARGE above 64 MiB
-/// in a service; STRONGROOM_UNSUPPORTED by an object store.
+/// in a storage service or PostgreSQL, and in an encryption server above 64 MiB of JSON (about 48 MiB of data) or
+/// 32,768 items; STRONGROOM_UNSUPPORTED by an object store.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_store_many(

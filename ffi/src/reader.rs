@@ -70,8 +70,8 @@ pub unsafe extern "C" fn strongroom_take_record(
 /// Reads `size` bytes at the position, advances it, and gives their number: fewer at the end of the record, and 0 at
 /// its end and after it. A caller that reached the end without a failure has read the whole record.
 ///
-/// STRONGROOM_CORRUPT at an altered chunk, each time; just before it, fewer bytes than requested. After a failure, the
-/// content of `data` is undefined.
+/// A read stops before an altered chunk and gives fewer bytes; a read that begins in the chunk returns
+/// STRONGROOM_CORRUPT, each time. After a failure, the content of `data` is undefined.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_reader_read(

@@ -178,7 +178,7 @@ pub unsafe extern "C" fn strongroom_retrieve_into(
 }
 
 /// Retrieves up to `len` bytes of the data, from the byte `offset` on; the range is clipped at the end. The length of
-/// the data is authenticated, and only the 16 KiB chunks of the range are read.
+/// the data is authenticated: only the 16 KiB chunks of the range and the final chunk are read.
 ///
 /// As strongroom_retrieve; STRONGROOM_CONFLICT if the record is replaced or removed during the call.
 #[unsafe(no_mangle)]

@@ -104,7 +104,7 @@ pub struct strongroom_storage_callbacks {
     pub info:
         Option<unsafe extern "C" fn(context: *mut c_void, locator: *const u8, sink: *mut strongroom_sink) -> c_int>,
     /// Fills `buffer` with the `len` bytes of the record from `offset` on. STRONGROOM_CONFLICT if the record has another
-    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it ends before the buffer does. Required.
+    /// head or is gone, STRONGROOM_INVALID_ARGUMENT if it has fewer than `offset + len` bytes. Required.
     pub read_at: Option<
         unsafe extern "C" fn(
             context: *mut c_void,
@@ -155,8 +155,8 @@ pub struct strongroom_storage_callbacks {
         Option<unsafe extern "C" fn(context: *mut c_void, now: u64, limit: usize, sink: *mut strongroom_sink) -> c_int>,
     /// Gives the settings document with strongroom_give_bytes. STRONGROOM_NOT_FOUND if there is none. Required.
     pub settings: Option<unsafe extern "C" fn(context: *mut c_void, sink: *mut strongroom_sink) -> c_int>,
-    /// Writes the settings document, of at most STRONGROOM_SETTINGS_SIZE bytes, if the current one equals `expected`;
-    /// if `expected` is NULL, if there is none. STRONGROOM_CONFLICT otherwise. Required.
+    /// Writes the settings document, of at most STRONGROOM_SETTINGS_SIZE bytes. `expected` is the current document, or
+    /// NULL if there must be none: STRONGROOM_CONFLICT if it differs. Required.
     pub swap_settings: Option<
         unsafe extern "C" fn(
             context: *mut c_void,

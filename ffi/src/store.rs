@@ -72,7 +72,7 @@ pub struct strongroom_options {
     pub authorities_file: *const c_char,
     /// For a service at https: the client's certificate and its intermediate certificates, in PEM. Or NULL.
     pub client_certificate_file: *const c_char,
-    /// The private key of the client's certificate, in PEM. NULL if the certificate is.
+    /// The private key of the client's certificate, in PEM. Required with `client_certificate_file`; otherwise NULL.
     pub client_key_file: *const c_char,
     /// For a service at https: certificate revocation lists in PEM, one for each authority in the service's chain.
     /// Revoked certificates, and those that no list covers, are refused. A changed file is read again before the next
@@ -152,8 +152,8 @@ pub unsafe extern "C" fn strongroom_open(
 ///
 /// All functions on stores work as after strongroom_open, with these differences: a wrong key is STRONGROOM_NOT_FOUND,
 /// like a missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome is
-/// STRONGROOM_INDETERMINATE; strongroom_maintain, strongroom_verify and strongroom_repair_from are
-/// STRONGROOM_UNSUPPORTED.
+/// STRONGROOM_INDETERMINATE; strongroom_maintain, strongroom_compact, strongroom_verify, strongroom_repair_from and the
+/// functions that rotate the index key are STRONGROOM_UNSUPPORTED.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `url` is not one of these, or the options have other members; STRONGROOM_STORAGE if a
 /// file cannot be read.
@@ -222,8 +222,8 @@ pub unsafe extern "C" fn strongroom_close(store: *mut strongroom, error: *mut st
 }
 
 /// Removes the remains of interrupted writes, unless a large record is being written, and reuses their space, as
-/// opening a store does. Then empties the database's log, which may have the ciphertext of deleted records:
-/// STRONGROOM_BUSY if other handles read all the time.
+/// opening a store does. Then moves the content of the database's log into the database. Until then, both may have the
+/// ciphertext of deleted records. STRONGROOM_BUSY if other handles read all the time.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_maintain(

@@ -105,9 +105,10 @@ pub unsafe extern "C" fn strongroom_copy(
                 STOPPED.set(true);
             }
         };
-        STOPPED.set(false);
         let options = copy_options(given)?;
+        let outer = STOPPED.replace(false); // `progress` of another copy may make this one
         let outcome = interruptible(|| STOPPED.get(), || copy(&from, &to, options, &mut report));
+        STOPPED.set(outer);
         leave_nothing();
         let found = outcome?;
         if let Some(not_copied) = not_copied {

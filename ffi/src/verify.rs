@@ -15,8 +15,8 @@ use crate::location::location_of;
 use crate::status::{strongroom_error, strongroom_status};
 use crate::store::{service_members, strongroom, strongroom_options};
 
-/// In the flags of strongroom_verify_options: check records only, not the database's pages and indexes, which reads the
-/// whole database once more in one step.
+/// In the flags of strongroom_verify_options: check records only. The check of the database's pages and indexes would
+/// read the whole database once more, in one step.
 pub const STRONGROOM_RECORDS_ONLY: u64 = 1;
 
 /// How to search for damage. Set all of it to zero, then `size` to sizeof(strongroom_verify_options), then what you
@@ -164,8 +164,8 @@ impl From<VerifyReport> for strongroom_verify_report {
 
 /// Replaces each damaged record by the one in `copy`, which is the same store at another place, such as a backup that is
 /// open with STRONGROOM_READ_ONLY. Only its intact records are used. Intact records are never replaced, and a damaged
-/// one that the copy lacks stays as it is: strongroom_verify reports it. Gives the numbers of restored records, and of
-/// those that were not readable at all, are not in the copy, and are lost. Others should not write meanwhile.
+/// one that the copy lacks stays as it is: strongroom_verify reports it. `restored` counts restored records, `lost`
+/// unreadable ones that the copy lacks. Others should not write meanwhile.
 ///
 /// STRONGROOM_INVALID_ARGUMENT if `copy` is another store, or the same handle; STRONGROOM_UNSUPPORTED on a service, or
 /// read-only; STRONGROOM_BUSY if others never stop writing. After a failure, some records may have been restored.

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use strongroom::Error;
@@ -109,6 +109,15 @@ impl Cancellation {
         let before = CANCELLED.replace(Some(Arc::clone(&self.0)));
         let outcome = call.call(args, kwargs);
         CANCELLED.set(before);
-        outcome
+        outcome.map_err(|error| {
+            let py = call.py();
+            if !error.is_instance_of::<PyStopIteration>(py) {
+                return error;
+            }
+            // An awaited call cannot raise it: it would never end.
+            let raised = PyRuntimeError::new_err("a function of the caller raised StopIteration");
+            raised.set_cause(py, Some(error));
+            raised
+        })
     }
 }

@@ -1,7 +1,6 @@
 //! The class `Keyring` of Python.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
@@ -13,6 +12,7 @@ use crate::error::Failure;
 use crate::interrupt::detached;
 use crate::key::Key;
 use crate::location::check_path;
+use crate::shared::Shared;
 
 /// One file that keeps the keys of records under their ids, encrypted with `age <https://age-encryption.org>`_ to
 /// recipients or under a passphrase.
@@ -29,7 +29,7 @@ use crate::location::check_path;
 /// >>> keyring.get("report") == key
 /// True
 #[pyclass(frozen, module = "strongroom")]
-pub(crate) struct Keyring(Mutex<strongroom::Keyring>);
+pub(crate) struct Keyring(Shared<strongroom::Keyring>);
 
 #[pymethods]
 impl Keyring {
@@ -87,7 +87,7 @@ impl Keyring {
             (None, None, Some(passphrase)) => KeyringSecret::passphrase(text(passphrase)?)?,
             _ => return Err(invalid("give one of identity, identity_file and passphrase")),
         };
-        Ok(Self(Mutex::new(detached(py, || Ok(strongroom::Keyring::open(path, secret)?))?)))
+        Ok(Self(Shared::new(detached(py, || Ok(strongroom::Keyring::open(path, secret)?))?)))
     }
 
     /// Make a new identity: its text, which opens keyrings and is a secret, and its recipient, which is public.
@@ -101,7 +101,7 @@ impl Keyring {
     #[pyo3(signature = (id, *, namespace=None))]
     fn get(&self, py: Python<'_>, id: Id<'_>, namespace: Option<Id<'_>>) -> Result<Option<Key>, Failure> {
         let (id, namespace) = (id.as_ref(), bytes(namespace.as_ref()));
-        detached(py, || Ok(self.lock().get(namespace, id).map(RecordKey::duplicate).map(Key::from)))
+        self.0.with(py, |keyring| Ok(keyring.get(namespace, id).map(RecordKey::duplicate).map(Key::from)))
     }
 
     /// All keys of an id, the newest first: an id has several after a failure. The newest that opens the record
@@ -109,8 +109,7 @@ impl Keyring {
     #[pyo3(signature = (id, *, namespace=None))]
     fn keys(&self, py: Python<'_>, id: Id<'_>, namespace: Option<Id<'_>>) -> Result<Vec<Key>, Failure> {
         let (id, namespace) = (id.as_ref(), bytes(namespace.as_ref()));
-        detached(py, || {
-            let keyring = self.lock();
+        self.0.with(py, |keyring| {
             let keys = keyring.entries().keys(namespace, id).iter().rev();
             Ok(keys.map(RecordKey::duplicate).map(Key::from).collect())
         })
@@ -130,7 +129,7 @@ impl Keyring {
         namespace: Option<Id<'_>>,
     ) -> Result<(), Failure> {
         let (id, namespace, key) = (id.as_ref(), bytes(namespace.as_ref()), key.get().inner());
-        detached(py, || Ok(self.lock().insert(namespace, id, key)?))
+        self.0.with(py, |keyring| Ok(keyring.insert(namespace, id, key)?))
     }
 
     /// Add the newest keys of many ids, all or none, for the price of one.
@@ -145,8 +144,7 @@ impl Keyring {
         let items: Vec<(Id<'_>, Bound<'_, Key>)> = pairs(&items, "a pair of id and key, as from dict.items(),")?;
         let items: Vec<(_, &RecordKey)> = items.iter().map(|(id, key)| (id.as_ref(), key.get().inner())).collect();
         let namespace = bytes(namespace.as_ref());
-        detached(py, || {
-            let mut keyring = self.lock();
+        self.0.with(py, |keyring| {
             Ok(keyring.update(|keys| items.iter().try_for_each(|(id, key)| keys.insert(namespace, id, key)))?)
         })
     }
@@ -158,7 +156,7 @@ impl Keyring {
     #[pyo3(signature = (id, *, namespace=None))]
     fn remove(&self, py: Python<'_>, id: Id<'_>, namespace: Option<Id<'_>>) -> Result<bool, Failure> {
         let (id, namespace) = (id.as_ref(), bytes(namespace.as_ref()));
-        detached(py, || Ok(self.lock().remove(namespace, id)?))
+        self.0.with(py, |keyring| Ok(keyring.remove(namespace, id)?))
     }
 
     /// The ids in a namespace, in the order of their bytes.
@@ -179,8 +177,7 @@ impl Keyring {
         namespace: Option<Id<'_>>,
     ) -> Result<Vec<(Bound<'py, PyBytes>, Key)>, Failure> {
         let namespace = bytes(namespace.as_ref());
-        let found: Vec<_> = detached(py, || {
-            let keyring = self.lock();
+        let found: Vec<_> = self.0.with(py, |keyring| {
             let entries = keyring.entries().iter().filter(|(of, ..)| *of == namespace);
             Ok(entries.filter_map(|(_, id, keys)| Some((id.to_vec(), keys.last()?.duplicate()))).collect())
         })?;
@@ -202,22 +199,16 @@ impl Keyring {
         passphrase: Option<&Bound<'_, PyString>>,
     ) -> Result<(), Failure> {
         let protection = protection(recipients, passphrase)?;
-        detached(py, || Ok(self.lock().rotate(protection)?))
+        self.0.with(py, |keyring| Ok(keyring.rotate(protection)?))
     }
 
     /// The number of ids in all namespaces.
     fn __len__(&self, py: Python<'_>) -> Result<usize, Failure> {
-        detached(py, || Ok(self.lock().entries().len()))
+        self.0.with(py, |keyring| Ok(keyring.entries().len()))
     }
 
     fn __repr__(&self) -> &'static str {
         "Keyring(...)"
-    }
-}
-
-impl Keyring {
-    fn lock(&self) -> MutexGuard<'_, strongroom::Keyring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

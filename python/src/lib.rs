@@ -15,6 +15,7 @@ mod location;
 mod options;
 mod record;
 mod retention;
+mod shared;
 mod store;
 mod transfer;
 mod verify;

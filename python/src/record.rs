@@ -1,9 +1,7 @@
 //! Reading and writing of records in pieces, for the files of `strongroom._records`.
 
 use std::io::{BufRead, Read, Seek, SeekFrom, Write};
-use std::sync::{Mutex, MutexGuard};
 
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use strongroom::interrupt::is_interrupted;
@@ -11,81 +9,12 @@ use strongroom::{Error, RecordReader, RecordWriter, Wiped};
 
 use crate::bytes::{Data, byte_view, to_python, write_into};
 use crate::error::Failure;
-use crate::interrupt::{check_not_handling, detached, release};
+use crate::interrupt::detached;
 use crate::key::Key;
+use crate::shared::{Shared, closed};
 
 /// The length of the pieces that are read into a caller's buffer.
 const PIECE: usize = 256 << 10;
-
-/// A value that one thread at a time uses, until it is closed.
-struct Shared<T: Send + 'static> {
-    value: Mutex<Option<T>>,
-    process: u32,
-}
-
-impl<T: Send + 'static> Shared<T> {
-    fn new(value: T) -> Self {
-        Self { value: Mutex::new(Some(value)), process: std::process::id() }
-    }
-
-    /// In a forked child, the lock may be held forever by a thread that exists only in the parent.
-    fn is_forked(&self) -> bool {
-        std::process::id() != self.process
-    }
-
-    /// The value; `None` after a panic, because its state is then unknown.
-    fn lock(&self) -> MutexGuard<'_, Option<T>> {
-        self.value.lock().unwrap_or_else(|poisoned| {
-            let mut value = poisoned.into_inner();
-            *value = None;
-            value
-        })
-    }
-
-    /// Runs `work` on the value, detached.
-    fn with<R: Send>(
-        &self,
-        py: Python<'_>,
-        work: impl FnOnce(&mut T) -> Result<R, Failure> + Send,
-    ) -> Result<R, Failure> {
-        detached(py, || {
-            if self.is_forked() {
-                return Err(Error::Forked.into());
-            }
-            work(self.lock().as_mut().ok_or_else(closed)?)
-        })
-    }
-
-    /// The value, if it has not been taken before. Must be called detached.
-    fn take(&self) -> Option<T> {
-        if self.is_forked() {
-            return None;
-        }
-        self.lock().take()
-    }
-
-    /// Frees the value, if it has not been taken before.
-    fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        check_not_handling()?; // an interrupted call of this thread may hold the lock
-        py.detach(|| drop(self.take()));
-        Ok(())
-    }
-}
-
-impl<T: Send + 'static> Drop for Shared<T> {
-    fn drop(&mut self) {
-        if self.is_forked() {
-            return;
-        }
-        if let Some(value) = self.lock().take() {
-            release(value);
-        }
-    }
-}
-
-fn closed() -> Failure {
-    Failure::Python(PyValueError::new_err("I/O operation on closed file."))
-}
 
 /// The source of a :class:`strongroom.RecordReader`.
 #[pyclass(frozen, module = "strongroom._strongroom")]
@@ -259,9 +188,16 @@ impl NativeWriter {
     /// Write all of ``data``; return its length.
     fn write(&self, py: Python<'_>, data: Data<'_>) -> Result<usize, Failure> {
         let data = data.as_ref();
-        let outcome = self.0.with(py, |writer| Ok(writer.write_all(data)?));
-        if let Err(Failure::Python(_)) = outcome {
-            py.detach(|| drop(self.0.take())); // the caller does not learn how much was written
+        let mut interrupted = None;
+        let outcome = self.0.with_option(py, |writer| {
+            let outcome = writer.as_mut().ok_or_else(closed)?.write_all(data);
+            if is_interrupted() {
+                interrupted = writer.take(); // an exception replaces the outcome: the caller does not learn it
+            }
+            Ok(outcome?)
+        });
+        if interrupted.is_some() {
+            py.detach(|| drop(interrupted)); // here, because the waits of an interrupted call end at once
         }
         outcome.map(|()| data.len())
     }
@@ -274,10 +210,7 @@ impl NativeWriter {
     /// Store the record.
     fn finish(&self, py: Python<'_>) -> Result<(), Failure> {
         detached(py, || {
-            if self.0.is_forked() {
-                return Err(Error::Forked.into());
-            }
-            self.0.take().ok_or_else(closed)?.finish()?;
+            self.0.take()?.finish()?;
             Ok(())
         })
     }

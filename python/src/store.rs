@@ -128,8 +128,9 @@ pub(crate) fn open(
 ///
 /// All calls work as after :func:`open`, with these differences: a wrong key raises :exc:`NotFoundError`, like a
 /// missing record; a call without an answer is repeated if that is safe; a write with an unknown outcome raises
-/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.verify` and :meth:`Strongroom.repair_from`
-/// raise :exc:`UnsupportedError`.
+/// :exc:`IndeterminateError`; :meth:`Strongroom.maintain`, :meth:`Strongroom.compact`, :meth:`Strongroom.verify`,
+/// :meth:`Strongroom.repair_from`, :meth:`Strongroom.retention` and the rotation of the index key raise
+/// :exc:`UnsupportedError`.
 ///
 /// :param url: ``https://HOST:PORT``; on this machine also ``http://127.0.0.1:PORT`` and ``unix:PATH``. Commas separate
 ///     the URLs of several servers of one store, among which requests are distributed.
@@ -262,7 +263,7 @@ impl Strongroom {
         Ok(to_python(py, &data)?)
     }
 
-    /// Return the data stored under ``id``, and remove the record. Of several callers, one gets the data, and the
+    /// Return the data stored under ``id``, and remove the record. One of several callers gets the data, and the
     /// others :exc:`NotFoundError`.
     ///
     /// The data is delivered at most once: if the process ends, an exception of a signal handler ends the call, or a
@@ -304,7 +305,7 @@ impl Strongroom {
     }
 
     /// Return the bytes from ``start`` to ``stop``, exclusive; the range is clipped at the end. Only the chunks of
-    /// the range are read, and the record's length is authenticated.
+    /// the range are read, and the final chunk, which proves the record's length.
     ///
     /// :raises ConflictError: The record was replaced or removed during the call.
     fn retrieve_range<'py>(
@@ -715,8 +716,8 @@ impl Strongroom {
     /// :param start_at: The position at which to start, :attr:`Verification.next` of an earlier search; or a locator,
     ///     to start after its record.
     /// :param bytes_per_second: Check at most this many bytes of records per second, to leave time for others.
-    /// :param records_only: Do not check the database's pages and indexes, which reads the whole database once more in
-    ///     one step.
+    /// :param records_only: Check records only. The check of the database's pages and indexes would read the whole
+    ///     database once more, in one step.
     /// :param progress: Called after each step with a :class:`Verification`: the totals so far, and the damage that
     ///     this step found. An exception ends the search.
     /// :raises InvalidArgumentError: The position is one of another store.
@@ -750,8 +751,8 @@ impl Strongroom {
         Ok(self.call(py, |store| store.repair_from(copy))?.into())
     }
 
-    /// Remove the remains of interrupted writes and reuse their space, as opening a store does; then empty the
-    /// database's log, which may have the ciphertext of deleted records.
+    /// Remove the remains of interrupted writes and reuse their space, as opening a store does; then move the
+    /// content of the database's log into the database. Until then, both may have the ciphertext of deleted records.
     ///
     /// :raises BusyError: Other handles read all the time.
     fn maintain(&self, py: Python<'_>) -> Result<(), Failure> {

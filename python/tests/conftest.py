@@ -1,10 +1,13 @@
 """Helpers of several tests."""
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +62,23 @@ def locked(store: strongroom.Strongroom, path: Path) -> Iterator[Callable[[], ob
     """As `locking`, for the store of the test."""
     with locking(path) as unlock:
         yield unlock
+
+
+async def cancel_at_its_end(call: Awaitable[object], file: object, method: str, patch: pytest.MonkeyPatch) -> None:
+    """Cancel a call when its thread has done the work of ``method``, and goes on for a moment."""
+    work, done, go_on = getattr(file, method), threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> object:
+        outcome = work(*args)
+        done.set()
+        go_on.wait(60)
+        return outcome
+
+    with patch.context() as context:
+        context.setattr(file, method, slow)
+        task = asyncio.ensure_future(call)
+        assert await asyncio.to_thread(done.wait, 60)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    asyncio.get_running_loop().call_later(0.05, go_on.set)

@@ -4,14 +4,14 @@ import asyncio
 import inspect
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import strongroom
-from conftest import pattern
+from conftest import cancel_at_its_end, pattern
 from strongroom import Key, aio
 
 
@@ -249,6 +249,122 @@ def test_a_cancelled_block_stores_nothing(path: Path) -> None:
                 await task
             assert not await store.contains("id")
             assert (await store.stats()).records == 0
+
+    asyncio.run(main())
+
+
+def test_a_cancelled_read_loses_no_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pattern(4_000_000)
+
+    async def main() -> None:
+        async with aio.open(path) as store:
+            key = await store.store("id", data)
+            async with store.open_record("id", key) as reader:
+
+                async def cancel(call: Awaitable[object], method: str = "read") -> None:
+                    await cancel_at_its_end(call, reader._file, method, monkeypatch)
+
+                await cancel(reader.read(1000))
+                assert await reader.read(500) == data[:500]
+                await cancel(reader.read())
+                await cancel(reader.read(7))  # behind a call that goes on
+                assert await reader.tell() == 500
+                await cancel(reader.seek(9, io.SEEK_CUR), "seek")
+                assert await reader.seek(0, io.SEEK_CUR) == 500
+                pieces = aiter(reader)
+                await cancel(anext(pieces))
+                assert b"".join([piece async for piece in pieces]) == data[500:]
+                assert await reader.seek(5_000_000) == 5_000_000
+                assert await reader.read() == b""
+
+    asyncio.run(main())
+
+
+def test_reads_with_a_time_limit_are_complete(path: Path) -> None:
+    data = pattern(8_000_000)
+
+    async def main() -> None:
+        async with aio.open(path) as store, store.open_record("id", await store.store("id", data)) as reader:
+            found, piece, limit = b"", b"none yet", 0.0001
+            while piece:
+                try:
+                    piece = await asyncio.wait_for(reader.read(1 << 20), limit)
+                except TimeoutError:
+                    limit *= 1.2
+                else:
+                    found += piece
+            assert found == data
+
+    asyncio.run(main())
+
+
+def test_reads_of_several_tasks_follow_one_another(path: Path) -> None:
+    data = pattern(2_000_000)
+
+    async def main() -> None:
+        async with aio.open(path) as store, store.open_record("id", await store.store("id", data)) as reader:
+            pieces = await asyncio.gather(*(reader.read(100_000) for _ in range(20)))
+            assert b"".join(pieces) == data
+
+    asyncio.run(main())
+
+
+def test_after_a_cancelled_write_nothing_is_stored(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller does not learn whether the data was written: a repetition could store it twice."""
+
+    async def main() -> None:
+        async with aio.open(path) as store:
+            writer = await store.create_record("id")
+            await cancel_at_its_end(writer.write(b"piece"), writer._file, "write", monkeypatch)
+            calls: list[Callable[[], Awaitable[object]]] = [lambda: writer.write(b"piece"), writer.finish]
+            for call in calls:
+                with pytest.raises(ValueError, match="cancelled"):
+                    await call()
+            await writer.close()
+            with pytest.raises(ValueError, match="cancelled"):
+                async with store.create_record("id") as writer:
+                    await cancel_at_its_end(writer.write(b"piece"), writer._file, "write", monkeypatch)
+            with pytest.raises(ZeroDivisionError):
+                async with store.create_record("id") as writer:
+                    await cancel_at_its_end(writer.write(b"piece"), writer._file, "write", monkeypatch)
+                    _ = 1 / 0
+            assert not await store.contains("id")
+            assert (await store.stats()).records == 0
+
+    asyncio.run(main())
+
+
+def test_a_stop_iteration_of_the_caller_ends_the_call(path: Path) -> None:
+    """It cannot be the outcome of a future: the task would wait forever."""
+
+    class Source:
+        def __init__(self, *pieces: bytes) -> None:
+            self.pieces = iter(pieces)
+
+        def read(self, size: int) -> bytes:
+            return next(self.pieces)
+
+    def progress(_: object) -> None:
+        next(iter(()))
+
+    async def main() -> None:
+        async with aio.open(path) as store:
+            key = await store.store("id", b"data")
+            calls: list[Awaitable[object]] = [
+                store.store_file("other", Source(b"data")),
+                store.replace_file("id", key, Source()),
+                store.store_file("other", Source(b"data", b""), progress),
+                store.replace_file("id", key, Source(b"data", b""), progress),
+                store.store_file("other", Upload([b"data"]), progress),
+                store.verify(progress=progress),
+                aio.verify(path, progress=progress),
+            ]
+            for call in calls:
+                with pytest.raises(RuntimeError) as caught:
+                    await asyncio.wait_for(call, 60)
+                assert type(caught.value.__cause__) is StopIteration
+            assert await store.retrieve("id", key) == b"data"
+            assert not await store.contains("other")
 
     asyncio.run(main())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ import pytest
 
 import strongroom
 from conftest import locking, pattern
-from strongroom import Key, Strongroom, aio
+from strongroom import Key, Keyring, Strongroom, aio
 from test_services import INDEX_KEY, Service, service
 
 __all__ = ["service"]
@@ -123,6 +124,57 @@ def test_a_wait_behind_another_thread(
     assert "id" not in store
 
 
+def test_a_file_that_another_thread_uses(
+    store: Strongroom, locked: Callable[[], object], interrupt: Callable[[], None]
+) -> None:
+    file, data = store.create_record("id"), pattern(30_000_000)
+    other = threading.Thread(target=file.write, args=(data,))
+    other.start()
+    time.sleep(0.1)
+    calls: list[Callable[[], object]] = [file.tell, lambda: file.write(b"more")]
+    for call in calls:
+        interrupt()
+        with pytest.raises(StopError) as caught:
+            call()
+        assert type(caught.value.__cause__) is strongroom.BusyError
+    locked()
+    other.join()
+    assert store.retrieve("id", file.finish()) == data
+
+
+def test_a_keyring(tmp_path: Path, interrupt: Callable[[], None]) -> None:
+    import fcntl
+
+    identity, recipient = Keyring.generate_identity()
+    Keyring.create(tmp_path / "keys", recipients=[recipient])
+    keyring, key = Keyring.open(tmp_path / "keys", identity=identity), Key.generate()
+    writes: list[Callable[[], object]] = [
+        lambda: keyring.insert("id", key),
+        lambda: keyring.insert_many([("id", key)]),
+        lambda: keyring.remove("id"),
+        lambda: keyring.rotate(recipients=[recipient]),
+    ]
+    with (tmp_path / "keys").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for call in writes:
+            interrupt()
+            with pytest.raises(StopError) as caught:
+                call()
+            assert type(caught.value.__cause__) is strongroom.BusyError
+        other = threading.Thread(target=keyring.insert, args=("other", key))
+        other.start()
+        time.sleep(0.1)
+        reads: list[Callable[[], object]] = [lambda: keyring.get("id"), lambda: len(keyring), keyring.export]
+        for call in reads:
+            interrupt()
+            with pytest.raises(StopError) as caught:
+                call()
+            assert type(caught.value.__cause__) is strongroom.BusyError
+        fcntl.flock(file, fcntl.LOCK_UN)
+        other.join()
+    assert keyring.ids() == [b"other"]
+
+
 def test_a_returning_handler_ends_no_call(store: Strongroom, locked: Callable[[], object]) -> None:
     seen: list[int] = []
 
@@ -140,33 +192,105 @@ def test_a_returning_handler_ends_no_call(store: Strongroom, locked: Callable[[]
     assert seen == [signal.SIGUSR1]
 
 
-def test_a_handler_cannot_use_a_store(store: Strongroom, locked: Callable[[], object]) -> None:
+def test_a_handler_cannot_use_a_store(path: Path, tmp_path: Path) -> None:
     """It would wait forever for a lock of the interrupted call."""
-    file = store.create_record("file")
-    calls: list[Callable[[], object]] = [
-        lambda: store.store("other", b"data"),
-        store.stats,
-        store.close,
-        lambda: file.write(b"data"),
-        file.tell,
-    ]
+    identity, recipient = Keyring.generate_identity()
+    Keyring.create(tmp_path / "keys", recipients=[recipient])
+    keyring, data = Keyring.open(tmp_path / "keys", identity=identity), pattern(30_000_000)
+    with strongroom.open(path) as store:
+        key, retention = store.store("id", data), store.retention([("", "id")])
+        reader, file, other = store.open_record("id", key), store.create_record("file"), store.create_record("other")
+        other.write(data)
+        calls: list[Callable[[], object]] = [
+            lambda: file.write(b"data"),
+            file.tell,
+            file.finish,
+            file.close,
+            lambda: other.write(b"data"),
+            other.tell,
+            other.finish,
+            other.close,
+            reader.read,
+            reader.read1,
+            reader.readall,
+            reader.readline,
+            lambda: reader.readinto(bytearray(9)),
+            lambda: reader.readinto1(bytearray(9)),
+            lambda: reader.seek(0),
+            reader.tell,
+            reader.close,
+            lambda: store.namespace("tenant"),
+            store.padded,
+            lambda: store.store("new", b"data"),
+            lambda: store.retrieve("id", key),
+            lambda: store.take("id", key),
+            lambda: store.retrieve_into("id", key, bytearray(9)),
+            lambda: store.retrieve_range("id", key, 0, 1),
+            lambda: store.replace("id", key, b"data"),
+            lambda: store.rekey("id", key),
+            lambda: store.delete("id", key),
+            lambda: store.erase("id"),
+            lambda: "id" in store,
+            lambda: store.store_many([("new", b"data")]),
+            lambda: store.retrieve_many([("id", key)]),
+            lambda: store.store_file("new", io.BytesIO(b"data")),
+            lambda: store.replace_file("id", key, io.BytesIO(b"data")),
+            lambda: store.open_record("id", key),
+            lambda: store.take_record("id", key),
+            lambda: store.create_record("new"),
+            lambda: store.replace_record("id", key),
+            store.purge,
+            store.begin_rotation,
+            store.rotation,
+            lambda: store.erase_unrotated("0" * 64),
+            lambda: store.retention([("", "id")]),
+            lambda: store.erase_others(retention),
+            store.finish_rotation,
+            store.stats,
+            store.verify,
+            lambda: store.repair_from(store),
+            store.maintain,
+            store.compact,
+            store.close,
+            lambda: strongroom.open(path),
+            lambda: strongroom.connect(f"unix:{tmp_path}/none").stats(),
+            lambda: strongroom.copy(path, tmp_path / "copy"),
+            lambda: strongroom.verify(path),
+            lambda: Keyring.create(tmp_path / "new", recipients=[recipient]),
+            lambda: Keyring.open(tmp_path / "keys", identity=identity),
+            lambda: keyring.get("id"),
+            lambda: keyring.keys("id"),
+            lambda: keyring.insert("id", key),
+            lambda: keyring.insert_many([("id", key)]),
+            lambda: keyring.remove("id"),
+            keyring.ids,
+            keyring.export,
+            lambda: keyring.rotate(recipients=[recipient]),
+            lambda: len(keyring),
+        ]
+        refused: list[bool] = []
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        for call in calls:
-            with pytest.raises(RuntimeError, match="signal handler"):
-                call()
-        raise StopError
+        def handler(number: int, frame: FrameType | None) -> None:
+            for call in calls:
+                with pytest.raises(RuntimeError, match="signal handler"):
+                    call()
+                refused.append(True)
+            raise StopError
 
-    before = signal.signal(signal.SIGUSR1, handler)
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
-    timer.start()
-    with pytest.raises(StopError):
-        store.store("id", b"data")
-    timer.join()
-    signal.signal(signal.SIGUSR1, before)
-    locked()
-    file.close()
-    assert store.stats().records == 0
+        before = signal.signal(signal.SIGUSR1, handler)
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1))
+        with locking(path):
+            timer.start()
+            with pytest.raises(StopError):
+                file.write(data)
+            timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        assert len(refused) == len(calls)
+        # The refused calls have no effect.
+        assert reader.read(9) == data[:9]
+        assert store.retrieve("other", other.finish()) == data
+        assert store.stats().records == 2
+        assert len(keyring) == 0
 
 
 class Proxy:

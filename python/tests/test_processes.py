@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
-from strongroom import Key, Strongroom
+from strongroom import Key, Keyring, Strongroom
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
@@ -84,6 +84,41 @@ def test_a_child_does_not_wait_for_the_parents_threads(store: Strongroom, locked
         locked()
         assert outcome.result() == 3_000_000
     assert store.retrieve("id", writer.finish()) == bytes(3_000_000)
+
+
+def test_a_child_cannot_use_the_parents_keyring(tmp_path: Path) -> None:
+    import fcntl
+
+    identity, recipient = Keyring.generate_identity()
+    Keyring.create(tmp_path / "keys", recipients=[recipient])
+    keyring, key = Keyring.open(tmp_path / "keys", identity=identity), Key.generate()
+
+    def child() -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: keyring.get("id"),
+            lambda: keyring.keys("id"),
+            lambda: keyring.insert("id", key),
+            lambda: keyring.insert_many([("id", key)]),
+            lambda: keyring.remove("id"),
+            keyring.ids,
+            keyring.export,
+            lambda: keyring.rotate(recipients=[recipient]),
+            lambda: len(keyring),
+        ]
+        for call in calls:
+            raises_forked(call)
+        assert len(Keyring.open(tmp_path / "keys", identity=identity)) == 0
+
+    in_child(child)
+    with ThreadPoolExecutor(1) as pool, (tmp_path / "keys").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        outcome = pool.submit(keyring.insert, "id", key)
+        time.sleep(0.2)
+        assert not outcome.done()
+        in_child(child)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        outcome.result()
+    assert keyring.get("id") == key
 
 
 def test_a_child_of_a_closed_store_may_open_one(path: Path) -> None:

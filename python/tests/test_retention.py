@@ -1,6 +1,9 @@
 """Removing the records that no known id names."""
 
 import asyncio
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -38,10 +41,14 @@ def test_a_wrong_list_removes_nothing_unless_allowed(path: Path) -> None:
 
 
 def test_asyncio(path: Path) -> None:
-    async def retain() -> int:
+    async def retain(known: Iterable[tuple[str, str]]) -> int:
         async with aio.open(path) as store:
-            await store.store("known", b"data")
             await store.store("orphan", b"data")
-            return await store.erase_others(await store.retention([("", "known")]))
+            return await store.erase_others(await store.retention(known))
 
-    assert asyncio.run(retain()) == 1
+    with strongroom.open(path) as store:
+        store.store("known", b"data")
+    assert asyncio.run(retain([("", "known")])) == 1
+    with closing(sqlite3.connect(":memory:")) as database:
+        # Only this thread may use the rows.
+        assert asyncio.run(retain(database.execute("SELECT '', 'known'"))) == 1

@@ -15,7 +15,7 @@ import pytest
 
 import certificates
 import strongroom
-from conftest import ROOT, SIZES, pattern
+from conftest import ROOT, SIZES, cancel_at_its_end, pattern
 from strongroom import IndexKey, Key, Strongroom, aio
 from test_processes import in_child, raises_forked
 
@@ -484,7 +484,7 @@ def test_a_token_reaches_only_its_namespace(server: Path) -> None:
                 call()
 
 
-def test_asyncio_on_an_encryption_server(server: Path) -> None:
+def test_asyncio_on_an_encryption_server(server: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with await aio.connect(f"unix:{server}/socket", token_file=server / "token", timeout=60.0) as store:
             keys = await asyncio.gather(*(store.store(f"id-{n}", pattern(n)) for n in range(20)))
@@ -497,6 +497,15 @@ def test_asyncio_on_an_encryption_server(server: Path) -> None:
                 await store.store_many([("one", b"1"), ("two", b"2")], keys=given)
             assert await store.store_many([("one", b"1")], keys=given) == given
             await store.delete("one", given[0])
+            key = await store.store("once", pattern(3_000_000))
+            async with store.open_record("once", key) as file:
+                await cancel_at_its_end(file.read(2_000_000), file._file, "read", monkeypatch)
+                assert await file.read() == pattern(3_000_000)
+            async with store.take_record("once", key) as file:
+                assert await file.read(10) == pattern(10)
+                await cancel_at_its_end(file.read(10), file._file, "read", monkeypatch)
+                with pytest.raises(strongroom.UnsupportedError, match="once, in order"):  # never the data behind a gap
+                    await file.read(10)
         with pytest.raises(strongroom.ClosedError):
             await store.stats()
         with pytest.raises(strongroom.InvalidArgumentError):

@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
+use crate::util::interrupt;
 use crate::util::private_file::{remove_abandoned, temporary_file};
 use crate::util::trusted_file::{Readers, Refused, check};
 
@@ -71,8 +71,10 @@ pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
             // Another process may have replaced the file before it was locked.
             Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(Locked(file)),
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) if start.elapsed() > DEADLINE => return Err(Error::Busy),
-            Err(fs::TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Err(fs::TryLockError::WouldBlock) if start.elapsed() > DEADLINE || interrupt::is_interrupted() => {
+                return Err(Error::Busy);
+            }
+            Err(fs::TryLockError::WouldBlock) => interrupt::sleep(PAUSE),
             Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
         }
     }

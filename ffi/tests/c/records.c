@@ -433,6 +433,22 @@ static int copy_progress(void *context, const strongroom_copied *progress) {
     return 0;
 }
 
+// Counts the calls. The first one makes another copy, and stops it.
+static int copy_in_copy(void *context, const strongroom_copied *progress) {
+    (void)progress;
+    if (++*(int *)context > 1) return 0;
+    strongroom_error error;
+    strongroom_copied copied;
+    strongroom_copy_options how;
+    memset(&how, 0, sizeof how);
+    how.size = sizeof how;
+    how.progress = copy_progress;
+    const strongroom_status stopped = strongroom_copy("source.db", "inner.db", &how, &copied, NULL, &error);
+    CHECK(stopped == STRONGROOM_BUSY || stopped == STRONGROOM_OK);
+    usleep(100000); // a copy learns within 50 ms that it is stopped
+    return 0;
+}
+
 // A copy opens with the index key's file of its source, and is updated by another copy.
 static void copied_store(void) {
     strongroom_error error;
@@ -461,6 +477,9 @@ static void copied_store(void) {
     // A short copy may be complete before it stops.
     const strongroom_status stopped = strongroom_copy("source.db", "copy.db", &how, &copied, NULL, &error);
     CHECK(stopped == STRONGROOM_BUSY || stopped == STRONGROOM_OK);
+    // The end of the inner copy is not that of the outer one, which deletes a record after it.
+    how.workers = 8;
+    how.progress = copy_in_copy;
     how.context = &calls;
     how.flags = STRONGROOM_MIRROR;
     CHECK_OK(strongroom_copy("source.db", "copy.db", &how, &copied, NULL, &error));

@@ -23,6 +23,7 @@ import asyncio
 import errno
 import inspect
 import io
+import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Protocol, TypeVar, overload
 
@@ -31,7 +32,7 @@ from strongroom._strongroom import Cancellation
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable
     from datetime import datetime, timedelta
     from types import TracebackType
     from typing import Never, Self
@@ -500,7 +501,7 @@ class Strongroom:
 
     async def retention(self, known: Iterable[tuple[str | Buffer, str | Buffer]]) -> Retention:
         """As :meth:`strongroom.Strongroom.retention`."""
-        return await _in_thread(self._store.retention, known)
+        return await _in_thread(self._store.retention, list(known))
 
     async def erase_others(self, retention: Retention, *, allow_all: bool = False) -> int:
         """As :meth:`strongroom.Strongroom.erase_others`."""
@@ -589,30 +590,51 @@ async def _copy(
 
 
 class RecordReader:
-    """A :class:`strongroom.RecordReader` for asyncio. Iterating over it gives the data in pieces of 1 MiB."""
+    """A :class:`strongroom.RecordReader` for asyncio. Iterating over it gives the data in pieces of 1 MiB.
+
+    Its calls take place one after another. A cancelled one leaves the position unchanged, so that no data is lost; only
+    a record that was taken from an encryption server, which sends it once, may not be readable any more."""
 
     def __init__(self, file: strongroom.RecordReader) -> None:
         self._file = file
+        # The position that the caller knows. A cancelled call may have moved the file's own, or still move it.
+        self._position = 0
+        self._order = asyncio.Lock()
+        self._in_use = threading.Lock()
+
+    async def _call(self, call: Callable[[], _T]) -> _T:
+        def at_position() -> tuple[_T, int]:
+            with self._in_use:
+                self._file.seek(self._position)
+                return call(), self._file.tell()
+
+        async with self._order:
+            result, self._position = await _in_thread(at_position)
+        return result
 
     async def read(self, size: int = -1) -> bytes:
         """As :meth:`strongroom.RecordReader.read`."""
-        return await _in_thread(self._file.read, size)
+        return await self._call(lambda: self._file.read(size))
 
     async def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move to a position, which may be after the end, and return it."""
-        return await _in_thread(self._file.seek, offset, whence)
+        return await self._call(lambda: self._file.seek(offset, whence))
 
     async def tell(self) -> int:
         """Return the position of the next byte."""
-        return await _in_thread(self._file.tell)
+        return await self._call(self._file.tell)
 
     async def close(self) -> None:
         """Close the file. Closing it again does nothing."""
         await _run_to_end(self._file.close)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := await self.read(_PIECE):
-            yield piece
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if piece := await self.read(_PIECE):
+            return piece
+        raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
         return self
@@ -629,6 +651,12 @@ class RecordWriter:
 
     def __init__(self, file: strongroom.RecordWriter) -> None:
         self._file = file
+        # Whether a write was cancelled: its thread may have written the data nevertheless.
+        self._is_cancelled = False
+
+    def _check(self) -> None:
+        if self._is_cancelled:
+            raise ValueError("a write was cancelled: the record is given up")
 
     @property
     def key(self) -> Key:
@@ -636,11 +664,18 @@ class RecordWriter:
         return self._file.key
 
     async def write(self, data: Buffer) -> int:
-        """Write all of ``data``, and return its length. After a failed write, all later writes fail."""
-        return await _in_thread(self._file.write, data)
+        """Write all of ``data``, and return its length. After a failed or a cancelled write, all later writes fail, and
+        so does :meth:`finish`."""
+        self._check()
+        try:
+            return await _in_thread(self._file.write, data)
+        except asyncio.CancelledError:
+            self._is_cancelled = True
+            raise
 
     async def finish(self) -> Key:
         """Store the record, close the file, and return the record's key."""
+        self._check()
         return await _in_thread(self._file.finish)
 
     async def close(self) -> None:
@@ -653,4 +688,9 @@ class RecordWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await _in_thread(self._file.__exit__, kind, value, traceback)
+        if kind is None and not self._is_cancelled:
+            await _in_thread(self._file.__exit__, kind, value, traceback)
+            return
+        await self.close()
+        if kind is None:
+            self._check()

@@ -150,8 +150,8 @@ class PoisonedError(StrongroomError):
 
 
 class ForkedError(StrongroomError):
-    """The store was opened by the parent of this process; or one was open at the fork, so that this process cannot open
-    one of its own."""
+    """The store or keyring was opened by the parent of this process; or a store was open at the fork, so that this
+    process cannot open one of its own."""
 
     code = 17
 
