@@ -88,8 +88,10 @@ impl Strongroom {
     ///   be repeated, because the client makes the keys of new versions. A write whose outcome is still unknown then is
     ///   [`Error::Indeterminate`]; so is one whose repetition is refused, because the record may have been changed, removed
     ///   or expired since the lost attempt, and an [`erase`](Self::erase) with a lost answer, which is never repeated.
-    /// - [`maintain`](Self::maintain), [`verify`](Self::verify) and [`repair_from`](Self::repair_from) are
-    ///   [`Error::Unsupported`]: the server's operator maintains its storage.
+    /// - [`maintain`](Self::maintain), [`compact`](Self::compact), [`verify`](Self::verify),
+    ///   [`repair_from`](Self::repair_from), [`retention`](Self::retention) and the rotation of the index key
+    ///   ([`begin_rotation`](Self::begin_rotation) and its like) are [`Error::Unsupported`]: the server's operator
+    ///   maintains its storage.
     /// - Each call may be [`Error::AccessDenied`].
     ///
     /// ```no_run
@@ -189,8 +191,8 @@ impl Strongroom {
     }
 
     /// Retrieves many records, each with its own outcome, in the same order. A storage with transactions reads them all
-    /// in one transaction; more than 64 MiB from a service is read in several steps. Of more than 4 MiB, only the records
-    /// whose keys are right are read.
+    /// in one transaction; more than 64 MiB from a service is read in several steps. If the
+    /// records exceed 4 MiB, the call checks each key before it reads the record.
     ///
     /// # Errors
     ///

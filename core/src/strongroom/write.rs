@@ -211,7 +211,8 @@ impl Strongroom {
     /// # Errors
     ///
     /// As [`store`](Self::store), for any of them; [`Error::AlreadyExists`] also if two pairs have the same id;
-    /// [`Error::Unsupported`] from a storage without transactions; [`Error::TooLarge`] above 64 MiB in a service.
+    /// [`Error::Unsupported`] from a storage without transactions; [`Error::TooLarge`] above 64 MiB in a storage
+    /// service or PostgreSQL, and in an encryption server above 64 MiB of JSON (about 48 MiB of data) or 32,768 records.
     pub fn store_many<I: AsRef<[u8]>, D: AsRef<[u8]>>(&self, items: &[(I, D)]) -> Result<Vec<RecordKey>, Error> {
         self.begin_store_many(items)?.wait()
     }

@@ -63,7 +63,7 @@ pub struct Config {
     pub log: Log,
     /// The removal of expired records.
     pub purge: Purge,
-    /// The removal of deleted ciphertext from the log of a database.
+    /// The removal of deleted ciphertext from a database and its log.
     pub maintenance: Maintenance,
     /// The services that find each other, if there are several.
     pub cluster: Cluster,
@@ -190,8 +190,8 @@ impl Default for Purge {
     }
 }
 
-/// Maintenance in the background: it empties the log of a database, which keeps the ciphertext of deleted records, and
-/// removes the leftovers of interrupted writes. Only a store on this machine (`store` is a path, or not set) is
+/// Maintenance in the background: it removes the ciphertext of deleted records from a database and its log, and the
+/// leftovers of interrupted writes. Only a store on this machine (`store` is a path, or not set) is
 /// maintained: a storage service maintains its own store, and maintenance of a bucket lists all of it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -28,8 +28,9 @@ const SCHEMA: &str = "strongroom";
 ///   sockets and loopback addresses, which use it only if the URL says so.
 /// - `target_session_attrs` is `read-write` by default.
 /// - `schema`: the schema of the tables, `strongroom` by default.
-/// - A password in the URL is refused, because URLs end up in logs and in lists of processes. It comes from the service
-///   file, the file of `passfile`, that of the variable `PGPASSFILE`, `~/.pgpass`, or the variable `PGPASSWORD`.
+/// - A password in the URL is refused, because URLs end up in logs and in lists of processes. The first of these
+///   gives it: the service file, the file of `passfile`, the variable `PGPASSWORD`, the file of the variable
+///   `PGPASSFILE`, `~/.pgpass`.
 ///
 /// `postgres://?service=NAME` takes the options of a section of a service file (`PGSERVICEFILE`, `~/.pg_service.conf`, or
 /// `pg_service.conf` in `PGSYSCONFDIR`). Those of the URL replace them; a host in the URL also replaces the port.
