@@ -68,6 +68,9 @@ impl Location {
     pub fn parse(text: impl AsRef<Path>) -> Result<Self, Error> {
         let path = text.as_ref();
         match path.to_str() {
+            None if is_url(&path.to_string_lossy()) => {
+                Err(Error::InvalidArgument("the store is a URL with bytes that are not UTF-8".into()))
+            }
             Some(text) if is_service_url(text) => service(text),
             Some(text) if is_postgres(text) => postgres(text),
             Some(text) if is_bucket_url(text) => bucket(text),
@@ -239,8 +242,20 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStrExt;
-            let path = Path::new(std::ffi::OsStr::from_bytes(b"\xff"));
-            assert!(matches!(Location::parse(path), Ok(Location::Database(_))));
+            let parse = |bytes| Location::parse(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+            for path in [&b"\xff"[..], b"./https://\xff", b"\xff://a"] {
+                assert!(matches!(parse(path), Ok(Location::Database(_))), "{path:?}");
+            }
+            for url in [
+                &b"https://a.example/\xff"[..],
+                b"unix:/\xff",
+                b"cluster:https://\xff",
+                b"postgres://a/\xff",
+                b"s3://bucket/\xff",
+                b"ftp://\xff",
+            ] {
+                assert!(matches!(parse(url), Err(Error::InvalidArgument(_))), "{url:?}");
+            }
         }
     }
 

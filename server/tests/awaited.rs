@@ -120,7 +120,7 @@ impl Connection {
     }
 
     fn answer(&mut self, data: &[u8]) {
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", data.len());
+        let head = format!("HTTP/1.1 200 OK\r\nstrongroom-request-id: 1\r\ncontent-length: {}\r\n\r\n", data.len());
         let _ = self.stream.write_all(&[head.as_bytes(), data].concat());
     }
 
@@ -262,7 +262,10 @@ fn a_cancelled_call_ends_its_connection() {
             Point::BeforeAnswer => connection.body(len).unwrap(),
             Point::HalfAnswer => {
                 connection.body(len).unwrap();
-                connection.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nhalf").unwrap();
+                connection
+                    .stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nstrongroom-request-id: 1\r\ncontent-length: 8\r\n\r\nhalf")
+                    .unwrap();
                 // Until the client has read it.
                 thread::sleep(Duration::from_millis(20));
             }

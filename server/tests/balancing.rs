@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use strongroom::storage::SqliteStorage;
 use strongroom::{Durability, Endpoint, Error, IndexKey, Strongroom};
@@ -111,6 +111,46 @@ fn an_upload_goes_to_a_service_that_is_there() {
     }
     let client = Strongroom::connect(&endpoint([dead(), dead()]).timeout(Duration::from_secs(2))).unwrap();
     assert!(matches!(client.store_reader("id", &*data), Err(Error::Storage(_))));
+}
+
+/// A call, with an id of its own.
+type Call<'c> = dyn Fn(&Strongroom, &str) + Sync + 'c;
+
+/// A paused service accepts connections, and answers nothing: each call goes to the other one in its time.
+#[test]
+fn a_silent_service_sends_its_calls_elsewhere() {
+    let cluster = Cluster::start(1, |path| encryption_over(database(path), &config()));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let both = endpoint([silent.local_addr().unwrap(), cluster.services[0].address]).timeout(Duration::from_secs(6));
+    let direct = Strongroom::builder().path(&cluster.path).index_key(index_key()).open().unwrap();
+    let key = direct.store("id", b"data").unwrap();
+    let long = vec![7; 1_000_000];
+    let retrieve = |client: &Strongroom, _: &str| assert_eq!(client.retrieve("id", &key).unwrap(), b"data");
+    let store = |client: &Strongroom, own: &str| drop(client.store(own, b"data").unwrap());
+    let erase = |client: &Strongroom, own: &str| assert!(!client.erase(own).unwrap());
+    let stream = |client: &Strongroom, own: &str| drop(client.store_reader(own, &*long).unwrap());
+    let calls: [&Call<'_>; 4] = [&retrieve, &store, &erase, &stream];
+    thread::scope(|scope| {
+        // Each client tries one of the two first, at random.
+        for n in 0..32 {
+            let client = Strongroom::connect(&both).unwrap();
+            scope.spawn(move || calls[n % calls.len()](&client, &format!("{n}")));
+        }
+    });
+    let retries: u64 = both.upstreams().retries().iter().map(|(_, count)| count).sum();
+    assert!(retries > 0, "some have tried the silent one");
+}
+
+#[test]
+fn an_upload_to_many_silent_services_ends_in_time() {
+    const TIME: Duration = Duration::from_millis(2400);
+    let silent: Vec<_> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let all = endpoint(silent.iter().map(|listener| listener.local_addr().unwrap())).timeout(TIME);
+    let client = Strongroom::connect(&all).unwrap();
+    let begin = Instant::now();
+    assert!(matches!(client.store_reader("id", &*vec![7; 1_000_000]), Err(Error::Storage(_))));
+    // An attempt at each of them takes four times as long.
+    assert!(begin.elapsed() < 3 * TIME, "{:?}", begin.elapsed());
 }
 
 /// After a lost answer, only a call that may be repeated goes to another service.

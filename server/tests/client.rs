@@ -224,6 +224,39 @@ fn tokens_are_shown() {
     assert!(error.full_message().contains("token"), "{}", error.full_message());
 }
 
+/// A replacement first proves the old key, which only the scope `retrieve` allows.
+#[test]
+fn the_scope_store_suffices_for_all_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens");
+    let token = token(&file, &[Scope::Store]);
+    let mut config = config();
+    config.tokens = Some(file);
+    let storage = Arc::new(MemoryStorage::new());
+    let server = encryption_over(storage.clone(), &config);
+    let direct = Strongroom::builder().storage(storage).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+    let direct = direct.open().unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}", server.address)).unwrap().token(token);
+    let store = Strongroom::connect(&endpoint).unwrap();
+    let long = pattern(1 << 20);
+    let key = store.store("id", b"one").unwrap();
+    let key = store.replace("id", &key, b"two").unwrap();
+    let key = store.rekey("id", &key).unwrap();
+    let key = store.replace_reader("id", &key, &b"three"[..]).unwrap();
+    assert_eq!(direct.retrieve("id", &key).unwrap(), b"three");
+    let key = store.replace_reader("id", &key, Trickle(&long)).unwrap();
+    let own = RecordKey::generate().unwrap();
+    store.replace_reader_with("id", &key, Trickle(&long), WriteOptions::new().key(&own)).unwrap();
+    assert!(direct.retrieve("id", &own).unwrap() == long);
+    let wrong = RecordKey::generate().unwrap();
+    let outcome = store.replace_reader("id", &wrong, Trickle(&long));
+    assert!(matches!(outcome, Err(Error::NotFound)), "nothing has proved the old key: {outcome:?}");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let awaited = strongroom::aio::Strongroom::new(store);
+    let key = runtime.block_on(awaited.replace_reader("id", &own, &b"four"[..])).unwrap();
+    assert_eq!(direct.retrieve("id", &key).unwrap(), b"four");
+}
+
 #[test]
 fn the_wrong_service_or_protocol_is_named() {
     let [server, storage] = [encryption(&config()), storage(Arc::new(MemoryStorage::new()))];

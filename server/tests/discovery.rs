@@ -126,6 +126,18 @@ fn a_name_with_several_addresses_names_several_services() {
     });
 }
 
+/// A service that accepts connections and stays silent: the first call goes to the other one in its time.
+#[test]
+fn a_silent_address_of_a_name_does_not_stop_the_first_call() {
+    let site = Site::new();
+    let silent = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let _service = site.start(SocketAddr::new(loopback(3), port));
+    let endpoint = site.endpoint(port, &Arc::new(Mutex::new(vec![loopback(2), loopback(3)])));
+    let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(6))).unwrap();
+    assert_eq!(storage.settings().unwrap(), None);
+}
+
 /// At most 64 of a hundred addresses are used; most of them refuse connections.
 #[test]
 fn a_name_may_have_a_hundred_addresses() {
@@ -308,7 +320,8 @@ impl Directory {
                 seen.lock().unwrap().push(String::from_utf8(request).unwrap());
                 let body = answers.lock().unwrap().to_string();
                 let status = if body == "null" { "503 Service Unavailable" } else { "200 OK" };
-                let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let head = format!("HTTP/1.1 {status}\r\nstrongroom-request-id: 1\r\nconnection: close");
+                let head = format!("{head}\r\ncontent-length: {}\r\n\r\n", body.len());
                 let _ = connection.write_all((head + &body).as_bytes());
             }
         });

@@ -5,10 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use strongroom::storage::{Durability, MemoryStorage, RemoteStorage, SqliteStorage, Storage};
+use strongroom::protocol::limits::BATCH_RECORDS;
+use strongroom::storage::{Durability, Error, Locator, MemoryStorage, PutMode, RemoteStorage, SqliteStorage, Storage};
 use strongroom::{Endpoint, IndexKey, Strongroom};
 
 use crate::support::Running;
+use crate::support::proxy::{Plan, Proxy};
+use crate::support::wait::DEADLINE;
 
 /// The services run until the tests end, because an opened storage does not own its service.
 static SERVICES: Mutex<Vec<Running>> = Mutex::new(Vec::new());
@@ -52,6 +55,38 @@ fn requests(service: &Running, work: impl FnOnce()) -> u64 {
     let before = count();
     work();
     count() - before
+}
+
+/// The service accepts 32,768 locators in a request.
+#[test]
+fn many_locators_take_few_requests() {
+    const COUNT: usize = BATCH_RECORDS + 1;
+    let service = support::storage(Arc::new(MemoryStorage::new()));
+    let proxy = Proxy::new(service.address);
+    let endpoint = Endpoint::new(&proxy.url()).unwrap().timeout(DEADLINE);
+    let store = Strongroom::builder().endpoint(endpoint.clone()).index_key(IndexKey::from_bytes(&[7; 32]).unwrap());
+    let store = store.open().unwrap();
+    let remote = RemoteStorage::open(&endpoint).unwrap();
+    let [there, missing] = [1, 2].map(|byte| Locator::from_bytes([byte; 32]));
+    remote.put(&there, &[7; 100], PutMode::Create).unwrap();
+    let mut locators = vec![missing; COUNT];
+    (locators[0], locators[COUNT - 1]) = (there, there);
+    proxy.plan(Plan::next([]));
+    for max_len in [200, u64::MAX] {
+        let found = remote.get_many(&locators, max_len).unwrap();
+        assert!(found.len() == COUNT && found[1..COUNT - 1].iter().all(Option::is_none));
+        assert!([0, COUNT - 1].map(|place| found[place].as_deref()) == [Some(&[7; 100][..]); 2]);
+    }
+    assert!(matches!(remote.get_many(&locators, 199), Err(Error::TooLarge)), "together");
+    assert_eq!(proxy.passed().len(), 3 * 2);
+    assert_eq!(remote.get_many(&[], 0).unwrap(), [None; 0]);
+
+    let key = store.store("id", b"data").unwrap();
+    proxy.plan(Plan::next([]));
+    let found = store.retrieve_many(&vec![("id", &key); COUNT]).unwrap();
+    assert!(found.len() == COUNT && found.iter().all(|data| data.as_ref().is_ok_and(|data| data == b"data")));
+    let requests = proxy.passed().len();
+    assert!(requests < 10, "{requests}");
 }
 
 /// Each request costs a round trip.

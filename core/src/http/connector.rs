@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -22,6 +23,9 @@ use super::address::without_brackets;
 use super::failure::full_message;
 use super::resolver::{KnownNames, Resolver};
 use super::tls::Tls;
+
+/// The time for an attempt to connect before another address is tried besides it (RFC 8305, section 8).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// The target of connections.
 #[derive(Clone)]
@@ -73,7 +77,7 @@ impl Target {
             Self::Tls { host, port, name, tls } => {
                 let connector =
                     TlsConnector::from(tls.config().map_err(|error| io::Error::other(full_message(&error)))?);
-                let stream = TcpStream::connect(&*host.addresses(*port).await?).await?;
+                let stream = connect_tcp(host.addresses(*port).await?).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))
             }
@@ -83,7 +87,7 @@ impl Target {
                 if addresses.is_empty() {
                     return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, "not a loopback address"));
                 }
-                let stream = TcpStream::connect(&*addresses).await?;
+                let stream = connect_tcp(addresses).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(stream))
             }
@@ -109,12 +113,35 @@ impl Target {
             }
             let port = uri.port_u16().unwrap_or(80);
             if plain.contains(&host.as_str()) {
-                return Ok(Box::new(TcpStream::connect(&*Resolver::default().addresses(&host, port).await?).await?));
+                return Ok(Box::new(connect_tcp(Resolver::default().addresses(&host, port).await?).await?));
             }
             return Self::Loopback(Host::Name(host, None), port).connect().await;
         }
         let _ = uri;
         self.connect().await
+    }
+}
+
+/// The first connection to one of these addresses. The next one is tried after a failure, or besides the others if they
+/// take long (RFC 8305), so that an address that does not answer does not use up the time.
+async fn connect_tcp(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let (mut addresses, mut attempts) = (addresses.into_iter(), JoinSet::new());
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    loop {
+        let outcome = match addresses.next() {
+            Some(address) => {
+                attempts.spawn(TcpStream::connect(address));
+                let Ok(outcome) = timeout(ATTEMPT_DELAY, attempts.join_next()).await else { continue };
+                outcome
+            }
+            None => attempts.join_next().await,
+        };
+        match outcome {
+            None => return Err(last),
+            Some(Ok(Ok(stream))) => return Ok(stream),
+            Some(Ok(Err(error))) => last = error,
+            Some(Err(ended)) => last = io::Error::other(ended),
+        }
     }
 }
 
@@ -140,5 +167,39 @@ impl tower_service::Service<Uri> for Connector {
             let connected = timeout(time, target.connect_to(&uri)).await;
             Ok(TokioIo::new(connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?))
         })
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::iter;
+
+    use tokio::net::TcpSocket;
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    #[test]
+    fn an_address_without_an_answer_leaves_time_for_others() {
+        Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let listen = |backlog| {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+                socket.listen(backlog).unwrap()
+            };
+            let [full, there] = [listen(1), listen(100)];
+            let [silent, address] = [&full, &there].map(|listener| listener.local_addr().unwrap());
+            let connect = || std::net::TcpStream::connect_timeout(&silent, Duration::from_millis(200));
+            let waiting: Vec<_> = iter::from_fn(|| connect().ok()).take(1000).collect();
+            assert!(waiting.len() < 1000, "the queue is full");
+            // The system would try for minutes.
+            let time = Duration::from_secs(60);
+            let stream = timeout(time, connect_tcp(vec![silent, silent, address])).await.unwrap().unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), address);
+            drop((stream, there));
+            let refused = timeout(time, connect_tcp(vec![address, address])).await.unwrap();
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+            assert_eq!(connect_tcp(Vec::new()).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        });
     }
 }

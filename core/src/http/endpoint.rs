@@ -235,7 +235,8 @@ impl Endpoint {
 
     /// The time limit of a call, including all retries, until its answer begins, and of a pause within a long answer or
     /// request: 30 seconds by default, a day at most. A third of it is the limit of one attempt, and of the attempts to
-    /// reach a service; no attempt begins in the last sixth. The answer itself may take one second more for each KiB.
+    /// reach the only service; no attempt begins in the last sixth. The answer itself may take one second more for each
+    /// KiB.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
         self

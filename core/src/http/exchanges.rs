@@ -8,19 +8,21 @@ use std::time::{Duration, Instant};
 use hyper::header::AUTHORIZATION;
 use hyper::{Request, Uri};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
 use super::endpoint::Endpoint;
-use super::exchange::send;
+use super::exchange::send_to_service;
 use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
 use super::request::{ApiRequest, OutgoingBody, Pieces};
 use super::response::{ApiResponse, StreamingResponse, accepted};
-use super::retry::{ATTEMPTS, Retries, RetryPolicy};
+use super::retry::{ATTEMPTS, Retries, RetryPolicy, latest_attempt};
 use super::service::Service;
 use super::services::{Choice, InFlight, Services};
 use super::timing::{IdleTimer, TimeBudget};
-use super::upload::StreamingRequest;
+use super::upload::{Channels, StreamingRequest};
 use crate::protocol::nodes::Role;
+use crate::util::fork_check::ProcessOwned;
 use crate::util::runtime::Unfinished;
 
 /// The connections to the services of an endpoint.
@@ -166,6 +168,9 @@ impl Exchanges {
                 Ok(()) => self.attempt(&mut choice, request, end, &budget, &finish).await,
                 Err(closed) => Err(closed),
             };
+            if matches!(outcome, Err(Failure::NotSent(_))) {
+                services.update().await; // the attempt may have found more addresses of a name
+            }
             let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
             let Some(pause) = pause else {
                 // A read that ran out of time fails for the reason of its last answer.
@@ -203,7 +208,7 @@ impl Exchanges {
             let idle = IdleTimer::new(left.min(self.connections.time() / ATTEMPTS + request.work));
             let body = OutgoingBody::Whole(request.body.clone(), idle.clone());
             let sent = self.connections.request(&service, request, body)?;
-            finish(send(service.kept.clone(), sent, idle, budget()).await?).await
+            finish(send_to_service(service.kept.clone(), sent, idle, budget()).await?).await
         };
         let outcome = outcome.await;
         chosen.note(&outcome);
@@ -215,6 +220,8 @@ impl Exchanges {
     pub(super) async fn upload(&self, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let services = &self.connections.services;
         let mut choice = Choice::new(Arc::clone(services));
+        let end = self.end();
+        let latest = latest_attempt(self.connections.time(), end);
         loop {
             self.connections.check_open()?;
             let attempt = choice.next().await?;
@@ -226,10 +233,10 @@ impl Exchanges {
                 choice.check(&service).await?;
                 self.begin_upload(attempt, request)?.connected().await
             };
-            let begun = begun.await;
-            let outcome = choice.note(&service, begun);
+            let begun = timeout_at(end.into(), begun).await;
+            let outcome = choice.note(&service, begun.unwrap_or_else(|_| Err(Failure::too_late().before_end())));
             let is_undone = matches!(outcome, Err(Failure::NotSent(_) | Failure::Untrusted(_)));
-            if !is_undone || !choice.may_retry(&outcome) {
+            if !is_undone || Instant::now() >= latest || !choice.may_retry(&outcome) {
                 return outcome;
             }
             services.upstreams().count_retry(&outcome);
@@ -244,13 +251,13 @@ impl Exchanges {
         let idle = IdleTimer::new(time);
         let body = OutgoingBody::Pieces(Pieces { inbox, connected: Some(connecting), idle: idle.clone() });
         let sent = self.connections.request(attempt.service(), request, body)?;
-        let exchange = send(attempt.service().once.clone(), sent, idle.clone(), TimeBudget::new(time));
+        let exchange = send_to_service(attempt.service().once.clone(), sent, idle.clone(), TimeBudget::new(time));
         let max_len = request.max_len;
         tokio::spawn(async move {
             let answer = async { accepted(exchange.await?.all(max_len).await?) }.await;
             attempt.note(&answer);
             let _ = outbox.send(answer); // fails if the upload was abandoned
         });
-        Ok(StreamingRequest { pieces, connected, answer, idle })
+        Ok(StreamingRequest { channels: ProcessOwned::new(Channels { pieces, connected, answer }), idle })
     }
 }

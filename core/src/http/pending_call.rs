@@ -2,10 +2,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+#[cfg(feature = "tokio")]
+use std::task::Poll;
 
 use super::client::HttpClient;
 use super::exchanges::Exchanges;
 use super::failure::Failure;
+#[cfg(feature = "tokio")]
+use crate::util::{fork_check::ProcessOwned, runtime::Unfinished};
 
 /// A call that has not begun. It has all that it needs, and borrows nothing.
 pub(crate) struct PendingCall<T, E> {
@@ -49,7 +53,12 @@ impl<T: Send + 'static, E: Send + 'static> PendingCall<T, E> {
         let Self { client, exchanges, work, to_error } = self;
         let own = |unfinished| to_error(exchanges.failure(unfinished));
         client.runtime.check_process().map_err(own)?;
-        let permit = Arc::clone(&client.awaited).acquire_owned().await;
+        let mut queued = ProcessOwned::new(Box::pin(Arc::clone(&client.awaited).acquire_owned()));
+        let permit = std::future::poll_fn(|context| match queued.get_mut() {
+            Some(queued) => queued.as_mut().poll(context).map(Ok),
+            None => Poll::Ready(Err(Unfinished::Forked)),
+        });
+        let permit = permit.await.map_err(own)?;
         let work = async move {
             let _permit = permit;
             work.await

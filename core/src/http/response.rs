@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::timing::{IdleTimer, TimeBudget};
 use crate::protocol::limits::DOCUMENT_BYTES;
 use crate::protocol::range::parse_content_range;
+use crate::util::fork_check::ProcessOwned;
 use crate::util::wiped::Wiped;
 
 /// The most memory that is reserved for an answer before its bytes arrive.
@@ -31,9 +32,16 @@ pub(crate) struct ApiResponse {
 pub(crate) struct StreamingResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
-    pub(super) body: Incoming,
+    pub(super) body: ProcessOwned<Incoming>,
     pub(super) idle: IdleTimer,
     pub(super) budget: TimeBudget,
+}
+
+impl ApiResponse {
+    /// The body as data; `None` without a length, because nothing tells an empty body from one that is missing.
+    pub(crate) fn into_data(self) -> Option<Vec<u8>> {
+        self.headers.contains_key(CONTENT_LENGTH).then_some(self.body)
+    }
 }
 
 impl StreamingResponse {
@@ -44,9 +52,10 @@ impl StreamingResponse {
 
     /// The next bytes; `None` at the end of a complete answer.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let body = self.body.get_mut().ok_or(Failure::Forked)?;
         loop {
             self.idle.tick();
-            match self.budget.watch(self.idle.watch(self.body.frame())).await? {
+            match self.budget.watch(self.idle.watch(body.frame())).await? {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         self.budget.earn(data.len());
@@ -65,7 +74,8 @@ impl StreamingResponse {
             return Ok(self.refusal().await);
         }
         // The answer to a `HEAD` has a length, but no body.
-        let len = if self.body.is_end_stream() { 0 } else { self.len().unwrap_or(0) };
+        let has_body = self.body.get_mut().is_some_and(|body| !body.is_end_stream());
+        let len = if has_body { self.len().unwrap_or(0) } else { 0 };
         if len > max_len {
             return Err(Failure::TooLong); // more than requested: a proxy may have dropped the range
         }

@@ -21,9 +21,8 @@ pub(crate) enum RetryPolicy {
 pub(super) struct Retries {
     policy: RetryPolicy,
     /// A service that cannot be reached may be restarting: the call waits for the time of one attempt, or longer if the
-    /// service may know the outcome of a lost attempt.
+    /// service may know the outcome of a lost attempt. Later, it only goes to other services.
     reached_by: Instant,
-    /// An attempt with too little time left would only make a known outcome unknown.
     latest: Instant,
     backoff: Backoff,
     /// Whether the outcome of an attempt before the last one is unknown.
@@ -33,7 +32,7 @@ pub(super) struct Retries {
 impl Retries {
     /// `time` is the time limit of a call, `end` the deadline of this one, which begins `now`.
     pub(super) fn new(policy: RetryPolicy, time: Duration, end: Instant, now: Instant) -> Self {
-        let latest = end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end);
+        let latest = latest_attempt(time, end);
         Self { policy, reached_by: now + time / ATTEMPTS, latest, backoff: Backoff::new(), lost: false }
     }
 
@@ -50,7 +49,7 @@ impl Retries {
         elsewhere: impl Fn() -> bool,
     ) -> Option<Duration> {
         let (again, only_elsewhere) = match outcome {
-            Err(Failure::NotSent(_)) => (self.lost || now < self.reached_by, false),
+            Err(Failure::NotSent(_)) => (true, !self.lost && now >= self.reached_by),
             Err(Failure::Problem(problem)) => (problem.is_transient(), false),
             Err(lost @ Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, lost.is_no_http()),
             Err(Failure::Untrusted(_)) => (true, true),
@@ -70,4 +69,10 @@ impl Retries {
         self.lost |= matches!(outcome, Err(Failure::Lost(_)));
         Some(pause)
     }
+}
+
+/// The end of the time for attempts of a call with this time limit and deadline: one with too little time left would
+/// only make a known outcome unknown.
+pub(super) fn latest_attempt(time: Duration, end: Instant) -> Instant {
+    end.checked_sub(time / (2 * ATTEMPTS)).unwrap_or(end)
 }

@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::address::{Address, without_brackets};
 use super::connector::{Connector, Host, Target};
-use super::exchange::send;
+use super::exchange::send_to_service;
 use super::failure::Failure;
 use super::request::OutgoingBody;
 use super::resolver::KnownNames;
@@ -137,6 +137,6 @@ impl Service {
         let body = OutgoingBody::Whole(Bytes::new(), idle.clone());
         let mut request = Request::builder().uri(uri).body(body).map_err(not_sent)?;
         request.headers_mut().extend(token.map(|token| (AUTHORIZATION, token)));
-        send(self.kept.clone(), request, idle, TimeBudget::new(self.time)).await?.all(max_len).await
+        send_to_service(self.kept.clone(), request, idle, TimeBudget::new(self.time)).await?.all(max_len).await
     }
 }

@@ -95,7 +95,7 @@ impl Services {
     }
 
     /// Brings the services up to date.
-    async fn update(self: &Arc<Self>) {
+    pub(super) async fn update(self: &Arc<Self>) {
         if self.discovery.is_fixed() {
             return;
         }

@@ -11,7 +11,7 @@ use hyper::{HeaderMap, StatusCode};
 use super::balancer::{Balancer, CALLS_PER_RETRY, SAVED_RETRIES};
 use super::failure::Failure;
 use super::problem::Problem;
-use super::retry::{Retries, RetryPolicy};
+use super::retry::{ATTEMPTS, Retries, RetryPolicy, latest_attempt};
 
 /// The time limit of a call.
 const TIME: Duration = Duration::from_secs(30);
@@ -24,6 +24,8 @@ enum Mode {
     Well,
     /// Refuses connections.
     Down,
+    /// Accepts connections, and nothing else.
+    Silent,
     /// Executes requests, and loses the answers.
     LosesAnswers,
     /// Loses requests before it executes them.
@@ -32,12 +34,13 @@ enum Mode {
     OtherStore,
 }
 
-const MODES: [Mode; 6] =
-    [Mode::Well, Mode::Down, Mode::LosesAnswers, Mode::LosesRequests, Mode::Busy, Mode::OtherStore];
+const MODES: [Mode; 7] =
+    [Mode::Well, Mode::Down, Mode::Silent, Mode::LosesAnswers, Mode::LosesRequests, Mode::Busy, Mode::OtherStore];
 
 struct Call {
     policy: RetryPolicy,
     retries: Retries,
+    latest: Instant,
     tried: Vec<Arc<usize>>,
     executed: usize,
     /// Whether an attempt's outcome was unknown.
@@ -138,7 +141,8 @@ impl World {
                     self.calls += 1;
                     let now = self.instant();
                     let retries = Retries::new(policy, TIME, now + TIME, now);
-                    self.attempt(Call { policy, retries, tried: Vec::new(), executed: 0, may_be_done: false });
+                    let latest = latest_attempt(TIME, now + TIME);
+                    self.attempt(Call { policy, retries, latest, tried: Vec::new(), executed: 0, may_be_done: false });
                 }
                 Event::Attempt(call) => self.attempt(call),
                 Event::Answer(call, service, mode) => self.answer(call, &service, mode),
@@ -166,7 +170,10 @@ impl World {
             call.tried.push(Arc::clone(&service));
         }
         let mode = self.modes[*service];
-        let latency = Duration::from_millis(1 + self.below(50) as u64);
+        let latency = match mode {
+            Mode::Silent => TIME / ATTEMPTS,
+            _ => Duration::from_millis(1 + self.below(50) as u64),
+        };
         self.schedule(latency, Event::Answer(call, service, mode));
     }
 
@@ -178,6 +185,7 @@ impl World {
         let outcome = match mode {
             Mode::Well => Ok(()),
             Mode::Down => Err(Failure::NotSent("refused".into())),
+            Mode::Silent => Err(Failure::too_late().before_end()),
             Mode::LosesAnswers | Mode::LosesRequests => Err(Failure::too_late()),
             Mode::Busy => {
                 let mut headers = HeaderMap::new();
@@ -218,6 +226,9 @@ impl World {
                 assert!(call.policy == RetryPolicy::Idempotent || call.executed <= 1, "executed twice");
                 assert!(!is_well || call.executed >= 1);
                 assert!(is_well || call.executed == 0 || call.may_be_done, "a call that was done is known to be");
+                let has_time = self.instant() < call.latest;
+                let may_go_on = is_unreached && has_time && self.balancer.may_retry(&call.tried, is_unreached);
+                assert!(!may_go_on, "another service was not tried");
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::aws_lc_rs as tls_provider;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -69,8 +69,7 @@ impl Tls {
         Ok(tls)
     }
 
-    /// The configuration for a connection that begins now. Sessions are resumed only within one configuration, so that
-    /// a changed file of revocations applies to each new connection.
+    /// The configuration for a connection that begins now: a changed file of revocations applies to each new one.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, InvalidEndpoint> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = self.revocations.as_deref().map_or(Ok(Stamp { modified: None, len: 0, inode: 0 }), stamp)?;
@@ -102,6 +101,9 @@ impl Tls {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // A resumed session skips the certificate: one that has expired meanwhile, or whose revocation list has, would
+        // still be accepted. Connections are kept, so that full handshakes are rare.
+        config.resumption = Resumption::disabled();
         Ok(config)
     }
 }
@@ -152,4 +154,49 @@ fn unreadable(path: &Path, what: &'static str) -> impl Fn(io::Error) -> InvalidE
 /// The cause is not shown, because it can contain a line of the file, which may be part of a key.
 fn not_pem(what: &'static str) -> impl Fn(pem::Error) -> InvalidEndpoint {
     move |_| InvalidEndpoint::Tls(format!("the file of the {what} is not PEM, or has the wrong content").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::{ClientConnection, Connection, HandshakeKind, ServerConfig, ServerConnection};
+
+    use super::*;
+
+    /// Passes all waiting bytes. Returns whether there were any.
+    fn pass(from: &mut Connection, to: &mut Connection) -> bool {
+        let mut bytes = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut bytes).unwrap();
+        }
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            to.read_tls(&mut rest).unwrap();
+            to.process_new_packets().unwrap();
+        }
+        !bytes.is_empty()
+    }
+
+    /// The server offers to resume the session, which would skip the certificate.
+    #[test]
+    fn each_connection_checks_the_certificate() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let authorities = folder.path().join("authority.pem");
+        fs::write(&authorities, certificate.pem()).unwrap();
+        let tls = Tls::open(&Files { authorities: Some(authorities), ..Files::default() }).unwrap();
+        let builder = ServerConfig::builder_with_provider(tls_provider::default_provider().into());
+        let builder = builder.with_protocol_versions(&[&version::TLS13]).unwrap().with_no_client_auth();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let server = Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap());
+        for _ in 0..2 {
+            let client = ClientConnection::new(tls.config().unwrap(), "localhost".try_into().unwrap()).unwrap();
+            let mut client = Connection::from(client);
+            let mut server = Connection::from(ServerConnection::new(Arc::clone(&server)).unwrap());
+            while pass(&mut client, &mut server) | pass(&mut server, &mut client) {}
+            assert!(!client.is_handshaking());
+            assert_ne!(client.handshake_kind(), Some(HandshakeKind::Resumed));
+        }
+    }
 }

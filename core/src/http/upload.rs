@@ -7,24 +7,31 @@ use tokio::sync::{mpsc, oneshot};
 use super::failure::Failure;
 use super::response::ApiResponse;
 use super::timing::IdleTimer;
+use crate::util::fork_check::ProcessOwned;
 
 /// A request whose body is sent piece by piece. Dropping it cancels the request.
 pub(crate) struct StreamingRequest {
+    pub(super) channels: ProcessOwned<Channels>,
+    pub(super) idle: IdleTimer,
+}
+
+/// The channels to the connection's task.
+pub(super) struct Channels {
     pub(super) pieces: mpsc::Sender<Option<Bytes>>,
     pub(super) connected: oneshot::Receiver<()>,
     pub(super) answer: oneshot::Receiver<Result<ApiResponse, Failure>>,
-    pub(super) idle: IdleTimer,
 }
 
 impl StreamingRequest {
     /// Waits until there is a connection that wants the body.
     pub(super) async fn connected(mut self) -> Result<Self, Failure> {
+        let Channels { connected, answer, .. } = self.channels.get_mut().ok_or(Failure::Forked)?;
         let early = tokio::select! {
             biased;
-            early = &mut self.answer => early,
-            connected = &mut self.connected => match connected {
+            early = &mut *answer => early,
+            connected = connected => match connected {
                 Ok(()) => return Ok(self),
-                Err(_) => self.answer.await,
+                Err(_) => answer.await,
             },
         };
         Err(before_end(early))
@@ -32,19 +39,20 @@ impl StreamingRequest {
 
     /// Sends a piece, or the end. An answer before the end of the body is a failure, and the service did nothing.
     pub(super) async fn push(mut self, piece: Option<Bytes>) -> Result<Self, Failure> {
+        let Channels { pieces, answer, .. } = self.channels.get_mut().ok_or(Failure::Forked)?;
         let sent = {
             self.idle.tick(); // the caller, not the service, caused the delay until now
-            let send = self.idle.watch(self.pieces.send(piece));
+            let send = self.idle.watch(pieces.send(piece));
             tokio::select! {
                 biased;
-                early = &mut self.answer => Err(early),
+                early = &mut *answer => Err(early),
                 sent = send => Ok(sent.map_err(Failure::before_end)?.is_ok()),
             }
         };
         let early = match sent {
             Ok(true) => return Ok(self),
             // The connection accepts no more pieces.
-            Ok(false) => self.answer.await,
+            Ok(false) => answer.await,
             Err(early) => early,
         };
         Err(before_end(early))
@@ -52,9 +60,10 @@ impl StreamingRequest {
 
     /// Ends the body, and waits for the answer.
     pub(super) async fn finish(self) -> Result<ApiResponse, Failure> {
-        let request = self.push(None).await?;
+        let mut request = self.push(None).await?;
         request.idle.tick();
-        request.answer.await.unwrap_or_else(|_| Err(connection_ended()))
+        let Channels { answer, .. } = request.channels.get_mut().ok_or(Failure::Forked)?;
+        answer.await.unwrap_or_else(|_| Err(connection_ended()))
     }
 }
 
@@ -66,4 +75,23 @@ fn before_end(early: Result<Result<ApiResponse, Failure>, RecvError>) -> Failure
 /// The connection's task has ended.
 fn connection_ended() -> Failure {
     Failure::broken("it ended".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_forked_child_does_not_cancel_the_request() {
+        let (pieces, mut inbox) = mpsc::channel(1);
+        let (_connecting, connected) = oneshot::channel();
+        let (outbox, answer) = oneshot::channel();
+        let channels = ProcessOwned::new(Channels { pieces, connected, answer }).forked();
+        let request = StreamingRequest { channels, idle: IdleTimer::new(Duration::from_secs(60)) };
+        drop(request);
+        assert_eq!(inbox.try_recv(), Err(mpsc::error::TryRecvError::Empty), "the parent can still send");
+        assert!(!outbox.is_closed());
+    }
 }

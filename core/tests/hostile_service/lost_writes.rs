@@ -79,6 +79,38 @@ fn a_refused_write_has_succeeded_if_it_is_there() {
     }
 }
 
+/// After a lost attempt, the version under the new locator shows that it has succeeded, whoever has written since. The
+/// service's own answer tells the outcome of an attempt that was not lost.
+#[test]
+fn a_refused_move_has_succeeded_if_the_version_is_there() {
+    for refusal in [CONFLICT, ALREADY_EXISTS] {
+        for (is_lost, there, expected) in [
+            (false, There::Own, "refused"),
+            (true, There::Own, "done"),
+            (true, There::Other, "unknown"),
+            (true, There::Nothing, "unknown"),
+            (true, There::Unknown, "unknown"),
+        ] {
+            let is_first = AtomicBool::new(is_lost);
+            let storage = open(move |request, stream| match request.starts_with("post") {
+                true if is_first.swap(false, Ordering::Relaxed) => Err(ErrorKind::Other.into()),
+                true => send_whole(stream, refusal, b""),
+                false => {
+                    assert!(request.contains(&Locator::from_bytes([9; 32]).to_hex()), "{request}");
+                    show(there, request, stream)
+                }
+            });
+            let outcome = match in_time(move || storage.rename(&locator(), &head(), &Locator::from_bytes([9; 32]))) {
+                Ok(()) => "done",
+                Err(Error::AlreadyExists | Error::Conflict) => "refused",
+                Err(Error::Indeterminate(_)) => "unknown",
+                Err(error) => panic!("{error:?}"),
+            };
+            assert_eq!(outcome, expected, "{refusal}: lost: {is_lost}, there: {there:?}");
+        }
+    }
+}
+
 #[test]
 fn several_new_records_take_one_request() {
     for (count, expected) in [(1, "put /v1/records/"), (2, "post /v1/create-many "), (3, "post /v1/create-many ")] {

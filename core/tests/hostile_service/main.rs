@@ -54,7 +54,12 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     Some(head)
 }
 
+/// Sends an answer with the header of our services.
 fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
+    send_foreign(stream, &format!("{head}\r\nstrongroom-request-id: 1"), body)
+}
+
+fn send_foreign(stream: &mut TcpStream, head: &str, body: &[u8]) -> Sent {
     stream.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes())?;
     stream.write_all(body)
 }
@@ -126,6 +131,7 @@ fn storage_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), storage::
             ("list_expired", storage.list_expired(7, 10).map(drop)),
             ("purge", storage.purge(7, 10).map(drop)),
             ("compact", storage.compact(7).map(drop)),
+            ("maintain", storage.maintain()),
             ("verify", storage.verify(None, 10).map(drop)),
             ("settings", storage.settings().map(drop)),
             ("swap_settings", storage.swap_settings(None, b"settings")),
@@ -170,10 +176,13 @@ fn all_fail<E>(calls: Vec<(&'static str, Result<(), E>)>, but: &[&str]) {
 #[test]
 fn surplus_bytes_are_not_read() {
     for status in ["200 OK", "201 Created", "206 Partial Content\r\ncontent-range: bytes 0-99/100", "404 Not Found"] {
-        for length in ["content-length: 3221225472", "transfer-encoding: chunked\r\n\r\n40000000", "connection: close"]
-        {
+        for (length, start) in [
+            ("content-length: 3221225472", ""),
+            ("transfer-encoding: chunked", "40000000\r\n"),
+            ("connection: close", ""),
+        ] {
             let head = format!("{status}\r\n{length}");
-            let endpoint = hostile(move |_, stream| send(stream, &head, b"").and_then(|()| flood(stream)));
+            let endpoint = hostile(move |_, stream| send(stream, &head, start.as_bytes()).and_then(|()| flood(stream)));
             all_fail(storage_calls(&endpoint), &["info"]);
             all_fail(client_calls(&endpoint), &[]);
         }
@@ -339,6 +348,104 @@ fn endless_headers_are_an_error() {
         let outcomes =
             in_time(move || [storage.stats(0).map(drop), storage.put(&locator(), &[1; 100], PutMode::Create)]);
         assert!(outcomes.iter().all(Result::is_err), "{outcomes:?}");
+    }
+}
+
+/// Each call that reads all of the data or the record, and each that sends it piece by piece.
+fn unbounded_calls(endpoint: &Endpoint) -> Vec<(&'static str, Result<(), Error>)> {
+    let storage = Arc::new(RemoteStorage::open(endpoint).unwrap());
+    let (client, key) = (Strongroom::connect(endpoint).unwrap(), RecordKey::generate().unwrap());
+    let long = vec![7; 3 << 20];
+    in_time(move || {
+        vec![
+            ("retrieve", client.retrieve("id", &key).map(drop)),
+            ("retrieve_into", client.retrieve_into("id", &key, &mut [0; 1000]).map(drop)),
+            ("open_record", client.open_record("id", &key).map(drop)),
+            ("take", client.take("id", &key).map(drop)),
+            ("take_record", client.take_record("id", &key).map(drop)),
+            ("retrieve_many", client.retrieve_many(&[("id", &key)]).map(drop)),
+            ("a long store", client.store_reader("id", &*long).map(drop)),
+            ("get", storage.get(&locator()).map(drop).map_err(Error::from)),
+            ("settings", storage.settings().map(drop).map_err(Error::from)),
+        ]
+    })
+}
+
+/// A success proves something only if it is from one of our services. Any web server, a proxy or a login page could answer.
+#[test]
+fn the_success_of_a_foreign_server_is_an_error() {
+    const WRITES: [&str; 14] = [
+        "swap_settings",
+        "put",
+        "create_many",
+        "delete",
+        "rename",
+        "store",
+        "replace",
+        "store_reader",
+        "store_many",
+        "purge",
+        "erase",
+        "take",
+        "take_record",
+        "a long store",
+    ];
+    let etag = "A".repeat(91);
+    let document = r#"{"contains":true,"erased":true,"purged":0,"compacted":0,"records":[],"bytes":0,"damage":[]}"#;
+    for (status, body) in [
+        ("200 OK", "<html>please log in</html>".to_owned()),
+        ("200 OK", document.to_owned()),
+        ("201 Created", String::new()),
+        ("204 No Content", String::new()),
+        ("206 Partial Content\r\ncontent-range: bytes 0-9/10", "0123456789".to_owned()),
+    ] {
+        for is_chunked in [false, true] {
+            let (head, body) = match is_chunked {
+                _ if status.starts_with("204") => (status.to_owned(), String::new()),
+                false => (format!("{status}\r\ncontent-length: {}", body.len()), body.clone()),
+                true if body.is_empty() => (format!("{status}\r\ntransfer-encoding: chunked"), "0\r\n\r\n".into()),
+                true => {
+                    let body = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+                    (format!("{status}\r\ntransfer-encoding: chunked"), body)
+                }
+            };
+            let name = head.clone();
+            let head = format!("{head}\r\netag: \"{etag}\"");
+            let endpoint = hostile(move |request, stream| {
+                let has_body = !request.starts_with("head ");
+                send_foreign(stream, &head, if has_body { body.as_bytes() } else { b"" })
+            });
+            let endpoint = endpoint.timeout(Duration::from_secs(60));
+            let of_storage =
+                storage_calls(&endpoint).into_iter().map(|(call, outcome)| (call, outcome.map_err(Error::from)));
+            let asked = [("ready", strongroom::ready(&endpoint))];
+            let calls = of_storage.chain(client_calls(&endpoint)).chain(unbounded_calls(&endpoint)).chain(asked);
+            for (call, outcome) in calls {
+                let error = outcome.expect_err(&format!("{name}: {call}"));
+                let message = error.full_message();
+                assert!(message.contains("the answer is not that of a"), "{name}: {call}: {message}");
+                let is_unknown = matches!(error, Error::Indeterminate(_));
+                assert_eq!(is_unknown, WRITES.contains(&call), "{name}: {call}: {error:?}");
+            }
+        }
+    }
+}
+
+/// Nothing tells an empty body from one that is missing.
+#[test]
+fn data_without_a_length_is_an_error() {
+    for (head, body) in [
+        ("200 OK\r\nconnection: close", ""),
+        ("200 OK\r\ntransfer-encoding: chunked", "0\r\n\r\n"),
+        ("204 No Content", ""),
+        ("206 Partial Content\r\ncontent-range: bytes 0-9/10\r\ntransfer-encoding: chunked", "0\r\n\r\n"),
+    ] {
+        let endpoint = hostile(move |_, stream| {
+            send(stream, head, body.as_bytes())?;
+            if head.contains("close") { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) }
+        });
+        let calls = unbounded_calls(&endpoint.timeout(Duration::from_secs(60)));
+        all_fail(calls, &["a long store"]);
     }
 }
 

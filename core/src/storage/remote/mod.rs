@@ -20,7 +20,7 @@ use super::{
     VerifyPosition,
 };
 use crate::http::{self, ApiRequest, ApiResponse, Endpoint, Failure, HttpClient, InvalidEndpoint, RetryPolicy};
-use crate::protocol::limits::{BATCH_BYTES, PAGE_ENTRIES, VERIFY_RECORDS};
+use crate::protocol::limits::{BATCH_BYTES, BATCH_RECORDS, PAGE_ENTRIES, VERIFY_RECORDS};
 use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::nodes::Role;
 use crate::protocol::{base64url, batch, documents};
@@ -43,8 +43,8 @@ const PARALLEL_PARTS: usize = 2;
 ///
 /// A call without an answer is repeated until the endpoint's time limit, if a repetition does no harm; an outcome that
 /// is still unknown then is [`Error::Indeterminate`]. The service limits [`create_many`](Storage::create_many) (64 MiB
-/// unless configured otherwise); [`get_many`](Storage::get_many) is also limited to 64 MiB: more is [`Error::TooLarge`]
-/// or [`Error::Backend`]. After a fork, only the parent can use the handle.
+/// unless configured otherwise); [`get_many`](Storage::get_many) makes a request for each 32,768 locators, limited to
+/// 64 MiB, too: more is [`Error::TooLarge`] or [`Error::Backend`]. After a fork, only the parent can use the handle.
 ///
 /// The service is not trusted. No call takes more memory than the longest valid answer: the caller bounds
 /// [`get_up_to`](Storage::get_up_to) and [`read_at`](Storage::read_at); only [`get`](Storage::get) is bounded only by
@@ -111,15 +111,34 @@ impl RemoteStorage {
         Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(protocol_violation)? }))
     }
 
+    /// At most [`BATCH_RECORDS`] records, of at most `max_len` bytes in total.
+    fn get_batch(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let max_len = max_len.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
+        let body = batch::encode_locators(locators);
+        let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
+        let answer = self.http.read(&request.at_most(max_len), self.http.end()).map_err(|failure| match failure {
+            Failure::TooLong => Error::TooLarge,
+            other => of_read(other),
+        })?;
+        let records = batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)?;
+        let copy = |record: Option<&[u8]>| record.map(memory::copy).transpose().map_err(|_| Error::TooLarge);
+        records.into_iter().map(copy).collect()
+    }
+
     fn settings_until(&self, end: Instant) -> Result<Option<Vec<u8>>, Error> {
         let request = ApiRequest::new(Method::GET, names::SETTINGS).at_most(MAX_SETTINGS_LEN as u64);
-        Ok(self.find(&request, end)?.map(|answer| answer.body))
+        self.find(&request, end)?.map(data).transpose()
     }
 
     /// As [`read`](Self::read); `None` if there is no such record or document.
     fn find(&self, request: &ApiRequest, end: Instant) -> Result<Option<ApiResponse>, Error> {
         found(self.http.read(request, end), of_read)
     }
+}
+
+/// The body of an answer that has only that.
+fn data(answer: ApiResponse) -> Result<Vec<u8>, Error> {
+    answer.into_data().ok_or_else(protocol_violation)
 }
 
 fn record_request(method: Method, locator: &Locator) -> ApiRequest {
@@ -192,7 +211,7 @@ impl Storage for RemoteStorage {
 
     fn get(&self, locator: &Locator) -> Result<Option<Vec<u8>>, Error> {
         let answer = self.find(&record_request(Method::GET, locator).at_most(u64::MAX), self.http.end())?;
-        Ok(answer.map(|answer| answer.body))
+        answer.map(data).transpose()
     }
 
     /// One request: the first `max_len` bytes, usually the whole record.
@@ -216,17 +235,16 @@ impl Storage for RemoteStorage {
         Ok(Some(Fetched::Long { info: Info { head, len }, start: answer.body }))
     }
 
+    /// As many requests as the service's limit of locators needs.
     fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
-        let max_len = max_len.saturating_add(batch::lengths_len(locators.len())).min(BATCH_BYTES);
-        let body = batch::encode_locators(locators);
-        let request = ApiRequest::new(Method::POST, names::GET_MANY).of_type(OCTET_STREAM).body(body);
-        let answer = self.http.read(&request.at_most(max_len), self.http.end()).map_err(|failure| match failure {
-            Failure::TooLong => Error::TooLarge,
-            other => of_read(other),
-        })?;
-        let records = batch::decode_get_many(&answer.body, locators.len()).ok_or_else(protocol_violation)?;
-        let copy = |record: Option<&[u8]>| record.map(memory::copy).transpose().map_err(|_| Error::TooLarge);
-        records.into_iter().map(copy).collect()
+        self.http.check_open().map_err(of_read)?; // also without locators
+        let (mut records, mut left) = (Vec::new(), max_len);
+        for locators in locators.chunks(BATCH_RECORDS) {
+            let found = self.get_batch(locators, left)?;
+            left = found.iter().flatten().fold(left, |left, record| left.saturating_sub(record.len() as u64));
+            records.extend(found);
+        }
+        Ok(records)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {
@@ -307,10 +325,13 @@ impl Storage for RemoteStorage {
 
     fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
         let body = documents::rename(from, head.as_bytes(), to);
-        // A retry succeeds.
-        let (outcome, _) =
-            self.http.write(&json_request(names::RENAME, &body), RetryPolicy::Idempotent, self.http.end());
-        outcome.map(drop).map_err(of_write)
+        let end = self.http.end();
+        let (outcome, lost) = self.http.write(&json_request(names::RENAME, &body), RetryPolicy::Idempotent, end);
+        match lost {
+            // The lost attempt may have moved the record before another write to `from`.
+            true => self.resolve_outcome(outcome, lost, to, *head, end),
+            false => outcome.map(drop).map_err(of_write),
+        }
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
