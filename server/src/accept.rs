@@ -9,7 +9,7 @@ use axum::Router;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper::{Request, Version};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -18,8 +18,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{Connection, ConnectionTimeouts};
 use crate::counted::Counted;
+use crate::http2_stream::StreamExecutor;
 use crate::listen::{Accepted, Established, Listener};
-use crate::monitored_stream::MonitoredStream;
 use crate::observation::RefusedStream;
 use crate::shared::Shared;
 
@@ -40,7 +40,7 @@ const CONNECTION_WINDOW: u32 = 2 << 20;
 pub(crate) struct OpenConnections {
     router: Router,
     shared: Arc<Shared>,
-    builder: Builder<TokioExecutor>,
+    builder: Builder<StreamExecutor>,
     permits: Arc<Semaphore>,
     open: Mutex<ConnectionsByNumber>,
     head: Duration,
@@ -108,8 +108,8 @@ impl OpenConnections {
 /// The time for a connection to release its permit before another is evicted.
 const EVICTION: Duration = Duration::from_millis(100);
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder() -> Builder<StreamExecutor> {
+    let mut builder = Builder::new(StreamExecutor);
     builder
         .http1()
         // A client that has closed its side may still read the answers. The first write or a deadline detects a
@@ -172,7 +172,7 @@ async fn serve(
 ) {
     let (hosts, mut replaced) = (accepted.hosts.clone(), pin!(accepted.replaced()));
     let established = tokio::select! {
-        established = timeout(server.head, accepted.establish()) => established,
+        established = timeout(server.head, accepted.establish(connection)) => established,
         () = connection.is_evicted() => return,
         _ = ended.wait_for(|ended| *ended) => return,
     };
@@ -182,7 +182,7 @@ async fn serve(
     };
     connection.set_client(client);
     let _open = Counted::new(&server.shared.metrics.connections);
-    let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(connection)));
+    let io = TokioIo::new(stream);
     let router = TowerToHyperService::new(server.router.clone());
     let answering = Arc::clone(connection);
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -216,6 +216,6 @@ async fn serve(
     serving.as_mut().graceful_shutdown();
     tokio::select! {
         _ = serving.as_mut() => {}
-        () = async { sleep(close_timeout).await; connection.expired(ConnectionTimeouts::NONE).await } => {}
+        () = async { sleep(close_timeout).await; connection.expired(server.timeouts.closing()).await } => {}
     }
 }

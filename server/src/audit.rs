@@ -3,7 +3,7 @@
 //! request.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -18,6 +18,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::connection::Client;
+use crate::line_output::LineOutput;
 use crate::start_error::StartError;
 
 /// The maximum number of lines that wait to be written; more are dropped.
@@ -41,14 +42,17 @@ pub(crate) struct Audit {
 
 enum Message {
     Line(String),
-    /// Later lines go to this file.
-    Reopen(File),
+    /// Later lines go to this file, which has this path.
+    Reopen(File, PathBuf),
     /// Dropped once all earlier lines are written.
     Flush(#[expect(dead_code, reason = "its drop is the message")] SyncSender<()>),
 }
 
+/// The file of the log, open again.
+pub(crate) struct ReopenedFile(Message);
+
 enum Output {
-    File(File),
+    File(LineOutput<File>),
     #[cfg(unix)]
     Journal(std::os::unix::net::UnixDatagram),
 }
@@ -80,7 +84,10 @@ impl Audit {
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
         let path = (path != Path::new(JOURNAL)).then(|| path.to_path_buf());
         let output = match &path {
-            Some(path) => append(path).map(Output::File).map_err(StartError::file("audit", path))?,
+            Some(path) => {
+                let file = append(path).map_err(StartError::file("audit", path))?;
+                Output::File(LineOutput::append(file, path))
+            }
             None => journal().map_err(StartError::Journal)?,
         };
         let (queue, messages) = sync_channel(QUEUE);
@@ -91,13 +98,16 @@ impl Audit {
         Ok(Self { path, queue, dropped })
     }
 
-    /// Opens the file again: it may have been renamed.
-    pub(crate) fn reopen(&self) -> Result<(), StartError> {
-        let Some(path) = &self.path else { return Ok(()) };
-        let failed = |source| StartError::file("audit", path)(source);
-        let file = append(path).map_err(failed)?;
-        // Waits while the queue is full.
-        self.queue.send(Message::Reopen(file)).map_err(|_| failed(ErrorKind::BrokenPipe.into()))
+    /// Opens the file again: it may have been renamed. `None` for the journal.
+    pub(crate) fn reopen(&self) -> Result<Option<ReopenedFile>, StartError> {
+        let Some(path) = &self.path else { return Ok(None) };
+        let file = append(path).map_err(StartError::file("audit", path))?;
+        Ok(Some(ReopenedFile(Message::Reopen(file, path.clone()))))
+    }
+
+    /// Later lines go to `file`. Waits while the queue is full.
+    pub(crate) fn switch_to(&self, file: ReopenedFile) {
+        let _ = self.queue.send(file.0); // without its thread, the log counts all lines as dropped
     }
 
     pub(crate) fn record(&self, request: &AuditedRequest<'_>) {
@@ -157,7 +167,7 @@ fn journal() -> io::Result<Output> {
 
 #[cfg(not(unix))]
 fn journal() -> io::Result<Output> {
-    Err(ErrorKind::Unsupported.into())
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 fn write(messages: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) {
@@ -168,7 +178,7 @@ fn write(messages: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) 
                     dropped.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Message::Reopen(file) => output = Output::File(file),
+            Message::Reopen(file, path) => output = Output::File(LineOutput::append(file, &path)),
             Message::Flush(_) => {}
         }
     }
@@ -177,7 +187,7 @@ fn write(messages: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) 
 impl Output {
     fn write(&mut self, line: &str) -> io::Result<()> {
         match self {
-            Self::File(file) => file.write_all(line.as_bytes()),
+            Self::File(file) => file.write(line.as_bytes()),
             // The journal's native protocol: a field on each line.
             #[cfg(unix)]
             Self::Journal(socket) => socket
@@ -189,6 +199,8 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn request<'r>(record: &'r AuditedRecord, request_id: &'r str) -> AuditedRequest<'r> {
@@ -215,7 +227,7 @@ mod tests {
         audit.flush();
         std::fs::rename(&path, &rotated).unwrap();
         audit.record(&request(&record, "two"));
-        audit.reopen().unwrap();
+        audit.switch_to(audit.reopen().unwrap().unwrap());
         audit.record(&request(&record, "three"));
         audit.flush();
         let ids = |path: &Path| -> Vec<String> {
@@ -227,6 +239,28 @@ mod tests {
         let line = std::fs::read_to_string(&path).unwrap();
         assert!(line.contains(r#""locator":"abababababababab","operation":"POST /v1/store","outcome":"ok""#), "{line}");
         assert_eq!(audit.dropped_lines(), 0);
+    }
+
+    /// The disk was full when the process ended, or before the file was opened again.
+    #[test]
+    fn a_line_after_an_unfinished_one_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        std::fs::write(&path, "{\"time\":").unwrap();
+        let audit = Audit::open(&path).unwrap();
+        let record = AuditedRecord::default();
+        audit.record(&request(&record, "one"));
+        audit.flush();
+        File::options().append(true).open(&path).unwrap().write_all(b"{").unwrap();
+        audit.switch_to(audit.reopen().unwrap().unwrap());
+        audit.record(&request(&record, "two"));
+        audit.switch_to(audit.reopen().unwrap().unwrap());
+        audit.record(&request(&record, "three"));
+        audit.flush();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let is_whole: Vec<_> =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).collect();
+        assert_eq!(is_whole, [false, true, false, true, true], "{text}");
     }
 
     #[cfg(target_os = "linux")]

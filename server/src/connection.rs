@@ -21,8 +21,8 @@ const MAX_UNAUTHENTICATED: usize = 8;
 
 /// An answer whose deadline its connection checks.
 pub(crate) trait Deadline: fmt::Debug + Send + Sync {
-    /// Whether the client is too slow.
-    fn is_overdue(&self) -> bool;
+    /// Ends the answer if its client is too slow. Returns whether that was so at the last call, too.
+    fn end_if_overdue(&self) -> bool;
 }
 
 /// A connection, shared by its requests and the loop that serves it.
@@ -62,17 +62,21 @@ pub(crate) struct Client {
 pub(crate) struct ConnectionTimeouts {
     /// For a first request, and in HTTP/1 for the next one.
     head: Duration,
-    /// For the next request in HTTP/2, and for the client to receive any byte.
+    /// For the next request in HTTP/2.
     idle: Duration,
+    /// For the client to receive any byte.
+    blocked: Duration,
 }
 
 impl ConnectionTimeouts {
-    /// For a connection that is being closed: it ends once no request is running.
-    pub(crate) const NONE: Self = Self { head: Duration::ZERO, idle: Duration::ZERO };
-
     pub(crate) fn new(limits: &Limits) -> Self {
-        let seconds = Duration::from_secs;
-        Self { head: seconds(limits.head_seconds), idle: seconds(limits.idle_seconds) }
+        let [head, idle] = [limits.head_seconds, limits.idle_seconds].map(Duration::from_secs);
+        Self { head, idle, blocked: idle }
+    }
+
+    /// For a connection that is being closed: it ends once no request is running and all answers are sent.
+    pub(crate) fn closing(self) -> Self {
+        Self { head: Duration::ZERO, idle: Duration::ZERO, ..self }
     }
 }
 
@@ -143,14 +147,14 @@ impl Connection {
         answers.push(Arc::downgrade(answer));
     }
 
-    /// Whether a client is too slow for one of its answers.
-    fn is_overdue(&self) -> bool {
+    /// Ends the overdue answers. Returns whether one could not be ended, because the client receives nothing.
+    fn end_overdue_answers(&self) -> bool {
         let answers: Vec<_> = {
             let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.iter().filter_map(Weak::upgrade).collect()
         };
-        // `count` checks every answer, and so wakes all overdue ones.
-        answers.iter().filter(|answer| answer.is_overdue()).count() > 0
+        // `count` checks every answer, and so ends all overdue ones.
+        answers.iter().filter(|answer| answer.end_if_overdue()).count() > 0
     }
 
     /// Records whether a write made progress.
@@ -181,7 +185,7 @@ impl Connection {
         self.evicted.notify_one();
     }
 
-    /// Returns when another connection needs this one's permit and no request is running.
+    /// Returns when another connection needs this one's permit and this one is quiet.
     pub(crate) async fn is_evicted(&self) {
         loop {
             self.evicted.notified().await;
@@ -191,18 +195,18 @@ impl Connection {
         }
     }
 
-    /// If no request is running: whether the client has ever presented a valid token, and the time of the last request's
-    /// end.
+    /// If no request is running and no write is blocked: whether the client has ever presented a valid token, and the
+    /// time of the last request's end. The end of an answer may be unsent after its request, for example in TLS.
     pub(crate) fn quiet(&self) -> Option<(bool, Instant)> {
         let since = self.start + Duration::from_millis(self.quiet_since.load(Ordering::Relaxed));
-        let is_quiet = self.active_requests.load(Ordering::Relaxed) == 0;
+        let is_blocked = self.blocked_since.load(Ordering::Relaxed) != 0;
+        let is_quiet = self.active_requests.load(Ordering::Relaxed) == 0 && !is_blocked;
         is_quiet.then(|| (self.authenticated.load(Ordering::Relaxed), since))
     }
 
     /// Returns once the connection has waited too long: for a request, for a client that receives nothing, or for a
-    /// client that receives an answer too slowly. HTTP/2 can first reset only the slow stream.
+    /// client that receives an answer too slowly. HTTP/2 first resets only the slow stream.
     pub(crate) async fn expired(&self, timeouts: ConnectionTimeouts) {
-        let mut was_overdue = false;
         loop {
             let limit = match (self.requested.load(Ordering::Relaxed), self.http2.load(Ordering::Relaxed)) {
                 (true, true) => timeouts.idle,
@@ -211,14 +215,12 @@ impl Connection {
             let quiet = self.quiet().map(|(_, since)| limit.saturating_sub(since.elapsed()));
             let blocked = match self.blocked_since.load(Ordering::Relaxed) {
                 0 => None,
-                since => Some(timeouts.idle.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),
+                since => Some(timeouts.blocked.saturating_sub(Duration::from_millis(self.now().saturating_sub(since)))),
             };
             let left = quiet.into_iter().chain(blocked).min();
-            let is_overdue = self.is_overdue();
-            if left.is_some_and(|left| left.is_zero()) || was_overdue && is_overdue {
+            if self.end_overdue_answers() || left.is_some_and(|left| left.is_zero()) {
                 return;
             }
-            was_overdue = is_overdue;
             // At most one tick, so that a request that begins or ends in the meantime is taken into account.
             sleep(left.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK)).await;
         }
@@ -243,5 +245,33 @@ impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
         self.0.active_requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blocked_write_keeps_a_connection_for_its_own_time() {
+        let seconds = Duration::from_secs;
+        let timeouts = ConnectionTimeouts { head: seconds(10), idle: seconds(60), blocked: seconds(60) };
+        let connection = Connection::new();
+        drop(connection.begin(false));
+        connection.record_write(false);
+        assert!(connection.quiet().is_none(), "the end of an answer is unsent");
+        for timeouts in [timeouts, timeouts.closing()] {
+            assert!(timeout(seconds(29), connection.expired(timeouts)).await.is_err());
+        }
+        connection.record_write(true);
+        assert!(connection.quiet().is_some());
+        for timeouts in [timeouts, timeouts.closing()] {
+            assert!(timeout(seconds(1), connection.expired(timeouts)).await.is_ok());
+        }
+        connection.record_write(false);
+        assert!(timeout(seconds(59), connection.expired(timeouts.closing())).await.is_err());
+        assert!(timeout(seconds(2), connection.expired(timeouts.closing())).await.is_ok());
     }
 }

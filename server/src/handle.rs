@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::Request;
 use futures_util::FutureExt;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue};
+use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Version};
 use strongroom::protocol::names::{
@@ -68,7 +68,7 @@ where
         Ok(_) => {
             let handled = async {
                 if requester == Requester::Authenticated {
-                    headers::check(&head.method, &head.headers)?;
+                    headers::check(route, &head.method, &head.headers)?;
                 }
                 handler(Arc::clone(&connection), head, body).await
             };
@@ -89,6 +89,9 @@ where
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.extend(HeaderValue::from_str(&observation.request_id).ok().map(|id| (STRONGROOM_REQUEST_ID, id)));
     if method == Method::HEAD {
+        // The length of the answer to a GET (RFC 9110 section 8.6).
+        let len = response.body().len();
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(len.into());
         return response.map(|_| Body::empty());
     }
     response.map(|content| {

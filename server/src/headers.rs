@@ -5,12 +5,13 @@ use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, EXPECT, HeaderMap, HeaderName, IF_MATCH,
     IF_NONE_MATCH, IF_RANGE, RANGE, TRANSFER_ENCODING,
 };
+use strongroom::protocol::names;
 
 use crate::conditions::Tags;
 use crate::problem::Problem;
 
-/// Fails if a header requests a feature that no route supports.
-pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+/// Fails if a header requests a feature that the route does not support.
+pub(crate) fn check(route: &str, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     for (name, value) in headers {
         let value = value.as_bytes().trim_ascii();
         match *name {
@@ -24,7 +25,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
             CONTENT_RANGE if [Method::PUT, Method::POST].contains(method) => {
                 return Err(Problem::bad_request("records are stored whole: send the body without Content-Range"));
             }
-            IF_MATCH | IF_NONE_MATCH if method == Method::POST => check_conditions(headers)?,
+            IF_MATCH | IF_NONE_MATCH if route != names::RECORD => check_conditions(headers)?,
             EXPECT if !value.eq_ignore_ascii_case(b"100-continue") => return Err(Problem::expectation()),
             _ => {}
         }
@@ -33,7 +34,7 @@ pub(crate) fn check(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 }
 
 /// Fails if a condition is false for resources without entity tags: `If-Match` with a list, or `If-None-Match: *`.
-pub(crate) fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
+fn check_conditions(headers: &HeaderMap) -> Result<(), Problem> {
     let tags = |name, weak| Tags::of(headers.get_all(name), weak);
     if matches!(tags(IF_MATCH, false)?, Some(Tags::Heads(_))) || tags(IF_NONE_MATCH, true)? == Some(Tags::Any) {
         return Err(Problem::condition("this path has no ETags: send the request without If-Match and If-None-Match"));

@@ -61,6 +61,8 @@ pub mod fuzzing;
 mod headers;
 mod health;
 mod host;
+mod http2_stream;
+mod line_output;
 mod listen;
 mod log;
 mod maintenance;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -11,8 +12,9 @@ use tokio::sync::watch;
 
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
-use crate::connection::Client;
+use crate::connection::{Client, Connection};
 use crate::host::Hosts;
+use crate::monitored_stream::MonitoredStream;
 use crate::start_error::StartError;
 use crate::tls::{self, CertificateNamespace, Certificates};
 #[cfg(unix)]
@@ -176,21 +178,22 @@ impl Listener {
 }
 
 impl Accepted {
-    /// The connection after the TLS handshake.
-    pub(crate) async fn establish(self) -> io::Result<Established> {
+    /// The stream after the TLS handshake. It records in `connection` whether its writes make progress.
+    pub(crate) async fn establish(self, connection: &Arc<Connection>) -> io::Result<Established> {
         let peer = self.peer.map_or("unix".to_owned(), |peer| peer.to_string());
         let plain =
             |stream| Established { stream, client: Client { peer: peer.clone(), certificate: None }, namespace: None };
         match self.stream {
             Accept::Tcp(stream, Some(tls)) => {
-                let stream = tls.accept(stream).await?;
+                // Below TLS, whose buffer takes bytes before they are sent.
+                let stream = tls.accept(MonitoredStream::new(stream, connection)).await?;
                 let namespace = tls.namespace(&stream);
                 let client = Client { peer, certificate: tls::client_name(&stream) };
                 Ok(Established { stream: Box::new(stream), client, namespace })
             }
-            Accept::Tcp(stream, None) => Ok(plain(Box::new(stream))),
+            Accept::Tcp(stream, None) => Ok(plain(Box::new(MonitoredStream::new(stream, connection)))),
             #[cfg(unix)]
-            Accept::Unix(stream) => Ok(plain(Box::new(stream))),
+            Accept::Unix(stream) => Ok(plain(Box::new(MonitoredStream::new(stream, connection)))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The log of this crate on stderr. Lines of its libraries are omitted, because they may contain bytes from clients. A
 //! separate thread writes the lines, so that a stalled reader of stderr blocks no request.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt, registry};
 
 use crate::config::document::{Log, LogFormat, LogLevel};
+use crate::line_output::LineOutput;
 use crate::start_error::StartError;
 
 /// The maximum number of lines that wait to be written; more are dropped. A line has a few hundred bytes.
@@ -113,25 +114,12 @@ impl Write for &Queue {
 }
 
 fn write_lines(lines: &Receiver<Message>) {
+    let mut output = LineOutput::new(io::stderr());
     for message in lines {
         if let Message::Line(line) = message
-            && write(&line).is_err()
+            && output.write(&line).is_err()
         {
             DROPPED.fetch_add(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Also handles a non-blocking stderr.
-fn write(mut line: &[u8]) -> io::Result<()> {
-    while !line.is_empty() {
-        match io::stderr().write(line) {
-            Ok(0) => return Err(ErrorKind::WriteZero.into()),
-            Ok(written) => line = line.get(written..).unwrap_or_default(),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(Duration::from_millis(10)),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

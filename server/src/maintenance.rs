@@ -1,4 +1,4 @@
-//! Maintenance in the background: it bounds how long deleted ciphertext stays in the log of a database.
+//! Maintenance in the background: it bounds how long deleted ciphertext stays in a database and its log.
 
 use std::fmt;
 use std::sync::Arc;

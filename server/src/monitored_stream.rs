@@ -8,17 +8,16 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection::Connection;
-use crate::listen::Stream;
 
 /// A stream with its connection.
-pub(crate) struct MonitoredStream {
-    stream: Box<dyn Stream>,
+pub(crate) struct MonitoredStream<S> {
+    stream: S,
     connection: Arc<Connection>,
 }
 
-impl MonitoredStream {
-    pub(crate) fn new(stream: Box<dyn Stream>, connection: Arc<Connection>) -> Self {
-        Self { stream, connection }
+impl<S> MonitoredStream<S> {
+    pub(crate) fn new(stream: S, connection: &Arc<Connection>) -> Self {
+        Self { stream, connection: Arc::clone(connection) }
     }
 
     fn record_write(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -27,13 +26,13 @@ impl MonitoredStream {
     }
 }
 
-impl AsyncRead for MonitoredStream {
+impl<S: AsyncRead + Unpin> AsyncRead for MonitoredStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for MonitoredStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.record_write(outcome)

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::audit::Audit;
 use crate::certificate_expiry;
 use crate::config::document::{Config, Tls};
 use crate::files::checked::is_regular;
@@ -64,6 +65,7 @@ impl Reloader {
         let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
         let certificate_end = self.tls.as_ref().map(|(tls, _)| tls::certificate_end(tls)).transpose()?;
         let tokens = self.tokens.as_ref().map(|path| token_file::read(path)).transpose()?;
+        let audit = self.shared.audit.as_ref().map(Audit::reopen).transpose()?.flatten();
         if let (Some(tokens), Some(known)) = (tokens, &self.shared.authentication) {
             known.replace(tokens);
         }
@@ -74,8 +76,8 @@ impl Reloader {
         if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {
             certificates.replace(acceptor);
         }
-        if let Some(audit) = &self.shared.audit {
-            audit.reopen()?;
+        if let (Some(file), Some(audit)) = (audit, &self.shared.audit) {
+            audit.switch_to(file);
         }
         Ok(())
     }

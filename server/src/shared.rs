@@ -67,7 +67,7 @@ impl Shared {
             None => None,
         };
         if let (Some(authentication), Some(path)) = (&authentication, &config.token_uses) {
-            authentication.note_uses(read_token_uses(path).unwrap_or_default());
+            authentication.note_uses(&read_token_uses(path).unwrap_or_default());
         }
         let remote_storage = config.has_remote_storage().then(|| Arc::clone(&readiness));
         let limit = |permits| Arc::new(ConcurrencyLimit::new(permits, limits));

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, version};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -50,13 +50,13 @@ impl Certificates {
         self.0.replaced.subscribe()
     }
 
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> io::Result<TlsStream<S>> {
         let acceptor = self.0.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
         acceptor.accept(stream).await
     }
 
     /// The namespace to which the client is bound by its certificate; `None` if certificates bind no client.
-    pub(crate) fn namespace(&self, stream: &TlsStream<TcpStream>) -> Option<CertificateNamespace> {
+    pub(crate) fn namespace<S>(&self, stream: &TlsStream<S>) -> Option<CertificateNamespace> {
         if self.0.namespaces.is_empty() {
             return None;
         }
@@ -81,7 +81,7 @@ impl Certificates {
 const MAX_NAME_LEN: usize = 200;
 
 /// The name of the client for logs: the first DNS name of its certificate, or else its subject (RFC 4514).
-pub(crate) fn client_name(stream: &TlsStream<TcpStream>) -> Option<String> {
+pub(crate) fn client_name<S>(stream: &TlsStream<S>) -> Option<String> {
     let certificate = stream.get_ref().1.peer_certificates()?.first()?;
     let name = EndEntityCert::try_from(certificate).ok()?.valid_dns_names().next().map(str::to_owned);
     name.or_else(|| subject(certificate))
@@ -136,6 +136,10 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
     };
     let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    if tls.client_authorities.is_some() {
+        // A resumed session would skip the client's certificate, which may have expired meanwhile.
+        config.send_tls13_tickets = 0;
+    }
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 

@@ -212,6 +212,70 @@ fn an_unread_answer_is_cut() {
     server.wait_for_metric("strongroom_connections", |open| open == 1); // the connection of the metrics request
 }
 
+/// The other streams of its connection continue, whether or not the client has room for the first bytes.
+#[test]
+fn an_unread_answer_ends_only_its_stream() {
+    let server = encryption(&with(|config| {
+        config.limits.body_seconds = 1;
+        config.limits.body_bytes_per_second = 1 << 20;
+    }));
+    let key = server.json("/v1/store", &json!({"id": "a", "data": "A".repeat(1 << 20)})).json()["key"].clone();
+    let retrieve = json!({"id": "a", "key": key}).to_string();
+    block_on(async {
+        for window in [0, 65_535] {
+            let mut client = Unreading::connect_with_window(&server, None, window).await;
+            let mut unread = Vec::new();
+            // Each is too late at another check.
+            for _ in 0..3 {
+                unread.push(client.send(Method::POST, "/v1/retrieve", &retrieve).await.await.unwrap().into_body());
+                sleep(Duration::from_millis(300)).await;
+            }
+            for mut body in unread {
+                let end = async {
+                    while let Some(data) = body.data().await {
+                        if let Err(error) = data {
+                            return Some(error);
+                        }
+                    }
+                    None
+                };
+                let error = timeout(Duration::from_secs(30), end).await.expect("it is not cut").unwrap();
+                assert!(error.is_reset() && error.is_remote(), "{window}: {error}");
+                let other = client.send(Method::POST, "/v1/contains", r#"{"id":"a"}"#).await;
+                assert_eq!(other.await.unwrap().status(), 200);
+            }
+        }
+    });
+    server.wait_for_metric("strongroom_answers_cut_total", |cut| cut >= 6);
+}
+
+/// The keys of a batch are in its answer alone.
+#[test]
+fn a_batch_without_memory_for_its_answer_is_not_stored() {
+    let server = encryption(&with(|config| {
+        config.limits.answer_bytes = 1 << 20;
+        config.limits.wait_seconds = 1;
+        config.limits.body_seconds = 60;
+    }));
+    let bytes = [("content-type", "application/octet-stream"), ("strongroom-id", "YQ")];
+    let stored = server.send("POST /v1/store", &bytes, &vec![7; 24 << 20]).json();
+    let mut unread = server.connect();
+    unread.head(
+        "POST /v1/retrieve",
+        &[&bytes[..], &[("strongroom-key", stored["key"].as_str().unwrap())]].concat(),
+        Some(0),
+    );
+    unread.stream.peek(&mut [0]).unwrap();
+    let records: Vec<_> = (0..4_100).map(|n| json!({"id": n.to_string(), "data": ""})).collect();
+    let batch = json!({"records": records});
+    server.json("/v1/store-many", &batch).is_problem(503, 12, "Busy");
+    assert_eq!(server.json("/v1/stats", &json!({})).json()["records"], 1);
+    drop(unread);
+    let answer = server.json("/v1/store-many", &batch); // waits for the memory of the other answer
+    answer.is(201);
+    assert_eq!(answer.json()["keys"].as_array().unwrap().len(), records.len());
+}
+
 /// Reads an answer of 4 MiB at this rate. Returns the number of bytes until it ends or is cut.
 async fn read_slowly(server: &Running, key: &serde_json::Value, bytes_per_second: u32) -> Result<usize, usize> {
     let mut client = Unreading::connect_with_window(server, None, 32 << 10).await;

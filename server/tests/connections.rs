@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use h2::{Ping, client};
 use serde_json::json;
-use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
 use strongroom_server::{Config, Scope};
-use support::{config, encryption, encryption_over, token};
+use support::{config, encryption, encryption_over, storage_with, token};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -60,6 +60,28 @@ fn idle_connections_are_evicted_for_new_ones() {
     quiet.iter_mut().skip(4).for_each(|client| client.send("GET /healthz", &[], b"").is(200));
     server.json("/v1/store", &json!({"id": "a", "data": ""})).is(201);
     assert!(quiet[0].is_closed(), "the first is quiet for the longest time");
+}
+
+/// The pace of a client blocks the writes of its answer, also while the server stops.
+#[test]
+fn a_download_continues_while_the_server_stops() {
+    let memory = Arc::new(MemoryStorage::new());
+    memory.put(&Locator::from_bytes([0x77; 32]), &vec![7; 24 << 20], PutMode::Create).unwrap();
+    let mut server = storage_with(
+        memory,
+        &with(|config| {
+            config.limits.head_seconds = 1;
+            config.limits.grace_seconds = 60;
+        }),
+    );
+    let mut client = server.connect();
+    client.head(&format!("GET /v1/records/{}", "7".repeat(64)), &[], None);
+    client.stream.peek(&mut [0]).unwrap();
+    server.begin_to_stop();
+    std::thread::sleep(Duration::from_millis(2500)); // longer than `head_seconds`
+    let answer = client.answer(false);
+    assert_eq!((answer.status, answer.whole), (200, true));
+    server.wait();
 }
 
 /// Those without a valid token first, and among equals the one that has been idle longest; none with a running request.

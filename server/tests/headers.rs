@@ -150,6 +150,28 @@ fn ranges_are_honoured_refused_or_ignored() {
     assert_eq!((head.status, head.header("content-length")), (200, Some("68")));
 }
 
+/// RFC 9110 section 8.6.
+#[test]
+fn an_answer_without_a_body_has_the_length_of_the_one_with_it() {
+    let service = storage(Arc::new(MemoryStorage::new()));
+    let record = format!("/v1/records/{}", "7".repeat(64));
+    service.send(&format!("PUT {record}"), &[BYTES], RECORD).is(204);
+    for path in
+        ["/healthz", "/openapi.json", "/v1/records", "/v1/stats", "/unknown", "/v1/records?x=", "/v1/maintain", &record]
+    {
+        let [get, head] = ["GET", "HEAD"].map(|method| service.send(&format!("{method} {path}"), &[], b""));
+        assert_eq!((head.status, head.header("content-length")), (get.status, get.header("content-length")), "{path}");
+        assert!(head.header("content-length").is_some_and(|len| len != "0"), "{path}");
+    }
+    for method in ["GET", "HEAD"] {
+        let answer = service.send(&format!("{method} {record}"), &[("if-none-match", "*")], b"");
+        assert_eq!(answer.status, 304);
+        assert!([None, Some("68")].contains(&answer.header("content-length")), "{method}: {answer:?}");
+    }
+    let removed = service.send(&format!("DELETE {record}"), &[], b"");
+    assert_eq!((removed.status, removed.header("content-length")), (204, None));
+}
+
 #[test]
 fn conditional_requests_follow_the_rfc() {
     let storage = storage(Arc::new(MemoryStorage::new()));
@@ -183,6 +205,17 @@ fn conditional_requests_follow_the_rfc() {
         assert_eq!(send(method, &[("if-match", &first)], b"").status, 412);
     }
     assert_eq!(send("DELETE", &[("if-match", &first)], b"").status, 412);
+    for spared in [&there, &format!("W/{there}"), &format!("\"other\", {there}"), "*"] {
+        send("DELETE", &[("if-none-match", spared)], b"").is_problem(412, 2, "AlreadyExists");
+        send("DELETE", &[("if-match", &there), ("if-none-match", spared)], b"").is_problem(412, 2, "AlreadyExists");
+    }
+    assert_eq!(send("DELETE", &[("if-match", &first), ("if-none-match", &first)], b"").status, 412);
+    assert_eq!(send("DELETE", &[("if-none-match", "other")], b"").status, 400);
+    assert_eq!(etag(), there, "nothing is removed");
+    assert_eq!(send("DELETE", &[("if-none-match", &first)], b"").status, 204);
+    assert_eq!(send("DELETE", &[("if-none-match", "*")], b"").status, 404);
+    assert_eq!(put(5, &[]), 204);
+    let there = etag();
     assert_eq!(send("DELETE", &[("if-match", &format!("{first},{there}"))], b"").status, 204);
     assert_eq!(send("DELETE", &[("if-match", &there)], b"").status, 404);
 
@@ -194,4 +227,16 @@ fn conditional_requests_follow_the_rfc() {
         store(header).is_problem(412, 19, "InvalidArgument");
     }
     store(("if-none-match", "\"x\"")).is(201);
+    for path in ["/v1/records", "/v1/expired?now=0", "/v1/settings", "/v1/stats"] {
+        for method in ["GET", "HEAD"] {
+            let get = |header| storage.send(&format!("{method} {path}"), &[header], b"");
+            for header in [("if-match", "\"x\""), ("if-none-match", "*")] {
+                assert_eq!(get(header).status, 412, "{method} {path}");
+            }
+            let without = get(JSON).status;
+            for header in [("if-match", "*"), ("if-none-match", "\"x\"")] {
+                assert_eq!(get(header).status, without, "{method} {path}");
+            }
+        }
+    }
 }

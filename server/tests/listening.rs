@@ -14,7 +14,7 @@ use crate::support::{Running, encryption_over, storage_with, token, write_secret
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, Stream};
+use rustls::{ClientConfig, ClientConnection, NamedGroup, RootCertStore, StreamOwned};
 use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, IndexKey, InvalidEndpoint, Stats, Strongroom};
 use strongroom_server::{Config, Scope, Server, Service, StartError};
@@ -66,6 +66,16 @@ impl Certificates {
         shows_certificate: bool,
         request: &str,
     ) -> std::io::Result<String> {
+        let mut stream = self.connect(TcpStream::connect(address)?, shows_certificate);
+        stream.write_all(request.as_bytes())?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let agreed = stream.conn.negotiated_key_exchange_group().map(|group| group.name());
+        assert_eq!(agreed, Some(NamedGroup::X25519MLKEM768), "who records this could read it one day");
+        Ok(answer)
+    }
+
+    fn connect(&self, socket: TcpStream, shows_certificate: bool) -> StreamOwned<ClientConnection, TcpStream> {
         let mut authorities = RootCertStore::empty();
         authorities.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -78,15 +88,7 @@ impl Certificates {
         } else {
             builder.with_no_client_auth()
         };
-        let mut connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-        let mut socket = TcpStream::connect(address)?;
-        let mut stream = Stream::new(&mut connection, &mut socket);
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let agreed = connection.negotiated_key_exchange_group().map(|group| group.name());
-        assert_eq!(agreed, Some(NamedGroup::X25519MLKEM768), "who records this could read it one day");
-        Ok(answer)
+        StreamOwned::new(ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap(), socket)
     }
 }
 
@@ -149,6 +151,67 @@ fn a_tls_listener_accepts_only_tls() {
     let mut answer = Vec::new();
     let _ = plain.stream.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP"));
+}
+
+/// TLS takes the end of an answer before the client has room for it. Lengths around the room of the system's buffers,
+/// so that some answers end within those of TLS.
+#[test]
+fn the_end_of_an_answer_waits_for_a_client_of_tls() {
+    const STEP: u64 = 16 << 10;
+    let (folder, certificates) = (tempfile::tempdir().unwrap(), Certificates::new());
+    let mut config = certificates.config(folder.path(), "127.0.0.1:0", false);
+    config.insecure_loopback = true;
+    config.limits.head_seconds = 1;
+    let memory = Arc::new(MemoryStorage::new());
+    let put = |number: u8, len: u64| {
+        let record = vec![7; usize::try_from(len).unwrap()];
+        memory.put(&Locator::from_bytes([number; 32]), &record, PutMode::Create).unwrap();
+    };
+    let server = storage_with(memory.clone(), &config);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let begin = |number: u8| {
+        let socket = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(64 << 10).unwrap();
+            socket.connect(server.address).await.unwrap().into_std().unwrap()
+        });
+        socket.set_nonblocking(false).unwrap();
+        let mut stream = certificates.connect(socket, false);
+        let record = format!("{number:02x}").repeat(32);
+        write!(stream, "GET /v1/records/{record} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut status = [0; 13];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 200 ");
+        stream
+    };
+    let sent = || {
+        let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+        let metrics = certificates.answer(server.address, false, request).unwrap();
+        let sent = metrics.lines().find_map(|line| line.strip_prefix("strongroom_sent_bytes_total "));
+        sent.unwrap().parse::<u64>().unwrap()
+    };
+    put(0, 24 << 20);
+    let before = sent();
+    let unread = begin(0);
+    std::thread::sleep(Duration::from_millis(500));
+    let room = sent() - before;
+    drop(unread);
+    let lens: Vec<_> = (1..=24).map(|number| (number, room - 16 * STEP + u64::from(number) * STEP)).collect();
+    lens.iter().for_each(|(number, len)| put(*number, *len));
+    let clients: Vec<_> = lens.iter().map(|(number, len)| (begin(*number), *len)).collect();
+    std::thread::sleep(Duration::from_millis(3000)); // longer than `head_seconds` and the closing of a connection
+    for (mut stream, len) in clients {
+        let (mut answer, mut end) = (Vec::new(), None);
+        let mut buffer = vec![0; 1 << 20];
+        while end.is_none_or(|end| ((answer.len() - end) as u64) < len) {
+            match stream.read(&mut buffer) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => answer.extend_from_slice(&buffer[..read]),
+            }
+            end = end.or(answer.windows(4).position(|window| window == b"\r\n\r\n").map(|position| position + 4));
+        }
+        assert_eq!((answer.len() - end.unwrap()) as u64, len, "the room is {room}");
+    }
 }
 
 #[test]

@@ -15,8 +15,8 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use strongroom::storage::MemoryStorage;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
+use strongroom::storage::{Locator, MemoryStorage, PutMode, Storage};
 use strongroom_server::{Config, Reloader, Scope, Service, StartError};
 
 /// An authority with numbered clients, in a folder with the service's files.
@@ -77,21 +77,29 @@ impl Authority {
         .unwrap()
     }
 
-    fn connect(&self, server: &Running, client: &(String, String)) -> io::Result<Tls> {
+    fn client(&self, client: &(String, String)) -> Arc<ClientConfig> {
         let mut authorities = RootCertStore::empty();
         authorities.add(CertificateDer::from_pem_slice(self.issuer.pem().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[&rustls::version::TLS13]);
         let chain = vec![CertificateDer::from_pem_slice(client.0.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(client.1.as_bytes()).unwrap();
-        let config = builder.unwrap().with_root_certificates(authorities).with_client_auth_cert(chain, key).unwrap();
-        let connection = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
-        let socket = TcpStream::connect(server.address)?;
-        socket.set_read_timeout(Some(Duration::from_secs(60)))?;
-        let mut stream = StreamOwned::new(connection, socket);
-        get(&mut stream)?;
-        Ok(stream)
+        let builder = builder.unwrap().with_root_certificates(authorities);
+        Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
     }
+
+    fn connect(&self, server: &Running, client: &(String, String)) -> io::Result<Tls> {
+        connect(server, self.client(client))
+    }
+}
+
+fn connect(server: &Running, client: Arc<ClientConfig>) -> io::Result<Tls> {
+    let connection = ClientConnection::new(client, "localhost".try_into().unwrap()).unwrap();
+    let socket = TcpStream::connect(server.address)?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut stream = StreamOwned::new(connection, socket);
+    get(&mut stream)?;
+    Ok(stream)
 }
 
 /// A request on a connection that stays open.
@@ -110,6 +118,18 @@ fn get(stream: &mut Tls) -> io::Result<()> {
 
 fn storage(config: &Config) -> (Running, Reloader) {
     start_with_reloader(Service::storage(Arc::new(MemoryStorage::new()), config).unwrap(), config)
+}
+
+/// A resumed session would skip the client's certificate, which may have expired since the first connection.
+#[test]
+fn each_connection_checks_the_certificate_of_the_client() {
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let (server, _) = storage(&authority.config(folder.path()));
+    let client = authority.client(&authority.certificate(7)); // it keeps tickets
+    for _ in 0..3 {
+        let stream = connect(&server, Arc::clone(&client)).unwrap();
+        assert_eq!(stream.conn.handshake_kind(), Some(HandshakeKind::Full));
+    }
 }
 
 #[test]
@@ -183,6 +203,55 @@ fn a_failed_reload_changes_nothing() {
     fs::write(&tokens, "no token").unwrap();
     assert!(matches!(reloader.reload(), Err(StartError::Tokens(_))));
     assert!(allowed(&new));
+}
+
+#[test]
+fn a_reload_that_cannot_open_the_audit_log_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = folder.path().join("logs");
+    fs::create_dir(&logs).unwrap();
+    let tokens = folder.path().join("tokens");
+    let old = token(&tokens, &[Scope::Storage]);
+    let mut config = support::config();
+    config.tokens = Some(tokens.clone());
+    config.audit = Some(logs.join("audit"));
+    let (server, reloader) = storage(&config);
+    let status =
+        |token: &str| server.send("GET /v1/stats", &[("authorization", &format!("Bearer {token}"))], b"").status;
+    fs::remove_file(&tokens).unwrap();
+    let new = token(&tokens, &[Scope::Storage]);
+    fs::rename(&logs, folder.path().join("away")).unwrap();
+    assert!(matches!(reloader.reload(), Err(StartError::File { name: "audit", .. })));
+    assert_eq!((status(&old), status(&new)), (200, 401));
+    fs::create_dir(&logs).unwrap();
+    reloader.reload().unwrap();
+    assert_eq!((status(&old), status(&new)), (401, 200));
+    drop(server);
+    assert_eq!(fs::read_to_string(logs.join("audit")).unwrap().lines().count(), 2);
+    assert_eq!(fs::read_to_string(folder.path().join("away/audit")).unwrap().lines().count(), 2);
+}
+
+/// The pace of a client blocks the writes of its answer, also on a connection that is to end.
+#[test]
+fn a_download_continues_after_a_reload() {
+    const LEN: usize = 24 << 20;
+    let (folder, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+    let mut config = authority.config(folder.path());
+    config.limits.head_seconds = 1;
+    let memory = Arc::new(MemoryStorage::new());
+    memory.put(&Locator::from_bytes([0x77; 32]), &vec![7; LEN], PutMode::Create).unwrap();
+    let (server, reloader) = start_with_reloader(Service::storage(memory, &config).unwrap(), &config);
+    let mut stream = authority.connect(&server, &authority.certificate(7)).unwrap();
+    let request = format!("GET /v1/records/{} HTTP/1.1\r\nhost: localhost\r\n\r\n", "7".repeat(64));
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut head = [0; 16];
+    stream.read_exact(&mut head).unwrap();
+    reloader.reload().unwrap();
+    std::thread::sleep(Duration::from_millis(2500)); // longer than `head_seconds`
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer); // the connection ends after it
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+    assert_eq!(answer.len() - end, LEN);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! is too slow.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,12 +11,14 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::transfer_deadline::TransferDeadline;
 use super::unsent_answer::{Content, Cut, Permits};
 use crate::connection::{ActiveRequest, Deadline};
 use crate::counted::Counted;
+use crate::http2_stream::end_of_stream;
 use crate::shared::Shared;
 
 /// The most bytes that are passed to the connection as one slice. Progress within a slice is not visible.
@@ -44,6 +46,8 @@ pub(crate) fn send(
         end: Instant::now() + deadline.longest(),
         waiting: Mutex::new(Waiting { deadline, since: None }),
         changed: AtomicWaker::new(),
+        stream: end_of_stream(),
+        was_overdue: AtomicBool::new(false),
         sent: Arc::clone(&shared.metrics.sent),
         permits: content.permits,
         _counted: (active_request, unauthenticated),
@@ -68,6 +72,10 @@ pub(crate) struct UnsentBytes {
     waiting: Mutex<Waiting>,
     end: Instant,
     changed: AtomicWaker,
+    /// The end of the stream in HTTP/2.
+    stream: Option<Arc<Notify>>,
+    /// Whether the client was too slow at the last check.
+    was_overdue: AtomicBool,
     sent: Arc<AtomicU64>,
     permits: Permits,
     _counted: (ActiveRequest, Option<Counted>),
@@ -106,19 +114,27 @@ impl UnsentBytes {
     }
 }
 
-impl Deadline for UnsentBytes {
-    /// An overdue answer ends when hyper polls it again.
+impl UnsentBytes {
+    /// Whether the client is too slow.
     fn is_overdue(&self) -> bool {
         let unsent = self.bytes.load(Ordering::Relaxed) as u64;
         let waiting = self.waiting();
         let Some(since) = waiting.since else { return false };
         let left = waiting.deadline.time_left(unsent, self.permits.are_contended());
         drop(waiting);
-        let overdue = Instant::now() >= self.end || since.elapsed() >= left;
-        if overdue {
+        Instant::now() >= self.end || since.elapsed() >= left
+    }
+}
+
+impl Deadline for UnsentBytes {
+    /// In HTTP/1, the answer ends when hyper polls it again.
+    fn end_if_overdue(&self) -> bool {
+        let is_overdue = self.is_overdue();
+        if is_overdue {
             self.changed.wake();
+            self.stream.iter().for_each(|stream| stream.notify_one());
         }
-        overdue
+        self.was_overdue.swap(is_overdue, Ordering::Relaxed) && is_overdue
     }
 }
 

@@ -23,6 +23,11 @@ use crate::problem::Problem;
 use crate::request_text;
 use crate::response::text;
 
+/// The bytes of a key in an answer: its text, quotes and a comma.
+const KEY_ITEM_LEN: usize = 65;
+/// The most bytes of an answer beside its items.
+const BRACKETS_LEN: usize = 16;
+
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct ManyFields<'b> {
@@ -81,17 +86,20 @@ pub(super) async fn store(mut call: Call<EncryptionBackend>) -> Result<Response,
         let (id, data) = (required(request.id, "id")?, required(request.data, "data")?);
         records.push((id, data, request.key, request.options));
     }
+    // Before the write: if it failed for want of memory after the write, the keys would be lost.
+    let len = records.len() * KEY_ITEM_LEN + BRACKETS_LEN;
+    let permits = call.reserve(len as u64).await?;
+    let mut answer = Answer::with_capacity("keys", len)?;
     let permit = call.body.take_permit();
     let keys = call.run(Effect::Write, move |backend| {
         let _permit = permit; // the work is finished even if the client has disconnected
         let records = records.iter().map(|(id, data, key, options)| (id, data, write_options(key.as_ref(), *options)));
         backend.store()?.store_many_with(&records.collect::<Vec<_>>())
     });
-    let mut answer = Answer::new("keys");
     for key in keys.await? {
         answer.push(&[b"\"", key.to_text().as_bytes(), b"\""])?;
     }
-    Ok(answer.into_response(StatusCode::CREATED)?)
+    Ok(answer.into_response(StatusCode::CREATED)?.map(|content| content.with_permits(permits)))
 }
 
 /// Each record is opened before it is read, so that a wrong key costs no more than a missing record, at any length.
@@ -176,6 +184,13 @@ struct Answer {
 impl Answer {
     fn new(name: &'static str) -> Self {
         Self { body: format!("{{\"{name}\":[").into(), is_empty: true }
+    }
+
+    /// An answer that has its memory from the start.
+    fn with_capacity(name: &'static str, capacity: usize) -> Result<Self, Error> {
+        let mut answer = Self::new(name);
+        answer.body.grow(capacity).map_err(|_| Error::TooLarge)?;
+        Ok(answer)
     }
 
     fn len(&self) -> u64 {

@@ -12,7 +12,7 @@ use super::kind::FileKind;
 use crate::start_error::StartError;
 use crate::tokens::hashes::TokenHashes;
 
-/// The most bytes that are read: no file of a configuration has more.
+/// The most bytes of a file. A longer one is refused, because its end would be missing.
 const MAX_LEN: u64 = 16 << 20;
 
 /// Fails if the content is not of the kind that `name` needs.
@@ -46,7 +46,10 @@ pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Ze
         // Full capacity from the start: growth would leave a copy in memory.
         let len = file.metadata()?.len().min(MAX_LEN) + 1;
         let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(len).unwrap_or(0)));
-        file.take(MAX_LEN).read_to_end(&mut content)?;
+        file.take(MAX_LEN + 1).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_LEN {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB"));
+        }
         Ok(content)
     };
     read().map_err(StartError::file(name, path))
@@ -55,4 +58,24 @@ pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Ze
 /// Whether the file can be read a second time.
 pub(crate) fn is_regular(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_whole_or_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokens");
+        let file = File::create(&path).unwrap();
+        let read = || read(&path, "tokens", FileKind::TokenHashes);
+        file.set_len(MAX_LEN).unwrap();
+        assert_eq!(read().unwrap().len() as u64, MAX_LEN);
+        file.set_len(MAX_LEN + 1).unwrap();
+        let error = read().unwrap_err();
+        assert!(matches!(error, StartError::File { name: "tokens", .. }));
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "it has more than 16 MiB");
+    }
 }

@@ -10,7 +10,6 @@ use strongroom::{Error, Stats, StoreIdentity};
 
 use crate::backend::Backend;
 use crate::call::Call;
-use crate::headers;
 use crate::problem::Problem;
 use crate::request_text;
 use crate::unix_time::unix_time;
@@ -60,7 +59,6 @@ impl Call<StorageBackend> {
         expected: &'static str,
     ) -> Result<T, Problem> {
         self.require_type(JSON)?;
-        headers::check_conditions(&self.head.headers)?;
         let body: Value = request_text::object(&self.body.all(self.shared.limits.json_bytes).await?)?;
         read(&body).ok_or_else(|| Problem::bad_request(expected))
     }

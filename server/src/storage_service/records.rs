@@ -158,7 +158,7 @@ pub(super) async fn get(call: Call<StorageBackend>) -> Result<Response, Problem>
     for _ in 0..ATTEMPTS {
         let (info, record) = call.find_or_read(locator, call.if_match()?).await?;
         if call.is_known(&info.head)? {
-            return Ok(not_modified(&info.head));
+            return Ok(not_modified(&info));
         }
         let etag = encode_etag(info.head.as_bytes());
         let range = match &range {
@@ -197,16 +197,18 @@ fn part_of(record: Bytes, start: u64, count: u64) -> Result<Bytes, Problem> {
 pub(super) async fn info(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let info = call.find(call.locator()?, call.if_match()?).await?;
     if call.is_known(&info.head)? {
-        return Ok(not_modified(&info.head));
+        return Ok(not_modified(&info));
     }
     let mut response = empty(StatusCode::OK);
     describe(&mut response, &info.head, info.len);
     Ok(response)
 }
 
-fn not_modified(head: &Head) -> Response {
+/// With the length that a 200 would have (RFC 9110 section 8.6).
+fn not_modified(info: &Info) -> Response {
     let mut response = empty(StatusCode::NOT_MODIFIED);
-    insert(&mut response, ETAG, &encode_etag(head.as_bytes()));
+    insert(&mut response, ETAG, &encode_etag(info.head.as_bytes()));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(info.len));
     response
 }
 
@@ -224,9 +226,16 @@ fn insert(response: &mut Response, name: HeaderName, value: &str) {
 
 pub(super) async fn delete(call: Call<StorageBackend>) -> Result<Response, Problem> {
     let locator = call.locator()?;
-    let expected = match call.if_match()? {
-        None => None,
-        Some(tags) => Some(call.version(locator, tags).await?),
+    let expected = match (call.if_match()?, call.if_none_match()?) {
+        (None, None) => None,
+        (Some(tags), None) => Some(call.version(locator, tags).await?),
+        (expected, Some(spared)) => {
+            let head = call.find(locator, expected).await?.head;
+            if spared.matches(Some(&head)) {
+                return Err(storage::Error::AlreadyExists.into());
+            }
+            Some(head)
+        }
     };
     match call.run(Effect::Write, move |backend| backend.0.delete(&locator, expected.as_ref())).await? {
         true => Ok(empty(StatusCode::NO_CONTENT)),

@@ -28,18 +28,18 @@ impl Authentication {
     /// Replaces the accepted tokens. The times of their last uses remain.
     pub(crate) fn replace(&self, hashes: TokenHashes) {
         let mut current = self.hashes.write().unwrap_or_else(PoisonError::into_inner);
-        hashes.note_uses(current.uses());
+        hashes.note_uses(&current.uses());
         *current = hashes;
     }
 
     /// Takes over the times of last uses of an earlier process.
-    pub(crate) fn note_uses(&self, uses: TokenUses) {
+    pub(crate) fn note_uses(&self, uses: &TokenUses) {
         self.hashes.read().unwrap_or_else(PoisonError::into_inner).note_uses(uses);
     }
 
     /// The times at which tokens were last used.
     pub(crate) fn uses(&self) -> TokenUses {
-        self.hashes.read().unwrap_or_else(PoisonError::into_inner).uses().collect()
+        self.hashes.read().unwrap_or_else(PoisonError::into_inner).uses()
     }
 
     /// Fails if the request has no token with this scope; without a scope, if it has no token. Passes the name of the

@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 use super::bound_namespace::{self, BoundNamespace};
 use super::scope::{SCOPES, Scope};
 use super::token_name;
+use super::uses::TokenUses;
 
 /// A line of the file of tokens is not valid.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -98,15 +99,15 @@ impl TokenHashes {
     }
 
     /// The times of the last uses, by the starts of the hashes, of tokens that were used.
-    pub(super) fn uses(&self) -> impl Iterator<Item = (String, u64)> {
+    pub(super) fn uses(&self) -> TokenUses {
         let used = self.tokens.iter().map(|token| (token, token.last_used.load(Ordering::Relaxed)));
-        used.filter(|(_, last)| *last > 0).map(|(token, last)| (token.short_hash(), last))
+        used.filter(|(_, last)| *last > 0).map(|(token, last)| (token.short_hash(), last)).collect()
     }
 
     /// Takes over earlier times of last uses.
-    pub(super) fn note_uses(&self, earlier: impl IntoIterator<Item = (String, u64)>) {
-        for (hash, last) in earlier {
-            self.tokens.iter().filter(|token| token.short_hash() == hash).for_each(|token| token.note_use(last));
+    pub(super) fn note_uses(&self, earlier: &TokenUses) {
+        for token in &self.tokens {
+            earlier.get(&token.short_hash()).into_iter().for_each(|last| token.note_use(*last));
         }
     }
 }
@@ -250,8 +251,8 @@ mod tests {
         // Times of last uses follow a token into the next list.
         found.note_use(7);
         let reloaded = TokenHashes::parse(&file).unwrap();
-        reloaded.note_uses(hashes.uses());
-        assert_eq!(reloaded.uses().collect::<Vec<_>>(), [(listed[0].hash.clone(), 7)]);
+        reloaded.note_uses(&hashes.uses());
+        assert_eq!(reloaded.uses(), TokenUses::from([(listed[0].hash.clone(), 7)]));
 
         for bad in ["name=", "name=a/b", "name=a name=b", "expires=", "expires=soon", "expires=1 expires=2", "other=1"]
         {
@@ -261,6 +262,19 @@ mod tests {
         for len in 0..line.len() {
             TokenHashes::parse(&line[..len]).unwrap();
         }
+    }
+
+    /// Requests wait while the tokens are replaced. With a search for each token, this takes minutes.
+    #[test]
+    fn last_uses_of_many_tokens_are_taken_over_at_once() {
+        let file: String = (0..20_000_u64).map(|n| format!("{} store\n", blake3::hash(&n.to_le_bytes()))).collect();
+        let [hashes, reloaded] = [&file; 2].map(|file| TokenHashes::parse(file).unwrap());
+        hashes.tokens.iter().for_each(|token| token.note_use(7));
+        let start = std::time::Instant::now();
+        reloaded.note_uses(&hashes.uses());
+        assert!(start.elapsed() < std::time::Duration::from_secs(10));
+        assert_eq!(reloaded.uses(), hashes.uses());
+        assert_eq!(reloaded.uses().len(), 20_000);
     }
 
     #[test]
