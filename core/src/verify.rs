@@ -143,8 +143,8 @@ pub fn verify(
         return Ok(report);
     }
     let cancellation = Cancellation::default();
-    let structure = || cancellation.clone().run(|| verify_structure(storage));
-    let (records, structure) = parallel::beside(structure, |wait| {
+    let structure = || verify_structure(storage);
+    let (records, structure) = parallel::beside(&cancellation, structure, |wait| {
         let outcome = verify_records(storage, options, &mut report, &mut progress);
         if !matches!(outcome, Ok(ControlFlow::Continue(()))) {
             cancellation.cancel();

@@ -1,13 +1,16 @@
 //! Parts of a record that are read at the same time, from a storage to whose service each read takes a while.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use crate::support::hooked::hooked_with;
 use crate::support::{index_key, pattern};
-use strongroom::storage::{Limits, MemoryStorage, Storage};
-use strongroom::{RecordKey, Strongroom};
+use strongroom::interrupt::interruptible;
+use strongroom::storage::{Error as StorageError, Limits, MemoryStorage, Storage};
+use strongroom::{Error, RecordKey, Strongroom};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const CHUNK_LEN: usize = 16_384;
@@ -86,4 +89,31 @@ fn a_retrieve_reads_several_parts_at_once() {
     gate.close(PARALLEL);
     assert!(store.retrieve("id", &key).unwrap() == pattern(6 * PART));
     assert!(gate.has_opened(), "even with fewer cores");
+}
+
+/// A part that has begun ends, but no other begins.
+#[test]
+fn a_retrieve_that_fails_or_is_interrupted_reads_no_further_parts() {
+    const PARTS: usize = 40;
+    for fails in [false, true] {
+        let mut limits = Limits::default();
+        (limits.part_len, limits.parallel_parts) = (64 * 16_400, PARALLEL);
+        let reads = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&reads);
+        let inner: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let storage = hooked_with(&inner, limits, move |method, _| {
+            if method != "read_at" {
+                return Ok(());
+            }
+            let read = count.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(Duration::from_millis(60)); // longer than the interval of the checks
+            if fails && read == 2 { Err(StorageError::Busy) } else { Ok(()) }
+        });
+        let store = Strongroom::builder().storage(storage).index_key(index_key()).open().unwrap();
+        let key = store.store("id", pattern(PARTS * PART)).unwrap();
+        let retrieve = || store.retrieve("id", &key);
+        let outcome = if fails { retrieve() } else { interruptible(|| true, retrieve) };
+        assert!(matches!(outcome, Err(Error::Busy)));
+        assert!(reads.load(Ordering::Relaxed) < PARTS / 2, "{reads:?}");
+    }
 }

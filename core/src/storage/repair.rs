@@ -31,7 +31,7 @@ pub(super) fn repair_each<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Sto
     Ok(repaired)
 }
 
-/// Replaces a damaged record. `false` if the copy has no intact one, or if another program has changed it.
+/// Replaces a damaged record. `false` if the copy has no intact one, or if another program has replaced it.
 fn restore<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Storage, locator: &Locator) -> Result<bool, Error> {
     let Some(info) = intact_info(copy, locator)? else { return Ok(false) };
     let mode = match storage.info(locator) {
@@ -40,6 +40,10 @@ fn restore<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Storage, locator: 
         Err(Error::Corrupt) => PutMode::Overwrite, // it has no head
         Err(error) => return Err(error),
     };
+    // This head may be that of an intact version that has replaced the damaged one.
+    if intact_info(&**storage, locator)?.is_some() {
+        return Ok(false);
+    }
     let written = match usize::try_from(info.len) {
         Ok(len) if len <= PIECE => {
             let mut record = vec![0; len];

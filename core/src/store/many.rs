@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::key::RecordKey;
 use crate::operations::{Call, NewVersion, Operations};
 use crate::storage::{self, Head};
+use crate::util::interrupt::is_interrupted;
 use crate::util::parallel;
 
 /// The cost of the derivation of a record's keys, in bytes whose encryption takes as long.
@@ -132,6 +133,9 @@ impl Store {
         let mut proofs: Vec<_> = wanted.iter().map(|_| Err(Error::NotFound)).collect();
         let threads = self.storage.limits().parallel_parts;
         parallel::for_each(threads, wanted.iter().zip(&mut proofs), |((address, key), proof)| {
+            if is_interrupted() {
+                return Err(Error::Busy);
+            }
             *proof = of_record(self.prove_unexpired(address, key).map(drop))?;
             Ok::<_, Error>(())
         })?;

@@ -17,6 +17,7 @@ use crate::operations::ReadRecord;
 use crate::record::{HEADER_LEN, Header};
 use crate::storage::{self, HEAD_LEN, Info, Limits, Storage};
 use crate::util::clock::Clock;
+use crate::util::interrupt::is_interrupted;
 use crate::util::parallel;
 use crate::util::wiped::Wiped;
 
@@ -114,6 +115,9 @@ impl Reader {
         let last = len.saturating_sub(1) / part_len;
         let parts = data.chunks_mut(part_len).chain(none.then(Default::default)).enumerate();
         let open = |(n, part): (usize, &mut [u8])| {
+            if is_interrupted() {
+                return Err(Error::Busy); // each part takes a while, but perhaps without a long wait
+            }
             let ends_empty = to_end && n == last && part.len().is_multiple_of(CHUNK_LEN);
             let chunks = part.len().div_ceil(CHUNK_LEN) + usize::from(ends_empty);
             let mut sealed = vec![0; part.len() + chunks * TAG_LEN];

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::locator::Locator;
+use crate::settings::Settings;
 use crate::storage::Storage;
 use crate::util::interrupt::{self, Cancellation};
 use crate::util::threads;
@@ -34,6 +35,8 @@ use range_copy::RangeCopy;
 const WORKERS: usize = 4;
 /// The most workers.
 const MAX_WORKERS: usize = 64;
+/// The most passes of a copy: it needs more than two only if the source's settings change meanwhile.
+const ATTEMPTS: usize = 8;
 /// The interval of calls to `progress`.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -102,7 +105,7 @@ impl Copied {
 /// be new, or an earlier copy of the source. Records with the same head and length at the destination are skipped, and
 /// others are replaced; so a repeated copy continues an interrupted one, and transfers only what has changed. Expired
 /// records are copied, too. Other users may use both storages meanwhile: each record is copied in one of its versions.
-/// While the index key is rotated, a record that moves to the new key at this moment can be missed: repeat the copy.
+/// The source's index key may be rotated, too: the destination has each record under one of the keys, or under both.
 ///
 /// Each record is checked by the source's checksums before, and compared with what the destination returns afterwards: a
 /// long one by head, length and the destination's checksums. Damaged and too large records are skipped, and named in the
@@ -167,18 +170,26 @@ fn copy_with(
     if std::ptr::addr_eq(Arc::as_ptr(from), Arc::as_ptr(to)) {
         return Err(same_store());
     }
-    let settings = prepare::source(&**from)?;
-    prepare::destination(&**to, &settings)?;
-    let ranges = Range::split(settings.generations.iter().map(|generation| generation.number), workers);
-    let mut copied = Copied::default();
-    let extra = pass(from, to, &ranges, Pass { workers, delete: false, mode }, &mut copied, progress)?;
-    // Only after the source was listed completely and without damage, because a damaged record may be missing in a list.
-    if options.mirror && extra && copied.damaged.is_empty() {
-        let unchanged = copied.unchanged;
-        pass(from, to, &ranges, Pass { workers, delete: true, mode: Mode::default() }, &mut copied, progress)?;
-        copied.unchanged = unchanged;
+    let mut settings = prepare::source(&**from)?;
+    let mut next = Pass { workers, delete: false, mode };
+    let (mut copied, mut unchanged) = (Copied::default(), None);
+    for _ in 0..ATTEMPTS {
+        prepare::destination(&**to, &settings)?;
+        let extra = pass(from, to, &settings, next, &mut copied, progress)?;
+        // A repeated pass finds unchanged what the first one has copied.
+        copied.unchanged = *unchanged.get_or_insert(copied.unchanged);
+        let before = std::mem::replace(&mut settings, prepare::source(&**from)?);
+        // Otherwise, records may have moved to an index key that this pass did not know.
+        let is_settled = before == settings;
+        // Only after the source was listed completely and without damage, because a damaged record may be missing in a
+        // list.
+        let deletes = options.mirror && extra && copied.damaged.is_empty();
+        if is_settled && (next.delete || !deletes) {
+            return Ok(copied);
+        }
+        next = Pass { workers, delete: is_settled, mode: Mode::default() };
     }
-    Ok(copied)
+    Err(Error::Conflict)
 }
 
 fn same_store() -> Error {
@@ -217,7 +228,31 @@ impl Shared {
 }
 
 /// Compares both storages once, and copies what differs. Returns whether the destination has other records, too.
+///
+/// During a rotation, records move from the previous index key to the current one. Those under the previous one are
+/// compared first, so that the list has each record before or after it moves.
 fn pass(
+    from: &Arc<dyn Storage>,
+    to: &Arc<dyn Storage>,
+    settings: &Settings,
+    pass: Pass,
+    copied: &mut Copied,
+    progress: &mut dyn FnMut(&Copied),
+) -> Result<bool, Error> {
+    // An earlier pass found these, too.
+    (copied.damaged, copied.too_large) = (Vec::new(), Vec::new());
+    let numbers = settings.generations.iter().map(|generation| generation.number);
+    let previous = numbers.clone().nth(1);
+    let is_previous = |range: &Range| previous.is_some_and(|previous| range.is_of(previous));
+    let (before, after): (Vec<_>, Vec<_>) = Range::split(numbers, pass.workers).into_iter().partition(is_previous);
+    let mut extra = false;
+    for ranges in [before, after].into_iter().filter(|ranges| !ranges.is_empty()) {
+        extra |= pass_ranges(from, to, &ranges, pass, copied, progress)?;
+    }
+    Ok(extra)
+}
+
+fn pass_ranges(
     from: &Arc<dyn Storage>,
     to: &Arc<dyn Storage>,
     ranges: &[Range],

@@ -14,7 +14,7 @@ use crate::storage::{Durability, SqliteStorage, Storage};
 use crate::util::files::{check_single_name, is_no_room, sync_folder_of, without_links};
 
 /// The files beside a database, which a killed copy may leave.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", ".uploads"];
+const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", ".uploads"];
 
 /// Makes the new database `to` from that at `from`. `None` if the records must be copied one by one: pages are damaged, or
 /// another process has made `to`.
@@ -24,6 +24,7 @@ pub(super) fn copy(
     options: CopyOptions,
     progress: &mut dyn FnMut(&Copied),
 ) -> Result<Option<Copied>, Error> {
+    SqliteStorage::refuse_leftovers(to)?; // before the work
     let source = Arc::new(SqliteStorage::open_as_permitted(from, Durability::Full)?);
     let unfinished = match Unfinished::create(to) {
         Err(Error::Storage(_)) => return Ok(None), // the storage gives the reason
@@ -44,6 +45,8 @@ pub(super) fn copy(
             new.delete(&damaged, None)?;
         }
         let copied = copy_with(&source, &new, options, Mode { has_pages: true }, progress);
+        // Closing does not report that the log's pages did not fit into the file.
+        let copied = copied.and_then(|copied| Ok(new.maintain().map(|()| copied)?));
         let closed = new.close();
         let copied = copied?;
         closed?;
@@ -95,7 +98,7 @@ impl Unfinished {
             return Err(Error::Busy);
         }
         let unfinished = Self { path, file };
-        unfinished.remove_companions();
+        unfinished.remove_companions().map_err(of_file)?;
         unfinished.file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(of_file)?;
         unfinished.file.set_len(0).map_err(of_file)?;
         Ok(unfinished)
@@ -103,7 +106,11 @@ impl Unfinished {
 
     /// Gives the database its name. `false` if another process has made one with this name.
     fn finish(self, to: &Path) -> Result<bool, Error> {
-        self.remove_companions();
+        if with_suffix(&self.path, "-wal").metadata().is_ok_and(|log| log.len() > 0) {
+            return Err(Error::Storage("the new database is not whole without its log: copy again".into()));
+        }
+        self.remove_companions().map_err(of_file)?;
+        SqliteStorage::refuse_leftovers(to)?;
         match rename_new(&self.path, to) {
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
             renamed => renamed.map_err(of_file)?,
@@ -112,17 +119,18 @@ impl Unfinished {
         Ok(true)
     }
 
-    fn remove_companions(&self) {
-        for suffix in COMPANIONS {
-            let _ = fs::remove_file(with_suffix(&self.path, suffix));
-        }
+    fn remove_companions(&self) -> std::io::Result<()> {
+        COMPANIONS.iter().try_for_each(|suffix| match fs::remove_file(with_suffix(&self.path, suffix)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
     }
 }
 
 /// Removes the file, unless it has its name.
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.remove_companions();
+        let _ = self.remove_companions();
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -156,4 +164,21 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 fn of_file(error: std::io::Error) -> Error {
     if is_no_room(&error) { Error::StorageFull } else { Error::Storage(error.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_needs_its_log_gets_no_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("to.db");
+        for (log, is_whole) in [("pages", false), ("", true)] {
+            let unfinished = Unfinished::create(&to).unwrap();
+            fs::write(with_suffix(&unfinished.path, "-wal"), log).unwrap();
+            assert_eq!(unfinished.finish(&to).is_ok_and(|finished| finished), is_whole);
+            assert_eq!(to.exists(), is_whole);
+        }
+    }
 }

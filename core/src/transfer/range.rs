@@ -15,6 +15,11 @@ pub(super) struct Range {
 }
 
 impl Range {
+    /// Whether all its locators are of this generation.
+    pub(super) fn is_of(&self, generation: u8) -> bool {
+        self.last.as_bytes().first() == Some(&generation)
+    }
+
     /// All locators except those of generation 0, which are claims of running operations. Each of `generations` is split
     /// evenly, because locators are hashes.
     pub(super) fn split(generations: impl Iterator<Item = u8>, workers: usize) -> Vec<Self> {
@@ -26,7 +31,7 @@ impl Range {
         };
         let lasts = generations.flat_map(|generation| {
             let before = last_of(generation.saturating_sub(1), u8::MAX);
-            let within = (1..ranges).filter_map(move |n| u8::try_from(n * 256 / ranges - 1).ok());
+            let within = (1..=ranges).filter_map(move |n| u8::try_from(n * 256 / ranges - 1).ok());
             std::iter::once(before).chain(within.map(move |byte| last_of(generation, byte)))
         });
         let mut lasts: BTreeSet<_> = lasts.collect();
@@ -52,6 +57,11 @@ mod tests {
                 assert!(ranges.windows(2).all(|pair| pair[0].last == pair[1].after));
                 assert!(ranges.iter().all(|range| range.after < range.last));
                 assert!(ranges.len() >= generations.len() * workers);
+                for generation in &generations {
+                    let own: Vec<_> = ranges.iter().filter(|range| range.is_of(*generation)).collect();
+                    assert_eq!(own[0].after.as_bytes()[..2], [generation - 1, 255]);
+                    assert_eq!(own.last().unwrap().last.as_bytes()[..2], [*generation, 255]);
+                }
             }
         }
     }

@@ -65,7 +65,7 @@ pub fn is_interrupted() -> bool {
 pub(crate) fn was_interrupted() -> bool {
     SOURCE.with_borrow(|source| match source {
         Some(InterruptSource::Poll { answered, .. }) => *answered,
-        Some(InterruptSource::Owner(cancellation)) => cancellation.0.load(Ordering::Relaxed),
+        Some(InterruptSource::Owner(cancellation)) => cancellation.is_cancelled(),
         None => false,
     })
 }
@@ -95,6 +95,10 @@ pub(crate) struct Cancellation(Arc<AtomicBool>);
 impl Cancellation {
     pub(crate) fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// Runs `work`, whose waits end once this is cancelled.

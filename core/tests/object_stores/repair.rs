@@ -3,12 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use strongroom::storage::{MemoryStorage, Storage};
+use strongroom::storage::{MemoryStorage, PutMode, Storage};
 use strongroom::transfer::{CopyOptions, copy_storage};
 use strongroom::{Strongroom, VerifyOptions, VerifyReport, repair, verify};
 
 use super::open;
 use crate::support::fake_s3::{Objects, Seen, Server, start_with, url};
+use crate::support::hooked::hooked;
 use crate::support::{index_key, pattern};
 
 fn search(storage: &dyn Storage) -> VerifyReport {
@@ -49,4 +50,34 @@ fn every_damaged_record_is_restored() {
             }
         }
     }
+}
+
+/// The second of two damaged records is replaced while the repair works on the first one.
+#[test]
+fn a_record_that_was_replaced_meanwhile_is_not_restored() {
+    let objects = Objects::default();
+    let address = start_with(Server::Correct, &Seen::default(), &objects);
+    let storage: Arc<dyn Storage> = Arc::new(open(&url(address, "repair")));
+    let store = Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key()).open().unwrap();
+    for id in ["one", "other"] {
+        store.store(id, pattern(100)).unwrap();
+    }
+    let copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    assert!(copy_storage(&storage, &copy, CopyOptions::new(), &mut |_| ()).unwrap().is_complete());
+    for (_, (bytes, tag)) in objects.lock().unwrap().iter_mut().filter(|(name, _)| name.contains("/r/")) {
+        *bytes.last_mut().unwrap() ^= 1;
+        tag.insert(1, 'd');
+    }
+    assert_eq!(search(&*storage).damaged, 2);
+    let locators: Vec<_> = copy.list(None, 10).unwrap().into_iter().map(|entry| entry.locator).collect();
+    let (first, second) = (locators[0], locators[1]);
+    let newer = [&[1, 1, 0, 0], &[9; 500][..]].concat();
+    let (others, record) = (Arc::clone(&storage), newer.clone());
+    let hooked = hooked(&copy, move |method, locator| match method {
+        "info" if locator == first.as_bytes() => others.put(&second, &record, PutMode::Overwrite),
+        _ => Ok(()),
+    });
+    assert_eq!(repair(&storage, &*hooked).unwrap().restored, [first]);
+    assert_eq!(storage.get(&second).unwrap(), Some(newer));
+    assert!(search(&*storage).is_clean());
 }

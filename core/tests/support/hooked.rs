@@ -10,7 +10,7 @@ use strongroom::storage::{
 pub(crate) type Shared = Arc<dyn Storage>;
 type Hook = Arc<dyn Fn(&str, &[u8]) -> Result<(), Error> + Send + Sync>;
 
-/// Calls `hook` with the name of each method and the record before it reaches `inner`.
+/// Calls `hook` with the name of each method and the record or locator before it reaches `inner`.
 struct Hooked {
     inner: Shared,
     limits: Limits,
@@ -81,7 +81,7 @@ impl Storage for Hooked {
     }
 
     fn list(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
-        (self.hook)("list", &[])?;
+        (self.hook)("list", after.map_or(&[], |after| after.as_bytes()))?;
         self.inner.list(after, limit)
     }
 

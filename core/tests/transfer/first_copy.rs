@@ -95,3 +95,34 @@ fn a_first_copy_can_be_interrupted_and_repeated() {
     assert!(!to.exists() && !folder.path().join("to.db.unfinished").exists());
     assert_eq!(run_paths(&path, &to).unwrap().records, 1);
 }
+
+/// SQLite would write the pages of that log into the new database.
+#[test]
+fn no_database_is_made_beside_the_log_of_an_earlier_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let [from, to] = ["from.db", "to.db"].map(|name| folder.path().join(name));
+    let opened = Strongroom::open(&from).unwrap();
+    store(&opened, "id", 1000);
+    let log = fs::read(folder.path().join("from.db-wal")).unwrap();
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let leftover = folder.path().join(format!("to.db{suffix}"));
+        fs::write(&leftover, &log).unwrap();
+        for _ in 0..2 {
+            assert_refused(run_paths(&from, &to), "belongs to a database that is missing");
+            assert_refused(Strongroom::open(&to), "belongs to a database that is missing");
+        }
+        assert_eq!(fs::read(&leftover).unwrap(), log, "it may have the last records of a moved database");
+        fs::remove_file(&leftover).unwrap();
+
+        // It comes back during the copy.
+        let [source, destination] = [&from, &to].map(|path| Location::parse(path).unwrap());
+        let copied = copy(&source, &destination, CopyOptions::new(), &mut |_| fs::write(&leftover, &log).unwrap());
+        assert_refused(copied, "belongs to a database that is missing");
+        assert!(!to.exists() && !folder.path().join("to.db.unfinished").exists());
+        fs::remove_file(&leftover).unwrap();
+    }
+    assert_eq!(run_paths(&from, &to).unwrap().records, 1);
+    // A database that is there has a log of its own.
+    let _open = database(folder.path(), "to.db");
+    assert_eq!(run_paths(&from, &to).unwrap().unchanged, 1);
+}

@@ -3,6 +3,7 @@
 mod changes;
 mod damage;
 mod first_copy;
+mod rotation;
 
 use std::collections::BTreeMap;
 use std::fs;

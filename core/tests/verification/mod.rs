@@ -18,6 +18,7 @@ use strongroom::storage::{Damage, DamageKind, Locator, PutMode, SqliteStorage, S
 use strongroom::{Durability, Error, RecordKey, Strongroom, VerifyOptions, VerifyReport, WriteOptions, repair, verify};
 
 use self::pages::{PAGE, Use, uses};
+use crate::support::hooked::hooked;
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop};
 use crate::support::{index_key, pattern};
@@ -305,6 +306,40 @@ fn only_intact_records_of_the_same_store_are_used() {
     assert_eq!(left, expected);
     assert_eq!(repair(&storage, &copy).unwrap(), strongroom::storage::Repaired::default());
     assert_eq!(repair(&storage, &sample.copy()).unwrap().restored, [damaged(600), damaged(700)]);
+    assert!(search(&*storage).unwrap().0.is_clean());
+}
+
+/// The second of two damaged records is replaced while the repair works on the first one.
+#[test]
+fn a_record_that_was_replaced_meanwhile_is_not_restored() {
+    let sample = Sample::new();
+    sample.change("UPDATE record SET body = zeroblob(length(body)) WHERE id IN (700, 701)");
+    let storage = sample.damaged();
+    let (_, found) = search(&*storage).unwrap();
+    let [first, second] = [0, 1].map(|n| found[n].locator.unwrap());
+    let newer = [&[1, 1, 0, 0], &[9; 500][..]].concat();
+    let (others, record) = (Arc::clone(&storage), newer.clone());
+    let copy: Arc<dyn Storage> = Arc::new(sample.copy());
+    let copy = hooked(&copy, move |method, locator| match method {
+        "info" if locator == first.as_bytes() => others.put(&second, &record, PutMode::Overwrite),
+        _ => Ok(()),
+    });
+    assert_eq!(repair(&storage, &*copy).unwrap().restored, [first]);
+    assert_eq!(storage.get(&second).unwrap(), Some(newer));
+    assert!(search(&*storage).unwrap().0.is_clean());
+}
+
+/// One check of the structure lists only a part of them.
+#[test]
+fn all_segments_without_a_record_are_removed() {
+    let sample = Sample::new();
+    let numbers = "WITH RECURSIVE number(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM number WHERE n < 250)";
+    sample.change(&format!(
+        "{numbers} INSERT INTO segment (object, n, checksum, data) SELECT n, 0, 0, x'00' FROM number"
+    ));
+    let storage = sample.damaged();
+    assert!(search(&*storage).unwrap().0.damaged >= 100);
+    repair(&storage, &sample.copy()).unwrap();
     assert!(search(&*storage).unwrap().0.is_clean());
 }
 

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use strongroom::{Error, RecordKey, Strongroom};
+use strongroom::storage::{Locator, PutMode, SqliteStorage, Storage};
+use strongroom::transfer::{Copied, CopyOptions, copy};
+use strongroom::{Durability, Error, Location, RecordKey, Strongroom};
 use strongroom_faults::{Call, Disk, DiskGuard, Failure, Fault};
 use tempfile::TempDir;
 
@@ -172,6 +174,35 @@ fn a_log_that_cannot_be_emptied_is_full() {
         full.store.maintain().unwrap();
         assert_eq!(full.recovered(), 2);
     }
+}
+
+/// The pages that the end of the first copy would move from the log into the new database.
+#[test]
+fn a_copy_whose_log_cannot_be_emptied_is_full() {
+    let (source, folder) = (scratch(), scratch());
+    let disk = Disk::at(folder.path()).unwrap();
+    let [from, to] = [&source, &folder].map(|folder| folder.path().join(DATABASE));
+    Strongroom::open(&from).unwrap().store("id", "data").unwrap();
+    // The copy removes this claim of a running operation, so that its log has pages.
+    let storage = SqliteStorage::open(&from, Durability::Full).unwrap();
+    storage.put(&Locator::from_bytes([0; 32]), &[7; 100], PutMode::Create).unwrap();
+    storage.close().unwrap();
+    let places = [&from, &to].map(|path| Location::parse(path).unwrap());
+    let run = |progress: &mut dyn FnMut(&Copied)| copy(&places[0], &places[1], CopyOptions::new(), progress);
+    for errno in NO_ROOM {
+        // Once the record is there, only the end is left.
+        let outcome = run(&mut |copied| {
+            if copied.records > 0 {
+                let failure = Failure::Errno(errno);
+                disk.fail(Some(Fault { call: Call::Sync, after: 0, persists: true, failure }));
+            }
+        });
+        disk.fail(None);
+        assert!(matches!(outcome, Err(Error::StorageFull)), "{outcome:?}");
+        assert!(!to.exists());
+    }
+    assert_eq!(run(&mut |_| ()).unwrap().records, 1);
+    assert!(to.exists());
 }
 
 /// They may not be durable, and a later sync would not report it.

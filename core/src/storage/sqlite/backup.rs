@@ -7,6 +7,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::SqliteStorage;
 use super::error::Outcome;
+use super::path;
 use super::rows::{self, check_interrupt};
 use super::schema::PAGE_SIZE;
 use crate::storage::Error;
@@ -15,6 +16,11 @@ use crate::storage::Error;
 const STEP: i32 = 1024;
 
 impl SqliteStorage {
+    /// Fails if a new database at `path` would be beside the log of an earlier one.
+    pub(crate) fn refuse_leftovers(path: &Path) -> Result<(), Error> {
+        Ok(path::refuse_leftovers(path)?)
+    }
+
     /// Copies one state of the database to the empty file `path`, not durably. Others may use the database meanwhile.
     /// `progress` gets the number of bytes.
     pub(crate) fn copy_pages(&self, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<(), Error> {

@@ -5,16 +5,19 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::error::Outcome;
 use super::garbage;
+use super::verify::row::{self, Segments};
 use crate::storage::{Error, LOCATOR_LEN, Locator};
 
 /// A damaged row, as it was found.
 pub(super) struct DamagedRow {
     id: i64,
     columns: Vec<Value>,
+    /// Whether only its segments are damaged.
     row_is_intact: bool,
 }
 
 impl DamagedRow {
+    /// The row, in the transaction that found the damage: later, it may be that of an intact version.
     pub(super) fn read(connection: &Connection, id: i64, row_is_intact: bool) -> Outcome<Option<Self>> {
         let columns = read_columns(connection, id)?;
         Ok(columns.map(|columns| Self { id, columns, row_is_intact }))
@@ -36,7 +39,9 @@ impl DamagedRow {
 
     /// Removes the row, if it is still the same. Its segments become garbage if the row identifies them reliably.
     pub(super) fn remove(&self, connection: &Connection) -> Outcome<()> {
-        if read_columns(connection, self.id)?.as_ref() != Some(&self.columns) {
+        let is_same = read_columns(connection, self.id)?.as_ref() == Some(&self.columns);
+        // Another repair restores a damaged body under the same columns.
+        if !is_same || !self.row_is_intact && is_intact(connection, self.id)? {
             return Err(Error::Conflict.into());
         }
         connection.execute("DELETE FROM record WHERE id = ?1", [self.id])?;
@@ -45,6 +50,13 @@ impl DamagedRow {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the row itself is intact.
+fn is_intact(connection: &Connection, id: i64) -> Outcome<bool> {
+    let sql = format!("SELECT {} FROM record NOT INDEXED WHERE id = ?1", row::COLUMNS);
+    let check = |row: &Row<'_>| Ok(row::check(row).is_ok_and(|record| Segments::of(&record).is_ok()));
+    Ok(connection.prepare_cached(&sql)?.query_row([id], check)?)
 }
 
 /// The columns that identify a version of a row, damaged or not.

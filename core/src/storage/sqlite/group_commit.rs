@@ -16,6 +16,7 @@ use crate::storage::commit_queue::{Leader, Role};
 use crate::storage::error::again;
 use crate::storage::operation::{MAX_SHARED_BYTES, Operation};
 use crate::storage::{Error, Locator, PutMode};
+use crate::util::interrupt::Cancellation;
 
 /// Applies the operation inside the caller's transaction. If the record has one row, nothing has been changed on
 /// [`Error::AlreadyExists`] and [`Error::Conflict`].
@@ -69,18 +70,23 @@ impl Database {
         leader.wait_for_last_group();
         leader.gather();
         let mut rolled_back = false;
-        let outcome = self.transact(Commit::Durable, |connection| {
-            let applied = apply_each(connection, own, &mut leader);
-            rolled_back = applied.is_err();
-            applied
-        });
+        let has_followers = leader.jobs().next().is_some();
+        let mut together = || {
+            self.transact(Commit::Durable, |connection| {
+                let applied = apply_each(connection, own, &mut leader);
+                rolled_back = applied.is_err();
+                applied
+            })
+        };
+        let outcome = if has_followers { uninterrupted(together) } else { together() };
         let mut outcomes: Vec<OperationOutcome> = match outcome {
             Ok(outcomes) => outcomes,
             // One operation failed and rolled back the others: each is repeated alone, so that only that one fails.
             Err(_) if rolled_back && self.check_writable().is_ok() && leader.jobs().next().is_some() => {
-                all(own, &leader)
-                    .map(|operation| Ok(self.transact(Commit::Durable, |connection| apply(operation, connection))?))
-                    .collect()
+                let alone = |operation: &Operation<'_>| -> OperationOutcome {
+                    Ok(self.transact(Commit::Durable, |connection| apply(operation, connection))?)
+                };
+                uninterrupted(|| all(own, &leader).map(alone).collect())
             }
             Err(Fault(error)) => {
                 leader.finish(iter::repeat_with(|| Err(again(&error))));
@@ -91,6 +97,11 @@ impl Database {
         leader.finish(followers);
         Ok(outcomes.pop().unwrap_or_else(abandoned)?)
     }
+}
+
+/// Runs `work` for several callers: an interrupt of the leader alone must not end it.
+fn uninterrupted<T>(work: impl FnOnce() -> T) -> T {
+    Cancellation::default().run(work)
 }
 
 /// Applies the leader's own operation and those of the waiting writers, until no writer waits: one that arrives in the

@@ -196,7 +196,8 @@ impl Storage for SqliteStorage {
         Ok(self.database.read(|connection| scan::stats(connection, now))?)
     }
 
-    /// Removes the leftovers of dead uploads, and empties the write-ahead log, which keeps deleted data until then.
+    /// Removes the leftovers of dead uploads, and empties the write-ahead log into the database: both keep deleted data
+    /// until then.
     /// [`Error::Busy`] if other users never stop reading.
     fn maintain(&self) -> Result<(), Error> {
         self.database.check_writable()?;

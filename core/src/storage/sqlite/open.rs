@@ -39,9 +39,9 @@ impl SqliteStorage {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if the path is a folder, a device, a symbolic link, a file with several hard links, a
-    /// file of another user, or not a Strongroom database; [`Error::Unsupported`] for one of a newer version;
-    /// [`Error::Backend`] if it cannot be read and written. Then the file is unchanged, and no other file is left
-    /// beside it.
+    /// file of another user, or not a Strongroom database, or if it is missing beside its log;
+    /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] if it cannot be read and written. Then the
+    /// file is unchanged, and no other file is left beside it.
     ///
     /// On a full disk the database opens and can be read; each write is [`Error::Full`] until it is opened again.
     pub fn open(path: impl AsRef<Path>, durability: Durability) -> Result<Self, Error> {
@@ -104,10 +104,10 @@ impl SqliteStorage {
         let path = path::resolve(path)?;
         let claim = Claim::new(&path, fork_guard)?;
         let log = with_suffix(&path, "-wal");
-        let has_unsynced = log.metadata().is_ok_and(|log| log.len() > 0);
+        let has_old_log = log.metadata().is_ok_and(|log| log.len() > 0);
         let connection = open_database(&path, durability, may_create)?;
         let file_identity = Arc::new(FileIdentityGuard::new(&path, &["", "-wal", "-shm"], &connection)?);
-        let writer = Writer::new(connection, log, durability, Arc::clone(&file_identity), has_unsynced)?;
+        let writer = Writer::new(connection, log, durability, Arc::clone(&file_identity), has_old_log)?;
         Ok(Self::new(path, durability, claim, file_identity, Some(writer), Access::Write, None))
     }
 

@@ -125,6 +125,21 @@ fn access(file: &Path) -> io::Result<()> {
     if found.is_file() && found.permissions().readonly() { Err(ErrorKind::PermissionDenied.into()) } else { Ok(()) }
 }
 
+/// Rejects the path of a new database beside the log of an earlier one: SQLite would write the old log's pages into the
+/// new database, or delete the log, which may have the last records of a database that was moved away.
+pub(super) fn refuse_leftovers(path: &Path) -> Outcome<()> {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    match COMPANIONS.map(|suffix| with_suffix(path, suffix)).iter().find(|companion| is_there(companion)) {
+        // Looked at last: another process may have made the database, and then its log.
+        Some(companion) if !is_there(path) => refuse(
+            companion,
+            "belongs to a database that is missing: put that database back beside it, or move this file away with it, \
+             and then try again",
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Creates the database's file, empty and accessible only to its owner, if it does not exist. SQLite gives the files
 /// beside it the same mode. Users who want another mode create an empty file first.
 pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
@@ -132,6 +147,7 @@ pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {
     if let Some(found) = look(path)? {
         return Ok(Some(found));
     }
+    refuse_leftovers(path)?;
     let mut options = File::options();
     options.write(true).create_new(true);
     #[cfg(unix)]

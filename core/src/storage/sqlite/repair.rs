@@ -40,7 +40,7 @@ impl SqliteStorage {
         of_segments.into_iter().try_for_each(reindex)?;
         if !of_records.is_empty() {
             // The index may have the only intact part of a damaged row's locator.
-            self.each_damaged_row(|_, _| Err(Error::Corrupt.into()))?;
+            self.each_damaged_row(|_| Err(Error::Corrupt.into()))?;
             of_records.into_iter().try_for_each(reindex)?;
         }
         let repaired = self.repair_rows(copy)?;
@@ -51,8 +51,8 @@ impl SqliteStorage {
     /// Replaces the damaged rows by records of the copy. [`Error::Corrupt`] if the tables are not readable.
     pub(super) fn repair_rows(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
         let (mut repaired, mut is_whole) = (Repaired::default(), true);
-        self.each_damaged_row(|id, row_is_intact| {
-            match self.restore(copy, id, row_is_intact)? {
+        self.each_damaged_row(|damaged| {
+            match self.restore(copy, damaged)? {
                 Some(locator) => repaired.restored.push(locator),
                 None => is_whole = false,
             }
@@ -65,30 +65,31 @@ impl SqliteStorage {
         Ok(repaired)
     }
 
-    /// Calls `visit` for each damaged row with its id, and whether only its segments are damaged.
-    fn each_damaged_row(&self, mut visit: impl FnMut(i64, bool) -> Outcome<()>) -> Outcome<()> {
+    /// Calls `visit` for each damaged row.
+    fn each_damaged_row(&self, mut visit: impl FnMut(DamagedRow) -> Outcome<()>) -> Outcome<()> {
         let mut last = None;
         let mut next = Some(self.database.read(|connection| Ok(RowPosition::first(connection)))?);
         while let Some(at) = next {
-            let step =
-                self.database.interruptible_snapshot(|connection| verify::check_rows(connection, at, usize::MAX))?;
-            for found in step.found.iter().filter(|found| found.damage.kind != DamageKind::Unsupported) {
-                let id = found.row.ok_or(Error::Corrupt)?;
-                if last != Some(id) {
-                    visit(id, found.damage.place != verify::row::PLACE)?;
+            let (damaged, end) = self.database.interruptible_snapshot(|connection| {
+                let step = verify::check_rows(connection, at, usize::MAX)?;
+                let mut damaged = Vec::new();
+                for found in step.found.iter().filter(|found| found.damage.kind != DamageKind::Unsupported) {
+                    let id = found.row.ok_or(Error::Corrupt)?;
+                    if last != Some(id) {
+                        damaged.extend(DamagedRow::read(connection, id, found.damage.place != verify::row::PLACE)?);
+                    }
+                    last = Some(id);
                 }
-                last = Some(id);
-            }
-            next = step.next;
+                Ok((damaged, step.next))
+            })?;
+            damaged.into_iter().try_for_each(&mut visit)?;
+            next = end;
         }
         Ok(())
     }
 
-    /// Replaces a damaged row by the record of the copy. `row_is_intact`: only its segments are damaged.
-    fn restore(self: &Arc<Self>, copy: &dyn Storage, id: i64, row_is_intact: bool) -> Outcome<Option<Locator>> {
-        let Some(damaged) = self.database.read(|connection| DamagedRow::read(connection, id, row_is_intact))? else {
-            return Ok(None);
-        };
+    /// Replaces a damaged row by the record of the copy.
+    fn restore(self: &Arc<Self>, copy: &dyn Storage, damaged: DamagedRow) -> Outcome<Option<Locator>> {
         let Some((locator, info)) = find_intact(copy, damaged.locator().as_ref(), damaged.prefix())? else {
             return Ok(None);
         };
@@ -104,12 +105,17 @@ impl SqliteStorage {
     }
 
     fn remove_orphans(&self) -> Outcome<()> {
-        let orphans = self.database.interruptible_snapshot(structure::check)?.orphans;
-        for object in orphans {
-            self.database.write(|connection| garbage::add_dead(connection, object))?;
-            self.database.reclaim(object, || false)?;
+        // Each check finds a limited number of them.
+        loop {
+            let orphans = self.database.interruptible_snapshot(structure::find_orphans)?;
+            if orphans.is_empty() {
+                return Ok(());
+            }
+            for object in orphans {
+                self.database.write(|connection| garbage::add_dead(connection, object))?;
+                self.database.reclaim(object, || false)?;
+            }
         }
-        Ok(())
     }
 }
 

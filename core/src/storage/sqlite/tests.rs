@@ -12,6 +12,7 @@ use super::space_tests::wait_for_reclamation;
 use super::*;
 use crate::storage::LOCATOR_LEN;
 use crate::storage::{Damage, DamageKind};
+use crate::util::interrupt::interruptible;
 
 pub(super) fn storage() -> (tempfile::TempDir, SqliteStorage) {
     let folder = tempfile::tempdir().unwrap();
@@ -553,4 +554,67 @@ fn a_step_of_a_purge_is_short() {
     assert_eq!(storage.purge(2, 20).unwrap(), 8);
     assert_eq!(storage.stats(2).unwrap().expired, 12);
     assert_eq!(writer_setting(&storage, "wal_autocheckpoint"), 1, "the pages that a step leaves to a checkpoint");
+}
+
+/// If a sync of the log failed before the crash, only the memory of the system may have its pages.
+#[test]
+fn the_first_write_after_a_crash_empties_the_log() {
+    let (folder, storage) = storage();
+    let unique = [0x5a; 200];
+    storage.put(&locator(1), &[&record(100)[..], &unique].concat(), PutMode::Create).unwrap();
+    storage.put(&locator(3), &record(100_000), PutMode::Create).unwrap();
+    for is_shared in [false, true] {
+        let crashed = tempfile::tempdir().unwrap();
+        let [path, log] = ["records.db", "records.db-wal"].map(|name| {
+            std::fs::copy(folder.path().join(name), crashed.path().join(name)).unwrap();
+            crashed.path().join(name)
+        });
+        let is_in_database = || std::fs::read(&path).unwrap().windows(unique.len()).any(|part| part == unique);
+        let len = std::fs::metadata(&log).unwrap().len();
+        let storage = SqliteStorage::open(&path, Durability::Full).unwrap();
+        assert!(storage.get(&locator(1)).unwrap().is_some() && !is_in_database(), "a read leaves the log");
+        // Another program that reads keeps the log, and the write does not fail.
+        let other = Connection::open(&path).unwrap();
+        if is_shared {
+            other.execute_batch("BEGIN; SELECT * FROM record").unwrap();
+        }
+        storage.put(&locator(2), &record(100), PutMode::Create).unwrap();
+        let is_new = std::fs::metadata(&log).unwrap().len() < len;
+        assert_eq!((is_in_database(), is_new), (true, !is_shared));
+        assert_eq!(storage.stats(0).unwrap().records, 3);
+    }
+}
+
+/// The first of two writers waits for the lock of another program, also for the second one.
+#[test]
+fn an_interrupt_of_a_writer_fails_no_other_write() {
+    static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+    let (_folder, storage) = storage();
+    let storage = Arc::new(storage);
+    let wait_for_waiting = |count| {
+        while storage.database.commit_queue.waiting() != count {
+            thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let other = Connection::open(storage.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let leader = storage.database.commit_queue.lead_alone().unwrap();
+    let mut writers = Vec::new();
+    for number in [1, 2] {
+        let storage = Arc::clone(&storage);
+        let put = move || storage.put(&locator(number), &record(100), PutMode::Create);
+        writers.push(thread::spawn(move || match number {
+            1 => interruptible(|| INTERRUPTED.load(Ordering::Relaxed), put),
+            _ => put(),
+        }));
+        wait_for_waiting(usize::from(number));
+    }
+    drop(leader);
+    wait_for_waiting(0); // the first has taken over the write of the second
+    INTERRUPTED.store(true, Ordering::Relaxed);
+    thread::sleep(Duration::from_millis(300)); // some polls
+    other.execute_batch("ROLLBACK").unwrap();
+    for writer in writers {
+        writer.join().unwrap().unwrap();
+    }
 }

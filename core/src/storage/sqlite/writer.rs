@@ -15,6 +15,7 @@ use super::file_identity_guard::FileIdentityGuard;
 use super::rows::SEGMENT_LEN;
 use super::{Durability, garbage, room, rows};
 use crate::storage::Error;
+use crate::util::interrupt::Cancellation;
 
 pub(super) struct Writer {
     connection: Connection,
@@ -31,21 +32,33 @@ pub(super) struct Writer {
     has_lost_data: bool,
     /// The number of staged segments in the log since the last checkpoint.
     staged: u64,
+    /// Whether the log is that of an earlier process, and has not been emptied before the first write.
+    has_old_log: bool,
 }
 
 impl Writer {
-    /// `has_unsynced`: whether the log may have commits of an earlier process that no sync has made durable.
+    /// `has_old_log`: whether the log has commits of an earlier process, which perhaps no sync has made durable.
     pub(super) fn new(
         connection: Connection,
         log: PathBuf,
         durability: Durability,
         file_identity: Arc<FileIdentityGuard>,
-        has_unsynced: bool,
+        has_old_log: bool,
     ) -> Outcome<Self> {
         let settings = Some(CommitSettings::new(Commit::Durable, durability));
         let version = version(&connection)?;
-        let (has_lost_data, staged) = (false, 0);
-        Ok(Self { connection, log, durability, file_identity, settings, has_unsynced, version, has_lost_data, staged })
+        Ok(Self {
+            connection,
+            log,
+            durability,
+            file_identity,
+            settings,
+            has_unsynced: has_old_log,
+            version,
+            has_lost_data: false,
+            staged: 0,
+            has_old_log,
+        })
     }
 
     /// Whether a failed sync may have dropped commits of the past. Then later ones would not survive a power cut,
@@ -63,6 +76,7 @@ impl Writer {
     }
 
     fn try_transact<T>(&mut self, commit: Commit, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
+        self.empty_old_log()?;
         if commit == Commit::Staged && !room::has_room_for_segment(&self.log, self.staged) {
             return Err(Error::Full.into());
         }
@@ -121,6 +135,28 @@ impl Writer {
         })
     }
 
+    /// Before the first write: moves the commits of an earlier process from the log into the database. If a sync of the
+    /// log failed there, the system may have them in memory only, and would never write them to the log; after a power
+    /// cut, the log would end before every commit behind them.
+    ///
+    /// It waits for nobody: if other processes use the database, or the disk is full, the log goes on.
+    fn empty_old_log(&mut self) -> Outcome<()> {
+        if !std::mem::take(&mut self.has_old_log) {
+            return Ok(());
+        }
+        let no_wait = Cancellation::default();
+        no_wait.cancel();
+        match no_wait.run(|| self.empty_log()) {
+            Ok(()) => {
+                self.has_unsynced = false;
+                Ok(())
+            }
+            Err(Fault(Error::Busy)) => Ok(()),
+            Err(Fault(Error::Full)) if !self.has_lost_data => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn try_to_empty_log(&mut self) -> Outcome<()> {
         self.file_identity.check()?;
         let _ = self.set_commit(Commit::Durable)?;
@@ -139,6 +175,7 @@ impl Writer {
         new: &Connection,
         is_unchanged: impl FnOnce() -> Outcome<bool>,
     ) -> Outcome<bool> {
+        self.empty_old_log()?;
         let _ = self.set_commit(Commit::Durable)?;
         self.file_identity.check_at_commit()?;
         let backup = Backup::new(new, &mut self.connection)?;

@@ -23,7 +23,7 @@ pub(crate) struct Structure {
     pub(crate) indexes: BTreeSet<String>,
     /// Whether pages are damaged, so that a write could overwrite an intact record.
     pub(crate) has_bad_pages: bool,
-    pub(crate) orphans: Vec<i64>,
+    orphans: Vec<i64>,
 }
 
 impl Structure {
@@ -155,6 +155,13 @@ pub(crate) fn each_row_of_index(
         }
     }
     outcome
+}
+
+/// Some objects that belong to no record and no upload.
+pub(crate) fn find_orphans(connection: &Connection) -> Outcome<Vec<i64>> {
+    let mut found = Structure::default();
+    tolerate(orphans(connection, &mut found))?;
+    Ok(found.orphans)
 }
 
 /// Finds segments that belong to no record and no upload, and pending objects that belong to a record.
