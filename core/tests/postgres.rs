@@ -33,5 +33,7 @@ mod store;
 mod support;
 #[path = "postgres/tls.rs"]
 mod tls;
+#[path = "postgres/waiting.rs"]
+mod waiting;
 #[path = "postgres/writers.rs"]
 mod writers;

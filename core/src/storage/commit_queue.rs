@@ -62,7 +62,7 @@ pub(crate) enum Role<'q, J, O> {
     Leader(Leader<'q, J, O>),
     /// Another leader has done the job.
     Follower(O),
-    /// The wait was interrupted, and the job will not be done.
+    /// The wait was interrupted, or its time is over: the job will not be done.
     Interrupted,
 }
 
@@ -80,6 +80,16 @@ impl<J, O> CommitQueue<J, O> {
 
     /// Waits until the caller is the leader, or a leader has done its job. Calls `job` only if it must wait.
     pub(crate) fn join(&self, job: impl FnOnce() -> Option<(J, usize)>) -> Role<'_, J, O> {
+        self.join_within(None, job)
+    }
+
+    /// As [`join`](Self::join). A time limit ends the wait, unless a leader has taken over the job by then.
+    pub(crate) fn join_within(
+        &self,
+        mut limit: Option<Duration>,
+        job: impl FnOnce() -> Option<(J, usize)>,
+    ) -> Role<'_, J, O> {
+        let begin = Instant::now();
         if let Some(leader) = self.try_lead(&mut lock(&self.queue)) {
             return Role::Leader(leader);
         }
@@ -96,12 +106,14 @@ impl<J, O> CommitQueue<J, O> {
         }
         let mut stage = lock(&waiter.stage);
         while let Stage::Waiting = *stage {
-            stage = wait(&waiter.changed, stage);
+            stage = wait(&waiter.changed, stage, limit.map(|limit| limit.saturating_sub(begin.elapsed())));
             if let Stage::Waiting = *stage {
                 drop(stage); // the check may take a while, and the queue's lock must be taken before this one
-                if is_interrupted() && self.withdraw(&waiter) {
+                let is_late = limit.is_some_and(|limit| begin.elapsed() >= limit);
+                if (is_late || is_interrupted()) && self.withdraw(&waiter) {
                     return Role::Interrupted;
                 }
+                limit = limit.filter(|_| !is_late); // the leader's outcome is to come
                 stage = lock(&waiter.stage);
             }
         }
@@ -235,11 +247,11 @@ impl<J, O> Waiter<J, O> {
     }
 }
 
-/// Waits until `changed` is notified, or until the wait must check for an interrupt.
-fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
-    match interrupt::interval() {
+/// Waits until `changed` is notified, for `limit` at most, or until the wait must check for an interrupt.
+fn wait<'g, T>(changed: &Condvar, guard: MutexGuard<'g, T>, limit: Option<Duration>) -> MutexGuard<'g, T> {
+    match interrupt::interval().into_iter().chain(limit).min() {
         None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-        Some(interval) => changed.wait_timeout(guard, interval).unwrap_or_else(PoisonError::into_inner).0,
+        Some(time) => changed.wait_timeout(guard, time).unwrap_or_else(PoisonError::into_inner).0,
     }
 }
 
@@ -264,5 +276,27 @@ mod tests {
         assert_eq!(leader.jobs().count(), 0);
         leader.finish([]);
         assert_eq!(lock(&queue.queue).wanted, 0, "a caller that is alone waits for nobody");
+    }
+
+    #[test]
+    fn a_time_limit_ends_the_wait_in_the_queue() {
+        let queue = CommitQueue::<(), ()>::new(|| ());
+        let limit = Duration::from_millis(20);
+        let Role::Leader(mut leader) = queue.join(|| None) else { panic!("nobody else writes") };
+        assert!(matches!(queue.join_within(Some(limit), || Some(((), 1))), Role::Interrupted));
+        assert_eq!(queue.waiting(), 0);
+        std::thread::scope(|scope| {
+            let follower = scope.spawn(|| queue.join_within(Some(Duration::from_secs(60)), || Some(((), 1))));
+            while queue.waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let waiter = Arc::clone(lock(&queue.queue).waiting.front().unwrap());
+            leader.gather();
+            let late = scope.spawn(|| queue.join_within(Some(limit), || Some(((), 1))));
+            assert!(matches!(late.join().unwrap(), Role::Interrupted));
+            assert!(!queue.withdraw(&waiter), "its job is being done");
+            leader.finish([()]);
+            assert!(matches!(follower.join().unwrap(), Role::Follower(())));
+        });
     }
 }

@@ -8,7 +8,7 @@ use strongroom::storage::{Error, PutMode, Storage};
 
 use super::proxy::{Fault, Plan, Proxy};
 use super::{head, locator, open, record};
-use crate::support::fake_s3::url;
+use crate::support::fake_s3::{LostAnswer, Objects, Seen, Server, start_losing, url};
 use crate::support::object_store::{ObjectServer, hash};
 
 const FAILURE: &str = "HTTP/1.1 500 -\r\ncontent-length: 0\r\n\r\n";
@@ -102,6 +102,41 @@ fn a_rename_reports_what_happened() {
         assert_eq!(storage.get(&to).unwrap(), Some(record));
         assert!(storage.delete(&to, None).unwrap());
     });
+}
+
+/// The answer to a write is lost, and another client removes or replaces the record, and its segments, before the write
+/// would be repeated: the record that is there is whole.
+#[test]
+fn a_lost_record_is_not_written_again_without_its_segments() {
+    type Event = fn(&dyn Storage, u8);
+    let events: [Event; 2] = [
+        |other, number| assert!(other.delete(&locator(number), None).unwrap()),
+        |other, number| other.put(&locator(number), &record(number ^ 0x40, 100), PutMode::Overwrite).unwrap(),
+    ];
+    // The second one has tombstones.
+    for server in [Server::Correct, Server::OldCeph] {
+        let lost = LostAnswer::default();
+        let url = url(start_losing(server, &Seen::default(), &Objects::default(), &lost), "store");
+        let (storage, other) = (open(&url), Arc::new(open(&url)));
+        let mut number = 0;
+        for (event, len) in events.into_iter().flat_map(|event| [(event, 100), (event, 2 << 20)]) {
+            for (mode, exists) in [(PutMode::Create, false), (PutMode::Overwrite, false), (PutMode::Overwrite, true)] {
+                number += 1;
+                let (case, new) = (format!("{server:?} {number} {mode:?} {exists}"), record(number, len));
+                if exists {
+                    storage.put(&locator(number), &record(number ^ 0x80, 100), PutMode::Create).unwrap();
+                }
+                let client = Arc::clone(&other);
+                *lost.lock().unwrap() = Some(Box::new(move || event(&*client, number)));
+                match storage.put(&locator(number), &new, mode) {
+                    Ok(()) => assert!(storage.get(&locator(number)).unwrap() == Some(new), "{case}"),
+                    Err(Error::Indeterminate(_)) => drop(storage.get(&locator(number)).unwrap()),
+                    Err(error) => panic!("{case}: {error:?}"),
+                }
+                assert!(lost.lock().unwrap().is_none(), "{case}: no answer was lost");
+            }
+        }
+    }
 }
 
 /// A request is done but its answer lost, and soon after that the server denies all requests: an operation with another

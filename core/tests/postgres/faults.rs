@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use strongroom::storage::{Error, PostgresConfig, PostgresStorage, PutMode, Storage};
 
 use crate::support::postgres::Postgres;
+use crate::support::wait::wait_for;
 use crate::writers::{head, locator, record};
 
 /// A proxy before the server, which ends a connection at a message of the client, before or after it was answered.
@@ -26,6 +27,8 @@ struct Plan {
     messages: AtomicUsize,
     /// The message at which the connection ends, and whether the server receives it.
     cut: Mutex<Option<(usize, Cut)>>,
+    /// Happens before a connection ends after an answer.
+    event: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +57,12 @@ impl Cutter {
     fn plan(&self, cut: Option<(usize, Cut)>) {
         *self.shared.cut.lock().unwrap() = cut;
         self.shared.messages.store(0, Ordering::SeqCst);
+    }
+
+    /// Loses the answer to the next message. Then `event` happens, before a repetition.
+    fn lose_answer(&self, event: impl FnOnce() + Send + 'static) {
+        *self.shared.event.lock().unwrap() = Some(Box::new(event));
+        self.plan(Some((0, Cut::After)));
     }
 
     fn messages(&self) -> usize {
@@ -92,6 +101,8 @@ impl Plan {
             }
             if cut == Some(Cut::After) {
                 thread::sleep(Duration::from_millis(50)); // the server commits
+                let event = self.event.lock().unwrap().take();
+                event.into_iter().for_each(|event| event());
                 let _ = client.shutdown(Shutdown::Both);
                 break;
             }
@@ -177,6 +188,42 @@ fn a_cut_connection_is_settled() {
         }
     }
     assert!(cuts >= 27, "hardly any cut: {cuts}");
+}
+
+/// The answer to a move is lost, and others change one of the places before the move is repeated.
+#[test]
+fn a_lost_move_is_settled() {
+    type Event = fn(&PostgresStorage, u64);
+    let create_at_from: Event =
+        |other, n| other.put(&locator(210, n), &record(n << 8 | 1, 100), PutMode::Create).unwrap();
+    let events: [(Event, bool); 4] = [
+        (create_at_from, true),
+        (|other, n| other.put(&locator(211, n), &record(n << 8 | 2, 100), PutMode::Overwrite).unwrap(), false),
+        (|other, n| assert!(other.delete(&locator(211, n), None).unwrap()), false),
+        (|other, n| other.rename(&locator(211, n), &head(&record(n << 8, 100)), &locator(212, n)).unwrap(), false),
+    ];
+    let (server, schema) = (Postgres::shared(), format!("test_lost_moves_{}", std::process::id()));
+    let direct = Arc::new(PostgresStorage::open(&PostgresConfig::new(&server.url(&schema)).unwrap()).unwrap());
+    let cutter = Cutter::new(server.socket());
+    let url = format!("postgres://strongroom@127.0.0.1:{}/postgres?schema={schema}", cutter.port);
+    let storage = PostgresStorage::open(&PostgresConfig::new(&url).unwrap()).unwrap();
+    for (n, (event, is_there)) in (1..).zip(events) {
+        let (moved, from, to) = (record(n << 8, 100), locator(210, n), locator(211, n));
+        storage.put(&from, &moved, PutMode::Create).unwrap(); // there is a connection now
+        let other = Arc::clone(&direct);
+        cutter.lose_answer(move || {
+            wait_for(|| other.info(&to).unwrap());
+            event(&other, n);
+        });
+        let outcome = storage.rename(&from, &head(&moved), &to);
+        match outcome {
+            Ok(()) => assert!(is_there && direct.get(&to).unwrap() == Some(moved), "{n}"),
+            Err(Error::Indeterminate(_)) => assert!(!is_there, "{n}"),
+            Err(error) => panic!("{n}: {error:?}"),
+        }
+        assert!(cutter.shared.event.lock().unwrap().is_none(), "{n}: no answer was lost");
+        cutter.plan(None);
+    }
 }
 
 #[test]

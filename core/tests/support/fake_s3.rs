@@ -65,15 +65,23 @@ pub(crate) fn start_recording(server: Server) -> (SocketAddr, Seen) {
 
 /// Starts a server with these objects.
 pub(crate) fn start_with(server: Server, seen: &Seen, objects: &Objects) -> SocketAddr {
-    let (recorded, objects) = (Arc::clone(seen), Arc::clone(objects));
+    start_losing(server, seen, objects, &LostAnswer::default())
+}
+
+/// An event after the server has written a record. The connection then ends without the answer.
+pub(crate) type LostAnswer = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
+
+/// Starts a server that loses an answer each time that there is an event.
+pub(crate) fn start_losing(server: Server, seen: &Seen, objects: &Objects, lost: &LostAnswer) -> SocketAddr {
+    let (recorded, objects, lost) = (Arc::clone(seen), Arc::clone(objects), Arc::clone(lost));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let (objects, recorded) = (Arc::clone(&objects), Arc::clone(&recorded));
+            let (objects, recorded, lost) = (Arc::clone(&objects), Arc::clone(&recorded), Arc::clone(&lost));
             thread::spawn(move || {
                 let mut stream = BufReader::new(stream.unwrap());
-                while serve(server, &mut stream, &objects, &recorded).is_some() {}
+                while serve(server, &mut stream, &objects, &recorded, &lost).is_some() {}
             });
         }
     });
@@ -81,7 +89,13 @@ pub(crate) fn start_with(server: Server, seen: &Seen, objects: &Objects) -> Sock
 }
 
 /// Serves one request; `None` at the end of the connection.
-fn serve(server: Server, stream: &mut BufReader<TcpStream>, objects: &Objects, recorded: &Seen) -> Option<()> {
+fn serve(
+    server: Server,
+    stream: &mut BufReader<TcpStream>,
+    objects: &Objects,
+    recorded: &Seen,
+    lost: &LostAnswer,
+) -> Option<()> {
     let mut line = String::new();
     stream.read_line(&mut line).ok().filter(|len| *len > 0)?;
     recorded.lock().unwrap().extend_from_slice(line.as_bytes());
@@ -100,6 +114,13 @@ fn serve(server: Server, stream: &mut BufReader<TcpStream>, objects: &Objects, r
     stream.read_exact(&mut body).ok()?;
     recorded.lock().unwrap().extend_from_slice(&body);
     let (status, header, body) = answer(server, &method, &target, &headers, body, objects);
+    if method == "PUT" && status == 200 && target.contains("/r/") {
+        let event = lost.lock().unwrap().take();
+        if let Some(event) = event {
+            event();
+            return None;
+        }
+    }
     let len = body.len();
     let head = format!("HTTP/1.1 {status} -\r\ncontent-length: {len}\r\n{header}last-modified: {MODIFIED}\r\n\r\n");
     let body = if method == "HEAD" { Vec::new() } else { body };

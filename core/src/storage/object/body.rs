@@ -96,6 +96,7 @@ impl Pointer {
 
 /// A new object.
 pub(super) struct NewObject {
+    pub(super) kind: Kind,
     pub(super) nonce: Id,
     pub(super) bytes: Bytes,
 }
@@ -125,15 +126,15 @@ impl NewObject {
 
     fn finish(name: &str, kind: Kind, part: u8, mut bytes: Vec<u8>) -> Result<Self, Error> {
         let nonce = new_id()?;
-        let kind = Kind::ALL.iter().position(|other| *other == kind).and_then(|code| u8::try_from(code).ok());
+        let code = Kind::ALL.iter().position(|other| *other == kind).and_then(|code| u8::try_from(code).ok());
         let header = bytes.first_chunk_mut::<HEADER_LEN>().ok_or(Error::Corrupt)?;
-        let [version, code, in_move, reserved, _, _, _, _, own @ ..] = header;
-        (*version, *code, *in_move, *reserved, *own) = (1, kind.unwrap_or(u8::MAX), part, 0, nonce);
+        let [version, kind_code, in_move, reserved, _, _, _, _, own @ ..] = header;
+        (*version, *kind_code, *in_move, *reserved, *own) = (1, code.unwrap_or(u8::MAX), part, 0, nonce);
         let checksum = checksum(name, &bytes).ok_or(Error::Corrupt)?;
         if let Some(place) = bytes.get_mut(4..8) {
             place.copy_from_slice(&checksum.to_le_bytes());
         }
-        Ok(Self { nonce, bytes: bytes.into() })
+        Ok(Self { kind, nonce, bytes: bytes.into() })
     }
 }
 

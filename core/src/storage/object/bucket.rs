@@ -19,7 +19,7 @@ use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, P
 use tokio::time::{Instant, sleep};
 
 use super::super::Error;
-use super::body::{NewObject, Object, START_LEN};
+use super::body::{Kind, NewObject, Object, START_LEN};
 use super::failed::Failed;
 use super::transport::Transport;
 use crate::util::backoff::Backoff;
@@ -221,6 +221,9 @@ impl Bucket {
     }
 
     /// Writes an object if `condition` holds. [`Error::Indeterminate`] if the outcome cannot be learned in time.
+    ///
+    /// A version never recurs, but absence does: if the answer to a new pointer is lost, another client may have removed
+    /// it and its segments. So it is not written again.
     pub(super) async fn put_if(&self, name: &str, object: &NewObject, condition: &Condition) -> Result<Outcome, Error> {
         let (mut retries, mut doubtful) = (Retries::new(self.time), false);
         loop {
@@ -230,7 +233,8 @@ impl Bucket {
             };
             doubtful |= failed.is_doubtful();
             let refused = failed.is_condition() || failed.is_missing() && matches!(condition, Condition::Is(_));
-            if refused || failed.is_overlap() {
+            let is_last = doubtful && object.kind == Kind::Pointer && matches!(condition, Condition::Absent);
+            if refused || failed.is_overlap() || is_last {
                 match self.get(name, 0..START_LEN, None).await {
                     Ok(found) => {
                         let own = |got: &Got| {
@@ -244,7 +248,7 @@ impl Bucket {
                             (Some(got), Condition::Is(version)) => got.version == *version,
                             _ => false,
                         };
-                        if !holds {
+                        if is_last || !holds {
                             return Ok(Outcome::Refused { doubtful });
                         }
                     }

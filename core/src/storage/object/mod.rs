@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 
 use super::error::again;
 use super::repair::repair_each;
@@ -40,7 +40,7 @@ use crate::util::runtime::{Runtime, Unfinished};
 use body::Kind;
 use bucket::Bucket;
 pub use location::BucketUrl;
-use records::{MAX_INLINE_LEN, Records};
+use records::{MAX_INLINE_LEN, PARALLEL_RECORDS, Records};
 use segments::SEGMENT_LEN;
 use transport::Transport;
 use upload::ObjectUpload;
@@ -50,8 +50,6 @@ const METADATA_HOSTS: &[&str] = &["169.254.169.254", "169.254.170.2", "metadata.
 /// Parts of a long record, each of a segment, that are read in parallel. A stream opens one while it fetches two, which
 /// take twice their length: 35 MiB in total.
 const PARALLEL_PARTS: usize = 3;
-/// Short records that are read or written in parallel.
-const PARALLEL_RECORDS: usize = 16;
 
 /// A storage in a bucket of an object store.
 ///
@@ -117,6 +115,16 @@ impl ObjectStorage {
     /// [`Error::InvalidArgument`] without credentials; [`Error::AccessDenied`] if they are wrong, or do not allow to read,
     /// write, delete and list; [`Error::Backend`] if the server cannot be reached or the bucket does not exist.
     pub fn open(url: &BucketUrl) -> Result<Self, Error> {
+        let storage = Self::connect(url)?;
+        storage.read(|records| async move {
+            let is_new = records.settings().await?.is_none();
+            records.bucket.probe(is_new).await
+        })?;
+        Ok(storage)
+    }
+
+    /// Makes no request.
+    fn connect(url: &BucketUrl) -> Result<Self, Error> {
         let plain = if url.of_instance { METADATA_HOSTS } else { &[] };
         let http = AnyHost::new(url.authorities.clone(), url.timeout, plain);
         let transport = Transport(http.map_err(|error| Error::Backend(error.into()))?);
@@ -132,12 +140,7 @@ impl ObjectStorage {
         };
         let runtime = Runtime::start("strongroom-objects").map_err(|error| Error::Backend(error.into()))?;
         let records = Some(Arc::new(Records::new(bucket)));
-        let storage = Self { records, runtime, closed: AtomicBool::new(false), url: url.clone() };
-        storage.read(|records| async move {
-            let is_new = records.settings().await?.is_none();
-            records.bucket.probe(is_new).await
-        })?;
-        Ok(storage)
+        Ok(Self { records, runtime, closed: AtomicBool::new(false), url: url.clone() })
     }
 
     fn check_open(&self) -> Result<(), Error> {
@@ -255,26 +258,7 @@ impl Storage for ObjectStorage {
 
     fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let locators = locators.to_vec();
-        let found = self.long(move |records| async move {
-            let get = |locator: Locator| {
-                let records = &records;
-                async move { records.get_up_to(&locator, max_len).await }
-            };
-            let mut found = stream::iter(locators.into_iter().map(get)).buffered(PARALLEL_RECORDS);
-            let (mut all, mut left) = (Vec::new(), max_len);
-            while let Some(record) = found.try_next().await? {
-                all.push(match record {
-                    None => None,
-                    Some(Fetched::Record(record)) => {
-                        left = left.checked_sub(record.len() as u64).ok_or(Error::TooLarge)?;
-                        Some(record)
-                    }
-                    Some(Fetched::Long { .. }) => return Err(Error::TooLarge),
-                });
-            }
-            Ok(all)
-        });
-        found.map_err(Stopped::of_read)
+        self.long(move |records| async move { records.get_many(&locators, max_len).await }).map_err(Stopped::of_read)
     }
 
     fn info(&self, locator: &Locator) -> Result<Option<Info>, Error> {

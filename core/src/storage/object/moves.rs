@@ -24,7 +24,7 @@ use super::super::{Error, Head, Locator};
 use super::body::{Id, Kind, Move, NewObject, Object, START_LEN, new_id};
 use super::bucket::{Condition, Got, Outcome, Version};
 use super::names;
-use super::records::{ATTEMPTS, Records, Slot, after};
+use super::records::{ATTEMPTS, Records, Slot, after, changed_since};
 
 impl Records {
     pub(super) async fn rename(&self, from: &Locator, head: &Head, to: &Locator) -> Result<(), Error> {
@@ -54,7 +54,7 @@ impl Records {
                 }
                 // A retry of a move that is done.
                 None if is_this(&there) => return Ok(()),
-                _ if doubtful => return Err(Error::Indeterminate("the record has been changed since".into())),
+                _ if doubtful => return Err(changed_since()),
                 _ => return Err(Error::Conflict),
             }
         }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
+
 use super::super::{Error, Fetched, Head, Info, Locator, PutMode};
 use super::body::{Id, Kind, MAX_PREFIX_LEN, Move, NewObject, Object, Pointer, START_LEN, TOMBSTONE_LEN};
 use super::bucket::{Bucket, Condition, Got, Outcome, Version};
@@ -16,6 +18,8 @@ pub(super) const ATTEMPTS: u32 = 40;
 pub(super) const MAX_INLINE_LEN: u64 = 1 << 20;
 /// The most bytes of an object with a record.
 pub(super) const MAX_OBJECT_LEN: u64 = MAX_INLINE_LEN + MAX_PREFIX_LEN;
+/// Records that are read or written in parallel.
+pub(super) const PARALLEL_RECORDS: usize = 16;
 /// The pointers that are remembered, so that the parts of a long record are requested together with its pointer.
 const REMEMBERED: usize = 32;
 
@@ -53,6 +57,11 @@ impl Slot {
 /// The error of a step of a write; `doubtful` if an earlier step may have succeeded.
 pub(super) fn after(doubtful: bool, error: Error) -> Error {
     if doubtful { Error::Indeterminate(error.into()) } else { error }
+}
+
+/// The error of a write that may have succeeded, and whose record is not there.
+pub(super) fn changed_since() -> Error {
+    Error::Indeterminate("the record has been changed since".into())
 }
 
 impl Records {
@@ -154,7 +163,7 @@ impl Records {
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
             match Self::check(slot.head(), mode) {
-                Err(_) if doubtful => return Err(Error::Indeterminate("the record has been changed since".into())),
+                Err(_) if doubtful => return Err(changed_since()),
                 checked => checked?,
             }
             if self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
@@ -166,6 +175,8 @@ impl Records {
                         }
                         return Ok(());
                     }
+                    // Another client may have replaced this record, and removed its segments.
+                    Outcome::Refused { doubtful: true } if kind == Kind::Pointer => return Err(changed_since()),
                     Outcome::Refused { doubtful: also } => doubtful |= also,
                 }
             }
@@ -245,7 +256,7 @@ impl Records {
             if info.len > max_len {
                 return Ok(Some(Fetched::Long { info, start: Vec::new() }));
             }
-            match self.read_segments(&pointer, 0, info.len).await {
+            match self.read_segments(locator, &pointer, 0, info.len).await {
                 Err(Error::Conflict) => {} // it has been replaced
                 parts => {
                     let mut record = Vec::new();
@@ -255,6 +266,44 @@ impl Records {
                     return Ok(Some(Fetched::Record(record)));
                 }
             }
+        }
+        Err(Error::Busy)
+    }
+
+    /// The records; [`Error::TooLarge`] if they have more than `max_len` bytes in total. Learns the lengths of long ones
+    /// before it reads any of them.
+    pub(super) async fn get_many(&self, locators: &[Locator], max_len: u64) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        'again: for attempt in 0..ATTEMPTS {
+            self.pause_before(attempt).await;
+            let get = |locator: Locator, len: u64| async move { self.get_up_to(&locator, len).await };
+            let short = locators.iter().copied().map(|locator| get(locator, max_len.min(MAX_INLINE_LEN)));
+            let mut short = stream::iter(short).buffered(PARALLEL_RECORDS);
+            let (mut found, mut left) = (Vec::new(), max_len);
+            while let Some(record) = short.try_next().await? {
+                let len = match &record {
+                    None => 0,
+                    Some(Fetched::Record(record)) => record.len() as u64,
+                    Some(Fetched::Long { info, .. }) => info.len,
+                };
+                left = left.checked_sub(len).ok_or(Error::TooLarge)?;
+                found.push(record);
+            }
+            let whole = locators.iter().copied().zip(found).map(|(locator, record)| async move {
+                match record {
+                    Some(Fetched::Long { info, .. }) => get(locator, info.len).await,
+                    record => Ok(record),
+                }
+            });
+            let mut whole = stream::iter(whole).buffered(PARALLEL_RECORDS);
+            let mut records = Vec::new();
+            while let Some(record) = whole.try_next().await? {
+                records.push(match record {
+                    None => None,
+                    Some(Fetched::Record(record)) => Some(record),
+                    Some(Fetched::Long { .. }) => continue 'again, // a longer one has replaced it
+                });
+            }
+            return Ok(records);
         }
         Err(Error::Busy)
     }

@@ -59,15 +59,37 @@ pub(super) fn segment_count(len: u64) -> u64 {
 }
 
 impl Records {
-    /// `len` bytes of a long record from `offset` on. [`Error::Conflict`] if its segments are gone.
-    pub(super) async fn read_segments(&self, pointer: &Pointer, offset: u64, len: u64) -> Result<Vec<Bytes>, Error> {
+    /// `len` bytes of a long record from `offset` on. [`Error::Conflict`] if it has been replaced or has moved.
+    pub(super) async fn read_segments(
+        &self,
+        locator: &Locator,
+        pointer: &Pointer,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<Bytes>, Error> {
+        if let Some(parts) = self.existing_segments(pointer, offset, len).await? {
+            return Ok(parts);
+        }
+        // Segments outlive their pointer, and no pointer is written twice.
+        let there = self.load(locator, START_LEN).await?.object.and_then(|object| object.pointer());
+        Err(if there == Some(*pointer) { Error::Corrupt } else { Error::Conflict })
+    }
+
+    /// `None` if a segment is missing.
+    async fn existing_segments(&self, pointer: &Pointer, offset: u64, len: u64) -> Result<Option<Vec<Bytes>>, Error> {
         let read = |part: Part| async move {
             let name = names::segment(&pointer.owner, &pointer.upload, part.segment);
             let start = part.offset + HEADER_LEN as u64;
-            let got = self.bucket.get(&name, start..start + part.len, None).await?.ok_or(Error::Conflict)?;
-            if got.bytes.len() as u64 == part.len { Ok(got.bytes) } else { Err(Error::Corrupt) }
+            let Some(got) = self.bucket.get(&name, start..start + part.len, None).await? else { return Ok(None) };
+            if got.bytes.len() as u64 == part.len { Ok(Some(got.bytes)) } else { Err(Error::Corrupt) }
         };
-        stream::iter(parts(offset, len).map(read)).buffered(PARALLEL_READS).try_collect().await
+        let mut found = stream::iter(parts(offset, len).map(read)).buffered(PARALLEL_READS);
+        let mut all = Vec::new();
+        while let Some(part) = found.try_next().await? {
+            let Some(bytes) = part else { return Ok(None) };
+            all.push(bytes);
+        }
+        Ok(Some(all))
     }
 
     /// The parts of a record with this head from `offset` on. The pointer of a long record that is known is requested
@@ -83,7 +105,7 @@ impl Records {
         let end = offset.checked_add(len).ok_or_else(ends_before)?;
         if let Some(pointer) = self.remembered(locator, head).filter(|pointer| end <= pointer.info.len) {
             let (slot, parts) =
-                futures_util::join!(self.load(locator, START_LEN), self.read_segments(&pointer, offset, len));
+                futures_util::join!(self.load(locator, START_LEN), self.read_segments(locator, &pointer, offset, len));
             let found = slot?.object.and_then(|object| object.pointer());
             return match found {
                 Some(found) if found == pointer => parts,
@@ -99,7 +121,7 @@ impl Records {
         let (Some(object), Some(version)) = (slot.object, slot.version) else { return Err(Error::Conflict) };
         if let Some(pointer) = object.pointer() {
             self.remember(locator, pointer);
-            return self.read_segments(&pointer, offset, len).await;
+            return self.read_segments(locator, &pointer, offset, len).await;
         }
         let in_memory = |value: u64| usize::try_from(value).map_err(|_| Error::TooLarge);
         let range: Range<usize> = in_memory(offset)?..in_memory(end)?;
@@ -122,7 +144,7 @@ impl Records {
         let len = len.min(info.len);
         let parts = if let Some(pointer) = object.pointer() {
             self.remember(locator, pointer);
-            self.read_segments(&pointer, info.len - len, len).await?
+            self.read_segments(locator, &pointer, info.len - len, len).await?
         } else if object.is_whole() {
             let start = usize::try_from(info.len - len).map_err(|_| Error::TooLarge)?;
             vec![object.payload.slice(start..)]

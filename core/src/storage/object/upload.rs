@@ -1,13 +1,13 @@
 //! Uploads: a short record is written by the commit, a long one in segments, several at the same time.
 //!
 //! Nothing refers to segments before the commit. Those of an upload that has died are removed by `maintain` when they
-//! have not changed for [`LEASE`]; so a commit fails if the last segment was written half of that ago.
+//! have not changed for [`LEASE`]; so an upload fails after a pause of half of that.
 
 use std::fmt;
 use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -40,8 +40,26 @@ pub(super) struct ObjectUpload<S: Deref<Target = ObjectStorage>> {
     /// The memory of a segment that has been sent.
     spare: Vec<u8>,
     /// When the last segment was begun.
-    last_sign: SystemTime,
+    last_sign: Option<Moment>,
     failed: bool,
+}
+
+/// A moment by two clocks: the system's clock goes on while the machine is suspended, and the other one is never set back.
+#[derive(Clone, Copy)]
+struct Moment {
+    time: SystemTime,
+    instant: Instant,
+}
+
+impl Moment {
+    fn now() -> Self {
+        Self { time: SystemTime::now(), instant: Instant::now() }
+    }
+
+    fn since(self, earlier: Self) -> Duration {
+        let by_system = self.time.duration_since(earlier.time).unwrap_or_default();
+        by_system.max(self.instant.saturating_duration_since(earlier.instant))
+    }
 }
 
 impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
@@ -57,7 +75,7 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
             segments: 0,
             sending: JoinSet::new(),
             spare: Vec::new(),
-            last_sign: SystemTime::now(),
+            last_sign: None,
             failed: false,
         })
     }
@@ -74,18 +92,25 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
         self.gathered.len().saturating_sub(HEADER_LEN)
     }
 
+    /// Begins a new lease. [`Error::Conflict`] if `maintain` may have removed segments since the last one.
+    fn renew_lease(&mut self) -> Result<(), Error> {
+        let now = Moment::now();
+        let last = self.last_sign.replace(now);
+        if last.is_some_and(|last| now.since(last) > LEASE / 2) { Err(Error::Conflict) } else { Ok(()) }
+    }
+
     /// Begins to send the gathered bytes as the next segment.
     fn send_segment(&mut self) -> Result<(), Error> {
         while self.sending.len() >= PARALLEL_SEGMENTS {
             self.await_segment()?;
         }
+        self.renew_lease()?;
         let name = names::segment(&self.locator, &self.id, self.segments);
         let mut next = mem::take(&mut self.spare);
         next.resize(HEADER_LEN, 0);
         let segment = NewObject::in_place(&name, Kind::Segment, mem::replace(&mut self.gathered, next))?;
         let records = self.storage.records()?;
         self.segments += 1;
-        self.last_sign = SystemTime::now();
         let send = async move { (records.bucket.put(&name, segment.bytes.clone()).await, segment.bytes) };
         self.storage.runtime.spawn_in(&mut self.sending, send).map_err(|unfinished| Stopped::from(unfinished).of_read())
     }
@@ -157,10 +182,7 @@ impl<S: Deref<Target = ObjectStorage>> ObjectUpload<S> {
             while !self.sending.is_empty() {
                 self.await_segment()?;
             }
-            let silence = SystemTime::now().duration_since(self.last_sign).unwrap_or_default();
-            if silence > LEASE / 2 {
-                return Err(Error::Conflict);
-            }
+            self.renew_lease()?;
             let info = Info { head, len: self.len };
             (Kind::Pointer, Pointer { info, owner: locator, upload: self.id }.encode())
         };
@@ -209,5 +231,68 @@ impl<S: Deref<Target = ObjectStorage>> Drop for ObjectUpload<S> {
 impl<S: Deref<Target = ObjectStorage>> fmt::Debug for ObjectUpload<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectUpload").field("bytes", &self.len).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+
+    use super::super::BucketUrl;
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+    const PAUSE: Duration = LEASE.saturating_sub(Duration::from_secs(3600));
+
+    fn in_memory() -> ObjectStorage {
+        let url: BucketUrl = "s3://bucket/store?endpoint=http://127.0.0.1:1".parse().unwrap();
+        let mut storage = ObjectStorage::connect(&url.access_key("id", "secret".to_owned())).unwrap();
+        let records = storage.records.as_mut().and_then(Arc::get_mut).unwrap();
+        records.bucket.objects = Arc::new(InMemory::new());
+        storage
+    }
+
+    fn upload() -> Box<ObjectUpload<Arc<ObjectStorage>>> {
+        let upload = ObjectUpload::new(Arc::new(in_memory()), Locator::from_bytes([7; 32]), PutMode::Create);
+        let mut upload = Box::new(upload.unwrap());
+        upload.write(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        upload
+    }
+
+    fn pause(upload: &mut ObjectUpload<Arc<ObjectStorage>>) {
+        upload.last_sign = upload.last_sign.map(|sign| Moment { time: sign.time - PAUSE, ..sign });
+    }
+
+    /// `maintain` may have removed the segments from before the pause.
+    #[test]
+    fn an_upload_fails_after_a_long_pause() {
+        // Before the first segment, there is nothing to remove.
+        let mut slow = upload();
+        pause(&mut slow);
+        slow.write(&vec![7; 9 * MIB]).unwrap();
+        slow.write(&vec![7; 9 * MIB]).unwrap();
+        slow.commit().unwrap();
+
+        let mut resumed = upload();
+        resumed.write(&vec![7; 9 * MIB]).unwrap();
+        pause(&mut resumed);
+        let written = resumed.write(&vec![7; 9 * MIB]);
+        assert!(matches!(written, Err(Error::Conflict)), "{written:?}");
+        assert!(resumed.commit().is_err());
+
+        // The commit sends the last segment.
+        let mut idle = upload();
+        idle.write(&vec![7; 9 * MIB]).unwrap();
+        pause(&mut idle);
+        let committed = idle.commit();
+        assert!(matches!(committed, Err(Error::Conflict)), "{committed:?}");
+    }
+
+    #[test]
+    fn a_pause_is_measured_by_both_clocks() {
+        let (first, hour) = (Moment::now(), Duration::from_secs(3600));
+        let suspended = Moment { time: first.time + hour, ..first };
+        let set_back = Moment { time: first.time - hour, instant: first.instant + hour };
+        assert_eq!((suspended.since(first), set_back.since(first)), (hour, hour));
     }
 }

@@ -42,8 +42,12 @@ impl Connection {
         self.keeps_statements.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn keeps_statements(&self) -> bool {
+        self.keeps_statements.load(Ordering::Relaxed)
+    }
+
     pub(super) async fn run(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
-        if statement.is_frequent && self.keeps_statements.load(Ordering::Relaxed) {
+        if statement.is_frequent && self.keeps_statements() {
             match self.run_prepared(statement).await {
                 // Nothing was done: the session is another one after all.
                 Err(error) if is_foreign(&error) => self.keeps_statements.store(false, Ordering::Relaxed),

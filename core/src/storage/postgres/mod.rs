@@ -131,17 +131,23 @@ impl PostgresStorage {
 
     /// The rows of a statement that changes nothing, or that may be repeated.
     fn read(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
-        self.attempts(statement, true, self.timeout / ATTEMPTS, self.end()).0.map_err(Failure::of_read)
+        let end = self.end();
+        self.attempts(true, end, || self.attempt(statement, end)).0.map_err(Failure::of_read)
     }
 
     /// The same, for one that may look at all rows.
     fn read_long(&self, statement: &Statement) -> Result<Vec<Row>, Error> {
-        self.attempts(statement, true, LONG, Instant::now() + LONG).0.map_err(Failure::of_read)
+        let end = Instant::now() + LONG;
+        let attempt = || {
+            let (pool, statement) = (self.pool()?, statement.clone());
+            self.runtime.call(async move { pool.run_long(&statement, end.into()).await })
+        };
+        self.attempts(true, end, attempt).0.map_err(Failure::of_read)
     }
 
     /// The rows of a write whose repetition does no harm, and whether the outcome of an earlier attempt is unknown.
     fn write(&self, statement: &Statement, end: Instant) -> (Result<Vec<Row>, Error>, bool) {
-        let (outcome, lost) = self.attempts(statement, true, self.timeout / ATTEMPTS, end);
+        let (outcome, lost) = self.attempts(true, end, || self.attempt(statement, end));
         (outcome.map_err(|failure| failure.of_write(lost)), lost)
     }
 
@@ -149,17 +155,15 @@ impl PostgresStorage {
     /// earlier attempt is unknown.
     fn attempts(
         &self,
-        statement: &Statement,
         repeat_lost: bool,
-        attempt: Duration,
         end: Instant,
+        attempt: impl Fn() -> Result<Vec<Row>, Failure>,
     ) -> (Result<Vec<Row>, Failure>, bool) {
         // A server that cannot be reached may be restarting, or another may take its place.
         let reached_by = Instant::now() + self.timeout / ATTEMPTS;
         let (mut backoff, mut lost) = (Backoff::new(), false);
         loop {
-            let outcome = self.check_usable().map_err(Failure::Refused);
-            let outcome = outcome.and_then(|()| self.attempt(statement, end.min(Instant::now() + attempt)));
+            let outcome = self.check_usable().map_err(Failure::Refused).and_then(|()| attempt());
             let again = match &outcome {
                 Err(Failure::NotDone(_) | Failure::Crowded(_)) => lost || Instant::now() < reached_by,
                 Err(Failure::Lost(_)) => repeat_lost,
@@ -175,14 +179,18 @@ impl PostgresStorage {
     }
 
     fn attempt(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
-        let pool = Arc::clone(self.pool.as_ref().ok_or(Error::Closed)?);
-        let statement = statement.clone();
+        let (pool, statement) = (self.pool()?, statement.clone());
+        let end = end.min(Instant::now() + self.timeout / ATTEMPTS);
         self.runtime.call(async move { pool.run(&statement, end.into()).await })
+    }
+
+    fn pool(&self) -> Result<Arc<Pool>, Error> {
+        self.pool.clone().ok_or(Error::Closed)
     }
 
     fn run_script(&self, script: String) -> Result<(), Error> {
         self.check_usable()?;
-        let (pool, end) = (Arc::clone(self.pool.as_ref().ok_or(Error::Closed)?), self.end());
+        let (pool, end) = (self.pool()?, self.end());
         let outcome = self.runtime.wait(async move { pool.run_script(&script, end.into()).await });
         outcome.map_err(|failure| failure.of_write(false))
     }

@@ -20,6 +20,8 @@ use crate::util::random;
 const CONNECTIONS: usize = 8;
 /// How long no connection is added after the server had no place for another.
 const CROWDED_TIME: Duration = Duration::from_secs(5);
+/// The weight of a long statement on a shared connection: other statements take another connection if there is one.
+const LONG_WEIGHT: usize = 1 << 20;
 /// The setting that marks a session as that of one connection.
 const MARK: &str = "strongroom.session";
 
@@ -34,29 +36,31 @@ pub(super) struct Pool {
     /// When the server last had no place for another connection.
     crowded: std::sync::Mutex<Option<Instant>>,
     slots: [Slot; CONNECTIONS],
+    /// The right to run a long statement.
+    long: Mutex<()>,
 }
 
 /// A place for a connection.
 #[derive(Default)]
 struct Slot {
-    /// The running statements.
+    /// The number of running statements; a long one counts more.
     running: AtomicUsize,
     connection: Mutex<Option<Arc<Connection>>>,
 }
 
 /// A place with a running statement.
-struct Running<'s>(&'s Slot);
+struct Running<'s>(&'s Slot, usize);
 
 impl<'s> Running<'s> {
-    fn new(slot: &'s Slot) -> Self {
-        slot.running.fetch_add(1, Ordering::Relaxed);
-        Self(slot)
+    fn new(slot: &'s Slot, weight: usize) -> Self {
+        slot.running.fetch_add(weight, Ordering::Relaxed);
+        Self(slot, weight)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.0.running.fetch_sub(self.1, Ordering::Relaxed);
     }
 }
 
@@ -67,14 +71,38 @@ impl Pool {
         durability: Durability,
         connect_time: Duration,
     ) -> Self {
-        let (refuses_marks, crowded, slots) = Default::default();
-        Self { config, tls, durability, connect_time, refuses_marks, crowded, slots }
+        let (refuses_marks, crowded, slots, long) = Default::default();
+        Self { config, tls, durability, connect_time, refuses_marks, crowded, slots, long }
     }
 
     /// Runs one statement, which is a transaction of its own. A statement without an answer in time ends its
     /// connection, but is never cancelled: a cancelled commit may still succeed.
     pub(super) async fn run(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
-        let (running, connection) = self.take(end).await?;
+        self.run_shared(statement, end, 1).await
+    }
+
+    /// Runs a statement that may look at all rows. On a shared connection, the statements behind it would wait for its
+    /// end, and end the connection when their time is over. So it has a connection of its own if the server has a place
+    /// for it, and only one such statement runs at a time.
+    pub(super) async fn run_long(&self, statement: &Statement, end: Instant) -> Result<Vec<Row>, Failure> {
+        let _turn = timeout_at(end, self.long.lock()).await.map_err(|_| Failure::NotDone(Error::Busy))?;
+        let connection = match self.within_connect_time(end, self.connect()).await {
+            Err(Failure::Crowded(_)) => return self.run_shared(statement, end, LONG_WEIGHT).await,
+            connection => connection?,
+        };
+        let outcome = timeout_at(end, async {
+            if connection.keeps_statements() {
+                // The statement then ends soon after its caller has given up. Servers before version 14 refuse this.
+                let _ = connection.client.batch_execute("SET client_connection_check_interval = '1s'").await;
+            }
+            connection.run(statement).await
+        });
+        let outcome = outcome.await.map_err(|_| Failure::Lost(TooLate.into()))?;
+        outcome.map_err(|error| Failure::of_statement(&error))
+    }
+
+    async fn run_shared(&self, statement: &Statement, end: Instant, weight: usize) -> Result<Vec<Row>, Failure> {
+        let (running, connection) = self.take(end, weight).await?;
         let slot = running.0;
         match timeout_at(end, connection.run(statement)).await {
             Ok(Ok(rows)) => Ok(rows),
@@ -95,7 +123,7 @@ impl Pool {
 
     /// Runs several statements in one transaction, which is not repeated.
     pub(super) async fn run_script(&self, script: &str, end: Instant) -> Result<(), Failure> {
-        let (running, connection) = self.take(end).await?;
+        let (running, connection) = self.take(end, 1).await?;
         match timeout_at(end, connection.client.batch_execute(script)).await {
             Ok(outcome) => outcome.map_err(|error| Failure::of_statement(&error)),
             Err(_) => {
@@ -114,17 +142,17 @@ impl Pool {
 
     /// The connection for a statement: the first of those with the fewest running statements, so that one caller uses
     /// one connection. A server that has no place for another connection still serves all callers by those that it has.
-    async fn take(&self, end: Instant) -> Result<(Running<'_>, Arc<Connection>), Failure> {
+    async fn take(&self, end: Instant, weight: usize) -> Result<(Running<'_>, Arc<Connection>), Failure> {
         let is_crowded = self.crowded_since().is_some_and(|since| since.elapsed() < CROWDED_TIME);
         let open = if is_crowded { self.least_busy(Slot::is_open) } else { None };
         let slot = open.or_else(|| self.least_busy(|_| true)).ok_or(Error::Closed)?;
-        let running = Running::new(slot);
+        let running = Running::new(slot, weight);
         match self.connection_until(slot, end).await {
             Err(Failure::Crowded(error)) => {
                 *self.crowded_since() = Some(Instant::now());
                 drop(running);
                 let slot = self.least_busy(Slot::is_open).ok_or(Failure::Crowded(error))?;
-                let running = Running::new(slot);
+                let running = Running::new(slot, weight);
                 Ok((running, self.connection_until(slot, end).await?))
             }
             connection => Ok((running, connection?)),
@@ -142,7 +170,16 @@ impl Pool {
     }
 
     async fn connection_until(&self, slot: &Slot, end: Instant) -> Result<Arc<Connection>, Failure> {
-        let connection = timeout_at(end.min(Instant::now() + self.connect_time), self.connection(slot)).await;
+        self.within_connect_time(end, self.connection(slot)).await
+    }
+
+    /// Waits for a connection, but not for longer than a new one may take.
+    async fn within_connect_time<C>(
+        &self,
+        end: Instant,
+        connection: impl Future<Output = Result<C, Failure>>,
+    ) -> Result<C, Failure> {
+        let connection = timeout_at(end.min(Instant::now() + self.connect_time), connection).await;
         connection.unwrap_or_else(|_| Err(Failure::NotDone(Error::Backend("PostgreSQL does not answer".into()))))
     }
 

@@ -1,5 +1,7 @@
 //! Statements on many records or on the whole store: lists, counts, expired records, leftovers; renames and settings.
 
+use std::time::Instant;
+
 use super::statement::{column, head, locator, unsigned};
 use super::{Locator, PostgresStorage};
 use crate::storage::{Entry, Error, Head, Info, Stats};
@@ -78,6 +80,11 @@ fn as_time(now: u64) -> i64 {
     i64::try_from(now).unwrap_or(i64::MAX).min(i64::MAX - 1)
 }
 
+/// The error of a write; `lost` if an earlier attempt may have succeeded.
+fn after(lost: bool, error: Error) -> Error {
+    if lost && !matches!(error, Error::Indeterminate(_)) { Error::Indeterminate(error.into()) } else { error }
+}
+
 impl PostgresStorage {
     pub(super) fn list_after(&self, after: Option<&Locator>, limit: usize) -> Result<Vec<Entry>, Error> {
         self.entries(&match after {
@@ -120,21 +127,29 @@ impl PostgresStorage {
         let change = crate::storage::checksum::renamed(0, from, to);
         let statement = self.statement(RENAME).bytes(from.as_bytes()).bytes(head.as_bytes()).bytes(to.as_bytes());
         let statement = statement.int(change.into());
+        let (end, mut lost) = (self.end(), false);
         for _ in 0..MAX_ROUNDS {
-            let rows = match self.write(&statement, self.end()).0 {
+            if Instant::now() >= end {
+                break;
+            }
+            let (outcome, is_lost) = self.write(&statement, end);
+            lost |= is_lost;
+            let rows = match outcome {
                 Err(Error::AlreadyExists) => continue, // it was created at this moment
-                rows => rows?,
+                outcome => outcome.map_err(|error| after(lost, error))?,
             };
             let row = rows.first().ok_or(Error::Corrupt)?;
             let (at_from, at_to): (Option<bool>, Option<bool>) = (column(row, 1)?, column(row, 2)?);
             match (column(row, 0)?, at_from, at_to) {
                 (true, ..) | (false, None, Some(true)) => return Ok(()),
-                (false, Some(true), Some(_)) => return Err(Error::AlreadyExists),
+                // The lost attempt has moved it, and `from` has a new record since.
+                (false, _, Some(true)) if lost => return Ok(()),
+                (false, Some(true), Some(_)) => return Err(after(lost, Error::AlreadyExists)),
                 (false, Some(true), None) => {} // it was changed at this moment
-                (false, ..) => return Err(Error::Conflict),
+                (false, ..) => return Err(after(lost, Error::Conflict)),
             }
         }
-        Err(Error::Busy)
+        Err(after(lost, Error::Busy))
     }
 
     pub(super) fn swap_document(&self, expected: Option<&[u8]>, new: &[u8]) -> Result<(), Error> {

@@ -1,6 +1,6 @@
 //! A statement with its parameters, which can be sent more than once.
 //!
-//! Settings of sessions are not changed, so that a pooler such as PgBouncer may give each transaction another session.
+//! It changes no setting of its session, because a pooler such as PgBouncer may give each transaction another session.
 
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::change::{Change, NewRow, new_upload};
 use super::statement::column;
@@ -77,9 +78,13 @@ impl Segments {
         let len = i64::try_from(self.len).map_err(|_| Error::TooLarge)?;
         let row = NewRow { head, len, upload: Some(self.upload), body: None };
         let change = [Change::put(self.locator, self.mode, row)];
+        let end = storage.end();
         for _ in 0..MAX_ROUNDS {
-            if let Some(Some(outcome)) = storage.change(&change).pop() {
+            if let Some(Some(outcome)) = storage.change(&change, end).pop() {
                 return outcome.map(drop);
+            }
+            if Instant::now() >= end {
+                break;
             }
         }
         Err(Error::Busy)

@@ -34,10 +34,13 @@ impl PostgresStorage {
     /// record to delete.
     pub(super) fn apply(&self, operation: &Operation<'_>) -> Result<bool, Error> {
         self.check_usable()?;
+        let end = self.end();
         if operation.size() > MAX_SHARED_BYTES {
-            return only(self.apply_all(&[operation]));
+            return only(self.apply_all(&[operation], end));
         }
-        match self.queue.join(|| Some(operation.to_job())) {
+        // A leader needs the time of one attempt. Its followers came later, so that their calls end later.
+        let wait = self.timeout / ATTEMPTS * (ATTEMPTS - 1);
+        match self.queue.join_within(Some(wait), || Some(operation.to_job())) {
             Role::Follower(outcome) => outcome,
             Role::Interrupted => Err(Error::Busy),
             Role::Leader(mut leader) => {
@@ -45,9 +48,9 @@ impl PostgresStorage {
                 leader.gather();
                 let all: Vec<&Operation<'_>> = iter::once(operation).chain(leader.jobs().map(shorter)).collect();
                 let mut outcomes = match all.len() {
-                    1 => self.apply_all(&all),
+                    1 => self.apply_all(&all, end),
                     // An interrupt of this thread must not make the outcome of the others unknown.
-                    _ => Cancellation::default().run(|| self.apply_all(&all)),
+                    _ => Cancellation::default().run(|| self.apply_all(&all, end)),
                 };
                 drop(all);
                 let followers = outcomes.split_off(1.min(outcomes.len()));
@@ -58,7 +61,7 @@ impl PostgresStorage {
     }
 
     /// Applies operations of records that fit in a row each, and returns the outcomes in the same order.
-    fn apply_all(&self, operations: &[&Operation<'_>]) -> Vec<Result<bool, Error>> {
+    fn apply_all(&self, operations: &[&Operation<'_>], end: Instant) -> Vec<Result<bool, Error>> {
         let mut outcomes: BTreeMap<usize, Result<bool, Error>> = BTreeMap::new();
         let mut left: Vec<(usize, Change<'_>)> = Vec::new();
         for (place, operation) in operations.iter().enumerate() {
@@ -69,13 +72,13 @@ impl PostgresStorage {
         }
         left.sort_by_key(|(_, change)| change.locator);
         for _ in 0..MAX_ROUNDS {
-            if left.is_empty() {
+            if left.is_empty() || Instant::now() >= end {
                 break;
             }
             let (round, later) = one_of_each_locator(left);
             left = later;
             let (places, changes): (Vec<_>, Vec<_>) = round.into_iter().unzip();
-            let results = self.change(&changes);
+            let results = self.change(&changes, end);
             for ((place, change), result) in places.into_iter().zip(changes).zip(results) {
                 match result {
                     Some(outcome) => drop(outcomes.insert(place, outcome)),
@@ -88,10 +91,9 @@ impl PostgresStorage {
     }
 
     /// Makes changes to different records, in the order of their locators. `None` for one that must be repeated.
-    pub(super) fn change(&self, changes: &[Change<'_>]) -> Vec<Option<Result<bool, Error>>> {
-        let end = self.end();
-        let attempt = self.timeout / ATTEMPTS;
-        match self.attempts(&self.change_statement(changes), false, attempt, end).0 {
+    pub(super) fn change(&self, changes: &[Change<'_>], end: Instant) -> Vec<Option<Result<bool, Error>>> {
+        let statement = self.change_statement(changes);
+        match self.attempts(false, end, || self.attempt(&statement, end)).0 {
             Ok(rows) => self.outcomes(changes, &rows).unwrap_or_else(|error| all(changes, &error)),
             Err(Failure::Lost(source)) => self.settle(changes, &Error::Indeterminate(source), end),
             Err(failure) => all(changes, &failure.of_write(false)),
@@ -193,7 +195,7 @@ impl PostgresStorage {
         let mut bytes = 0;
         let flush = |group: &mut Vec<(usize, Operation<'_>)>, outcomes: &mut BTreeMap<usize, Result<(), Error>>| {
             let operations: Vec<_> = group.iter().map(|(_, operation)| operation).collect();
-            let results = self.apply_all(&operations);
+            let results = self.apply_all(&operations, self.end());
             outcomes.extend(group.drain(..).zip(results).map(|((place, _), result)| (place, result.map(drop))));
         };
         for (place, (locator, record, mode)) in records.iter().enumerate() {

@@ -1,0 +1,126 @@
+//! Statements that the server delays: long ones beside those of other callers, and writes that wait for each other.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use strongroom::interrupt::interruptible;
+use strongroom::storage::{Error, PostgresConfig, PostgresStorage, PutMode, Storage};
+
+use crate::support::postgres::Postgres;
+use crate::support::wait::{DEADLINE, Join, StopOnDrop, wait_for};
+use crate::writers::{locator, record};
+
+/// A table that another session has locked, until the drop.
+struct Locked {
+    server: &'static Postgres,
+    schema: String,
+    table: &'static str,
+}
+
+impl Locked {
+    /// The processes of the server that wait for the table.
+    fn waiting(&self) -> String {
+        let Self { server, schema, table } = self;
+        server.sql(&format!(
+            "SELECT string_agg(pid::text, ' ' ORDER BY pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND \
+             pid <> pg_backend_pid() AND query LIKE '%\"{schema}\".{table}%'"
+        ))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        self.server.sql(&format!("DROP TABLE {}.held", self.schema));
+    }
+}
+
+/// Runs `test` while another session has locked the table of a new store with this time limit.
+fn with_locked(table: &'static str, timeout: Duration, test: impl FnOnce(&PostgresStorage, Locked)) {
+    let (server, schema) = (Postgres::shared(), format!("test_waiting_{table}_{}", std::process::id()));
+    let schema = format!("{schema}_{}", timeout.as_millis());
+    let config = PostgresConfig::new(&server.url(&schema)).unwrap().timeout(timeout);
+    let storage = PostgresStorage::open(&config).unwrap();
+    server.sql(&format!("CREATE TABLE {schema}.held ()"));
+    thread::scope(|scope| {
+        let hold = format!(
+            "BEGIN; LOCK TABLE {schema}.{table} IN ACCESS EXCLUSIVE MODE; DO $$ BEGIN
+                WHILE EXISTS (SELECT FROM pg_tables WHERE schemaname = '{schema}' AND tablename = 'held') LOOP
+                    PERFORM pg_sleep(0.02);
+                END LOOP;
+            END $$; COMMIT"
+        );
+        scope.spawn(move || server.sql(&hold));
+        let locked = Locked { server, schema: schema.clone(), table };
+        let is_locked = format!(
+            "SELECT count(*) FROM pg_locks WHERE relation = '{schema}.{table}'::regclass AND granted
+            AND mode = 'AccessExclusiveLock'"
+        );
+        wait_for(|| (server.sql(&is_locked) == "1").then_some(()));
+        test(&storage, locked);
+    });
+}
+
+/// It runs once, for longer than other statements may take, and one at a time.
+#[test]
+fn a_long_statement_and_others_do_not_disturb_each_other() {
+    let timeout = Duration::from_secs(6);
+    with_locked("segments", timeout, |storage, locked| {
+        let stop = &AtomicBool::new(false);
+        thread::scope(|scope| {
+            let _stop = StopOnDrop(stop);
+            let sweeps: Vec<_> = (0..3).map(|_| scope.spawn(|| storage.maintain())).collect();
+            let first = wait_for(|| Some(locked.waiting()).filter(|processes| !processes.is_empty()));
+            let look = || {
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(storage.info(&locator(1, 1)).unwrap(), None);
+                }
+            };
+            let others: Vec<_> = (0..16).map(|_| scope.spawn(look)).collect();
+            thread::sleep(timeout / 3 + Duration::from_millis(500)); // the time of an attempt, and more
+            assert_eq!(locked.waiting(), first);
+            stop.store(true, Ordering::Relaxed);
+            others.into_iter().for_each(|other| other.join_within(DEADLINE));
+            drop(locked);
+            sweeps.into_iter().for_each(|sweep| sweep.join_within(DEADLINE).unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_long_statement_ends_with_its_caller() {
+    static GIVES_UP: AtomicBool = AtomicBool::new(false);
+    with_locked("segments", Duration::from_secs(3), |storage, locked| {
+        thread::scope(|scope| {
+            let call = || interruptible(|| GIVES_UP.load(Ordering::Relaxed), || storage.maintain());
+            let sweep = scope.spawn(call);
+            wait_for(|| (!locked.waiting().is_empty()).then_some(()));
+            GIVES_UP.store(true, Ordering::Relaxed);
+            let outcome = sweep.join_within(DEADLINE);
+            assert!(matches!(outcome, Err(Error::Busy)), "{outcome:?}");
+            wait_for(|| locked.waiting().is_empty().then_some(()));
+        });
+    });
+}
+
+/// The time in the queue is a part of a call's time.
+#[test]
+fn a_write_behind_others_ends_in_time() {
+    let timeout = Duration::from_millis(1500);
+    with_locked("records", timeout, |storage, locked| {
+        let (record, begun) = (record(1, 60_000), Instant::now());
+        thread::scope(|scope| {
+            let put = |n| {
+                let record = &record;
+                scope.spawn(move || storage.put(&locator(1, n), record, PutMode::Create))
+            };
+            // More than three groups.
+            for write in (0..60).map(put).collect::<Vec<_>>() {
+                let outcome = write.join_within(DEADLINE);
+                assert!(matches!(outcome, Err(Error::Busy | Error::Indeterminate(_))), "{outcome:?}");
+            }
+        });
+        assert!(begun.elapsed() < timeout * 3, "{:?}", begun.elapsed());
+        drop(locked);
+    });
+}
