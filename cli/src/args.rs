@@ -309,7 +309,7 @@ pub(crate) enum Command {
     },
     /// Write a record's data to stdout or a file, and remove the record
     ///
-    /// Of several callers, one gets the data, and the others find no record. The record is removed before its data is
+    /// One of several callers gets the data, and the others find no record. The record is removed before its data is
     /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
     /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
     /// is authenticated; if it cannot be made, nothing is removed. If it is complete and cannot get its name, the

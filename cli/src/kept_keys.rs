@@ -97,24 +97,24 @@ impl KeptKeys {
         self.keyring.update(|entries| Ok(entries.remove_key(namespace, id, key))).map(drop)
     }
 
-    /// Replaces the record: `finish` writes it under `new`, which takes the place of `old` if that succeeds.
-    fn replace(
+    /// Replaces the record: `finish` writes it under `new`, which takes the place of the key that it returns.
+    fn replace<'k>(
         &mut self,
         id: &Id,
-        old: &RecordKey,
         new: &RecordKey,
-        finish: impl FnOnce() -> Result<RecordKey, Error>,
+        finish: impl FnOnce() -> Result<&'k RecordKey, Failure>,
     ) -> Result<(), Failure> {
+        const OLD_REMAINS: &str =
+            "the record has its new key, which the keyring has, but the old one remains there, too";
         self.insert(id, new)?;
-        let outcome = finish();
-        if outcome.is_ok() {
-            const OLD_REMAINS: &str =
-                "the record has its new key, which the keyring has, but the old one remains there, too";
-            self.remove_key(id, old).map_err(Failure::key_remains(OLD_REMAINS))?;
-        } else if !may_be_written(&outcome) {
-            self.remove_key(id, new)?;
+        match finish() {
+            Ok(old) => self.remove_key(id, old).map_err(Failure::key_remains(OLD_REMAINS)),
+            Err(failure @ Failure::Strongroom(Error::Indeterminate(_))) => Err(failure),
+            Err(failure) => {
+                self.remove_key(id, new)?;
+                Err(failure)
+            }
         }
-        Ok(outcome.map(drop)?)
     }
 }
 
@@ -231,10 +231,21 @@ fn store_files(
     for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
         let mut keys = kept.keys_of_files(&store, names)?.into_iter();
         for (file, (name, key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
-            let outcome = Input::open(&data.only(file)).and_then(|mut input| {
-                let outcome = store.store_reader_with(name, &mut input, write_options.key(&key.key));
+            let store_under = |key: &RecordKey| {
+                let mut input = Input::open(&data.only(file))?;
+                let outcome = store.store_reader_with(name, &mut input, write_options.key(key));
                 input.outcome(outcome.map(drop))
-            });
+            };
+            let mut outcome = store_under(&key.key);
+            for earlier in &key.unproved {
+                if !matches!(outcome, Err(Failure::Strongroom(Error::AlreadyExists))) {
+                    break;
+                }
+                outcome = store_under(earlier);
+                if outcome.is_ok() {
+                    kept.remove_key(name, &key.key)?; // the record was stored before
+                }
+            }
             if let Err(source) = outcome {
                 let is_unknown = matches!(source, Failure::Strongroom(Error::Indeterminate(_)));
                 let without_record =
@@ -256,6 +267,8 @@ fn store_files(
 struct FileKey {
     key: RecordKey,
     is_new: bool,
+    /// Keys that may open a record which was stored before.
+    unproved: Vec<RecordKey>,
 }
 
 impl KeptKeys {
@@ -265,17 +278,16 @@ impl KeptKeys {
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             let keys = self.newest_first(id.as_ref());
-            let key = match with_each(&keys, |key| store.open_record(id, key)) {
-                Ok((_, key)) => Some(key),
-                Err(Failure::Strongroom(Error::NotFound | Error::WrongKey | Error::Expired)) => None,
-                // A token may not have the scope `retrieve`; damage is reported with the file's name.
-                Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => keys.first(),
+            let (key, is_new, unproved) = match with_each(&keys, |key| store.open_record(id, key)) {
+                Ok((_, key)) => (key.duplicate(), false, Vec::new()),
+                // A token may not have the scope `retrieve`. The store of the file reports damage, with its name.
+                Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => (RecordKey::generate()?, true, keys),
+                Err(Failure::Strongroom(Error::NotFound | Error::WrongKey | Error::Expired)) => {
+                    (RecordKey::generate()?, true, Vec::new())
+                }
                 Err(failure) => return Err(failure),
             };
-            found.push(match key {
-                Some(key) => FileKey { key: key.duplicate(), is_new: false },
-                None => FileKey { key: RecordKey::generate()?, is_new: true },
-            });
+            found.push(FileKey { key, is_new, unproved });
         }
         let namespace = &self.namespace;
         self.keyring.update(|entries| {
@@ -321,7 +333,7 @@ pub(crate) fn replace(
     let (mut writer, old) = with_each(&keys, |old| store.replace_record_with(id, old, write_options))?;
     write_data(&mut writer, &mut input)?;
     let new = writer.key().duplicate();
-    kept.replace(id, old, &new, || writer.finish())?;
+    kept.replace(id, &new, || Ok(writer.finish().map(|_| old)?))?;
     reply(options, &json!({"replaced": true}), "")
 }
 
@@ -334,11 +346,8 @@ pub(crate) fn rekey(
 ) -> Result<(), Failure> {
     let store = open::existing(options)?;
     let keys = kept.keys(id)?;
-    let (_, old) = with_each(&keys, |old| match store.open_record(id, old) {
-        Ok(_) | Err(Error::AccessDenied(_)) => Ok(()), // a token may not have the scope `retrieve`
-        Err(error) => Err(error),
-    })?;
     let new = RecordKey::generate()?;
-    kept.replace(id, old, &new, || store.rekey_with(id, old, write_options.key(&new)))?;
+    let rekey = |old: &RecordKey| store.rekey_with(id, old, write_options.key(&new));
+    kept.replace(id, &new, || Ok(with_each(&keys, rekey)?.1))?;
     reply(options, &json!({"rekeyed": true}), "")
 }

@@ -90,11 +90,23 @@ impl NewFile {
         let Some((error, temporary)) = failed else {
             return sync_folder_of(path).map_err(|error| (error, Some(path.to_path_buf())));
         };
-        let kept = folder_of(path).join(format!("strongroom-taken-{}", std::process::id()));
-        let is_kept = temporary.persist_noclobber(&kept).is_ok();
+        let kept = keep(temporary, folder_of(path));
         let _ = sync_folder_of(path);
-        Err((error, is_kept.then_some(kept)))
+        Err((error, kept))
     }
+}
+
+/// Gives the file a name that is free. If that is impossible, it keeps its temporary one.
+fn keep(mut temporary: TempPath, folder: &Path) -> Option<PathBuf> {
+    let names = (1..).map(|number: u32| folder.join(format!("strongroom-taken-{}-{number}", std::process::id())));
+    // A rename that spares a file with the new name is not possible on every file system.
+    for name in names.filter(|name| name.symlink_metadata().is_err()).take(3) {
+        match temporary.persist(&name) {
+            Ok(()) => return Some(name),
+            Err(failed) => temporary = failed.path,
+        }
+    }
+    temporary.keep().ok()
 }
 
 /// The folder of a new file with this name, which can be a file's.
@@ -250,4 +262,28 @@ pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)?;
     folder.ancestors().filter(|folder| folder.parent().is_some()).try_for_each(sync_folder_of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next process of a container has the same number.
+    #[test]
+    fn kept_files_replace_no_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("folder");
+        fs::create_dir(&path).unwrap();
+        let mut kept = Vec::new();
+        for data in ["first", "second", "third"] {
+            let mut file = NewFile::create_named_beside(&path).unwrap();
+            file.write_all(data.as_bytes()).unwrap();
+            let (_, name) = file.replace_or_keep(&path).unwrap_err();
+            kept.push((name.unwrap(), data));
+        }
+        remove_dead(folder.path());
+        for (name, data) in kept {
+            assert_eq!(fs::read_to_string(name).unwrap(), data);
+        }
+    }
 }

@@ -100,12 +100,8 @@ impl Output {
                 file.replace(&path).map_err(Failure::io_at(CANNOT_WRITE, &path))
             }
             Self::File { file, path, is_only_copy: true } => file.replace_or_keep(&path).map_err(|(error, kept)| {
-                let what = match kept {
-                    Some(kept) => {
-                        format!("the record is removed, and its data is in {}: {CANNOT_WRITE}", printable(&kept))
-                    }
-                    None => CANNOT_WRITE.into(),
-                };
+                let place = kept.map_or("lost".into(), |kept| format!("in {}", printable(&kept)));
+                let what = format!("the record is removed, and its data is {place}: {CANNOT_WRITE}");
                 Failure::io_at(what, &path)(error)
             }),
         }

@@ -264,10 +264,16 @@ fn a_token_that_cannot_read_writes() {
     let service = Service::start(&world, &["serve", "--tokens", "tokens"]);
     let server = format!("http://{}", service.address);
     let run = |args: &[&str]| world.ok(&[args, &["--server", &server, "--token-file", "token"]].concat(), "new data");
+    world.ok(&["store", "--store", "other.db", "file"], "");
     run(&["store", "file"]);
     run(&["store", "file"]); // continues the first
+    assert_eq!(world.ok(&["retrieve", "--id", "file", "--store", "other.db"], ""), DATA);
+    world.ok(&["delete", "--id", "file", "--store", "other.db"], "");
+    assert_eq!(world.ok(&["retrieve", "--id", "file"], ""), DATA, "it has a key of its own");
     run(&["replace", "--id", "file"]);
+    world.ok(&["store", "--store", "other.db", "file"], ""); // whose key is the newest
     run(&["rekey", "--id", "file"]);
+    world.ok(&["delete", "--id", "file", "--store", "other.db"], "");
     drop(service);
     assert_eq!(world.ok(&["retrieve", "--id", "file"], ""), "new data");
     assert_eq!(world.ok(&["keyring", "list"], ""), "file\n");

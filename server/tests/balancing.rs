@@ -144,13 +144,13 @@ fn a_silent_service_sends_its_calls_elsewhere() {
 #[test]
 fn an_upload_to_many_silent_services_ends_in_time() {
     const TIME: Duration = Duration::from_millis(2400);
-    let silent: Vec<_> = (0..12).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let silent: Vec<_> = (0..40).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
     let all = endpoint(silent.iter().map(|listener| listener.local_addr().unwrap())).timeout(TIME);
     let client = Strongroom::connect(&all).unwrap();
     let begin = Instant::now();
     assert!(matches!(client.store_reader("id", &*vec![7; 1_000_000]), Err(Error::Storage(_))));
-    // An attempt at each of them takes four times as long.
-    assert!(begin.elapsed() < 3 * TIME, "{:?}", begin.elapsed());
+    // An attempt at each of them takes 13 times as long.
+    assert!(begin.elapsed() < 8 * TIME, "{:?}", begin.elapsed());
 }
 
 /// After a lost answer, only a call that may be repeated goes to another service.

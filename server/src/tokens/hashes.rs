@@ -272,7 +272,7 @@ mod tests {
         hashes.tokens.iter().for_each(|token| token.note_use(7));
         let start = std::time::Instant::now();
         reloaded.note_uses(&hashes.uses());
-        assert!(start.elapsed() < std::time::Duration::from_secs(10));
+        assert!(start.elapsed() < std::time::Duration::from_secs(60));
         assert_eq!(reloaded.uses(), hashes.uses());
         assert_eq!(reloaded.uses().len(), 20_000);
     }
