@@ -485,8 +485,9 @@ class write_options {
         return *this;
     }
     write_options &key(record_key &&) = delete;
+    /// Fractions of a second are rounded up.
     write_options &expires_at(std::chrono::system_clock::time_point time) {
-        raw_.expires_at = seconds(std::chrono::duration_cast<std::chrono::seconds>(time.time_since_epoch()));
+        raw_.expires_at = seconds(std::chrono::ceil<std::chrono::seconds>(time.time_since_epoch()));
         return *this;
     }
     write_options &expires_in(std::chrono::seconds time) {
@@ -1107,6 +1108,9 @@ class writer_streambuf : public std::streambuf {
 ///
 ///     sr::record_istream in(store.open_record("id", key));
 ///     for (std::string line; std::getline(in, line);)
+///
+/// The standard library catches the error in `to << in.rdbuf()` and `in >> to.rdbuf()`, which end early instead: use
+/// retrieve_stream, or call in.clear() and in.peek() afterwards, which throws the error, and is EOF if no data is left.
 class record_istream : public std::istream {
   public:
     explicit record_istream(reader &&from) : std::istream(nullptr), buffer_(std::move(from)) {
@@ -1119,21 +1123,31 @@ class record_istream : public std::istream {
 };
 
 /// A record as an output stream. finish() stores the record and gives its key; a stream that is destroyed before stores
-/// nothing. A failure throws the error, as in record_istream.
+/// nothing. A failure throws the error: exceptions() has std::ios_base::badbit and failbit. After a failure, finish()
+/// stores nothing.
 ///
 ///     sr::record_ostream out(store.create_record("id"));
 ///     out << "scanned pages";
 ///     const sr::record_key key = out.finish();
+///
+/// `out << from.rdbuf()` also throws the error of reading from `from`. The standard defines that it fails if there is
+/// nothing to insert, and a missing file looks the same: it throws std::ios_base::failure. Leave out empty sources, or
+/// use store_stream.
 class record_ostream : public std::ostream {
   public:
     explicit record_ostream(writer &&to) : std::ostream(nullptr), buffer_(std::move(to)) {
         rdbuf(&buffer_);
-        exceptions(std::ios_base::badbit);
+        exceptions(std::ios_base::badbit | std::ios_base::failbit);
     }
 
     /// The record's key, to be written down before the record is finished.
     record_key key() const { return buffer_.key(); }
-    record_key finish() { return buffer_.finish(); }
+    /// Throws STRONGROOM_INVALID_ARGUMENT if the stream has failed, because a part of the data may be missing.
+    record_key finish() {
+        if (fail())
+            throw error({STRONGROOM_INVALID_ARGUMENT, "an earlier write of this record failed: start it again"});
+        return buffer_.finish();
+    }
 
   private:
     detail::writer_streambuf buffer_;

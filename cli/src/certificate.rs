@@ -21,7 +21,7 @@ use crate::certificate_args::{CertificateCommand, NewCertificate};
 use crate::failure::Failure;
 use crate::in_use::{InUse, with_suffix};
 use crate::new_file::NewFile;
-use crate::reply::reply;
+use crate::reply::{json_path, reply};
 
 /// The clocks of others may be slow: certificates are valid from an hour before.
 const EARLIER: Duration = Duration::from_secs(60 * 60);
@@ -38,13 +38,16 @@ pub(crate) fn certificate(options: &Options, command: &CertificateCommand, in_us
     }
     let key = KeyPair::generate().map_err(failed)?;
     let (certificate, end) = match (&new.authority, &new.authority_key) {
-        (Some(authority), Some(authority_key)) => issue(new, &key, &issuer(authority, authority_key)?)?,
+        (Some(authority), Some(authority_key)) => {
+            let (issuer, authority_end) = issuer(authority, authority_key)?;
+            issue(new, &key, &issuer, authority_end)?
+        }
         _ => make_authority(new, &key)?,
     };
     // The key first: a certificate without it is of no use.
     write(&key_file, &key.serialize_pem())?;
     write(&certificate_file, &certificate)?;
-    let (certificate, key) = (certificate_file.to_string_lossy(), key_file.to_string_lossy());
+    let (certificate, key) = (json_path(&certificate_file), json_path(&key_file));
     let expires = crate::times::utc(u64::try_from(end).unwrap_or(0));
     reply(options, &json!({"certificate": certificate, "key": key, "expires": expires}), "")
 }
@@ -52,9 +55,21 @@ pub(crate) fn certificate(options: &Options, command: &CertificateCommand, in_us
 /// A certificate in PEM, and the end of its validity in Unix time.
 type NewPem = (String, i64);
 
-fn issue(new: &NewCertificate, key: &KeyPair, issuer: &Issuer<'_, KeyPair>) -> Result<NewPem, Failure> {
+/// A certificate, which ends with its authority's at the latest: nobody accepts it after that.
+fn issue(
+    new: &NewCertificate,
+    key: &KeyPair,
+    issuer: &Issuer<'_, KeyPair>,
+    authority_end: OffsetDateTime,
+) -> Result<NewPem, Failure> {
     let mut params = CertificateParams::new(new.names.clone()).map_err(failed)?;
-    let end = set_validity(&mut params, new, 90 * DAY)?;
+    let mut end = set_validity(&mut params, new, 90 * DAY)?;
+    if params.not_after > authority_end {
+        if new.valid_for.is_some() {
+            return Err(Failure::argument("--valid-for is too long: the certificate of --authority expires before"));
+        }
+        (params.not_after, end) = (authority_end, authority_end.unix_timestamp());
+    }
     let usage = if new.client { ExtendedKeyUsagePurpose::ClientAuth } else { ExtendedKeyUsagePurpose::ServerAuth };
     params.extended_key_usages = vec![usage];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -96,8 +111,8 @@ fn set_validity(params: &mut CertificateParams, new: &NewCertificate, default: D
     Ok(params.not_after.unix_timestamp())
 }
 
-/// The authority that signs, made by this program.
-fn issuer(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, Failure> {
+/// The authority that signs, made by this program, and the end of its certificate.
+fn issuer(certificate: &Path, key: &Path) -> Result<(Issuer<'static, KeyPair>, OffsetDateTime), Failure> {
     let certificate =
         fs::read(certificate).map_err(Failure::io_at("cannot read the file of --authority", certificate))?;
     let text = strongroom::read_secret("the authority's key", key)
@@ -110,15 +125,24 @@ fn issuer(certificate: &Path, key: &Path) -> Result<Issuer<'static, KeyPair>, Fa
             "--authority is the certificate of a service or a client, which cannot sign others: name an authority's";
         return Err(Failure::argument(text));
     }
-    let params = found.and_then(|found| own_params(&found, &key)).ok_or_else(|| {
+    let own = found.and_then(|found| Some((own_params(&found, &key)?, end(&found)?)));
+    let (params, end) = own.ok_or_else(|| {
         Failure::argument("--authority is not a certificate that `certificate new` made for this --authority-key")
     })?;
-    Ok(Issuer::new(params, key))
+    if end <= OffsetDateTime::now_utc() {
+        return Err(Failure::argument("the certificate of --authority has expired: make a new authority"));
+    }
+    Ok((Issuer::new(params, key), end))
 }
 
 fn is_authority(found: &Certificate) -> bool {
     let constraints = found.tbs_certificate.get::<x509_cert::ext::pkix::BasicConstraints>();
     matches!(constraints, Ok(Some((_, constraints))) if constraints.ca)
+}
+
+fn end(certificate: &Certificate) -> Option<OffsetDateTime> {
+    let end = certificate.tbs_certificate.validity.not_after.to_unix_duration();
+    OffsetDateTime::from_unix_timestamp(i64::try_from(end.as_secs()).ok()?).ok()
 }
 
 /// The parameters of an authority that this program made for `key`; `None` for another certificate.

@@ -14,7 +14,7 @@ use crate::input::Input;
 use crate::keyring_args::KeyringOptions;
 use crate::progress::progress_bar;
 use crate::records::{may_be_written, write_data};
-use crate::reply::reply;
+use crate::reply::{json_text, reply};
 use crate::streams::is_stdin;
 use crate::values::Id;
 use crate::{keys, open, secret_command};
@@ -255,7 +255,7 @@ fn store_files(
             }
             bar.inc(1);
             if options.json {
-                reply(options, &json!({"id": String::from_utf8_lossy(name.as_ref()), "stored": true}), "")?;
+                reply(options, &json!({"id": json_text(name.as_ref()), "stored": true}), "")?;
             }
         }
     }
@@ -281,7 +281,9 @@ impl KeptKeys {
             let (key, is_new, unproved) = match with_each(&keys, |key| store.open_record(id, key)) {
                 Ok((_, key)) => (key.duplicate(), false, Vec::new()),
                 // A token may not have the scope `retrieve`. The store of the file reports damage, with its name.
-                Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => (RecordKey::generate()?, true, keys),
+                Err(Failure::Strongroom(Error::AccessDenied(_) | Error::Corrupt)) => {
+                    (RecordKey::generate()?, true, keys)
+                }
                 Err(Failure::Strongroom(Error::NotFound | Error::WrongKey | Error::Expired)) => {
                     (RecordKey::generate()?, true, Vec::new())
                 }

@@ -12,7 +12,7 @@ use crate::in_use::InUse;
 use crate::kept_keys::{KeptKeys, given_passphrase, passphrase};
 use crate::keyring_args::KeyringCommand;
 use crate::keys::NewKeyFile;
-use crate::reply::{reply, write_new_key};
+use crate::reply::{json_path, reply, write_new_key};
 use crate::{ids, keys, streams, terminal};
 
 pub(crate) fn run(options: &Options, command: KeyringCommand, in_use: &InUse) -> Result<(), Failure> {
@@ -76,7 +76,7 @@ fn new(
     if let Some(file) = &mut identity {
         file.keep();
     }
-    reply(options, &json!({"keyring": Path::to_string_lossy(path)}), "")
+    reply(options, &json!({"keyring": json_path(path)}), "")
 }
 
 /// The recipients, the given passphrase, or one that the user types twice.

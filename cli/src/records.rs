@@ -17,7 +17,7 @@ use crate::keys::{self, NamedKeyFile, NewKeyFile};
 use crate::open;
 use crate::output::Output;
 use crate::progress::copy;
-use crate::reply::{reply, reply_key, reply_key_file};
+use crate::reply::{json_path, reply, reply_key, reply_key_file};
 use crate::streams::is_stream;
 use crate::terminal;
 use crate::values::{ByteRange, Id};
@@ -152,7 +152,7 @@ fn write_out(
     let bytes = copy(Some(len), |buffer| reader.read(buffer).map_err(&failed), |data| output.write(data))?;
     output.finish()?;
     match to_file {
-        Some(path) => reply(options, &json!({"bytes": bytes, "output": path.to_string_lossy()}), ""),
+        Some(path) => reply(options, &json!({"bytes": bytes, "output": json_path(path)}), ""),
         None => Ok(()),
     }
 }
@@ -270,6 +270,11 @@ pub(crate) fn erase(options: &Options, id: &Id, yes: bool) -> Result<(), Failure
     let erased = store.erase(id)?;
     if erased && let Some(key) = key {
         forget(kept, id, key)?;
+    }
+    if erased && !keys.is_empty() && key.is_none() {
+        const REMAIN: &str = "erased; the keyring still has keys of this id, which did not open the record: unless \
+                              they are another store's, remove them with `keyring remove`";
+        return reply(options, &json!({"erased": true, "keys_remain": true}), REMAIN);
     }
     reply(options, &json!({"erased": erased}), if erased { "erased" } else { "there was no record" })
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use strongroom::protocol::base64url;
 use zeroize::Zeroizing;
 
 use crate::args::Options;
@@ -22,8 +23,20 @@ pub(crate) fn reply(options: &Options, object: &Value, words: &str) -> Result<()
     streams::print(text.as_bytes()).map_err(Failure::stdout)
 }
 
+/// A name in JSON: its text, or `{"base64url": ...}` if it is not UTF-8.
+pub(crate) fn json_text(name: &[u8]) -> Value {
+    match str::from_utf8(name) {
+        Ok(text) => text.into(),
+        Err(_) => json!({"base64url": base64url::encode(name)}),
+    }
+}
+
+pub(crate) fn json_path(path: &Path) -> Value {
+    json_text(path.as_os_str().as_encoded_bytes())
+}
+
 pub(crate) fn reply_key_file(options: &Options, path: Option<&Path>) -> Result<(), Failure> {
-    reply(options, &json!({"key_file": path.map(Path::to_string_lossy)}), "")
+    reply(options, &json!({"key_file": path.map(json_path)}), "")
 }
 
 /// Prints a new key. Every buffer that holds its text is wiped.

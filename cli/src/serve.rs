@@ -1,6 +1,8 @@
 //! Starting and stopping the services.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use strongroom::storage::StorageMetrics;
 use strongroom::{Error, Upstreams};
@@ -12,6 +14,9 @@ use crate::serve_args::Serve;
 use crate::serve_config::{configure, no_server};
 use crate::serve_signals::{hangup, reload_at, stop_signal};
 use crate::{hardening, open, runtime, systemd};
+
+/// How long the process waits at its end for threads, such as those of requests that were cut.
+const LAST_STEPS: Duration = Duration::from_secs(1);
 
 pub(crate) fn serve(options: &Options, args: &Serve) -> Result<(), Failure> {
     let Some((options, config)) = configure(options, args, 8420)? else { return Ok(()) };
@@ -69,14 +74,19 @@ fn prepare(config: &Config) -> Result<LogGuard, Failure> {
 fn run(service: Service, config: &Config) -> Result<(), Failure> {
     hardening::allow_many_files();
     let runtime = runtime::start(config.limits.threads)?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         const SIGNALS: &str = "cannot wait for signals";
-        let stop = stop_signal().map_err(Failure::io(SIGNALS))?;
+        let mut stop = pin!(stop_signal().map_err(Failure::io(SIGNALS))?);
         let hangup = hangup().map_err(Failure::io(SIGNALS))?;
-        let server = Server::bind(service, config).await?;
+        let server = tokio::select! {
+            server = Server::bind(service, config) => server?,
+            () = &mut stop => return Ok(()),
+        };
         reload_at(hangup, server.reloader());
         systemd::notify(systemd::READY);
         server.serve(stop).await;
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(LAST_STEPS);
+    outcome
 }

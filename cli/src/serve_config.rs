@@ -10,6 +10,7 @@ use strongroom_server::{Cluster, Config, ListenAddress, Tls};
 use crate::args::{Options, Remote};
 use crate::failure::Failure;
 use crate::keyring_args::KeyringOptions;
+use crate::open;
 use crate::serve_args::Serve;
 use crate::streams;
 
@@ -69,6 +70,7 @@ pub(crate) fn configure(options: &Options, args: &Serve, port: u16) -> Result<Op
         },
         from_environment: Vec::new(),
     };
+    config.store = config.store.or_else(|| open::database(&options)); // the default one, for the check of files
     Ok(Some((options, config)))
 }
 

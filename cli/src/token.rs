@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use strongroom::Error;
 use strongroom_server::{ListedToken, NewToken, Scope, StartError, finished_lines, list_tokens, read_token_uses};
 use zeroize::Zeroizing;
@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::in_use::InUse;
 use crate::keys::{NamedKeyFile, NewKeyFile};
 use crate::new_file::sync_folder_of;
-use crate::reply::reply;
+use crate::reply::{json_path, json_text, reply};
 use crate::serve_args::TokenCommand;
 use crate::{streams, times};
 
@@ -47,12 +47,12 @@ fn give(
     let (line, text) = (token.line(), token.text());
     let file = NewKeyFile::create("--token-out", token_out, in_use, text)?;
     let give = || {
-        let path = token_out.filter(|_| file.is_some()).map(Path::to_string_lossy);
+        let path = token_out.filter(|_| file.is_some()).map(json_path);
         let shown = file.is_none().then_some(text);
         let unlisted = tokens.is_none().then_some(&*line);
         let mut named = file.map(NewKeyFile::name).transpose()?;
         let printed = if options.json {
-            let fields = [("token", shown), ("token_file", path.as_deref()), ("line", unlisted)];
+            let fields = [("token", shown.map(Value::from)), ("token_file", path), ("line", unlisted.map(Value::from))];
             let fields: BTreeMap<_, _> = fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
             json!(fields).to_string()
         } else {
@@ -103,10 +103,11 @@ fn list(options: &Options, path: &Path, uses: Option<&Path>) -> Result<(), Failu
     let mut objects = Vec::new();
     for token in listed {
         let scopes: Vec<_> = token.scopes.iter().map(ToString::to_string).collect();
+        let in_json = token.namespace.as_ref().map(|name| json_text(name));
         let namespace = token.namespace.as_ref().map(|name| String::from_utf8_lossy(name).escape_debug().to_string());
         let (expires, last) = (token.expires_at.map(times::utc), uses.get(&token.hash).copied().map(times::utc));
         objects.push(json!({
-            "name": token.name.as_deref(), "hash": token.hash, "scopes": scopes, "namespace": namespace,
+            "name": token.name.as_deref(), "hash": token.hash, "scopes": scopes, "namespace": in_json,
             "expires": expires, "last_use": last,
         }));
         let name = token.name.as_deref().unwrap_or(&token.hash).to_owned();

@@ -53,6 +53,60 @@ fn a_service_and_its_clients_authenticate_each_other() {
     assert_eq!(line["certificate"], "app.example");
 }
 
+/// Without authorities nothing could be verified, so the lack is named before a connection is refused.
+#[test]
+fn a_system_without_authorities_is_an_error() {
+    let mut world = crate::object_store::world(crate::fake_s3::Server::Correct);
+    world.ok(&["certificate", "new", "--out", "ca"], "");
+    world.write("none.pem", "");
+    let plain_bucket = world.environment.clone();
+    let verify = |store: &'static str| vec!["verify", "--timeout", "1", "--store", store];
+    let health = vec!["health", "https://127.0.0.1:1"];
+    let postgres = verify("postgres://app@127.0.0.1:1/records?sslmode=require");
+    let bucket = verify("s3://bucket?endpoint=https://127.0.0.1:1");
+    for (file, words) in [("none.pem", "no trusted authorities: install"), ("missing.pem", "missing.pem")] {
+        world.environment = plain_bucket.clone();
+        world.environment.extend([("SSL_CERT_FILE", file.to_owned()), ("SSL_CERT_DIR", String::new())]);
+        for (status, args) in [(19, &health), (19, &postgres), (14, &bucket)] {
+            let message = world.fail(status, args, "");
+            assert!(message.contains("no trusted authorities") && message.contains(words), "{message}");
+        }
+        // Where none are needed, there is no such error.
+        let message = world.fail(14, &[&health[..], &["--authorities", "ca.pem", "--timeout", "1"]].concat(), "");
+        assert!(!message.contains("no trusted authorities"), "{message}");
+        world.ok(&["stats"], "");
+    }
+}
+
+#[test]
+fn a_certificate_ends_with_its_authority() {
+    let world = World::new();
+    let new = |args: &[&'static str]| [&["certificate", "new"], args].concat();
+    let expires = |args: &[&'static str]| -> String {
+        let made: Value = serde_json::from_str(&world.ok(&new(&[&["--json"], args].concat()), "")).unwrap();
+        made["expires"].as_str().unwrap().to_owned()
+    };
+    let end = expires(&["--out", "short", "--valid-for", "2d"]);
+    let short = ["--authority", "short.pem", "--authority-key", "short.key", "--name", "localhost"];
+    assert_eq!(expires(&[&short[..], &["--out", "a"]].concat()), end);
+    assert!(expires(&[&short[..], &["--out", "b", "--valid-for", "1d"]].concat()) < end);
+    let message = world.fail(19, &new(&[&short[..], &["--out", "c", "--valid-for", "3d"]].concat()), "");
+    assert!(message.contains("--valid-for is too long"), "{message}");
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Strongroom authority");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.not_after = rcgen::date_time_ymd(2026, 1, 2);
+    world.write("old.pem", params.self_signed(&key).unwrap().pem());
+    world.write("old.key", key.serialize_pem());
+    let old = ["--authority", "old.pem", "--authority-key", "old.key", "--name", "localhost"];
+    let message = world.fail(19, &new(&[&old[..], &["--out", "c"]].concat()), "");
+    assert!(message.contains("has expired"), "{message}");
+    assert!(!world.exists("c.pem") && !world.exists("c.key"));
+}
+
 #[test]
 fn certificates_are_private_and_never_overwritten() {
     let world = world();

@@ -135,6 +135,68 @@ fn configurations_and_units_of_a_cluster_go_together() {
     }
 }
 
+/// A service that stops at a reboot ends with success.
+#[test]
+fn containers_start_again_after_a_reboot() {
+    for (file, number) in [("compose.yaml", 2), ("cluster/compose.yaml", 6)] {
+        let compose = yaml(file).remove(0);
+        let services = compose["services"].as_object().unwrap();
+        assert_eq!(services.len(), number);
+        for (name, service) in services {
+            let expected = if name == "tables" { "on-failure" } else { "unless-stopped" };
+            assert_eq!(service["restart"], expected, "{name} in {file}");
+        }
+    }
+}
+
+#[test]
+fn the_image_trusts_public_authorities() {
+    let file = read("Containerfile");
+    let authorities = "/etc/ssl/certs/ca-certificates.crt";
+    let last = file.rsplit("\nFROM ").next().unwrap();
+    assert!(last.contains(&format!("COPY --from=build {authorities} {authorities}\n")), "{last}");
+}
+
+/// The settings that comments suggest give the socket to the group, although the units forbid to change owners.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_units_group_may_use_its_socket() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+    use rustix::process::Signal;
+
+    use crate::support::service::Service;
+
+    const GROUP: u32 = 64_999;
+    for (_, unit, _) in SERVICES {
+        let text = read(&format!("systemd/{unit}.service")).replace("\n#", "\n");
+        assert_eq!(set(&text, "RuntimeDirectory"), [unit]);
+        assert_eq!((set(&text, "Group"), set(&text, "RuntimeDirectoryMode")), (vec!["app"], vec!["0750"]));
+        assert!(text.contains(&format!("`listen = [\"unix:/run/{unit}/socket\"]`")));
+        assert!(text.contains("`socket_mode = \"0660\"`"));
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root can change the user and the group");
+        return;
+    }
+    let world = World::new();
+    // As systemd makes the folder.
+    chown(&world.folder, Some(65_534), Some(GROUP)).unwrap();
+    fs::set_permissions(&world.folder, fs::Permissions::from_mode(0o750)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_strongroom"), world.path("strongroom")).unwrap();
+    let (program, socket) = (world.path("strongroom"), world.path("socket"));
+    let group = format!("--regid={GROUP}");
+    let mut service = world.other("setpriv", &["--reuid=65534", &group, "--clear-groups", "--bounding-set=-all"]);
+    service.arg(program).args(["serve-storage", "--store", "served.db", "--socket-mode", "0660", "--listen"]);
+    let service = Service::spawn({
+        service.arg(format!("unix:{}", socket.display()));
+        service
+    });
+    let made = fs::metadata(&socket).unwrap();
+    assert_eq!((made.gid(), made.mode() & 0o777), (GROUP, 0o660));
+    service.stop(Signal::TERM);
+}
+
 #[test]
 fn systemd_knows_all_settings_of_the_units() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {
@@ -154,8 +216,16 @@ fn systemd_knows_all_settings_of_the_units() {
     };
     for (_, unit, _) in SERVICES {
         let more = format!("{unit}.service.d/cluster.conf");
-        let path = write(&format!("{unit}.service"), read(&format!("systemd/{unit}.service")));
+        let text = read(&format!("systemd/{unit}.service"));
+        let path = write(&format!("{unit}.service"), text.clone());
         write(&more, read(&format!("cluster/systemd/{more}")));
+        assert_eq!(verify(&path), "");
+        // Those that comments suggest, too.
+        let is_set = |line: &str| line.strip_prefix('#').is_some_and(|line| line.starts_with(char::is_uppercase));
+        let lines = text.lines().map(|line| if is_set(line) { &line[1..] } else { line });
+        let suggested: String = lines.map(|line| format!("{line}\n")).collect();
+        assert!(suggested.contains("\nGroup=app\n"));
+        write(&format!("{unit}.service"), suggested);
         assert_eq!(verify(&path), "");
         // The control: unknown settings are found in both files.
         write(&more, "[Service]\nLoadCredentials=a:b\n".to_owned());

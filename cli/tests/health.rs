@@ -59,8 +59,8 @@ fn probes_and_metrics_have_a_listener_of_their_own() {
     for line in errors.map(|name| format!("strongroom_errors_total{{error=\"{name}\"}} 0\n")) {
         assert!(metrics.contains(&line), "an error is counted from 0 on: {metrics}");
     }
-    for line in ["strongroom_records 1\n", "strongroom_expired_records 0\n"] {
-        assert!(metrics.contains(line), "{metrics}");
+    for line in ["records 1\n", "expired_records 0\n", "throttled_requests_total 0\n"] {
+        assert!(metrics.contains(&format!("strongroom_{line}")), "{metrics}");
     }
     let version = format!("strongroom_build_info{{version=\"{}\"}} 1\n", env!("CARGO_PKG_VERSION"));
     assert!(metrics.contains(&version), "{metrics}");
@@ -189,8 +189,10 @@ fn prometheus_raises_the_alerts() {
             "rule_files: [alerts.yaml]\nevaluation_interval: 30s\ntests:\n  - interval: 30s\n    input_series:\n"
                 .to_owned();
         text.extend(errors.map(|(_, error)| series(error)));
+        text += &format!("      - {{series: strongroom_throttled_requests_total, values: '{first} 1x20'}}\n");
         text += "      - {series: 'up{job=\"strongroom-storage\"}', values: '0x20'}\n    alert_rule_test:\n";
         text.extend(errors.map(|(alert, error)| raised(alert, error)));
+        text += "      - {eval_time: 6m, alertname: TokensGuessed, exp_alerts: [{exp_labels: {}}]}\n";
         text +=
             "      - {eval_time: 6m, alertname: ServiceDown, exp_alerts: [{exp_labels: {job: strongroom-storage}}]}\n";
         world.write("test.yaml", text);

@@ -382,3 +382,57 @@ fn a_wrong_secret_is_not_explained_by_tokens() {
     let message = world.fail(21, &["keyring", "list", "--keyring", "keys", "--identity", "other.age"], "");
     assert!(message.contains("does not open the keyring") && !message.contains("hint"), "{message}");
 }
+
+/// Only the key that opens the record is removed with it: the others may be other stores', or the record is damaged.
+#[test]
+fn an_erasure_says_that_keys_remain() {
+    let world = world();
+    world.ok(&["key", "new", "--key-out", "others"], "");
+    for (json, expected) in [
+        ("--json", "{\"erased\":true,\"keys_remain\":true}\n"),
+        (
+            "--yes",
+            "erased; the keyring still has keys of this id, which did not open the record: unless they are another \
+             store's, remove them with `keyring remove`\n",
+        ),
+    ] {
+        world.ok(&["store", "--id", ID, "--key-out", "key"], DATA);
+        world.ok(&with(&["keyring", "add", "--id", ID, "--key-file", "others"]), "");
+        let mut args = with(&["erase", "--id", ID, "--yes"]);
+        if json == "--json" {
+            args.push(json);
+        }
+        assert_eq!(world.ok(&args, ""), expected);
+        assert_eq!(world.ok(&with(&["keyring", "list"]), ""), format!("{ID}\n"));
+        fs::remove_file(world.path("key")).unwrap();
+    }
+    // A key that opens the record goes with it, and the other store's remains without a word.
+    world.ok(&with(&["store", "--id", ID]), DATA);
+    assert_eq!(world.ok(&with(&["erase", "--id", ID, "--yes", "--json"]), ""), "{\"erased\":true}\n");
+    assert_eq!(world.ok(&with(&["keyring", "list"]), ""), format!("{ID}\n"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_text_are_base64url_in_json() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let world = world();
+    let name = OsStr::from_bytes(b"p\xff");
+    fs::write(world.folder.path().join(name), "data").unwrap();
+    let run = |args: &[&'static str]| -> Value {
+        let output = feed(world.command(&with(&[&["--json"], args].concat())).arg(name), b"");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    assert_eq!(run(&["store"]), json!({"id": {"base64url": "cP8"}, "stored": true}));
+    world.ok(&with(&["store", "--id", "it's"]), DATA);
+    fs::remove_file(world.folder.path().join(name)).unwrap();
+    let retrieved = run(&["retrieve", "--id", "it's", "--output"]);
+    assert_eq!(retrieved, json!({"bytes": DATA.len(), "output": {"base64url": "cP8"}}));
+    fs::remove_file(world.folder.path().join(name)).unwrap();
+    assert_eq!(run(&["keyring", "export", "--id", "it's", "--key-out"]), json!({"key_file": {"base64url": "cP8"}}));
+    let stored = world.ok(&with(&["--json", "retrieve", "--id", "it's", "-o", "it's \"here\""]), "");
+    assert_eq!(serde_json::from_str::<Value>(&stored).unwrap()["output"], "it's \"here\"");
+}

@@ -53,6 +53,7 @@ mod new_files;
 mod object_store;
 mod operators_page;
 mod outputs;
+mod packaging;
 mod readme;
 mod rekey;
 mod remote;

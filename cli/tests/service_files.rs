@@ -310,3 +310,85 @@ fn a_folder_without_fsync_still_gives_a_token() {
     assert!(token.starts_with("srt1"));
     assert!(String::from_utf8(world.read("folder/tokens")).unwrap().ends_with(" store\n"));
 }
+
+/// It would replace the one file, and add lines to the other.
+#[test]
+fn a_service_writes_to_no_file_of_others() {
+    let (world, kinds) = all_kinds();
+    world.ok(&["store", "--id", "x"], "data");
+    world.write("tls.toml", "[tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n");
+    fs::hard_link(world.path("records.db"), world.path("link")).unwrap();
+    let serve = ["serve", "--config", "tls.toml", "--tokens", "tokens", "--listen", "unix:socket"];
+    let existing = kinds.iter().map(|(file, _)| *file);
+    let existing = existing.chain(["tls.toml", "records.db", "records.db.index-key", "link"]);
+    let new = ["records.db-wal", "records.db-shm", "records.db-journal", "records.db.uploads", "socket", "socket.lock"];
+    for file in existing.chain(new) {
+        let before = world.exists(file).then(|| world.read(file));
+        for option in ["--token-uses", "--audit"] {
+            let refused = world.fail(19, &[&serve[..], &[option, file]].concat(), "");
+            let name = option.trim_start_matches("--").replace('-', "_");
+            assert!(refused.contains(&name) && refused.contains("a path of its own"), "{option} {file}: {refused}");
+            assert!(world.exists(file).then(|| world.read(file)) == before, "{option} {file}");
+        }
+    }
+    let refused = world.fail(19, &[&serve[..], &["--token-uses", "both", "--audit", "./both"]].concat(), "");
+    assert!(refused.contains("audit is also a file of token_uses"), "{refused}");
+    for not_regular in [".", "/dev/null"] {
+        let refused = world.fail(19, &[&serve[..], &["--token-uses", not_regular]].concat(), "");
+        assert!(refused.contains("not a regular file"), "{refused}");
+    }
+    // The index key of a store that is to be made.
+    let args = ["serve", "--store", "new.db", "--tokens", "tokens", "--token-uses", "./new.db.index-key"];
+    assert!(world.fail(19, &args, "").contains("a file of store"));
+    assert!(!world.exists("new.db"));
+}
+
+#[test]
+fn a_start_without_tokens_keeps_the_times_of_their_uses() {
+    let world = World::new();
+    let uses = "{\"0123456789abcdef\":1700000000}";
+    world.write("uses", uses);
+    Service::start(&world, &["serve-storage", "--token-uses", "uses"]).stop(Signal::TERM);
+    assert_eq!(world.read("uses"), uses.as_bytes());
+}
+
+/// Shells and service managers pass secrets through pipes, which can be read once.
+#[test]
+fn tls_files_can_be_pipes() {
+    let world = with_revocations();
+    let names = ["server.pem", "server.key", "revoked.pem"];
+    let pipe = |name: &str| {
+        let path = world.path(&format!("{name}.pipe"));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        path
+    };
+    let pipes = names.map(pipe);
+    let writers = names.iter().zip(&pipes).map(|(name, path)| {
+        let (content, path) = (world.read(name), path.clone());
+        std::thread::spawn(move || fs::write(path, content).unwrap())
+    });
+    let writers: Vec<_> = writers.collect();
+    let tls = ["--tls-certificate", "server.pem.pipe", "--tls-key", "server.key.pipe"];
+    let clients = ["--tls-client-authorities", "server.pem", "--tls-client-revocations", "revoked.pem.pipe"];
+    let serve = ["serve-storage", "--listen", "127.0.0.1:0"];
+    let service = Service::start_on(&world, &[&serve[..], &tls, &clients].concat());
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert_eq!(service.stop(Signal::TERM).0, Some(0));
+
+    // A start that waits for a writer can be stopped.
+    let cluster_key = pipe("cluster.key");
+    let cluster = ["--join", "127.0.0.1:1", "--cluster-key-file", "cluster.key.pipe"];
+    for (signal, options, pipe) in
+        [(Signal::TERM, tls, &pipes[0]), (Signal::INT, tls, &pipes[0]), (Signal::TERM, cluster, &cluster_key)]
+    {
+        let mut child = world.command(&[&serve[..], &["--insecure-loopback"], &options].concat()).spawn().unwrap();
+        // It opens the pipe once the reader is there.
+        let writer = wait::wait_for(|| {
+            let options = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK;
+            rustix::fs::open(pipe, options, rustix::fs::Mode::empty()).ok()
+        });
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
+        assert_eq!(child.wait_within(DEADLINE).code(), Some(0));
+        drop(writer);
+    }
+}

@@ -86,3 +86,19 @@ fn a_silent_postgres_is_reported_by_the_storage_service() {
     let headers = ["content-type: application/octet-stream", "if-none-match: *"];
     assert_eq!(outcome(&service.send(&format!("PUT {path}"), &headers, &record)), ("502", Some("15")));
 }
+
+/// Nothing but a probe waits for the storage, and it would wait for longer than the test.
+#[test]
+fn a_silent_storage_delays_no_stop() {
+    let world = World::new();
+    world.ok(&["key", "new", "--index", "--key-out", "index"], "");
+    let storage = Service::start(&world, &["serve-storage", "--store", "records.db"]);
+    let proxy = Proxy::new(Target::Tcp(storage.address));
+    let url = format!("http://{}", proxy.address);
+    let args = ["serve", "--store", &url, "--index-key-file", "index", "--timeout", "3600"];
+    let server = Service::start(&world, &args);
+    proxy.fail(Fault::Silent, ALWAYS);
+    assert_eq!(outcome(&server.send("GET /readyz", &[], "")).0, "503");
+    let (status, log) = server.stop(Signal::TERM);
+    assert_eq!(status, Some(0), "{log}");
+}

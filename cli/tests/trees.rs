@@ -12,6 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use strongroom::{Keyring, KeyringSecret};
 
 use crate::support::wait::{DEADLINE, WaitWithin};
 use crate::support::{World, failure, feed};
@@ -192,6 +193,144 @@ fn a_file_is_compared_after_an_interrupted_replacement() {
     assert_eq!(numbers(&world, &STORE)["replaced"], 1);
     assert_eq!(world.ok(&["retrieve", "--id", "project/file"], ""), "one");
     assert_eq!(numbers(&world, &STORE)["unchanged"], 1);
+    assert_eq!(key_count(&world, "project/file"), 1, "a superseded key remained");
+}
+
+/// The number of an id's keys in the keyring.
+fn key_count(world: &World, id: &str) -> usize {
+    let secret = KeyringSecret::identity_file(world.path("me.age")).unwrap();
+    Keyring::open(world.path("keys"), secret).unwrap().entries().keys("", id).len()
+}
+
+/// Makes the manifest older than the record of `tree/file`: as a kill leaves it. The record has "two", under the key
+/// `new`; the manifest is that of "one", under the key `old`. Returns the time of "one".
+fn make_manifest_stale(world: &World) -> SystemTime {
+    write_old(world, "tree/file", "one");
+    let modified = fs::metadata(world.path("tree/file")).unwrap().modified().unwrap();
+    numbers(world, &STORE);
+    numbers(world, &RETRIEVE);
+    let manifest = world.ok(&["retrieve", "--id", "project/"], "");
+    world.ok(&["keyring", "export", "--id", "project/file", "--key-out", "old"], "");
+    world.write("tree/file", "two");
+    set_age(&world.path("tree/file"), 1000);
+    numbers(world, &STORE);
+    world.ok(&["keyring", "export", "--id", "project/file", "--key-out", "new"], "");
+    world.ok(&["replace", "--id", "project/"], &manifest);
+    modified
+}
+
+#[test]
+fn a_restore_does_not_trust_the_times_of_a_stale_manifest() {
+    let world = world();
+    let modified = make_manifest_stale(&world);
+    for keys in [&["new"][..], &["old", "new"], &["new", "old"]] {
+        world.ok(&["keyring", "remove", "--id", "project/file", "--yes"], "");
+        for key in keys {
+            world.ok(&["keyring", "add", "--id", "project/file", "--key-file", key], "");
+        }
+        world.write("copy/file", "one");
+        File::open(world.path("copy/file")).unwrap().set_modified(modified).unwrap();
+        for _ in 0..2 {
+            assert_eq!(numbers(&world, &RETRIEVE)["restored"], 1, "{keys:?}");
+            assert_eq!(world.read("copy/file"), b"two", "{keys:?}");
+            assert_ne!(fs::metadata(world.path("copy/file")).unwrap().modified().unwrap(), modified, "{keys:?}");
+            fs::remove_dir_all(world.path("copy")).unwrap();
+        }
+        fs::create_dir(world.path("copy")).unwrap();
+    }
+    // Other keys of the id change nothing if the manifest is right.
+    numbers(&world, &STORE);
+    world.ok(&["key", "new", "--key-out", "others"], "");
+    world.ok(&["keyring", "add", "--id", "project/file", "--key-file", "others"], "");
+    assert_eq!(numbers(&world, &RETRIEVE)["restored"], 1);
+    assert_eq!(numbers(&world, &RETRIEVE)["unchanged"], 1);
+    assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
+}
+
+/// A file with the size and the time of one that was stored so soon after its change may have other data.
+#[test]
+fn a_restore_reads_the_record_of_a_young_file() {
+    let world = world();
+    world.write("tree/young", "one");
+    numbers(&world, &STORE);
+    numbers(&world, &RETRIEVE);
+    let modified = fs::metadata(world.path("copy/young")).unwrap().modified().unwrap();
+    world.write("copy/young", "two");
+    File::open(world.path("copy/young")).unwrap().set_modified(modified).unwrap();
+    assert_eq!(numbers(&world, &RETRIEVE)["restored"], 1);
+    assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
+}
+
+/// A run trusts the manifest and the keyring, not the store, about the records of unchanged files.
+#[test]
+fn a_file_whose_key_is_removed_is_stored_again() {
+    let mut world = world();
+    write_old(&world, "tree/file", "data");
+    numbers(&world, &STORE);
+    world.ok(&["keyring", "export", "--id", "project/file", "--key-out", "key"], "");
+    let environment = std::mem::take(&mut world.environment);
+    world.ok(&["delete", "--id", "project/file", "--key-file", "key"], "");
+    world.environment = environment;
+    assert_eq!(numbers(&world, &STORE)["unchanged"], 1);
+    world.ok(&["keyring", "remove", "--id", "project/file", "--yes"], "");
+    assert_eq!(numbers(&world, &STORE)["stored"], 1);
+    assert_eq!(world.ok(&["retrieve", "--id", "project/file"], ""), "data");
+    // Without the record, a changed file is stored under a new key, which takes the place of the manifest's.
+    world.ok(&["keyring", "export", "--id", "project/file", "--key-out", "key-2"], "");
+    let environment = std::mem::take(&mut world.environment);
+    world.ok(&["delete", "--id", "project/file", "--key-file", "key-2"], "");
+    world.environment = environment;
+    write_old(&world, "tree/file", "changed");
+    assert_eq!(numbers(&world, &STORE)["stored"], 1);
+    assert_eq!(world.ok(&["retrieve", "--id", "project/file"], ""), "changed");
+    assert_eq!(key_count(&world, "project/file"), 1);
+}
+
+#[test]
+fn a_mirror_keeps_the_records_of_files_that_are_skipped() {
+    let world = world();
+    for name in ["pipe", "me-2.age", "gone", "kept"] {
+        write_old(&world, &format!("tree/{name}"), name);
+    }
+    fs::create_dir(world.path("tree/folder")).unwrap();
+    write_old(&world, "tree/folder/file", "in the folder");
+    let identity = world.read("me.age");
+    write_old(&world, "tree/me-2.age", &identity);
+    numbers(&world, &STORE);
+    let stored = describe(&world.path("tree"));
+    fs::remove_dir_all(world.path("tree/folder")).unwrap();
+    for name in ["gone", "pipe"] {
+        fs::remove_file(world.path("tree").join(name)).unwrap();
+    }
+    let pipes = world.other("mkfifo", &["tree/pipe", "tree/folder"]).status().unwrap();
+    assert!(pipes.success());
+    let mirror = with(&STORE, &["--mirror", "--identity", "tree/me-2.age"]);
+    let (stdout, stderr) = outcome(&world, 0, &mirror);
+    assert!(stdout.contains("removed: 1\n"), "{stdout}");
+    assert!(stderr.contains("skipped: me-2.age: this command uses the file"), "{stderr}");
+    numbers(&world, &RETRIEVE);
+    let mut restored = describe(&world.path("copy"));
+    assert_eq!(restored.len() + 1, stored.len());
+    restored.insert(b"gone".to_vec(), stored[&b"gone"[..]].clone());
+    assert_eq!(restored, stored);
+}
+
+#[test]
+fn names_in_json_are_not_escaped() {
+    let world = world();
+    let name = "it's \"a\" \\name\u{301}\t";
+    let odd = std::ffi::OsStr::from_bytes(b"p\xff");
+    write_old(&world, &format!("tree/{name}"), "new");
+    world.ok(&["store", "--id", &format!("project/{name}"), "--key-out", "key"], "theirs");
+    let pipes = world.other("mkfifo", &[&format!("tree/{name}.pipe")]).arg(world.path("tree").join(odd)).status();
+    assert!(pipes.unwrap().success());
+    let (_, stderr) = outcome(&world, 19, &with(&STORE, &["--json"]));
+    let lines: Vec<Value> = stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let paths = |kind: &str| lines.iter().filter_map(|line| Some(line.get(kind)?["path"].clone())).collect::<Vec<_>>();
+    assert_eq!(paths("failed"), [Value::from(name)]);
+    let mut skipped = paths("skipped");
+    skipped.sort_by_key(Value::is_object);
+    assert_eq!(skipped, [Value::from(format!("{name}.pipe")), serde_json::json!({"base64url": "cP8"})]);
 }
 
 #[test]
@@ -356,34 +495,89 @@ fn a_record_of_another_keyring_is_left_alone() {
     assert!(world.fail(19, &with(&RETRIEVE, &others), "").contains("the keyring does not have its key"));
 }
 
-/// A tree takes the keys under its prefix for its own: those of another store stop it before it changes one.
 #[test]
 fn the_keys_of_another_store_remain() {
     let world = world();
-    write_old(&world, "tree/file", "data");
     let other = |args: &[&'static str]| with(args, &["--store", "other.db"]);
-    numbers(&world, &STORE);
+    let both = [&STORE[..], &other(&STORE)].map(<[_]>::to_vec);
+    let check = |data: [&str; 2]| {
+        for (args, data) in [&["retrieve", "--id", "project/file"][..], &other(&["retrieve", "--id", "project/file"])]
+            .into_iter()
+            .zip(data)
+        {
+            assert_eq!(world.ok(args, ""), data);
+        }
+    };
+    // Both have a tree before the file comes.
+    fs::create_dir(world.path("tree/folder")).unwrap();
+    both.iter().for_each(|store| drop(numbers(&world, store)));
+    write_old(&world, "tree/file", "one");
+    for store in &both {
+        assert_eq!(numbers(&world, store)["stored"], 1);
+    }
+    check(["one", "one"]);
+    assert_eq!(key_count(&world, "project/file"), 2);
+    // Several keys do not make a run read the files, nor change the keyring.
     let keys = world.read("keys");
-    let message = world.fail(19, &other(&STORE), "");
-    assert!(message.contains("\"project/file\"") && message.contains("another store"), "{message}");
+    for store in &both {
+        assert_eq!(numbers(&world, store)["unchanged"], 1);
+    }
     assert_eq!(world.read("keys"), keys);
-    // Another prefix, or a tree without files.
-    world.ok(&["store", "--recursive", "--id-prefix", "second", "tree", "--store", "other.db"], "");
-    fs::create_dir_all(world.path("folders/in")).unwrap();
-    world.ok(&["store", "--recursive", "--id-prefix", "folders", "folders"], "");
-    world.ok(&["store", "--recursive", "--id-prefix", "folders", "folders", "--store", "other.db"], "");
-    world.ok(&["retrieve", "--recursive", "--id-prefix", "folders", "-o", "copy"], "");
-    assert!(world.exists("copy/in"));
-    // A record of another store that comes later is not removed with the files of the tree.
-    world.ok(&["store", "--id", "second/note"], "note");
-    let mirror = ["store", "--recursive", "--id-prefix", "second", "tree", "--store", "other.db", "--mirror"];
-    assert_eq!(numbers(&world, &mirror)["removed"], 0);
-    assert_eq!(world.ok(&["retrieve", "--id", "second/note"], ""), "note");
+    write_old(&world, "tree/file", "two");
+    assert_eq!(numbers(&world, &both[0])["replaced"], 1);
+    check(["two", "one"]);
+    assert_eq!(numbers(&world, &both[1])["replaced"], 1);
+    check(["two", "two"]);
+    set_age(&world.path("tree/file"), 77);
+    for store in both.iter().rev() {
+        assert_eq!(numbers(&world, store)["unchanged"], 1);
+    }
+    check(["two", "two"]);
+    assert_eq!(key_count(&world, "project/file"), 2);
+    for args in [&RETRIEVE[..], &other(&RETRIEVE)] {
+        numbers(&world, args);
+        assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
+        fs::remove_dir_all(world.path("copy")).unwrap();
+    }
+    // The record of the other store is none of its tree, if it has one.
+    fs::remove_file(world.path("tree/file")).unwrap();
+    assert_eq!(numbers(&world, &with(&both[0], &["--mirror"]))["removed"], 1);
+    assert_eq!(world.ok(&other(&["retrieve", "--id", "project/file"]), ""), "two");
+    assert_eq!(key_count(&world, "project/file"), 1);
+    for data in ["three", "four"] {
+        write_old(&world, "tree/file", data);
+        numbers(&world, &both[0]);
+        check([data, "two"]);
+    }
+}
+
+/// A record that is no file of a tree has the id of one in another store.
+#[test]
+fn the_key_of_another_stores_record_remains() {
+    let world = world();
+    write_old(&world, "tree/file", "one");
+    numbers(&world, &STORE);
+    world.ok(&["store", "--id", "project/file", "--store", "other.db"], "other");
+    world.ok(&["store", "--id", "project/later", "--store", "other.db"], "later");
+    let check = |data: &str| {
+        assert_eq!(world.ok(&["retrieve", "--id", "project/file"], ""), data);
+        assert_eq!(world.ok(&["retrieve", "--id", "project/file", "--store", "other.db"], ""), "other");
+        assert_eq!(world.ok(&["retrieve", "--id", "project/later", "--store", "other.db"], ""), "later");
+    };
+    assert_eq!(numbers(&world, &STORE)["unchanged"], 1);
+    check("one");
+    write_old(&world, "tree/file", "two");
+    write_old(&world, "tree/later", "new");
+    let stored = numbers(&world, &with(&STORE, &["--mirror"]));
+    assert_eq!((&stored["stored"], &stored["replaced"]), (&1.into(), &1.into()));
+    check("two");
+    fs::remove_file(world.path("tree/later")).unwrap();
+    assert_eq!(numbers(&world, &with(&STORE, &["--mirror"]))["removed"], 1);
+    check("two");
     // Records of this store become files of a tree.
-    world.ok(&["store", "--id", "own/file"], "data");
-    let own = numbers(&world, &["store", "--recursive", "--id-prefix", "own", "tree"]);
-    assert_eq!(own["stored"], 1);
-    assert_eq!(world.ok(&["retrieve", "--id", "own/file"], ""), "data");
+    world.ok(&["store", "--id", "own/file"], "two");
+    assert_eq!(numbers(&world, &["store", "--recursive", "--id-prefix", "own", "tree"])["stored"], 1);
+    assert_eq!(world.ok(&["retrieve", "--id", "own/file"], ""), "two");
 }
 
 #[test]
@@ -442,6 +636,7 @@ fn trees_are_stored_over_services() {
     let server = format!("http://{}", server.address);
     let storage = ["--store", place.as_str(), "--token-file", "token", "--index-key-file", "index"];
     let server = ["--server", server.as_str(), "--token-file", "token-2"];
+    // The stores share a keyring.
     for options in [&storage[..], &server[..]] {
         write_old(&world, "tree/src/main.rs", "fn main() {}\n");
         assert_eq!(numbers(&world, &with(&STORE, options))["stored"], 5);
@@ -450,14 +645,28 @@ fn trees_are_stored_over_services() {
         assert_eq!(numbers(&world, &with(&STORE, options))["unchanged"], 5);
         numbers(&world, &with(&RETRIEVE, options));
         assert_eq!(describe(&world.path("copy")), describe(&world.path("tree")));
-        // Each store has its own keyring, because their records have other keys.
-        world.ok(&["keyring", "new", "--keyring", "keys-2", "--recipient", &recipient(&world)], "");
-        fs::rename(world.path("keys-2"), world.path("keys")).unwrap();
     }
 }
 
+/// A token may store and replace, but not read: an interrupted first run continues.
 #[cfg(feature = "server")]
-fn recipient(world: &World) -> String {
-    let identity = String::from_utf8(world.read("me.age")).unwrap();
-    identity.lines().find_map(|line| line.strip_prefix("# public key: ")).unwrap().to_owned()
+#[test]
+fn a_run_without_the_right_to_read_continues() {
+    use crate::support::service::Service;
+
+    let world = world();
+    write_old(&world, "tree/file", "data");
+    for (scopes, file) in [("store", "store.token"), ("retrieve,erase", "others.token")] {
+        let token = world.ok(&["token", "new", "--scopes", scopes, "--tokens", "tokens"], "");
+        world.write(file, &token);
+    }
+    let server = Service::start(&world, &["serve", "--store", "plain.db", "--tokens", "tokens"]);
+    let server = format!("http://{}", server.address);
+    let storing = with(&STORE, &["--server", &server, "--token-file", "store.token"]);
+    assert_eq!(numbers(&world, &storing)["stored"], 1);
+    let others = ["--server", server.as_str(), "--token-file", "others.token"];
+    world.ok(&with(&["delete", "--id", "project/"], &others), ""); // as if it was not yet written
+    assert_eq!(numbers(&world, &storing)["replaced"], 1);
+    assert_eq!(key_count(&world, "project/file"), 1);
+    assert_eq!(world.ok(&with(&["retrieve", "--id", "project/file"], &others), ""), "data");
 }

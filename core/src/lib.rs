@@ -119,6 +119,8 @@ pub use settings::store_id;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use storage::Durability;
 pub use storage::Stats;
+#[doc(hidden)] // for the storage service
+pub use store::{maintain_storage, purge_storage};
 pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Retention, Rotation, Strongroom};
 pub use util::interrupt;

@@ -6,8 +6,9 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use strongroom::storage::MemoryStorage;
-use strongroom::{Error, RecordKey, RecordWriter, Strongroom, WriteOptions};
+use rusqlite::Connection;
+use strongroom::storage::{Error as StorageError, MemoryStorage, SqliteStorage, Storage};
+use strongroom::{Durability, Error, RecordKey, RecordWriter, Strongroom, WriteOptions};
 
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join, StopOnDrop};
@@ -367,4 +368,29 @@ fn a_purge_removes_what_is_due_and_nothing_else() {
         store.close().unwrap();
         assert_name(store.purge(0), "Closed");
     });
+}
+
+/// Damage to records of any kind keeps no other one from being removed.
+#[test]
+fn a_purge_and_maintenance_go_on_despite_damage() {
+    for (damage, which) in ["locator = zeroblob(32)", "head = zeroblob(60)", "len = -1"]
+        .into_iter()
+        .flat_map(|damage| ["expires_at IS NULL", "expires_at < 1000060"].map(|which| (damage, which)))
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let storage = Arc::new(SqliteStorage::open(&path, Durability::Relaxed).unwrap());
+        let timed = Timed::open(Strongroom::builder().storage(storage.clone()).index_key(index_key()));
+        for n in 0..6 {
+            let options = [WriteOptions::new(), until(50), until(60)].into_iter().nth(n % 3).unwrap();
+            timed.store.store_with(format!("{n}"), b"data", options).unwrap();
+        }
+        let sql = format!("UPDATE record SET {damage} WHERE {which}");
+        assert_eq!(Connection::open(&path).unwrap().execute(&sql, ()).unwrap(), 2, "{sql}");
+        assert!(matches!(storage.list(None, 6), Err(StorageError::Corrupt)), "{sql}");
+        timed.set(60);
+        let due = if damage.starts_with("locator") || which.ends_with("NULL") { 4 } else { 2 };
+        assert_eq!((timed.store.purge(10).unwrap(), timed.store.purge(10).unwrap()), (due, 0), "{sql}");
+        timed.store.maintain().unwrap();
+    }
 }

@@ -4,10 +4,11 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::time::SystemTime;
 
 use rusqlite::Connection;
 use strongroom::interrupt::{interruptible, is_interrupted};
-use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
+use strongroom::{Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 
 thread_local! {
     static ASKED: Cell<u32> = const { Cell::new(0) };
@@ -63,4 +64,20 @@ fn an_interrupt_ends_waits_for_a_lock() {
         interruptible(yes, || store.store("new", "data").and_then(|key| store.retrieve("new", &key))).unwrap(),
         b"data"
     );
+}
+
+/// During a rotation, a read first moves the record. An interrupt of that ends the call.
+#[test]
+fn an_interrupt_ends_a_read_that_waits_for_a_lock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records.db");
+    let builder = || Strongroom::builder().path(&path).clock(SystemTime::now);
+    let index_key = |byte| IndexKey::from_bytes(&[byte; 32]).unwrap();
+    let key = builder().index_key(index_key(1)).open().unwrap().store("id", "data").unwrap();
+    let store = builder().index_key(index_key(2)).previous_index_key(index_key(1)).open().unwrap();
+    store.begin_rotation().unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(asked(|| store.retrieve("id", &key).map(drop)), 1);
+    assert_eq!(asked(|| store.contains("id").map(drop)), 1);
 }

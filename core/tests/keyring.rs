@@ -60,9 +60,8 @@ fn earlier_keys_remain_until_they_are_removed() {
     assert_eq!(keys(&keyring), [1, 3, 2]);
     assert!(keyring.update(|entries| Ok(entries.remove_key("", "id", &key(3)))).unwrap());
     assert_eq!(keys(&keyring), [1, 2]);
-    assert!(!keyring.update(|entries| Ok(entries.keep_only("", "id", &key(9)))).unwrap());
-    assert_eq!(keys(&keyring), [1, 2], "a key that is not there must not remove the others");
-    assert!(keyring.update(|entries| Ok(entries.keep_only("", "id", &key(1)))).unwrap());
+    assert!(!keyring.update(|entries| Ok(entries.remove_key("", "id", &key(9)))).unwrap());
+    assert!(keyring.update(|entries| Ok(entries.remove_key("", "id", &key(2)))).unwrap());
     assert_eq!(keys(&keyring), [1]);
     assert!(keyring.remove("", "id").unwrap());
     assert!(!keyring.remove("", "id").unwrap());
@@ -189,6 +188,31 @@ fn damage_is_an_error() {
     }
 }
 
+/// The crate `age` parses a header again for each of its lines.
+#[test]
+fn a_long_header_is_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys");
+    Keyring::create(&path, KeyringProtection::recipients([RECIPIENT; 255]).unwrap()).unwrap();
+    let mut keyring = Keyring::open(&path, identity()).unwrap();
+    keyring.insert("", "id", &key(1)).unwrap();
+    let long = format!("-> X {}\n\n", "x".repeat(1000));
+    for (stanza, count, expected) in [
+        ("-> X\n\n", 500, "AccessDenied"),
+        ("-> X\n\n", 700, "Corrupt"),
+        ("-> X\n", 1300, "Corrupt"),
+        (&long, 60, "AccessDenied"),
+        (&long, 70, "Corrupt"),
+    ] {
+        let header = format!("age-encryption.org/v1\n{}--- {}\n", stanza.repeat(count), "A".repeat(43));
+        fs::write(&path, header + &"payload".repeat(9)).unwrap();
+        let opened = Keyring::open(&path, identity()).map(drop);
+        let changed = keyring.insert("", "other", &key(1));
+        assert_eq!([opened, changed].map(|outcome| outcome.unwrap_err().name()), [expected; 2], "{count} {stanza}");
+        assert_eq!(Keyring::needs_passphrase(&path).is_ok(), expected == "AccessDenied", "{count} {stanza}");
+    }
+}
+
 #[test]
 fn a_missing_file_and_an_existing_one_are_errors() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,6 +245,30 @@ fn no_change_of_several_handles_is_lost() {
     assert_eq!(Keyring::open(&path, identity()).unwrap().entries().len(), 80);
     let names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["keys"], "a temporary file remained");
+}
+
+#[test]
+fn a_change_removes_no_foreign_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let names = [".keyring-0123456789abcdef", ".keyring-aaaaaaaaaaaaaaaa", ".index-key-0123456789abcdef"];
+    for name in names {
+        create(&path(name)).insert("", "id", &key(1)).unwrap();
+    }
+    for name in names {
+        assert_eq!(Keyring::open(path(name), identity()).unwrap().entries().len(), 1, "{name}");
+    }
+    // These are removed, so that they are refused.
+    let unfinished = [".strongroom-unfinished-file-0123456789abcdef", ".strongroom-unfinished-0123456789abcdef"];
+    for name in unfinished.map(path) {
+        let refused = Keyring::create(&name, KeyringProtection::recipients([RECIPIENT]).unwrap()).unwrap_err();
+        assert!(matches!(refused, Error::InvalidArgument(_)) && !name.exists(), "{refused:?}");
+        fs::copy(path(names[0]), &name).unwrap();
+        let refused = Keyring::open(&name, identity()).unwrap_err();
+        assert!(refused.to_string().contains("unfinished"), "{refused:?}");
+    }
+    Keyring::open(path(names[0]), identity()).unwrap().remove("", "id").unwrap();
+    assert!(!path(unfinished[0]).exists(), "the leftover of a killed process remained");
 }
 
 #[test]

@@ -140,6 +140,9 @@ fn a_named_index_key_file_must_be_there() {
     assert_error(open(), "IndexKeyMissing", "elsewhere");
     assert!(!path.exists(), "no database is made for a key that is not there");
     let unnamed = Strongroom::builder().path(&path).index_key_file("").open();
+    let unfinished = folder.path().join(".strongroom-unfinished-file-0123456789abcdef"); // would be removed
+    fs::write(&unfinished, &*index_key().to_text()).unwrap();
+    assert_error(Strongroom::builder().path(&path).index_key_file(&unfinished).open(), "InvalidArgument", "unfinished");
     let secret = index_key().to_text().to_string();
     for builder in [
         Strongroom::builder().path(&path).index_key_file(&secret),

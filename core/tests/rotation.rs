@@ -285,7 +285,10 @@ fn a_read_only_handle_reads_during_a_rotation() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records.db");
     let builder = || Strongroom::builder().path(&path);
-    let old = builder().index_key(key(1)).open().unwrap().store("id", b"data").unwrap();
+    let first = builder().index_key(key(1)).open().unwrap();
+    let old = first.store("id", b"data").unwrap();
+    let long = first.store("long", pattern(LONG)).unwrap();
+    drop(first);
     let read_only = || builder().clock(SystemTime::now).index_key(key(2)).previous_index_key(key(1)).read_only().open();
     let early = read_only().unwrap();
     assert_name(early.begin_rotation(), "Unsupported");
@@ -296,7 +299,45 @@ fn a_read_only_handle_reads_during_a_rotation() {
     let reader = read_only().unwrap();
     assert_eq!(reader.retrieve("id", &old).unwrap(), b"data");
     assert_eq!(reader.retrieve("new", &new).unwrap(), b"new");
+    assert_eq!(remaining(&store), 2);
+    // A record that is being read moves.
+    let mut open = reader.open_record("long", &long).unwrap();
+    open.read_exact(&mut [0; 10]).unwrap();
+    assert!(store.contains("long").unwrap());
+    let mut rest = Vec::new();
+    open.read_to_end(&mut rest).unwrap();
+    assert!(rest == pattern(LONG)[10..]);
     assert_eq!(remaining(&store), 1);
+}
+
+/// Damage hides which records remain under the previous key. Under the current key, it does not matter.
+#[test]
+fn damage_under_the_previous_key_prevents_the_end() {
+    for damages_old in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.db");
+        let at = path.clone();
+        let place = Place(Box::new(move || Strongroom::builder().path(&at)));
+        let before = place.open(1, None).unwrap();
+        let ids = ["a", "b", "c"];
+        ids.iter().for_each(|id| drop(before.store(id, b"data").unwrap()));
+        drop(before);
+        let store = place.rotate(2, 1);
+        ["d", "e"].iter().for_each(|id| drop(store.store(id, b"data").unwrap()));
+        let order = if damages_old { "" } else { "DESC" };
+        let sql = format!(
+            "UPDATE record SET head = zeroblob(60) WHERE id = (SELECT id FROM record ORDER BY prefix {order} LIMIT 1)"
+        );
+        assert_eq!(rusqlite::Connection::open(&path).unwrap().execute(&sql, ()).unwrap(), 1);
+        if damages_old {
+            assert_name(store.rotation(10), "Corrupt");
+            assert_name(store.finish_rotation(), "Corrupt");
+        } else {
+            assert_eq!(remaining(&store), 3);
+            assert!(ids.iter().all(|id| store.contains(id).unwrap()));
+            store.finish_rotation().unwrap();
+        }
+    }
 }
 
 /// The outcome, once no other handle has the database's lock for too long.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
-use strongroom::storage::MemoryStorage;
+use strongroom::storage::{Error as StorageError, MemoryStorage, PutMode};
 use strongroom::{Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 
 use crate::support::hooked::{Shared, hooked};
@@ -56,23 +56,25 @@ impl Race {
     }
 }
 
+type Use = fn(&Strongroom, &RecordKey) -> Result<(), Error>;
+
+const READS: [Use; 6] = [
+    |store, key| store.retrieve("id", key).map(|data| assert!(data == pattern(data.len()))),
+    |store, key| store.retrieve_into("id", key, &mut vec![0; LONG]).map(drop),
+    |store, key| store.retrieve_range("id", key, 20..22).map(|data| assert_eq!(data, [20, 21])),
+    |store, key| store.retrieve_many(&[("id", key)])?.remove(0).map(drop),
+    |store, key| {
+        let mut data = Vec::new();
+        store.open_record("id", key)?.read_to_end(&mut data).unwrap();
+        assert!(data.len() > 9 && data == pattern(data.len()));
+        Ok(())
+    },
+    |store, _| store.contains("id").map(|found| assert!(found)),
+];
+
 #[test]
 fn a_record_that_moves_is_found() {
-    type Use = fn(&Strongroom, &RecordKey) -> Result<(), Error>;
-    let uses: [(Use, u64); 11] = [
-        (|store, key| store.retrieve("id", key).map(|data| assert!(data == pattern(data.len()))), 1),
-        (|store, key| store.retrieve_range("id", key, 20..22).map(|data| assert_eq!(data, [20, 21])), 1),
-        (|store, key| store.retrieve_many(&[("id", key)])?.remove(0).map(drop), 1),
-        (
-            |store, key| {
-                let mut data = Vec::new();
-                store.open_record("id", key)?.read_to_end(&mut data).unwrap();
-                assert!(data.len() > 9 && data == pattern(data.len()));
-                Ok(())
-            },
-            1,
-        ),
-        (|store, _| store.contains("id").map(|found| assert!(found)), 1),
+    let writes: [(Use, u64); 6] = [
         (|store, key| store.replace("id", key, b"other").map(drop), 1),
         (|store, key| store.rekey("id", key).map(drop), 1),
         (|store, _| if matches!(store.store("id", b""), Err(Error::AlreadyExists)) { Ok(()) } else { panic!() }, 1),
@@ -81,7 +83,7 @@ fn a_record_that_moves_is_found() {
         (|store, key| store.take("id", key).map(|data| assert!(data == pattern(data.len()))), 0),
     ];
     let mut overtaken = 0;
-    for (n, (operation, records)) in uses.into_iter().enumerate() {
+    for (n, (operation, records)) in READS.map(|read| (read, 1)).into_iter().chain(writes).enumerate() {
         for len in [100, LONG] {
             for step in 0..STEPS {
                 let race = Race::new((2, Some(1)), |other| {
@@ -97,6 +99,101 @@ fn a_record_that_moves_is_found() {
         }
     }
     assert!(overtaken > 40, "{overtaken}");
+}
+
+/// The errors of a move that cannot be written now, or by this handle.
+const REFUSALS: [fn() -> StorageError; 7] = [
+    || StorageError::Unsupported("".into()),
+    || StorageError::Full,
+    || StorageError::Busy,
+    || StorageError::Poisoned,
+    || StorageError::AccessDenied("".into()),
+    || StorageError::Backend("".into()),
+    || StorageError::Indeterminate("".into()),
+];
+
+/// A record under the previous key, during the rotation: its key, a handle that moves records, and one whose moves fail
+/// with this error, and which calls `before_call` at each step.
+fn unmovable(
+    len: usize,
+    refusal: fn() -> StorageError,
+    before_call: impl Fn(&Strongroom) + Send + Sync + 'static,
+) -> (RecordKey, Arc<Strongroom>, Strongroom, Shared) {
+    let storage: Shared = Arc::new(MemoryStorage::new());
+    let key = open(&storage, 1, None).store("id", pattern(len)).unwrap();
+    let mover = Arc::new(open(&storage, 2, Some(1)));
+    mover.begin_rotation().unwrap();
+    let other = Arc::clone(&mover);
+    let unmoving = hooked(&storage, move |call, _| {
+        before_call(&other);
+        if call == "rename" { Err(refusal()) } else { Ok(()) }
+    });
+    (key, mover, open(&unmoving, 2, Some(1)), storage)
+}
+
+/// Read-only, or on a full disk, a handle reads records where they are, and finds those that another one moves.
+#[test]
+fn a_record_that_only_others_can_move_is_read() {
+    let mut overtaken = 0;
+    for (e, refusal) in REFUSALS.into_iter().enumerate() {
+        for len in if e < 2 { &[100, LONG][..] } else { &[100] } {
+            for (n, read) in READS.into_iter().enumerate() {
+                for step in 0..=STEPS {
+                    let steps = Arc::new(AtomicUsize::new(usize::MAX));
+                    let left = Arc::clone(&steps);
+                    let (key, _, reader, _) = unmovable(*len, refusal, move |mover| {
+                        if left.load(Ordering::Relaxed) != usize::MAX && left.fetch_sub(1, Ordering::Relaxed) == 0 {
+                            assert!(mover.contains("id").unwrap());
+                        }
+                    });
+                    steps.store(step, Ordering::Relaxed);
+                    let outcome = read(&reader, &key);
+                    outcome.unwrap_or_else(|error| panic!("{:?}, read {n} of {len}, step {step}: {error}", refusal()));
+                    if steps.load(Ordering::Relaxed) != usize::MAX {
+                        break; // it stayed
+                    }
+                    overtaken += 1;
+                    assert!(step < STEPS);
+                }
+            }
+        }
+    }
+    assert!(overtaken > 100, "{overtaken}");
+}
+
+/// A write needs the move.
+#[test]
+fn a_record_that_cannot_be_moved_is_not_written() {
+    let writes: [Use; 6] = [
+        |store, _| store.store("id", b"other").map(drop),
+        |store, key| store.replace("id", key, b"other").map(drop),
+        |store, key| store.rekey("id", key).map(drop),
+        |store, key| store.delete("id", key),
+        |store, _| store.erase("id").map(drop),
+        |store, key| store.take("id", key).map(drop),
+    ];
+    for refusal in &REFUSALS[1..] {
+        let (key, mover, unmoving, _) = unmovable(100, *refusal, |_| ());
+        for (n, write) in writes.into_iter().enumerate() {
+            let outcome = write(&unmoving, &key).unwrap_err();
+            assert_eq!(outcome.name(), Error::from(refusal()).name(), "write {n}");
+        }
+        assert!(mover.retrieve("id", &key).unwrap() == pattern(100));
+    }
+}
+
+/// Of two records of an id, the one under the current key counts, also for a handle that moves none.
+#[test]
+fn of_two_records_the_current_one_is_read() {
+    for refusal in REFUSALS {
+        let (key, mover, unmoving, storage) = unmovable(100, refusal, |_| ());
+        let (locator, other) = (storage.list(None, 1).unwrap()[0].locator, [1; 200]);
+        assert!(mover.contains("id").unwrap());
+        storage.put(&locator, &other, PutMode::Create).unwrap();
+        for read in READS {
+            read(&unmoving, &key).unwrap();
+        }
+    }
 }
 
 /// A long record that is replaced in pieces may fail, but then nothing has changed.

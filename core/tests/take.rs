@@ -6,9 +6,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
-use strongroom::storage::{Head, MemoryStorage, PutMode, Storage};
-use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
+use rusqlite::Connection;
+use strongroom::storage::{Error as StorageError, Head, MemoryStorage, PutMode, SqliteStorage, Storage};
+use strongroom::{Durability, Error, RecordKey, Strongroom, WriteOptions};
 
+use crate::support::hooked::{Shared, hooked};
 use crate::support::rounds::rounds;
 use crate::support::wait::{DEADLINE, Join};
 use crate::support::{SIZES, each_store, index_key, memory_store, pattern, record_key};
@@ -147,10 +149,14 @@ fn an_open_reader_loses_a_record_that_is_taken() {
 
 /// A store in memory with a clock that the test sets, in seconds.
 fn timed(seconds: u64) -> (Strongroom, Arc<AtomicU64>) {
+    timed_over(Arc::new(MemoryStorage::new()), seconds)
+}
+
+fn timed_over(storage: Shared, seconds: u64) -> (Strongroom, Arc<AtomicU64>) {
     let clock = Arc::new(AtomicU64::new(seconds));
     let now = Arc::clone(&clock);
     let now = move || UNIX_EPOCH + Duration::from_secs(now.load(Ordering::Relaxed));
-    let builder = Strongroom::builder().storage(Arc::new(MemoryStorage::new())).index_key(index_key());
+    let builder = Strongroom::builder().storage(storage).index_key(index_key());
     (builder.clock(now).open().unwrap(), clock)
 }
 
@@ -168,10 +174,70 @@ fn an_expired_record_is_not_taken() {
     }
 }
 
+const DAY: u64 = 24 * 60 * 60;
+
+/// Stores records, and takes them with readers that never end; `gap` seconds between two.
+fn abandon_claims(store: &Strongroom, clock: &AtomicU64, gap: u64) {
+    for _ in 0..3 {
+        let key = store.store("id", b"data").unwrap();
+        let _ = std::mem::ManuallyDrop::new(store.take_record("id", &key).unwrap());
+        clock.fetch_add(gap, Ordering::Relaxed);
+    }
+}
+
+/// A damaged claim, or a damaged record behind the claims, keeps no other claim.
+#[test]
+fn abandoned_claims_are_removed_despite_damage() {
+    for damage in ["locator = zeroblob(32)", "head = zeroblob(60)", "len = -1"] {
+        for (n, by_purge) in (0..4).flat_map(|n| [(n, false), (n, true)]) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("records.db");
+            let storage = Arc::new(SqliteStorage::open(&path, Durability::Relaxed).unwrap());
+            let (store, clock) = timed_over(storage.clone(), 1_000_000);
+            abandon_claims(&store, &clock, 1000);
+            store.store("lasting", b"data").unwrap();
+            let order = "SELECT id FROM record ORDER BY prefix";
+            let sql = format!("UPDATE record SET {damage} WHERE id = ({order} LIMIT 1 OFFSET {n})");
+            let connection = Connection::open(&path).unwrap();
+            assert_eq!(connection.execute(&sql, ()).unwrap(), 1, "{sql}");
+            assert!(matches!(storage.list(None, 4), Err(StorageError::Corrupt)), "{sql}");
+            clock.fetch_add(2 * DAY, Ordering::Relaxed);
+            if by_purge {
+                assert_eq!(store.purge(10).unwrap(), if n == 3 { 3 } else { 2 }, "{sql}");
+            } else {
+                store.maintain().unwrap();
+            }
+            let left: i64 = connection.query_row("SELECT count(*) FROM record", (), |row| row.get(0)).unwrap();
+            assert_eq!(left, if n == 3 { 1 } else { 2 }, "{sql}");
+        }
+    }
+}
+
+#[test]
+fn a_claim_that_cannot_be_removed_keeps_no_other() {
+    for error in [|| StorageError::Corrupt, || StorageError::Conflict] {
+        let memory: Shared = Arc::new(MemoryStorage::new());
+        let (store, clock) = timed_over(Arc::clone(&memory), 1_000_000);
+        abandon_claims(&store, &clock, 1);
+        let first = memory.list(None, 1).unwrap()[0].locator;
+        let storage = hooked(&memory, move |call, locator| match call {
+            "delete" if locator == first.as_bytes() => Err(error()),
+            _ => Ok(()),
+        });
+        let (store, clock) = timed_over(storage, 1_000_000 + 2 * DAY);
+        let expiring = WriteOptions::new().expires_in(Duration::from_secs(1));
+        store.store_with("expired", b"data", expiring).unwrap();
+        clock.fetch_add(1, Ordering::Relaxed);
+        let purged = [10; 2].map(|limit| store.purge(limit).unwrap());
+        assert_eq!(purged, [3, 0], "the other claims, and the expired record");
+        store.maintain().unwrap();
+        assert_eq!(memory.list(None, 10).unwrap().len(), 1);
+    }
+}
+
 /// A process may end between the claim and the removal of a record.
 #[test]
 fn an_abandoned_claim_is_removed_after_a_day() {
-    const DAY: u64 = 24 * 60 * 60;
     type Clean = fn(&Strongroom) -> bool;
     let cleanings: [Clean; 2] = [
         |store| store.purge(10).unwrap() > 0,

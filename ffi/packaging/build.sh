@@ -7,8 +7,8 @@
 # The static library exports only the functions of the header, so its SQLite does not clash with a program's own, nor
 # its Rust code with another Rust library.
 set -eu
+out=$(realpath -m "$1")
 cd "$(dirname "$0")/../.."
-out=$1
 mkdir -p "$out"
 profile=${BUILD_PROFILE:-release}
 case $profile in

@@ -3,8 +3,8 @@
 #
 # PREFIX, LIBDIR and INCLUDEDIR are the final folders, DESTDIR is a prefix for staging.
 set -eu
+built=$(realpath -m "$1") destdir=${DESTDIR:+$(realpath -m "$DESTDIR")}
 cd "$(dirname "$0")/../.."
-built=$1
 if [ ! -e "$built/libs.private" ]; then
     echo "there is no library in $built: build it first, by \`make library\`" >&2
     exit 1
@@ -22,15 +22,15 @@ fill() {
         -e "s|@FROM_PREFIX_TO_LIB@|$(realpath --canonicalize-missing --relative-to="$prefix" "$libdir")|" \
         -e "s|@FROM_PREFIX_TO_INCLUDE@|$(realpath --canonicalize-missing --relative-to="$prefix" "$includedir")|" \
         "ffi/packaging/$1.in" >"$built/$1"
-    install -D -m 644 "$built/$1" "${DESTDIR:-}$2/$1"
+    install -D -m 644 "$built/$1" "$destdir$2/$1"
 }
 
-install -D -m 644 include/strongroom.h "${DESTDIR:-}$includedir/strongroom.h"
-install -D -m 644 include/strongroom.hpp "${DESTDIR:-}$includedir/strongroom.hpp"
-install -D -m 755 "$built/libstrongroom.so" "${DESTDIR:-}$libdir/libstrongroom.so.$version"
-ln -sf "libstrongroom.so.$version" "${DESTDIR:-}$libdir/libstrongroom.so.$soversion"
-ln -sf "libstrongroom.so.$soversion" "${DESTDIR:-}$libdir/libstrongroom.so"
-install -D -m 644 "$built/libstrongroom.a" "${DESTDIR:-}$libdir/libstrongroom.a"
+install -D -m 644 include/strongroom.h "$destdir$includedir/strongroom.h"
+install -D -m 644 include/strongroom.hpp "$destdir$includedir/strongroom.hpp"
+install -D -m 755 "$built/libstrongroom.so" "$destdir$libdir/libstrongroom.so.$version"
+ln -sf "libstrongroom.so.$version" "$destdir$libdir/libstrongroom.so.$soversion"
+ln -sf "libstrongroom.so.$soversion" "$destdir$libdir/libstrongroom.so"
+install -D -m 644 "$built/libstrongroom.a" "$destdir$libdir/libstrongroom.a"
 fill strongroom.pc "$libdir/pkgconfig"
 fill strongroom-library.pc "$libdir/pkgconfig"
 fill strongroom-config.cmake "$libdir/cmake/strongroom"

@@ -273,6 +273,42 @@ fn a_panic_becomes_a_status() {
     let _ = panic::take_hook();
 }
 
+/// A server sends a taken record once. A read drops a failure after its first bytes, and the next one returns it.
+#[cfg(feature = "remote")]
+#[test]
+fn the_failure_of_a_taken_record_is_returned() {
+    use std::ffi::CString;
+    use std::io::{self, Read, Write};
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+
+    use crate::status::strongroom_status::{STRONGROOM_OK, STRONGROOM_STORAGE};
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = CString::new(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap(); // of the request
+        stream.write_all(b"HTTP/1.1 200 OK\r\nstrongroom-request-id: 1\r\ncontent-length: 100\r\n\r\npart").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        io::copy(&mut stream, &mut io::sink()) // until the client closes the connection, too
+    });
+    let key = strongroom_record_key { bytes: [1; 32] };
+    let (mut store, mut reader, mut data, mut len) = (null_mut(), null_mut(), [0_u8; 100], 0);
+    let (id, error) = (c"id".as_ptr().cast(), null_mut());
+    // SAFETY: all pointers are to values of this function.
+    unsafe {
+        assert_eq!(strongroom_connect(url.as_ptr(), null(), &raw mut store, error), STRONGROOM_OK);
+        assert_eq!(strongroom_take_record(store, id, 2, &raw const key, &raw mut reader, error), STRONGROOM_OK);
+        let mut read = || strongroom_reader_read(reader, data.as_mut_ptr().cast(), 100, &raw mut len, error);
+        assert_eq!([read(), read(), read()], [STRONGROOM_OK, STRONGROOM_STORAGE, STRONGROOM_STORAGE]);
+        assert_eq!(len, "part".len());
+        strongroom_reader_free(reader);
+        assert_eq!(strongroom_close(store, error), STRONGROOM_OK);
+    }
+    assert!(server.join().is_ok());
+}
+
 #[test]
 fn every_function_stops_panics() {
     // Functions that cannot panic: comparisons, wiping and table lookups.

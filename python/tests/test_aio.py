@@ -253,6 +253,42 @@ def test_a_cancelled_block_stores_nothing(path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_block_that_is_cancelled_at_its_end_closes_the_file(path: Path) -> None:
+    async def main() -> None:
+        loop, go_on, at_end = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        store = await aio.open(path)
+        key = await store.store("read", b"data")
+        writers = await store.create_record("id"), await store.replace_record("read", key)
+        reader = await store.open_record("read", key)
+        files: list[aio.RecordWriter | aio.RecordReader] = [*writers, reader]
+
+        async def work(file: aio.RecordWriter | aio.RecordReader) -> None:
+            async with file:
+                loop.run_in_executor(None, go_on.wait, 60)
+                at_end.set()
+
+        for file in files:
+            go_on.clear()
+            at_end.clear()
+            task = asyncio.create_task(work(file))
+            await at_end.wait()
+            task.cancel()  # while it waits for the only thread
+            loop.call_later(0.05, go_on.set)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(lambda: None)  # the calls before have ended
+            assert file._file.closed
+        for writer in writers:
+            with pytest.raises(ValueError, match="given up"):
+                await writer.finish()
+        assert not await store.contains("id")
+        assert await store.retrieve("read", key) == b"data"
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_a_cancelled_read_loses_no_data(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = pattern(4_000_000)
 

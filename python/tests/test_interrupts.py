@@ -53,6 +53,18 @@ def interrupt() -> Iterator[Callable[[], None]]:
     signal.signal(signal.SIGUSR1, before)
 
 
+def interrupt_wait(call: Callable[[], object], interrupt: Callable[[], None]) -> None:
+    """Interrupt ``call`` once it waits for another thread. Before that thread is at work, it returns."""
+    cause = None
+    while cause is None:
+        with pytest.raises(StopError) as caught:
+            interrupt()
+            while True:
+                call()
+        cause = caught.value.__cause__
+    assert type(cause) is strongroom.BusyError
+
+
 def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], interrupt: Callable[[], None]) -> None:
     key = Key.generate()
     interrupt()
@@ -130,13 +142,8 @@ def test_a_file_that_another_thread_uses(
     file, data = store.create_record("id"), pattern(30_000_000)
     other = threading.Thread(target=file.write, args=(data,))
     other.start()
-    time.sleep(0.1)
-    calls: list[Callable[[], object]] = [file.tell, lambda: file.write(b"more")]
-    for call in calls:
-        interrupt()
-        with pytest.raises(StopError) as caught:
-            call()
-        assert type(caught.value.__cause__) is strongroom.BusyError
+    interrupt_wait(file.tell, interrupt)
+    interrupt_wait(lambda: file.write(b"more"), interrupt)
     locked()
     other.join()
     assert store.retrieve("id", file.finish()) == data
@@ -163,13 +170,9 @@ def test_a_keyring(tmp_path: Path, interrupt: Callable[[], None]) -> None:
             assert type(caught.value.__cause__) is strongroom.BusyError
         other = threading.Thread(target=keyring.insert, args=("other", key))
         other.start()
-        time.sleep(0.1)
         reads: list[Callable[[], object]] = [lambda: keyring.get("id"), lambda: len(keyring), keyring.export]
         for call in reads:
-            interrupt()
-            with pytest.raises(StopError) as caught:
-                call()
-            assert type(caught.value.__cause__) is strongroom.BusyError
+            interrupt_wait(call, interrupt)
         fcntl.flock(file, fcntl.LOCK_UN)
         other.join()
     assert keyring.ids() == [b"other"]

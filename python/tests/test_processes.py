@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -34,6 +36,31 @@ def in_child(work: Callable[[], None]) -> None:
             sys.stderr.write(f"{error!r}\n")
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@contextmanager
+def living_children() -> Iterator[Callable[[], None]]:
+    """A function that forks a child, which lives until the end."""
+    children: list[int] = []
+    end, parent = os.pipe()
+
+    def fork() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            os.close(parent)
+            os.read(end, 1)
+            os._exit(0)
+        children.append(child)
+
+    try:
+        yield fork
+    finally:
+        os.close(parent)
+        for child in children:
+            os.waitpid(child, 0)
+        os.close(end)
 
 
 def raises_forked(work: Callable[[], object]) -> None:
@@ -119,6 +146,36 @@ def test_a_child_cannot_use_the_parents_keyring(tmp_path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_UN)
         outcome.result()
     assert keyring.get("id") == key
+
+
+def test_no_lock_stays_with_a_child(store: Strongroom, path: Path) -> None:
+    import fcntl
+
+    identity, recipient = Keyring.generate_identity()
+    Keyring.create(path.with_name("keys"), recipients=[recipient])
+    keyring, key = Keyring.open(path.with_name("keys"), identity=identity), Key.generate()
+    ended = Event()
+
+    def change() -> int:
+        count = 0
+        while not ended.is_set():
+            keyring.insert(f"id {count}", key)
+            count += 1
+        return count
+
+    writer = store.create_record("id")
+    writer.write(bytes(3_000_000))
+    with living_children() as fork, ThreadPoolExecutor(1) as pool:
+        changes = pool.submit(change)
+        for _ in range(20):
+            time.sleep(0.005)
+            fork()
+        ended.set()
+        assert changes.result(20) == len(keyring)  # a locked file would be waited for for 30 seconds
+        writer.finish()
+        for name in ("keys", f"{path.name}.uploads"):
+            with path.with_name(name).open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_child_of_a_closed_store_may_open_one(path: Path) -> None:

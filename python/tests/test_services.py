@@ -5,9 +5,11 @@ import os
 import re
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +418,45 @@ def test_take_rekey_and_namespaces(remote: Strongroom) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert store.purge() == 0
+
+
+def test_the_failure_of_a_taken_record_remains() -> None:
+    """A server sends it once: each later read says why it has no more data."""
+
+    class Cut(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "100")
+            self.send_header("strongroom-request-id", "1")
+            self.end_headers()
+            self.wfile.write(pattern(10))
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    async def iterate(url: str, pieces: list[bytes]) -> None:
+        async with aio.connect(url) as store, store.take_record("id", Key.generate()) as file:
+            async for piece in file:
+                pieces.append(piece)
+
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, pieces = f"http://127.0.0.1:{server.server_port}", list[bytes]()
+        with strongroom.connect(url) as store:
+            for read in ("read", "read1", "readinto"):
+                with store.take_record("id", Key.generate()) as file:
+                    argument = bytearray(100) if read == "readinto" else 100
+                    assert getattr(file, read)(argument) in (10, pattern(10))
+                    for _ in range(2):
+                        with pytest.raises(strongroom.StorageError):
+                            getattr(file, read)(argument)
+        with pytest.raises(strongroom.StorageError):
+            asyncio.run(iterate(url, pieces))
+        assert pieces == [pattern(10)]
+        server.shutdown()
 
 
 def test_padding(remote: Strongroom) -> None:

@@ -2,8 +2,8 @@
 //! record's locator and the outcome, and no id, key or data. A thread writes the lines, so that a slow disk blocks no
 //! request.
 
-use std::fs::File;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -82,7 +82,7 @@ pub(crate) struct AuditedRequest<'r> {
 impl Audit {
     /// The audit log in the file at `path`, or in the journal.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
-        let path = (path != Path::new(JOURNAL)).then(|| path.to_path_buf());
+        let path = (!is_journal(path)).then(|| path.to_path_buf());
         let output = match &path {
             Some(path) => {
                 let file = append(path).map_err(StartError::file("audit", path))?;
@@ -149,8 +149,28 @@ impl Audit {
     }
 }
 
+/// Whether the log goes to systemd's journal.
+pub(crate) fn is_journal(path: &Path) -> bool {
+    path == Path::new(JOURNAL)
+}
+
+/// Fails if a file has other content than a log: lines at its end could make it useless.
+pub(crate) fn check(path: &Path) -> io::Result<()> {
+    let mut first = [0];
+    // All other files that a service reads are readable.
+    let is_other = fs::metadata(path).is_ok_and(|found| found.is_file())
+        && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
+        && first != *b"{";
+    if is_other {
+        let text = "it holds something else than lines of an audit log: give it a path of its own";
+        return Err(io::Error::new(ErrorKind::InvalidData, text));
+    }
+    Ok(())
+}
+
 /// A file that only its owner can read, unless it exists.
 fn append(path: &Path) -> io::Result<File> {
+    check(path)?;
     let mut options = File::options();
     options.append(true).create(true);
     #[cfg(unix)]
@@ -167,7 +187,7 @@ fn journal() -> io::Result<Output> {
 
 #[cfg(not(unix))]
 fn journal() -> io::Result<Output> {
-    Err(io::ErrorKind::Unsupported.into())
+    Err(ErrorKind::Unsupported.into())
 }
 
 fn write(messages: &Receiver<Message>, mut output: Output, dropped: &AtomicU64) {
@@ -225,18 +245,18 @@ mod tests {
         record.set_locator(&Locator::from_bytes([0xab; 32]));
         audit.record(&request(&record, "one"));
         audit.flush();
-        std::fs::rename(&path, &rotated).unwrap();
+        fs::rename(&path, &rotated).unwrap();
         audit.record(&request(&record, "two"));
         audit.switch_to(audit.reopen().unwrap().unwrap());
         audit.record(&request(&record, "three"));
         audit.flush();
         let ids = |path: &Path| -> Vec<String> {
-            let lines = std::fs::read_to_string(path).unwrap();
+            let lines = fs::read_to_string(path).unwrap();
             let line = |line| serde_json::from_str::<serde_json::Value>(line).unwrap();
             lines.lines().map(|text| line(text)["request_id"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!((ids(&rotated), ids(&path)), (vec!["one".into(), "two".into()], vec!["three".into()]));
-        let line = std::fs::read_to_string(&path).unwrap();
+        let line = fs::read_to_string(&path).unwrap();
         assert!(line.contains(r#""locator":"abababababababab","operation":"POST /v1/store","outcome":"ok""#), "{line}");
         assert_eq!(audit.dropped_lines(), 0);
     }
@@ -246,7 +266,7 @@ mod tests {
     fn a_line_after_an_unfinished_one_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit");
-        std::fs::write(&path, "{\"time\":").unwrap();
+        fs::write(&path, "{\"time\":").unwrap();
         let audit = Audit::open(&path).unwrap();
         let record = AuditedRecord::default();
         audit.record(&request(&record, "one"));
@@ -257,10 +277,24 @@ mod tests {
         audit.switch_to(audit.reopen().unwrap().unwrap());
         audit.record(&request(&record, "three"));
         audit.flush();
-        let text = std::fs::read_to_string(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
         let is_whole: Vec<_> =
             text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).collect();
         assert_eq!(is_whole, [false, true, false, true, true], "{text}");
+    }
+
+    /// A database, a key, tokens: lines at the end would make them useless.
+    #[test]
+    fn other_files_get_no_lines() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        fs::write(&path, "").unwrap();
+        let audit = Audit::open(&path).unwrap();
+        for content in ["SQLite format 3\0", "srx1key", "\n", "[]"] {
+            fs::write(&path, content).unwrap();
+            assert!(Audit::open(&path).is_err() && audit.reopen().is_err(), "{content:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
     }
 
     #[cfg(target_os = "linux")]

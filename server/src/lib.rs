@@ -44,6 +44,7 @@ mod handle;
 mod answer_memory;
 mod audit;
 mod backend;
+mod background_work;
 mod blocking_pool;
 mod body;
 #[cfg(feature = "cluster")]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use strongroom::Error;
 use tokio::time::sleep;
 
+use crate::background_work::BackgroundWork;
+
 /// Maintains a backend at intervals.
 pub(crate) struct Maintenance {
     maintain: Box<dyn Fn() -> Result<(), Error> + Send + Sync>,
@@ -28,11 +30,11 @@ impl Maintenance {
     }
 
     /// Maintains at each interval, until it is aborted.
-    pub(crate) async fn run(self: Arc<Self>) {
+    pub(crate) async fn run(self: Arc<Self>, background: BackgroundWork) {
         loop {
             sleep(self.interval).await;
             let this = Arc::clone(&self);
-            let cause = match tokio::task::spawn_blocking(move || (this.maintain)()).await {
+            let cause = match background.spawn(move || (this.maintain)()).await {
                 Ok(Ok(())) => continue,
                 Ok(Err(Error::Unsupported(_))) => return, // the store is read-only
                 Ok(Err(error)) => error.full_message(),

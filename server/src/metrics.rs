@@ -108,8 +108,12 @@ impl Metrics {
             let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
             writeln!(to, "strongroom_requests_total{{{labels}}} {count}")?;
         }
+        // From the start, as all errors: a rate does not show the first value of a series.
+        let throttled = counts.requests.iter().filter(|((.., status), _)| *status == StatusCode::TOO_MANY_REQUESTS);
+        let throttled: u64 = throttled.map(|(_, count)| count).sum();
+        header(to, "throttled_requests_total", "counter", "Answers 429, for lack of a valid token.")?;
+        writeln!(to, "strongroom_throttled_requests_total {throttled}")?;
         header(to, "errors_total", "counter", "Errors answered, by name.")?;
-        // All of them from the start: a rate does not show the first value of a series.
         for error in (0..=u8::MAX).filter_map(ErrorCode::from_number).map(ErrorCode::name) {
             let count = counts.errors.get(error).copied().unwrap_or_default();
             writeln!(to, "strongroom_errors_total{{error=\"{error}\"}} {count}")?;

@@ -36,7 +36,7 @@ pub(crate) async fn run(purge: Arc<Purge>, interval: Duration, shared: Arc<Share
         let mut purged = 0;
         let outcome = loop {
             let (purge, start) = (Arc::clone(&purge), Instant::now());
-            match tokio::task::spawn_blocking(move || (purge.0)(STEP)).await {
+            match shared.background.spawn(move || (purge.0)(STEP)).await {
                 Ok(Ok(0)) => break Ok(()),
                 Ok(Ok(count)) => {
                     purged += count as u64;

@@ -9,6 +9,8 @@ use futures_util::future::{BoxFuture, Shared};
 use strongroom::Error;
 use tokio::time::{sleep, timeout};
 
+use crate::background_work::BackgroundWork;
+
 /// The time limit of a probe.
 const PROBE_TIME: Duration = Duration::from_millis(800);
 /// The duration of work after which the storage is probed.
@@ -23,6 +25,7 @@ type Probe = Shared<BoxFuture<'static, Result<Option<String>, String>>>;
 pub(crate) struct Readiness {
     check: Arc<Check>,
     last: Mutex<Last>,
+    work: BackgroundWork,
 }
 
 #[derive(Default)]
@@ -41,7 +44,12 @@ impl fmt::Debug for Readiness {
 impl Readiness {
     /// `check` may block for any time.
     pub(crate) fn new(check: impl Fn() -> Result<Option<String>, Error> + Send + Sync + 'static) -> Self {
-        Self { check: Arc::new(check), last: Mutex::default() }
+        Self { check: Arc::new(check), last: Mutex::default(), work: BackgroundWork::default() }
+    }
+
+    /// Ends the running probe, once no request waits for one.
+    pub(crate) fn interrupt(&self) {
+        self.work.interrupt();
     }
 
     /// Probes the storage, within a second; fails with the cause. Returns the store's id, if it is known.
@@ -76,7 +84,7 @@ impl Readiness {
             None => {}
         }
         let check = Arc::clone(&self.check);
-        let thread = tokio::task::spawn_blocking(move || check().map_err(|error| error.full_message()));
+        let thread = self.work.spawn(move || check().map_err(|error| error.full_message()));
         let probe = async move { thread.await.unwrap_or_else(|_| Err("the probe of the storage panicked".into())) };
         let probe = probe.boxed().shared();
         // To its end, even if nobody waits for it any more: the next one must not get this outcome, however old it is.
@@ -99,6 +107,21 @@ mod tests {
             None => panic!("it has failed three times"),
         });
         timeout(Duration::from_secs(180), readiness.unreachable()).await.unwrap();
+    }
+
+    /// A running probe would keep the process from ending.
+    #[tokio::test]
+    async fn an_interrupt_ends_a_probe() {
+        let readiness = Readiness::new(|| {
+            while !strongroom::interrupt::is_interrupted() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Error::Busy)
+        });
+        assert!(readiness.probe().now_or_never().is_none(), "it has begun");
+        readiness.interrupt();
+        let running = readiness.current();
+        timeout(Duration::from_secs(180), running).await.expect("it is not interrupted").unwrap_err();
     }
 
     /// Those who ask may be gone before the answer, and the next one asks much later.

@@ -63,17 +63,14 @@ impl Reloader {
             path.map_or(Ok(()), |path| reloadable(path, name))?;
         }
         let acceptor = self.tls.as_ref().map(|(tls, _)| tls::acceptor(tls)).transpose()?;
-        let certificate_end = self.tls.as_ref().map(|(tls, _)| tls::certificate_end(tls)).transpose()?;
         let tokens = self.tokens.as_ref().map(|path| token_file::read(path)).transpose()?;
         let audit = self.shared.audit.as_ref().map(Audit::reopen).transpose()?.flatten();
         if let (Some(tokens), Some(known)) = (tokens, &self.shared.authentication) {
             known.replace(tokens);
         }
-        if let Some(end) = certificate_end {
+        if let (Some((acceptor, end)), Some((_, certificates))) = (acceptor, &self.tls) {
             self.shared.metrics.certificate_end.store(end, Ordering::Relaxed);
             certificate_expiry::warn(&self.shared);
-        }
-        if let (Some(acceptor), Some((_, certificates))) = (acceptor, &self.tls) {
             certificates.replace(acceptor);
         }
         if let (Some(file), Some(audit)) = (audit, &self.shared.audit) {

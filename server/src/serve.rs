@@ -17,13 +17,14 @@ use crate::certificate_expiry;
 use crate::cluster;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
+use crate::files::checked::read_on_thread;
 use crate::listen::{Listener, listen, listen_for_operators, listen_for_probes};
 use crate::purge;
 use crate::reload::Reloader;
 use crate::service::Service;
 use crate::start_error::StartError;
 use crate::store_metrics;
-use crate::tls::{self, Certificates};
+use crate::tls::Certificates;
 use crate::tokens::uses;
 
 /// Concurrent connections of operators. They are apart from the clients' ones, so that the page also works while the
@@ -59,7 +60,10 @@ impl Server {
     /// If listening on an address fails or is unsafe: TCP requires tokens or client certificates (not on loopback with
     /// `insecure_loopback`), and TLS unless the address is loopback.
     pub async fn bind(service: Service, config: &Config) -> Result<Self, StartError> {
-        let tls = config.tls.as_ref().map(Certificates::new).transpose()?;
+        let tls = config.tls.clone();
+        let tls = read_on_thread(move || tls.as_ref().map(Certificates::new).transpose());
+        let (tls, certificate_end) = tls.await?.unzip();
+        service.shared.metrics.certificate_end.store(certificate_end.unwrap_or(0), Ordering::Relaxed);
         let default = [ListenAddress::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, service.port)))];
         let addresses = if config.listen.is_empty() { &default[..] } else { &config.listen };
         let listeners = listen(addresses, config, tls.as_ref()).await?;
@@ -71,9 +75,6 @@ impl Server {
             Some(address) => Some(listen_for_probes(address, config).await?),
             None => None,
         };
-        if let Some(tls) = &config.tls {
-            service.shared.metrics.certificate_end.store(tls::certificate_end(tls)?, Ordering::Relaxed);
-        }
         let reloader = Reloader::new(Arc::clone(&service.shared), config, tls);
         let drain = config.limits.drain_seconds.unwrap_or(if config.cluster.is_active() { DRAIN_SECONDS } else { 0 });
         let server = Self { service, listeners, admin, health, reloader, drain: Duration::from_secs(drain) };
@@ -140,14 +141,14 @@ impl Server {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
         }
         if let Some(maintenance) = &service.maintenance {
-            background.spawn(Arc::clone(maintenance).run());
+            background.spawn(Arc::clone(maintenance).run(service.shared.background.clone()));
         }
         #[cfg(feature = "cluster")]
         if let Some(cluster) = service.shared.cluster.get() {
             let (shared, identity) = (Arc::clone(&service.shared), Arc::clone(&service.identity));
             background.spawn(cluster::report(cluster.clone(), shared, identity));
             if let Some(store) = service.late_store.clone() {
-                background.spawn(store.open(cluster.clone()));
+                background.spawn(store.open(cluster.clone(), service.shared.background.clone()));
             }
         }
         let (ending, ended) = watch::channel(false);
@@ -173,6 +174,7 @@ impl Server {
             sleep(drain).await;
         }
         background.abort_all();
+        shared.background.interrupt();
         tracing::info!(target: "strongroom", "stopping: no new requests are accepted");
         let _ = ending.send(true); // fails only if no connection is left
         let finished = async { while loops.join_next().await.is_some() {} };
@@ -180,6 +182,7 @@ impl Server {
             tracing::warn!(target: "strongroom", "requests were cut: the grace period is over");
         }
         loops.shutdown().await;
+        shared.readiness.interrupt();
         if let Some(path) = &service.token_uses {
             uses::save(path, &service.shared.token_uses());
         }
@@ -220,3 +223,55 @@ impl Server {
 
 /// How long a service of a cluster drains, unless the configuration says otherwise.
 const DRAIN_SECONDS: u64 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use strongroom::Error;
+    use strongroom::interrupt::is_interrupted;
+    use strongroom::storage::MemoryStorage;
+
+    use super::*;
+    use crate::maintenance::Maintenance;
+    use crate::purge::Purge;
+
+    const DEADLINE: Duration = Duration::from_secs(180);
+
+    /// The process waits for the threads of its runtime.
+    #[test]
+    fn a_stop_interrupts_work_in_the_background() {
+        let config = Config::from_toml("listen = [\"127.0.0.1:0\"]\ninsecure_loopback = true").unwrap();
+        let mut service = Service::storage(Arc::new(MemoryStorage::new()), &config).unwrap();
+        let (begin, begun) = channel();
+        let wait = move |work: &'static str| {
+            begin.send(work).unwrap();
+            while !is_interrupted() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Error::Busy
+        };
+        let [count, purge, maintain] = [wait.clone(), wait.clone(), wait];
+        service.count = Some(Arc::new(move || Err(count("count"))));
+        service.purge = Arc::new(Purge::new(move |_| Err(purge("purge"))));
+        service.purge_interval = Some(Duration::from_millis(1));
+        service.maintenance = Some(Maintenance::new(Duration::from_millis(1), move || Err(maintain("maintain"))));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let (end, ended) = channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = Server::bind(service, &config).await.unwrap();
+                server.serve(async { drop(stopped.await) }).await;
+            });
+            drop(runtime);
+            end.send(()).unwrap();
+        });
+        let mut all: Vec<_> = (0..3).map(|_| begun.recv_timeout(DEADLINE).unwrap()).collect();
+        all.sort_unstable();
+        assert_eq!(all, ["count", "maintain", "purge"]);
+        stop.send(()).unwrap();
+        ended.recv_timeout(DEADLINE).expect("a thread still works");
+    }
+}

@@ -45,7 +45,7 @@ pub struct Service {
     pub(crate) health: Router,
     /// `None` if the records are elsewhere, where counting them costs more.
     pub(crate) count: Option<Arc<Count>>,
-    /// The file with the times of the last uses of tokens.
+    /// The file with the times of the last uses of tokens, if there are tokens.
     pub(crate) token_uses: Option<PathBuf>,
     /// This node, for its operators.
     pub(crate) node: Arc<Node>,
@@ -99,7 +99,7 @@ impl Service {
             purge,
             purge_interval,
             maintenance,
-            token_uses: config.token_uses.clone(),
+            token_uses: config.tokens.as_ref().and(config.token_uses.clone()),
             node,
             port: B::PORT,
             #[cfg(feature = "cluster")]

@@ -10,6 +10,7 @@ use strongroom::protocol::nodes::Nodes;
 use tokio::sync::Semaphore;
 
 use crate::audit::Audit;
+use crate::background_work::BackgroundWork;
 use crate::blocking_pool::BlockingPool;
 #[cfg(feature = "cluster")]
 use crate::cluster::Cluster;
@@ -23,7 +24,7 @@ use crate::start_error::StartError;
 use crate::store_metrics::StoreMetrics;
 use crate::token_file;
 use crate::tokens::authentication::Authentication;
-use crate::tokens::uses::{TokenUses, read_token_uses};
+use crate::tokens::uses::{self, TokenUses};
 
 /// Concurrent batches in memory.
 const BATCHES: usize = 2;
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) pool: BlockingPool,
+    pub(crate) background: BackgroundWork,
     /// Concurrent long bodies, and batches that are completely in memory.
     pub(crate) long: Arc<ConcurrencyLimit>,
     pub(crate) batches: Arc<ConcurrencyLimit>,
@@ -62,18 +64,20 @@ impl Shared {
         if let Some((name, min)) = limits.unusable() {
             return Err(StartError::Limit { name, min });
         }
+        config.check_outputs()?;
         let authentication = match &config.tokens {
             Some(path) => Some(Authentication::new(token_file::read(path)?, limits.wrong_tokens_per_minute)),
             None => None,
         };
         if let (Some(authentication), Some(path)) = (&authentication, &config.token_uses) {
-            authentication.note_uses(&read_token_uses(path).unwrap_or_default());
+            authentication.note_uses(&uses::read_earlier(path).map_err(StartError::file("token_uses", path))?);
         }
         let remote_storage = config.has_remote_storage().then(|| Arc::clone(&readiness));
         let limit = |permits| Arc::new(ConcurrencyLimit::new(permits, limits));
         Ok(Self {
             metrics: Metrics::default(),
             pool: BlockingPool::new(limits, remote_storage),
+            background: BackgroundWork::default(),
             long: limit(limits.long),
             batches: limit(BATCHES),
             rekeys: limit(REKEYS),

@@ -42,6 +42,11 @@ pub enum StartError {
     /// The service does not know the address at which others reach it.
     #[error("the address at which other services reach this one is unknown: give it (cluster.advertise)")]
     NeedsAdvertise,
+    /// The URL that the service's address gives is of no use to others.
+    #[error(
+        "others cannot use the URL of this service, {0}: give another one of at most 512 visible ASCII characters (cluster.url), or another first address (listen) or name (names)"
+    )]
+    NeedsUrl(String),
     /// The storage services are to be found in a cluster, but there is none.
     #[error("the store \"cluster\" is found by gossip: give the address of a service to join (cluster.join)")]
     NeedsJoin,
@@ -89,6 +94,14 @@ pub enum StartError {
         path: PathBuf,
         /// The cause.
         source: io::Error,
+    },
+    /// The service would overwrite another file of the configuration.
+    #[error("the file of {name} is also a file of {other}: give it a path of its own")]
+    FileInUse {
+        /// The name of the file that the service writes.
+        name: &'static str,
+        /// The name of the other one.
+        other: &'static str,
     },
     /// A file of the configuration has an unexpected kind of content.
     #[error("the file of {name} holds {found}, not {expected}: give the right file")]

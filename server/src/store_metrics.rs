@@ -69,7 +69,7 @@ impl StoreMetrics {
 pub(crate) async fn run(count: Arc<Count>, shared: Arc<Shared>) {
     loop {
         let (count, start) = (Arc::clone(&count), Instant::now());
-        if let Ok(Ok(stats)) = tokio::task::spawn_blocking(move || count()).await {
+        if let Ok(Ok(stats)) = shared.background.spawn(move || count()).await {
             *shared.store.stats.lock().unwrap_or_else(PoisonError::into_inner) = Some(stats);
         }
         sleep(INTERVAL.max(start.elapsed().saturating_mul(PAUSE))).await;

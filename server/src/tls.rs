@@ -34,9 +34,11 @@ struct State {
 }
 
 impl Certificates {
-    pub(crate) fn new(tls: &Tls) -> Result<Self, StartError> {
-        let (acceptor, namespaces) = (RwLock::new(acceptor(tls)?), namespaces(tls)?);
-        Ok(Self(Arc::new(State { acceptor, namespaces, replaced: watch::Sender::new(()) })))
+    /// Also returns the end of the server's certificate, as [`acceptor`] does.
+    pub(crate) fn new(tls: &Tls) -> Result<(Self, u64), StartError> {
+        let (acceptor, certificate_end) = acceptor(tls)?;
+        let (acceptor, namespaces) = (RwLock::new(acceptor), namespaces(tls)?);
+        Ok((Self(Arc::new(State { acceptor, namespaces, replaced: watch::Sender::new(()) })), certificate_end))
     }
 
     /// New connections use `acceptor`; open ones close after their running requests.
@@ -108,8 +110,9 @@ fn namespaces(tls: &Tls) -> Result<BTreeMap<String, BoundNamespace>, StartError>
     tls.client_namespaces.iter().map(bound).collect()
 }
 
-/// TLS with these files, if they match each other.
-pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
+/// TLS with these files, if they match each other, and the Unix time in seconds at which the server's certificate, or
+/// one above it, expires; 0 if it is unknown. Reads each file once, because it may be a pipe.
+pub(crate) fn acceptor(tls: &Tls) -> Result<(TlsAcceptor, u64), StartError> {
     let unusable = |error: rustls::Error| StartError::Tls(error.into());
     let chain = certificates(&read(&tls.certificate, "tls.certificate", FileKind::Certificates)?, "tls.certificate")?;
     let key = read(&tls.key, "tls.key", FileKind::PrivateKey)?;
@@ -134,19 +137,14 @@ pub(crate) fn acceptor(tls: &Tls) -> Result<TlsAcceptor, StartError> {
         }
         None => builder.with_no_client_auth(),
     };
+    let certificate_end = certificate_expiry::first_end(&chain).unwrap_or(0);
     let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     if tls.client_authorities.is_some() {
         // A resumed session would skip the client's certificate, which may have expired meanwhile.
         config.send_tls13_tickets = 0;
     }
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// The Unix time in seconds at which the server's certificate, or one above it, expires; 0 if it is unknown.
-pub(crate) fn certificate_end(tls: &Tls) -> Result<u64, StartError> {
-    let chain = certificates(&read(&tls.certificate, "tls.certificate", FileKind::Certificates)?, "tls.certificate")?;
-    Ok(certificate_expiry::first_end(&chain).unwrap_or(0))
+    Ok((TlsAcceptor::from(Arc::new(config)), certificate_end))
 }
 
 fn certificates(content: &[u8], name: &'static str) -> Result<Vec<CertificateDer<'static>>, StartError> {

@@ -1,12 +1,12 @@
 //! A Unix socket and its file. Clients can connect only after its permissions are set. One service at a time owns it,
 //! and only one takes over the file of a service that has died.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::Group;
+use nix::unistd::{Group, geteuid};
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 use crate::config::address::SocketMode;
@@ -92,12 +92,12 @@ impl Lock {
         for _ in 0..100 {
             let mut options = File::options();
             options.read(true).write(true).mode(0o600);
-            let file = match options.clone().create_new(true).open(&path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => match options.open(&path) {
+            let (file, is_new) = match options.clone().create_new(true).open(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => match open_lock(&path, &options) {
                     Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    opened => opened?,
+                    opened => (opened?, false),
                 },
-                created => created?,
+                created => (created?, true),
             };
             match file.try_lock() {
                 Ok(()) => {}
@@ -106,12 +106,28 @@ impl Lock {
             }
             // The previous owner may have removed the file before it was locked here.
             let (locked, there) = (file.metadata()?, fs::symlink_metadata(&path));
-            if there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino())) {
+            if (is_new || is_lock(&locked))
+                && there.is_ok_and(|there| (there.dev(), there.ino()) == (locked.dev(), locked.ino()))
+            {
                 return Ok(Self { path, _locked: file });
             }
         }
         Err(ErrorKind::AddrInUse.into())
     }
+}
+
+/// Opens the lock file of an earlier service. Another file is refused, because the service removes its lock at the end.
+fn open_lock(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    if is_lock(&fs::symlink_metadata(path)?) {
+        return options.open(path);
+    }
+    let path = path.display();
+    let text = format!("{path} is not the empty file of a service of this user: remove it, or choose another path");
+    Err(io::Error::new(ErrorKind::AlreadyExists, text))
+}
+
+fn is_lock(file: &Metadata) -> bool {
+    file.is_file() && file.len() == 0 && file.uid() == geteuid().as_raw()
 }
 
 impl Drop for Lock {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use strongroom::storage::{MemoryStorage, PutMode, RemoteStorage, Storage};
+use strongroom::storage::{Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
 use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom, WriteOptions};
 use strongroom_server::{Config, Service};
 
@@ -212,7 +212,7 @@ fn the_storage_service_purges_at_a_time() {
     let remote = RemoteStorage::open(&Endpoint::new(&format!("http://{}", server.address)).unwrap()).unwrap();
     let far = u64::MAX - 1;
     for (n, time) in [(1, far - 20), (2, far - 10), (3, 0)] {
-        let locator = strongroom::storage::Locator::from_bytes([n; 32]);
+        let locator = Locator::from_bytes([n; 32]);
         remote.put(&locator, &record(time), PutMode::Create).unwrap();
     }
     assert_eq!([0, far - 20, far].map(|now| remote.stats(now).unwrap().expired), [0, 1, 2]);
@@ -232,17 +232,45 @@ fn the_storage_service_purges_at_a_time() {
     }
 }
 
+const DAY: u64 = 24 * 60 * 60;
+
+/// The locator of a claim that was made so many seconds ago.
+fn claim(seconds_ago: u64) -> Locator {
+    let now = UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let bytes = [&[0], &(now - seconds_ago).to_be_bytes()[..], &[9; 23]].concat();
+    Locator::from_bytes(bytes.try_into().unwrap())
+}
+
+/// A record whose `take` was interrupted, perhaps on a machine that never comes back.
+#[test]
+fn the_storage_service_removes_abandoned_claims() {
+    let memory = Arc::new(MemoryStorage::new());
+    let server = storage(memory.clone());
+    let (young, old) = (claim(DAY - 3600), claim(DAY + 60));
+    let purge = |body: &Value| server.json("/v1/purge", body).json()["purged"].as_u64().unwrap();
+    let is_there = |locator| memory.info(locator).unwrap().is_some();
+    memory.put(&young, &record(0), PutMode::Create).unwrap();
+    memory.put(&old, &record(0), PutMode::Create).unwrap();
+    assert_eq!(purge(&json!({"limit": 5, "now": u64::MAX - 1})), 0, "a store removes them itself");
+    assert_eq!([purge(&json!({"limit": 5})), purge(&json!({"limit": 5}))], [1, 0]);
+    assert!(is_there(&young) && !is_there(&old));
+    memory.put(&old, &record(0), PutMode::Create).unwrap();
+    server.send("POST /v1/maintain", &[], b"").is(204);
+    assert!(is_there(&young) && !is_there(&old));
+}
+
 #[test]
 fn services_purge_in_the_background() {
     let mut config = config();
     config.purge.interval_seconds = 1;
     let memory = Arc::new(MemoryStorage::new());
     for n in 0..200 {
-        let locator = strongroom::storage::Locator::from_bytes([n; 32]);
+        let locator = Locator::from_bytes([n; 32]);
         memory.put(&locator, &record(if n % 2 == 0 { 5 } else { 0 }), PutMode::Create).unwrap();
     }
+    memory.put(&claim(DAY + 60), &record(0), PutMode::Create).unwrap();
     let server = start(Service::storage(memory.clone(), &config).unwrap(), &config);
-    server.wait_for_metric("strongroom_purged_records_total", |purged| purged == 100);
+    server.wait_for_metric("strongroom_purged_records_total", |purged| purged == 101);
     assert_eq!(memory.stats(u64::MAX).unwrap().records, 100);
 
     let (server, clock) = timed(&config);

@@ -303,6 +303,7 @@ fn tokens_have_scopes() {
     }
     let limited = send("/v1/stats", "srt1wrong");
     limited.is_problem(429, 12, "Busy");
+    server.wait_for_metric("strongroom_throttled_requests_total", |count| count == 1);
     assert_eq!(limited.header("retry-after"), Some("1"));
     send("/v1/stats", &erase).is(200);
 

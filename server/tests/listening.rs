@@ -368,6 +368,34 @@ fn unusable_limits_are_errors() {
     }
 }
 
+/// Also without the check of all files, which a program may leave out.
+#[test]
+fn a_service_writes_to_no_file_of_its_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let token = token(&path("tokens"), &[Scope::Storage]);
+    fs::write(path("token"), token).unwrap();
+    fs::write(path("empty"), "").unwrap();
+    let start = |change: &dyn Fn(&mut Config)| {
+        let mut config = unix(&path("socket"));
+        (config.tokens, config.store) = (Some(path("tokens")), Some(path("records.db")));
+        change(&mut config);
+        Service::storage(Arc::new(MemoryStorage::new()), &config).err()
+    };
+    for file in ["tokens", "records.db", "records.db-wal", "records.db.index-key", "socket", "socket.lock", "./tokens"]
+    {
+        let uses = start(&|config| config.token_uses = Some(path(file)));
+        assert!(matches!(uses, Some(StartError::FileInUse { name: "token_uses", .. })), "{file}: {uses:?}");
+        let audit = start(&|config| config.audit = Some(path(file)));
+        assert!(matches!(audit, Some(StartError::FileInUse { name: "audit", .. })), "{file}: {audit:?}");
+    }
+    let uses = start(&|config| config.token_uses = Some(path("token")));
+    assert!(matches!(uses, Some(StartError::File { name: "token_uses", .. })), "{uses:?}");
+    let audit = start(&|config| config.audit = Some(path("token")));
+    assert!(matches!(audit, Some(StartError::File { name: "audit", .. })), "{audit:?}");
+    assert!(start(&|config| (config.token_uses, config.audit) = (Some(path("empty")), Some(path("new")))).is_none());
+}
+
 #[test]
 fn a_unix_socket_is_its_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -402,6 +430,29 @@ fn a_unix_socket_is_its_owners_alone() {
 /// The configuration with a Unix socket in `folder`.
 fn unix(path: &Path) -> Config {
     Config::from_toml(&format!("listen = ['unix:{}']", path.display())).unwrap()
+}
+
+#[test]
+fn a_file_with_the_name_of_the_lock_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, lock) = (folder.path().join("socket"), folder.path().join("socket.lock"));
+    fs::write(&lock, "").unwrap(); // of a service that was killed
+    drop(storage(&unix(&path)));
+    assert!(!lock.exists() && !path.exists());
+    let other = folder.path().join("other");
+    fs::write(&other, "").unwrap();
+    for is_kept in [true, false] {
+        if is_kept {
+            fs::write(&lock, "data").unwrap();
+        } else {
+            fs::remove_file(&lock).unwrap();
+            std::os::unix::fs::symlink(&other, &lock).unwrap();
+        }
+        let error = refused(&unix(&path));
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("socket.lock is not the empty file"), "{cause}");
+        assert!(lock.symlink_metadata().is_ok() && other.exists() && !path.exists());
+    }
 }
 
 #[test]

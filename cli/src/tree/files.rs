@@ -1,22 +1,25 @@
 //! The files of a folder, and their records: the steps of storing a tree that its workers take.
 
 use std::io::Read;
-use std::path::Path;
 
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
+use super::folders::Root;
 use super::manifest::Entry;
-use super::{TreeIds, walk};
+use super::{SMALL, TreeIds, walk};
 use crate::failure::Failure;
 use crate::input::Input;
+use crate::kept_keys::with_each;
 
 /// A file to store.
 pub(super) struct Job {
     pub(super) path: Vec<u8>,
     pub(super) size: u64,
-    /// The key of a new record.
+    /// The key of the file's record, or of a new one.
     pub(super) key: RecordKey,
-    /// The keys of earlier versions, the newest first.
+    /// Whether there is a record that `key` opens.
+    pub(super) has_record: bool,
+    /// The earlier keys of the id, the newest first. One that opens no record here may be another store's.
     pub(super) earlier: Vec<RecordKey>,
 }
 
@@ -36,13 +39,29 @@ pub(super) enum Outcome {
 /// The files of a folder, and their records.
 #[derive(Clone, Copy)]
 pub(super) struct Files<'r> {
-    pub(super) folder: &'r Path,
+    pub(super) folder: &'r Root,
     pub(super) ids: &'r TreeIds,
     pub(super) store: &'r Strongroom,
     pub(super) write_options: WriteOptions<'r>,
 }
 
 impl Files<'_> {
+    /// Finds the earlier key that opens the file's record.
+    pub(super) fn find_record(&self, mut job: Job) -> Result<Job, Failure> {
+        let id = self.ids.file(&job.path);
+        let opened = with_each(&job.earlier, |key| match self.store.open_record(&id, key) {
+            Ok(_) | Err(Error::Expired | Error::Corrupt) => Ok(()), // damage is reported with the file's name
+            Err(error) => Err(error),
+        });
+        match opened {
+            Ok(((), key)) => (job.key, job.has_record) = (key.duplicate(), true),
+            // A token may have the scope `store` without `retrieve`: a replacement tries each key.
+            Err(Failure::Strongroom(Error::NotFound | Error::WrongKey | Error::AccessDenied(_))) => {}
+            Err(failure) => return Err(failure),
+        }
+        Ok(job)
+    }
+
     /// Stores files in one transaction, if none has a record and the store has transactions.
     pub(super) fn create_many(&self, jobs: Vec<Job>) -> Result<Vec<Done>, Failure> {
         let [_, _, ..] = jobs.as_slice() else {
@@ -51,6 +70,7 @@ impl Files<'_> {
         let (mut all, mut read) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
         for job in jobs {
             match self.read(&job) {
+                Ok((_, data)) if data.len() as u64 > SMALL => all.push(self.create(job)?), // it has grown
                 Ok((entry, data)) => read.push((job, entry, data)),
                 Err(failure) => all.push(Done { job, outcome: Outcome::Failed(failure) }),
             }
@@ -73,37 +93,28 @@ impl Files<'_> {
         Ok(all)
     }
 
-    /// Stores a file under its newest key, or finds its data under any of its keys.
-    fn create(&self, mut job: Job) -> Result<Done, Failure> {
+    /// Stores a file, or finds its data in the record.
+    fn create(&self, job: Job) -> Result<Done, Failure> {
         let id = self.ids.file(&job.path);
-        let mut outcome = self.write(&job.path, |input| {
+        let outcome = self.write(&job.path, |input| {
             self.store.store_reader_with(&id, input, self.write_options.key(&job.key)).map(drop)
         })?;
-        let older = job.earlier.iter().skip(1).map(RecordKey::duplicate).collect::<Vec<_>>();
-        for key in older {
-            if matches!(outcome, Outcome::Differs) {
-                outcome = self.write(&job.path, |input| {
-                    self.store.store_reader_with(&id, input, self.write_options.key(&key)).map(drop)
-                })?;
-                job.key = key;
-            }
-        }
         Ok(Done { job, outcome })
     }
 
-    /// Replaces the file's record.
-    pub(super) fn replace(&self, job: Job) -> Result<Done, Failure> {
+    /// Replaces the file's record. Returns the earlier key that has opened it, too.
+    pub(super) fn replace(&self, job: Job) -> Result<(Done, Option<RecordKey>), Failure> {
         let id = self.ids.file(&job.path);
-        let mut outcome = Outcome::Differs;
         for old in &job.earlier {
-            outcome = self.write(&job.path, |input| {
+            let outcome = self.write(&job.path, |input| {
                 self.store.replace_reader_with(&id, old, input, self.write_options.key(&job.key)).map(drop)
             })?;
             if !matches!(outcome, Outcome::Differs) {
-                break;
+                let old = old.duplicate();
+                return Ok((Done { job, outcome }, Some(old)));
             }
         }
-        Ok(Done { job, outcome })
+        Ok((Done { job, outcome: Outcome::Differs }, None))
     }
 
     /// Reads the file, and gives it to `write`. Its own failures, and those of the whole store, are errors.
@@ -123,12 +134,45 @@ impl Files<'_> {
         }
     }
 
+    /// Reads a small file, or the start of one that is longer.
     fn read(&self, job: &Job) -> Result<(Entry, Vec<u8>), Failure> {
         let (entry, mut input) = walk::open(self.folder, &job.path)?;
-        let mut data = Vec::with_capacity(usize::try_from(job.size).unwrap_or(0));
+        let mut data = Vec::with_capacity(usize::try_from(job.size.min(SMALL)).unwrap_or(0));
         // The failure of the file is the input's; any other one is impossible.
-        let outcome = input.read_to_end(&mut data).map(drop).map_err(|error| Error::Internal(error.into()));
+        let outcome = input.by_ref().take(SMALL + 1).read_to_end(&mut data);
+        let outcome = outcome.map(drop).map_err(|error| Error::Internal(error.into()));
         input.outcome(outcome)?;
         Ok((entry, data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_has_grown_is_not_read_into_memory() {
+        const SIZES: [u64; 4] = [3, SMALL, SMALL + 1, 3 << 20];
+
+        let folder = tempfile::tempdir().unwrap();
+        let store = Strongroom::open(":memory:").unwrap();
+        let (root, ids) = (Root::open(folder.path()).unwrap(), TreeIds { prefix: b"tree/".to_vec() });
+        let files = Files { folder: &root, ids: &ids, store: &store, write_options: WriteOptions::new() };
+        let mut jobs = Vec::new();
+        for size in SIZES {
+            let path = size.to_string();
+            std::fs::write(folder.path().join(&path), vec![7; usize::try_from(size).unwrap()]).unwrap();
+            let key = RecordKey::generate().unwrap();
+            jobs.push(Job { path: path.into(), size: 3, key, has_record: false, earlier: Vec::new() });
+        }
+        let read: Vec<_> = jobs.iter().map(|job| files.read(job).unwrap().1.len() as u64).collect();
+        assert_eq!(read, SIZES.map(|size| size.min(SMALL + 1)));
+        let stored = files.create_many(jobs).unwrap();
+        assert_eq!(stored.len(), SIZES.len());
+        for Done { job, outcome } in stored {
+            assert!(matches!(outcome, Outcome::Stored(_)));
+            let data = store.retrieve(ids.file(&job.path), &job.key).unwrap();
+            assert_eq!(data.len().to_string().as_bytes(), job.path);
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Folders to which a tree is restored. Every path is followed name by name, and never through a link: nothing is
-//! written outside of the folder. A file gets its name when it is complete.
+//! The folder that a tree is stored from or restored to. Every path is followed name by name, and never through a link:
+//! nothing is read or written outside of the folder. A restored file gets its name when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -20,13 +20,17 @@ use crate::new_file::numbered_temporary_name;
 pub(super) struct Root(OwnedFd);
 
 impl Root {
+    /// Opens the folder.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(openat(CWD, path, FOLDER, Mode::empty())?))
+    }
+
     /// Opens the folder, and makes it if it does not exist.
     pub(super) fn open_or_create(path: &Path) -> io::Result<Self> {
         match fs::create_dir(path) {
-            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Self::open(path),
         }
-        Ok(Self(openat(CWD, path, FOLDER, Mode::empty())?))
     }
 
     /// Opens a folder of the tree.
@@ -36,6 +40,12 @@ impl Root {
             folder = openat(&folder, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?;
         }
         Ok(folder)
+    }
+
+    /// Opens a file of the tree to read it. A pipe in its place does not block.
+    pub(super) fn file(&self, path: &[u8]) -> io::Result<File> {
+        let (folder, name) = split(path);
+        Ok(openat(self.folder(folder)?, name, READ_FILE, Mode::empty())?.into())
     }
 
     /// Opens or makes a folder of the tree, in a folder that exists. It is accessible for this user alone until it gets
@@ -69,13 +79,14 @@ impl Root {
 }
 
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+const READ_FILE: OFlags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
 
 /// The object at the place of a file or a link.
 pub(super) enum Present {
     Nothing,
-    /// The same as in the tree.
-    Same,
-    /// One of the same kind, which is to be replaced: its device and inode.
+    /// The same as in the tree: its device and inode.
+    Same((u64, u64)),
+    /// One of the same kind.
     Other((u64, u64)),
 }
 
@@ -99,7 +110,7 @@ pub(super) fn present(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io:
         }
         _ => return Err(io::Error::new(ErrorKind::AlreadyExists, "there is something else in its place")),
     };
-    Ok(if is_same { Present::Same } else { Present::Other(identity(&found)) })
+    Ok(if is_same { Present::Same(identity(&found)) } else { Present::Other(identity(&found)) })
 }
 
 /// Gives a file that is the same its mode.
@@ -108,8 +119,7 @@ pub(super) fn set_mode(folder: BorrowedFd<'_>, name: &[u8], entry: &Entry) -> io
     if found.st_mode & PERMISSIONS == entry.mode {
         return Ok(());
     }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(fchmod(openat(folder, name, flags, Mode::empty())?, Mode::from_raw_mode(entry.mode))?)
+    Ok(fchmod(openat(folder, name, READ_FILE, Mode::empty())?, Mode::from_raw_mode(entry.mode))?)
 }
 
 /// A file without a name, or with a temporary one.
@@ -206,10 +216,10 @@ fn times(modified: Option<Modified>) -> Timestamps {
     Timestamps { last_access: unchanged, last_modification: modified }
 }
 
-fn modified(found: &Stat) -> Modified {
+pub(super) fn modified(found: &Stat) -> Modified {
     Modified(found.st_mtime, u32::try_from(found.st_mtime_nsec).unwrap_or(0))
 }
 
-fn identity(found: &Stat) -> (u64, u64) {
+pub(super) fn identity(found: &Stat) -> (u64, u64) {
     (found.st_dev, found.st_ino)
 }

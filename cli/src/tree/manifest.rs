@@ -6,7 +6,8 @@ use std::io::Read;
 
 use serde::{Deserialize, Serialize};
 use strongroom::protocol::base64url;
-use strongroom::{Error, RecordReader};
+use strongroom::{Error, RecordKey, RecordReader};
+use zeroize::Zeroize;
 
 use crate::failure::Failure;
 
@@ -17,6 +18,8 @@ const MAX_LEN: u64 = 256 << 20;
 
 /// The maximum number of files, folders and links.
 const MAX_ENTRIES: usize = 1_000_000;
+
+const TOO_MANY: &str = "the tree has too many files: store its folders under prefixes of their own";
 
 /// The maximum length of a path, and of a link's target.
 const MAX_PATH_LEN: usize = 4096;
@@ -36,6 +39,33 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) mode: u32,
     pub(super) modified: Modified,
+    /// Of a file that is stored: which key its record is under.
+    pub(super) key: Option<KeyCheck>,
+}
+
+impl Entry {
+    /// Whether the record of the file under this key is the one of the manifest, and not a later one.
+    pub(super) fn is_under(&self, key: &RecordKey) -> bool {
+        self.key.is_none_or(|check| check == KeyCheck::of(key))
+    }
+}
+
+/// It tells one of an id's keys from the others, and says nothing else about it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyCheck([u8; 8]);
+
+impl KeyCheck {
+    const CONTEXT: &str = "strongroom 2026-11-28 v1 tree key check";
+
+    /// The first bytes of `blake3::derive_key(CONTEXT, key)`; wipes the key from the hasher.
+    pub(super) fn of(key: &RecordKey) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key(Self::CONTEXT);
+        hasher.update(key.expose_bytes());
+        let mut check = [0; 8];
+        check.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, from)| *to = *from);
+        hasher.zeroize();
+        Self(check)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -76,6 +106,8 @@ struct DocumentEntry {
     size: Option<u64>,
     #[serde(default, skip_serializing_if = "is_false")]
     recent: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     target: Option<Text>,
 }
@@ -125,10 +157,7 @@ impl Manifest {
     }
 
     pub(super) fn to_document(&self) -> Result<Vec<u8>, Failure> {
-        const TOO_MANY: &str = "the tree has too many files: store its folders under prefixes of their own";
-        if self.entries.len() > MAX_ENTRIES {
-            return Err(Failure::argument(TOO_MANY));
-        }
+        refuse_more_entries(self.entries.len())?;
         let entries = self.entries.iter().map(|(path, entry)| DocumentEntry::new(path, entry)).collect();
         let document = serde_json::to_vec(&Document { version: VERSION, entries });
         let document = document.map_err(|error| Error::Internal(error.into()))?;
@@ -160,7 +189,8 @@ impl DocumentEntry {
             Kind::Folder => (None, false, None),
             Kind::Link { target } => (None, false, Some(Text::new(target))),
         };
-        Self { path: Text::new(path), mode: entry.mode, modified: entry.modified, size, recent, target }
+        let key = entry.key.map(|KeyCheck(check)| base64url::encode(&check));
+        Self { path: Text::new(path), mode: entry.mode, modified: entry.modified, size, recent, key, target }
     }
 
     /// `None` if it is invalid.
@@ -177,7 +207,11 @@ impl DocumentEntry {
             (Some(_), Some(_)) => return None,
         };
         let is_valid = self.mode & !PERMISSIONS == 0 && self.modified.1 < 1_000_000_000;
-        is_valid.then_some((path, Entry { kind, mode: self.mode, modified: self.modified }))
+        let key = match (&kind, self.key) {
+            (Kind::File { .. }, Some(check)) => Some(KeyCheck(base64url::decode(&check)?.try_into().ok()?)),
+            _ => None,
+        };
+        is_valid.then_some((path, Entry { kind, mode: self.mode, modified: self.modified, key }))
     }
 }
 
@@ -209,6 +243,11 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
         Some((folder, name)) => (folder, name.get(1..).unwrap_or_default()),
         None => (&[], path),
     }
+}
+
+/// Refuses a tree with so many files, folders and links.
+pub(super) fn refuse_more_entries(count: usize) -> Result<(), Failure> {
+    if count > MAX_ENTRIES { Err(Failure::argument(TOO_MANY)) } else { Ok(()) }
 }
 
 fn is_false(value: &bool) -> bool {
@@ -249,7 +288,8 @@ mod tests {
         let mut manifest = Manifest::default();
         let modified = Modified(-5, 999_999_999);
         let mut insert = |path: &[u8], kind| {
-            manifest.entries.insert(path.into(), Entry { kind, mode: 0o640, modified });
+            let key = matches!(kind, Kind::File { .. }).then_some(KeyCheck([7; 8]));
+            manifest.entries.insert(path.into(), Entry { kind, mode: 0o640, modified, key });
         };
         insert(b"folder", Kind::Folder);
         insert(b"folder/\xff\n", Kind::File { size: u64::MAX, is_recent: true });
@@ -293,6 +333,8 @@ mod tests {
             entry(r#""a""#, r#","target":"""#),
             entry(r#""a""#, r#","target":"b\u0000""#),
             entry(r#""a""#, r#","size":-1"#),
+            entry(r#""a""#, r#","size":1,"key":"AQIDBAUGBw""#),
+            entry(r#""a""#, r#","size":1,"key":"not base64""#),
             r#"{"path":"a","mode":2541,"modified":[0,0],"size":1}"#.into(),
             r#"{"path":"a","mode":420,"modified":[0,1000000000],"size":1}"#.into(),
             r#"{"path":"a","mode":420,"size":1}"#.into(),
@@ -304,6 +346,24 @@ mod tests {
         for wrong in ["", "[]", "{}", r#"{"version":1}"#, r#"{"version":1,"entries":[]}x"#] {
             assert_eq!(Manifest::parse(wrong.as_bytes()).map(|_| ()).unwrap_err().name(), "Corrupt", "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_key_check_is_the_start_of_the_hash() {
+        let key = RecordKey::from_bytes(&[7; 32]).unwrap();
+        let check = KeyCheck::of(&key);
+        assert_eq!(base64url::encode(&check.0), "RJs9eZ8LKo8"); // by the Python package `blake3`
+        let manifest = parse(&[&entry(r#""a""#, r#","size":1,"key":"RJs9eZ8LKo8""#), &entry(r#""b""#, r#","size":1"#)]);
+        let entries = manifest.unwrap().entries;
+        let other = RecordKey::from_bytes(&[8; 32]).unwrap();
+        let is_under = |path: &[u8]| (entries[path].is_under(&key), entries[path].is_under(&other));
+        assert_eq!((is_under(b"a"), is_under(b"b")), ((true, false), (true, true)));
+    }
+
+    #[test]
+    fn more_entries_than_a_reader_accepts_are_refused() {
+        refuse_more_entries(MAX_ENTRIES).unwrap();
+        assert!(refuse_more_entries(MAX_ENTRIES + 1).unwrap_err().message().contains("too many files"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::reply::json_text;
 use crate::streams::stderr;
 
 pub(super) struct Problems {
@@ -21,20 +22,18 @@ impl Problems {
 
     /// Reports a file that is left out on purpose.
     pub(super) fn skip(&self, path: &[u8], reason: &str) {
-        let name = printable(path);
         let line = match self.json {
-            true => json!({"skipped": {"path": name, "reason": reason}}).to_string(),
-            false => format!("skipped: {name}: {reason}"),
+            true => json!({"skipped": {"path": json_text(path), "reason": reason}}).to_string(),
+            false => format!("skipped: {}: {reason}", printable(path)),
         };
         print(&line);
     }
 
     /// Reports a file that failed.
     pub(super) fn add(&mut self, path: &[u8], failure: Failure, bar: &ProgressBar) {
-        let name = printable(path);
         let line = match self.json {
-            true => json!({"failed": {"path": name, "error": failure.to_json()}}).to_string(),
-            false => format!("failed: {name}: {}", failure.message()),
+            true => json!({"failed": {"path": json_text(path), "error": failure.to_json()}}).to_string(),
+            false => format!("failed: {}: {}", printable(path), failure.message()),
         };
         bar.suspend(|| print(&line));
         self.failed += 1;

@@ -130,9 +130,9 @@ impl Restoring<'_> {
         let records: Vec<_> =
             ids.iter().zip(&together).filter_map(|(id, (.., keys))| Some((id, keys.first()?))).collect();
         let found = self.store.retrieve_many(&records)?;
-        for ((path, entry, _), data) in together.iter().zip(found) {
+        for (((path, entry, _), (_, key)), data) in together.iter().zip(&records).zip(found) {
             let outcome = data.map_err(Failure::from).and_then(|data| {
-                self.write(&mut folder, path, entry, |file| {
+                self.write(&mut folder, path, entry, key, |file| {
                     io::Write::write_all(file, &data).map(|()| data.len() as u64)
                 })
             });
@@ -149,14 +149,29 @@ impl Restoring<'_> {
         let (folder, name) = folder.of(self.root, path)?;
         match present(folder.as_fd(), name, entry).map_err(failed())? {
             Present::Nothing => Ok(true),
-            Present::Same => {
+            Present::Same(_) if self.is_of_manifest(path, entry)? => {
                 set_mode(folder.as_fd(), name, entry).map_err(Failure::io("cannot set its mode"))?;
                 Ok(false)
             }
-            Present::Other(identity) if self.used.contains(&identity) => {
+            Present::Same(identity) | Present::Other(identity) if self.used.contains(&identity) => {
                 Err(Failure::argument("this command uses the file in its place, such as the store or a key"))
             }
-            Present::Other(_) => Ok(true),
+            Present::Same(_) | Present::Other(_) => Ok(true),
+        }
+    }
+
+    /// Whether the record is known to be the version of the manifest, whose size and time tell that a file is the same.
+    fn is_of_manifest(&self, path: &[u8], entry: &Entry) -> Result<bool, Failure> {
+        match entry.kind {
+            Kind::File { is_recent: true, .. } => return Ok(false),
+            Kind::File { .. } => {}
+            _ => return Ok(true),
+        }
+        let id = self.ids.file(path);
+        match self.kept.newest_first(&id).as_slice() {
+            [] => Ok(false),
+            [key] => Ok(entry.is_under(key)),
+            keys => with_each(keys, |key| self.store.open_record(&id, key)).map(|(_, key)| entry.is_under(key)),
         }
     }
 
@@ -166,24 +181,26 @@ impl Restoring<'_> {
             return Err(Failure::argument("the keyring has no key for this file"));
         }
         let id = self.ids.file(path);
-        let (mut reader, _) = with_each(keys, |key| self.store.open_record(&id, key))?;
+        let (mut reader, key) = with_each(keys, |key| self.store.open_record(&id, key))?;
         reader.len()?; // authenticated before a byte is written
-        self.write(folder, path, entry, |file| io::copy(&mut reader, file))
+        self.write(folder, path, entry, key, |file| io::copy(&mut reader, file))
     }
 
+    /// Writes a file, whose record is under `key`.
     fn write(
         &self,
         folder: &mut LastFolder,
         path: &[u8],
         entry: &Entry,
+        key: &RecordKey,
         write: impl FnOnce(&mut std::fs::File) -> io::Result<u64>,
     ) -> Result<u64, Failure> {
         let failed = Failure::stream("cannot write the file");
         let (folder, name) = folder.of(self.root, path)?;
         let mut new = NewFile::create(folder.as_fd()).map_err(&failed)?;
         let written = write(&mut new.file).map_err(&failed)?;
-        // Another length is that of a later version, whose time is unknown.
-        let modified = (written == len(entry)).then_some(entry.modified);
+        // Another key or length is that of a later version, whose time is unknown.
+        let modified = (written == len(entry) && entry.is_under(key)).then_some(entry.modified);
         new.finish(name, entry.mode, modified).map_err(&failed)?;
         Ok(written)
     }

@@ -1,7 +1,6 @@
 //! Storing a folder. Each new key is in the keyring before its record is stored. The keyring is written a few times for
 //! the whole tree, not once for each file.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,9 +9,11 @@ use serde_json::json;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
 use super::files::{Done, Files, Job, Outcome};
-use super::manifest::{Entry, Kind, Manifest};
+use super::folders::Root;
+use super::manifest::{Entry, KeyCheck, Kind, Manifest, refuse_more_entries};
 use super::problems::Problems;
-use super::{PROGRESS, TreeIds, batches, stored_manifest, walk, worker_count, workers};
+use super::walk::{Found, walk};
+use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
 use crate::args::Options;
 use crate::failure::Failure;
 use crate::in_use::InUse;
@@ -26,6 +27,11 @@ use crate::tree_args::TreeOptions;
 /// it has stored.
 const CHECKPOINT: Duration = Duration::from_secs(60);
 
+/// The keyring gets the keys of so many files at once, or one of so many parts of all if that is more: an interrupted
+/// run leaves few keys without a record.
+const KEYS_AT_ONCE: usize = 1000;
+const PARTS: usize = 16;
+
 pub(crate) fn store(
     options: &Options,
     tree: &TreeOptions,
@@ -36,21 +42,20 @@ pub(crate) fn store(
 ) -> Result<(), Failure> {
     let ids = TreeIds::new(tree)?;
     let kept = KeptKeys::required(options)?;
+    let root = Root::open(folder).map_err(Failure::io("cannot read the folder"))?;
     let mut problems = Problems::new(options.json);
-    let found = walk::walk(folder, &ids, in_use, &mut problems)?;
-    if found.is_empty() && mirror {
+    let found = walk(&root, &ids, in_use, &mut problems);
+    if found.entries.is_empty() && mirror {
         return Err(Failure::argument("the folder is empty, so --mirror would remove the whole tree"));
     }
     let store = open::or_create(options)?;
     let old = stored_manifest(&store, &kept, &ids)?;
-    if old.is_none() {
-        if store.contains(ids.manifest())? {
-            return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
-        }
-        refuse_keys_of_others(&store, &kept, &ids)?;
+    if old.is_none() && store.contains(ids.manifest())? {
+        return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
     }
+    refuse_more_entries(entry_count(&found, old.as_ref(), mirror))?; // before a key or a record is stored
     let storing = Storing {
-        folder,
+        folder: &root,
         ids: &ids,
         store: &store,
         write_options,
@@ -58,13 +63,12 @@ pub(crate) fn store(
         kept,
         manifest: old.clone().unwrap_or_default(),
         problems,
-        unsettled: Vec::new(),
         unused: Vec::new(),
         counts: Counts::default(),
         checkpoint: CHECKPOINT,
         written: Instant::now(),
     };
-    let (counts, problems) = storing.run(&found, old, mirror)?;
+    let (counts, problems) = storing.run(&found, old.as_ref(), mirror)?;
     let Counts { stored, replaced, unchanged, removed, bytes } = counts;
     let failed = problems.failed();
     let text = format!(
@@ -78,23 +82,10 @@ pub(crate) fn store(
     problems.outcome(if mirror { "stored, and nothing was removed" } else { "stored" })
 }
 
-/// Before the first run: the keys under the prefix must be those of this store, because a run takes them for its own.
-fn refuse_keys_of_others(store: &Strongroom, kept: &KeptKeys, ids: &TreeIds) -> Result<(), Failure> {
-    for id in ids.files(kept) {
-        match with_each(&kept.newest_first(id), |key| store.open_record(id, key)) {
-            Err(Failure::Strongroom(Error::NotFound | Error::WrongKey)) => {
-                let text = format!(
-                    "the key of {:?} in the keyring opens no record of this store, so it may be another store's: use \
-                     another --id-prefix or another keyring, or remove the key with `keyring remove`",
-                    String::from_utf8_lossy(id),
-                );
-                return Err(Error::InvalidArgument(text.into()).into());
-            }
-            Ok(_) | Err(Failure::Strongroom(Error::Expired | Error::Corrupt)) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    Ok(())
+/// The number of the new manifest's entries: those that are gone from the folder remain, unless `mirror` removes them.
+fn entry_count(found: &Found, old: Option<&Manifest>, mirror: bool) -> usize {
+    let gone = |old: &Manifest| old.entries.keys().filter(|path| !found.entries.contains_key(*path)).count();
+    found.entries.len() + old.filter(|_| !mirror).map_or(0, gone)
 }
 
 #[derive(Default)]
@@ -108,7 +99,7 @@ struct Counts {
 }
 
 struct Storing<'r> {
-    folder: &'r Path,
+    folder: &'r Root,
     ids: &'r TreeIds,
     store: &'r Strongroom,
     write_options: WriteOptions<'r>,
@@ -117,10 +108,8 @@ struct Storing<'r> {
     /// The tree as it is stored.
     manifest: Manifest,
     problems: Problems,
-    /// Files of several keys, of which only this one remains once the manifest is written. Until then, several keys show
-    /// that the manifest may be older than the record.
-    unsettled: Vec<(Vec<u8>, RecordKey)>,
-    /// Keys that have no record, or none any more.
+    /// Keys of this store that have no record, or none any more. They leave the keyring once the manifest is written;
+    /// all other keys remain, because they may open records of other stores.
     unused: Vec<(Vec<u8>, RecordKey)>,
     counts: Counts,
     checkpoint: Duration,
@@ -128,65 +117,87 @@ struct Storing<'r> {
 }
 
 impl<'r> Storing<'r> {
-    fn run(
-        mut self,
-        found: &BTreeMap<Vec<u8>, Entry>,
-        old: Option<Manifest>,
-        mirror: bool,
-    ) -> Result<(Counts, Problems), Failure> {
-        if old.is_none() {
-            self.write_manifest()?; // before any other key, so that later runs know the keys under the prefix for theirs
-        }
-        let mut jobs = Vec::new();
-        for (path, entry) in found {
-            match entry.kind {
-                Kind::File { size, .. } if !self.is_unchanged(path, entry) => jobs.push(self.job(path, size)?),
-                Kind::File { .. } => {
-                    self.manifest.entries.entry(path.clone()).and_modify(|known| known.mode = entry.mode);
-                    self.counts.unchanged += 1;
-                }
-                _ => drop(self.manifest.entries.insert(path.clone(), entry.clone())),
+    fn run(mut self, found: &Found, old: Option<&Manifest>, mirror: bool) -> Result<(Counts, Problems), Failure> {
+        let (mut new, mut known) = (Vec::new(), Vec::new());
+        for (path, entry) in &found.entries {
+            let Kind::File { size, .. } = entry.kind else {
+                self.manifest.entries.insert(path.clone(), entry.clone());
+                continue;
+            };
+            match self.kept.entries().keys(self.kept.namespace(), self.ids.file(path)) {
+                [] => new.push(self.job(path, size)?),
+                [key] if self.is_unchanged(path, entry, key) => self.keep_unchanged(path, entry),
+                _ => known.push(self.job(path, size)?),
             }
         }
+        let jobs = self.find_records(new, known, found)?;
         let bar = progress_bar(Some(jobs.len() as u64), PROGRESS);
-        let differing = self.create(jobs, &bar)?;
-        self.replace(differing, &bar)?;
+        let mut differing = Vec::new();
+        for jobs in parts(jobs) {
+            self.create(jobs, &mut differing, &bar)?;
+        }
+        for jobs in parts(differing) {
+            self.replace(jobs, &bar)?;
+        }
         bar.finish_and_clear();
         let absent = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
         self.manifest.remove_orphans();
-        if old.is_none_or(|old| old != self.manifest) || !self.unsettled.is_empty() {
+        if old.is_none_or(|old| *old != self.manifest) {
             self.write_manifest()?;
         }
-        self.remove(absent)?;
-        self.settle()?;
+        let removed = self.remove(absent);
+        self.settle()?; // also the keys of what was removed before an error
+        removed?;
         Ok((self.counts, self.problems))
     }
 
-    /// Whether the file is that of the manifest. An id with several keys may have a later version.
-    fn is_unchanged(&self, path: &[u8], entry: &Entry) -> bool {
-        let known = self.manifest.entries.get(path);
-        known.is_some_and(|known| known.kind == entry.kind && known.modified == entry.modified)
-            && self.kept.entries().keys(self.kept.namespace(), self.ids.file(path)).len() == 1
+    /// Whether the file is that of the manifest, if its record is under `key`.
+    fn is_unchanged(&self, path: &[u8], entry: &Entry, key: &RecordKey) -> bool {
+        self.manifest.entries.get(path).is_some_and(|known| {
+            known.kind == entry.kind && known.modified == entry.modified && known.key == Some(KeyCheck::of(key))
+        })
     }
 
-    /// Stores the file under its newest key, which has no record if an earlier run was interrupted, or a new one.
+    fn keep_unchanged(&mut self, path: &[u8], entry: &Entry) {
+        self.manifest.entries.entry(path.to_vec()).and_modify(|known| known.mode = entry.mode);
+        self.counts.unchanged += 1;
+    }
+
+    /// Stores the file under a new key, unless an earlier one opens its record.
     fn job(&self, path: &[u8], size: u64) -> Result<Job, Failure> {
         let earlier = self.kept.newest_first(&self.ids.file(path));
-        let key = earlier.first().map_or_else(RecordKey::generate, |key| Ok(key.duplicate()))?;
-        Ok(Job { path: path.to_vec(), size, key, earlier })
+        Ok(Job { path: path.to_vec(), size, key: RecordKey::generate()?, has_record: false, earlier })
     }
 
-    /// Stores files that may have no record yet. Returns those that have one with other data.
-    fn create(&mut self, jobs: Vec<Job>, bar: &ProgressBar) -> Result<Vec<Job>, Failure> {
-        self.keep_keys(jobs.iter().filter(|job| job.earlier.is_empty()))?;
-        let (known, new): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|job| self.manifest.entries.contains_key(&job.path));
+    /// Adds to `new` those of the files with earlier keys that may have changed.
+    fn find_records(&mut self, mut new: Vec<Job>, known: Vec<Job>, found: &Found) -> Result<Vec<Job>, Failure> {
+        let files = self.files();
+        workers::for_each(
+            self.workers,
+            known,
+            |job| files.find_record(job),
+            |job| {
+                match found.entries.get(&job.path) {
+                    Some(entry) if job.has_record && self.is_unchanged(&job.path, entry, &job.key) => {
+                        self.keep_unchanged(&job.path, entry);
+                    }
+                    _ => new.push(job),
+                }
+                Ok(())
+            },
+        )?;
+        Ok(new)
+    }
+
+    /// Stores files that have no record, and compares the others. Those with other data get into `differing`.
+    fn create(&mut self, jobs: Vec<Job>, differing: &mut Vec<Job>, bar: &ProgressBar) -> Result<(), Failure> {
+        self.keep_keys(jobs.iter().filter(|job| !job.has_record))?;
+        let (known, new): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.has_record);
         let work = batches(new.into_iter(), |job| job.size).into_iter().chain(known.into_iter().map(|job| vec![job]));
         let files = self.files();
-        let known = |manifest: &Manifest, path: &[u8]| {
+        let is_known = |manifest: &Manifest, path: &[u8]| {
             matches!(manifest.entries.get(path), Some(Entry { kind: Kind::File { .. }, .. }))
         };
-        let mut differing = Vec::new();
         workers::for_each(
             self.workers,
             work,
@@ -195,36 +206,32 @@ impl<'r> Storing<'r> {
                 for Done { job, outcome } in all {
                     match outcome {
                         Outcome::Stored(entry) => {
-                            if known(&self.manifest, &job.path) {
+                            if job.has_record && is_known(&self.manifest, &job.path) {
                                 self.counts.unchanged += 1;
                             } else {
                                 self.counts.stored += 1;
                                 self.counts.bytes += size(&entry);
                             }
                             bar.inc(1);
-                            self.finish(job, entry);
+                            self.finish(job, entry, None);
                         }
                         Outcome::Differs => differing.push(job),
                         Outcome::Failed(failure) => {
                             bar.inc(1);
-                            let is_new = job.earlier.is_empty();
-                            self.fail(job, is_new, failure, bar);
+                            self.fail(job, failure, bar);
                         }
                     }
                 }
                 self.write_checkpoint()
             },
-        )?;
-        Ok(differing)
+        )
     }
 
     /// Replaces the records of files, each under a new key.
     fn replace(&mut self, mut jobs: Vec<Job>, bar: &ProgressBar) -> Result<(), Failure> {
-        for job in &mut jobs {
-            let unused = std::mem::replace(&mut job.key, RecordKey::generate()?);
-            if job.earlier.is_empty() {
-                self.unused.push((self.ids.file(&job.path), unused));
-            }
+        for job in jobs.iter_mut().filter(|job| job.has_record) {
+            job.earlier = vec![std::mem::replace(&mut job.key, RecordKey::generate()?)];
+            job.has_record = false;
         }
         self.keep_keys(jobs.iter())?;
         let files = self.files();
@@ -232,19 +239,19 @@ impl<'r> Storing<'r> {
             self.workers,
             jobs,
             |job| files.replace(job),
-            |Done { job, outcome }| {
+            |(Done { job, outcome }, old)| {
                 bar.inc(1);
                 match outcome {
                     Outcome::Stored(entry) => {
                         self.counts.replaced += 1;
                         self.counts.bytes += size(&entry);
-                        self.finish(job, entry);
+                        self.finish(job, entry, old);
                     }
                     Outcome::Differs => {
                         const FOREIGN: &str = "there is a record with its id, and the keyring does not have its key";
-                        self.fail(job, true, Failure::argument(FOREIGN), bar);
+                        self.fail(job, Failure::argument(FOREIGN), bar);
                     }
-                    Outcome::Failed(failure) => self.fail(job, true, failure, bar),
+                    Outcome::Failed(failure) => self.fail(job, failure, bar),
                 }
                 self.write_checkpoint()
             },
@@ -264,16 +271,20 @@ impl<'r> Storing<'r> {
         })
     }
 
-    fn finish(&mut self, job: Job, entry: Entry) {
-        if job.earlier.len() > 1 || job.earlier.first().is_some_and(|earlier| !earlier.ct_eq(&job.key)) {
-            self.unsettled.push((self.ids.file(&job.path), job.key));
-        }
-        self.manifest.entries.insert(job.path, entry);
+    /// Notes that the record of the file is under the job's key, and no longer under `old`, nor the earlier manifest's.
+    fn finish(&mut self, job: Job, mut entry: Entry, old: Option<RecordKey>) {
+        let id = self.ids.file(&job.path);
+        entry.key = Some(KeyCheck::of(&job.key));
+        let known = self.manifest.entries.insert(job.path, entry).and_then(|known| known.key);
+        let keys = self.kept.entries().keys(self.kept.namespace(), &id).iter();
+        let superseded = keys.filter(|key| known == Some(KeyCheck::of(key)) && !key.ct_eq(&job.key));
+        let unused = superseded.map(RecordKey::duplicate).chain(old).map(|key| (id.clone(), key));
+        self.unused.extend(unused);
     }
 
-    /// Reports a file that was not stored. `is_new`: its key has no record.
-    fn fail(&mut self, job: Job, is_new: bool, failure: Failure, bar: &ProgressBar) {
-        if is_new {
+    /// Reports a file that was not stored. A new key has no record.
+    fn fail(&mut self, job: Job, failure: Failure, bar: &ProgressBar) {
+        if !job.has_record {
             self.unused.push((self.ids.file(&job.path), job.key));
         }
         self.problems.add(&job.path, failure, bar);
@@ -308,11 +319,8 @@ impl<'r> Storing<'r> {
 
     /// Removes the keys that open nothing any more.
     fn settle(&mut self) -> Result<(), Failure> {
-        let (settled, unused) = (std::mem::take(&mut self.unsettled), std::mem::take(&mut self.unused));
+        let unused = std::mem::take(&mut self.unused);
         self.kept.update(|entries, namespace| {
-            for (id, key) in settled {
-                entries.keep_only(namespace, id, &key);
-            }
             for (id, key) in unused {
                 entries.remove_key(namespace, id, &key);
             }
@@ -321,10 +329,10 @@ impl<'r> Storing<'r> {
     }
 
     /// The records of the tree whose files are no longer in the folder, and their keys. The files leave the manifest.
-    fn absent(&mut self, found: &BTreeMap<Vec<u8>, Entry>) -> Vec<(Vec<u8>, Vec<RecordKey>)> {
-        let is_file = |path: &[u8]| matches!(found.get(path), Some(Entry { kind: Kind::File { .. }, .. }));
-        self.manifest.entries.retain(|path, _| found.contains_key(path));
-        let absent = self.ids.files(&self.kept).filter(|id| self.ids.path(id).is_some_and(|path| !is_file(path)));
+    fn absent(&mut self, found: &Found) -> Vec<(Vec<u8>, Vec<RecordKey>)> {
+        self.manifest.entries.retain(|path, _| found.entries.contains_key(path) || found.is_skipped(path));
+        let is_absent = |path: &[u8]| !found.is_file(path) && !found.is_skipped(path);
+        let absent = self.ids.files(&self.kept).filter(|id| self.ids.path(id).is_some_and(is_absent));
         absent.map(|id| (id.to_vec(), self.kept.newest_first(id))).collect()
     }
 
@@ -344,9 +352,48 @@ impl<'r> Storing<'r> {
     }
 }
 
+/// The parts of the jobs whose keys the keyring gets at once.
+fn parts(jobs: Vec<Job>) -> impl Iterator<Item = Vec<Job>> {
+    let most = KEYS_AT_ONCE.max(jobs.len().div_ceil(PARTS));
+    let mut jobs = jobs.into_iter();
+    std::iter::from_fn(move || Some(jobs.by_ref().take(most).collect()).filter(|part: &Vec<_>| !part.is_empty()))
+}
+
 fn size(entry: &Entry) -> u64 {
     match entry.kind {
         Kind::File { size, .. } => size,
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::manifest::Modified;
+    use super::*;
+
+    #[test]
+    fn few_keys_of_many_are_stored_at_once() {
+        let job = |n: usize| Job {
+            path: n.to_string().into(),
+            size: 0,
+            key: RecordKey::from_bytes(&[1; 32]).unwrap(),
+            has_record: false,
+            earlier: Vec::new(),
+        };
+        let lens = |count| parts((0..count).map(job).collect()).map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(lens(0), [0; 0]);
+        assert_eq!(lens(2500), [1000, 1000, 500]);
+        assert_eq!(lens(17_600), [1100; 16]);
+    }
+
+    #[test]
+    fn files_that_are_gone_count_unless_they_are_removed() {
+        let entry = || Entry { kind: Kind::Folder, mode: 0o755, modified: Modified(0, 0), key: None };
+        let entries = |paths: &[&str]| paths.iter().map(|path| (path.as_bytes().to_vec(), entry())).collect();
+        let found = Found { entries: entries(&["a", "b"]), ..Found::default() };
+        let old = Manifest { entries: entries(&["b", "c", "d"]) };
+        assert_eq!(entry_count(&found, None, false), 2);
+        assert_eq!(entry_count(&found, Some(&old), false), 4);
+        assert_eq!(entry_count(&found, Some(&old), true), 2);
     }
 }

@@ -23,6 +23,18 @@ pub(super) fn of_read(failure: Failure) -> Error {
     }
 }
 
+/// The same error, for a later read of an answer that has failed.
+pub(super) fn again(error: &Error) -> Error {
+    match error {
+        Error::TooLarge => Error::TooLarge,
+        Error::Busy => Error::Busy,
+        Error::Forked => Error::Forked,
+        Error::Closed => Error::Closed,
+        Error::Storage(source) => Error::Storage(source.to_string().into()),
+        other => Error::Storage(other.to_string().into()),
+    }
+}
+
 /// The outcome of a write that may have been repeated; `lost` tells whether the answer to an attempt was lost. If the
 /// service refuses a repetition, the lost attempt may have succeeded nevertheless: the record may have been changed,
 /// removed or expired meanwhile.

@@ -9,6 +9,7 @@ use std::time::Instant;
 use bytes::{Buf, Bytes};
 use zeroize::Zeroize;
 
+use super::errors::again;
 use super::{of_read, of_write, protocol_violation};
 use crate::error::Error;
 use crate::http::{self, ApiRequest, Failure, HttpClient, RetryPolicy, StreamingResponse, TimeBudget};
@@ -30,6 +31,8 @@ pub(super) struct Reader {
     time_budget: TimeBudget,
     /// The position of `piece` in the only answer with the data, if the server has removed the record.
     only_answer: Option<u64>,
+    /// The failure of the only answer, which is final.
+    failure: Option<Error>,
 }
 
 impl Reader {
@@ -53,7 +56,7 @@ impl Reader {
     ) -> Option<Self> {
         let (len, time_budget) = (response.len()?, http.time_budget());
         let (response, piece) = (Some(response), Bytes::new());
-        Some(Self { http, request, len, position: 0, response, piece, time_budget, only_answer })
+        Some(Self { http, request, len, position: 0, response, piece, time_budget, only_answer, failure: None })
     }
 
     /// All of the data, read into the start of `buffer`. Returns its length.
@@ -99,8 +102,11 @@ impl Reader {
     fn load_piece(&mut self) -> Result<(), Error> {
         let mut attempts = 1;
         while self.arrived().is_empty() && self.position < self.len {
-            if self.is_displaced() || self.only_answer.is_some() && self.response.is_none() {
+            if self.is_displaced() {
                 return Err(Error::Unsupported("a record that was taken from a server is read once, in order".into()));
+            }
+            if let Some(failure) = &self.failure {
+                return Err(again(failure));
             }
             self.time_budget.check().map_err(of_read)?;
             let begun = Instant::now();
@@ -111,7 +117,12 @@ impl Reader {
                     attempts += 1;
                     self.time_budget.spend_loss();
                 }
-                piece => self.piece = piece.map_err(of_next_read)?,
+                Err(failure) => {
+                    let error = of_next_read(failure);
+                    self.failure = self.only_answer.map(|_| again(&error));
+                    return Err(error);
+                }
+                Ok(piece) => self.piece = piece,
             }
             self.time_budget.earn(self.piece.len());
         }

@@ -21,6 +21,7 @@ use tokio_rustls::TlsConnector;
 #[cfg(feature = "object-store")]
 use super::address::without_brackets;
 use super::failure::full_message;
+use super::invalid_endpoint::InvalidEndpoint;
 use super::resolver::{KnownNames, Resolver};
 use super::tls::Tls;
 
@@ -75,8 +76,11 @@ impl Target {
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         match self {
             Self::Tls { host, port, name, tls } => {
-                let connector =
-                    TlsConnector::from(tls.config().map_err(|error| io::Error::other(full_message(&error)))?);
+                let connector = TlsConnector::from(tls.config().map_err(|error| {
+                    let is_lasting = matches!(error, InvalidEndpoint::NoAuthorities(_));
+                    let kind = if is_lasting { io::ErrorKind::InvalidData } else { io::ErrorKind::Other };
+                    io::Error::new(kind, full_message(&error))
+                })?);
                 let stream = connect_tcp(host.addresses(*port).await?).await?;
                 stream.set_nodelay(true)?;
                 Ok(Box::new(connector.connect(name.clone(), stream).await?))

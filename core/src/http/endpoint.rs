@@ -254,8 +254,13 @@ impl Endpoint {
             return Err(InvalidEndpoint::NeedsNames);
         }
         let is_tls = |address: &Address| matches!(address, Address::Https { .. });
-        if !is_given || self.source.given().iter().any(is_tls) {
-            return Ok(Some(Arc::new(Tls::open(&self.files)?)));
+        let needs_tls = self.source.given().iter().any(is_tls);
+        if !is_given || needs_tls {
+            let tls = Tls::open(&self.files)?;
+            if needs_tls {
+                tls.config()?;
+            }
+            return Ok(Some(Arc::new(tls)));
         }
         if *self.files == Files::default() { Ok(None) } else { Err(InvalidEndpoint::NoTls) }
     }

@@ -64,6 +64,9 @@ pub enum InvalidEndpoint {
         /// The cause.
         source: io::Error,
     },
+    /// No authorities are given, and the system has none.
+    #[error("the certificate of a service could not be verified")]
+    NoAuthorities(#[source] io::Error),
     /// The system could not start a thread for the connections.
     #[error("cannot start a thread for the connections: the system is out of memory or threads")]
     Thread(#[source] io::Error),

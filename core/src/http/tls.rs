@@ -14,6 +14,7 @@ use rustls::{ClientConfig, RootCertStore, version};
 use zeroize::Zeroizing;
 
 use super::invalid_endpoint::InvalidEndpoint;
+use crate::util::system_authorities;
 use crate::util::trusted_file::{Readers, read_pem};
 
 /// The files that TLS needs, in PEM.
@@ -26,7 +27,8 @@ pub(super) struct Files {
 
 /// The configuration of new connections.
 pub(super) struct Tls {
-    roots: Arc<RootCertStore>,
+    /// `None`: the system's.
+    authorities: Option<Arc<RootCertStore>>,
     client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     revocations: Option<PathBuf>,
     current: Mutex<Option<(Stamp, Arc<ClientConfig>)>>,
@@ -42,17 +44,13 @@ struct Stamp {
 
 impl Tls {
     pub(super) fn open(files: &Files) -> Result<Self, InvalidEndpoint> {
-        let mut roots = RootCertStore::empty();
-        match &files.authorities {
-            Some(path) => {
-                for certificate in certificates(path, "authorities")? {
-                    roots.add(certificate).map_err(unusable)?;
-                }
+        let authorities = files.authorities.as_ref().map(|path| -> Result<_, InvalidEndpoint> {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path, "authorities")? {
+                roots.add(certificate).map_err(unusable)?;
             }
-            None => {
-                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            }
-        }
+            Ok(Arc::new(roots))
+        });
         let client = files.client_certificate.as_ref().map(|(certificate, key)| -> Result<_, InvalidEndpoint> {
             let chain = certificates(certificate, "client certificate")?;
             const KEY: &str = "client certificate's key";
@@ -60,12 +58,16 @@ impl Tls {
             Ok((chain, key))
         });
         let tls = Self {
-            roots: roots.into(),
+            authorities: authorities.transpose()?,
             client: client.transpose()?,
             revocations: files.revocations.clone(),
             current: Mutex::new(None),
         };
-        tls.config()?;
+        match tls.config() {
+            // Perhaps no service needs TLS: otherwise, each connection has this error.
+            Err(InvalidEndpoint::NoAuthorities(_)) => {}
+            config => drop(config?),
+        }
         Ok(tls)
     }
 
@@ -84,17 +86,21 @@ impl Tls {
     }
 
     fn build(&self) -> Result<ClientConfig, InvalidEndpoint> {
+        let roots = match &self.authorities {
+            Some(authorities) => Arc::clone(authorities),
+            None => Arc::new(system_authorities::load().map_err(InvalidEndpoint::NoAuthorities)?),
+        };
         let provider = Arc::new(tls_provider::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(unusable)?;
         let builder = match &self.revocations {
             Some(path) => {
-                let verifier = WebPkiServerVerifier::builder_with_provider(Arc::clone(&self.roots), provider);
+                let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider);
                 // By default it also rejects a certificate that no list covers.
                 let verifier = verifier.with_crls(revocations(path)?).enforce_revocation_expiration().build();
                 builder.with_webpki_verifier(verifier.map_err(|error| InvalidEndpoint::Tls(error.into()))?)
             }
-            None => builder.with_root_certificates(Arc::clone(&self.roots)),
+            None => builder.with_root_certificates(roots),
         };
         let mut config = match &self.client {
             Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(unusable)?,
@@ -102,7 +108,7 @@ impl Tls {
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // A resumed session skips the certificate: one that has expired meanwhile, or whose revocation list has, would
-        // still be accepted. Connections are kept, so that full handshakes are rare.
+        // still be accepted. Short requests share connections; an upload, which does not, pays for a full handshake.
         config.resumption = Resumption::disabled();
         Ok(config)
     }

@@ -1,6 +1,6 @@
 //! The index key in a file, created atomically: the text `srx1...` on a line, readable only by the file's owner.
 //!
-//! A new file is written under a temporary name, `.index-key-<16 hex digits>`, and renamed.
+//! A new file is written under a temporary name, and renamed.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::key::{IndexKey, InvalidKey};
 use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
-use crate::util::private_file::{remove_abandoned, temporary_file};
+use crate::util::private_file::{check_name, remove_abandoned, temporary_file};
 use crate::util::random::RandomError;
 use crate::util::trusted_file::{Refused, read_checked};
 
@@ -33,8 +33,6 @@ pub(crate) enum KeyFileError {
 /// The maximum length of a file with a key.
 const MAX_LEN: usize = 256;
 
-const TEMPORARY: &str = ".index-key-";
-
 /// The default file of the index key of the database at `path`: `<path>.index-key`.
 pub(crate) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_os_string();
@@ -48,6 +46,7 @@ pub(crate) fn read(path: &Path, database: Option<&Path>) -> Result<IndexKey, Key
     if path.as_os_str().is_empty() {
         return Err(KeyFileError::Refused("the path of the index key's file is empty".into()));
     }
+    check_name(path).map_err(KeyFileError::Refused)?;
     let file = File::open(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => KeyFileError::Missing(path.to_path_buf()),
         _ => failed(path, error),
@@ -75,19 +74,18 @@ pub(crate) fn read_or_create(path: &Path, database: &Path) -> Result<IndexKey, K
     };
     // The file's name must be durable, too, even if another process has created the file.
     sync_folder_of(path).map_err(|error| failed(path, error))?;
-    remove_abandoned(TEMPORARY, folder_of(path));
+    remove_abandoned(folder_of(path));
     Ok(key)
 }
 
 /// Writes under a temporary name first, so that a file with the real name is complete, and is never overwritten.
 fn create(path: &Path, key: &IndexKey, database: &Path) -> io::Result<()> {
-    let mut file = temporary_file(TEMPORARY, folder_of(path))?;
-    give_owner_of(database, file.as_file())?;
-    file.write_all(key.to_text().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.as_file().sync_all()?;
-    file.persist_noclobber(path).map_err(|error| error.error)?;
-    Ok(())
+    let (file, temporary) = temporary_file(folder_of(path))?;
+    give_owner_of(database, &file)?;
+    (&*file).write_all(key.to_text().as_bytes())?;
+    (&*file).write_all(b"\n")?;
+    file.sync_all()?;
+    Ok(temporary.persist_noclobber(path)?)
 }
 
 fn failed(path: &Path, source: io::Error) -> KeyFileError {

@@ -25,6 +25,11 @@ const WORK: u8 = 18;
 /// The most work that a file may demand.
 const MAX_WORK: u8 = 20;
 
+/// The most lines and bytes of a header: more than twice those for 255 recipients. The time that the crate `age` takes
+/// grows with the product of both.
+const MAX_HEADER_LINES: usize = 1200;
+const MAX_HEADER_LEN: usize = 64 << 10;
+
 /// The maximum length of a file with identities.
 const MAX_IDENTITIES_LEN: usize = 64 << 10;
 
@@ -270,7 +275,16 @@ fn decryptor(file: &[u8]) -> Result<Decryptor<&[u8]>, Error> {
         };
         return Err(Error::InvalidArgument(text.into()));
     }
+    if !has_short_header(file) {
+        return Err(Error::Corrupt);
+    }
     Decryptor::new_buffered(file).map_err(|_| Error::Corrupt)
+}
+
+/// Whether the header, whose last line begins with `--- `, is within its limits.
+fn has_short_header(file: &[u8]) -> bool {
+    let start = file.get(..MAX_HEADER_LEN).unwrap_or(file);
+    start.split(|byte| *byte == b'\n').take(MAX_HEADER_LINES).any(|line| line.starts_with(b"--- "))
 }
 
 /// No identity is a recipient's, or the passphrase is wrong.

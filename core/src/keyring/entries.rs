@@ -119,13 +119,6 @@ impl KeyringEntries {
         self.retain_keys(namespace.as_ref(), id.as_ref(), |other| !other.ct_eq(key))
     }
 
-    /// Removes all keys of an id but this one, which then alone opens the record. Returns whether there were others.
-    pub fn keep_only(&mut self, namespace: impl AsRef<[u8]>, id: impl AsRef<[u8]>, key: &RecordKey) -> bool {
-        let (namespace, id) = (namespace.as_ref(), id.as_ref());
-        self.keys(namespace, id).iter().any(|other| other.ct_eq(key))
-            && self.retain_keys(namespace, id, |other| other.ct_eq(key))
-    }
-
     /// Returns whether a key was removed.
     fn retain_keys(&mut self, namespace: &[u8], id: &[u8], keep: impl FnMut(&RecordKey) -> bool) -> bool {
         let Ok(name) = Name::new(namespace, id) else { return false };

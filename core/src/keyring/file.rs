@@ -8,11 +8,9 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::util::files::{folder_of, give_owner_of, is_no_room, sync_folder_of};
 use crate::util::interrupt;
-use crate::util::private_file::{remove_abandoned, temporary_file};
+use crate::util::locked_file::LockedFile;
+use crate::util::private_file::{check_name, remove_abandoned, temporary_file};
 use crate::util::trusted_file::{Readers, Refused, check};
-
-/// The start of temporary names.
-const TEMPORARY: &str = ".keyring-";
 
 /// The maximum length of the file: 256 MiB.
 const MAX_LEN: u64 = 256 << 20;
@@ -26,21 +24,23 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The file's own path, so that a link to it stays a link.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, Error> {
-    path.canonicalize().map_err(|error| match error.kind() {
+    let path = path.canonicalize().map_err(|error| match error.kind() {
         ErrorKind::NotFound => {
             Error::InvalidArgument(format!("there is no keyring {}: make it first", path.display()).into())
         }
         _ => Error::Storage(error.into()),
-    })
+    })?;
+    check_name(&path).map_err(|text| Error::InvalidArgument(text.into()))?;
+    Ok(path)
 }
 
 /// The contents of the file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    read_from(&mut open(path)?)
+    read_from(&checked(path, File::open(path))?)
 }
 
-fn open(path: &Path) -> Result<File, Error> {
-    let file = File::open(path).map_err(failed)?;
+fn checked(path: &Path, opened: io::Result<File>) -> Result<File, Error> {
+    let file = opened.map_err(failed)?;
     // A writer of the file could name recipients of its own.
     check("the keyring", path, &file, None, Readers::Owner).map_err(|error| match error {
         Refused::Unsafe(text) => Error::InvalidArgument(text.into()),
@@ -49,7 +49,7 @@ fn open(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
-fn read_from(file: &mut File) -> Result<Vec<u8>, Error> {
+fn read_from(file: &File) -> Result<Vec<u8>, Error> {
     let len = file.metadata().map_err(failed)?.len();
     if len > MAX_LEN {
         return Err(Error::TooLarge);
@@ -60,17 +60,21 @@ fn read_from(file: &mut File) -> Result<Vec<u8>, Error> {
 }
 
 /// The file, locked for one change until it is dropped.
-pub(super) struct Locked(File);
+pub(super) struct Locked(LockedFile);
 
 /// Waits until no other process changes the file.
 pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
     let start = Instant::now();
     loop {
-        let file = open(path)?;
+        let file = checked(path, open_to_lock(path))?;
         match file.try_lock() {
-            // Another process may have replaced the file before it was locked.
-            Ok(()) if is_at(&file, path).map_err(failed)? => return Ok(Locked(file)),
-            Ok(()) => {}
+            Ok(()) => {
+                let file = LockedFile::new(file);
+                // Another process may have replaced the file before it was locked.
+                if is_at(&file, path).map_err(failed)? {
+                    return Ok(Locked(file));
+                }
+            }
             Err(fs::TryLockError::WouldBlock) if start.elapsed() > DEADLINE || interrupt::is_interrupted() => {
                 return Err(Error::Busy);
             }
@@ -80,18 +84,28 @@ pub(super) fn lock(path: &Path) -> Result<Locked, Error> {
     }
 }
 
+/// NFS locks only a file that is open for writing. Elsewhere the right to write it is not needed.
+fn open_to_lock(path: &Path) -> io::Result<File> {
+    match File::options().read(true).write(true).open(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+            File::open(path)
+        }
+        opened => opened,
+    }
+}
+
 impl Locked {
     /// The first bytes of the file.
     pub(super) fn start(&mut self) -> Result<Vec<u8>, Error> {
         let mut start = Vec::with_capacity(START_LEN);
-        self.0.seek(SeekFrom::Start(0)).map_err(failed)?;
-        (&self.0).take(START_LEN as u64).read_to_end(&mut start).map_err(failed)?;
+        (&*self.0).seek(SeekFrom::Start(0)).map_err(failed)?;
+        (&*self.0).take(START_LEN as u64).read_to_end(&mut start).map_err(failed)?;
         Ok(start)
     }
 
     pub(super) fn read(&mut self) -> Result<Vec<u8>, Error> {
-        self.0.seek(SeekFrom::Start(0)).map_err(failed)?;
-        read_from(&mut self.0)
+        (&*self.0).seek(SeekFrom::Start(0)).map_err(failed)?;
+        read_from(&self.0)
     }
 
     /// Replaces the file at `path` durably.
@@ -100,26 +114,27 @@ impl Locked {
             return Err(Error::TooLarge);
         }
         let replace = || {
-            let mut file = temporary_file(TEMPORARY, folder_of(path))?;
-            give_owner_of(path, file.as_file())?;
-            file.write_all(contents)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
+            let (file, temporary) = temporary_file(folder_of(path))?;
+            give_owner_of(path, &file)?;
+            (&*file).write_all(contents)?;
+            file.sync_all()?;
+            temporary.persist(path)?;
             sync_folder_of(path)
         };
         replace().map_err(failed)?;
-        remove_abandoned(TEMPORARY, folder_of(path));
+        remove_abandoned(folder_of(path));
         Ok(())
     }
 }
 
 /// Writes a new file durably. An existing one is an error.
 pub(super) fn create(path: &Path, contents: &[u8]) -> Result<(), Error> {
+    check_name(path).map_err(|text| Error::InvalidArgument(text.into()))?;
     let create = || {
-        let mut file = temporary_file(TEMPORARY, folder_of(path))?;
-        file.write_all(contents)?;
-        file.as_file().sync_all()?;
-        file.persist_noclobber(path).map_err(|error| error.error)?;
+        let (file, temporary) = temporary_file(folder_of(path))?;
+        (&*file).write_all(contents)?;
+        file.sync_all()?;
+        temporary.persist_noclobber(path)?;
         sync_folder_of(path)
     };
     create().map_err(|error| match error.kind() {
@@ -150,4 +165,40 @@ fn failed(error: io::Error) -> Error {
     struct Failed(#[source] io::Error);
 
     if is_no_room(&error) { Error::StorageFull } else { Error::Storage(Failed(error).into()) }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+
+    fn new() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys");
+        create(&path, b"old").unwrap();
+        (folder, path)
+    }
+
+    /// A forked child has the file open, too.
+    #[test]
+    fn the_lock_ends_although_a_child_has_the_file_open() {
+        let (_folder, path) = new();
+        for is_replaced in [false, true] {
+            let locked = lock(&path).unwrap();
+            let inherited = locked.0.try_clone().unwrap();
+            if is_replaced {
+                locked.replace(&path, b"new").unwrap();
+            }
+            drop(locked);
+            assert!(interrupt::interruptible(|| true, || lock(&path)).is_ok(), "replaced: {is_replaced}");
+            drop(inherited);
+        }
+    }
+
+    #[test]
+    fn a_locked_file_is_open_for_writing() {
+        let (_folder, path) = new();
+        let locked = lock(&path).unwrap();
+        assert!(rustix::fs::fcntl_getfl(&*locked.0).unwrap().contains(rustix::fs::OFlags::RDWR));
+    }
 }

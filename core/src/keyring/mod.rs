@@ -57,7 +57,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] if the file exists; [`Error::StorageFull`]; [`Error::Storage`].
+    /// [`Error::InvalidArgument`] if the file exists, or if its name begins with `.strongroom-unfinished-`;
+    /// [`Error::StorageFull`]; [`Error::Storage`].
     pub fn create(path: impl AsRef<Path>, protection: KeyringProtection) -> Result<(), Error> {
         file::create(path.as_ref(), &encrypt(&KeyringEntries::default(), protection.inner())?)
     }

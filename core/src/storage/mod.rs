@@ -216,13 +216,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
         loop {
             let due = self.list_expired(now, limit.min(PURGE_STEP))?;
             if !due.is_empty() && due == earlier {
-                return Err(Error::Corrupt); // it lists versions that it does not have
+                return Err(Error::Corrupt); // all are damaged, or it lists versions that it does not have
             }
             let mut purged = 0;
             for entry in &due {
                 match self.delete(&entry.locator, Some(&entry.info.head)) {
                     Ok(found) => purged += usize::from(found),
-                    Err(Error::Conflict) => {} // it was replaced
+                    Err(Error::Conflict | Error::Corrupt) => {} // it was replaced, or is damaged
                     Err(error) => return Err(error),
                 }
             }

@@ -20,7 +20,8 @@ pub(super) struct Address<'i> {
     pub(super) namespace: Arc<[u8]>,
     pub(super) id: Cow<'i, [u8]>,
     pub(super) locator: Locator,
-    /// The locator to which the record moves when the rotation begins, if it has not begun.
+    /// The locator to which the record moves: when the rotation begins, if it has not begun; or when another handle
+    /// moves it, if this one cannot.
     pub(super) moves_to: Option<Locator>,
     pub(super) lease: Lease,
     pub(super) clock: Clock,
@@ -33,14 +34,14 @@ impl<'i> Address<'i> {
 }
 
 impl Address<'_> {
-    /// The same id, under another locator.
-    pub(super) fn at(self, locator: Locator) -> Self {
-        Self { locator, ..self }
-    }
-
     /// The same id, under the previous key's locator.
     pub(super) fn before_rotation(self, locator: Locator) -> Self {
         Self { locator, moves_to: Some(self.locator), ..self }
+    }
+
+    /// Whether another handle may move the record at any time.
+    pub(super) fn may_move(&self) -> bool {
+        self.lease.is_current && self.moves_to.is_some()
     }
 
     pub(super) fn to_owned(&self) -> Address<'static> {

@@ -12,6 +12,8 @@ use crate::util::random;
 
 /// Seconds after which a claim is abandoned.
 const CLAIM_SECONDS: u64 = 24 * 60 * 60;
+/// The length of the random part of a claim's locator.
+const UNIQUE_LEN: usize = LOCATOR_LEN - 1 - size_of::<u64>();
 
 /// A record that only its taker can find. It is removed on drop.
 #[derive(Debug)]
@@ -37,22 +39,26 @@ impl Drop for Claim {
     }
 }
 
-/// `0 || BE64(Unix time in seconds) || 23 random bytes`: listed before all other records, the oldest first.
 fn new_locator(time: u64) -> Result<Locator, Error> {
-    let mut locator = [CLAIMED; LOCATOR_LEN];
-    let fields = locator.split_first_mut().and_then(|(_, rest)| rest.split_first_chunk_mut());
-    if let Some((at, unique)) = fields {
-        *at = time.to_be_bytes();
-        random::fill(unique)?;
-    }
-    Ok(Locator::from_bytes(locator))
+    let mut unique = [0; UNIQUE_LEN];
+    random::fill(&mut unique)?;
+    Ok(locator(time, unique))
 }
 
-/// Whether this is the locator of a claim that has lasted too long: its process has probably ended.
-pub(super) fn is_abandoned(locator: &Locator, clock: &Clock) -> bool {
-    let latest = clock.unix_seconds().saturating_sub(CLAIM_SECONDS);
-    match locator.as_bytes().split_first() {
-        Some((&CLAIMED, rest)) => rest.first_chunk().is_some_and(|time| u64::from_be_bytes(*time) <= latest),
-        _ => false,
-    }
+/// `0 || BE64(Unix time in seconds) || 23 random bytes`: listed before all other records, the oldest first.
+fn locator(time: u64, unique: [u8; UNIQUE_LEN]) -> Locator {
+    let mut locator = [CLAIMED; LOCATOR_LEN];
+    let fields = time.to_be_bytes().into_iter().chain(unique);
+    locator.iter_mut().skip(1).zip(fields).for_each(|(to, from)| *to = from);
+    Locator::from_bytes(locator)
+}
+
+/// The last locator that a claim at this time can have.
+pub(super) fn last_locator(time: u64) -> Locator {
+    locator(time, [u8::MAX; UNIQUE_LEN])
+}
+
+/// The time of the latest claims that have lasted too long at `now`: their processes have probably ended.
+pub(super) fn latest_abandoned(now: u64) -> u64 {
+    now.saturating_sub(CLAIM_SECONDS)
 }

@@ -2,6 +2,7 @@
 
 use super::address::Address;
 use super::reader::ATTEMPTS;
+use super::rotation::Access;
 use super::settings_check::Lease;
 use super::{Store, expiry};
 use crate::error::Error;
@@ -29,7 +30,7 @@ impl Store {
         let threads = parallel::for_bytes(cost.fold(0, usize::saturating_add), parallel::WORTH_SHARING);
         let mut made: Vec<_> = records.iter().map(|_| None).collect();
         parallel::for_each(threads, records.iter().zip(&mut made), |((id, data, new), made)| {
-            let address = self.address(id)?;
+            let address = self.address(id, Access::Write)?;
             let sealed = address.seal(*new, data)?;
             *made = Some((address, sealed));
             Ok::<_, Error>(())
@@ -46,7 +47,7 @@ impl Store {
             Err(Error::AlreadyExists) if records.iter().all(|(.., new)| new.is_callers) => {
                 // An earlier attempt stored all of them or none; since then, some may have expired.
                 records.iter().try_for_each(|(id, data, new)| {
-                    self.repeated(&self.address(id)?, new.key, || Error::AlreadyExists)?.write_all(data)
+                    self.repeated(&self.address(id, Access::Write)?, new.key, || Error::AlreadyExists)?.write_all(data)
                 })
             }
             outcome => outcome,
@@ -89,20 +90,17 @@ impl Store {
 
     /// Opens each record independently.
     pub(super) fn open_all(&self, records: &[(&[u8], &RecordKey)]) -> Result<Vec<Outcome>, Error> {
-        let addresses = records.iter().map(|(id, _)| self.address(id)).collect::<Result<Vec<_>, _>>()?;
+        let addresses = records.iter().map(|(id, _)| self.address(id, Access::Read));
+        let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
         let wanted: Vec<_> = addresses.iter().zip(records).map(|(address, (_, key))| (address, *key)).collect();
         let outcomes = match self.get_all(wanted.iter(), MOST_UNPROVED) {
             Err(Error::TooLarge) => self.open_all_proved(&wanted)?,
             outcomes => outcomes?,
         };
         let settled = outcomes.into_iter().zip(&addresses).zip(records).map(|((outcome, address), (id, key))| {
-            match outcome {
-                // It may have moved.
-                Err(Error::NotFound) if self.keys.has_changed(&*self.storage, address.lease)? => {
-                    of_record(self.retrieve(id, key).and_then(Call::wait))
-                }
-                outcome => Ok(outcome),
-            }
+            let may_have_moved = matches!(outcome, Err(Error::NotFound | Error::Conflict))
+                && (address.may_move() || self.keys.has_changed(&*self.storage, address.lease)?);
+            if may_have_moved { of_record(self.retrieve(id, key).and_then(Call::wait)) } else { Ok(outcome) }
         });
         settled.collect()
     }

@@ -5,6 +5,7 @@ mod claim;
 mod expiry;
 mod many;
 mod padding;
+mod purge;
 mod read_ahead;
 mod reader;
 mod rekey;
@@ -22,7 +23,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use address::Address;
+pub use purge::{maintain_storage, purge_storage};
 use reader::{Reader, open_version};
+use rotation::Access;
 pub(crate) use rotation::LocatorKeys;
 pub(crate) use settings_check::SettingsCheck;
 use stored_version::StoredVersion;
@@ -50,8 +53,13 @@ impl Store {
     }
 
     /// As [`at`](Self::at), for an operation that tells whether there is a record.
-    fn is_there(&self, id: &[u8], operation: impl Fn(&Address<'_>) -> Result<bool, Error>) -> Result<bool, Error> {
-        match self.at(id, |address| if operation(address)? { Ok(()) } else { Err(Error::NotFound) }) {
+    fn is_there(
+        &self,
+        id: &[u8],
+        access: Access,
+        operation: impl Fn(&Address<'_>) -> Result<bool, Error>,
+    ) -> Result<bool, Error> {
+        match self.at(id, access, |address| if operation(address)? { Ok(()) } else { Err(Error::NotFound) }) {
             Err(Error::NotFound) => Ok(false),
             outcome => outcome.map(|()| true),
         }
@@ -113,23 +121,23 @@ impl Operations for Store {
     }
 
     fn store(&self, id: &[u8], data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, |address| self.write_new(address, data, new)).map(Call::Done)
+        self.at(id, Access::Write, |address| self.write_new(address, data, new)).map(Call::Done)
     }
 
     fn replace(&self, id: &[u8], old: &RecordKey, data: &[u8], new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, |address| self.write_replacing(address, old, data, new)).map(Call::Done)
+        self.at(id, Access::Write, |address| self.write_replacing(address, old, data, new)).map(Call::Done)
     }
 
     fn rekey(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Call<()>, Error> {
-        self.at(id, |address| self.reseal(address, old, new)).map(Call::Done)
+        self.at(id, Access::Write, |address| self.reseal(address, old, new)).map(Call::Done)
     }
 
     fn create_record(&self, id: &[u8], new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.create(&self.address(id)?, new)?))
+        Ok(Box::new(self.create(&self.address(id, Access::Write)?, new)?))
     }
 
     fn replace_record(&self, id: &[u8], old: &RecordKey, new: NewVersion<'_>) -> Result<Box<dyn WriteRecord>, Error> {
-        Ok(Box::new(self.at(id, |address| self.replace_at(address, old, new))?))
+        Ok(Box::new(self.at(id, Access::Write, |address| self.replace_at(address, old, new))?))
     }
 
     fn store_many(&self, records: &[(&[u8], &[u8], NewVersion<'_>)]) -> Result<Call<()>, Error> {
@@ -137,11 +145,11 @@ impl Operations for Store {
     }
 
     fn retrieve(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
-        self.at(id, |address| self.retrieve_at(address, key)).map(Call::Done)
+        self.at(id, Access::Read, |address| self.retrieve_at(address, key)).map(Call::Done)
     }
 
     fn retrieve_into(&self, id: &[u8], key: &RecordKey, buffer: &mut [u8]) -> Result<usize, Error> {
-        self.at(id, |address| {
+        self.at(id, Access::Read, |address| {
             self.of_one_version(address, |found| match found {
                 Fetched::Record(sealed) => address.open_into(key, &sealed, buffer),
                 Fetched::Long { info, start } => self.long(address, key, info, start)?.retrieve_into(buffer),
@@ -150,19 +158,20 @@ impl Operations for Store {
     }
 
     fn retrieve_range(&self, id: &[u8], key: &RecordKey, range: Range<u64>) -> Result<Call<Vec<u8>>, Error> {
-        self.at(id, |address| open_version(&self.storage, address, key)?.read_range(range.clone())).map(Call::Done)
+        let read = |address: &Address<'_>| open_version(&self.storage, address, key)?.read_range(range.clone());
+        self.at(id, Access::Read, read).map(Call::Done)
     }
 
     fn open_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(self.at(id, |address| open_version(&self.storage, address, key))?))
+        Ok(Box::new(self.at(id, Access::Read, |address| open_version(&self.storage, address, key))?))
     }
 
     fn take(&self, id: &[u8], key: &RecordKey) -> Result<Call<Vec<u8>>, Error> {
-        self.at(id, |address| self.take_at(address, key)).map(Call::Done)
+        self.at(id, Access::Write, |address| self.take_at(address, key)).map(Call::Done)
     }
 
     fn take_record(&self, id: &[u8], key: &RecordKey) -> Result<Box<dyn ReadRecord>, Error> {
-        Ok(Box::new(self.at(id, |address| self.take_reader(address, key))?))
+        Ok(Box::new(self.at(id, Access::Write, |address| self.take_reader(address, key))?))
     }
 
     fn retrieve_many(&self, records: &[(&[u8], &RecordKey)]) -> Result<Call<FoundRecords>, Error> {
@@ -170,25 +179,22 @@ impl Operations for Store {
     }
 
     fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
-        self.is_there(id, |address| self.is_taken(address)).map(Call::Done)
+        self.is_there(id, Access::Read, |address| self.is_taken(address)).map(Call::Done)
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
-        self.at(id, |address| {
+        self.at(id, Access::Write, |address| {
             let head = self.prove(address, key)?;
             if self.storage.delete(&address.locator, Some(&head))? { Ok(Call::Done(())) } else { Err(Error::Conflict) }
         })
     }
 
     fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
-        self.is_there(id, |address| Ok(self.storage.delete(&address.locator, None)?)).map(Call::Done)
+        self.is_there(id, Access::Write, |address| Ok(self.storage.delete(&address.locator, None)?)).map(Call::Done)
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        match self.remove_abandoned_claims(limit)? {
-            0 => Ok(self.storage.purge(self.clock.unix_seconds(), limit)?),
-            removed => Ok(removed),
-        }
+        purge_storage(&*self.storage, self.clock.unix_seconds(), limit)
     }
 
     fn storage(&self) -> Result<&Arc<dyn Storage>, Error> {
@@ -196,8 +202,7 @@ impl Operations for Store {
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        while self.remove_abandoned_claims(usize::MAX)? > 0 {}
-        Ok(self.storage.maintain()?)
+        maintain_storage(&*self.storage, self.clock.unix_seconds())
     }
 
     fn compact(&self, limit: u64) -> Result<u64, Error> {

@@ -5,20 +5,45 @@
 use std::sync::Arc;
 
 use super::address::Address;
+use super::purge::page_before_damage;
 use super::settings_check::Lease;
 use super::{SettingsCheck, Store};
 use crate::error::Error;
 use crate::locator::{LOCATOR_LEN, Locator, LocatorKey};
 use crate::record::is_id;
 use crate::settings::Settings;
-use crate::storage::{self, Entry, Head, Storage, next_page};
+use crate::storage::{self, Entry, Head, Storage};
 use crate::util::clock::Clock;
-use crate::util::interrupt::is_interrupted;
+use crate::util::interrupt::{is_interrupted, was_interrupted};
 
 /// The most attempts to move a record, or to change settings, that others change.
 const ATTEMPTS: usize = 5;
 /// Entries of a page of the list.
 const PAGE: usize = 1000;
+
+/// The purpose of an operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Works even if the storage cannot be written.
+    Read,
+    Write,
+}
+
+impl Access {
+    /// Whether a record whose move fails with this error stays under the previous key for this operation.
+    fn may_leave(self, error: &storage::Error) -> bool {
+        match error {
+            storage::Error::Unsupported(_) => true,
+            storage::Error::AccessDenied(_)
+            | storage::Error::Backend(_)
+            | storage::Error::Busy
+            | storage::Error::Full
+            | storage::Error::Indeterminate(_)
+            | storage::Error::Poisoned => self == Self::Read && !was_interrupted(),
+            _ => false,
+        }
+    }
+}
 
 /// The keys that compute locators.
 pub(crate) struct LocatorKeys {
@@ -30,13 +55,14 @@ pub(crate) struct LocatorKeys {
 
 impl LocatorKeys {
     /// The address of the record of an id under a new lease. A record under the previous key is moved to the current
-    /// one; in a read-only store, it stays.
+    /// one. It stays in a read-only store and, to be read, if the storage cannot be written.
     pub(super) fn address<'i>(
         &self,
         storage: &dyn Storage,
         clock: &Clock,
         namespace: &Arc<[u8]>,
         id: &'i [u8],
+        access: Access,
     ) -> Result<Address<'i>, Error> {
         if !is_id(id) {
             return Err(Error::InvalidId);
@@ -45,14 +71,14 @@ impl LocatorKeys {
         let address = Address::new(self.current.locator(namespace, id), clock, namespace, id, lease);
         match &self.previous {
             None => Ok(address),
-            Some(previous) if lease.is_current => moved(storage, address, &previous.locator(namespace, id)),
+            Some(previous) if lease.is_current => moved(storage, address, &previous.locator(namespace, id), access),
             Some(previous) => Ok(address.before_rotation(previous.locator(namespace, id))),
         }
     }
 
-    /// The address of the same id under a new lease.
+    /// The address of the same id under a new lease, for a write.
     pub(super) fn again(&self, storage: &dyn Storage, address: &Address<'_>) -> Result<Address<'static>, Error> {
-        Ok(self.address(storage, &address.clock, &address.namespace, &address.id)?.to_owned())
+        Ok(self.address(storage, &address.clock, &address.namespace, &address.id, Access::Write)?.to_owned())
     }
 
     /// Whether another key may have been in use before an operation at this address ended: the operation may have missed
@@ -90,15 +116,24 @@ impl LocatorKeys {
     }
 }
 
-/// The address, to which a record under the previous key, at `from`, was moved.
-fn moved<'i>(storage: &dyn Storage, address: Address<'i>, from: &Locator) -> Result<Address<'i>, Error> {
+/// The address, to which a record under the previous key, at `from`, was moved; or `from`, if it stays there.
+fn moved<'i>(
+    storage: &dyn Storage,
+    address: Address<'i>,
+    from: &Locator,
+    access: Access,
+) -> Result<Address<'i>, Error> {
     for _ in 0..ATTEMPTS {
         let Some(info) = storage.info(from)? else { return Ok(address) };
         match storage.rename(from, &info.head, &address.locator) {
             // If there are two records, the one under the current key counts: the other's writer has not got its key.
             Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
             Err(storage::Error::Conflict) => {} // it was moved or changed
-            Err(storage::Error::Unsupported(_)) => return Ok(address.at(*from)),
+            Err(error) if access.may_leave(&error) => {
+                // As above; and another handle may have moved it.
+                let is_moved = storage.info(&address.locator)?.is_some();
+                return Ok(if is_moved { address } else { address.before_rotation(*from) });
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -107,21 +142,26 @@ fn moved<'i>(storage: &dyn Storage, address: Address<'i>, from: &Locator) -> Res
 
 impl Store {
     /// The address of the record of an id.
-    pub(super) fn address<'i>(&self, id: &'i [u8]) -> Result<Address<'i>, Error> {
-        self.keys.address(&*self.storage, &self.clock, &self.namespace, id)
+    pub(super) fn address<'i>(&self, id: &'i [u8], access: Access) -> Result<Address<'i>, Error> {
+        self.keys.address(&*self.storage, &self.clock, &self.namespace, id, access)
     }
 
     /// The outcome of an operation at the address of an id. It is repeated if the record may have moved meanwhile.
     pub(super) fn at<T>(
         &self,
         id: &[u8],
+        access: Access,
         mut operation: impl FnMut(&Address<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let mut may_move_again = true; // once: afterwards, the record is under the current key
         loop {
-            let address = self.address(id)?;
+            let address = self.address(id, access)?;
             match operation(&address) {
                 Err(Error::NotFound | Error::Conflict | Error::AlreadyExists)
                     if self.keys.has_changed(&*self.storage, address.lease)? => {}
+                Err(Error::NotFound | Error::Conflict) if address.may_move() && may_move_again => {
+                    may_move_again = false;
+                }
                 outcome => return outcome,
             }
         }
@@ -156,7 +196,7 @@ impl Store {
                 return Err(Error::Busy);
             }
             let wanted = PAGE.min(limit.saturating_sub(found.len()));
-            let page = next_page(&*self.storage, Some(&after), wanted)?;
+            let page = page_before_damage(&*self.storage, Some(&after), wanted)?;
             let is_old = |entry: &Entry| entry.locator.as_bytes().first() == Some(&generation);
             let old = page.iter().take_while(|entry| is_old(entry)).map(|entry| entry.locator);
             let before = found.len();

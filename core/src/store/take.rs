@@ -2,7 +2,7 @@
 
 use super::Store;
 use super::address::Address;
-use super::claim::{self, Claim};
+use super::claim::Claim;
 use super::reader::{self, Reader, open_version};
 use super::stored_version::StoredVersion;
 use crate::error::Error;
@@ -10,9 +10,6 @@ use crate::key::RecordKey;
 use crate::operations::ReadRecord;
 use crate::storage::{Fetched, Head};
 use crate::util::wiped::Wiped;
-
-/// The most claims that one step removes.
-const STEP: usize = 32;
 
 impl Store {
     /// All data is opened before the record is claimed: a damaged record is not lost.
@@ -46,17 +43,5 @@ impl Store {
 
     fn claim(&self, address: &Address<'_>, head: Head) -> Result<Claim, Error> {
         Claim::new(&self.storage, &address.locator, head, &self.clock)
-    }
-
-    /// Removes the records of at most `limit` abandoned claims, and returns their number; 0 if none is left.
-    pub(super) fn remove_abandoned_claims(&self, limit: usize) -> Result<usize, Error> {
-        let mut removed = 0;
-        for entry in self.storage.list(None, limit.min(STEP))? {
-            if !claim::is_abandoned(&entry.locator, &self.clock) {
-                break;
-            }
-            removed += usize::from(self.storage.delete(&entry.locator, Some(&entry.info.head))?);
-        }
-        Ok(removed)
     }
 }

@@ -17,8 +17,9 @@ impl Strongroom {
     /// [`Builder::previous_index_key`](crate::Builder::previous_index_key): the new key takes the place of the previous
     /// one. It takes a second. Without effect if the new key is the store's already.
     ///
-    /// From then on, each operation on an id moves its record to the new key, for example [`contains`](Self::contains) on
-    /// every known id of every namespace. When none remain, [`finish_rotation`](Self::finish_rotation) ends the rotation.
+    /// From then on, each operation on an id moves its record to the new key, for example [`contains`](Self::contains)
+    /// on every known id of every namespace. An operation that only reads succeeds even if the record cannot be moved,
+    /// for example on a full disk. When no records remain, [`finish_rotation`](Self::finish_rotation) ends the rotation.
     /// It may be interrupted at any time; other handles with both keys continue to work. A record that is being replaced
     /// in pieces while the rotation begins may fail with [`Error::Conflict`].
     ///
@@ -61,7 +62,8 @@ impl Strongroom {
     ///
     /// # Errors
     ///
-    /// [`Error::Unsupported`] on an encryption server, and those of the storage.
+    /// [`Error::Unsupported`] on an encryption server; [`Error::Corrupt`] if damage hides which records remain: repair
+    /// the storage first; those of the storage.
     pub fn rotation(&self, limit: usize) -> Result<Option<Rotation>, Error> {
         Ok(self.operations.unrotated(limit)?.map(|remaining| Rotation { remaining }))
     }
@@ -81,7 +83,8 @@ impl Strongroom {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if records remain under the previous key, or there is no rotation on this handle;
-    /// [`Error::Conflict`] if the settings are changed concurrently, and those of the storage.
+    /// [`Error::Corrupt`] if damage hides whether records remain: repair the storage first; [`Error::Conflict`] if the
+    /// settings are changed concurrently, and those of the storage.
     pub fn finish_rotation(&self) -> Result<(), Error> {
         self.operations.finish_rotation()
     }

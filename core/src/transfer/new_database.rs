@@ -12,6 +12,7 @@ use super::{Copied, CopyOptions, Mode, copy_with};
 use crate::error::Error;
 use crate::storage::{Durability, SqliteStorage, Storage};
 use crate::util::files::{check_single_name, is_no_room, sync_folder_of, without_links};
+use crate::util::locked_file::LockedFile;
 
 /// The files beside a database, which a killed copy may leave.
 const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", ".uploads"];
@@ -77,7 +78,7 @@ fn remove_claims(new: &dyn Storage) -> Result<(), Error> {
 struct Unfinished {
     path: PathBuf,
     /// Locked, so that no other copy uses the same file.
-    file: File,
+    file: LockedFile,
 }
 
 impl Unfinished {
@@ -93,6 +94,7 @@ impl Unfinished {
             Err(TryLockError::WouldBlock) => return Err(Error::Busy),
             Err(TryLockError::Error(error)) => return Err(of_file(error)),
         }
+        let file = LockedFile::new(file);
         // The process that held the lock may have finished its copy, and given the file its name.
         if !is_file_at(&file, &path) {
             return Err(Error::Busy);

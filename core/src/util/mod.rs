@@ -15,6 +15,8 @@ pub(crate) mod fork_check;
 pub(crate) mod handoff;
 pub(crate) mod hex;
 pub mod interrupt;
+#[cfg(any(feature = "keyring", feature = "sqlite"))]
+pub(crate) mod locked_file;
 pub(crate) mod memory;
 pub(crate) mod parallel;
 #[cfg(any(feature = "keyring", feature = "sqlite"))]
@@ -29,6 +31,8 @@ pub(crate) mod runtime;
 pub mod secret_text;
 #[allow(unused_imports, reason = "each feature uses a part")]
 pub(crate) mod sync;
+#[cfg(any(feature = "postgres", feature = "remote"))]
+pub(crate) mod system_authorities;
 #[cfg(all(feature = "remote", feature = "tokio"))]
 pub(crate) mod task;
 #[expect(unreachable_pub, reason = "the root publishes a function")]

@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(cores().take(5).cores, 1, "all are taken, and the caller has its own thread");
     }
 
-    /// Of two threads, each waits in its first part, until the caller's is interrupted or one of them fails.
+    /// Each of two threads waits in its first part, until the caller's is interrupted or one of them fails.
     #[test]
     fn an_error_and_an_interrupt_end_the_other_threads() {
         for fails in [false, true] {

@@ -115,15 +115,17 @@ fn an_unreadable_folder_is_no_error() {
 fn temporary_files_of_a_killed_process_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
-    let (dead, alive, other) =
-        (file(".index-key-0123456789abcdef"), file(".index-key-fedcba9876543210"), file(".index-key-notes"));
-    for file in [&dead, &alive, &other] {
+    let unfinished = |end: &str| file(&format!(".strongroom-unfinished-file-{end}"));
+    let (dead, alive, other) = (unfinished("0123456789abcdef"), unfinished("fedcba9876543210"), unfinished("notes"));
+    let foreign = [file(".index-key-0123456789abcdef"), file(".keyring-0123456789abcdef")];
+    for file in foreign.iter().chain([&dead, &alive, &other]) {
         fs::write(file, "").unwrap();
     }
     let lock = fs::File::open(&alive).unwrap();
     lock.lock().unwrap();
     Strongroom::open(file("records.db")).unwrap();
     assert_eq!((dead.exists(), alive.exists(), other.exists()), (false, true, true));
+    assert!(foreign.iter().all(|path| path.exists()));
     let text = fs::read_to_string(file("records.db.index-key")).unwrap();
     IndexKey::from_text(text.trim()).unwrap();
 }

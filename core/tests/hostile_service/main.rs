@@ -7,7 +7,7 @@ mod beyond_the_request;
 mod lost_writes;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use strongroom::storage::{self, Head, Locator, MemoryStorage, PutMode, RemoteStorage, Storage};
-use strongroom::{Endpoint, Error, IndexKey, RecordKey, Strongroom};
+use strongroom::{Endpoint, Error, IndexKey, RecordKey, RecordReader, Strongroom};
 
 /// The limit of the process's peak memory, for the code and some answers, after any of these tests.
 const MOST_MEMORY_KIB: u64 = 192 << 10;
@@ -522,6 +522,33 @@ fn retries_end() {
     assert_eq!(info.unwrap().unwrap().len, 100, "the answers to HEAD are understood");
     assert!(matches!(deleted, Err(storage::Error::Busy | storage::Error::Indeterminate(_))), "{deleted:?}");
     assert!(matches!(listed, Err(storage::Error::Backend(_))), "a page out of order");
+}
+
+/// A server sends a taken record once. Each later read has the same failure: a caller may have dropped the first one.
+#[test]
+fn the_failure_of_the_only_answer_remains() {
+    // Whether the server closes the connection in the middle, or sends nothing more.
+    for (is_closed, code) in [(true, "Storage"), (false, "Busy")] {
+        let endpoint = hostile(move |_, stream| {
+            send(stream, "200 OK\r\ncontent-length: 100", &[7; 10])?;
+            if is_closed { Err(std::io::ErrorKind::Other.into()) } else { Ok(()) }
+        });
+        in_time(move || {
+            let (client, key) = (Strongroom::connect(&endpoint).unwrap(), RecordKey::generate().unwrap());
+            let mut reader = client.take_record("id", &key).unwrap();
+            assert_eq!(reader.read(&mut [0; 100]).unwrap(), 10);
+            let fail = |reader: &mut RecordReader| {
+                let error = reader.read(&mut [0; 100]).unwrap_err().downcast::<Error>().unwrap();
+                (error.name(), error.full_message())
+            };
+            let first = fail(&mut reader);
+            assert_eq!((first.0, fail(&mut reader)), (code, first.clone()));
+            reader.seek(SeekFrom::Start(5)).unwrap();
+            assert_eq!(fail(&mut reader).0, "Unsupported", "the data is never sent again");
+            reader.seek(SeekFrom::Start(10)).unwrap();
+            assert_eq!(fail(&mut reader), first);
+        });
+    }
 }
 
 /// The control: the same service with valid answers.

@@ -81,3 +81,31 @@ fn a_record_that_was_replaced_meanwhile_is_not_restored() {
     assert_eq!(storage.get(&second).unwrap(), Some(newer));
     assert!(search(&*storage).is_clean());
 }
+
+/// Damaged records that are due keep no other one from being purged, and are purged once they are repaired.
+#[test]
+fn a_purge_goes_on_despite_damage() {
+    let objects = Objects::default();
+    let address = start_with(Server::Correct, &Seen::default(), &objects);
+    let storage: Arc<dyn Storage> = Arc::new(open(&url(address, "purge")));
+    let now = 4_000_000_000;
+    for n in 0..5 {
+        let expires_at = now - 10 + u64::from(n);
+        let record = [&[1, 1, 0, 0], &expires_at.to_le_bytes()[..], &[9; 500]].concat();
+        storage.put(&super::locator(n), &record, PutMode::Create).unwrap();
+    }
+    let damage = || {
+        let mut objects = objects.lock().unwrap();
+        for (_, (bytes, _)) in objects.iter_mut().filter(|(name, _)| name.contains("/r/")).take(2) {
+            bytes[2] ^= 1;
+        }
+    };
+    damage();
+    assert_eq!(storage.list_expired(now, 10).unwrap().len(), 3);
+    assert_eq!(storage.stats(now).unwrap().expired, 3);
+    assert_eq!((storage.purge(now, 10).unwrap(), storage.purge(now, 10).unwrap()), (3, 0));
+    assert_eq!(objects.lock().unwrap().keys().filter(|name| name.contains("/e/")).count(), 2);
+    damage(); // undone
+    assert_eq!((storage.purge(now, 10).unwrap(), storage.purge(now, 10).unwrap()), (2, 0));
+    assert!(storage.list(None, 10).unwrap().is_empty());
+}

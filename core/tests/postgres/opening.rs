@@ -149,6 +149,25 @@ fn a_service_file_names_the_database() {
     crate::support::mounts::run(child);
 }
 
+/// As for a service without a home folder, in a process with its environment.
+#[test]
+fn no_home_folder_is_needed() {
+    const TEST: &str = "opening::no_home_folder_is_needed";
+    if std::env::var_os("PGSYSCONFDIR").is_some() {
+        PostgresStorage::open(&config("postgres://?service=records")).unwrap();
+        return;
+    }
+    let (server, folder) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let (socket, port, schema) = (server.socket(), server.port(), unique("home"));
+    let host = socket.parent().unwrap().display();
+    let section = format!("[records]\nhost={host}\nport={port}\nuser=strongroom\ndbname=postgres\nschema={schema}\n");
+    std::fs::write(folder.path().join("pg_service.conf"), section).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args([TEST, "--exact", "--nocapture"]).env("PGSYSCONFDIR", folder.path()).env("HOME", "/dev/null");
+    child.env_remove("PGSERVICEFILE").env_remove("PGPASSFILE").env_remove("PGPASSWORD");
+    crate::support::mounts::run(child);
+}
+
 #[test]
 fn a_role_needs_no_right_to_change_tables() {
     let (server, schema) = (Postgres::shared(), unique("roles"));

@@ -115,6 +115,10 @@ static void options() {
     for (const sr::write_options &one : past)
         CHECK(thrown([&] { store.store("options", "data", one); }) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(!store.contains("options"));
+    using time = std::chrono::system_clock::time_point;
+    CHECK(sr::write_options().expires_at(time(2000ms)).raw()->expires_at == 2); // a fraction is rounded up
+    CHECK(sr::write_options().expires_at(time(2001ms)).raw()->expires_at == 3);
+    CHECK(sr::write_options().expires_at(time(-1ms)).raw()->expires_at == 1);
 
     CHECK(thrown([] { sr::store::open("missing.db", sr::options().must_exist()); }) == STRONGROOM_INVALID_ARGUMENT);
     CHECK(thrown([] { sr::store::open("other.db", sr::options().index_key_file("")); }) != STRONGROOM_OK);
@@ -176,6 +180,16 @@ static void readers_and_writers() {
     CHECK(once.read(room, sizeof room) == 3 && !store.contains("id"));
 }
 
+// Whether `call` throws an E.
+template <class E, class F> static bool throws(const F &call) {
+    try {
+        call();
+        return false;
+    } catch (const E &) {
+        return true;
+    }
+}
+
 // A stream that throws an exception of its own.
 class failing : public std::streambuf {
     int_type underflow() override { throw std::domain_error("mine"); }
@@ -205,13 +219,7 @@ static void iostreams() {
     CHECK(thrown([&] { store.store_stream("missing", bad); }) == STRONGROOM_STORAGE && !store.contains("missing"));
     bad.clear();
     bad.exceptions(std::ios::badbit);
-    bool is_mine = false;
-    try {
-        store.store_stream("missing", bad);
-    } catch (const std::domain_error &) {
-        is_mine = true;
-    }
-    CHECK(is_mine && !store.contains("missing"));
+    CHECK(throws<std::domain_error>([&] { store.store_stream("missing", bad); }) && !store.contains("missing"));
     std::ostream full(&buffer);
     CHECK(thrown([&] { store.retrieve_stream("stream", second, full); }) == STRONGROOM_STORAGE);
     std::ofstream device("/dev/full");
@@ -256,6 +264,50 @@ static void iostreams() {
     CHECK(!store.contains("dropped"));
 }
 
+// Data that an error cuts off is neither stored nor taken for the whole.
+static void cut_streams() {
+    sr::store store = sr::store::open(":memory:");
+    const std::string data(3000000, 'x');
+    const sr::record_key key = store.store("id", data);
+    sr::record_istream cut(store.open_record("id", key)), from(store.open_record("id", key)),
+        other(store.open_record("id", key));
+    CHECK(cut.peek() == 'x' && from.peek() == 'x' && other.peek() == 'x');
+    store.erase("id"); // they have only their first bytes
+
+    const auto insert = [&](std::streambuf *source) {
+        sr::record_ostream out(store.create_record("id")), quiet(store.create_record("id"));
+        quiet.exceptions(std::ios::goodbit);
+        try {
+            out << "part" << source;
+        } catch (...) {
+            quiet << "part" << source << "part";
+            for (sr::record_ostream *stream : {&out, &quiet})
+                CHECK(thrown([&] { stream->finish(); }) == STRONGROOM_INVALID_ARGUMENT && !store.contains("id"));
+            throw;
+        }
+    };
+    CHECK(thrown([&] { insert(cut.rdbuf()); }) == STRONGROOM_CONFLICT);
+    failing broken;
+    CHECK(throws<std::domain_error>([&] { insert(&broken); }));
+    std::ifstream missing("missing"), folder(".");
+    std::istringstream empty, source(data);
+    CHECK(throws<std::ios::failure>([&] { insert(missing.rdbuf()); }));
+    CHECK(throws<std::ios::failure>([&] { insert(folder.rdbuf()); }));
+    CHECK(throws<std::ios::failure>([&] { insert(empty.rdbuf()); }));
+
+    std::ostringstream to;
+    to << from.rdbuf();
+    other >> to.rdbuf();
+    CHECK(!to.str().empty());
+    for (sr::record_istream *stream : {&from, &other})
+        CHECK(thrown([&] { stream->clear(), stream->peek(); }) == STRONGROOM_CONFLICT);
+
+    sr::record_ostream late(store.create_record("id"));
+    store.close();
+    CHECK(thrown([&] { late << source.rdbuf(); }) == STRONGROOM_CLOSED);
+    CHECK(thrown([&] { late.finish(); }) == STRONGROOM_INVALID_ARGUMENT);
+}
+
 static void maintenance() {
     sr::store store = sr::store::open("kept.db");
     const sr::store tenant = store.in_namespace("tenant");
@@ -280,13 +332,8 @@ static void maintenance() {
     CHECK(thrown([&] { store.verify(search); }) == STRONGROOM_INVALID_ARGUMENT);
     search = {};
     search.step = [](const strongroom_verify_step &) -> bool { throw std::domain_error("mine"); };
-    bool is_mine = false;
-    try {
-        store.verify(search);
-    } catch (const std::domain_error &) {
-        is_mine = true;
-    }
-    CHECK(is_mine && rename("kept.db.index-key", "kept-key") == 0);
+    CHECK(throws<std::domain_error>([&] { store.verify(search); }));
+    CHECK(rename("kept.db.index-key", "kept-key") == 0);
     const sr::store backup = sr::store::open("backup.db", sr::options().index_key_file("kept-key").read_only());
     const sr::repaired repaired = store.repair_from(backup);
     CHECK(repaired.restored == 0 && repaired.lost == 0);
@@ -340,6 +387,7 @@ int main() {
     many();
     readers_and_writers();
     iostreams();
+    cut_streams();
     maintenance();
     own_storage();
     threads();

@@ -689,7 +689,11 @@ class RecordWriter:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None and not self._is_cancelled:
-            await _in_thread(self._file.__exit__, kind, value, traceback)
+            try:
+                await _in_thread(self._file.__exit__, kind, value, traceback)
+            except asyncio.CancelledError:
+                await self.close()  # the call may never have had a thread
+                raise
             return
         await self.close()
         if kind is None:

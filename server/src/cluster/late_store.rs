@@ -8,6 +8,7 @@ use strongroom::{Error, ServiceList, Strongroom};
 use tokio::time::sleep;
 
 use super::{Cluster, Storages};
+use crate::background_work::BackgroundWork;
 use crate::encryption::store_slot::StoreSlot;
 
 /// The pauses before another attempt: while the services are unknown, and after a failure.
@@ -32,14 +33,14 @@ impl fmt::Debug for LateStore {
 
 impl LateStore {
     /// Opens the store once its services are known, and again until that succeeds.
-    pub(crate) async fn open(self, cluster: Cluster) {
+    pub(crate) async fn open(self, cluster: Cluster, background: BackgroundWork) {
         loop {
             if !self.storages.are_found() {
                 sleep(UNKNOWN).await;
                 continue;
             }
             let (open, list) = (Arc::clone(&self.open), self.storages.list());
-            let cause = match tokio::task::spawn_blocking(move || open(list)).await {
+            let cause = match background.spawn(move || open(list)).await {
                 Ok(Ok(store)) => {
                     if let Some(identity) = store.identity() {
                         self.storages.fix(identity.id_text());

@@ -27,6 +27,8 @@ pub(super) struct Member {
     pub(super) since: Instant,
     /// `None` if its values have not arrived, or cannot be read.
     pub(super) values: Option<Values>,
+    /// Whether any value has arrived, even an unreadable one.
+    pub(super) has_values: bool,
     /// Whether another live service has the same address.
     pub(super) is_doubled: bool,
 }
@@ -95,6 +97,7 @@ impl Observer {
                 heard: heard.at,
                 since: heard.since,
                 values: Values::read(state),
+                has_values: state.key_values().next().is_some(),
                 is_doubled: false,
             };
             match members.get_mut(&found.address) {

@@ -18,7 +18,7 @@ mod storages;
 mod tests;
 mod traffic;
 mod transport;
-mod values;
+pub(crate) mod values;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,6 +46,7 @@ use transport::{Clock, SealedTransport};
 use values::Values;
 
 use crate::config::cluster as config;
+use crate::files::checked::read_on_thread;
 use crate::start_error::StartError;
 
 /// The default UDP port.
@@ -134,7 +135,8 @@ impl Cluster {
     ) -> Result<Self, StartError> {
         let Environment { clock, resolver } = environment;
         config.check()?;
-        let mut keys = keys::read(&config.key_files, &config.name)?;
+        let (files, name) = (config.key_files.clone(), config.name.clone());
+        let mut keys = read_on_thread(move || keys::read(&files, &name)).await?;
         let default = if keys.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         let listen = config.listen.unwrap_or(SocketAddr::from((default, PORT)));
         let is_local = |address: SocketAddr| address.ip().to_canonical().is_loopback();
@@ -156,6 +158,9 @@ impl Cluster {
         };
         let advertised = seeds::canonical(advertised);
         let url = config.url.clone().unwrap_or_else(|| url(advertised));
+        if !config::is_url(&url) {
+            return Err(StartError::NeedsUrl(url.escape_debug().to_string()));
+        }
         let state = Arc::new(State {
             keys,
             socket: Arc::new(socket),

@@ -36,7 +36,15 @@ impl Findings<'_> {
         self.index_keys(&mut add);
         for member in self.members.iter().filter(|member| !member.is_this) {
             let address = member.address;
-            if member.is_unreadable() {
+            if member.is_unreadable() && member.has_values {
+                add(
+                    "unreadable_node",
+                    format!(
+                        "{address} sends values that cannot be read, so it is ignored: compare the versions, and \
+                         check its --advertise-url"
+                    ),
+                );
+            } else if member.is_unreadable() {
                 add(
                     "unreachable_node",
                     format!(
@@ -153,7 +161,7 @@ fn difference(millis: i64) -> String {
     format!("{seconds} s {}", if millis > 0 { "ahead" } else { "behind, or the messages are old" })
 }
 
-fn list(items: impl Iterator<Item = String>) -> String {
+pub(super) fn list(items: impl Iterator<Item = String>) -> String {
     /// More are not legible.
     const SHOWN: usize = 8;
     let items: Vec<_> = items.collect();
@@ -178,7 +186,8 @@ mod tests {
     fn member(port: u16, values: Option<Values>) -> Member {
         let heard = Instant::now();
         let since = heard.checked_sub(Duration::from_secs(60)).unwrap();
-        Member { address: address(port), is_this: port == 0, is_alive: true, heard, since, values, is_doubled: false }
+        let (address, is_this, has_values) = (address(port), port == 0, values.is_some());
+        Member { address, is_this, is_alive: true, heard, since, values, has_values, is_doubled: false }
     }
 
     fn server(store: &str, index_key: &str) -> Option<Values> {
@@ -220,6 +229,8 @@ mod tests {
         );
         one(&found(&[own(), member(1, server("b", "1"))], &traffic, &[], 0).await, "two_stores", "a (192.0.2.1:0)");
         one(&found(&[own(), member(1, None)], &traffic, &[], 0).await, "unreachable_node", "192.0.2.1:1");
+        let unreadable = Member { has_values: true, ..member(1, None) };
+        one(&found(&[own(), unreadable], &traffic, &[], 0).await, "unreadable_node", "192.0.2.1:1");
         let doubled = Member { is_doubled: true, ..member(1, server("a", "1")) };
         one(&found(&[own(), doubled], &traffic, &[], 0).await, "doubled_address", "192.0.2.1:1");
         one(&found(&[own(), member(1, server("a", "1"))], &traffic, &[], -16_000).await, "clock_skew", "16 s behind");

@@ -28,7 +28,7 @@ pub(crate) async fn report(cluster: Cluster, shared: Arc<Shared>, identity: Arc<
         let is_ready = shared.readiness.probe().await.is_ok();
         if is_ready && identified.is_none_or(|at| at.elapsed() > IDENTITY) {
             let identity = Arc::clone(&identity);
-            match tokio::task::spawn_blocking(move || identity()).await {
+            match shared.background.spawn(move || identity()).await {
                 Ok(Ok(Some(found))) => {
                     cluster.set_store(&found);
                     identified = found.index_key_hint.map(|_| Instant::now());

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::lock;
 use super::members::Member;
+use super::problems::list;
 use crate::config::document::Config;
 use crate::start_error::StartError;
 
@@ -119,11 +120,16 @@ impl Storages {
         if services.as_ref().is_none_or(Vec::is_empty) {
             let text = match &*choice {
                 Choice::None if stores.len() > 1 => {
-                    "there are storage services of several stores: set cluster.store_id"
+                    "there are storage services of several stores: set cluster.store_id".to_owned()
                 }
-                _ => "no storage service is ready: start one with --join",
+                Choice::Fixed(store) if services.is_none() && !stores.is_empty() => format!(
+                    "the store {store}, which is open or in cluster.store_id, has no storage service; there are those \
+                     of {}: start one of this store with --join, or correct cluster.store_id and restart this service",
+                    list(stores.keys().map(|store| (*store).to_owned()))
+                ),
+                _ => "no storage service is ready: start one with --join".to_owned(),
             };
-            add("no_storage", text.to_owned());
+            add("no_storage", text);
         }
         // An empty list leaves the last services in use for a while: faults of gossip do not stop requests.
         self.list.set(services.unwrap_or_default());

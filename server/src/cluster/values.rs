@@ -89,7 +89,7 @@ impl Values {
 }
 
 /// Whether a text may be shown in logs and on terminals.
-fn is_printable(text: &str) -> bool {
+pub(crate) fn is_printable(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST && text.chars().all(|c| c.is_ascii_graphic())
 }
 

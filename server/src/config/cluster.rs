@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use strongroom::ServiceAddress;
 
 #[cfg(feature = "cluster")]
+use crate::cluster::values::is_printable;
+#[cfg(feature = "cluster")]
 use crate::start_error::StartError;
 
 /// The hosts of this machine.
@@ -90,7 +92,6 @@ impl Cluster {
         const DAY: u64 = 24 * 60 * 60;
         let is_text = |text: &str| (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         let is_store = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let is_url = |url: &String| ServiceAddress { url: url.clone(), zone: None }.check().is_ok();
         let is_address = |address: &String| {
             address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
         };
@@ -98,7 +99,11 @@ impl Cluster {
             ("join", self.join.iter().all(is_address), "addresses with a port, such as storage.example:8422"),
             ("name", is_text(&self.name), "1 to 64 visible ASCII characters"),
             ("zone", self.zone.as_deref().is_none_or(is_text), "1 to 64 visible ASCII characters"),
-            ("url", self.url.as_ref().is_none_or(is_url), "https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH"),
+            (
+                "url",
+                self.url.as_deref().is_none_or(is_url),
+                "https://HOST:PORT, http://LOOPBACK:PORT or unix:PATH, of at most 512 visible ASCII characters",
+            ),
             ("store_id", self.store_id.as_ref().is_none_or(is_store), "32 hexadecimal digits"),
             ("interval_ms", (50..=60_000).contains(&self.interval_ms), "50 to 60,000"),
             ("phi", (1.0..=100.0).contains(&self.phi), "1 to 100"),
@@ -110,4 +115,10 @@ impl Cluster {
             None => Ok(()),
         }
     }
+}
+
+/// Whether other services accept this URL of a service, and clients can use it.
+#[cfg(feature = "cluster")]
+pub(crate) fn is_url(url: &str) -> bool {
+    is_printable(url) && ServiceAddress { url: url.to_owned(), zone: None }.check().is_ok()
 }

@@ -55,6 +55,13 @@ pub(crate) fn read(path: &Path, name: &'static str, kind: FileKind) -> Result<Ze
     read().map_err(StartError::file(name, path))
 }
 
+/// Reads files on a thread that may block: a pipe may have no writer.
+pub(crate) async fn read_on_thread<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(read).await.map_err(|error| strongroom::Error::Internal(error.into()))?
+}
+
 /// Whether the file can be read a second time.
 pub(crate) fn is_regular(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.is_file())

@@ -43,11 +43,11 @@ impl Backend for StorageBackend {
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
-        Ok(self.0.purge(unix_time(), limit)?)
+        strongroom::purge_storage(&*self.0, unix_time(), limit)
     }
 
     fn maintain(&self) -> Result<(), Error> {
-        Ok(self.0.maintain()?)
+        strongroom::maintain_storage(&*self.0, unix_time())
     }
 }
 

@@ -8,6 +8,7 @@ use strongroom::protocol::names::{self, OCTET_STREAM};
 use strongroom::storage::VerifyPosition;
 
 use super::backend::StorageBackend;
+use crate::backend::Backend;
 use crate::blocking_pool::Effect;
 use crate::body::unsent_answer::Response;
 use crate::call::Call;
@@ -50,7 +51,12 @@ pub(super) async fn verify(mut call: Call<StorageBackend>) -> Result<Response, P
 pub(super) async fn purge(mut call: Call<StorageBackend>) -> Result<Response, Problem> {
     const BODY: &str = "the body must be {now, limit}: a Unix time in seconds or null, and a number";
     let (time, limit) = call.json_body(documents::read_purge, BODY).await?;
-    let purged = call.run(Effect::Write, move |backend| backend.0.purge(time.unwrap_or_else(unix_time), limit)).await?;
+    let purge = move |backend: &StorageBackend| match time {
+        None => backend.purge(limit),
+        // A store removes abandoned claims itself, by its own clock.
+        Some(time) => Ok(backend.0.purge(time, limit)?),
+    };
+    let purged = call.run(Effect::Write, purge).await?;
     Ok(json(StatusCode::OK, &documents::purged(purged)))
 }
 
@@ -74,6 +80,6 @@ pub(super) async fn stats(call: Call<StorageBackend>) -> Result<Response, Proble
 }
 
 pub(super) async fn maintain(call: Call<StorageBackend>) -> Result<Response, Problem> {
-    call.run(Effect::Write, |backend| backend.0.maintain()).await?;
+    call.run(Effect::Write, StorageBackend::maintain).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

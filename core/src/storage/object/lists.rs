@@ -70,7 +70,8 @@ impl Records {
         Ok(entries)
     }
 
-    /// Passes the records whose markers are due to `take`, the earliest first, until it has taken `limit`.
+    /// Passes the records whose markers are due to `take`, the earliest first, until it has taken `limit`. Damaged ones
+    /// are skipped, so that they do not block others; they keep their markers for a repair.
     async fn each_due(&self, now: u64, limit: usize, mut take: impl FnMut(&[Due]) -> usize) -> Result<(), Error> {
         let (mut taken, mut last): (_, Option<String>) = (0, None);
         while taken < limit {
@@ -85,9 +86,14 @@ impl Records {
                 .collect();
             let is_end = markers.len() < len;
             let due = markers.into_iter().map(|(marker, time, locator)| async move {
-                Ok::<_, Error>(Due { marker, time, locator, info: self.info(&locator).await? })
+                match self.info(&locator).await {
+                    Ok(info) => Ok(Some(Due { marker, time, locator, info })),
+                    Err(Error::Corrupt) => Ok(None),
+                    Err(error) => Err(error),
+                }
             });
             let due: Vec<_> = stream::iter(due).buffered(PARALLEL).try_collect().await?;
+            let due: Vec<_> = due.into_iter().flatten().collect();
             taken = take(&due);
             if is_end {
                 break;
@@ -119,7 +125,7 @@ impl Records {
             if let Some((locator, head)) = record {
                 match self.delete(&locator, Some(&head)).await {
                     Ok(found) => removed = found,
-                    Err(Error::Conflict) => return Ok(false), // it was replaced
+                    Err(Error::Conflict | Error::Corrupt) => return Ok(false), // it was replaced, or is damaged
                     Err(error) => return Err(error),
                 }
             }

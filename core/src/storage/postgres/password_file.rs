@@ -1,8 +1,9 @@
 //! Password files of `libpq`: lines `host:port:database:user:password`, in which `*` stands for anything.
 
+use std::env;
 use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::{env, io};
 
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
@@ -22,9 +23,9 @@ pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroi
         (None, Some(home)) => (home.join(".pgpass"), false),
         (None, None) => return Ok(None),
     };
-    let content = match read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !must_exist => return Ok(None),
-        content => content.map_err(|error| unusable(&path, &error.to_string()))?,
+    let content = match File::open(&path) {
+        Err(error) if is_absent(&error) && !must_exist => return Ok(None),
+        opened => opened.and_then(|file| read(&path, file)).map_err(|error| unusable(&path, &error.to_string()))?,
     };
     let host = match config.get_hosts().first() {
         Some(Host::Tcp(name)) => name.clone(),
@@ -37,9 +38,15 @@ pub(super) fn find(config: &Config, given: Option<&Path>) -> Result<Option<Zeroi
     Ok(content.lines().find_map(|line| password(line, &wanted)))
 }
 
-fn read(path: &Path) -> io::Result<Zeroizing<String>> {
-    let text = read_checked("the password file", path, File::open(path)?, None, MAX_LEN)?;
-    let text = str::from_utf8(&text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+/// Whether a file of the home folder counts as absent, as for `libpq`: a service may have the home `/dev/null`, or no
+/// right to read its own.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied)
+}
+
+fn read(path: &Path, file: File) -> io::Result<Zeroizing<String>> {
+    let text = read_checked("the password file", path, file, None, MAX_LEN)?;
+    let text = str::from_utf8(&text).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
@@ -76,6 +83,16 @@ fn fields(line: &str) -> Vec<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_home_folder_may_be_out_of_reach() {
+        for kind in [ErrorKind::NotFound, ErrorKind::NotADirectory, ErrorKind::PermissionDenied] {
+            assert!(is_absent(&kind.into()), "{kind}");
+        }
+        assert!(!is_absent(&ErrorKind::IsADirectory.into()));
+        let named = Path::new("/dev/null/.pgpass");
+        assert!(matches!(find(&Config::new(), Some(named)), Err(Error::InvalidArgument(_))));
+    }
 
     #[test]
     fn a_line_matches_all_four_fields() {

@@ -7,6 +7,7 @@ use std::{env, fs};
 
 use zeroize::Zeroizing;
 
+use super::password_file::is_absent;
 use crate::storage::Error;
 use crate::util::trusted_file::read_checked;
 
@@ -25,10 +26,13 @@ pub(super) fn find(service: &str) -> Result<Options, Error> {
     let own = named.clone().or_else(|| env::home_dir().map(|home| home.join(format!(".{NAME}"))));
     let system = env::var_os("PGSYSCONFDIR").map_or_else(|| PathBuf::from(SYSTEM), PathBuf::from).join(NAME);
     for path in own.into_iter().chain([system]) {
+        let must_exist = named.as_ref() == Some(&path);
+        if !must_exist && fs::metadata(&path).is_err_and(|error| is_absent(&error)) {
+            continue;
+        }
         match read(&path, service) {
             Ok(Some(options)) => return Ok(options),
             Ok(None) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound && named.as_ref() != Some(&path) => {}
             Err(error) => {
                 let text = format!("the service file {} cannot be used: {error}", path.display());
                 return Err(Error::InvalidArgument(text.into()));

@@ -11,6 +11,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use zeroize::Zeroizing;
 
 use crate::storage::Error;
+use crate::util::system_authorities;
 use crate::util::trusted_file::{Readers, read_pem};
 
 /// The files of TLS, in PEM.
@@ -23,15 +24,18 @@ pub(super) struct Files {
 }
 
 pub(super) fn connector(files: &Files) -> Result<MakeRustlsConnect, Error> {
-    let mut roots = RootCertStore::empty();
-    match &files.authorities {
+    let roots = match &files.authorities {
         Some(path) => {
+            let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| unusable(path, &error.to_string()))?;
             }
+            roots
         }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
-    }
+        None => system_authorities::load().map_err(|error| {
+            Error::InvalidArgument(format!("PostgreSQL's certificate could not be verified: {error}").into())
+        })?,
+    };
     let builder = ClientConfig::builder_with_provider(Arc::new(tls_provider::default_provider()));
     let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(|error| Error::Backend(error.into()))?;
     let builder = builder.with_root_certificates(roots);

@@ -193,7 +193,7 @@ impl Storage for SqliteStorage {
     }
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
-        Ok(self.database.read(|connection| scan::stats(connection, now))?)
+        Ok(self.database.interruptible_snapshot(|connection| scan::stats(connection, now))?)
     }
 
     /// Removes the leftovers of dead uploads, and empties the write-ahead log into the database: both keep deleted data

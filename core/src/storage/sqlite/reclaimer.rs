@@ -4,7 +4,6 @@
 //! The thread runs while there are such segments, and ends when the storage is closed: the next one that opens the
 //! database continues.
 
-use std::fs::TryLockError;
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -15,7 +14,6 @@ use super::database::Database;
 use super::error::Outcome;
 use super::garbage::{self, Garbage};
 use super::{SqliteStorage, lock, upload_lock};
-use crate::storage::Error;
 use crate::util::threads;
 
 impl SqliteStorage {
@@ -67,13 +65,10 @@ impl Database {
         }
         // Each upload holds this lock shared. An exclusive lock proves that no upload is running, and prevents new ones
         // until all pending objects are marked as dead.
-        let lock = upload_lock::open(&self.path)?;
-        match lock.try_lock() {
-            Ok(()) => self.write(garbage::mark_dead)?,
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(Error::Backend(error.into()).into()),
+        if let Some(lock) = upload_lock::try_exclusive(&self.path)? {
+            self.write(garbage::mark_dead)?;
+            drop(lock);
         }
-        drop(lock);
         self.reclaim_dead(is_ended)?;
         Ok(self.read(|connection| garbage::dead(connection))?.is_empty())
     }

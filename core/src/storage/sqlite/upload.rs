@@ -8,7 +8,6 @@
 //! upload as dead, the upload finds the mark at its next step, at the latest at its commit.
 
 use std::fmt;
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +21,7 @@ use super::garbage::DEAD;
 use super::rows::{self, SEGMENT_LEN};
 use super::upload_lock;
 use crate::storage::{Error, Head, Locator, PutMode, Upload};
+use crate::util::locked_file::LockedFile;
 
 /// The number of staged segments after which one is durable, so that the log is checkpointed and does not grow.
 const STAGED: i64 = 256;
@@ -39,7 +39,7 @@ pub(super) struct SqliteUpload {
     buffer: Vec<u8>,
     object: i64,
     /// Held from the first segment on.
-    lock: Option<File>,
+    lock: Option<LockedFile>,
     /// The number of written segments.
     segments: i64,
     len: u64,

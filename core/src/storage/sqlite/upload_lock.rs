@@ -2,23 +2,26 @@
 //! the system releases it when the process ends. The file is empty. It has the database's owner and mode, so that all
 //! users of the database can lock it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::path::{cannot_make, with_suffix};
 use crate::storage::Error;
 use crate::util::files::{check_single_name, give_owner_of, without_links};
+use crate::util::locked_file::LockedFile;
 
 /// Opens the file, and creates it if there is none.
-pub(super) fn open(database: &Path) -> Result<File, Error> {
+fn open(database: &Path) -> Result<File, Error> {
     let path = with_suffix(database, ".uploads");
     let open_or_create = || {
         if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("it is not a regular file: remove it"));
         }
-        let file = match without_links().write(true).create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => without_links().write(true).open(&path)?,
+        let mut options = without_links();
+        options.read(true).write(true); // NFS needs the first for shared locks, and the second for exclusive ones
+        let file = match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&path)?,
             made => {
                 let file = made?;
                 file.set_permissions(fs::metadata(database)?.permissions())?;
@@ -33,13 +36,23 @@ pub(super) fn open(database: &Path) -> Result<File, Error> {
 }
 
 /// Takes the lock shared. Waits at most for the first step of a sweep.
-pub(super) fn share(database: &Path) -> Result<File, Error> {
+pub(super) fn share(database: &Path) -> Result<LockedFile, Error> {
     let file = open(database)?;
     loop {
         match file.lock_shared() {
-            Ok(()) => return Ok(file),
+            Ok(()) => return Ok(LockedFile::new(file)),
             Err(error) if error.kind() == ErrorKind::Interrupted => {} // by a signal
             Err(error) => return Err(Error::Backend(error.into())),
         }
+    }
+}
+
+/// Takes the lock exclusively; `None` if an upload is running.
+pub(super) fn try_exclusive(database: &Path) -> Result<Option<LockedFile>, Error> {
+    let file = open(database)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(LockedFile::new(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Error::Backend(error.into())),
     }
 }

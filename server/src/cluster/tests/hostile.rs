@@ -154,7 +154,7 @@ async fn without_a_key_a_cluster_is_local() {
     let join = async |change: fn(&mut config::Cluster)| {
         let mut config = config(&["127.0.0.1:1"]);
         change(&mut config);
-        Cluster::join(&config, Role::Storage, |_| String::new(), None).await.err()
+        Cluster::join(&config, Role::Storage, |_| "http://127.0.0.1:8421".into(), None).await.err()
     };
     assert!(join(|_| {}).await.is_none());
     let everywhere = join(|config| config.listen = Some(SocketAddr::from(([0, 0, 0, 0], 0)))).await;

@@ -7,6 +7,7 @@ use rand::rngs::SysRng;
 
 use super::rounds::rounds;
 use super::*;
+use crate::start_error::StartError;
 
 /// A random order of the first numbers.
 fn shuffled(count: usize) -> Vec<usize> {
@@ -44,6 +45,26 @@ async fn services_start_in_any_order() {
     }
     eprintln!("5 services, the slowest after the last start: {slowest:?}");
     assert!(slowest <= Duration::from_secs(3), "{slowest:?}");
+}
+
+/// The others would ignore the service, and its clients could not use it.
+#[tokio::test(start_paused = true)]
+async fn a_service_needs_a_url_that_others_accept() {
+    let long = format!("https://{}.example", "a".repeat(512));
+    let join = async |default: &str, configured: Option<&str>| {
+        let config = config::Cluster { url: configured.map(str::to_owned), ..config(&["seed:1"]) };
+        let default = default.to_owned();
+        Cluster::join_in(Names::default().environment(), &config, Role::Storage, |_| default, None).await.map(drop)
+    };
+    for wrong in ["", "unix:/a b", "unix:/\u{e4}", "unix:/\u{1b}[2J", "https://a b:1", "https://[fe80::1%2]:1", &long] {
+        let error = join(wrong, None).await.unwrap_err();
+        assert!(matches!(error, StartError::NeedsUrl(_)) && error.to_string().contains("cluster.url"), "{error}");
+        assert!(!error.to_string().contains('\u{1b}'), "{error}");
+        let error = join("unix:/a", Some(wrong)).await.unwrap_err();
+        assert!(matches!(error, StartError::Cluster { name: "url", .. }), "{wrong}: {error}");
+        join(wrong, Some("unix:/a")).await.unwrap();
+    }
+    join("unix:/a", None).await.unwrap();
 }
 
 /// The clock of the process that comes back is an hour slow.

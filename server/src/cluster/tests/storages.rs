@@ -40,5 +40,16 @@ async fn only_trusted_services_of_one_store_are_used() {
     until("a service that cannot reach its storage is used", || used() == "[]").await;
     first.set_state(NodeState::Ready, 0);
     until("it is not used again", || used() == one).await;
-    drop(other);
+
+    first.leave();
+    let detail = || server.nodes().problems.into_iter().find(|problem| problem.kind == "no_storage");
+    until("the other store is not named", || {
+        detail().is_some_and(|problem| ["a", "b"].iter().all(|store| problem.detail.contains(&store.repeat(32))))
+    })
+    .await;
+    other.leave();
+    until("a service of the store is not asked for", || {
+        detail().is_some_and(|problem| problem.detail.contains("no storage service is ready"))
+    })
+    .await;
 }
