@@ -4,13 +4,15 @@
 # LIBRARY is the folder of ffi/packaging/build.sh, WORK a new folder, OUT that of the packages. SOURCE_DATE_EPOCH is the
 # time of all files. debhelper would need a source package; dpkg-deb and dpkg-shlibdeps do what is needed of it here.
 set -eu
-cd "$(dirname "$0")/../.."
 program=$(realpath "$1") library=$(realpath "$2") work=$(realpath -m "$3") out=$(realpath "$4")
+cd "$(dirname "$0")/../.."
 files=$PWD/tools/dist/debian
 version=$(sed -n 's/^#define STRONGROOM_VERSION "\(.*\)"/\1/p' include/strongroom.h)
 series=$(objdump -p "$library/libstrongroom.so" | sed -n 's/ *SONAME *libstrongroom\.so\.//p')
 architecture=$(dpkg --print-architecture)
 multiarch=$(dpkg-architecture --query DEB_HOST_MULTIARCH)
+# For services with public certificates.
+authorities="Recommends: ca-certificates"
 
 # The libraries that the file $1 needs, as dependencies.
 depends() {
@@ -45,7 +47,7 @@ package() {
     dpkg-deb --root-owner-group -Zxz --threads-max=1 --build "$root" "$out" >/dev/null
 }
 
-rm -rf "$work"
+mkdir "$work"
 root=$work/strongroom
 install -D -m 755 "$program" "$root/usr/bin/strongroom"
 install -d "$root/usr/share/man/man1"
@@ -73,7 +75,8 @@ install -d "$root/DEBIAN"
 install -m 755 "$files"/strongroom.* "$root/DEBIAN"
 for script in "$root"/DEBIAN/strongroom.*; do mv "$script" "$root/DEBIAN/${script##*/strongroom.}"; done
 (cd "$root" && find etc -type f | sort | sed 's|^|/|') >"$root/DEBIAN/conffiles"
-package strongroom "Depends: $(depends "$program")" utils <<'END'
+package strongroom "Depends: $(depends "$program")
+$authorities" utils <<'END'
 Description: keep data encrypted under an id, in a file or by a service
  Strongroom keeps data under an id, encrypted, and hands back the only key that
  opens it. The database holds neither ids nor data in the clear, and no key.
@@ -91,7 +94,8 @@ chmod 644 "$work/$name/usr/lib/$multiarch/libstrongroom.so.$version"
 echo "libstrongroom $series $name (>= $version)" >"$work/$name/DEBIAN/shlibs"
 echo "activate-noawait ldconfig" >"$work/$name/DEBIAN/triggers"
 package "$name" "Multi-Arch: same
-Depends: $(depends "$library/libstrongroom.so")" libs <<'END'
+Depends: $(depends "$library/libstrongroom.so")
+$authorities" libs <<'END'
 Description: keep data encrypted under an id (shared library)
  Strongroom keeps data under an id, encrypted, and hands back the only key that
  opens it. The database holds neither ids nor data in the clear, and no key.

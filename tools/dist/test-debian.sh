@@ -10,6 +10,7 @@ chmod 755 . && chmod 644 ./*
 
 $install ./strongroom_*.deb >/dev/null
 dpkg --verify strongroom
+[ "$(dpkg-query --show --showformat '${Recommends}' strongroom)" = ca-certificates ]
 mkdir /home/user && chown nobody /home/user
 cat >/home/user/test.sh <<'END'
 set -eu

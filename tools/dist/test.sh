@@ -2,8 +2,9 @@
 # Installs each package of `make dist` as a user would, and uses it: tools/dist/test.sh FOLDER, with the Python
 # environment of the group `dist` in PATH. It prints SKIPPED with the reason for what this machine cannot test.
 set -eu
+dist=$(realpath "$1")
 cd "$(dirname "$0")/../.."
-dist=$(realpath "$1") work=$PWD/target/dist-test pip="$PWD/target/python-venv/bin/pip --quiet --disable-pip-version-check"
+work=$PWD/target/dist-test pip="$PWD/target/python-venv/bin/pip --quiet --disable-pip-version-check"
 rm -rf "$work/run"
 mkdir -p "$work/run"
 
