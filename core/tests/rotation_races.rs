@@ -182,7 +182,7 @@ fn a_record_that_cannot_be_moved_is_not_written() {
     }
 }
 
-/// Of two records of an id, the one under the current key counts, also for a handle that moves none.
+/// If an id has two records, the one under the current key counts, also for a handle that moves none.
 #[test]
 fn of_two_records_the_current_one_is_read() {
     for refusal in REFUSALS {

@@ -55,7 +55,7 @@ impl FileKind {
         match () {
             () if is("-wal") => Self::WriteAheadLog,
             () if is("-journal") => Self::Journal,
-            () if is("index-key") => Self::Key,
+            () if is("index-key") || is("unfinished-file") => Self::Key,
             () => Self::Database,
         }
     }

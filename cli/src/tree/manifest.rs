@@ -39,7 +39,7 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) mode: u32,
     pub(super) modified: Modified,
-    /// Of a file that is stored: which key its record is under.
+    /// Tells which key the record of a stored file is under.
     pub(super) key: Option<KeyCheck>,
 }
 
