@@ -82,3 +82,18 @@ async def cancel_at_its_end(call: Awaitable[object], file: object, method: str, 
     with pytest.raises(asyncio.CancelledError):
         await task
     asyncio.get_running_loop().call_later(0.05, go_on.set)
+
+
+def keyring_calls(keyring: strongroom.Keyring, key: strongroom.Key, recipient: str) -> list[Callable[[], object]]:
+    """Every method of a keyring."""
+    return [
+        lambda: keyring.get("id"),
+        lambda: keyring.keys("id"),
+        lambda: keyring.insert("id", key),
+        lambda: keyring.insert_many([("id", key)]),
+        lambda: keyring.remove("id"),
+        keyring.ids,
+        keyring.export,
+        lambda: keyring.rotate(recipients=[recipient]),
+        lambda: len(keyring),
+    ]

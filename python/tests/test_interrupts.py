@@ -17,7 +17,7 @@ from types import FrameType
 import pytest
 
 import strongroom
-from conftest import locking, pattern
+from conftest import keyring_calls, locking, pattern
 from strongroom import Key, Keyring, Strongroom, aio
 from test_services import INDEX_KEY, Service, service
 
@@ -261,15 +261,7 @@ def test_a_handler_cannot_use_a_store(path: Path, tmp_path: Path) -> None:
             lambda: strongroom.verify(path),
             lambda: Keyring.create(tmp_path / "new", recipients=[recipient]),
             lambda: Keyring.open(tmp_path / "keys", identity=identity),
-            lambda: keyring.get("id"),
-            lambda: keyring.keys("id"),
-            lambda: keyring.insert("id", key),
-            lambda: keyring.insert_many([("id", key)]),
-            lambda: keyring.remove("id"),
-            keyring.ids,
-            keyring.export,
-            lambda: keyring.rotate(recipients=[recipient]),
-            lambda: len(keyring),
+            *keyring_calls(keyring, key, recipient),
         ]
         refused: list[bool] = []
 

@@ -17,6 +17,7 @@ from threading import Event
 import pytest
 
 import strongroom
+from conftest import keyring_calls
 from strongroom import Key, Keyring, Strongroom
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -121,18 +122,7 @@ def test_a_child_cannot_use_the_parents_keyring(tmp_path: Path) -> None:
     keyring, key = Keyring.open(tmp_path / "keys", identity=identity), Key.generate()
 
     def child() -> None:
-        calls: list[Callable[[], object]] = [
-            lambda: keyring.get("id"),
-            lambda: keyring.keys("id"),
-            lambda: keyring.insert("id", key),
-            lambda: keyring.insert_many([("id", key)]),
-            lambda: keyring.remove("id"),
-            keyring.ids,
-            keyring.export,
-            lambda: keyring.rotate(recipients=[recipient]),
-            lambda: len(keyring),
-        ]
-        for call in calls:
+        for call in keyring_calls(keyring, key, recipient):
             raises_forked(call)
         assert len(Keyring.open(tmp_path / "keys", identity=identity)) == 0
 
