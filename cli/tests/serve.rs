@@ -110,7 +110,7 @@ fn flags_override_the_environment_and_that_the_file() {
     let from_flags = print(&["--tokens", "from flag", "--log-level", "debug"], &environment);
     assert!(from_flags.contains("tokens = \"from flag\"") && from_flags.contains("level = \"debug\""), "{from_flags}");
 
-    // What the file switches on can be switched off.
+    // The environment and the flags can switch off a setting of the file.
     for (name, flag, variable) in [
         ("insecure_health", "--insecure-health", "STRONGROOM_INSECURE_HEALTH"),
         ("insecure_loopback", "--insecure-loopback", "STRONGROOM_INSECURE_LOOPBACK"),

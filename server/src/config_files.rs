@@ -4,14 +4,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use strongroom::Location;
 use strongroom::protocol::secret_text::{self, SecretKind};
+use strongroom::{Location, will_be_same_file};
 
 use crate::audit;
 use crate::config::address::ListenAddress;
 use crate::config::document::Config;
 use crate::files::checked::{check, is_regular, read};
-use crate::files::is_same_file;
 use crate::files::kind::FileKind;
 use crate::start_error::StartError;
 use crate::tls;
@@ -78,7 +77,7 @@ impl Config {
             if secret_text::is_in_path(path) {
                 return Err(StartError::SecretAsPath { name });
             }
-            if let Some((other, _)) = others.iter().find(|(_, other)| is_same_file(path, other)) {
+            if let Some((other, _)) = others.iter().find(|(_, other)| will_be_same_file(path, other)) {
                 return Err(StartError::FileInUse { name, other });
             }
             // Opened only now: closing a database's file would release SQLite's locks.

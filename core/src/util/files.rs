@@ -26,7 +26,9 @@ pub(crate) fn is_no_room(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
-pub(crate) fn folder_of(path: &Path) -> &Path {
+/// The folder of the file.
+#[must_use]
+pub fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
@@ -40,6 +42,16 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     #[cfg(not(unix))]
     let identity = |path: &Path| path.canonicalize().ok();
     identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+/// As [`is_same_file`], also for a file that does not exist yet.
+#[cfg(feature = "sqlite")]
+#[must_use]
+pub fn will_be_same_file(one: &Path, other: &Path) -> bool {
+    match (one.metadata(), other.metadata()) {
+        (Err(_), Err(_)) => one.file_name() == other.file_name() && is_same_file(folder_of(one), folder_of(other)),
+        _ => is_same_file(one, other),
+    }
 }
 
 /// Options that open no symbolic link: it could lead root to another user's file.
@@ -108,6 +120,9 @@ mod tests {
         std::fs::hard_link(&file, &link).unwrap();
         assert!(is_same_file(&file, &link) && is_same_file(&file, &folder.path().join("./file")));
         assert!(!is_same_file(&file, &other) && !is_same_file(&file, &folder.path().join("none")));
+        let [none, same, another] = ["none", "./none", "another"].map(|name| folder.path().join(name));
+        assert!(will_be_same_file(&file, &link) && will_be_same_file(&none, &same));
+        assert!(!will_be_same_file(&none, &another) && !will_be_same_file(&file, &none));
     }
 
     /// EINVAL from a real file system: `/proc` cannot sync.

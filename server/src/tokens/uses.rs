@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use strongroom::folder_of;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
-use crate::files::folder_of;
 use crate::shared::Shared;
 
 /// The interval at which the file is written, if a token was used.
