@@ -44,7 +44,7 @@ pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-/// As [`is_same_file`], also for a file that does not exist yet.
+/// Whether both paths lead to the same file, under any name, or would if one wrote it.
 #[cfg(feature = "sqlite")]
 #[must_use]
 pub fn will_be_same_file(one: &Path, other: &Path) -> bool {
