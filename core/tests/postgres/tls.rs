@@ -30,7 +30,7 @@ fn the_server_proves_who_it_is() {
     server.sql("CREATE ROLE app SUPERUSER LOGIN PASSWORD 's3cret'");
     let open = |host: &str, options: &str| {
         let url = format!("postgres://app@{host}:{}/postgres?{options}", server.port());
-        let config = PostgresConfig::new(&url).unwrap().password("s3cret".to_owned()).timeout(Duration::from_secs(6));
+        let config = PostgresConfig::new(&url).unwrap().password("s3cret".to_owned()).timeout(Duration::from_secs(60));
         PostgresStorage::open(&config).map_err(Error::from)
     };
     let refusal = |host, options: &str| open(host, options).unwrap_err().full_message();
