@@ -222,7 +222,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
             for entry in &due {
                 match self.delete(&entry.locator, Some(&entry.info.head)) {
                     Ok(found) => purged += usize::from(found),
-                    Err(Error::Conflict | Error::Corrupt) => {} // it was replaced, or is damaged
+                    Err(Error::Conflict | Error::Corrupt | Error::Unsupported(_)) => {} // it was replaced, or is unreadable
                     Err(error) => return Err(error),
                 }
             }

@@ -36,8 +36,8 @@ fn restore<S: Storage + 'static>(storage: &Arc<S>, copy: &dyn Storage, locator: 
     let Some(info) = intact_info(copy, locator)? else { return Ok(false) };
     let mode = match storage.info(locator) {
         Ok(Some(damaged)) => PutMode::ReplaceIf(damaged.head),
-        Ok(None) => return Ok(false),
-        Err(Error::Corrupt) => PutMode::Overwrite, // it has no head
+        Ok(None) | Err(Error::Unsupported(_)) => return Ok(false), // it was removed or replaced
+        Err(Error::Corrupt) => PutMode::Overwrite,                 // it has no head
         Err(error) => return Err(error),
     };
     // This head may be that of an intact version that has replaced the damaged one.
@@ -79,11 +79,11 @@ fn write_long<S: Storage + 'static>(
     upload.commit()
 }
 
-/// The info of a record, if it is intact.
+/// The info of a record, if it is intact, and not of a newer version.
 pub(super) fn intact_info(copy: &dyn Storage, locator: &Locator) -> Result<Option<Info>, Error> {
     let info = match copy.info(locator) {
         Ok(Some(info)) => info,
-        Ok(None) | Err(Error::Corrupt) => return Ok(None),
+        Ok(None) | Err(Error::Corrupt | Error::Unsupported(_)) => return Ok(None),
         Err(error) => return Err(error),
     };
     let (mut records, mut position) = (0, VerifyPosition::Record(*locator));

@@ -1,5 +1,5 @@
-//! Purges and maintenance of a storage, for which no key is needed. Abandoned claims go first. Damage to a record ends
-//! neither of them, because it would keep all others from being removed.
+//! Purges and maintenance of a storage, for which no key is needed. Abandoned claims go first. A record that is damaged, or
+//! of a newer version, ends neither of them, because it would keep all others from being removed.
 
 use super::claim;
 use crate::error::Error;
@@ -51,16 +51,21 @@ fn remove_abandoned_claims(storage: &dyn Storage, now: u64, limit: usize) -> Res
     Ok(removed)
 }
 
-/// The first entries of the storage. If the very first one is damaged, those behind the damage, or none if the damage
-/// extends beyond the abandoned claims, which end at the time `latest`.
+/// Whether a list fails because of one of its records.
+fn is_of_record(error: &storage::Error) -> bool {
+    matches!(error, storage::Error::Corrupt | storage::Error::Unsupported(_))
+}
+
+/// The first entries of the storage. If the very first one is unreadable, those behind it, or none if the unreadable ones
+/// extend beyond the abandoned claims, which end at the time `latest`.
 fn first_entries(storage: &dyn Storage, latest: u64, limit: usize) -> Result<Vec<Entry>, storage::Error> {
     let is_readable = |time| match next_page(storage, Some(&claim::last_locator(time)), 1) {
         Ok(_) => Ok(true),
-        Err(storage::Error::Corrupt) => Ok(false),
+        Err(error) if is_of_record(&error) => Ok(false),
         Err(error) => Err(error),
     };
     match page_before_damage(storage, None, limit) {
-        Err(storage::Error::Corrupt) if is_readable(latest)? => {
+        Err(error) if is_of_record(&error) && is_readable(latest)? => {
             let (mut damaged, mut readable) = (0, latest);
             while readable - damaged > 1 {
                 let middle = damaged.midpoint(readable);
@@ -68,12 +73,12 @@ fn first_entries(storage: &dyn Storage, latest: u64, limit: usize) -> Result<Vec
             }
             page_before_damage(storage, Some(&claim::last_locator(readable)), limit)
         }
-        Err(storage::Error::Corrupt) => Ok(Vec::new()),
+        Err(error) if is_of_record(&error) => Ok(Vec::new()),
         page => page,
     }
 }
 
-/// As [`next_page`], but the page ends before a damaged record. Fails only if that record is the first one.
+/// As [`next_page`], but the page ends before an unreadable record. Fails only if that record is the first one.
 pub(super) fn page_before_damage(
     storage: &dyn Storage,
     after: Option<&Locator>,
@@ -81,7 +86,7 @@ pub(super) fn page_before_damage(
 ) -> Result<Vec<Entry>, storage::Error> {
     loop {
         match next_page(storage, after, limit) {
-            Err(storage::Error::Corrupt) if limit > 1 => limit /= 2,
+            Err(error) if is_of_record(&error) && limit > 1 => limit /= 2,
             page => return page,
         }
     }

@@ -139,6 +139,54 @@ fn a_lost_record_is_not_written_again_without_its_segments() {
     }
 }
 
+/// The answer to a write or removal without a condition is lost, and another client writes a newer record, or removes
+/// the record, before it would be repeated: the newer record stays.
+#[test]
+fn a_lost_write_does_not_undo_a_newer_one() {
+    type Event = fn(&dyn Storage, u8);
+    type Operation = fn(&dyn Storage, u8) -> Result<bool, Error>;
+    let newer = |number| record(number ^ 0x40, 100);
+    let create: Event = |other, number| {
+        let _ = other.delete(&locator(number), None).unwrap();
+        other.put(&locator(number), &record(number ^ 0x40, 100), PutMode::Create).unwrap();
+    };
+    let replace: Event =
+        |other, number| other.put(&locator(number), &record(number ^ 0x40, 100), PutMode::Overwrite).unwrap();
+    let operations: [Operation; 3] = [
+        |storage, number| storage.delete(&locator(number), None),
+        |storage, number| storage.put(&locator(number), &record(number, 100), PutMode::Overwrite).map(|()| false),
+        |storage, number| storage.put(&locator(number), &record(number, 2 << 20), PutMode::Overwrite).map(|()| false),
+    ];
+    // The second one has tombstones.
+    for server in [Server::Correct, Server::OldCeph] {
+        let lost = LostAnswer::default();
+        let url = url(start_losing(server, &Seen::default(), &Objects::default(), &lost), "store");
+        let (storage, other) = (open(&url), Arc::new(open(&url)));
+        let mut number = 0;
+        for operation in operations {
+            for event in [create, replace] {
+                number += 1;
+                storage.put(&locator(number), &record(number ^ 0x80, 100), PutMode::Create).unwrap();
+                let client = Arc::clone(&other);
+                *lost.lock().unwrap() = Some(Box::new(move || event(&*client, number)));
+                let outcome = operation(&storage, number);
+                assert!(lost.lock().unwrap().is_none(), "{server:?} {number}: no answer was lost");
+                assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{server:?} {number}: {outcome:?}");
+                assert_eq!(storage.get(&locator(number)).unwrap(), Some(newer(number)), "{server:?} {number}");
+            }
+        }
+        // Without another client, the same operations succeed.
+        for operation in operations {
+            number += 1;
+            storage.put(&locator(number), &record(number ^ 0x80, 100), PutMode::Create).unwrap();
+            *lost.lock().unwrap() = Some(Box::new(|| ()));
+            let is_removed = operation(&storage, number).unwrap();
+            assert!(lost.lock().unwrap().is_none(), "{server:?} {number}: no answer was lost");
+            assert_eq!(storage.info(&locator(number)).unwrap().is_none(), is_removed, "{server:?} {number}");
+        }
+    }
+}
+
 /// A request is done but its answer lost, and soon after that the server denies all requests: an operation with another
 /// error than `Indeterminate` has changed nothing.
 #[test]

@@ -3,9 +3,9 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use strongroom::storage::{MemoryStorage, PutMode, Storage};
+use strongroom::storage::{DamageKind, Error, Locator, MemoryStorage, PutMode, Storage};
 use strongroom::transfer::{CopyOptions, copy_storage};
-use strongroom::{Strongroom, VerifyOptions, VerifyReport, repair, verify};
+use strongroom::{Strongroom, VerifyOptions, VerifyReport, purge_storage, repair, verify};
 
 use super::open;
 use crate::support::fake_s3::{Objects, Seen, Server, start_with, url};
@@ -43,6 +43,7 @@ fn every_damaged_record_is_restored() {
                 tag.insert(1, 'd');
             }
             assert!(search(&*storage()).damaged > 0, "{name} {at_end}");
+            assert_eq!(storage().stats(0).unwrap().records, 3, "{name} {at_end}");
             assert_eq!(repair(&storage(), &*copy).unwrap().restored.len(), 1, "{name} {at_end}");
             assert!(search(&*storage()).is_clean(), "{name} {at_end}");
             for (len, key) in LENGTHS.iter().zip(&keys) {
@@ -82,30 +83,172 @@ fn a_record_that_was_replaced_meanwhile_is_not_restored() {
     assert!(search(&*storage).is_clean());
 }
 
-/// Damaged records that are due keep no other one from being purged, and are purged once they are repaired.
+/// Changes a record's object, so that a later read finds another version.
+fn change(objects: &Objects, locator: &Locator, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut objects = objects.lock().unwrap();
+    let name = format!("/r/{}", locator.to_hex());
+    let (_, (bytes, tag)) = objects.iter_mut().find(|(key, _)| key.ends_with(&name)).unwrap();
+    change(bytes);
+    tag.insert(1, 'd');
+}
+
+/// Makes an object one of a newer version, with the right checksum.
+fn make_newer(locator: &Locator, bytes: &mut [u8]) {
+    bytes[0] = 2;
+    let mut checksum = crc32fast::Hasher::new();
+    for part in [format!("r/{}", locator.to_hex()).as_bytes(), &bytes[..4], &bytes[8..]] {
+        checksum.update(part);
+    }
+    bytes[4..8].copy_from_slice(&checksum.finalize().to_le_bytes());
+}
+
+/// Whatever byte of an object's header is damaged, the record does not seem to be none: a mirror keeps its copy, a new
+/// record does not take its place, and a repair restores it.
+#[test]
+fn damage_to_a_header_never_hides_the_record() {
+    let objects = Objects::default();
+    let storage: Arc<dyn Storage> =
+        Arc::new(open(&url(start_with(Server::Correct, &Seen::default(), &objects), "header")));
+    let store = Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key()).open().unwrap();
+    for id in ["first", "second", "third"] {
+        store.store(id, pattern(1000)).unwrap();
+    }
+    let copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let mirror = || copy_storage(&storage, &copy, CopyOptions::new().mirror(true), &mut |_| ()).unwrap();
+    assert!(mirror().is_complete());
+    let damaged = copy.list(None, 10).unwrap()[1].locator;
+    let record = copy.get(&damaged).unwrap();
+    for (at, bit) in (0..24).flat_map(|at| [0, 1, 7].map(|bit| (at, bit))) {
+        let case = format!("bit {bit} of byte {at}");
+        change(&objects, &damaged, |bytes| bytes[at] ^= 1 << bit);
+        assert!(!matches!(storage.info(&damaged), Ok(None)), "{case}");
+        assert!(storage.put(&damaged, &[&[1, 1, 0, 0], &[9; 500][..]].concat(), PutMode::Create).is_err(), "{case}");
+        let found = search(&*storage);
+        assert_eq!((found.damaged, found.unsupported), (1, 0), "{case}");
+        // Once, because a copy makes many requests to skip damage: this makes the record a tombstone.
+        if (at, bit) == (1, 0) {
+            let copied = mirror();
+            assert_eq!((copied.deleted, copied.damaged.len(), copied.unchanged), (0, 1, 2));
+            assert_eq!(copy.get(&damaged).unwrap(), record);
+        }
+        assert_eq!(repair(&storage, &*copy).unwrap().restored, [damaged], "{case}");
+        assert_eq!(storage.get(&damaged).unwrap(), record, "{case}");
+    }
+}
+
+/// Unreadable records that are due keep no other one from being purged, and are purged once they are readable.
 #[test]
 fn a_purge_goes_on_despite_damage() {
-    let objects = Objects::default();
-    let address = start_with(Server::Correct, &Seen::default(), &objects);
-    let storage: Arc<dyn Storage> = Arc::new(open(&url(address, "purge")));
-    let now = 4_000_000_000;
-    for n in 0..5 {
-        let expires_at = now - 10 + u64::from(n);
-        let record = [&[1, 1, 0, 0], &expires_at.to_le_bytes()[..], &[9; 500]].concat();
-        storage.put(&super::locator(n), &record, PutMode::Create).unwrap();
-    }
-    let damage = || {
-        let mut objects = objects.lock().unwrap();
-        for (_, (bytes, _)) in objects.iter_mut().filter(|(name, _)| name.contains("/r/")).take(2) {
-            bytes[2] ^= 1;
+    type Change = fn(&Locator, &mut Vec<u8>);
+    let changes: [(Change, &str); 5] = [
+        (|_, bytes| bytes[0] ^= 1, "the version"),
+        (|_, bytes| bytes[1] ^= 1, "the kind"),
+        (|_, bytes| bytes[2] ^= 1, "the move"),
+        (|_, bytes| bytes[3] ^= 1, "the reserved byte"),
+        (|locator, bytes| make_newer(locator, bytes), "a newer version"),
+    ];
+    for (damage, case) in changes {
+        let objects = Objects::default();
+        let storage: Arc<dyn Storage> =
+            Arc::new(open(&url(start_with(Server::Correct, &Seen::default(), &objects), "purge")));
+        let now = 4_000_000_000;
+        // A record with these bytes before all others would be a claim.
+        let locator = |n: u8| super::locator(0x10 + n);
+        for n in 0..5 {
+            let expires_at = now - 10 + u64::from(n);
+            let record = [&[1, 1, 0, 0], &expires_at.to_le_bytes()[..], &[9; 500]].concat();
+            storage.put(&locator(n), &record, PutMode::Create).unwrap();
         }
-    };
-    damage();
-    assert_eq!(storage.list_expired(now, 10).unwrap().len(), 3);
-    assert_eq!(storage.stats(now).unwrap().expired, 3);
-    assert_eq!((storage.purge(now, 10).unwrap(), storage.purge(now, 10).unwrap()), (3, 0));
-    assert_eq!(objects.lock().unwrap().keys().filter(|name| name.contains("/e/")).count(), 2);
-    damage(); // undone
-    assert_eq!((storage.purge(now, 10).unwrap(), storage.purge(now, 10).unwrap()), (2, 0));
-    assert!(storage.list(None, 10).unwrap().is_empty());
+        let intact = objects.lock().unwrap().clone();
+        for n in [0, 1] {
+            change(&objects, &locator(n), |bytes| damage(&locator(n), bytes));
+        }
+        assert_eq!(storage.list_expired(now, 10).unwrap().len(), 3, "{case}");
+        let stats = storage.stats(now).unwrap();
+        assert_eq!((stats.records, stats.expired), (5, 3), "{case}");
+        let purge = || purge_storage(&*storage, now, 10).unwrap();
+        assert_eq!((purge(), purge()), (3, 0), "{case}");
+        let markers = || objects.lock().unwrap().keys().filter(|name| name.contains("/e/")).count();
+        assert_eq!(markers(), 2, "{case}");
+        for n in [0, 1] {
+            let name = format!("/r/{}", locator(n).to_hex());
+            let object =
+                intact.iter().find(|(key, _)| key.ends_with(&name)).map(|(key, object)| (key.clone(), object.clone()));
+            objects.lock().unwrap().extend(object);
+        }
+        assert_eq!((purge(), purge(), markers()), (2, 0, 0), "{case}");
+        assert!(storage.list(None, 10).unwrap().is_empty(), "{case}");
+    }
+}
+
+/// A record of a newer version is no damage: no repair replaces it, and the records of others are restored.
+#[test]
+fn a_newer_record_is_left_alone() {
+    let objects = Objects::default();
+    let storage: Arc<dyn Storage> =
+        Arc::new(open(&url(start_with(Server::Correct, &Seen::default(), &objects), "newer")));
+    let store = Strongroom::builder().storage(Arc::clone(&storage)).index_key(index_key()).open().unwrap();
+    for (id, len) in [("one", 100), ("two", 1000), ("three", 1000)] {
+        store.store(id, pattern(len)).unwrap();
+    }
+    let copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    assert!(copy_storage(&storage, &copy, CopyOptions::new(), &mut |_| ()).unwrap().is_complete());
+    let locators: Vec<_> = copy.list(None, 10).unwrap().into_iter().map(|entry| entry.locator).collect();
+    for locator in &locators[..2] {
+        change(&objects, locator, |bytes| make_newer(locator, bytes));
+    }
+    change(&objects, &locators[2], |bytes| bytes[0] = 2);
+    assert!(matches!(storage.info(&locators[0]), Err(Error::Unsupported(_))));
+    assert!(matches!(storage.info(&locators[2]), Err(Error::Corrupt)));
+    let found = search(&*storage);
+    assert_eq!((found.damaged, found.unsupported), (1, 2));
+    assert_eq!(repair(&storage, &*copy).unwrap().restored, locators[2..]);
+    let found = search(&*storage);
+    assert_eq!((found.damaged, found.unsupported), (0, 2));
+    // A repair takes no such record from its copy, either.
+    let other: Arc<dyn Storage> =
+        Arc::new(open(&url(start_with(Server::Correct, &Seen::default(), &objects), "newer")));
+    let target_objects = Objects::default();
+    let target: Arc<dyn Storage> =
+        Arc::new(open(&url(start_with(Server::Correct, &Seen::default(), &target_objects), "newer")));
+    assert!(copy_storage(&copy, &target, CopyOptions::new(), &mut |_| ()).unwrap().is_complete());
+    for locator in &locators {
+        change(&target_objects, locator, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    }
+    assert_eq!(repair(&target, &*other).unwrap().restored, locators[2..]);
+}
+
+/// Tombstones are no records: a step of the search ends after a page of them, too, and goes on behind them.
+#[test]
+fn a_step_of_the_search_ends_among_tombstones() {
+    let (seen, objects) = (Seen::default(), Objects::default());
+    let storage = open(&url(start_with(Server::OldCeph, &seen, &objects), "store"));
+    for number in 0..60 {
+        storage.put(&super::locator(number), &super::record(number, 100), PutMode::Create).unwrap();
+        if number < 50 {
+            assert!(storage.delete(&super::locator(number), None).unwrap());
+        }
+    }
+    // Objects of another program: before, among and behind the others.
+    for name in ["0", "10x", "10y", "z", "zz"] {
+        objects.lock().unwrap().insert(format!("store/r/{name}"), (vec![7; 30], "\"other\"".to_owned()));
+    }
+    for limit in [1, 7, 1000] {
+        let (mut position, mut records, mut steps, mut orphans) = (None, 0, 0, 0);
+        loop {
+            seen.lock().unwrap().clear();
+            let step = storage.verify(position.as_ref(), limit).unwrap();
+            let requests = String::from_utf8_lossy(&seen.lock().unwrap()).matches("GET /").count();
+            assert!(requests <= limit + 7, "{requests} requests in a step of {limit}");
+            assert!(step.damage.iter().all(|damage| damage.kind == DamageKind::Orphan));
+            (records, steps, orphans) = (records + step.records, steps + 1, orphans + step.damage.len());
+            assert!(step.next.is_none() || step.next != position);
+            assert!(steps <= 62, "a search without an end");
+            match step.next {
+                Some(next) => position = Some(next),
+                None => break,
+            }
+        }
+        assert_eq!((records, orphans), (10, 5), "by {limit}");
+    }
 }

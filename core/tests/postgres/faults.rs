@@ -226,6 +226,40 @@ fn a_lost_move_is_settled() {
     }
 }
 
+/// The answer to a batch is lost, and others change some of its records, or all, before it is repeated.
+#[test]
+fn a_lost_batch_is_settled() {
+    let (server, schema) = (Postgres::shared(), format!("test_lost_batches_{}", std::process::id()));
+    let direct = Arc::new(PostgresStorage::open(&PostgresConfig::new(&server.url(&schema)).unwrap()).unwrap());
+    let cutter = Cutter::new(server.socket());
+    let url = format!("postgres://strongroom@127.0.0.1:{}/postgres?schema={schema}", cutter.port);
+    let storage = PostgresStorage::open(&PostgresConfig::new(&url).unwrap()).unwrap();
+    for (n, replaced) in (1_u64..).zip([&[][..], &[0], &[2], &[0, 2], &[0, 1, 2]]) {
+        let at = [220, 221, 222].map(|place| locator(place, n));
+        let new = [1, 2, 3].map(|number| record(n << 8 | number, 100));
+        let batch: Vec<_> = at.iter().copied().zip(new.iter().map(Vec::as_slice)).collect();
+        storage.settings().unwrap(); // there is a connection now
+        let other = Arc::clone(&direct);
+        cutter.lose_answer(move || {
+            wait_for(|| other.info(&at[2]).unwrap());
+            for place in replaced {
+                other.put(&at[*place], &record(n << 8 | 9, 100), PutMode::Overwrite).unwrap();
+            }
+        });
+        let outcome = storage.create_many(&batch);
+        cutter.plan(None);
+        assert!(cutter.shared.event.lock().unwrap().is_none(), "{n}: no answer was lost");
+        match replaced.len() {
+            3 => assert!(matches!(outcome, Err(Error::Indeterminate(_))), "{n}: {outcome:?}"),
+            _ => outcome.unwrap(),
+        }
+        for (place, (locator, new)) in batch.iter().enumerate() {
+            let is_own = direct.get(locator).unwrap().is_some_and(|found| found == *new);
+            assert_eq!(is_own, !replaced.contains(&place), "{n}: {place}");
+        }
+    }
+}
+
 #[test]
 fn an_interrupt_ends_a_waiting_call() {
     let (server, schema) = (Postgres::shared(), format!("test_interrupt_{}", std::process::id()));

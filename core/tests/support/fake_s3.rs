@@ -68,7 +68,7 @@ pub(crate) fn start_with(server: Server, seen: &Seen, objects: &Objects) -> Sock
     start_losing(server, seen, objects, &LostAnswer::default())
 }
 
-/// An event after the server has written a record. The connection then ends without the answer.
+/// An event after the server has written or removed a record. The connection then ends without the answer.
 pub(crate) type LostAnswer = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// Starts a server that loses an answer each time that there is an event.
@@ -114,7 +114,7 @@ fn serve(
     stream.read_exact(&mut body).ok()?;
     recorded.lock().unwrap().extend_from_slice(&body);
     let (status, header, body) = answer(server, &method, &target, &headers, body, objects);
-    if method == "PUT" && status == 200 && target.contains("/r/") {
+    if ["PUT", "DELETE"].contains(&&*method) && status < 300 && target.contains("/r/") {
         let event = lost.lock().unwrap().take();
         if let Some(event) = event {
             event();

@@ -5,8 +5,9 @@
 //! object  = header || [partner locator(32) || move id(16), if the object is part of a move] || payload
 //! ```
 //!
-//! The CRC-32 covers the object's name and all its bytes except the CRC, so that a swapped object is detected, too. The
-//! nonce makes the ETag of each write unique (that of S3 is a hash of the content), so that no state recurs under a
+//! The CRC-32 covers the object's name and all its bytes except the CRC, so that a swapped object is detected, too. It
+//! is the same in every version: one with an unknown version and the right CRC is newer, any other is damaged. The nonce
+//! makes the ETag of each write unique (that of S3 is a hash of the content), so that no state recurs under a
 //! compare and swap, and a write recognises its own object after a lost reply.
 
 use bytes::Bytes;
@@ -159,17 +160,27 @@ pub(super) struct Object {
 }
 
 impl Object {
-    /// Decodes the first bytes of an object of `len` bytes. If they are all, their checksum is checked.
+    /// Decodes the first bytes of an object of `len` bytes, at least [`START_LEN`] or all. If they are all, their checksum
+    /// is checked; if not, damage may look like a newer version.
     pub(super) fn decode(name: &str, bytes: &Bytes, len: u64) -> Result<Self, Error> {
         let header: &[u8; HEADER_LEN] = bytes.first_chunk().ok_or(Error::Corrupt)?;
         let [version, kind, part, reserved, a, b, c, d, nonce @ ..] = *header;
-        if version != 1 || reserved != 0 {
-            return Err(Error::Unsupported("an object is damaged, or of a newer version of this library".into()));
-        }
         if bytes.len() as u64 == len && checksum(name, bytes) != Some(u32::from_le_bytes([a, b, c, d])) {
             return Err(Error::Corrupt);
         }
+        if version != 1 || reserved != 0 {
+            return Err(Error::Unsupported("an object is of a newer version of this library".into()));
+        }
         let kind = *Kind::ALL.get(usize::from(kind)).ok_or(Error::Corrupt)?;
+        // These hide a record, so the checksum must prove them: a longer object may be a damaged record.
+        let is_proved = match kind {
+            Kind::Tombstone => len == TOMBSTONE_LEN,
+            Kind::Reservation => len == RESERVATION_LEN,
+            _ => true,
+        };
+        if !is_proved {
+            return Err(Error::Corrupt);
+        }
         let partner = || -> Option<(Locator, Id)> {
             let (partner, rest) = bytes.get(HEADER_LEN..)?.split_first_chunk()?;
             Some((Locator::from_bytes(*partner), *rest.first_chunk()?))
@@ -244,6 +255,65 @@ mod tests {
             for len in 0..new.bytes.len() {
                 assert!(decode(NAME, &new.bytes[..len]).is_err(), "{len} bytes");
             }
+        }
+    }
+
+    /// Any other byte in the header of an object, of which only the beginning is read.
+    #[test]
+    fn damage_never_hides_a_record() {
+        let (partner, id) = (Locator::from_bytes([7; LOCATOR_LEN]), [9; ID_LEN]);
+        for part in [Move::None, Move::Leaving(partner, id), Move::Arriving(partner, id)] {
+            for (len, is_whole) in [(100, true), (1000, false)] {
+                let new = NewObject::new(NAME, Kind::Record, part, &vec![1; len]).unwrap();
+                for (at, byte) in (0..HEADER_LEN).flat_map(|at| (0..=u8::MAX).map(move |byte| (at, byte))) {
+                    let mut damaged = new.bytes.to_vec();
+                    if std::mem::replace(&mut damaged[at], byte) == byte {
+                        continue;
+                    }
+                    let len = damaged.len();
+                    let start = Bytes::from(damaged).slice(..len.min(usize::try_from(START_LEN).unwrap()));
+                    let found = Object::decode(NAME, &start, len as u64).and_then(|found| found.info());
+                    assert!(!matches!(found, Ok(None)), "{part:?}: {byte} at {at} of {len}");
+                    assert!(!is_whole || matches!(found, Err(Error::Corrupt)), "{part:?}: {byte} at {at}: {found:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn damage_to_each_kind_is_found() {
+        let (id, record) = ([9; ID_LEN], [1; HEAD_LEN]);
+        let part = Move::Arriving(Locator::from_bytes([7; LOCATOR_LEN]), id);
+        let info = Info { head: Head::of(&record).unwrap(), len: 1 << 40 };
+        let pointer = Pointer { info, owner: Locator::from_bytes([5; LOCATOR_LEN]), upload: id }.encode();
+        for (kind, part, payload) in [
+            (Kind::Tombstone, Move::None, &[][..]),
+            (Kind::Record, part, &record),
+            (Kind::Pointer, Move::None, &pointer),
+            (Kind::Pointer, part, &pointer),
+            (Kind::Settings, Move::None, b"settings"),
+            (Kind::Reservation, part, &id),
+            (Kind::Segment, Move::None, b"data"),
+            (Kind::Marker, Move::None, &[]),
+        ] {
+            let new = NewObject::new(NAME, kind, part, payload).unwrap();
+            for bit in 0..new.bytes.len() * 8 {
+                let mut damaged = new.bytes.to_vec();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                assert!(matches!(decode(NAME, &damaged), Err(Error::Corrupt)), "{kind:?}: bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_not_damage() {
+        for at in [0, 3] {
+            let mut newer = NewObject::new(NAME, Kind::Record, Move::None, &[1; HEAD_LEN]).unwrap().bytes.to_vec();
+            newer[at] += 1;
+            assert!(matches!(decode(NAME, &newer), Err(Error::Corrupt)), "the checksum is that of the old one");
+            let checksum = checksum(NAME, &newer).unwrap();
+            newer[4..8].copy_from_slice(&checksum.to_le_bytes());
+            assert!(matches!(decode(NAME, &newer), Err(Error::Unsupported(_))), "at {at}");
         }
     }
 

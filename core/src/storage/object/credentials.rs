@@ -82,23 +82,24 @@ fn aws_credentials(
     builder: AmazonS3Builder,
     environment: Environment<'_>,
 ) -> Result<AmazonS3Builder, Error> {
-    let from_environment = (environment("AWS_ACCESS_KEY_ID"), environment("AWS_SECRET_ACCESS_KEY"));
-    Ok(match (from_environment, aws_profile(environment)?) {
-        ((Some(id), Some(secret)), _) => {
+    Ok(match (environment("AWS_ACCESS_KEY_ID"), environment("AWS_SECRET_ACCESS_KEY")) {
+        (Some(id), Some(secret)) => {
             let builder = builder.with_access_key_id(id).with_secret_access_key(secret);
             match environment("AWS_SESSION_TOKEN") {
                 Some(token) => builder.with_token(token),
                 None => builder,
             }
         }
-        ((None, None), Some(profile)) => {
-            let builder = builder.with_access_key_id(profile.id).with_secret_access_key(profile.secret.as_str());
-            match profile.token {
-                Some(token) => builder.with_token(token.as_str()),
-                None => builder,
+        (None, None) => match aws_profile(environment)? {
+            Some(AwsProfile { id, secret, token }) => {
+                let builder = builder.with_access_key_id(id).with_secret_access_key(secret.as_str());
+                match token {
+                    Some(token) => builder.with_token(token.as_str()),
+                    None => builder,
+                }
             }
-        }
-        ((None, None), None) => aws_role(url, builder, environment)?,
+            None => aws_role(url, builder, environment)?,
+        },
         _ => return Err(invalid("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together: set both or neither")),
     })
 }
@@ -299,6 +300,13 @@ mod tests {
         let set = [("AWS_SHARED_CREDENTIALS_FILE", path), ("AWS_PROFILE", "other")];
         let error = connect_with("s3://bucket", &set).err().unwrap();
         assert!(error.to_string().contains("AWS_PROFILE") && !format!("{error:?}").contains("hunter2"));
+        // Keys in the environment come first: with them, no profile is needed.
+        let keys = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        let unused = [("AWS_SHARED_CREDENTIALS_FILE", "/none/credentials"), ("AWS_PROFILE", "other")];
+        for other in [&unused[..], &unused[..1], &set] {
+            assert!(connect_with("s3://bucket", other).is_err(), "{other:?}");
+            assert!(connect_with("s3://bucket", &[&keys, other].concat()).is_ok(), "{other:?}");
+        }
         assert!(parse_profile(text, "default").is_some_and(|found| found.id == "one" && *found.secret == "hunter2"));
         assert!(parse_profile(text, "none").is_none());
     }

@@ -27,6 +27,9 @@ struct Due {
     info: Option<Info>,
 }
 
+/// A record that is damaged, or of a newer version.
+struct Unreadable;
+
 impl Due {
     /// Whether the marker is that of the record.
     fn is_current(&self) -> bool {
@@ -70,8 +73,16 @@ impl Records {
         Ok(entries)
     }
 
-    /// Passes the records whose markers are due to `take`, the earliest first, until it has taken `limit`. Damaged ones
-    /// are skipped, so that they do not block others; they keep their markers for a repair.
+    /// The info of a record; [`Unreadable`] if it is damaged, or of a newer version, so that it does not block others.
+    async fn info_if_readable(&self, locator: Locator) -> Result<Result<Option<Info>, Unreadable>, Error> {
+        match self.info(&locator).await {
+            Err(Error::Corrupt | Error::Unsupported(_)) => Ok(Err(Unreadable)),
+            info => info.map(Ok),
+        }
+    }
+
+    /// Passes the records whose markers are due to `take`, the earliest first, until it has taken `limit`. Unreadable
+    /// ones are skipped; they keep their markers for a repair.
     async fn each_due(&self, now: u64, limit: usize, mut take: impl FnMut(&[Due]) -> usize) -> Result<(), Error> {
         let (mut taken, mut last): (_, Option<String>) = (0, None);
         while taken < limit {
@@ -86,11 +97,8 @@ impl Records {
                 .collect();
             let is_end = markers.len() < len;
             let due = markers.into_iter().map(|(marker, time, locator)| async move {
-                match self.info(&locator).await {
-                    Ok(info) => Ok(Some(Due { marker, time, locator, info })),
-                    Err(Error::Corrupt) => Ok(None),
-                    Err(error) => Err(error),
-                }
+                let info = self.info_if_readable(locator).await?;
+                Ok::<_, Error>(info.ok().map(|info| Due { marker, time, locator, info }))
             });
             let due: Vec<_> = stream::iter(due).buffered(PARALLEL).try_collect().await?;
             let due: Vec<_> = due.into_iter().flatten().collect();
@@ -125,7 +133,8 @@ impl Records {
             if let Some((locator, head)) = record {
                 match self.delete(&locator, Some(&head)).await {
                     Ok(found) => removed = found,
-                    Err(Error::Conflict | Error::Corrupt) => return Ok(false), // it was replaced, or is damaged
+                    // It was replaced, or is unreadable.
+                    Err(Error::Conflict | Error::Corrupt | Error::Unsupported(_)) => return Ok(false),
                     Err(error) => return Err(error),
                 }
             }
@@ -147,7 +156,7 @@ impl Records {
         self.bucket.delete(&marker.name).await
     }
 
-    /// From the lengths in the list; only objects that may be pointers are read.
+    /// From the lengths in the list; only objects that may be pointers are read. An unreadable one counts without bytes.
     pub(super) async fn stats(&self, now: u64) -> Result<Stats, Error> {
         let (mut stats, mut last): (_, Option<String>) = (Stats::default(), None);
         loop {
@@ -163,9 +172,11 @@ impl Records {
                     stats.bytes += listed.len - TOMBSTONE_LEN;
                 }
             }
-            for entry in self.entries(pointers).await? {
+            let infos = pointers.into_iter().map(|locator| self.info_if_readable(locator));
+            let infos: Vec<_> = stream::iter(infos).buffered(PARALLEL).try_collect().await?;
+            for info in infos.into_iter().filter(|info| !matches!(info, Ok(None))) {
                 stats.records += 1;
-                stats.bytes += entry.info.len;
+                stats.bytes += info.ok().flatten().map_or(0, |info| info.len);
             }
         }
         self.each_due(now, usize::MAX, |page| {

@@ -59,7 +59,7 @@ pub(super) fn after(doubtful: bool, error: Error) -> Error {
     if doubtful { Error::Indeterminate(error.into()) } else { error }
 }
 
-/// The error of a write that may have succeeded, and whose record is not there.
+/// The error of a write that may have succeeded, at a place that others have changed since.
 pub(super) fn changed_since() -> Error {
     Error::Indeterminate("the record has been changed since".into())
 }
@@ -82,8 +82,15 @@ impl Records {
 
     /// The first `len` bytes of an object, decoded.
     pub(super) async fn get(&self, name: &str, len: u64) -> Result<Option<(Object, Got)>, Error> {
-        let Some(got) = self.bucket.get(name, 0..len.max(START_LEN), None).await? else { return Ok(None) };
-        Ok(Some((Object::decode(name, &got.bytes, got.len)?, got)))
+        let mut len = len.max(START_LEN);
+        loop {
+            let Some(got) = self.bucket.get(name, 0..len, None).await? else { return Ok(None) };
+            match Object::decode(name, &got.bytes, got.len) {
+                // The checksum of the whole tells whether it is damaged.
+                Err(Error::Unsupported(_)) if len < got.len.min(MAX_OBJECT_LEN) => len = MAX_OBJECT_LEN,
+                decoded => return Ok(Some((decoded?, got))),
+            }
+        }
     }
 
     /// An object with all its bytes.
@@ -159,13 +166,16 @@ impl Records {
         let object = NewObject::new(&name, kind, Move::None, payload)?;
         // A new record usually finds nothing, so it does not look.
         let mut slot = if mode == PutMode::Create { Slot::FREE } else { self.load_to_write(locator, mode).await? };
-        let mut doubtful = false;
+        // The head before an attempt that may have succeeded. If it has changed, a repetition could undo the write of
+        // another client.
+        let mut replaced: Option<Option<Head>> = None;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
-            match Self::check(slot.head(), mode) {
-                Err(_) if doubtful => return Err(changed_since()),
-                checked => checked?,
+            let doubtful = replaced.is_some();
+            if replaced.is_some_and(|head| head != slot.head()) {
+                return Err(changed_since());
             }
+            Self::check(slot.head(), mode)?;
             if self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
                 let put = self.bucket.put_if(&name, &object, &slot.condition()).await;
                 match put.map_err(|error| after(doubtful, error))? {
@@ -177,12 +187,14 @@ impl Records {
                     }
                     // Another client may have replaced this record, and removed its segments.
                     Outcome::Refused { doubtful: true } if kind == Kind::Pointer => return Err(changed_since()),
-                    Outcome::Refused { doubtful: also } => doubtful |= also,
+                    Outcome::Refused { doubtful: true } => replaced = Some(slot.head()),
+                    Outcome::Refused { doubtful: false } => {}
                 }
             }
-            slot = self.load_to_write(locator, mode).await.map_err(|error| after(doubtful, error))?;
+            let loaded = self.load_to_write(locator, mode).await;
+            slot = loaded.map_err(|error| after(replaced.is_some(), error))?;
         }
-        Err(after(doubtful, Error::Busy))
+        Err(after(replaced.is_some(), Error::Busy))
     }
 
     /// The state of a locator before a write. A damaged object may be overwritten.
@@ -197,29 +209,35 @@ impl Records {
     }
 
     pub(super) async fn delete(&self, locator: &Locator, expected: Option<&Head>) -> Result<bool, Error> {
-        let mut doubtful = false;
+        // The version that an attempt may have removed. Another one is a record that another client has written since.
+        let mut removed: Option<Head> = None;
         for attempt in 0..ATTEMPTS {
             self.pause_before(attempt).await;
+            let doubtful = removed.is_some();
             let slot = self.load(locator, START_LEN).await.map_err(|error| after(doubtful, error))?;
             let (Some(head), Some(version)) = (slot.head(), &slot.version) else { return Ok(doubtful) };
             if expected.is_some_and(|expected| *expected != head) {
                 return if doubtful { Ok(true) } else { Err(Error::Conflict) };
             }
+            if removed.is_some_and(|removed| removed != head) {
+                return Err(changed_since());
+            }
             if !self.settle(&slot).await.map_err(|error| after(doubtful, error))? {
                 continue;
             }
-            let removed = self.remove(&names::record(locator), version).await;
-            match removed.map_err(|error| after(doubtful, error))? {
+            let outcome = self.remove(&names::record(locator), version).await;
+            match outcome.map_err(|error| after(doubtful, error))? {
                 Outcome::Done => {
                     if let Some(pointer) = slot.object.and_then(|object| object.pointer()) {
                         self.remove_segments(&pointer).await;
                     }
                     return Ok(true);
                 }
-                Outcome::Refused { doubtful: also } => doubtful |= also,
+                Outcome::Refused { doubtful: true } => removed = Some(head),
+                Outcome::Refused { doubtful: false } => {}
             }
         }
-        Err(after(doubtful, Error::Busy))
+        Err(after(removed.is_some(), Error::Busy))
     }
 
     /// Removes this version of an object, or replaces it by a tombstone where the server cannot do that.

@@ -6,6 +6,7 @@ use futures_util::{StreamExt, stream};
 
 use super::super::{Damage, DamageKind, Error, Locator, Verified, VerifyPosition};
 use super::body::{Kind, Object, Pointer};
+use super::bucket::Listed;
 use super::names::{self, RECORDS, SEGMENTS};
 use super::records::Records;
 use super::segments::{SEGMENT_LEN, segment_bytes, segment_count};
@@ -70,12 +71,16 @@ impl Records {
                 Some(locator)
             }
         };
-        while verified.records < limit as u64 && verified.bytes < STEP_BYTES {
+        // One page, because its tombstones cost requests, too. The position moves only with a locator.
+        let (start, mut last) = (after, after.as_ref().map(names::record));
+        while after == start && verified.records < limit as u64 && verified.bytes < STEP_BYTES {
             let left = limit.saturating_sub(usize::try_from(verified.records).unwrap_or(usize::MAX));
-            let page = self.bucket.list(RECORDS, after.map(|after| names::record(&after)).as_deref(), left).await?;
-            if page.is_empty() {
-                return Ok(verified);
-            }
+            let mut page = self.bucket.list(RECORDS, last.as_deref(), left).await?;
+            let Some(end) = page.last() else { return Ok(verified) };
+            last = Some(end.name.clone());
+            // The next step lists the objects behind the last locator again.
+            let is_record = |listed: &Listed| names::locator_of(&listed.name).is_some();
+            page.truncate(page.iter().rposition(is_record).map_or(page.len(), |place| place + 1));
             for listed in page {
                 let Some(locator) = names::locator_of(&listed.name) else {
                     let place = format!("object {}", listed.name);

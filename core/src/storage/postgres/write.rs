@@ -238,17 +238,22 @@ impl PostgresStorage {
             .ints(segments.iter().map(|(_, n, _)| Some(*n)))
             .ints(segments.iter().map(|(upload, n, bytes)| Some(checksum::of_segment(*upload, *n, bytes).into())))
             .byte_arrays(segments.iter().map(|(.., bytes)| Some(*bytes)));
-        let Some(first) = changes.first() else { return Ok(()) };
-        let (outcome, lost) = self.write(&statement, self.end());
-        match outcome {
-            Ok(_) => Ok(()),
-            // All or none were written, so the first one tells the outcome of the lost attempt. Another record may also
-            // have taken its place.
-            Err(error @ (Error::AlreadyExists | Error::Indeterminate(_))) if lost => {
-                let there = self.find_info(&first.locator).ok().flatten();
-                if there.map(|info| info.head) == first.row.as_ref().map(|row| row.head) { Ok(()) } else { Err(error) }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let end = self.end();
+        match self.write(&statement, end) {
+            (Ok(_), _) => Ok(()),
+            // All or none were written, so any of them tells that the lost attempt has succeeded. Others may have been
+            // replaced since.
+            (Err(error), true) => {
+                let group: Vec<_> = changes.iter().collect();
+                let there = self.settle_group(&group, false, end).map_or_else(|_| BTreeMap::new(), |(_, heads)| heads);
+                let is_there =
+                    |change: &Change<'_>| change.settled(there.get(&change.locator).copied(), &error).is_ok();
+                if changes.iter().any(is_there) { Ok(()) } else { Err(error) }
             }
-            Err(error) => Err(error),
+            (Err(error), false) => Err(error),
         }
     }
 }
