@@ -1,6 +1,7 @@
 //! Clients of several services of one store: requests are distributed, a failed service is avoided until it is back, and
 //! nothing is sent twice that might have been done.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use strongroom::storage::SqliteStorage;
+use strongroom::storage::{MemoryStorage, SqliteStorage};
 use strongroom::{Durability, Endpoint, Error, IndexKey, Strongroom};
 
 use crate::support::proxy::{Fault, Plan, Proxy};
@@ -189,10 +190,62 @@ fn a_call_that_may_be_done_goes_nowhere_else() {
     }
 }
 
+/// The answers of a service that is busy or about to stop, and of one that does not reach its storage.
+const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
+const FAILING: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 14\r\ncontent-length: 0\r\n\r\n";
+
+/// A service that is not ready gets no body: each upload goes to the other one.
+#[test]
+fn an_upload_goes_to_a_service_that_is_ready() {
+    let long = vec![7; 3_000_000];
+    let check = |service: &Running, way: (&str, &str), answer, open: fn(&Endpoint) -> Strongroom| {
+        let unready = Proxy::new(service.address);
+        unready.plan(Plan::next([]).always(Fault::Answer(answer)));
+        let text = format!("{}{},http://{}{}", way.0, unready.url(), service.address, way.1);
+        let client = open(&Endpoint::new(&text).unwrap().timeout(DEADLINE));
+        // This one keeps a request in flight at the other service, so that each call tries the unready one first.
+        let mut open = client.create_record("open").unwrap();
+        open.write_all(&long).unwrap();
+        service.wait_for_metric("strongroom_requests_in_flight", |requests| requests > 1); // that of the metrics, too
+        for n in 0..4 {
+            let before = unready.passed().len();
+            let key = client.store_reader(format!("{n}"), &*long).unwrap();
+            assert!(answer != BUSY || unready.passed().len() > before, "it is not tried");
+            client.delete(format!("{n}"), &key).unwrap();
+        }
+        client.delete("open", &open.finish().unwrap()).unwrap();
+    };
+    let (server, storage) = (encryption(&config()), storage_with(Arc::new(MemoryStorage::new()), &config()));
+    for way in [("", ""), ("cluster:", "?names=127.0.0.1")] {
+        for answer in [BUSY, FAILING] {
+            check(&server, way, answer, |endpoint| Strongroom::connect(endpoint).unwrap());
+            check(&storage, way, answer, |endpoint| {
+                Strongroom::builder().endpoint(endpoint.clone()).index_key(index_key()).open().unwrap()
+            });
+        }
+    }
+}
+
+/// A service that restarts at the beginning of an upload: it waits, as other calls do.
+#[test]
+fn an_upload_waits_for_a_service_that_restarts() {
+    let cluster = Cluster::start(1, |path| encryption_over(database(path), &config()));
+    let address = dead();
+    let client = Strongroom::connect(&endpoint([address])).unwrap();
+    let _later = thread::scope(|scope| {
+        let upload = scope.spawn(|| client.store_reader("id", &*vec![7; 1_000_000]).unwrap());
+        thread::sleep(Duration::from_millis(100)); // usually after the first attempt
+        let mut config = config();
+        config.listen = vec![format!("{address}").parse().unwrap()];
+        let service = encryption_over(database(&cluster.path), &config);
+        drop(upload.join_within(DEADLINE));
+        service
+    });
+}
+
 /// A service that is too busy did nothing: another one is asked at once.
 #[test]
 fn a_busy_service_sends_its_calls_elsewhere() {
-    const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nstrongroom-code: 12\r\ncontent-length: 0\r\n\r\n";
     let cluster = Cluster::start(2, |path| encryption_over(database(path), &config()));
     let busy = Proxy::new(cluster.services[0].address);
     busy.plan(Plan::next([]).always(Fault::Answer(BUSY)));

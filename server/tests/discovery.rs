@@ -63,15 +63,29 @@ impl Site {
         Self { folder }
     }
 
-    /// A storage service at an address, which has a certificate for the name.
-    fn start(&self, address: SocketAddr) -> Running {
+    /// A configuration with a certificate for the name.
+    fn config(&self, address: SocketAddr) -> Config {
         let file = |name: &str| self.folder.path().join(name).display().to_string();
         let document = format!(
             "listen = ['{address}']\ninsecure_loopback = true\n[tls]\ncertificate = '{}'\nkey = '{}'",
             file("server.pem"),
             file("server.key")
         );
-        storage_with(database(&self.folder.path().join("records.db")), &Config::from_toml(&document).unwrap())
+        Config::from_toml(&document).unwrap()
+    }
+
+    fn storage(&self) -> Arc<SqliteStorage> {
+        database(&self.folder.path().join("records.db"))
+    }
+
+    /// A storage service at an address.
+    fn start(&self, address: SocketAddr) -> Running {
+        storage_with(self.storage(), &self.config(address))
+    }
+
+    /// An encryption server at an address.
+    fn start_encryption(&self, address: SocketAddr) -> Running {
+        encryption_over(self.storage(), &self.config(address))
     }
 
     fn endpoint(&self, port: u16, addresses: &Arc<Mutex<Vec<IpAddr>>>) -> Endpoint {
@@ -126,16 +140,50 @@ fn a_name_with_several_addresses_names_several_services() {
     });
 }
 
-/// A service that accepts connections and stays silent: the first call goes to the other one in its time.
+/// Makes the first call of some clients of a name whose first address has a service that cannot be used: it goes to the
+/// other one in its time.
+fn call_first(port: u16, time: Duration) {
+    let site = Site::new();
+    let _service = site.start_encryption(SocketAddr::new(loopback(3), port));
+    let endpoint = site.endpoint(port, &Arc::new(Mutex::new(vec![loopback(2), loopback(3)]))).timeout(time);
+    let long = vec![7; 1_000_000];
+    let calls: [&(dyn Fn(&Strongroom) + Sync); 4] = [
+        &|client| assert!(!client.contains("other").unwrap()),
+        &|client| drop(client.store("id", b"data").unwrap()),
+        &|client| assert!(!client.erase("other").unwrap()),
+        &|client| drop(client.store_reader("long", &*long).unwrap()),
+    ];
+    thread::scope(|scope| {
+        for call in calls {
+            let client = Strongroom::connect(&endpoint).unwrap();
+            scope.spawn(move || call(&client));
+        }
+    });
+}
+
+/// The service accepts connections and stays silent, for a third of the call's time.
 #[test]
 fn a_silent_address_of_a_name_does_not_stop_the_first_call() {
-    let site = Site::new();
     let silent = TcpListener::bind("127.0.0.2:0").unwrap();
-    let port = silent.local_addr().unwrap().port();
-    let _service = site.start(SocketAddr::new(loopback(3), port));
-    let endpoint = site.endpoint(port, &Arc::new(Mutex::new(vec![loopback(2), loopback(3)])));
-    let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(6))).unwrap();
-    assert_eq!(storage.settings().unwrap(), None);
+    call_first(silent.local_addr().unwrap().port(), Duration::from_secs(6));
+}
+
+#[test]
+fn an_untrusted_address_of_a_name_does_not_stop_the_first_call() {
+    let other_authority = Site::new().start_encryption("127.0.0.2:0".parse().unwrap());
+    call_first(other_authority.address.port(), DEADLINE);
+}
+
+#[test]
+fn an_address_without_tls_of_a_name_does_not_stop_the_first_call() {
+    let other = TcpListener::bind("127.0.0.2:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for connection in other.incoming() {
+            let _ = connection.unwrap().write_all(b"220 mail.example ESMTP\r\n");
+        }
+    });
+    call_first(port, DEADLINE);
 }
 
 /// At most 64 of a hundred addresses are used; most of them refuse connections.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::{Method, StatusCode};
+use hyper::Method;
 use serde_json::Value;
 
 use errors::{of_read, of_repeated_write, of_write, protocol_violation};
@@ -188,7 +188,7 @@ impl Operations for Client {
 
     fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let request = self.requests.json(names::CONTAINS, Record::new(id))?;
-        self.read(request, |answer| document(&answer, documents::read_contains))
+        self.read(request, |answer| document(&answer, of_read, documents::read_contains))
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
@@ -199,15 +199,15 @@ impl Operations for Client {
     fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
         let request = self.requests.json(names::ERASE, Record::new(id))?;
         // A repetition could remove a record that was stored in the meantime.
-        self.change(request, RetryPolicy::UnlessDone, |answer| document(&answer, documents::read_erased))
+        self.change(request, RetryPolicy::UnlessDone, |answer| document(&answer, of_write, documents::read_erased))
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {
         let body = Bytes::from(documents::purge(None, limit).to_string());
         let request = ApiRequest::new(Method::POST, names::PURGE).of_type(JSON).body(body);
-        let decode = |answer: ApiResponse| document(&answer, documents::read_purged);
-        let purged = self.change(request, RetryPolicy::Idempotent, decode)?.wait()?;
-        if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
+        let read = move |answer: &Value| documents::read_purged(answer).filter(|purged| *purged <= limit);
+        let decode = move |answer: ApiResponse| document(&answer, of_write, read);
+        self.change(request, RetryPolicy::Idempotent, decode)?.wait()
     }
 
     fn storage(&self) -> Result<&Arc<dyn Storage>, Error> {
@@ -255,7 +255,7 @@ impl Operations for Client {
     fn stats(&self) -> Result<Call<Stats>, Error> {
         let request = ApiRequest::new(Method::POST, names::STATS).of_type(JSON).body(Bytes::from_static(b"{}"));
         self.read(request, |answer| {
-            let [records, bytes, expired, free] = document(&answer, documents::read_stats)?;
+            let [records, bytes, expired, free] = document(&answer, of_read, documents::read_stats)?;
             Ok(Stats { records, bytes, expired, free })
         })
     }
@@ -273,9 +273,7 @@ async fn read_range(http: &Exchanges, request: ApiRequest, range: Range<u64>) ->
     let max_len = (last - range.start).saturating_add(1);
     let request = request.range(range.start, Some(last)).at_most(max_len);
     let mut answer = match http.read(&request, http.end()).await {
-        Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Ok((Vec::new(), range.start));
-        }
+        Err(Failure::Problem(problem)) if problem.is_no_such_range() => return Ok((Vec::new(), range.start)),
         outcome => outcome.map_err(of_read)?,
     };
     let data = Wiped::from(mem::take(&mut answer.body));
@@ -297,10 +295,14 @@ fn wiped(data: &[u8]) -> Result<Bytes, Error> {
     Wiped::copy(data).map(Bytes::from_owner).map_err(|_| Error::TooLarge)
 }
 
-/// Decodes an answer in JSON.
-fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
-    read(&document).ok_or_else(protocol_violation)
+/// Decodes an answer in JSON. `to_error` converts the failure of one that violates the protocol.
+fn document<T>(
+    answer: &ApiResponse,
+    to_error: fn(Failure) -> Error,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> Result<T, Error> {
+    let document = serde_json::from_slice(&answer.body).ok();
+    document.and_then(|document| read(&document)).ok_or_else(|| to_error(Failure::ProtocolViolation))
 }
 
 impl fmt::Debug for Client {

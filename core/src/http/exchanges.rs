@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::invalid_endpoint::InvalidEndpoint;
 use super::request::{ApiRequest, OutgoingBody, Pieces};
 use super::response::{ApiResponse, StreamingResponse, accepted};
-use super::retry::{ATTEMPTS, Retries, RetryPolicy, latest_attempt};
+use super::retry::{ATTEMPTS, Retries, RetryPolicy};
 use super::service::Service;
 use super::services::{Choice, InFlight, Services};
 use super::timing::{IdleTimer, TimeBudget};
@@ -168,7 +168,7 @@ impl Exchanges {
                 Ok(()) => self.attempt(&mut choice, request, end, &budget, &finish).await,
                 Err(closed) => Err(closed),
             };
-            if matches!(outcome, Err(Failure::NotSent(_))) {
+            if outcome.is_err() {
                 services.update().await; // the attempt may have found more addresses of a name
             }
             let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
@@ -215,35 +215,46 @@ impl Exchanges {
         choice.note(&service, outcome)
     }
 
-    /// Begins a request whose body comes piece by piece. With several services, waits until one accepts the connection:
-    /// later, the body cannot be sent again.
+    /// Begins a request whose body comes piece by piece, with retries until a service accepts the connection: later, the
+    /// body cannot be sent again.
     pub(super) async fn upload(&self, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let services = &self.connections.services;
         let mut choice = Choice::new(Arc::clone(services));
         let end = self.end();
-        let latest = latest_attempt(self.connections.time(), end);
+        let mut retries = Retries::new(RetryPolicy::UnlessDone, self.connections.time(), end, Instant::now());
         loop {
-            self.connections.check_open()?;
-            let attempt = choice.next().await?;
-            if !services.are_several() {
-                return self.begin_upload(attempt, request);
+            let outcome = self.begin_upload(&mut choice, request, end).await;
+            if outcome.is_err() {
+                services.update().await; // as above
             }
-            let service = Arc::clone(attempt.service());
-            let begun = async {
-                choice.check(&service).await?;
-                self.begin_upload(attempt, request)?.connected().await
-            };
-            let begun = timeout_at(end.into(), begun).await;
-            let outcome = choice.note(&service, begun.unwrap_or_else(|_| Err(Failure::too_late().before_end())));
-            let is_undone = matches!(outcome, Err(Failure::NotSent(_) | Failure::Untrusted(_)));
-            if !is_undone || Instant::now() >= latest || !choice.may_retry(&outcome) {
-                return outcome;
-            }
+            let pause = retries.pause(&outcome, Instant::now(), || choice.may_retry(&outcome));
+            let Some(pause) = pause else { return outcome };
             services.upstreams().count_retry(&outcome);
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
         }
     }
 
-    fn begin_upload(&self, mut attempt: InFlight, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
+    /// One attempt of [`upload`](Self::upload), at the service that `choice` chooses.
+    async fn begin_upload(
+        &self,
+        choice: &mut Choice,
+        request: &ApiRequest,
+        end: Instant,
+    ) -> Result<StreamingRequest, Failure> {
+        self.connections.check_open()?;
+        let attempt = choice.next().await?;
+        let service = Arc::clone(attempt.service());
+        let begun = async {
+            choice.check(&service).await?;
+            self.send_pieces(attempt, request)?.connected().await
+        };
+        let begun = timeout_at(end.into(), begun).await;
+        choice.note(&service, begun.unwrap_or_else(|_| Err(Failure::too_late().before_end())))
+    }
+
+    fn send_pieces(&self, mut attempt: InFlight, request: &ApiRequest) -> Result<StreamingRequest, Failure> {
         let (pieces, inbox) = mpsc::channel(1);
         let (connecting, connected) = oneshot::channel();
         let (outbox, answer) = oneshot::channel();

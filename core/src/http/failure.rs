@@ -25,7 +25,7 @@ pub(crate) enum Failure {
     Denied(BoxError),
     /// The connection was lost after the service may have received the request, so the outcome is unknown.
     Lost(BoxError),
-    /// The answer does not fit in memory, or is longer than announced.
+    /// The answer does not fit in memory.
     TooLarge,
     /// The answer is longer than the request accepts.
     TooLong,
@@ -62,7 +62,7 @@ struct CertificateRefused(String);
 #[error("the connection to the service broke: {0}")]
 struct Broken(String);
 
-/// Inside [`Failure::Lost`].
+/// Inside [`Failure::Lost`], or before the end of a request [`Failure::NotSent`].
 #[derive(Debug, thiserror::Error)]
 #[error("the service does not answer in valid HTTP ({0}): is its address https://?")]
 struct NoHttp(String);
@@ -132,7 +132,7 @@ impl Failure {
 
     /// Whether the answer is not valid HTTP: a retry at the same service will not help.
     pub(super) fn is_no_http(&self) -> bool {
-        matches!(self, Self::Lost(source) if source.is::<NoHttp>())
+        matches!(self, Self::Lost(source) | Self::NotSent(source) if source.is::<NoHttp>())
     }
 
     pub(super) fn of_client(error: legacy::Error) -> Self {

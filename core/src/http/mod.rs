@@ -41,7 +41,7 @@ pub(crate) use pending_call::PendingCall;
 #[cfg(test)]
 pub(crate) use problem::Problem;
 pub(crate) use request::ApiRequest;
-pub(crate) use response::{ApiResponse, StreamingResponse, part};
+pub(crate) use response::{ApiResponse, StreamingResponse, content_length, part};
 pub(crate) use retry::RetryPolicy;
 pub use service_list::{ServiceAddress, ServiceList};
 pub(crate) use timing::TimeBudget;

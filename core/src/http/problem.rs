@@ -31,6 +31,11 @@ impl Problem {
         self.number.and_then(ErrorCode::from_number)
     }
 
+    /// Whether one of our services has found the record, and the requested range begins after its end.
+    pub(crate) fn is_no_such_range(&self) -> bool {
+        self.is_ours() && self.status == StatusCode::RANGE_NOT_SATISFIABLE
+    }
+
     /// Whether the service did nothing, and a retry may succeed.
     pub(super) fn is_transient(&self) -> bool {
         self.status == StatusCode::SERVICE_UNAVAILABLE

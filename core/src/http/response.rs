@@ -38,16 +38,17 @@ pub(crate) struct StreamingResponse {
 }
 
 impl ApiResponse {
-    /// The body as data; `None` without a length, because nothing tells an empty body from one that is missing.
+    /// The body as data; `None` unless it has the length in the headers: nothing else tells a whole body from a part, or
+    /// from one that is missing.
     pub(crate) fn into_data(self) -> Option<Vec<u8>> {
-        self.headers.contains_key(CONTENT_LENGTH).then_some(self.body)
+        (content_length(&self.headers)? == self.body.len() as u64).then_some(self.body)
     }
 }
 
 impl StreamingResponse {
     /// The length of the body according to the headers; our services always send it.
     pub(crate) fn len(&self) -> Option<u64> {
-        self.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+        content_length(&self.headers)
     }
 
     /// The next bytes; `None` at the end of a complete answer.
@@ -85,7 +86,7 @@ impl StreamingResponse {
         while let Some(data) = self.next().await? {
             let filled = body.len() + data.len();
             if filled > len {
-                return Err(Failure::TooLarge); // it had no length, or a wrong one
+                return Err(Failure::ProtocolViolation); // it had no length, or a wrong one
             }
             if filled > body.capacity() {
                 let double = body.capacity().saturating_mul(2).max(filled);
@@ -108,6 +109,11 @@ impl StreamingResponse {
         }
         ApiResponse { status: self.status, headers: self.headers, body }
     }
+}
+
+/// The length of an answer's body according to its headers.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// The answer if it is a success, else its failure.

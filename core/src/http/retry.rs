@@ -49,7 +49,7 @@ impl Retries {
         elsewhere: impl Fn() -> bool,
     ) -> Option<Duration> {
         let (again, only_elsewhere) = match outcome {
-            Err(Failure::NotSent(_)) => (true, !self.lost && now >= self.reached_by),
+            Err(unsent @ Failure::NotSent(_)) => (true, unsent.is_no_http() || !self.lost && now >= self.reached_by),
             Err(Failure::Problem(problem)) => (problem.is_transient(), false),
             Err(lost @ Failure::Lost(_)) => (self.policy == RetryPolicy::Idempotent, lost.is_no_http()),
             Err(Failure::Untrusted(_)) => (true, true),

@@ -17,8 +17,11 @@ fn accepts(call: Call, head: &str, body: &str) -> bool {
     let storage = RemoteStorage::open(&endpoint.timeout(Duration::from_secs(60))).unwrap();
     match in_time(move || call(&storage)) {
         Ok(()) => true,
-        Err(Error::Backend(source)) if source.to_string().contains("not that of a storage service") => false,
-        Err(error) => panic!("{head} {body}: {error:?}"),
+        Err(error) => {
+            let message = strongroom::Error::from(error).full_message();
+            assert!(message.contains("not that of a storage service"), "{head} {body}: {message}");
+            false
+        }
     }
 }
 

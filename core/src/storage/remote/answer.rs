@@ -1,7 +1,7 @@
 //! The answers of a storage service: their headers and documents, and the storage's errors of those that are failures.
 
 use hyper::StatusCode;
-use hyper::header::{CONTENT_LENGTH, ETAG, HeaderMap};
+use hyper::header::{ETAG, HeaderMap};
 use serde_json::Value;
 
 use crate::http::{ApiResponse, Failure, TooLate};
@@ -13,14 +13,14 @@ pub(super) fn head_in(headers: &HeaderMap) -> Option<Head> {
     Head::of(&base64url::decode_etag::<HEAD_LEN>(headers.get(ETAG)?.to_str().ok()?)?)
 }
 
-pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Decodes an answer in JSON.
-pub(super) fn document<T>(answer: &ApiResponse, read: impl FnOnce(&Value) -> Option<T>) -> Result<T, Error> {
-    let document: Value = serde_json::from_slice(&answer.body).map_err(|_| protocol_violation())?;
-    read(&document).ok_or_else(protocol_violation)
+/// Decodes an answer in JSON. `to_error` converts the failure of one that violates the protocol.
+pub(super) fn document<T>(
+    answer: &ApiResponse,
+    to_error: fn(Failure) -> Error,
+    read: impl FnOnce(&Value) -> Option<T>,
+) -> Result<T, Error> {
+    let document = serde_json::from_slice(&answer.body).ok();
+    document.and_then(|document| read(&document)).ok_or_else(|| to_error(Failure::ProtocolViolation))
 }
 
 /// The entries of a page.

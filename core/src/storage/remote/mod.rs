@@ -9,8 +9,8 @@ mod upload;
 use std::sync::Arc;
 use std::time::Instant;
 
+use hyper::Method;
 use hyper::header::{HeaderValue, IF_MATCH, IF_NONE_MATCH};
-use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::error::again;
@@ -25,9 +25,7 @@ use crate::protocol::names::{self, JSON, OCTET_STREAM};
 use crate::protocol::nodes::Role;
 use crate::protocol::{base64url, batch, documents};
 use crate::util::memory;
-use answer::{
-    content_length, document, entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified,
-};
+use answer::{document, entries, found, head_in, is_general, of_read, of_write, protocol_violation, verified};
 use upload::RemoteUpload;
 
 /// The most bytes of one entry of a page.
@@ -108,7 +106,7 @@ impl RemoteStorage {
     fn info_until(&self, locator: &Locator, end: Instant) -> Result<Option<Info>, Error> {
         let Some(answer) = self.find(&record_request(Method::HEAD, locator), end)? else { return Ok(None) };
         let head = head_in(&answer.headers).ok_or_else(protocol_violation)?;
-        Ok(Some(Info { head, len: content_length(&answer.headers).ok_or_else(protocol_violation)? }))
+        Ok(Some(Info { head, len: http::content_length(&answer.headers).ok_or_else(protocol_violation)? }))
     }
 
     /// At most [`BATCH_RECORDS`] records, of at most `max_len` bytes in total.
@@ -262,9 +260,7 @@ impl Storage for RemoteStorage {
         let last = offset.checked_add(last).ok_or_else(ends_before)?;
         let request = request.range(offset, Some(last)).at_most(buffer.len() as u64);
         let answer = match self.http.read(&request, self.http.end()) {
-            Err(Failure::Problem(problem)) if problem.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Err(ends_before());
-            }
+            Err(Failure::Problem(problem)) if problem.is_no_such_range() => return Err(ends_before()),
             outcome => outcome.map_err(of_read)?,
         };
         let part = http::part(answer.status, &answer.headers);
@@ -344,7 +340,7 @@ impl Storage for RemoteStorage {
                 let locators = after.iter().chain(page.iter().map(|entry| &entry.locator));
                 page.len() <= wanted && locators.map(Locator::as_bytes).is_sorted_by(|one, next| one < next)
             };
-            let page = document(&answer, entries)?;
+            let page = document(&answer, of_read, entries)?;
             if !in_order(&page) {
                 return Err(protocol_violation());
             }
@@ -360,7 +356,7 @@ impl Storage for RemoteStorage {
     fn list_expired(&self, now: u64, limit: usize) -> Result<Vec<Entry>, Error> {
         let limit = limit.min(PAGE_ENTRIES);
         let request = ApiRequest::new(Method::GET, names::expired(now, limit)).at_most((limit as u64 + 1) * LINE_BYTES);
-        let page = document(&self.read(&request)?, entries)?;
+        let page = document(&self.read(&request)?, of_read, entries)?;
         if page.len() <= limit { Ok(page) } else { Err(protocol_violation()) }
     }
 
@@ -370,8 +366,8 @@ impl Storage for RemoteStorage {
             RetryPolicy::Idempotent,
             self.http.end(),
         );
-        let purged = document(&outcome.map_err(of_write)?, documents::read_purged)?;
-        if purged <= limit { Ok(purged) } else { Err(protocol_violation()) }
+        let read = |answer: &Value| documents::read_purged(answer).filter(|purged| *purged <= limit);
+        document(&outcome.map_err(of_write)?, of_write, read)
     }
 
     fn settings(&self) -> Result<Option<Vec<u8>>, Error> {
@@ -401,7 +397,7 @@ impl Storage for RemoteStorage {
         let limit = limit.clamp(1, VERIFY_RECORDS);
         let body = documents::verify(position.map(ToString::to_string).as_deref(), limit);
         let answer = self.read(&json_request(names::VERIFY, &body).at_most(VERIFY_BYTES))?;
-        let verified = document(&answer, |answer| verified(documents::read_verification(answer)?))?;
+        let verified = document(&answer, of_read, |answer| verified(documents::read_verification(answer)?))?;
         if verified.records > limit as u64 || (verified.next.is_some() && verified.next.as_ref() == position) {
             return Err(protocol_violation());
         }
@@ -410,7 +406,7 @@ impl Storage for RemoteStorage {
 
     fn stats(&self, now: u64) -> Result<Stats, Error> {
         let answer = self.read(&ApiRequest::new(Method::GET, names::stats(now)))?;
-        let [records, bytes, expired, free] = document(&answer, documents::read_stats)?;
+        let [records, bytes, expired, free] = document(&answer, of_read, documents::read_stats)?;
         Ok(Stats { records, bytes, expired, free })
     }
 
@@ -420,7 +416,7 @@ impl Storage for RemoteStorage {
 
     fn compact(&self, limit: u64) -> Result<u64, Error> {
         let answer = self.read(&json_request(names::COMPACT, &documents::compact(limit)))?;
-        let compacted = document(&answer, documents::read_compacted)?;
+        let compacted = document(&answer, of_read, documents::read_compacted)?;
         if compacted <= limit { Ok(compacted) } else { Err(protocol_violation()) }
     }
 
