@@ -33,7 +33,7 @@ use crate::location::Location;
 /// # Errors
 ///
 /// Those of [`copy_storage`]; [`Error::InvalidArgument`] if there is no database at the source, if the destination is
-/// missing beside its log, or if a place is in memory; and those of opening the storages.
+/// missing or empty beside its log, or if a place is in memory; and those of opening the storages.
 pub fn copy(
     from: &Location,
     to: &Location,

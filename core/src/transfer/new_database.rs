@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::check::damaged_records;
+use super::check::{check_interrupt, damaged_records};
 use super::{Copied, CopyOptions, Mode, copy_with};
 use crate::error::Error;
 use crate::storage::{Durability, SqliteStorage, Storage};
@@ -43,6 +43,7 @@ pub(super) fn copy(
         remove_claims(&*new)?;
         // The comparison then finds them missing, and copies those that the source can still read.
         for damaged in damaged_records(&*new, true)? {
+            check_interrupt()?;
             new.delete(&damaged, None)?;
         }
         let copied = copy_with(&source, &new, options, Mode { has_pages: true }, progress);
@@ -69,6 +70,7 @@ fn remove_claims(new: &dyn Storage) -> Result<(), Error> {
             return Ok(());
         }
         for claim in claims {
+            check_interrupt()?;
             new.delete(&claim.locator, None)?;
         }
     }

@@ -126,3 +126,41 @@ fn no_database_is_made_beside_the_log_of_an_earlier_one() {
     let _open = database(folder.path(), "to.db");
     assert_eq!(run_paths(&from, &to).unwrap().unchanged, 1);
 }
+
+/// SQLite would delete the log, even for a reader.
+#[test]
+fn a_log_beside_an_empty_file_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let [from, to, log_of_to, journal] =
+        ["from.db", "to.db", "to.db-wal", "to.db-journal"].map(|name| folder.path().join(name));
+    let opened = Strongroom::open(&from).unwrap();
+    store(&opened, "id", 1000);
+    let log = fs::read(folder.path().join("from.db-wal")).unwrap();
+    fs::write(&log_of_to, &log).unwrap();
+    let uses: [(_, &dyn Fn() -> Result<(), Error>); 6] = [
+        ("open", &|| Strongroom::open(&to).map(drop)),
+        ("open existing", &|| Ok(SqliteStorage::open_existing(&to, Durability::Full).map(drop)?)),
+        ("open to read", &|| Ok(SqliteStorage::open_read_only(&to).map(drop)?)),
+        ("open as permitted", &|| Strongroom::builder().path(&to).allow_read_only().open().map(drop)),
+        ("copy to", &|| run_paths(&from, &to).map(drop)),
+        ("copy from", &|| run_paths(&to, &folder.path().join("other.db")).map(drop)),
+    ];
+    // Shorter than SQLite's smallest page, shorter than the store's, and a whole one.
+    for len in [0, 1, 511, 512, 4096, 8192] {
+        fs::write(&to, vec![0; len]).unwrap();
+        for (name, use_it) in uses {
+            let outcome = use_it();
+            assert!(outcome.is_err(), "{name}, {len} bytes");
+            if len == 0 {
+                assert_refused(outcome, "the file beside it is empty");
+            }
+            assert!(fs::read(&log_of_to).is_ok_and(|kept| kept == log), "{name}, {len} bytes: the log is gone");
+            assert_eq!(fs::metadata(&to).unwrap().len(), len as u64);
+        }
+    }
+    // As a process leaves them that is killed while it creates the tables.
+    fs::write(&to, "").unwrap();
+    fs::write(&log_of_to, "").unwrap();
+    fs::write(&journal, "pages").unwrap();
+    assert_eq!(run_paths(&from, &to).unwrap().records, 1);
+}

@@ -4,12 +4,13 @@ mod flipped_bits;
 mod misplaced_pages;
 mod pages;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -377,6 +378,46 @@ fn what_is_lost_is_reported() {
     assert_eq!(repaired.restored, []);
     assert!(repaired.lost.len() + left.len() == 1, "{repaired:?}, {left:?}");
     assert_eq!(report.records + repaired.lost.len() as u64, 1507);
+}
+
+/// The temporary folder of a rebuild has the records of the store.
+#[cfg(unix)]
+#[test]
+fn only_the_owner_can_access_the_files_of_a_rebuild() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let sample = Sample::new();
+    let page = uses(&sample.whole).iter().rposition(|of| *of == Use::Records).unwrap();
+    let mut file = fs::read(&sample.path).unwrap();
+    file[page * PAGE..(page + 1) * PAGE].fill(0xff);
+    fs::write(&sample.path, &file).unwrap();
+    let (modes, folder) = (Arc::new(Mutex::new(BTreeMap::new())), sample.path.parent().unwrap().to_owned());
+    let seen = Arc::clone(&modes);
+    let copy: Arc<dyn Storage> = Arc::new(sample.copy());
+    let copy = hooked(&copy, move |_, _| {
+        for path in list(&folder).into_iter().filter(|path| path.to_str().unwrap().contains(".strongroom-repair-")) {
+            for path in [list(&path), vec![path]].concat() {
+                // A file of SQLite may be gone by now.
+                if let Ok(found) = fs::symlink_metadata(&path) {
+                    seen.lock().unwrap().insert(path, found.permissions().mode() & 0o777);
+                }
+            }
+        }
+        Ok(())
+    });
+    repair(&sample.damaged(), &*copy).unwrap();
+    let modes = modes.lock().unwrap();
+    assert!(modes.len() >= 3, "{modes:?}");
+    for (path, mode) in &*modes {
+        let is_folder = path.extension().is_none();
+        assert_eq!(*mode, if is_folder { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+}
+
+/// The paths of the entries of a folder.
+#[cfg(unix)]
+fn list(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Damage that concurrent writes seem to cause would be an error of the search.

@@ -6,7 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::Outcome;
-use super::path::failed;
+use super::path::{failed, refuse_empty_beside_log};
 use super::read_only::{Access, immutable_uri};
 use super::{Durability, connection_settings};
 
@@ -41,6 +41,7 @@ fn refusal(_path: &Path, _access: &Access) -> Option<std::io::Error> {
 }
 
 pub(super) fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
+    refuse_empty_beside_log(path)?;
     let mut flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     flags |= match access {
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
@@ -65,8 +66,10 @@ pub(super) fn connect(path: &Path, access: &Access) -> Outcome<Connection> {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::super::tests::storage;
+    use super::super::error::Fault;
+    use super::super::tests::{locator, record, storage};
     use super::*;
+    use crate::storage::{Error, PutMode, Storage};
 
     /// The path has no links when it is checked; this prevents one that appears afterwards.
     #[test]
@@ -77,6 +80,23 @@ mod tests {
         for access in [Access::Write, Access::Read] {
             connect(storage.path(), &access).unwrap();
             assert!(connect(&link, &access).is_err());
+        }
+    }
+
+    /// A store is open, and another program cuts off its file.
+    #[test]
+    fn a_new_connection_keeps_the_log_of_an_emptied_file() {
+        let (folder, storage) = storage();
+        storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
+        let log = folder.path().join("records.db-wal");
+        let before = std::fs::read(&log).unwrap();
+        for len in [0, 1] {
+            std::fs::File::options().write(true).open(storage.path()).unwrap().set_len(len).unwrap();
+            for access in [Access::Write, Access::Read] {
+                let opened = open_reader(storage.path(), &access, Durability::Full);
+                assert!(matches!(opened, Err(Fault(Error::InvalidArgument(_)))), "{opened:?}");
+                assert_eq!(std::fs::read(&log).unwrap(), before);
+            }
         }
     }
 }

@@ -65,6 +65,13 @@ fn wait_for_lock(tries: i32) -> bool {
     waited < BUSY_TIMEOUT && !interrupt::was_interrupted()
 }
 
+/// Whether an interrupt ends long statements.
+pub(super) fn set_interruptible(connection: &mut Connection, is_interruptible: bool) -> Outcome<()> {
+    /// SQLite's steps between two checks.
+    const STEPS: i32 = 10_000;
+    Ok(connection.progress_handler(STEPS, is_interruptible.then_some(interrupt::is_interrupted))?)
+}
+
 /// Applies the settings of every connection, after the database is known to be a Strongroom database.
 pub(super) fn apply(connection: &Connection, durability: Durability) -> Outcome<()> {
     if use_write_ahead_log(connection)? != "wal" {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::connection;
-use super::connection_settings::Commit;
+use super::connection_settings::{Commit, set_interruptible};
 use super::error::{Fault, Outcome};
 use super::file_identity_guard::FileIdentityGuard;
 use super::garbage::Garbage;
@@ -20,7 +20,6 @@ use crate::storage::commit_queue::CommitQueue;
 use crate::storage::operation::Operation;
 use crate::storage::{Durability, Error};
 use crate::util::fork_check::OwnerProcess;
-use crate::util::interrupt::is_interrupted;
 
 /// The garbage of an operation; `None` if there was no record to delete.
 pub(super) type Applied = Option<Garbage>;
@@ -95,15 +94,12 @@ impl Database {
 
     /// The same, for `work` with long statements.
     pub(super) fn interruptible_snapshot<T>(&self, work: impl FnOnce(&Connection) -> Outcome<T>) -> Outcome<T> {
-        /// SQLite's steps between two checks.
-        const STEPS: i32 = 10_000;
-
         self.read(|connection| {
-            connection.progress_handler(STEPS, Some(is_interrupted))?;
+            set_interruptible(connection, true)?;
             let transaction = Transaction::new(connection, TransactionBehavior::Deferred)?;
             let outcome = work(&transaction);
             drop(transaction);
-            connection.progress_handler(0, None::<fn() -> bool>)?;
+            set_interruptible(connection, false)?;
             outcome
         })
     }
@@ -136,6 +132,12 @@ impl Database {
             self.state.refuse_writes();
         }
         outcome
+    }
+
+    /// Moves the commits of an earlier process from the log into the database, as before the first write.
+    pub(super) fn empty_old_log(&self) -> Outcome<()> {
+        let _leader = self.commit_queue.lead_alone().ok_or(Error::Busy)?;
+        self.with_writer(Writer::empty_old_log)
     }
 
     /// Waits for a running write, checkpoints the log, and closes all connections. The connections of running reads

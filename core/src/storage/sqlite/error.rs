@@ -106,8 +106,8 @@ fn lack_of_room(error: &rusqlite::Error) -> Option<Lack> {
     is_no_room(&io::Error::last_os_error()).then_some(lack)
 }
 
-/// Whether the rows, or the tables themselves, are damaged. The statements are constant and the values fit the tables,
-/// so nothing else causes these errors.
+/// Whether the rows, the tables themselves, or the file are damaged. The statements are constant and the values fit the
+/// tables, so nothing else causes these errors.
 fn is_damage(error: &rusqlite::Error) -> bool {
     match error {
         rusqlite::Error::FromSqlConversionFailure(..)
@@ -116,7 +116,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
         | rusqlite::Error::Utf8Error(..) => true,
         rusqlite::Error::SqliteFailure(error, _) => {
             let damage = [ffi::SQLITE_ERROR, ffi::SQLITE_TOOBIG, ffi::SQLITE_CONSTRAINT, ffi::SQLITE_MISMATCH];
-            damage.contains(&(error.extended_code & 0xff))
+            // A short read: the file was cut off.
+            damage.contains(&(error.extended_code & 0xff)) || error.extended_code == ffi::SQLITE_IOERR_SHORT_READ
         }
         _ => false,
     }

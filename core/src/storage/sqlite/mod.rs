@@ -49,6 +49,7 @@ use super::{
     Durability, Entry, Error, Fetched, Head, Info, Locator, PutMode, Repaired, Stats, Storage, Upload, Verified,
     VerifyPosition, checksum, get_each,
 };
+use crate::util::interrupt::is_interrupted;
 use connection_settings::Commit;
 use database::Database;
 use error::Fault;
@@ -201,7 +202,8 @@ impl Storage for SqliteStorage {
     /// [`Error::Busy`] if other users never stop reading.
     fn maintain(&self) -> Result<(), Error> {
         self.database.check_writable()?;
-        self.database.sweep(|| false)?;
+        self.database.sweep(is_interrupted)?;
+        rows::check_interrupt()?;
         let _leader = self.database.commit_queue.lead_alone().ok_or(Error::Busy)?;
         Ok(self.database.with_writer(Writer::empty_log)?)
     }

@@ -39,7 +39,7 @@ impl SqliteStorage {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if the path is a folder, a device, a symbolic link, a file with several hard links, a
-    /// file of another user, or not a Strongroom database, or if it is missing beside its log;
+    /// file of another user, or not a Strongroom database, or if it is missing or empty beside its log;
     /// [`Error::Unsupported`] for one of a newer version; [`Error::Backend`] if it cannot be read and written. Then the
     /// file is unchanged, and no other file is left beside it.
     ///

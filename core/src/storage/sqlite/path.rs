@@ -140,6 +140,23 @@ pub(super) fn refuse_leftovers(path: &Path) -> Outcome<()> {
     }
 }
 
+/// Rejects an empty file beside a log that is not empty: SQLite would delete the log, which may have the last records of
+/// a database that was moved away or cut off. A rollback journal may be there, because the tables are created with one.
+pub(super) fn refuse_empty_beside_log(path: &Path) -> Outcome<()> {
+    let len = |path: &Path| fs::symlink_metadata(path).map_or(0, |found| found.len());
+    let log = with_suffix(path, "-wal");
+    // The file's length last: another process may have created the tables, and then its log. SQLite takes a file of one
+    // byte for an empty one.
+    if len(&log) > 0 && len(path) <= 1 {
+        return refuse(
+            &log,
+            "belongs to a database, and the file beside it is empty: put that database in the place of the empty file, \
+             or move both files away, and then try again",
+        );
+    }
+    Ok(())
+}
+
 /// Creates the database's file, empty and accessible only to its owner, if it does not exist. SQLite gives the files
 /// beside it the same mode. Users who want another mode create an empty file first.
 pub(super) fn find_or_create(path: &Path) -> Outcome<Option<Metadata>> {

@@ -1,7 +1,8 @@
 //! Rebuilding a database whose pages are damaged, from its readable rows and the records of a copy.
 //!
 //! The new content is made in a temporary database beside the old one, and then replaces the old content in one
-//! transaction. Nothing is written to the damaged pages before.
+//! transaction. Nothing is written to the damaged pages before, except for their newer versions in the log of an earlier
+//! process.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::connection_settings::{self, Commit};
 use super::error::{Fault, Outcome};
-use super::path::failed;
+use super::path;
 use super::rows::{self, check_interrupt};
 use super::verify::row::{self, place_of_lost};
 use super::verify::structure::{each_row_of_index, tolerate};
@@ -46,10 +47,11 @@ impl SqliteStorage {
             let text = format!("the table {table:?} of another program would be lost: drop it, and repair again");
             return Err(Error::Unsupported(text.into()).into());
         }
+        // Its checkpoint counts as a change, so it comes first.
+        database.empty_old_log()?;
         let version = |old: &Connection| connection_settings::get::<i64>(old, "data_version");
         let before = version(&old)?;
-        let folder = tempfile::Builder::new().prefix(".strongroom-repair-").tempdir_in(folder_of(&database.path));
-        let folder = folder.map_err(|error| failed(&database.path, error))?;
+        let folder = temporary_folder(&database.path)?;
         let new = new_database(&folder.path().join("records.db"), connection_settings::get(&old, "page_size")?)?;
         let transaction = old.transaction()?;
         let lost = copy_rows(&transaction, &new, copy)?;
@@ -57,9 +59,10 @@ impl SqliteStorage {
         drop(transaction);
         restore_lost_rows(&new, copy, lost, &mut repaired)?;
         let _leader = database.commit_queue.lead_alone().ok_or(Error::Busy)?;
-        let is_done = new
-            .database
-            .read(|new| database.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before))))?;
+        let is_done = new.database.snapshot(|new| {
+            rows::settings(new)?; // the transaction begins, so that all steps copy the same state
+            database.with_writer(|writer| writer.replace_content(new, || Ok(version(&old)? == before)))
+        })?;
         if is_done {
             let _ = database.with_writer(Writer::empty_log); // best effort: the content is durable
         }
@@ -67,8 +70,18 @@ impl SqliteStorage {
     }
 }
 
+/// A temporary folder beside the database, which only its owner can enter.
+fn temporary_folder(database: &Path) -> Outcome<tempfile::TempDir> {
+    let mut folder = tempfile::Builder::new();
+    #[cfg(unix)]
+    folder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let folder = folder.prefix(".strongroom-repair-").tempdir_in(folder_of(database));
+    Ok(folder.map_err(|error| path::cannot_make(database, error))?)
+}
+
 /// An empty temporary store with pages of this size.
 fn new_database(path: &Path, page_size: i32) -> Outcome<Arc<SqliteStorage>> {
+    path::find_or_create(path)?;
     schema::create(&mut Connection::open(path)?, path, page_size)?;
     Ok(Arc::new(SqliteStorage::open_existing(path, Durability::Relaxed)?))
 }
@@ -238,6 +251,7 @@ fn restore_lost_rows(
     repaired: &mut Repaired,
 ) -> Outcome<()> {
     for prefix in lost {
+        check_interrupt()?;
         if has_prefix(new, prefix)? {
             continue;
         }
@@ -261,7 +275,8 @@ mod tests {
     use super::super::rows::SEGMENT_LEN;
     use super::super::tests::{damage_page_with, locator, record, storage};
     use super::*;
-    use crate::storage::LOCATOR_LEN;
+    use crate::storage::{LOCATOR_LEN, PutMode};
+    use crate::util::interrupt::Cancellation;
 
     const RECORDS: u8 = 60;
 
@@ -304,6 +319,52 @@ mod tests {
             assert_eq!(repaired.lost.len(), if of_record { gone.len() } else { 0 });
             storage.close().unwrap();
         }
+    }
+
+    /// The checkpoint of the old log does not look like a change by others. If the file was cut off, SQLite refuses it.
+    #[test]
+    fn the_first_attempt_after_a_crash_succeeds() {
+        let (_folder, storage) = storage();
+        storage.put(&locator(1), &record(1_000_000), PutMode::Create).unwrap();
+        storage.maintain().unwrap();
+        storage.put(&locator(2), &record(1000), PutMode::Create).unwrap();
+        for is_cut_off in [false, true] {
+            let (other, copy) = self::storage();
+            let crashed = other.path().join("crashed.db");
+            for suffix in ["", "-wal"] {
+                let name = |path: &Path| path::with_suffix(path, suffix);
+                fs::copy(name(storage.path()), name(&crashed)).unwrap();
+            }
+            if is_cut_off {
+                fs::File::options().write(true).open(&crashed).unwrap().set_len(500_000).unwrap();
+            }
+            let crashed = SqliteStorage::open(&crashed, Durability::Full).unwrap();
+            let repaired = crashed.try_rebuild(&copy).unwrap().unwrap();
+            assert_eq!(crashed.get(&locator(2)).unwrap(), Some(record(1000)));
+            match crashed.get(&locator(1)) {
+                Ok(found) if is_cut_off => assert_eq!((found, repaired.lost.len()), (None, 1)),
+                Ok(found) => assert_eq!(found, Some(record(1_000_000))),
+                Err(error) => assert!(is_cut_off && matches!(error, Error::Corrupt), "{error:?}"),
+            }
+            assert!(crashed.try_rebuild(&copy).unwrap().is_some());
+        }
+    }
+
+    #[test]
+    fn an_interrupted_replacement_changes_nothing() {
+        let (_folder, storage) = storage();
+        storage.put(&locator(1), &record(100), PutMode::Create).unwrap();
+        let (_other, new) = self::storage();
+        let replace = || {
+            new.database.snapshot(|new| storage.database.with_writer(|writer| writer.replace_content(new, || Ok(true))))
+        };
+        let interrupted = Cancellation::default();
+        interrupted.cancel();
+        assert!(matches!(interrupted.run(replace), Err(Fault(Error::Busy))));
+        assert_eq!(storage.get(&locator(1)).unwrap(), Some(record(100)));
+        storage.put(&locator(2), &record(100), PutMode::Create).unwrap();
+        assert!(replace().unwrap());
+        assert_eq!(storage.get(&locator(1)).unwrap(), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::mem::ManuallyDrop;
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::connection_settings::Commit;
@@ -14,7 +14,7 @@ use super::database::Database;
 use super::error::Outcome;
 use super::garbage::{self, Garbage};
 use super::{SqliteStorage, lock, upload_lock};
-use crate::util::threads;
+use crate::util::{interrupt, threads};
 
 impl SqliteStorage {
     /// Reclaims the garbage of a successful write: a little at once, more in the background. A failure of this is not a
@@ -43,7 +43,7 @@ impl Database {
                 return Ok(());
             }
             // Other writers poll the lock, and need time to get it.
-            thread::sleep(start.elapsed() / 2);
+            interrupt::sleep(start.elapsed() / 2);
         }
     }
 

@@ -14,6 +14,7 @@ use super::verify::{self, RowPosition};
 use super::{SqliteStorage, garbage};
 use crate::storage::repair::intact_info;
 use crate::storage::{DamageKind, Error, Info, LOCATOR_LEN, Locator, PutMode, Repaired, Storage, Upload};
+use crate::util::interrupt::is_interrupted;
 
 impl SqliteStorage {
     pub(super) fn repair_from(self: &Arc<Self>, copy: &dyn Storage) -> Outcome<Repaired> {
@@ -31,10 +32,7 @@ impl SqliteStorage {
 
     /// [`Error::Corrupt`] if the database must be built again.
     fn repair_in_place(self: &Arc<Self>, copy: &dyn Storage, structure: &Structure) -> Outcome<Repaired> {
-        let reindex = |index: &String| {
-            let sql = format!("REINDEX \"{}\"", index.replace('"', "\"\""));
-            self.database.write_with(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
-        };
+        let reindex = |index: &String| self.reindex(index);
         let (of_segments, of_records): (Vec<_>, Vec<_>) =
             structure.indexes.iter().partition(|index| index.contains("segment"));
         of_segments.into_iter().try_for_each(reindex)?;
@@ -46,6 +44,15 @@ impl SqliteStorage {
         let repaired = self.repair_rows(copy)?;
         let left = self.database.interruptible_snapshot(structure::check)?;
         if left.has_bad_pages || !left.indexes.is_empty() { Err(Error::Corrupt.into()) } else { Ok(repaired) }
+    }
+
+    /// Builds an index again.
+    fn reindex(&self, index: &str) -> Outcome<()> {
+        let sql = format!("REINDEX \"{}\"", index.replace('"', "\"\""));
+        let _leader = self.database.commit_queue.lead_alone().ok_or(Error::Busy)?;
+        self.database.with_writer(|writer| {
+            writer.interruptible_transact(Commit::Many, |connection| Ok(connection.execute_batch(&sql)?))
+        })
     }
 
     /// Replaces the damaged rows by records of the copy. [`Error::Corrupt`] if the tables are not readable.
@@ -111,11 +118,15 @@ impl SqliteStorage {
             if orphans.is_empty() {
                 return Ok(());
             }
-            for object in orphans {
-                self.database.write(|connection| garbage::add_dead(connection, object))?;
-                self.database.reclaim(object, || false)?;
-            }
+            orphans.into_iter().try_for_each(|object| self.remove_orphan(object))?;
         }
+    }
+
+    /// Removes the segments of an object that belongs to no record.
+    pub(super) fn remove_orphan(&self, object: i64) -> Outcome<()> {
+        self.database.write(|connection| garbage::add_dead(connection, object))?;
+        self.database.reclaim(object, is_interrupted)?;
+        check_interrupt()
     }
 }
 
@@ -156,5 +167,32 @@ fn write_copy(copy: &dyn Storage, locator: &Locator, info: &Info, mut upload: Sq
         Ok(()) => Ok(true),
         Err(Fault(Error::Conflict | Error::AlreadyExists)) => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{record, storage};
+    use super::*;
+    use crate::util::interrupt::Cancellation;
+
+    #[test]
+    fn an_interrupt_ends_the_work_on_an_index() {
+        let (_folder, storage) = storage();
+        let records: Vec<_> = (0..5000_u32)
+            .map(|n| {
+                let mut locator = [1; LOCATOR_LEN];
+                locator[..4].copy_from_slice(&n.to_be_bytes());
+                (Locator::from_bytes(locator), record(100))
+            })
+            .collect();
+        let records: Vec<_> = records.iter().map(|(locator, record)| (*locator, &**record)).collect();
+        storage.create_many(&records).unwrap();
+        let interrupted = Cancellation::default();
+        interrupted.cancel();
+        let outcome = interrupted.run(|| storage.reindex("record_prefix"));
+        assert!(matches!(outcome, Err(Fault(Error::Busy))), "{outcome:?}");
+        storage.reindex("record_prefix").unwrap();
+        assert_eq!(storage.list(None, 10_000).unwrap().len(), 5000);
     }
 }

@@ -5,6 +5,7 @@ use std::{fs, thread};
 
 use super::tests::{count, locator, storage};
 use super::*;
+use crate::util::interrupt::Cancellation;
 
 const LONG: usize = 40 << 20;
 
@@ -45,6 +46,31 @@ fn a_short_removal_is_complete_when_it_returns() {
     storage.put(&locator(1), &vec![7; 4 << 20], PutMode::Create).unwrap();
     storage.delete(&locator(1), None).unwrap();
     assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+}
+
+#[test]
+fn an_interrupt_ends_a_removal_after_its_step() {
+    type Removal = fn(&SqliteStorage, i64) -> Result<(), Error>;
+    let removals: [(&str, Removal); 2] = [
+        ("INSERT INTO pending SELECT DISTINCT object, 0 FROM segment", |storage, _| storage.maintain()),
+        ("", |storage, object| Ok(storage.remove_orphan(object)?)),
+    ];
+    for (sql, remove) in removals {
+        let (_folder, storage) = storage();
+        storage.put(&locator(1), &vec![7; LONG], PutMode::Create).unwrap();
+        let object = storage.database.write(|connection| {
+            connection.execute_batch(&format!("DELETE FROM record; {sql}"))?;
+            Ok(connection.query_row("SELECT object FROM segment", (), |row| row.get(0))?)
+        });
+        let (object, before) = (object.unwrap(), count(&storage, "segment"));
+        let interrupted = Cancellation::default();
+        interrupted.cancel();
+        assert!(matches!(interrupted.run(|| remove(&storage, object)), Err(Error::Busy)));
+        let step = i64::try_from(garbage::SEGMENTS_AT_ONCE).unwrap();
+        assert_eq!(count(&storage, "segment"), before - step);
+        storage.maintain().unwrap();
+        assert_eq!((count(&storage, "segment"), count(&storage, "pending")), (0, 0));
+    }
 }
 
 #[test]

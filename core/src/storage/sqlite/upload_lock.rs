@@ -20,6 +20,8 @@ fn open(database: &Path) -> Result<File, Error> {
         }
         let mut options = without_links();
         options.read(true).write(true); // NFS needs the first for shared locks, and the second for exclusive ones
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600); // until it has the database's
         let file = match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&path)?,
             made => {
@@ -54,5 +56,27 @@ pub(super) fn try_exclusive(database: &Path) -> Result<Option<LockedFile>, Error
         Ok(()) => Ok(Some(LockedFile::new(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(Error::Backend(error.into())),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// With the lock, another user could block all uploads.
+    #[test]
+    fn the_file_is_its_owners_alone_until_it_has_the_databases_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("records.db");
+        let mode = || fs::metadata(with_suffix(&database, ".uploads")).unwrap().permissions().mode() & 0o777;
+        assert!(share(&database).is_err(), "there is no database");
+        assert_eq!(mode(), 0o600);
+        fs::remove_file(with_suffix(&database, ".uploads")).unwrap();
+        fs::write(&database, "").unwrap();
+        fs::set_permissions(&database, fs::Permissions::from_mode(0o660)).unwrap();
+        share(&database).unwrap();
+        assert_eq!(mode(), 0o660);
     }
 }

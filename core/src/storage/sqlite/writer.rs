@@ -17,6 +17,9 @@ use super::{Durability, garbage, room, rows};
 use crate::storage::Error;
 use crate::util::interrupt::Cancellation;
 
+/// The pages of a step of a replacement, after which an interrupt is heeded.
+const PAGES: i32 = 1024;
+
 pub(super) struct Writer {
     connection: Connection,
     log: PathBuf,
@@ -98,6 +101,18 @@ impl Writer {
         Ok(value)
     }
 
+    /// As [`transact`](Self::transact), for `work` with long statements.
+    pub(super) fn interruptible_transact<T>(
+        &mut self,
+        commit: Commit,
+        work: impl FnOnce(&Connection) -> Outcome<T>,
+    ) -> Outcome<T> {
+        connection_settings::set_interruptible(&mut self.connection, true)?;
+        let outcome = self.transact(commit, work);
+        connection_settings::set_interruptible(&mut self.connection, false)?;
+        outcome
+    }
+
     /// Undoes a commit that failed for lack of room after its pages had been written to the log, where a recovery would
     /// find them complete: overwrites the first of them with a page of a transaction that never ends.
     ///
@@ -139,8 +154,9 @@ impl Writer {
     /// log failed there, the system may have them in memory only, and would never write them to the log; after a power
     /// cut, the log would end before every commit behind them.
     ///
-    /// It waits for nobody: if other processes use the database, or the disk is full, the log goes on.
-    fn empty_old_log(&mut self) -> Outcome<()> {
+    /// It waits for nobody: if other processes use the database, the disk is full, or the database's file was cut off, the
+    /// log goes on.
+    pub(super) fn empty_old_log(&mut self) -> Outcome<()> {
         if !std::mem::take(&mut self.has_old_log) {
             return Ok(());
         }
@@ -151,7 +167,7 @@ impl Writer {
                 self.has_unsynced = false;
                 Ok(())
             }
-            Err(Fault(Error::Busy)) => Ok(()),
+            Err(Fault(Error::Busy | Error::Corrupt)) => Ok(()),
             Err(Fault(Error::Full)) if !self.has_lost_data => Ok(()),
             Err(error) => Err(error),
         }
@@ -187,9 +203,13 @@ impl Writer {
         if !is_unchanged()? {
             return Ok(false);
         }
-        match step(-1)? {
-            StepResult::Done => Ok(true),
-            _ => Err(Error::Busy.into()),
+        loop {
+            rows::check_interrupt()?; // the transaction is rolled back
+            match step(PAGES)? {
+                StepResult::Done => return Ok(true),
+                StepResult::More => {}
+                _ => return Err(Error::Busy.into()),
+            }
         }
     }
 
