@@ -37,7 +37,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, keys: &IndexKeys, clock: Clock, pa
     let current = LocatorKey::new(&keys.current, current.number);
     let previous = keys.previous.as_ref().zip(previous);
     let previous = previous.map(|(key, generation)| LocatorKey::new(key, generation.number));
-    let store = Store::new(storage, LocatorKeys { current, previous, settings_check }, clock.clone());
+    let store = Store::new(storage, LocatorKeys::new(current, previous, settings_check), clock.clone());
     let store = Strongroom::new(Arc::new(store), clock, settings.padding == Padding::Padme);
     Ok(store.with_identity(StoreIdentity::new(&settings)))
 }

@@ -368,7 +368,7 @@ pub unsafe extern "C" fn strongroom_erase(
     })
 }
 
-/// Gives whether a record that has not expired has this id.
+/// Gives whether a record that has not expired has this id. During a rotation of the index key, this moves the record.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn strongroom_contains(

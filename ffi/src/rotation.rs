@@ -2,9 +2,11 @@
 //!
 //! A new index key takes the place of one that may be known to others; no record key is needed, and records keep their
 //! keys. Open the store with the new key and with the previous one in strongroom_options, in all processes, and begin the
-//! rotation in one of them. Each operation on an id then moves its record to the new key, for example
-//! strongroom_contains for every known id of every namespace. When no record remains, strongroom_finish_rotation ends the
-//! rotation. It may be interrupted at any time; other handles with both keys continue to work.
+//! rotation in one of them. Each operation on an id then moves its record to the new key. Call strongroom_contains for
+//! every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
+//! data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When no
+//! record remains, strongroom_finish_rotation ends the rotation. It may be interrupted at any time; other handles with
+//! both keys continue to work.
 
 use std::ffi::c_void;
 

@@ -52,19 +52,6 @@ impl Store {
         Self { storage, keys: Arc::new(keys), clock, namespace: Arc::default() }
     }
 
-    /// As [`at`](Self::at), for an operation that tells whether there is a record.
-    fn is_there(
-        &self,
-        id: &[u8],
-        access: Access,
-        operation: impl Fn(&Address<'_>) -> Result<bool, Error>,
-    ) -> Result<bool, Error> {
-        match self.at(id, access, |address| if operation(address)? { Ok(()) } else { Err(Error::NotFound) }) {
-            Err(Error::NotFound) => Ok(false),
-            outcome => outcome.map(|()| true),
-        }
-    }
-
     /// Whether a record at this address may be alive.
     fn is_taken(&self, address: &Address<'_>) -> Result<bool, Error> {
         let info = self.storage.info(&address.locator)?;
@@ -179,7 +166,11 @@ impl Operations for Store {
     }
 
     fn contains(&self, id: &[u8]) -> Result<Call<bool>, Error> {
-        self.is_there(id, Access::Read, |address| self.is_taken(address)).map(Call::Done)
+        let find = |address: &Address<'_>| if self.is_taken(address)? { Ok(()) } else { Err(Error::NotFound) };
+        match self.at(id, Access::Write, find) {
+            Err(Error::NotFound) => Ok(Call::Done(false)),
+            outcome => outcome.map(|()| Call::Done(true)),
+        }
     }
 
     fn delete(&self, id: &[u8], key: &RecordKey) -> Result<Call<()>, Error> {
@@ -190,7 +181,7 @@ impl Operations for Store {
     }
 
     fn erase(&self, id: &[u8]) -> Result<Call<bool>, Error> {
-        self.is_there(id, Access::Write, |address| Ok(self.storage.delete(&address.locator, None)?)).map(Call::Done)
+        self.erase_under_all_keys(id).map(Call::Done)
     }
 
     fn purge(&self, limit: usize) -> Result<usize, Error> {

@@ -2,7 +2,8 @@
 //! operation on an id first moves its record from the locator under the previous key to the one under the current key.
 //! No record is created under the previous key, so that an id has one record.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::purge::page_before_damage;
@@ -20,12 +21,17 @@ use crate::util::interrupt::{is_interrupted, was_interrupted};
 const ATTEMPTS: usize = 5;
 /// Entries of a page of the list.
 const PAGE: usize = 1000;
+/// How long reads move no record after the storage has refused to move one: much longer than the wait for a lock, which
+/// may come before the refusal.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// The purpose of an operation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Works even if the storage cannot be written.
     Read,
+    /// Needs the move. `contains` does, too: by it, callers move the records of all ids that they know, and the others
+    /// may then be erased.
     Write,
 }
 
@@ -47,13 +53,19 @@ impl Access {
 
 /// The keys that compute locators.
 pub(crate) struct LocatorKeys {
-    pub(crate) current: LocatorKey,
+    pub(super) current: LocatorKey,
     /// During a rotation, and before it begins.
-    pub(crate) previous: Option<LocatorKey>,
-    pub(crate) settings_check: SettingsCheck,
+    pub(super) previous: Option<LocatorKey>,
+    pub(super) settings_check: SettingsCheck,
+    /// When reads move records again, after the storage has refused to move one.
+    pause_end: Mutex<Option<Instant>>,
 }
 
 impl LocatorKeys {
+    pub(crate) fn new(current: LocatorKey, previous: Option<LocatorKey>, settings_check: SettingsCheck) -> Self {
+        Self { current, previous, settings_check, pause_end: Mutex::default() }
+    }
+
     /// The address of the record of an id under a new lease. A record under the previous key is moved to the current
     /// one. It stays in a read-only store and, to be read, if the storage cannot be written.
     pub(super) fn address<'i>(
@@ -64,16 +76,54 @@ impl LocatorKeys {
         id: &'i [u8],
         access: Access,
     ) -> Result<Address<'i>, Error> {
-        if !is_id(id) {
-            return Err(Error::InvalidId);
-        }
-        let lease = self.settings_check.lease(storage)?;
+        let lease = self.lease(storage, id)?;
         let address = Address::new(self.current.locator(namespace, id), clock, namespace, id, lease);
         match &self.previous {
             None => Ok(address),
-            Some(previous) if lease.is_current => moved(storage, address, &previous.locator(namespace, id), access),
+            Some(previous) if lease.is_current => {
+                self.moved(storage, address, &previous.locator(namespace, id), access)
+            }
             Some(previous) => Ok(address.before_rotation(previous.locator(namespace, id))),
         }
+    }
+
+    /// The lease for a use of an id.
+    fn lease(&self, storage: &dyn Storage, id: &[u8]) -> Result<Lease, Error> {
+        if is_id(id) { self.settings_check.lease(storage) } else { Err(Error::InvalidId) }
+    }
+
+    /// The address, to which a record under the previous key, at `from`, was moved; or `from`, if it stays there.
+    fn moved<'i>(
+        &self,
+        storage: &dyn Storage,
+        address: Address<'i>,
+        from: &Locator,
+        access: Access,
+    ) -> Result<Address<'i>, Error> {
+        for _ in 0..ATTEMPTS {
+            let Some(info) = storage.info(from)? else { return Ok(address) };
+            match self.may_move(access).then(|| storage.rename(from, &info.head, &address.locator)) {
+                // If there are two records, the one under the current key counts: the other's writer has not got its
+                // key.
+                Some(Ok(()) | Err(storage::Error::AlreadyExists)) => return Ok(address),
+                Some(Err(storage::Error::Conflict)) => continue, // it was moved or changed
+                Some(Err(error)) if !access.may_leave(&error) => return Err(error.into()),
+                Some(Err(_)) => *self.pause_end() = Instant::now().checked_add(PAUSE),
+                None => {}
+            }
+            // As above; and another handle may have moved it.
+            let is_moved = storage.info(&address.locator)?.is_some();
+            return Ok(if is_moved { address } else { address.before_rotation(*from) });
+        }
+        Err(Error::Busy)
+    }
+
+    fn may_move(&self, access: Access) -> bool {
+        access == Access::Write || self.pause_end().is_none_or(|end| Instant::now() >= end)
+    }
+
+    fn pause_end(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.pause_end.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address of the same id under a new lease, for a write.
@@ -96,12 +146,15 @@ impl LocatorKeys {
             (Ok(true), None) => Err(Error::IndexKeyMismatch),
             (Err(error), _) => Err(error),
         };
+        let is_moved = || address.moves_to.is_some_and(|to| matches!(storage.info(&to), Ok(Some(_))));
         match outcome {
-            Ok(()) | Err(Error::Conflict) => Ok(()), // another handle has moved it
+            Ok(()) => Ok(()),
+            // Another handle has moved it; or removed it, for example as one whose id it does not know.
+            Err(Error::Conflict) if is_moved() => Ok(()),
             Err(error @ (Error::AlreadyExists | Error::IndexKeyMismatch)) => {
                 match storage.delete(&address.locator, Some(head)) {
                     Ok(true) => Err(error),
-                    Ok(false) | Err(storage::Error::Conflict) => Ok(()), // as above
+                    Ok(false) | Err(storage::Error::Conflict) => Ok(()), // another handle has moved it
                     Err(error) => Err(Error::Indeterminate(Box::new(error))),
                 }
             }
@@ -114,30 +167,6 @@ impl LocatorKeys {
         let lease = self.settings_check.new_lease(storage)?;
         Ok(self.previous.as_ref().filter(|_| lease.is_current))
     }
-}
-
-/// The address, to which a record under the previous key, at `from`, was moved; or `from`, if it stays there.
-fn moved<'i>(
-    storage: &dyn Storage,
-    address: Address<'i>,
-    from: &Locator,
-    access: Access,
-) -> Result<Address<'i>, Error> {
-    for _ in 0..ATTEMPTS {
-        let Some(info) = storage.info(from)? else { return Ok(address) };
-        match storage.rename(from, &info.head, &address.locator) {
-            // If there are two records, the one under the current key counts: the other's writer has not got its key.
-            Ok(()) | Err(storage::Error::AlreadyExists) => return Ok(address),
-            Err(storage::Error::Conflict) => {} // it was moved or changed
-            Err(error) if access.may_leave(&error) => {
-                // As above; and another handle may have moved it.
-                let is_moved = storage.info(&address.locator)?.is_some();
-                return Ok(if is_moved { address } else { address.before_rotation(*from) });
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(Error::Busy)
 }
 
 impl Store {
@@ -163,6 +192,24 @@ impl Store {
                     may_move_again = false;
                 }
                 outcome => return outcome,
+            }
+        }
+    }
+
+    /// Removes the record of an id under each key. There are two if a process was killed that created one as the
+    /// rotation began. The current key comes last: others may move the record there.
+    pub(super) fn erase_under_all_keys(&self, id: &[u8]) -> Result<bool, Error> {
+        loop {
+            let lease = self.keys.lease(&*self.storage, id)?;
+            let mut is_erased = false;
+            for key in self.keys.previous.iter().chain([&self.keys.current]) {
+                match self.storage.delete(&key.locator(&self.namespace, id), None) {
+                    Err(error) if is_erased => return Err(Error::Indeterminate(Box::new(error))),
+                    found => is_erased |= found?,
+                }
+            }
+            if is_erased || !self.keys.has_changed(&*self.storage, lease)? {
+                return Ok(is_erased);
             }
         }
     }
@@ -233,6 +280,26 @@ impl Store {
                 Ok(self.storage.delete(locator, None)?)
             }
             _ => Err(Error::InvalidArgument("the locator is not one under the previous index key".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::IndexKey;
+    use crate::locator::FIRST_GENERATION;
+    use crate::settings::Generation;
+
+    #[test]
+    fn reads_move_records_again_after_the_pause() {
+        let now = Instant::now();
+        let generation = Generation { number: FIRST_GENERATION, check_value: [7; 16] };
+        let current = LocatorKey::new(&IndexKey::from_bytes(&[7; 32]).unwrap(), FIRST_GENERATION);
+        let keys = LocatorKeys::new(current, None, SettingsCheck::new(generation, None, true, now, false));
+        for (end, reads_move) in [(None, true), (now.checked_add(PAUSE), false), (Some(now), true)] {
+            *keys.pause_end() = end;
+            assert_eq!((keys.may_move(Access::Read), keys.may_move(Access::Write)), (reads_move, true));
         }
     }
 }

@@ -255,6 +255,7 @@ impl Strongroom {
     }
 
     /// Whether a record that has not expired has this id. Without a clock, a record that expires counts as one.
+    /// During a rotation of the index key, this moves the record ([`begin_rotation`](Self::begin_rotation)).
     ///
     /// # Errors
     ///

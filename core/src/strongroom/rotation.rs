@@ -17,11 +17,12 @@ impl Strongroom {
     /// [`Builder::previous_index_key`](crate::Builder::previous_index_key): the new key takes the place of the previous
     /// one. It takes a second. Without effect if the new key is the store's already.
     ///
-    /// From then on, each operation on an id moves its record to the new key, for example [`contains`](Self::contains)
-    /// on every known id of every namespace. An operation that only reads succeeds even if the record cannot be moved,
-    /// for example on a full disk. When no records remain, [`finish_rotation`](Self::finish_rotation) ends the rotation.
-    /// It may be interrupted at any time; other handles with both keys continue to work. A record that is being replaced
-    /// in pieces while the rotation begins may fail with [`Error::Conflict`].
+    /// From then on, each operation on an id moves its record to the new key. Call [`contains`](Self::contains) for
+    /// every known id of every namespace: it fails if the record cannot be moved, for example on a full disk. A read of
+    /// data succeeds even then, and may leave the record under the previous key. A read-only handle moves nothing. When
+    /// no records remain, [`finish_rotation`](Self::finish_rotation) ends the rotation. It may be interrupted at any
+    /// time; other handles with both keys continue to work. A record that is being replaced in pieces while the rotation
+    /// begins may fail with [`Error::Conflict`].
     ///
     /// ```
     /// use std::sync::Arc;

@@ -67,8 +67,6 @@ fn is_allowed(error: &Error, before: &[Option<Error>], call: Call) -> bool {
         Error::Indeterminate(_) => true,
         // SQLite takes a medium that cannot be read for a damaged one.
         Error::Corrupt => call == Call::Read,
-        // A record that could not be moved was read in its place.
-        Error::InvalidArgument(_) if error.to_string().contains("records remain") => true,
         // The record of an operation that failed, or the rotation that it was a part of.
         Error::NotFound | Error::WrongKey | Error::AlreadyExists | Error::Conflict | Error::InvalidArgument(_) => {
             before.iter().any(Option::is_some)
