@@ -16,6 +16,7 @@ use serde_json::json;
 use strongroom::storage::Locator;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use zeroize::Zeroizing;
 
 use crate::connection::Client;
 use crate::line_output::LineOutput;
@@ -23,8 +24,10 @@ use crate::start_error::StartError;
 
 /// The maximum number of lines that wait to be written; more are dropped.
 const QUEUE: usize = 4096;
-/// How long the process waits at its end for unwritten lines.
+/// How long the process waits for unwritten lines at its end, and before another file is used.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// The time between two attempts to open a pipe that has no reader.
+const PIPE_INTERVAL: Duration = Duration::from_millis(100);
 /// The value of the configuration for systemd's journal.
 const JOURNAL: &str = "journal";
 const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -80,12 +83,12 @@ pub(crate) struct AuditedRequest<'r> {
 }
 
 impl Audit {
-    /// The audit log in the file at `path`, or in the journal.
+    /// The audit log in the file at `path`, or in the journal. Waits for the reader of a pipe.
     pub(crate) fn open(path: &Path) -> Result<Self, StartError> {
         let path = (!is_journal(path)).then(|| path.to_path_buf());
         let output = match &path {
             Some(path) => {
-                let file = append(path).map_err(StartError::file("audit", path))?;
+                let file = append_or_wait(path).map_err(StartError::file("audit", path))?;
                 Output::File(LineOutput::append(file, path))
             }
             None => journal().map_err(StartError::Journal)?,
@@ -98,16 +101,25 @@ impl Audit {
         Ok(Self { path, queue, dropped })
     }
 
-    /// Opens the file again: it may have been renamed. `None` for the journal.
+    /// Opens the file again: it may have been renamed. `None` for the journal, and for a pipe without a reader: waiting
+    /// for one would delay the reload of the tokens.
     pub(crate) fn reopen(&self) -> Result<Option<ReopenedFile>, StartError> {
         let Some(path) = &self.path else { return Ok(None) };
-        let file = append(path).map_err(StartError::file("audit", path))?;
-        Ok(Some(ReopenedFile(Message::Reopen(file, path.clone()))))
+        match append(path) {
+            Ok(file) => Ok(Some(ReopenedFile(Message::Reopen(file, path.clone())))),
+            Err(error) if has_no_reader(path, &error) => {
+                tracing::warn!(target: "strongroom", "the audit log is a pipe without a reader: it is not opened again");
+                Ok(None)
+            }
+            Err(error) => Err(StartError::file("audit", path)(error)),
+        }
     }
 
-    /// Later lines go to `file`. Waits while the queue is full.
+    /// Later lines go to `file`. Waits at most a second for room in the queue.
     pub(crate) fn switch_to(&self, file: ReopenedFile) {
-        let _ = self.queue.send(file.0); // without its thread, the log counts all lines as dropped
+        if self.send(file.0, Instant::now() + LAST_LINES).is_err() {
+            tracing::error!(target: "strongroom", "the audit log writes no lines, and is not opened again");
+        }
     }
 
     pub(crate) fn record(&self, request: &AuditedRequest<'_>) {
@@ -137,15 +149,20 @@ impl Audit {
     pub(crate) fn flush(&self) {
         let end = Instant::now() + LAST_LINES;
         let (sender, flushed) = sync_channel(0);
-        let mut message = Message::Flush(sender);
-        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
-            if Instant::now() >= end {
-                return;
+        if self.send(Message::Flush(sender), end).is_ok() {
+            let _ = flushed.recv_timeout(end.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Waits until `end` for room in the queue.
+    fn send(&self, mut message: Message, end: Instant) -> Result<(), TrySendError<Message>> {
+        loop {
+            match self.queue.try_send(message) {
+                Err(TrySendError::Full(back)) if Instant::now() < end => message = back,
+                outcome => return outcome,
             }
-            message = back;
             thread::sleep(Duration::from_millis(10));
         }
-        let _ = flushed.recv_timeout(end.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -156,26 +173,68 @@ pub(crate) fn is_journal(path: &Path) -> bool {
 
 /// Fails if a file has other content than a log: lines at its end could make it useless.
 pub(crate) fn check(path: &Path) -> io::Result<()> {
-    let mut first = [0];
+    let mut start = Zeroizing::new([0; 4096]); // possibly of a secret
     // All other files that a service reads are readable.
-    let is_other = fs::metadata(path).is_ok_and(|found| found.is_file())
-        && File::open(path).and_then(|mut file| file.read_exact(&mut first)).is_ok()
-        && first != *b"{";
-    if is_other {
+    let len = match fs::metadata(path) {
+        Ok(found) if found.is_file() => File::open(path).and_then(|mut file| file.read(&mut *start)).unwrap_or(0),
+        _ => 0,
+    };
+    // A file that was emptied may begin with the end of a line, and a crash may leave zeros.
+    let first = start.iter().take(len).find(|byte| !matches!(byte, b'\n' | b'\0'));
+    if first.is_some_and(|byte| *byte != b'{') {
         let text = "it holds something else than lines of an audit log: give it a path of its own";
         return Err(io::Error::new(ErrorKind::InvalidData, text));
     }
     Ok(())
 }
 
-/// A file that only its owner can read, unless it exists.
+/// As [`append`]. Waits for the reader of a pipe.
+fn append_or_wait(path: &Path) -> io::Result<File> {
+    let mut is_logged = false;
+    loop {
+        match append(path) {
+            Err(error) if has_no_reader(path, &error) => {
+                if !is_logged {
+                    tracing::warn!(target: "strongroom", "the audit log is a pipe: the start waits for its reader");
+                    is_logged = true;
+                }
+                thread::sleep(PIPE_INTERVAL);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// A file that only its owner can read, unless it exists. Fails if it is a pipe without a reader.
 fn append(path: &Path) -> io::Result<File> {
     check(path)?;
     let mut options = File::options();
     options.append(true).create(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    {
+        use nix::fcntl::{FcntlArg, OFlag, fcntl};
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let file = options.mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?; // writes wait
+        Ok(file)
+    }
+    #[cfg(not(unix))]
     options.open(path)
+}
+
+/// Whether `error` is that of opening a pipe that nobody reads.
+#[cfg(unix)]
+fn has_no_reader(path: &Path, error: &io::Error) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+
+    error.raw_os_error() == Some(nix::errno::Errno::ENXIO as i32)
+        && fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn has_no_reader(_path: &Path, _error: &io::Error) -> bool {
+    false
 }
 
 #[cfg(unix)]
@@ -222,6 +281,9 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[cfg(unix)]
+    const DEADLINE: Duration = Duration::from_secs(180);
 
     fn request<'r>(record: &'r AuditedRecord, request_id: &'r str) -> AuditedRequest<'r> {
         AuditedRequest {
@@ -290,11 +352,113 @@ mod tests {
         let path = folder.path().join("audit");
         fs::write(&path, "").unwrap();
         let audit = Audit::open(&path).unwrap();
-        for content in ["SQLite format 3\0", "srx1key", "\n", "[]"] {
+        for content in ["SQLite format 3\0", "srx1key", "\nsrx1key", "\0\0[]", " {"] {
             fs::write(&path, content).unwrap();
             assert!(Audit::open(&path).is_err() && audit.reopen().is_err(), "{content:?}");
             assert_eq!(fs::read_to_string(&path).unwrap(), content);
         }
+    }
+
+    /// No state in which this log, an operator or a crash leaves the file prevents a reload or a start.
+    #[test]
+    fn a_file_that_was_emptied_or_cut_is_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit");
+        fs::write(&path, "{\"time\":").unwrap();
+        let audit = Audit::open(&path).unwrap();
+        fs::write(&path, "").unwrap();
+        let record = AuditedRecord::default();
+        audit.record(&request(&record, "one"));
+        audit.flush();
+        assert!(fs::read_to_string(&path).unwrap().starts_with("{\""));
+        let zeros = "\0".repeat(5000);
+        for content in ["", "\n", "\n\n{", "\n{\"time\":", "{", "\0\0{}\n", &zeros] {
+            fs::write(&path, content).unwrap();
+            audit.switch_to(audit.reopen().unwrap().unwrap());
+            audit.record(&request(&record, "two"));
+            audit.flush();
+            let text = fs::read_to_string(&path).unwrap();
+            let line = text.lines().last().unwrap();
+            serde_json::from_str::<serde_json::Value>(line).unwrap();
+            Audit::open(&path).unwrap();
+        }
+        assert_eq!(audit.dropped_lines(), 0);
+    }
+
+    #[cfg(unix)]
+    fn pipe(folder: &Path) -> (PathBuf, impl Fn() -> File + use<>) {
+        use nix::fcntl::OFlag;
+        use nix::sys::stat::Mode;
+        use std::os::unix::fs::OpenOptionsExt;
+
+        let path = folder.join("pipe");
+        nix::unistd::mkfifo(&path, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        let read = path.clone();
+        let open = move || File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&read).unwrap();
+        (path, open)
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_start_waits_for_the_reader_of_a_pipe_and_says_so() {
+        use tracing_subscriber::util::SubscriberInitExt;
+
+        struct Log(std::sync::mpsc::Sender<String>);
+        impl Write for Log {
+            fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+                self.0.send(String::from_utf8_lossy(line).into_owned()).unwrap();
+                Ok(line.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let folder = tempfile::tempdir().unwrap();
+        let (path, read) = pipe(folder.path());
+        let ((log, lines), (opened, is_open)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+        thread::spawn(move || {
+            let log = tracing_subscriber::fmt().with_writer(move || Log(log.clone())).finish();
+            let _log = log.set_default();
+            opened.send(Audit::open(&path).unwrap()).unwrap();
+        });
+        let line = lines.recv_timeout(DEADLINE).expect("nothing is logged");
+        assert!(line.contains("waits for its reader"), "{line}");
+        let reader = read();
+        let audit = is_open.recv_timeout(DEADLINE).expect("it does not open");
+        audit.record(&request(&AuditedRecord::default(), "one"));
+        audit.flush();
+        assert_eq!(audit.dropped_lines(), 0);
+        drop(reader);
+    }
+
+    /// The reader of a pipe is away, or stands still: a reload of tokens must not wait for it.
+    #[cfg(unix)]
+    #[test]
+    fn a_reload_does_not_wait_for_the_reader_of_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, read) = pipe(folder.path());
+        let reader = read();
+        let audit = Audit::open(&path).unwrap();
+        drop(reader);
+        let (done, is_done) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            assert!(audit.reopen().unwrap().is_none());
+            let reader = read();
+            let record = AuditedRecord::default();
+            let file = audit.reopen().unwrap().unwrap();
+            for _ in 0..10 {
+                let dropped = audit.dropped_lines();
+                while audit.dropped_lines() == dropped {
+                    audit.record(&request(&record, "the queue is full"));
+                }
+                thread::sleep(Duration::from_millis(10)); // the pipe, too
+            }
+            audit.switch_to(file);
+            drop(reader);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(DEADLINE).expect("it waits");
     }
 
     #[cfg(target_os = "linux")]

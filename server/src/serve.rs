@@ -134,8 +134,8 @@ impl Server {
         if let Some(count) = &service.count {
             background.spawn(store_metrics::run(Arc::clone(count), Arc::clone(&service.shared)));
         }
-        if let Some(path) = &service.token_uses {
-            background.spawn(uses::run(path.clone(), Arc::clone(&service.shared)));
+        if let Some(file) = &service.token_uses {
+            background.spawn(uses::run(Arc::clone(file), Arc::clone(&service.shared)));
         }
         if let Some(interval) = service.purge_interval {
             background.spawn(purge::run(Arc::clone(&service.purge), interval, Arc::clone(&service.shared)));
@@ -183,8 +183,8 @@ impl Server {
         }
         loops.shutdown().await;
         shared.readiness.interrupt();
-        if let Some(path) = &service.token_uses {
-            uses::save(path, &service.shared.token_uses());
+        if let Some(file) = &service.token_uses {
+            file.save(|| service.shared.token_uses());
         }
         service.shared.audit.iter().for_each(Audit::flush);
         #[cfg(feature = "cluster")]
@@ -226,14 +226,18 @@ const DRAIN_SECONDS: u64 = 2;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
     use std::sync::mpsc::channel;
     use std::thread;
 
     use strongroom::Error;
     use strongroom::interrupt::is_interrupted;
+    use strongroom::protocol::nodes::Role;
     use strongroom::storage::MemoryStorage;
 
     use super::*;
+    use crate::admin::Node;
     use crate::maintenance::Maintenance;
     use crate::purge::Purge;
 
@@ -242,7 +246,8 @@ mod tests {
     /// The process waits for the threads of its runtime.
     #[test]
     fn a_stop_interrupts_work_in_the_background() {
-        let config = Config::from_toml("listen = [\"127.0.0.1:0\"]\ninsecure_loopback = true").unwrap();
+        let addresses = "listen = [\"127.0.0.1:0\"]\nadmin = \"127.0.0.1:0\"\ninsecure_loopback = true";
+        let config = Config::from_toml(addresses).unwrap();
         let mut service = Service::storage(Arc::new(MemoryStorage::new()), &config).unwrap();
         let (begin, begun) = channel();
         let wait = move |work: &'static str| {
@@ -252,25 +257,34 @@ mod tests {
             }
             Error::Busy
         };
-        let [count, purge, maintain] = [wait.clone(), wait.clone(), wait];
+        let [count, purge, maintain, expiry] = [(); 4].map(|()| wait.clone());
         service.count = Some(Arc::new(move || Err(count("count"))));
         service.purge = Arc::new(Purge::new(move |_| Err(purge("purge"))));
         service.purge_interval = Some(Duration::from_millis(1));
         service.maintenance = Some(Maintenance::new(Duration::from_millis(1), move || Err(maintain("maintain"))));
+        let background = service.shared.background.clone();
+        service.node = Arc::new(Node::new(Role::Storage, &config, background, move |_, _| Err(expiry("expiry"))));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (end, ended) = channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let server = Server::bind(service, &config).await.unwrap();
+                let Some(ListenAddress::Tcp(admin)) = server.admin_address() else { panic!("it is not bound") };
+                thread::spawn(move || {
+                    let request = b"GET /admin/status HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+                    let mut stream = TcpStream::connect(admin).unwrap();
+                    stream.write_all(request).unwrap();
+                    stream.read_to_end(&mut Vec::new()).unwrap();
+                });
                 server.serve(async { drop(stopped.await) }).await;
             });
             drop(runtime);
             end.send(()).unwrap();
         });
-        let mut all: Vec<_> = (0..3).map(|_| begun.recv_timeout(DEADLINE).unwrap()).collect();
+        let mut all: Vec<_> = (0..4).map(|_| begun.recv_timeout(DEADLINE).unwrap()).collect();
         all.sort_unstable();
-        assert_eq!(all, ["count", "maintain", "purge"]);
+        assert_eq!(all, ["count", "expiry", "maintain", "purge"]);
         stop.send(()).unwrap();
         ended.recv_timeout(DEADLINE).expect("a thread still works");
     }

@@ -1,7 +1,6 @@
 //! A service, before it runs: its routes, its configuration and its backend.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +30,7 @@ use crate::route::{Access, Route};
 use crate::shared::Shared;
 use crate::start_error::StartError;
 use crate::store_metrics::Count;
+use crate::tokens::uses::UsesFile;
 
 /// One of the two services.
 pub struct Service {
@@ -46,7 +46,7 @@ pub struct Service {
     /// `None` if the records are elsewhere, where counting them costs more.
     pub(crate) count: Option<Arc<Count>>,
     /// The file with the times of the last uses of tokens, if there are tokens.
-    pub(crate) token_uses: Option<PathBuf>,
+    pub(crate) token_uses: Option<Arc<UsesFile>>,
     /// This node, for its operators.
     pub(crate) node: Arc<Node>,
     /// The default port.
@@ -87,7 +87,8 @@ impl Service {
         #[cfg(feature = "cluster")]
         let identified = Arc::clone(&backend);
         let expiring = Arc::clone(&backend);
-        let node = Arc::new(Node::new(B::ROLE, config, move |until, most| expiring.expiry_times(until, most)));
+        let expiry_times = move |until, most| expiring.expiry_times(until, most);
+        let node = Arc::new(Node::new(B::ROLE, config, shared.background.clone(), expiry_times));
         let health = health::router(&backend, &shared);
         let counted = Arc::clone(&backend);
         let count: Arc<Count> = Arc::new(move || counted.stats());
@@ -99,7 +100,7 @@ impl Service {
             purge,
             purge_interval,
             maintenance,
-            token_uses: config.tokens.as_ref().and(config.token_uses.clone()),
+            token_uses: config.tokens.as_ref().and(config.token_uses.clone()).map(UsesFile::new).map(Arc::new),
             node,
             port: B::PORT,
             #[cfg(feature = "cluster")]

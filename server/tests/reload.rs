@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::wait::{DEADLINE, wait_for};
 use crate::support::{Running, start_with_reloader, token, write_secret};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
@@ -229,6 +230,47 @@ fn a_reload_that_cannot_open_the_audit_log_changes_nothing() {
     drop(server);
     assert_eq!(fs::read_to_string(logs.join("audit")).unwrap().lines().count(), 2);
     assert_eq!(fs::read_to_string(folder.path().join("away/audit")).unwrap().lines().count(), 2);
+}
+
+/// The program that reads the audit log from a pipe is away.
+#[test]
+#[cfg(unix)]
+fn a_reload_does_not_wait_for_the_reader_of_the_audit_log() {
+    use nix::fcntl::OFlag;
+    use nix::sys::stat::Mode;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let (tokens, pipe) = (folder.path().join("tokens"), folder.path().join("pipe"));
+    nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let read = || fs::File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&pipe).unwrap();
+    let old = token(&tokens, &[Scope::Storage]);
+    let mut config = support::config();
+    config.tokens = Some(tokens.clone());
+    config.audit = Some(pipe.clone());
+    let reader = read();
+    let (server, reloader) = storage(&config);
+    drop(reader);
+    let status =
+        |token: &str| server.send("GET /v1/stats", &[("authorization", &format!("Bearer {token}"))], b"").status;
+    fs::remove_file(&tokens).unwrap();
+    let new = token(&tokens, &[Scope::Storage]);
+    let (done, is_done) = std::sync::mpsc::channel();
+    let reload = reloader.clone();
+    std::thread::spawn(move || done.send(reload.reload()).unwrap());
+    is_done.recv_timeout(DEADLINE).expect("it waits").unwrap();
+    assert_eq!((status(&old), status(&new)), (401, 200));
+
+    // The lines go to the next reader, also of a pipe that is made again.
+    fs::remove_file(&pipe).unwrap();
+    nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    let mut reader = read();
+    reloader.reload().unwrap();
+    status(&new);
+    drop(server);
+    let mut buffer = [0; 4096];
+    let len = wait_for(|| reader.read(&mut buffer).ok().filter(|len| *len > 0));
+    assert_eq!(String::from_utf8_lossy(&buffer[..len]).lines().count(), 1);
 }
 
 /// The pace of a client blocks the writes of its answer, also on a connection that is to end.

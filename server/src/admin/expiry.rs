@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use strongroom::Error;
+use strongroom::interrupt::is_interrupted;
 use tokio::task::JoinHandle;
 
+use crate::background_work::BackgroundWork;
 use crate::unix_time::unix_time;
 
 /// The time between two counts.
@@ -19,6 +21,7 @@ type Look = dyn Fn(u64, usize) -> Result<Vec<u64>, Error> + Send + Sync;
 
 /// The last count, and the running one.
 pub(super) struct Expiry {
+    background: BackgroundWork,
     look: Arc<Look>,
     last: Arc<Mutex<Last>>,
 }
@@ -45,8 +48,11 @@ impl fmt::Debug for Expiry {
 
 impl Expiry {
     /// `look` returns the expiry times until a time, the earliest first, at most as many as its second argument.
-    pub(super) fn new(look: impl Fn(u64, usize) -> Result<Vec<u64>, Error> + Send + Sync + 'static) -> Self {
-        Self { look: Arc::new(look), last: Arc::default() }
+    pub(super) fn new(
+        background: BackgroundWork,
+        look: impl Fn(u64, usize) -> Result<Vec<u64>, Error> + Send + Sync + 'static,
+    ) -> Self {
+        Self { background, look: Arc::new(look), last: Arc::default() }
     }
 
     /// The last count as JSON; null before the first one, and if the last one failed. It starts the next count in the
@@ -59,9 +65,11 @@ impl Expiry {
         };
         if is_due {
             let (look, shared) = (Arc::clone(&self.look), Arc::clone(&self.last));
-            let task = tokio::task::spawn_blocking(move || {
+            let task = self.background.spawn(move || {
                 let count = count(&*look, unix_time());
-                if let Err(error) = &count {
+                if let Err(error) = &count
+                    && !is_interrupted()
+                {
                     tracing::warn!(target: "strongroom", cause = error.full_message(), "expiring records are not counted");
                 }
                 let mut last = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn one_count_runs_at_a_time_and_not_before_the_interval_has_passed() {
         let (counted, counts) = std::sync::mpsc::channel();
-        let expiry = Expiry::new(move |_, _| {
+        let expiry = Expiry::new(BackgroundWork::default(), move |_, _| {
             counted.send(()).unwrap();
             Ok(vec![1])
         });

@@ -8,6 +8,7 @@ use strongroom::Error;
 use strongroom::protocol::nodes::{self, NodeState, Nodes, Problem, Role};
 
 use super::expiry::Expiry;
+use crate::background_work::BackgroundWork;
 use crate::config::document::Config;
 use crate::shared::Shared;
 
@@ -29,10 +30,11 @@ impl Node {
     pub(crate) fn new(
         role: Role,
         config: &Config,
+        background: BackgroundWork,
         expiry_times: impl Fn(u64, usize) -> Result<Vec<u64>, Error> + Send + Sync + 'static,
     ) -> Self {
         let address = config.listen.first().map_or_else(|| "this node".to_owned(), |address| address.clone().into());
-        Self { role, address, start: Instant::now(), expiry: Expiry::new(expiry_times) }
+        Self { role, address, start: Instant::now(), expiry: Expiry::new(background, expiry_times) }
     }
 
     /// It shows amounts of work and the nodes of the cluster, and nothing about records, clients and tokens.
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn many_nodes_are_shortened_and_this_one_is_kept() {
         let config = Config::default();
-        let node = Node::new(Role::Storage, &config, |_, _| Ok(Vec::new()));
+        let node = Node::new(Role::Storage, &config, BackgroundWork::default(), |_, _| Ok(Vec::new()));
         let shared = Shared::new(&config, std::sync::Arc::new(crate::readiness::Readiness::new(|| Ok(None)))).unwrap();
         let one = node.alone(true, &shared).nodes.remove(0);
         let others = (0..1000).map(|number| nodes::Node {

@@ -50,14 +50,27 @@ impl Authentication {
         scope: Option<Scope>,
         name: &mut Option<Arc<str>>,
     ) -> Result<Option<BoundNamespace>, Problem> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        self.check_at(now.map(|now| now.as_secs()), headers, scope, name)
+    }
+
+    /// `now` is Unix time in seconds; `None` if the clock cannot be read.
+    fn check_at(
+        &self,
+        now: Option<u64>,
+        headers: &HeaderMap,
+        scope: Option<Scope>,
+        name: &mut Option<Arc<str>>,
+    ) -> Result<Option<BoundNamespace>, Problem> {
         let Some(header) = headers.get(AUTHORIZATION) else { return Err(Problem::unauthorized()) };
         let hashes = self.hashes.read().unwrap_or_else(PoisonError::into_inner);
         let found = shown_token(header).and_then(|token| hashes.find(token));
         *name = found.map(|token| Arc::clone(&token.name));
         match found {
-            Some(token) if token.is_expired(unix_seconds()) => Err(Problem::expired_token()),
+            // A clock that cannot be read counts as one after every expiry.
+            Some(token) if token.is_expired(now.unwrap_or(u64::MAX)) => Err(Problem::expired_token()),
             Some(token) if scope.is_none_or(|scope| token.scopes.contains(&scope)) => {
-                token.note_use(unix_seconds());
+                now.into_iter().for_each(|now| token.note_use(now));
                 Ok(token.namespace.clone())
             }
             Some(_) => Err(Problem::forbidden()),
@@ -65,11 +78,6 @@ impl Authentication {
             None => Err(Problem::too_many_wrong_tokens()),
         }
     }
-}
-
-/// A clock that cannot be read counts as one after every expiry.
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |time| time.as_secs())
 }
 
 /// The number of events allowed in a minute, for all clients together.
@@ -145,5 +153,23 @@ mod tests {
         }
         let hash: String = valid.line().chars().take(16).collect();
         assert_eq!(tokens.uses().into_keys().collect::<Vec<_>>(), [hash]);
+    }
+
+    #[test]
+    fn a_clock_that_cannot_be_read_notes_no_use_and_is_after_every_expiry() {
+        let [plain, expiring] = [(); 2].map(|()| NewToken::generate(vec![Scope::Store]).unwrap());
+        let expiring = expiring.expires_at(u64::MAX);
+        let hashes = TokenHashes::parse(&format!("{}\n{}\n", plain.line(), expiring.line())).unwrap();
+        let tokens = Authentication::new(hashes, 1);
+        let check = |now, token: &NewToken| {
+            tokens.check_at(now, &headers(&format!("Bearer {}", token.text())), Some(Scope::Store), &mut None)
+        };
+        assert_eq!(check(None, &expiring).unwrap_err().status, 401);
+        assert!(check(None, &plain).is_ok());
+        assert!(tokens.uses().is_empty());
+        for now in [7, 9, 8] {
+            assert!(check(Some(now), &plain).is_ok() && check(None, &plain).is_ok());
+            assert_eq!(tokens.uses().into_values().collect::<Vec<_>>(), [now]);
+        }
     }
 }

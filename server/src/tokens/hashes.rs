@@ -47,8 +47,9 @@ impl Token {
         self.expires_at.is_some_and(|expires_at| now >= expires_at)
     }
 
+    /// An earlier time replaces a later one: the clock was wrong before.
     pub(super) fn note_use(&self, now: u64) {
-        self.last_used.fetch_max(now, Ordering::Relaxed);
+        self.last_used.store(now, Ordering::Relaxed);
     }
 
     /// The start of its hash, which identifies it in a list.
@@ -104,7 +105,8 @@ impl TokenHashes {
         used.filter(|(_, last)| *last > 0).map(|(token, last)| (token.short_hash(), last)).collect()
     }
 
-    /// Takes over earlier times of last uses.
+    /// Takes over earlier times of last uses. Times in the future remain until the next use: the clock may be behind
+    /// while the service starts.
     pub(super) fn note_uses(&self, earlier: &TokenUses) {
         for token in &self.tokens {
             earlier.get(&token.short_hash()).into_iter().for_each(|last| token.note_use(*last));
@@ -253,6 +255,12 @@ mod tests {
         let reloaded = TokenHashes::parse(&file).unwrap();
         reloaded.note_uses(&hashes.uses());
         assert_eq!(reloaded.uses(), TokenUses::from([(listed[0].hash.clone(), 7)]));
+        // A clock in the future is corrected at the next use.
+        for time in [u64::MAX, 4_102_444_800, 8] {
+            reloaded.note_uses(&TokenUses::from([(listed[0].hash.clone(), time)]));
+            reloaded.find(named.text().as_bytes()).unwrap().note_use(8);
+            assert_eq!(reloaded.uses(), TokenUses::from([(listed[0].hash.clone(), 8)]));
+        }
 
         for bad in ["name=", "name=a/b", "name=a name=b", "expires=", "expires=soon", "expires=1 expires=2", "other=1"]
         {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use strongroom::folder_of;
@@ -57,19 +57,31 @@ pub(crate) fn read_earlier(path: &Path) -> io::Result<TokenUses> {
     }
 }
 
-/// Writes the file in intervals.
-pub(crate) async fn run(path: PathBuf, shared: Arc<Shared>) {
-    loop {
-        sleep(INTERVAL).await;
-        let (path, shared) = (path.clone(), Arc::clone(&shared));
-        let _ = spawn_blocking(move || save(&path, &shared.token_uses())).await; // it does not panic
+/// The file of a running service.
+#[derive(Debug)]
+pub(crate) struct UsesFile(Mutex<PathBuf>);
+
+impl UsesFile {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self(Mutex::new(path))
+    }
+
+    /// Writes the file, if it has other times. One thread at a time gets the times and writes them: an earlier save must
+    /// not replace the times of a later one. A failure is logged.
+    pub(crate) fn save(&self, uses: impl FnOnce() -> TokenUses) {
+        let path = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = write(&path, &uses()) {
+            tracing::warn!(target: "strongroom", cause = %error, "cannot write the file of token_uses");
+        }
     }
 }
 
-/// Writes the file, if it has other times. A failure is logged.
-pub(crate) fn save(path: &Path, uses: &TokenUses) {
-    if let Err(error) = write(path, uses) {
-        tracing::warn!(target: "strongroom", cause = %error, "cannot write the file of token_uses");
+/// Writes the file in intervals.
+pub(crate) async fn run(file: Arc<UsesFile>, shared: Arc<Shared>) {
+    loop {
+        sleep(INTERVAL).await;
+        let (file, shared) = (Arc::clone(&file), Arc::clone(&shared));
+        let _ = spawn_blocking(move || file.save(|| shared.token_uses())).await; // it does not panic
     }
 }
 
@@ -116,5 +128,21 @@ mod tests {
         assert!(read_token_uses(folder.path()).is_err(), "a folder");
         assert_eq!(fs::read_to_string(&neighbour).unwrap(), "another's");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "no temporary file stays");
+    }
+
+    /// The service ends while a save is running.
+    #[test]
+    fn the_last_save_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uses");
+        let file = UsesFile::new(path.clone());
+        std::thread::scope(|scope| {
+            file.save(|| {
+                scope.spawn(|| file.save(|| uses(2)));
+                std::thread::sleep(Duration::from_millis(100)); // enough for the last save, if it did not wait
+                uses(1)
+            });
+        });
+        assert_eq!(read_token_uses(&path).unwrap(), uses(2));
     }
 }
