@@ -1052,7 +1052,8 @@ class reader_streambuf : public std::streambuf {
                                                             : static_cast<off_type>(reader_.size());
         if (from == std::ios_base::cur && offset == 0)
             return here; // tellg()
-        if (offset < -start || offset > std::numeric_limits<off_type>::max() - start)
+        // A record on a server has the length that the server announces.
+        if (start < 0 || offset < -start || offset > std::numeric_limits<off_type>::max() - start)
             return pos_type(off_type(-1));
         reader_.seek(static_cast<std::uint64_t>(start + offset));
         position_ = static_cast<std::uint64_t>(start + offset);

@@ -1,8 +1,11 @@
-//! Arguments with parts, and the errors of arguments of another type.
+//! Arguments with parts, numbers, and the errors of arguments of another type.
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use strongroom::Error;
+
+use crate::error::Failure;
 
 /// The items of an iterable.
 pub(crate) fn to_vec<'py>(iterable: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
@@ -25,6 +28,40 @@ where
     B: FromPyObject<'a, 'py>,
 {
     if object.is_instance_of::<PyTuple>() { object.extract() } else { Err(wrong_type(&object, needed)) }
+}
+
+/// A position or a number of things. The largest one also stands for those that are larger.
+#[derive(Clone, Copy)]
+pub(crate) struct Natural(pub(crate) u64);
+
+impl FromPyObject<'_, '_> for Natural {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match object.extract::<u64>() {
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                if object.lt(0)? {
+                    return Err(Failure::Core(Error::InvalidArgument("a number must not be negative".into())).into());
+                }
+                Ok(Self(u64::MAX))
+            }
+            number => Ok(Self(number?)),
+        }
+    }
+}
+
+/// The number; infinity if it is too large for a `float`.
+pub(crate) fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64> {
+    let py = object.py();
+    object.extract().or_else(|error: PyErr| {
+        if error.is_instance_of::<PyOverflowError>(py) {
+            return Ok(f64::INFINITY);
+        }
+        if error.is_instance_of::<PyTypeError>(py) {
+            return Err(wrong_type(&object, needed));
+        }
+        Err(error)
+    })
 }
 
 /// The error of an object that is not what is needed.

@@ -33,6 +33,20 @@ pub(crate) fn detached<T: Send>(
     if is_cancelled() {
         return Err(Error::Busy.into());
     }
+    run(py, poll, work)
+}
+
+/// As [`detached`], to close something: asyncio's cancellation neither refuses nor ends it.
+pub(crate) fn closing<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Failure> + Send) -> Result<T, Failure> {
+    check_not_handling()?;
+    run(py, handler_raises, work)
+}
+
+fn run<T: Send>(
+    py: Python<'_>,
+    poll: fn() -> bool,
+    work: impl FnOnce() -> Result<T, Failure> + Send,
+) -> Result<T, Failure> {
     let outcome = py.detach(|| interruptible(poll, work));
     let Some(raised) = RAISED.take() else { return outcome };
     if let Err(error) = outcome {
@@ -41,7 +55,8 @@ pub(crate) fn detached<T: Send>(
     Err(raised.into())
 }
 
-/// Frees `value` detached, because this may wait for threads of the library.
+/// Frees `value` detached, because this may wait for threads of the library. Without interrupts: the end of an object
+/// cannot raise their exceptions.
 pub(crate) fn release<T: Send + 'static>(value: T) {
     if HANDLING.get() {
         // It may need a lock that the interrupted call holds.
@@ -52,7 +67,7 @@ pub(crate) fn release<T: Send + 'static>(value: T) {
 }
 
 /// Fails in a signal handler that runs inside a call: a store could wait for a lock that the call holds.
-pub(crate) fn check_not_handling() -> Result<(), Failure> {
+fn check_not_handling() -> Result<(), Failure> {
     if HANDLING.get() {
         return Err(PyRuntimeError::new_err(
             "a signal handler ran while a call of this thread waited, and cannot use a store itself: raise an exception \
@@ -65,9 +80,11 @@ pub(crate) fn check_not_handling() -> Result<(), Failure> {
 
 /// Whether the call of this thread must end.
 fn poll() -> bool {
-    if is_cancelled() {
-        return true;
-    }
+    is_cancelled() || handler_raises()
+}
+
+/// Runs the signal handlers, and returns whether one raised.
+fn handler_raises() -> bool {
     // Without an interpreter, the outcome is not needed.
     Python::try_attach(|py| {
         HANDLING.set(true);

@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 use strongroom::{EndpointOptions, Error};
 use zeroize::Zeroizing;
 
-use crate::arguments::pair;
+use crate::arguments::{number, pair};
 use crate::error::Failure;
 
 /// The files of a client certificate and of its private key.
@@ -23,6 +23,19 @@ impl FromPyObject<'_, '_> for ClientCertificate {
     }
 }
 
+/// The seconds that a call may take. An invalid number becomes 0, which the library rejects.
+#[derive(Clone, Copy)]
+pub(crate) struct Timeout(Duration);
+
+impl FromPyObject<'_, '_> for Timeout {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let seconds = number(object, "a number")?;
+        Ok(Self(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)))
+    }
+}
+
 /// The options of the connection to a service.
 pub(crate) fn endpoint_options(
     token: Option<&Bound<'_, PyString>>,
@@ -30,7 +43,7 @@ pub(crate) fn endpoint_options(
     authorities: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
-    timeout: Option<f64>,
+    timeout: Option<Timeout>,
 ) -> Result<EndpointOptions, Failure> {
     let mut options = EndpointOptions::default();
     options.token = token_text(token)?;
@@ -38,7 +51,7 @@ pub(crate) fn endpoint_options(
     options.authorities = authorities;
     (options.client_certificate, options.client_key) = client_certificate.map(|files| files.0).unzip();
     options.revocations = revocations;
-    options.timeout = timeout.map(seconds);
+    options.timeout = timeout.map(|timeout| timeout.0);
     let certificate = [&options.client_certificate, &options.client_key];
     let files = [&options.token_file, &options.authorities, &options.revocations].into_iter().chain(certificate);
     files.flatten().try_for_each(check_path)?;
@@ -73,9 +86,4 @@ fn token_text(token: Option<&Bound<'_, PyString>>) -> Result<Option<Zeroizing<St
         token.to_str().map_err(invalid)
     });
     Ok(text.transpose()?.map(|text| Zeroizing::new(text.to_owned())))
-}
-
-/// The seconds as a timeout. An invalid number becomes 0, which the library rejects.
-fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)
 }

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyDelta};
 use strongroom::{Error, WriteOptions};
 
-use crate::arguments::wrong_type;
+use crate::arguments::number;
 use crate::error::Failure;
 use crate::key::Key;
 
@@ -65,20 +64,6 @@ impl FromPyObject<'_, '_> for ExpiresIn {
         let time = duration(seconds).ok_or(invalid("expires_in is invalid: it is negative, too large or not a number"));
         Ok(Self(time?))
     }
-}
-
-/// The number; infinity if it is too large for a `float`.
-fn number(object: Borrowed<'_, '_, PyAny>, needed: &'static str) -> PyResult<f64> {
-    let py = object.py();
-    object.extract().or_else(|error: PyErr| {
-        if error.is_instance_of::<PyOverflowError>(py) {
-            return Ok(f64::INFINITY);
-        }
-        if error.is_instance_of::<PyTypeError>(py) {
-            return Err(wrong_type(&object, needed));
-        }
-        Err(error)
-    })
 }
 
 fn duration(seconds: f64) -> Option<Duration> {

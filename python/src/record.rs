@@ -9,12 +9,14 @@ use strongroom::{Error, RecordReader, RecordWriter, Wiped};
 
 use crate::bytes::{Data, byte_view, to_python, write_into};
 use crate::error::Failure;
-use crate::interrupt::detached;
+use crate::interrupt::{closing, detached};
 use crate::key::Key;
 use crate::shared::{Shared, closed};
 
 /// The length of the pieces that are read into a caller's buffer.
 const PIECE: usize = 256 << 10;
+/// The most memory that is reserved before data arrives: an encryption server only announces the length of a record.
+const MOST_UNPROVED: usize = 16 << 20;
 
 /// The source of a :class:`strongroom.RecordReader`.
 #[pyclass(frozen, module = "strongroom._strongroom")]
@@ -44,13 +46,19 @@ impl NativeReader {
         let size = self.0.with(py, |reader| {
             let position = reader.stream_position()?;
             Ok(match (reader.len(), wanted) {
-                (Ok(len), _) => usize::try_from(len.saturating_sub(position))
-                    .unwrap_or(usize::MAX)
-                    .min(wanted.unwrap_or(usize::MAX)),
+                (Ok(len), _) => {
+                    let left = len.saturating_sub(position);
+                    let size = wanted.map_or(left, |wanted| left.min(wanted as u64));
+                    isize::try_from(size).map_err(|_| Error::TooLarge)?.unsigned_abs()
+                }
                 (Err(_), Some(wanted)) => wanted.min(PIECE), // there may be valid data before a damaged end
                 (Err(error), None) => return Err(error.into()),
             })
         })?;
+        if size > MOST_UNPROVED {
+            let data = self.0.with(py, |reader| read_growing(reader, size, wanted.is_none()))?;
+            return Ok(to_python(py, &data).inspect_err(|_| self.give_back(py, data.len()))?);
+        }
         let mut filled = 0;
         let bytes = PyBytes::new_with(py, size, |buffer| {
             filled = self.0.with(py, |reader| fill(reader, buffer, wanted.is_none()))?;
@@ -96,72 +104,103 @@ impl NativeReader {
 
     /// Move to a position, as in :meth:`io.IOBase.seek`.
     fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> Result<u64, Failure> {
-        let to = match whence {
-            0 => u64::try_from(offset).map(SeekFrom::Start).map_err(|_| invalid("negative seek position"))?,
-            1 => SeekFrom::Current(offset),
-            2 => SeekFrom::End(offset),
-            _ => return Err(invalid("whence must be 0, 1 or 2")),
-        };
-        self.0.with(py, |reader| Ok(reader.seek(to)?))
+        self.0.with(py, |reader| {
+            let from = match whence {
+                0 => 0,
+                1 => reader.stream_position()?,
+                2 => reader.len()?,
+                _ => return Err(invalid("whence must be 0, 1 or 2")),
+            };
+            // Every position that this returns is also a valid offset.
+            let position = from.checked_add_signed(offset).filter(|position| i64::try_from(*position).is_ok());
+            let position = position.ok_or_else(|| invalid("a position must be from 0 to 2**63 - 1"))?;
+            Ok(reader.seek(SeekFrom::Start(position))?)
+        })
     }
 
     /// Release the record.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        self.0.close(py)
+        // The removal of a taken record waits for the storage. If it is interrupted, a purge removes the record later.
+        closing(py, || self.0.take_to_close().map(drop))
+    }
+
+    /// Whether the record was released.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.0.is_closed(py)
     }
 }
 
-/// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
-/// set: the next call encounters it again. After a failure, the position is unchanged.
-fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
+/// Runs `read`. After a failure, and after an interrupt, whose exception replaces the data, the position is unchanged.
+fn atomically<T>(
+    reader: &mut RecordReader,
+    read: impl FnOnce(&mut RecordReader) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let start = reader.stream_position()?;
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest) {
-            Ok(0) => break,
-            Ok(len) => filled = filled.saturating_add(len),
-            Err(_) if filled > 0 && !all && !is_interrupted() => break,
-            Err(error) => {
-                reader.seek(SeekFrom::Start(start))?;
-                return Err(error.into());
-            }
-        }
-    }
-    if is_interrupted() {
-        reader.seek(SeekFrom::Start(start))?;
-        return Err(Error::Busy.into()); // an exception replaces the data
-    }
-    Ok(filled)
-}
-
-/// Reads a line, or at most `most` bytes of it. After a failure, the position is unchanged.
-fn read_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
-    let start = reader.stream_position()?;
-    let outcome = continue_line(reader, most).and_then(|line| {
-        // An exception replaces the data.
-        if is_interrupted() { Err(Error::Busy.into()) } else { Ok(line) }
-    });
+    let outcome = read(reader).and_then(|data| if is_interrupted() { Err(Error::Busy.into()) } else { Ok(data) });
     if outcome.is_err() {
         reader.seek(SeekFrom::Start(start))?;
     }
     outcome
 }
 
-fn continue_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
-    let mut line = Wiped::default();
-    while line.len() < most {
-        let chunk = reader.fill_buf()?;
-        let chunk = chunk.get(..most.saturating_sub(line.len())).unwrap_or(chunk);
-        let end = chunk.iter().position(|byte| *byte == b'\n').map(|place| place.saturating_add(1));
-        let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
-        let len = part.len();
-        line.append(part).map_err(|_| Error::TooLarge)?;
-        reader.consume(len);
-        if end.is_some() || len == 0 {
-            break;
+/// Reads until `buffer` is full or the record ends. A failure after the first bytes is not returned unless `all` is
+/// set: the next call encounters it again. After a failure, the position is unchanged.
+fn fill(reader: &mut RecordReader, buffer: &mut [u8], all: bool) -> Result<usize, Failure> {
+    atomically(reader, |reader| {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match reader.read(rest) {
+                Ok(0) => break,
+                Ok(len) => filled = filled.saturating_add(len),
+                Err(_) if filled > 0 && !all && !is_interrupted() => break,
+                Err(error) => return Err(error.into()),
+            }
         }
-    }
-    Ok(line)
+        Ok(filled)
+    })
+}
+
+/// As [`fill`], into memory that grows to `len` bytes as they arrive.
+fn read_growing(reader: &mut RecordReader, len: usize, all: bool) -> Result<Wiped, Failure> {
+    atomically(reader, |reader| {
+        let mut data = Wiped::default();
+        while data.len() < len {
+            let before = data.len();
+            let size = before.saturating_mul(2).max(MOST_UNPROVED).min(len);
+            data.grow(size).map_err(|_| Error::TooLarge)?;
+            data.resize(size, 0);
+            let filled = match fill(reader, data.get_mut(before..).unwrap_or_default(), all) {
+                Err(_) if before > 0 && !all && !is_interrupted() => 0,
+                filled => filled?,
+            };
+            data.truncate(before.saturating_add(filled));
+            if data.len() < size {
+                break;
+            }
+        }
+        Ok(data)
+    })
+}
+
+/// Reads a line, or at most `most` bytes of it. After a failure, the position is unchanged.
+fn read_line(reader: &mut RecordReader, most: usize) -> Result<Wiped, Failure> {
+    atomically(reader, |reader| {
+        let mut line = Wiped::default();
+        while line.len() < most {
+            let chunk = reader.fill_buf()?;
+            let chunk = chunk.get(..most.saturating_sub(line.len())).unwrap_or(chunk);
+            let end = chunk.iter().position(|byte| *byte == b'\n').map(|place| place.saturating_add(1));
+            let part = chunk.get(..end.unwrap_or(chunk.len())).unwrap_or_default();
+            let len = part.len();
+            line.append(part).map_err(|_| Error::TooLarge)?;
+            reader.consume(len);
+            if end.is_some() || len == 0 {
+                break;
+            }
+        }
+        Ok(line)
+    })
 }
 
 fn invalid(text: &'static str) -> Failure {
@@ -217,6 +256,14 @@ impl NativeWriter {
 
     /// Drop the record, if it is not finished.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        self.0.close(py)
+        let writer = closing(py, || self.0.take_to_close())?;
+        py.detach(|| drop(writer)); // without interrupts, which would leave parts of the record in the storage
+        Ok(())
+    }
+
+    /// Whether the record is finished, or was dropped.
+    #[getter]
+    fn closed(&self, py: Python<'_>) -> bool {
+        self.0.is_closed(py)
     }
 }

@@ -11,7 +11,7 @@ use strongroom::Error;
 use strongroom::interrupt::is_interrupted;
 
 use crate::error::Failure;
-use crate::interrupt::{check_not_handling, detached, release};
+use crate::interrupt::{detached, release};
 
 /// The interval at which a wait checks for an interrupt.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -64,11 +64,19 @@ impl<T: Send + 'static> Shared<T> {
         self.acquire()?.value.take().ok_or_else(closed)
     }
 
-    /// Frees the value, if it has not been taken before.
-    pub(crate) fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        check_not_handling()?; // the interrupted call may use the value
-        py.detach(|| drop(self.take()));
-        Ok(())
+    /// Takes the value out to close it; `None` if it is closed already, or belongs to a parent process. Fails only
+    /// after an interrupt, and the value then stays. Must be called detached.
+    pub(crate) fn take_to_close(&self) -> Result<Option<Box<T>>, Failure> {
+        match self.take() {
+            Err(Failure::Core(Error::Busy)) => Err(Error::Busy.into()),
+            taken => Ok(taken.ok()),
+        }
+    }
+
+    /// Whether the value was taken out.
+    pub(crate) fn is_closed(&self, py: Python<'_>) -> bool {
+        // In a forked child, a thread that exists only in the parent may hold the lock.
+        !self.is_forked() && py.detach(|| matches!(*self.lock(), State::Closed))
     }
 
     /// Waits until no other thread uses the value.

@@ -1,21 +1,19 @@
 //! The class `Strongroom` of Python: each method converts its arguments, and calls the library without the
 //! interpreter's lock.
 
-use std::num::NonZero;
 use std::path::PathBuf;
 
-use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use strongroom::storage::Locator;
 use strongroom::{Durability, Error, Location, RecordKey, RecordReader, RecordWriter, Wiped};
 
-use crate::arguments::{pairs, to_vec};
+use crate::arguments::{Natural, pairs, to_vec};
 use crate::bytes::{Data, Id, byte_view, to_python, write_into};
 use crate::error::Failure;
 use crate::interrupt::{detached, release};
 use crate::key::{IndexKey, Key};
-use crate::location::{ClientCertificate, check_path, connect_to, endpoint_options};
+use crate::location::{ClientCertificate, Timeout, check_path, connect_to, endpoint_options};
 use crate::options::{ExpiresAt, ExpiresIn, options};
 use crate::record::{NativeReader, NativeWriter};
 use crate::retention::Retention;
@@ -88,7 +86,7 @@ pub(crate) fn open(
     authorities: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
-    timeout: Option<f64>,
+    timeout: Option<Timeout>,
 ) -> Result<Strongroom, Failure> {
     let key_files = [&index_key_file, &previous_index_key_file];
     [&path].into_iter().chain(key_files.into_iter().flatten()).try_for_each(check_path)?;
@@ -158,7 +156,7 @@ pub(crate) fn connect(
     authorities: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
-    timeout: Option<f64>,
+    timeout: Option<Timeout>,
 ) -> Result<Strongroom, Failure> {
     let options = endpoint_options(token, token_file, authorities, client_certificate, revocations, timeout)?;
     Ok(Strongroom(Some(detached(py, || Ok(connect_to(url, options)?))?)))
@@ -313,8 +311,8 @@ impl Strongroom {
         py: Python<'py>,
         id: Id<'_>,
         key: &Bound<'_, Key>,
-        start: Place,
-        stop: Place,
+        start: Natural,
+        stop: Natural,
     ) -> Result<Bound<'py, PyBytes>, Failure> {
         let key = key.get().inner();
         let data = self.call(py, |store| store.retrieve_range(id, key, start.0..stop.0).map(Wiped::from))?;
@@ -618,7 +616,7 @@ impl Strongroom {
     ///
     /// :param limit: Remove at most this many records. If fewer were removed, none is left.
     #[pyo3(signature = (limit=None))]
-    fn purge(&self, py: Python<'_>, limit: Option<Place>) -> Result<usize, Failure> {
+    fn purge(&self, py: Python<'_>, limit: Option<Natural>) -> Result<usize, Failure> {
         let limit = most(limit);
         self.call(py, |store| store.purge(limit))
     }
@@ -626,10 +624,11 @@ impl Strongroom {
     /// Begin the rotation of the index key: the new key takes the place of the previous one. It takes a second.
     /// Without effect if the new key is the store's already.
     ///
-    /// From then on, each operation on an id moves its record to the new key, for example ``id in store`` for every
-    /// known id of every namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted
-    /// at any time; other handles with both keys continue to work. A record that is being replaced in pieces meanwhile
-    /// may raise :exc:`ConflictError`.
+    /// From then on, each operation on an id moves its record to the new key. Use ``id in store`` for every known id
+    /// of every namespace: it raises if the record cannot be moved, for example on a full disk. A read of data succeeds
+    /// even then, and may leave the record under the previous key. A read-only store moves nothing. When none remain,
+    /// :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other handles with both keys
+    /// continue to work. A record that is being replaced in pieces meanwhile may raise :exc:`ConflictError`.
     ///
     /// :raises BusyError: The store's settings were changed concurrently.
     /// :raises UnsupportedError: The store is an encryption server, which has its own index key; or it is read-only.
@@ -644,7 +643,7 @@ impl Strongroom {
     /// :param limit: Return at most this many locators.
     /// :raises UnsupportedError: The store is an encryption server, which has its own index key.
     #[pyo3(signature = (limit=None))]
-    fn rotation(&self, py: Python<'_>, limit: Option<Place>) -> Result<Option<Vec<String>>, Failure> {
+    fn rotation(&self, py: Python<'_>, limit: Option<Natural>) -> Result<Option<Vec<String>>, Failure> {
         let limit = most(limit);
         let rotation = self.call(py, |store| store.rotation(limit))?;
         Ok(rotation.map(|rotation| rotation.remaining.iter().map(Locator::to_hex).collect()))
@@ -728,7 +727,7 @@ impl Strongroom {
         &self,
         py: Python<'_>,
         start_at: Option<&str>,
-        bytes_per_second: Option<NonZero<u64>>,
+        bytes_per_second: Option<Natural>,
         records_only: bool,
         progress: Option<Py<PyAny>>,
     ) -> Result<Verification, Failure> {
@@ -766,7 +765,7 @@ impl Strongroom {
     /// :param limit: Return at most this many bytes. If fewer were returned, none is left.
     /// :raises UnsupportedError: The store is neither an SQLite database nor a storage service on one.
     #[pyo3(signature = (limit=None))]
-    fn compact(&self, py: Python<'_>, limit: Option<Place>) -> Result<u64, Failure> {
+    fn compact(&self, py: Python<'_>, limit: Option<Natural>) -> Result<u64, Failure> {
         let limit = most(limit) as u64;
         self.call(py, |store| store.compact(limit))
     }
@@ -790,27 +789,8 @@ impl Strongroom {
     }
 }
 
-/// A position in a record, or a number of records, clipped to the valid range.
-pub(crate) struct Place(u64);
-
-impl FromPyObject<'_, '_> for Place {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        match object.extract::<u64>() {
-            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-                if object.lt(0)? {
-                    return Err(Failure::Core(Error::InvalidArgument("a number must not be negative".into())).into());
-                }
-                Ok(Self(u64::MAX)) // after the end of every record, and more than there are
-            }
-            place => Ok(Self(place?)),
-        }
-    }
-}
-
 /// The limit; without one, as many as there are.
-fn most(limit: Option<Place>) -> usize {
+fn most(limit: Option<Natural>) -> usize {
     limit.and_then(|limit| usize::try_from(limit.0).ok()).unwrap_or(usize::MAX)
 }
 

@@ -8,9 +8,10 @@ use strongroom::storage::Locator;
 use strongroom::transfer::CopyOptions;
 use strongroom::{Location, transfer};
 
+use crate::arguments::Natural;
 use crate::error::Failure;
 use crate::interrupt::detached;
-use crate::location::{ClientCertificate, check_path, endpoint_options};
+use crate::location::{ClientCertificate, Timeout, check_path, endpoint_options};
 
 /// Copy all records of a store to another place, without any key: for backups, for restoring them, and for moves.
 /// Both may be in use meanwhile.
@@ -51,7 +52,7 @@ pub(crate) fn copy(
     source: PathBuf,
     destination: PathBuf,
     mirror: bool,
-    workers: usize,
+    #[pyo3(from_py_with = worker_count)] workers: usize,
     token: Option<&Bound<'_, PyString>>,
     token_file: Option<PathBuf>,
     destination_token: Option<&Bound<'_, PyString>>,
@@ -59,7 +60,7 @@ pub(crate) fn copy(
     authorities: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
-    timeout: Option<f64>,
+    timeout: Option<Timeout>,
 ) -> Result<Copied, Failure> {
     [&source, &destination].into_iter().try_for_each(check_path)?;
     let its_own = destination_token.is_some() || destination_token_file.is_some();
@@ -84,6 +85,11 @@ pub(crate) fn copy(
     let options = CopyOptions::new().mirror(mirror).workers(workers);
     let copied = detached(py, || Ok(transfer::copy(&from, &to, options, &mut |_| ())?))?;
     Ok(Copied(copied))
+}
+
+/// The library rejects a number that is too large.
+fn worker_count(number: &Bound<'_, PyAny>) -> PyResult<usize> {
+    Ok(usize::try_from(number.extract::<Natural>()?.0).unwrap_or(usize::MAX))
 }
 
 fn is_local(location: &Location) -> bool {

@@ -10,9 +10,10 @@ use pyo3::types::PyString;
 use strongroom::storage::{self, Repaired, VerifyPosition};
 use strongroom::{Error, Location, VerifyOptions, VerifyReport, VerifyStep};
 
+use crate::arguments::Natural;
 use crate::error::Failure;
 use crate::interrupt::detached;
-use crate::location::{ClientCertificate, check_path, endpoint_options};
+use crate::location::{ClientCertificate, Timeout, check_path, endpoint_options};
 
 /// Search a store that is not open for damage, without any key, not even the index key. Otherwise as
 /// :meth:`Strongroom.verify`.
@@ -42,7 +43,7 @@ pub(crate) fn verify(
     py: Python<'_>,
     path: PathBuf,
     start_at: Option<&str>,
-    bytes_per_second: Option<NonZero<u64>>,
+    bytes_per_second: Option<Natural>,
     records_only: bool,
     progress: Option<Py<PyAny>>,
     token: Option<&Bound<'_, PyString>>,
@@ -50,7 +51,7 @@ pub(crate) fn verify(
     authorities: Option<PathBuf>,
     client_certificate: Option<ClientCertificate>,
     revocations: Option<PathBuf>,
-    timeout: Option<f64>,
+    timeout: Option<Timeout>,
 ) -> Result<Verification, Failure> {
     check_path(&path)?;
     let options = options(start_at, bytes_per_second, records_only)?;
@@ -67,7 +68,7 @@ pub(crate) fn verify(
 
 pub(crate) fn options(
     start_at: Option<&str>,
-    bytes_per_second: Option<NonZero<u64>>,
+    bytes_per_second: Option<Natural>,
     records_only: bool,
 ) -> Result<VerifyOptions, Failure> {
     let mut options = VerifyOptions::new();
@@ -75,6 +76,7 @@ pub(crate) fn options(
         options = options.start_at(position.parse::<VerifyPosition>().map_err(Error::from)?);
     }
     if let Some(rate) = bytes_per_second {
+        let rate = NonZero::new(rate.0).ok_or(Error::InvalidArgument("bytes_per_second must not be 0".into()))?;
         options = options.bytes_per_second(rate);
     }
     Ok(if records_only { options.records_only() } else { options })

@@ -316,6 +316,21 @@ def test_a_cancelled_read_loses_no_data(path: Path, monkeypatch: pytest.MonkeyPa
     asyncio.run(main())
 
 
+def test_a_reader_can_return_from_every_position(path: Path) -> None:
+    async def main() -> None:
+        async with aio.open(path) as store, store.open_record("id", await store.store("id", b"data")) as reader:
+            assert await reader.seek(2**63 - 1) == 2**63 - 1
+            for offset, whence in ((10, io.SEEK_CUR), (2**63 - 1, io.SEEK_END)):
+                with pytest.raises(strongroom.InvalidArgumentError):
+                    await reader.seek(offset, whence)
+            assert await reader.tell() == await reader.seek(await reader.tell()) == 2**63 - 1
+            assert await reader.read() == b""
+            assert await reader.seek(0) == 0
+            assert await reader.read() == b"data"
+
+    asyncio.run(main())
+
+
 def test_reads_with_a_time_limit_are_complete(path: Path) -> None:
     data = pattern(8_000_000)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -165,7 +166,11 @@ def test_places(store: Strongroom) -> None:
             assert reader.readinto(bytearray(1)) == 0
         with pytest.raises(ValueError):
             reader.seek(-(2**63), io.SEEK_CUR)
-        assert reader.tell() == 2**63 - 1
+        for distance, origin in ((1, io.SEEK_CUR), (2**63 - 1, io.SEEK_CUR), (2**63 - 50_000, io.SEEK_END)):
+            with pytest.raises(strongroom.InvalidArgumentError):
+                reader.seek(distance, origin)
+            assert reader.tell() == reader.seek(reader.tell()) == 2**63 - 1
+        assert reader.seek(2**63 - 50_001, io.SEEK_END) == 2**63 - 1
         assert reader.seek(-1, io.SEEK_END) == 49_999
         wrong: list[tuple[object, int, type[Exception]]] = [
             (-1, 0, ValueError),
@@ -197,6 +202,63 @@ def test_places(store: Strongroom) -> None:
             store.retrieve_range("id", key, start, stop)
     assert store.retrieve_range("id", key, 49_999, 2**64) == data[-1:]
     assert store.retrieve_range("id", key, 2**70, 2**71) == b""
+
+
+def test_numbers(store: Strongroom, path: Path, tmp_path: Path) -> None:
+    """An invalid number raises the same exception in each argument, whatever its size."""
+    key, url = store.store("id", b"data"), "http://127.0.0.1:1"
+    counts: list[Callable[[Any], object]] = [
+        store.purge,
+        store.compact,
+        store.rotation,
+        lambda n: store.retrieve_range("id", key, n, 5),
+        lambda n: store.retrieve_range("id", key, 0, n),
+        lambda n: store.verify(bytes_per_second=n),
+        lambda n: strongroom.verify(path, bytes_per_second=n),
+    ]
+    rates = counts[-2:]
+
+    def workers(n: Any) -> object:
+        return strongroom.copy(path, tmp_path / "copy.db", workers=n)
+
+    times: list[Callable[..., object]] = [
+        lambda **time: store.store("new", b"data", **time),
+        lambda **time: store.store_many([("new", b"data")], **time),
+        lambda **time: store.store_file("new", io.BytesIO(), **time),
+        lambda **time: store.create_record("new", **time),
+        lambda **time: store.replace("id", key, b"data", **time),
+        lambda **time: store.replace_file("id", key, io.BytesIO(), **time),
+        lambda **time: store.replace_record("id", key, **time),
+        lambda **time: store.rekey("id", key, **time),
+    ]
+    seconds: list[Callable[[Any], object]] = [
+        lambda n: strongroom.open(url, index_key=IndexKey.generate(), timeout=n),
+        lambda n: strongroom.connect(url, timeout=n),
+        lambda n: strongroom.copy(url, path, timeout=n),
+        lambda n: strongroom.verify(url, timeout=n),
+        lambda n: [call(expires_in=n) for call in times],
+        lambda n: [call(expires_at=n) for call in times],
+    ]
+    large = [2**63, 2**64, 10**400]
+    wrong: list[tuple[list[Callable[[Any], object]], list[float]]] = [
+        ([*counts, workers], [-1, -(2**63) - 1, -(10**400)]),
+        ([*rates, workers], [0]),
+        ([workers], [65, *large]),
+        (seconds, [-1, -1.5, -(10**400), 10**400, 1e300, float("inf"), float("nan")]),
+    ]
+    for calls, numbers in wrong:
+        for call in calls:
+            for number in numbers:
+                with pytest.raises(strongroom.InvalidArgumentError):
+                    call(number)
+    for call in counts:
+        for number in large:
+            call(number)
+    for call in [*counts, workers, *seconds]:
+        for other in ("1", b"1", [1], *(() if call in seconds else (1.0,))):
+            with pytest.raises(TypeError):
+                call(other)
+    assert store.retrieve("id", key) == b"data" and store.stats().records == 1
 
 
 def none_left(store: Strongroom) -> None:

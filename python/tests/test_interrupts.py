@@ -75,6 +75,7 @@ def test_a_wait_for_a_lock(store: Strongroom, locked: Callable[[], object], inte
     interrupt()
     with pytest.raises(StopError):
         file.write(pattern(30_000_000))
+    assert file.closed
     for call in (file.finish, lambda: file.write(b"more")):
         with pytest.raises(ValueError, match="closed"):
             call()
@@ -144,6 +145,9 @@ def test_a_file_that_another_thread_uses(
     other.start()
     interrupt_wait(file.tell, interrupt)
     interrupt_wait(lambda: file.write(b"more"), interrupt)
+    for call in (file.close, file.finish, lambda: file.__exit__(None, None, None)):
+        interrupt_wait(call, interrupt)
+        assert not file.closed
     locked()
     other.join()
     assert store.retrieve("id", file.finish()) == data
@@ -344,6 +348,7 @@ def proxy(service: Service, tmp_path: Path) -> Iterator[Proxy]:
 def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:
     key, data = Key.generate(), pattern(20_000_000)
     with service.open(f"unix:{proxy.path}", timeout=FOREVER) as store:
+        records = store.stats().records
         store.store("before", data, key=key)
         reader, writer = store.open_record("before", key), store.create_record("written")
         reader.read(2_500_000)  # from here on, it is read ahead
@@ -391,7 +396,49 @@ def test_a_service_that_does_not_answer(service: Service, proxy: Proxy, interrup
         store.erase("id")
         assert store.retrieve("before", key) == data
         assert store.erase("before")
-        assert store.stats().records == 0
+        assert store.stats().records == records
+
+
+def test_closing_a_file(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:
+    data = pattern(3_000_000)
+    with service.open(f"unix:{proxy.path}", timeout=FOREVER) as store:
+        key = store.store("read", data)
+        file, taken = store.open_record("read", key), store.take_record("taken", store.store("taken", data))
+        proxy.silent.set()
+
+        def read() -> None:
+            with contextlib.suppress(strongroom.StrongroomError):
+                file.read()
+
+        other = threading.Thread(target=read, daemon=True)
+        other.start()
+        for call in (file.tell, file.close, lambda: file.__exit__(None, None, None)):
+            interrupt_wait(call, interrupt)
+            assert not file.closed
+        # The end of a record that was taken waits for the service.
+        while not taken.closed:
+            with pytest.raises(StopError):
+                interrupt()
+                taken.__exit__(None, None, None)
+        taken.close()
+    proxy.close()
+    other.join(60)
+    file.close()
+    assert file.closed
+    with service.open() as store:
+        assert store.erase("read")
+
+
+def test_a_forgotten_file_loses_no_exception(service: Service, proxy: Proxy, interrupt: Callable[[], None]) -> None:
+    """The end of a file that is not closed cannot raise: the exception follows."""
+    with service.open(f"unix:{proxy.path}", timeout=1) as store:
+        file = store.take_record("forgotten", store.store("forgotten", b"data"))
+        proxy.silent.set()
+        with pytest.raises(StopError):
+            interrupt()
+            del file
+            for _ in range(6000):
+                time.sleep(0.01)
 
 
 ASYNC = """

@@ -269,6 +269,28 @@ def test_a_read_after_a_failure_skips_nothing(store: Strongroom, path: Path) -> 
         assert file.read() == data
 
 
+def test_reads_that_are_longer_than_the_memory_that_is_reserved(store: Strongroom, path: Path) -> None:
+    data = pattern(40_000_000)
+    with store.open_record("id", store.store("id", data)) as file:
+        assert file.read() == data and file.read() == b""
+        file.seek(1)
+        assert file.read(39_000_000) == data[1:39_000_001]
+        assert file.tell() == 39_000_001
+        change_database(path, "UPDATE segment SET n = n + 1000 WHERE n >= 100")
+        file.seek(0)
+        with pytest.raises(strongroom.CorruptRecordError):
+            file.read()
+        assert file.tell() == 0
+        start = file.read(40_000_000)
+        assert 20_000_000 < len(start) == file.tell() < 40_000_000
+        assert data.startswith(start)
+        with pytest.raises(strongroom.CorruptRecordError):
+            file.read(17_000_000)
+        assert file.tell() == len(start)
+        change_database(path, "UPDATE segment SET n = n - 1000 WHERE n >= 1000")
+        assert start + file.read() == data
+
+
 def test_closed_files(store: Strongroom) -> None:
     file = store.open_record("id", store.store("id", b"data"))
     file.close()

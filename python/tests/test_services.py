@@ -420,15 +420,16 @@ def test_take_rekey_and_namespaces(remote: Strongroom) -> None:
     assert store.purge() == 0
 
 
-def test_the_failure_of_a_taken_record_remains() -> None:
-    """A server sends it once: each later read says why it has no more data."""
+@contextmanager
+def announcing(length: int) -> Iterator[str]:
+    """An encryption server that announces records of this length, and sends 10 bytes of each: its URL."""
 
     class Cut(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             self.send_response(200)
-            self.send_header("content-length", "100")
+            self.send_header("content-length", str(length))
             self.send_header("strongroom-request-id", "1")
             self.end_headers()
             self.wfile.write(pattern(10))
@@ -437,14 +438,51 @@ def test_the_failure_of_a_taken_record_remains() -> None:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
+    with HTTPServer(("127.0.0.1", 0), Cut) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("length", "error"), [(1 << 62, strongroom.StorageError), ((1 << 63) + 5, strongroom.TooLargeError)]
+)
+def test_an_announced_length_needs_no_memory(length: int, error: type[Exception]) -> None:
+    """No computer has that much: only data that arrives needs memory."""
+    key = Key.generate()
+
+    async def read(url: str) -> None:
+        async with aio.connect(url) as store, store.open_record("id", key) as file:
+            await file.read()
+
+    with announcing(length) as url, strongroom.connect(url) as store:
+        for open_record in (store.open_record, store.take_record):
+            reads: list[Callable[[strongroom.RecordReader], object]] = [
+                lambda file: file.read(),
+                lambda file: file.readall(),
+            ]
+            for call in reads:
+                with open_record("id", key) as file, pytest.raises(error):
+                    call(file)
+            for size in (1 << 40, 2**63 - 1):
+                with open_record("id", key) as file:
+                    assert file.read(size) == pattern(10)
+                    with pytest.raises(strongroom.StorageError):
+                        file.read(size)
+        with pytest.raises(error):
+            asyncio.run(read(url))
+
+
+def test_the_failure_of_a_taken_record_remains() -> None:
+    """A server sends it once: each later read says why it has no more data."""
+
     async def iterate(url: str, pieces: list[bytes]) -> None:
         async with aio.connect(url) as store, store.take_record("id", Key.generate()) as file:
             async for piece in file:
                 pieces.append(piece)
 
-    with HTTPServer(("127.0.0.1", 0), Cut) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url, pieces = f"http://127.0.0.1:{server.server_port}", list[bytes]()
+    pieces = list[bytes]()
+    with announcing(100) as url:
         with strongroom.connect(url) as store:
             for read in ("read", "read1", "readinto"):
                 with store.take_record("id", Key.generate()) as file:
@@ -456,7 +494,6 @@ def test_the_failure_of_a_taken_record_remains() -> None:
         with pytest.raises(strongroom.StorageError):
             asyncio.run(iterate(url, pieces))
         assert pieces == [pattern(10)]
-        server.shutdown()
 
 
 def test_padding(remote: Strongroom) -> None:

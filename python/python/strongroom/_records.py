@@ -66,6 +66,11 @@ class RecordReader(io.BufferedIOBase):
     def name(self) -> None:
         """``None``: a record has no file name. Wrappers such as :class:`io.TextIOWrapper` need the attribute."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return super().closed or self._native.closed
+
     def readable(self) -> bool:
         """Whether it is readable: always."""
         return _is_open(self)
@@ -125,6 +130,10 @@ class RecordReader(io.BufferedIOBase):
         self._native.close()
         super().close()
 
+    def __del__(self) -> None:
+        # Not close(), whose exceptions would be lost here: the native part is released without interrupts.
+        pass
+
 
 class RecordWriter(io.RawIOBase):
     """A new record as a binary file, made by :meth:`Strongroom.create_record`: writable, in constant memory.
@@ -156,6 +165,11 @@ class RecordWriter(io.RawIOBase):
     @property
     def name(self) -> None:
         """``None``: a record has no file name. Wrappers such as :class:`io.TextIOWrapper` need the attribute."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed: also after a write that an exception of a signal handler ended."""
+        return super().closed or self._native.closed
 
     def readable(self) -> bool:
         """Whether it is readable: never."""
@@ -192,11 +206,9 @@ class RecordWriter(io.RawIOBase):
         """
         if self.closed:
             raise ValueError("the file is closed: the record is finished, or was given up")
-        try:
-            self._native.finish()
-            self._finished = True
-        finally:
-            self.close()
+        self._native.finish()  # it closes the file, unless it is interrupted while another thread writes
+        self._finished = True
+        self.close()
         return self._key
 
     def close(self) -> None:

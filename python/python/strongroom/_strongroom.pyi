@@ -742,10 +742,11 @@ class Strongroom:
         """Begin the rotation of the index key: the new key takes the place of the previous one. It takes a second.
         Without effect if the new key is the store's already.
 
-        From then on, each operation on an id moves its record to the new key, for example ``id in store`` for every
-        known id of every namespace. When none remain, :meth:`finish_rotation` ends the rotation. It may be interrupted
-        at any time; other handles with both keys continue to work. A record that is being replaced in pieces meanwhile
-        may raise :exc:`ConflictError`.
+        From then on, each operation on an id moves its record to the new key. Use ``id in store`` for every known id
+        of every namespace: it raises if the record cannot be moved, for example on a full disk. A read of data succeeds
+        even then, and may leave the record under the previous key. A read-only store moves nothing. When none remain,
+        :meth:`finish_rotation` ends the rotation. It may be interrupted at any time; other handles with both keys
+        continue to work. A record that is being replaced in pieces meanwhile may raise :exc:`ConflictError`.
 
         :raises BusyError: The store's settings were changed concurrently.
         :raises UnsupportedError: The store is an encryption server, which has its own index key; or it is read-only.
@@ -1014,6 +1015,10 @@ class NativeReader:
     def close(self) -> None:
         """Release the record."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the record was released."""
+
 @final
 class NativeWriter:
     """The target of a :class:`strongroom.RecordWriter`."""
@@ -1032,6 +1037,10 @@ class NativeWriter:
 
     def close(self) -> None:
         """Drop the record, if it is not finished."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the record is finished, or was dropped."""
 
 @final
 class Cancellation:
