@@ -312,8 +312,8 @@ pub(crate) enum Command {
     /// One of several callers gets the data, and the others find no record. The record is removed before its data is
     /// written: if the program or the connection then fails, the data is lost. To lose nothing, use `retrieve`, and
     /// then `delete`. On a terminal, data that is not plain text is escaped. A file is written only once all of the data
-    /// is authenticated; if it cannot be made, nothing is removed. If it is complete and cannot get its name, the
-    /// error tells under which name it is in the same folder.
+    /// is authenticated; if it cannot be made, nothing is removed. Until it is complete, its name in the same folder is
+    /// strongroom-taken-...: it keeps this name if it cannot get its own, or if the program is killed.
     #[command(after_help = examples::TAKE_EXAMPLES)]
     Take {
         #[command(flatten)]
@@ -393,8 +393,8 @@ pub(crate) enum Command {
     /// Remove all expired records, and print their number
     ///
     /// An expired record is unreadable even before; this command frees its space. It removes records in short steps, so
-    /// that other commands wait little. If it is interrupted, the records that it has removed stay removed. A running
-    /// service also removes expired records by itself.
+    /// that other commands wait little. If it is interrupted, the records that it has removed stay removed. It needs no
+    /// key. A running service also removes expired records by itself.
     #[command(after_help = examples::PURGE_EXAMPLES)]
     Purge {
         /// Remove at most this number of records
@@ -404,7 +404,7 @@ pub(crate) enum Command {
     /// Remove what deleted records and interrupted writes left
     ///
     /// Services do this for a database on their machine, each hour. For PostgreSQL and object stores, let one machine run
-    /// this command each day. In a database, no ciphertext of a removed record is left afterwards.
+    /// this command each day; it needs no key. In a database, no ciphertext of a removed record is left afterwards.
     #[command(after_help = examples::MAINTAIN_EXAMPLES)]
     Maintain,
     /// Return the space of removed records to the operating system, and print its bytes
@@ -412,7 +412,7 @@ pub(crate) enum Command {
     /// A database keeps that space for later records; "strongroom stats" shows it as "free". This command shortens the
     /// database's file in short steps, so that other commands wait little. It first removes the remains of deleted
     /// records, of which large ones are otherwise removed in the background. PostgreSQL and object stores manage their
-    /// space themselves.
+    /// space themselves. It needs no key.
     #[command(after_help = examples::COMPACT_EXAMPLES)]
     Compact,
     /// Search the store for damage, without any key
@@ -446,6 +446,8 @@ pub(crate) enum Command {
         role: Option<String>,
     },
     /// Print the number of records, the bytes of their ciphertexts, the number of expired records, and the free space
+    ///
+    /// It needs no key.
     #[command(after_help = examples::STATS_EXAMPLES)]
     Stats,
     /// Make keys
@@ -538,7 +540,8 @@ pub(crate) enum IndexKeyCommand {
     ///
     /// No record key is needed, but the ids: the records of --ids, in the namespace of --namespace, are moved. Repeat the
     /// command for each namespace and list; it may be interrupted. When no record remains under the old key, the rotation
-    /// is finished: from then on, use the new key's file as --index-key-file.
+    /// is finished: from then on, use the new key's file as --index-key-file. An empty list is an error, because the
+    /// program that made it may have failed.
     ///
     /// Before the first run, which begins the rotation, restart all services and programs one by one with both keys: the
     /// new one (--index-key-file) and the old one (--previous-index-key-file). They continue to work during the rotation.
@@ -555,7 +558,8 @@ pub(crate) enum IndexKeyCommand {
         /// How the ids are written: one on each line, each ended by a zero byte, or as JSON texts or lists of texts
         #[arg(long, value_name = "FORMAT", value_enum, default_value_t = IdFormat::Lines)]
         format: IdFormat,
-        /// Then remove the records that remain, in all namespaces, because their ids are unknown
+        /// Then remove the records that remain, in all namespaces, because their ids are unknown; refused if no id of
+        /// --ids has a record
         #[arg(long)]
         erase_unknown: bool,
         /// Do not ask for confirmation of --erase-unknown, nor of the beginning of a rotation without --ids; required without

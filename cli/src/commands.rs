@@ -1,9 +1,10 @@
-//! The choice of the command, and those that concern the whole store.
+//! The choice of the command, and those that concern the whole store. These need no key: only an encryption server or
+//! the storage.
 
 use std::num::NonZero;
 
 use serde_json::json;
-use strongroom::{Error, IndexKey, RecordKey, Stats};
+use strongroom::{Error, IndexKey, RecordKey, Stats, maintain_storage, purge_storage};
 
 use crate::args::{Cli, Command, KeyCommand, Options};
 use crate::failure::Failure;
@@ -12,7 +13,7 @@ use crate::kept_keys::{self, KeptKeys};
 use crate::progress::progress_bar;
 use crate::reply::{reply, write_new_key};
 use crate::streams::is_stdin;
-use crate::{hardening, ids, index_key, open, pages, records, retain, terminal, tree, tree_args};
+use crate::{hardening, ids, index_key, open, pages, records, retain, terminal, times, tree, tree_args};
 
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     // Except for the manual: it is for all users, but hardening makes new files private.
@@ -120,16 +121,21 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
 fn purge(options: &Options, limit: Option<NonZero<usize>>) -> Result<(), Failure> {
     const STEP: usize = 10_000;
 
-    let store = open::existing(options)?;
+    let step: Box<dyn Fn(usize) -> Result<usize, Error>> = match open::connected(options)? {
+        Some(server) => Box::new(move |limit| server.purge(limit)),
+        None => {
+            let storage = open::existing_storage(options)?;
+            Box::new(move |limit| purge_storage(&*storage, times::now(), limit))
+        }
+    };
     let limit = limit.map_or(usize::MAX, NonZero::get);
     let bar = progress_bar(None, "{spinner} {human_pos} expired records removed");
     let mut purged = 0;
     while purged < limit {
-        let step = STEP.min(limit - purged);
-        let removed = store.purge(step)?;
+        let removed = step(STEP.min(limit - purged))?;
         purged += removed;
         bar.set_position(purged as u64);
-        if removed < step {
+        if removed == 0 {
             break;
         }
     }
@@ -138,7 +144,7 @@ fn purge(options: &Options, limit: Option<NonZero<usize>>) -> Result<(), Failure
 }
 
 fn maintain(options: &Options) -> Result<(), Failure> {
-    open::existing(options)?.maintain()?;
+    maintain_storage(&*open::existing_storage(options)?, times::now())?;
     reply(options, &json!({"maintained": true}), "maintained")
 }
 
@@ -146,12 +152,12 @@ fn maintain(options: &Options) -> Result<(), Failure> {
 fn compact(options: &Options) -> Result<(), Failure> {
     const STEP: u64 = 16 << 20;
 
-    let store = open::existing(options)?;
+    let storage = open::existing_storage(options)?;
     let bar = progress_bar(None, "{spinner} {bytes} returned");
-    store.maintain()?;
+    maintain_storage(&*storage, times::now())?;
     let mut compacted = 0;
     loop {
-        let returned = store.compact(STEP)?;
+        let returned = storage.compact(STEP).map_err(Error::from)?;
         compacted += returned;
         bar.set_position(compacted);
         if returned == 0 {
@@ -163,7 +169,11 @@ fn compact(options: &Options) -> Result<(), Failure> {
 }
 
 fn stats(options: &Options) -> Result<(), Failure> {
-    let Stats { records, bytes, expired, free, .. } = open::existing(options)?.stats()?;
+    let stats = match open::connected(options)? {
+        Some(server) => server.stats()?,
+        None => open::existing_storage(options)?.stats(times::now()).map_err(Error::from)?,
+    };
+    let Stats { records, bytes, expired, free, .. } = stats;
     let text = format!("records: {records}\nbytes: {bytes}\nexpired: {expired}\nfree: {free}");
     reply(options, &json!({"records": records, "bytes": bytes, "expired": expired, "free": free}), &text)
 }

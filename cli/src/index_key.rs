@@ -54,6 +54,11 @@ fn rotate(
             Ok(())
         })?;
         bar.finish_and_clear();
+        if !has_begun {
+            return Err(Failure::argument(
+                "the list of --ids is empty: leave out --ids to begin or to finish the rotation without a list",
+            ));
+        }
     }
     store.begin_rotation()?;
     // `None` if an earlier run has finished the rotation.
@@ -62,6 +67,11 @@ fn rotate(
     let mut remaining = rotation.map(|rotation| rotation.remaining).unwrap_or_default();
     let mut erased = 0_u64;
     if erase_unknown && !remaining.is_empty() {
+        if ids.is_some() && found == 0 {
+            return Err(Failure::argument(
+                "no id of --ids has a record, so nothing was erased: check the ids and --namespace, or leave out --ids",
+            ));
+        }
         if !yes {
             terminal::confirm(&format!("Erase the {} remaining records permanently? [y/N] ", remaining.len()))?;
         }

@@ -40,6 +40,11 @@ mod unix {
         pub(crate) fn remove_at_signal(mut self, path: &Path) {
             self.0.temporary = Some(path.to_path_buf());
         }
+
+        /// From now on, a signal removes no file.
+        pub(crate) fn remove_nothing(mut self) {
+            self.0.temporary = None;
+        }
     }
 
     /// Defers signals.
@@ -115,6 +120,8 @@ pub(crate) struct DeferredSignals;
 #[cfg(not(unix))]
 impl DeferredSignals {
     pub(crate) fn remove_at_signal(self, _path: &Path) {}
+
+    pub(crate) fn remove_nothing(self) {}
 }
 
 #[cfg(not(unix))]

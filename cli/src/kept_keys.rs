@@ -69,6 +69,11 @@ impl KeptKeys {
         self.entries().keys(&self.namespace, id).iter().rev().map(RecordKey::duplicate).collect()
     }
 
+    #[cfg(test)]
+    pub(crate) fn of(keyring: Keyring) -> Self {
+        Self { keyring, namespace: Vec::new() }
+    }
+
     /// Changes the keyring: many changes in one call cost as much as one. `change` gets the namespace of the ids, too.
     pub(crate) fn update<T>(
         &mut self,
@@ -230,13 +235,16 @@ fn store_files(
     let bar = progress_bar(Some(files.len() as u64), "{wide_bar} {human_pos}/{human_len} files");
     for (files, names) in files.chunks(FILES_AT_ONCE).zip(names.chunks(FILES_AT_ONCE)) {
         let mut keys = kept.keys_of_files(&store, names)?.into_iter();
-        for (file, (name, key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
+        for (file, (name, mut key)) in files.iter().zip(names.iter().zip(keys.by_ref())) {
             let store_under = |key: &RecordKey| {
                 let mut input = Input::open(&data.only(file))?;
                 let outcome = store.store_reader_with(name, &mut input, write_options.key(key));
                 input.outcome(outcome.map(drop))
             };
-            let mut outcome = store_under(&key.key);
+            let mut outcome = match key.refused.take() {
+                Some(refused) => Err(refused.into()),
+                None => store_under(&key.key),
+            };
             for earlier in &key.unproved {
                 if !matches!(outcome, Err(Failure::Strongroom(Error::AlreadyExists))) {
                     break;
@@ -267,6 +275,8 @@ fn store_files(
 struct FileKey {
     key: RecordKey,
     is_new: bool,
+    /// The keyring does not have the new key, because it has too many of the id.
+    refused: Option<Error>,
     /// Keys that may open a record which was stored before.
     unproved: Vec<RecordKey>,
 }
@@ -289,12 +299,14 @@ impl KeptKeys {
                 }
                 Err(failure) => return Err(failure),
             };
-            found.push(FileKey { key, is_new, unproved });
+            found.push(FileKey { key, is_new, refused: None, unproved });
         }
         let namespace = &self.namespace;
         self.keyring.update(|entries| {
-            let mut new = ids.iter().zip(&found).filter(|(_, key)| key.is_new);
-            new.try_for_each(|(id, key)| entries.insert(namespace, id, &key.key))
+            for (id, key) in ids.iter().zip(&mut found).filter(|(_, key)| key.is_new) {
+                key.refused = entries.insert(namespace, id, &key.key).err();
+            }
+            Ok(())
         })?;
         Ok(found)
     }

@@ -1,6 +1,7 @@
 //! New files, which get their names when they are complete. Until then they have no name, if the system supports that,
 //! so that no signal and no crash leaves an incomplete file. Otherwise they have a temporary name, which is removed by
-//! any signal or, after a crash, by the next command that writes to the folder.
+//! any signal or, after a crash, by the next command that writes to the folder. A file with the only copy of its data
+//! has a temporary name that no command removes.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,6 +14,8 @@ use crate::interrupt;
 
 /// Temporary names: this prefix and 16 random letters and digits.
 const TEMPORARY: &str = ".strongroom-unfinished-";
+/// The same of a file with the only copy of its data. No command removes it, and the user sees it.
+const ONLY_COPY: &str = "strongroom-taken-";
 const RANDOM_LEN: usize = 16;
 
 /// A new file, readable only by its owner, in the folder of its future name.
@@ -27,20 +30,20 @@ impl NewFile {
         let folder = prepare(path)?;
         match nameless(folder) {
             Some(file) => Ok(Self { file, temporary: None }),
-            None => Self::create_named(folder),
+            None => Self::create_named(folder, TEMPORARY),
         }
     }
 
-    /// Always with a temporary name, so that the data can be found if the file cannot get its own.
+    /// Always with a temporary name, which it keeps if it cannot get its own: a rename to a third name could fail, too.
     pub(crate) fn create_named_beside(path: &Path) -> io::Result<Self> {
-        Self::create_named(prepare(path)?)
+        Self::create_named(prepare(path)?, ONLY_COPY)
     }
 
-    fn create_named(folder: &Path) -> io::Result<Self> {
+    fn create_named(folder: &Path, prefix: &'static str) -> io::Result<Self> {
         loop {
             let signals = interrupt::defer_signals()?;
             // Only the error's kind: the library's message contains the temporary name.
-            let named = temporary_builder().tempfile_in(folder).map_err(|error| error.kind())?;
+            let named = temporary_builder(prefix).tempfile_in(folder).map_err(|error| error.kind())?;
             let (file, temporary) = named.into_parts();
             signals.remove_at_signal(&temporary);
             if mark_as_alive(&file, &temporary) {
@@ -78,35 +81,27 @@ impl NewFile {
         sync_folder_of(path)
     }
 
-    /// As [`replace`](Self::replace), of a file with a temporary name. If it cannot get its name, it keeps its data under
-    /// another one in the same folder, which is returned with the error.
+    /// As [`replace`](Self::replace), of a file with a temporary name. If it cannot get its name, it keeps the
+    /// temporary one, which is returned with the error.
     pub(crate) fn replace_or_keep(self, path: &Path) -> Result<(), (io::Error, Option<PathBuf>)> {
-        let synced = self.file.sync_all();
         let Some(temporary) = self.temporary else { return Err((ErrorKind::Unsupported.into(), None)) };
-        let failed = match synced {
+        if let Ok(signals) = interrupt::defer_signals() {
+            signals.remove_nothing(); // the data is complete
+        }
+        let failed = match self.file.sync_all() {
             Ok(()) => temporary.persist(path).err().map(|failed| (failed.error, failed.path)),
-            Err(error) => Some((error, temporary)),
+            Err(error) => {
+                let text = format!("the data may be incomplete: {error}");
+                Some((io::Error::new(error.kind(), text), temporary))
+            }
         };
         let Some((error, temporary)) = failed else {
             return sync_folder_of(path).map_err(|error| (error, Some(path.to_path_buf())));
         };
-        let kept = keep(temporary, folder_of(path));
+        let kept = temporary.keep().ok();
         let _ = sync_folder_of(path);
         Err((error, kept))
     }
-}
-
-/// Gives the file a name that is free. If that is impossible, it keeps its temporary one.
-fn keep(mut temporary: TempPath, folder: &Path) -> Option<PathBuf> {
-    let names = (1..).map(|number: u32| folder.join(format!("strongroom-taken-{}-{number}", std::process::id())));
-    // A rename that spares a file with the new name is not possible on every file system.
-    for name in names.filter(|name| name.symlink_metadata().is_err()).take(3) {
-        match temporary.persist(&name) {
-            Ok(()) => return Some(name),
-            Err(failed) => temporary = failed.path,
-        }
-    }
-    temporary.keep().ok()
 }
 
 /// The folder of a new file with this name, which can be a file's.
@@ -135,9 +130,9 @@ impl Write for NewFile {
     }
 }
 
-fn temporary_builder() -> tempfile::Builder<'static, 'static> {
+fn temporary_builder(prefix: &'static str) -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY).rand_bytes(RANDOM_LEN);
+    builder.prefix(prefix).rand_bytes(RANDOM_LEN);
     builder
 }
 
@@ -153,13 +148,14 @@ fn is_temporary_name(name: &OsStr) -> bool {
     random.is_some_and(|random| random.len() == RANDOM_LEN && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// A nameless file; `None` if the system does not support it, or the folder is not writable.
+/// A nameless file that can get a name; `None` if the system does not support it, or the folder is not writable.
 #[cfg(target_os = "linux")]
 fn nameless(folder: &Path) -> Option<File> {
     use std::os::unix::fs::OpenOptionsExt;
 
     let flags = rustix::fs::OFlags::TMPFILE.bits();
-    File::options().write(true).custom_flags(flags.try_into().ok()?).mode(0o600).open(folder).ok()
+    let file = File::options().write(true).custom_flags(flags.try_into().ok()?).mode(0o600).open(folder).ok()?;
+    can_be_linked(&file).then_some(file)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -167,15 +163,33 @@ fn nameless(_folder: &Path) -> Option<File> {
     None
 }
 
+/// The path of a nameless file.
+#[cfg(unix)]
+pub(crate) fn path_of_nameless(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file)).into()
+}
+
+/// Whether a nameless file can get a name: `/proc` is not mounted in each container.
+#[cfg(target_os = "linux")]
+pub(crate) fn can_be_linked(file: &File) -> bool {
+    is_at(file, &path_of_nameless(file))
+}
+
+#[cfg(target_os = "linux")]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    let identity = |file: fs::Metadata| (file.dev(), file.ino());
+    let file = file.metadata().map(identity);
+    file.is_ok_and(|file| path.metadata().is_ok_and(|found| identity(found) == file))
+}
+
 /// Gives a nameless file this name, if the name is free.
 #[cfg(target_os = "linux")]
 fn link(file: &File, path: &Path) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-
     use rustix::fs::{AtFlags, CWD, linkat};
 
-    let by_descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
-    Ok(linkat(CWD, by_descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    Ok(linkat(CWD, path_of_nameless(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -186,7 +200,7 @@ fn link(_file: &File, _path: &Path) -> io::Result<()> {
 /// Gives a nameless file a temporary name.
 fn temporary_name(file: &File, folder: &Path) -> io::Result<TempPath> {
     lock(file);
-    Ok(temporary_builder().make_in(folder, |path| link(file, path))?.into_temp_path())
+    Ok(temporary_builder(TEMPORARY).make_in(folder, |path| link(file, path))?.into_temp_path())
 }
 
 /// Removes the temporary files of killed programs.
@@ -268,9 +282,21 @@ pub(crate) fn create_folders(folder: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// The next process of a container has the same number.
+    /// Without `/proc`, or with that of another process.
+    #[cfg(target_os = "linux")]
     #[test]
-    fn kept_files_replace_no_others() {
+    fn a_nameless_file_is_only_at_its_own_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "").unwrap();
+        let file = tempfile::tempfile_in(folder.path()).unwrap();
+        assert!(can_be_linked(&file) && is_at(&file, &path_of_nameless(&file)));
+        assert!(!is_at(&file, &other));
+        assert!(!is_at(&file, &folder.path().join("proc/self/fd/3")));
+    }
+
+    #[test]
+    fn kept_files_remain() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("folder");
         fs::create_dir(&path).unwrap();
@@ -285,5 +311,17 @@ mod tests {
         for (name, data) in kept {
             assert_eq!(fs::read_to_string(name).unwrap(), data);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_cannot_be_synced_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("copy");
+        let mut file = NewFile::create_named_beside(&path).unwrap();
+        file.file = File::options().write(true).open("/dev/null").unwrap(); // which refuses fsync
+        let (error, name) = file.replace_or_keep(&path).unwrap_err();
+        assert!(error.to_string().starts_with("the data may be incomplete: "), "{error}");
+        assert!(name.unwrap().exists() && !path.exists());
     }
 }

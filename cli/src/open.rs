@@ -197,7 +197,7 @@ pub(crate) fn service(options: &Options) -> Result<Endpoint, Failure> {
 }
 
 /// The store of the encryption server, if one is given.
-fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
+pub(crate) fn connected(options: &Options) -> Result<Option<Strongroom>, Failure> {
     Ok(server(options)?.as_ref().map(Strongroom::connect).transpose()?)
 }
 

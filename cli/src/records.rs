@@ -240,7 +240,7 @@ pub(crate) fn write_data(writer: &mut RecordWriter, input: &mut Input) -> Result
 }
 
 /// Whether a record may be stored under the new key.
-pub(crate) fn may_be_written(outcome: &Result<RecordKey, Error>) -> bool {
+pub(crate) fn may_be_written<T>(outcome: &Result<T, Error>) -> bool {
     matches!(outcome, Ok(_) | Err(Error::Indeterminate(_)))
 }
 

@@ -49,6 +49,12 @@ pub(crate) fn time(text: &str) -> Result<SystemTime, &'static str> {
     UNIX_EPOCH.checked_add(since_1970).ok_or("the time is too late")
 }
 
+/// The time in seconds since 1970, by which the library's functions on a storage tell what has expired.
+pub(crate) fn now() -> u64 {
+    // An earlier clock is not set: nothing has expired.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since_1970| since_1970.as_secs())
+}
+
 /// A time in seconds since 1970 as text, in UTC.
 #[cfg(feature = "server")]
 pub(crate) fn utc(seconds: u64) -> String {

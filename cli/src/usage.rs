@@ -76,18 +76,29 @@ fn message(error: &clap::Error) -> String {
     }
 }
 
-/// The option with a value before `arg`.
+/// The option before `arg` that needs a value.
 fn option_before(arg: &str) -> Option<String> {
     let words: Vec<_> = std::env::args_os().collect();
-    let mut pairs = words.windows(2).filter_map(|pair| Some((pair.first()?.to_str()?, pair.last()?.to_str()?)));
-    let (before, _) = pairs.find(|(_, word)| word.starts_with(arg))?;
-    takes_value(&Cli::command(), before.strip_prefix("--")?).then(|| before.to_owned())
+    let mut root = Cli::command();
+    root.build(); // gives each command the global options
+    let mut command = &root;
+    for (before, word) in words.iter().zip(words.iter().skip(1)) {
+        let option = before.to_str().filter(|before| needs_value(command, before));
+        if word.to_str().is_some_and(|word| word.starts_with(arg)) {
+            return option.map(str::to_owned);
+        }
+        if option.is_none() {
+            command = command.find_subcommand(word).unwrap_or(command);
+        }
+    }
+    None
 }
 
-fn takes_value(command: &Command, long: &str) -> bool {
+/// Whether this is an option of the command, and not one whose value may be missing.
+fn needs_value(command: &Command, option: &str) -> bool {
+    let Some(long) = option.strip_prefix("--") else { return false };
     let mut args = command.get_arguments().filter(|arg| arg.get_long() == Some(long));
-    args.any(|arg| arg.get_action().takes_values())
-        || command.get_subcommands().any(|command| takes_value(command, long))
+    args.any(|arg| arg.get_num_args().is_some_and(|count| count.min_values() > 0))
 }
 
 /// The most similar name, which clap gives last.

@@ -59,7 +59,7 @@ fn an_invalid_key_is_an_error() {
         assert!(message.contains(expected), "{message}");
     }
     world.write("bad", &key);
-    world.fail(5, &["stats", "--index-key-file", "bad"], "");
+    world.fail(5, &["contains", "--id", ID, "--index-key-file", "bad"], "");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn index_keys_of_another_store_or_missing() {
     world.ok(&["key", "new", "--index", "--key-out", "other"], "");
     let message = world.fail(9, &["retrieve", "--id", ID, "--key-file", "key", "--index-key-file", "other"], "");
     assert!(message.contains("hint: "), "{message}");
-    world.fail(10, &["stats", "--index-key-file", "nowhere"], "");
+    world.fail(10, &["contains", "--id", ID, "--index-key-file", "nowhere"], "");
     fs::remove_file(world.path("records.db.index-key")).unwrap();
     world.fail(10, &["retrieve", "--id", ID, "--key-file", "key"], "");
     world.fail(10, &["store", "--id", "new", "--key-out", "new"], DATA);
@@ -204,6 +204,30 @@ fn a_value_that_looks_like_an_option_is_explained() {
     assert!(world.fail(64, &["retrieve", "--key-file", "key", "--id"], "").contains("--id=-5"));
     world.ok(&["store", "--id=-5", "--key-out=-key"], DATA);
     assert_eq!(world.ok(&["retrieve", "--id=-5", "--key-file=-key"], ""), DATA);
+}
+
+/// An option may take a value only after "=", and an option of one command may be a flag of another.
+#[test]
+fn a_typo_after_an_option_without_a_value_is_a_typo() {
+    let world = World::new();
+    for args in [
+        &["store", "--id", "x", "--pad", "--key-ot", "k", "f"][..],
+        &["rekey", "--id", "x", "--pad", "--key-fil", "k"],
+        &["--store", "serve", "store", "--id", "x", "--pad", "--key-ot", "k"],
+        #[cfg(feature = "server")]
+        &["serve", "--pad", "--listne", "127.0.0.1:0"],
+        #[cfg(feature = "server")]
+        &["serve", "--insecure-health", "--listne", "127.0.0.1:0"],
+        #[cfg(feature = "server")]
+        &["serve-storage", "--insecure-loopback", "--listne", "127.0.0.1:0"],
+    ] {
+        let message = world.fail(64, args, "");
+        assert!(message.contains("is unknown") && message.contains("did you mean --"), "{args:?}: {message}");
+    }
+    for option in ["--store", "--id"] {
+        let message = world.fail(64, &["store", "--pad", option, "--key-ot"], "");
+        assert!(message.contains(&format!("{option} needs a value")), "{message}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::support::wait::{DEADLINE, WaitWithin, wait_for, write_within};
+use crate::support::wait::{DEADLINE, WaitWithin, output, wait_for, write_within};
 use crate::support::{DATA, ID, World, failure, feed};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -108,6 +108,43 @@ fn a_signal_removes_the_temporary_file() {
     world.preload(&mut retrieve);
     assert!(feed(retrieve.env("NO_TMPFILE", ""), b"").status.success());
     assert_eq!((world.read("copy").len(), names(&world)), (300_000_000, before));
+}
+
+/// The path of a file without a name is in `/proc`, which some containers do not have.
+#[test]
+fn files_get_their_names_without_proc() {
+    let world = World::with_record();
+    let script = "mount -t tmpfs none /proc && exec \"$@\"";
+    let without_proc = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
+    if !output(world.other("unshare", &without_proc[1..]).arg("true")).status.success() {
+        eprintln!("SKIPPED: no file system may be mounted here");
+        return;
+    }
+    world.ok(&["keyring", "new", "--keyring", "keys", "--new-identity", "me.age"], "");
+    fs::create_dir(world.path("tree")).unwrap();
+    world.write("tree/file", "data");
+    let tree = ["--recursive", "--id-prefix", "tree", "--keyring", "keys", "--identity", "me.age"];
+    for args in [
+        &["retrieve", "--id", ID, "--key-file", "key", "-o", "copy"][..],
+        &["key", "new", "--key-out", "new"],
+        &[&["store", "tree"], &tree[..]].concat(),
+        &[&["retrieve", "-o", "tree-2"], &tree[..]].concat(),
+    ] {
+        let run = |state: &str| {
+            let outcome = feed(&mut world.through(&without_proc, args), b"");
+            assert!(outcome.status.success(), "{state}: {args:?}: {}", String::from_utf8_lossy(&outcome.stderr));
+        };
+        run("new");
+        if args.contains(&"-o") {
+            let replaced = if args.contains(&"copy") { "copy" } else { "tree-2/file" };
+            world.write(replaced, "precious");
+            run("replaced");
+        }
+    }
+    assert_eq!(world.read("copy"), DATA.as_bytes());
+    assert_eq!(world.read("tree-2/file"), b"data");
+    let is_temporary = |name: &String| name.starts_with(".strongroom-");
+    assert!(!names(&world).iter().any(is_temporary) && fs::read_dir(world.path("tree-2")).unwrap().count() == 1);
 }
 
 #[test]

@@ -19,6 +19,18 @@ pub(crate) fn world(server: Server) -> World {
 }
 
 #[test]
+fn commands_on_the_whole_store_need_no_index_key() {
+    let mut world = world(Server::Correct);
+    world.ok(&["store", "--id", ID, "--key-out", "key"], DATA);
+    world.environment.retain(|(name, _)| *name != "STRONGROOM_INDEX_KEY_FILE");
+    assert_eq!(world.ok(&["maintain"], ""), "maintained\n");
+    assert_eq!(world.ok(&["purge"], ""), "purged: 0\n");
+    assert_eq!(world.records(), 1);
+    world.fail(7, &["compact"], ""); // a bucket keeps no free space
+    world.ok(&["verify"], "");
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let message = |server: Server, code: u8| world(server).fail(code, &["stats"], "");
     assert!(message(Server::IgnoresAll, 7).contains("would lose records"));

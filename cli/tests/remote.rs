@@ -69,8 +69,15 @@ fn client_and_both_services_act_as_one_store() {
         world.ok(&["retrieve", "--store", &place, "--index-key-file", "index", "--id", ID, "--key-file", "key"], "");
     assert_eq!(found, DATA);
     world.ok(&["key", "new", "--index", "--key-out", "other"], "");
-    world.fail(9, &["stats", "--store", &place, "--index-key-file", "other"], "");
-    world.fail(10, &["stats", "--store", &place, "--index-key-file", "none"], "");
+    world.fail(9, &["contains", "--id", ID, "--store", &place, "--index-key-file", "other"], "");
+    world.fail(10, &["contains", "--id", ID, "--store", &place, "--index-key-file", "none"], "");
+    for command in ["stats", "purge", "maintain", "compact", "verify"] {
+        world.ok(&[command, "--store", &place], "");
+    }
+    for command in ["maintain", "compact", "verify"] {
+        let message = world.fail(7, &[command, "--server", &format!("http://{}", server.address)], "");
+        assert!(message.contains("name the storage with --store"), "{message}");
+    }
 
     let (status, log) = storage.stop(Signal::TERM);
     assert_eq!(status, Some(0), "{log}");
@@ -204,7 +211,8 @@ fn what_cannot_be_is_told() {
     for url in ["http://192.0.2.1:1", "records.db", "https://a.example/path", "http://127.0.0.1:99999", "https://a:0"] {
         world.fail(19, &["stats", "--server", url], "");
     }
-    assert!(world.fail(19, &["stats", "--store", "http://127.0.0.1:1"], "").contains("--index-key-file"));
+    let contains = ["contains", "--id", ID, "--store", "http://127.0.0.1:1"];
+    assert!(world.fail(19, &contains, "").contains("--index-key-file"));
     assert!(world.fail(19, &["serve", "--server", "http://127.0.0.1:1"], "").contains("--store"));
     assert!(world.fail(19, &["serve-storage", "--store", "http://127.0.0.1:1"], "").contains("path"));
     let client = ["stats", "--server", "https://127.0.0.1:1", "--client-key", "key"];

@@ -1,11 +1,13 @@
 //! The rotation of a store's index key, and padding.
 
 use std::process::Stdio;
+use std::thread;
 
+use rusqlite::Connection;
 use strongroom::{IndexKey, Strongroom};
 
 use crate::support::wait::{DEADLINE, WaitWithin, write_within};
-use crate::support::{DATA, World};
+use crate::support::{DATA, World, failure, feed};
 
 /// A store with records of these numbers, and files with the keys of each.
 fn world(count: usize) -> World {
@@ -65,6 +67,33 @@ fn a_rotation_moves_the_records_of_listed_ids() {
     assert_eq!(status, "the index key is not being rotated\n");
 }
 
+/// A record whose id is listed is not an unknown one because it cannot be moved.
+#[test]
+fn a_listed_record_that_cannot_be_moved_is_not_erased() {
+    let world = world(3);
+    rotate(&world, &["--yes"], "");
+    let retrieve = ["retrieve", "--id", "id 0", "--key-file", "key 0"];
+    let database = Connection::open(world.path("records.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // At the same time: each waits five seconds for the lock.
+    thread::scope(|scope| {
+        for more in [&["--ids", "-"][..], &["--ids", "-", "--erase-unknown", "--yes"]] {
+            let world = &world;
+            scope.spawn(move || {
+                let output = feed(&mut world.command(&[&ROTATE[..], more].concat()), b"id 0\nid 1\n");
+                let message = failure(&output, 12);
+                assert!(!message.contains("--erase-unknown"), "{message}");
+            });
+        }
+        assert_eq!(world.ok(&[&BOTH[..], &retrieve].concat(), ""), DATA, "it is read in its place");
+    });
+    database.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(remaining(&world), 3);
+    let out = rotate(&world, &["--ids", "-", "--erase-unknown", "--yes"], "id 0\nid 1\n");
+    assert!(out.starts_with("found: 2\nmissing: 0\nerased: 1\nremaining: 0\n"), "{out}");
+    assert_eq!(world.ok(&[&["--index-key-file", "new"], &retrieve[..]].concat(), ""), DATA);
+}
+
 #[test]
 fn a_rotation_has_namespaces() {
     let world = World::new();
@@ -74,6 +103,38 @@ fn a_rotation_has_namespaces() {
     world.write("ids", "id");
     assert!(rotate(&world, &["--ids", "ids", "--namespace", "tenant"], "").contains("remaining: 1\n"));
     assert!(rotate(&world, &["--ids", "ids"], "").contains("finished"));
+}
+
+/// The program that made the list may have failed.
+#[test]
+fn an_empty_list_begins_no_rotation() {
+    let world = world(1);
+    for (format, list) in [("lines", ""), ("nul", ""), ("json", ""), ("json", "[]\n[]")] {
+        for more in [&[][..], &["--yes"], &["--erase-unknown", "--yes"]] {
+            let args = [&ROTATE[..], &["--ids", "-", "--format", format], more].concat();
+            let message = world.fail(19, &args, list);
+            assert!(message.contains("the list of --ids is empty"), "{message}");
+        }
+    }
+    assert_eq!(world.ok(&["index-key", "status"], ""), "the index key is not being rotated\n");
+    assert_eq!(world.ok(&["retrieve", "--id", "id 0", "--key-file", "key 0"], ""), DATA);
+}
+
+#[test]
+fn a_list_without_a_record_erases_nothing() {
+    let world = world(2);
+    let erase = [&ROTATE[..], &["--ids", "-", "--erase-unknown", "--yes"]].concat();
+    for (namespace, list) in [("other", "id 0\nid 1\n"), ("", "another\nstore's\nids\n")] {
+        let message = world.fail(19, &[&erase[..], &["--namespace", namespace]].concat(), list);
+        assert!(message.contains("nothing was erased"), "{message}");
+        assert_eq!(remaining(&world), 2);
+    }
+    let out = world.ok(&erase, "id 0\n");
+    assert!(out.starts_with("found: 1\nmissing: 0\nerased: 1\nremaining: 0\n"), "{out}");
+    let retrieve = ["retrieve", "--id", "id 0", "--key-file", "key 0", "--index-key-file", "new"];
+    assert_eq!(world.ok(&retrieve, ""), DATA);
+    // Of a rotation that is finished, nothing remains to erase.
+    assert!(world.ok(&erase, "unknown\n").contains("finished"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Records that are read once.
 
+use crate::support::wait::{DEADLINE, WaitWithin, wait_for};
 use crate::support::{DATA, ID, World, failure, feed};
 
 #[test]
@@ -91,10 +92,39 @@ fn data_whose_file_cannot_get_its_name_remains() {
     let take = ["take", "--id", ID, "--key-file", "key", "-o", "all/copy"];
     let message = failure(&feed(&mut world.command(&take), b""), 14);
     let kept = message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap();
-    assert!(message.starts_with("error: the record is removed, and its data is in all/strongroom-taken-"), "{message}");
+    assert!(message.starts_with("error: the record is removed, and its data is in "), "{message}");
+    assert!(kept.contains("/all/strongroom-taken-"), "{message}");
     assert_eq!(world.read(kept), DATA.as_bytes());
     assert_eq!(world.read("all/copy"), b"theirs");
     assert_eq!(world.records(), 0);
+}
+
+/// The folder becomes read-only while the record is taken. Later commands that write there keep the data.
+#[cfg(target_os = "linux")]
+#[test]
+fn data_in_a_folder_that_becomes_read_only_remains() {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::process::Stdio;
+
+    let mut world = World::with_record();
+    fs::create_dir(world.path("folder")).unwrap();
+    world.run_unprivileged();
+    let allow = |mode| fs::set_permissions(world.path("folder"), fs::Permissions::from_mode(mode)).unwrap();
+    // The lock holds up the removal of the record, which comes after the new file.
+    let database = rusqlite::Connection::open(world.path("records.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut take = world.command(&["take", "--id", ID, "--key-file", "key", "-o", "folder/copy"]);
+    let take = take.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_for(|| fs::read_dir(world.path("folder")).unwrap().next()).unwrap();
+    allow(0o500);
+    drop(database);
+    let message = failure(&take.output_within(DEADLINE), 14);
+    allow(0o700);
+    let kept = message.split(" is in ").nth(1).and_then(|rest| rest.split(": ").next()).unwrap();
+    assert_eq!(world.records(), 0);
+    world.ok(&["key", "new", "--key-out", "folder/new"], "");
+    assert_eq!(world.read(kept), DATA.as_bytes());
 }
 
 /// The data cannot be retrieved again, so a terminal shows all of it.

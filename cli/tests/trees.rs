@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use strongroom::{Keyring, KeyringSecret};
+use strongroom::{Keyring, KeyringEntries, KeyringSecret, RecordKey};
 
-use crate::support::wait::{DEADLINE, WaitWithin};
+use crate::support::wait::{self, DEADLINE, WaitWithin};
 use crate::support::{World, failure, feed};
 
 /// A folder with a keyring, named by the environment, and the folder `tree`.
@@ -578,6 +578,95 @@ fn the_key_of_another_stores_record_remains() {
     world.ok(&["store", "--id", "own/file"], "two");
     assert_eq!(numbers(&world, &["store", "--recursive", "--id-prefix", "own", "tree"])["stored"], 1);
     assert_eq!(world.ok(&["retrieve", "--id", "own/file"], ""), "two");
+}
+
+/// Adds keys that open nothing.
+fn add_keys(world: &World, id: &str, count: usize) {
+    let secret = KeyringSecret::identity_file(world.path("me.age")).unwrap();
+    let mut keyring = Keyring::open(world.path("keys"), secret).unwrap();
+    let add =
+        |entries: &mut KeyringEntries| (0..count).try_for_each(|_| entries.insert("", id, &RecordKey::generate()?));
+    keyring.update(add).unwrap();
+}
+
+#[test]
+fn a_file_with_too_many_keys_fails_alone() {
+    let world = world();
+    for name in ["full", "other"] {
+        write_old(&world, &format!("tree/{name}"), "data");
+    }
+    numbers(&world, &STORE);
+    add_keys(&world, "project/full", 254);
+    add_keys(&world, "project/new", 255);
+    for name in ["full", "new", "newer", "other"] {
+        write_old(&world, &format!("tree/{name}"), "changed");
+    }
+    let (stdout, stderr) = outcome(&world, 19, &STORE);
+    assert!(stdout.contains("stored: 1\nreplaced: 1\nunchanged: 0\nremoved: 0\nfailed: 2\n"), "{stdout}");
+    for name in ["full", "new"] {
+        assert!(stderr.contains(&format!("failed: {name}: the keyring has 255 keys of this id")), "{stderr}");
+    }
+    assert_eq!(world.ok(&["retrieve", "--id", "project/full"], ""), "data");
+    // The way out that the page about keyrings describes.
+    world.ok(&["delete", "--id", "project/full"], "");
+    assert_eq!(key_count(&world, "project/full"), 254);
+    for name in ["full", "new"] {
+        world.ok(&["keyring", "remove", "--id", &format!("project/{name}"), "--yes"], "");
+    }
+    assert_eq!(numbers(&world, &STORE)["stored"], 2);
+    assert_eq!(world.ok(&["retrieve", "--id", "project/full"], ""), "changed");
+
+    // Files without a tree: those before it are stored.
+    add_keys(&world, "full", 255);
+    let (_, stderr) = outcome(&world, 19, &["store", "tree/other", "tree/full", "tree/new"]);
+    assert!(stderr.starts_with("error: tree/full was not stored, nor the files after it: the keyring has"), "{stderr}");
+    assert_eq!(world.ok(&["retrieve", "--id", "other"], ""), "changed");
+    assert_eq!(key_count(&world, "new"), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn runs_into_a_full_store_leave_no_keys() {
+    let world = world();
+    for file in 0..30 {
+        write_old(&world, &format!("tree/{file}"), [7; 100_000]);
+    }
+    fs::create_dir(world.path("full")).unwrap();
+    let script = "mount -t tmpfs -o size=2m none full && \"$@\"; \"$@\" && exit 0; \"$@\"";
+    let full = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"];
+    if !wait::output(world.other("unshare", &full[1..]).arg("true")).status.success() {
+        eprintln!("SKIPPED: no file system may be mounted here");
+        return;
+    }
+    let output = feed(&mut world.through(&full, &with(&STORE, &["--store", "full/records.db"])), b"");
+    let message = failure(&output, 13);
+    assert_eq!(message.matches("the storage is full").count(), 3, "{message}");
+    assert_eq!(world.ok(&["keyring", "list"], ""), "");
+}
+
+/// Only the owner of a file may replace it in a folder with the sticky bit.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_link_that_cannot_be_replaced_leaves_no_other() {
+    use std::os::unix::fs::{chown, lchown};
+
+    let mut world = world();
+    symlink("one", world.path("tree/link")).unwrap();
+    numbers(&world, &STORE);
+    numbers(&world, &RETRIEVE);
+    fs::remove_file(world.path("copy/link")).unwrap();
+    symlink("two", world.path("copy/link")).unwrap();
+    world.run_unprivileged();
+    let shared = Permissions::from_mode(0o1777);
+    if lchown(world.path("copy/link"), Some(0), None).is_err() || chown(world.path("copy"), Some(0), None).is_err() {
+        eprintln!("SKIPPED: only root may give a file to another user");
+        return;
+    }
+    fs::set_permissions(world.path("copy"), shared).unwrap();
+    let (_, stderr) = outcome(&world, 14, &RETRIEVE);
+    assert!(stderr.starts_with("failed: link: cannot make the link: "), "{stderr}");
+    assert_eq!(describe(&world.path("copy")).len(), 1);
+    assert_eq!(fs::read_link(world.path("copy/link")).unwrap(), Path::new("two"));
 }
 
 #[test]

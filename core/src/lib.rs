@@ -119,7 +119,7 @@ pub use settings::store_id;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use storage::Durability;
 pub use storage::Stats;
-#[doc(hidden)] // for the storage service
+#[doc(hidden)] // for the storage service and the program
 pub use store::{maintain_storage, purge_storage};
 pub use store_identity::StoreIdentity;
 pub use strongroom::{RecordReader, RecordWriter, Retention, Rotation, Strongroom};

@@ -1,6 +1,8 @@
 //! The files of a folder, and their records: the steps of storing a tree that its workers take.
 
+use std::collections::BTreeMap;
 use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
@@ -10,6 +12,7 @@ use super::{SMALL, TreeIds, walk};
 use crate::failure::Failure;
 use crate::input::Input;
 use crate::kept_keys::with_each;
+use crate::records::may_be_written;
 
 /// A file to store.
 pub(super) struct Job {
@@ -36,6 +39,32 @@ pub(super) enum Outcome {
     Failed(Failure),
 }
 
+/// New keys in the keyring, by id, that certainly open no record: no write under them has begun, or it has failed.
+#[derive(Default)]
+pub(super) struct Unwritten(Mutex<BTreeMap<Vec<u8>, RecordKey>>);
+
+impl Unwritten {
+    /// Adds a key, before it gets into the keyring.
+    pub(super) fn add(&self, id: &[u8], key: &RecordKey) {
+        self.keys().insert(id.to_vec(), key.duplicate());
+    }
+
+    /// Notes the outcome of a write under the key of this id.
+    pub(super) fn note<T>(&self, id: &[u8], outcome: &Result<T, Error>) {
+        if may_be_written(outcome) {
+            self.keys().remove(id);
+        }
+    }
+
+    pub(super) fn take(&self) -> impl Iterator<Item = (Vec<u8>, RecordKey)> + use<> {
+        std::mem::take(&mut *self.keys()).into_iter()
+    }
+
+    fn keys(&self) -> MutexGuard<'_, BTreeMap<Vec<u8>, RecordKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The files of a folder, and their records.
 #[derive(Clone, Copy)]
 pub(super) struct Files<'r> {
@@ -43,6 +72,7 @@ pub(super) struct Files<'r> {
     pub(super) ids: &'r TreeIds,
     pub(super) store: &'r Strongroom,
     pub(super) write_options: WriteOptions<'r>,
+    pub(super) unwritten: &'r Unwritten,
 }
 
 impl Files<'_> {
@@ -79,7 +109,9 @@ impl Files<'_> {
             .iter()
             .map(|(job, _, data)| (self.ids.file(&job.path), data, self.write_options.key(&job.key)))
             .collect();
-        match self.store.store_many_with(&records) {
+        let outcome = self.store.store_many_with(&records);
+        records.iter().for_each(|(id, ..)| self.unwritten.note(id, &outcome));
+        match outcome {
             Ok(_) => {
                 all.extend(read.into_iter().map(|(job, entry, _)| Done { job, outcome: Outcome::Stored(entry) }));
             }
@@ -96,7 +128,7 @@ impl Files<'_> {
     /// Stores a file, or finds its data in the record.
     fn create(&self, job: Job) -> Result<Done, Failure> {
         let id = self.ids.file(&job.path);
-        let outcome = self.write(&job.path, |input| {
+        let outcome = self.write(&job.path, &id, |input| {
             self.store.store_reader_with(&id, input, self.write_options.key(&job.key)).map(drop)
         })?;
         Ok(Done { job, outcome })
@@ -106,7 +138,7 @@ impl Files<'_> {
     pub(super) fn replace(&self, job: Job) -> Result<(Done, Option<RecordKey>), Failure> {
         let id = self.ids.file(&job.path);
         for old in &job.earlier {
-            let outcome = self.write(&job.path, |input| {
+            let outcome = self.write(&job.path, &id, |input| {
                 self.store.replace_reader_with(&id, old, input, self.write_options.key(&job.key)).map(drop)
             })?;
             if !matches!(outcome, Outcome::Differs) {
@@ -117,13 +149,19 @@ impl Files<'_> {
         Ok((Done { job, outcome: Outcome::Differs }, None))
     }
 
-    /// Reads the file, and gives it to `write`. Its own failures, and those of the whole store, are errors.
-    fn write(&self, path: &[u8], write: impl FnOnce(&mut Input) -> Result<(), Error>) -> Result<Outcome, Failure> {
+    /// Reads the file, and gives it to `write`. Failures of the whole store are errors.
+    fn write(
+        &self,
+        path: &[u8],
+        id: &[u8],
+        write: impl FnOnce(&mut Input) -> Result<(), Error>,
+    ) -> Result<Outcome, Failure> {
         let (entry, mut input) = match walk::open(self.folder, path) {
             Ok(opened) => opened,
             Err(failure) => return Ok(Outcome::Failed(failure)),
         };
         let outcome = write(&mut input);
+        self.unwritten.note(id, &outcome);
         match input.outcome(outcome) {
             Ok(()) => Ok(Outcome::Stored(entry)),
             Err(Failure::Strongroom(Error::AlreadyExists | Error::WrongKey | Error::NotFound)) => Ok(Outcome::Differs),
@@ -157,7 +195,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Strongroom::open(":memory:").unwrap();
         let (root, ids) = (Root::open(folder.path()).unwrap(), TreeIds { prefix: b"tree/".to_vec() });
-        let files = Files { folder: &root, ids: &ids, store: &store, write_options: WriteOptions::new() };
+        let (write_options, unwritten) = (WriteOptions::new(), Unwritten::default());
+        let files = Files { folder: &root, ids: &ids, store: &store, write_options, unwritten: &unwritten };
         let mut jobs = Vec::new();
         for size in SIZES {
             let path = size.to_string();
@@ -174,5 +213,47 @@ mod tests {
             let data = store.retrieve(ids.file(&job.path), &job.key).unwrap();
             assert_eq!(data.len().to_string().as_bytes(), job.path);
         }
+    }
+
+    #[test]
+    fn a_key_is_unwritten_until_its_record_may_exist() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Strongroom::open(":memory:").unwrap();
+        let (root, ids) = (Root::open(folder.path()).unwrap(), TreeIds { prefix: b"tree/".to_vec() });
+        let (write_options, unwritten) = (WriteOptions::new(), Unwritten::default());
+        let files = Files { folder: &root, ids: &ids, store: &store, write_options, unwritten: &unwritten };
+        let job = |path: &[u8]| {
+            let key = RecordKey::generate().unwrap();
+            unwritten.add(&ids.file(path), &key);
+            Job { path: path.to_vec(), size: 4, key, has_record: false, earlier: Vec::new() }
+        };
+        let take = || unwritten.take().map(|(id, _)| String::from_utf8(id).unwrap()).collect::<Vec<_>>();
+        for name in ["1", "2", "3", "4"] {
+            std::fs::write(folder.path().join(name), "data").unwrap();
+        }
+        // In one transaction, and, because one has a record, one by one.
+        let (first, second) = (job(b"1"), job(b"2"));
+        let old = second.key.duplicate();
+        files.create_many(vec![first, second]).unwrap();
+        assert_eq!(take(), [""; 0]);
+        files.create_many(vec![job(b"2"), job(b"3"), job(b"gone")]).unwrap();
+        assert_eq!(take(), ["tree/2", "tree/gone"]);
+        let earlier = || vec![RecordKey::generate().unwrap(), old.duplicate()];
+        let (_, opened) = files.replace(Job { earlier: earlier(), ..job(b"2") }).unwrap();
+        assert!(opened.is_some_and(|key| key.ct_eq(&old)));
+        assert_eq!(take(), [""; 0]);
+
+        store.close().unwrap();
+        for jobs in [vec![job(b"4")], vec![job(b"5"), job(b"4")]] {
+            assert!(files.create_many(jobs).is_err());
+        }
+        assert!(files.replace(Job { earlier: earlier(), ..job(b"2") }).is_err());
+        assert_eq!(take(), ["tree/2", "tree/4", "tree/5"]);
+
+        drop((job(b"1"), job(b"2"), job(b"3")));
+        unwritten.note(b"tree/1", &Err::<(), _>(Error::Indeterminate("lost".into())));
+        unwritten.note(b"tree/2", &Err::<(), _>(Error::StorageFull));
+        unwritten.note(b"tree/3", &Ok(()));
+        assert_eq!(take(), ["tree/2"]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,7 +14,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::manifest::{Entry, Kind, Modified, PERMISSIONS, split};
-use crate::new_file::numbered_temporary_name;
+use crate::new_file::{numbered_temporary_name, path_of_nameless};
 
 /// The folder of a tree.
 pub(super) struct Root(OwnedFd);
@@ -132,8 +132,11 @@ pub(super) struct NewFile<'f> {
 impl<'f> NewFile<'f> {
     pub(super) fn create(folder: BorrowedFd<'f>) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        if let Ok(file) = openat(folder, ".", OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE) {
-            return Ok(Self { folder, file: file.into(), temporary: None });
+        if let Ok(file) = openat(folder, ".", OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE)
+            && let file = File::from(file)
+            && crate::new_file::can_be_linked(&file)
+        {
+            return Ok(Self { folder, file, temporary: None });
         }
         let (file, name) = with_temporary_name(|name| {
             openat(folder, name, OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC, PRIVATE)
@@ -146,8 +149,8 @@ impl<'f> NewFile<'f> {
     pub(super) fn finish(mut self, name: &[u8], mode: u32, modified: Option<Modified>) -> io::Result<()> {
         finish(&self.file, mode, modified)?;
         if self.temporary.is_none() {
-            let by_descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let link = |name: &[u8]| linkat(CWD, by_descriptor.as_str(), self.folder, name, AtFlags::SYMLINK_FOLLOW);
+            let path = path_of_nameless(&self.file);
+            let link = |name: &[u8]| linkat(CWD, path.as_path(), self.folder, name, AtFlags::SYMLINK_FOLLOW);
             match link(name) {
                 Err(Errno::EXIST) => {}
                 outcome => return Ok(outcome?),
@@ -179,7 +182,9 @@ pub(super) fn make_link(folder: BorrowedFd<'_>, name: &[u8], target: &[u8], modi
     match symlinkat(target, folder, name) {
         Err(Errno::EXIST) => {
             let ((), temporary) = with_temporary_name(|name| symlinkat(target, folder, name))?;
-            renameat(folder, temporary.as_str(), folder, name)?;
+            renameat(folder, temporary.as_str(), folder, name).inspect_err(|_| {
+                let _ = unlinkat(folder, temporary.as_str(), AtFlags::empty());
+            })?;
         }
         outcome => outcome?,
     }

@@ -13,11 +13,41 @@ use crate::failure::Failure;
 
 const VERSION: u32 = 1;
 
-/// The maximum length of the document, 256 MiB.
-const MAX_LEN: u64 = 256 << 20;
+/// The limits of a manifest.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// The maximum number of files, folders and links.
+    pub(super) entries: usize,
+    /// The maximum length of the document.
+    pub(super) len: u64,
+}
 
-/// The maximum number of files, folders and links.
-const MAX_ENTRIES: usize = 1_000_000;
+impl Limits {
+    /// Those of the format.
+    pub(super) const FORMAT: Self = Self { entries: 1_000_000, len: 256 << 20 };
+
+    /// Refuses a tree whose manifest can exceed the limits, once its files are stored.
+    pub(super) fn check<'e>(self, entries: impl Iterator<Item = (&'e Vec<u8>, &'e Entry)>) -> Result<(), Failure> {
+        let (mut count, mut len) = (0, to_json(&Document { version: VERSION, entries: Vec::new() })?.len() as u64);
+        for (path, entry) in entries {
+            let mut entry = DocumentEntry::new(path, entry);
+            // The run adds the key, and perhaps that the file is recent.
+            if entry.size.is_some() {
+                (entry.recent, entry.key) = (true, Some(base64url::encode(&[0; 8])));
+            }
+            count += 1;
+            len += to_json(&entry)?.len() as u64 + 1; // and a comma
+            if count > self.entries || len > self.len {
+                return Err(too_many());
+            }
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn too_many() -> Failure {
+    Failure::argument(TOO_MANY)
+}
 
 const TOO_MANY: &str = "the tree has too many files: store its folders under prefixes of their own";
 
@@ -125,7 +155,7 @@ impl Manifest {
     ///
     /// Those of the record; `Corrupt` if it is not a manifest; `Unsupported` for a later version.
     pub(super) fn read(record: &mut RecordReader) -> Result<Self, Failure> {
-        if record.len()? > MAX_LEN {
+        if record.len()? > Limits::FORMAT.len {
             return Err(Error::TooLarge.into());
         }
         let mut document = Vec::new();
@@ -139,7 +169,7 @@ impl Manifest {
             return Err(Error::Unsupported("the tree has a newer format: use a newer Strongroom".into()));
         }
         let document: Document = serde_json::from_slice(document).map_err(|_| Error::Corrupt)?;
-        if document.entries.len() > MAX_ENTRIES {
+        if document.entries.len() > Limits::FORMAT.entries {
             return Err(Error::TooLarge);
         }
         let mut manifest = Self::default();
@@ -156,12 +186,14 @@ impl Manifest {
         }
     }
 
-    pub(super) fn to_document(&self) -> Result<Vec<u8>, Failure> {
-        refuse_more_entries(self.entries.len())?;
+    /// The document; `None` if it exceeds the limits.
+    pub(super) fn to_document(&self, limits: Limits) -> Result<Option<Vec<u8>>, Error> {
+        if self.entries.len() > limits.entries {
+            return Ok(None);
+        }
         let entries = self.entries.iter().map(|(path, entry)| DocumentEntry::new(path, entry)).collect();
-        let document = serde_json::to_vec(&Document { version: VERSION, entries });
-        let document = document.map_err(|error| Error::Internal(error.into()))?;
-        if document.len() as u64 > MAX_LEN { Err(Failure::argument(TOO_MANY)) } else { Ok(document) }
+        let document = to_json(&Document { version: VERSION, entries })?;
+        Ok(Some(document).filter(|document| document.len() as u64 <= limits.len))
     }
 
     /// Removes what is in a folder that is no longer one.
@@ -245,9 +277,8 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Refuses a tree with so many files, folders and links.
-pub(super) fn refuse_more_entries(count: usize) -> Result<(), Failure> {
-    if count > MAX_ENTRIES { Err(Failure::argument(TOO_MANY)) } else { Ok(()) }
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Error> {
+    serde_json::to_vec(value).map_err(|error| Error::Internal(error.into()))
 }
 
 fn is_false(value: &bool) -> bool {
@@ -278,7 +309,8 @@ mod tests {
         let (example, _) = example.split_once("```").unwrap();
         let example = format!("{{\"version\":1,{example}").replace('\n', "");
         let manifest = Manifest::parse(example.as_bytes()).unwrap_or_else(|error| panic!("{error}: {example}"));
-        assert_eq!(str::from_utf8(&manifest.to_document().unwrap()).unwrap(), example);
+        let document = manifest.to_document(Limits::FORMAT).unwrap().unwrap();
+        assert_eq!(str::from_utf8(&document).unwrap(), example);
         let kinds: Vec<_> = manifest.entries.values().map(|entry| &entry.kind).collect();
         assert!(matches!(kinds[..], [Kind::Link { .. }, Kind::Folder, Kind::File { .. }, Kind::File { .. }]));
     }
@@ -294,7 +326,7 @@ mod tests {
         insert(b"folder", Kind::Folder);
         insert(b"folder/\xff\n", Kind::File { size: u64::MAX, is_recent: true });
         insert(b"link", Kind::Link { target: b"../\xfe".into() });
-        let document = manifest.to_document().unwrap();
+        let document = manifest.to_document(Limits::FORMAT).unwrap().unwrap();
         assert!(Manifest::parse(&document).unwrap() == manifest);
     }
 
@@ -360,10 +392,26 @@ mod tests {
         assert_eq!((is_under(b"a"), is_under(b"b")), ((true, false), (true, true)));
     }
 
+    /// The check before a run is never milder than the one after it, when files have their keys.
     #[test]
-    fn more_entries_than_a_reader_accepts_are_refused() {
-        refuse_more_entries(MAX_ENTRIES).unwrap();
-        assert!(refuse_more_entries(MAX_ENTRIES + 1).unwrap_err().message().contains("too many files"));
+    fn a_manifest_beyond_the_limits_is_refused() {
+        let files = |rest: &str| {
+            let path = |n: u32| entry(&format!(r#""file\u0001\"{n}""#), &format!(r#","size":7{rest}"#));
+            let folder = entry(r#"{"base64url":"_w"}"#, "");
+            let entries: Vec<_> = (0..20).map(path).chain([folder]).collect();
+            parse(&entries.iter().map(String::as_str).collect::<Vec<_>>()).unwrap()
+        };
+        let (found, stored) = (files(""), files(r#","recent":true,"key":"RJs9eZ8LKo8""#));
+        let len = stored.to_document(Limits::FORMAT).unwrap().unwrap().len() as u64;
+        for (entries, len, fits) in [(21, len + 1, true), (20, len + 1, false), (21, len - 1, false)] {
+            let limits = Limits { entries, len };
+            assert_eq!(stored.to_document(limits).unwrap().is_some(), fits, "{entries} {len}");
+            for manifest in [&found, &stored] {
+                let checked = limits.check(manifest.entries.iter());
+                assert_eq!(checked.is_ok(), fits, "{entries} {len}");
+                assert!(fits || checked.unwrap_err().message().contains("too many files"));
+            }
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::json;
 use strongroom::{RecordKey, Strongroom};
 
 use super::folders::{NewFile, Present, Root, make_link, present, set_mode};
-use super::manifest::{Entry, Kind, split};
+use super::manifest::{Entry, KeyCheck, Kind, split};
 use super::problems::Problems;
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
 use crate::args::Options;
@@ -97,6 +97,12 @@ fn len(entry: &Entry) -> u64 {
     }
 }
 
+/// Whether the file's record is certainly short, so that it may be read into memory: its length is that of the manifest
+/// only if it is under the manifest's key.
+fn is_small(entry: &Entry, keys: &[RecordKey]) -> bool {
+    matches!(keys, [key] if entry.key == Some(KeyCheck::of(key))) && len(entry) <= super::SMALL
+}
+
 #[derive(Clone, Copy)]
 struct Restoring<'r> {
     ids: &'r TreeIds,
@@ -123,9 +129,8 @@ impl Restoring<'_> {
                 Err(failure) => outcomes.push((path, Err(failure))),
             }
         }
-        // A file with several keys is read by itself.
         let (together, alone): (Vec<_>, Vec<_>) =
-            wanted.into_iter().partition(|(_, entry, keys)| keys.len() == 1 && len(entry) <= super::SMALL);
+            wanted.into_iter().partition(|(_, entry, keys)| is_small(entry, keys));
         let ids: Vec<_> = together.iter().map(|(path, ..)| self.ids.file(path)).collect();
         let records: Vec<_> =
             ids.iter().zip(&together).filter_map(|(id, (.., keys))| Some((id, keys.first()?))).collect();
@@ -231,5 +236,29 @@ impl LastFolder {
         };
         let (_, opened) = self.0.insert((folder.to_vec(), opened));
         Ok((opened, name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::SMALL;
+    use super::super::manifest::Modified;
+    use super::*;
+
+    #[test]
+    fn a_record_of_unknown_length_is_not_read_into_memory() {
+        let [key, other] = [[1; 32], [2; 32]].map(|bytes| RecordKey::from_bytes(&bytes).unwrap());
+        let entry = |size, key| {
+            let kind = Kind::File { size, is_recent: false };
+            Entry { kind, mode: 0o644, modified: Modified(0, 0), key }
+        };
+        let check = Some(KeyCheck::of(&key));
+        let key = std::slice::from_ref(&key);
+        assert!(is_small(&entry(0, check), key) && is_small(&entry(SMALL, check), key));
+        assert!(!is_small(&entry(SMALL + 1, check), key));
+        assert!(!is_small(&entry(1, Some(KeyCheck::of(&other))), key));
+        assert!(!is_small(&entry(1, None), key));
+        assert!(!is_small(&entry(1, check), &[]));
+        assert!(!is_small(&entry(1, check), &[key[0].duplicate(), other]));
     }
 }

@@ -8,9 +8,9 @@ use indicatif::ProgressBar;
 use serde_json::json;
 use strongroom::{Error, RecordKey, Strongroom, WriteOptions};
 
-use super::files::{Done, Files, Job, Outcome};
+use super::files::{Done, Files, Job, Outcome, Unwritten};
 use super::folders::Root;
-use super::manifest::{Entry, KeyCheck, Kind, Manifest, refuse_more_entries};
+use super::manifest::{Entry, KeyCheck, Kind, Limits, Manifest, too_many};
 use super::problems::Problems;
 use super::walk::{Found, walk};
 use super::{PROGRESS, TreeIds, batches, stored_manifest, worker_count, workers};
@@ -53,7 +53,9 @@ pub(crate) fn store(
     if old.is_none() && store.contains(ids.manifest())? {
         return Err(Failure::argument("there is a tree under this prefix whose key the keyring does not have"));
     }
-    refuse_more_entries(entry_count(&found, old.as_ref(), mirror))?; // before a key or a record is stored
+    // Before a key or a record is stored.
+    Limits::FORMAT.check(planned(&found, old.as_ref(), mirror && problems.failed() == 0))?;
+    let unwritten = Unwritten::default();
     let storing = Storing {
         folder: &root,
         ids: &ids,
@@ -63,8 +65,10 @@ pub(crate) fn store(
         kept,
         manifest: old.clone().unwrap_or_default(),
         problems,
+        unwritten: &unwritten,
         unused: Vec::new(),
         counts: Counts::default(),
+        limits: Limits::FORMAT,
         checkpoint: CHECKPOINT,
         written: Instant::now(),
     };
@@ -82,13 +86,21 @@ pub(crate) fn store(
     problems.outcome(if mirror { "stored, and nothing was removed" } else { "stored" })
 }
 
-/// The number of the new manifest's entries: those that are gone from the folder remain, unless `mirror` removes them.
-fn entry_count(found: &Found, old: Option<&Manifest>, mirror: bool) -> usize {
-    let gone = |old: &Manifest| old.entries.keys().filter(|path| !found.entries.contains_key(*path)).count();
-    found.entries.len() + old.filter(|_| !mirror).map_or(0, gone)
+/// The new manifest's entries: those that are gone from the folder remain, unless `mirror` removes them.
+fn planned<'p>(
+    found: &'p Found,
+    old: Option<&'p Manifest>,
+    mirror: bool,
+) -> impl Iterator<Item = (&'p Vec<u8>, &'p Entry)> {
+    let remains = move |path: &[u8]| {
+        let is_kept = if mirror { found.is_skipped(path) } else { !found.has_lost_folder_of(path) };
+        is_kept && !found.entries.contains_key(path)
+    };
+    let old = old.into_iter().flat_map(|old| &old.entries);
+    found.entries.iter().chain(old.filter(move |(path, _)| remains(path)))
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counts {
     stored: usize,
     replaced: usize,
@@ -108,16 +120,28 @@ struct Storing<'r> {
     /// The tree as it is stored.
     manifest: Manifest,
     problems: Problems,
-    /// Keys of this store that have no record, or none any more. They leave the keyring once the manifest is written;
-    /// all other keys remain, because they may open records of other stores.
+    unwritten: &'r Unwritten,
+    /// Keys of this store that have no record, or none any more. They leave the keyring at the next checkpoint, and at
+    /// the end, even that of a failed run; all other keys remain, because they may open records of other stores.
     unused: Vec<(Vec<u8>, RecordKey)>,
     counts: Counts,
+    limits: Limits,
     checkpoint: Duration,
     written: Instant,
 }
 
 impl<'r> Storing<'r> {
     fn run(mut self, found: &Found, old: Option<&Manifest>, mirror: bool) -> Result<(Counts, Problems), Failure> {
+        let outcome = self.store_all(found, old, mirror);
+        if outcome.is_err() {
+            self.unused.extend(self.unwritten.take());
+        }
+        let settled = self.settle();
+        outcome.and(settled)?;
+        Ok((self.counts, self.problems))
+    }
+
+    fn store_all(&mut self, found: &Found, old: Option<&Manifest>, mirror: bool) -> Result<(), Failure> {
         let (mut new, mut known) = (Vec::new(), Vec::new());
         for (path, entry) in &found.entries {
             let Kind::File { size, .. } = entry.kind else {
@@ -143,12 +167,10 @@ impl<'r> Storing<'r> {
         let absent = if mirror && self.problems.failed() == 0 { self.absent(found) } else { Vec::new() };
         self.manifest.remove_orphans();
         if old.is_none_or(|old| *old != self.manifest) {
-            self.write_manifest()?;
+            let document = self.manifest.to_document(self.limits)?;
+            self.write_manifest(&document.ok_or_else(too_many)?)?;
         }
-        let removed = self.remove(absent);
-        self.settle()?; // also the keys of what was removed before an error
-        removed?;
-        Ok((self.counts, self.problems))
+        self.remove(absent)
     }
 
     /// Whether the file is that of the manifest, if its record is under `key`.
@@ -191,7 +213,7 @@ impl<'r> Storing<'r> {
 
     /// Stores files that have no record, and compares the others. Those with other data get into `differing`.
     fn create(&mut self, jobs: Vec<Job>, differing: &mut Vec<Job>, bar: &ProgressBar) -> Result<(), Failure> {
-        self.keep_keys(jobs.iter().filter(|job| !job.has_record))?;
+        let jobs = self.keep_keys(jobs, bar)?;
         let (known, new): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.has_record);
         let work = batches(new.into_iter(), |job| job.size).into_iter().chain(known.into_iter().map(|job| vec![job]));
         let files = self.files();
@@ -233,7 +255,7 @@ impl<'r> Storing<'r> {
             job.earlier = vec![std::mem::replace(&mut job.key, RecordKey::generate()?)];
             job.has_record = false;
         }
-        self.keep_keys(jobs.iter())?;
+        let jobs = self.keep_keys(jobs, bar)?;
         let files = self.files();
         workers::for_each(
             self.workers,
@@ -259,16 +281,35 @@ impl<'r> Storing<'r> {
     }
 
     fn files(&self) -> Files<'r> {
-        let Self { folder, ids, store, write_options, .. } = *self;
-        Files { folder, ids, store, write_options }
+        let Self { folder, ids, store, write_options, unwritten, .. } = *self;
+        Files { folder, ids, store, write_options, unwritten }
     }
 
-    /// Puts the keys of jobs into the keyring.
-    fn keep_keys<'j>(&mut self, mut jobs: impl Iterator<Item = &'j Job>) -> Result<(), Failure> {
+    /// Puts the new keys of jobs into the keyring, and returns the jobs. One fails if the keyring has too many keys of
+    /// its id.
+    fn keep_keys(&mut self, jobs: Vec<Job>, bar: &ProgressBar) -> Result<Vec<Job>, Failure> {
         let ids = self.ids;
-        self.kept.update(|entries, namespace| {
-            jobs.try_for_each(|job| entries.insert(namespace, ids.file(&job.path), &job.key))
-        })
+        for job in jobs.iter().filter(|job| !job.has_record) {
+            self.unwritten.add(&ids.file(&job.path), &job.key);
+        }
+        let outcomes: Vec<_> = self.kept.update(|entries, namespace| {
+            let keep = |job: &Job| match job.has_record {
+                true => Ok(()),
+                false => entries.insert(namespace, ids.file(&job.path), &job.key),
+            };
+            Ok(jobs.iter().map(keep).collect())
+        })?;
+        let mut kept = Vec::with_capacity(jobs.len());
+        for (job, outcome) in jobs.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => kept.push(job),
+                Err(error) => {
+                    bar.inc(1);
+                    self.fail(job, error.into(), bar);
+                }
+            }
+        }
+        Ok(kept)
     }
 
     /// Notes that the record of the file is under the job's key, and no longer under `old`, nor the earlier manifest's.
@@ -294,24 +335,32 @@ impl<'r> Storing<'r> {
         if self.written.elapsed() < self.checkpoint {
             return Ok(());
         }
-        self.write_manifest()?;
+        let mut manifest = self.manifest.clone();
+        manifest.remove_orphans();
+        self.written = Instant::now();
+        // Only the last manifest must be within the limits: `--mirror` removes entries from it.
+        if let Some(document) = manifest.to_document(self.limits)? {
+            self.write_manifest(&document)?;
+        }
         self.settle()
     }
 
-    /// Replaces the manifest by the present one.
-    fn write_manifest(&mut self) -> Result<(), Failure> {
+    /// Replaces the manifest.
+    fn write_manifest(&mut self, document: &[u8]) -> Result<(), Failure> {
         let id = self.ids.manifest();
-        let mut manifest = self.manifest.clone();
-        manifest.remove_orphans();
-        let document = manifest.to_document()?;
         let (earlier, key) = (self.kept.newest_first(id), RecordKey::generate()?);
+        self.unwritten.add(id, &key);
         self.kept.update(|entries, namespace| entries.insert(namespace, id, &key))?;
         let options = self.write_options.key(&key);
+        let write = |outcome: Result<RecordKey, Error>| {
+            self.unwritten.note(id, &outcome);
+            outcome
+        };
         if self.store.contains(id)? {
-            let (_, old) = with_each(&earlier, |old| self.store.replace_with(id, old, &document, options))?;
+            let (_, old) = with_each(&earlier, |old| write(self.store.replace_with(id, old, document, options)))?;
             self.unused.push((id.to_vec(), old.duplicate()));
         } else {
-            self.store.store_with(id, &document, options)?;
+            write(self.store.store_with(id, document, options))?;
         }
         self.written = Instant::now();
         Ok(())
@@ -320,6 +369,9 @@ impl<'r> Storing<'r> {
     /// Removes the keys that open nothing any more.
     fn settle(&mut self) -> Result<(), Failure> {
         let unused = std::mem::take(&mut self.unused);
+        if unused.is_empty() {
+            return Ok(());
+        }
         self.kept.update(|entries, namespace| {
             for (id, key) in unused {
                 entries.remove_key(namespace, id, &key);
@@ -368,6 +420,8 @@ fn size(entry: &Entry) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use strongroom::{Keyring, KeyringProtection, KeyringSecret};
+
     use super::super::manifest::Modified;
     use super::*;
 
@@ -387,13 +441,149 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_gone_count_unless_they_are_removed() {
-        let entry = || Entry { kind: Kind::Folder, mode: 0o755, modified: Modified(0, 0), key: None };
-        let entries = |paths: &[&str]| paths.iter().map(|path| (path.as_bytes().to_vec(), entry())).collect();
-        let found = Found { entries: entries(&["a", "b"]), ..Found::default() };
-        let old = Manifest { entries: entries(&["b", "c", "d"]) };
-        assert_eq!(entry_count(&found, None, false), 2);
-        assert_eq!(entry_count(&found, Some(&old), false), 4);
-        assert_eq!(entry_count(&found, Some(&old), true), 2);
+    fn files_that_are_gone_remain_unless_they_are_removed() {
+        // A path with a slash at its end is a folder.
+        let entries = |paths: &[&str]| {
+            let entry = |path: &&str| {
+                let kind = match path.strip_suffix('/') {
+                    Some(_) => Kind::Folder,
+                    None => Kind::File { size: 1, is_recent: false },
+                };
+                let entry = Entry { kind, mode: 0o755, modified: Modified(0, 0), key: None };
+                (path.trim_end_matches('/').as_bytes().to_vec(), entry)
+            };
+            paths.iter().map(entry).collect()
+        };
+        let found = Found {
+            entries: entries(&["a", "b", "file"]),
+            skipped: [b"d".to_vec(), b"skipped".to_vec()].into_iter().collect(),
+        };
+        let old = Manifest { entries: entries(&["b", "c", "d/", "d/e", "file/", "file/f/", "file/f/g", "skipped"]) };
+        let planned = |old, mirror| {
+            planned(&found, old, mirror).map(|(path, _)| str::from_utf8(path).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(planned(None, false), ["a", "b", "file"]);
+        assert_eq!(planned(Some(&old), false), ["a", "b", "file", "c", "d", "d/e", "skipped"]);
+        assert_eq!(planned(Some(&old), true), ["a", "b", "file", "d", "d/e", "skipped"]);
+    }
+
+    /// A tree, its store and its keyring.
+    struct World {
+        folder: tempfile::TempDir,
+        tree: Root,
+        ids: TreeIds,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let (identity, recipient) = KeyringSecret::generate_identity();
+            std::fs::write(folder.path().join("identity"), identity.as_bytes()).unwrap();
+            Keyring::create(folder.path().join("keys"), KeyringProtection::recipients([recipient]).unwrap()).unwrap();
+            let tree = Root::open_or_create(&folder.path().join("tree")).unwrap();
+            let ids = TreeIds { prefix: b"tree/".to_vec() };
+            Self { folder, tree, ids }
+        }
+
+        fn store(&self) -> Strongroom {
+            Strongroom::open(self.folder.path().join("records.db")).unwrap()
+        }
+
+        fn keyring(&self) -> Keyring {
+            let identity = std::fs::read_to_string(self.folder.path().join("identity")).unwrap();
+            Keyring::open(self.folder.path().join("keys"), KeyringSecret::identities(&identity).unwrap()).unwrap()
+        }
+
+        /// The ids of the keyring, and the number of the keys of each.
+        fn keys(&self) -> Vec<(String, usize)> {
+            let id = |(_, id, keys): (_, &[u8], &[RecordKey])| (String::from_utf8(id.to_vec()).unwrap(), keys.len());
+            self.keyring().entries().iter().map(id).collect()
+        }
+
+        fn write(&self, names: &[&str], data: &str) {
+            names.iter().for_each(|name| std::fs::write(self.folder.path().join("tree").join(name), data).unwrap());
+        }
+
+        fn remove(&self, names: &[&str]) {
+            names.iter().for_each(|name| std::fs::remove_file(self.folder.path().join("tree").join(name)).unwrap());
+        }
+
+        fn manifest(&self) -> Option<Manifest> {
+            stored_manifest(&self.store(), &KeptKeys::of(self.keyring()), &self.ids).unwrap()
+        }
+
+        fn run(&self, names: &[&str], mirror: bool, limits: Limits) -> Result<Counts, Failure> {
+            self.run_after(|_| {}, names, mirror, limits)
+        }
+
+        /// Stores these files of the folder, with a checkpoint after each batch.
+        fn run_after(
+            &self,
+            change: impl FnOnce(&Strongroom),
+            names: &[&str],
+            mirror: bool,
+            limits: Limits,
+        ) -> Result<Counts, Failure> {
+            let entry = |name: &&str| (name.as_bytes().to_vec(), super::super::walk::open(&self.tree, name.as_bytes()));
+            let entries = names.iter().map(entry).map(|(name, opened)| (name, opened.unwrap().0)).collect();
+            let found = Found { entries, ..Found::default() };
+            let (old, store, unwritten) = (self.manifest(), self.store(), Unwritten::default());
+            change(&store);
+            let storing = Storing {
+                folder: &self.tree,
+                ids: &self.ids,
+                store: &store,
+                write_options: WriteOptions::new(),
+                workers: 2,
+                kept: KeptKeys::of(self.keyring()),
+                manifest: old.clone().unwrap_or_default(),
+                problems: Problems::new(false),
+                unwritten: &unwritten,
+                unused: Vec::new(),
+                counts: Counts::default(),
+                limits,
+                checkpoint: Duration::ZERO,
+                written: Instant::now(),
+            };
+            Ok(storing.run(&found, old.as_ref(), mirror)?.0)
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_above_the_limits_is_left_out() {
+        let world = World::new();
+        world.write(&["1", "2", "3"], "data");
+        world.run(&["1", "2", "3"], false, Limits::FORMAT).unwrap();
+        world.remove(&["1", "2", "3"]);
+        world.write(&["4", "5", "6"], "data");
+        let limits = Limits { entries: 3, ..Limits::FORMAT };
+        let counts = world.run(&["4", "5", "6"], true, limits).unwrap();
+        assert_eq!((counts.stored, counts.removed), (3, 3));
+        let keys = ["tree/", "tree/4", "tree/5", "tree/6"].map(|id| (id.to_owned(), 1));
+        assert_eq!(world.keys(), keys);
+        assert_eq!(world.manifest().unwrap().entries.len(), 3);
+    }
+
+    #[test]
+    fn a_failed_run_leaves_no_key_without_a_record() {
+        let world = World::new();
+        let one = |ids: &[&str]| ids.iter().map(|id| ((*id).to_owned(), 1)).collect::<Vec<_>>();
+        world.write(&["1", "2"], "data");
+        // The manifest is not written, and the records of the files remain.
+        let none = Limits { entries: 0, len: 0 };
+        assert!(world.run(&["1", "2"], false, none).unwrap_err().message().contains("too many files"));
+        assert_eq!(world.keys(), one(&["tree/1", "tree/2"]));
+        assert_eq!(world.run(&["1", "2"], false, Limits::FORMAT).unwrap().stored, 2);
+        let stored = one(&["tree/", "tree/1", "tree/2"]);
+        assert_eq!(world.keys(), stored);
+        for id in ["tree/", "tree/1", "tree/2"] {
+            world.store().open_record(id, world.keyring().get("", id).unwrap()).unwrap();
+        }
+        // Neither a file nor the manifest is written.
+        world.write(&["3"], "other");
+        for names in [&["1", "2", "3"][..], &["1"]] {
+            assert!(world.run_after(|store| store.close().unwrap(), names, true, Limits::FORMAT).is_err());
+            assert_eq!(world.keys(), stored, "{names:?}");
+        }
     }
 }

@@ -102,7 +102,8 @@ impl KeyringEntries {
         }
         keys.retain(|other| !other.ct_eq(key));
         if keys.len() >= MAX_KEYS {
-            return Err(Error::InvalidArgument("the keyring has 255 keys of this id: remove the id first".into()));
+            let text = "the keyring has 255 keys of this id: remove those that open no record";
+            return Err(Error::InvalidArgument(text.into()));
         }
         keys.push(key.duplicate());
         self.is_changed = true;
